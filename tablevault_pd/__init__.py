@@ -1,0 +1,44 @@
+"""A repository for DataFrames that outlive their notebook: exact, versioned, tied to the code that made them.
+
+>>> import tablevault_pd as tv
+>>> vault = tv.connect("runs.vault")
+>>> news = pd.DataFrame({"title": ["Storm", "Sun"], "score": [0.5, 0.9]}).vault.save("news")
+>>> tv.read("news")
+          title  score
+position
+0         Storm    0.5
+1           Sun    0.9
+>>> vault.close()
+"""
+
+from __future__ import annotations
+
+from tablevault_pd import accessor as _accessor  # importing it registers DataFrame.vault and Series.vault
+from tablevault_pd.errors import (
+    Conflict,
+    DimensionMismatch,
+    FileMissing,
+    InvalidFilter,
+    InvalidInput,
+    InvalidName,
+    ListDeleted,
+    ListNotFound,
+    MissingDependency,
+    SchemaMismatch,
+    SessionNotFound,
+    StorageFull,
+    StoreUnavailable,
+    UnsupportedColumn,
+    VaultBusy,
+    VaultClosed,
+    VaultCorrupt,
+    VaultError,
+    VaultFormatError,
+    VaultNotFound,
+    VaultReadOnly,
+    VersionNotFound,
+)
+from tablevault_pd.lists import List
+from tablevault_pd.vault import Vault, connect, current_vault, read
+
+__version__ = "0.1.0"

@@ -1,0 +1,46 @@
+"""``df.vault`` and ``series.vault``: they hold the frame and hand each call to the current vault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tablevault_pd.vault import SaveOptions, current_vault
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from tablevault_pd.lists import List
+
+
+@pd.api.extensions.register_dataframe_accessor("vault")
+class FrameAccessor:
+    """Save a DataFrame in the current vault: ``df.vault.save("runs")``."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame  # pandas 3 makes a new accessor on every access: state kept here would be lost
+
+    def save(self, name: str, **options: Unpack[SaveOptions]) -> List:
+        """Save every row as a new version of `name`. See :meth:`Vault.save`."""
+        return current_vault().save(name, self._frame, **options)
+
+    def append(self, name: str, **options: Unpack[SaveOptions]) -> List:
+        """Add every row to the end of `name`. See :meth:`Vault.append`."""
+        return current_vault().append(name, self._frame, **options)
+
+
+@pd.api.extensions.register_series_accessor("vault")
+class SeriesAccessor:
+    """Save a Series in the current vault: texts become documents, vectors embeddings."""
+
+    def __init__(self, series: pd.Series[Any]) -> None:
+        self._series = series
+
+    def save(self, name: str, **options: Unpack[SaveOptions]) -> List:
+        """Save every value as a new version of `name`. See :meth:`Vault.save`."""
+        return current_vault().save(name, self._series, **options)
+
+    def append(self, name: str, **options: Unpack[SaveOptions]) -> List:
+        """Add every value to the end of `name`. See :meth:`Vault.append`."""
+        return current_vault().append(name, self._series, **options)

@@ -1,0 +1,1 @@
+"""What a session records about the code that runs: scripts, and the environment around them."""

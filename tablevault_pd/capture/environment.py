@@ -1,0 +1,83 @@
+"""The machine, the interpreter, the packages and the commit that code runs on."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import socket
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+GIT_TIMEOUT_S = 5.0
+
+
+def user_name() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # no such user in a container, or no password database
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+
+
+def host_name() -> str:
+    """The machine this process runs on."""
+    return socket.gethostname()
+
+
+def process_info() -> dict[str, Any]:
+    """What is known at once: how the process was started, and on what."""
+    return {
+        "argv": list(sys.argv),
+        "cwd": os.getcwd(),
+        "executable": sys.executable,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the distributions whose modules are loaded."""
+    loaded = {name.partition(".")[0] for name in tuple(sys.modules)}
+    versions = {}
+    for module in sorted(loaded - set(sys.stdlib_module_names)):
+        if module.startswith("_"):
+            continue
+        try:
+            versions[module] = metadata.version(module)
+        except (metadata.PackageNotFoundError, ValueError):
+            continue  # a module of the user's own, or one that is named otherwise than its distribution
+    return versions
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit, branch and whether the work tree differs from it; None outside of a repository or without git."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {
+        "commit": commit,
+        "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
+        "dirty": None if changed is None else bool(changed),
+    }
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,127 @@
+"""Every error tablevault_pd raises. Each is a :class:`VaultError` and the builtin a caller would guess.
+
+Each takes its message alone, so that an error survives the trip from a worker process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """`value` as it may stand in a message: its repr, control characters escaped, cut at `limit`."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class VaultError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidName(VaultError, ValueError):
+    """A name that no list may have."""
+
+
+class ListNotFound(VaultError, LookupError):
+    """No list of that name is in the vault."""
+
+    @classmethod
+    def named(cls, name: str, known: Collection[str]) -> ListNotFound:
+        """The error for `name`, with the names that come close."""
+        close = get_close_matches(name, known, n=3)
+        hint = (
+            f"Did you mean {' or '.join(map(repr, close))}?"
+            if close
+            else "vault.lists() shows what is there."
+        )
+        return cls(f"No list named {shown(name)} in this vault. {hint}")
+
+
+class ListDeleted(ListNotFound):
+    """The list is hidden by a delete."""
+
+    @classmethod
+    def named(cls, name: str, known: Collection[str] = ()) -> ListDeleted:
+        """The error for the deleted list `name`, with the ways out."""
+        return cls(
+            f"The list {shown(name)} is deleted. vault.versions({shown(name)}) shows its history, "
+            f"vault.restore({shown(name)}, version) brings a state back, save() starts new content."
+        )
+
+
+class VersionNotFound(VaultError, LookupError):
+    """The list has no such version, or had none at that time."""
+
+
+class SessionNotFound(VaultError, LookupError):
+    """No session of that name or id is in the vault."""
+
+
+class UnsupportedColumn(VaultError, TypeError):
+    """A column holds something that cannot be stored exactly."""
+
+
+class SchemaMismatch(VaultError, ValueError):
+    """Rows do not fit the list they are appended to."""
+
+
+class DimensionMismatch(SchemaMismatch):
+    """A vector is not as wide as the column it belongs to."""
+
+
+class InvalidFilter(VaultError, ValueError):
+    """A filter that cannot be read, or names a column that is not there."""
+
+
+class InvalidInput(VaultError, ValueError):
+    """An argument that cannot be used as it is."""
+
+
+class FileMissing(VaultError, FileNotFoundError):
+    """A file named in a `files=` column is not there or cannot be read."""
+
+
+class VaultNotFound(VaultError, FileNotFoundError):
+    """There is no vault at that place."""
+
+
+class VaultFormatError(VaultError, ValueError):
+    """The place holds something else than a vault, or a vault of a newer format."""
+
+
+class VaultCorrupt(VaultError, OSError):
+    """Stored data is damaged: a payload is missing or does not match its checksum."""
+
+
+class VaultBusy(VaultError, TimeoutError):
+    """Another process kept the vault locked for too long."""
+
+
+class VaultClosed(VaultError, ValueError):
+    """The vault was closed."""
+
+
+class VaultReadOnly(VaultError, PermissionError):
+    """The vault is open for reading, or its place cannot be written to."""
+
+
+class StorageFull(VaultError, OSError):
+    """The disk is full; nothing of the batch was kept."""
+
+
+class StoreUnavailable(VaultError, ConnectionError):
+    """The server cannot be reached, or refused the connection."""
+
+
+class Conflict(VaultError, RuntimeError):
+    """Another writer was faster. The library tries again by itself; seen only when that keeps failing."""
+
+
+class MissingDependency(VaultError, ImportError):
+    """An optional package is needed for this call."""
+
+    @classmethod
+    def for_extra(cls, package: str, extra: str, what: str) -> MissingDependency:
+        """The error that names the package and the extra that brings it."""
+        return cls(f"{what} needs {package}. Install it with: pip install 'tablevault-pd[{extra}]'")

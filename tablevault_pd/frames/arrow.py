@@ -1,0 +1,158 @@
+"""Data that came as Arrow (polars, DuckDB), and data that leaves as Arrow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..errors import InvalidInput, shown
+from . import buffers, labels, schemas
+from .codecs import Encoded, Refused, Spec, categories_of, codes_of, encode_array
+from .main import _as_document, arrow_vectors, build, is_text
+from .vectors import Wish
+from .wishes import document_labels, embedding_wishes
+
+
+def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()) -> pa.Table:
+    """An Arrow table as :func:`encode` would make it, with the pandas dtypes that lose nothing.
+
+    Numbers and bools without nulls become NumPy dtypes, with nulls nullable ones; text, times, durations and dictionaries of
+    text their own pandas dtypes; lists of floats of one length embeddings; anything else ``pd.ArrowDtype``.
+
+    Examples
+    --------
+    >>> [c.dtype for c in columns(encode_arrow(pa.table({"a": [1, None], "b": [True, False]})).schema)]
+    ['Int64', 'bool']
+    """
+    names = list(table.column_names)
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InvalidInput(f"Column names must be unique; these occur more than once: {', '.join(map(shown, twice))}.")
+    wishes, default = embedding_wishes(embeddings, names)
+    texts = document_labels(documents, names)
+
+    def encode_one(at: int, label: Any) -> Encoded:
+        column = table.column(at)
+        if label in texts:
+            return _as_document(_encode(column, False))
+        return _encode(column, wishes.get(label, default))
+
+    index = pd.Index(names, dtype=pd.Index(["a"]).dtype)
+    return build(list(names), encode_one, labels.columns_spec(index), None, [], table.num_rows)
+
+
+def _encode(column: pa.ChunkedArray, wish: Wish) -> Encoded:
+    kind = column.type
+    for test, encoder in _ENCODERS:
+        if test(kind):
+            encoded = encoder(column)
+            break
+    else:
+        encoded = _as_is(column)
+    if wish is not False and encoded.spec["codec"] == "arrow":
+        return _vectors(encoded, wish)
+    if wish is not None and wish is not False:
+        raise Refused(f"embeddings= names it, but its type is {kind}; cells must be lists of numbers of one length")
+    return encoded
+
+
+def _vectors(encoded: Encoded, wish: Wish) -> Encoded:
+    """Vectors as fixed-size lists, which become NumPy rows in pandas."""
+    found = arrow_vectors(encoded, wish)
+    if "dim" not in found.spec:
+        return found
+    from .vectors import from_matrix, rows_of
+
+    column = found.array if isinstance(found.array, pa.ChunkedArray) else pa.chunked_array([found.array])
+    dim = found.spec["dim"]
+    rows, valid = rows_of(column, dim, private=True)
+    if not valid.all():
+        rows = np.where(valid[:, None], rows, rows.dtype.type(0))
+    spec = {"codec": "vector", "kind": "embedding", "dtype": rows.dtype.name, "dim": dim, "missing": "None"}
+    return Encoded(from_matrix(rows, ~valid), spec)
+
+
+def _as_is(column: pa.ChunkedArray) -> Encoded:
+    return encode_array(pd.ArrowDtype(column.type).__from_arrow__(column))
+
+
+def _numbers(column: pa.ChunkedArray) -> Encoded:
+    name = str(np.dtype(column.type.to_pandas_dtype()).name)
+    if not column.null_count:
+        return Encoded(column, {"codec": "numpy", "dtype": name})
+    if name == "float16":
+        return _as_is(column)
+    nullable = "boolean" if name == "bool" else name.replace("uint", "UInt").replace("int", "Int") if "u" in name else name.capitalize()
+    return Encoded(column, {"codec": "masked", "dtype": nullable})
+
+
+def _text(column: pa.ChunkedArray) -> Encoded:
+    column = column.cast(pa.large_string())
+    dtype = pd.Series(["a"]).dtype
+    if not isinstance(dtype, pd.StringDtype):  # pandas 2.2 has no text dtype by default
+        return Encoded(column, {"codec": "objects", "of": "str", "missing": "None"})
+    return Encoded(column, encode_array(pd.array([], dtype=dtype)).spec)
+
+
+def _times(column: pa.ChunkedArray) -> Encoded:
+    kind = column.type
+    bad = column.null_count == 0 and (buffers.column_values(column, np.dtype("i8"), private=True) == buffers.NAT).any()
+    if bad:
+        return _as_is(column)
+    spec: Spec = {"codec": "timedelta" if pa.types.is_duration(kind) else "datetime", "unit": kind.unit}
+    if getattr(kind, "tz", None):
+        zoned = encode_array(pd.array([], dtype=pd.ArrowDtype(kind).numpy_dtype if False else f"datetime64[{kind.unit}, {kind.tz}]"))
+        return Encoded(column.cast(zoned.array.type), zoned.spec)
+    return Encoded(column, spec)
+
+
+def _categories(column: pa.ChunkedArray) -> Encoded:
+    column = column.unify_dictionaries()
+    values = column.chunk(0).dictionary if column.num_chunks else pa.array([], column.type.value_type)
+    if values.null_count or len(values.unique()) != len(values):
+        return _text(column.cast(column.type.value_type))
+    codes = codes_of(column)
+    categories = pd.Index(_text(pa.chunked_array([values])).array.to_pandas(), dtype=pd.Index(["a"]).dtype)
+    return encode_array(pd.Categorical.from_codes(codes, categories=categories, ordered=column.type.ordered))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+_ENCODERS = [
+    (_is_number, _numbers),
+    (lambda kind: pa.types.is_dictionary(kind) and is_text(kind), _categories),
+    (is_text, _text),
+    (lambda kind: pa.types.is_timestamp(kind) or pa.types.is_duration(kind), _times),
+]
+
+
+def to_arrow(table: pa.Table) -> pa.Table:
+    """The rows for other Arrow tools: index levels as columns, labels as text, none of our metadata.
+
+    Examples
+    --------
+    >>> to_arrow(encode(pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="k")))).column_names
+    ['k', 'a']
+    """
+    levels = schemas.level_fields(table.schema)
+    pairs = [*levels, *schemas.data_fields(table.schema)]
+    taken: set[str] = set()
+    names = [labels.unique_name(_shown_name(field, spec, taken), taken) for field, spec in pairs]
+    columns = [_open(table.column(field.name), spec) for field, spec in pairs]
+    return pa.table(columns, names=names)
+
+
+def _shown_name(field: pa.Field, spec: Spec, taken: set[str]) -> str:
+    return field.name if "index" in spec else labels.text_of(schemas.label_of(field, spec))
+
+
+def _open(column: pa.ChunkedArray, spec: Spec) -> pa.ChunkedArray:
+    if spec["codec"] != "category" or pa.types.is_dictionary(column.type):
+        return column
+    values = encode_array(categories_of(spec).array).array
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(chunk, values) for chunk in column.chunks], pa.dictionary(pa.int32(), values.type))

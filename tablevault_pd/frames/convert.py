@@ -1,0 +1,194 @@
+"""One column written under one spec, as another spec wants it. Never loses a value: raises LostValue instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from . import buffers, schemas, vectors
+from .codecs import Spec, categories_of, codec_of, codes_of, decode_column, from_codes
+from .objects import Survey, encode_json, objects
+from .widen import physical
+
+
+class LostValue(Exception):
+    """A value that the target cannot hold; the text says which."""
+
+
+def missing_column(field: pa.Field, n_rows: int) -> pa.ChunkedArray:
+    """`n_rows` missing values under the spec of `field`."""
+    spec = schemas.spec_of(field)
+    if spec["codec"] == "numpy" and np.dtype(spec["dtype"]).kind == "f":
+        dtype = np.dtype(spec["dtype"]).newbyteorder("=")
+        return pa.chunked_array([buffers.to_arrow(np.full(n_rows, np.nan, dtype), field.type)])
+    if spec["codec"] == "numpy":
+        if n_rows:
+            raise LostValue(f"{spec['dtype']} holds no missing values")
+        return pa.chunked_array([], field.type)
+    if spec["codec"] == "category":
+        return pa.chunked_array([from_codes(np.full(n_rows, -1, "i4"), spec)], field.type)
+    return pa.chunked_array([pa.nulls(n_rows, field.type)])
+
+
+def convert(column: pa.ChunkedArray, source: pa.Field, target: pa.Field) -> pa.ChunkedArray:
+    """`column` of the field `source` as the field `target` wants it. Raises LostValue."""
+    old, new = schemas.spec_of(source), schemas.spec_of(target)
+    if physical(old) == physical(new) and source.type == target.type:
+        return column
+    if old["codec"] == "null":
+        return missing_column(target, len(column))
+    found = _CONVERTERS.get(new["codec"], _refuse)(column, old, new, target)
+    return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found], target.type)
+
+
+def _refuse(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> Any:
+    raise LostValue(f"values of {old['codec']} do not become {new['codec']}")
+
+
+def _only(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: a converter from these codecs only."""
+
+    def wrap(converter: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> Any:
+            return (converter if old["codec"] in names else _refuse)(column, old, new, target)
+
+        return checked
+
+    return wrap
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    try:
+        return column.cast(kind)
+    except pa.ArrowInvalid as error:
+        raise LostValue(str(error).split("\n")[0]) from None
+
+
+@_only("numpy", "masked")
+def _number(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.ChunkedArray:
+    found = _cast(column, target.type)
+    if pa.types.is_floating(target.type) and pa.types.is_integer(column.type):
+        _check_ints(column, found)
+    if new["codec"] == "numpy" and found.null_count:
+        if np.dtype(new["dtype"]).kind != "f":
+            raise LostValue(f"{new['dtype']} holds no missing values")
+        raise LostValue("a float column cannot tell NA from NaN")
+    return found
+
+
+def _check_ints(column: pa.ChunkedArray, found: pa.ChunkedArray) -> None:
+    limit = {16: 2**11, 32: 2**24, 64: 2**53}[found.type.bit_width]
+    bounds = pa.compute.min_max(column).as_py()
+    for value in bounds.values():
+        if value is not None and abs(value) > limit:
+            raise LostValue(f"the integer {value} is beyond 2**{limit.bit_length() - 1}, {found.type} does not hold it exactly")
+
+
+@_only("string", "objects", "arrow", "category")
+def _text(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.ChunkedArray:
+    return _cast(column, target.type)
+
+
+@_only("datetime", "timedelta")
+def _time(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.ChunkedArray:
+    if old.get("tz") != new.get("tz") or old["codec"] != new["codec"]:
+        raise LostValue("the time zones differ")
+    try:
+        found = column.cast(target.type)
+    except pa.ArrowInvalid:
+        raise LostValue(f"a time is out of the range of the unit {new['unit']}; convert the frame to {old['unit']}") from None
+    parts = [buffers.to_arrow(*_with_nat(chunk)) for chunk in found.chunks]
+    return pa.chunked_array(parts, target.type)
+
+
+def _with_nat(chunk: pa.Array) -> tuple[np.ndarray, pa.DataType, np.ndarray | None]:
+    values = buffers.values_of(chunk, np.dtype("i8"), writable_in_place=False)
+    valid = buffers.valid_of(chunk)
+    values[~valid] = buffers.NAT
+    return values, chunk.type, None if valid.all() else valid
+
+
+@_only("category")
+def _category(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.Array:
+    there, wanted = categories_of(old), categories_of(new)
+    places = wanted.get_indexer(there.astype(wanted.dtype) if len(there) else there)
+    codes = codes_of(column)
+    moved = np.append(places, -1)[codes].astype("i4")
+    lost = (moved < 0) & (codes >= 0)
+    if lost.any():
+        raise LostValue(f"the category {there[codes[lost][0]]!r} is none of the list's")
+    return from_codes(moved, new)
+
+
+@_only("interval")
+def _interval(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.Array:
+    array = buffers.single(column)
+    made = []
+    for number, end in enumerate(array.flatten()):
+        made.append(_end(pa.chunked_array([end]), old["ends"], new["ends"], target.type.field(number).type))
+    valid = buffers.valid_of(array)
+    return pa.StructArray.from_arrays(made, names=["left", "right"], mask=pa.array(~valid) if array.null_count else None)
+
+
+def _end(end: pa.ChunkedArray, old: Spec, new: Spec, kind: pa.DataType) -> pa.Array:
+    fields = [schemas.with_spec("end", end.type, old), schemas.with_spec("end", kind, new)]
+    if new["codec"] == "numpy":  # nulls of the struct show in its children
+        end = pa.chunked_array([end.chunk(0).fill_null(0)])
+    return buffers.single(convert(end, *fields))
+
+
+@_only("vector")
+def _vector(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.Array:
+    if old["dim"] != new["dim"]:
+        raise LostValue(f"{old['dim']} numbers, the list has {new['dim']}")
+    dtype = np.dtype(new["dtype"])
+    if np.promote_types(old["dtype"], dtype) != dtype:
+        raise LostValue(f"{old['dtype']} does not fit {dtype}")
+    rows, valid = vectors.rows_of(column, old["dim"], private=True)
+    return vectors.from_matrix(rows.astype(dtype), ~valid)
+
+
+def _json(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.ChunkedArray:
+    if old["codec"] == "json":
+        return column
+    values = decode_column(column, old)
+    cells = objects(list(pd.Series(values, dtype=getattr(values, "dtype", None))))
+    if not isinstance(codec_of(old).dtype(old, column.type), np.dtype) or old["codec"] == "objects":
+        cells[~buffers.column_valid(column)] = None
+    array = encode_json(Survey(cells)).array
+    return pa.chunked_array([array])
+
+
+def _objects(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.ChunkedArray:
+    if new["of"] == "str":
+        return _text(column, old, new, target)
+    if old["codec"] != "objects" or old["of"] != new["of"]:
+        return _refuse(column, old, new, target)
+    return _cast(column, target.type)
+
+
+def _same_type(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.ChunkedArray:
+    if old["codec"] == new["codec"] and column.type == target.type:
+        return column
+    return _text(column, old, new, target) if not pa.types.is_nested(target.type) else _refuse(column, old, new, target)
+
+
+_CONVERTERS: dict[str, Callable[..., Any]] = {
+    "numpy": _number,
+    "masked": _number,
+    "string": _text,
+    "datetime": _time,
+    "timedelta": _time,
+    "category": _category,
+    "interval": _interval,
+    "vector": _vector,
+    "json": _json,
+    "objects": _objects,
+    "arrow": _same_type,
+    "file": _same_type,
+}
+

@@ -1,0 +1,59 @@
+"""File columns: paths with what was known of the files when they were saved."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from . import buffers
+from .codecs import Codec, Encoded, Refused, Spec, codec_of, encode_array, register
+from .objects import MARKERS, Survey, objects
+
+FILE_TYPE = pa.struct(
+    [
+        ("path", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("modified", pa.timestamp("us", "UTC")),
+        ("sha256", pa.string()),
+        ("stored", pa.bool_()),
+    ]
+)
+
+
+def encode_files(array: pa.Array, values: Any) -> Encoded:
+    """A prepared file column; `values` are the cells it came from. Raises Refused."""
+    if len(array) != len(values):
+        raise Refused(f"{len(array)} files were prepared for {len(values)} rows")
+    array = array.cast(FILE_TYPE)
+    if values.dtype != object:
+        return Encoded(array, {"codec": "file", "kind": "file", "cells": "text", "text": encode_array(values[:0]).spec})
+    survey = Survey(np.asarray(values))
+    is_path = bool(survey.kinds) and all(issubclass(kind, pathlib.PurePath) for kind in survey.kinds)
+    cells = "path" if is_path else "str"
+    return Encoded(array, {"codec": "file", "kind": "file", "cells": cells, "missing": survey.marker})
+
+
+@register
+class FileCodec(Codec):
+    """The path comes back as it was given: str, pathlib.Path, or a string dtype."""
+
+    name = "file"
+
+    def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
+        return codec_of(spec["text"]).dtype(spec["text"], pa.string()) if "text" in spec else np.dtype(object)
+
+    def storage(self, spec: Spec) -> pa.DataType:
+        return FILE_TYPE
+
+    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
+        paths = [row and row["path"] for row in column.to_pylist()]
+        if "text" in spec:
+            return pd.array(paths, dtype=self.dtype(spec, column.type))
+        make = pathlib.Path if spec["cells"] == "path" else str
+        found = objects([path if path is None else make(path) for path in paths])
+        found[~buffers.column_valid(column)] = MARKERS[spec["missing"]]
+        return found

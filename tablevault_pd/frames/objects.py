@@ -1,0 +1,248 @@
+"""Object columns: native Arrow types when every cell is of one plain type, else one JSON text per cell."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from . import buffers, cells
+from .codecs import Codec, Encoded, Refused, Spec, encodes_kind, register, surrogate
+
+#: Name in the spec -> the missing marker itself.
+MARKERS: dict[str, Any] = {"None": None, "nan": float("nan"), "NA": pd.NA, "NaT": pd.NaT}
+_MARKER_TYPES: dict[type, str] = {type(None): "None", type(pd.NA): "NA", type(pd.NaT): "NaT"}
+
+
+def objects(values: list[Any]) -> np.ndarray:
+    """A 1-D object array of these cells, whatever they are."""
+    return np.fromiter(values, dtype=object, count=len(values))
+
+
+class Survey:
+    """What the cells of an object column are: their types, and which markers stand for missing values."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.types = set(map(type, values))
+        self.markers = {_MARKER_TYPES[kind] for kind in self.types if kind in _MARKER_TYPES}
+        self.kinds = self.types - _MARKER_TYPES.keys()
+        self.nan = False
+        if float in self.kinds and len(self.kinds) > 1 or self.kinds == {float}:
+            self._judge_nan()
+
+    def _judge_nan(self) -> None:
+        """Among other types (or alone) NaN is a marker; among true floats it is a value."""
+        if all(value != value for value in self.values if type(value) is float):
+            self.kinds.discard(float)
+            self.markers.add("nan")
+            self.nan = True
+
+    @property
+    def marker(self) -> str:
+        """The name of the one marker; None when no cell is missing."""
+        return next(iter(self.markers), "None")
+
+    def missing(self) -> np.ndarray:
+        """Fresh bools: which cells are markers."""
+        if not self.markers:
+            return np.zeros(len(self.values), bool)
+        gone = {kind for kind, name in _MARKER_TYPES.items() if name in self.markers}
+        if self.nan:
+            return np.fromiter(
+                (type(v) in gone or (type(v) is float and v != v) for v in self.values),
+                bool,
+                len(self.values),
+            )
+        return np.fromiter((type(v) in gone for v in self.values), bool, len(self.values))
+
+
+@encodes_kind("O")
+def encode_objects(values: np.ndarray) -> Encoded:
+    """Encode the cells of an object column. Raises Refused."""
+    return encode_surveyed(Survey(values))
+
+
+def encode_surveyed(survey: Survey) -> Encoded:
+    """Encode cells whose types are known already. Raises Refused."""
+    if len(survey.markers) <= 1:
+        if not survey.kinds:
+            return Encoded(pa.nulls(len(survey.values)), {"codec": "null", "missing": survey.marker})
+        native = _NATIVE.get(next(iter(survey.kinds))) if len(survey.kinds) == 1 else None
+        found = native(survey) if native else None
+        if found is not None:
+            return found
+    return encode_json(survey)
+
+
+# ---------------------------------------------------------------- native types
+
+
+def _plain(
+    name: str, kind: pa.DataType, fits: Callable[[list[Any]], bool] | None = None
+) -> Callable[[Survey], Encoded | None]:
+    """An encoder of cells of one type into one Arrow type; None when some cell does not fit."""
+
+    def encode(survey: Survey) -> Encoded | None:
+        listed = _listed(survey)
+        if fits is not None and not fits(listed):
+            return None
+        try:
+            array = pa.array(listed, kind, from_pandas=False)
+        except UnicodeEncodeError:
+            raise surrogate(survey.values) from None
+        except (pa.ArrowInvalid, OverflowError):
+            return None  # beyond the Arrow type: the JSON codec takes it
+        return Encoded(array, {"codec": "objects", "of": name, "missing": survey.marker})
+
+    return encode
+
+
+def _listed(survey: Survey) -> list[Any]:
+    listed = survey.values.tolist()
+    if survey.markers <= {"None"}:
+        return listed
+    return [None if gone else value for value, gone in zip(listed, survey.missing(), strict=True)]
+
+
+def _decimals(survey: Survey) -> Encoded | None:
+    listed = _listed(survey)
+    exponents, digits = set(), 1
+    for value in listed:
+        if value is not None:
+            sign, number, exponent = value.as_tuple()
+            exponents.add(exponent)
+            if sign and not any(number):
+                return None  # minus zero
+            digits = max(digits, len(number))
+    exponent = exponents.pop()
+    if exponents or not isinstance(exponent, int) or exponent > 0:
+        return None
+    digits = max(digits, -exponent)
+    if digits > 76:
+        return None
+    kind = pa.decimal128(38, -exponent) if digits <= 38 else pa.decimal256(76, -exponent)
+    spec = {"codec": "objects", "of": "decimal", "missing": survey.marker}
+    return Encoded(pa.array(listed, kind), spec | {"exponent": exponent, "wide": digits > 38})
+
+
+def _clock(listed: list[Any]) -> bool:
+    return all(value is None or (value.tzinfo is None and not value.fold) for value in listed)
+
+
+_NATIVE: dict[type, Callable[[Survey], Encoded | None]] = {
+    str: _plain("str", pa.large_string()),
+    bytes: _plain("bytes", pa.large_binary()),
+    bool: _plain("bool", pa.bool_()),
+    int: _plain("int", pa.int64()),
+    float: _plain("float", pa.float64()),
+    dt.date: _plain("date", pa.date32()),
+    dt.time: _plain("time", pa.time64("us"), _clock),
+    decimal.Decimal: _decimals,
+}
+_OBJECT_TYPES: dict[str, pa.DataType] = {
+    "str": pa.large_string(),
+    "bytes": pa.large_binary(),
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+}
+
+
+class _ObjectCodec(Codec):
+    def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
+        return np.dtype(object)
+
+
+@register
+class NativeObjects(_ObjectCodec):
+    """Cells of one Python type with one kind of missing marker."""
+
+    name = "objects"
+
+    def storage(self, spec: Spec) -> pa.DataType:
+        if spec["of"] == "decimal":
+            return (
+                pa.decimal256(76, -spec["exponent"]) if spec["wide"] else pa.decimal128(38, -spec["exponent"])
+            )
+        return _OBJECT_TYPES[spec["of"]]
+
+    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> np.ndarray:
+        return with_markers(objects(column.to_pylist()), column, spec)
+
+
+@register
+class NullObjects(_ObjectCodec):
+    """Nothing but missing cells."""
+
+    name = "null"
+
+    def storage(self, spec: Spec) -> pa.DataType:
+        return pa.null()
+
+    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> np.ndarray:
+        return np.full(len(column), MARKERS[spec["missing"]], dtype=object)
+
+
+def with_markers(values: np.ndarray, column: pa.ChunkedArray, spec: Spec) -> np.ndarray:
+    """`values` with the column's marker at its nulls."""
+    if spec["missing"] != "None" and column.null_count:
+        values[~buffers.column_valid(column)] = MARKERS[spec["missing"]]
+    return values
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def encode_json(survey: Survey) -> Encoded:
+    """One JSON text per cell; a single kind of marker becomes null. Raises Refused."""
+    one = len(survey.markers) == 1
+    marker = survey.marker if one or "None" in survey.markers else "None"
+    if not one and survey.markers:
+        marker = "None"
+    gone = (
+        survey.missing()
+        if one
+        else np.fromiter((value is None for value in survey.values), bool, len(survey.values))
+    )
+    texts: list[str | None] = []
+    for row, (value, missing) in enumerate(zip(survey.values, gone, strict=True)):
+        try:
+            texts.append(None if missing else cells.dumps(value))
+        except cells.Unstorable as error:
+            raise Refused(str(error), row) from None
+        except RecursionError:
+            raise Refused("the value is nested too deeply or holds itself", row) from None
+    try:
+        array = pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:
+        raise surrogate(texts) from None
+    tags = any(text is not None and '"$":' in text for text in texts)
+    return Encoded(array, {"codec": "json", "missing": marker, "tags": tags})
+
+
+@register
+class JsonObjects(_ObjectCodec):
+    """Anything else that can be kept exactly, as one JSON text per cell."""
+
+    name = "json"
+
+    def storage(self, spec: Spec) -> pa.DataType:
+        return pa.large_string()
+
+    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> np.ndarray:
+        texts = (text or "null" for text in column.to_pylist())
+        return with_markers(objects(cells.loads_all(texts, tags=spec["tags"])), column, spec)
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a cell is the float NaN."""
+    return isinstance(value, float) and math.isnan(value)

@@ -1,0 +1,164 @@
+"""What our metadata in an Arrow schema says: columns and their kinds, the index, sub-schemas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from ..errors import InvalidInput, VaultFormatError, shown
+from . import cells, labels
+from .codecs import Spec, codec_of
+
+KEY = b"tablevault"
+FORMAT = 1
+HIDDEN = "rows"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a list, as pandas users see it."""
+
+    field: str
+    label: Hashable
+    kind: str
+    dtype: str
+    dim: int | None
+
+
+def _dump(spec: Spec) -> bytes:
+    return json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@lru_cache(maxsize=1024)
+def _load(data: bytes) -> Spec:
+    return json.loads(data)
+
+
+def with_spec(name: str, kind: pa.DataType, spec: Spec) -> pa.Field:
+    """The Arrow field of an encoded column."""
+    return pa.field(name, kind, metadata={KEY: _dump(spec)})
+
+
+def spec_of(field: pa.Field) -> Spec:
+    """Our spec of a field; not to be changed. Raises VaultFormatError."""
+    try:
+        return _load(field.metadata[KEY])
+    except (KeyError, TypeError):
+        raise VaultFormatError(f"The field {shown(field.name)} carries no tablevault metadata.") from None
+
+
+def with_meta(fields: Sequence[pa.Field], columns: Spec, index: Spec | None) -> pa.Schema:
+    """The schema of these fields with our metadata."""
+    meta: Spec = {"format": FORMAT, "columns": columns}
+    return pa.schema(fields, {KEY: _dump(meta | ({"index": index} if index else {}))})
+
+
+def meta_of(schema: pa.Schema) -> Spec:
+    """Our metadata of a schema; not to be changed. Raises VaultFormatError."""
+    try:
+        meta = _load(schema.metadata[KEY])
+    except (KeyError, TypeError):
+        raise VaultFormatError("The Arrow schema carries no tablevault metadata; encode() makes tables that do.") from None
+    if meta["format"] > FORMAT:
+        raise VaultFormatError(f"The rows were written in format {meta['format']}; this version reads up to {FORMAT}.")
+    return meta
+
+
+def hidden_field() -> pa.Field:
+    """The field that counts the rows of a frame with neither columns nor an index of its own."""
+    return with_spec(HIDDEN, pa.null(), {"codec": "null", "missing": "None", "hidden": True})
+
+
+def data_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
+    """The fields of the columns, with their specs."""
+    pairs = [(field, spec_of(field)) for field in schema]
+    return [(field, spec) for field, spec in pairs if "index" not in spec and "hidden" not in spec]
+
+
+def level_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
+    """The fields of the index levels in order, with their specs."""
+    pairs = [(field, spec_of(field)) for field in schema]
+    return sorted((pair for pair in pairs if "index" in pair[1]), key=lambda pair: pair[1]["index"])
+
+
+def label_of(field: pa.Field, spec: Spec) -> Hashable:
+    """The column label of a field."""
+    return cells.from_plain(spec["label"]) if "label" in spec else field.name
+
+
+def key_of(field: pa.Field, spec: Spec) -> str:
+    """A text that names the label and its type."""
+    return labels.label_key(spec.get("label", field.name))
+
+
+def dtype_text(field: pa.Field, spec: Spec) -> str:
+    """The dtype as pandas shows it."""
+    return str(codec_of(spec).dtype(spec, field.type))
+
+
+def columns(schema: pa.Schema) -> list[Column]:
+    """The columns of a list, in order, without index fields.
+
+    Examples
+    --------
+    >>> table = encode(pd.DataFrame({"a": [1], "vec": [[0.5, 1.5]]}))
+    >>> [(c.label, c.kind, c.dtype, c.dim) for c in columns(table.schema)]
+    [('a', 'record', 'int64', None), ('vec', 'embedding', 'object', 2)]
+    """
+    return [
+        Column(field.name, label_of(field, spec), spec.get("kind", "record"), dtype_text(field, spec), spec.get("dim"))
+        for field, spec in data_fields(schema)
+    ]
+
+
+def index_fields(schema: pa.Schema) -> list[str]:
+    """Names of the fields that hold an index of the list's own; empty when rows are known by position."""
+    return [field.name for field, _ in level_fields(schema)]
+
+
+def field_for(schema: pa.Schema, label: Hashable) -> str:
+    """The Arrow field name of the column `label`. Raises InvalidInput."""
+    return _find(schema, [label])[0].name
+
+
+def select(schema: pa.Schema, labels: Sequence[Hashable]) -> pa.Schema:
+    """The sub-schema with these columns, in this order, and the index fields. Raises InvalidInput for unknown labels."""
+    meta = meta_of(schema)
+    fields = [*_find(schema, labels), *(field for field, _ in level_fields(schema))]
+    return with_meta(fields or [hidden_field()], meta["columns"], meta.get("index"))
+
+
+def _find(schema: pa.Schema, wanted: Sequence[Hashable]) -> list[pa.Field]:
+    pairs = data_fields(schema)
+    by_key = {key_of(field, spec): field for field, spec in pairs}
+    by_label: dict[Any, pa.Field] = {}
+    for field, spec in pairs:
+        by_label.setdefault(label_of(field, spec), field)
+    found = [_one(label, by_key, by_label) for label in wanted]
+    unknown = [label for label, field in zip(wanted, found, strict=True) if field is None]
+    if unknown:
+        raise InvalidInput(_unknown(unknown, list(by_label)))
+    return [field for field in found if field is not None]
+
+
+def _one(label: Hashable, by_key: dict[str, pa.Field], by_label: dict[Any, pa.Field]) -> pa.Field | None:
+    """By type and value first, then as pandas compares (1 finds 1.0)."""
+    try:
+        exact = by_key.get(labels.label_key(cells.to_plain(label)))
+    except cells.Unstorable:
+        exact = None
+    return exact if exact is not None else by_label.get(label)
+
+
+def _unknown(unknown: Sequence[Hashable], known: Sequence[Hashable]) -> str:
+    texts = {str(label): label for label in known}
+    close = [texts[text] for label in unknown for text in get_close_matches(str(label), list(texts), n=3)]
+    there = ", ".join(map(shown, known[:20])) + (", …" if len(known) > 20 else "")
+    hint = f"Did you mean {' or '.join(map(shown, dict.fromkeys(close)))}?" if close else f"There are: {there or 'none'}."
+    return f"No column {', '.join(map(shown, unknown))}. {hint}"

@@ -1,0 +1,235 @@
+"""The one dtype that holds the values of two: rules over specs, without values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..errors import DimensionMismatch, SchemaMismatch
+from . import schemas
+from .codecs import Spec, categories_of, codec_of, encode_array
+from .main import is_text
+
+_UNITS = ("s", "ms", "us", "ns")
+_NO_CODEC = ("label", "kind", "index")
+#: Codecs whose values may stand as cells of a JSON column.
+_JSONABLE = {"numpy", "masked", "string", "objects", "datetime", "timedelta", "category", "json", "null", "period", "interval"}
+
+
+class NoCommonDtype(Exception):
+    """Two dtypes that no dtype holds both exactly; the text says why."""
+
+
+def physical(spec: Spec) -> Spec:
+    """The spec without what does not touch how values are stored."""
+    return {key: value for key, value in spec.items() if key not in _NO_CODEC}
+
+
+def storage(spec: Spec, *fields: pa.Field) -> pa.DataType:
+    """The Arrow type of a spec; `fields` know it where the spec alone does not."""
+    return fields[0].type if spec["codec"] == "arrow" else codec_of(spec).storage(spec)
+
+
+def with_missing(field: pa.Field) -> pa.Field:
+    """The field as it must be when rows without a value join it: ints and bools become nullable."""
+    spec = schemas.spec_of(field)
+    loose = _loosened(spec)
+    return field if loose is spec else schemas.with_spec(field.name, storage(loose, field), loose)
+
+
+def _loosened(spec: Spec) -> Spec:
+    if spec["codec"] == "numpy" and np.dtype(spec["dtype"]).kind in "iub":
+        return {**spec, "codec": "masked", "dtype": _nullable(np.dtype(spec["dtype"]))}
+    if spec["codec"] == "interval" and spec["ends"]["codec"] == "numpy" and np.dtype(spec["ends"]["dtype"]).kind in "iu":
+        return {**spec, "ends": {"codec": "numpy", "dtype": "float64"}}
+    return spec
+
+
+def _nullable(dtype: np.dtype) -> str:
+    if dtype.kind == "b":
+        return "boolean"
+    return {"i": "Int", "u": "UInt", "f": "Float"}[dtype.kind] + str(dtype.itemsize * 8)
+
+
+def common(old: pa.Field, new: pa.Field) -> pa.Field:
+    """`old`, widened so that it holds the values of `new` too. Raises NoCommonDtype, DimensionMismatch."""
+    a, b = schemas.spec_of(old), schemas.spec_of(new)
+    spec = _common(a, b, old, new)
+    if spec is a:
+        return old
+    kept = {key: a[key] for key in _NO_CODEC if key in a}
+    spec = kept | physical(spec)
+    kind = _kind(a, b, spec)
+    if kind != "record":
+        spec["kind"] = kind
+    else:
+        spec.pop("kind", None)
+    return schemas.with_spec(old.name, storage(spec, *((new, old) if a["codec"] == "null" else (old, new))), spec)
+
+
+def _kind(a: Spec, b: Spec, spec: Spec) -> str:
+    kinds = {x.get("kind", "record") for x in (a, b) if x["codec"] != "null" or "kind" in x}
+    for special in ("embedding", "file", "document"):
+        if special in kinds and (special != "document" or spec["codec"] != "json"):
+            return special
+    return "record"
+
+
+def _common(a: Spec, b: Spec, old: pa.Field, new: pa.Field) -> Spec:
+    if physical(a) == physical(b) and old.type == new.type:
+        return a if a.get("kind") == b.get("kind") or b.get("kind") is None else dict(a)
+    if b["codec"] == "null":
+        return _loosened(a)
+    if a["codec"] == "null":
+        return _loosened(b)
+    for applies, rule in _RULES:
+        if applies(a, b, old, new):
+            return rule(a, b)
+    raise NoCommonDtype("no dtype holds both exactly")
+
+
+def _is(*names: str) -> Callable[..., bool]:
+    return lambda a, b, old, new: a["codec"] in names and b["codec"] in names
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def _number(spec: Spec) -> tuple[np.dtype, bool]:
+    dtype = codec_of(spec).dtype(spec, None)
+    return (dtype, False) if isinstance(dtype, np.dtype) else (dtype.numpy_dtype, True)
+
+
+def _numbers(a: Spec, b: Spec) -> Spec:
+    (x, x_nullable), (y, y_nullable) = _number(a), _number(b)
+    if (x.kind == "b") != (y.kind == "b"):
+        raise NoCommonDtype("truth values and numbers do not mix; convert one with .astype(...)")
+    native = [d.newbyteorder("=") for d in (x, y)]
+    wide = np.dtype("f8") if {x.kind, y.kind} & set("f") and x.kind != y.kind else np.promote_types(*native)
+    if not (x_nullable or y_nullable):
+        return {"codec": "numpy", "dtype": a["dtype"] if wide == native[0] else wide.name}
+    if wide == np.dtype("f2"):
+        wide = np.dtype("f4")  # pandas has no Float16
+    return {"codec": "masked", "dtype": _nullable(wide)}
+
+
+# ---------------------------------------------------------------- text and categories
+
+
+def _textual(spec: Spec, field: pa.Field) -> bool:
+    if spec["codec"] == "category":
+        return _category_text(spec)
+    return spec["codec"] == "string" or spec["codec"] == "objects" and spec["of"] == "str" or (
+        spec["codec"] == "arrow" and is_text(field.type) and not pa.types.is_dictionary(field.type)
+    )
+
+
+def _category_text(spec: Spec) -> bool:
+    inner = spec["categories"]["spec"]
+    return inner["codec"] == "string" or inner["codec"] == "objects" and inner["of"] == "str"
+
+
+def _texts(a: Spec, b: Spec) -> Spec:
+    return b if a["codec"] == "category" else a
+
+
+def _both_text(a: Spec, b: Spec, old: pa.Field, new: pa.Field) -> bool:
+    return not (a["codec"] == b["codec"] == "category") and _textual(a, old) and _textual(b, new)
+
+
+def _categories(a: Spec, b: Spec) -> Spec:
+    x, y = categories_of(a), categories_of(b)
+    if a["ordered"] != b["ordered"]:
+        raise NoCommonDtype("one has ordered categories, the other has not")
+    if x.dtype != y.dtype and len(x) and len(y) and not (_category_text(a) and _category_text(b)):
+        raise NoCommonDtype(f"the categories are of dtype {x.dtype} and {y.dtype}")
+    if not len(y):
+        return a
+    if not len(x):
+        return b
+    if a["ordered"]:
+        return _prefix(a, b, x, y)
+    extra = y[~y.isin(x)]
+    return a if not len(extra) else category_spec(x.append(extra.astype(x.dtype)), ordered=False)
+
+
+def _prefix(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
+    short = min(len(x), len(y))
+    if list(x[:short]) != list(y[:short]):
+        raise NoCommonDtype(f"the ordered categories {list(x)} and {list(y)} do not extend one another")
+    return a if len(x) >= len(y) else category_spec(y.astype(x.dtype), ordered=True)
+
+
+def category_spec(categories: pd.Index, *, ordered: bool) -> Spec:
+    """The spec of a categorical with these categories."""
+    return encode_array(pd.Categorical.from_codes(np.zeros(0, "i8"), categories, ordered=ordered)).spec
+
+
+# ---------------------------------------------------------------- times, intervals, vectors, objects
+
+
+def _finer(a: Spec, b: Spec) -> Spec:
+    if a.get("tz") != b.get("tz"):
+        names = ["no time zone" if "tz" not in spec else f"the time zone {spec['tz'][-1]}" for spec in (a, b)]
+        raise NoCommonDtype(f"the list has {names[0]}, the frame {names[1]}; convert it with .dt.tz_localize or .dt.tz_convert")
+    return a if _UNITS.index(a["unit"]) >= _UNITS.index(b["unit"]) else {**a, "unit": b["unit"]}
+
+
+def _intervals(a: Spec, b: Spec) -> Spec:
+    if a["closed"] != b["closed"]:
+        raise NoCommonDtype(f"the intervals are closed {a['closed']} and {b['closed']}")
+    ends = [spec["ends"] for spec in (a, b)]
+    if {end["codec"] for end in ends} == {"numpy"}:
+        joined = _numbers(*ends)
+    elif ends[0]["codec"] == ends[1]["codec"] in ("datetime", "timedelta"):
+        joined = _finer(*ends)
+    else:
+        raise NoCommonDtype("the ends of the intervals are of different kinds")
+    return {**a, "ends": joined}
+
+
+def _vectors(a: Spec, b: Spec) -> Spec:
+    if a["dim"] != b["dim"]:
+        raise DimensionMismatch(f"row 0: {b['dim']} numbers, the list has {a['dim']}")
+    if "arrow" in (a["codec"], b["codec"]):
+        raise NoCommonDtype("one holds Arrow lists, the other NumPy vectors")
+    wide = np.promote_types(a["dtype"], b["dtype"]).name
+    return a if wide == a["dtype"] else {**a, "dtype": wide}
+
+
+def _is_vectors(a: Spec, b: Spec, old: pa.Field, new: pa.Field) -> bool:
+    return "dim" in a and "dim" in b
+
+
+def _objects(a: Spec, b: Spec) -> Spec:
+    if a["codec"] == b["codec"] == "objects" and a["of"] == b["of"]:
+        if a["of"] != "decimal" or (a["exponent"], a["wide"]) == (b["exponent"], b["wide"]):
+            return a
+        if a["exponent"] == b["exponent"]:
+            return {**a, "wide": True}
+    tags = not (a["codec"] == b["codec"] == "json") or a["tags"] or b["tags"]
+    return {"codec": "json", "missing": a.get("missing", "None"), "tags": tags}
+
+
+def _to_json(a: Spec, b: Spec, old: pa.Field, new: pa.Field) -> bool:
+    return "json" in (a["codec"], b["codec"]) and {a["codec"], b["codec"]} <= _JSONABLE
+
+
+_RULES: list[tuple[Callable[..., bool], Callable[[Spec, Spec], Any]]] = [
+    (_is("numpy", "masked"), _numbers),
+    (_both_text, _texts),
+    (_is("category"), _categories),
+    (_is("datetime"), _finer),
+    (_is("timedelta"), _finer),
+    (_is("interval"), _intervals),
+    (_is_vectors, _vectors),
+    (_is("file"), lambda a, b: a),
+    (_is("objects"), _objects),
+    (_to_json, _objects),
+]
+
+__all__ = ["NoCommonDtype", "SchemaMismatch", "common", "physical", "storage", "with_missing"]

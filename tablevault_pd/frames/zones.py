@@ -1,0 +1,108 @@
+"""Time zones as JSON: the same zone of the same library comes back, so that dtypes compare equal."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+from functools import lru_cache
+from typing import Any
+
+
+def to_json(tz: dt.tzinfo) -> list[Any]:
+    """A JSON list that names `tz`. Raises ValueError for zones that exist in this process only."""
+    if tz is dt.timezone.utc:
+        return ["utc"]
+    if isinstance(tz, zoneinfo.ZoneInfo) and tz.key:
+        return ["zoneinfo", tz.key]
+    if isinstance(tz, dt.timezone):
+        offset = tz.utcoffset(None)
+        default = dt.timezone(offset).tzname(None)
+        name = tz.tzname(None)
+        fixed = ["fixed", offset.days * 86400 + offset.seconds, offset.microseconds]
+        return fixed if name == default else [*fixed, name]
+    library = type(tz).__module__.partition(".")[0]
+    named = _NAMED.get(library)
+    found = named(tz) if named else None
+    if found is None:
+        raise ValueError(
+            f"the time zone {tz!r} cannot be stored; convert to UTC or a named zone with .dt.tz_convert('Europe/Berlin')"
+        )
+    return found
+
+
+def _pytz(tz: Any) -> list[Any] | None:
+    if getattr(tz, "zone", None):
+        return ["pytz", tz.zone]
+    minutes = getattr(tz, "_minutes", None)
+    return None if minutes is None else ["pytz-fixed", minutes]
+
+
+def _dateutil(tz: Any) -> list[Any] | None:
+    kind = type(tz).__name__
+    if kind == "tzutc":
+        return ["dateutil-utc"]
+    if kind == "tzoffset":
+        return ["dateutil-fixed", tz.tzname(None), int(tz.utcoffset(None).total_seconds())]
+    path = getattr(tz, "_filename", None)
+    if kind != "tzfile" or not isinstance(path, str):
+        return None
+    key = path.partition("zoneinfo/")[2] or path
+    return ["dateutil", key] if from_json(["dateutil", key]) == tz else None
+
+
+_NAMED = {"pytz": _pytz, "dateutil": _dateutil}
+
+
+def from_json(name: list[Any]) -> dt.tzinfo:
+    """The zone that :func:`to_json` named."""
+    return _from_json(tuple(name))
+
+
+@lru_cache(maxsize=256)
+def _from_json(name: tuple[Any, ...]) -> dt.tzinfo:
+    kind, *rest = name
+    if kind == "utc":
+        return dt.timezone.utc
+    if kind == "zoneinfo":
+        return zoneinfo.ZoneInfo(rest[0])
+    if kind == "fixed":
+        return dt.timezone(dt.timedelta(seconds=rest[0], microseconds=rest[1]), *rest[2:])
+    if kind.startswith("dateutil"):
+        return _from_dateutil(kind, rest)
+    if kind.startswith("pytz"):
+        return _from_pytz(kind, rest)
+    raise ValueError(f"unknown kind of time zone {kind!r}")
+
+
+def _from_dateutil(kind: str, rest: list[Any]) -> dt.tzinfo:
+    from dateutil import tz
+
+    if kind == "dateutil-utc":
+        return tz.tzutc()
+    if kind == "dateutil-fixed":
+        return tz.tzoffset(rest[0], rest[1])
+    found = tz.gettz(rest[0])
+    if found is None:
+        raise ValueError(f"this machine knows no time zone {rest[0]!r}")
+    return found
+
+
+def _from_pytz(kind: str, rest: list[Any]) -> dt.tzinfo:
+    try:
+        import pytz
+    except ImportError:  # pandas 3 does without pytz: the same zone from the standard library
+        if kind == "pytz":
+            return zoneinfo.ZoneInfo(rest[0])
+        return dt.timezone(dt.timedelta(minutes=rest[0]))
+    return pytz.timezone(rest[0]) if kind == "pytz" else pytz.FixedOffset(rest[0])
+
+
+def arrow_name(tz: dt.tzinfo) -> str:
+    """The name under which Arrow's consumers know the zone."""
+    name = to_json(tz)
+    if name[0] in ("zoneinfo", "pytz", "dateutil"):
+        return str(name[1])
+    if name[0] == "fixed" and name[1] % 60 == 0 and not name[2]:
+        minutes = abs(name[1]) // 60
+        return f"{'-' if name[1] < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"
+    return "UTC"  # the instants are right; only the wall clock needs our own metadata

@@ -1,0 +1,12 @@
+"""The one way a file's content is hashed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hex, without reading it into memory at once."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

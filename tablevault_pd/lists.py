@@ -1,0 +1,192 @@
+"""A handle on one list: its rows, its versions, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import frames, reading
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.names import parse_address
+from tablevault_pd.store import Version
+
+if TYPE_CHECKING:
+    from tablevault_pd.vault import Vault
+
+
+class List:
+    """One list of a vault, at its newest version or, as ``vault["news@3"]``, at a fixed one.
+
+    It holds no rows; each call looks at the vault anew.
+    """
+
+    def __init__(self, vault: Vault, address: str, committed: Version | None = None) -> None:
+        self._vault = vault
+        self._address = parse_address(address)
+        self._text = address
+        #: The version that the save or append which returned this handle made: with ``.version``, ``.start``, ``.rows``.
+        self.committed = committed
+
+    def _version(self) -> Version:
+        return reading.resolve(self._vault.store, self._text)
+
+    @property
+    def name(self) -> str:
+        """The list's name."""
+        return self._address.name
+
+    @property
+    def version(self) -> int:
+        """The version this handle reads: 1, 2, 3 …"""
+        return self._version().version
+
+    @property
+    def kinds(self) -> dict[Hashable, str]:
+        """What each column holds: record, embedding, document or file."""
+        return {column.label: column.kind for column in self._columns()}
+
+    @property
+    def columns(self) -> list[Hashable]:
+        """Names of the columns, in order."""
+        return [column.label for column in self._columns()]
+
+    @property
+    def dtypes(self) -> dict[Hashable, str]:
+        """The dtype of each column, as pandas shows it."""
+        return {column.label: column.dtype for column in self._columns()}
+
+    def _columns(self) -> list[frames.Column]:
+        return frames.columns(self._vault.store.schema(self._version().schema_id))
+
+    def __len__(self) -> int:
+        return self._version().total
+
+    def __bool__(self) -> bool:
+        return True  # a handle is not "nothing" because its list is empty
+
+    def read(self, **options: Any) -> pd.DataFrame:
+        """Rows as a frame. See :meth:`Vault.read`."""
+        return self._vault.read(self._text, **options)
+
+    def batches(self, size: int, *, columns: Sequence[Hashable] | None = None) -> Iterator[pd.DataFrame]:
+        """Frames of `size` rows each, so that the list need not fit into memory.
+
+        Examples
+        --------
+        >>> words = vault.save("words", {"word": "cat"})
+        >>> [len(part) for part in words.batches(1000)]
+        [1]
+        """
+        return reading.batches(self._vault.store, self._version(), size, columns=columns)
+
+    def matrix(self, column: Hashable) -> np.ndarray:
+        """The vectors of an embedding column as one matrix.
+
+        Parameters
+        ----------
+        column : hashable
+            An embedding column.
+
+        Returns
+        -------
+        ndarray of float, shape (n_rows, dim)
+            Without a copy if the rows came in one commit. A missing vector is a row of NaN.
+
+        Raises
+        ------
+        InvalidInput
+            If the column holds no vectors.
+
+        Examples
+        --------
+        >>> words = vault.save("words", [{"word": "cat", "vec": [1.0, 0.5]}, {"word": "dog", "vec": [0.0, 1.0]}])
+        >>> words.matrix("vec").shape
+        (2, 2)
+        """
+        store, version = self._vault.store, self._version()
+        schema = reading.wanted_schema(store, version, [column])
+        if frames.columns(schema)[0].kind != "embedding":
+            raise InvalidInput(f"The column {column!r} of {self.name!r} holds no vectors.")
+        field = frames.field_for(schema, column)
+        tables = [reading.aligned(chunk, schema) for chunk in store.scan(version, columns=schema.names)]
+        return frames.matrix(tables or [schema.empty_table()], field)
+
+    def offsets(self, column: Hashable | None = None) -> pd.DataFrame:
+        """Where each document lies in the list's running text, in characters.
+
+        Parameters
+        ----------
+        column : hashable, optional
+            A column of documents; may be left out if there is just one.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, 2)
+            ``start`` and ``stop`` (excluded), Int64; a missing document is as long as none. Index: position.
+
+        Examples
+        --------
+        >>> novel = vault.save("novel", ["It was late.", "She left."])
+        >>> novel.offsets()
+                  start  stop
+        position
+        0             0    12
+        1            12    21
+        """
+        store, version = self._vault.store, self._version()
+        documents = [found.label for found in frames.columns(store.schema(version.schema_id)) if found.kind == "document"]
+        if column is None and len(documents) != 1:
+            raise InvalidInput(f"The list {self.name!r} has {len(documents)} columns of documents: {documents}. Name one of them.")
+        label = documents[0] if column is None else column
+        if label not in documents:
+            raise InvalidInput(f"The column {label!r} of {self.name!r} holds no documents. documents={documents}")
+        texts = reading.read(store, version, columns=[label])[label]
+        stop = texts.str.len().fillna(0).astype("int64").cumsum()
+        start = stop.shift(fill_value=0)
+        index = pd.RangeIndex(version.total, name="position")
+        return pd.DataFrame({"start": start.to_numpy(), "stop": stop.to_numpy()}, index=index)
+
+    def save(self, obj: Any, **options: Any) -> List:
+        """Save new content under this name. See :meth:`Vault.save`."""
+        return self._vault.save(self.name, obj, **options)
+
+    def append(self, obj: Any, **options: Any) -> List:
+        """Add rows at the end. See :meth:`Vault.append`."""
+        return self._vault.append(self.name, obj, **options)
+
+    def versions(self) -> pd.DataFrame:
+        """All versions of this list. See :meth:`Vault.versions`."""
+        return self._vault.versions(self.name)
+
+    def describe(self, text: str, **options: Any) -> None:
+        """Describe this list. See :meth:`Vault.describe`."""
+        self._vault.describe(self.name, text, **options)
+
+    def delete(self) -> None:
+        """Hide this list. See :meth:`Vault.delete`."""
+        self._vault.delete(self.name)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows as an Arrow stream, so that ``polars.DataFrame(vault["news"])`` works."""
+        reader = reading.arrow_batches(self._vault.store, self._version())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [str(label) for label in self.columns]
+
+    def __repr__(self) -> str:
+        version = self._version()
+        lines = [f"<List {version.list!r}, version {version.version}: {version.total:,} rows>"]
+        found = self._columns()
+        width = max((len(str(column.label)) for column in found), default=0)
+        lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in found]
+        return "\n".join(lines)
+
+
+def _kind(column: frames.Column) -> str:
+    if column.kind == "embedding":
+        return f", embedding of width {column.dim}"
+    return "" if column.kind == "record" else f", {column.kind}"

@@ -1,0 +1,62 @@
+"""Progress bars: tqdm's when it is installed and somebody is looking, else nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+PATIENCE_S = 1.0  # work that is done sooner shows no bar
+
+
+class Bar:
+    """Counts steps, and shows them once the work has taken longer than a moment.
+
+    >>> with Bar("reading", total=2, unit="rows") as bar:
+    ...     bar(2)
+    """
+
+    def __init__(self, what: str, *, total: int | None = None, unit: str = "it") -> None:
+        self._what = what
+        self._total = total
+        self._unit = unit
+        self._done = 0
+        self._started = time.monotonic()
+        self._bar: Any = None
+        self._wanted = _somebody_looks()
+
+    def __call__(self, steps: int = 1) -> None:
+        """Say that so many steps more are done."""
+        self._done += steps
+        if self._bar is not None:
+            self._bar.update(steps)
+        elif self._wanted and time.monotonic() - self._started > PATIENCE_S:
+            self._show()
+
+    def _show(self) -> None:
+        make = _tqdm()
+        if make is None:
+            self._wanted = False
+            return
+        self._bar = make(total=self._total, desc=self._what, unit=f" {self._unit}", unit_scale=True, leave=False, initial=self._done)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _somebody_looks() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def _tqdm() -> Callable[..., Any] | None:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    return tqdm  # type: ignore[no-any-return]  # tqdm ships no types

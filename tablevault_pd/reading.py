@@ -1,0 +1,142 @@
+"""How rows come out of a list: one version, some columns, the rows that pass a filter, as exact frames."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd import frames
+from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VersionNotFound
+from tablevault_pd.filters import Filter, parse_filter
+from tablevault_pd.names import parse_address
+from tablevault_pd.progress import Bar
+from tablevault_pd.store import Chunk, Store, Version
+
+
+def resolve(store: Store, address: str, *, version: int | None = None, as_of: Any = None) -> Version:
+    """The version that a name such as ``news`` or ``news@3`` means, perhaps at another time."""
+    parsed = parse_address(address)
+    name = parsed.name
+    if parsed.version is not None and version is not None and parsed.version != version:
+        raise InvalidInput(f"{address!r} names version {parsed.version}, and version={version} another one. Say one of them.")
+    if (parsed.version is not None or version is not None) and as_of is not None:
+        raise InvalidInput("version= and as_of= exclude each other.")
+    number = version if parsed.version is None else parsed.version
+    if number is not None:
+        found = store.version(name, int(number))
+    elif as_of is not None:
+        found = store.version_at(name, _time(as_of))
+    else:
+        found = store.head(name)
+    if found is None:
+        newest = store.head(name)
+        if newest is None:
+            raise ListNotFound.named(name, store.names())
+        asked = f"at {as_of}" if number is None else f"{number}"
+        raise VersionNotFound(f"The list {name!r} has no version {asked}; its newest is {newest.version}. vault.versions({name!r})")
+    if found.deleted:
+        raise ListDeleted.named(name)
+    return found
+
+
+def _time(moment: Any) -> Any:
+    try:
+        time = pd.Timestamp(moment)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"as_of={moment!r} is not a time that pandas.Timestamp understands.") from error
+    if time is pd.NaT:
+        raise InvalidInput("as_of= is missing (NaT).")
+    return (time.tz_localize("UTC") if time.tz is None else time.tz_convert("UTC")).to_pydatetime(warn=False)
+
+
+def bounds(start: int | None, stop: int | None, total: int) -> tuple[int, int]:
+    """Positions as a slice of `total` rows means them, negative ones counted from the end."""
+    first, last, _ = slice(start, stop).indices(total)
+    return first, max(first, last)
+
+
+def aligned(chunk: Chunk, schema: pa.Schema) -> pa.Table:
+    """The chunk's rows in the schema of the version that is read."""
+    return frames.align(chunk.table, schema)
+
+
+def read(
+    store: Store,
+    version: Version,
+    *,
+    columns: Sequence[Hashable] | None = None,
+    filters: Any = None,
+    start: int | None = None,
+    stop: int | None = None,
+) -> pd.DataFrame:
+    """Rows of one version as a frame."""
+    schema = wanted_schema(store, version, columns)
+    condition = parse_filter(filters, [column.label for column in frames.columns(store.schema(version.schema_id))])
+    first, last = bounds(start, stop, version.total)
+    if condition is not None:
+        return _read_filtered(store, version, schema, condition, first, last)
+    chunks = list(_scan(store, version, schema, first, last))
+    private = len(chunks) == 1 and chunks[0].private
+    tables = [aligned(chunk, schema) for chunk in chunks]
+    return frames.decode(tables, schema, positions=range(first, last), private=private)
+
+
+def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | None) -> pa.Schema:
+    """The version's schema, cut to some columns. Raises InvalidInput for one that is not there."""
+    schema = store.schema(version.schema_id)
+    return schema if columns is None else frames.select(schema, columns)
+
+
+def _scan(store: Store, version: Version, schema: pa.Schema, first: int, last: int) -> Iterator[Chunk]:
+    whole = store.schema(version.schema_id)
+    columns = None if schema.names == whole.names else schema.names
+    with Bar(f"reading {version.list}", total=last - first, unit="rows") as bar:
+        for chunk in store.scan(version, start=first, stop=last, columns=columns):
+            yield chunk
+            bar(len(chunk.positions))
+
+
+def _read_filtered(
+    store: Store, version: Version, schema: pa.Schema, condition: Filter, first: int, last: int
+) -> pd.DataFrame:
+    """Only the columns that the filter looks at are decoded for every row."""
+    whole = store.schema(version.schema_id)
+    judged = whole if condition.columns is None else frames.select(whole, list(condition.columns))
+    names = list(dict.fromkeys([*schema.names, *judged.names]))
+    both = pa.schema([whole.field(name) for name in names], metadata=whole.metadata)
+    tables, positions = [], []
+    for chunk in _scan(store, version, both, first, last):
+        table = aligned(chunk, both)
+        seen = frames.decode([table.select(judged.names)], judged, positions=chunk.positions, private=False)
+        kept = np.flatnonzero(condition.mask(seen))
+        tables.append(table.select(schema.names).take(kept))
+        positions.append(np.asarray(chunk.positions)[kept])
+    found = np.concatenate(positions) if positions else np.empty(0, np.int64)
+    return frames.decode(tables, schema, positions=found, private=True)
+
+
+def batches(
+    store: Store, version: Version, size: int, *, columns: Sequence[Hashable] | None = None
+) -> Iterator[pd.DataFrame]:
+    """The version in frames of `size` rows, so that it need not fit into memory."""
+    if size < 1:
+        raise InvalidInput(f"A batch has at least one row, not {size}.")
+    for first in range(0, version.total, size):
+        yield read(store, version, columns=columns, start=first, stop=first + size)
+
+
+def arrow_batches(store: Store, version: Version) -> pa.RecordBatchReader:
+    """The version as a stream of Arrow record batches, for polars, DuckDB and others."""
+    schema = store.schema(version.schema_id)
+    plain = frames.to_arrow(schema.empty_table()).schema
+
+    def stream() -> Iterator[pa.RecordBatch]:
+        for chunk in _scan(store, version, schema, 0, version.total):
+            table = frames.to_arrow(aligned(chunk, schema))
+            yield from (table if table.schema.equals(plain) else table.cast(plain)).to_batches()
+
+    return pa.RecordBatchReader.from_batches(plain, stream())

@@ -1,0 +1,298 @@
+"""The Store protocol and the plain data that crosses it. No I/O, and nothing of pandas.
+
+Arrow tables and frozen dataclasses go in and come out; SQL rows, cursors and documents stay inside a store.
+
+A commit to a list is a *batch* and makes a *version*. Versions with the same *generation* share one growing run of
+positions: ``save`` starts a generation, ``append`` adds at its end, ``delete`` keeps it out of sight, ``restore``
+starts one whose first rows are those of the version restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Protocol, Self
+
+import numpy as np
+import pyarrow as pa
+
+Operation = Literal["save", "append", "delete", "restore"]
+
+#: Called with the number of steps just done; the vault turns it into a progress bar.
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of one list: the commit that made it and the content it shows."""
+
+    list_id: int
+    list: str
+    version: int
+    operation: Operation
+    generation: int
+    start: int  #: position of the first row this commit added
+    rows: int  #: rows this commit added
+    total: int  #: rows visible at this version
+    schema_id: int
+    session_id: int | None
+    cell: int | None
+    time: datetime  #: UTC; never earlier than the version before
+    tags: tuple[str, ...] = ()
+    gone: bool = False  #: its rows were vacuumed
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the list is hidden at this version."""
+        return self.operation == "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class ListState:
+    """A list as ``lists()`` shows it: its newest version and what it costs."""
+
+    head: Version
+    created: datetime
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A labelled text, and optionally a vector, about a list or a session."""
+
+    label: str
+    text: str
+    list_id: int | None = None
+    session_of: int | None = None  #: the session described
+    vector: tuple[float, ...] | None = None
+    session_id: int | None = None  #: the session that wrote it
+    time: datetime | None = None  #: given by the store
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one commit is to do. Its rows wait in a :class:`Staging`."""
+
+    token: str  #: made by the client; the same token is never committed twice
+    list: str
+    operation: Operation
+    schema: pa.Schema | None = None  #: of the list from this version on; None keeps the present one
+    base: int | None = None  #: append: the schema id that `schema` was merged with (None: the list is new)
+    expect: int | None = None  #: the version the list must still be at (0: it must not exist)
+    target: int | None = None  #: restore: the version to bring back
+    session_id: int | None = None
+    cell: int | None = None
+    tags: tuple[str, ...] | None = None  #: None keeps those of the version before
+    descriptions: tuple[Description, ...] = ()  #: about the list; committed with its rows
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some rows of a list in position order, in the schema they were written with."""
+
+    positions: range | np.ndarray
+    table: pa.Table
+    private: bool = False  #: the memory belongs to this read alone and may be written to
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of a script, a notebook kernel or a worker."""
+
+    name: str
+    user: str
+    host: str
+    pid: int
+    started: datetime
+    id: int = 0  #: given by the store
+    run: int = 0  #: given by the store: 1, 2, 3 … of that name
+    parent: int | None = None
+    ended: datetime | None = None
+    heartbeat: datetime | None = None
+    outcome: str | None = None  #: finished, failed or stopped, once it ended
+    error: str | None = None
+    tags: tuple[str, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)  #: argv, versions, git commit … plain JSON
+
+    @property
+    def label(self) -> str:
+        """``name#run``, as every answer shows it."""
+        return f"{self.name}#{self.run}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One piece of executed code of a session."""
+
+    session_id: int
+    cell: int
+    text: str
+    started: datetime
+    duration_s: float | None = None
+    outcome: str = "running"  #: ok, error, interrupted or running
+    error: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding of ``check()``."""
+
+    severity: Literal["damage", "stray"]
+    what: str
+    list: str | None = None
+    version: int | None = None
+    path: str | None = None
+    detail: str | None = None
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """One thing that ``vacuum`` removes, or would remove."""
+
+    what: str  #: rows, or stray
+    list: str | None
+    versions: tuple[int, ...]
+    rows: int
+    size_bytes: int
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What ``compact`` did to one list."""
+
+    list: str
+    parts_before: int
+    parts_after: int
+    size_bytes: int
+
+
+class Staging(Protocol):
+    """Rows on their way into a commit: durable, invisible, and gone again unless committed."""
+
+    rows: int
+
+    def write(self, table: pa.Table) -> None:
+        """Add the rows of `table`. Its schema may differ from that of the tables before. Raises StorageFull."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Forget what was not committed."""
+
+
+class Store(Protocol):
+    """Where lists, batches and sessions are kept. Every store passes tests/test_store.py.
+
+    Safe to use from several threads. After a fork the child may go on using it.
+    """
+
+    @property
+    def place(self) -> str:
+        """The vault's address for people: without a password."""
+
+    @property
+    def vault_id(self) -> str:
+        """32 hex digits that name this vault for ever."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be written."""
+
+    def close(self) -> None:
+        """Give back connections and files. A closed store raises VaultClosed."""
+
+    # -- lists and rows
+    def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
+        """Make the batch's rows visible at the end of its list, or none, and return the new version.
+
+        A list that does not exist is made by save and append. A batch whose token is already in the list is
+        recognised: its version is returned and nothing is written. Raises ListNotFound, ListDeleted,
+        VersionNotFound, VaultBusy, StorageFull; Conflict if `expect` or `base` no longer hold.
+        """
+
+    def stage(self) -> Staging:
+        """A place to put rows before :meth:`commit`."""
+
+    def head(self, name: str) -> Version | None:
+        """The newest version of a list, deleted or not; None if it never existed."""
+
+    def version(self, name: str, version: int) -> Version | None:
+        """One version of a list, or None."""
+
+    def version_at(self, name: str, time: datetime) -> Version | None:
+        """The newest version committed at or before `time`, or None."""
+
+    def versions(self, name: str | None = None) -> list[Version]:
+        """All versions of one list (oldest first) or of every list (in order of time)."""
+
+    def lists(self) -> list[ListState]:
+        """Every list, deleted ones included, in order of name."""
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Names of all lists, deleted ones included, that begin with `prefix`, sorted."""
+
+    def schema(self, schema_id: int) -> pa.Schema:
+        """A schema as committed."""
+
+    def scan(
+        self,
+        version: Version,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[Chunk]:
+        """Rows `start` to `stop` (`stop` excluded) of a version, in position order, as committed.
+
+        Chunks keep the schema they were written with; a column that a chunk was written without is left out of it.
+        Each payload is verified the first time this process reads it. Raises VaultCorrupt naming list and version,
+        VersionNotFound if the rows were vacuumed.
+        """
+
+    # -- descriptions, files kept in the vault
+    def describe(self, description: Description) -> None:
+        """Keep a description. One of the same target and label is superseded, not lost."""
+
+    def descriptions(self) -> list[Description]:
+        """The newest description of each target and label."""
+
+    def keep_file(self, path: Path, sha256: str) -> None:
+        """Keep the content of a file under its hash. Kept once, however often it comes."""
+
+    def open_file(self, sha256: str) -> BinaryIO:
+        """The kept content. Raises FileMissing if it is not kept here, VaultCorrupt if it is damaged."""
+
+    # -- sessions
+    def open_session(self, session: Session) -> Session:
+        """Keep a new session and give it its id and run."""
+
+    def update_session(self, session_id: int, **changes: Any) -> None:
+        """Set fields of a session: ended, heartbeat, outcome, error, tags, params, info."""
+
+    def sessions(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> list[Session]:
+        """Sessions by id, by name, or all, oldest first."""
+
+    def put_cell(self, cell: Cell) -> None:
+        """Keep a cell, replacing the one of the same number."""
+
+    def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
+        """Cells of these sessions, or of all, in order."""
+
+    # -- care
+    def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:
+        """Read and verify everything; `fix` removes strays. Damage is reported, never repaired by guessing."""
+
+    def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:
+        """Merge small parts. Positions, versions and who wrote what stay as they are."""
+
+    def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> list[Freed]:
+        """Remove rows that none of the newest `keep` versions of their list shows, and strays."""

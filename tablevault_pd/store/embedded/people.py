@@ -1,0 +1,157 @@
+"""Sessions, their cells, and descriptions, as rows of the catalogue."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from tablevault_pd.errors import SessionNotFound
+from tablevault_pd.store import Cell, Description, Session
+from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
+
+_COLUMNS = (
+    "id, name, run, user, host, pid, parent, started, ended, heartbeat, outcome, error, tags, params, info"
+)
+NEXT_RUN = "SELECT coalesce(max(run), 0) + 1 FROM sessions WHERE name = ?"
+INSERT_SESSION = """
+INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, tags, params, info)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+UPDATE_SESSION = """
+UPDATE sessions SET ended = ?, heartbeat = ?, outcome = ?, error = ?, tags = ?, params = ?, info = ? WHERE id = ?
+"""
+ALL_SESSIONS = f"SELECT {_COLUMNS} FROM sessions ORDER BY id"
+SESSIONS_NAMED = f"SELECT {_COLUMNS} FROM sessions WHERE name = ? ORDER BY id"
+# A JSON array carries any number of ids in one bound value.
+SESSIONS_BY_ID = f"SELECT {_COLUMNS} FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+PUT_CELL = "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+ALL_CELLS = "SELECT session, cell, text, started, duration_s, outcome, error, traceback FROM cells ORDER BY session, cell"
+CELLS_OF = """
+SELECT session, cell, text, started, duration_s, outcome, error, traceback FROM cells
+WHERE session IN (SELECT value FROM json_each(?)) ORDER BY session, cell
+"""
+INSERT_DESCRIPTION = """
+INSERT INTO descriptions (list, session_of, label, text, vector, session, time) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+DESCRIPTIONS = """
+SELECT label, text, list, session_of, vector, session, time FROM descriptions
+WHERE id IN (SELECT max(id) FROM descriptions GROUP BY list, session_of, label) ORDER BY id
+"""
+
+
+class People:
+    """Who made what, and what was said about it."""
+
+    catalog: Catalog
+
+    def describe(self, description: Description) -> None:
+        """Keep a description."""
+        with self.catalog.writing() as db:
+            insert_description(db, description)
+
+    def descriptions(self) -> list[Description]:
+        """The newest description of each target and label."""
+        with self.catalog.reading() as db:
+            rows = db.execute(DESCRIPTIONS).fetchall()
+        return [_description(row) for row in rows]
+
+    def open_session(self, session: Session) -> Session:
+        """Keep a new session."""
+        with self.catalog.writing() as db:
+            run = db.execute(NEXT_RUN, (session.name,)).fetchone()[0]
+            key = db.execute(
+                INSERT_SESSION,
+                (session.name, run, session.user, session.host, session.pid, session.parent, from_time(session.started),
+                 _maybe(session.heartbeat), json.dumps(session.tags), json.dumps(dict(session.params)), json.dumps(dict(session.info))),
+            ).lastrowid  # fmt: skip
+        assert key is not None
+        return replace(session, id=key, run=run)
+
+    def update_session(self, session_id: int, **changes: Any) -> None:
+        """Set fields of a session."""
+        with self.catalog.writing() as db:
+            row = db.execute(SESSIONS_BY_ID, (json.dumps([session_id]),)).fetchone()
+            if row is None:
+                raise SessionNotFound(f"No session with the id {session_id} is in this vault.")
+            new = replace(_session(row), **changes)
+            db.execute(
+                UPDATE_SESSION,
+                (_maybe(new.ended), _maybe(new.heartbeat), new.outcome, new.error, json.dumps(new.tags),
+                 json.dumps(dict(new.params)), json.dumps(dict(new.info)), session_id),
+            )  # fmt: skip
+
+    def sessions(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> list[Session]:
+        """Sessions, oldest first."""
+        with self.catalog.reading() as db:
+            if ids is not None:
+                rows = db.execute(SESSIONS_BY_ID, (json.dumps([int(key) for key in ids]),)).fetchall()
+            elif name is not None:
+                rows = db.execute(SESSIONS_NAMED, (name,)).fetchall()
+            else:
+                rows = db.execute(ALL_SESSIONS).fetchall()
+        return [_session(row) for row in rows]
+
+    def put_cell(self, cell: Cell) -> None:
+        """Keep a cell."""
+        with self.catalog.writing() as db:
+            db.execute(
+                PUT_CELL,
+                (cell.session_id, cell.cell, cell.text, from_time(cell.started), cell.duration_s, cell.outcome, cell.error,
+                 cell.traceback),
+            )  # fmt: skip
+
+    def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
+        """Cells in order."""
+        with self.catalog.reading() as db:
+            if session_ids is None:
+                rows = db.execute(ALL_CELLS).fetchall()
+            else:
+                rows = db.execute(CELLS_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
+        return [_cell(*row) for row in rows]
+
+
+def insert_description(db: Any, description: Description) -> None:
+    """Insert a description inside an open transaction."""
+    vector = None if description.vector is None else array("d", description.vector).tobytes()
+    now = from_time(datetime.now(UTC))
+    db.execute(
+        INSERT_DESCRIPTION,
+        (
+            description.list_id,
+            description.session_of,
+            description.label,
+            description.text,
+            vector,
+            description.session_id,
+            now,
+        ),
+    )
+
+
+def _cell(session_id: int, number: int, text: str, started: int, *ending: Any) -> Cell:
+    return Cell(session_id, number, text, to_time(started), *ending)
+
+
+def _maybe(time: datetime | None) -> int | None:
+    return None if time is None else from_time(time)
+
+
+def _session(row: tuple[Any, ...]) -> Session:
+    key, name, run, user, host, pid, parent, started, ended, heartbeat, outcome, error, tags, params, info = (
+        row
+    )
+    return Session(
+        name, user, host, pid, to_time(started), key, run, parent,
+        None if ended is None else to_time(ended), None if heartbeat is None else to_time(heartbeat),
+        outcome, error, tuple(json.loads(tags)), json.loads(params), json.loads(info),
+    )  # fmt: skip
+
+
+def _description(row: tuple[Any, ...]) -> Description:
+    label, text, list_id, session_of, vector, session_id, time = row
+    numbers = None if vector is None else tuple(array("d", vector))
+    return Description(label, text, list_id, session_of, numbers, session_id, to_time(time))

@@ -1,0 +1,318 @@
+"""Rows on disk: staged into Arrow payloads before a commit, verified and mapped after it.
+
+A payload is an Arrow IPC file of its own under ``segments/`` or, when small, bytes in the catalogue. It is written
+once and never changed. Until the catalogue names it, a file is held under a lock, so that cleaning up never takes
+what a slow writer is about to commit.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from tablevault_pd.errors import VaultCorrupt, VaultFormatError
+from tablevault_pd.store.embedded import io
+
+try:
+    import fcntl
+except ImportError:  # Windows: an open file cannot be removed there anyway
+    fcntl = None  # type: ignore[assignment]
+
+INLINE_BYTES = (
+    1 << 18
+)  # a commit of up to 256 kB is faster inside the catalogue than as a file with its two fsyncs
+FILE_BYTES = 1 << 30  # a stream starts a new file here
+SUFFIX = ".arrow"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A payload, ready to be named by the catalogue."""
+
+    rows: int
+    schema: pa.Schema
+    codec: str  #: batch: a message without its schema; stream: with schema and dictionaries; file, zstd: a file of its own
+    size: int
+    crc: int
+    data: bytes | None = None
+    file: str | None = None
+
+
+def has_dictionary(schema: pa.Schema) -> bool:
+    """Whether a column keeps its values in a dictionary, which a bare record batch message does not carry."""
+    return any(_nested_dictionary(field.type) for field in schema)
+
+
+def _nested_dictionary(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return True
+    return any(_nested_dictionary(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """The table as a single record batch: one contiguous run per column."""
+    if has_dictionary(table.schema):
+        table = table.unify_dictionaries()
+    batches = table.combine_chunks().to_batches()
+    if len(batches) == 1:
+        return batches[0]
+    if not batches:
+        return pa.RecordBatch.from_arrays(
+            [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns],
+            schema=table.schema,
+        )
+    raise VaultFormatError("a column is too large for one Arrow array; save it in several appends")
+
+
+def pack(table: pa.Table) -> Part:
+    """A small table as bytes for the catalogue."""
+    batch = one_batch(table)
+    if has_dictionary(table.schema):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_batch(batch)
+        codec, data = "stream", sink.getvalue().to_pybytes()
+    else:
+        codec, data = "batch", batch.serialize().to_pybytes()
+    return Part(table.num_rows, table.schema, codec, len(data), zlib.crc32(data), data=data)
+
+
+class _ChecksumSink:
+    """A file that counts and checksums what is written to it."""
+
+    closed = False
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size = 0
+        self.crc = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        self.crc = zlib.crc32(view, self.crc)
+        self.size += len(view)
+        written = 0
+        while written < len(view):
+            written += os.write(self._descriptor, view[written:])
+        return written
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        """Nothing is buffered here."""
+
+
+class SegmentWriter:
+    """One file under ``segments/``, from its first byte to its fsync."""
+
+    def __init__(self, folder: Path, schema: pa.Schema, compression: str | None = None) -> None:
+        self.name = uuid.uuid4().hex
+        self.path = folder / (self.name + SUFFIX)
+        self.schema = schema
+        self.rows = 0
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if fcntl is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        io.point("created")
+        self._sink = _ChecksumSink(self._descriptor)
+        self._codec = compression or "file"
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        self._writer = pa.ipc.new_file(pa.PythonFile(self._sink, mode="w"), schema, options=options)
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._sink.size
+
+    def write(self, table: pa.Table) -> None:
+        """Append the table as one record batch."""
+        self._writer.write_batch(one_batch(table))
+        self.rows += table.num_rows
+        io.point("half-written")
+
+    def finish(self) -> Part:
+        """Make the file durable. Its name is not: sync the folder after the last file."""
+        self._writer.close()
+        os.fsync(self._descriptor)
+        io.point("synced")
+        return Part(self.rows, self.schema, self._codec, self._sink.size, self._sink.crc, file=self.name)
+
+    def release(self) -> None:
+        """Let go of the file, which the catalogue now names, or nothing does."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def discard(self) -> None:
+        """Remove the file: it will not be committed."""
+        self.path.unlink(missing_ok=True)
+        self.release()
+
+
+class Stage:
+    """The embedded store's staging area for one commit."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pending: list[pa.Table] = []  # small tables, not yet in a file
+        self._pending_bytes = 0
+        self._writer: SegmentWriter | None = None
+        self._written: list[SegmentWriter] = []
+        self._parts: list[Part] = []
+        self._committed = False
+        self.rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        """Add the rows of `table`; see the protocol."""
+        self.rows += table.num_rows
+        if table.num_rows == 0 and (self._pending or self._writer):
+            return  # an empty table only matters alone, for its types
+        self._pending.append(table)
+        self._pending_bytes += table.nbytes
+        if self._writer is not None or self._pending_bytes > INLINE_BYTES:
+            with _disk("writing rows"):
+                self._flush()
+
+    def _flush(self) -> None:
+        for table in self._pending:
+            writer = self._writer
+            alone = has_dictionary(table.schema)  # a file holds one dictionary per column
+            if writer is not None and (alone or writer.schema != table.schema or writer.size > FILE_BYTES):
+                self._close_writer()
+            if self._writer is None:
+                self._writer = SegmentWriter(self._folder, table.schema)
+                self._written.append(self._writer)
+            self._writer.write(table)
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._parts.append(self._writer.finish())
+            self._writer = None
+
+    def finish(self) -> Sequence[Part]:
+        """Everything written, durable and in order."""
+        with _disk("writing rows"):
+            self._close_writer()
+            if self._written:
+                io.sync_folder(self._folder)
+                io.point("folder-synced")
+        self._parts.extend(map(pack, _joined(self._pending)))
+        self._pending.clear()
+        return self._parts
+
+    def keep(self) -> None:
+        """The commit succeeded: the files are the vault's now."""
+        self._committed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for writer in self._written:
+            if self._committed:
+                writer.release()
+            else:
+                writer.discard()
+
+
+def _joined(tables: list[pa.Table]) -> list[pa.Table]:
+    """Neighbours of one schema as one table, so that a stream of small pieces makes one part."""
+    joined: list[list[pa.Table]] = []
+    for table in tables:
+        if joined and joined[-1][0].schema.equals(table.schema, check_metadata=True):
+            joined[-1].append(table)
+        else:
+            joined.append([table])
+    return [group[0] if len(group) == 1 else pa.concat_tables(group) for group in joined]
+
+
+class _disk:
+    """Turns an OSError into the error of ours that says what to do."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError):
+            ours = io.disk_error(error, self._doing)
+            if ours is not error:
+                raise ours from error
+
+
+_verified: set[str] = set()  # files whose checksum this process has seen match; names are never used twice
+
+
+def unpack(
+    part: Part, folder: Path, columns: Sequence[str] | None, where: str, *, again: bool = False
+) -> tuple[pa.Table, bool]:
+    """The rows of a committed payload, and whether their memory may be written to.
+
+    Raises VaultCorrupt, with `where` (list and version), if the payload is not what was committed; FileNotFoundError if
+    it is missing. `again` verifies a file even if this process has done so before.
+    """
+    try:
+        if part.file is None:
+            return _project(
+                _decode(part, pa.py_buffer(_checked(part, part.data or b"", where))), columns
+            ), False
+        return _unpack_file(part, folder / (part.file + SUFFIX), columns, where, again)
+    except (pa.ArrowException, ValueError, OverflowError, SystemError, IndexError) as error:
+        raise VaultCorrupt(f"The rows of {where} cannot be decoded: {error}") from error
+
+
+def _unpack_file(
+    part: Part, path: Path, columns: Sequence[str] | None, where: str, again: bool
+) -> tuple[pa.Table, bool]:
+    try:
+        buffer = io.load_private(path, part.size)
+    except EOFError as error:
+        raise VaultCorrupt(f"The rows of {where} are damaged: {error}.") from error
+    if again or path.name not in _verified:
+        _checked(part, buffer, where)
+        _verified.add(path.name)
+    # Only uncompressed columns still lie in our private map; others are Arrow's own fresh memory, private as well.
+    if columns is None:
+        return pa.ipc.open_file(buffer).read_all(), True
+    names = pa.ipc.open_file(buffer).schema.names
+    wanted = [names.index(name) for name in columns if name in names]
+    options = pa.ipc.IpcReadOptions(included_fields=wanted)
+    return _project(pa.ipc.open_file(buffer, options=options).read_all(), columns), True
+
+
+def _checked(part: Part, data: Any, where: str) -> Any:
+    size = data.size if isinstance(data, pa.Buffer) else len(data)
+    if size != part.size or zlib.crc32(data) != part.crc:
+        name = f" (segment {part.file})" if part.file else ""
+        raise VaultCorrupt(
+            f"The rows of {where}{name} are damaged: they do not match their checksum. Other lists and versions stay "
+            "readable; vault.check() lists all damage. Restore this vault from a backup, or save the list again."
+        )
+    return data
+
+
+def _decode(part: Part, buffer: pa.Buffer) -> pa.Table:
+    if part.codec == "batch":
+        return pa.Table.from_batches([pa.ipc.read_record_batch(buffer, part.schema)], part.schema)
+    return pa.ipc.open_stream(buffer).read_all()
+
+
+def _project(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    if columns is None:
+        return table
+    return table.select([name for name in columns if name in table.schema.names])

@@ -1,0 +1,463 @@
+"""The embedded store: how a batch becomes visible, and how its rows are read back.
+
+The order of a commit: segment files first, under names never used before, synced with their folder; then one
+catalogue transaction that inserts the batch row. That row is the commit. A crash in between leaves a stray file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256 as sha256_of
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+import pyarrow as pa
+
+from tablevault_pd.errors import (
+    Conflict,
+    ListDeleted,
+    ListNotFound,
+    VaultCorrupt,
+    VaultFormatError,
+    VaultNotFound,
+    VaultReadOnly,
+    VersionNotFound,
+)
+from tablevault_pd.store import (
+    Batch,
+    Chunk,
+    Compacted,
+    Freed,
+    ListState,
+    Problem,
+    Progress,
+    Staging,
+    Version,
+)
+from tablevault_pd.store.embedded import care, io
+from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_time, to_time
+from tablevault_pd.store.embedded.kept import KeptFiles
+from tablevault_pd.store.embedded.people import People, insert_description
+from tablevault_pd.store.embedded.segments import Part, Stage, unpack
+
+_VERSION = """
+SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
+       b.time, b.tags, b.gone
+FROM batches b JOIN lists l ON l.id = b.list
+"""
+HEAD = _VERSION + "WHERE l.name = ? ORDER BY b.version DESC LIMIT 1"
+ONE_VERSION = _VERSION + "WHERE l.name = ? AND b.version = ?"
+VERSION_AT = _VERSION + "WHERE l.name = ? AND b.time <= ? ORDER BY b.version DESC LIMIT 1"
+VERSIONS_OF = _VERSION + "WHERE l.name = ? ORDER BY b.version"
+ALL_VERSIONS = _VERSION + "ORDER BY b.time, l.name, b.version"
+HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"
+CREATED = "SELECT list, time FROM batches WHERE version = 1"
+SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
+NAMES = "SELECT name FROM lists WHERE substr(name, 1, ?) = ? ORDER BY name"
+BASE = "SELECT base_generation, base_total FROM batches WHERE list = ? AND version = ?"
+TOKEN = _VERSION + "WHERE b.list = ? AND b.token = ?"
+INSERT_LIST = "INSERT INTO lists (name) VALUES (?)"
+INSERT_BATCH = """
+INSERT INTO batches (list, version, token, operation, generation, base_generation, base_total, start, rows, total, schema,
+                     session, cell, time, tags)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+INSERT_SEGMENT = """
+INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, crc, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+SCHEMA_ID = "SELECT id FROM schemas WHERE digest = ?"
+SCHEMA = "SELECT data FROM schemas WHERE id = ?"
+INSERT_SCHEMA = "INSERT INTO schemas (digest, data) VALUES (?, ?)"
+# From the segment that holds position :low on; many small ones are fetched a page at a time.
+SEGMENTS = """
+SELECT start, rows, schema, codec, file, size, crc, data FROM segments
+WHERE list = :list AND generation = :generation AND start < :high AND rows > 0
+  AND start >= coalesce((SELECT max(start) FROM segments WHERE list = :list AND generation = :generation
+                         AND start <= :low AND rows > 0), 0)
+ORDER BY start LIMIT 256
+"""
+EMPTY_SEGMENT = """
+SELECT start, rows, schema, codec, file, size, crc, data FROM segments
+WHERE list = ? AND generation = ? AND rows = 0 ORDER BY id LIMIT 1
+"""
+
+
+def _version(row: tuple[Any, ...]) -> Version:
+    *plain, time, tags, gone = row
+    return Version(*plain, to_time(time), tuple(json.loads(tags)), bool(gone))  # type: ignore[call-arg]  # one row, one Version
+
+
+class EmbeddedStore(People, KeptFiles):
+    """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        timeout_s: float = BUSY_TIMEOUT_S,
+        durability: str = "full",
+    ) -> None:
+        self.folder = Path(folder).absolute()
+        self.read_only = read_only
+        _prepare(self.folder, read_only=read_only)
+        self.catalog = Catalog(self.folder, read_only=read_only, timeout_s=timeout_s, durability=durability)
+        try:
+            if not read_only:
+                self.catalog.create()
+            self.vault_id = self.catalog.verify()
+        except BaseException:
+            self.catalog.close()
+            raise
+        self.segments = self.folder / "segments"
+        self.files = self.folder / "files"
+        self._schemas: dict[int, pa.Schema] = {}
+        self._schema_ids: dict[bytes, int] = {}
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def close(self) -> None:
+        """Close the catalogue."""
+        self.catalog.close()
+
+    # -- committing
+
+    def stage(self) -> Stage:
+        """A place to put rows before :meth:`commit`."""
+        if self.read_only:
+            raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
+        return Stage(self.segments)
+
+    def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
+        """Make the batch visible, or nothing of it."""
+        assert rows is None or isinstance(rows, Stage)
+        parts = rows.finish() if rows is not None else ()
+        with self.catalog.writing() as db:
+            version = self._commit(db, batch, parts)
+        if rows is not None:
+            rows.keep()
+        return version
+
+    def _commit(self, db: Connection, batch: Batch, parts: Sequence[Part]) -> Version:
+        row = db.execute(HEAD, (batch.list,)).fetchone()
+        head = _version(row) if row else None
+        if head is not None:
+            known = db.execute(TOKEN, (head.list_id, batch.token)).fetchone()
+            if known:
+                return _version(known)
+        _expect(head, batch)
+        if head is None:
+            list_id = db.execute(INSERT_LIST, (batch.list,)).lastrowid
+            assert list_id is not None
+        else:
+            list_id = head.list_id
+        version = self._placed(db, batch, head, list_id, sum(part.rows for part in parts))
+        base = self._base(db, head, batch.target) if batch.operation == "restore" and head else (None, None)
+        db.execute(
+            INSERT_BATCH,
+            (list_id, version.version, batch.token, batch.operation, version.generation, *base, version.start, version.rows,
+             version.total, version.schema_id, version.session_id, version.cell, from_time(version.time), json.dumps(version.tags)),
+        )  # fmt: skip
+        start = version.start
+        for part in parts:
+            schema_id = self._schema_id(db, part.schema)
+            db.execute(
+                INSERT_SEGMENT,
+                (
+                    list_id,
+                    version.generation,
+                    start,
+                    part.rows,
+                    schema_id,
+                    part.codec,
+                    part.file,
+                    part.size,
+                    part.crc,
+                    part.data,
+                ),
+            )
+            start += part.rows
+        for description in batch.descriptions:
+            insert_description(db, replace(description, list_id=list_id))
+        io.point("rows-in")
+        return version
+
+    def _placed(self, db: Connection, batch: Batch, head: Version | None, list_id: int, rows: int) -> Version:
+        """The version this batch becomes, after `head`."""
+        number = head.version + 1 if head else 1
+        generation, start, total, schema_id = number, 0, rows, None
+        if batch.operation == "restore":
+            target = self._target(db, batch)
+            total, schema_id = target.total, target.schema_id
+            start = total
+        elif head is not None and batch.operation == "append":
+            generation, start, total = head.generation, head.total, head.total + rows
+        elif head is not None and batch.operation == "delete":
+            generation, start, total = head.generation, head.total, head.total
+        if batch.schema is not None:
+            schema_id = self._schema_id(db, batch.schema)
+        elif schema_id is None:
+            assert head is not None
+            schema_id = head.schema_id
+        tags = batch.tags if batch.tags is not None else (head.tags if head else ())
+        now = datetime.now(UTC)
+        if head is not None:  # time never runs backwards within a list, whatever the clock does
+            now = max(now, head.time + timedelta(microseconds=1))
+        return Version(
+            list_id, batch.list, number, batch.operation, generation, start, rows, total, schema_id, batch.session_id, batch.cell,
+            now, tags,
+        )  # fmt: skip
+
+    def _target(self, db: Connection, batch: Batch) -> Version:
+        row = db.execute(ONE_VERSION, (batch.list, batch.target)).fetchone()
+        if row is None:
+            raise VersionNotFound(f"The list {batch.list!r} has no version {batch.target}.")
+        target = _version(row)
+        if target.gone:
+            raise VersionNotFound(
+                f"The rows of {target.list}@{target.version} were removed by vacuum; it cannot be restored."
+            )
+        return target
+
+    def _base(self, db: Connection, head: Version, target: int | None) -> tuple[int, int]:
+        """The generation and length a restore starts from: the oldest generation that holds all those rows."""
+        row = db.execute(ONE_VERSION, (head.list, target)).fetchone()
+        generation, total = row[4], row[7]
+        while True:
+            base, base_total = db.execute(BASE, (head.list_id, generation)).fetchone()
+            if base is None or total > base_total:
+                return generation, total
+            generation = base
+
+    def _schema_id(self, db: Connection, schema: pa.Schema) -> int:
+        data = schema.serialize().to_pybytes()
+        digest = sha256_of(data).digest()
+        known = self._schema_ids.get(digest)
+        if known is not None:
+            return known
+        row = db.execute(SCHEMA_ID, (digest,)).fetchone()
+        if row is not None:
+            self._schema_ids[digest] = row[0]  # committed before, so it stays
+            return int(row[0])
+        inserted = db.execute(INSERT_SCHEMA, (digest, data)).lastrowid
+        assert inserted is not None
+        return inserted
+
+    # -- looking up
+
+    def _one(self, statement: str, *values: Any) -> Version | None:
+        with self.catalog.reading() as db:
+            row = db.execute(statement, values).fetchone()
+        return _version(row) if row else None
+
+    def head(self, name: str) -> Version | None:
+        """The newest version of a list."""
+        return self._one(HEAD, name)
+
+    def version(self, name: str, version: int) -> Version | None:
+        """One version of a list."""
+        return self._one(ONE_VERSION, name, version)
+
+    def version_at(self, name: str, time: datetime) -> Version | None:
+        """The newest version at `time`."""
+        return self._one(VERSION_AT, name, from_time(time))
+
+    def versions(self, name: str | None = None) -> list[Version]:
+        """All versions of one list, or of all."""
+        with self.catalog.reading() as db:
+            rows = db.execute(VERSIONS_OF, (name,)) if name is not None else db.execute(ALL_VERSIONS)
+            return [_version(row) for row in rows.fetchall()]
+
+    def lists(self) -> list[ListState]:
+        """Every list."""
+        with self.catalog.reading() as db:
+            heads = [_version(row) for row in db.execute(HEADS).fetchall()]
+            created = dict(db.execute(CREATED).fetchall())
+            sizes = dict(db.execute(SIZES).fetchall())
+        return [ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads]
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Names of lists."""
+        with self.catalog.reading() as db:
+            return [name for (name,) in db.execute(NAMES, (len(prefix), prefix)).fetchall()]
+
+    def schema(self, schema_id: int) -> pa.Schema:
+        """A schema as committed."""
+        if schema_id not in self._schemas:
+            with self.catalog.reading() as db:
+                row = db.execute(SCHEMA, (schema_id,)).fetchone()
+            if row is None:
+                raise VaultCorrupt(
+                    f"The catalogue of {self.folder} lacks the schema {schema_id}. Restore it from a backup."
+                )
+            try:
+                self._schemas[schema_id] = pa.ipc.read_schema(pa.py_buffer(row[0]))
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise VaultCorrupt(f"The schema {schema_id} in {self.folder} is damaged: {error}") from error
+        return self._schemas[schema_id]
+
+    # -- reading
+
+    def scan(
+        self,
+        version: Version,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[Chunk]:
+        """Rows of a version in position order."""
+        if version.gone:
+            raise VersionNotFound(
+                f"The rows of {version.list}@{version.version} were removed by vacuum. "
+                f"vault.versions({version.list!r}) shows which versions are left."
+            )
+        stop = version.total if stop is None else min(stop, version.total)
+        if version.total == 0:
+            yield from self._empty(version, columns)
+        for generation, low, high in self.runs(version):
+            low, high = max(low, start), min(high, stop)
+            if low < high:
+                yield from self._scan_run(version, generation, low, high, columns)
+
+    def _empty(self, version: Version, columns: Sequence[str] | None) -> Iterator[Chunk]:
+        """A version without rows: its payload still says which categories a column has."""
+        with self.catalog.reading() as db:
+            row = db.execute(EMPTY_SEGMENT, (version.list_id, version.generation)).fetchone()
+        if row is not None:
+            yield self._chunk(row, 0, 0, columns, f"{version.list}@{version.version}")
+
+    def runs(self, version: Version) -> list[tuple[int, int, int]]:
+        """(generation, first, end): which positions of a version lie in which generation, in order."""
+        runs = []
+        generation, high = version.generation, version.total
+        with self.catalog.reading() as db:
+            while True:
+                base, base_total = db.execute(BASE, (version.list_id, generation)).fetchone()
+                runs.append((generation, base_total or 0, high))
+                if base is None:
+                    return runs[::-1]
+                generation, high = base, base_total
+
+    def _scan_run(
+        self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
+    ) -> Iterator[Chunk]:
+        where = f"{version.list}@{version.version}"
+        missing = None
+        while low < high:
+            wanted = {"list": version.list_id, "generation": generation, "low": low, "high": high}
+            with self.catalog.reading() as db:
+                rows = db.execute(SEGMENTS, wanted).fetchall()
+            if not rows or rows[0][0] > low or rows[0][0] + rows[0][1] <= low:
+                raise VaultCorrupt(
+                    f"Rows of {where} from position {low} on are missing. vault.check() lists all damage."
+                )
+            for row in rows:
+                if row[0] > low:
+                    break  # a hole, or compaction moved on: ask the catalogue again
+                try:
+                    chunk = self._chunk(row, low, high, columns, where)
+                except FileNotFoundError as error:
+                    if missing == row[4]:
+                        raise VaultCorrupt(
+                            f"The segment {row[4]} with rows of {where} is missing. Other lists and versions stay readable; "
+                            "restore this vault from a backup."
+                        ) from error
+                    missing = row[4]  # compaction may have replaced it since the catalogue was read
+                    break
+                yield chunk
+                low = min(row[0] + row[1], high)
+
+    def _chunk(
+        self, row: tuple[Any, ...], low: int, high: int, columns: Sequence[str] | None, where: str
+    ) -> Chunk:
+        start, rows, schema_id, codec, file, size, crc, data = row
+        part = Part(rows, self.schema(schema_id), codec, size, crc, data, file)
+        table, private = unpack(part, self.segments, columns, where)
+        if table.num_rows != rows and (columns is None or table.num_columns):
+            raise VaultCorrupt(
+                f"A segment of {where} holds {table.num_rows} rows, where {rows} were committed."
+            )
+        stop = min(start + rows, high)
+        first = max(start, low)
+        if (first, stop) != (start, start + rows):
+            table = table.slice(first - start, stop - first)
+        return Chunk(range(first, stop), table, private)
+
+    # -- care
+
+    def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:
+        """Verify everything."""
+        return care.check(self, fix=fix, progress=progress)
+
+    def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:
+        """Merge small parts."""
+        return care.compact(self, name, progress=progress)
+
+    def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> list[Freed]:
+        """Remove what no kept version shows."""
+        return care.vacuum(self, keep=keep, dry_run=dry_run)
+
+
+_OURS = {
+    "catalog.db",
+    "catalog.db-wal",
+    "catalog.db-shm",
+    "catalog.db-journal",
+    "write.lock",
+    "segments",
+    "files",
+}
+
+
+def _prepare(folder: Path, *, read_only: bool) -> None:
+    """Make the folder if it is to be made; refuse one that holds something else."""
+    try:
+        content = {entry.name for entry in os.scandir(folder)}
+    except FileNotFoundError:
+        content = set()
+        if read_only:
+            raise VaultNotFound(f"There is no vault at {folder}. mode='rw' makes one.") from None
+    except NotADirectoryError:
+        raise VaultFormatError(f"{folder} is a file, and a vault is a folder. Choose another name.") from None
+    if "catalog.db" in content:
+        return
+    if read_only:
+        raise VaultNotFound(
+            f"There is no vault in {folder}: it has no catalog.db. mode='rw' makes one in an empty folder."
+        )
+    if not content <= _OURS:
+        raise VaultFormatError(
+            f"{folder} holds other files, and no vault. Choose an empty or a new folder; nothing was changed in this one."
+        )
+    try:
+        for part in (folder, folder / "segments", folder / "files"):
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise io.disk_error(error, f"making a vault at {folder}") from error
+
+
+def _expect(head: Version | None, batch: Batch) -> None:
+    """Refuse a batch that does not fit the list as it stands now."""
+    if head is None:
+        if batch.operation in ("delete", "restore"):
+            raise ListNotFound(
+                f"No list named {batch.list!r} in this vault. vault.lists() shows what is there."
+            )
+    elif head.deleted and batch.operation in ("append", "delete"):
+        raise ListDeleted.named(batch.list)
+    if batch.expect is not None and batch.expect != (head.version if head else 0):
+        raise Conflict(
+            f"The list {batch.list!r} is no longer at version {batch.expect}: another writer was faster."
+        )
+    if batch.operation == "append" and batch.base != (head.schema_id if head else None):
+        raise Conflict(f"The columns of the list {batch.list!r} have changed: another writer was faster.")

@@ -1,0 +1,637 @@
+"""``connect``, and the Vault: the one place where arguments are checked. Everything else is a call into a room."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self, TypedDict
+from uuid import uuid4
+
+import pandas as pd
+
+from tablevault_pd import answers, care, frames, inputs, reading
+from tablevault_pd.errors import InvalidInput, ListNotFound, VaultClosed, VaultReadOnly, VersionNotFound, shown
+from tablevault_pd.inputs import Columns, column_names
+from tablevault_pd.lists import List
+from tablevault_pd.names import check_name, parse_address
+from tablevault_pd.progress import Bar
+from tablevault_pd.session import Run
+from tablevault_pd.store import Batch, Description, Session, Store
+from tablevault_pd.writing import Write, write
+
+DEFAULT_PLACE = "vault"
+PLACE_VARIABLE = "TABLEVAULT_URL"
+
+
+class SaveOptions(TypedDict, total=False):
+    """The options of :meth:`Vault.save` and :meth:`Vault.append`."""
+
+    description: str | None
+    documents: Hashable | Sequence[Hashable]
+    embeddings: Any
+    files: Hashable | Sequence[Hashable]
+    copy: bool
+    tags: str | Sequence[str] | None
+    schema: Literal["evolve", "strict"]
+    kind: str | None
+
+
+class _Shared:
+    """What all handles on one place have in common: the store, and the sessions opened in it."""
+
+    def __init__(self, key: tuple[str, str], store: Store) -> None:
+        self.key = key
+        self.store = store
+        self.runs: dict[str, Run] = {}
+        self.handles: weakref.WeakSet[Vault] = weakref.WeakSet()
+
+    def run(self, name: str | None) -> Run:
+        """The session of that name; the one opened last if none is named."""
+        if name is None and self.runs:
+            return next(reversed(self.runs.values()))
+        if name is None or name not in self.runs:
+            run = Run(self.store, name)
+            self.runs[run.row.name] = run
+            return run
+        return self.runs[name]
+
+    def leave(self, vault: Vault) -> None:
+        self.handles.discard(vault)
+        if not self.handles:
+            _shared.pop(self.key, None)
+            for run in self.runs.values():
+                run.end("finished")
+            self.store.close()
+
+
+_shared: dict[tuple[str, str], _Shared] = {}
+_current: list[weakref.ref[Vault]] = []
+
+
+def connect(
+    place: str | os.PathLike[str] | None = None,
+    *,
+    session: str | None = None,
+    mode: Literal["rw", "r"] = "rw",
+    durability: Literal["full", "fast"] = "full",
+    timeout_s: float = 30.0,
+) -> Vault:
+    """Open a vault, and make it the current one. A folder that is not there yet is made.
+
+    Parameters
+    ----------
+    place : str or path, optional
+        A folder. Default: the environment variable ``TABLEVAULT_URL``, else ``./vault``.
+    session : str, optional
+        What to call the session that this process opens. Default: the name of its script.
+    mode : {"rw", "r"}
+        ``"r"`` reads only: nothing is made or changed, and no session is opened.
+    durability : {"full", "fast"}
+        ``"full"``: what was committed survives a power failure. ``"fast"``: the last seconds may be lost then, but
+        never in a mere crash of the program.
+    timeout_s : float
+        How long to wait, in seconds, for another writer.
+
+    Returns
+    -------
+    Vault
+        Connecting again to the same place shares the session.
+
+    Raises
+    ------
+    VaultNotFound
+        With ``mode="r"``, if there is no vault.
+    VaultFormatError
+        If the place holds something else, or a vault of a newer format.
+
+    Examples
+    --------
+    >>> with tv.connect("runs.vault", session="train") as runs:
+    ...     saved = runs.save("losses", {"step": 1, "loss": 0.5})
+    >>> tv.connect("runs.vault", mode="r").read("losses")
+              step  loss
+    position
+    0            1   0.5
+    """
+    if mode not in ("rw", "r"):
+        raise InvalidInput(f"mode is 'rw' or 'r', not {shown(mode)}.")
+    if durability not in ("full", "fast"):
+        raise InvalidInput(f"durability is 'full' or 'fast', not {shown(durability)}.")
+    address = os.fspath(place) if place is not None else os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
+    shared = _open(address, mode, durability, timeout_s)
+    vault = Vault(shared, shared.run(session) if mode == "rw" else None)
+    _current.append(weakref.ref(vault))
+    _keep[:] = [vault]  # the current vault stays open even if nobody keeps the handle
+    return vault
+
+
+_keep: list[Vault] = []
+
+
+def _open(address: str, mode: str, durability: str, timeout_s: float) -> _Shared:
+    if "://" in address:
+        raise InvalidInput(f"Cannot connect to {shown(address.partition('://')[0] + '://…')}: a vault is a folder.")
+    from tablevault_pd.store.embedded import EmbeddedStore
+
+    key = (os.path.realpath(os.path.expanduser(address)), mode)
+    found = _shared.get(key)
+    if found is None:
+        store = EmbeddedStore(key[0], read_only=mode == "r", timeout_s=timeout_s, durability=durability)
+        found = _shared[key] = _Shared(key, store)
+    return found
+
+
+def current_vault() -> Vault:
+    """The vault connected last; the default one is connected if there is none."""
+    while _current:
+        vault = _current[-1]()
+        if vault is not None and not vault.closed:
+            return vault
+        _current.pop()
+    return connect()
+
+
+class Vault:
+    """A repository of lists: one folder. Made by :func:`connect`."""
+
+    def __init__(self, shared: _Shared, run: Run | None) -> None:
+        self._shared = shared
+        self._run = run
+        self.closed = False
+        shared.handles.add(self)
+
+    @property
+    def store(self) -> Store:
+        """The store below. Not part of the public interface."""
+        if self.closed:
+            raise VaultClosed("This vault was closed. Connect to it again with tablevault_pd.connect(…).")
+        return self._shared.store
+
+    @property
+    def place(self) -> str:
+        """Where the vault is."""
+        return self._shared.store.place
+
+    def close(self) -> None:
+        """Close the vault, and the session with it if nobody else in this process uses it."""
+        if not self.closed:
+            self.closed = True
+            self._shared.leave(self)
+            if self in _keep:
+                _keep.remove(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # -- writing
+
+    def save(
+        self,
+        name: str,
+        obj: Any,
+        *,
+        description: str | None = None,
+        documents: Any = None,
+        embeddings: Any = None,
+        files: Any = None,
+        copy: bool = False,
+        tags: str | Sequence[str] | None = None,
+        schema: Literal["evolve", "strict"] = "evolve",
+        kind: str | None = None,
+    ) -> List:
+        """Save rows as the new content of a list. What was there before stays readable as an earlier version.
+
+        Parameters
+        ----------
+        name : str
+            The list's name: any text without ``@``.
+        obj : object
+            A DataFrame, Series, dict (one row), list of dicts, 2-D array (one vector a row), list of texts (documents),
+            anything with ``__arrow_c_stream__`` (Arrow, polars, DuckDB), or an iterator of these, which is streamed
+            into one commit.
+        description : str, optional
+            A text about the list, found by search.
+        documents : name or list of names
+            Text columns that are documents.
+        embeddings : None, False, name, list of names, or dict
+            Columns of vectors are found by themselves. Names say which columns are vectors (whole numbers become
+            vectors only so), ``False`` that there are none, ``{"vec": False}`` that one is not, ``{"vec": "float32"}``
+            which width to store.
+        files : name or list of names
+            Columns of paths: size, modified time and SHA-256 of each file are kept.
+        copy : bool
+            Keep the content of those files in the vault too.
+        tags : str or list of str, optional
+            Labels of the list, shown by :meth:`lists`.
+        schema : {"evolve", "strict"}
+            ``"strict"`` refuses other columns or dtypes than the list has now.
+        kind : {"record", "document", "embedding", "file"}, optional
+            What a Series holds, if not what its cells look like.
+
+        Returns
+        -------
+        List
+            Saving rows equal to the newest version changes nothing and makes no version.
+
+        Raises
+        ------
+        InvalidName, UnsupportedColumn, SchemaMismatch, InvalidInput, FileMissing
+            Before anything is written.
+
+        Examples
+        --------
+        >>> news = vault.save("news", pd.DataFrame({"title": ["Storm", "Sun"], "vec": [[1.0, 0.0], [0.0, 1.0]]}))
+        >>> news
+        <List 'news', version 1: 2 rows>
+          title  str
+          vec    object, embedding of width 2
+        """
+        return self._write(
+            "save", name, obj, description=description, documents=documents, embeddings=embeddings, files=files, copy=copy,
+            tags=tags, schema=schema, kind=kind,
+        )  # fmt: skip
+
+    def append(self, name: str, obj: Any, **options: Any) -> List:
+        """Add rows at the end of a list; it is made if there is none. Options as for :meth:`save`.
+
+        New columns are added and types widened where no value is lost; ``schema="strict"`` refuses both.
+
+        Examples
+        --------
+        >>> for step in range(3):
+        ...     losses = vault.append("losses", {"step": step, "loss": 1 / (step + 1)})
+        >>> len(losses), losses.version
+        (3, 3)
+        """
+        return self._write("append", name, obj, **options)
+
+    def _write(
+        self,
+        operation: Literal["save", "append"],
+        name: str,
+        obj: Any,
+        *,
+        description: str | None = None,
+        documents: Any = None,
+        embeddings: Any = None,
+        files: Any = None,
+        copy: bool = False,
+        tags: str | Sequence[str] | None = None,
+        schema: str = "evolve",
+        kind: str | None = None,
+    ) -> List:
+        name = check_name(name)
+        if schema not in ("evolve", "strict"):
+            raise InvalidInput(f"schema= is 'evolve' or 'strict', not {shown(schema)}.")
+        self._writable()
+        options = Columns(
+            embeddings,
+            column_names(documents, "documents"),
+            column_names(files, "files"),
+            self.store.keep_file if copy else None,
+        )
+        told = () if description is None else (self._description(description),)
+        what = Write(name, operation, schema, self._session_id, self._cell, _tags(tags), told)
+        if isinstance(obj, List):
+            obj = reading.batches(obj._vault.store, obj._version(), inputs.ROWS_PER_TABLE)
+        version = write(self.store, what, inputs.encoded(obj, options, kind=kind))
+        return List(self, name, version)
+
+    @property
+    def _session_id(self) -> int | None:
+        return None if self._run is None else self._run.id
+
+    @property
+    def _cell(self) -> int | None:
+        return None if self._run is None else self._run.cell
+
+    def _writable(self) -> None:
+        if self.store.read_only:
+            raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
+
+    def _description(self, text: str, *, label: str = "BASE", vector: Any = None, **target: Any) -> Description:
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidInput(f"A description is a text, not {shown(text)}.")
+        numbers = None if vector is None else tuple(float(number) for number in vector)
+        return Description(label, text, vector=numbers, session_id=self._session_id, **target)
+
+    # -- reading
+
+    def read(
+        self,
+        name: str,
+        *,
+        columns: Sequence[Hashable] | None = None,
+        filters: Any = None,
+        start: int | None = None,
+        stop: int | None = None,
+        version: int | None = None,
+        as_of: Any = None,
+    ) -> pd.DataFrame:
+        """Rows of a list, exactly as they were saved.
+
+        Parameters
+        ----------
+        name : str
+            A list, perhaps at a version: ``"news@3"``.
+        columns : list of column names, optional
+            Only these, in this order.
+        filters : optional
+            Only rows that fit: ``[("loss", "<", 0.1)]`` as :func:`pandas.read_parquet` takes them, a
+            :meth:`pandas.DataFrame.query` string, or an expression such as ``pd.col("loss") < 0.1``.
+        start, stop : int, optional
+            Only these positions, as in a slice.
+        version : int, optional
+            An earlier version.
+        as_of : time, optional
+            The version that was newest at that time (UTC unless it says otherwise).
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, n_columns)
+            Index: the index the rows were saved with; if that was the default one, their positions.
+
+        Raises
+        ------
+        ListNotFound, VersionNotFound, ListDeleted, InvalidFilter, InvalidInput, VaultCorrupt
+
+        Examples
+        --------
+        >>> losses = vault.save("losses", pd.DataFrame({"step": [1, 2, 3], "loss": [0.9, 0.4, 0.2]}))
+        >>> vault.read("losses", filters=[("loss", "<", 0.5)])
+                  step  loss
+        position
+        1            2   0.4
+        2            3   0.2
+        """
+        found = reading.resolve(self.store, name, version=version, as_of=as_of)
+        return reading.read(self.store, found, columns=_labels(columns), filters=filters, start=start, stop=stop)
+
+    def __getitem__(self, name: str) -> List:
+        handle = List(self, name)
+        handle._version()  # an unknown name is an error here, and not at first use
+        return handle
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            reading.resolve(self.store, name)  # type: ignore[arg-type]  # any object may be asked for
+        except (LookupError, ValueError, TypeError):
+            return False
+        return True
+
+    def __iter__(self) -> Any:
+        return iter([state.head.list for state in self.store.lists() if not state.head.deleted])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
+
+    # -- what is there
+
+    def lists(self, *, deleted: bool = False) -> pd.DataFrame:
+        """Every list, one a row; with ``deleted=True`` the hidden ones too.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"step": 1, "loss": 0.5}, description="loss by step")
+        >>> vault.lists()[["name", "version", "rows", "description"]]
+             name  version  rows   description
+        0  losses        1     1  loss by step
+        """
+        return answers.lists(self.store, deleted=deleted)
+
+    def versions(self, name: str | None = None) -> pd.DataFrame:
+        """The versions of one list, deleted or not, or of all lists.
+
+        Examples
+        --------
+        >>> first = vault.save("words", ["cat"])
+        >>> second = vault.append("words", ["dog"])
+        >>> vault.versions("words")[["version", "operation", "rows", "total"]]
+           version operation  rows  total
+        0        1      save     1      1
+        1        2    append     1      2
+        """
+        if name is not None:
+            name = parse_address(name).name
+            if self.store.head(name) is None:
+                raise ListNotFound.named(name, self.store.names())
+        return answers.versions(self.store, name)
+
+    def sessions(self) -> pd.DataFrame:
+        """Every session: who ran what, when, and how it ended."""
+        return answers.sessions(self.store)
+
+    def cells(self, session: str | int | None = None) -> pd.DataFrame:
+        """The code of a session (``"train"`` for its latest run, ``"train#2"``), or of all."""
+        return answers.cells(self.store, None if session is None else self._sessions_named(session))
+
+    def _sessions_named(self, which: str | int) -> Sequence[Session]:
+        from tablevault_pd.session import find
+
+        return [find(self.store, which)]
+
+    def descriptions(self) -> pd.DataFrame:
+        """What was said about lists and sessions; the newest text of each label."""
+        return answers.descriptions(self.store)
+
+    def files(self, name: str | None = None) -> pd.DataFrame:
+        """Every file that a list names, with size in bytes, modified time and SHA-256.
+
+        Examples
+        --------
+        >>> size = Path("notes.txt").write_text("hello")
+        >>> saved = vault.save("inputs", pd.DataFrame({"path": ["notes.txt"]}), files="path")
+        >>> vault.files()[["list", "position", "path", "size_bytes"]]
+             list  position       path  size_bytes
+        0  inputs         0  notes.txt           5
+        """
+        names = list(self) if name is None else [name]
+        return answers.files(self.store, [reading.resolve(self.store, each) for each in names])
+
+    def open_file(self, sha256: str) -> BinaryIO:
+        """The content of a file that was saved with ``copy=True``, opened for reading in binary.
+
+        Raises
+        ------
+        FileMissing
+            If no such content is kept.
+        """
+        return self.store.open_file(sha256)
+
+    def describe(self, name: str, text: str, vector: Any = None, *, label: str = "BASE") -> None:
+        """Keep a text about a list, or about a session (``"train#2"``), and perhaps a vector for it.
+
+        A text with the same label takes the place of the one before.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"loss": 0.5})
+        >>> vault.describe("losses", "validation loss, lower is better")
+        >>> vault.descriptions()[["list", "label", "text"]]
+             list label                              text
+        0  losses  BASE  validation loss, lower is better
+        """
+        self._writable()
+        head = self.store.head(parse_address(name).name)
+        if head is not None:
+            target: dict[str, Any] = {"list_id": head.list_id}
+        else:
+            from tablevault_pd.session import find_or_none
+
+            session = find_or_none(self.store, name)
+            if session is None:
+                raise ListNotFound.named(name, self.store.names())
+            target = {"session_of": session.id}
+        self.store.describe(self._description(text, label=label, vector=vector, **target))
+
+    # -- versions
+
+    def delete(self, name: str) -> None:
+        """Hide a list. Its versions stay; :meth:`restore` brings them back, :meth:`vacuum` frees their space.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"loss": 0.5})
+        >>> vault.delete("losses")
+        >>> "losses" in vault
+        False
+        >>> vault.restore("losses", 1).read()
+                  loss
+        position
+        0          0.5
+        """
+        self._change("delete", name, None)
+
+    def restore(self, name: str, version: int) -> List:
+        """Make an older version the newest one. Restoring the newest changes nothing."""
+        name = check_name(name)
+        head = self.store.head(name)
+        if head is not None and head.version == version and not head.deleted:
+            return List(self, name, head)
+        target = self.store.version(name, version) if head is not None else None
+        if head is not None and target is None:
+            raise VersionNotFound(f"The list {name!r} has no version {version}. vault.versions({name!r}) shows which it has.")
+        if target is not None and target.deleted:
+            raise VersionNotFound(f"Version {version} of {name!r} is the one that deleted it. Restore one before it.")
+        if head is not None and target is not None and not head.deleted and _same_content(head, target):
+            return List(self, name, head)
+        return self._change("restore", name, version)
+
+    def _change(self, operation: Literal["delete", "restore"], name: str, target: int | None) -> List:
+        name = check_name(name)
+        self._writable()
+        if self.store.head(name) is None:
+            raise ListNotFound.named(name, self.store.names())
+        batch = Batch(uuid4().hex, name, operation, target=target, session_id=self._session_id, cell=self._cell)
+        return List(self, name, self.store.commit(batch))
+
+    # -- care
+
+    def check(self, *, fix: bool = False) -> pd.DataFrame:
+        """Read and verify everything, files outside of the vault included. Empty when all is sound.
+
+        Parameters
+        ----------
+        fix : bool
+            Remove strays: files that no commit names. Damage is never repaired by guessing.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"loss": 0.5})
+        >>> len(vault.check())
+        0
+        """
+        return care.check(self.store, fix=fix)
+
+    def compact(self, name: str | None = None) -> pd.DataFrame:
+        """Merge what many small appends left behind, so that reading is fast. Positions and versions stay."""
+        self._writable()
+        if name is not None and self.store.head(check_name(name)) is None:
+            raise ListNotFound.named(name, self.store.names())
+        with Bar("compacting", unit="lists") as bar:
+            return answers.compacted(self.store.compact(name, progress=bar))
+
+    def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> pd.DataFrame:
+        """Free the space of rows that only old versions show.
+
+        Parameters
+        ----------
+        keep : int
+            How many of the newest versions of each list stay readable.
+        dry_run : bool
+            Only say what would be removed. ``False`` removes it, for good.
+        """
+        if not isinstance(keep, int) or keep < 1:
+            raise InvalidInput(f"keep= is a number of versions, at least 1, not {shown(keep)}.")
+        if not dry_run:
+            self._writable()
+        return answers.vacuumed(self.store.vacuum(keep=keep, dry_run=dry_run), removed=not dry_run)
+
+    def export(self, path: str | os.PathLike[str], *, format: Literal["parquet", "csv", "jsonl"] = "parquet") -> pd.DataFrame:  # noqa: A002
+        """Write every list, and the frames about them, into a folder that other programs can read.
+
+        Parameters
+        ----------
+        path : path
+            A new or empty folder.
+        format : {"parquet", "csv", "jsonl"}
+            How lists are written. Only Parquet keeps every type.
+
+        Returns
+        -------
+        DataFrame
+            list, version, rows, file: which list went where.
+        """
+        return care.export(self, Path(path), format)
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return f"<Vault {self.place} (closed)>"
+        frame = self.lists()
+        lines = [f"<Vault {self.place}: {len(frame)} lists, {int(frame['rows'].sum()):,} rows>"]
+        for row in frame.head(20).itertuples():
+            lines.append(f"  {row.name}  version {row.version}, {row.rows:,} rows, {', '.join(map(str, row.columns[:8]))}")
+        if len(frame) > 20:
+            lines.append(f"  … and {len(frame) - 20} more: vault.lists()")
+        return "\n".join(lines)
+
+
+def _tags(tags: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    if tags is None:
+        return None
+    found = (tags,) if isinstance(tags, str) else tuple(tags)
+    if not all(isinstance(tag, str) for tag in found):
+        raise InvalidInput(f"tags= is a text or a list of texts, not {shown(tags)}.")
+    return found
+
+
+def _labels(columns: Sequence[Hashable] | None) -> list[Hashable] | None:
+    if columns is None:
+        return None
+    if isinstance(columns, (str, bytes)) or not hasattr(columns, "__iter__"):
+        raise InvalidInput(f"columns= is a list of column names: [{columns!r}] for one.")
+    return list(columns)
+
+
+def _same_content(a: Any, b: Any) -> bool:
+    return (a.generation, a.total, a.schema_id) == (b.generation, b.total, b.schema_id)
+
+
+def read(name: str, **options: Any) -> pd.DataFrame:
+    """Rows of a list of the current vault. See :meth:`Vault.read`."""
+    return current_vault().read(name, **options)
+
+
+__all__ = ["SaveOptions", "Vault", "connect", "current_vault", "read"]
