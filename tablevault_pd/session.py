@@ -112,7 +112,11 @@ def find(store: Store, which: str | int) -> Session:
     found = find_or_none(store, which)
     if found is None:
         close = get_close_matches(str(which), {session.name for session in store.sessions()}, n=3)
-        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "vault.sessions() shows what is there."
+        hint = (
+            f"Did you mean {' or '.join(map(repr, close))}?"
+            if close
+            else "vault.sessions() shows what is there."
+        )
         raise SessionNotFound(f"No session {shown(which)} in this vault. {hint}")
     return found
 

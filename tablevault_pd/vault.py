@@ -13,7 +13,14 @@ from uuid import uuid4
 import pandas as pd
 
 from tablevault_pd import answers, care, frames, inputs, reading
-from tablevault_pd.errors import InvalidInput, ListNotFound, VaultClosed, VaultReadOnly, VersionNotFound, shown
+from tablevault_pd.errors import (
+    InvalidInput,
+    ListNotFound,
+    VaultClosed,
+    VaultReadOnly,
+    VersionNotFound,
+    shown,
+)
 from tablevault_pd.inputs import Columns, column_names
 from tablevault_pd.lists import List
 from tablevault_pd.names import check_name, parse_address
@@ -133,7 +140,9 @@ _keep: list[Vault] = []
 
 def _open(address: str, mode: str, durability: str, timeout_s: float) -> _Shared:
     if "://" in address:
-        raise InvalidInput(f"Cannot connect to {shown(address.partition('://')[0] + '://…')}: a vault is a folder.")
+        raise InvalidInput(
+            f"Cannot connect to {shown(address.partition('://')[0] + '://…')}: a vault is a folder."
+        )
     from tablevault_pd.store.embedded import EmbeddedStore
 
     key = (os.path.realpath(os.path.expanduser(address)), mode)
@@ -186,7 +195,9 @@ class Vault:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # -- writing
@@ -315,7 +326,9 @@ class Vault:
         if self.store.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
 
-    def _description(self, text: str, *, label: str = "BASE", vector: Any = None, **target: Any) -> Description:
+    def _description(
+        self, text: str, *, label: str = "BASE", vector: Any = None, **target: Any
+    ) -> Description:
         if not isinstance(text, str) or not text.strip():
             raise InvalidInput(f"A description is a text, not {shown(text)}.")
         numbers = None if vector is None else tuple(float(number) for number in vector)
@@ -371,7 +384,9 @@ class Vault:
         2            3   0.2
         """
         found = reading.resolve(self.store, name, version=version, as_of=as_of)
-        return reading.read(self.store, found, columns=_labels(columns), filters=filters, start=start, stop=stop)
+        return reading.read(
+            self.store, found, columns=_labels(columns), filters=filters, start=start, stop=stop
+        )
 
     def __getitem__(self, name: str) -> List:
         handle = List(self, name)
@@ -522,9 +537,13 @@ class Vault:
             return List(self, name, head)
         target = self.store.version(name, version) if head is not None else None
         if head is not None and target is None:
-            raise VersionNotFound(f"The list {name!r} has no version {version}. vault.versions({name!r}) shows which it has.")
+            raise VersionNotFound(
+                f"The list {name!r} has no version {version}. vault.versions({name!r}) shows which it has."
+            )
         if target is not None and target.deleted:
-            raise VersionNotFound(f"Version {version} of {name!r} is the one that deleted it. Restore one before it.")
+            raise VersionNotFound(
+                f"Version {version} of {name!r} is the one that deleted it. Restore one before it."
+            )
         if head is not None and target is not None and not head.deleted and _same_content(head, target):
             return List(self, name, head)
         return self._change("restore", name, version)
@@ -534,7 +553,9 @@ class Vault:
         self._writable()
         if self.store.head(name) is None:
             raise ListNotFound.named(name, self.store.names())
-        batch = Batch(uuid4().hex, name, operation, target=target, session_id=self._session_id, cell=self._cell)
+        batch = Batch(
+            uuid4().hex, name, operation, target=target, session_id=self._session_id, cell=self._cell
+        )
         return List(self, name, self.store.commit(batch))
 
     # -- care
@@ -579,7 +600,9 @@ class Vault:
             self._writable()
         return answers.vacuumed(self.store.vacuum(keep=keep, dry_run=dry_run), removed=not dry_run)
 
-    def export(self, path: str | os.PathLike[str], *, format: Literal["parquet", "csv", "jsonl"] = "parquet") -> pd.DataFrame:  # noqa: A002
+    def export(
+        self, path: str | os.PathLike[str], *, format: Literal["parquet", "csv", "jsonl"] = "parquet"
+    ) -> pd.DataFrame:  # noqa: A002
         """Write every list, and the frames about them, into a folder that other programs can read.
 
         Parameters
@@ -602,7 +625,9 @@ class Vault:
         frame = self.lists()
         lines = [f"<Vault {self.place}: {len(frame)} lists, {int(frame['rows'].sum()):,} rows>"]
         for row in frame.head(20).itertuples():
-            lines.append(f"  {row.name}  version {row.version}, {row.rows:,} rows, {', '.join(map(str, row.columns[:8]))}")
+            lines.append(
+                f"  {row.name}  version {row.version}, {row.rows:,} rows, {', '.join(map(str, row.columns[:8]))}"
+            )
         if len(frame) > 20:
             lines.append(f"  … and {len(frame) - 20} more: vault.lists()")
         return "\n".join(lines)
