@@ -29,7 +29,9 @@ _t = pa.types
 class Dictionaries:
     """The dictionaries of a part's categorical columns, by the path of the type in the schema."""
 
-    found: dict[str, tuple[pa.Array, bool]] = field(default_factory=dict)  #: values, and whether cells hold codes
+    found: dict[str, tuple[pa.Array, bool]] = field(
+        default_factory=dict
+    )  #: values, and whether cells hold codes
 
 
 def attribute(name: str) -> str:
@@ -48,7 +50,9 @@ def encode(array: pa.Array, path: str, dictionaries: Dictionaries) -> list[Any]:
     for matches, writer in _WRITERS:
         if matches(kind):
             return writer(array, path, dictionaries)
-    raise UnsupportedColumn(f"columns of the Arrow type {kind} cannot be stored on a server; cast it to a plain type")
+    raise UnsupportedColumn(
+        f"columns of the Arrow type {kind} cannot be stored on a server; cast it to a plain type"
+    )
 
 
 def _encode_plain(array: pa.Array, path: str, dictionaries: Dictionaries) -> list[Any]:
@@ -180,7 +184,9 @@ def _encode_struct(array: pa.Array, path: str, dictionaries: Dictionaries) -> li
     children = [encode(child, f"{path}.{i}", dictionaries) for i, child in enumerate(array.flatten())]
     rows = zip(*children, strict=True) if children else iter([()] * len(array))
     names = _attributes(kind)
-    cells = (list(row) for row in rows) if names is None else (dict(zip(names, row, strict=True)) for row in rows)
+    cells = (
+        (list(row) for row in rows) if names is None else (dict(zip(names, row, strict=True)) for row in rows)
+    )
     if not array.null_count:
         return list(cells)
     gone = array.is_null().to_pylist()
@@ -306,7 +312,9 @@ def _decode_uint64(values: list[Any], kind: pa.DataType, path: str, dictionaries
 def _decode_floats(values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries) -> pa.Array:
     gone = np.fromiter((value is None for value in values), bool, len(values))
     # float() reads the texts of NaN, Infinity and -0.0, and the integers the server makes of whole floats.
-    numbers = np.fromiter((0.0 if value is None else float(value) for value in values), np.float64, len(values))
+    numbers = np.fromiter(
+        (0.0 if value is None else float(value) for value in values), np.float64, len(values)
+    )
     return pa.array(numbers.astype(kind.to_pandas_dtype()), kind, mask=gone if gone.any() else None)
 
 
@@ -315,7 +323,9 @@ def _decode_decimals(values: list[Any], kind: pa.DataType, path: str, dictionari
 
 
 def _decode_bytes(values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries) -> pa.Array:
-    return pa.array([None if value is None else base64.b64decode(value, validate=True) for value in values], kind)
+    return pa.array(
+        [None if value is None else base64.b64decode(value, validate=True) for value in values], kind
+    )
 
 
 def _decode_times(values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries) -> pa.Array:
@@ -338,15 +348,21 @@ def _from_texts(values: list[Any], kind: pa.DataType, unit: str, before: str) ->
     return pa.array(narrow, mask=gone if gone.any() else None).view(kind)
 
 
-def _decode_durations(values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries) -> pa.Array:
+def _decode_durations(
+    values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries
+) -> pa.Array:
     return pa.array(values, pa.int64()).view(kind)
 
 
-def _decode_intervals(values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries) -> pa.Array:
+def _decode_intervals(
+    values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries
+) -> pa.Array:
     return pa.array([None if value is None else tuple(value) for value in values], kind)
 
 
-def _decode_dictionary(values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries) -> pa.Array:
+def _decode_dictionary(
+    values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries
+) -> pa.Array:
     words, coded = dictionaries.found[path]
     if coded:
         codes = pa.array(values, kind.index_type)
@@ -362,7 +378,12 @@ def _decode_struct(values: list[Any], kind: pa.DataType, path: str, dictionaries
     names: list[Any] = list(_attributes(kind) or range(kind.num_fields))
     fields = [kind.field(i) for i in range(kind.num_fields)]
     children = [
-        decode([None if value is None else value[name] for value in values], fields[i].type, f"{path}.{i}", dictionaries)
+        decode(
+            [None if value is None else value[name] for value in values],
+            fields[i].type,
+            f"{path}.{i}",
+            dictionaries,
+        )
         for i, name in enumerate(names)
     ]
     gone = pa.array([value is None for value in values], pa.bool_())
@@ -408,7 +429,9 @@ def _decode_view(values: list[Any], kind: pa.DataType, path: str, dictionaries: 
     return decode(values, _unviewed(kind), path, dictionaries).cast(kind)
 
 
-def _decode_extension(values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries) -> pa.Array:
+def _decode_extension(
+    values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries
+) -> pa.Array:
     return kind.wrap_array(decode(values, kind.storage_type, path, dictionaries))
 
 

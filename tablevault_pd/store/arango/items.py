@@ -86,12 +86,16 @@ def documents(
         if column.collection == RECORDS:
             plain.append((column.attribute, codec.encode(array, column.path, dictionaries)))
         else:
-            made.setdefault(column.collection, []).extend(_cells(column, array, batch, rows, keys, dictionaries))
+            made.setdefault(column.collection, []).extend(
+                _cells(column, array, batch, rows, keys, dictionaries)
+            )
     if plain:
         names = [name for name, _ in plain]
         made[RECORDS] = [
             {"_key": key, "batch": batch, "row": row, "values": dict(zip(names, values, strict=True))}
-            for key, row, values in zip(keys, rows, zip(*(cells for _, cells in plain), strict=True), strict=True)
+            for key, row, values in zip(
+                keys, rows, zip(*(cells for _, cells in plain), strict=True), strict=True
+            )
         ]
     return made
 
@@ -105,7 +109,12 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _cells(
-    column: Column, array: pa.Array, batch: str, rows: range, keys: list[str], dictionaries: codec.Dictionaries
+    column: Column,
+    array: pa.Array,
+    batch: str,
+    rows: range,
+    keys: list[str],
+    dictionaries: codec.Dictionaries,
 ) -> list[dict[str, Any]]:
     value = _VALUE[column.collection]
     number = base36(np.array([column.field]), 3)[0]
@@ -115,7 +124,14 @@ def _cells(
     else:
         cells = codec.encode(array, column.path, dictionaries)
     made = [
-        {"_key": f"{key}.{number}", "batch": batch, "row": row, "field": column.field, "column": column.name, value: cell}
+        {
+            "_key": f"{key}.{number}",
+            "batch": batch,
+            "row": row,
+            "field": column.field,
+            "column": column.name,
+            value: cell,
+        }
         for key, row, cell in zip(keys, rows, cells, strict=True)
     ]
     for at, places in extra.items():
@@ -136,10 +152,16 @@ def _vectors(array: pa.Array) -> tuple[list[Any], dict[int, list[int]]]:
     negative = np.isfinite(matrix) & odd
     matrix[negative] = 0
     shown = _exactly_shown(matrix)
-    cells: list[Any] = [None if missing else vector for vector, missing in zip(shown, gone.tolist(), strict=True)]
+    cells: list[Any] = [
+        None if missing else vector for vector, missing in zip(shown, gone.tolist(), strict=True)
+    ]
     for row in np.flatnonzero((odd & ~negative).any(axis=1)):
-        cells[row] = [v if np.isfinite(v) else codec.float_text(v) for v in shown[row].astype(np.float64).tolist()]
-    return cells, {int(row): np.flatnonzero(negative[row]).tolist() for row in np.flatnonzero(negative.any(axis=1))}
+        cells[row] = [
+            v if np.isfinite(v) else codec.float_text(v) for v in shown[row].astype(np.float64).tolist()
+        ]
+    return cells, {
+        int(row): np.flatnonzero(negative[row]).tolist() for row in np.flatnonzero(negative.any(axis=1))
+    }
 
 
 def _exactly_shown(matrix: np.ndarray) -> np.ndarray:
@@ -196,7 +218,9 @@ def _matrix(column: Column, values: list[Any]) -> tuple[np.ndarray, np.ndarray] 
     gap = [0.0] * size
     try:
         # NumPy reads "NaN" and "Infinity" as the numbers they stand for.
-        matrix = np.array([gap if value is None else value for value in values], np.float64).reshape(len(values), size)
+        matrix = np.array([gap if value is None else value for value in values], np.float64).reshape(
+            len(values), size
+        )
     except TypeError:
         return None
     with np.errstate(over="ignore"):

@@ -28,7 +28,9 @@ PENDING_BYTES = 4 << 20  # small tables wait until they make a request worth its
 SLICE_BYTES = 4 << 20  # rows encoded at a time
 REQUEST_BYTES = 12 << 20  # JSON sent at a time
 _TIME_WIDTH = 9
-REMOVE_ITEMS = "FOR i IN @@items FILTER i.batch IN @batches REMOVE i IN @@items"  # 3.12; works on every version
+REMOVE_ITEMS = (
+    "FOR i IN @@items FILTER i.batch IN @batches REMOVE i IN @@items"  # 3.12; works on every version
+)
 
 
 def new_batch_key(clock: Clock) -> str:
@@ -91,7 +93,9 @@ class Shared:
         if digest not in self.known:
             for n, chunk in enumerate(chunks):
                 self.client.insert(
-                    DICTIONARIES, {"_key": f"{digest}-{n}", "digest": digest, "n": n, "values": chunk}, mode="ignore"
+                    DICTIONARIES,
+                    {"_key": f"{digest}-{n}", "digest": digest, "n": n, "values": chunk},
+                    mode="ignore",
                 )
             self.known.add(digest)
         return {"digest": digest, "values": len(shown), "coded": coded}

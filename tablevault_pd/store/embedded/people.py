@@ -57,7 +57,7 @@ class People:
         """The newest description of each target and label."""
         with self.catalog.reading() as db:
             rows = db.execute(DESCRIPTIONS).fetchall()
-        return [_description(row) for row in rows]
+            return [_description(row) for row in rows]
 
     def open_session(self, session: Session) -> Session:
         """Keep a new session."""
@@ -93,7 +93,7 @@ class People:
                 rows = db.execute(SESSIONS_NAMED, (name,)).fetchall()
             else:
                 rows = db.execute(ALL_SESSIONS).fetchall()
-        return [_session(row) for row in rows]
+            return [_session(row) for row in rows]
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
@@ -111,7 +111,7 @@ class People:
                 rows = db.execute(ALL_CELLS).fetchall()
             else:
                 rows = db.execute(CELLS_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
-        return [_cell(*row) for row in rows]
+            return [_cell(*row) for row in rows]
 
 
 def insert_description(db: Any, description: Description) -> None:

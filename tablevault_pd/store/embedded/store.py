@@ -257,7 +257,7 @@ class EmbeddedStore(People, KeptFiles):
     def _one(self, statement: str, *values: Any) -> Version | None:
         with self.catalog.reading() as db:
             row = db.execute(statement, values).fetchone()
-        return _version(row) if row else None
+            return _version(row) if row else None
 
     def head(self, name: str) -> Version | None:
         """The newest version of a list."""
@@ -283,7 +283,9 @@ class EmbeddedStore(People, KeptFiles):
             heads = [_version(row) for row in db.execute(HEADS).fetchall()]
             created = dict(db.execute(CREATED).fetchall())
             sizes = dict(db.execute(SIZES).fetchall())
-        return [ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads]
+            return [
+                ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads
+            ]
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""
