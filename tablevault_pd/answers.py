@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tablevault_pd import frames, reading
-from tablevault_pd.store import Compacted, Description, Freed, Problem, Session, Store, Version
+from tablevault_pd.store import Compacted, Freed, Problem, Session, Store, Version
 
 #: The dtypes of columns wherever they stand; everything else is text or plain objects.
 DTYPES = {
@@ -146,10 +146,10 @@ def sessions(store: Store, found: Sequence[Session] | None = None) -> pd.DataFra
     """Sessions, oldest first."""
     found = store.sessions() if found is None else found
     parents = labels_of(store, [session.parent for session in found])
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
-            each.label, each.name, each.run, state_of(each), each.user, each.host, each.pid, parents.get(each.parent), each.started,
-            each.ended, each.heartbeat, each.outcome, each.error, list(each.tags), [],
+            each.label, each.name, each.run, state_of(each), each.user, each.host, each.pid, parents.get(each.parent),
+            each.started, each.ended, each.heartbeat, each.outcome, each.error, list(each.tags), [],
         )
         for each in found
     ]  # fmt: skip

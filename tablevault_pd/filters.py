@@ -1,7 +1,7 @@
 """Filters: DNF tuples, query strings and ``pd.col`` expressions, read once and judged exactly as pandas judges them.
 
-DNF tuples follow ``pandas.read_parquet``: a missing value fits no comparison, but is "not in" a list without None. Query strings and expressions follow
-pandas itself, where ``!=`` is true of a missing value in a NumPy column.
+DNF tuples follow ``pandas.read_parquet``: a missing value fits no comparison, but is "not in" a list
+without None. Query strings and expressions follow pandas itself, where ``!=`` is true of a missing value in a NumPy column.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class List:
 
     @property
     def version(self) -> int:
-        """The version this handle reads: 1, 2, 3 …"""
+        """The version this handle reads, counted from 1."""
         return self._version().version
 
     @property

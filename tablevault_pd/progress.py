@@ -60,7 +60,7 @@ class Bar:
 
 
 def _somebody_looks() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty() or "ipykernel" in sys.modules
+    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
 
 
 def _tqdm() -> Callable[..., Any] | None:

@@ -49,7 +49,7 @@ def resolve(store: Store, address: str, *, version: int | None = None, as_of: An
 
 def _time(moment: Any) -> Any:
     try:
-        time = pd.Timestamp(moment)
+        time: Any = pd.Timestamp(moment)
     except (ValueError, TypeError) as error:
         raise InvalidInput(f"as_of={moment!r} is not a time that pandas.Timestamp understands.") from error
     if time is pd.NaT:

@@ -158,5 +158,5 @@ def _watch_exit() -> None:
     global _excepthook, _exit
     if _excepthook is None:
         _excepthook, sys.excepthook = sys.excepthook, _see_exception
-        _exit, sys.exit = sys.exit, _see_exit  # raises SystemExit, as the original does
+        _exit, sys.exit = sys.exit, _see_exit  # type: ignore[assignment]  # raises SystemExit, as the original does
         atexit.register(_end_all)

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pandas as pd
 
-from tablevault_pd import answers, care, frames, inputs, reading
+from tablevault_pd import answers, care, inputs, reading
 from tablevault_pd.errors import (
     InvalidInput,
     ListNotFound,
@@ -602,7 +602,7 @@ class Vault:
 
     def export(
         self, path: str | os.PathLike[str], *, format: Literal["parquet", "csv", "jsonl"] = "parquet"
-    ) -> pd.DataFrame:  # noqa: A002
+    ) -> pd.DataFrame:
         """Write every list, and the frames about them, into a folder that other programs can read.
 
         Parameters
@@ -624,10 +624,8 @@ class Vault:
             return f"<Vault {self.place} (closed)>"
         frame = self.lists()
         lines = [f"<Vault {self.place}: {len(frame)} lists, {int(frame['rows'].sum()):,} rows>"]
-        for row in frame.head(20).itertuples():
-            lines.append(
-                f"  {row.name}  version {row.version}, {row.rows:,} rows, {', '.join(map(str, row.columns[:8]))}"
-            )
+        for name, version, rows, columns in frame[["name", "version", "rows", "columns"]].head(20).to_numpy():
+            lines.append(f"  {name}  version {version}, {rows:,} rows, {', '.join(map(str, columns[:8]))}")
         if len(frame) > 20:
             lines.append(f"  … and {len(frame) - 20} more: vault.lists()")
         return "\n".join(lines)

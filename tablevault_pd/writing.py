@@ -171,7 +171,7 @@ def _unchanged(store: Store, head: Version, table: pa.Table, what: Write) -> boo
         if not frames.same(part, table.slice(done, part.num_rows)):
             return False
         done += part.num_rows
-    return done == table.num_rows
+    return done == int(table.num_rows)
 
 
 def _check_addresses(store: Store, name: str, schema: pa.Schema, present: pa.Schema | None) -> None:

@@ -352,7 +352,9 @@ class Client:
         # Not Collection.insert_many: it takes apart and serialises again what was serialised to know its size.
         self.run(lambda database: _insert_all(database, collection, documents, self.sync))
 
-    def transact(self, write: Sequence[str], work: Callable[[TransactionDatabase], T]) -> T:
+    def transact(
+        self, write: Sequence[str], work: Callable[[TransactionDatabase], T], *, expect: Sequence[int] = ()
+    ) -> T:
         """Do `work` in a stream transaction over the `write` collections; all of it, or nothing (3.8 or later).
 
         Writers of one document exclude each other: one of two fails with a conflict, and is tried again as a whole.
@@ -370,7 +372,7 @@ class Client:
             _commit(handle)
             return result
 
-        return self.run(once)
+        return self.run(once, expect=expect)
 
 
 def all_of(

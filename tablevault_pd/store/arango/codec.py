@@ -364,6 +364,9 @@ def _decode_dictionary(
     values: list[Any], kind: pa.DataType, path: str, dictionaries: Dictionaries
 ) -> pa.Array:
     words, coded = dictionaries.found[path]
+    if isinstance(words, list):
+        words = decode(words, kind.value_type, path + ".", dictionaries)
+        dictionaries.found[path] = (words, coded)
     if coded:
         codes = pa.array(values, kind.index_type)
     else:

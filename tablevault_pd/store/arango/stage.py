@@ -117,14 +117,13 @@ class Stage:
         self._lines: dict[str, list[bytes]] = {}
         self._sizes: dict[str, int] = {}
         self._sent: set[str] = set()
+        self._noted: dict[str, tuple[pa.Array, bool]] = {}
+        self._named: dict[str, dict[str, Any]] = {}
 
     def write(self, table: pa.Table) -> None:
         """Add the rows of `table`; see the protocol."""
         if table.num_rows == 0 and (self._pending or self.parts):
             return  # an empty table only matters alone, for its types
-        if self.rows == 0 and table.num_rows:
-            self._pending.clear()  # and no longer when rows have come
-            self.parts.clear()
         self.rows += table.num_rows
         self._pending.append(table)
         self._pending_bytes += table.nbytes
@@ -136,6 +135,12 @@ class Stage:
         self._flush()
         for collection in list(self._lines):
             self._send(collection)
+        if self.rows:
+            self.parts = [part for part in self.parts if part.rows]
+
+    def document(self) -> dict[str, Any]:
+        """What the batch document says of its items."""
+        return {"parts": [part.document() for part in self.parts], "items": self.counts, "bytes": self.bytes}
 
     def _flush(self) -> None:
         pending, self._pending, self._pending_bytes = self._pending, [], 0
@@ -143,20 +148,30 @@ class Stage:
             self._put(table)
 
     def _put(self, table: pa.Table) -> None:
-        table = table.unify_dictionaries()
         schema = self._shared.put_schema(table.schema)
         first = sum(part.rows for part in self.parts)
-        noted = codec.Dictionaries()
-        for piece in _slices(table):
+        for piece in _slices(table.unify_dictionaries()):
+            noted = codec.Dictionaries()
             for collection, made in items.documents(piece, self.batch, first, noted).items():
                 self._add(collection, made)
             first += piece.num_rows
-        references = {path: self._shared.put_dictionary(*found) for path, found in noted.found.items()}
+            self._list(Part(schema, piece.num_rows, self._references(noted)))
+
+    def _list(self, part: Part) -> None:
         last = self.parts[-1] if self.parts else None
-        if last is not None and last.schema == schema and last.dictionaries == references:
-            last.rows += table.num_rows
+        if last is not None and last.schema == part.schema and last.dictionaries == part.dictionaries:
+            last.rows += part.rows
         else:
-            self.parts.append(Part(schema, table.num_rows, references))
+            self.parts.append(part)
+
+    def _references(self, noted: codec.Dictionaries) -> dict[str, dict[str, Any]]:
+        """How the batch document names these dictionaries; those of the piece before are not hashed again."""
+        for path, (values, coded) in noted.found.items():
+            known = self._noted.get(path)
+            if known is None or known[1] is not coded or not known[0].equals(values):
+                self._noted[path] = (values, coded)
+                self._named[path] = self._shared.put_dictionary(values, coded)
+        return {path: self._named[path] for path in noted.found}
 
     def _add(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> None:
         """Queue documents as lines of JSON; their size decides when they are sent."""

@@ -24,10 +24,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 UPDATE_SESSION = """
 UPDATE sessions SET ended = ?, heartbeat = ?, outcome = ?, error = ?, tags = ?, params = ?, info = ? WHERE id = ?
 """
-ALL_SESSIONS = f"SELECT {_COLUMNS} FROM sessions ORDER BY id"
-SESSIONS_NAMED = f"SELECT {_COLUMNS} FROM sessions WHERE name = ? ORDER BY id"
+ALL_SESSIONS = f"SELECT {_COLUMNS} FROM sessions ORDER BY id"  # noqa: S608  # a constant
+SESSIONS_NAMED = f"SELECT {_COLUMNS} FROM sessions WHERE name = ? ORDER BY id"  # noqa: S608  # a constant
 # A JSON array carries any number of ids in one bound value.
-SESSIONS_BY_ID = f"SELECT {_COLUMNS} FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+SESSIONS_BY_ID = f"SELECT {_COLUMNS} FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  # a constant
 PUT_CELL = "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 ALL_CELLS = "SELECT session, cell, text, started, duration_s, outcome, error, traceback FROM cells ORDER BY session, cell"
 CELLS_OF = """
