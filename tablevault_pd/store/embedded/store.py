@@ -185,6 +185,8 @@ class EmbeddedStore(People, KeptFiles):
         )  # fmt: skip
         start = version.start
         for part in parts:
+            if part.rows == 0 and version.generation != version.version:
+                continue  # an empty part only says which types new content has
             schema_id = self._schema_id(db, part.schema)
             db.execute(
                 INSERT_SEGMENT,
