@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self, TypedDict
@@ -16,6 +16,7 @@ from tablevault_pd import answers, care, inputs, reading
 from tablevault_pd.errors import (
     InvalidInput,
     ListNotFound,
+    MissingDependency,
     VaultClosed,
     VaultReadOnly,
     VersionNotFound,
@@ -85,13 +86,18 @@ def connect(
     mode: Literal["rw", "r"] = "rw",
     durability: Literal["full", "fast"] = "full",
     timeout_s: float = 30.0,
+    password: str | Callable[[], str] | None = None,
+    token: str | Callable[[], str] | None = None,
+    create: bool | Literal["oneshard"] = False,
+    verify_tls: bool | str = True,
 ) -> Vault:
     """Open a vault, and make it the current one. A folder that is not there yet is made.
 
     Parameters
     ----------
     place : str or path, optional
-        A folder. Default: the environment variable ``TABLEVAULT_URL``, else ``./vault``.
+        A folder, or a database as ``arangodb://user@host:8529/database`` (``arangodbs://`` for TLS). Default: the
+        environment variable ``TABLEVAULT_URL``, else ``./vault``.
     session : str, optional
         What to call the session that this process opens. Default: the name of its script.
     mode : {"rw", "r"}
@@ -100,7 +106,16 @@ def connect(
         ``"full"``: what was committed survives a power failure. ``"fast"``: the last seconds may be lost then, but
         never in a mere crash of the program.
     timeout_s : float
-        How long to wait, in seconds, for another writer.
+        How long to wait, in seconds, for another writer or for the server.
+    password : str or callable, optional
+        Of the server's user, or a function that returns it. Default: the one in the URL, else the environment variable
+        ``TABLEVAULT_PASSWORD``. It is never shown and never stored.
+    token : str or callable, optional
+        A JSON web token, instead of a user and password.
+    create : bool or "oneshard"
+        Make the database on the server if it is not there; in a cluster, on one shard.
+    verify_tls : bool or str
+        Whether the server's certificate is verified, or the file of the authorities to verify it with.
 
     Returns
     -------
@@ -128,7 +143,11 @@ def connect(
     if durability not in ("full", "fast"):
         raise InvalidInput(f"durability is 'full' or 'fast', not {shown(durability)}.")
     address = os.fspath(place) if place is not None else os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
-    shared = _open(address, mode, durability, timeout_s)
+    options = {
+        "read_only": mode == "r", "timeout_s": timeout_s, "durability": durability,
+        "password": password, "token": token, "create": create, "verify_tls": verify_tls,
+    }  # fmt: skip
+    shared = _open(address, options)
     vault = Vault(shared, shared.run(session) if mode == "rw" else None)
     _current.append(weakref.ref(vault))
     _keep[:] = [vault]  # the current vault stays open even if nobody keeps the handle
@@ -138,19 +157,56 @@ def connect(
 _keep: list[Vault] = []
 
 
-def _open(address: str, mode: str, durability: str, timeout_s: float) -> _Shared:
-    if "://" in address:
-        raise InvalidInput(
-            f"Cannot connect to {shown(address.partition('://')[0] + '://…')}: a vault is a folder."
-        )
-    from tablevault_pd.store.embedded import EmbeddedStore
-
-    key = (os.path.realpath(os.path.expanduser(address)), mode)
+def _open(address: str, options: dict[str, Any]) -> _Shared:
+    """The store at that place, shared by all who connect to it in the same way."""
+    server = "://" in address
+    key = (
+        _server_key(address) if server else os.path.realpath(os.path.expanduser(address)),
+        str(options["read_only"]),
+    )
     found = _shared.get(key)
     if found is None:
-        store = EmbeddedStore(key[0], read_only=mode == "r", timeout_s=timeout_s, durability=durability)
+        store = _server_store(address, options) if server else _folder_store(key[0], options)
         found = _shared[key] = _Shared(key, store)
     return found
+
+
+def _folder_store(folder: str, options: dict[str, Any]) -> Store:
+    from tablevault_pd.store.embedded import EmbeddedStore
+
+    only_servers = [
+        name
+        for name in ("password", "token", "create", "verify_tls")
+        if options.pop(name) not in (None, False, True)
+    ]
+    if only_servers:
+        raise InvalidInput(
+            f"{', '.join(only_servers)}= is for a vault on a server, and {folder} is a folder."
+        )
+    return EmbeddedStore(folder, **options)
+
+
+def _server_store(address: str, options: dict[str, Any]) -> Store:
+    try:
+        from tablevault_pd.store.arango import ArangoStore
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("arango", "orjson", "requests"):
+            raise
+        raise MissingDependency.for_extra(
+            "python-arango and orjson", "arango", "A vault on a server"
+        ) from error
+    return ArangoStore(address, **options)
+
+
+def _server_key(address: str) -> str:
+    """The address without what comes before the host: a password may stand there."""
+    scheme, _, rest = address.partition("://")
+    if scheme not in ("arangodb", "arangodbs"):
+        raise InvalidInput(
+            f"Cannot connect to {shown(scheme + '://…')}: a vault is a folder, or a database at arangodb://user@host:8529/database."
+        )
+    user, _, place = rest.rpartition("@")
+    return f"{scheme}://{user.partition(':')[0]}@{place}"
 
 
 def current_vault() -> Vault:
@@ -164,7 +220,7 @@ def current_vault() -> Vault:
 
 
 class Vault:
-    """A repository of lists: one folder. Made by :func:`connect`."""
+    """A repository of lists: a folder, or a database on a server. Made by :func:`connect`."""
 
     def __init__(self, shared: _Shared, run: Run | None) -> None:
         self._shared = shared
