@@ -27,16 +27,16 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names_are_only_values(vault, tmp_path, name):
+def test_hostile_names_are_only_values(folder_vault, tmp_path, name):
     before = set(tmp_path.rglob("*"))
-    vault.save(name, ONE)
-    assert vault.lists()["name"].tolist() == [unicodedata.normalize("NFC", name)]
-    assert vault.read(name)["x"].tolist() == [1]
-    assert vault.read(f"{name}@1")["x"].tolist() == [1]
-    assert vault.versions(name)["list"].tolist() == [name]
-    vault.delete(name)
-    vault.restore(name, 1)
-    inside = Path(vault.place)
+    folder_vault.save(name, ONE)
+    assert folder_vault.lists()["name"].tolist() == [unicodedata.normalize("NFC", name)]
+    assert folder_vault.read(name)["x"].tolist() == [1]
+    assert folder_vault.read(f"{name}@1")["x"].tolist() == [1]
+    assert folder_vault.versions(name)["list"].tolist() == [name]
+    folder_vault.delete(name)
+    folder_vault.restore(name, 1)
+    inside = Path(folder_vault.place)
     assert all(inside in path.parents or path == inside for path in set(tmp_path.rglob("*")) - before)
 
 

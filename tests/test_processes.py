@@ -21,6 +21,12 @@ import tablevault_pd as tv
 SPAWN = multiprocessing.get_context("spawn")
 
 
+@pytest.fixture
+def vault(folder_vault: tv.Vault) -> tv.Vault:
+    """Locks, forks and files are the embedded store's own matter."""
+    return folder_vault
+
+
 def rows(worker: int, number: int, size: int = 1) -> pd.DataFrame:
     return pd.DataFrame({"worker": [worker] * size, "number": [number] * size, "part": range(size)})
 
