@@ -38,6 +38,8 @@ def label_key(plain: Any) -> str:
 
 def check_unique(columns: pd.Index) -> None:
     """Refuse duplicate labels, all of them by name."""
+    if len(columns) < 100 and len({name for name in columns if type(name) is str}) == len(columns):
+        return  # pandas would build a hash table first, which costs more than a whole one-row frame
     if not columns.is_unique:
         twice = list(dict.fromkeys(columns[columns.duplicated()]))
         raise InvalidInput(
