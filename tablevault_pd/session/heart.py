@@ -1,0 +1,182 @@
+"""The one background thread of a process: it beats for every open session, fetches requests, and writes what is buffered.
+
+It sleeps on an event and looks twice a second. Everything the tracker writes once a session is open, it writes, so that
+the user's threads wait for no disk and no server. What it cannot write it keeps and tries again; what went wrong is said
+once, as a warning.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tablevault_pd.errors import VaultClosed, VaultCorrupt, VaultFormatError, VaultNotFound, VaultReadOnly
+from tablevault_pd.store import Pulse, Store
+
+if TYPE_CHECKING:
+    from tablevault_pd.session.run import Run
+
+WATCH_S = 0.5  # how often requests are looked for, and buffers written; what kill -9 loses at most
+RETRY_S = 1.0  # after a failure
+EXIT_S = 5.0  # how long the end of the interpreter waits for what is buffered
+FORK_S = 2.0  # how long a fork waits for the thread to be out of the store
+FINAL = (VaultNotFound, VaultCorrupt, VaultReadOnly, VaultClosed, VaultFormatError)  # trying again is no use
+
+
+class Heart:
+    """The background thread, running while there is a session to beat for."""
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+        self._lock = threading.Lock()  # over _runs and _thread
+        self._turn = threading.Lock()  # held while the thread is at work; a fork waits for it
+        self._bell = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._warned: weakref.WeakSet[Store] = weakref.WeakSet()  # whose trouble was told
+        self._retry_at: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
+
+    def add(self, run: Run) -> None:
+        """Beat for a session from now on."""
+        with self._lock:
+            self._runs.append(run)
+            if self._thread is None:
+                thread = threading.Thread(target=self._work, name="tablevault-heart", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter is shutting down: end() will write by itself
+                    return
+                self._thread = thread
+        self._bell.set()
+
+    def wake(self) -> None:
+        """Have the thread look at once."""
+        self._bell.set()
+
+    def finish(self, run: Run, timeout_s: float) -> None:
+        """Wait until the end of `run`, and all that it has buffered, is written; at most `timeout_s` seconds."""
+        self._retry_at.clear()  # the last chance: do not sit out a pause between two tries
+        if self._thread is None or threading.current_thread() is self._thread:
+            for _ in range(2):  # the first may still carry what could not be written before
+                self._round()
+            self._forget([run])
+            return
+        self._bell.set()
+        if not run.told.wait(timeout_s):
+            self._warn(run.store, TimeoutError(f"{run.row.label} could not be closed within {timeout_s:g} s"))
+        self._forget([run])
+
+    def _work(self) -> None:
+        while True:
+            self._bell.wait(WATCH_S)
+            self._bell.clear()
+            with self._turn:
+                self._round()
+            with self._lock:
+                if not self._runs:
+                    self._thread = None
+                    return
+
+    def _round(self) -> None:
+        by_store: dict[int, list[Run]] = {}
+        for run in list(self._runs):
+            by_store.setdefault(id(run.store), []).append(run)
+        for runs in by_store.values():
+            if time.monotonic() >= self._retry_at.get(runs[0].store, 0.0):
+                self._beat(runs)
+
+    def _beat(self, runs: Sequence[Run]) -> None:
+        store = runs[0].store
+        try:
+            pulse = store.beat([run.collect() for run in runs])
+        except Exception as error:  # noqa: BLE001  # whatever it is, the user's code goes on
+            self._failed(runs, error)
+            return
+        self._retry_at.pop(store, None)
+        self._delivered(runs, pulse)
+
+    def _delivered(self, runs: Sequence[Run], pulse: Pulse) -> None:
+        again = False
+        for run in runs:
+            mine = [request for request in pulse.requests if request.session_id == run.row.id]
+            again |= run.delivered(pulse.time, mine)
+        for run in runs:
+            run.refresh()
+        self._forget([run for run in runs if run.told.is_set()])
+        if again:
+            self._bell.set()
+
+    def _failed(self, runs: Sequence[Run], error: Exception) -> None:
+        store = runs[0].store
+        self._warn(store, error)
+        if isinstance(error, FINAL):
+            for run in runs:
+                run.give_up()
+            self._forget(runs)
+            return
+        self._retry_at[store] = time.monotonic() + RETRY_S
+        for run in runs:
+            run.undelivered(error)
+        self._forget([run for run in runs if run.told.is_set()])
+
+    def _forget(self, runs: Sequence[Run]) -> None:
+        with self._lock:
+            self._runs = [run for run in self._runs if run not in runs]
+
+    def _warn(self, store: Store, error: Exception) -> None:
+        if store not in self._warned:
+            self._warned.add(store)
+            warn(error)
+
+    # -- forks
+
+    def before_fork(self) -> bool:
+        """Keep the thread out of the store while the process forks: the child would inherit locks nobody opens."""
+        return self._turn.acquire(timeout=FORK_S)
+
+    def after_fork(self) -> None:
+        """Let the thread of the parent go on."""
+        self._turn.release()
+
+    def in_child(self) -> list[Run]:
+        """Begin anew, without a thread; the sessions that were the parent's come back."""
+        runs = self._runs
+        self.__init__()  # type: ignore[misc]  # every lock may have been held by a thread that is no more
+        return runs
+
+
+def warn(error: Exception) -> None:
+    """Say what keeps the tracker from working. Never raises, whatever the warning filters are."""
+    text = f"tablevault_pd cannot record this session: {error}"
+    try:
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+    except RuntimeWarning:
+        print(text, file=sys.stderr)
+
+
+HEART = Heart()
+_forks: list[bool] = []
+
+
+def _before() -> None:
+    _forks.append(HEART.before_fork())
+
+
+def _in_parent() -> None:
+    if _forks and _forks.pop():
+        HEART.after_fork()
+
+
+def _in_child() -> None:
+    _forks.clear()
+    for run in HEART.in_child():
+        run.orphan()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
