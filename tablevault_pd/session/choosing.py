@@ -89,7 +89,9 @@ def chosen_sessions(store: Store, wanted: Wanted) -> tuple[Overview, list[Sessio
 def labels(store: Store, seen: Overview, chosen: Sequence[Session]) -> dict[int | None, str]:
     """``name#run`` of the parents of sessions."""
     found: dict[int | None, str] = {session.id: session.label for session in seen.sessions}
-    missing = [session.parent for session in chosen if session.parent is not None and session.parent not in found]
+    missing = [
+        session.parent for session in chosen if session.parent is not None and session.parent not in found
+    ]
     if missing:
         found |= {session.id: session.label for session in store.sessions(missing)}
     return found

@@ -15,12 +15,18 @@ from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Reques
 from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
 from tablevault_pd.store.embedded.people import change_session, insert_cell, session_rows, to_session
 
-_REQUESTS = "SELECT id, session, request, requested, acknowledged, exit_code, asked_by FROM requests"
-WAITING = (
-    _REQUESTS + " WHERE acknowledged IS NULL AND session IN (SELECT value FROM json_each(?)) ORDER BY id"
-)
-REQUESTS_BY_ID = _REQUESTS + " WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
-LAST_REQUEST = _REQUESTS + " WHERE session = ? AND acknowledged IS NULL ORDER BY id DESC LIMIT 1"
+WAITING = """
+SELECT id, session, request, requested, acknowledged, exit_code, asked_by FROM requests
+WHERE acknowledged IS NULL AND session IN (SELECT value FROM json_each(?)) ORDER BY id
+"""
+REQUESTS_BY_ID = """
+SELECT id, session, request, requested, acknowledged, exit_code, asked_by FROM requests
+WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id
+"""
+LAST_REQUEST = """
+SELECT id, session, request, requested, acknowledged, exit_code, asked_by FROM requests
+WHERE session = ? AND acknowledged IS NULL ORDER BY id DESC LIMIT 1
+"""
 STILL_OPEN = (
     "SELECT id FROM sessions WHERE ended IS NULL AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
 )
@@ -39,7 +45,7 @@ PUT_LATEST = "INSERT OR REPLACE INTO latest (session, metric, step, time, value)
 INSERT_SOURCE = "INSERT OR IGNORE INTO sources (sha256, text) VALUES (?, ?)"
 INSERT_SESSION_SOURCE = "INSERT OR IGNORE INTO session_sources (session, path, sha256) VALUES (?, ?, ?)"
 ALL_LATEST = "SELECT session, metric, value FROM latest"
-LATEST_OF = ALL_LATEST + " WHERE session IN (SELECT value FROM json_each(?))"
+LATEST_OF = "SELECT session, metric, value FROM latest WHERE session IN (SELECT value FROM json_each(?))"
 # A null for :sessions or :metrics asks for all.
 MEASURES = """
 SELECT session, metric, steps, times, points FROM measures

@@ -14,7 +14,10 @@ from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
 
 # The last one is long and lies on pages of its own: it is read only where somebody asks for it.
-COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, reads, params"
+COLUMNS = (
+    "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, reads,"
+    " params"
+)
 NEXT_RUN = "SELECT coalesce(max(run), 0) + 1 FROM sessions WHERE name = ?"
 INSERT_SESSION = """
 INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, beat_s, tags, params, info)
@@ -32,11 +35,11 @@ UPDATE sessions SET ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = 
     info = ?
 WHERE id = ?
 """
-ALL_SESSIONS = f"SELECT {COLUMNS}, '{{}}' FROM sessions ORDER BY id"
-SESSIONS_NAMED = f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE name = ? ORDER BY id"
+ALL_SESSIONS = f"SELECT {COLUMNS}, '{{}}' FROM sessions ORDER BY id"  # noqa: S608  # a constant
+SESSIONS_NAMED = f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE name = ? ORDER BY id"  # noqa: S608  # a constant
 # A JSON array carries any number of ids in one bound value.
 SESSIONS_BY_ID = (
-    f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+    f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  # a constant
 )
 INFO_OF = "SELECT id, info FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
 PUT_CELL = "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -44,7 +47,7 @@ _CELLS = (
     "SELECT session, cell, text, started, duration_s, outcome, error, traceback, execution_count FROM cells"
 )
 ALL_CELLS = f"{_CELLS} ORDER BY session, cell"
-CELLS_OF = f"{_CELLS} WHERE session IN (SELECT value FROM json_each(?)) ORDER BY session, cell"
+CELLS_OF = f"{_CELLS} WHERE session IN (SELECT value FROM json_each(?)) ORDER BY session, cell"  # noqa: S608  # a constant
 INSERT_DESCRIPTION = """
 INSERT INTO descriptions (list, session_of, label, text, vector, session, time) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
@@ -68,7 +71,7 @@ class People:
         """The newest description of each target and label."""
         with self.catalog.reading() as db:
             rows = db.execute(DESCRIPTIONS).fetchall()
-        return [_description(row) for row in rows]
+            return [_description(row) for row in rows]
 
     def open_session(self, session: Session) -> Session:
         """Keep a new session."""
@@ -128,7 +131,7 @@ class People:
                 rows = db.execute(ALL_CELLS).fetchall()
             else:
                 rows = db.execute(CELLS_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
-        return [_cell(*row) for row in rows]
+            return [_cell(*row) for row in rows]
 
 
 def session_rows(db: Any, ids: Sequence[int] | None, name: str | None) -> list[tuple[Any, ...]]:
