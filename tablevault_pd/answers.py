@@ -177,7 +177,8 @@ def latest(frame: pd.DataFrame, seen: Overview, ids: Sequence[int]) -> pd.DataFr
         return frame
     wide = values.pivot(index="session", columns="metric", values="value").reindex(ids)
     wide.columns = [f"metrics.{name}" for name in wide.columns]
-    return pd.concat([frame, wide.set_axis(frame.index)], axis=1)
+    joined: pd.DataFrame = pd.concat([frame, wide.set_axis(frame.index)], axis=1)
+    return joined
 
 
 def cells(store: Store, found: Sequence[Session] | None) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from traceback import format_exception
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from tablevault_pd.capture import script
 from tablevault_pd.errors import SessionStopped
@@ -129,6 +129,11 @@ def between_tasks(frame: FrameType | None) -> bool:
     return False
 
 
+def _exit(status: object = None, /) -> NoReturn:
+    """Exit the interpreter by raising SystemExit(status), as sys.exit does."""
+    raise SystemExit(status)
+
+
 def _watch_system_exit(see: Callable[[SystemExit, object], None]) -> None:
     """Call `see` when the interpreter, and not some code, reads the ``code`` of a SystemExit: then it ends the process.
 
@@ -149,5 +154,7 @@ def _watch_system_exit(see: Callable[[SystemExit, object], None]) -> None:
             see(self, code)
         return code
 
+    if sys.version_info < (3, 12):
+        sys.exit = _exit  # the built-in one raises there without making the exception, which then has no attributes
     attributes["code"] = property(read, member.__set__, member.__delete__, "exception code")
     ctypes.pythonapi.PyType_Modified(ctypes.py_object(SystemExit))

@@ -14,6 +14,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Sequence
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultClosed, VaultCorrupt, VaultFormatError, VaultNotFound, VaultReadOnly
@@ -29,14 +30,34 @@ FORK_S = 2.0  # how long a fork waits for the thread to be out of the store
 FINAL = (VaultNotFound, VaultCorrupt, VaultReadOnly, VaultClosed, VaultFormatError)  # trying again is no use
 
 
+class Bell:
+    """What the thread sleeps on. An Event would do, but may not be set by a signal handler while it is being set."""
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Wake the thread."""
+        self._rings.put(None)
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until it rings, or for so many seconds; what rang meanwhile has been heard."""
+        try:
+            self._rings.get(timeout=timeout_s)
+            while True:
+                self._rings.get_nowait()
+        except Empty:
+            return
+
+
 class Heart:
     """The background thread, running while there is a session to beat for."""
 
     def __init__(self) -> None:
         self._runs: list[Run] = []
-        self._lock = threading.Lock()  # over _runs and _thread
+        self._lock = threading.RLock()  # over _runs and _thread; a signal handler may come in between
         self._turn = threading.Lock()  # held while the thread is at work; a fork waits for it
-        self._bell = threading.Event()
+        self._bell = Bell()
         self._thread: threading.Thread | None = None
         self._warned: weakref.WeakSet[Store] = weakref.WeakSet()  # whose trouble was told
         self._retry_at: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
@@ -52,11 +73,11 @@ class Heart:
                 except RuntimeError:  # the interpreter is shutting down: end() will write by itself
                     return
                 self._thread = thread
-        self._bell.set()
+        self._bell.ring()
 
     def wake(self) -> None:
         """Have the thread look at once."""
-        self._bell.set()
+        self._bell.ring()
 
     def finish(self, run: Run, timeout_s: float) -> None:
         """Wait until the end of `run`, and all that it has buffered, is written; at most `timeout_s` seconds."""
@@ -66,7 +87,7 @@ class Heart:
                 self._round()
             self._forget([run])
             return
-        self._bell.set()
+        self._bell.ring()
         if not run.told.wait(timeout_s):
             self._warn(run.store, TimeoutError(f"{run.row.label} could not be closed within {timeout_s:g} s"))
         self._forget([run])
@@ -74,7 +95,6 @@ class Heart:
     def _work(self) -> None:
         while True:
             self._bell.wait(WATCH_S)
-            self._bell.clear()
             with self._turn:
                 self._round()
             with self._lock:
@@ -109,7 +129,7 @@ class Heart:
             run.refresh()
         self._forget([run for run in runs if run.told.is_set()])
         if again:
-            self._bell.set()
+            self._bell.ring()
 
     def _failed(self, runs: Sequence[Run], error: Exception) -> None:
         store = runs[0].store

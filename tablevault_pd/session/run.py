@@ -504,12 +504,14 @@ class Run:
     def end(self, ending: Ending | None = None, *, timeout_s: float = CLOSE_S) -> None:
         """End the session, and wait up to `timeout_s` seconds until everything it logged is written."""
         if self._ended:
+            self._wait_until_told(timeout_s)  # a signal came while it was ending
             return
         self._ended = True
+        if not (self._orphan or self._dead):
+            self._end(ending or Ending(), timeout_s)
         process.closed(self)
-        if self._orphan or self._dead:
-            return
-        ending = ending or Ending()
+
+    def _end(self, ending: Ending, timeout_s: float) -> None:
         if self._stopping and ending.outcome == "finished":
             ending = replace(ending, outcome="stopped")
         mask = self.settings.redactor.text
@@ -518,6 +520,11 @@ class Run:
             self.end_cell(key, _cell_outcome(ending), ending.error, ending.traceback)
         self._ending = replace(ending, error=None if ending.error is None else mask(ending.error))
         HEART.finish(self, timeout_s)
+
+    def _wait_until_told(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not (self.told.is_set() or self._orphan or self._dead) and time.monotonic() < deadline:
+            time.sleep(0.005)  # no lock: the signal's handler may have interrupted whoever holds it
 
     def __enter__(self) -> Self:
         current.enter(self)

@@ -117,16 +117,16 @@ class Session:
     parent: int | None = None
     ended: datetime | None = None
     heartbeat: datetime | None = None
-    beat_s: float = BEAT_S  #: how often it promises to beat, in seconds
-    paused: bool = False
     outcome: str | None = None  #: finished, failed or stopped, once it ended
     error: str | None = None
     tags: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()  #: ``list@version`` it has read, in order
     params: Mapping[str, Any] = field(default_factory=dict)
     info: Mapping[str, Any] = field(
         default_factory=dict
     )  #: argv, versions, git commit … plain JSON; only if asked for
+    beat_s: float = BEAT_S  #: how often it promises to beat, in seconds
+    paused: bool = False
+    reads: tuple[str, ...] = ()  #: ``list@version`` it has read, in order
 
     @property
     def label(self) -> str:

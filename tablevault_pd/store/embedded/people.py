@@ -200,8 +200,8 @@ def to_session(row: tuple[Any, ...]) -> Session:
      info) = row  # fmt: skip
     return Session(
         name, user, host, pid, to_time(started), key, run, parent,
-        None if ended is None else to_time(ended), None if heartbeat is None else to_time(heartbeat), beat_s, bool(paused),
-        outcome, error, tuple(json.loads(tags)), tuple(json.loads(reads)), json.loads(params), json.loads(info),
+        None if ended is None else to_time(ended), None if heartbeat is None else to_time(heartbeat), outcome, error,
+        tuple(json.loads(tags)), json.loads(params), json.loads(info), beat_s, bool(paused), tuple(json.loads(reads)),
     )  # fmt: skip
 
 
