@@ -156,17 +156,23 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
     )
 
 
-def sessions(seen: Overview, chosen: Sequence[Session], parents: Mapping[int | None, str]) -> pd.DataFrame:
+def sessions(
+    store: Store, found: Sequence[Session] | None = None, *, seen: Overview | None = None
+) -> pd.DataFrame:
     """Sessions, oldest first, with their parameters and the last value of each metric as columns."""
-    rows = [
+    if seen is None:
+        seen = store.overview(None if found is None else [each.id for each in found])
+    found = seen.sessions if found is None else found
+    parents = labels_of(store, [session.parent for session in found])
+    rows: list[tuple[Any, ...]] = [
         (
             each.label, each.name, each.run, each.state(seen.time), each.user, each.host, each.pid, parents.get(each.parent),
-            each.started, each.ended, each.heartbeat, each.outcome, each.error, list(each.tags), list(each.reads),
+            each.started, each.ended, each.heartbeat, each.outcome, each.error, list(each.tags), [],
         )
-        for each in chosen
+        for each in found
     ]  # fmt: skip
-    frame = spread(answer(SESSIONS, rows), "params", [each.params for each in chosen])
-    return latest(frame, seen, [each.id for each in chosen])
+    frame = spread(answer(SESSIONS, rows), "params", [each.params for each in found])
+    return latest(frame, seen, [each.id for each in found])
 
 
 def latest(frame: pd.DataFrame, seen: Overview, ids: Sequence[int]) -> pd.DataFrame:

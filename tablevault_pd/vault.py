@@ -30,9 +30,9 @@ from tablevault_pd.names import check_name, parse_address
 from tablevault_pd.progress import Bar
 from tablevault_pd.session import CaptureMode, Run, Settings, current, family
 from tablevault_pd.session.asking import ask
-from tablevault_pd.session.choosing import Wanted, chosen_sessions, labels
+from tablevault_pd.session.choosing import Wanted, chosen_sessions
 from tablevault_pd.session.which import targets
-from tablevault_pd.store import Batch, Control, Description, Store, Version
+from tablevault_pd.store import Batch, Control, Description, Store
 from tablevault_pd.writing import Write, write
 
 DEFAULT_PLACE = "vault"
@@ -482,7 +482,6 @@ class Vault:
         2            3   0.2
         """
         found = reading.resolve(self.store, name, version=version, as_of=as_of)
-        self._note_read(found)
         return reading.read(
             self.store, found, columns=_labels(columns), filters=filters, start=start, stop=stop
         )
@@ -649,7 +648,7 @@ class Vault:
             name, state=state, params=params, tags=tags, parent=above, since=since, until=until
         )
         seen, chosen = chosen_sessions(self.store, wanted)
-        return answers.sessions(seen, chosen, labels(self.store, seen, chosen))
+        return answers.sessions(self.store, chosen, seen=seen)
 
     def cells(self, session: str | int | Run | pd.DataFrame | None = None) -> pd.DataFrame:
         """The code of a session (``"train"`` for its latest run, ``"train#2"``), of several, or of all.
@@ -712,11 +711,6 @@ class Vault:
     def _ask(self, which: Any, request: Control, **options: Any) -> pd.DataFrame:
         self._writable()
         return ask(self.store, which, request, asked_by=self._session_id, **options)
-
-    def _note_read(self, version: Version) -> None:
-        run = self._current_run()
-        if run is not None:
-            run.note_read(f"{version.list}@{version.version}")
 
     def descriptions(self) -> pd.DataFrame:
         """What was said about lists and sessions; the newest text of each label."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,10 +81,25 @@ ENDINGS = {
 }
 
 
+def run_all(folder: Path, codes: dict[str, str]) -> dict[str, tuple[Path, subprocess.CompletedProcess[str]]]:
+    """Run scripts side by side, each in a folder of its own: starting Python and importing pandas is what takes time."""
+    folders = {name: folder / str(number) for number, name in enumerate(codes)}
+    for each in folders.values():
+        each.mkdir()
+    with ThreadPoolExecutor(4) as pool:
+        done = pool.map(run, folders.values(), codes.values())
+    return {name: (folders[name], each) for name, each in zip(codes, done, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def endings(tmp_path_factory):
+    return run_all(tmp_path_factory.mktemp("endings"), {name: CONNECT + code for name, (code, *_) in ENDINGS.items()})
+
+
 @pytest.mark.parametrize("name", ENDINGS)
-def test_the_outcome_of_a_script(tmp_path, name):
+def test_the_outcome_of_a_script(endings, name):
     code, exit_code, state, error = ENDINGS[name]
-    done = run(tmp_path, CONNECT + code)
+    tmp_path, done = endings[name]
     assert done.returncode in (exit_code, 130 if exit_code == -2 else exit_code), done.stderr
     row = sessions(tmp_path).iloc[0]
     assert (row.state, row.outcome) == (state, state)
@@ -316,12 +332,17 @@ POOLS = {
 }
 
 
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory):
+    head = WORK + "if __name__ == '__main__':\n    vault = tv.connect('v', session='train')\n    "
+    tail = "\n    import json; print(json.dumps(sorted(set(pids))))\n"
+    codes = {kind: head + body.replace("\n", "\n    ") + tail for kind, body in POOLS.items()}
+    return run_all(tmp_path_factory.mktemp("pools"), codes)
+
+
 @pytest.mark.parametrize("kind", POOLS)
-def test_workers_are_children_by_themselves(tmp_path, kind):
-    body = POOLS[kind].replace("\n", "\n    ")
-    code = WORK + f"if __name__ == '__main__':\n    vault = tv.connect('v', session='train')\n    {body}\n"
-    code += "    import json; print(json.dumps(sorted(set(pids))))\n"
-    done = run(tmp_path, code)
+def test_workers_are_children_by_themselves(pools, kind):
+    tmp_path, done = pools[kind]
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
     pids = json.loads(done.stdout)
@@ -473,3 +494,42 @@ def test_a_crashed_run_is_continued(tmp_path):
     with tv.connect(tmp_path / "v", mode="r") as vault:
         assert vault.cells("train#1").cell.tolist() == [0, 1]
         assert vault.store.measures([vault.store.sessions(name="train")[0].id])["step"].to_pylist() == [1, 2]
+
+
+def test_a_parent_that_is_not_in_this_vault_is_no_parent(tmp_path):
+    """A copy of a vault has its id, and not the sessions that began since."""
+    run(tmp_path, CONNECT)
+    code = """
+    import shutil, subprocess, sys
+    shutil.copytree("v", "copy")
+    import tablevault_pd as tv
+    vault = tv.connect("v", session="train")
+    child = "import tablevault_pd as tv; print(tv.connect('copy', session='child').sessions('child').parent.isna().item())"
+    print(subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout)
+    """
+    done = run(tmp_path, textwrap.dedent(code), TABLEVAULT_PARENT="not for us")
+    assert done.stdout.split() == ["True"], done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_what_is_typed_at_the_prompt(tmp_path):
+    import pty
+
+    terminal, other = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-q"], cwd=tmp_path, env=environment(TERM="dumb", HOME=str(tmp_path)),
+        stdin=other, stdout=other, stderr=other, close_fds=True, start_new_session=True,
+    )  # fmt: skip
+    os.close(other)
+    seen = b""
+    for line in ("x = 'before'", "import tablevault_pd as tv; v = tv.connect('v', session='typed')", "1 / 0", "print('di' + 'd')", "exit()"):
+        os.write(terminal, line.encode() + b"\n")
+        while not seen.endswith(b">>> ") and line != "exit()":
+            seen += os.read(terminal, 1000)
+        seen = b"" if line != "print('di' + 'd')" else seen
+    process.wait(30)
+    row = sessions(tmp_path).iloc[0]
+    assert row.state == "finished"  # an exception does not end a prompt
+    text = cells(tmp_path).text.item().splitlines()
+    assert text[:3] == ["import tablevault_pd as tv; v = tv.connect('v', session='typed')", "1 / 0", "print('di' + 'd')"]
+    os.close(terminal)

@@ -47,7 +47,7 @@ class Hooks:
         shell.events.register("post_run_cell", self._after)
         text = _running(shell)
         if text is not None:
-            self._started(text, shell.execution_count)
+            self._started(text, len(_typed(shell)) - 1)
 
     def remove(self) -> None:
         """Listen no more."""
@@ -63,7 +63,8 @@ class Hooks:
     def _before(self, info: Any) -> None:
         try:
             stored = getattr(info, "store_history", True)
-            self._started(str(info.raw_cell), self._shell.execution_count if stored and self._shell else None)
+            # The shell's own counter is ahead of the cell in some releases; what was typed before it is not.
+            self._started(str(info.raw_cell), len(_typed(self._shell)) if stored else None)
         except Exception as error:  # noqa: BLE001  # nothing of ours may reach the user's cell
             self._failed(error)
 
@@ -93,6 +94,10 @@ def _shell() -> Any:
 
 def _running(shell: Any) -> str | None:
     """The text, as typed, of the cell that runs now."""
-    manager = getattr(shell, "history_manager", None)
-    typed = getattr(manager, "input_hist_raw", None) or [""]
-    return str(typed[-1]) if typed[-1] else None
+    typed = _typed(shell)
+    return str(typed[-1]) if typed and typed[-1] else None
+
+
+def _typed(shell: Any) -> list[str]:
+    """The cells of this kernel by their execution count, from 1 on; the one that runs is the last."""
+    return getattr(getattr(shell, "history_manager", None), "input_hist_raw", None) or []

@@ -20,7 +20,7 @@ def number(metric: str, value: Any) -> float:
     """A logged value as a float: numbers, and arrays and tensors of one. Raises InvalidInput naming the metric."""
     try:
         if not isinstance(value, (str, bytes)):
-            return float(value)
+            return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, OverflowError):
         pass
     raise InvalidInput(

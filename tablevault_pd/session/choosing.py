@@ -86,17 +86,6 @@ def chosen_sessions(store: Store, wanted: Wanted) -> tuple[Overview, list[Sessio
     return seen, [session for session in named if wanted.fits(session, seen.time)]
 
 
-def labels(store: Store, seen: Overview, chosen: Sequence[Session]) -> dict[int | None, str]:
-    """``name#run`` of the parents of sessions."""
-    found: dict[int | None, str] = {session.id: session.label for session in seen.sessions}
-    missing = [
-        session.parent for session in chosen if session.parent is not None and session.parent not in found
-    ]
-    if missing:
-        found |= {session.id: session.label for session in store.sessions(missing)}
-    return found
-
-
 def _time(value: Any, what: str) -> datetime | None:
     if value is None:
         return None

@@ -39,7 +39,6 @@ from tablevault_pd.store import BEAT_S, Beat, Cell, Request, Session, Source, St
 CaptureMode = Literal["main", "all", "none"]
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
 CLOSE_S = 30.0  # how long leaving a `with`, or closing the vault, waits for what is buffered
-MAX_READS = 1000  # so many lists read are kept for each session
 MODULES_S = 5.0  # how often newly imported modules are looked for
 
 
@@ -110,7 +109,6 @@ class Run:
         self._orders = Orders()
         self._ending: Ending | None = None
         self._changes: dict[str, Any] = {}
-        self._reads: dict[str, None] = {}
         self._unsent: Beat | None = None
         self._number = 0
         self._beaten_at = float("-inf")
@@ -168,7 +166,6 @@ class Run:
         row = self.store.reopen_session(same, seen=last.heartbeat)
         self.params.update(params)
         self._tags = tags
-        self._reads = dict.fromkeys(last.reads)
         self._next_cell = max((cell.cell for cell in self.store.cells([last.id])), default=-1) + 1
         return row
 
@@ -258,12 +255,6 @@ class Run:
             HEART.wake()
             time.sleep(0.01)
         return not self._dead
-
-    def note_read(self, address: str) -> None:
-        """Remember that the session read ``list@version``."""
-        if address not in self._reads and len(self._reads) < MAX_READS:
-            self._reads[address] = None
-            self._changes = {**self._changes, "reads": tuple(self._reads)}
 
     # -- control
 

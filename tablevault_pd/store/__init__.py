@@ -126,7 +126,6 @@ class Session:
     )  #: argv, versions, git commit … plain JSON; only if asked for
     beat_s: float = BEAT_S  #: how often it promises to beat, in seconds
     paused: bool = False
-    reads: tuple[str, ...] = ()  #: ``list@version`` it has read, in order
 
     @property
     def label(self) -> str:
@@ -206,7 +205,7 @@ class Beat:
     cells: tuple[Cell, ...] = ()
     measures: tuple[Measures, ...] = ()
     sources: tuple[Source, ...] = ()
-    changes: Mapping[str, Any] = field(default_factory=dict)  #: tags, reads, params, info
+    changes: Mapping[str, Any] = field(default_factory=dict)  #: tags, params, info
     outcome: str | None = None  #: it ends now, so
     error: str | None = None
 

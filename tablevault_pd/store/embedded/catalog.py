@@ -90,7 +90,6 @@ CREATE TABLE sessions (
     outcome TEXT,
     error TEXT,
     tags TEXT NOT NULL DEFAULT '[]',
-    reads TEXT NOT NULL DEFAULT '[]',
     params TEXT NOT NULL DEFAULT '{}',
     info TEXT NOT NULL DEFAULT '{}',
     UNIQUE (name, run)

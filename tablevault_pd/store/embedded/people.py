@@ -15,23 +15,22 @@ from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
 
 # The last one is long and lies on pages of its own: it is read only where somebody asks for it.
 COLUMNS = (
-    "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, reads,"
-    " params"
+    "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params"
 )
 NEXT_RUN = "SELECT coalesce(max(run), 0) + 1 FROM sessions WHERE name = ?"
 INSERT_SESSION = """
 INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, beat_s, tags, params, info)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, (SELECT id FROM sessions WHERE id = ?), ?, ?, ?, ?, ?, ?)
 """
 REOPEN_SESSION = """
-UPDATE sessions SET user = ?, host = ?, pid = ?, parent = ?, heartbeat = ?, beat_s = ?, tags = ?, params = ?, info = ?,
-    ended = NULL, paused = 0, outcome = NULL, error = NULL
+UPDATE sessions SET user = ?, host = ?, pid = ?, parent = (SELECT id FROM sessions WHERE id = ?), heartbeat = ?, beat_s = ?,
+    tags = ?, params = ?, info = ?, ended = NULL, paused = 0, outcome = NULL, error = NULL
 WHERE id = ? AND heartbeat IS ?
 """
 # What was asked of a process that is no more is not asked of the one that takes its place.
 FORGET_REQUESTS = "UPDATE requests SET acknowledged = ? WHERE session = ? AND acknowledged IS NULL"
 UPDATE_SESSION = """
-UPDATE sessions SET ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = ?, error = ?, tags = ?, reads = ?, params = ?,
+UPDATE sessions SET ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = ?, error = ?, tags = ?, params = ?,
     info = ?
 WHERE id = ?
 """
@@ -155,7 +154,7 @@ def change_session(db: Any, session_id: int, changes: Mapping[str, Any]) -> None
     db.execute(
         UPDATE_SESSION,
         (_maybe(new.ended), _maybe(new.heartbeat), new.beat_s, new.paused, new.outcome, new.error, json.dumps(new.tags),
-         json.dumps(new.reads), json.dumps(dict(new.params)), json.dumps(dict(new.info)) if "info" in changes else info, session_id),
+         json.dumps(dict(new.params)), json.dumps(dict(new.info)) if "info" in changes else info, session_id),
     )  # fmt: skip
 
 
@@ -196,12 +195,12 @@ def _maybe(time: datetime | None) -> int | None:
 
 def to_session(row: tuple[Any, ...]) -> Session:
     """A row of :data:`COLUMNS` as a Session."""
-    (key, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, reads, params,
+    (key, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params,
      info) = row  # fmt: skip
     return Session(
         name, user, host, pid, to_time(started), key, run, parent,
         None if ended is None else to_time(ended), None if heartbeat is None else to_time(heartbeat), outcome, error,
-        tuple(json.loads(tags)), json.loads(params), json.loads(info), beat_s, bool(paused), tuple(json.loads(reads)),
+        tuple(json.loads(tags)), json.loads(params), json.loads(info), beat_s, bool(paused),
     )  # fmt: skip
 
 
