@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256 as sha256_of
@@ -44,7 +44,9 @@ from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_t
 from tablevault_pd.store.embedded.control import Control
 from tablevault_pd.store.embedded.kept import KeptFiles
 from tablevault_pd.store.embedded.people import People, insert_description
-from tablevault_pd.store.embedded.segments import Part, Stage, unpack
+from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, unpack
+
+SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
@@ -259,13 +261,13 @@ class EmbeddedStore(People, Control, KeptFiles):
 
     def _schema_id(self, db: Connection, schema: pa.Schema) -> int:
         data = schema.serialize().to_pybytes()
-        digest = sha256_of(data).digest()
-        known = self._schema_ids.get(digest)
+        known = self._schema_ids.get(data)
         if known is not None:
             return known
+        digest = sha256_of(data).digest()
         row = db.execute(SCHEMA_ID, (digest,)).fetchone()
         if row is not None:
-            self._schema_ids[digest] = row[0]  # committed before, so it stays
+            self._schema_ids[data] = row[0]  # committed before, so it stays
             return int(row[0])
         inserted = db.execute(INSERT_SCHEMA, (digest, data)).lastrowid
         assert inserted is not None
@@ -349,7 +351,7 @@ class EmbeddedStore(People, Control, KeptFiles):
         for generation, low, high in self.runs(version):
             low, high = max(low, start), min(high, stop)
             if low < high:
-                yield from self._scan_run(version, generation, low, high, columns)
+                yield from _gathered(self._scan_run(version, generation, low, high, columns))
 
     def _empty(self, version: Version, columns: Sequence[str] | None) -> Iterator[Chunk]:
         """A version without rows: its payload still says which categories a column has."""
@@ -372,7 +374,8 @@ class EmbeddedStore(People, Control, KeptFiles):
 
     def _scan_run(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
-    ) -> Iterator[Chunk]:
+    ) -> Iterator[tuple[int, Chunk]]:
+        """Chunks with their schema ids."""
         where = f"{version.list}@{version.version}"
         missing = None
         while low < high:
@@ -396,7 +399,7 @@ class EmbeddedStore(People, Control, KeptFiles):
                         ) from error
                     missing = row[4]  # compaction may have replaced it since the catalogue was read
                     break
-                yield chunk
+                yield row[2], chunk
                 low = min(row[0] + row[1], high)
 
     def _chunk(
@@ -428,6 +431,35 @@ class EmbeddedStore(People, Control, KeptFiles):
     def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> list[Freed]:
         """Remove what no kept version shows."""
         return care.vacuum(self, keep=keep, dry_run=dry_run)
+
+
+def _gathered(chunks: Iterable[tuple[int, Chunk]]) -> Iterator[Chunk]:
+    """Small neighbours of one schema as one chunk: what was appended row by row is decoded in one go."""
+    waiting: list[Chunk] = []
+    schema = None
+    for schema_id, chunk in chunks:
+        small = len(chunk.positions) < SMALL_ROWS
+        if waiting and (not small or schema_id != schema or len(waiting) == SMALL_ROWS):
+            yield _joined(waiting)
+            waiting = []
+        if small:
+            waiting.append(chunk)
+            schema = schema_id
+        else:
+            yield chunk
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    if len(chunks) == 1:
+        return chunks[0]
+    table = pa.concat_tables([chunk.table for chunk in chunks])
+    if has_dictionary(table.schema):
+        table = table.unify_dictionaries()
+    return Chunk(
+        range(chunks[0].positions[0], chunks[-1].positions[-1] + 1), table.combine_chunks(), private=True
+    )
 
 
 _OURS = {
