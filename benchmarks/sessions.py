@@ -43,7 +43,11 @@ def measure(folder: Path, scale: float) -> list[Line]:
 
 def checkpoints(vault: tv.Vault) -> list[Line]:
     with vault.session("checkpoints") as s:
-        times = {OURS: median(_each(s.checkpoint) for _ in range(5)), LIMIT: 1e-6, "a function that does nothing": _each(_nothing)}
+        times = {
+            OURS: median(_each(s.checkpoint) for _ in range(5)),
+            LIMIT: 1e-6,
+            "a function that does nothing": _each(_nothing),
+        }
         times["tv.checkpoint"] = median(_each(tv.checkpoint) for _ in range(5))
     return compare("checkpoint(), nothing asked", times, {LIMIT: 1.0})
 
@@ -103,18 +107,35 @@ def overview(vault: tv.Vault, scale: float) -> list[Line]:
         db.executemany(
             "INSERT INTO sessions (name, run, user, host, pid, started, ended, heartbeat, outcome, params, info)"
             " VALUES (?, 1, 'ann', 'node', 1, ?, ?, ?, 'finished', ?, ?)",
-            [(f"sweep-{n}", now, now, now, '{"a": 1, "b": 0.5, "c": "x", "d": true, "e": null}', "x" * 4000) for n in range(count)],
+            [
+                (
+                    f"sweep-{n}",
+                    now,
+                    now,
+                    now,
+                    '{"a": 1, "b": 0.5, "c": "x", "d": true, "e": null}',
+                    "x" * 4000,
+                )
+                for n in range(count)
+            ],
         )
         for metric in "abcde":
-            db.execute("INSERT OR IGNORE INTO latest SELECT id, ?, 1, ?, id / 10.0 FROM sessions", (metric, now))
+            db.execute(
+                "INSERT OR IGNORE INTO latest SELECT id, ?, 1, ?, id / 10.0 FROM sessions", (metric, now)
+            )
     bare = sqlite3.connect(Path(vault.place, "catalog.db"))
 
     def query(_: int) -> None:
         columns = "id, name, run, user, host, pid, started, ended, heartbeat, outcome, params"
         pd.DataFrame(bare.execute(f"SELECT {columns} FROM sessions").fetchall(), columns=columns.split(", "))
-        pd.DataFrame(bare.execute("SELECT session, metric, value FROM latest").fetchall()).pivot(index=0, columns=1, values=2)
+        pd.DataFrame(bare.execute("SELECT session, metric, value FROM latest").fetchall()).pivot(
+            index=0, columns=1, values=2
+        )
 
-    contenders = [Contender(OURS, lambda _: vault.sessions()), Contender("bare query and pivot, params unread", query)]
+    contenders = [
+        Contender(OURS, lambda _: vault.sessions()),
+        Contender("bare query and pivot, params unread", query),
+    ]
     work = f"sessions() over {count:,}"
     lines = race(work, contenders, rounds=5)
     bare.close()

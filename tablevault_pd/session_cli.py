@@ -51,7 +51,13 @@ def resume(vault: Vault, arguments: Namespace) -> pd.DataFrame:
 
 
 #: Command -> the function that runs it. Those in WRITING need a vault that is open for writing.
-COMMANDS: dict[str, Command] = {"sessions": sessions, "code": code, "stop": stop, "pause": pause, "resume": resume}
+COMMANDS: dict[str, Command] = {
+    "sessions": sessions,
+    "code": code,
+    "stop": stop,
+    "pause": pause,
+    "resume": resume,
+}
 WRITING = frozenset({"stop", "pause", "resume"})
 
 
@@ -59,7 +65,9 @@ def add_arguments(command: str, parser: ArgumentParser) -> None:
     """What `command` takes, added to its parser."""
     if command == "sessions":
         parser.add_argument("name", nargs="?", help="a name, name#run or a pattern such as 'sweep-*'")
-        parser.add_argument("--state", action="append", choices=STATES, help="only those in this state; may be repeated")
+        parser.add_argument(
+            "--state", action="append", choices=STATES, help="only those in this state; may be repeated"
+        )
         parser.add_argument("--parent", help="only the children of this session")
         parser.add_argument("--tag", action="append", help="only those with this tag; may be repeated")
         parser.add_argument("--since", help="only those that started at or after this time")
@@ -67,7 +75,11 @@ def add_arguments(command: str, parser: ArgumentParser) -> None:
     if command == "code":
         parser.add_argument("session", help="a name (its latest run) or name#run")
         return
-    parser.add_argument("which", nargs="+", help="names (the latest run), name#run, or patterns such as 'sweep-*'")
-    parser.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="wait until they have acknowledged")
+    parser.add_argument(
+        "which", nargs="+", help="names (the latest run), name#run, or patterns such as 'sweep-*'"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="wait until they have acknowledged"
+    )
     if command == "stop":
         parser.add_argument("--exit-code", type=int, default=0, help="what their processes exit with")

@@ -28,7 +28,7 @@ from tablevault_pd.inputs import Columns, column_names
 from tablevault_pd.lists import List
 from tablevault_pd.names import check_name, parse_address
 from tablevault_pd.progress import Bar
-from tablevault_pd.session import CaptureMode, Run, Settings, current, family
+from tablevault_pd.session import CaptureMode, Run, Settings, current, process
 from tablevault_pd.session.asking import ask
 from tablevault_pd.session.choosing import Wanted, chosen_sessions
 from tablevault_pd.session.which import targets
@@ -231,7 +231,7 @@ def current_vault() -> Vault:
         if vault is not None and not vault.closed:
             return vault
         _current.pop()
-    parent = family.inherited()
+    parent = process.parent()
     return connect(None if parent is None else parent.place)  # a worker works where its parent does
 
 

@@ -22,7 +22,11 @@ def execute(folder: Path, *cells: str):
     notebook.cells = [nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in cells]
     plain = {name: value for name, value in os.environ.items() if not name.startswith("TABLEVAULT_")}
     client = nbclient.NotebookClient(
-        notebook, timeout=60, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": str(folder)}}
+        notebook,
+        timeout=60,
+        kernel_name="python3",
+        allow_errors=True,
+        resources={"metadata": {"path": str(folder)}},
     )
     client.execute(env=plain | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"})
     return notebook
@@ -36,9 +40,13 @@ def printed(cell) -> str:
 def ran(tmp_path_factory):
     """One notebook with everything that cells do, and its vault as other processes see it."""
     folder = tmp_path_factory.mktemp("notebook")
-    (folder / "other.py").write_text("import tablevault_pd as tv\ntv.current_vault().save('from_run', {'a': 1})\n")
+    (folder / "other.py").write_text(
+        "import tablevault_pd as tv\ntv.current_vault().save('from_run', {'a': 1})\n"
+    )
     (folder / "nested.ipynb").write_text(
-        nbformat.writes(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("vault.save('from_nested', {'a': 2})")]))
+        nbformat.writes(
+            nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("vault.save('from_nested', {'a': 2})")])
+        )
     )
     notebook = execute(
         folder,
@@ -79,7 +87,9 @@ def test_how_each_cell_ended(ran):
     _, vault = ran
     found = vault.cells("nb").set_index("text")
     assert found.outcome["assert False"] == "error" and found.error["assert False"] == "AssertionError"
-    assert "assert False" in found.traceback["assert False"] and "IPython" not in found.traceback["assert False"]
+    assert (
+        "assert False" in found.traceback["assert False"] and "IPython" not in found.traceback["assert False"]
+    )
     interrupted = found[found.index.str.contains("SIGINT")].iloc[0]
     assert (interrupted.outcome, interrupted.error) == ("interrupted", "KeyboardInterrupt")
     deep = found[found.index.str.startswith("def f")].iloc[0]
@@ -97,7 +107,9 @@ def test_batches_name_the_cell_that_wrote_them(ran):
     wrote = {row.list: cells[(row.session, row.cell)] for row in vault.versions().itertuples()}
     assert "connects here" in wrote["first"] and "asyncio" in wrote["second"]
     assert wrote["from_run"] == "%run other.py" and wrote["from_nested"] == "%run nested.ipynb"
-    assert vault.versions("third").session.tolist() == ["sweep#1"] and "vault.session('sweep'" in wrote["third"]
+    assert (
+        vault.versions("third").session.tolist() == ["sweep#1"] and "vault.session('sweep'" in wrote["third"]
+    )
 
 
 def test_a_stop_ends_the_cell_and_not_the_kernel(ran):

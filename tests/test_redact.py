@@ -82,12 +82,28 @@ def test_code_without_secrets_stays_as_it_is(code):
 
 
 def test_values_of_telling_environment_variables():
-    redactor = Redactor({"MY_API_KEY": "abcdefgh12", "MY_API_KEY_2": "x", "HOME": "/home/ann", "DB_PASSWORD": "abcdefgh"})
-    assert redactor.text("f('abcdefgh12', 'abcdefgh', '/home/ann', 'x')") == f"f('{MASK}', '{MASK}', '/home/ann', 'x')"
+    redactor = Redactor(
+        {"MY_API_KEY": "abcdefgh12", "MY_API_KEY_2": "x", "HOME": "/home/ann", "DB_PASSWORD": "abcdefgh"}
+    )
+    assert (
+        redactor.text("f('abcdefgh12', 'abcdefgh', '/home/ann', 'x')")
+        == f"f('{MASK}', '{MASK}', '/home/ann', 'x')"
+    )
 
 
 def test_command_lines():
-    given = ["train.py", "--lr", "0.1", "--token", "abc", "--api-key=def", "--password", "--verbose", "--max-tokens", "5"]
+    given = [
+        "train.py",
+        "--lr",
+        "0.1",
+        "--token",
+        "abc",
+        "--api-key=def",
+        "--password",
+        "--verbose",
+        "--max-tokens",
+        "5",
+    ]
     assert Redactor({}).arguments(given) == [
         "train.py", "--lr", "0.1", "--token", MASK, f"--api-key={MASK}", "--password", "--verbose", "--max-tokens", "5",
     ]  # fmt: skip
@@ -99,11 +115,20 @@ def test_command_lines():
 def test_any_text_is_masked_once(text):
     redactor = Redactor({})
     once = redactor.text(text)
-    assert redactor.text(once).count(MASK) >= once.count(MASK) - 1  # it never fails, and never brings anything back
+    assert (
+        redactor.text(once).count(MASK) >= once.count(MASK) - 1
+    )  # it never fails, and never brings anything back
 
 
 def test_long_odd_texts_take_no_time_at_all():
-    for odd in ("a-" * 100_000, "password" * 40_000, "'" * 200_000, "token=" * 50_000, "x" * 1_000_000, "://a:" * 60_000):
+    for odd in (
+        "a-" * 100_000,
+        "password" * 40_000,
+        "'" * 200_000,
+        "token=" * 50_000,
+        "x" * 1_000_000,
+        "://a:" * 60_000,
+    ):
         before = time.monotonic()
         Redactor({}).text(odd)
         assert time.monotonic() - before < 20  # some seconds at most; it would be hours if it were quadratic

@@ -6,8 +6,8 @@ import asyncio
 import pickle
 import threading
 import time
-from contextlib import suppress
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -46,7 +46,9 @@ def test_what_is_logged_comes_back_in_order(vault):
     assert loss.value.tolist() == [1 / (step + 1) for step in range(1000)] + [2.0]
     assert loss.step.iloc[:1000].tolist() == list(range(1000)) and pd.isna(loss.step.iloc[1000])
     assert found[found.metric == "acc"].value.tolist()[-2:] == [0.5, 1.0]
-    assert found.groupby("metric", observed=True).time.apply(lambda times: times.is_monotonic_increasing).all()
+    assert (
+        found.groupby("metric", observed=True).time.apply(lambda times: times.is_monotonic_increasing).all()
+    )
     assert (datetime.now(UTC) - found.time.max()).total_seconds() < 60
     row = vault.sessions("train").iloc[0]
     assert (row["metrics.loss"], row["metrics.acc"]) == (2.0, 1.0)
@@ -249,7 +251,9 @@ def test_a_session_is_lost_when_its_heart_stops_by_the_clock_of_the_store(vault)
 
 def test_ten_thousand_sessions_take_a_handful_of_statements(vault):
     with vault.store.catalog.writing() as db:
-        rows = [(f"s{n}", 1, "u", "h", n, 1, n * 1000, n * 1000, '["t"]', f'{{"lr": {n}}}') for n in range(10_000)]
+        rows = [
+            (f"s{n}", 1, "u", "h", n, 1, n * 1000, n * 1000, '["t"]', f'{{"lr": {n}}}') for n in range(10_000)
+        ]
         db.executemany(
             "INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, tags, params)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows,
@@ -276,7 +280,9 @@ def test_what_requests_add_up_to(asked, paused, stopping):
     now = datetime.now(UTC)
     requests = [Request(number, 1, each, now) for number, each in enumerate(asked)]
     found = orders(requests, paused=paused, stopping=stopping)
-    assert sorted([*found.settled, *found.waiting]) == list(range(len(asked)))  # each is acknowledged, at one time or another
+    assert sorted([*found.settled, *found.waiting]) == list(
+        range(len(asked))
+    )  # each is acknowledged, at one time or another
     if stopping:
         assert found.want == "run" and not found.waiting
     elif "stop" in asked:
@@ -372,7 +378,10 @@ def test_a_pattern_means_who_is_open_and_the_latest_of_each(vault):
 
 
 def test_continuing_runs(vault):
-    with pytest.raises(ValueError, match="x"), vault.session("train", params={"lr": 1}, tags="t", resume=True) as s:
+    with (
+        pytest.raises(ValueError, match="x"),
+        vault.session("train", params={"lr": 1}, tags="t", resume=True) as s,
+    ):
         s.log(step=1, loss=1)
         raise ValueError("x")
     with vault.session("train", params={"more": 2}, resume=True) as s:
@@ -402,7 +411,12 @@ def test_a_beat_is_all_or_nothing(vault):
     store = vault.store
     row = store.open_session(Session("x", "u", "h", 1, datetime.now(UTC)))
     arrays = (np.array([1, NO_STEP]), np.array([10, 20]), np.array([0.5, np.nan]))
-    good = Beat(row.id, alive=True, cells=(Cell(row.id, 0, "code", row.started),), measures=(Measures(row.id, "m", *arrays),))
+    good = Beat(
+        row.id,
+        alive=True,
+        cells=(Cell(row.id, 0, "code", row.started),),
+        measures=(Measures(row.id, "m", *arrays),),
+    )
     with pytest.raises(tv.SessionNotFound):
         store.beat([good, Beat(999_999, changes={"tags": ("a",)})])
     assert store.cells([row.id]) == [] and store.measures([row.id]).num_rows == 0
@@ -415,7 +429,9 @@ def test_a_beat_is_all_or_nothing(vault):
 
 def test_an_idle_heart_writes_nothing(vault):
     time.sleep(1.2)  # past the first beats
-    files = [path for path in Path(vault.place).iterdir() if path.is_file() and not path.name.endswith("-shm")]
+    files = [
+        path for path in Path(vault.place).iterdir() if path.is_file() and not path.name.endswith("-shm")
+    ]
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
     time.sleep(1.2)
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files} == before
@@ -428,7 +444,12 @@ def test_what_a_notebook_shows_is_escaped(vault):
     evil = "<script>alert('x')</script>"
     vault.save(f"a{evil}", pd.DataFrame({f"c{evil}": [1]}))
     with vault.session(f"s{evil}", params={f"p{evil}": evil}, tags=evil) as s:
-        shown = [vault._repr_html_(), vault[f"a{evil}"]._repr_html_(), s._repr_html_(), vault.sessions()._repr_html_()]
+        shown = [
+            vault._repr_html_(),
+            vault[f"a{evil}"]._repr_html_(),
+            s._repr_html_(),
+            vault.sessions()._repr_html_(),
+        ]
     for html in shown:
         assert "<script" not in html and "&lt;script&gt;" in html
     assert repr(s) == f"<Session {s.label!r}: ended>"

@@ -72,11 +72,31 @@ ENDINGS = {
     "sys.exit(3)": ("import sys; sys.exit(3)", 3, "failed", "SystemExit: 3"),
     "sys.exit(text)": ("import sys; sys.exit('no data')", 1, "failed", "SystemExit: no data"),
     "raise SystemExit(4)": ("raise SystemExit(4)", 4, "failed", "SystemExit: 4"),
-    "raise SystemExit(main())": ("def main(): return 5\nraise SystemExit(main())", 5, "failed", "SystemExit: 5"),
-    "raise SystemExit in a function": ("def main(): raise SystemExit(6)\nmain()", 6, "failed", "SystemExit: 6"),
+    "raise SystemExit(main())": (
+        "def main(): return 5\nraise SystemExit(main())",
+        5,
+        "failed",
+        "SystemExit: 5",
+    ),
+    "raise SystemExit in a function": (
+        "def main(): raise SystemExit(6)\nmain()",
+        6,
+        "failed",
+        "SystemExit: 6",
+    ),
     "raise SystemExit(0)": ("raise SystemExit(0)", 0, "finished", None),
-    "a caught SystemExit": ("try:\n    raise SystemExit(7)\nexcept SystemExit as e:\n    print(e.code)", 0, "finished", None),
-    "an exit in a thread": ("import sys, threading\nt = threading.Thread(target=sys.exit, args=(8,))\nt.start(); t.join()", 0, "finished", None),
+    "a caught SystemExit": (
+        "try:\n    raise SystemExit(7)\nexcept SystemExit as e:\n    print(e.code)",
+        0,
+        "finished",
+        None,
+    ),
+    "an exit in a thread": (
+        "import sys, threading\nt = threading.Thread(target=sys.exit, args=(8,))\nt.start(); t.join()",
+        0,
+        "finished",
+        None,
+    ),
     "Ctrl-C": ("raise KeyboardInterrupt", -2, "failed", "KeyboardInterrupt"),
 }
 
@@ -93,7 +113,9 @@ def run_all(folder: Path, codes: dict[str, str]) -> dict[str, tuple[Path, subpro
 
 @pytest.fixture(scope="module")
 def endings(tmp_path_factory):
-    return run_all(tmp_path_factory.mktemp("endings"), {name: CONNECT + code for name, (code, *_) in ENDINGS.items()})
+    return run_all(
+        tmp_path_factory.mktemp("endings"), {name: CONNECT + code for name, (code, *_) in ENDINGS.items()}
+    )
 
 
 @pytest.mark.parametrize("name", ENDINGS)
@@ -113,7 +135,9 @@ def test_the_outcome_of_a_script(endings, name):
 
 
 def test_a_hook_for_exceptions_that_was_there_is_called(tmp_path):
-    done = run(tmp_path, "import sys\nsys.excepthook = lambda *a: print('mine', a[0].__name__)\n" + CONNECT + "1/0")
+    done = run(
+        tmp_path, "import sys\nsys.excepthook = lambda *a: print('mine', a[0].__name__)\n" + CONNECT + "1/0"
+    )
     assert done.stdout.strip() == "mine ZeroDivisionError"
     assert sessions(tmp_path).state.tolist() == ["failed"]
 
@@ -138,7 +162,9 @@ def test_what_was_logged_before_an_exception_and_in_atexit_is_kept(tmp_path):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_is_the_end_and_the_process_dies_of_it(tmp_path, name):
-    process = start(tmp_path, CONNECT + "tv.log(loss=1)\nprint('up', flush=True)\nimport time; time.sleep(60)")
+    process = start(
+        tmp_path, CONNECT + "tv.log(loss=1)\nprint('up', flush=True)\nimport time; time.sleep(60)"
+    )
     wait_for(process, "up")
     process.send_signal(getattr(signal, name))
     assert process.wait(20) == -getattr(signal, name)
@@ -166,7 +192,11 @@ def test_a_handler_of_the_users_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_a_process_that_vanishes_is_lost(tmp_path, end):
-    run(tmp_path, CONNECT + f"import os, signal, time; tv.log(loss=1); time.sleep(0.8)\n{end}", TABLEVAULT_BEAT_S="0.2")
+    run(
+        tmp_path,
+        CONNECT + f"import os, signal, time; tv.log(loss=1); time.sleep(0.8)\n{end}",
+        TABLEVAULT_BEAT_S="0.2",
+    )
     assert sessions(tmp_path).state.tolist() in (["running"], ["lost"])
     time.sleep(1.3)  # six beats
     row = sessions(tmp_path).iloc[0]
@@ -213,7 +243,10 @@ def test_a_pytest_run_that_fails(tmp_path):
 
 
 def test_secrets_never_reach_the_vault(tmp_path):
-    code = CONNECT + "api_key = 'topsecret-1'\nkey = 'env-secret-value-2'\nraise ValueError('https://u:topsecret-3@host')\n"
+    code = (
+        CONNECT
+        + "api_key = 'topsecret-1'\nkey = 'env-secret-value-2'\nraise ValueError('https://u:topsecret-3@host')\n"
+    )
     run(tmp_path, code, "--token", "topsecret-4", "--password=topsecret-5", MY_API_KEY="env-secret-value-2")
     content = b"".join(path.read_bytes() for path in (tmp_path / "v").rglob("*") if path.is_file())
     assert b"api_key = '[masked]'" in content
@@ -230,7 +263,10 @@ def test_modules_of_the_project_are_kept_once(tmp_path):
     run(tmp_path, code)
     with tv.connect(tmp_path / "v", mode="r") as vault:
         found = vault.sources([1, 2])
-        assert found[["session", "path"]].values.tolist() == [["train#1", "helper.py"], ["train#2", "helper.py"]]
+        assert found[["session", "path"]].values.tolist() == [
+            ["train#1", "helper.py"],
+            ["train#2", "helper.py"],
+        ]
         assert found.text.str.startswith("def add").all() and found.sha256.nunique() == 1
         with vault.store.catalog.reading() as db:
             assert db.execute("SELECT count(*) FROM sources").fetchone() == (1,)
@@ -238,7 +274,11 @@ def test_modules_of_the_project_are_kept_once(tmp_path):
 
 def test_the_commit_and_how_far_the_code_is_from_it(tmp_path):
     def git(*arguments: str) -> None:
-        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments], cwd=tmp_path, check=True)
+        subprocess.run(
+            ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments],
+            cwd=tmp_path,
+            check=True,
+        )
 
     git("init", "-q")
     (tmp_path / "notes.txt").write_text("one\n")
@@ -248,7 +288,9 @@ def test_the_commit_and_how_far_the_code_is_from_it(tmp_path):
     run(tmp_path, CONNECT)
     with tv.connect(tmp_path / "v", mode="r") as vault:
         found = vault.store.sessions(info=True)[0].info["git"]
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True).stdout.strip()
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True
+    ).stdout.strip()
     assert found["commit"] == head and found["dirty"]
     assert (found["changed_files"], found["lines_added"], found["lines_removed"]) == (1, 2, 1)
 
@@ -353,7 +395,9 @@ def test_workers_are_children_by_themselves(pools, kind):
     assert (children.parent == "train#1").all()
     if kind != "subprocess":
         assert (children["name"] == "train/worker").all()
-    assert set(children.state) <= ({"finished", "running"} if kind == "joblib" else {"finished"}), found[["session", "state", "error"]]
+    assert set(children.state) <= ({"finished", "running"} if kind == "joblib" else {"finished"}), found[
+        ["session", "state", "error"]
+    ]
     with tv.connect(tmp_path / "v", mode="r") as vault:
         rows = vault.read("rows")
         written = vault.versions("rows").session
@@ -484,7 +528,9 @@ def test_a_crashed_run_is_continued(tmp_path):
         s.params["second"] = True
     """
     run(tmp_path, textwrap.dedent(code))
-    done = run(tmp_path, textwrap.dedent(code), "again")  # the process is known to be dead: nobody waits until it is lost
+    done = run(
+        tmp_path, textwrap.dedent(code), "again"
+    )  # the process is known to be dead: nobody waits until it is lost
     assert done.returncode == 0, done.stderr
     done = run(tmp_path, textwrap.dedent(code), "again")  # it came to its end: a new run
     found = sessions(tmp_path, name="train")
@@ -522,7 +568,13 @@ def test_what_is_typed_at_the_prompt(tmp_path):
     )  # fmt: skip
     os.close(other)
     seen = b""
-    for line in ("x = 'before'", "import tablevault_pd as tv; v = tv.connect('v', session='typed')", "1 / 0", "print('di' + 'd')", "exit()"):
+    for line in (
+        "x = 'before'",
+        "import tablevault_pd as tv; v = tv.connect('v', session='typed')",
+        "1 / 0",
+        "print('di' + 'd')",
+        "exit()",
+    ):
         os.write(terminal, line.encode() + b"\n")
         while not seen.endswith(b">>> ") and line != "exit()":
             seen += os.read(terminal, 1000)
@@ -531,5 +583,9 @@ def test_what_is_typed_at_the_prompt(tmp_path):
     row = sessions(tmp_path).iloc[0]
     assert row.state == "finished"  # an exception does not end a prompt
     text = cells(tmp_path).text.item().splitlines()
-    assert text[:3] == ["import tablevault_pd as tv; v = tv.connect('v', session='typed')", "1 / 0", "print('di' + 'd')"]
+    assert text[:3] == [
+        "import tablevault_pd as tv; v = tv.connect('v', session='typed')",
+        "1 / 0",
+        "print('di' + 'd')",
+    ]
     os.close(terminal)

@@ -155,6 +155,8 @@ def _watch_system_exit(see: Callable[[SystemExit, object], None]) -> None:
         return code
 
     if sys.version_info < (3, 12):
-        sys.exit = _exit  # the built-in one raises there without making the exception, which then has no attributes
+        sys.exit = (
+            _exit  # the built-in one raises there without making the exception, which then has no attributes
+        )
     attributes["code"] = property(read, member.__set__, member.__delete__, "exception code")
     ctypes.pythonapi.PyType_Modified(ctypes.py_object(SystemExit))

@@ -14,9 +14,7 @@ from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
 
 # The last one is long and lies on pages of its own: it is read only where somebody asks for it.
-COLUMNS = (
-    "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params"
-)
+COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params"
 NEXT_RUN = "SELECT coalesce(max(run), 0) + 1 FROM sessions WHERE name = ?"
 INSERT_SESSION = """
 INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, beat_s, tags, params, info)
