@@ -425,6 +425,7 @@ def test_a_forked_worker_that_fails_says_so_and_explicit_parents_win(tmp_path):
     """
     done = run(tmp_path, textwrap.dedent(code))
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
     found = sessions(tmp_path).set_index("session")
     assert found.state.to_dict() == {
         "train#1": "finished", "sweep#1": "finished", "other#1": "finished", "sweep/worker#1": "failed", "mine#1": "finished",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 GIT_TIMEOUT_S = 5.0
+_VERSION = re.compile(r"(?mi)^version:[ \t]*(\S+)")
 
 
 def user_name() -> str:
@@ -52,9 +54,14 @@ def package_versions() -> dict[str, str]:
         if module.startswith("_"):
             continue
         try:
-            versions[module] = metadata.version(module)
+            text = metadata.distribution(module).read_text("METADATA") or ""
         except (metadata.PackageNotFoundError, ValueError):
             continue  # a module of the user's own, or one that is named otherwise than its distribution
+        # Not metadata.version(): that imports the email package, and a fork in the middle of an import in this
+        # thread would leave the child with half a module.
+        found = _VERSION.search(text)
+        if found is not None:
+            versions[module] = found[1]
     return versions
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 WATCH_S = 0.5  # how often requests are looked for, and buffers written; what kill -9 loses at most
 RETRY_S = 1.0  # after a failure
 EXIT_S = 5.0  # how long the end of the interpreter waits for what is buffered
-FORK_S = 2.0  # how long a fork waits for the thread to be out of the store
 FINAL = (VaultNotFound, VaultCorrupt, VaultReadOnly, VaultClosed, VaultFormatError)  # trying again is no use
 
 
@@ -56,7 +55,6 @@ class Heart:
     def __init__(self) -> None:
         self._runs: list[Run] = []
         self._lock = threading.RLock()  # over _runs and _thread; a signal handler may come in between
-        self._turn = threading.Lock()  # held while the thread is at work; a fork waits for it
         self._bell = Bell()
         self._thread: threading.Thread | None = None
         self._warned: weakref.WeakSet[Store] = weakref.WeakSet()  # whose trouble was told
@@ -95,8 +93,7 @@ class Heart:
     def _work(self) -> None:
         while True:
             self._bell.wait(WATCH_S)
-            with self._turn:
-                self._round()
+            self._round()
             with self._lock:
                 if not self._runs:
                     self._thread = None
@@ -153,16 +150,6 @@ class Heart:
             self._warned.add(store)
             warn(error)
 
-    # -- forks
-
-    def before_fork(self) -> bool:
-        """Keep the thread out of the store while the process forks: the child would inherit locks nobody opens."""
-        return self._turn.acquire(timeout=FORK_S)
-
-    def after_fork(self) -> None:
-        """Let the thread of the parent go on."""
-        self._turn.release()
-
     def in_child(self) -> list[Run]:
         """Begin anew, without a thread; the sessions that were the parent's come back."""
         runs = self._runs
@@ -180,23 +167,12 @@ def warn(error: Exception) -> None:
 
 
 HEART = Heart()
-_forks: list[bool] = []
-
-
-def _before() -> None:
-    _forks.append(HEART.before_fork())
-
-
-def _in_parent() -> None:
-    if _forks and _forks.pop():
-        HEART.after_fork()
 
 
 def _in_child() -> None:
-    _forks.clear()
     for run in HEART.in_child():
         run.orphan()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_in_child)
