@@ -469,3 +469,24 @@ def test_loop(vault):
                 passed.append(item)
                 time.sleep(0.002)
     assert passed and vault.sessions("x").state.tolist() == ["stopped"] and s.ended
+
+
+def test_the_commands_of_the_command_line(vault):
+    from argparse import ArgumentParser
+
+    from tablevault_pd import session_cli
+
+    def run(command: str, *arguments: str) -> pd.DataFrame:
+        parser = ArgumentParser()
+        session_cli.add_arguments(command, parser)
+        return session_cli.COMMANDS[command](vault, parser.parse_args(arguments))
+
+    quiet = vault.sessions().session.item()
+    with vault.session("train", tags="t"):
+        assert run("sessions", "tr*", "--state", "running", "--tag", "t").session.tolist() == ["train#1"]
+        assert run("sessions", "--parent", quiet).session.tolist() == ["train#1"]
+        assert run("pause", "train").request.tolist() == ["pause"]
+        assert run("resume", "train", quiet).session.tolist() == [quiet, "train#1"]
+        assert run("stop", "train#1", "--exit-code", "3", "--wait", "0.1").state.tolist() == ["running"]
+    assert len(run("code", quiet)) == len(vault.cells(quiet))
+    assert set(session_cli.COMMANDS) >= session_cli.WRITING

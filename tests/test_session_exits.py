@@ -172,6 +172,33 @@ def test_a_signal_is_the_end_and_the_process_dies_of_it(tmp_path, name):
     assert (row.state, row.error, row["metrics.loss"]) == ("failed", f"killed by {name}", 1.0)
 
 
+def test_a_signal_in_the_middle_of_a_commit(tmp_path):
+    for _ in range(4):
+        process = start(
+            tmp_path, CONNECT + "print('up', flush=True)\nwhile True:\n    vault.append('rows', {'a': 1})"
+        )
+        wait_for(process, "up")
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == -signal.SIGTERM
+    assert sessions(tmp_path).error.tolist() == ["killed by SIGTERM"] * 4
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.check().empty
+
+
+def test_a_paused_process_can_be_killed(tmp_path):
+    process = start(
+        tmp_path, CONNECT + "vault.pause('train')\nprint('up', flush=True)\nwhile True:\n    tv.checkpoint()"
+    )
+    wait_for(process, "up")
+    deadline = time.monotonic() + 10
+    while sessions(tmp_path).state.tolist() != ["paused"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert sessions(tmp_path).state.tolist() == ["failed"]
+
+
 def test_ctrl_c_is_the_end(tmp_path):
     process = start(tmp_path, CONNECT + "print('up', flush=True)\nimport time; time.sleep(60)")
     wait_for(process, "up")

@@ -16,6 +16,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from _thread import start_new_thread
 from collections.abc import Callable
 from dataclasses import dataclass
 from traceback import format_exception
@@ -28,6 +30,7 @@ from tablevault_pd.errors import SessionStopped
 SIGNALS = tuple(
     number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
 )
+PATIENCE_S = 0.5  # how long the main thread stands still in the handler of a signal
 _IDLE_MODULES = ("multiprocessing.", "concurrent.futures.", "joblib.", "threading", "selectors")
 _IDLE_FUNCTIONS = {"worker", "_process_worker"}
 
@@ -67,8 +70,8 @@ class Watch:
     def __init__(self, end: Callable[[Ending], None]) -> None:
         self._end = end
         self._ending = Ending()
-        self._before: dict[int, Any] = {}
         self._excepthook: Any = None
+        self._dying = self._told = False
         self.installed = False
 
     def install(self) -> None:
@@ -86,7 +89,7 @@ class Watch:
             return
         for number in SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:  # somebody who handles it is not disturbed
-                self._before[number] = signal.signal(number, self._see_signal)
+                signal.signal(number, self._see_signal)
 
     def watch_worker(self) -> None:
         """A worker of multiprocessing skips atexit when it was forked; it runs its own finalizers."""
@@ -114,10 +117,28 @@ class Watch:
         self._end(self._ending)
 
     def _see_signal(self, number: int, frame: FrameType | None) -> None:
-        idle = between_tasks(frame)
-        self._end(Ending() if idle else Ending("failed", f"killed by {signal.Signals(number).name}"))
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)  # dies of it, as it would have: whoever waits for the process sees why
+        """Let a thread end the sessions and send the signal once more; then die of it, as if nobody had handled it.
+
+        The main thread may have been interrupted while it held the store's lock: so it does not wait for long here.
+        """
+        if self._told:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)  # whoever waits for the process sees what it died of
+        elif not self._dying:
+            self._dying = True
+            ending = Ending("failed", f"killed by {signal.Signals(number).name}")
+            # threading.Thread takes a lock to start, which the main thread may hold
+            start_new_thread(self._die, (number, Ending() if between_tasks(frame) else ending))
+            deadline = time.monotonic() + PATIENCE_S
+            while not self._told and time.monotonic() < deadline:
+                time.sleep(0.005)
+
+    def _die(self, number: int, ending: Ending) -> None:
+        try:
+            self._end(ending)
+        finally:
+            self._told = True
+            os.kill(os.getpid(), number)
 
 
 def between_tasks(frame: FrameType | None) -> bool:
