@@ -26,6 +26,7 @@ from tablevault_pd.errors import (
     MissingDependency,
     SchemaMismatch,
     SessionNotFound,
+    SessionStopped,
     StorageFull,
     StoreUnavailable,
     UnsupportedColumn,
@@ -39,6 +40,8 @@ from tablevault_pd.errors import (
     VersionNotFound,
 )
 from tablevault_pd.lists import List
+from tablevault_pd.session import Run
+from tablevault_pd.tracking import checkpoint, log, loop
 from tablevault_pd.vault import Vault, connect, current_vault, read
 
 __version__ = "0.1.0"
@@ -54,8 +57,10 @@ __all__ = [
     "ListDeleted",
     "ListNotFound",
     "MissingDependency",
+    "Run",
     "SchemaMismatch",
     "SessionNotFound",
+    "SessionStopped",
     "StorageFull",
     "StoreUnavailable",
     "UnsupportedColumn",
@@ -68,7 +73,10 @@ __all__ = [
     "VaultNotFound",
     "VaultReadOnly",
     "VersionNotFound",
+    "checkpoint",
     "connect",
     "current_vault",
+    "log",
+    "loop",
     "read",
 ]

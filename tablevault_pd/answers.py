@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tablevault_pd import frames, reading
-from tablevault_pd.store import Compacted, Freed, Problem, Session, Store, Version
+from tablevault_pd.store import Compacted, Freed, Overview, Problem, Session, Store, Version
 
 #: The dtypes of columns wherever they stand; everything else is text or plain objects.
 DTYPES = {
@@ -20,6 +20,7 @@ DTYPES = {
     "size_bytes": "Int64",
     "cell": "Int64",
     "run": "Int64",
+    "execution_count": "Int64",
     "pid": "Int64",
     "parts_before": "Int64",
     "parts_after": "Int64",
@@ -34,6 +35,8 @@ DTYPES = {
     "started": "datetime64[us, UTC]",
     "ended": "datetime64[us, UTC]",
     "heartbeat": "datetime64[us, UTC]",
+    "requested": "datetime64[us, UTC]",
+    "acknowledged": "datetime64[us, UTC]",
     "modified": "datetime64[us, UTC]",
 }
 OBJECTS = {"kinds", "columns", "tags", "reads", "versions"}
@@ -57,7 +60,18 @@ SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
     "tags", "reads",
 )  # fmt: skip
-CELLS = ("session", "cell", "text", "started", "duration_s", "outcome", "error", "traceback")
+CELLS = (
+    "session",
+    "cell",
+    "text",
+    "started",
+    "duration_s",
+    "outcome",
+    "error",
+    "traceback",
+    "execution_count",
+)
+SOURCES = ("session", "path", "sha256", "text")
 DESCRIPTIONS = ("list", "label", "text", "session", "time")
 FILES = ("list", "position", "path", "size_bytes", "modified", "sha256", "stored")
 CHECK = ("severity", "what", "list", "version", "path", "detail", "fixed")
@@ -142,23 +156,35 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
     )
 
 
-def sessions(store: Store, found: Sequence[Session] | None = None) -> pd.DataFrame:
-    """Sessions, oldest first."""
-    found = store.sessions() if found is None else found
+def sessions(
+    store: Store, found: Sequence[Session] | None = None, *, seen: Overview | None = None
+) -> pd.DataFrame:
+    """Sessions, oldest first, with their parameters and the last value of each metric as columns."""
+    if seen is None:
+        seen = store.overview(None if found is None else [each.id for each in found])
+    found = seen.sessions if found is None else found
     parents = labels_of(store, [session.parent for session in found])
     rows: list[tuple[Any, ...]] = [
         (
-            each.label, each.name, each.run, state_of(each), each.user, each.host, each.pid, parents.get(each.parent),
+            each.label, each.name, each.run, each.state(seen.time), each.user, each.host, each.pid, parents.get(each.parent),
             each.started, each.ended, each.heartbeat, each.outcome, each.error, list(each.tags), [],
         )
         for each in found
     ]  # fmt: skip
-    return spread(answer(SESSIONS, rows), "params", [each.params for each in found])
+    frame = spread(answer(SESSIONS, rows), "params", [each.params for each in found])
+    return latest(frame, seen, [each.id for each in found])
 
 
-def state_of(session: Session) -> str:
-    """running, finished, failed or stopped."""
-    return session.outcome or "running"
+def latest(frame: pd.DataFrame, seen: Overview, ids: Sequence[int]) -> pd.DataFrame:
+    """`frame` with a column ``metrics.name`` for every metric that one of its sessions, one a row, has logged."""
+    values = seen.latest.to_pandas()
+    values = values[values["session"].isin(ids)]
+    if values.empty:
+        return frame
+    wide = values.pivot(index="session", columns="metric", values="value").reindex(ids)
+    wide.columns = [f"metrics.{name}" for name in wide.columns]
+    joined: pd.DataFrame = pd.concat([frame, wide.set_axis(frame.index)], axis=1)
+    return joined
 
 
 def cells(store: Store, found: Sequence[Session] | None) -> pd.DataFrame:
@@ -169,18 +195,19 @@ def cells(store: Store, found: Sequence[Session] | None) -> pd.DataFrame:
         CELLS,
         [
             (
-                names.get(each.session_id),
-                each.cell,
-                each.text,
-                each.started,
-                each.duration_s,
-                each.outcome,
-                each.error,
-                each.traceback,
+                names.get(each.session_id), each.cell, each.text, each.started, each.duration_s, each.outcome, each.error,
+                each.traceback, each.execution_count,
             )
             for each in rows
         ],
-    )
+    )  # fmt: skip
+
+
+def sources(store: Store, found: Sequence[Session]) -> pd.DataFrame:
+    """The project modules that sessions had imported."""
+    names = {session.id: session.label for session in found}
+    rows = store.sources(list(names))
+    return answer(SOURCES, [(names[each.session_id], each.path, each.sha256, each.text) for each in rows])
 
 
 def descriptions(store: Store) -> pd.DataFrame:

@@ -125,3 +125,11 @@ class MissingDependency(VaultError, ImportError):
     def for_extra(cls, package: str, extra: str, what: str) -> MissingDependency:
         """The error that names the package and the extra that brings it."""
         return cls(f"{what} needs {package}. Install it with: pip install 'tablevault-pd[{extra}]'")
+
+
+class SessionStopped(SystemExit):
+    """Raised by ``checkpoint()`` when somebody asked the session to stop.
+
+    A SystemExit and no VaultError: it is to end the program, with ``finally``, ``with`` and ``atexit`` run, and not to be
+    caught along with errors. Its ``code`` is the exit code, 0 unless whoever asked wanted another.
+    """

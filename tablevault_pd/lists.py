@@ -185,6 +185,11 @@ class List:
     def _ipython_key_completions_(self) -> list[str]:
         return [str(label) for label in self.columns]
 
+    def _repr_html_(self) -> str:
+        from tablevault_pd.reprs import list_html
+
+        return list_html(self)
+
     def __repr__(self) -> str:
         version = self._version()
         lines = [f"<List {version.list!r}, version {version.version}: {version.total:,} rows>"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self, TypedDict
@@ -26,8 +28,11 @@ from tablevault_pd.inputs import Columns, column_names
 from tablevault_pd.lists import List
 from tablevault_pd.names import check_name, parse_address
 from tablevault_pd.progress import Bar
-from tablevault_pd.session import Run
-from tablevault_pd.store import Batch, Description, Session, Store
+from tablevault_pd.session import CaptureMode, Run, Settings, current, process
+from tablevault_pd.session.asking import ask
+from tablevault_pd.session.choosing import Wanted, chosen_sessions
+from tablevault_pd.session.which import targets
+from tablevault_pd.store import Batch, Control, Description, Store
 from tablevault_pd.writing import Write, write
 
 DEFAULT_PLACE = "vault"
@@ -53,15 +58,16 @@ class _Shared:
     def __init__(self, key: tuple[str, str], store: Store) -> None:
         self.key = key
         self.store = store
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, Run] = {}  # the quiet ones
+        self.others: weakref.WeakSet[Run] = weakref.WeakSet()  # those of Vault.session()
         self.handles: weakref.WeakSet[Vault] = weakref.WeakSet()
 
-    def run(self, name: str | None) -> Run:
+    def run(self, name: str | None, settings: Settings) -> Run:
         """The session of that name; the one opened last if none is named."""
         if name is None and self.runs:
             return next(reversed(self.runs.values()))
         if name is None or name not in self.runs:
-            run = Run(self.store, name)
+            run = Run(self.store, name, settings=settings)
             self.runs[run.row.name] = run
             return run
         return self.runs[name]
@@ -70,8 +76,8 @@ class _Shared:
         self.handles.discard(vault)
         if not self.handles:
             _shared.pop(self.key, None)
-            for run in self.runs.values():
-                run.end("finished")
+            for run in [*self.others, *self.runs.values()]:
+                run.end()
             self.store.close()
 
 
@@ -86,6 +92,8 @@ def connect(
     mode: Literal["rw", "r"] = "rw",
     durability: Literal["full", "fast"] = "full",
     timeout_s: float = 30.0,
+    capture: CaptureMode = "main",
+    redact: bool = True,
     password: str | Callable[[], str] | None = None,
     token: str | Callable[[], str] | None = None,
     create: bool | Literal["oneshard"] = False,
@@ -107,6 +115,11 @@ def connect(
         never in a mere crash of the program.
     timeout_s : float
         How long to wait, in seconds, for another writer or for the server.
+    capture : {"main", "all", "none"}
+        Which code the session keeps: that of the script, or every cell of the notebook; with ``"all"`` also the modules
+        of the project that it imports; or none.
+    redact : bool
+        Mask what looks like a password, key or token in the code, in tracebacks and in the command line.
     password : str or callable, optional
         Of the server's user, or a function that returns it. Default: the one in the URL, else the environment variable
         ``TABLEVAULT_PASSWORD``. It is never shown and never stored.
@@ -142,13 +155,15 @@ def connect(
         raise InvalidInput(f"mode is 'rw' or 'r', not {shown(mode)}.")
     if durability not in ("full", "fast"):
         raise InvalidInput(f"durability is 'full' or 'fast', not {shown(durability)}.")
+    if capture not in ("main", "all", "none"):
+        raise InvalidInput(f"capture= is 'main', 'all' or 'none', not {shown(capture)}.")
     address = os.fspath(place) if place is not None else os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
     options = {
         "read_only": mode == "r", "timeout_s": timeout_s, "durability": durability,
         "password": password, "token": token, "create": create, "verify_tls": verify_tls,
     }  # fmt: skip
     shared = _open(address, options)
-    vault = Vault(shared, shared.run(session) if mode == "rw" else None)
+    vault = Vault(shared, shared.run(session, Settings.of(capture, redact)) if mode == "rw" else None)
     _current.append(weakref.ref(vault))
     _keep[:] = [vault]  # the current vault stays open even if nobody keeps the handle
     return vault
@@ -216,7 +231,25 @@ def current_vault() -> Vault:
         if vault is not None and not vault.closed:
             return vault
         _current.pop()
-    return connect()
+    parent = process.parent()
+    return connect(None if parent is None else parent.place)  # a worker works where its parent does
+
+
+def _received(place: str, session_id: int) -> Run:
+    """A session that was sent to this process: itself where it came from, elsewhere that of this process, its child."""
+    vault = connect(place)
+    for run in (*vault._shared.others, *vault._shared.runs.values()):
+        if run.row.id == session_id:
+            return run
+    assert vault._run is not None
+    return vault._run
+
+
+def _sent(run: Run) -> tuple[Any, ...]:
+    return _received, (run.store.place, run.row.id)
+
+
+copyreg.pickle(Run, _sent)  # a worker that is handed a session logs to one of its own
 
 
 class Vault:
@@ -227,6 +260,9 @@ class Vault:
         self._run = run
         self.closed = False
         shared.handles.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(connect, mode="r" if self._shared.store.read_only else "rw"), (self.place,)
 
     @property
     def store(self) -> Store:
@@ -372,11 +408,17 @@ class Vault:
 
     @property
     def _session_id(self) -> int | None:
-        return None if self._run is None else self._run.id
+        run = self._current_run()
+        return None if run is None else run.id
 
     @property
     def _cell(self) -> int | None:
-        return None if self._run is None else self._run.cell
+        run = self._current_run()
+        return None if run is None else run.cell
+
+    def _current_run(self) -> Run | None:
+        """The session that is meant here: the innermost ``with vault.session(…)``, else the quiet one."""
+        return current.innermost(self._shared.store) or self._run
 
     def _writable(self) -> None:
         if self.store.read_only:
@@ -500,18 +542,175 @@ class Vault:
                 raise ListNotFound.named(name, self.store.names())
         return answers.versions(self.store, name)
 
-    def sessions(self) -> pd.DataFrame:
-        """Every session: who ran what, when, and how it ended."""
-        return answers.sessions(self.store)
+    # -- sessions
 
-    def cells(self, session: str | int | None = None) -> pd.DataFrame:
-        """The code of a session (``"train"`` for its latest run, ``"train#2"``), or of all."""
-        return answers.cells(self.store, None if session is None else self._sessions_named(session))
+    def session(
+        self,
+        name: str | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: str | Sequence[str] | None = None,
+        parent: str | int | Run | None = None,
+        resume: bool = False,
+    ) -> Run:
+        """Begin a session of its own inside of this process. In a ``with``, all that is saved there names it.
 
-    def _sessions_named(self, which: str | int) -> Sequence[Session]:
-        from tablevault_pd.session import find
+        Parameters
+        ----------
+        name : str, optional
+            What to call it; each run of a name gets its number: ``sweep-3#1``, ``sweep-3#2``. Default: the script's name.
+        params : mapping, optional
+            Its settings, columns ``params.…`` of :meth:`sessions`.
+        tags : str or list of str, optional
+            Its labels.
+        parent : name, id or session, optional
+            Default: the session that this one is inside of, or the one that started this process.
+        resume : bool
+            Continue the last run of that name if it crashed, failed or was stopped. If it came to its end, or there is
+            none, a new run begins.
 
-        return [find(self.store, which)]
+        Returns
+        -------
+        Run
+            Leaving the ``with`` ends it, with the outcome that the exception, if any, says.
+
+        Raises
+        ------
+        Conflict
+            With ``resume=True``, if the last run is still running.
+
+        Examples
+        --------
+        >>> with vault.session("sweep-3", params={"lr": 0.1}) as s:
+        ...     for step in range(3):
+        ...         s.log(step=step, loss=1 / (step + 1))
+        ...         s.checkpoint()
+        >>> vault.sessions("sweep-3")[["session", "state", "params.lr", "metrics.loss"]].round(2)
+             session     state  params.lr  metrics.loss
+        0  sweep-3#1  finished        0.1          0.33
+        """
+        self._writable()
+        above = None if parent is None else targets(self.store, parent)[-1]
+        around = self._current_run()
+        settings = None if around is None else around.settings
+        run = Run(
+            self.store,
+            name,
+            params=params,
+            tags=tags,
+            parent=above,
+            around=around,
+            resume=resume,
+            settings=settings,
+        )
+        self._shared.others.add(run)
+        return run
+
+    def sessions(
+        self,
+        name: str | None = None,
+        *,
+        state: str | Sequence[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: str | Sequence[str] | None = None,
+        parent: str | int | Run | None = None,
+        since: Any = None,
+        until: Any = None,
+    ) -> pd.DataFrame:
+        """Sessions, oldest first: who ran what, when, how it ended, with parameters and last metrics as columns.
+
+        Parameters
+        ----------
+        name : str, optional
+            Only runs of this name, this one run (``"train#2"``), or those that fit a pattern (``"sweep-*"``).
+        state : str or list of str, optional
+            running, paused, finished, failed, stopped or lost: those whose heartbeat stopped.
+        params : mapping, optional
+            Only those with these values.
+        tags : str or list of str, optional
+            Only those with all of these.
+        parent : name, id or session, optional
+            Only the children of this one.
+        since, until : time, optional
+            Only those that started at or after, and before.
+
+        Examples
+        --------
+        >>> with vault.session("sweep-1", params={"lr": 0.1}), vault.session("sweep-2", params={"lr": 0.2}):
+        ...     running = vault.sessions("sweep-*", state="running")
+        >>> running[["session", "params.lr"]]
+             session  params.lr
+        0  sweep-1#1        0.1
+        1  sweep-2#1        0.2
+        """
+        above = None if parent is None else targets(self.store, parent)[-1]
+        wanted = Wanted.of(
+            name, state=state, params=params, tags=tags, parent=above, since=since, until=until
+        )
+        seen, chosen = chosen_sessions(self.store, wanted)
+        return answers.sessions(self.store, chosen, seen=seen)
+
+    def cells(self, session: str | int | Run | pd.DataFrame | None = None) -> pd.DataFrame:
+        """The code of a session (``"train"`` for its latest run, ``"train#2"``), of several, or of all.
+
+        Examples
+        --------
+        >>> vault.cells().columns.tolist()[:5]
+        ['session', 'cell', 'text', 'started', 'duration_s']
+        """
+        if session is None:
+            return answers.cells(self.store, None)
+        return answers.cells(self.store, self.store.sessions(targets(self.store, session)))
+
+    def sources(self, session: str | int | Run | pd.DataFrame) -> pd.DataFrame:
+        """The project's modules that a session had imported, kept with ``connect(…, capture="all")``."""
+        return answers.sources(self.store, self.store.sessions(targets(self.store, session)))
+
+    def stop(self, which: Any, *, exit_code: int = 0, wait_s: float = 0.0) -> pd.DataFrame:
+        """Ask sessions, on whatever machine, to stop at their next checkpoint.
+
+        Parameters
+        ----------
+        which : str, int, session, DataFrame or a list of these
+            A name (its latest run), ``"train#2"``, a pattern (``"sweep-*"``), an id, or a frame from :meth:`sessions`.
+        exit_code : int
+            What their process is to exit with.
+        wait_s : float
+            Wait up to so many seconds until all have acknowledged.
+
+        Returns
+        -------
+        DataFrame
+            session, request, state, requested, acknowledged. Of a session that has ended nothing is asked: its state says so.
+
+        Raises
+        ------
+        SessionNotFound
+            If a name or an id is not there. A pattern or a frame may match nobody.
+
+        Examples
+        --------
+        >>> with vault.session("train"):
+        ...     asked = vault.stop("train")
+        >>> asked[["session", "request", "state"]]
+           session request    state
+        0  train#1    stop  running
+        """
+        if isinstance(exit_code, bool) or not isinstance(exit_code, int) or not 0 <= exit_code <= 255:
+            raise InvalidInput(f"exit_code= is a number from 0 to 255, not {shown(exit_code)}.")
+        return self._ask(which, "stop", exit_code=exit_code, wait_s=wait_s)
+
+    def pause(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
+        """Ask sessions to wait at their next checkpoint until :meth:`resume` or :meth:`stop`. As for :meth:`stop`."""
+        return self._ask(which, "pause", wait_s=wait_s)
+
+    def resume(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
+        """Let paused sessions go on. As for :meth:`stop`."""
+        return self._ask(which, "resume", wait_s=wait_s)
+
+    def _ask(self, which: Any, request: Control, **options: Any) -> pd.DataFrame:
+        self._writable()
+        return ask(self.store, which, request, asked_by=self._session_id, **options)
 
     def descriptions(self) -> pd.DataFrame:
         """What was said about lists and sessions; the newest text of each label."""
@@ -674,6 +873,11 @@ class Vault:
             list, version, rows, file: which list went where.
         """
         return care.export(self, Path(path), format)
+
+    def _repr_html_(self) -> str:
+        from tablevault_pd.reprs import vault_html
+
+        return vault_html(self)
 
     def __repr__(self) -> str:
         if self.closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 GIT_TIMEOUT_S = 5.0
+_VERSION = re.compile(r"(?mi)^version:[ \t]*(\S+)")
 
 
 def user_name() -> str:
@@ -31,12 +33,17 @@ def host_name() -> str:
 def process_info() -> dict[str, Any]:
     """What is known at once: how the process was started, and on what."""
     return {
-        "argv": list(sys.argv),
+        "argv": arguments(),
         "cwd": os.getcwd(),
         "executable": sys.executable,
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
+
+
+def arguments() -> list[str]:
+    """The command line; the text of ``python -c`` is the session's code, and not repeated here."""
+    return list(getattr(sys, "argv", []))
 
 
 def package_versions() -> dict[str, str]:
@@ -47,9 +54,14 @@ def package_versions() -> dict[str, str]:
         if module.startswith("_"):
             continue
         try:
-            versions[module] = metadata.version(module)
+            text = metadata.distribution(module).read_text("METADATA") or ""
         except (metadata.PackageNotFoundError, ValueError):
             continue  # a module of the user's own, or one that is named otherwise than its distribution
+        # Not metadata.version(): that imports the email package, and a fork in the middle of an import in this
+        # thread would leave the child with half a module.
+        found = _VERSION.search(text)
+        if found is not None:
+            versions[module] = found[1]
     return versions
 
 
@@ -63,13 +75,31 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         "commit": commit,
         "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
         "dirty": None if changed is None else bool(changed),
+        **(_diff_size(folder) if changed else {}),
     }
+
+
+def _diff_size(folder: Path) -> dict[str, int]:
+    """How much the work tree differs from the commit: files and lines."""
+    # Neither of these programs of the user's is needed to count lines.
+    counted = _git(folder, "diff", "--numstat", "--no-ext-diff", "--no-textconv", "HEAD") or ""
+    rows = [line.split("\t", 2) for line in counted.splitlines()]
+    added, removed = (sum(int(row[side]) for row in rows if row[side].isdecimal()) for side in (0, 1))
+    return {"changed_files": len(rows), "lines_added": added, "lines_removed": removed}
+
+
+def project_folder(folder: Path) -> Path:
+    """The root of the repository that `folder` is in; `folder` itself outside of one."""
+    for each in (folder, *folder.parents):
+        if (each / ".git").exists():
+            return each
+    return folder
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *arguments],
+            ["git", "-c", "core.fsmonitor=false", *arguments],
             cwd=folder,
             capture_output=True,
             text=True,

@@ -20,6 +20,11 @@ import numpy as np
 import pyarrow as pa
 
 Operation = Literal["save", "append", "delete", "restore"]
+Control = Literal["stop", "pause", "resume"]
+
+BEAT_S = 5.0  #: seconds between two heartbeats of a session
+LOST_AFTER_BEATS = 6  #: so many missed, and a session is lost
+NO_STEP = -(2**63)  #: stands for the step of a value logged without one
 
 #: Called with the number of steps just done; the vault turns it into a progress bar.
 Progress = Callable[[int], None]
@@ -116,12 +121,25 @@ class Session:
     error: str | None = None
     tags: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
-    info: Mapping[str, Any] = field(default_factory=dict)  #: argv, versions, git commit … plain JSON
+    info: Mapping[str, Any] = field(
+        default_factory=dict
+    )  #: argv, versions, git commit … plain JSON; only if asked for
+    beat_s: float = BEAT_S  #: how often it promises to beat, in seconds
+    paused: bool = False
 
     @property
     def label(self) -> str:
         """``name#run``, as every answer shows it."""
         return f"{self.name}#{self.run}"
+
+    def state(self, time: datetime) -> str:
+        """running, paused, finished, failed, stopped or lost, as seen at `time` by the store's clock."""
+        if self.outcome is not None:
+            return self.outcome
+        seen = self.heartbeat or self.started
+        if (time - seen).total_seconds() > LOST_AFTER_BEATS * self.beat_s:
+            return "lost"
+        return "paused" if self.paused else "running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +154,83 @@ class Cell:
     outcome: str = "running"  #: ok, error, interrupted or running
     error: str | None = None
     traceback: str | None = None
+    execution_count: int | None = None  #: the number a notebook shows beside it
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The text of a project module that a session had imported."""
+
+    session_id: int
+    path: str  #: relative to the project's folder
+    sha256: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Values of one metric that one session logged, in order."""
+
+    session_id: int
+    metric: str
+    steps: np.ndarray  #: int64; NO_STEP where none was given
+    times: np.ndarray  #: int64: microseconds since 1970, UTC
+    values: np.ndarray  #: float64
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asked of a session: stop, pause or resume."""
+
+    id: int  #: rises with time
+    session_id: int
+    request: Control
+    requested: datetime
+    acknowledged: datetime | None = None
+    exit_code: int = 0
+    asked_by: int | None = None  #: the session that asked
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """All that a session has to tell the store at one moment. One without anything to tell only asks for requests."""
+
+    session_id: int
+    number: int = (
+        0  #: rises with every beat of a process; one that is sent again, for want of an answer, keeps it
+    )
+    alive: bool = False  #: note the time as its heartbeat
+    paused: bool | None = None
+    answered: tuple[int, ...] = ()  #: requests it acknowledges
+    cells: tuple[Cell, ...] = ()
+    measures: tuple[Measures, ...] = ()
+    sources: tuple[Source, ...] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)  #: tags, params, info
+    outcome: str | None = None  #: it ends now, so
+    error: str | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to write."""
+        told = self.answered or self.cells or self.measures or self.sources or self.changes or self.outcome
+        return not (self.alive or self.paused is not None or told)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The store's answer to beats."""
+
+    time: datetime  #: by the store's clock
+    requests: tuple[Request, ...]  #: not acknowledged yet, oldest first
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Sessions as they stood at one moment."""
+
+    time: datetime  #: by the store's clock
+    sessions: list[Session]  #: oldest first, without their info
+    latest: pa.Table  #: session (int64), metric (string), value (float64): the last value of each metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,19 +368,59 @@ class Store(Protocol):
 
     # -- sessions
     def open_session(self, session: Session) -> Session:
-        """Keep a new session and give it its id and run."""
+        """Keep a new session; what comes back has its id, its run, and the time it started by the store's clock."""
+
+    def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
+        """Let the run of `session` go on in another process: its pid, host, parent, params, tags and info are replaced.
+
+        Raises Conflict if its heartbeat is no longer the one that was `seen`: somebody else took it, or it lives.
+        """
 
     def update_session(self, session_id: int, **changes: Any) -> None:
         """Set fields of a session: ended, heartbeat, outcome, error, tags, params, info."""
 
-    def sessions(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> list[Session]:
-        """Sessions by id, by name, or all, oldest first."""
+    def sessions(
+        self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False
+    ) -> list[Session]:
+        """Sessions by id, by name, or all, oldest first. Their `info` is left empty unless asked for."""
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell, replacing the one of the same number."""
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells of these sessions, or of all, in order."""
+
+    # -- control and measures
+    def beat(self, beats: Sequence[Beat]) -> Pulse:
+        """Write what these sessions have to tell, all or nothing, and return what is asked of them. One request.
+
+        Where every beat is silent nothing is written. Times (heartbeat, end, acknowledgement) are the store's.
+        """
+
+    def ask(
+        self, session_ids: Sequence[int], request: Control, *, exit_code: int = 0, asked_by: int | None = None
+    ) -> list[Request]:
+        """Ask something of sessions; those that ended are passed over.
+
+        If the same thing was the last one asked of a session and is not acknowledged yet, that request comes back.
+        """
+
+    def requests(self, ids: Sequence[int]) -> list[Request]:
+        """Requests by id."""
+
+    def overview(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> Overview:
+        """Sessions by id, by name, or all, with their last metrics, in as few requests as rows allow."""
+
+    def measures(
+        self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Every logged value: session (int64), metric (dictionary of string), step (int64), time, value (float64).
+
+        In order of session and metric, then as logged.
+        """
+
+    def sources(self, session_ids: Sequence[int]) -> list[Source]:
+        """The project modules that these sessions had imported."""
 
     # -- care
     def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:

@@ -85,6 +85,8 @@ CREATE TABLE sessions (
     started INTEGER NOT NULL,
     ended INTEGER,
     heartbeat INTEGER,
+    beat_s REAL NOT NULL DEFAULT 5,
+    paused INTEGER NOT NULL DEFAULT 0,
     outcome TEXT,
     error TEXT,
     tags TEXT NOT NULL DEFAULT '[]',
@@ -101,6 +103,7 @@ CREATE TABLE cells (
     outcome TEXT NOT NULL,
     error TEXT,
     traceback TEXT,
+    execution_count INTEGER,
     PRIMARY KEY (session, cell)
 ) WITHOUT ROWID;
 CREATE TABLE descriptions (
@@ -116,6 +119,50 @@ CREATE TABLE descriptions (
 CREATE TABLE files (sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'),
     size INTEGER NOT NULL) WITHOUT ROWID;
 """
+
+# Logged values are kept a flush at a time, as packed arrays: a statement for every value would have the background
+# thread ask for the interpreter's lock once a row, and a busy program hands it over only every 5 ms.
+CONTROL_TABLES = """
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session INTEGER NOT NULL REFERENCES sessions(id),
+    request TEXT NOT NULL CHECK (request IN ('stop', 'pause', 'resume')),
+    requested INTEGER NOT NULL,
+    acknowledged INTEGER,
+    exit_code INTEGER NOT NULL DEFAULT 0,
+    asked_by INTEGER REFERENCES sessions(id)
+);
+CREATE INDEX requests_waiting ON requests (session) WHERE acknowledged IS NULL;
+CREATE TABLE measures (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session INTEGER NOT NULL REFERENCES sessions(id),
+    metric TEXT NOT NULL,
+    steps BLOB NOT NULL,
+    times BLOB NOT NULL,
+    points BLOB NOT NULL
+);
+CREATE INDEX measures_of ON measures (session, metric);
+CREATE TABLE latest (
+    session INTEGER NOT NULL REFERENCES sessions(id),
+    metric TEXT NOT NULL,
+    step INTEGER,
+    time INTEGER NOT NULL,
+    value REAL,
+    PRIMARY KEY (session, metric)
+) WITHOUT ROWID;
+CREATE INDEX latest_by_value ON latest (metric, value);
+CREATE TABLE sources (
+    sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64),
+    text TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE session_sources (
+    session INTEGER NOT NULL REFERENCES sessions(id),
+    path TEXT NOT NULL,
+    sha256 TEXT NOT NULL REFERENCES sources(sha256),
+    PRIMARY KEY (session, path, sha256)
+) WITHOUT ROWID;
+"""
+LAYOUT = TABLES + CONTROL_TABLES
 
 _SETTINGS = (
     "PRAGMA foreign_keys = ON",
@@ -271,7 +318,7 @@ class Catalog:
                     return  # another process was faster
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("BEGIN IMMEDIATE")
-                for statement in TABLES.split(";\n"):
+                for statement in LAYOUT.split(";\n"):
                     connection.execute(statement)
                 connection.execute("INSERT INTO meta VALUES ('vault', ?)", (uuid.uuid4().hex,))
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -345,7 +392,7 @@ def _layout(rows: list[Any]) -> set[tuple[str, str, str]]:
 def _expected_layout() -> set[tuple[str, str, str]]:
     memory = sqlite3.connect(":memory:")
     try:
-        memory.executescript(TABLES)
+        memory.executescript(LAYOUT)
         return _layout(
             memory.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         )

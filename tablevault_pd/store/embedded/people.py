@@ -4,36 +4,47 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tablevault_pd.errors import SessionNotFound
+from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
 
-_COLUMNS = (
-    "id, name, run, user, host, pid, parent, started, ended, heartbeat, outcome, error, tags, params, info"
-)
+# The last one is long and lies on pages of its own: it is read only where somebody asks for it.
+COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params"
 NEXT_RUN = "SELECT coalesce(max(run), 0) + 1 FROM sessions WHERE name = ?"
 INSERT_SESSION = """
-INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, tags, params, info)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, beat_s, tags, params, info)
+VALUES (?, ?, ?, ?, ?, (SELECT id FROM sessions WHERE id = ?), ?, ?, ?, ?, ?, ?)
 """
+REOPEN_SESSION = """
+UPDATE sessions SET user = ?, host = ?, pid = ?, parent = (SELECT id FROM sessions WHERE id = ?), heartbeat = ?, beat_s = ?,
+    tags = ?, params = ?, info = ?, ended = NULL, paused = 0, outcome = NULL, error = NULL
+WHERE id = ? AND heartbeat IS ?
+"""
+# What was asked of a process that is no more is not asked of the one that takes its place.
+FORGET_REQUESTS = "UPDATE requests SET acknowledged = ? WHERE session = ? AND acknowledged IS NULL"
 UPDATE_SESSION = """
-UPDATE sessions SET ended = ?, heartbeat = ?, outcome = ?, error = ?, tags = ?, params = ?, info = ? WHERE id = ?
+UPDATE sessions SET ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = ?, error = ?, tags = ?, params = ?,
+    info = ?
+WHERE id = ?
 """
-ALL_SESSIONS = f"SELECT {_COLUMNS} FROM sessions ORDER BY id"  # noqa: S608  # a constant
-SESSIONS_NAMED = f"SELECT {_COLUMNS} FROM sessions WHERE name = ? ORDER BY id"  # noqa: S608  # a constant
+ALL_SESSIONS = f"SELECT {COLUMNS}, '{{}}' FROM sessions ORDER BY id"  # noqa: S608  # a constant
+SESSIONS_NAMED = f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE name = ? ORDER BY id"  # noqa: S608  # a constant
 # A JSON array carries any number of ids in one bound value.
-SESSIONS_BY_ID = f"SELECT {_COLUMNS} FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  # a constant
-PUT_CELL = "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-ALL_CELLS = "SELECT session, cell, text, started, duration_s, outcome, error, traceback FROM cells ORDER BY session, cell"
-CELLS_OF = """
-SELECT session, cell, text, started, duration_s, outcome, error, traceback FROM cells
-WHERE session IN (SELECT value FROM json_each(?)) ORDER BY session, cell
-"""
+SESSIONS_BY_ID = (
+    f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  # a constant
+)
+INFO_OF = "SELECT id, info FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
+PUT_CELL = "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CELLS = (
+    "SELECT session, cell, text, started, duration_s, outcome, error, traceback, execution_count FROM cells"
+)
+ALL_CELLS = f"{_CELLS} ORDER BY session, cell"
+CELLS_OF = f"{_CELLS} WHERE session IN (SELECT value FROM json_each(?)) ORDER BY session, cell"  # noqa: S608  # a constant
 INSERT_DESCRIPTION = """
 INSERT INTO descriptions (list, session_of, label, text, vector, session, time) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
@@ -63,46 +74,52 @@ class People:
         """Keep a new session."""
         with self.catalog.writing() as db:
             run = db.execute(NEXT_RUN, (session.name,)).fetchone()[0]
+            now = datetime.now(UTC)
             key = db.execute(
                 INSERT_SESSION,
-                (session.name, run, session.user, session.host, session.pid, session.parent, from_time(session.started),
-                 _maybe(session.heartbeat), json.dumps(session.tags), json.dumps(dict(session.params)), json.dumps(dict(session.info))),
+                (session.name, run, session.user, session.host, session.pid, session.parent, from_time(now), from_time(now),
+                 session.beat_s, json.dumps(session.tags), json.dumps(dict(session.params)), json.dumps(dict(session.info))),
             ).lastrowid  # fmt: skip
         assert key is not None
-        return replace(session, id=key, run=run)
+        return replace(session, id=key, run=run, started=now, heartbeat=now)
+
+    def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
+        """Let a run go on in another process."""
+        with self.catalog.writing() as db:
+            now = from_time(datetime.now(UTC))
+            changed = db.execute(
+                REOPEN_SESSION,
+                (session.user, session.host, session.pid, session.parent, now, session.beat_s, json.dumps(session.tags),
+                 json.dumps(dict(session.params)), json.dumps(dict(session.info)), session.id, _maybe(seen)),
+            ).rowcount  # fmt: skip
+            if not changed:
+                raise Conflict(
+                    f"The session {session.label} cannot be continued: it beats again, or another process took it."
+                )
+            db.execute(FORGET_REQUESTS, (now, session.id))
+            row = db.execute(SESSIONS_BY_ID, (json.dumps([session.id]),)).fetchone()
+        return to_session(row)
 
     def update_session(self, session_id: int, **changes: Any) -> None:
         """Set fields of a session."""
         with self.catalog.writing() as db:
-            row = db.execute(SESSIONS_BY_ID, (json.dumps([session_id]),)).fetchone()
-            if row is None:
-                raise SessionNotFound(f"No session with the id {session_id} is in this vault.")
-            new = replace(_session(row), **changes)
-            db.execute(
-                UPDATE_SESSION,
-                (_maybe(new.ended), _maybe(new.heartbeat), new.outcome, new.error, json.dumps(new.tags),
-                 json.dumps(dict(new.params)), json.dumps(dict(new.info)), session_id),
-            )  # fmt: skip
+            change_session(db, session_id, changes)
 
-    def sessions(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> list[Session]:
+    def sessions(
+        self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False
+    ) -> list[Session]:
         """Sessions, oldest first."""
         with self.catalog.reading() as db:
-            if ids is not None:
-                rows = db.execute(SESSIONS_BY_ID, (json.dumps([int(key) for key in ids]),)).fetchall()
-            elif name is not None:
-                rows = db.execute(SESSIONS_NAMED, (name,)).fetchall()
-            else:
-                rows = db.execute(ALL_SESSIONS).fetchall()
-            return [_session(row) for row in rows]
+            found = [to_session(row) for row in session_rows(db, ids, name)]
+            if not info:
+                return found
+            infos = dict(db.execute(INFO_OF, (json.dumps([session.id for session in found]),)).fetchall())
+        return [replace(session, info=json.loads(infos[session.id])) for session in found]
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
         with self.catalog.writing() as db:
-            db.execute(
-                PUT_CELL,
-                (cell.session_id, cell.cell, cell.text, from_time(cell.started), cell.duration_s, cell.outcome, cell.error,
-                 cell.traceback),
-            )  # fmt: skip
+            insert_cell(db, cell)
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells in order."""
@@ -112,6 +129,40 @@ class People:
             else:
                 rows = db.execute(CELLS_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
             return [_cell(*row) for row in rows]
+
+
+def session_rows(db: Any, ids: Sequence[int] | None, name: str | None) -> list[tuple[Any, ...]]:
+    """Rows for :func:`to_session`: by id, by name, or all."""
+    if ids is not None:
+        rows = db.execute(SESSIONS_BY_ID, (json.dumps([int(key) for key in ids]),))
+    elif name is not None:
+        rows = db.execute(SESSIONS_NAMED, (name,))
+    else:
+        rows = db.execute(ALL_SESSIONS)
+    return rows.fetchall()  # type: ignore[no-any-return]  # sqlite3 types rows as Any
+
+
+def change_session(db: Any, session_id: int, changes: Mapping[str, Any]) -> None:
+    """Set fields of a session inside an open transaction."""
+    row = db.execute(SESSIONS_BY_ID, (json.dumps([session_id]),)).fetchone()
+    if row is None:
+        raise SessionNotFound(f"No session with the id {session_id} is in this vault.")
+    (_, info) = db.execute(INFO_OF, (json.dumps([session_id]),)).fetchone()
+    new = replace(to_session(row), **changes)
+    db.execute(
+        UPDATE_SESSION,
+        (_maybe(new.ended), _maybe(new.heartbeat), new.beat_s, new.paused, new.outcome, new.error, json.dumps(new.tags),
+         json.dumps(dict(new.params)), json.dumps(dict(new.info)) if "info" in changes else info, session_id),
+    )  # fmt: skip
+
+
+def insert_cell(db: Any, cell: Cell) -> None:
+    """Keep a cell inside an open transaction."""
+    db.execute(
+        PUT_CELL,
+        (cell.session_id, cell.cell, cell.text, from_time(cell.started), cell.duration_s, cell.outcome, cell.error,
+         cell.traceback, cell.execution_count),
+    )  # fmt: skip
 
 
 def insert_description(db: Any, description: Description) -> None:
@@ -140,14 +191,14 @@ def _maybe(time: datetime | None) -> int | None:
     return None if time is None else from_time(time)
 
 
-def _session(row: tuple[Any, ...]) -> Session:
-    key, name, run, user, host, pid, parent, started, ended, heartbeat, outcome, error, tags, params, info = (
-        row
-    )
+def to_session(row: tuple[Any, ...]) -> Session:
+    """A row of :data:`COLUMNS` as a Session."""
+    (key, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params,
+     info) = row  # fmt: skip
     return Session(
         name, user, host, pid, to_time(started), key, run, parent,
-        None if ended is None else to_time(ended), None if heartbeat is None else to_time(heartbeat),
-        outcome, error, tuple(json.loads(tags)), json.loads(params), json.loads(info),
+        None if ended is None else to_time(ended), None if heartbeat is None else to_time(heartbeat), outcome, error,
+        tuple(json.loads(tags)), json.loads(params), json.loads(info), beat_s, bool(paused),
     )  # fmt: skip
 
 

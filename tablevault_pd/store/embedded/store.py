@@ -41,6 +41,7 @@ from tablevault_pd.store import (
 )
 from tablevault_pd.store.embedded import care, io
 from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_time, to_time
+from tablevault_pd.store.embedded.control import Control
 from tablevault_pd.store.embedded.kept import KeptFiles
 from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, unpack
@@ -95,7 +96,7 @@ def _version(row: tuple[Any, ...]) -> Version:
     return Version(*plain, to_time(time), tuple(json.loads(tags)), bool(gone))  # type: ignore[call-arg]  # one row, one Version
 
 
-class EmbeddedStore(People, KeptFiles):
+class EmbeddedStore(People, Control, KeptFiles):
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
     def __init__(

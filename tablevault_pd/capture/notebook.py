@@ -1,0 +1,103 @@
+"""Cells of a notebook, or of an IPython prompt, as they are executed. IPython is never imported: if it runs, it is there.
+
+The hooks are IPython's own events. They are silent and let no error into the user's cell.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from traceback import format_exception
+from typing import Any
+
+from tablevault_pd.capture.exits import one_line
+
+
+@dataclass(slots=True)
+class Executed:
+    """How a cell ended."""
+
+    outcome: str
+    error: str | None = None
+    traceback: str | None = None
+
+
+class Hooks:
+    """IPython's events before and after each cell, while somebody listens."""
+
+    def __init__(
+        self,
+        started: Callable[[str, int | None], None],
+        ended: Callable[[Executed], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._started = started
+        self._ended = ended
+        self._failed = failed
+        self._shell: Any = None
+
+    def install(self) -> None:
+        """Listen, once. The cell that runs now is taken as started."""
+        shell = _shell()
+        if shell is None or self._shell is not None:
+            return
+        self._shell = shell
+        shell.events.register("pre_run_cell", self._before)
+        shell.events.register("post_run_cell", self._after)
+        text = _running(shell)
+        if text is not None:
+            self._started(text, len(_typed(shell)) - 1)
+
+    def remove(self) -> None:
+        """Listen no more."""
+        shell, self._shell = self._shell, None
+        if shell is None:
+            return
+        for event, hook in (("pre_run_cell", self._before), ("post_run_cell", self._after)):
+            try:
+                shell.events.unregister(event, hook)
+            except ValueError:
+                continue  # somebody cleared all hooks: ours is gone already
+
+    def _before(self, info: Any) -> None:
+        try:
+            stored = getattr(info, "store_history", True)
+            # The shell's own counter is ahead of the cell in some releases; what was typed before it is not.
+            self._started(str(info.raw_cell), len(_typed(self._shell)) if stored else None)
+        except Exception as error:  # noqa: BLE001  # nothing of ours may reach the user's cell
+            self._failed(error)
+
+    def _after(self, result: Any) -> None:
+        try:
+            self._ended(executed(result.error_before_exec or result.error_in_exec))
+        except Exception as error:  # noqa: BLE001
+            self._failed(error)
+
+
+def executed(error: BaseException | None) -> Executed:
+    """How a cell ended that raised `error`, or nothing."""
+    if error is None:
+        return Executed("ok")
+    trace = error.__traceback__
+    while trace is not None and "IPython" in str(trace.tb_frame.f_globals.get("__name__", "")):
+        trace = trace.tb_next  # the user's own frames come after IPython's
+    text = "".join(format_exception(type(error), error, trace))
+    return Executed("interrupted" if isinstance(error, KeyboardInterrupt) else "error", one_line(error), text)
+
+
+def _shell() -> Any:
+    module = sys.modules.get("IPython")
+    get = getattr(module, "get_ipython", None)
+    return None if get is None else get()
+
+
+def _running(shell: Any) -> str | None:
+    """The text, as typed, of the cell that runs now."""
+    typed = _typed(shell)
+    return str(typed[-1]) if typed and typed[-1] else None
+
+
+def _typed(shell: Any) -> list[str]:
+    """The cells of this kernel by their execution count, from 1 on; the one that runs is the last."""
+    return getattr(getattr(shell, "history_manager", None), "input_hist_raw", None) or []

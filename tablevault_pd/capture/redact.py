@@ -1,0 +1,121 @@
+"""Masking what looks like a secret in captured code, tracebacks and command lines.
+
+It errs on the side of masking, and cannot know every secret: what has neither a telling shape nor a telling name, and is
+in no environment variable with one, stays. Masked text cannot be brought back: the secret is never written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+MASK = "[masked]"
+MIN_VALUE = 8  # shorter values of environment variables would mask half of the code
+
+_WORDS = r"pass(?:word|wd|phrase|code)|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key|auth[_-]?key|credential"
+# The lengths are bounded, so that no text, however odd, makes a search slow.
+_NAME = rf"(?P<name>(?<![\w])[\w.-]{{0,64}}?(?:{_WORDS})s?\d{{0,3}})"
+_SECRET_NAME = re.compile(rf"(?i)(?:{_WORDS})s?\d{{0,3}}$")
+#: Tokens that language models are built of are no secrets.
+_NO_SECRET = re.compile(
+    r"(?i)(?:(?:pad|eos|bos|unk|mask|sep|cls|special|start|end|stop|begin|oov|next|image|num)s?_?tokens?|tokens)$"
+)
+
+_SHAPES = [
+    re.compile(
+        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)",
+        re.DOTALL,
+    ),
+    re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|AROA|AIDA)[0-9A-Z]{16}(?![A-Za-z0-9])"),
+    re.compile(r"(?<![A-Za-z0-9])gh[pousr]_[A-Za-z0-9]{20,}"),
+    re.compile(r"(?<![A-Za-z0-9])github_pat_[A-Za-z0-9_]{20,}"),
+    re.compile(r"(?<![A-Za-z0-9])glpat-[A-Za-z0-9_-]{16,}"),
+    re.compile(r"(?<![A-Za-z0-9])xox[abeoprs]-[A-Za-z0-9-]{10,}"),
+    re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{20,}"),
+    re.compile(r"(?<![A-Za-z0-9])[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
+    re.compile(r"(?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{35}"),
+    re.compile(r"(?<![A-Za-z0-9])(?:hf|npm)_[A-Za-z0-9]{30,}"),
+    re.compile(r"(?<![A-Za-z0-9])pypi-[A-Za-z0-9_-]{40,}"),
+    re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
+]
+_BEARER = re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}")
+_URL = re.compile(r"(?P<start>[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s:/?#@'\"]{0,200}:)[^\s/@'\"]{1,400}@")
+_QUERY = re.compile(rf"(?i)(?P<start>[?&][\w.-]{{0,64}}?(?:{_WORDS}|sig(?:nature)?)=)[^&\s'\"]+")
+_LITERAL = r"(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>\"\"\"|'''|\"|')(?P<value>.{1,2000}?)(?P=quote)"
+# password = "x", password: str = "x", "password": "x", environ["PASSWORD"] = "x", set_password("x")
+_ASSIGNED = re.compile(
+    rf"(?i:{_NAME})(?P<middle>[\"'\]]{{0,2}}\s{{0,20}}(?::\s{{0,20}}[\w.\[\]| ]{{1,40}}=|:=|[=:(]|==|!=|,)\s{{0,20}}){_LITERAL}",
+    re.DOTALL,
+)
+_AUTH = re.compile(
+    r"(?P<start>\bauth\s{0,8}=\s{0,8}\(\s{0,8}[^,()\n]{1,200},\s{0,8})[rRbB]?(?P<quote>[\"'])[^\"'\n]{1,400}(?P=quote)"
+)
+# export TOKEN=x, %env TOKEN=x, !curl --token=x: without quotes, where no Python expression can stand
+_BARE = re.compile(
+    rf"(?m)(?P<start>^\s{{0,20}}(?:[%!]|export\b|set\b)[^\n]{{0,400}}?(?i:{_NAME})[= ]\s{{0,4}})(?P<value>[^\s'\"\[][^\s]{{0,400}})"
+)
+_OPTION = re.compile(rf"(?P<start>--?(?i:{_NAME})=)(?P<value>.+)", re.DOTALL)
+
+
+class Redactor:
+    """Masks secrets; those of the environment are looked up when it is made.
+
+    Examples
+    --------
+    >>> Redactor({}).text('db = connect(user="ann", password="hunter2")')
+    'db = connect(user="ann", password="[masked]")'
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        found = os.environ if environment is None else environment
+        values = {
+            value for name, value in found.items() if _SECRET_NAME.search(name) and len(value) >= MIN_VALUE
+        }
+        self._values = sorted(values, key=len, reverse=True)  # one may be part of another
+
+    def text(self, text: str) -> str:
+        """`text` with everything that looks like a secret masked."""
+        for value in self._values:
+            text = text.replace(value, MASK)
+        for shape in _SHAPES:
+            text = shape.sub(MASK, text)
+        text = _URL.sub(rf"\g<start>{MASK}@", text)
+        text = _QUERY.sub(rf"\g<start>{MASK}", text)
+        text = _BEARER.sub(rf"\g<1>{MASK}", text)
+        text = _AUTH.sub(rf"\g<start>\g<quote>{MASK}\g<quote>", text)
+        text = _ASSIGNED.sub(_assigned, text)
+        return _BARE.sub(_bare, text)
+
+    def arguments(self, arguments: Sequence[str]) -> list[str]:
+        """A command line with its secrets masked, also those that follow their option: ``--token abc``."""
+        masked: list[str] = []
+        for before, argument in zip(["", *arguments], arguments, strict=False):
+            option = before.startswith("-") and "=" not in before and _SECRET_NAME.search(before)
+            if option and not _NO_SECRET.search(before) and not argument.startswith("-"):
+                masked.append(MASK)
+            else:
+                masked.append(self.text(_OPTION.sub(_bare, argument)))
+        return masked
+
+
+class Keep:
+    """Stands in for a :class:`Redactor` where nothing is to be masked."""
+
+    def text(self, text: str) -> str:
+        """`text` as it is."""
+        return text
+
+    def arguments(self, arguments: Sequence[str]) -> list[str]:
+        """The command line as it is."""
+        return list(arguments)
+
+
+def _assigned(found: re.Match[str]) -> str:
+    if _NO_SECRET.search(found["name"]):
+        return found[0]
+    return f"{found['name']}{found['middle']}{found['prefix']}{found['quote']}{MASK}{found['quote']}"
+
+
+def _bare(found: re.Match[str]) -> str:
+    return found[0] if _NO_SECRET.search(found["name"]) else found["start"] + MASK

@@ -1,0 +1,57 @@
+"""Asking sessions to stop, pause or resume, and saying what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from tablevault_pd import answers
+from tablevault_pd.session.which import targets
+from tablevault_pd.store import Control, Request, Store
+
+LOOK_AGAIN_S = 0.05
+CONTROL = ("session", "request", "state", "requested", "acknowledged")
+
+
+def ask(
+    store: Store,
+    which: Any,
+    request: Control,
+    *,
+    exit_code: int = 0,
+    wait_s: float = 0.0,
+    asked_by: int | None = None,
+) -> pd.DataFrame:
+    """Ask, wait up to `wait_s` seconds for all to acknowledge, and answer with one line per session."""
+    ids = targets(store, which)
+    asked = store.ask(ids, request, exit_code=exit_code, asked_by=asked_by) if ids else []
+    deadline = time.monotonic() + wait_s
+    while asked and wait_s > 0 and time.monotonic() < deadline:
+        asked = store.requests([each.id for each in asked])
+        if not _waiting(store, asked):
+            break
+        time.sleep(LOOK_AGAIN_S)
+    return _answer(store, ids, request, asked)
+
+
+def _waiting(store: Store, asked: Sequence[Request]) -> list[int]:
+    """Sessions that may still acknowledge: those that have ended meanwhile will not."""
+    open_ids = [each.session_id for each in asked if each.acknowledged is None]
+    if not open_ids:
+        return []
+    seen = store.overview(open_ids)
+    return [session.id for session in seen.sessions if session.state(seen.time) in ("running", "paused")]
+
+
+def _answer(store: Store, ids: Sequence[int], request: Control, asked: Sequence[Request]) -> pd.DataFrame:
+    by_session = {each.session_id: each for each in asked}
+    seen = store.overview(ids)
+    rows = []
+    for session in seen.sessions:
+        found = by_session.get(session.id)
+        requested, acknowledged = (None, None) if found is None else (found.requested, found.acknowledged)
+        rows.append((session.label, request, session.state(seen.time), requested, acknowledged))
+    return answers.answer(CONTROL, rows)

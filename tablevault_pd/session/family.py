@@ -1,0 +1,84 @@
+"""Who started whom: a worker process finds its parent session, and the vault, in an environment variable.
+
+What a process starts by ``subprocess``, ``multiprocessing``, ``concurrent.futures`` or joblib inherits its environment,
+so nothing has to be passed along. A forked worker has the parent's objects in memory; `run` makes a child of those.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tablevault_pd.names import MAX_BYTES
+
+VARIABLE = "TABLEVAULT_PARENT"
+WORKER = "/worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The session that a process was started from, and where its vault is."""
+
+    vault: str
+    place: str
+    session: int
+    name: str
+
+
+def announce(parent: Parent | None) -> None:
+    """Let processes started from now on know their parent."""
+    if parent is None:
+        os.environ.pop(VARIABLE, None)
+    else:
+        os.environ[VARIABLE] = json.dumps(asdict(parent))
+
+
+def inherited() -> Parent | None:
+    """The parent of this process, if it was started from a session."""
+    text = os.environ.get(VARIABLE)
+    if not text:
+        return None
+    try:
+        found = json.loads(text)
+        return Parent(str(found["vault"]), str(found["place"]), int(found["session"]), str(found["name"]))
+    except (ValueError, TypeError, KeyError):  # somebody else's variable: no reason to fail
+        return None
+
+
+def is_worker() -> bool:
+    """Whether this process is a worker of multiprocessing, concurrent.futures or joblib."""
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is not None and processes.parent_process() is not None
+
+
+def worker_name(parent: str) -> str:
+    """What a worker is called after its parent: ``train/worker``; workers of workers are not called otherwise."""
+    if parent.endswith(WORKER):
+        return parent
+    room = MAX_BYTES - len(WORKER)
+    return parent.encode()[:room].decode(errors="ignore").rstrip() + WORKER
+
+
+def machine() -> str:
+    """What tells this machine, or container, from others on which the same process numbers mean other processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
+
+
+def surely_dead(pid: int, where: str) -> bool:
+    """Whether the process `pid` of the machine `where` is known to be gone. False where that cannot be told from here."""
+    if not where or where != machine():
+        return False
+    try:
+        os.kill(pid, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

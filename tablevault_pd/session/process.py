@@ -1,0 +1,110 @@
+"""The sessions that are open in this process, and what concerns all of them: code, exit, and the children of the process."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tablevault_pd.capture.exits import Ending, Watch
+from tablevault_pd.capture.notebook import Executed, Hooks
+from tablevault_pd.session import family
+from tablevault_pd.session.heart import EXIT_S, warn
+
+if TYPE_CHECKING:
+    from tablevault_pd.session.run import Run
+
+_open: list[Run] = []
+_typed: list[tuple[str, int | None, dict[Run, int]]] = []  # cells that run now; %run of a notebook nests them
+
+
+def opened(run: Run) -> None:
+    """A session began: watch what happens to the process, and tell the processes it starts."""
+    _open.append(run)
+    WATCH.install()
+    if run.settings.capture != "none":
+        for text, count, numbers in _typed:  # opened inside of a cell: that cell is its code
+            numbers[run] = run.begin_cell(text, count)
+        _hooks.install()
+    if family.is_worker():
+        watch_worker()
+    announce()
+
+
+def closed(run: Run) -> None:
+    """A session is over."""
+    if run in _open:
+        _open.remove(run)
+    if not any(each.settings.capture != "none" for each in _open):
+        _hooks.remove()
+        _typed.clear()
+    announce()
+
+
+def forked() -> None:
+    """This process is a child now: what was announced is its parent."""
+    _announced.clear()
+    _before.clear()
+    _typed.clear()
+
+
+def parent() -> family.Parent | None:
+    """The session that this process was started from."""
+    if _announced:
+        return _before[0] if _before else None
+    return family.inherited()
+
+
+def announce() -> None:
+    """Make the innermost session of the main thread the parent of processes started from now on."""
+    from tablevault_pd.session import current
+
+    run = current.of_the_process() or (_quiet()[-1] if _quiet() else None)
+    if run is None or not run.row.id:
+        mine = family.inherited()
+        if mine is not None and _announced and mine.session == _announced[-1]:
+            family.announce(_before[0] if _before else None)
+            _announced.clear()
+        return
+    if not _announced:
+        found = family.inherited()
+        _before[:] = [] if found is None else [found]
+    _announced[:] = [run.row.id]
+    family.announce(family.Parent(run.store.vault_id, run.store.place, run.row.id, run.row.name))
+
+
+_announced: list[int] = []
+_before: list[family.Parent] = []
+
+
+def _quiet() -> list[Run]:
+    return [run for run in _open if run.around is None and not run._orphan]
+
+
+def watch_worker() -> None:
+    """Learn how a worker of multiprocessing ends."""
+    WATCH.watch_worker()
+
+
+def _end_all(ending: Ending) -> None:
+    deadline = time.monotonic() + EXIT_S  # for all of them together
+    for run in reversed(list(_open)):  # the inner ones first
+        run.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1))
+
+
+def _cell_started(text: str, execution_count: int | None) -> None:
+    recording = [run for run in _open if run.settings.capture != "none" and not run._orphan]
+    for run in recording:
+        if not _typed:
+            run.go_on_after_stop()
+    _typed.append((text, execution_count, {run: run.begin_cell(text, execution_count) for run in recording}))
+
+
+def _cell_ended(how: Executed) -> None:
+    if not _typed:
+        return
+    for run, key in _typed.pop()[2].items():
+        run.end_cell(key, how.outcome, how.error, how.traceback)
+
+
+WATCH = Watch(_end_all)
+_hooks = Hooks(_cell_started, _cell_ended, warn)

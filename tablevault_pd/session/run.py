@@ -1,0 +1,593 @@
+"""A session of this process: what it logs, what code it runs, and the checkpoints where stop and pause take effect."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from traceback import format_exc
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from tablevault_pd.capture import environment, script
+from tablevault_pd.capture.exits import Ending, ending_of
+from tablevault_pd.capture.modules import ProjectModules
+from tablevault_pd.capture.redact import Keep, Redactor
+from tablevault_pd.errors import (
+    Conflict,
+    InvalidName,
+    SessionStopped,
+    VaultBusy,
+    VaultClosed,
+    VaultError,
+    shown,
+)
+from tablevault_pd.names import check_name
+from tablevault_pd.session import current, family, process
+from tablevault_pd.session.buffers import MAX_ROWS, Row, drained, number, packed, whole
+from tablevault_pd.session.heart import EXIT_S, HEART, warn
+from tablevault_pd.session.orders import Orders, orders
+from tablevault_pd.session.params import Params, checked_tags
+from tablevault_pd.store import BEAT_S, Beat, Cell, Request, Session, Source, Store
+
+CaptureMode = Literal["main", "all", "none"]
+BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
+CLOSE_S = 30.0  # how long leaving a `with`, or closing the vault, waits for what is buffered
+MODULES_S = 5.0  # how often newly imported modules are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is captured of the code, and whether secrets in it are masked."""
+
+    capture: CaptureMode = "main"
+    redact: bool = True
+    redactor: Redactor | Keep = field(default_factory=Keep)
+
+    @classmethod
+    def of(cls, capture: CaptureMode, redact: bool) -> Settings:
+        """Settings as :func:`connect` takes them."""
+        return cls(capture, redact, Redactor() if redact else Keep())
+
+
+class Run:
+    """A running session of this process. Made by :meth:`Vault.session`; ``connect`` opens one quietly.
+
+    Attributes
+    ----------
+    params : dict-like
+        Its parameters; what is set here is a column ``params.name`` of ``vault.sessions()``.
+    tags : tuple of str
+        Assign other tags to change them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: str | Sequence[str] | None = None,
+        parent: int | None = None,
+        around: Run | None = None,
+        resume: bool = False,
+        settings: Settings | None = None,
+    ) -> None:
+        self.store = store
+        self.settings = settings or Settings()
+        self.around = around
+        self.params = Params(params, redact=self.settings.redact)
+        self._tags = checked_tags(tags)
+        self._callbacks: list[Callable[[], Any]] = []
+        self._begin()
+        self._open(*_named(store, name), parent=parent, resume=resume)
+        process.opened(self)
+        HEART.add(self)
+
+    def _begin(self) -> None:
+        """Everything that a session begins with; a forked child begins again."""
+        self._asked = False  # the one attribute that checkpoint() reads
+        self._orphan = False  # this process was forked from the one whose session it was
+        self._dead = False  # the store is gone: nothing is recorded any more
+        self._ended = False
+        self._stopping = False
+        self._stopped: set[int] = set()  # threads that were told so
+        self._paused = self._told_paused = False
+        self._pausing = 0
+        self._rows: deque[Row] = deque()
+        self._cells: dict[int, Cell] = {}  # to be written, by number
+        self._running: dict[int, Cell] = {}
+        self._sources: list[Source] = []
+        self._answered: list[int] = []
+        self._done: set[int] = set()
+        self._orders = Orders()
+        self._ending: Ending | None = None
+        self._changes: dict[str, Any] = {}
+        self._unsent: Beat | None = None
+        self._number = 0
+        self._beaten_at = float("-inf")
+        self._looked_at: float | None = None
+        self._modules: ProjectModules | None = None
+        self._prompt = script.Prompt() if script.at_prompt() and not script.in_ipython() else None
+        self._next_cell = 0
+        self.cell: int | None = None  #: the one that runs now, or ran last
+        self._condition = threading.Condition()
+        self.told = threading.Event()  #: its end is written, or never will be
+
+    # -- opening
+
+    def _open(self, name: str, inherited: int | None, *, parent: int | None, resume: bool) -> None:
+        if parent is None:
+            parent = self.around.id if self.around is not None else inherited
+        info = environment.process_info() | {"machine": family.machine()}
+        info["argv"] = self.settings.redactor.arguments(info["argv"])
+        here = Session(
+            name, environment.user_name(), environment.host_name(), os.getpid(), datetime.now(UTC), parent=parent,
+            beat_s=beat_s(), tags=self._tags, params=self.params.plain(), info=info,
+        )  # fmt: skip
+        last = self._last_run(name) if resume else None
+        before = datetime.now(UTC)
+        self.row = self.store.open_session(here) if last is None else self._go_on(last, here)
+        began = self.row.heartbeat or self.row.started
+        self._offset = began - (before + (datetime.now(UTC) - before) / 2)  # of the store's clock to ours
+        self._info = info
+        text = script.main_source()
+        if text is not None and self.settings.capture != "none":
+            self.begin_cell(text, None)
+        elif self._prompt is not None and self.settings.capture != "none":
+            self.begin_cell("", None)
+
+    def _last_run(self, name: str) -> Session | None:
+        """The run to continue: the last one, if it did not come to its end."""
+        found = self.store.sessions(name=name, info=True)
+        if not found or found[-1].outcome == "finished":
+            return None
+        last = found[-1]
+        seen = self.store.overview([last.id])
+        alive = seen.sessions[0].state(seen.time) in ("running", "paused")
+        if alive and not family.surely_dead(last.pid, str(last.info.get("machine", ""))):
+            raise Conflict(
+                f"The session {last.label} is still running: process {last.pid} on {last.host}, last heard of at "
+                f"{last.heartbeat:%H:%M:%S} UTC. Stop it, or try again when it is lost; without resume=True a new run begins."
+            )
+        return last
+
+    def _go_on(self, last: Session, here: Session) -> Session:
+        params = {**last.params, **here.params}
+        tags = here.tags or last.tags
+        parent = here.parent if here.parent is not None else last.parent
+        same = replace(here, id=last.id, run=last.run, params=params, tags=tags, parent=parent)
+        row = self.store.reopen_session(same, seen=last.heartbeat)
+        self.params.update(params)
+        self._tags = tags
+        self._next_cell = max((cell.cell for cell in self.store.cells([last.id])), default=-1) + 1
+        return row
+
+    # -- what it is
+
+    @property
+    def id(self) -> int:
+        """The session's number in its vault."""
+        if self._orphan:
+            self._adopt()
+        return self.row.id
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.row.name
+
+    @property
+    def label(self) -> str:
+        """``name#run``, as it is shown everywhere."""
+        return self.row.label
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its labels; assign others to change them."""
+        return self._tags
+
+    @tags.setter
+    def tags(self, tags: str | Sequence[str] | None) -> None:
+        self._tags = checked_tags(tags)
+        self._changes = {**self._changes, "tags": self._tags}
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self._ended
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else "paused" if self._paused else "running"
+        return f"<Session {self.row.label!r}: {state}>"
+
+    def _repr_html_(self) -> str:
+        from tablevault_pd.reprs import session_html
+
+        return session_html(self)
+
+    # -- measuring
+
+    def log(self, *, step: int | None = None, **values: Any) -> None:
+        """Keep the values of some metrics. Costs about a microsecond: they are written in the background.
+
+        Parameters
+        ----------
+        step : int, optional
+            Where in the run they were measured.
+        **values : number
+            By metric. Arrays and tensors of one number are numbers.
+
+        Raises
+        ------
+        InvalidInput
+            If a value is no number.
+        VaultClosed
+            If the session has ended.
+        """
+        if step is not None and type(step) is not int:
+            step = whole(step)
+        for metric, value in values.items():
+            if type(value) is not float:
+                values[metric] = number(metric, value)
+        unusual = self._orphan or self._ended or self._dead or len(self._rows) >= MAX_ROWS
+        if unusual and not self._may_log():
+            return
+        self._rows.append((step, time.time(), values))
+
+    def _may_log(self) -> bool:
+        if self._orphan:
+            self._adopt()
+        if self._ended:
+            raise VaultClosed(
+                f"The session {self.row.label} has ended. vault.session({self.row.name!r}) begins another run."
+            )
+        while len(self._rows) >= MAX_ROWS and not self._dead:
+            if self._unsent is not None:
+                self.give_up()  # a million rows wait for a store that takes none
+                break
+            HEART.wake()
+            time.sleep(0.01)
+        return not self._dead
+
+    # -- control
+
+    def checkpoint(self) -> None:
+        """Here pause and stop take effect. Costs far less than a microsecond while nothing is asked.
+
+        A pause blocks until somebody resumes or stops the session. A stop raises :class:`SessionStopped`, once in each
+        thread that comes by, so that what runs while the program ends may pass here too.
+        """
+        if self._asked:
+            self._obey()
+
+    def on_stop(self, function: Callable[[], Any]) -> Callable[[], Any]:
+        """Call `function` when the session is stopped, just before the checkpoint raises. Use it as a decorator."""
+        self._callbacks.append(function)
+        return function
+
+    def _obey(self) -> None:
+        if self._orphan:
+            self._adopt()
+        chain = self._chain()
+        for run in chain:
+            run._stop_if_asked()
+        for run in chain:
+            run._pause_if_asked(chain)
+        for run in chain:
+            run._stop_if_asked()  # while it was paused
+
+    def _chain(self) -> list[Run]:
+        """This session and those around it in this process: to stop or pause one of them is to stop or pause what it does."""
+        chain: list[Run] = []
+        run: Run | None = self
+        while run is not None and not run._orphan and not run._ended:
+            chain.append(run)
+            run = run.around
+        return chain
+
+    def _stop_if_asked(self) -> None:
+        with self._condition:
+            first = self._orders.want == "stop" and not self._stopping
+            if first:
+                self._stopping = True
+                self._settle(self._orders.waiting)
+                self._exit_code = self._orders.exit_code
+                self._orders = Orders()
+                HEART.wake()
+            if not self._stopping or threading.get_ident() in self._stopped:
+                return
+            self._stopped.add(threading.get_ident())
+        if first:
+            self._call_back()
+        raise SessionStopped(self._exit_code)
+
+    def _pause_if_asked(self, chain: Sequence[Run]) -> None:
+        with self._condition:
+            if self._orders.want != "pause":
+                return
+            self._settle(self._orders.waiting)
+            self._pausing += 1
+            self._paused = True
+            HEART.wake()
+            try:
+                while self._orders.want == "pause" and not any(run._orders.want == "stop" for run in chain):
+                    self._condition.wait()
+            finally:
+                self._pausing -= 1
+                if not self._pausing:
+                    self._paused = False
+                    HEART.wake()
+
+    def _call_back(self) -> None:
+        for function in self._callbacks:
+            try:
+                function()
+            except Exception:  # noqa: BLE001  # the others are to be called, and the session to be stopped, all the same
+                print(
+                    f"on_stop failed, {self.row.label} stops all the same:\n{format_exc()}", file=sys.stderr
+                )
+
+    def _settle(self, requests: Sequence[int]) -> None:
+        fresh = [request for request in requests if request not in self._done]
+        self._answered += fresh
+        self._done.update(fresh)
+
+    def go_on_after_stop(self) -> None:
+        """A stop ends the cell of a notebook, not its kernel: with the next cell the session can be stopped again."""
+        with self._condition:
+            self._stopping = False
+            self._stopped.clear()
+
+    # -- code
+
+    def begin_cell(self, text: str, execution_count: int | None) -> int:
+        """A piece of code begins to run; the number it gets."""
+        with self._condition:
+            key = self._next_cell
+            self._next_cell += 1
+            started = datetime.now(UTC) + self._offset
+            cell = Cell(
+                self.row.id, key, self.settings.redactor.text(text), started, execution_count=execution_count
+            )
+            self._running[key] = self._cells[key] = cell
+            self.cell = key
+        return key
+
+    def end_cell(
+        self, key: int, outcome: str, error: str | None = None, traceback: str | None = None
+    ) -> None:
+        """A piece of code is done."""
+        with self._condition:
+            cell = self._running.pop(key, None)
+            if cell is None:
+                return
+            mask = self.settings.redactor.text
+            duration_s = max((datetime.now(UTC) + self._offset - cell.started).total_seconds(), 0.0)
+            self._cells[key] = replace(
+                cell,
+                duration_s=duration_s,
+                outcome=outcome,
+                error=None if error is None else mask(error),
+                traceback=None if traceback is None else mask(traceback),
+            )
+
+    # -- beating (called by the background thread)
+
+    def collect(self) -> Beat:
+        """All there is to tell; the same again until it was delivered."""
+        if self._unsent is not None:
+            return self._unsent
+        self._look_around()
+        now = time.monotonic()
+        with self._condition:
+            ending = self._ending
+            alive = now - self._beaten_at >= self.row.beat_s
+            if alive:
+                self._beaten_at = now
+            self._read_prompt()
+            changes, self._changes = self._changes, {}
+            if self.params.changed:
+                self.params.changed = False
+                changes["params"] = self.params.plain()
+            cells, self._cells = tuple(self._cells.values()), {}
+            answered, self._answered = tuple(self._answered), []
+            sources, self._sources = tuple(self._sources), []
+            paused = self._paused if self._paused != self._told_paused else None
+            self._told_paused = self._paused
+        self._number += 1
+        measures = packed(self.row.id, drained(self._rows), self._offset.total_seconds())
+        outcome, error = (None, None) if ending is None else (ending.outcome, ending.error)
+        self._unsent = Beat(
+            self.row.id,
+            self._number,
+            alive,
+            paused,
+            answered,
+            cells,
+            measures,
+            sources,
+            changes,
+            outcome,
+            error,
+        )
+        return self._unsent
+
+    def delivered(self, now: datetime, requests: Sequence[Request]) -> bool:
+        """The store took the last beat, at `now` by its clock, and returned `requests`. Whether there is more to tell at once."""
+        sent, self._unsent = self._unsent, None
+        with self._condition:
+            if abs(now - datetime.now(UTC) - self._offset) > timedelta(seconds=1):
+                self._offset = now - datetime.now(UTC)  # the clock here was set, or goes wrong
+            if sent is not None and sent.outcome is not None:
+                self.told.set()
+                return False
+            fresh = [request for request in requests if request.id not in self._done]
+            self._orders = orders(fresh, paused=self._paused, stopping=self._stopping)
+            self._settle(self._orders.settled)
+            self._condition.notify_all()
+            return bool(self._answered) or self._ending is not None or self._paused != self._told_paused
+
+    def undelivered(self, error: Exception) -> None:
+        """The store did not take the last beat: it is kept. Where that will not change at once, nobody waits for its end."""
+        if self._ending is not None and not isinstance(error, VaultBusy):
+            self.told.set()
+
+    def refresh(self) -> None:
+        """Tell checkpoint() whether there is something to obey, here or in a session around."""
+        self._asked = any(run._orders.want != "run" or run._stopping for run in self._chain())
+        with self._condition:
+            self._condition.notify_all()
+
+    def give_up(self) -> None:
+        """The store is gone: forget what is buffered, and let everybody go on."""
+        with self._condition:
+            self._dead = True
+            self._unsent = None
+            self._asked = False
+            self._orders = Orders()
+            self._rows.clear()
+            self._cells.clear()
+            self.told.set()
+            self._condition.notify_all()
+
+    def _look_around(self) -> None:
+        """What takes long to find out: packages and commit once, imported modules now and then."""
+        now = time.monotonic()
+        if self._looked_at is not None and now - self._looked_at < MODULES_S and self._ending is None:
+            return
+        if self._looked_at is None and self._beaten_at == float("-inf") and self._ending is None:
+            return  # first let everybody know that the session lives
+        try:
+            file = script.main_file()
+            folder = file.parent if file is not None else Path.cwd()
+            if self._looked_at is None:
+                info = self._info | {"packages": environment.package_versions()}
+                git = environment.git_state(folder)
+                self._info = info if git is None else info | {"git": git}
+                self._changes = {**self._changes, "info": self._info}
+            if self.settings.capture == "all":
+                self._modules = self._modules or ProjectModules(environment.project_folder(folder))
+                mask = self.settings.redactor.text
+                self._sources += [
+                    Source(self.row.id, path, sha, mask(text)) for path, sha, text in self._modules.new()
+                ]
+        except Exception as error:  # noqa: BLE001  # whatever it is, the session goes on beating without it
+            warn(error)
+        self._looked_at = now
+
+    def _read_prompt(self) -> None:
+        if self._prompt is None or not self._running:
+            return
+        text = self.settings.redactor.text(self._prompt.text())
+        key, cell = next(iter(self._running.items()))
+        if cell.text != text:
+            self._running[key] = self._cells[key] = replace(cell, text=text)
+
+    # -- ending
+
+    def end(self, ending: Ending | None = None, *, timeout_s: float = CLOSE_S) -> None:
+        """End the session, and wait up to `timeout_s` seconds until everything it logged is written."""
+        if self._ended:
+            self._wait_until_told(timeout_s)  # a signal came while it was ending
+            return
+        self._ended = True
+        if not (self._orphan or self._dead):
+            self._end(ending or Ending(), timeout_s)
+        process.closed(self)
+
+    def _end(self, ending: Ending, timeout_s: float) -> None:
+        if self._stopping and ending.outcome == "finished":
+            ending = replace(ending, outcome="stopped")
+        mask = self.settings.redactor.text
+        self._read_prompt()
+        for key in list(self._running):
+            self.end_cell(key, _cell_outcome(ending), ending.error, ending.traceback)
+        self._ending = replace(ending, error=None if ending.error is None else mask(ending.error))
+        HEART.finish(self, timeout_s)
+
+    def _wait_until_told(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not (self.told.is_set() or self._orphan or self._dead) and time.monotonic() < deadline:
+            time.sleep(0.005)  # no lock: the signal's handler may have interrupted whoever holds it
+
+    def __enter__(self) -> Self:
+        current.enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        current.leave(self)
+        self.end(ending_of(error))
+
+    # -- forks
+
+    def orphan(self) -> None:
+        """This process was forked: the session is the parent's. Whoever uses it here begins one of this process."""
+        self._begin()
+        self._orphan = self._asked = True
+        process.forked()
+
+    def _adopt(self) -> None:
+        parent = self.row
+        self._begin()
+        self.params = Params(redact=self.settings.redact)
+        self._tags = ()
+        self.around = None
+        try:
+            self._open(family.worker_name(parent.name), parent.id, parent=parent.id, resume=False)
+        except VaultError as error:
+            warn(error)
+            self.give_up()
+            return
+        process.opened(self)
+        process.watch_worker()
+        HEART.add(self)
+
+
+def beat_s() -> float:
+    """How often sessions of this process beat, in seconds."""
+    try:
+        return min(max(float(os.environ.get(BEAT_VARIABLE, BEAT_S)), 0.1), 3600.0)
+    except ValueError:
+        return BEAT_S
+
+
+def _named(store: Store, name: str | None) -> tuple[str, int | None]:
+    """What the session is called, and its parent if this process was started from a session of the same vault."""
+    parent = process.parent()
+    if parent is not None and parent.vault != store.vault_id:
+        parent = None
+    inherited = None if parent is None else parent.session
+    if name is None:
+        if parent is not None and family.is_worker():
+            return family.worker_name(parent.name), inherited
+        name = script.default_name().replace("@", "_").strip() or "python"
+        name = name.rstrip("0123456789").rstrip("#") if _hides_a_run(name) else name
+    name = check_name(name, "session")
+    if _hides_a_run(name):
+        raise InvalidName(
+            f"{shown(name)} cannot name a session: name#2 is how the second run of one is called."
+        )
+    return name, inherited
+
+
+def _hides_a_run(name: str) -> bool:
+    before, hash_sign, run = name.rpartition("#")
+    return bool(before and hash_sign and run.isdecimal())
+
+
+def _cell_outcome(ending: Ending) -> str:
+    if ending.outcome in ("finished", "stopped"):
+        return "ok"
+    return "interrupted" if (ending.error or "").startswith("KeyboardInterrupt") else "error"
+
+
+__all__ = ["EXIT_S", "CaptureMode", "Run", "Settings"]

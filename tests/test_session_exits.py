@@ -1,0 +1,619 @@
+"""How sessions of real processes end, and what is kept of the code they ran: scripts, -m, -c, pytest, signals, forks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import tablevault_pd as tv
+
+ROOT = Path(__file__).resolve().parents[1]
+CONNECT = "import tablevault_pd as tv\nvault = tv.connect('v', session='train')\n"
+
+
+def environment(**more: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("TABLEVAULT_")}
+    return plain | {"PYTHONPATH": str(ROOT)} | more
+
+
+def start(folder: Path, code: str, *arguments: str, **more: str) -> subprocess.Popen[str]:
+    """A process that runs `code` as a script."""
+    script = folder / "script.py"
+    script.write_text(code, encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        cwd=folder,
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(folder: Path, code: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    process = start(folder, code, *arguments, **more)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def sessions(folder: Path, **options):
+    with tv.connect(folder / "v", mode="r") as vault:
+        return vault.sessions(**options)
+
+
+def cells(folder: Path):
+    with tv.connect(folder / "v", mode="r") as vault:
+        return vault.cells()
+
+
+def wait_for(process: subprocess.Popen[str], line: str) -> None:
+    for found in process.stdout:
+        if found.strip() == line:
+            return
+    raise AssertionError(f"{line!r} never came: {process.stderr.read()}")
+
+
+# (what the script does after connecting, exit code, state, error)
+ENDINGS = {
+    "success": ("pass", 0, "finished", None),
+    "exception": ("1 / 0", 1, "failed", "ZeroDivisionError: division by zero"),
+    "bare assert": ("assert False", 1, "failed", "AssertionError"),
+    "sys.exit()": ("import sys; sys.exit()", 0, "finished", None),
+    "sys.exit(0)": ("import sys; sys.exit(0)", 0, "finished", None),
+    "sys.exit(3)": ("import sys; sys.exit(3)", 3, "failed", "SystemExit: 3"),
+    "sys.exit(text)": ("import sys; sys.exit('no data')", 1, "failed", "SystemExit: no data"),
+    "raise SystemExit(4)": ("raise SystemExit(4)", 4, "failed", "SystemExit: 4"),
+    "raise SystemExit(main())": (
+        "def main(): return 5\nraise SystemExit(main())",
+        5,
+        "failed",
+        "SystemExit: 5",
+    ),
+    "raise SystemExit in a function": (
+        "def main(): raise SystemExit(6)\nmain()",
+        6,
+        "failed",
+        "SystemExit: 6",
+    ),
+    "raise SystemExit(0)": ("raise SystemExit(0)", 0, "finished", None),
+    "a caught SystemExit": (
+        "try:\n    raise SystemExit(7)\nexcept SystemExit as e:\n    print(e.code)",
+        0,
+        "finished",
+        None,
+    ),
+    "an exit in a thread": (
+        "import sys, threading\nt = threading.Thread(target=sys.exit, args=(8,))\nt.start(); t.join()",
+        0,
+        "finished",
+        None,
+    ),
+    "Ctrl-C": ("raise KeyboardInterrupt", -2, "failed", "KeyboardInterrupt"),
+}
+
+
+def run_all(folder: Path, codes: dict[str, str]) -> dict[str, tuple[Path, subprocess.CompletedProcess[str]]]:
+    """Run scripts side by side, each in a folder of its own: starting Python and importing pandas is what takes time."""
+    folders = {name: folder / str(number) for number, name in enumerate(codes)}
+    for each in folders.values():
+        each.mkdir()
+    with ThreadPoolExecutor(4) as pool:
+        done = pool.map(run, folders.values(), codes.values())
+    return {name: (folders[name], each) for name, each in zip(codes, done, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def endings(tmp_path_factory):
+    return run_all(
+        tmp_path_factory.mktemp("endings"), {name: CONNECT + code for name, (code, *_) in ENDINGS.items()}
+    )
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_the_outcome_of_a_script(endings, name):
+    code, exit_code, state, error = ENDINGS[name]
+    tmp_path, done = endings[name]
+    assert done.returncode in (exit_code, 130 if exit_code == -2 else exit_code), done.stderr
+    row = sessions(tmp_path).iloc[0]
+    assert (row.state, row.outcome) == (state, state)
+    assert row.error == error or (error is None and row.isna().error)
+    assert row.ended >= row.started
+    cell = cells(tmp_path).iloc[0]
+    assert cell.text == CONNECT + code
+    assert cell.outcome == {"finished": "ok", "failed": "error"}[state] if name != "Ctrl-C" else "interrupted"
+    if name == "bare assert":
+        assert "assert False" in cell.traceback and "line 3" in cell.traceback
+
+
+def test_a_hook_for_exceptions_that_was_there_is_called(tmp_path):
+    done = run(
+        tmp_path, "import sys\nsys.excepthook = lambda *a: print('mine', a[0].__name__)\n" + CONNECT + "1/0"
+    )
+    assert done.stdout.strip() == "mine ZeroDivisionError"
+    assert sessions(tmp_path).state.tolist() == ["failed"]
+
+
+def test_what_was_logged_before_an_exception_and_in_atexit_is_kept(tmp_path):
+    code = """
+    import atexit
+    import tablevault_pd as tv
+    vault = tv.connect("v", session="train")
+    atexit.register(lambda: (tv.log(step=10_000, loss=-1.0), vault.save("last", {"a": 1})))
+    for step in range(10_000):
+        tv.log(step=step, loss=1.0)
+    raise RuntimeError("boom")
+    """
+    done = run(tmp_path, textwrap.dedent(code))
+    assert "boom" in done.stderr
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.store.measures().num_rows == 10_001
+        assert vault.sessions()["metrics.loss"].tolist() == [-1.0]
+        assert vault.versions("last")["session"].tolist() == ["train#1"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_is_the_end_and_the_process_dies_of_it(tmp_path, name):
+    process = start(
+        tmp_path, CONNECT + "tv.log(loss=1)\nprint('up', flush=True)\nimport time; time.sleep(60)"
+    )
+    wait_for(process, "up")
+    process.send_signal(getattr(signal, name))
+    assert process.wait(20) == -getattr(signal, name)
+    row = sessions(tmp_path).iloc[0]
+    assert (row.state, row.error, row["metrics.loss"]) == ("failed", f"killed by {name}", 1.0)
+
+
+def test_a_signal_in_the_middle_of_a_commit(tmp_path):
+    for _ in range(4):
+        process = start(
+            tmp_path, CONNECT + "print('up', flush=True)\nwhile True:\n    vault.append('rows', {'a': 1})"
+        )
+        wait_for(process, "up")
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == -signal.SIGTERM
+    assert sessions(tmp_path).error.tolist() == ["killed by SIGTERM"] * 4
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.check().empty
+
+
+def test_a_paused_process_can_be_killed(tmp_path):
+    process = start(
+        tmp_path, CONNECT + "vault.pause('train')\nprint('up', flush=True)\nwhile True:\n    tv.checkpoint()"
+    )
+    wait_for(process, "up")
+    deadline = time.monotonic() + 10
+    while sessions(tmp_path).state.tolist() != ["paused"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert sessions(tmp_path).state.tolist() == ["failed"]
+
+
+def test_ctrl_c_is_the_end(tmp_path):
+    process = start(tmp_path, CONNECT + "print('up', flush=True)\nimport time; time.sleep(60)")
+    wait_for(process, "up")
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+    row = sessions(tmp_path).iloc[0]
+    assert (row.state, row.error) == ("failed", "KeyboardInterrupt")
+
+
+def test_a_handler_of_the_users_is_left_alone(tmp_path):
+    code = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *a: sys.exit(9))\n"
+    process = start(tmp_path, code + CONNECT + "print('up', flush=True)\nimport time; time.sleep(60)")
+    wait_for(process, "up")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 9
+    assert sessions(tmp_path).error.tolist() == ["SystemExit: 9"]
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_a_process_that_vanishes_is_lost(tmp_path, end):
+    run(
+        tmp_path,
+        CONNECT + f"import os, signal, time; tv.log(loss=1); time.sleep(0.8)\n{end}",
+        TABLEVAULT_BEAT_S="0.2",
+    )
+    assert sessions(tmp_path).state.tolist() in (["running"], ["lost"])
+    time.sleep(1.3)  # six beats
+    row = sessions(tmp_path).iloc[0]
+    assert (row.state, row["metrics.loss"]) == ("lost", 1.0)
+    assert row.isna()[["ended", "outcome"]].all()
+    assert sessions(tmp_path, state="lost").session.tolist() == ["train#1"]
+    with tv.connect(tmp_path / "v", session="other") as vault:
+        asked = vault.stop("train")
+    assert asked.state.tolist() == ["lost"] and asked.acknowledged.isna().all()
+
+
+def test_code_of_dash_c_and_dash_m_and_a_pipe(tmp_path):
+    code = CONNECT + "print('ünïcode')"
+    subprocess.run([sys.executable, "-c", code, "-c", "x"], cwd=tmp_path, env=environment(), check=True)
+    package = tmp_path / "pkg"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import tablevault_pd as tv\ntv.connect('v')\nraise SystemExit(2)\n")
+    subprocess.run([sys.executable, "-m", "pkg", "--flag"], cwd=tmp_path, env=environment(), check=False)
+    subprocess.run([sys.executable], cwd=tmp_path, env=environment(), input=CONNECT, text=True, check=True)
+    found = sessions(tmp_path)
+    assert found.session.tolist() == ["train#1", "pkg#1", "train#2"]
+    assert found.state.tolist() == ["finished", "failed", "finished"]
+    assert found.error.tolist()[1] == "SystemExit: 2"
+    texts = cells(tmp_path)
+    assert texts.session.tolist() == ["train#1", "pkg#1"]  # what is piped in, nobody can read again
+    assert texts.text.tolist()[0] == code
+    assert "SystemExit(2)" in texts.text.tolist()[1]
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        infos = [each.info for each in vault.store.sessions(info=True)]
+    assert infos[1]["argv"][1:] == ["--flag"]
+    assert {"numpy", "pandas", "pyarrow"} <= set(infos[0]["packages"])
+
+
+def test_a_pytest_run_that_fails(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "import tablevault_pd as tv\ndef test_it():\n    tv.connect('v')\n    assert 1 == 2\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout
+    row = sessions(tmp_path).iloc[0]
+    assert (row["name"], row.state, row.error) == ("pytest", "failed", "SystemExit: 1")
+
+
+def test_secrets_never_reach_the_vault(tmp_path):
+    code = (
+        CONNECT
+        + "api_key = 'topsecret-1'\nkey = 'env-secret-value-2'\nraise ValueError('https://u:topsecret-3@host')\n"
+    )
+    run(tmp_path, code, "--token", "topsecret-4", "--password=topsecret-5", MY_API_KEY="env-secret-value-2")
+    content = b"".join(path.read_bytes() for path in (tmp_path / "v").rglob("*") if path.is_file())
+    assert b"api_key = '[masked]'" in content
+    for secret in (b"topsecret", b"env-secret-value"):
+        assert secret not in content
+    run(tmp_path, code.replace("session='train'", "session='open', redact=False"))
+    assert "topsecret-1" in cells(tmp_path).text.iloc[-1]
+
+
+def test_modules_of_the_project_are_kept_once(tmp_path):
+    (tmp_path / "helper.py").write_text("def add(a, b):\n    return a + b\n")
+    code = "import helper, json\nimport tablevault_pd as tv\nvault = tv.connect('v', session='train', capture='all')\n"
+    run(tmp_path, code)
+    run(tmp_path, code)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        found = vault.sources([1, 2])
+        assert found[["session", "path"]].values.tolist() == [
+            ["train#1", "helper.py"],
+            ["train#2", "helper.py"],
+        ]
+        assert found.text.str.startswith("def add").all() and found.sha256.nunique() == 1
+        with vault.store.catalog.reading() as db:
+            assert db.execute("SELECT count(*) FROM sources").fetchone() == (1,)
+
+
+def test_the_commit_and_how_far_the_code_is_from_it(tmp_path):
+    def git(*arguments: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments],
+            cwd=tmp_path,
+            check=True,
+        )
+
+    git("init", "-q")
+    (tmp_path / "notes.txt").write_text("one\n")
+    git("add", "notes.txt")
+    git("commit", "-qm", "first")
+    (tmp_path / "notes.txt").write_text("two\nthree\n")
+    run(tmp_path, CONNECT)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        found = vault.store.sessions(info=True)[0].info["git"]
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True
+    ).stdout.strip()
+    assert found["commit"] == head and found["dirty"]
+    assert (found["changed_files"], found["lines_added"], found["lines_removed"]) == (1, 2, 1)
+
+
+# -- a tracker that cannot work
+
+
+def test_a_vault_that_is_removed_meanwhile_is_told_once_and_the_code_finishes(tmp_path):
+    code = """
+    import shutil, time
+    with vault.session("inner") as s:
+        shutil.rmtree("v")
+        for step in range(300):
+            s.log(step=step, loss=1.0); s.checkpoint(); time.sleep(0.005)
+        s.params["late"] = 1
+    print("done")
+    """
+    done = run(tmp_path, CONNECT + textwrap.dedent(code))
+    assert (done.returncode, done.stdout.strip()) == (0, "done")
+    assert done.stderr.count("RuntimeWarning") == 1, done.stderr
+    assert "cannot record" in done.stderr and "removed" in done.stderr
+
+
+def test_a_full_disk_is_told_once_and_the_code_finishes(tmp_path):
+    run(tmp_path, CONNECT)
+    code = """
+    import os, time
+    from tablevault_pd.store.embedded import io
+    io._fault_name, io._fault_action = "gate-taken", "ENOSPC"
+    for step in range(20):
+        tv.log(step=step, loss=1.0); time.sleep(0.1)
+    print("done")
+    """
+    before = time.monotonic()
+    done = run(tmp_path, CONNECT + textwrap.dedent(code))
+    assert (done.returncode, done.stdout.strip()) == (0, "done")
+    assert done.stderr.count("RuntimeWarning") == 1, done.stderr
+    assert time.monotonic() - before < 30
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.check().empty
+
+
+def test_what_could_not_be_written_for_a_while_is_written_later(tmp_path):
+    code = """
+    import time
+    from tablevault_pd.store.embedded import io
+    io._fault_name, io._fault_action = "gate-taken", "ENOSPC"
+    for step in range(100):
+        tv.log(step=step, loss=float(step)); time.sleep(0.01)
+    io._fault_name = ""
+    """
+    run(tmp_path, CONNECT + textwrap.dedent(code))
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.store.measures()["step"].to_pylist() == list(range(100))
+
+
+def test_warnings_that_are_errors_do_not_reach_the_code(tmp_path):
+    code = "import shutil, time; shutil.rmtree('v'); tv.log(loss=1); time.sleep(1.2); print('done')"
+    done = run(tmp_path, "import warnings; warnings.simplefilter('error')\n" + CONNECT + code)
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
+
+
+# -- children
+
+WORK = """
+import os, sys
+import tablevault_pd as tv
+def work(number):
+    tv.log(step=number, number=number)
+    tv.current_vault().append("rows", {"number": number, "pid": os.getpid()})
+    return os.getpid()
+"""
+POOLS = {
+    "fork": "import multiprocessing as m\nwith m.get_context('fork').Pool(2) as p: pids = p.map(work, range(4), chunksize=2)",
+    "spawn": "import multiprocessing as m\nwith m.get_context('spawn').Pool(2) as p: pids = p.map(work, range(4), chunksize=2)",
+    "futures": "import multiprocessing as m\nfrom concurrent.futures import ProcessPoolExecutor as P\n"
+    "with P(2, mp_context=m.get_context('spawn')) as p: pids = list(p.map(work, range(4)))",
+    "joblib": "import joblib\npids = joblib.Parallel(n_jobs=2)(joblib.delayed(work)(n) for n in range(4))",
+    "subprocess": "import subprocess\npids = [int(subprocess.run([sys.executable, '-c', 'from script import work; print(work(1))'], "
+    "capture_output=True, text=True, check=True).stdout)]",
+}
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory):
+    head = WORK + "if __name__ == '__main__':\n    vault = tv.connect('v', session='train')\n    "
+    tail = "\n    import json; print(json.dumps(sorted(set(pids))))\n"
+    codes = {kind: head + body.replace("\n", "\n    ") + tail for kind, body in POOLS.items()}
+    return run_all(tmp_path_factory.mktemp("pools"), codes)
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_workers_are_children_by_themselves(pools, kind):
+    tmp_path, done = pools[kind]
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+    pids = json.loads(done.stdout)
+    found = sessions(tmp_path)
+    parent, children = found.iloc[0], found.iloc[1:]
+    assert parent.session == "train#1" and parent.state == "finished"
+    assert sorted(children.pid) == pids and parent.pid not in pids
+    assert (children.parent == "train#1").all()
+    if kind != "subprocess":
+        assert (children["name"] == "train/worker").all()
+    assert set(children.state) <= ({"finished", "running"} if kind == "joblib" else {"finished"}), found[
+        ["session", "state", "error"]
+    ]
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        rows = vault.read("rows")
+        written = vault.versions("rows").session
+        assert set(written) <= set(children.session)
+        assert set(rows.pid) == set(pids)
+        values = vault.store.measures()["value"].to_pylist()
+        assert sorted(values) == sorted(rows.number.astype(float))
+
+
+def test_a_forked_worker_that_fails_says_so_and_explicit_parents_win(tmp_path):
+    code = """
+    import multiprocessing as m
+    import tablevault_pd as tv
+    def fail(s):
+        s.log(loss=1)
+        raise ValueError("in the worker")
+    vault = tv.connect("v", session="train")
+    s = vault.session("sweep")
+    with vault.session("other") as other:
+        worker = m.get_context("fork").Process(target=fail, args=(s,))
+        worker.start(); worker.join()
+        with vault.session("mine", parent="train"):
+            pass
+    s.log(loss=2)
+    """
+    done = run(tmp_path, textwrap.dedent(code))
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+    found = sessions(tmp_path).set_index("session")
+    assert found.state.to_dict() == {
+        "train#1": "finished", "sweep#1": "finished", "other#1": "finished", "sweep/worker#1": "failed", "mine#1": "finished",
+    }  # fmt: skip
+    assert found.parent["sweep/worker#1"] == "sweep#1" and found.parent["mine#1"] == "train#1"
+    assert found.error["sweep/worker#1"] == "ValueError: in the worker"
+    assert found["metrics.loss"].dropna().to_dict() == {"sweep#1": 2.0, "sweep/worker#1": 1.0}
+
+
+def test_many_forks_while_the_background_thread_writes(tmp_path):
+    code = """
+    import os
+    import tablevault_pd as tv
+    vault = tv.connect("v", session="train", durability="fast")
+    for number in range(40):
+        for _ in range(200):
+            tv.log(step=number, parent=1.0)
+        pid = os.fork()
+        if pid == 0:
+            tv.log(step=number, child=1.0)
+            vault._current_run().end()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    """
+    done = run(tmp_path, textwrap.dedent(code))
+    assert done.returncode == 0, done.stderr
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        found = vault.sessions()
+        assert found.state.tolist() == ["finished"] * 41
+        counts = vault.store.measures().to_pandas().groupby("metric", observed=True).size().to_dict()
+        assert counts == {"parent": 8000, "child": 40}
+
+
+# -- other processes ask
+
+
+def test_other_machines_stop_pause_and_resume_without_signals(tmp_path):
+    """Host name and process number say nothing: the target claims to run on another machine, as a process not there."""
+    code = """
+    import os, socket, time
+    from tablevault_pd.capture import environment
+    environment.host_name = lambda: "node-17"
+    real, os.getpid = os.getpid(), lambda: 4_000_000
+    import tablevault_pd as tv
+    vault = tv.connect("v", session="far")
+    @vault._current_run().on_stop
+    def say():
+        print("stopping", flush=True)
+    print("up", flush=True)
+    try:
+        for step in range(10_000):
+            tv.log(step=step, at=step)
+            tv.checkpoint()
+            time.sleep(0.01)
+    finally:
+        vault.save("result", {"step": step})
+    """
+    process = start(tmp_path, textwrap.dedent(code))
+    wait_for(process, "up")
+    with tv.connect(tmp_path / "v", session="boss") as vault:
+        paused = vault.pause("far", wait_s=10)
+        assert paused.state.tolist() == ["paused"] and paused.acknowledged.notna().all()
+        first = vault.sessions("far").iloc[0]
+        assert (first.state, first.host, first.pid) == ("paused", "node-17", 4_000_000)
+        time.sleep(1.0)
+        assert vault.sessions("far")["metrics.at"].tolist() == [first["metrics.at"]]
+        assert vault.pause("far", wait_s=10).state.tolist() == ["paused"]  # again: harmless
+        assert vault.resume("far", wait_s=10).state.tolist() == ["running"]
+        vault.pause("far", wait_s=10)
+        stopped = vault.stop(vault.sessions("f*"), exit_code=5, wait_s=10)
+        assert stopped.acknowledged.notna().all()
+        assert process.wait(20) == 5
+        assert process.stdout.read().strip() == "stopping"
+        assert vault.sessions("far").state.tolist() == ["stopped"]
+        assert vault.read("result").step.item() > first["metrics.at"] - 1
+        late = vault.stop("far")
+        assert late.state.tolist() == ["stopped"] and late.requested.isna().all()
+
+
+def test_a_request_waits_for_the_first_checkpoint(tmp_path):
+    code = CONNECT + "import time; print('up', flush=True); time.sleep(1.5)\ntv.checkpoint()\nprint('never')"
+    process = start(tmp_path, code)
+    wait_for(process, "up")
+    with tv.connect(tmp_path / "v", session="boss") as vault:
+        asked = vault.stop("train")
+        assert asked.acknowledged.isna().all() and asked.state.tolist() == ["running"]
+    assert process.communicate(timeout=20)[0] == "" and process.returncode == 0
+    assert sessions(tmp_path, name="train").state.tolist() == ["stopped"]
+
+
+def test_a_crashed_run_is_continued(tmp_path):
+    code = """
+    import os, sys, time
+    import tablevault_pd as tv
+    vault = tv.connect("v", session="main")
+    with vault.session("train", params={"lr": 0.1}, resume=True) as s:
+        s.log(step=len(sys.argv), loss=1.0)
+        time.sleep(0.7)
+        if len(sys.argv) == 1:
+            os.kill(os.getpid(), 9)
+        s.params["second"] = True
+    """
+    run(tmp_path, textwrap.dedent(code))
+    done = run(
+        tmp_path, textwrap.dedent(code), "again"
+    )  # the process is known to be dead: nobody waits until it is lost
+    assert done.returncode == 0, done.stderr
+    done = run(tmp_path, textwrap.dedent(code), "again")  # it came to its end: a new run
+    found = sessions(tmp_path, name="train")
+    assert found.session.tolist() == ["train#1", "train#2"]
+    assert found.state.tolist() == ["finished", "finished"]
+    assert found[["params.lr", "params.second"]].values.tolist() == [[0.1, True], [0.1, True]]
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.cells("train#1").cell.tolist() == [0, 1]
+        assert vault.store.measures([vault.store.sessions(name="train")[0].id])["step"].to_pylist() == [1, 2]
+
+
+def test_a_parent_that_is_not_in_this_vault_is_no_parent(tmp_path):
+    """A copy of a vault has its id, and not the sessions that began since."""
+    run(tmp_path, CONNECT)
+    code = """
+    import shutil, subprocess, sys
+    shutil.copytree("v", "copy")
+    import tablevault_pd as tv
+    vault = tv.connect("v", session="train")
+    child = "import tablevault_pd as tv; print(tv.connect('copy', session='child').sessions('child').parent.isna().item())"
+    print(subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout)
+    """
+    done = run(tmp_path, textwrap.dedent(code), TABLEVAULT_PARENT="not for us")
+    assert done.stdout.split() == ["True"], done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_what_is_typed_at_the_prompt(tmp_path):
+    import pty
+
+    terminal, other = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-q"], cwd=tmp_path, env=environment(TERM="dumb", HOME=str(tmp_path)),
+        stdin=other, stdout=other, stderr=other, close_fds=True, start_new_session=True,
+    )  # fmt: skip
+    os.close(other)
+    seen = b""
+    for line in (
+        "x = 'before'",
+        "import tablevault_pd as tv; v = tv.connect('v', session='typed')",
+        "1 / 0",
+        "print('di' + 'd')",
+        "exit()",
+    ):
+        os.write(terminal, line.encode() + b"\n")
+        while not seen.endswith(b">>> ") and line != "exit()":
+            seen += os.read(terminal, 1000)
+        seen = b"" if line != "print('di' + 'd')" else seen
+    process.wait(30)
+    row = sessions(tmp_path).iloc[0]
+    assert row.state == "finished"  # an exception does not end a prompt
+    text = cells(tmp_path).text.item().splitlines()
+    assert text[:3] == [
+        "import tablevault_pd as tv; v = tv.connect('v', session='typed')",
+        "1 / 0",
+        "print('di' + 'd')",
+    ]
+    os.close(terminal)
