@@ -30,6 +30,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store.embedded import gate, io
+from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
@@ -115,6 +116,7 @@ CREATE TABLE descriptions (
 CREATE TABLE files (sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'),
     size INTEGER NOT NULL) WITHOUT ROWID;
 """
+TABLES += EDGE_TABLES
 
 _SETTINGS = (
     "PRAGMA foreign_keys = ON",
