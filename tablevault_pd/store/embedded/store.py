@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256 as sha256_of
@@ -44,7 +44,9 @@ from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_t
 from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
 from tablevault_pd.store.embedded.kept import KeptFiles
 from tablevault_pd.store.embedded.people import People, insert_description
-from tablevault_pd.store.embedded.segments import Part, Stage, unpack
+from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, unpack
+
+SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
@@ -56,7 +58,7 @@ ONE_VERSION = _VERSION + "WHERE l.name = ? AND b.version = ?"
 VERSION_AT = _VERSION + "WHERE l.name = ? AND b.time <= ? ORDER BY b.version DESC LIMIT 1"
 VERSIONS_OF = _VERSION + "WHERE l.name = ? ORDER BY b.version"
 ALL_VERSIONS = _VERSION + "ORDER BY b.time, l.name, b.version"
-HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"
+HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"  # noqa: S608  # a constant
 CREATED = "SELECT list, time FROM batches WHERE version = 1"
 SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
 NAMES = "SELECT name FROM lists WHERE substr(name, 1, ?) = ? ORDER BY name"
@@ -73,7 +75,7 @@ INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, 
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 SCHEMA_ID = "SELECT id FROM schemas WHERE digest = ?"
-SCHEMA = "SELECT data FROM schemas WHERE id = ?"
+SCHEMA = "SELECT data, digest FROM schemas WHERE id = ?"
 INSERT_SCHEMA = "INSERT INTO schemas (digest, data) VALUES (?, ?)"
 # From the segment that holds position :low on; many small ones are fetched a page at a time.
 SEGMENTS = """
@@ -142,11 +144,27 @@ class EmbeddedStore(People, KeptFiles, Edges):
         """Make the batch visible, or nothing of it."""
         assert rows is None or isinstance(rows, Stage)
         parts = rows.finish() if rows is not None else ()
-        with self.catalog.writing() as db:
-            version = self._commit(db, batch, parts)
+        try:
+            with self.catalog.writing() as db:
+                version = self._commit(db, batch, parts)
+        except BaseException as error:
+            # The commit may stand although it seems to have failed: what the catalogue names is never taken away.
+            settled = self._settled(batch)
+            if settled is None:
+                raise
+            if rows is not None:
+                rows.keep()
+            if not isinstance(error, Exception):
+                raise
+            version = settled
         if rows is not None:
             rows.keep()
         return version
+
+    def _settled(self, batch: Batch) -> Version | None:
+        """The version that the batch made, if it was committed."""
+        head = self.head(batch.list)
+        return None if head is None else self._one(TOKEN, head.list_id, batch.token)
 
     def _commit(self, db: Connection, batch: Batch, parts: Sequence[Part]) -> Version:
         row = db.execute(HEAD, (batch.list,)).fetchone()
@@ -170,6 +188,8 @@ class EmbeddedStore(People, KeptFiles, Edges):
         )  # fmt: skip
         start = version.start
         for part in parts:
+            if part.rows == 0 and version.generation != version.version:
+                continue  # an empty part only says which types new content has
             schema_id = self._schema_id(db, part.schema)
             db.execute(
                 INSERT_SEGMENT,
@@ -261,7 +281,7 @@ class EmbeddedStore(People, KeptFiles, Edges):
     def _one(self, statement: str, *values: Any) -> Version | None:
         with self.catalog.reading() as db:
             row = db.execute(statement, values).fetchone()
-        return _version(row) if row else None
+            return _version(row) if row else None
 
     def head(self, name: str) -> Version | None:
         """The newest version of a list."""
@@ -287,7 +307,9 @@ class EmbeddedStore(People, KeptFiles, Edges):
             heads = [_version(row) for row in db.execute(HEADS).fetchall()]
             created = dict(db.execute(CREATED).fetchall())
             sizes = dict(db.execute(SIZES).fetchall())
-        return [ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads]
+            return [
+                ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads
+            ]
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""
@@ -303,10 +325,11 @@ class EmbeddedStore(People, KeptFiles, Edges):
                 raise VaultCorrupt(
                     f"The catalogue of {self.folder} lacks the schema {schema_id}. Restore it from a backup."
                 )
-            try:
-                self._schemas[schema_id] = pa.ipc.read_schema(pa.py_buffer(row[0]))
-            except (pa.ArrowException, OSError, ValueError) as error:
-                raise VaultCorrupt(f"The schema {schema_id} in {self.folder} is damaged: {error}") from error
+            if sha256_of(row[0]).digest() != row[1]:
+                raise VaultCorrupt(
+                    f"The schema {schema_id} in {self.folder} is damaged. Restore it from a backup."
+                )
+            self._schemas[schema_id] = pa.ipc.read_schema(pa.py_buffer(row[0]))
         return self._schemas[schema_id]
 
     # -- reading
@@ -331,7 +354,7 @@ class EmbeddedStore(People, KeptFiles, Edges):
         for generation, low, high in self.runs(version):
             low, high = max(low, start), min(high, stop)
             if low < high:
-                yield from self._scan_run(version, generation, low, high, columns)
+                yield from _gathered(self._scan_run(version, generation, low, high, columns))
 
     def _empty(self, version: Version, columns: Sequence[str] | None) -> Iterator[Chunk]:
         """A version without rows: its payload still says which categories a column has."""
@@ -354,7 +377,8 @@ class EmbeddedStore(People, KeptFiles, Edges):
 
     def _scan_run(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
-    ) -> Iterator[Chunk]:
+    ) -> Iterator[tuple[int, Chunk]]:
+        """Chunks with their schema ids."""
         where = f"{version.list}@{version.version}"
         missing = None
         while low < high:
@@ -378,7 +402,7 @@ class EmbeddedStore(People, KeptFiles, Edges):
                         ) from error
                     missing = row[4]  # compaction may have replaced it since the catalogue was read
                     break
-                yield chunk
+                yield row[2], chunk
                 low = min(row[0] + row[1], high)
 
     def _chunk(
@@ -410,6 +434,33 @@ class EmbeddedStore(People, KeptFiles, Edges):
     def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> list[Freed]:
         """Remove what no kept version shows."""
         return care.vacuum(self, keep=keep, dry_run=dry_run)
+
+
+def _gathered(chunks: Iterable[tuple[int, Chunk]]) -> Iterator[Chunk]:
+    """Small neighbours of one schema as one chunk: what was appended row by row is decoded in one go."""
+    waiting: list[Chunk] = []
+    schema = None
+    for schema_id, chunk in chunks:
+        small = len(chunk.positions) < SMALL_ROWS
+        if waiting and (not small or schema_id != schema or len(waiting) == SMALL_ROWS):
+            yield _joined(waiting)
+            waiting = []
+        if small:
+            waiting.append(chunk)
+            schema = schema_id
+        else:
+            yield chunk
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    if len(chunks) == 1:
+        return chunks[0]
+    table = pa.concat_tables([chunk.table for chunk in chunks])
+    if has_dictionary(table.schema):
+        table = table.unify_dictionaries()
+    return Chunk(range(chunks[0].positions[0], chunks[-1].positions[-1] + 1), table.combine_chunks(), private=True)
 
 
 _OURS = {
