@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import tablevault_pd as tv
@@ -202,7 +202,7 @@ def expected(model: Model, asked: Row, *, up: bool, depth: int | None):
     return found
 
 
-@settings(max_examples=int(os.environ.get("TV_EX", "60")), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=int(os.environ.get("TV_EX", "60")), phases=(Phase.explicit, Phase.generate), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_walks_equal_breadth_first_search(data):
     with tempfile.TemporaryDirectory() as folder, tv.connect(Path(folder) / "v", durability="fast") as vault:

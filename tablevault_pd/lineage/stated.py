@@ -181,8 +181,7 @@ def _cells(cells: Any, what: str) -> tuple[np.ndarray | None, np.ndarray]:
         listed = [_listed(cell) for cell in series.tolist()]
         if any(each is not None for each in listed):
             return _nested(series.tolist(), listed, what)
-        series = series.infer_objects()
-        series = pd.to_numeric(series, errors="coerce") if series.isna().all() else series
+        series = series.convert_dtypes()  # whole numbers among missing ones
     numbers, missing = _whole_numbers(series, what)
     if missing.any():
         present = np.flatnonzero(~missing)
