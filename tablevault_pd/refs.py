@@ -8,6 +8,7 @@ array leaves the process (pickle, Parquet), the sources are written out.
 
 from __future__ import annotations
 
+import builtins
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype, take
-from pandas.core.ops.common import unpack_zerodim_and_defer
 
 from tablevault_pd.errors import InvalidInput, shown
 
@@ -31,7 +31,7 @@ class Ref:
 
     __slots__ = ("list", "list_id", "position", "vault_id", "version")
 
-    def __init__(self, vault_id: str, list_id: int, version: int, position: int, list: str = "?") -> None:  # noqa: A002
+    def __init__(self, vault_id: str, list_id: int, version: int, position: int, list: str = "?") -> None:
         self.vault_id = vault_id
         self.list_id = list_id
         self.version = version
@@ -103,7 +103,7 @@ class RefDtype(ExtensionDtype):
     _metadata = ()
 
     @classmethod
-    def construct_array_type(cls) -> type[RefArray]:
+    def construct_array_type(cls) -> builtins.type[RefArray]:
         """The array class of this dtype."""
         return RefArray
 
@@ -126,6 +126,7 @@ class RefArray(ExtensionArray):
     """References as one int64 each."""
 
     _can_hold_na = True
+    _readonly = False  # pandas 3 sets it on arrays that a frame shares
 
     def __init__(self, codes: np.ndarray) -> None:
         self._codes = codes
@@ -200,11 +201,11 @@ class RefArray(ExtensionArray):
             return _scalar(int(found))
         result = RefArray(found)
         if np.shares_memory(found, self._codes):
-            result._readonly = getattr(self, "_readonly", False)
+            result._readonly = self._readonly
         return result
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if getattr(self, "_readonly", False):
+        if self._readonly:
             raise ValueError("Cannot modify read-only array")
         key = pd.api.indexers.check_array_indexer(self, key)
         if isinstance(value, (Ref, str)) or not pd.api.types.is_list_like(value):
@@ -219,7 +220,8 @@ class RefArray(ExtensionArray):
     def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> RefArray:
         """Rows by number; -1 is missing if `allow_fill`."""
         fill = _code(fill_value) if allow_fill else None
-        return RefArray(take(self._codes, np.asarray(indices, np.intp), allow_fill=allow_fill, fill_value=fill))
+        rows = np.asarray(indices, np.intp)
+        return RefArray(np.asarray(take(self._codes, rows, allow_fill=allow_fill, fill_value=fill)))
 
     def copy(self) -> RefArray:
         """A copy."""
@@ -241,19 +243,25 @@ class RefArray(ExtensionArray):
     def _values_for_argsort(self) -> np.ndarray:
         """In order of list, version and position, whatever the order in which the lists were first seen."""
         which, sources = self.sources()
-        ranked = sorted(range(len(sources)), key=lambda at: (sources[at].list, sources[at].version, str(sources[at])))
+        ranked = sorted(
+            range(len(sources)), key=lambda at: (sources[at].list, sources[at].version, str(sources[at]))
+        )
         rank = np.empty(len(sources) + 1, np.int64)
         rank[ranked] = np.arange(len(sources))
         rank[-1] = -1
-        return (rank[which] << POSITION_BITS) | np.maximum(self.positions, 0)
+        order: np.ndarray = (rank[which] << POSITION_BITS) | np.maximum(self.positions, 0)
+        return order
 
     def _hash_pandas_object(self, *, encoding: str, hash_key: str, categorize: bool) -> np.ndarray:
         from pandas.util import hash_array
 
         which, sources = self.sources()
-        texts = np.array([f"{each.vault_id}:{each.list_id}:{each.version}" for each in sources] + [""], dtype=object)
+        texts = np.array(
+            [f"{each.vault_id}:{each.list_id}:{each.version}" for each in sources] + [""], dtype=object
+        )
         hashed = hash_array(texts, encoding=encoding, hash_key=hash_key, categorize=categorize)
-        return hashed[which] ^ hash_array(self.positions)
+        found: np.ndarray = hashed[which] ^ hash_array(self.positions)
+        return found
 
     def searchsorted(self, value: Any, side: Any = "left", sorter: Any = None) -> Any:
         """Where to insert references so that the order stays. They must be in the order that sorting gives."""
@@ -272,7 +280,8 @@ class RefArray(ExtensionArray):
             return self.copy() if copy else self
         if isinstance(wanted, ExtensionDtype):
             values = self._texts() if isinstance(wanted, pd.StringDtype) else list(self)
-            return wanted.construct_array_type()._from_sequence(values, dtype=wanted, copy=False)
+            made: Any = wanted.construct_array_type()
+            return made._from_sequence(values, dtype=wanted, copy=False)
         if wanted.kind == "U":
             return np.array([str(each) for each in self], dtype=wanted)
         if wanted.kind != "O":
@@ -307,12 +316,14 @@ class RefArray(ExtensionArray):
         missing = self.isna() | (codes == _MISSING)
         return pd.arrays.BooleanArray(np.asarray(same), np.broadcast_to(missing, same.shape).copy())
 
-    @unpack_zerodim_and_defer("__eq__")
     def __eq__(self, other: object) -> Any:
+        if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):
+            return NotImplemented  # they know how to compare with an array
         return self._compare(other, equal=True)
 
-    @unpack_zerodim_and_defer("__ne__")
     def __ne__(self, other: object) -> Any:
+        if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):
+            return NotImplemented
         return self._compare(other, equal=False)
 
     __hash__ = None  # type: ignore[assignment]  # as every array
@@ -324,7 +335,9 @@ class RefArray(ExtensionArray):
             raise NotImplementedError(f"{how} of references")
         seen = (ids >= 0) & (~self.isna() if kwargs.get("skipna", True) else True)
         rows = np.flatnonzero(seen)
-        rows = rows[::-1] if how == "first" else rows  # of several assignments to one group the last one stays
+        rows = (
+            rows[::-1] if how == "first" else rows
+        )  # of several assignments to one group the last one stays
         codes = np.full(ngroups, _MISSING, np.int64)
         codes[ids[rows]] = self._codes[rows]
         return RefArray(codes)
@@ -341,7 +354,7 @@ class RefArray(ExtensionArray):
         sources = [Source.parse(text) for text in state["sources"]]
         self._codes = RefArray.joined(sources, state["which"], state["positions"])._codes
 
-    def __arrow_array__(self, type: Any = None) -> pa.Array:  # noqa: A002  # the protocol's name
+    def __arrow_array__(self, type: Any = None) -> pa.Array:
         which, sources = self.sources()
         missing = self.isna()
         words = pa.array([str(source) for source in sources], pa.string())
@@ -357,7 +370,12 @@ def _code(scalar: Any) -> int:
     if isinstance(scalar, Ref):
         number = number_of(Source(scalar.vault_id, scalar.list_id, scalar.version, scalar.list))
         return (number << POSITION_BITS) | scalar.position
-    if scalar is None or scalar is pd.NA or scalar is pd.NaT or (isinstance(scalar, float) and scalar != scalar):
+    if (
+        scalar is None
+        or scalar is pd.NA
+        or scalar is pd.NaT
+        or (isinstance(scalar, float) and scalar != scalar)
+    ):
         return _MISSING
     raise InvalidInput(f"{shown(scalar)} is no reference to a row. tv.read(name, refs=True) gives them.")
 

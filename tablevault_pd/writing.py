@@ -16,7 +16,8 @@ from tablevault_pd.errors import Conflict, InvalidName, ListDeleted, SchemaMisma
 from tablevault_pd.lineage.trace import same_edges
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import aligned
-from tablevault_pd.store import Batch, Description, Edge, Operation, Staging, Store, Version
+from tablevault_pd.store import Batch, Description, Operation, Staging, Store, Version
+from tablevault_pd.store.edges import Edge
 
 RETRY_FOR_S = 30.0
 

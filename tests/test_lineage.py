@@ -43,7 +43,9 @@ def parents(vault: tv.Vault, name: str) -> list[set[str]]:
     """``list:position`` of the parents of each row; ``list:*`` for a whole list."""
     lines = vault.lineage(name, depth=1)
     found: list[set[str]] = [set() for _ in range(len(vault[name]))]
-    for row, parent, at in zip(lines["position"], lines["parent_list"], lines["parent_position"], strict=True):
+    for row, parent, at in zip(
+        lines["position"], lines["parent_list"], lines["parent_position"], strict=True
+    ):
         found[row].add(f"{parent}:{'*' if pd.isna(at) else at}")
     return found
 
@@ -57,7 +59,9 @@ def concat_same(df, vault, draw):
 
 def melt(df, vault, draw):
     rest = [column for column in df.columns if column != "x"]
-    return df.melt(id_vars=rest, value_vars=["x"], value_name="w", ignore_index=False).rename(columns={"w": "x"})[[*rest, "x"]]
+    return df.melt(id_vars=rest, value_vars=["x"], value_name="w", ignore_index=False).rename(
+        columns={"w": "x"}
+    )[[*rest, "x"]]
 
 
 KEEP = {
@@ -72,7 +76,9 @@ KEEP = {
     "drop_duplicates": lambda df, vault, draw: df.drop_duplicates("x"),
     "head": lambda df, vault, draw: df.head(4),
     "iloc": lambda df, vault, draw: df.iloc[::-1],
-    "take": lambda df, vault, draw: df.take(draw(st.lists(st.integers(0, max(len(df) - 1, 0)), max_size=6)) if len(df) else []),
+    "take": lambda df, vault, draw: df.take(
+        draw(st.lists(st.integers(0, max(len(df) - 1, 0)), max_size=6)) if len(df) else []
+    ),
     "nlargest": lambda df, vault, draw: df.nlargest(3, "x"),
     "drop": lambda df, vault, draw: df.drop(columns=[each for each in df.columns if each == "tags2"]),
     "where": lambda df, vault, draw: df.assign(x=df["x"].where(df["x"] > 3, -1)),
@@ -101,14 +107,22 @@ LOSE = {
     "reset_index": lambda df, vault, draw: df.reset_index(drop=True),
     "set_again": lambda df, vault, draw: df.sort_values("x").reset_index(drop=True).rename_axis("position"),
     "user_position": user_position,
-    "group_position": lambda df, vault, draw: df.assign(position=df["key"]).rename_axis("p").groupby("position").max(numeric_only=True),
+    "group_position": lambda df, vault, draw: (
+        df.assign(position=df["key"]).rename_axis("p").groupby("position").max(numeric_only=True)
+    ),
     "groupby": lambda df, vault, draw: df.groupby("key", as_index=True)[["x"]].sum(),
     "value_counts": lambda df, vault, draw: df["key"].rename("position").value_counts().to_frame(),
-    "merge": lambda df, vault, draw: df.drop(columns="tags", errors="ignore").merge(other_list(df, vault, draw), left_on="key", right_on="key_o"),
-    "merge_right": lambda df, vault, draw: df[["x"]].merge(other_list(df, vault, draw), left_index=True, right_index=True, how="right"),
+    "merge": lambda df, vault, draw: df.drop(columns="tags", errors="ignore").merge(
+        other_list(df, vault, draw), left_on="key", right_on="key_o"
+    ),
+    "merge_right": lambda df, vault, draw: df[["x"]].merge(
+        other_list(df, vault, draw), left_index=True, right_index=True, how="right"
+    ),
     "concat_other": lambda df, vault, draw: pd.concat([df, vault.read("other")]),
     "join_outer": lambda df, vault, draw: df.iloc[:2].join(other_list(df, vault, draw), how="outer"),
-    "arithmetic": lambda df, vault, draw: df[["x"]].groupby(level=0).first().iloc[:3] + vault.read("other")[["x"]],
+    "arithmetic": lambda df, vault, draw: (
+        df[["x"]].groupby(level=0).first().iloc[:3] + vault.read("other")[["x"]]
+    ),
     "reindex": lambda df, vault, draw: df[~df.index.duplicated()].iloc[:2].reindex(range(5)),
     "reindex_like": lambda df, vault, draw: df[~df.index.duplicated()].reindex(vault.read("other").index),
     "ignore_index": lambda df, vault, draw: pd.concat([df.iloc[::-1], df], ignore_index=True),
@@ -169,23 +183,44 @@ def test_chains_that_lose_rows_never_name_a_wrong_one(data, before, lose, index)
         for row, found in enumerate(parents(vault, "answers")):
             allowed = {"articles:*", "other:*"}
             known = ids[row] if isinstance(ids[row], str) else None
-            if known is None and lose in ("arithmetic", "reindex", "join_outer", "merge_right", "reindex_like"):
+            if known is None and lose in (
+                "arithmetic",
+                "reindex",
+                "join_outer",
+                "merge_right",
+                "reindex_like",
+            ):
                 # labels say which row, even where its id was not carried along: only rows that were there count
-                allowed |= {f"articles:{each}" for each in range(9)} if not pd.isna(df.iloc[row]).all() else set()
+                allowed |= (
+                    {f"articles:{each}" for each in range(9)} if not pd.isna(df.iloc[row]).all() else set()
+                )
             assert found <= allowed | ({known} if known else set())
 
 
 REFS = {
-    **{name: KEEP[name] for name in ("mask", "sort", "assign", "sample", "explode", "concat", "head", "iloc", "pickle")},
+    **{
+        name: KEEP[name]
+        for name in ("mask", "sort", "assign", "sample", "explode", "concat", "head", "iloc", "pickle")
+    },
     "reset_index": lambda df, vault, draw: df.reset_index(drop=True),
-    "merge": lambda df, vault, draw: df.merge(other_refs(vault), on="key", how=draw(st.sampled_from(["inner", "left", "right", "outer"])))
-    if "ref_o" not in df
-    else df,
-    "merge_other_side": lambda df, vault, draw: other_refs(vault).merge(df, on="key", how="left") if "ref_o" not in df else df,
-    "concat_other": lambda df, vault, draw: pd.concat([df, vault.read("other", refs=True)], ignore_index=True),
-    "melt": lambda df, vault, draw: df.melt(id_vars=[c for c in df.columns if c != "y"], value_vars=["y"]).drop(columns=["variable", "value"])
-    if "y" in df
-    else df,
+    "merge": lambda df, vault, draw: (
+        df.merge(other_refs(vault), on="key", how=draw(st.sampled_from(["inner", "left", "right", "outer"])))
+        if "ref_o" not in df
+        else df
+    ),
+    "merge_other_side": lambda df, vault, draw: (
+        other_refs(vault).merge(df, on="key", how="left") if "ref_o" not in df else df
+    ),
+    "concat_other": lambda df, vault, draw: pd.concat(
+        [df, vault.read("other", refs=True)], ignore_index=True
+    ),
+    "melt": lambda df, vault, draw: (
+        df.melt(id_vars=[c for c in df.columns if c != "y"], value_vars=["y"]).drop(
+            columns=["variable", "value"]
+        )
+        if "y" in df
+        else df
+    ),
     "drop_duplicates": lambda df, vault, draw: df.drop_duplicates("ref"),
     "first": lambda df, vault, draw: df.groupby("key", as_index=False).first(),
     "by_ref": lambda df, vault, draw: df.groupby("ref", as_index=False).first(),
@@ -203,10 +238,13 @@ def test_references_survive_what_pandas_does(data, names):
         df = vault.read("articles", refs=True)
         for name in names:
             df = REFS[name](df, vault, data.draw)
-        expected = [{each for each in cells if isinstance(each, str)} for cells in zip(*(df[c] for c in ("id", "id_o") if c in df))]
+        expected = [
+            {each for each in cells if isinstance(each, str)}
+            for cells in zip(*(df[c] for c in ("id", "id_o") if c in df), strict=True)
+        ]
         seen = [
             {f"{each.list}:{each.position}" for each in cells if isinstance(each, Ref)}
-            for cells in zip(*(df[c] for c in ("ref", "ref_o") if c in df))
+            for cells in zip(*(df[c] for c in ("ref", "ref_o") if c in df), strict=True)
         ]
         assert seen == expected
         assert isinstance(df["ref"].dtype, RefDtype)
@@ -259,13 +297,19 @@ def five(vault):
         ("articles", [{"articles:*"}] * 3),
         ({"articles": [4, 0, 2]}, [{"articles:4"}, {"articles:0"}, {"articles:2"}]),
         ({"articles": np.array([1, 1, 1])}, [{"articles:1"}] * 3),
-        ({"articles": pd.Series([4, 0, 2], index=[2, 1, 0])}, [{"articles:4"}, {"articles:0"}, {"articles:2"}]),
+        (
+            {"articles": pd.Series([4, 0, 2], index=[2, 1, 0])},
+            [{"articles:4"}, {"articles:0"}, {"articles:2"}],
+        ),
         ({"articles": pd.array([4, None, 2], dtype="Int64")}, [{"articles:4"}, set(), {"articles:2"}]),
         ({"articles": [[0, 1], [], [3]]}, [{"articles:0", "articles:1"}, set(), {"articles:3"}]),
         ({"articles": slice(1, 3)}, [{"articles:1", "articles:2"}] * 3),
         ({"articles": slice(3, None)}, [{"articles:3", "articles:4"}] * 3),
         ({"articles@1": 3}, [{"articles:3"}] * 3),
-        ([{"articles": [0, 1, 2]}, {"articles": [1, 1, 1]}], [{"articles:0", "articles:1"}, {"articles:1"}, {"articles:2", "articles:1"}]),
+        (
+            [{"articles": [0, 1, 2]}, {"articles": [1, 1, 1]}],
+            [{"articles:0", "articles:1"}, {"articles:1"}, {"articles:2", "articles:1"}],
+        ),
         (False, [set()] * 3),
     ],
 )
@@ -343,7 +387,11 @@ def test_streams_infer_chunk_by_chunk(vault):
     vault.save("mixed", iter([vault.read("articles", start=8), pd.DataFrame({"id": ["?"]})]))
     assert parents(vault, "mixed") == [{"articles:8"}, {"articles:9"}, set()]
     with pytest.raises(InvalidInput, match="2 positions for 3"):
-        vault.save("wrong", iter([pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2, 3]})]), inputs={"articles": [0, 1]})
+        vault.save(
+            "wrong",
+            iter([pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2, 3]})]),
+            inputs={"articles": [0, 1]},
+        )
     assert "wrong" not in vault
 
 
@@ -392,7 +440,9 @@ def test_saving_the_same_rows_again(vault):
     assert vault.read("articles")[["x"]].vault.save("answers").version == 1
     assert vault.save("answers", vault.read("answers")).version == 1
     vault.save("articles", source("articles", 5))
-    vault.read("articles", stop=4)[["x"]].assign(x=vault.read("answers")["x"]).vault.save("answers", inputs={"articles": range(4)})
+    vault.read("articles", stop=4)[["x"]].assign(x=vault.read("answers")["x"]).vault.save(
+        "answers", inputs={"articles": range(4)}
+    )
     assert answers.version == 2
 
 
@@ -435,11 +485,16 @@ def test_asking_a_frame(vault):
         "list", "position", "depth", "parent_list", "parent_position", "parent_version", "basis", "session", "cell", "ref", "gone",
     ]  # fmt: skip
     assert up["ref"].astype(str).tolist() == ["articles[4]", "articles[2]"]
-    assert some.vault.children(columns=["score", "id"])[["child_list", "child_position", "score", "id"]].values.tolist() == [
+    assert some.vault.children(columns=["score", "id"])[
+        ["child_list", "child_position", "score", "id"]
+    ].values.tolist() == [
         ["answers", 0, 1.0, "articles:4"],
         ["answers", 1, 1.0, "articles:2"],
     ]
-    assert answers.vault.origin == "answers@1" and some.vault.refs.astype(str).tolist() == ["articles[4]", "articles[2]"]
+    assert answers.vault.origin == "answers@1" and some.vault.refs.astype(str).tolist() == [
+        "articles[4]",
+        "articles[2]",
+    ]
     assert answers["score"].vault.parents().equals(up)
     assert answers.vault.sessions()["session"].tolist() == [vault.sessions()["session"].iloc[-1]]
     assert len(answers.groupby("key").sum(numeric_only=True).vault.parents()) == 1
@@ -501,7 +556,11 @@ def test_stale(vault):
     changed = source("articles", 4).assign(x=[0.0, 9.0, 8.0, 1.0]).iloc[:3]
     vault.save("articles", changed)
     found = vault.stale("answers")
-    assert found[["position", "reason"]].to_numpy().tolist() == [[1, "changed"], [2, "changed"], [3, "vanished"]]
+    assert found[["position", "reason"]].to_numpy().tolist() == [
+        [1, "changed"],
+        [2, "changed"],
+        [3, "vanished"],
+    ]
     vault.delete("articles")
     assert set(vault.stale("answers")["reason"]) == {"vanished"}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +22,7 @@ from pandas.tests.extension.conftest import (  # noqa: F401  # fixtures that the
     using_nan_is_na,
 )
 
-from tablevault_pd.refs import Ref, RefArray, RefDtype, Source
+from tablevault_pd.refs import RefArray, RefDtype, Source
 
 NEWS = Source("a" * 32, 1, 1, "news")
 PAPERS = Source("a" * 32, 2, 7, "papers")
@@ -39,7 +37,9 @@ def dtype():
 @pytest.fixture
 def data():
     half = HALF
-    return RefArray._concat_same_type([RefArray.of(NEWS, range(half)), RefArray.of(PAPERS, range(100, 100 + half))])
+    return RefArray._concat_same_type(
+        [RefArray.of(NEWS, range(half)), RefArray.of(PAPERS, range(100, 100 + half))]
+    )
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ class TestMethods(base.BaseMethodsTests):
         shares = pd.Series(data).value_counts(normalize=True)
         assert (shares == 1 / len(data)).all() and len(shares) == len(data)
 
-    def test_combine_le(self, data_repeated):
+    def test_combine_le(self, data_repeated):  # noqa: F811
         """References have no order but that of sorting."""
         first, second = data_repeated(2)
         with pytest.raises(TypeError):

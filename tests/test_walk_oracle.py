@@ -89,7 +89,9 @@ def stated_input(draw, model: Model, rows: int):
     if form == "slice":
         low = draw(at)
         high = draw(st.integers(low, len(content)))
-        return {address: slice(low, high)}, [[Step(name, version, True, each) for each in content[low:high]] for _ in range(rows)]
+        return {address: slice(low, high)}, [
+            [Step(name, version, True, each) for each in content[low:high]] for _ in range(rows)
+        ]
     if form == "several":
         cells = draw(st.lists(st.lists(at, max_size=12), min_size=rows, max_size=rows))
         return {address: cells}, [[Step(name, version, True, content[p]) for p in cell] for cell in cells]
@@ -114,7 +116,9 @@ def build(draw, vault) -> Model:
             contents.append(None)
             continue
         if operation == "restore" and len(contents) > 1 and contents[0] is not None:
-            target = draw(st.sampled_from([i + 1 for i, content in enumerate(contents) if content is not None]))
+            target = draw(
+                st.sampled_from([i + 1 for i, content in enumerate(contents) if content is not None])
+            )
             before = len(vault.versions(name))
             vault.restore(name, target)
             if len(vault.versions(name)) > before:
@@ -159,7 +163,11 @@ def expected(model: Model, asked: Row, *, up: bool, depth: int | None):
     def next_of(node):
         if isinstance(node, Row) and up:
             for step in node.parents:
-                yield (step.row if step.row is not None else (step.list, step.version)), step.version, step.stated
+                yield (
+                    (step.row if step.row is not None else (step.list, step.version)),
+                    step.version,
+                    step.stated,
+                )
         elif isinstance(node, Row):
             for child, step in children.get(id(node), ()):
                 yield child, child.batch, step.stated
@@ -202,7 +210,12 @@ def expected(model: Model, asked: Row, *, up: bool, depth: int | None):
     return found
 
 
-@settings(max_examples=int(os.environ.get("TV_EX", "60")), phases=(Phase.explicit, Phase.generate), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=int(os.environ.get("TV_EX", "60")),
+    phases=(Phase.explicit, Phase.generate),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(st.data())
 def test_walks_equal_breadth_first_search(data):
     with tempfile.TemporaryDirectory() as folder, tv.connect(Path(folder) / "v", durability="fast") as vault:
@@ -213,7 +226,9 @@ def test_walks_equal_breadth_first_search(data):
             for direction, side in (("up", "parent"), ("down", "child")):
                 depth = data.draw(st.sampled_from([None, None, 1, 2]))
                 frame = vault.lineage(name, direction=direction, depth=depth)
-                assert not frame.duplicated(["position", f"{side}_list", f"{side}_position", f"{side}_version"]).any()
+                assert not frame.duplicated(
+                    ["position", f"{side}_list", f"{side}_position", f"{side}_version"]
+                ).any()
                 for row in content:
                     mine = frame[frame["position"] == row.position]
                     got = {

@@ -137,7 +137,9 @@ class Lineage:
         0         1  changed       words                1
         """
         version = reading.resolve(self.store, name)
-        return stale(self.store, version, lines(self.store, _asked(version, np.arange(version.total)), depth=1))
+        return stale(
+            self.store, version, lines(self.store, _asked(version, np.arange(version.total)), depth=1)
+        )
 
 
 def _positions(version: Version, rows: Any) -> np.ndarray:
@@ -154,7 +156,9 @@ def _positions(version: Version, rows: Any) -> np.ndarray:
     found = found.astype(np.int64)
     bad = found[(found < 0) | (found >= version.total)]
     if len(bad):
-        raise InvalidInput(f"rows= names the position {bad[0]}, and {version.list}@{version.version} has {version.total} rows.")
+        raise InvalidInput(
+            f"rows= names the position {bad[0]}, and {version.list}@{version.version} has {version.total} rows."
+        )
     return found
 
 

@@ -33,7 +33,9 @@ class Claim:
     whole: bool = False  #: each from the whole list
     span: tuple[int, int] | None = None  #: each from all of these positions
     each: bool = False  #: each from each of `parents`
-    children: np.ndarray | None = None  #: offsets from `child`, one for each of `parents`; None: row i has parent i
+    children: np.ndarray | None = (
+        None  #: offsets from `child`, one for each of `parents`; None: row i has parent i
+    )
     parents: np.ndarray | None = None
 
 
@@ -55,10 +57,14 @@ def edges_of(claim: Claim, runs: Sequence[Run], generation: int) -> Iterator[Edg
             yield from _every(claim, place, np.unique(claim.parents), low, high)
     elif claim.parents is not None:
         for place, low, high in runs:
-            yield from _paired(claim, place, *_inside(claim.children, claim.parents, low, high, alone=len(runs) == 1))
+            yield from _paired(
+                claim, place, *_inside(claim.children, claim.parents, low, high, alone=len(runs) == 1)
+            )
 
 
-def _edge(claim: Claim, place: int, form: int, child: int, rows: int, parent: int, span: int, step: int = 0) -> Edge:
+def _edge(
+    claim: Claim, place: int, form: int, child: int, rows: int, parent: int, span: int, step: int = 0
+) -> Edge:
     return Edge(
         claim.parent_list, claim.parent_version, place, claim.stated, form, child, rows, parent, span, step
     )  # fmt: skip
@@ -82,8 +88,7 @@ def _paired(claim: Claim, place: int, children: np.ndarray | None, parents: np.n
         children, parents = _distinct(children, parents)
         if _consecutive(children):
             first = int(children[0])
-            for edge in _rowwise(claim, place, first, parents):
-                yield edge
+            yield from _rowwise(claim, place, first, parents)
             return
         if children[0] == children[-1] and (len(parents) <= FEW or _consecutive(parents)):
             yield from _of_one_child(claim, place, int(children[0]), parents)
@@ -357,15 +362,30 @@ def _sets(table: EdgeTable) -> tuple[np.ndarray, np.ndarray]:
 
 
 Carry = Callable[[EdgeTable, np.ndarray, int, int], Iterator[Hop]]
-_UP: dict[int, Carry] = {AFFINE: _up_affine, SPAN: _up_span, WHOLE: _up_whole, PAIRS: _up_pairs, EACH: _up_each}
-_DOWN: dict[int, Carry] = {AFFINE: _down_affine, SPAN: _down_span, WHOLE: _down_whole, PAIRS: _down_pairs, EACH: _down_each}
+_UP: dict[int, Carry] = {
+    AFFINE: _up_affine,
+    SPAN: _up_span,
+    WHOLE: _up_whole,
+    PAIRS: _up_pairs,
+    EACH: _up_each,
+}
+_DOWN: dict[int, Carry] = {
+    AFFINE: _down_affine,
+    SPAN: _down_span,
+    WHOLE: _down_whole,
+    PAIRS: _down_pairs,
+    EACH: _down_each,
+}
 
 
 def flat(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(edge, child, parent) of every pair of edges of the form PAIRS, in order of child."""
     sizes = np.array([len(each) for each in table.parents if each is not None])
     edge = np.repeat(np.arange(len(table)), sizes)
-    offsets = [np.arange(size) if each is None else each for each, size in zip(table.children, sizes.tolist(), strict=True)]
+    offsets = [
+        np.arange(size) if each is None else each
+        for each, size in zip(table.children, sizes.tolist(), strict=True)
+    ]
     children = np.concatenate(offsets) + table.start[edge]
     parents = np.concatenate([each for each in table.parents if each is not None]) + table.parent[edge]
     if len(children) > 1 and not (np.diff(children) >= 0).all():

@@ -12,7 +12,8 @@ import pandas as pd
 from tablevault_pd.answers import answer, labels_of
 from tablevault_pd.errors import MissingDependency
 from tablevault_pd.lineage import picture
-from tablevault_pd.store import EdgeSummary, Store
+from tablevault_pd.store import Store
+from tablevault_pd.store.edges import EdgeSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,6 +61,7 @@ class LineageGraph(pd.DataFrame):
         except ImportError as error:
             raise MissingDependency.for_extra("networkx", "plot", "vault.graph().to_networkx()") from error
         found = networkx.MultiDiGraph()
+        row: Any
         for row in self.itertuples(index=False):
             ends = [(row.parent_list, row.parent_version), (row.child_list, row.child_version)]
             for name, version in ends:
@@ -71,9 +73,13 @@ class LineageGraph(pd.DataFrame):
     def to_mermaid(self) -> str:
         """The graph of lists as Mermaid text, which many Markdown viewers draw."""
         pairs = self._pairs()
-        numbers = {name: f"n{at}" for at, name in enumerate(dict.fromkeys(end for pair in pairs for end in pair))}
+        numbers = {
+            name: f"n{at}" for at, name in enumerate(dict.fromkeys(end for pair in pairs for end in pair))
+        }
         shown = {name: f'{number}["{_mermaid(name)}"]' for name, number in numbers.items()}
-        return "\n".join(["graph LR", *(f"    {shown[parent]} --> {shown[child]}" for parent, child in pairs)])
+        return "\n".join(
+            ["graph LR", *(f"    {shown[parent]} --> {shown[child]}" for parent, child in pairs)]
+        )
 
     def to_svg(self) -> str:
         """The graph of lists as an SVG picture, with nothing but text and lines in it."""
@@ -87,7 +93,8 @@ class LineageGraph(pd.DataFrame):
         return self.to_svg()
 
     def _repr_html_(self) -> str:
-        return self.to_svg() + (pd.DataFrame(self)._repr_html_() or "")
+        table: Any = pd.DataFrame(self)
+        return self.to_svg() + (table._repr_html_() or "")
 
     def to_openlineage(self) -> str:
         """One OpenLineage run event for each batch, as a JSON array.
@@ -105,7 +112,9 @@ class LineageGraph(pd.DataFrame):
         """
         namespace = f"tablevault:{self.attrs['vault_id']}"
         events = []
-        for (name, version), group in self.groupby(["child_list", "child_version"], sort=False):
+        keys: Any  # (list, version)
+        for keys, group in self.groupby(["child_list", "child_version"], sort=False):
+            name, version = keys
             run = uuid.uuid5(uuid.NAMESPACE_URL, f"{namespace}/{version}/{name}")
             events.append(
                 {
@@ -126,7 +135,11 @@ class LineageGraph(pd.DataFrame):
 
 
 def _job(session: Any, name: str) -> str:
-    return name if session is None or session is pd.NA or session != session else f"{str(session).rpartition('#')[0]}/{name}"
+    return (
+        name
+        if session is None or session is pd.NA or session != session
+        else f"{str(session).rpartition('#')[0]}/{name}"
+    )
 
 
 def _dataset(namespace: str, name: str, version: int) -> dict[str, Any]:

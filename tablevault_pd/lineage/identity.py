@@ -102,7 +102,7 @@ def _missing(cell: Any) -> bool:
 def references(column: pd.Series, label: Hashable) -> tuple[np.ndarray | None, RefArray]:
     """(rows, references) of a reference column; `rows` is None where each cell holds one."""
     if is_refs(column.dtype):
-        return None, column.array  # type: ignore[return-value]  # the array of that dtype
+        return None, column.array
     cells = [_several(cell, row, label) for row, cell in enumerate(column.array)]
     rows = np.repeat(np.arange(len(cells)), [len(each) for each in cells])
     return rows, RefArray._from_sequence([ref for each in cells for ref in each])
@@ -132,7 +132,9 @@ def named_by(store: Store, rows: np.ndarray | None, refs: RefArray, what: str) -
         versions = store.versions_by_number(source.list_id, [source.version])
         here = np.flatnonzero(which == number)
         if not versions or int(positions[here].max()) >= versions[0].total:
-            raise InvalidInput(f"{what} refers to {source.list}@{source.version}, which has no such row in this vault.")
+            raise InvalidInput(
+                f"{what} refers to {source.list}@{source.version}, which has no such row in this vault."
+            )
         if len(here) == len(refs):
             found.append(Named(versions[0], rows, positions))
         else:
@@ -144,12 +146,11 @@ def identity(store: Store, obj: pd.DataFrame | pd.Series) -> list[Named]:
     """What the rows of a frame are; empty if it was not read from this vault."""
     if isinstance(obj, pd.Series):
         if is_refs(obj.dtype):
-            return named_by(store, None, obj.array, "The Series of references")  # type: ignore[arg-type]  # of that dtype
-        columns: Sequence[int] = ()
+            return named_by(store, None, obj.array, "The Series of references")
     else:
         columns = reference_columns(obj)
-    if columns:
-        return from_columns(store, obj, columns)
+        if columns:
+            return from_columns(store, obj, columns)
     found = origin_version(store, obj)
     if found is None:
         return []

@@ -45,7 +45,9 @@ def lines(
     """Walk, and show every relative."""
     if direction not in ("up", "down"):
         raise InvalidInput(f"direction= is 'up' or 'down', not {shown(direction)}.")
-    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 1):
+    if depth is not None and (
+        isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 1
+    ):
         raise InvalidInput(f"depth= is a number of steps, at least 1, or None for all, not {shown(depth)}.")
     target = None if to is None else _list_id(store, to)
     parts = []
@@ -54,7 +56,11 @@ def lines(
         some = Asked(asked.list[part], asked.version[part], asked.position[part])
         parts.append(_walk(store, some, direction, depth, target))
     frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
-    return joined_values(store, frame, "parent" if direction == "up" else "child", columns) if read or columns is not None else frame
+    return (
+        joined_values(store, frame, "parent" if direction == "up" else "child", columns)
+        if read or columns is not None
+        else frame
+    )
 
 
 def _list_id(store: Store, name: str) -> int:
@@ -64,7 +70,9 @@ def _list_id(store: Store, name: str) -> int:
     return head.list_id
 
 
-def _walk(store: Store, asked: Asked, direction: Direction, depth: int | None, to: int | None) -> pd.DataFrame:
+def _walk(
+    store: Store, asked: Asked, direction: Direction, depth: int | None, to: int | None
+) -> pd.DataFrame:
     walk = Walk(store, direction)
     rows, wholes, asked = _start(walk, asked)
     steps = walk.steps(rows, wholes, depth=depth, to=to)
@@ -105,7 +113,9 @@ def _start(walk: Walk, asked: Asked) -> tuple[dict[Place, Rows], dict[int, Whole
     if not keep.all():  # the numbers of the rows kept, counted anew
         renumber = np.cumsum(keep) - 1
         chosen = {place: (renumber[numbers], position) for place, (numbers, position) in chosen.items()}
-        wholes = {each: Wholes(renumber[whole.asked], whole.version, whole.stated) for each, whole in wholes.items()}
+        wholes = {
+            each: Wholes(renumber[whole.asked], whole.version, whole.stated) for each, whole in wholes.items()
+        }
         asked = Asked(asked.list[keep], asked.version[keep], asked.position[keep])
     rows = {
         place: Rows(numbers, position, np.zeros(len(numbers), np.int64), np.ones(len(numbers), bool))
@@ -136,14 +146,22 @@ def _frame(store: Store, walk: Walk, asked: Asked, steps: Sequence[Step], side: 
     gone = np.concatenate([_gone(store, walk, step) for step in steps]) if steps else np.empty(0, bool)
     if order is not None:
         numbers, codes, depth, position = numbers[order], codes[order], depth[order], position[order]
-        version, stated, session, cell, gone = version[order], stated[order], session[order], cell[order], gone[order]
+        version, stated, session, cell, gone = (
+            version[order],
+            stated[order],
+            session[order],
+            cell[order],
+            gone[order],
+        )
     labels = {each.id: each.label for each in store.sessions(_distinct(session[session >= 0]))}
     session_ids = sorted(labels)
     asked_lists = _distinct(asked.list)
     asked_at = asked.position[numbers]
     whole = position < 0
     frame = {
-        "list": texts(np.searchsorted(asked_lists, asked.list[numbers]), [names[each] for each in asked_lists]),
+        "list": texts(
+            np.searchsorted(asked_lists, asked.list[numbers]), [names[each] for each in asked_lists]
+        ),
         "position": integers(asked_at, asked_at < 0),
         "depth": depth,
         f"{side}_list": texts(codes, [names[each] for each in lists]),
@@ -151,7 +169,8 @@ def _frame(store: Store, walk: Walk, asked: Asked, steps: Sequence[Step], side: 
         f"{side}_version": integers(version),
         "basis": texts(stated.astype(np.int64), ["inferred", "stated"]),
         "session": texts(
-            np.where(session < 0, -1, np.searchsorted(session_ids, session)), [labels[each] for each in session_ids]
+            np.where(session < 0, -1, np.searchsorted(session_ids, session)),
+            [labels[each] for each in session_ids],
         ),
         "cell": integers(cell, cell < 0),
         "ref": _refs(store.vault_id, codes, lists, names, version, position),
@@ -167,7 +186,7 @@ def _ordered(values: np.ndarray) -> bool:
 def _distinct(values: np.ndarray) -> list[int]:
     if _same(values):
         return [int(values[0])]
-    return np.unique(values).tolist()
+    return [int(each) for each in np.unique(values)]
 
 
 def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -215,7 +234,12 @@ def _gone(store: Store, walk: Walk, step: Step) -> np.ndarray:
 
 
 def _refs(
-    vault_id: str, codes: np.ndarray, lists: Sequence[int], names: Mapping[int, str], version: np.ndarray, position: np.ndarray
+    vault_id: str,
+    codes: np.ndarray,
+    lists: Sequence[int],
+    names: Mapping[int, str],
+    version: np.ndarray,
+    position: np.ndarray,
 ) -> RefArray:
     if not len(codes):
         return RefArray.empty(0)
@@ -225,7 +249,8 @@ def _refs(
     bits = int(version.max()).bit_length()
     found, which = _factorized((codes << bits) | version)
     sources = [
-        Source(vault_id, lists[key >> bits], key & ((1 << bits) - 1), names[lists[key >> bits]]) for key in found.tolist()
+        Source(vault_id, lists[key >> bits], key & ((1 << bits) - 1), names[lists[key >> bits]])
+        for key in found.tolist()
     ]
     return RefArray.joined(sources, which, position)
 
@@ -249,11 +274,16 @@ def texts(codes: np.ndarray, words: Sequence[str]) -> Any:
         return pd.array([None] * len(codes), dtype="str")
     missing = codes < 0
     mask = missing if missing.any() else None
-    packed = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=mask), pa.array(words, pa.large_string()))
-    return pd.StringDtype(na_value=np.nan).__from_arrow__(packed.cast(pa.large_string()))
+    packed = pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32), mask=mask), pa.array(words, pa.large_string())
+    )
+    dtype: Any = pd.StringDtype(na_value=np.nan)
+    return dtype.__from_arrow__(packed.cast(pa.large_string()))
 
 
 def asked_of(rows: Iterable[Asked]) -> Asked:
     """Several, one after the other."""
     parts = list(rows)
-    return Asked(*(_concatenated([getattr(each, name) for each in parts]) for name in ("list", "version", "position")))
+    return Asked(
+        *(_concatenated([getattr(each, name) for each in parts]) for name in ("list", "version", "position"))
+    )

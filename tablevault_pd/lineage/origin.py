@@ -37,7 +37,9 @@ class Origin:
     @classmethod
     def of(cls, vault_id: str, version: Version) -> Origin:
         """The origin that says `version`."""
-        return cls(vault_id, version.list_id, version.version, (version.time - _EPOCH) // timedelta(microseconds=1))
+        return cls(
+            vault_id, version.list_id, version.version, (version.time - _EPOCH) // timedelta(microseconds=1)
+        )
 
     def __str__(self) -> str:
         return f"{self.vault_id}:{self.list_id}:{self.version}:{self.stamp}"

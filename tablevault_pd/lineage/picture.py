@@ -69,7 +69,8 @@ def svg(pairs: Sequence[Pair]) -> str:
     """The picture as SVG text."""
     places = layers(pairs)
     corner = {
-        name: (MARGIN + column * (WIDTH + GAP_X), MARGIN + row * (HEIGHT + GAP_Y)) for name, (column, row) in places.items()
+        name: (MARGIN + column * (WIDTH + GAP_X), MARGIN + row * (HEIGHT + GAP_Y))
+        for name, (column, row) in places.items()
     }
     width = max((x for x, _ in corner.values()), default=0) + WIDTH + MARGIN
     height = max((y for _, y in corner.values()), default=0) + HEIGHT + MARGIN

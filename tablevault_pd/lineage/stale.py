@@ -25,8 +25,7 @@ def stale(store: Store, version: Version, parents: pd.DataFrame) -> pd.DataFrame
 
 
 def _empty() -> pd.DataFrame:
-    empty = pd.DataFrame({name: pd.Series(dtype="str" if name in _TEXT else "Int64") for name in COLUMNS})
-    return empty
+    return pd.DataFrame({name: pd.Series(dtype="str" if name in _TEXT else "Int64") for name in COLUMNS})
 
 
 _TEXT = {"list", "reason", "parent_list"}
@@ -34,12 +33,16 @@ _TEXT = {"list", "reason", "parent_list"}
 
 def _changed(store: Store, parents: pd.DataFrame) -> list[pd.DataFrame]:
     found = []
-    for (name, number), group in parents.groupby(["parent_list", "parent_version"], sort=False):
-        head, old = store.head(name), store.version(name, int(number))
+    keys: Any  # (list, version)
+    for keys, group in parents.groupby(["parent_list", "parent_version"], sort=False):
+        head, old = store.head(keys[0]), store.version(keys[0], int(keys[1]))
         if head is None or old is None or head.version == old.version:
             continue
         reasons = _reasons(store, old, head, group["parent_position"])
-        part = group.assign(reason=reasons, newest_version=pd.array([head.version] * len(group), dtype="Int64"))
+        part = group.assign(
+            reason=pd.Series(reasons, index=group.index),
+            newest_version=pd.array([head.version] * len(group), dtype="Int64"),
+        )
         found.append(part.loc[[each is not None for each in reasons], list(COLUMNS)])
     return found
 
@@ -106,7 +109,7 @@ def row_codes(before: pd.DataFrame, after: pd.DataFrame) -> tuple[np.ndarray, np
 
 
 def _column(frame: pd.DataFrame, label: Hashable) -> pd.Series:
-    return frame.iloc[:, frame.columns.get_loc(label)]
+    return pd.Series(frame[label])
 
 
 def _codes(before: pd.Series, after: pd.Series) -> np.ndarray:
@@ -152,5 +155,3 @@ def _code_changed(store: Store, session_id: int, cell: int) -> bool:
     texts = {each.cell: each.text for each in store.cells([session_id])}
     now = {each.cell: each.text for each in store.cells([latest.id])}
     return cell in now and texts.get(cell) not in now.values()
-
-

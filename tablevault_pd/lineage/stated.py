@@ -51,7 +51,9 @@ def stated(store: Store, inputs: Any) -> tuple[list[Given], list[FromColumn]]:
         return [_frame(named, len(inputs)) for named in _identity(store, inputs)], []
     if isinstance(inputs, List):
         if inputs._vault.store.vault_id != store.vault_id:
-            raise InvalidInput(f"inputs= names the list {inputs.name!r} of another vault, and lineage stays within one.")
+            raise InvalidInput(
+                f"inputs= names the list {inputs.name!r} of another vault, and lineage stays within one."
+            )
         return [_whole(inputs._version())], []
     if isinstance(inputs, str):
         return [_whole(reading.resolve(store, inputs))], []
@@ -60,8 +62,12 @@ def stated(store: Store, inputs: Any) -> tuple[list[Given], list[FromColumn]]:
     if isinstance(inputs, (list, tuple)):
         parts = [stated(store, each) for each in inputs]
         if not all(isinstance(each, (pd.DataFrame, pd.Series, List, str, Mapping)) for each in inputs):
-            raise InvalidInput(f"inputs={shown(inputs)} is a list of things that name no parents. Use {FORMS}.")
-        return [each for given, _ in parts for each in given], [each for _, columns in parts for each in columns]
+            raise InvalidInput(
+                f"inputs={shown(inputs)} is a list of things that name no parents. Use {FORMS}."
+            )
+        return [each for given, _ in parts for each in given], [
+            each for _, columns in parts for each in columns
+        ]
     raise InvalidInput(f"inputs={shown(inputs)} names no parents. Use {FORMS}.")
 
 
@@ -116,7 +122,9 @@ def _mapping(store: Store, inputs: Mapping[Any, Any]) -> tuple[list[Given], list
         elif isinstance(positions, slice):
             given.append(_slice(version, positions))
         elif isinstance(positions, (bool, np.bool_)) or positions is None:
-            raise InvalidInput(f"inputs={{{version.list!r}: {positions}}} names no rows. For the whole list: inputs={version.list!r}.")
+            raise InvalidInput(
+                f"inputs={{{version.list!r}: {positions}}} names no rows. For the whole list: inputs={version.list!r}."
+            )
         else:
             given.append(_positions(version, positions))
     return given, columns
@@ -128,8 +136,13 @@ def _slice(version: Version, positions: slice) -> Given:
         raise InvalidInput(f"{what}: a slice of parents has no step. Name the positions in an array instead.")
     first = 0 if positions.start is None else positions.start
     end = version.total if positions.stop is None else positions.stop
-    if not all(isinstance(each, (int, np.integer)) for each in (first, end)) or not 0 <= first <= end <= version.total:
-        raise InvalidInput(f"{what} does not lie within the {version.total} rows of {version.list}@{version.version}.")
+    if (
+        not all(isinstance(each, (int, np.integer)) for each in (first, end))
+        or not 0 <= first <= end <= version.total
+    ):
+        raise InvalidInput(
+            f"{what} does not lie within the {version.total} rows of {version.list}@{version.version}."
+        )
 
     def claims(rows: int) -> Iterator[Claim]:
         yield Claim(version.list_id, version.version, True, 0, rows, span=(int(first), int(end)))
@@ -176,7 +189,9 @@ def _cells(cells: Any, what: str) -> tuple[np.ndarray | None, np.ndarray]:
     if isinstance(cells, (pa.Array, pa.ChunkedArray)):
         cells = pd.Series(cells.to_pandas(), dtype=None)
     values = cells if isinstance(cells, (pd.Series, np.ndarray)) else _series(cells)
-    series = values if isinstance(values, pd.Series) else pd.Series(list(values) if values.ndim > 1 else values)
+    series = (
+        values if isinstance(values, pd.Series) else pd.Series(list(values) if values.ndim > 1 else values)
+    )
     if series.dtype == object or isinstance(series.dtype, pd.ArrowDtype):
         listed = [_listed(cell) for cell in series.tolist()]
         if any(each is not None for each in listed):
@@ -214,8 +229,12 @@ def _nested(cells: list[Any], listed: list[list[Any] | None], what: str) -> tupl
 
 def _whole_numbers(series: pd.Series, what: str) -> tuple[np.ndarray, np.ndarray]:
     missing = series.isna().to_numpy(bool)
-    if pd.api.types.is_bool_dtype(series.dtype) or (not missing.all() and not pd.api.types.is_numeric_dtype(series.dtype)):
-        raise InvalidInput(f"{what} holds {series.dtype} values. Positions are whole numbers, counted from 0.")
+    if pd.api.types.is_bool_dtype(series.dtype) or (
+        not missing.all() and not pd.api.types.is_numeric_dtype(series.dtype)
+    ):
+        raise InvalidInput(
+            f"{what} holds {series.dtype} values. Positions are whole numbers, counted from 0."
+        )
     if series.dtype.kind == "f":
         floats = series.to_numpy(dtype="float64", na_value=np.nan)
         broken = floats[~missing & (floats % 1 != 0)]

@@ -7,7 +7,7 @@ the origin alone, which stands for the whole list. A frame without an origin has
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from tablevault_pd.lineage.identity import Named, from_columns, origin_version, 
 from tablevault_pd.lineage.origin import plain
 from tablevault_pd.lineage.stated import stated
 from tablevault_pd.refs import is_refs
-from tablevault_pd.store import Edge, Store, Version
+from tablevault_pd.store import Store, Version
+from tablevault_pd.store.edges import Edge
 
 
 class Trace:
@@ -56,7 +57,7 @@ class Trace:
             frame = frame.iloc[:, [at for at in range(frame.shape[1]) if at not in set(columns)]]
         if levels:
             alone = frame.index.nlevels == len(levels)
-            frame = frame.reset_index(drop=True) if alone else frame.droplevel(levels)
+            frame = frame.reset_index(drop=True) if alone else frame.droplevel(list[Any](levels))
         return plain(frame)
 
     def series(self, series: pd.Series) -> pd.DataFrame | pd.Series:
@@ -138,7 +139,9 @@ def _merged(claims: list[Claim]) -> Iterator[Claim]:
             yield _over(parts, whole=True)
         else:
             children = [
-                (np.arange(part.rows) if part.children is None else part.children) + (part.child - parts[0].child) for part in parts
+                (np.arange(part.rows) if part.children is None else part.children)
+                + (part.child - parts[0].child)
+                for part in parts
             ]
             parents = np.concatenate([part.parents for part in parts if part.parents is not None])
             dense = all(part.children is None for part in parts)
@@ -151,7 +154,7 @@ def _kind(claim: Claim) -> tuple[int, int, bool, bool, bool]:
 
 
 def _adjoin(parts: list[Claim]) -> bool:
-    return all(after.child == before.child + before.rows for before, after in zip(parts, parts[1:], strict=False))
+    return all(after.child == before.child + before.rows for before, after in pairwise(parts))
 
 
 def _over(parts: list[Claim], **what: Any) -> Claim:
@@ -165,7 +168,11 @@ def same_edges(store: Store, version: Version, edges: tuple[Edge, ...]) -> bool:
 
     No parents say nothing new, and a row read and saved as it was is not its own parent.
     """
-    new = [edge for edge in edges if (edge.parent_list, edge.parent_version) != (version.list_id, version.version)]
+    new = [
+        edge
+        for edge in edges
+        if (edge.parent_list, edge.parent_version) != (version.list_id, version.version)
+    ]
     if not new:
         return True
     known = store.edges_of(version)
@@ -186,6 +193,3 @@ def same_edges(store: Store, version: Version, edges: tuple[Edge, ...]) -> bool:
 
 def _bytes(values: np.ndarray | None) -> bytes:
     return b"" if values is None else np.asarray(values, np.int64).tobytes()
-
-
-

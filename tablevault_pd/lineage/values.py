@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,9 @@ from tablevault_pd.lineage.edges import Run, runs_of, spans_of
 from tablevault_pd.store import Store, Version
 
 
-def joined_values(store: Store, frame: pd.DataFrame, side: str, columns: Sequence[Hashable] | None) -> pd.DataFrame:
+def joined_values(
+    store: Store, frame: pd.DataFrame, side: str, columns: Sequence[Hashable] | None
+) -> pd.DataFrame:
     """`frame` with the columns of its relatives joined on; missing where the data is gone or a whole list is meant.
 
     A column that a walk has itself gets the prefix ``parent_`` or ``child_``, and if that is taken, ``value_``.
@@ -34,13 +37,16 @@ def joined_values(store: Store, frame: pd.DataFrame, side: str, columns: Sequenc
             parts.append(_values(store, version, positions, chosen).set_axis(rows))
     unknown = [label for label in columns or () if label not in wanted]
     if unknown and len(versions):
-        raise InvalidInput(f"columns= names {unknown}, which none of the lists {sorted(set(versions.iloc[:, 0]))} has.")
+        raise InvalidInput(
+            f"columns= names {unknown}, which none of the lists {sorted(set(versions.iloc[:, 0]))} has."
+        )
     if not parts:
-        return frame
+        return frame if columns is None else frame.assign(**{str(label): None for label in columns})
     values = (parts[0] if len(parts) == 1 else pd.concat(parts)).reindex(np.arange(len(frame)))
     values = values if columns is None else values[list(columns)]
-    taken = set(frame.columns)
-    values.columns = pd.Index([_free(label, side, taken) for label in values.columns])
+    taken: set[Hashable] = set(frame.columns)
+    names: list[Any] = [_free(label, side, taken) for label in values.columns]
+    values.columns = pd.Index(names)
     return pd.concat([frame, values], axis=1)
 
 
@@ -61,9 +67,9 @@ def _readable(store: Store, name: str, number: int, positions: np.ndarray) -> Ve
     bases = store.bases(version.list_id)
     wanted = _generations(runs_of(version.generation, version.total, bases), positions)
     for other in reversed(store.versions(name)):
-        if not other.gone and not other.deleted:
-            if (_generations(runs_of(other.generation, other.total, bases), positions) == wanted).all():
-                return other
+        runs = [] if other.gone or other.deleted else runs_of(other.generation, other.total, bases)
+        if runs and (_generations(runs, positions) == wanted).all():
+            return other
     return None
 
 
@@ -74,7 +80,9 @@ def _generations(runs: Sequence[Run], positions: np.ndarray) -> np.ndarray:
     return found
 
 
-def _values(store: Store, version: Version, positions: np.ndarray, columns: Sequence[Hashable]) -> pd.DataFrame:
+def _values(
+    store: Store, version: Version, positions: np.ndarray, columns: Sequence[Hashable]
+) -> pd.DataFrame:
     """These rows, in this order."""
     parts, found = [], []
     for first, end in spans_of(positions, gap=4096):

@@ -69,7 +69,12 @@ class Walk:
         self._level = 0
 
     def steps(
-        self, rows: dict[Place, Rows], wholes: dict[int, Wholes], *, depth: int | None = None, to: int | None = None
+        self,
+        rows: dict[Place, Rows],
+        wholes: dict[int, Wholes],
+        *,
+        depth: int | None = None,
+        to: int | None = None,
     ) -> list[Step]:
         """Every relative once for each row asked, by growing depth. With `to`, only those in that list."""
         found: list[Step] = []
@@ -87,7 +92,9 @@ class Walk:
             for list_id, whole in wholes.items():
                 if to is None or list_id == to:
                     nowhere = np.full(len(whole.asked), -1, np.int64)
-                    found.append(Step(level, list_id, -1, Rows(whole.asked, nowhere, whole.version, whole.stated)))
+                    found.append(
+                        Step(level, list_id, -1, Rows(whole.asked, nowhere, whole.version, whole.stated))
+                    )
         return found
 
     def _next(
@@ -129,7 +136,11 @@ class Walk:
             table = _with_rows(self._store.edges(list_id, generation, [(0, FAR)], side=side))
             if len(table):
                 reach = [self._reach(runs[number], generation) for number in numbers.tolist()]
-                needed = table.start + 1 if self._up else 1 - self._shown(list_id, generation, table.parent_version)
+                needed = (
+                    table.start + 1
+                    if self._up
+                    else 1 - self._shown(list_id, generation, table.parent_version)
+                )
                 at = np.searchsorted(numbers, wholes.version)
                 self._reached(table, needed, wholes, np.asarray(reach)[at], found)
 
@@ -161,7 +172,9 @@ class Walk:
 
         Up, a node meets the edges of the batches it shows. Down, it meets those that read a version showing its rows.
         """
-        lists, versions = (table.parent_list, table.parent_version) if self._up else (table.list, table.version)
+        lists, versions = (
+            (table.parent_list, table.parent_version) if self._up else (table.list, table.version)
+        )
         asked, which = np.unique(wholes.asked, return_inverse=True)
         which = which.reshape(-1)
         furthest = _highest(reach, which, len(asked))
@@ -192,7 +205,10 @@ class Walk:
         fresh = {}
         for list_id, parts in found.items():
             joined = _joined([Rows(each.asked, each.version, each.version, each.stated) for each in parts])
-            before = [Rows(each.asked, each.version, each.version, each.stated) for each in self._seen_wholes[list_id]]
+            before = [
+                Rows(each.asked, each.version, each.version, each.stated)
+                for each in self._seen_wholes[list_id]
+            ]
             rows = _best(joined, before)
             if len(rows.asked):
                 fresh[list_id] = Wholes(rows.asked, rows.version, rows.stated)

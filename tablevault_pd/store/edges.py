@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -76,9 +75,10 @@ class EdgeTable:
 
     def take(self, rows: np.ndarray) -> EdgeTable:
         """Some of the edges, by their row numbers."""
-        columns: list[Any] = [getattr(self, name)[rows] for name in COLUMNS]
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
         listed = rows.tolist()
-        return EdgeTable(*columns, [self.children[i] for i in listed], [self.parents[i] for i in listed])
+        children, parents = [self.children[i] for i in listed], [self.parents[i] for i in listed]
+        return EdgeTable(**columns, children=children, parents=parents)
 
 
 #: The plain integer columns of an EdgeTable, in order.
@@ -94,7 +94,9 @@ def edge_table(
     parents: Sequence[np.ndarray | None],
 ) -> EdgeTable:
     """A table from its columns, in the order of :data:`COLUMNS`."""
-    arrays = [np.asarray(column, dtype=np.int64) for column in columns] or [np.empty(0, np.int64)] * len(COLUMNS)
+    arrays = [np.asarray(column, dtype=np.int64) for column in columns] or [np.empty(0, np.int64)] * len(
+        COLUMNS
+    )
     named = dict(zip(COLUMNS, arrays, strict=True))
     named["stated"] = named["stated"].astype(bool)
     return EdgeTable(**named, children=children, parents=parents)

@@ -53,12 +53,15 @@ def unpack(data: bytes, where: str) -> np.ndarray:
         columns = np.frombuffer(body, np.uint8).reshape(width, count)
         narrow = np.ascontiguousarray(columns.T).view(f"<u{width}").reshape(count)
     except (struct.error, ValueError, zlib.error) as error:
-        raise VaultCorrupt(f"The lineage of {where} is damaged: {error}. Restore the vault from a backup.") from error
-    values = narrow.astype(np.int64)
+        raise VaultCorrupt(
+            f"The lineage of {where} is damaged: {error}. Restore the vault from a backup."
+        ) from error
+    values: np.ndarray = narrow.astype(np.int64)
     if form & _DELTA:
         steps = (values >> 1) ^ -(values & 1)
-        return np.asarray(np.cumsum(steps) + base)
-    return values + base
+        values = np.cumsum(steps)
+    values += base
+    return values
 
 
 def _reach(values: np.ndarray) -> int:

@@ -23,36 +23,35 @@ INSERT INTO edges (list, version, generation, start, rows, level, bin, parent_li
                    parent, span, parent_level, parent_bin, stated, form, step, children, parents)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_EDGE = """
-SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
-       e.span, e.stated, e.form, e.step, e.children, e.parents
-FROM edges e
-"""
 # The bins come as JSON, so that one statement serves one row and thousands.
-_BINS = """
+EDGES_BY_CHILD = """
 WITH wanted AS MATERIALIZED (
     SELECT json_extract(value, '$[0]') AS level, json_extract(value, '$[1]') AS low, json_extract(value, '$[2]') AS high
     FROM json_each(:bins))
-"""
-EDGES_BY_CHILD = (
-    _BINS
-    + _EDGE
-    + """
+SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
+       e.span, e.stated, e.form, e.step, e.children, e.parents
+FROM edges e
 WHERE e.id IN (SELECT f.id FROM wanted w CROSS JOIN edges f ON f.list = :list AND f.generation = :generation
                AND f.level = w.level AND f.bin BETWEEN w.low AND w.high)
 ORDER BY e.start, e.id
 """
-)
-EDGES_BY_PARENT = (
-    _BINS
-    + _EDGE
-    + """
+EDGES_BY_PARENT = """
+WITH wanted AS MATERIALIZED (
+    SELECT json_extract(value, '$[0]') AS level, json_extract(value, '$[1]') AS low, json_extract(value, '$[2]') AS high
+    FROM json_each(:bins))
+SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
+       e.span, e.stated, e.form, e.step, e.children, e.parents
+FROM edges e
 WHERE e.id IN (SELECT f.id FROM wanted w CROSS JOIN edges f ON f.parent_list = :list AND f.parent_generation = :generation
                AND f.parent_level = w.level AND f.parent_bin BETWEEN w.low AND w.high)
 ORDER BY e.id
 """
-)
-EDGES_OF_BATCH = _EDGE + "WHERE e.list = ? AND e.generation = ? AND e.version = ? ORDER BY e.start, e.id"
+EDGES_OF_BATCH = """
+SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
+       e.span, e.stated, e.form, e.step, e.children, e.parents
+FROM edges e
+WHERE e.list = ? AND e.generation = ? AND e.version = ? ORDER BY e.start, e.id
+"""
 # From the batch that wrote position :low on.
 WRITERS = """
 SELECT start, rows, version, coalesce(session, -1), coalesce(cell, -1) FROM batches
@@ -73,7 +72,9 @@ FROM json_each(:versions) w CROSS JOIN batches b ON b.list = :list AND b.version
 ORDER BY b.version
 """
 LIST_NAMES = "SELECT id, name FROM lists WHERE id IN (SELECT value FROM json_each(?))"
-BASES = "SELECT version, base_generation, base_total FROM batches WHERE list = ? AND base_generation IS NOT NULL"
+BASES = (
+    "SELECT version, base_generation, base_total FROM batches WHERE list = ? AND base_generation IS NOT NULL"
+)
 ANY_GONE = "SELECT 1 FROM batches WHERE list = ? AND gone = 1 LIMIT 1"
 KEPT = "SELECT generation, max(start + rows) FROM segments WHERE list = ? GROUP BY generation"
 NOTE_READ = "INSERT OR IGNORE INTO reads (session, list, version) VALUES (?, ?, ?)"
@@ -90,7 +91,12 @@ class Edges:
     catalog: Catalog
 
     def edges(
-        self, list_id: int, generation: int, spans: Sequence[tuple[int, int]], *, side: Literal["child", "parent"]
+        self,
+        list_id: int,
+        generation: int,
+        spans: Sequence[tuple[int, int]],
+        *,
+        side: Literal["child", "parent"],
     ) -> EdgeTable:
         """Edges that touch any of these runs of positions."""
         if len(spans) > _MAX_SPANS:
@@ -111,7 +117,10 @@ class Edges:
         """Which batch has something from which version, over the whole vault, oldest first."""
         with self.catalog.reading() as db:
             rows = db.execute(SUMMARIES).fetchall()
-        return [EdgeSummary(*row[:5], bool(row[5]), *row[6:8], to_time(row[8]).isoformat()) for row in rows]
+        return [
+            EdgeSummary(a, m, b, n, count, bool(stated), session, cell, to_time(time).isoformat())
+            for a, m, b, n, count, stated, session, cell, time in rows
+        ]
 
     def writers(self, list_id: int, generation: int, low: int, high: int) -> Writers:
         """The commits that wrote the positions from `low` to `high`."""
