@@ -111,6 +111,12 @@ LOSE = {
         df.assign(position=df["key"]).rename_axis("p").groupby("position").max(numeric_only=True)
     ),
     "groupby": lambda df, vault, draw: df.groupby("key", as_index=True)[["x"]].sum(),
+    "group_numbers": lambda df, vault, draw: (
+        df[["x"]].groupby(df.index // 2).sum() if df.index.dtype.kind == "i" else df
+    ),
+    "group_rest": lambda df, vault, draw: (
+        df.groupby(df.index % 4).max(numeric_only=True) if df.index.dtype.kind == "i" else df
+    ),
     "value_counts": lambda df, vault, draw: df["key"].rename("position").value_counts().to_frame(),
     "merge": lambda df, vault, draw: df.drop(columns="tags", errors="ignore").merge(
         other_list(df, vault, draw), left_on="key", right_on="key_o"
@@ -252,6 +258,20 @@ def test_references_survive_what_pandas_does(data, names):
         assert parents(vault, "answers") == expected
         assert (vault.lineage("answers")["basis"] == "stated").all()
         assert not {"ref", "ref_o"} & set(vault["answers"].columns)
+
+
+def test_numbers_of_groups_name_no_rows(vault):
+    """``df.index // 2`` is called like the index it was made from, and counts from 0 as positions do."""
+    vault.save("articles", source("articles", 9))
+    df = vault.read("articles")
+    df[["x"]].groupby(df.index // 2).sum().vault.save("sums")
+    assert parents(vault, "sums") == [{"articles:*"}] * 5
+    df.groupby(df.index % 3).last().vault.save("last")
+    assert parents(vault, "last") == [{"articles:*"}] * 3
+    df.assign(x=-df["x"])[["x"]].vault.save("all")  # every row is there: nothing to doubt
+    assert parents(vault, "all") == [{f"articles:{row}"} for row in range(9)]
+    df.head(3).assign(x=-1.0).vault.save("head")  # other columns are as they were
+    assert parents(vault, "head") == [{f"articles:{row}"} for row in range(3)]
 
 
 def test_references_through_parquet(vault, tmp_path):
@@ -601,3 +621,25 @@ def test_damage_to_packed_numbers_is_seen():
     data[-1] ^= 1
     with pytest.raises(VaultCorrupt, match="articles"):
         unpack(bytes(data), "articles")
+
+
+def test_check_finds_damaged_edges(here):
+    with tv.connect(here / "v") as vault:
+        vault.save("articles", source("articles", 40))
+        vault.save(
+            "answers", source("answers", 40), inputs={"articles": np.random.default_rng(0).permutation(40)}
+        )
+        vault.save("others", [{"a": 1}], inputs={"articles": 3})
+        assert vault.check().empty
+        with vault.store.catalog.writing() as db:
+            db.execute(
+                "UPDATE edges SET parents = substr(parents, 1, length(parents) - 1) WHERE parents IS NOT NULL"
+            )
+            db.execute("UPDATE edges SET parent = 99 WHERE parents IS NULL")
+        found = vault.check()
+        assert found[["what", "list"]].to_numpy().tolist() == [
+            ["damaged edge", "answers"],
+            ["damaged edge", "others"],
+        ]
+        with pytest.raises(VaultCorrupt, match="lineage"):
+            vault.lineage("answers")

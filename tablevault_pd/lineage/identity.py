@@ -15,8 +15,10 @@ import pandas as pd
 
 from tablevault_pd import reading
 from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
-from tablevault_pd.lineage.origin import POSITION, Origin, marked, origin_of
+from tablevault_pd.lineage.compare import row_codes
+from tablevault_pd.lineage.origin import POSITION, Mark, Origin, marked, origin_of
 from tablevault_pd.refs import Ref, RefArray, is_refs
 from tablevault_pd.store import Store, Version
 
@@ -41,15 +43,53 @@ def origin_version(store: Store, obj: pd.DataFrame | pd.Series) -> tuple[Origin,
     return origin, found[0]
 
 
-def rows_named(store: Store, index: pd.Index, origin: Origin, version: Version) -> np.ndarray | None:
-    """The position that each label names; None if the index does not name rows of `version`."""
-    own = index_fields(store.schema(version.schema_id))
-    if not own:
-        return _positions(index, origin, version.total)
-    if version.gone or not marked(index, origin):
+def rows_named(
+    store: Store, obj: pd.DataFrame | pd.Series, origin: Origin, version: Version
+) -> np.ndarray | None:
+    """The position that each label of a frame names; None if its index does not name rows of `version`."""
+    index = obj.index
+    if not index_fields(store.schema(version.schema_id)):
+        found = _positions(index, origin, version.total)
+    elif version.gone or not marked(index, origin):
         return None
-    parent = reading.read(store, version, columns=[]).index
-    return _labels(index, parent)
+    else:
+        found = _labels(index, reading.read(store, version, columns=[]).index)
+    return None if found is not None and _counts_groups(store, obj, version, found) else found
+
+
+def _counts_groups(
+    store: Store, obj: pd.DataFrame | pd.Series, version: Version, positions: np.ndarray
+) -> bool:
+    """Whether the labels may be the numbers of groups: ``df.groupby(df.index // 10)`` keeps the index's name.
+
+    They rise, are fewer than the rows read, and of the columns that the parent has too none is as it was. A filtered frame
+    whose every column was overwritten looks the same; it loses its rows here rather than to name wrong ones.
+    """
+    index = obj.index
+    mark = index.name if index.nlevels == 1 else None
+    if not len(index) or type(mark) is not Mark or not pd.api.types.is_integer_dtype(index.dtype):
+        return False
+    if len(index) >= mark.rows or not (index.is_monotonic_increasing and index.is_unique):
+        return False
+    if version.gone:
+        return True
+    frame = obj.to_frame() if isinstance(obj, pd.Series) else obj
+    known = {column.label for column in columns_of(store.schema(version.schema_id))}
+    shared = [at for at, label in enumerate(frame.columns) if label in known]
+    shared.sort(key=lambda at: frame.dtypes.iloc[at] == object)  # those that are compared at once come first
+    return bool(shared) and not any(_as_it_was(store, version, positions, frame.iloc[:, at]) for at in shared)
+
+
+def _as_it_was(store: Store, version: Version, positions: np.ndarray, column: pd.Series) -> bool:
+    """Whether a column still holds what the parent has in these rows."""
+    low, high = int(positions.min()), int(positions.max()) + 1
+    whole = reading.read(store, version, columns=[column.name], start=low, stop=high)
+    before = whole.iloc[positions - low].reset_index(drop=True)
+    now = column.reset_index(drop=True).to_frame()
+    if column.dtype != object:
+        return before.equals(now)
+    old_codes, new_codes = row_codes(before, now)
+    return bool((old_codes == new_codes).all())
 
 
 def _positions(index: pd.Index, origin: Origin, total: int) -> np.ndarray | None:
@@ -155,7 +195,7 @@ def identity(store: Store, obj: pd.DataFrame | pd.Series) -> list[Named]:
     if found is None:
         return []
     origin, version = found
-    return [Named(version, None, rows_named(store, obj.index, origin, version))]
+    return [Named(version, None, rows_named(store, obj, origin, version))]
 
 
 def from_columns(store: Store, frame: pd.DataFrame, columns: Sequence[int]) -> list[Named]:

@@ -58,13 +58,15 @@ class Origin:
 class Mark(str):
     """The name of an index that came out of a vault: a text like any other, that knows where it came from."""
 
-    __slots__ = ("origin",)
+    __slots__ = ("origin", "rows")
     origin: str
+    rows: int  #: how many rows were read
 
-    def __new__(cls, text: str, origin: str) -> Mark:
+    def __new__(cls, text: str, origin: str, rows: int) -> Mark:
         """A text with its origin."""
         mark = super().__new__(cls, text)
         mark.origin = origin
+        mark.rows = rows
         return mark
 
     def __copy__(self) -> Mark:
@@ -74,14 +76,16 @@ class Mark(str):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Mark, (str.__str__(self), self.origin)
+        return Mark, (str.__str__(self), self.origin, self.rows)
 
 
 def tag(frame: pd.DataFrame, vault_id: str, version: Version) -> pd.DataFrame:
     """Mark a frame just read, in place, as rows of `version`."""
     text = str(Origin.of(vault_id, version))
     frame.attrs[ATTR] = text
-    frame.index.names = [Mark(name, text) if isinstance(name, str) else name for name in frame.index.names]
+    frame.index.names = [
+        Mark(name, text, len(frame)) if isinstance(name, str) else name for name in frame.index.names
+    ]
     return frame
 
 

@@ -87,7 +87,7 @@ class Trace:
         if found is None:
             return
         origin, version = found
-        positions = rows_named(self._store, frame.index, origin, version)
+        positions = rows_named(self._store, frame, origin, version)
         rows = None
         if positions is not None:
             present = np.flatnonzero(~_empty_rows(frame))

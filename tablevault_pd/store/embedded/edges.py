@@ -7,14 +7,25 @@ that holds all its children, and the same for its parents; a look-up asks for th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from sqlite3 import Connection
 from typing import Any, Literal
 
 import numpy as np
 
-from tablevault_pd.store import Version
-from tablevault_pd.store.edges import Edge, EdgeSummary, EdgeTable, Writers, bin_of, bins_over, edge_table
+from tablevault_pd.errors import VaultCorrupt
+from tablevault_pd.store import Problem, Version
+from tablevault_pd.store.edges import (
+    EACH,
+    PAIRS,
+    Edge,
+    EdgeSummary,
+    EdgeTable,
+    Writers,
+    bin_of,
+    bins_over,
+    edge_table,
+)
 from tablevault_pd.store.embedded.catalog import Catalog, to_time
 from tablevault_pd.store.packing import pack, unpack
 
@@ -70,6 +81,14 @@ SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.
        b.time, b.tags, b.gone
 FROM json_each(:versions) w CROSS JOIN batches b ON b.list = :list AND b.version = w.value JOIN lists l ON l.id = b.list
 ORDER BY b.version
+"""
+# Edges are read a page at a time; those that reach beyond the rows of either end come with the reason.
+CHECK_EDGES = """
+SELECT e.id, l.name, e.version, e.form, e.rows, e.children, e.parents,
+       e.start < b.start OR e.start + e.rows > b.start + b.rows OR e.parent + e.span > p.total
+FROM edges e JOIN lists l ON l.id = e.list JOIN batches b ON b.list = e.list AND b.version = e.version
+JOIN batches p ON p.list = e.parent_list AND p.version = e.parent_version
+WHERE e.id > ? ORDER BY e.id LIMIT 1000
 """
 LIST_NAMES = "SELECT id, name FROM lists WHERE id IN (SELECT value FROM json_each(?))"
 BASES = (
@@ -165,6 +184,37 @@ class Edges:
         wanted = None if session_ids is None else json.dumps([int(each) for each in session_ids])
         with self.catalog.reading() as db:
             return db.execute(READS, (wanted,)).fetchall()
+
+
+def damaged_edges(catalog: Catalog) -> Iterator[Problem]:
+    """Edges that cannot be read, or that name rows which never were."""
+    last = 0
+    while True:
+        with catalog.reading() as db:
+            rows = db.execute(CHECK_EDGES, (last,)).fetchall()
+        if not rows:
+            return
+        last = rows[-1][0]
+        for _, name, version, form, count, children, parents, beyond in rows:
+            detail = (
+                "it names rows that were never there"
+                if beyond
+                else _unreadable(form, count, children, parents)
+            )
+            if detail:
+                yield Problem("damage", "damaged edge", name, version, "catalog.db", detail)
+
+
+def _unreadable(form: int, rows: int, children: bytes | None, parents: bytes | None) -> str | None:
+    try:
+        offsets = None if children is None else unpack(children, "it")
+        found = None if parents is None else unpack(parents, "it")
+    except VaultCorrupt as error:
+        return str(error)
+    if (found is not None) != (form in (PAIRS, EACH)):
+        return "its positions are missing"
+    pairs = rows if offsets is None else len(offsets)
+    return "it has lost positions" if form == PAIRS and found is not None and len(found) != pairs else None
 
 
 def insert_edges(db: Connection, version: Version, edges: Sequence[Edge]) -> None:
