@@ -110,6 +110,7 @@ class List:
         (2, 2)
         """
         store, version = self._vault.store, self._version()
+        self._vault._noted(version)
         schema = reading.wanted_schema(store, version, [column])
         if frames.columns(schema)[0].kind != "embedding":
             raise InvalidInput(f"The column {column!r} of {self.name!r} holds no vectors.")
@@ -182,7 +183,9 @@ class List:
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows as an Arrow stream, so that ``polars.DataFrame(vault["news"])`` works."""
-        reader = reading.arrow_batches(self._vault.store, self._version())
+        version = self._version()
+        self._vault._noted(version)
+        reader = reading.arrow_batches(self._vault.store, version)
         return reader.__arrow_c_stream__(requested_schema)
 
     def _ipython_key_completions_(self) -> list[str]:

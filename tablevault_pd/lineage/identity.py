@@ -62,8 +62,8 @@ def _counts_groups(
 ) -> bool:
     """Whether the labels may be the numbers of groups: ``df.groupby(df.index // 10)`` keeps the index's name.
 
-    They rise, are fewer than the rows read, and of the columns that the parent has too none is as it was. A filtered frame
-    whose every column was overwritten looks the same; it loses its rows here rather than to name wrong ones.
+    They rise and are fewer than the rows read, and the columns that the parent has too were overwritten. A filtered frame
+    whose columns were overwritten looks the same; it loses its rows here rather than to name wrong ones.
     """
     index = obj.index
     mark = index.name if index.nlevels == 1 else None
@@ -76,20 +76,26 @@ def _counts_groups(
     frame = obj.to_frame() if isinstance(obj, pd.Series) else obj
     known = {column.label for column in columns_of(store.schema(version.schema_id))}
     shared = [at for at, label in enumerate(frame.columns) if label in known]
-    shared.sort(key=lambda at: frame.dtypes.iloc[at] == object)  # those that are compared at once come first
-    return bool(shared) and not any(_as_it_was(store, version, positions, frame.iloc[:, at]) for at in shared)
+    return bool(shared) and not _recognised(store, version, positions, frame.iloc[:, shared])
 
 
-def _as_it_was(store: Store, version: Version, positions: np.ndarray, column: pd.Series) -> bool:
-    """Whether a column still holds what the parent has in these rows."""
-    low, high = int(positions.min()), int(positions.max()) + 1
-    whole = reading.read(store, version, columns=[column.name], start=low, stop=high)
-    before = whole.iloc[positions - low].reset_index(drop=True)
-    now = column.reset_index(drop=True).to_frame()
-    if column.dtype != object:
-        return before.equals(now)
-    old_codes, new_codes = row_codes(before, now)
-    return bool((old_codes == new_codes).all())
+def _recognised(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:
+    """Whether the content says that these are those rows: all of it, or as much as no other row of the list has."""
+    kept = []
+    for at in range(frame.shape[1]):
+        now = frame.iloc[:, [at]].reset_index(drop=True)
+        parent = reading.read(store, version, columns=list(now.columns))
+        before = parent.iloc[positions].reset_index(drop=True)
+        old_codes, new_codes = (np.zeros(1), np.zeros(1)) if before.equals(now) else row_codes(before, now)
+        if (old_codes == new_codes).all():
+            kept.append(at)
+            if now.iloc[:, 0].dtype != np.dtype(object) and parent.iloc[:, 0].is_unique:
+                return True
+    if len(kept) in (0, frame.shape[1]):
+        return bool(kept)
+    whole = reading.read(store, version, columns=list(frame.columns[kept]))
+    codes = row_codes(whole, whole.iloc[:0])[0]
+    return bool((np.bincount(codes)[codes[positions]] == 1).all())
 
 
 def _positions(index: pd.Index, origin: Origin, total: int) -> np.ndarray | None:
