@@ -264,13 +264,13 @@ class EmbeddedStore(People, KeptFiles, Edges):
 
     def _schema_id(self, db: Connection, schema: pa.Schema) -> int:
         data = schema.serialize().to_pybytes()
-        digest = sha256_of(data).digest()
-        known = self._schema_ids.get(digest)
+        known = self._schema_ids.get(data)
         if known is not None:
             return known
+        digest = sha256_of(data).digest()
         row = db.execute(SCHEMA_ID, (digest,)).fetchone()
         if row is not None:
-            self._schema_ids[digest] = row[0]  # committed before, so it stays
+            self._schema_ids[data] = row[0]  # committed before, so it stays
             return int(row[0])
         inserted = db.execute(INSERT_SCHEMA, (digest, data)).lastrowid
         assert inserted is not None
@@ -460,7 +460,9 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     table = pa.concat_tables([chunk.table for chunk in chunks])
     if has_dictionary(table.schema):
         table = table.unify_dictionaries()
-    return Chunk(range(chunks[0].positions[0], chunks[-1].positions[-1] + 1), table.combine_chunks(), private=True)
+    return Chunk(
+        range(chunks[0].positions[0], chunks[-1].positions[-1] + 1), table.combine_chunks(), private=True
+    )
 
 
 _OURS = {
