@@ -5,7 +5,6 @@ The oracle keeps every row as an object with the rows it came from; it knows not
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +132,7 @@ def build(draw, vault) -> Model:
             name_of, number_of = draw(st.sampled_from(usable))
             content = model.versions[name_of][number_of - 1]
             order = draw(st.lists(st.integers(0, len(content) - 1), max_size=8)) if content else []
-            frame = vault.read(name_of, version=number_of).iloc[order].assign(n=number)
+            frame = vault.read(name_of, version=number_of).iloc[order].assign(**{f"m{number}": number})
             parents = [[Step(name_of, number_of, False, content[at])] for at in order]
             getattr(vault, operation)(name, frame, tags=str(number))
         else:
@@ -211,7 +210,7 @@ def expected(model: Model, asked: Row, *, up: bool, depth: int | None):
 
 
 @settings(
-    max_examples=int(os.environ.get("TV_EX", "60")),
+    max_examples=60,
     phases=(Phase.explicit, Phase.generate),
     deadline=None,
     suppress_health_check=list(HealthCheck),
