@@ -10,6 +10,7 @@ import pandas as pd
 
 from tablevault_pd import frames, reading
 from tablevault_pd.errors import InvalidInput
+from tablevault_pd.lineage.origin import tag
 from tablevault_pd.names import parse_address
 from tablevault_pd.store import Version
 
@@ -80,7 +81,9 @@ class List:
         >>> [len(part) for part in words.batches(1000)]
         [1]
         """
-        return reading.batches(self._vault.store, self._version(), size, columns=columns)
+        store, version = self._vault.store, self._version()
+        self._vault._noted(version)
+        return (tag(part, store.vault_id, version) for part in reading.batches(store, version, size, columns=columns))
 
     def matrix(self, column: Hashable) -> np.ndarray:
         """The vectors of an embedding column as one matrix.
@@ -107,6 +110,7 @@ class List:
         (2, 2)
         """
         store, version = self._vault.store, self._version()
+        self._vault._noted(version)
         schema = reading.wanted_schema(store, version, [column])
         if frames.columns(schema)[0].kind != "embedding":
             raise InvalidInput(f"The column {column!r} of {self.name!r} holds no vectors.")
@@ -179,7 +183,9 @@ class List:
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows as an Arrow stream, so that ``polars.DataFrame(vault["news"])`` works."""
-        reader = reading.arrow_batches(self._vault.store, self._version())
+        version = self._version()
+        self._vault._noted(version)
+        reader = reading.arrow_batches(self._vault.store, version)
         return reader.__arrow_c_stream__(requested_schema)
 
     def _ipython_key_completions_(self) -> list[str]:

@@ -14,7 +14,8 @@ from uuid import uuid4
 
 import pandas as pd
 
-from tablevault_pd import answers, care, inputs, reading
+from tablevault_pd import answers, care, reading
+from tablevault_pd import inputs as objects
 from tablevault_pd.errors import (
     InvalidInput,
     ListNotFound,
@@ -25,6 +26,9 @@ from tablevault_pd.errors import (
     shown,
 )
 from tablevault_pd.inputs import Columns, column_names
+from tablevault_pd.lineage.asking import Lineage
+from tablevault_pd.lineage.origin import tag
+from tablevault_pd.lineage.trace import Trace
 from tablevault_pd.lists import List
 from tablevault_pd.names import check_name, parse_address
 from tablevault_pd.progress import Bar
@@ -32,7 +36,7 @@ from tablevault_pd.session import CaptureMode, Run, Settings, current, process
 from tablevault_pd.session.asking import ask
 from tablevault_pd.session.choosing import Wanted, chosen_sessions
 from tablevault_pd.session.which import targets
-from tablevault_pd.store import Batch, Control, Description, Store
+from tablevault_pd.store import Batch, Control, Description, Store, Version
 from tablevault_pd.writing import Write, write
 
 DEFAULT_PLACE = "vault"
@@ -42,6 +46,7 @@ PLACE_VARIABLE = "TABLEVAULT_URL"
 class SaveOptions(TypedDict, total=False):
     """The options of :meth:`Vault.save` and :meth:`Vault.append`."""
 
+    inputs: Any
     description: str | None
     documents: Hashable | Sequence[Hashable]
     embeddings: Any
@@ -252,7 +257,7 @@ def _sent(run: Run) -> tuple[Any, ...]:
 copyreg.pickle(Run, _sent)  # a worker that is handed a session logs to one of its own
 
 
-class Vault:
+class Vault(Lineage):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`."""
 
     def __init__(self, shared: _Shared, run: Run | None) -> None:
@@ -299,6 +304,7 @@ class Vault:
         name: str,
         obj: Any,
         *,
+        inputs: Any = None,
         description: str | None = None,
         documents: Any = None,
         embeddings: Any = None,
@@ -318,6 +324,11 @@ class Vault:
             A DataFrame, Series, dict (one row), list of dicts, 2-D array (one vector a row), list of texts (documents),
             anything with ``__arrow_c_stream__`` (Arrow, polars, DuckDB), or an iterator of these, which is streamed
             into one commit.
+        inputs : optional
+            Which rows these were made from: a frame read from this vault (row by row if it is as long, else every row came
+            from all of it), a list's name, ``{name: positions}`` (one cell for each row, in row order; a cell may be a list),
+            ``{name: slice(a, b)}``, ``{name: "column of obj"}``, a list of several of these, or ``False`` for none. Left out,
+            it is told from reference columns, or from the index of a frame that was read from this vault.
         description : str, optional
             A text about the list, found by search.
         documents : name or list of names
@@ -356,7 +367,7 @@ class Vault:
           vec    object, embedding of width 2
         """
         return self._write(
-            "save", name, obj, description=description, documents=documents, embeddings=embeddings, files=files, copy=copy,
+            "save", name, obj, inputs=inputs, description=description, documents=documents, embeddings=embeddings, files=files, copy=copy,
             tags=tags, schema=schema, kind=kind,
         )  # fmt: skip
 
@@ -380,6 +391,7 @@ class Vault:
         name: str,
         obj: Any,
         *,
+        inputs: Any = None,
         description: str | None = None,
         documents: Any = None,
         embeddings: Any = None,
@@ -398,18 +410,28 @@ class Vault:
             column_names(documents, "documents"),
             column_names(files, "files"),
             self.store.keep_file if copy else None,
+            Trace(self.store, inputs),
         )
         told = () if description is None else (self._description(description),)
-        what = Write(name, operation, schema, self._session_id, self._cell, _tags(tags), told)
+        assert options.trace is not None
+        what = Write(name, operation, schema, self._session_id, self._cell, _tags(tags), told, options.trace.edges, self._reads)
         if isinstance(obj, List):
-            obj = reading.batches(obj._vault.store, obj._version(), inputs.ROWS_PER_TABLE)
-        version = write(self.store, what, inputs.encoded(obj, options, kind=kind))
+            obj = obj.batches(objects.ROWS_PER_TABLE)
+        version = write(self.store, what, options.trace.counted(objects.encoded(obj, options, kind=kind)))
+        run = self._current_run()
+        if run is not None and version.session_id == run.id:
+            run.reads.kept(what.reads)
         return List(self, name, version)
 
     @property
     def _session_id(self) -> int | None:
         run = self._current_run()
         return None if run is None else run.id
+
+    @property
+    def _reads(self) -> tuple[tuple[int, int], ...]:
+        run = self._current_run()
+        return () if run is None else run.reads.take()
 
     @property
     def _cell(self) -> int | None:
@@ -444,6 +466,7 @@ class Vault:
         stop: int | None = None,
         version: int | None = None,
         as_of: Any = None,
+        refs: bool | str = False,
     ) -> pd.DataFrame:
         """Rows of a list, exactly as they were saved.
 
@@ -462,6 +485,9 @@ class Vault:
             An earlier version.
         as_of : time, optional
             The version that was newest at that time (UTC unless it says otherwise).
+        refs : bool or str
+            Add a column ``ref`` (or of that name) of references to the rows, which says where they came from even after
+            ``merge`` or ``reset_index``; see :meth:`lineage`.
 
         Returns
         -------
@@ -482,9 +508,17 @@ class Vault:
         2            3   0.2
         """
         found = reading.resolve(self.store, name, version=version, as_of=as_of)
-        return reading.read(
-            self.store, found, columns=_labels(columns), filters=filters, start=start, stop=stop
+        frame = reading.read(
+            self.store, found, columns=_labels(columns), filters=filters, start=start, stop=stop, refs=refs
         )
+        self._noted(found)
+        return tag(frame, self.store.vault_id, found)
+
+    def _noted(self, version: Version) -> None:
+        """The session has read `version`."""
+        run = self._current_run()
+        if run is not None:
+            run.reads.note(version)
 
     def __getitem__(self, name: str) -> List:
         handle = List(self, name)

@@ -34,6 +34,7 @@ from tablevault_pd.session.buffers import MAX_ROWS, Row, drained, number, packed
 from tablevault_pd.session.heart import EXIT_S, HEART, warn
 from tablevault_pd.session.orders import Orders, orders
 from tablevault_pd.session.params import Params, checked_tags
+from tablevault_pd.session.reads import Reads
 from tablevault_pd.store import BEAT_S, Beat, Cell, Request, Session, Source, Store
 
 CaptureMode = Literal["main", "all", "none"]
@@ -134,6 +135,7 @@ class Run:
         last = self._last_run(name) if resume else None
         before = datetime.now(UTC)
         self.row = self.store.open_session(here) if last is None else self._go_on(last, here)
+        self.reads = Reads(self.store, self.row.id)
         began = self.row.heartbeat or self.row.started
         self._offset = began - (before + (datetime.now(UTC) - before) / 2)  # of the store's clock to ours
         self._info = info
@@ -507,6 +509,10 @@ class Run:
             ending = replace(ending, outcome="stopped")
         mask = self.settings.redactor.text
         self._read_prompt()
+        try:
+            self.reads.flush()
+        except VaultError as error:  # the end of the session is worth more than what it read
+            warn(error)
         for key in list(self._running):
             self.end_cell(key, _cell_outcome(ending), ending.error, ending.traceback)
         self._ending = replace(ending, error=None if ending.error is None else mask(ending.error))

@@ -15,6 +15,7 @@ from tablevault_pd.errors import VaultCorrupt, VaultError
 from tablevault_pd.hashing import sha256_of_file
 from tablevault_pd.store import Compacted, Freed, Problem, Progress, Version
 from tablevault_pd.store.embedded import io
+from tablevault_pd.store.embedded.edges import damaged_edges
 from tablevault_pd.store.embedded.kept import kept_path
 from tablevault_pd.store.embedded.segments import SUFFIX, Part, SegmentWriter, has_dictionary, unpack
 
@@ -61,6 +62,7 @@ def check(store: EmbeddedStore, *, fix: bool, progress: Progress | None) -> list
     problems = list(_catalogue(store))
     problems += _segments(store, progress)
     problems += _coverage(store)
+    problems += damaged_edges(store.catalog)
     problems += _kept(store)
     problems += [_removed(path) if fix else _stray(path) for path in strays(store, lock=fix)]
     return sorted(problems, key=lambda problem: problem.severity)

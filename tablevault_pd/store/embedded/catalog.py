@@ -31,6 +31,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store.embedded import forks, gate, io
+from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
@@ -119,6 +120,7 @@ CREATE TABLE descriptions (
 CREATE TABLE files (sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'),
     size INTEGER NOT NULL) WITHOUT ROWID;
 """
+TABLES += EDGE_TABLES
 
 # Logged values are kept a flush at a time, as packed arrays: a statement for every value would have the background
 # thread ask for the interpreter's lock once a row, and a busy program hands it over only every 5 ms.

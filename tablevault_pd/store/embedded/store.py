@@ -42,6 +42,7 @@ from tablevault_pd.store import (
 from tablevault_pd.store.embedded import care, io
 from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_time, to_time
 from tablevault_pd.store.embedded.control import Control
+from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
 from tablevault_pd.store.embedded.kept import KeptFiles
 from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, unpack
@@ -96,7 +97,7 @@ def _version(row: tuple[Any, ...]) -> Version:
     return Version(*plain, to_time(time), tuple(json.loads(tags)), bool(gone))  # type: ignore[call-arg]  # one row, one Version
 
 
-class EmbeddedStore(People, Control, KeptFiles):
+class EmbeddedStore(People, Control, KeptFiles, Edges):
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
     def __init__(
@@ -207,6 +208,9 @@ class EmbeddedStore(People, Control, KeptFiles):
                 ),
             )
             start += part.rows
+        insert_edges(db, version, batch.edges)
+        if batch.session_id is not None:
+            insert_reads(db, batch.session_id, batch.reads)
         for description in batch.descriptions:
             insert_description(db, replace(description, list_id=list_id))
         io.point("rows-in")
