@@ -16,6 +16,8 @@ from tablevault_pd.names import parse_address
 from tablevault_pd.progress import Bar
 from tablevault_pd.store import Chunk, Store, Version
 
+MANY_STRETCHES = 64
+
 
 def resolve(store: Store, address: str, *, version: int | None = None, as_of: Any = None) -> Version:
     """The version that a name such as ``news`` or ``news@3`` means, perhaps at another time."""
@@ -75,7 +77,7 @@ def read(
 ) -> pd.DataFrame:
     """Rows of one version as a frame."""
     schema = wanted_schema(store, version, columns)
-    condition = parse_filter(filters, [column.label for column in frames.columns(store.schema(version.schema_id))])
+    condition = filter_for(store, version, filters)
     first, last = bounds(start, stop, version.total)
     if condition is not None:
         return _read_filtered(store, version, schema, condition, first, last)
@@ -83,6 +85,50 @@ def read(
     private = len(chunks) == 1 and chunks[0].private
     tables = [aligned(chunk, schema) for chunk in chunks]
     return frames.decode(tables, schema, positions=range(first, last), private=private)
+
+
+def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
+    """`filters` as they are to be judged for this version."""
+    schema = store.schema(version.schema_id)
+    known = [column.label for column in frames.columns(schema)]
+    return parse_filter(filters, known, lambda: frames.decode([schema.empty_table()], schema, positions=range(0)))
+
+
+def kept(store: Store, version: Version, condition: Filter) -> np.ndarray:
+    """Which rows of a version pass the filter: bool, shape (version.total,)."""
+    schema = store.schema(version.schema_id)
+    judged = schema if condition.columns is None else frames.select(schema, list(condition.columns))
+    found = np.zeros(version.total, bool)
+    for chunk in store.scan(version, columns=judged.names):
+        seen = frames.decode([aligned(chunk, judged)], judged, positions=chunk.positions, private=False)
+        found[np.asarray(chunk.positions)] = condition.mask(seen)
+    return found
+
+
+def take(store: Store, version: Version, positions: np.ndarray, columns: Sequence[Hashable] | None = None) -> pd.DataFrame:
+    """The rows at these positions, in their order; repeated ones too."""
+    schema = wanted_schema(store, version, columns)
+    wanted, back = np.unique(positions, return_inverse=True)
+    tables = []
+    for first, last in _stretches(wanted):
+        for chunk in store.scan(version, start=first, stop=last, columns=schema.names):
+            at = np.asarray(chunk.positions)
+            here = wanted[(wanted >= at[0]) & (wanted <= at[-1])] - at[0] if len(at) else wanted[:0]
+            tables.append(aligned(chunk, schema).take(pa.array(here)))
+    found = frames.decode(tables or [schema.empty_table()], schema, positions=wanted, private=True)
+    return found.iloc[back]
+
+
+def _stretches(positions: np.ndarray) -> list[tuple[int, int]]:
+    """The runs of neighbouring positions; if there are many, one stretch over all, which is scanned once."""
+    if not len(positions):
+        return []
+    edges = np.flatnonzero(np.diff(positions) != 1)
+    if len(edges) >= MANY_STRETCHES:
+        return [(int(positions[0]), int(positions[-1]) + 1)]
+    firsts = positions[[0, *(edges + 1)]]
+    lasts = positions[[*edges, len(positions) - 1]]
+    return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
 def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | None) -> pa.Schema:

@@ -10,10 +10,13 @@ from .evolve import Merge, ValueCheck, align, merge, run_check
 from .main import decode, encode, matrix
 from .positions import fit_index
 from .schemas import Column, columns, field_for, index_fields, select
+from .texts import TextColumn, text_columns, texts
+from .vectors import vectors_of
 
 __all__ = [
     "Column",
     "Merge",
+    "TextColumn",
     "ValueCheck",
     "align",
     "columns",
@@ -28,5 +31,8 @@ __all__ = [
     "run_check",
     "same",
     "select",
+    "text_columns",
+    "texts",
     "to_arrow",
+    "vectors_of",
 ]

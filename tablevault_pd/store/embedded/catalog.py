@@ -30,6 +30,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store.embedded import gate, io
+from tablevault_pd.store.embedded.text_tables import SHADOW_TABLES, TEXT_TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
@@ -115,6 +116,7 @@ CREATE TABLE descriptions (
 CREATE TABLE files (sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'),
     size INTEGER NOT NULL) WITHOUT ROWID;
 """
+TABLES += TEXT_TABLES
 
 _SETTINGS = (
     "PRAGMA foreign_keys = ON",
@@ -328,7 +330,9 @@ _abandoned: list[Any] = []  # connections inherited through fork: kept so that n
 
 def _layout(rows: list[Any]) -> set[tuple[str, str, str]]:
     return {
-        (kind, name, re.sub(r"\s+", " ", sql)) for kind, name, sql in rows if not name.startswith("sqlite_")
+        (kind, name, re.sub(r"\s+", " ", sql))
+        for kind, name, sql in rows
+        if not name.startswith("sqlite_") and (kind != "table" or name not in SHADOW_TABLES)
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
+from tablevault_pd.store.embedded.text import add_code, add_description
 
 _COLUMNS = (
     "id, name, run, user, host, pid, parent, started, ended, heartbeat, outcome, error, tags, params, info"
@@ -103,6 +104,7 @@ class People:
                 (cell.session_id, cell.cell, cell.text, from_time(cell.started), cell.duration_s, cell.outcome, cell.error,
                  cell.traceback),
             )  # fmt: skip
+            add_code(db, cell.session_id, cell.cell, cell.text)
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells in order."""
@@ -118,7 +120,7 @@ def insert_description(db: Any, description: Description) -> None:
     """Insert a description inside an open transaction."""
     vector = None if description.vector is None else array("d", description.vector).tobytes()
     now = from_time(datetime.now(UTC))
-    db.execute(
+    key = db.execute(
         INSERT_DESCRIPTION,
         (
             description.list_id,
@@ -129,7 +131,8 @@ def insert_description(db: Any, description: Description) -> None:
             description.session_id,
             now,
         ),
-    )
+    ).lastrowid
+    add_description(db, key, description.text)
 
 
 def _cell(session_id: int, number: int, text: str, started: int, *ending: Any) -> Cell:

@@ -44,6 +44,8 @@ from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_t
 from tablevault_pd.store.embedded.kept import KeptFiles
 from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, unpack
+from tablevault_pd.store.embedded.text import TextSearch, add_small
+from tablevault_pd.store.embedded.vectors import VectorSearch
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
@@ -93,7 +95,7 @@ def _version(row: tuple[Any, ...]) -> Version:
     return Version(*plain, to_time(time), tuple(json.loads(tags)), bool(gone))  # type: ignore[call-arg]  # one row, one Version
 
 
-class EmbeddedStore(People, KeptFiles):
+class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch):
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
     def __init__(
@@ -119,6 +121,8 @@ class EmbeddedStore(People, KeptFiles):
         self.files = self.folder / "files"
         self._schemas: dict[int, pa.Schema] = {}
         self._schema_ids: dict[bytes, int] = {}
+        self._open_text()
+        self._open_vectors()
 
     @property
     def place(self) -> str:
@@ -127,6 +131,8 @@ class EmbeddedStore(People, KeptFiles):
 
     def close(self) -> None:
         """Close the catalogue."""
+        self._close_text()
+        self._close_vectors()
         self.catalog.close()
 
     # -- committing
@@ -142,18 +148,21 @@ class EmbeddedStore(People, KeptFiles):
         assert rows is None or isinstance(rows, Stage)
         parts = rows.finish() if rows is not None else ()
         with self.catalog.writing() as db:
-            version = self._commit(db, batch, parts)
+            version, indexed = self._commit(db, batch, parts)
         if rows is not None:
             rows.keep()
+        if not indexed:
+            self._index_later(version)
         return version
 
-    def _commit(self, db: Connection, batch: Batch, parts: Sequence[Part]) -> Version:
+    def _commit(self, db: Connection, batch: Batch, parts: Sequence[Part]) -> tuple[Version, bool]:
+        """The new version, and whether its texts are in the index."""
         row = db.execute(HEAD, (batch.list,)).fetchone()
         head = _version(row) if row else None
         if head is not None:
             known = db.execute(TOKEN, (head.list_id, batch.token)).fetchone()
             if known:
-                return _version(known)
+                return _version(known), True
         _expect(head, batch)
         if head is None:
             list_id = db.execute(INSERT_LIST, (batch.list,)).lastrowid
@@ -188,8 +197,9 @@ class EmbeddedStore(People, KeptFiles):
             start += part.rows
         for description in batch.descriptions:
             insert_description(db, replace(description, list_id=list_id))
+        indexed = add_small(db, version, parts, self.segments)
         io.point("rows-in")
-        return version
+        return version, indexed
 
     def _placed(self, db: Connection, batch: Batch, head: Version | None, list_id: int, rows: int) -> Version:
         """The version this batch becomes, after `head`."""
