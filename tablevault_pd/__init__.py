@@ -13,7 +13,7 @@ position
 
 from __future__ import annotations
 
-from tablevault_pd import accessor as _accessor  # importing it registers DataFrame.vault and Series.vault
+import tablevault_pd.accessor  # noqa: F401  # registers DataFrame.vault and Series.vault
 from tablevault_pd.errors import (
     Conflict,
     DimensionMismatch,
@@ -42,3 +42,33 @@ from tablevault_pd.lists import List
 from tablevault_pd.vault import Vault, connect, current_vault, read
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Conflict",
+    "DimensionMismatch",
+    "FileMissing",
+    "InvalidFilter",
+    "InvalidInput",
+    "InvalidName",
+    "List",
+    "ListDeleted",
+    "ListNotFound",
+    "MissingDependency",
+    "SchemaMismatch",
+    "SessionNotFound",
+    "StorageFull",
+    "StoreUnavailable",
+    "UnsupportedColumn",
+    "Vault",
+    "VaultBusy",
+    "VaultClosed",
+    "VaultCorrupt",
+    "VaultError",
+    "VaultFormatError",
+    "VaultNotFound",
+    "VaultReadOnly",
+    "VersionNotFound",
+    "connect",
+    "current_vault",
+    "read",
+]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tablevault_pd import frames, reading
-from tablevault_pd.store import Compacted, Description, Freed, Problem, Session, Store, Version
+from tablevault_pd.store import Compacted, Freed, Problem, Session, Store, Version
 
 #: The dtypes of columns wherever they stand; everything else is text or plain objects.
 DTYPES = {
@@ -27,6 +27,7 @@ DTYPES = {
     "deleted": "bool",
     "stored": "bool",
     "fixed": "bool",
+    "removed": "bool",
     "created": "datetime64[us, UTC]",
     "updated": "datetime64[us, UTC]",
     "time": "datetime64[us, UTC]",
@@ -37,7 +38,20 @@ DTYPES = {
 }
 OBJECTS = {"kinds", "columns", "tags", "reads", "versions"}
 
-LISTS = ("name", "version", "kinds", "rows", "columns", "bytes", "created", "updated", "session", "deleted", "description", "tags")
+LISTS = (
+    "name",
+    "version",
+    "kinds",
+    "rows",
+    "columns",
+    "bytes",
+    "created",
+    "updated",
+    "session",
+    "deleted",
+    "description",
+    "tags",
+)
 VERSIONS = ("list", "version", "operation", "rows", "total", "session", "cell", "time")
 SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
@@ -69,7 +83,9 @@ def typed(name: str, values: Sequence[Any]) -> pd.Series:
 def spread(frame: pd.DataFrame, prefix: str, values: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """`frame` with one column ``prefix.key`` for every key of the mappings, one mapping a row."""
     keys = dict.fromkeys(key for mapping in values for key in mapping)
-    extra = {f"{prefix}.{key}": pd.Series([mapping.get(key) for mapping in values]).infer_objects() for key in keys}
+    extra = {
+        f"{prefix}.{key}": pd.Series([mapping.get(key) for mapping in values]).infer_objects() for key in keys
+    }
     return pd.concat([frame, pd.DataFrame(extra, index=frame.index)], axis=1) if extra else frame
 
 
@@ -111,7 +127,16 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
     return answer(
         VERSIONS,
         [
-            (each.list, each.version, each.operation, each.rows, each.total, sessions.get(each.session_id), each.cell, each.time)
+            (
+                each.list,
+                each.version,
+                each.operation,
+                each.rows,
+                each.total,
+                sessions.get(each.session_id),
+                each.cell,
+                each.time,
+            )
             for each in found
         ],
     )
@@ -121,10 +146,10 @@ def sessions(store: Store, found: Sequence[Session] | None = None) -> pd.DataFra
     """Sessions, oldest first."""
     found = store.sessions() if found is None else found
     parents = labels_of(store, [session.parent for session in found])
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
-            each.label, each.name, each.run, state_of(each), each.user, each.host, each.pid, parents.get(each.parent), each.started,
-            each.ended, each.heartbeat, each.outcome, each.error, list(each.tags), [],
+            each.label, each.name, each.run, state_of(each), each.user, each.host, each.pid, parents.get(each.parent),
+            each.started, each.ended, each.heartbeat, each.outcome, each.error, list(each.tags), [],
         )
         for each in found
     ]  # fmt: skip
@@ -143,7 +168,16 @@ def cells(store: Store, found: Sequence[Session] | None) -> pd.DataFrame:
     return answer(
         CELLS,
         [
-            (names.get(each.session_id), each.cell, each.text, each.started, each.duration_s, each.outcome, each.error, each.traceback)
+            (
+                names.get(each.session_id),
+                each.cell,
+                each.text,
+                each.started,
+                each.duration_s,
+                each.outcome,
+                each.error,
+                each.traceback,
+            )
             for each in rows
         ],
     )
@@ -155,7 +189,14 @@ def descriptions(store: Store) -> pd.DataFrame:
     names: dict[int | None, str] = {state.head.list_id: state.head.list for state in store.lists()}
     people = labels_of(store, [each.session_id for each in found] + [each.session_of for each in found])
     rows = [
-        (names.get(each.list_id), each.label, each.text, people.get(each.session_id), each.time, people.get(each.session_of))
+        (
+            names.get(each.list_id),
+            each.label,
+            each.text,
+            people.get(each.session_id),
+            each.time,
+            people.get(each.session_of),
+        )
         for each in found
     ]
     return answer((*DESCRIPTIONS, "about_session"), rows)
@@ -168,7 +209,10 @@ def files(store: Store, found: Sequence[Version]) -> pd.DataFrame:
         schema = store.schema(version.schema_id)
         for column in frames.columns(schema):
             if column.kind == "file":
-                rows += [(version.list, position, *kept.values(), column.label) for position, kept in file_cells(store, version, column)]
+                rows += [
+                    (version.list, position, *kept.values(), column.label)
+                    for position, kept in file_cells(store, version, column)
+                ]
     return answer((*FILES, "column"), rows)
 
 
@@ -177,23 +221,39 @@ def file_cells(store: Store, version: Version, column: frames.Column) -> Iterabl
     schema = reading.wanted_schema(store, version, [column.label])
     for chunk in store.scan(version, columns=schema.names):
         cells = reading.aligned(chunk, schema).column(column.field).to_pylist()
-        yield from ((position, kept) for position, kept in zip(chunk.positions, cells, strict=True) if kept is not None)
+        yield from (
+            (position, kept)
+            for position, kept in zip(chunk.positions, cells, strict=True)
+            if kept is not None
+        )
 
 
 def checked(found: Sequence[Problem]) -> pd.DataFrame:
     """What a check found."""
-    return answer(CHECK, [(each.severity, each.what, each.list, each.version, each.path, each.detail, each.fixed) for each in found])
+    return answer(
+        CHECK,
+        [
+            (each.severity, each.what, each.list, each.version, each.path, each.detail, each.fixed)
+            for each in found
+        ],
+    )
 
 
 def compacted(found: Sequence[Compacted]) -> pd.DataFrame:
     """What compacting did to each list."""
-    return answer(COMPACT, [(each.list, each.parts_before, each.parts_after, each.size_bytes) for each in found])
+    return answer(
+        COMPACT, [(each.list, each.parts_before, each.parts_after, each.size_bytes) for each in found]
+    )
 
 
 def vacuumed(found: Sequence[Freed], *, removed: bool) -> pd.DataFrame:
     """What a vacuum removed, or would remove."""
     return answer(
-        VACUUM, [(each.what, each.list, list(each.versions), each.rows, each.size_bytes, each.path, removed) for each in found]
+        VACUUM,
+        [
+            (each.what, each.list, list(each.versions), each.rows, each.size_bytes, each.path, removed)
+            for each in found
+        ],
     )
 
 

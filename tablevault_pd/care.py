@@ -59,7 +59,12 @@ def export(vault: Vault, folder: Path, kind: str) -> pd.DataFrame:
             _export_list(vault.store, head, folder / name, kind)
             bar(head.total)
             rows.append((head.list, head.version, head.total, name))
-    reports = {"lists": vault.lists(), "versions": vault.versions(), "sessions": vault.sessions(), "descriptions": vault.descriptions()}
+    reports = {
+        "lists": vault.lists(),
+        "versions": vault.versions(),
+        "sessions": vault.sessions(),
+        "descriptions": vault.descriptions(),
+    }
     for name, frame in reports.items():
         frame.to_json(folder / f"{name}.json", orient="records", date_format="iso", indent=1)
     index = answers.answer(("list", "version", "rows", "file"), rows)
@@ -95,5 +100,3 @@ def _export_parquet(store: Store, version: Version, path: Path) -> None:
     with pq.ParquetWriter(path, reader.schema) as writer:
         for batch in reader:
             writer.write_batch(batch)
-
-

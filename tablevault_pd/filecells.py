@@ -40,14 +40,18 @@ class FileState:
     stored: bool = False
 
 
-def file_column(cells: pd.Series, label: Hashable, keep: Callable[[Path, str], None] | None) -> pa.StructArray:
+def file_column(
+    cells: pd.Series, label: Hashable, keep: Callable[[Path, str], None] | None
+) -> pa.StructArray:
     """Stat and hash every file that a cell of the column names; hand each to `keep` if there is one.
 
     Raises UnsupportedColumn for cells that are no paths, FileMissing for files that cannot be read, each with all rows
     at fault, before anything is kept.
     """
     paths = [None if _missing(cell) else cell for cell in cells]
-    wrong = [row for row, cell in enumerate(paths) if cell is not None and not isinstance(cell, (str, os.PathLike))]
+    wrong = [
+        row for row, cell in enumerate(paths) if cell is not None and not isinstance(cell, (str, os.PathLike))
+    ]
     if wrong:
         raise UnsupportedColumn(
             f"Column {label!r} is to hold files, but row {wrong[0]} holds {shown(paths[wrong[0]])}. A file is a str or a Path."
@@ -55,7 +59,9 @@ def file_column(cells: pd.Series, label: Hashable, keep: Callable[[Path, str], N
     gone = [(row, path) for row, path in enumerate(paths) if path is not None and not Path(path).is_file()]
     if gone:
         named = ", ".join(f"row {row}: {shown(os.fspath(path))}" for row, path in gone[:5])
-        raise FileMissing(f"Column {label!r} names {len(gone)} files that are not there ({named}). Nothing was saved.")
+        raise FileMissing(
+            f"Column {label!r} names {len(gone)} files that are not there ({named}). Nothing was saved."
+        )
     with Bar("hashing files", total=len(paths), unit="files") as bar:
         states = []
         for path in paths:
@@ -63,7 +69,10 @@ def file_column(cells: pd.Series, label: Hashable, keep: Callable[[Path, str], N
             bar()
     if keep is not None:
         states = [None if state is None else _kept(state, keep) for state in states]
-    rows = [None if state is None else {name: getattr(state, name) for name in FileState.__slots__} for state in states]
+    rows = [
+        None if state is None else {name: getattr(state, name) for name in FileState.__slots__}
+        for state in states
+    ]
     return pa.array(rows, FILE)
 
 
@@ -77,7 +86,9 @@ def look(path: str | os.PathLike[str]) -> FileState:
         status = os.stat(path)
         digest = sha256_of_file(Path(path))
     except OSError as error:
-        raise FileMissing(f"The file {shown(os.fspath(path))} cannot be read: {error.strerror}. Nothing was saved.") from error
+        raise FileMissing(
+            f"The file {shown(os.fspath(path))} cannot be read: {error.strerror}. Nothing was saved."
+        ) from error
     return FileState(os.fspath(path), status.st_size, _modified(status), digest)
 
 

@@ -121,7 +121,9 @@ def _groups(filters: Any) -> list[list[Term]]:
         raise _unreadable(filters)
     if all(isinstance(term, tuple) for term in filters):
         filters = [filters]
-    groups = [[_term(term) for term in group] if isinstance(group, (list, tuple)) else [] for group in filters]
+    groups = [
+        [_term(term) for term in group] if isinstance(group, (list, tuple)) else [] for group in filters
+    ]
     if not all(groups):
         raise _unreadable(filters)
     return groups
@@ -132,7 +134,9 @@ def _term(term: Any) -> Term:
         raise _unreadable(term)
     column, operator, value = term
     if operator not in OPERATORS:
-        raise InvalidFilter(f"The filter {shown(term)} has no operator known here. Use one of {', '.join(OPERATORS)}.")
+        raise InvalidFilter(
+            f"The filter {shown(term)} has no operator known here. Use one of {', '.join(OPERATORS)}."
+        )
     if operator in ("in", "not in"):
         if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
             raise InvalidFilter(f"The filter {shown(term)} needs a list, tuple or set after {operator!r}.")
@@ -155,8 +159,14 @@ def _check_columns(columns: Sequence[Hashable], known: Collection[Hashable]) -> 
     for column in columns:
         if column not in known and _inside(column, known) is None:
             close = get_close_matches(str(column), [str(name) for name in known], n=3)
-            hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"There are {', '.join(map(repr, known)) or 'none'}."
-            raise UnknownColumn(f"The filter names the column {column!r}, which the list does not have. {hint}")
+            hint = (
+                f"Did you mean {' or '.join(map(repr, close))}?"
+                if close
+                else f"There are {', '.join(map(repr, known)) or 'none'}."
+            )
+            raise UnknownColumn(
+                f"The filter names the column {column!r}, which the list does not have. {hint}"
+            )
 
 
 def _any(groups: list[list[Term]], frame: pd.DataFrame) -> np.ndarray:
@@ -316,13 +326,18 @@ def _run(evaluate: Callable[[], Any], shown_as: Any) -> Any:
     try:
         return evaluate()
     except Exception as error:  # pandas raises whatever the user's own expression raises
-        raise InvalidFilter(f"The filter {shown(shown_as)} cannot be evaluated: {type(error).__name__}: {error}") from error
+        raise InvalidFilter(
+            f"The filter {shown(shown_as)} cannot be evaluated: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _as_mask(mask: Any, frame: pd.DataFrame) -> np.ndarray:
     mask = np.full(len(frame), mask) if np.isscalar(mask) else mask
     values = pd.Series(mask)
-    if values.dtype == object and values.map(lambda cell: isinstance(cell, (bool, np.bool_)) or _is_missing(cell)).all():
+    if (
+        values.dtype == object
+        and values.map(lambda cell: isinstance(cell, (bool, np.bool_)) or _is_missing(cell)).all()
+    ):
         values = values.astype("boolean")
     if not pd.api.types.is_bool_dtype(values.dtype) or len(values) != len(frame):
         raise InvalidFilter(f"The filter gives {values.dtype} values, and not True or False for each row.")

@@ -95,7 +95,9 @@ def _series(series: pd.Series, columns: Columns, kind: str | None) -> pa.Table:
 def _kind_of(series: pd.Series) -> str:
     """What a column of such cells is, if nobody says: texts are documents, vectors embeddings."""
     present = series.dropna()
-    if isinstance(series.dtype, pd.StringDtype) or (len(present) and all(type(cell) is str for cell in present)):
+    if isinstance(series.dtype, pd.StringDtype) or (
+        len(present) and all(type(cell) is str for cell in present)
+    ):
         return "document"
     table = frames.encode(series.to_frame("cells"))
     return "embedding" if frames.columns(table.schema)[0].kind == "embedding" else "record"
@@ -181,7 +183,11 @@ def _is_row(item: Any) -> bool:
 def _is_vector(item: Any) -> bool:
     if isinstance(item, np.ndarray):
         return item.ndim == 1
-    return isinstance(item, (list, tuple)) and len(item) > 0 and all(type(number) in (int, float) for number in item)
+    return (
+        isinstance(item, (list, tuple))
+        and len(item) > 0
+        and all(type(number) in (int, float) for number in item)
+    )
 
 
 def _gathered(group: list[Any], columns: Columns) -> pa.Table:
@@ -191,5 +197,7 @@ def _gathered(group: list[Any], columns: Columns) -> pa.Table:
         return _texts(group, columns)
     if len({len(vector) for vector in group}) > 1:
         widths = sorted({len(vector) for vector in group})
-        raise InvalidInput(f"The vectors have different lengths: {widths[:5]}. A list of vectors is saved as one column of one width.")
+        raise InvalidInput(
+            f"The vectors have different lengths: {widths[:5]}. A list of vectors is saved as one column of one width."
+        )
     return _matrix(np.asarray(group), columns)

@@ -40,7 +40,7 @@ class List:
 
     @property
     def version(self) -> int:
-        """The version this handle reads: 1, 2, 3 …"""
+        """The version this handle reads, counted from 1."""
         return self._version().version
 
     @property
@@ -151,12 +151,20 @@ class List:
         1            12    21
         """
         store, version = self._vault.store, self._version()
-        documents = [found.label for found in frames.columns(store.schema(version.schema_id)) if found.kind == "document"]
+        documents = [
+            found.label
+            for found in frames.columns(store.schema(version.schema_id))
+            if found.kind == "document"
+        ]
         if column is None and len(documents) != 1:
-            raise InvalidInput(f"The list {self.name!r} has {len(documents)} columns of documents: {documents}. Name one of them.")
+            raise InvalidInput(
+                f"The list {self.name!r} has {len(documents)} columns of documents: {documents}. Name one of them."
+            )
         label = documents[0] if column is None else column
         if label not in documents:
-            raise InvalidInput(f"The column {label!r} of {self.name!r} holds no documents. documents={documents}")
+            raise InvalidInput(
+                f"The column {label!r} of {self.name!r} holds no documents. documents={documents}"
+            )
         texts = reading.read(store, version, columns=[label])[label]
         stop = texts.str.len().fillna(0).astype("int64").cumsum()
         start = stop.shift(fill_value=0)

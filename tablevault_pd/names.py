@@ -29,7 +29,9 @@ def check_name(name: object, what: str = "list") -> str:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise InvalidName(f"{shown(name)} cannot name a {what}: it has half of a surrogate pair in it.") from None
+        raise InvalidName(
+            f"{shown(name)} cannot name a {what}: it has half of a surrogate pair in it."
+        ) from None
     kept = unicodedata.normalize("NFC", name)
     problem = _problem(kept, max(size, len(kept.encode())))
     if problem:

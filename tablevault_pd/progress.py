@@ -40,18 +40,27 @@ class Bar:
         if make is None:
             self._wanted = False
             return
-        self._bar = make(total=self._total, desc=self._what, unit=f" {self._unit}", unit_scale=True, leave=False, initial=self._done)
+        self._bar = make(
+            total=self._total,
+            desc=self._what,
+            unit=f" {self._unit}",
+            unit_scale=True,
+            leave=False,
+            initial=self._done,
+        )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.close()
 
 
 def _somebody_looks() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty() or "ipykernel" in sys.modules
+    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
 
 
 def _tqdm() -> Callable[..., Any] | None:

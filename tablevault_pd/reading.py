@@ -24,7 +24,9 @@ def resolve(store: Store, address: str, *, version: int | None = None, as_of: An
     parsed = parse_address(address)
     name = parsed.name
     if parsed.version is not None and version is not None and parsed.version != version:
-        raise InvalidInput(f"{address!r} names version {parsed.version}, and version={version} another one. Say one of them.")
+        raise InvalidInput(
+            f"{address!r} names version {parsed.version}, and version={version} another one. Say one of them."
+        )
     if (parsed.version is not None or version is not None) and as_of is not None:
         raise InvalidInput("version= and as_of= exclude each other.")
     number = version if parsed.version is None else parsed.version
@@ -39,7 +41,9 @@ def resolve(store: Store, address: str, *, version: int | None = None, as_of: An
         if newest is None:
             raise ListNotFound.named(name, store.names())
         asked = f"at {as_of}" if number is None else f"{number}"
-        raise VersionNotFound(f"The list {name!r} has no version {asked}; its newest is {newest.version}. vault.versions({name!r})")
+        raise VersionNotFound(
+            f"The list {name!r} has no version {asked}; its newest is {newest.version}. vault.versions({name!r})"
+        )
     if found.deleted:
         raise ListDeleted.named(name)
     return found
@@ -47,7 +51,7 @@ def resolve(store: Store, address: str, *, version: int | None = None, as_of: An
 
 def _time(moment: Any) -> Any:
     try:
-        time = pd.Timestamp(moment)
+        time: Any = pd.Timestamp(moment)
     except (ValueError, TypeError) as error:
         raise InvalidInput(f"as_of={moment!r} is not a time that pandas.Timestamp understands.") from error
     if time is pd.NaT:

@@ -112,7 +112,11 @@ def find(store: Store, which: str | int) -> Session:
     found = find_or_none(store, which)
     if found is None:
         close = get_close_matches(str(which), {session.name for session in store.sessions()}, n=3)
-        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "vault.sessions() shows what is there."
+        hint = (
+            f"Did you mean {' or '.join(map(repr, close))}?"
+            if close
+            else "vault.sessions() shows what is there."
+        )
         raise SessionNotFound(f"No session {shown(which)} in this vault. {hint}")
     return found
 
@@ -154,5 +158,5 @@ def _watch_exit() -> None:
     global _excepthook, _exit
     if _excepthook is None:
         _excepthook, sys.excepthook = sys.excepthook, _see_exception
-        _exit, sys.exit = sys.exit, _see_exit  # raises SystemExit, as the original does
+        _exit, sys.exit = sys.exit, _see_exit  # type: ignore[assignment]  # raises SystemExit, as the original does
         atexit.register(_end_all)

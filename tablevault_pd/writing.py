@@ -62,7 +62,7 @@ def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
             fitter.add(table)
             rows.write(table)
             bar(table.num_rows)
-        return _commit(store, what, fitter, rows)
+        return _commit(store, what, fitter, rows, head)
 
 
 class _Fitter:
@@ -94,25 +94,30 @@ class _Fitter:
     def merge(self, present: pa.Schema) -> frames.Merge:
         """What the list's schema becomes. Raises Conflict if it changed so that values would have to be looked at again."""
         merged = frames.merge(present, self.schema, mode=self._what.schema_mode)
-        if any(check.side == "new" and (check.source, check.target) not in self._seen for check in merged.checks):
-            raise SchemaMismatch(f"The columns of {self._what.list!r} changed while rows were being added. Add them again.")
+        if any(
+            check.side == "new" and (check.source, check.target) not in self._seen for check in merged.checks
+        ):
+            raise SchemaMismatch(
+                f"The columns of {self._what.list!r} changed while rows were being added. Add them again."
+            )
         return merged
 
 
-def _commit(store: Store, what: Write, fitter: _Fitter, rows: Staging) -> Version:
+def _commit(store: Store, what: Write, fitter: _Fitter, rows: Staging, head: Version | None) -> Version:
     """Commit, fitting the list's columns anew each time another writer was faster."""
     token = uuid.uuid4().hex
     deadline = time.monotonic() + RETRY_FOR_S
     while True:
         try:
-            return store.commit(_batch(store, what, fitter, token), rows)
+            return store.commit(_batch(store, what, fitter, token, head), rows)
         except Conflict:
             if time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0, 0.02))  # noqa: S311  # jitter, not a secret
+            head = store.head(what.list)
 
 
-def _batch(store: Store, what: Write, fitter: _Fitter, token: str) -> Batch:
+def _batch(store: Store, what: Write, fitter: _Fitter, token: str, head: Version | None) -> Batch:
     batch = Batch(
         token,
         what.list,
@@ -123,14 +128,15 @@ def _batch(store: Store, what: Write, fitter: _Fitter, token: str) -> Batch:
         tags=what.tags,
         descriptions=what.descriptions,
     )
-    head = store.head(what.list) if what.operation == "append" else None
-    if head is None:
+    if head is None or what.operation != "append":
         return batch
     if head.deleted:
         raise ListDeleted.named(what.list)
     merged = fitter.merge(store.schema(head.schema_id))
     old = [check for check in merged.checks if check.side == "old"]
-    for check in old:  # what is there must survive a widening too, and no other value may slip in after the look
+    for (
+        check
+    ) in old:  # what is there must survive a widening too, and no other value may slip in after the look
         for table in aligned_columns(store, head, check.field):
             frames.run_check(check, table)
     expect = head.version if old else None
@@ -149,7 +155,12 @@ def aligned_columns(store: Store, version: Version, field: str) -> Iterator[pa.C
 
 def _unchanged(store: Store, head: Version, table: pa.Table, what: Write) -> bool:
     """Whether saving `table` would make a version just like the newest one."""
-    if head.deleted or head.gone or head.total != table.num_rows or (what.tags is not None and what.tags != head.tags):
+    if (
+        head.deleted
+        or head.gone
+        or head.total != table.num_rows
+        or (what.tags is not None and what.tags != head.tags)
+    ):
         return False
     schema = store.schema(head.schema_id)
     if not schema.equals(table.schema, check_metadata=True):
@@ -160,7 +171,7 @@ def _unchanged(store: Store, head: Version, table: pa.Table, what: Write) -> boo
         if not frames.same(part, table.slice(done, part.num_rows)):
             return False
         done += part.num_rows
-    return done == table.num_rows
+    return done == int(table.num_rows)
 
 
 def _check_addresses(store: Store, name: str, schema: pa.Schema, present: pa.Schema | None) -> None:
@@ -175,8 +186,16 @@ def _check_addresses(store: Store, name: str, schema: pa.Schema, present: pa.Sch
                 raise InvalidName(
                     f"{name!r} cannot name a list: it is the address of the column {name[dot + 1 :]!r} of the list {name[:dot]!r}."
                 )
+    if present is not None and present.equals(schema):
+        return
     known = set() if present is None else {str(column.label) for column in frames.columns(present)}
-    new = {f"{name}.{column.label}": column.label for column in frames.columns(schema) if str(column.label) not in known}
+    new = {
+        f"{name}.{column.label}": column.label
+        for column in frames.columns(schema)
+        if str(column.label) not in known
+    }
+    if not new:
+        return
     hidden = set(store.names(f"{name}.")) & set(new)
     if hidden:
         address = min(hidden)

@@ -47,7 +47,12 @@ def through_file(table: pa.Table) -> pa.Table:
 def expected(df: pd.DataFrame) -> pd.DataFrame:
     index = df.index
     plain = isinstance(index, pd.RangeIndex) and index.name is None and index.start == 0 and index.step == 1
-    named = not isinstance(index, pd.MultiIndex) and index.name == "position" and pd.api.types.is_integer_dtype(index.dtype)
+    named = (
+        not isinstance(index, pd.MultiIndex)
+        and index.name == "position"
+        and index.dtype.kind in "iu"
+        and isinstance(index.dtype, np.dtype)
+    )
     return df.set_axis(pd.RangeIndex(len(df), name="position")) if plain or named else df
 
 
@@ -59,7 +64,15 @@ def same_cell(a: object, b: object) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same_cell, a, b))  # type: ignore[arg-type]
     if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and a.shape == b.shape and all(map(same_cell, a.ravel().tolist(), b.ravel().tolist()))
+        return (
+            a.dtype == b.dtype
+            and a.shape == b.shape
+            and all(map(same_cell, a.ravel().tolist(), b.ravel().tolist()))
+        )
+    if isinstance(a, complex):
+        return same_cell(a.real, b.real) and same_cell(a.imag, b.imag)  # type: ignore[attr-defined]
+    if a is pd.NaT or (isinstance(a, np.datetime64) and np.isnat(a)):
+        return a is b or bool(np.isnat(b))  # type: ignore[call-overload]
     if isinstance(a, float | np.floating):
         return (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b))
     if isinstance(a, decimal.Decimal):
@@ -70,9 +83,15 @@ def same_cell(a: object, b: object) -> bool:
 
 
 def check(back: pd.DataFrame, df: pd.DataFrame, *, freq: bool = True) -> None:
-    plain = [at for at in range(df.shape[1]) if df.dtypes.iloc[at] != object]  # pandas cannot compare every cell
+    plain = [
+        at for at in range(df.shape[1]) if df.dtypes.iloc[at] != object
+    ]  # pandas cannot compare every cell
     pd.testing.assert_frame_equal(
-        back.iloc[:, plain], df.iloc[:, plain], check_exact=True, check_freq=freq, check_column_type=True
+        back.iloc[:, plain].set_axis(plain, axis=1),
+        df.iloc[:, plain].set_axis(plain, axis=1),
+        check_exact=True,
+        check_freq=freq,
+        check_column_type=True,
     )
     pd.testing.assert_index_equal(back.columns, df.columns, exact=True)
     assert type(back.columns) is type(df.columns)
@@ -81,6 +100,8 @@ def check(back: pd.DataFrame, df: pd.DataFrame, *, freq: bool = True) -> None:
     for at in range(df.shape[1]):
         if df.dtypes.iloc[at] == object:
             for a, b in zip(back.iloc[:, at], df.iloc[:, at], strict=True):
+                if isinstance(a, np.ndarray) and isinstance(b, list | tuple):  # a vector column
+                    b = np.asarray(b, a.dtype)
                 assert same_cell(a, b), (a, b)
         if isinstance(df.dtypes.iloc[at], np.dtype) and df.dtypes.iloc[at].kind == "f":
             assert np.array_equal(np.signbit(back.iloc[:, at]), np.signbit(df.iloc[:, at]))
@@ -129,7 +150,7 @@ def masked(name: str, cells: st.SearchStrategy) -> st.SearchStrategy:
 moments = st.integers(-(2**40), 2**40) | st.none()
 ZONES = [
     "UTC",
-    dt.timezone.utc,
+    dt.UTC,
     zoneinfo.ZoneInfo("Europe/Berlin"),
     dt.timezone(dt.timedelta(hours=-5, minutes=-30)),
     dt.timezone(dt.timedelta(seconds=61), "odd"),
@@ -139,12 +160,16 @@ ZONES = [
 
 def times(kind: str, unit: str) -> st.SearchStrategy:
     return rows(moments).map(
-        lambda v: pd.Series(np.array([np.iinfo("i8").min if x is None else x for x in v], "i8").view(f"{kind}[{unit}]"))
+        lambda v: pd.Series(
+            np.array([np.iinfo("i8").min if x is None else x for x in v], "i8").view(f"{kind}[{unit}]")
+        )
     )
 
 
 zoned = st.sampled_from(["s", "ms", "us", "ns"]).flatmap(
-    lambda unit: st.tuples(times("M8", unit), st.sampled_from(ZONES)).map(lambda p: p[0].dt.tz_localize("UTC").dt.tz_convert(p[1]))
+    lambda unit: st.tuples(times("M8", unit), st.sampled_from(ZONES)).map(
+        lambda p: p[0].dt.tz_localize("UTC").dt.tz_convert(p[1])
+    )
 )
 categoricals = st.tuples(
     st.sampled_from(
@@ -163,10 +188,19 @@ categoricals = st.tuples(
     rows(st.integers(-1, 2)),
 ).map(lambda t: pd.Series(pd.Categorical.from_codes(t[2], categories=t[0], ordered=t[1])))
 intervals = st.sampled_from(
-    [np.arange(7), np.arange(7) / 2, pd.date_range("2020", periods=7).as_unit("ns"), pd.date_range("2020", periods=7, tz="Asia/Tokyo")]
+    [
+        np.arange(7),
+        np.arange(7) / 2,
+        pd.date_range("2020", periods=7).as_unit("ns"),
+        pd.date_range("2020", periods=7, tz="Asia/Tokyo"),
+    ]
 ).flatmap(
-    lambda ends: st.tuples(rows(st.integers(0, 5)), st.sampled_from(["left", "right", "both", "neither"])).map(
-        lambda t: pd.Series(pd.arrays.IntervalArray.from_arrays(ends[t[0]], ends[np.array(t[0], int) + 1], closed=t[1]))
+    lambda ends: st.tuples(
+        rows(st.integers(0, 5)), st.sampled_from(["left", "right", "both", "neither"])
+    ).map(
+        lambda t: pd.Series(
+            pd.arrays.IntervalArray.from_arrays(ends[t[0]], ends[np.array(t[0], int) + 1], closed=t[1])
+        )
     )
 )
 arrow_types = [
@@ -174,7 +208,10 @@ arrow_types = [
     (pa.string(), texts),
     (pa.binary(), st.binary(max_size=3)),
     (pa.list_(pa.int16()), st.lists(st.integers(-5, 5), max_size=3)),
-    (pa.struct([("a", pa.float64()), ("b", pa.string())]), st.fixed_dictionaries({"a": st.floats(), "b": texts})),
+    (
+        pa.struct([("a", pa.float64()), ("b", pa.string())]),
+        st.fixed_dictionaries({"a": st.floats(), "b": texts}),
+    ),
     (pa.decimal128(10, 2), st.integers(-999, 999).map(lambda i: decimal.Decimal(i).scaleb(-2))),
     (pa.timestamp("ms", "UTC"), st.integers(0, 10**12)),
     (pa.list_(pa.float32(), 2), st.lists(st.floats(width=32), min_size=2, max_size=2)),
@@ -196,7 +233,7 @@ leaves = (
     | st.dates()
     | st.times()
     | st.datetimes()
-    | st.datetimes(timezones=st.sampled_from([zoneinfo.ZoneInfo("Europe/Paris"), dt.timezone.utc]))
+    | st.datetimes(timezones=st.sampled_from([zoneinfo.ZoneInfo("Europe/Paris"), dt.UTC]))
     | st.timedeltas()
     | st.uuids()
     | st.complex_numbers()
@@ -218,13 +255,30 @@ leaves = (
         ]
     )
 )
-keys = texts | st.sampled_from(["$", "$x", "v"]) | st.integers() | st.booleans() | st.none() | st.tuples(texts, st.integers())
+keys = (
+    texts
+    | st.sampled_from(["$", "$x", "v"])
+    | st.integers()
+    | st.booleans()
+    | st.none()
+    | st.tuples(texts, st.integers())
+)
 json_cells = st.recursive(
     leaves,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.tuples(inner, inner)
-    | st.dictionaries(keys, inner, max_size=3)
-    | st.sampled_from([np.arange(3), np.zeros((2, 0)), np.array(["a", "bc"]), np.array([1, None, "x"], object), np.array(1.5)]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(keys, inner, max_size=3)
+        | st.sampled_from(
+            [
+                np.arange(3),
+                np.zeros((2, 0)),
+                np.array(["a", "bc"]),
+                np.array([1, None, "x"], object),
+                np.array(1.5),
+            ]
+        )
+    ),
     max_leaves=6,
 )
 
@@ -254,19 +308,36 @@ homogeneous = st.sampled_from(
 ).flatmap(of_one_type)
 vectors = st.sampled_from(["f2", "f4", "f8"]).flatmap(
     lambda code: of_one_type(
-        st.binary(min_size=3 * int(code[1]), max_size=3 * int(code[1])).map(lambda raw: np.frombuffer(raw, code).copy())
+        st.binary(min_size=3 * int(code[1]), max_size=3 * int(code[1])).map(
+            lambda raw: np.frombuffer(raw, code).copy()
+        )
     )
 )
-plain = [numpy_arrays(code) for code in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">i4", ">f8")]
-plain += [arrays("bool", st.booleans()), *(times(k, u) for k in ("M8", "m8") for u in ("s", "ms", "us", "ns")), zoned]
-plain += [masked(n, st.integers(0, 127)) for n in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")]
-plain += [masked("Float32", st.floats(width=32, allow_nan=False)), masked("Float64", st.floats(allow_nan=False))]
+plain = [
+    numpy_arrays(code)
+    for code in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">i4", ">f8")
+]
+plain += [
+    arrays("bool", st.booleans()),
+    *(times(k, u) for k in ("M8", "m8") for u in ("s", "ms", "us", "ns")),
+    zoned,
+]
+plain += [
+    masked(n, st.integers(0, 127))
+    for n in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+]
+plain += [
+    masked("Float32", st.floats(width=32, allow_nan=False)),
+    masked("Float64", st.floats(allow_nan=False)),
+]
 plain += [masked("boolean", st.booleans())]
 string_dtypes = [pd.StringDtype(s, na_value=na) for s in ("python", "pyarrow") for na in (pd.NA, np.nan)]
 plain += [arrays(dtype, st.none() | texts) for dtype in string_dtypes]
 plain += [categoricals, intervals, arrowed]
 plain += [arrays("period[M]", st.none() | st.just("2020-01")), arrays("period[W-SUN]", st.just("2020-01-06"))]
-series = st.sampled_from([*plain, homogeneous, vectors, rows(json_cells).map(object_series)]).flatmap(lambda s: s)
+series = st.sampled_from([*plain, homogeneous, vectors, rows(json_cells).map(object_series)]).flatmap(
+    lambda s: s
+)
 
 labels = (
     texts
@@ -292,21 +363,31 @@ def indexes(draw: st.DrawFn) -> pd.Index:
         return pd.RangeIndex(start, start + n * step, step, name=name)
     if kind == "date":
         freq = draw(st.sampled_from(["D", "h", "ME", "2W-MON", "B"]))
-        return pd.date_range("2020", periods=n, freq=freq, tz=draw(st.sampled_from([None, "Europe/Berlin"])), name=name)
+        return pd.date_range(
+            "2020", periods=n, freq=freq, tz=draw(st.sampled_from([None, "Europe/Berlin"])), name=name
+        )
     if kind == "delta":
         return pd.timedelta_range("1h", periods=n, freq="3min", name=name)
     if kind == "series":
         return one_level(draw(index_values), name)
-    return pd.MultiIndex.from_arrays([one_level(draw(index_values), None), draw(index_values)], names=[name, draw(index_names)])
+    return pd.MultiIndex.from_arrays(
+        [one_level(draw(index_values), None), draw(index_values)], names=[name, draw(index_names)]
+    )
 
 
 def one_level(values: pd.Series, name: object) -> pd.Index:
     return pd.Index(values.array, dtype=values.dtype, name=name, tupleize_cols=False)
 
 
-index_values = st.sampled_from([p for p in plain[3:8] if p is not plain[8]] + plain[13:] + [of_one_type(texts), of_one_type(st.dates())]).flatmap(
-    lambda s: s
-).filter(lambda s: s.dtype != np.float16)
+index_values = (
+    st.sampled_from(
+        [p for p in plain[3:8] if p is not plain[8]]
+        + plain[13:]
+        + [of_one_type(texts), of_one_type(st.dates())]
+    )
+    .flatmap(lambda s: s)
+    .filter(lambda s: s.dtype != np.float16 and not isinstance(s.dtype, pd.ArrowDtype))
+)
 
 
 @st.composite
@@ -320,11 +401,15 @@ def frames(draw: st.DrawFn) -> pd.DataFrame:
     elif kind == "date":
         names = pd.date_range("2020", periods=width, name=draw(index_names))
     elif kind == "multi" and width:
-        tuples = draw(st.lists(st.tuples(texts, st.integers(0, 9)), min_size=width, max_size=width, unique=True))
+        tuples = draw(
+            st.lists(st.tuples(texts, st.integers(0, 9)), min_size=width, max_size=width, unique=True)
+        )
         names = pd.MultiIndex.from_tuples(tuples, names=[draw(index_names), draw(index_names)])
     else:
         cells = draw(st.lists(texts if kind == "str" else labels, min_size=width, max_size=width))
-        names = pd.Index(cells, dtype=object if kind == "any" else None, tupleize_cols=False, name=draw(index_names))
+        names = pd.Index(
+            cells, dtype=object if kind == "any" else None, tupleize_cols=False, name=draw(index_names)
+        )
         if not names.is_unique:
             names = pd.RangeIndex(width)
     df = pd.DataFrame(dict(enumerate(parts)), index=pd.RangeIndex(n))
@@ -388,7 +473,10 @@ def test_decoded_frames_are_writable_and_apart(values: object, private: bool) ->
     df = pd.DataFrame({"x": values, "y": values})
     table = encode(df)
     data = through_file(table)
-    first, second = (decode([through_file(table) if private else data], table.schema, positions=range(3), private=private) for _ in "ab")
+    first, second = (
+        decode([through_file(table) if private else data], table.schema, positions=range(3), private=private)
+        for _ in "ab"
+    )
     wanted = second.copy(deep=True)
     first.iloc[0, 0] = first.iloc[1, 0]
     assert first.iloc[0, 0] == wanted.iloc[1, 0]
@@ -431,7 +519,16 @@ def test_all_bad_columns_are_named_with_row_and_type() -> None:
     with pytest.raises(UnsupportedColumn) as caught:
         encode(df)
     message = str(caught.value)
-    for part in ("'things', row 1", "builtins.object", "'enum', row 0", "Colour", "complex128", "Sparse", "'half', row 1", "'lists', row 1"):
+    for part in (
+        "'things', row 1",
+        "builtins.object",
+        "'enum', row 0",
+        "Colour",
+        "complex128",
+        "Sparse",
+        "'half', row 1",
+        "'lists', row 1",
+    ):
         assert part in message
     assert "'fine'" not in message
 
@@ -463,11 +560,21 @@ def test_vectors_are_found_and_kept() -> None:
     assert back[1] is None
     np.testing.assert_array_equal(back[0], [0.5, 1.0])
     np.testing.assert_array_equal(back[2], [2.0, math.nan])
-    np.testing.assert_array_equal(matrix([table.slice(1), table.slice(0, 1)], "v"), [[math.nan] * 2, [2, math.nan], [0.5, 1]])
+    np.testing.assert_array_equal(
+        matrix([table.slice(1), table.slice(0, 1)], "v"), [[math.nan] * 2, [2, math.nan], [0.5, 1]]
+    )
 
 
 @pytest.mark.parametrize(
-    "cells", [[[1, 2], [3, 4]], [[1.0, True], [2.0, 3.0]], [[1.0], [1.0, 2.0]], [[], []], [[1.0, None], [1.0, 2.0]], [[0.5, 2**60 + 1], [1.0, 2]]]
+    "cells",
+    [
+        [[1, 2], [3, 4]],
+        [[1.0, True], [2.0, 3.0]],
+        [[1.0], [1.0, 2.0]],
+        [[], []],
+        [[1.0, None], [1.0, 2.0]],
+        [[0.5, 2**60 + 1], [1.0, 2]],
+    ],
 )
 def test_what_is_no_vector_stays_as_it_is(cells: list) -> None:
     df = pd.DataFrame({"v": object_series(cells)})
@@ -489,7 +596,8 @@ def test_wishes_for_embeddings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "row"), [([[1.0], [1.0, 2.0]], 1), ([[1.0], "text"], 1), ([[1.0], ["a"]], 1), ([[], [1.0]], 0), ([1, 2], 0)]
+    ("cells", "row"),
+    [([[1.0], [1.0, 2.0]], 1), ([[1.0], "text"], 1), ([[1.0], ["a"]], 1), ([[], [1.0]], 0), ([1, 2], 0)],
 )
 def test_named_column_without_vectors_is_refused_by_row(cells: list, row: int) -> None:
     with pytest.raises(UnsupportedColumn, match=f"'v', row {row}"):
@@ -519,7 +627,9 @@ def test_arrow_vectors_keep_their_dtype() -> None:
 
 
 def test_documents() -> None:
-    df = pd.DataFrame({"t": ["a", None], "o": object_series(["x", None]), "n": [1, 2], "c": pd.Categorical(["a", "b"])})
+    df = pd.DataFrame(
+        {"t": ["a", None], "o": object_series(["x", None]), "n": [1, 2], "c": pd.Categorical(["a", "b"])}
+    )
     assert kinds(df, documents=["t", "o", "c"])[:2] == [("t", "document", None), ("o", "document", None)]
     with pytest.raises(UnsupportedColumn, match="'n'"):
         encode(df, documents="n")
@@ -528,13 +638,27 @@ def test_documents() -> None:
 
 
 def file_rows(paths: list[str | None]) -> pa.Array:
-    now = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
-    cells = [None if p is None else {"path": p, "size_bytes": 1, "modified": now, "sha256": "0" * 64, "stored": True} for p in paths]
-    fields = {"path": pa.string(), "size_bytes": pa.int64(), "modified": pa.timestamp("us", "UTC"), "sha256": pa.string(), "stored": pa.bool_()}
+    now = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    cells = [
+        None
+        if p is None
+        else {"path": p, "size_bytes": 1, "modified": now, "sha256": "0" * 64, "stored": True}
+        for p in paths
+    ]
+    fields = {
+        "path": pa.string(),
+        "size_bytes": pa.int64(),
+        "modified": pa.timestamp("us", "UTC"),
+        "sha256": pa.string(),
+        "stored": pa.bool_(),
+    }
     return pa.array(cells, pa.struct(list(fields.items())))
 
 
-@pytest.mark.parametrize("cells", [object_series(["a/b", None]), pd.Series(["a/b", None]), object_series([pathlib.Path("a/b"), None])])
+@pytest.mark.parametrize(
+    "cells",
+    [object_series(["a/b", None]), pd.Series(["a/b", None]), object_series([pathlib.Path("a/b"), None])],
+)
 def test_files_give_the_paths_back(cells: pd.Series) -> None:
     table = through_file(encode(pd.DataFrame({"f": cells}), prepared={"f": file_rows(["a/b", None])}))
     assert [c.kind for c in columns(table.schema)] == ["file"]
@@ -642,3 +766,15 @@ def test_to_arrow_is_plain() -> None:
     assert out.column_names == ["a_2", "a", "2"]
     assert out.schema.metadata is None
     assert all(field.metadata is None for field in out.schema)
+
+
+def test_integer_names_do_not_hide_the_levels() -> None:
+    names = [1, 0]
+    rows = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=names)
+    round_trip(pd.DataFrame([[1, 2], [3, 4]], index=rows, columns=rows))
+
+
+def test_arrow_labels_keep_their_dtype() -> None:
+    names = pd.Index([5, 7], dtype="int64[pyarrow]")
+    table = encode(pd.DataFrame([[1, 2]], columns=names))
+    pd.testing.assert_index_equal(decode([table], table.schema, positions=range(1)).columns, names)

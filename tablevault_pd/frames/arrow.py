@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, shown
+
 from . import buffers, labels, schemas
 from .codecs import Encoded, Refused, Spec, categories_of, codes_of, encode_array
 from .main import _as_document, arrow_vectors, build, is_text
@@ -30,7 +31,9 @@ def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()
     names = list(table.column_names)
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise InvalidInput(f"Column names must be unique; these occur more than once: {', '.join(map(shown, twice))}.")
+        raise InvalidInput(
+            f"Column names must be unique; these occur more than once: {', '.join(map(shown, twice))}."
+        )
     wishes, default = embedding_wishes(embeddings, names)
     texts = document_labels(documents, names)
 
@@ -55,7 +58,9 @@ def _encode(column: pa.ChunkedArray, wish: Wish) -> Encoded:
     if wish is not False and encoded.spec["codec"] == "arrow":
         return _vectors(encoded, wish)
     if wish is not None and wish is not False:
-        raise Refused(f"embeddings= names it, but its type is {kind}; cells must be lists of numbers of one length")
+        raise Refused(
+            f"embeddings= names it, but its type is {kind}; cells must be lists of numbers of one length"
+        )
     return encoded
 
 
@@ -85,7 +90,13 @@ def _numbers(column: pa.ChunkedArray) -> Encoded:
         return Encoded(column, {"codec": "numpy", "dtype": name})
     if name == "float16":
         return _as_is(column)
-    nullable = "boolean" if name == "bool" else name.replace("uint", "UInt").replace("int", "Int") if "u" in name else name.capitalize()
+    nullable = (
+        "boolean"
+        if name == "bool"
+        else name.replace("uint", "UInt").replace("int", "Int")
+        if "u" in name
+        else name.capitalize()
+    )
     return Encoded(column, {"codec": "masked", "dtype": nullable})
 
 
@@ -99,12 +110,15 @@ def _text(column: pa.ChunkedArray) -> Encoded:
 
 def _times(column: pa.ChunkedArray) -> Encoded:
     kind = column.type
-    bad = column.null_count == 0 and (buffers.column_values(column, np.dtype("i8"), private=True) == buffers.NAT).any()
+    bad = (
+        column.null_count == 0
+        and (buffers.column_values(column, np.dtype("i8"), private=True) == buffers.NAT).any()
+    )
     if bad:
         return _as_is(column)
     spec: Spec = {"codec": "timedelta" if pa.types.is_duration(kind) else "datetime", "unit": kind.unit}
     if getattr(kind, "tz", None):
-        zoned = encode_array(pd.array([], dtype=pd.ArrowDtype(kind).numpy_dtype if False else f"datetime64[{kind.unit}, {kind.tz}]"))
+        zoned = encode_array(pd.DatetimeIndex([], dtype=f"datetime64[{kind.unit}, {kind.tz}]").array)
         return Encoded(column.cast(zoned.array.type), zoned.spec)
     return Encoded(column, spec)
 
@@ -155,4 +169,7 @@ def _open(column: pa.ChunkedArray, spec: Spec) -> pa.ChunkedArray:
     if spec["codec"] != "category" or pa.types.is_dictionary(column.type):
         return column
     values = encode_array(categories_of(spec).array).array
-    return pa.chunked_array([pa.DictionaryArray.from_arrays(chunk, values) for chunk in column.chunks], pa.dictionary(pa.int32(), values.type))
+    return pa.chunked_array(
+        [pa.DictionaryArray.from_arrays(chunk, values) for chunk in column.chunks],
+        pa.dictionary(pa.int32(), values.type),
+    )

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from . import buffers, zones
+from .freqs import freq_text, with_freq
 
 Spec = dict[str, Any]
 
@@ -424,6 +425,7 @@ class CategoryCodec(Codec):
 @encodes_dtype(pd.CategoricalDtype)
 def _encode_categories(values: Any) -> Encoded:
     categories, spec = encode_array(values.categories.array)
+    freq = freq_text(values.categories)
     array = (
         buffers.single(pa.chunked_array([categories]))
         if isinstance(categories, pa.Array)
@@ -432,7 +434,7 @@ def _encode_categories(values: Any) -> Encoded:
     full = {
         "codec": "category",
         "ordered": bool(values.ordered),
-        "categories": {"spec": spec, "data": pack(array)},
+        "categories": {"spec": spec, "data": pack(array)} | ({"freq": freq} if freq else {}),
     }
     return Encoded(from_codes(np.asarray(values.codes), full), full)
 
@@ -464,7 +466,7 @@ def categories_of(spec: Spec) -> pd.Index:
     """The categories of a category spec."""
     packed = spec["categories"]
     values = decode_column(pa.chunked_array([unpack(packed)]), packed["spec"])
-    return pd.Index(values, dtype=values.dtype, copy=False)
+    return with_freq(pd.Index(values, dtype=values.dtype, copy=False), packed.get("freq"))
 
 
 def _flat(kind: pa.DataType) -> bool:

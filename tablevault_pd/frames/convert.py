@@ -85,7 +85,9 @@ def _check_ints(column: pa.ChunkedArray, found: pa.ChunkedArray) -> None:
     bounds = pa.compute.min_max(column).as_py()
     for value in bounds.values():
         if value is not None and abs(value) > limit:
-            raise LostValue(f"the integer {value} is beyond 2**{limit.bit_length() - 1}, {found.type} does not hold it exactly")
+            raise LostValue(
+                f"the integer {value} is beyond 2**{limit.bit_length() - 1}, {found.type} does not hold it exactly"
+            )
 
 
 @_only("string", "objects", "arrow", "category")
@@ -100,7 +102,9 @@ def _time(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa
     try:
         found = column.cast(target.type)
     except pa.ArrowInvalid:
-        raise LostValue(f"a time is out of the range of the unit {new['unit']}; convert the frame to {old['unit']}") from None
+        raise LostValue(
+            f"a time is out of the range of the unit {new['unit']}; convert the frame to {old['unit']}"
+        ) from None
     parts = [buffers.to_arrow(*_with_nat(chunk)) for chunk in found.chunks]
     return pa.chunked_array(parts, target.type)
 
@@ -131,7 +135,9 @@ def _interval(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -
     for number, end in enumerate(array.flatten()):
         made.append(_end(pa.chunked_array([end]), old["ends"], new["ends"], target.type.field(number).type))
     valid = buffers.valid_of(array)
-    return pa.StructArray.from_arrays(made, names=["left", "right"], mask=pa.array(~valid) if array.null_count else None)
+    return pa.StructArray.from_arrays(
+        made, names=["left", "right"], mask=pa.array(~valid) if array.null_count else None
+    )
 
 
 def _end(end: pa.ChunkedArray, old: Spec, new: Spec, kind: pa.DataType) -> pa.Array:
@@ -174,7 +180,11 @@ def _objects(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) ->
 def _same_type(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.ChunkedArray:
     if old["codec"] == new["codec"] and column.type == target.type:
         return column
-    return _text(column, old, new, target) if not pa.types.is_nested(target.type) else _refuse(column, old, new, target)
+    return (
+        _text(column, old, new, target)
+        if not pa.types.is_nested(target.type)
+        else _refuse(column, old, new, target)
+    )
 
 
 _CONVERTERS: dict[str, Callable[..., Any]] = {
@@ -191,4 +201,3 @@ _CONVERTERS: dict[str, Callable[..., Any]] = {
     "arrow": _same_type,
     "file": _same_type,
 }
-

@@ -75,7 +75,11 @@ def _same_nested(a: pa.Array, b: pa.Array) -> bool:
     if pa.types.is_fixed_size_list(kind):
         return _same(a.flatten(), b.flatten())
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
-        if not a.value_lengths().equals(b.value_lengths()) if not pa.types.is_map(kind) else not _same_offsets(a, b):
+        if (
+            not a.value_lengths().equals(b.value_lengths())
+            if not pa.types.is_map(kind)
+            else not _same_offsets(a, b)
+        ):
             return False
         return _same(_items(a), _items(b))
     return a.to_pylist() == b.to_pylist()

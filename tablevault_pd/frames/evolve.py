@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ..errors import DimensionMismatch, SchemaMismatch, shown
-from . import labels, schemas
+from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
+
+from . import cells, labels, schemas
 from .codecs import Spec
 from .convert import LostValue, convert, missing_column
 from .widen import NoCommonDtype, common, physical, with_missing
@@ -70,7 +71,9 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve") -> Merge:
     if problems:
         raise (DimensionMismatch if all(widths) else SchemaMismatch)(_message(problems))
     merged = schemas.with_meta(
-        [*fields, *levels] or [schemas.hidden_field()], _merge_columns(old, new, len(fields) > len(ours)), index
+        [*fields, *levels] or [schemas.hidden_field()],
+        _merge_columns(old, new, len(fields) > len(ours)),
+        index,
     )
     if merged.equals(old, check_metadata=True):
         merged = old
@@ -86,7 +89,7 @@ def _renamed(field: pa.Field, taken: set[str]) -> pa.Field:
 
 
 def _message(problems: list[str]) -> str:
-    ways = 'Convert the frame, or start new content with save().'
+    ways = "Convert the frame, or start new content with save()."
     return "The rows do not fit the list:\n" + "\n".join(f"- {line}" for line in problems) + f"\n{ways}"
 
 
@@ -113,7 +116,9 @@ def _told(field: pa.Field) -> str:
     text = schemas.dtype_text(field, spec)
     if text != "object":
         return text
-    return {"objects": f"object ({spec.get('of')})", "null": "object (all missing)"}.get(spec["codec"], "object (mixed)")
+    return {"objects": f"object ({spec.get('of')})", "null": "object (all missing)"}.get(
+        spec["codec"], "object (mixed)"
+    )
 
 
 def _check_strict(ours: dict[str, pa.Field], theirs: dict[str, pa.Field]) -> None:
@@ -127,9 +132,13 @@ def _check_strict(ours: dict[str, pa.Field], theirs: dict[str, pa.Field]) -> Non
             problems.append(f"column {label}: the list has {_told(field)}, the frame {_told(other)}")
     for key, field in theirs.items():
         if key not in ours:
-            problems.append(f"column {shown(schemas.label_of(field, schemas.spec_of(field)))}: not in the list")
+            problems.append(
+                f"column {shown(schemas.label_of(field, schemas.spec_of(field)))}: not in the list"
+            )
     if problems:
-        raise SchemaMismatch(_message(problems).replace("fit the list", "fit the list exactly (schema='strict')"))
+        raise SchemaMismatch(
+            _message(problems).replace("fit the list", "fit the list exactly (schema='strict')")
+        )
 
 
 def _same_dtype(old: pa.Field, new: pa.Field) -> bool:
@@ -148,7 +157,9 @@ def _merge_columns(old: pa.Schema, new: pa.Schema, grown: bool) -> Spec:
     if not schemas.data_fields(old):
         return dict(theirs)
     if "levels" in ours and "levels" in theirs and len(ours["levels"]) == len(theirs["levels"]):
-        levels = [a if a == b else {"dtype": None} for a, b in zip(ours["levels"], theirs["levels"], strict=True)]
+        levels = [
+            a if a == b else {"dtype": None} for a, b in zip(ours["levels"], theirs["levels"], strict=True)
+        ]
         return {"names": ours["names"], "levels": levels}
     if "levels" in ours or "levels" in theirs:
         raise SchemaMismatch(
@@ -190,11 +201,13 @@ def _merge_levels(ours: list[pa.Field], theirs: list[pa.Field]) -> list[pa.Field
         return [common(a, b) for a, b in zip(ours, theirs, strict=True)]
     except NoCommonDtype as error:
         told = [", ".join(map(_told, fields)) for fields in (ours, theirs)]
-        raise SchemaMismatch(f"The index of the list is {told[0]}, the frame's is {told[1]}: {error}.") from None
+        raise SchemaMismatch(
+            f"The index of the list is {told[0]}, the frame's is {told[1]}: {error}."
+        ) from None
 
 
 def _names(index: Spec) -> list[object]:
-    return [labels.cells.from_plain(name) for name in index["names"]]
+    return [cells.from_plain(name) for name in index["names"]]
 
 
 def _index_told(index: Spec) -> str:

@@ -30,7 +30,9 @@ def encode_files(array: pa.Array, values: Any) -> Encoded:
         raise Refused(f"{len(array)} files were prepared for {len(values)} rows")
     array = array.cast(FILE_TYPE)
     if values.dtype != object:
-        return Encoded(array, {"codec": "file", "kind": "file", "cells": "text", "text": encode_array(values[:0]).spec})
+        return Encoded(
+            array, {"codec": "file", "kind": "file", "cells": "text", "text": encode_array(values[:0]).spec}
+        )
     survey = Survey(np.asarray(values))
     is_path = bool(survey.kinds) and all(issubclass(kind, pathlib.PurePath) for kind in survey.kinds)
     cells = "path" if is_path else "str"

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..errors import InvalidInput, UnsupportedColumn, shown
+from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
+
 from . import cells
-from .codecs import Refused, Spec, codec_of, decode_column, encode_array
+from .codecs import Refused, Spec, codec_of, decode_column, encode_array, pack, unpack
+from .freqs import freq_text, with_freq
 
 POSITION = "position"
 
@@ -68,7 +70,7 @@ def text_of(label: Hashable) -> str:
 def columns_spec(columns: pd.Index) -> Spec:
     """How to rebuild the columns Index once its labels are known."""
     if isinstance(columns, pd.MultiIndex):
-        levels = [_level_spec(columns.get_level_values(i)) for i in range(columns.nlevels)]
+        levels = [_level_spec(level) for level in _levels(columns)]
         return {"names": [label_json(name) for name in columns.names], "levels": levels}
     spec: Spec = {"names": [label_json(columns.name)]}
     if isinstance(columns, pd.RangeIndex):
@@ -76,16 +78,22 @@ def columns_spec(columns: pd.Index) -> Spec:
     return spec | _level_spec(columns)
 
 
+def _levels(index: pd.Index) -> list[pd.Index]:
+    """The values of every level, with its name."""
+    # Names that are integers hide the level numbers, so they come off first.
+    bare = index.set_names([None] * index.nlevels)
+    return [bare.get_level_values(i).rename(name) for i, name in enumerate(index.names)]
+
+
 def _level_spec(level: pd.Index) -> Spec:
     if level.dtype == object:
         return {"dtype": None}
-    spec: Spec = {"dtype": _slim(encode_array(level.array).spec)}
+    array, spec_of_dtype = encode_array(level.array)
+    if spec_of_dtype["codec"] == "arrow":  # only the Arrow type says which dtype it is
+        spec_of_dtype = spec_of_dtype | {"type": pack(pa.array([], array.type))}
+    spec: Spec = {"dtype": spec_of_dtype}
     freq = freq_text(level)
     return spec | ({"freq": freq} if freq else {})
-
-
-def _slim(spec: Spec) -> Spec:
-    return spec
 
 
 def columns_index(labels: list[Hashable], spec: Spec) -> pd.Index:
@@ -107,7 +115,7 @@ def _level(labels: list[Any], spec: Spec) -> pd.Index:
     if spec["dtype"] is None:
         return pd.Index(_objects(labels), dtype=object, tupleize_cols=False)
     codec = codec_of(spec["dtype"])
-    kind = None if spec["dtype"]["codec"] != "arrow" else pa.type_for_alias(spec["dtype"]["type"])
+    kind = unpack({"data": spec["dtype"]["type"]}).type if spec["dtype"]["codec"] == "arrow" else None
     dtype = codec.dtype(spec["dtype"], kind)
     index = pd.Index(labels, dtype=dtype) if labels else pd.Index(pd.array([], dtype=dtype))
     return with_freq(index, spec.get("freq"))
@@ -138,7 +146,7 @@ def index_spec(index: pd.Index, taken: set[str]) -> tuple[Spec | None, list[tupl
     """Schema metadata of an index of its own, and its fields as (name, array, spec). Raises UnsupportedColumn."""
     if is_default(index):
         return None, []
-    levels = [index.get_level_values(i) for i in range(index.nlevels)]
+    levels = _levels(index)
     fields = []
     for number, level in enumerate(levels):
         wanted = (
@@ -181,28 +189,6 @@ def _as_range(index: pd.Index, start: int, step: int) -> pd.Index:
         return pd.RangeIndex(start, start, step)
     found = pd.RangeIndex(index[0], index[0] + step * len(index), step)
     return found if np.array_equal(found.to_numpy(), index.to_numpy()) else index
-
-
-def freq_text(index: pd.Index) -> str | None:
-    """The frequency of a dates or durations index as text, if it can be told from its text."""
-    freq = getattr(index, "freq", None)
-    if freq is None or not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
-        return None
-    try:
-        return freq.freqstr if pd.tseries.frequencies.to_offset(freq.freqstr) == freq else None
-    except ValueError:
-        return None
-
-
-def with_freq(index: pd.Index, freq: str | None) -> pd.Index:
-    """`index` with its frequency, where the values (still) have it."""
-    if freq is None or not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
-        return index
-    try:
-        index.freq = freq
-    except ValueError:  # rows were appended that do not go on in step
-        return index
-    return index
 
 
 def positions_index(positions: np.ndarray | range) -> pd.Index:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..errors import InvalidInput, UnsupportedColumn, shown
+from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
+
 from . import files, labels, objects, schemas, vectors
 from .codecs import Encoded, Refused, Spec, decode_column, encode_array, unwrapped
 from .vectors import Wish
@@ -100,15 +101,21 @@ def _field(
     try:
         return schemas.with_spec(name, kind, spec)
     except UnicodeEncodeError:
-        bad.append((label, Refused("the label holds a lone surrogate, which no UTF-8 text can; rename the column")))
+        bad.append(
+            (label, Refused("the label holds a lone surrogate, which no UTF-8 text can; rename the column"))
+        )
         return None
 
 
 def _refusal(bad: list[tuple[Hashable, Refused]]) -> UnsupportedColumn:
-    lines = [f"column {shown(label)}{'' if e.row is None else f', row {e.row}'}: {e.reason}" for label, e in bad]
+    lines = [
+        f"column {shown(label)}{'' if e.row is None else f', row {e.row}'}: {e.reason}" for label, e in bad
+    ]
     if len(lines) == 1:
         return UnsupportedColumn(f"Nothing was stored. In {lines[0]}.")
-    return UnsupportedColumn(f"Nothing was stored. {len(lines)} columns cannot be:\n" + "\n".join(f"- {x}" for x in lines))
+    return UnsupportedColumn(
+        f"Nothing was stored. {len(lines)} columns cannot be:\n" + "\n".join(f"- {x}" for x in lines)
+    )
 
 
 def encode_column(values: Any, wish: Wish = None, *, document: bool = False) -> Encoded:
@@ -122,7 +129,9 @@ def encode_column(values: Any, wish: Wish = None, *, document: bool = False) -> 
     if wish is not False and isinstance(dtype, pd.ArrowDtype):
         return arrow_vectors(encoded, wish)
     if wish is not None and wish is not False:
-        raise Refused(f"embeddings= names it, but its dtype is {dtype}; cells must be sequences of numbers of one length")
+        raise Refused(
+            f"embeddings= names it, but its dtype is {dtype}; cells must be sequences of numbers of one length"
+        )
     return encoded
 
 
@@ -144,7 +153,9 @@ def arrow_vectors(encoded: Encoded, wish: Wish) -> Encoded:
     dim = vectors.arrow_dim(array)
     if dim is None:
         if asked:
-            raise Refused(f"embeddings= names it, but the cells ({array.type}) are no vectors of one length without nulls")
+            raise Refused(
+                f"embeddings= names it, but the cells ({array.type}) are no vectors of one length without nulls"
+            )
         return encoded
     return Encoded(array, {**spec, "kind": "embedding", "dim": dim})
 
@@ -186,7 +197,9 @@ def decode(
     [1, 2]
     """
     meta = schemas.meta_of(schema)
-    levels = [(gather(tables, f), spec) for f, spec in schemas.level_fields(schema)] if meta.get("index") else []
+    levels = (
+        [(gather(tables, f), spec) for f, spec in schemas.level_fields(schema)] if meta.get("index") else []
+    )
     if levels:
         index = labels.build_index(levels, meta["index"], private=private)
     else:

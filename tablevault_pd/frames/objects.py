@@ -34,7 +34,7 @@ class Survey:
         self.markers = {_MARKER_TYPES[kind] for kind in self.types if kind in _MARKER_TYPES}
         self.kinds = self.types - _MARKER_TYPES.keys()
         self.nan = False
-        if float in self.kinds and len(self.kinds) > 1 or self.kinds == {float}:
+        if (float in self.kinds and len(self.kinds) > 1) or self.kinds == {float}:
             self._judge_nan()
 
     def _judge_nan(self) -> None:

@@ -1,5 +1,6 @@
 """Default indexes between the frames of one list: 0..n-1 spelled out where the list keeps labels, and dropped where
-a frame merely goes on counting where the list ends."""
+a frame merely goes on counting where the list ends.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,12 @@ def fit_index(table: pa.Table, present: pa.Schema, start: int) -> pa.Table:
     """
     ours = schemas.meta_of(present).get("index")
     theirs = schemas.meta_of(table.schema).get("index")
-    if ours is None and theirs is not None and theirs.get("range") == [start, 1] and theirs["names"] == [None]:
+    if (
+        ours is None
+        and theirs is not None
+        and theirs.get("range") == [start, 1]
+        and theirs["names"] == [None]
+    ):
         return _without_index(table)
     if ours is not None and theirs is None and takes_counting(present):
         return _with_counting(table, present)

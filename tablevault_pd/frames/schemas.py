@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..errors import InvalidInput, VaultFormatError, shown
+from tablevault_pd.errors import InvalidInput, VaultFormatError, shown
+
 from . import cells, labels
 from .codecs import Spec, codec_of
 
@@ -64,9 +65,13 @@ def meta_of(schema: pa.Schema) -> Spec:
     try:
         meta = _load(schema.metadata[KEY])
     except (KeyError, TypeError):
-        raise VaultFormatError("The Arrow schema carries no tablevault metadata; encode() makes tables that do.") from None
+        raise VaultFormatError(
+            "The Arrow schema carries no tablevault metadata; encode() makes tables that do."
+        ) from None
     if meta["format"] > FORMAT:
-        raise VaultFormatError(f"The rows were written in format {meta['format']}; this version reads up to {FORMAT}.")
+        raise VaultFormatError(
+            f"The rows were written in format {meta['format']}; this version reads up to {FORMAT}."
+        )
     return meta
 
 
@@ -112,7 +117,13 @@ def columns(schema: pa.Schema) -> list[Column]:
     [('a', 'record', 'int64', None), ('vec', 'embedding', 'object', 2)]
     """
     return [
-        Column(field.name, label_of(field, spec), spec.get("kind", "record"), dtype_text(field, spec), spec.get("dim"))
+        Column(
+            field.name,
+            label_of(field, spec),
+            spec.get("kind", "record"),
+            dtype_text(field, spec),
+            spec.get("dim"),
+        )
         for field, spec in data_fields(schema)
     ]
 
@@ -160,5 +171,9 @@ def _unknown(unknown: Sequence[Hashable], known: Sequence[Hashable]) -> str:
     texts = {str(label): label for label in known}
     close = [texts[text] for label in unknown for text in get_close_matches(str(label), list(texts), n=3)]
     there = ", ".join(map(shown, known[:20])) + (", …" if len(known) > 20 else "")
-    hint = f"Did you mean {' or '.join(map(shown, dict.fromkeys(close)))}?" if close else f"There are: {there or 'none'}."
+    hint = (
+        f"Did you mean {' or '.join(map(shown, dict.fromkeys(close)))}?"
+        if close
+        else f"There are: {there or 'none'}."
+    )
     return f"No column {', '.join(map(shown, unknown))}. {hint}"

@@ -61,7 +61,8 @@ def _matrix(survey: Survey, asked: bool) -> tuple[np.ndarray, np.ndarray] | None
         return None
     gone = survey.missing()
     present = survey.values[~gone] if gone.any() else survey.values
-    dim = len(present[0]) if np.ndim(present[0]) or type(present[0]) is not np.ndarray else 0
+    first = present[0]
+    dim = len(first) if type(first) is not np.ndarray or first.ndim else 0
     dtype = _common(present, dim, asked)
     if dtype is None:
         if asked:
@@ -93,7 +94,11 @@ def _common(cells: np.ndarray, dim: int, ints: bool) -> np.dtype | None:
     arrays = _widest(dtypes, ints)
     lists = _widest_of_lists(listed, ints)
     found = [dtype for dtype, there in ((arrays, dtypes), (lists, listed)) if there]
-    return None if None in found else np.result_type(*found)
+    if any(
+        dtype is None for dtype in found
+    ):  # not `None in found`: np.dtype(None) is float64, and equal to it
+        return None
+    return np.result_type(*found)
 
 
 def _widest(dtypes: set[np.dtype], ints: bool) -> np.dtype | None:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..errors import DimensionMismatch, SchemaMismatch
+from tablevault_pd.errors import DimensionMismatch, SchemaMismatch
+
 from . import schemas
 from .codecs import Spec, categories_of, codec_of, encode_array
 from .main import is_text
@@ -17,7 +18,19 @@ from .main import is_text
 _UNITS = ("s", "ms", "us", "ns")
 _NO_CODEC = ("label", "kind", "index")
 #: Codecs whose values may stand as cells of a JSON column.
-_JSONABLE = {"numpy", "masked", "string", "objects", "datetime", "timedelta", "category", "json", "null", "period", "interval"}
+_JSONABLE = {
+    "numpy",
+    "masked",
+    "string",
+    "objects",
+    "datetime",
+    "timedelta",
+    "category",
+    "json",
+    "null",
+    "period",
+    "interval",
+}
 
 
 class NoCommonDtype(Exception):
@@ -44,7 +57,11 @@ def with_missing(field: pa.Field) -> pa.Field:
 def _loosened(spec: Spec) -> Spec:
     if spec["codec"] == "numpy" and np.dtype(spec["dtype"]).kind in "iub":
         return {**spec, "codec": "masked", "dtype": _nullable(np.dtype(spec["dtype"]))}
-    if spec["codec"] == "interval" and spec["ends"]["codec"] == "numpy" and np.dtype(spec["ends"]["dtype"]).kind in "iu":
+    if (
+        spec["codec"] == "interval"
+        and spec["ends"]["codec"] == "numpy"
+        and np.dtype(spec["ends"]["dtype"]).kind in "iu"
+    ):
         return {**spec, "ends": {"codec": "numpy", "dtype": "float64"}}
     return spec
 
@@ -68,7 +85,9 @@ def common(old: pa.Field, new: pa.Field) -> pa.Field:
         spec["kind"] = kind
     else:
         spec.pop("kind", None)
-    return schemas.with_spec(old.name, storage(spec, *((new, old) if a["codec"] == "null" else (old, new))), spec)
+    return schemas.with_spec(
+        old.name, storage(spec, *((new, old) if a["codec"] == "null" else (old, new))), spec
+    )
 
 
 def _kind(a: Spec, b: Spec, spec: Spec) -> str:
@@ -123,14 +142,16 @@ def _numbers(a: Spec, b: Spec) -> Spec:
 def _textual(spec: Spec, field: pa.Field) -> bool:
     if spec["codec"] == "category":
         return _category_text(spec)
-    return spec["codec"] == "string" or spec["codec"] == "objects" and spec["of"] == "str" or (
-        spec["codec"] == "arrow" and is_text(field.type) and not pa.types.is_dictionary(field.type)
+    return (
+        spec["codec"] == "string"
+        or (spec["codec"] == "objects" and spec["of"] == "str")
+        or (spec["codec"] == "arrow" and is_text(field.type) and not pa.types.is_dictionary(field.type))
     )
 
 
 def _category_text(spec: Spec) -> bool:
     inner = spec["categories"]["spec"]
-    return inner["codec"] == "string" or inner["codec"] == "objects" and inner["of"] == "str"
+    return inner["codec"] == "string" or (inner["codec"] == "objects" and inner["of"] == "str")
 
 
 def _texts(a: Spec, b: Spec) -> Spec:
@@ -175,7 +196,9 @@ def category_spec(categories: pd.Index, *, ordered: bool) -> Spec:
 def _finer(a: Spec, b: Spec) -> Spec:
     if a.get("tz") != b.get("tz"):
         names = ["no time zone" if "tz" not in spec else f"the time zone {spec['tz'][-1]}" for spec in (a, b)]
-        raise NoCommonDtype(f"the list has {names[0]}, the frame {names[1]}; convert it with .dt.tz_localize or .dt.tz_convert")
+        raise NoCommonDtype(
+            f"the list has {names[0]}, the frame {names[1]}; convert it with .dt.tz_localize or .dt.tz_convert"
+        )
     return a if _UNITS.index(a["unit"]) >= _UNITS.index(b["unit"]) else {**a, "unit": b["unit"]}
 
 

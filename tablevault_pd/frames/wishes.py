@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, shown
+
 from .vectors import Wish
 
 _WIDTHS = ("float16", "float32", "float64")

@@ -10,7 +10,7 @@ from typing import Any
 
 def to_json(tz: dt.tzinfo) -> list[Any]:
     """A JSON list that names `tz`. Raises ValueError for zones that exist in this process only."""
-    if tz is dt.timezone.utc:
+    if tz is dt.UTC:
         return ["utc"]
     if isinstance(tz, zoneinfo.ZoneInfo) and tz.key:
         return ["zoneinfo", tz.key]
@@ -62,7 +62,7 @@ def from_json(name: list[Any]) -> dt.tzinfo:
 def _from_json(name: tuple[Any, ...]) -> dt.tzinfo:
     kind, *rest = name
     if kind == "utc":
-        return dt.timezone.utc
+        return dt.UTC
     if kind == "zoneinfo":
         return zoneinfo.ZoneInfo(rest[0])
     if kind == "fixed":

@@ -225,7 +225,7 @@ def _compact_run(
 ) -> tuple[int, int, int]:
     with store.catalog.reading() as db:
         rows = db.execute(SEGMENTS_OF, (list_id, generation)).fetchall()
-    for group in _groups(rows):
+    for group in _groups(store, rows):
         if len(group) > 1 or (cold and group[0][4] == "file" and group[0][6] > SMALL_BYTES):
             _merge(store, list_id, name, generation, group, compression="zstd" if cold else None)
     with store.catalog.reading() as db:
@@ -233,15 +233,16 @@ def _compact_run(
     return len(rows), len(left), sum(row[6] for row in left)
 
 
-def _groups(rows: list[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
-    """Neighbours that may share one part: small, of one schema, without a gap."""
+def _groups(store: EmbeddedStore, rows: list[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
+    """Neighbours that may share one part: small, with the same columns, without a gap."""
+    columns = {row[3]: store.schema(row[3]).remove_metadata().serialize().to_pybytes() for row in rows}
     groups: list[list[tuple[Any, ...]]] = []
     size = 0
     for row in rows:
         last = groups[-1][-1] if groups else None
         fits = (
             last is not None
-            and row[3] == last[3]
+            and columns[row[3]] == columns[last[3]]
             and row[1] == last[1] + last[2]
             and size + row[6] <= MERGED_BYTES
         )
@@ -274,6 +275,7 @@ def _merge(
             part = Part(rows, store.schema(schema_id), codec, size, crc, found[0], file)
             tables.append(unpack(part, store.segments, None, where)[0])
     schema = tables[0].schema
+    tables = [table.replace_schema_metadata(schema.metadata) for table in tables]
     if has_dictionary(schema):
         joined = pa.concat_tables([table.cast(schema) for table in tables]).unify_dictionaries()
     else:

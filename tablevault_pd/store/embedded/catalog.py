@@ -25,6 +25,7 @@ from tablevault_pd.errors import (
     VaultBusy,
     VaultClosed,
     VaultCorrupt,
+    VaultError,
     VaultFormatError,
     VaultNotFound,
     VaultReadOnly,
@@ -207,12 +208,18 @@ class Catalog:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose errors become ours. Each SELECT is a snapshot; fetch all rows before leaving."""
+        """A connection whose errors become ours. Each SELECT is a snapshot; fetch and decode all rows before leaving."""
         connection = self.connection()
         try:
             yield connection
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
+        except VaultError:
+            raise
+        except (ValueError, TypeError, OverflowError) as error:  # a damaged page can hold anything
+            raise VaultCorrupt(
+                f"A row of the catalogue {self.path} cannot be decoded: {error}. Restore it from a backup."
+            ) from error
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

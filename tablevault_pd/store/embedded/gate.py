@@ -15,11 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tablevault_pd.errors import VaultBusy
+from tablevault_pd.store.embedded import io
 
 try:
     import fcntl
 except ImportError:  # Windows: SQLite's own write lock still serialises writers, only less fairly
     fcntl = None  # type: ignore[assignment]
+
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 # Closing any descriptor of a file drops all of this process's record locks on it, so every store of one vault in
 # one process shares one gate, and with it one descriptor.
@@ -33,9 +36,10 @@ class Gate:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread_lock = threading.Lock()
-        self._descriptor = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600
-        )
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+        except OSError as error:
+            raise io.disk_error(error, f"opening {path}") from error
         self.users = 0
 
     @contextmanager

@@ -25,10 +25,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 UPDATE_SESSION = """
 UPDATE sessions SET ended = ?, heartbeat = ?, outcome = ?, error = ?, tags = ?, params = ?, info = ? WHERE id = ?
 """
-ALL_SESSIONS = f"SELECT {_COLUMNS} FROM sessions ORDER BY id"
-SESSIONS_NAMED = f"SELECT {_COLUMNS} FROM sessions WHERE name = ? ORDER BY id"
+ALL_SESSIONS = f"SELECT {_COLUMNS} FROM sessions ORDER BY id"  # noqa: S608  # a constant
+SESSIONS_NAMED = f"SELECT {_COLUMNS} FROM sessions WHERE name = ? ORDER BY id"  # noqa: S608  # a constant
 # A JSON array carries any number of ids in one bound value.
-SESSIONS_BY_ID = f"SELECT {_COLUMNS} FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+SESSIONS_BY_ID = f"SELECT {_COLUMNS} FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  # a constant
 PUT_CELL = "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 ALL_CELLS = "SELECT session, cell, text, started, duration_s, outcome, error, traceback FROM cells ORDER BY session, cell"
 CELLS_OF = """
@@ -58,7 +58,7 @@ class People:
         """The newest description of each target and label."""
         with self.catalog.reading() as db:
             rows = db.execute(DESCRIPTIONS).fetchall()
-        return [_description(row) for row in rows]
+            return [_description(row) for row in rows]
 
     def open_session(self, session: Session) -> Session:
         """Keep a new session."""
@@ -94,7 +94,7 @@ class People:
                 rows = db.execute(SESSIONS_NAMED, (name,)).fetchall()
             else:
                 rows = db.execute(ALL_SESSIONS).fetchall()
-        return [_session(row) for row in rows]
+            return [_session(row) for row in rows]
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
@@ -113,7 +113,7 @@ class People:
                 rows = db.execute(ALL_CELLS).fetchall()
             else:
                 rows = db.execute(CELLS_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
-        return [_cell(*row) for row in rows]
+            return [_cell(*row) for row in rows]
 
 
 def insert_description(db: Any, description: Description) -> None:

@@ -283,6 +283,10 @@ def _unpack_file(
         buffer = io.load_private(path, part.size)
     except EOFError as error:
         raise VaultCorrupt(f"The rows of {where} are damaged: {error}.") from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise VaultCorrupt(f"The segment {part.file} with rows of {where} cannot be read: {error}") from error
     if again or path.name not in _verified:
         _checked(part, buffer, where)
         _verified.add(path.name)

@@ -57,7 +57,7 @@ ONE_VERSION = _VERSION + "WHERE l.name = ? AND b.version = ?"
 VERSION_AT = _VERSION + "WHERE l.name = ? AND b.time <= ? ORDER BY b.version DESC LIMIT 1"
 VERSIONS_OF = _VERSION + "WHERE l.name = ? ORDER BY b.version"
 ALL_VERSIONS = _VERSION + "ORDER BY b.time, l.name, b.version"
-HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"
+HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"  # noqa: S608  # a constant
 CREATED = "SELECT list, time FROM batches WHERE version = 1"
 SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
 NAMES = "SELECT name FROM lists WHERE substr(name, 1, ?) = ? ORDER BY name"
@@ -74,7 +74,7 @@ INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, 
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 SCHEMA_ID = "SELECT id FROM schemas WHERE digest = ?"
-SCHEMA = "SELECT data FROM schemas WHERE id = ?"
+SCHEMA = "SELECT data, digest FROM schemas WHERE id = ?"
 INSERT_SCHEMA = "INSERT INTO schemas (digest, data) VALUES (?, ?)"
 # From the segment that holds position :low on; many small ones are fetched a page at a time.
 SEGMENTS = """
@@ -147,13 +147,29 @@ class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch):
         """Make the batch visible, or nothing of it."""
         assert rows is None or isinstance(rows, Stage)
         parts = rows.finish() if rows is not None else ()
-        with self.catalog.writing() as db:
-            version, indexed = self._commit(db, batch, parts)
+        try:
+            with self.catalog.writing() as db:
+                version, indexed = self._commit(db, batch, parts)
+        except BaseException as error:
+            # The commit may stand although it seems to have failed: what the catalogue names is never taken away.
+            settled = self._settled(batch)
+            if settled is None:
+                raise
+            if rows is not None:
+                rows.keep()
+            if not isinstance(error, Exception):
+                raise
+            version, indexed = settled, True  # indexed with it, or the next search does it
         if rows is not None:
             rows.keep()
         if not indexed:
             self._index_later(version)
         return version
+
+    def _settled(self, batch: Batch) -> Version | None:
+        """The version that the batch made, if it was committed."""
+        head = self.head(batch.list)
+        return None if head is None else self._one(TOKEN, head.list_id, batch.token)
 
     def _commit(self, db: Connection, batch: Batch, parts: Sequence[Part]) -> tuple[Version, bool]:
         """The new version, and whether its texts are in the index."""
@@ -178,6 +194,8 @@ class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch):
         )  # fmt: skip
         start = version.start
         for part in parts:
+            if part.rows == 0 and version.generation != version.version:
+                continue  # an empty part only says which types new content has
             schema_id = self._schema_id(db, part.schema)
             db.execute(
                 INSERT_SEGMENT,
@@ -267,7 +285,7 @@ class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch):
     def _one(self, statement: str, *values: Any) -> Version | None:
         with self.catalog.reading() as db:
             row = db.execute(statement, values).fetchone()
-        return _version(row) if row else None
+            return _version(row) if row else None
 
     def head(self, name: str) -> Version | None:
         """The newest version of a list."""
@@ -293,7 +311,9 @@ class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch):
             heads = [_version(row) for row in db.execute(HEADS).fetchall()]
             created = dict(db.execute(CREATED).fetchall())
             sizes = dict(db.execute(SIZES).fetchall())
-        return [ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads]
+            return [
+                ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads
+            ]
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""
@@ -309,10 +329,11 @@ class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch):
                 raise VaultCorrupt(
                     f"The catalogue of {self.folder} lacks the schema {schema_id}. Restore it from a backup."
                 )
-            try:
-                self._schemas[schema_id] = pa.ipc.read_schema(pa.py_buffer(row[0]))
-            except (pa.ArrowException, OSError, ValueError) as error:
-                raise VaultCorrupt(f"The schema {schema_id} in {self.folder} is damaged: {error}") from error
+            if sha256_of(row[0]).digest() != row[1]:
+                raise VaultCorrupt(
+                    f"The schema {schema_id} in {self.folder} is damaged. Restore it from a backup."
+                )
+            self._schemas[schema_id] = pa.ipc.read_schema(pa.py_buffer(row[0]))
         return self._schemas[schema_id]
 
     # -- reading

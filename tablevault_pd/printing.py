@@ -1,0 +1,305 @@
+"""How the command line prints a frame: a table that fits the terminal, JSON, or CSV.
+
+Values come from whoever wrote them: what does not print is shown as its escape, so that no cell moves the cursor.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+import unicodedata
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+
+WIDEST_CELL = 60
+NARROWEST_CELL = 8
+
+Frames = Iterator[pd.DataFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command found."""
+
+    frame: pd.DataFrame
+    note: str = ""  #: a sentence for people, under the table
+    code: int = 0  #: what the program exits with
+    index: bool = False  #: whether the frame's index says anything
+    hidden: tuple[str, ...] = ()  #: columns that a table leaves out; JSON and CSV have them all
+    whole: bool = False  #: the rows are somebody's data: no column of them is left out
+    more: Callable[[], Frames] | None = None  #: frames of the same columns that follow, for JSON and CSV
+    text: str | None = None  #: printed in the table's place
+
+
+# -- for machines
+
+
+def print_json(answer: Answer, to: TextIO) -> None:
+    """A JSON array with an object for each row, one a line. Missing is null; what JSON lacks is text."""
+    before = "[\n"
+    for names, rows in _records(answer):
+        for row in rows:
+            to.write(
+                before + json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
+            )
+            before = ",\n"
+    to.write("[]\n" if before == "[\n" else "\n]\n")
+
+
+def print_csv(answer: Answer, to: TextIO) -> None:
+    """CSV with a header. Missing is empty; lists and dicts are JSON."""
+    writer = csv.writer(to, lineterminator="\n")
+    for number, (names, rows) in enumerate(_records(answer)):
+        if number == 0:
+            writer.writerow(names)
+        writer.writerows([_csv_cell(value) for value in row] for row in rows)
+
+
+def _csv_cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict, bool)) else value
+
+
+def _records(answer: Answer) -> Iterator[tuple[list[str], Iterator[list[Any]]]]:
+    """The names of the columns and the rows of each frame, as plain values that JSON can hold."""
+    yield _plain_frame(answer.frame, answer.index)
+    if answer.more is not None:
+        for frame in answer.more():
+            yield _plain_frame(frame, answer.index)
+
+
+def _plain_frame(frame: pd.DataFrame, index: bool) -> tuple[list[str], Iterator[list[Any]]]:
+    names, columns = _with_index(frame, index)
+    rows = zip(*columns, strict=True) if columns else iter([])
+    return names, ([plain(value) for value in row] for row in rows)
+
+
+def _with_index(frame: pd.DataFrame, index: bool) -> tuple[list[str], list[pd.Series[Any]]]:
+    """Names and values of the columns, those of the index first."""
+    names = [_label(label) for label in frame.columns]
+    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+    if index:
+        levels = [frame.index.get_level_values(i) for i in range(frame.index.nlevels)]
+        names = [
+            _label(level.name) if level.name is not None else f"index_{i}" for i, level in enumerate(levels)
+        ] + names
+        columns = [pd.Series(level) for level in levels] + columns
+    return names, columns
+
+
+def _label(label: Hashable) -> str:
+    return ".".join(str(part) for part in label) if isinstance(label, tuple) else str(label)
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: numbers, text, lists, dicts; null for missing, text for the rest."""
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    if isinstance(value, (np.ndarray, list, tuple, set, frozenset)):
+        return [plain(each) for each in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, np.generic) and not isinstance(value, (np.datetime64, np.timedelta64)):
+        return plain(value.item())
+    if pd.isna(value):
+        return None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).hex()
+    return str(value)
+
+
+# -- for people
+
+
+def print_table(answer: Answer, to: TextIO) -> None:
+    """A table as wide as the terminal, and the note under it."""
+    if answer.text is not None:
+        # Code may hold anything. Into a file it goes as it is; on a terminal it must not move the cursor.
+        text = answer.text if not to.isatty() else "\n".join(map(visible, answer.text.split("\n")))
+        to.write(text if text.endswith("\n") else text + "\n")
+        return
+    names, columns = _with_index(_tidy(answer), answer.index)
+    if columns and (len(answer.frame) or answer.whole):
+        for line in table(
+            names, columns, _width(to), fixed=answer.frame.index.nlevels if answer.index else 1
+        ):
+            to.write(line + "\n")
+    if answer.note:
+        to.write(visible(answer.note) + "\n")
+
+
+def _tidy(answer: Answer) -> pd.DataFrame:
+    """The columns that a table shows: of an answer of ours only those that say something."""
+    if answer.whole:
+        return answer.frame
+    keep = [
+        name not in answer.hidden and any(not _blank(value) for value in answer.frame[name])
+        for name in answer.frame.columns
+    ]
+    return answer.frame.loc[:, keep]
+
+
+def _blank(value: Any) -> bool:
+    return len(value) == 0 if isinstance(value, (list, tuple, dict, str)) else bool(pd.isna(value))
+
+
+def _width(to: TextIO) -> int | None:
+    """Columns of the terminal; None where nobody reads along, as in a pipe to a file."""
+    return shutil.get_terminal_size().columns if to.isatty() or "COLUMNS" in os.environ else None
+
+
+def table(
+    names: Sequence[str], columns: Sequence[pd.Series[Any]], width: int | None, fixed: int = 1
+) -> Iterator[str]:
+    """The lines of a table: numbers to the right, text to the left and cut where it is too long.
+
+    Numbers and times are never cut. What is still wider than `width` goes on in further blocks, each with the `fixed` first columns.
+    """
+    texts = [_texts(name, column) for name, column in zip(names, columns, strict=True)]
+    right = [_is_number(column) for column in columns]
+    widths = [max(map(cells_wide, [visible(name), *text])) for name, text in zip(names, texts, strict=True)]
+    firm = [
+        number or pd.api.types.is_datetime64_any_dtype(column)
+        for number, column in zip(right, columns, strict=True)
+    ]
+    widths = [wide if keep else min(wide, WIDEST_CELL) for wide, keep in zip(widths, firm, strict=True)]
+    if width is not None:
+        widths = _squeezed(widths, firm, width)
+    lines = [
+        [fitted(cell, wide, number) for cell in (visible(name), *text)]
+        for name, text, wide, number in zip(names, texts, widths, right, strict=True)
+    ]
+    for count, block in enumerate(_blocks(widths, width, fixed)):
+        if count:
+            yield ""
+        for row in zip(*(lines[i] for i in block), strict=True):
+            yield "  ".join(row).rstrip()
+
+
+def _squeezed(widths: list[int], firm: list[bool], width: int) -> list[int]:
+    """Take from the widest text column, again and again, until the table fits or nothing is left to take."""
+    widths = list(widths)
+    while sum(widths) + 2 * (len(widths) - 1) > width:
+        loose = [i for i, keep in enumerate(firm) if not keep and widths[i] > NARROWEST_CELL]
+        if not loose:
+            break
+        widths[max(loose, key=lambda i: widths[i])] -= 1
+    return widths
+
+
+def _blocks(widths: list[int], width: int | None, fixed: int) -> list[list[int]]:
+    """Which columns stand side by side."""
+    first = list(range(min(fixed, len(widths))))
+    blocks, used = [list(first)], sum(widths[i] + 2 for i in first) - 2
+    for i in range(len(first), len(widths)):
+        if width is not None and used + 2 + widths[i] > width and len(blocks[-1]) > len(first):
+            blocks.append(list(first))
+            used = sum(widths[j] + 2 for j in first) - 2
+        blocks[-1].append(i)
+        used += 2 + widths[i]
+    return blocks
+
+
+def _is_number(column: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+
+
+def _texts(name: str, column: pd.Series[Any]) -> list[str]:
+    """The cells of a column as they are shown, one line each."""
+    if _is_number(column) and name in ("bytes", "size_bytes"):
+        return [size_text(value) for value in column]
+    if _is_number(column) and len(column):
+        # pandas gives all numbers of a column the same digits, and knows how many are worth showing
+        lines = column.to_string(index=False, header=False, dtype=False, name=False).split("\n")
+        return [line.strip().replace("<NA>", "") for line in lines]
+    return [visible(_text(value)) for value in column]
+
+
+def size_text(size: Any) -> str:
+    """A number of bytes for people."""
+    if pd.isna(size):
+        return ""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, np.ndarray):
+        return _vector(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return json.dumps(plain(value), ensure_ascii=False)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return ""
+    if isinstance(value, datetime):
+        return _moment(value)
+    return str(value)
+
+
+def _moment(value: datetime) -> str:
+    """A time in UTC to the second; a time of the user's own in full."""
+    return f"{value:%Y-%m-%d %H:%M:%S}" if value.tzinfo is UTC or str(value.tzinfo) == "UTC" else str(value)
+
+
+def _vector(value: np.ndarray) -> str:
+    """The beginning of a vector, and how long it is."""
+    if value.ndim != 1 or value.dtype.kind not in "fiu":
+        return str(value.tolist())
+    numbers = ", ".join(f"{number:.3g}" for number in value[:4])
+    return f"[{numbers}]" if len(value) <= 4 else f"[{numbers}, … {len(value)}]"
+
+
+def visible(text: str) -> str:
+    """`text` in one line that moves no cursor: whatever does not print is shown as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
+    )
+
+
+def cells_wide(text: str) -> int:
+    """How many columns of a terminal `text` takes."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells(each) for each in text)
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def fitted(text: str, width: int, right: bool) -> str:
+    """`text` filled up, or cut, to `width`."""
+    wide = cells_wide(text)
+    if wide > width:
+        kept, used = [], 0
+        for each in text:
+            if used + _cells(each) > width - 1:
+                break
+            kept.append(each)
+            used += _cells(each)
+        text, wide = "".join(kept) + "…", used + 1
+    fill = " " * (width - wide)
+    return fill + text if right else text + fill

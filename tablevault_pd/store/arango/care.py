@@ -1,0 +1,286 @@
+"""Checking and vacuuming a vault on a server."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
+from tablevault_pd.store import Freed, Problem, Progress, Version
+from tablevault_pd.store.arango.client import all_of
+from tablevault_pd.store.arango.layout import BATCHES, BLOBS, DESCRIPTIONS, ITEMS, LISTS
+from tablevault_pd.store.arango.placing import runs, version_of
+from tablevault_pd.store.arango.stage import REMOVE_ITEMS, staged_ms
+
+if TYPE_CHECKING:
+    from tablevault_pd.store.arango.store import ArangoStore
+
+# All statements: 3.12; nothing in them is newer than 3.8.
+BATCH_OR_TOKEN = """
+LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN b)
+LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN b)
+RETURN {by_key, by_token}
+"""
+BATCHES_ALL = "FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN b"
+BATCHES_OF = "FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN b"
+COUNTS = "FOR i IN @@items COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]"
+DESCRIBED = "FOR d IN tv_descriptions FILTER d.batch != null RETURN DISTINCT d.batch"
+UPLOADS = "FOR b IN tv_blobs COLLECT upload = b.upload WITH COUNT INTO n RETURN [upload, n]"
+KEPT = "FOR b IN tv_blobs FILTER b.n == -1 RETURN b"
+SCHEMA_KEYS = "FOR s IN tv_schemas RETURN s._key"
+DICTIONARY_DIGESTS = "FOR d IN tv_dictionaries RETURN DISTINCT d.digest"
+NOW = "RETURN DATE_NOW()"
+COMMITTED = "FOR b IN tv_batches FILTER b._key IN @keys AND b.list > 0 AND b.emptied == false RETURN b._key"
+# A tombstone has the key of the batch that never came, and a place in no list.
+BURY = """
+FOR key IN @keys
+  INSERT {_key: key, list: 0, version: key, token: key, swept: true, time: DATE_NOW() * 1000} INTO tv_batches
+    OPTIONS {overwriteMode: "ignore"}
+"""
+REMOVE_UPLOADS = "FOR b IN tv_blobs FILTER b.upload IN @uploads REMOVE b IN tv_blobs"
+REMOVE_DESCRIPTIONS = "FOR d IN tv_descriptions FILTER d.batch IN @batches REMOVE d IN tv_descriptions"
+TOUCH = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {touched: @token} IN tv_lists"
+MARK = """
+FOR b IN tv_batches FILTER b._key IN @gone OR b._key IN @emptied
+  UPDATE b WITH {gone: b.gone OR b._key IN @gone, emptied: b.emptied OR b._key IN @emptied} IN tv_batches
+"""
+
+
+# -- check
+
+
+def check(store: ArangoStore, *, fix: bool, progress: Progress | None) -> list[Problem]:
+    """Everything that is damaged or stray, in that order."""
+    counts = _counts(store)  # before the batches: what is committed meanwhile then misses nothing
+    batches = store.client.query(BATCHES_ALL, batch_rows=1000)
+    problems = list(_shared(store, batches))
+    problems += _histories(batches)
+    short = list(_short(batches, counts))
+    problems += [_missing(batch, detail) for batch, detail in short]
+    damaged = {(batch["list"], batch["generation"]) for batch, _ in short}
+    problems += _decoded(store, batches, damaged, progress)
+    problems += _kept(store, progress)
+    problems += _strays(store, fix=fix)
+    return sorted(problems, key=lambda problem: problem.severity)
+
+
+def _counts(store: ArangoStore) -> dict[str, dict[str, int]]:
+    """How many items of each batch each collection holds."""
+    return {name: dict(store.client.query(COUNTS, binds={"@items": name})) for name in ITEMS}
+
+
+def _shared(store: ArangoStore, batches: list[dict[str, Any]]) -> Iterator[Problem]:
+    """Schemas and categories that batches refer to must be there."""
+    schemas = set(store.client.query(SCHEMA_KEYS))
+    digests = set(store.client.query(DICTIONARY_DIGESTS))
+    for batch in batches:
+        for key in {batch["schema"], *(part["schema"] for part in batch["parts"])} - schemas:
+            yield _of(batch, "missing schema", f"tv_schemas/{key}")
+        named = {one["digest"] for part in batch["parts"] for one in part["dictionaries"].values()}
+        for digest in named - digests:
+            yield _of(batch, "missing categories", f"tv_dictionaries/{digest}-0")
+
+
+def _of(batch: dict[str, Any], what: str, path: str) -> Problem:
+    return Problem("damage", what, batch["name"], batch["version"], path, "restore the database from a backup")
+
+
+def _histories(batches: list[dict[str, Any]]) -> Iterator[Problem]:
+    """Versions count up from 1, and the positions of a generation follow each other."""
+    last: dict[int, int] = {}
+    ends: dict[tuple[int, int], int] = {}
+    for batch in batches:
+        expected = last.get(batch["list"], 0) + 1
+        if batch["version"] != expected:
+            yield Problem(
+                "damage", "missing version", batch["name"], expected, f"tv_batches/{batch['_key']}",
+                f"version {batch['version']} follows {expected - 1}",
+            )  # fmt: skip
+        last[batch["list"]] = batch["version"]
+        run = (batch["list"], batch["generation"])
+        if batch["rows"] != batch["total"] - batch["start"] or ends.get(run, batch["start"]) != batch["start"]:
+            yield _missing(batch, f"rows {batch['start']} to {batch['total']} do not follow what is before them")
+        ends[run] = batch["total"]
+
+
+def _short(
+    batches: list[dict[str, Any]], counts: dict[str, dict[str, int]]
+) -> Iterator[tuple[dict[str, Any], str]]:
+    for batch in batches:
+        if batch["emptied"]:
+            continue
+        for collection, declared in batch["items"].items():
+            there = counts[collection].get(batch["_key"], 0)
+            if there != declared:
+                yield batch, f"{there} of {declared} items in {collection}"
+
+
+def _missing(batch: dict[str, Any], detail: str) -> Problem:
+    return Problem("damage", "missing rows", batch["name"], batch["version"], f"tv_batches/{batch['_key']}", detail)
+
+
+def _decoded(
+    store: ArangoStore, batches: list[dict[str, Any]], skip: set[tuple[int, int]], progress: Progress | None
+) -> Iterator[Problem]:
+    """Read every generation to its end, and decode it."""
+    ends = {
+        (batch["list"], batch["generation"]): version_of(batch)
+        for batch in batches
+        if not batch["gone"] and batch["operation"] != "delete"
+    }
+    for run, version in ends.items():
+        if run in skip:
+            continue
+        try:
+            for chunk in store.scan(version):
+                chunk.table.validate(full=True)
+                if progress:
+                    progress(1)
+        except (VaultError, ValueError) as error:
+            yield Problem("damage", "damaged rows", version.list, version.version, detail=str(error))
+
+
+def _kept(store: ArangoStore, progress: Progress | None) -> Iterator[Problem]:
+    for whole in store.client.query(KEPT):
+        try:
+            store.open_file(whole["_key"]).close()
+        except (VaultCorrupt, FileMissing) as error:
+            yield Problem("damage", "damaged kept file", path=f"tv_blobs/{whole['_key']}", detail=str(error))
+        if progress:
+            progress(1)
+
+
+# -- strays
+
+
+def _strays(store: ArangoStore, *, fix: bool) -> Iterator[Problem]:
+    [now] = store.client.query(NOW)
+    for key, places, _, old in _found(store, now):
+        if fix and old:
+            _sweep(store, key, places)
+        waits = f"may belong to a save that is still running; removed once it is {store.stray_age_s:.0f} s old"
+        yield Problem(
+            "stray",
+            "items of no commit",
+            path=f"{places[0]}/{key}",
+            detail="check(fix=True) removes it" if old else waits,
+            fixed=fix and old,
+        )
+
+
+def _found(store: ArangoStore, now_ms: int) -> Iterator[tuple[str, list[str], int, bool]]:
+    """Batches and uploads that are in no commit: key, collections, items, and whether they are old enough to go."""
+    holders: dict[str, list[str]] = defaultdict(list)
+    items: dict[str, int] = defaultdict(int)
+    for collection, counts in _counts(store).items():
+        for batch, count in counts.items():
+            holders[batch].append(collection)
+            items[batch] += count
+    for batch in store.client.query(DESCRIBED):
+        holders[batch].append(DESCRIPTIONS)
+    described = {batch for batch, places in holders.items() if places == [DESCRIPTIONS]}
+    committed = set(store.client.query(COMMITTED, keys=sorted(holders)))
+    # A vacuumed batch keeps its descriptions, as it keeps its place in the history.
+    buried = {batch["_key"] for batch in store.client.query(BATCHES_ALL, batch_rows=1000) if batch["emptied"]}
+    for batch in sorted(holders):
+        if batch not in committed and not (batch in described and batch in buried):
+            places = [place for place in holders[batch] if place != DESCRIPTIONS or batch not in buried]
+            yield batch, places, items[batch], _old(store, batch, now_ms) or batch in buried
+    kept = {whole["upload"] for whole in store.client.query(KEPT)}
+    for upload, count in store.client.query(UPLOADS):
+        if upload not in kept:
+            yield upload, [BLOBS], count, _old(store, upload, now_ms)
+
+
+def _old(store: ArangoStore, key: str, now_ms: int) -> bool:
+    try:
+        return now_ms - staged_ms(key) >= store.stray_age_s * 1000
+    except (ValueError, TypeError):
+        return True  # not a key of ours
+
+
+def _sweep(store: ArangoStore, key: str, places: list[str]) -> None:
+    """Remove what is stray. A writer that is alive after all finds a tombstone, and fails instead of losing rows."""
+    if places == [BLOBS]:
+        store.client.query(REMOVE_UPLOADS, uploads=[key])
+        return
+    store.client.query(BURY, keys=[key])
+    if store.client.query(COMMITTED, keys=[key]):
+        return  # it was committed in this very moment
+    for place in places:
+        if place == DESCRIPTIONS:
+            store.client.query(REMOVE_DESCRIPTIONS, batches=[key])
+        else:
+            store.client.query(REMOVE_ITEMS, binds={"@items": place}, batches=[key])
+
+
+# -- vacuum
+
+
+def vacuum(store: ArangoStore, *, keep: int, dry_run: bool) -> list[Freed]:
+    """Remove the rows that no kept version shows, then strays."""
+    freed = []
+    for state in store.lists():
+        head = state.head
+        if dry_run:
+            freed += _plan(head, store.client.query(BATCHES_OF, list=head.list_id, batch_rows=1000), keep)[0]
+        else:
+            freed += _vacuum_list(store, head, keep)
+    [now] = store.client.query(NOW)
+    for key, places, count, old in _found(store, now):
+        if old and not dry_run:
+            _sweep(store, key, places)
+        if old:
+            freed.append(Freed("stray", None, (), count, 0, f"{places[0]}/{key}"))
+    return freed
+
+
+def _vacuum_list(store: ArangoStore, head: Version, keep: int) -> list[Freed]:
+    """Mark first, in a transaction that excludes restores of this list; remove items afterwards."""
+
+    def work(handle: Any) -> tuple[list[Freed], list[str]]:
+        all_of(handle, TOUCH, {"list": head.list_id, "token": "vacuum"})
+        freed, gone, emptied = _plan(head, all_of(handle, BATCHES_OF, {"list": head.list_id}, 1000), keep)
+        if emptied:
+            all_of(handle, MARK, {"gone": gone, "emptied": emptied})
+        return freed, emptied
+
+    freed, emptied = store.client.transact((LISTS, BATCHES), work)
+    for at in range(0, len(emptied), 100):
+        for collection in ITEMS:
+            store.client.query(REMOVE_ITEMS, binds={"@items": collection}, batches=emptied[at : at + 100])
+    return freed
+
+
+def _plan(
+    head: Version, batches: list[dict[str, Any]], keep: int
+) -> tuple[list[Freed], list[str], list[str]]:
+    """What to free, the batches whose versions lose rows by it, and those whose own rows go."""
+    bases = {batch["version"]: batch["base"] for batch in batches}
+    shown = {batch["version"]: runs(batch, bases.get(batch["generation"])) for batch in batches}
+    needed: dict[int, int] = defaultdict(int)  # generation -> positions from 0 to here are still shown
+    for batch in batches[-keep:]:
+        if batch["operation"] != "delete" and not batch["gone"]:
+            for generation, _, high in shown[batch["version"]]:
+                needed[generation] = max(needed[generation], high)
+    doomed = [
+        batch
+        for batch in batches
+        if batch["rows"] and not batch["emptied"] and batch["start"] >= needed[batch["generation"]]
+    ]
+    if not doomed:
+        return [], [], []
+    lost: dict[int, int] = {}  # generation -> its first position that goes
+    for batch in doomed:
+        lost.setdefault(batch["generation"], batch["start"])
+    gone = [
+        batch
+        for batch in batches
+        if not batch["gone"]
+        and any(high > lost.get(generation, high) for generation, _, high in shown[batch["version"]])
+    ]
+    numbers = tuple(batch["version"] for batch in gone)
+    rows, size = sum(batch["rows"] for batch in doomed), sum(batch["bytes"] for batch in doomed)
+    freed = Freed("rows", head.list, numbers, rows, size)
+    return [freed], [batch["_key"] for batch in gone], [batch["_key"] for batch in doomed]

@@ -1,0 +1,419 @@
+"""Requests to the server: one driver per process and thread, our own retries, our own errors.
+
+The driver would repeat any request on a dropped connection, at once and up to three times. Here every operation is
+idempotent by design (keys are made by the client, repeated inserts are ignored or recognised), so it is this module
+that tries again: with growing, random pauses, within a time limit, and only after failures that may pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+import requests
+from arango import ArangoClient
+from arango.database import StandardDatabase, TransactionDatabase
+from arango.exceptions import ArangoClientError, ArangoServerError
+from arango.http import HTTPClient
+from arango.request import Request
+from arango.response import Response
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from tablevault_pd.errors import (
+    Conflict,
+    StorageFull,
+    StoreUnavailable,
+    VaultBusy,
+    VaultClosed,
+    VaultCorrupt,
+    VaultError,
+    VaultNotFound,
+    VaultReadOnly,
+)
+from tablevault_pd.store.arango.address import Address, Secret
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 120.0  # a bulk insert of some MB, synced, on a busy server
+FIRST_PAUSE_S = 0.02
+LONGEST_PAUSE_S = 1.0
+
+# Numbers of the server's errors; see "Error codes and meanings" in its documentation.
+LOCK_TIMEOUT, LOCKED, DEADLOCK = 18, 28, 29
+WRITE_CONFLICT, NOT_FOUND, NO_COLLECTION, DUPLICATE_NAME, UNIQUE = 1200, 1202, 1203, 1207, 1210
+NO_DATABASE, NO_CURSOR, DISK_FULL, SERVER_READ_ONLY, NO_TRANSACTION = 1228, 1600, 1104, 1004, 1655
+QUEUE_TIME, QUEUE_FULL = 21004, 21003
+_BUSY = {LOCK_TIMEOUT, LOCKED, DEADLOCK, WRITE_CONFLICT}
+_PASSING = _BUSY | {NO_CURSOR, QUEUE_TIME, QUEUE_FULL, 503}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a request failed. The driver's own errors hold the request and its documents, and are dropped."""
+
+    detail: str
+    number: int = 0
+    status: int = 0
+    lost: bool = False  #: no answer came: whether the server acted is not known
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed a moment later."""
+        return self.lost or self.status == 503 or self.number in _PASSING
+
+
+class Said(Exception):
+    """A failure the caller has announced to expect."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.number = failure.number
+
+
+class NoAnswer(Exception):
+    """The connection failed. Not a requests error: the driver would log those, and try again."""
+
+
+class _Login(AuthBase):  # type: ignore[misc]  # requests has no types here
+    """Adds the secret to a request as it leaves."""
+
+    def __init__(self, user: str, password: Secret, token: Secret | None) -> None:
+        self._user, self._password, self._token = user, password, token
+
+    def __call__(self, request: Any) -> Any:
+        if self._token is not None:
+            request.headers["Authorization"] = f"bearer {self._token.reveal()}"
+            return request
+        return requests.auth.HTTPBasicAuth(self._user, self._password.reveal())(request)
+
+
+class _Transport(HTTPClient):  # type: ignore[misc]  # python-arango has no types
+    """The driver's way to the network: no retries, short waits for a connection, answers as bytes."""
+
+    def __init__(self, login: _Login, verify: bool | str) -> None:
+        self._login, self._verify = login, verify
+
+    def create_session(self, host: str) -> requests.Session:
+        """A session that ignores proxies and .netrc of the environment: the address and the login are settled."""
+        session = requests.Session()
+        session.trust_env = False
+        session.verify = self._verify
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=0))
+        return session
+
+    def send_request(
+        self,
+        session: requests.Session,
+        method: str,
+        url: str,
+        headers: Any = None,
+        params: Any = None,
+        data: Any = None,
+        auth: Any = None,
+    ) -> Response:
+        """One HTTP request. The driver's `auth` is a placeholder and ignored."""
+        problem = None
+        try:
+            answer = session.request(
+                method,
+                url,
+                params=params,
+                data=data,
+                headers=headers,
+                auth=self._login,
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                allow_redirects=False,
+            )
+        except requests.exceptions.SSLError:
+            problem = "SSLError: its certificate could not be verified"
+        except requests.RequestException as error:
+            problem = type(error).__name__
+        if problem is not None:  # raised out here, so that it does not carry the request and its login along
+            raise NoAnswer(problem)
+        if answer.status_code == 503:
+            raise NoAnswer("503 service unavailable")
+        return Response(
+            method=method,
+            url=url,
+            headers=answer.headers,
+            status_code=answer.status_code,
+            status_text=answer.reason,
+            raw_body=answer.content,
+        )
+
+
+def to_json(value: Any) -> bytes:
+    """`value` as JSON; bytes are JSON already, made once where their size was needed."""
+    return value if isinstance(value, bytes) else orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+class Client:
+    """The database of one vault."""
+
+    def __init__(
+        self,
+        address: Address,
+        password: Secret,
+        token: Secret | None,
+        *,
+        read_only: bool,
+        timeout_s: float,
+        sync: bool,
+        verify_tls: bool | str,
+    ) -> None:
+        self.address = address
+        self.read_only = read_only
+        self.sync = sync
+        self._timeout_s = timeout_s
+        self._login = _Login(address.user, password, token)
+        self._verify_tls = verify_tls
+        self._closed = False
+        self._reset()
+        if not address.tls and not address.local:
+            warnings.warn(
+                f"The password of {address} travels unencrypted. Use arangodbs:// if the server offers TLS.",
+                stacklevel=4,
+            )
+
+    def __repr__(self) -> str:
+        return f"<Client {self.address}>"
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._here = threading.local()
+        self._lock = threading.Lock()
+        self._drivers: list[ArangoClient] = []
+
+    # -- connections
+
+    def database(self, name: str | None = None) -> StandardDatabase:
+        """This thread's handle of the vault's database, or of another one on the server."""
+        if self._closed:
+            raise VaultClosed("This vault was closed. Connect to it again with tablevault_pd.connect(…).")
+        if self._pid != os.getpid():  # sockets shared with the parent are set aside, and not even closed
+            _abandoned.append((self._here, self._drivers))
+            self._reset()
+        known: dict[str, StandardDatabase] = self._here.__dict__.setdefault("databases", {})
+        name = name or self.address.database
+        if name not in known:
+            known[name] = self._driver().db(name, username=self.address.user, password="")
+        return known[name]
+
+    def _driver(self) -> ArangoClient:
+        driver = self._here.__dict__.get("driver")
+        if driver is None:
+            driver = ArangoClient(
+                hosts=self.address.base,
+                resolver_max_tries=1,
+                http_client=_Transport(self._login, self._verify_tls),
+                serializer=to_json,
+                deserializer=orjson.loads,
+            )
+            self._here.driver = driver
+            with self._lock:
+                self._drivers.append(driver)
+        return driver
+
+    def close(self) -> None:
+        """Close this process's connections; those of a parent are left alone."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._pid == os.getpid():
+            with self._lock:
+                for driver in self._drivers:
+                    driver.close()
+                self._drivers.clear()
+
+    # -- doing things
+
+    def run(
+        self,
+        operation: Callable[[StandardDatabase], T],
+        *,
+        expect: Sequence[int] = (),
+        patient: bool = True,
+        database: str | None = None,
+    ) -> T:
+        """The result of `operation`, tried again while it fails for reasons that pass.
+
+        Failures whose numbers are in `expect` raise :class:`Said`; others raise an error of ours. With
+        ``patient=False`` a server that cannot be reached is reported at once.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        pause = FIRST_PAUSE_S
+        while True:
+            result, failure = self._attempt(operation, database)
+            if failure is None:
+                return result  # type: ignore[return-value]  # an operation may well return None
+            if failure.number in expect:
+                raise Said(failure)
+            if not failure.passing or time.monotonic() + pause > deadline or (failure.lost and not patient):
+                raise self.translated(failure)
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _attempt(
+        self, operation: Callable[[StandardDatabase], T], database: str | None
+    ) -> tuple[T | None, Failure | None]:
+        handle = self.database(database)
+        try:
+            return operation(handle), None
+        except NoAnswer as error:
+            return None, Failure(str(error), lost=True)
+        except ArangoServerError as error:
+            said = str(error.error_message or "no message")[:200]
+            return None, Failure(said, int(error.error_code or 0), int(error.http_code or 0))
+        except ArangoClientError as error:
+            return None, Failure(str(error.message)[:200])
+
+    def translated(self, failure: Failure) -> VaultError:
+        """The error of ours for a failure."""
+        where = str(self.address)
+        if failure.lost or failure.status == 503:
+            return StoreUnavailable(
+                f"The server of {where} gave no answer ({failure.detail}). Is it running?"
+            )
+        if failure.status == 401:
+            return StoreUnavailable(
+                f"The server refused the user of {where}: wrong password, or no access to this database. "
+                "Give the password in TABLEVAULT_PASSWORD or with password=."
+            )
+        if failure.number == NO_DATABASE:
+            return VaultNotFound(
+                f"There is no database for {where}. Connect once with create=True to make it."
+            )
+        if failure.status == 403 or failure.number == SERVER_READ_ONLY:
+            return VaultReadOnly(
+                f"{where} may not be written to: {failure.detail}. Connect with mode='r', or ask for more rights."
+            )
+        if failure.number == DISK_FULL:
+            return StorageFull(f"The disk of the server of {where} is full; nothing of this call was kept.")
+        if failure.number in _BUSY:
+            return VaultBusy(f"{where} was locked by others for too long. Nothing was written; try again.")
+        if failure.number == UNIQUE:
+            return Conflict(f"Another writer of {where} was faster. Try again.")
+        return VaultCorrupt(f"{where} cannot be used: {failure.detail} (error {failure.number}).")
+
+    def writable(self) -> None:
+        """Refuse to write through a store that was opened for reading."""
+        if self.read_only:
+            raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
+
+    # -- the four kinds of request
+
+    def query(
+        self,
+        aql: str,
+        /,
+        *,
+        batch_rows: int = 10_000,
+        stream: bool = False,
+        expect: Sequence[int] = (),
+        patient: bool = True,
+        binds: Mapping[str, Any] | None = None,
+        **values: Any,
+    ) -> list[Any]:
+        """All results of a statement. Fails as a whole and is tried again as a whole."""
+        bound = {**values, **(binds or {})}
+        return self.run(
+            lambda database: all_of(database, aql, bound, batch_rows, stream), expect=expect, patient=patient
+        )
+
+    def insert(
+        self,
+        collection: str,
+        document: dict[str, Any],
+        *,
+        mode: str = "conflict",
+        expect: Sequence[int] = (),
+    ) -> None:
+        """Insert one document, durably; `mode` says what to do when its key is there (3.7 or later)."""
+        self.run(
+            lambda database: database.collection(collection).insert(
+                document, overwrite_mode=mode, silent=True, sync=self.sync
+            ),
+            expect=expect,
+        )
+
+    def insert_all(self, collection: str, documents: bytes) -> None:
+        """Insert a JSON array of documents. Those whose key is there already stay as they are (3.7 or later)."""
+        # Not Collection.insert_many: it takes apart and serialises again what was serialised to know its size.
+        self.run(lambda database: _insert_all(database, collection, documents, self.sync))
+
+    def transact(
+        self, write: Sequence[str], work: Callable[[TransactionDatabase], T], *, expect: Sequence[int] = ()
+    ) -> T:
+        """Do `work` in a stream transaction over the `write` collections; all of it, or nothing (3.8 or later).
+
+        Writers of one document exclude each other: one of two fails with a conflict, and is tried again as a whole.
+        """
+
+        def once(database: StandardDatabase) -> T:
+            handle = database.begin_transaction(write=list(write), sync=self.sync, allow_implicit=False)
+            try:
+                result = work(handle)
+            except BaseException:
+                # If this fails too, the server ends the transaction by itself after a minute without requests.
+                with contextlib.suppress(NoAnswer, ArangoServerError):
+                    handle.abort_transaction()
+                raise
+            _commit(handle)
+            return result
+
+        return self.run(once, expect=expect)
+
+
+def all_of(
+    database: StandardDatabase | TransactionDatabase,
+    aql: str,
+    values: Mapping[str, Any],
+    batch_rows: int = 10_000,
+    stream: bool | None = None,
+) -> list[Any]:
+    """Execute once, and fetch to the end: no cursor outlives the call."""
+    cursor = database.aql.execute(aql, bind_vars=dict(values), batch_size=batch_rows, stream=stream, ttl=60)
+    while cursor.has_more():
+        cursor.fetch()
+    return list(cursor.batch())
+
+
+def _insert_all(database: StandardDatabase, collection: str, documents: bytes, sync: bool) -> None:
+    request = Request(
+        method="post",
+        endpoint=f"/_api/document/{collection}",
+        params={"overwriteMode": "ignore", "silent": True, "waitForSync": sync},
+        data=documents,
+    )
+    answer = database.conn.send_request(request)
+    if not answer.is_success:
+        raise ArangoServerError(answer, request)
+    failed = [one for one in answer.body if one.get("error")] if isinstance(answer.body, list) else []
+    if failed:  # the request succeeds although single documents fail: each is to be looked at
+        answer.error_code = failed[0].get("errorNum")
+        answer.error_message = failed[0].get("errorMessage")
+        raise ArangoServerError(answer, request)
+
+
+def _commit(handle: TransactionDatabase) -> None:
+    for pause in (0.05, 0.2, 0.5):
+        try:
+            handle.commit_transaction()
+            return
+        except NoAnswer:  # committing twice is allowed, and the only way to learn whether it worked
+            time.sleep(pause)
+    handle.commit_transaction()
+
+
+_abandoned: list[Any] = []  # connections inherited through fork: kept so that nothing ever finalises them

@@ -1,0 +1,227 @@
+"""Rows as item documents: which column goes to which collection, under which key, and back.
+
+A row's plain columns share one document in ``tv_records``. Each cell of an embedding, document or file column has a
+document of its own. The key of an item is that of its batch, its row in base 36, and its column's number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from tablevault_pd.store.arango import codec
+from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
+
+_DIGITS = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyz", np.uint8)
+_ROW_WIDTH = 7  # 36**7 rows in one batch
+_COLLECTION = {"record": RECORDS, "embedding": EMBEDDINGS, "document": DOCUMENTS, "file": FILES}
+_VALUE = {EMBEDDINGS: "vector", DOCUMENTS: "text", FILES: "file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a schema, as it is stored."""
+
+    name: str
+    attribute: str
+    field: int
+    collection: str
+    kind: pa.DataType
+
+    @property
+    def path(self) -> str:
+        """Where its dictionaries are filed."""
+        return str(self.field)
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether its cells are arrays of floats of one length."""
+        return pa.types.is_fixed_size_list(self.kind) and pa.types.is_floating(self.kind.value_type)
+
+
+def columns_of(schema: pa.Schema) -> list[Column]:
+    """The columns of a schema, in order."""
+    return [
+        Column(field.name, codec.attribute(field.name), number, _COLLECTION[_kind(field)], field.type)
+        for number, field in enumerate(schema)
+    ]
+
+
+def _kind(field: pa.Field) -> str:
+    """What a column holds: as its metadata says, else by its type."""
+    spec = (field.metadata or {}).get(b"tablevault")
+    if spec is not None:
+        found = json.loads(spec).get("kind")
+        return found if found in _COLLECTION else "record"
+    vector = pa.types.is_fixed_size_list(field.type) and pa.types.is_floating(field.type.value_type)
+    return "embedding" if vector else "record"
+
+
+def base36(numbers: np.ndarray, width: int) -> list[str]:
+    """Each number in base 36, at fixed width: keys then sort as the numbers do."""
+    powers = 36 ** np.arange(width - 1, -1, -1, dtype=np.int64)
+    letters = _DIGITS[(numbers[:, None] // powers) % 36]
+    return [text.decode("ascii") for text in np.ascontiguousarray(letters).view(f"S{width}").ravel().tolist()]
+
+
+# ---------------------------------------------------------------- rows to documents
+
+
+def documents(
+    table: pa.Table, batch: str, first_row: int, dictionaries: codec.Dictionaries
+) -> dict[str, list[Any]]:
+    """The item documents of the rows of `table`, by collection. Raises UnsupportedColumn."""
+    rows = range(first_row, first_row + table.num_rows)
+    keys = [batch + row for row in base36(np.arange(rows.start, rows.stop, dtype=np.int64), _ROW_WIDTH)]
+    made: dict[str, list[Any]] = {}
+    plain = []
+    for column in columns_of(table.schema):
+        array = _whole(table.column(column.field))
+        if column.collection == RECORDS:
+            plain.append((column.attribute, codec.encode(array, column.path, dictionaries)))
+        else:
+            made.setdefault(column.collection, []).extend(
+                _cells(column, array, batch, rows, keys, dictionaries)
+            )
+    if plain:
+        names = [name for name, _ in plain]
+        made[RECORDS] = [
+            {"_key": key, "batch": batch, "row": row, "values": dict(zip(names, values, strict=True))}
+            for key, row, values in zip(
+                keys, rows, zip(*(cells for _, cells in plain), strict=True), strict=True
+            )
+        ]
+    return made
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    if column.num_chunks == 0:
+        return pa.array([], column.type)
+    return pa.concat_arrays(column.chunks)
+
+
+def _cells(
+    column: Column,
+    array: pa.Array,
+    batch: str,
+    rows: range,
+    keys: list[str],
+    dictionaries: codec.Dictionaries,
+) -> list[dict[str, Any]]:
+    value = _VALUE[column.collection]
+    number = base36(np.array([column.field]), 3)[0]
+    extra: dict[int, list[int]] = {}
+    if column.is_vector and array.values.null_count == 0:
+        cells, extra = _vectors(array)
+    else:
+        cells = codec.encode(array, column.path, dictionaries)
+    made = [
+        {
+            "_key": f"{key}.{number}",
+            "batch": batch,
+            "row": row,
+            "field": column.field,
+            "column": column.name,
+            value: cell,
+        }
+        for key, row, cell in zip(keys, rows, cells, strict=True)
+    ]
+    for at, places in extra.items():
+        made[at]["signed_zeros"] = places
+    return made
+
+
+def _vectors(array: pa.Array) -> tuple[list[Any], dict[int, list[int]]]:
+    """Vectors as arrays for orjson, and where they hold negative zeros, which are stored as plain ones.
+
+    A vector with NaN or infinity holds texts in their places, so that no distance can be computed to it.
+    """
+    size = array.type.list_size
+    gone = array.is_null().to_numpy(zero_copy_only=False)
+    matrix = np.zeros((len(array), size), array.type.value_type.to_pandas_dtype())
+    matrix[~gone] = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, size)
+    odd = codec.unusual(matrix)
+    negative = np.isfinite(matrix) & odd
+    matrix[negative] = 0
+    shown = _exactly_shown(matrix)
+    cells: list[Any] = [
+        None if missing else vector for vector, missing in zip(shown, gone.tolist(), strict=True)
+    ]
+    for row in np.flatnonzero((odd & ~negative).any(axis=1)):
+        cells[row] = [
+            v if np.isfinite(v) else codec.float_text(v) for v in shown[row].astype(np.float64).tolist()
+        ]
+    return cells, {
+        int(row): np.flatnonzero(negative[row]).tolist() for row in np.flatnonzero(negative.any(axis=1))
+    }
+
+
+def _exactly_shown(matrix: np.ndarray) -> np.ndarray:
+    """`matrix` in the width whose shortest decimals come back exactly through a float64, as the server keeps them.
+
+    The shortest decimal of a float32 is half as long as that of the same number in float64. Rounded to float64 and
+    then to float32 it is the same float32 again, but for numbers so small or large that this must be tried.
+    """
+    if matrix.dtype == np.float64:
+        return matrix
+    narrow: np.ndarray = matrix.astype(np.float32)
+    size = np.abs(narrow)
+    doubtful = narrow[np.isfinite(narrow) & (narrow != 0) & ((size < 1e-4) | (size > 1e8))]
+    if doubtful.size:
+        again = np.array(orjson.loads(orjson.dumps(doubtful, option=orjson.OPT_SERIALIZE_NUMPY)), np.float64)
+        if (again.astype(np.float32) != doubtful).any():
+            return narrow.astype(np.float64)
+    return narrow
+
+
+# ---------------------------------------------------------------- documents to rows
+
+
+def decode_records(
+    columns: Sequence[Column], values: list[dict[str, Any]], dictionaries: codec.Dictionaries
+) -> list[pa.Array]:
+    """The arrays of the record columns."""
+    return [
+        codec.decode([row[column.attribute] for row in values], column.kind, column.path, dictionaries)
+        for column in columns
+    ]
+
+
+def decode_cells(
+    column: Column, values: list[Any], zeros: list[list[int] | None], dictionaries: codec.Dictionaries
+) -> pa.Array:
+    """The array of an embedding, document or file column."""
+    if column.is_vector:
+        found = _matrix(column, values)
+        if found is not None:
+            matrix, gone = found
+            for row, places in enumerate(zeros):
+                if places:
+                    matrix[row, places] = -0.0
+            mask = pa.array(gone) if gone.any() else None
+            return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), type=column.kind, mask=mask)
+    return codec.decode(values, column.kind, column.path, dictionaries)
+
+
+def _matrix(column: Column, values: list[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The cells as one matrix, and which are missing; None when a vector lacks elements."""
+    size = column.kind.list_size
+    gone = np.fromiter((value is None for value in values), bool, len(values))
+    gap = [0.0] * size
+    try:
+        # NumPy reads "NaN" and "Infinity" as the numbers they stand for.
+        matrix = np.array([gap if value is None else value for value in values], np.float64).reshape(
+            len(values), size
+        )
+    except TypeError:
+        return None
+    with np.errstate(over="ignore"):
+        return matrix.astype(column.kind.value_type.to_pandas_dtype()), gone

@@ -1,0 +1,165 @@
+"""Collections, indexes and graph of a vault, and how they come into being: idempotently, never dropping anything."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from arango.database import StandardDatabase
+
+from tablevault_pd.errors import VaultCorrupt, VaultFormatError, VaultNotFound
+from tablevault_pd.store.arango.client import DUPLICATE_NAME, NO_COLLECTION, UNIQUE, Client, Said
+
+FORMAT = 1
+
+META, LISTS, BATCHES, SCHEMAS, DICTIONARIES = (
+    "tv_meta",
+    "tv_lists",
+    "tv_batches",
+    "tv_schemas",
+    "tv_dictionaries",
+)
+RECORDS, DOCUMENTS, EMBEDDINGS, FILES = "tv_records", "tv_documents", "tv_embeddings", "tv_files"
+SESSIONS, CELLS, DESCRIPTIONS, BLOBS, EDGES = (
+    "tv_sessions",
+    "tv_cells",
+    "tv_descriptions",
+    "tv_blobs",
+    "tv_edges",
+)
+GRAPH, VIEW = "tv_lineage", "tv_search"
+
+#: The collections that hold one document per row or cell; every other one is small beside them.
+ITEMS = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
+
+# One shard: a unique index over several shards must contain the shard key, and these decide what is committed.
+_CATALOGUE = (META, LISTS, BATCHES, SCHEMAS, SESSIONS, CELLS, DESCRIPTIONS)
+_SPREAD = (*ITEMS, DICTIONARIES, BLOBS)
+
+# Persistent indexes, as all servers since 3.0 have them.
+_INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
+    LISTS: ((("digest",), True), (("id",), True)),
+    BATCHES: (
+        (("list", "version"), True),  # the commit: one version, one batch
+        (("list", "token"), True),
+        (("list", "generation", "start"), False),
+        (("session",), False),
+    ),
+    RECORDS: ((("batch", "row"), False),),
+    DOCUMENTS: ((("batch", "field", "row"), False),),
+    EMBEDDINGS: ((("batch", "field", "row"), False),),
+    FILES: ((("batch", "field", "row"), False),),
+    SESSIONS: ((("digest", "run"), True), (("id",), True)),
+    CELLS: ((("session", "cell"), True),),
+    DESCRIPTIONS: ((("seq",), False), (("batch",), False)),
+    DICTIONARIES: ((("digest", "n"), False),),
+    BLOBS: ((("upload", "n"), False),),
+}
+
+# 3.12; works on every version
+READ_META = """
+FOR m IN tv_meta FILTER m._key == "vault"
+RETURN {vault: m.vault, format: m.format, now: DATE_NOW()}
+"""
+
+
+class Clock:
+    """The server's time, asked once and carried on by this machine's monotonic clock."""
+
+    def __init__(self, server_ms: int) -> None:
+        self._offset_s = server_ms / 1000 - time.monotonic()
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970."""
+        return int((time.monotonic() + self._offset_s) * 1000)
+
+
+def open_vault(client: Client) -> tuple[str, Clock]:
+    """Lay out the database if it is no vault yet; the vault's id and the server's time."""
+    found = _read_meta(client)
+    if found is None:
+        if client.read_only:
+            raise VaultNotFound(f"There is no vault in {client.address}. mode='rw' makes one.")
+        _lay_out(client)
+        found = _read_meta(client)
+        if found is None:
+            raise VaultCorrupt(f"The vault in {client.address} lost its tv_meta document while it was made.")
+    if not isinstance(found["format"], int) or not isinstance(found["vault"], str):
+        raise VaultFormatError(f"{client.address} has a collection tv_meta, but it is not that of a vault.")
+    if found["format"] > FORMAT:
+        raise VaultFormatError(
+            f"The vault in {client.address} has format {found['format']}; this tablevault_pd reads up to format "
+            f"{FORMAT}. Install a newer release: pip install -U tablevault-pd"
+        )
+    return found["vault"], Clock(found["now"])
+
+
+def _read_meta(client: Client) -> dict[str, Any] | None:
+    try:
+        rows = client.query(READ_META, expect=(NO_COLLECTION,), patient=False)
+    except Said:
+        return None
+    return rows[0] if rows else None
+
+
+def _lay_out(client: Client) -> None:
+    for name in _CATALOGUE:
+        _once(client, lambda db, name=name: db.create_collection(name, shard_count=1))
+    for name in _SPREAD:
+        _once(client, lambda db, name=name: db.create_collection(name))
+    _once(client, lambda db: db.create_collection(EDGES, edge=True))
+    for name, indexes in _INDEXES.items():
+        for fields, unique in indexes:
+            definition = {
+                "type": "persistent",
+                "fields": list(fields),
+                "unique": unique,
+                "name": "tv_" + "_".join(fields),
+            }
+            client.run(lambda db, name=name, wanted=definition: db.collection(name).add_index(wanted))
+    _once(
+        client,
+        lambda db: db.create_graph(
+            GRAPH,
+            edge_definitions=[
+                {
+                    "edge_collection": EDGES,
+                    "from_vertex_collections": [BATCHES],
+                    "to_vertex_collections": [BATCHES, LISTS],
+                }
+            ],
+        ),
+    )
+    # Without links it costs nothing; the search adds them when it first needs them.
+    _once(client, lambda db: db.create_arangosearch_view(VIEW, properties={}))
+    # Last: a vault is there when this document is. Of two that are made at once, the first one stays.
+    client.insert(META, {"_key": "vault", "vault": uuid.uuid4().hex, "format": FORMAT}, mode="ignore")
+
+
+def _once(client: Client, make: Callable[[StandardDatabase], Any]) -> None:
+    """Make something unless it is there already: made earlier, by another process, or by a request we never heard of."""
+    try:
+        client.run(make, expect=(DUPLICATE_NAME, GRAPH_EXISTS))
+    except Said:
+        return
+
+
+GRAPH_EXISTS = 1925
+
+
+def create_database(client: Client, *, one_shard: bool) -> None:
+    """Make the vault's database if the user may do so. On a cluster, `one_shard` keeps it on one DB-Server."""
+    name = client.address.database
+    # "sharding" needs 3.12.5 in the Community Edition; a single server ignores it.
+    options = {"sharding": "single"} if one_shard else {}
+    try:
+        client.run(
+            lambda db: db.has_database(name) or db.create_database(name, **options),
+            expect=(DUPLICATE_NAME, UNIQUE),
+            patient=False,
+            database="_system",
+        )
+    except Said:
+        return

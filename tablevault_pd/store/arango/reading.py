@@ -1,0 +1,366 @@
+"""Rows back from the server: which items make up a version, fetched in windows and decoded by column.
+
+The number of requests depends on how much is read, never on how many batches it came in: one statement finds the
+batches, and each window of rows takes one statement per collection. No cursor is open while the caller works.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import groupby
+from typing import Any
+
+import pyarrow as pa
+
+from tablevault_pd.errors import UnsupportedColumn, VaultCorrupt, VersionNotFound
+from tablevault_pd.store import Chunk, Version
+from tablevault_pd.store.arango import codec
+from tablevault_pd.store.arango.client import Client
+from tablevault_pd.store.arango.items import Column, columns_of, decode_cells, decode_records
+from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
+
+WINDOW_BYTES = 64 << 20  # JSON fetched before rows are handed on
+WINDOW_ROWS = 100_000
+ANSWER_BYTES = 8 << 20  # … in answers of about this size
+INCOMPLETE_PAUSES_S = (0.1, 0.4, 1.0)  # a cluster may show a batch a moment before all of its items
+
+# 3.12; works on every version. One statement, however long the history: a generation knows all runs it was built on.
+SPANS = """
+LET root = FIRST(FOR r IN tv_batches FILTER r.list == @list AND r.version == @generation RETURN r)
+LET base = root.base == null ? [] : root.base
+LET first = LENGTH(base) == 0 ? 0 : LAST(base)[2]
+LET runs = PUSH(base, [@generation, first, @total])
+FOR run IN runs
+  LET low = MAX([run[1], @start])
+  LET high = MIN([run[2], @stop])
+  FILTER low < high
+  LET from = FIRST(
+    FOR f IN tv_batches
+      FILTER f.list == @list AND f.generation == run[0] AND f.start <= low AND f.rows > 0
+      SORT f.start DESC LIMIT 1 RETURN f.start)
+  FOR b IN tv_batches
+    FILTER b.list == @list AND b.generation == run[0] AND b.start >= from AND b.start < high AND b.rows > 0
+    SORT b.start
+    RETURN {key: b._key, low, high, start: b.start, rows: b.rows, parts: b.parts, bytes: b.bytes}
+"""
+EMPTY_PART = """
+FOR b IN tv_batches
+  FILTER b.list == @list AND b.generation == @generation AND b.rows == 0 AND LENGTH(b.parts) > 0
+  SORT b.version LIMIT 1 RETURN b.parts[0]
+"""
+# The inner query sorts the rows of one span, in index order; the outer one keeps the order of the bound array.
+RECORDS_OF = """
+FOR s IN @spans
+  FOR x IN (
+    FOR i IN tv_records FILTER i.batch == s[1] AND i.row >= s[2] AND i.row < s[3]
+      SORT i.row RETURN [s[0], i.row, @attributes == null ? i.values : KEEP(i.values, @attributes)])
+    RETURN x
+"""
+EMBEDDINGS_OF = """
+FOR s IN @spans
+  FOR x IN (
+    FOR i IN tv_embeddings FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
+      SORT i.row RETURN [s[0], i.row, i.vector, i.signed_zeros])
+    RETURN x
+"""
+DOCUMENTS_OF = """
+FOR s IN @spans
+  FOR x IN (
+    FOR i IN tv_documents FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
+      SORT i.row RETURN [s[0], i.row, i.text, null])
+    RETURN x
+"""
+FILES_OF = """
+FOR s IN @spans
+  FOR x IN (
+    FOR i IN tv_files FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
+      SORT i.row RETURN [s[0], i.row, i.file, null])
+    RETURN x
+"""
+_CELLS_OF = {EMBEDDINGS: EMBEDDINGS_OF, DOCUMENTS: DOCUMENTS_OF, FILES: FILES_OF}
+DICTIONARY_CHUNKS = """
+FOR d IN tv_dictionaries FILTER d.digest IN @digests SORT d.digest, d.n RETURN [d.digest, d.values]
+"""
+SCHEMA = "FOR s IN tv_schemas FILTER s._key == @key RETURN [s.arrow, s.digest]"
+GONE = "FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN b.gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some rows of one part of a batch."""
+
+    batch: str
+    schema: str
+    dictionaries: dict[str, dict[str, Any]]
+    low: int  #: rows of the batch
+    high: int
+    position: int  #: of the first row in the list
+    row_bytes: float
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return self.high - self.low
+
+    def cut(self, rows: int) -> tuple[Span, Span]:
+        """The first `rows` rows, and the others."""
+        middle = self.low + rows
+        head = Span(self.batch, self.schema, self.dictionaries, self.low, middle, self.position, self.row_bytes)
+        rest = Span(self.batch, self.schema, self.dictionaries, middle, self.high, self.position + rows, self.row_bytes)
+        return head, rest
+
+
+class Incomplete(Exception):
+    """Items that a batch document promises were not there."""
+
+
+class Reader:
+    """Reads what was committed."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._schemas: dict[str, pa.Schema] = {}
+
+    # -- schemas
+
+    def schema(self, key: str) -> pa.Schema:
+        """A schema as committed."""
+        found = self._schemas.get(key)
+        if found is None:
+            rows = self._client.query(SCHEMA, key=key)
+            if not rows:
+                raise VaultCorrupt(
+                    f"{self._client.address} lacks the schema {key}. Restore the database from a backup."
+                )
+            found = self._schemas[key] = _schema_of(*rows[0], key)
+        return found
+
+    # -- spans
+
+    def spans(self, version: Version, start: int, stop: int) -> list[Span]:
+        """What holds positions `start` to `stop` of a version, without a gap."""
+        rows = self._client.query(
+            SPANS,
+            list=version.list_id,
+            generation=version.generation,
+            total=version.total,
+            start=start,
+            stop=stop,
+        )
+        spans = [span for row in rows for span in _spans_of(row)]
+        at = start
+        for span in spans:
+            if span.position != at:
+                break
+            at += span.rows
+        if at != stop:
+            raise self._missing(version, f"from position {at} on")
+        return spans
+
+    def empty(self, version: Version, columns: Sequence[str] | None) -> Chunk | None:
+        """A version without rows: what was saved still says which categories a column has."""
+        parts = self._client.query(EMPTY_PART, list=version.list_id, generation=version.generation)
+        if not parts:
+            return None
+        span = Span("", parts[0]["schema"], parts[0]["dictionaries"], 0, 0, 0, 0.0)
+        return self._chunk([span], {}, columns, self._dictionaries([span]), version)
+
+    # -- rows
+
+    def scan(self, version: Version, start: int, stop: int, columns: Sequence[str] | None) -> Iterator[Chunk]:
+        """The rows of a version in position order."""
+        for window in _windows(self.spans(version, start, stop)):
+            yield from self._window(window, columns, version)
+
+    def _window(self, spans: list[Span], columns: Sequence[str] | None, version: Version) -> Iterator[Chunk]:
+        found = self._patiently(spans, columns, version)
+        dictionaries = self._dictionaries(spans)
+        at = 0
+        for _, group in groupby(spans, key=lambda span: (span.schema, span.dictionaries)):
+            some = list(group)
+            rows = sum(span.rows for span in some)
+            cut = {key: values[at : at + rows] for key, values in found.items()}
+            at += rows
+            yield self._chunk(some, cut, columns, dictionaries, version)
+
+    def _patiently(
+        self, spans: list[Span], columns: Sequence[str] | None, version: Version
+    ) -> dict[Any, list[Any]]:
+        for pause in (*INCOMPLETE_PAUSES_S, None):
+            try:
+                return self._fetch(spans, columns)
+            except Incomplete as error:
+                problem = str(error)
+            if pause is not None:
+                time.sleep(pause)
+        raise self._missing(version, problem)
+
+    def _missing(self, version: Version, what: str) -> Exception:
+        gone = self._client.query(GONE, list=version.list_id, version=version.version)
+        if gone == [True]:
+            return removed(version)
+        return VaultCorrupt(
+            f"Incomplete batch: rows of {version.list}@{version.version} are missing ({what}). Other lists and versions "
+            "stay readable; vault.check() lists all damage."
+        )
+
+    def _fetch(self, spans: list[Span], columns: Sequence[str] | None) -> dict[Any, list[Any]]:
+        """Values of all rows of the spans: of the records under ``None``, of other columns under (collection, name)."""
+        wanted = [[one for one in columns_of(self.schema(span.schema)) if _asked(one, columns)] for span in spans]
+        found: dict[Any, list[Any]] = {}
+        if any(one.collection == RECORDS for of_span in wanted for one in of_span):
+            attributes = None
+            if columns is not None:
+                attributes = sorted({one.attribute for of in wanted for one in of if one.collection == RECORDS})
+            found[None] = self._rows(RECORDS_OF, spans, [0] * len(spans), attributes=attributes)
+        for collection, statement in _CELLS_OF.items():
+            names = dict.fromkeys(one.name for of in wanted for one in of if one.collection == collection)
+            for name in names:
+                fields = [next((o.field for o in of if o.name == name and o.collection == collection), -1) for of in wanted]
+                found[collection, name] = self._rows(statement, spans, fields)
+        return found
+
+    def _rows(self, statement: str, spans: list[Span], fields: list[int], **more: Any) -> list[Any]:
+        """One statement's answer, each row where it belongs. A span with field -1 has no such column."""
+        bound = [
+            [number, span.batch, span.low, span.high, of]
+            for number, (span, of) in enumerate(zip(spans, fields, strict=True))
+            if of >= 0
+        ]
+        row_bytes = max(span.row_bytes for span in spans)
+        batch_rows = int(min(10_000, max(10, ANSWER_BYTES / max(1.0, row_bytes))))
+        answer = iter(self._client.query(statement, spans=bound, batch_rows=batch_rows, stream=True, **more))
+        rows: list[Any] = []
+        for number, (span, of) in enumerate(zip(spans, fields, strict=True)):
+            if of < 0:
+                rows.extend([None] * span.rows)
+                continue
+            for expected in range(span.low, span.high):
+                row = next(answer, None)
+                if row is None or row[0] != number or row[1] != expected:
+                    raise Incomplete(f"row {expected} of batch {span.batch}")
+                rows.append(row)
+        if next(answer, None) is not None:
+            raise Incomplete("more rows than were committed")
+        return rows
+
+    def _dictionaries(self, spans: list[Span]) -> dict[str, list[Any]]:
+        sizes = {ref["digest"]: ref["values"] for span in spans for ref in span.dictionaries.values()}
+        if not sizes:
+            return {}
+        found: dict[str, list[Any]] = {digest: [] for digest in sizes}
+        for digest, values in self._client.query(DICTIONARY_CHUNKS, digests=sorted(sizes), batch_rows=10):
+            found[digest].extend(values)
+        for digest, size in sizes.items():
+            if len(found[digest]) != size:
+                raise VaultCorrupt(
+                    f"{self._client.address} lacks categories ({digest} in tv_dictionaries). Restore it from a backup."
+                )
+        return found
+
+    def _chunk(
+        self,
+        spans: list[Span],
+        found: dict[Any, list[Any]],
+        columns: Sequence[str] | None,
+        words: dict[str, list[Any]],
+        version: Version,
+    ) -> Chunk:
+        schema = self.schema(spans[0].schema)
+        wanted = [one for one in columns_of(schema) if _asked(one, columns)]
+        references = spans[0].dictionaries
+        dictionaries = codec.Dictionaries(
+            {path: (words[ref["digest"]], ref["coded"]) for path, ref in references.items()}
+        )
+        try:
+            arrays = _arrays(wanted, found, dictionaries)
+            table = pa.Table.from_arrays(
+                [arrays[one.name] for one in wanted], schema=pa.schema([schema.field(one.field) for one in wanted], schema.metadata)
+            )
+        except (ValueError, TypeError, LookupError, ArithmeticError, UnsupportedColumn, pa.ArrowException) as error:
+            raise VaultCorrupt(
+                f"The rows of {version.list}@{version.version} are damaged and cannot be decoded: {error}. "
+                "vault.check() lists all damage."
+            ) from error
+        if columns is not None:
+            table = table.select([name for name in columns if name in table.schema.names])
+        last = spans[-1]
+        return Chunk(range(spans[0].position, last.position + last.rows), table, private=False)
+
+
+def removed(version: Version) -> VersionNotFound:
+    """The error for a version whose rows are gone."""
+    return VersionNotFound(
+        f"The rows of {version.list}@{version.version} were removed by vacuum. "
+        f"vault.versions({version.list!r}) shows which versions are left."
+    )
+
+
+def _schema_of(data: str, digest: str, key: str) -> pa.Schema:
+    try:
+        raw = base64.b64decode(data, validate=True)
+        if sha256(raw).hexdigest() != digest or digest[:15] != key:
+            raise VaultCorrupt(f"The schema {key} in tv_schemas is damaged: it does not match its hash.")
+        return pa.ipc.read_schema(pa.py_buffer(raw))
+    except (ValueError, pa.ArrowException, OSError) as error:
+        if isinstance(error, VaultCorrupt):
+            raise
+        raise VaultCorrupt(f"The schema {key} in tv_schemas is damaged: {error}") from error
+
+
+def _asked(column: Column, columns: Sequence[str] | None) -> bool:
+    return columns is None or column.name in columns
+
+
+def _spans_of(row: dict[str, Any]) -> Iterator[Span]:
+    """The parts of a batch, cut to the positions that are wanted."""
+    first = 0
+    for part in row["parts"]:
+        low = max(first, row["low"] - row["start"])
+        high = min(first + part["rows"], row["high"] - row["start"])
+        if low < high:
+            yield Span(
+                row["key"], part["schema"], part["dictionaries"], low, high, row["start"] + low, row["bytes"] / row["rows"]
+            )
+        first += part["rows"]
+
+
+def _windows(spans: list[Span]) -> Iterator[list[Span]]:
+    """Spans in groups that are fetched together."""
+    window: list[Span] = []
+    rows, size = 0, 0.0
+    waiting = spans[::-1]
+    while waiting:
+        span = waiting.pop()
+        room = min(WINDOW_ROWS - rows, int((WINDOW_BYTES - size) / max(1.0, span.row_bytes)))
+        if room < span.rows and not window:
+            room = max(1, room)
+        if room < 1:
+            yield window
+            window, rows, size = [], 0, 0.0
+            waiting.append(span)
+            continue
+        if room < span.rows:
+            span, rest = span.cut(room)
+            waiting.append(rest)
+        window.append(span)
+        rows, size = rows + span.rows, size + span.rows * span.row_bytes
+    if window:
+        yield window
+
+
+def _arrays(
+    wanted: list[Column], found: dict[Any, list[Any]], dictionaries: codec.Dictionaries
+) -> dict[str, pa.Array]:
+    records = [one for one in wanted if one.collection == RECORDS]
+    decoded = decode_records(records, [row[2] for row in found.get(None, ())], dictionaries)
+    arrays = {one.name: array for one, array in zip(records, decoded, strict=True)}
+    for one in wanted:
+        if one.collection != RECORDS:
+            rows = found.get((one.collection, one.name), [])
+            arrays[one.name] = decode_cells(one, [row[2] for row in rows], [row[3] for row in rows], dictionaries)
+    return arrays

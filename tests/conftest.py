@@ -1,0 +1,41 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import tablevault_pd as tv
+from stores import BOTH, new_database
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to be in, and no vault named by the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TABLEVAULT_URL", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def folder_vault(here: Path) -> Iterator[tv.Vault]:
+    """An empty vault in a folder of its own, which must be sound when the test is done."""
+    with tv.connect(here / "test.vault") as opened:
+        yield opened
+        assert opened.check().empty
+
+
+@pytest.fixture(params=BOTH)
+def vault(request: pytest.FixtureRequest, here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tv.Vault]:
+    """An empty vault in each store, which must be sound when the test is done."""
+    if request.param == "embedded":
+        yield request.getfixturevalue("folder_vault")
+        return
+    with new_database() as url:
+        monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+        with tv.connect(url, create=True) as opened:
+            yield opened
+            assert opened.check().empty

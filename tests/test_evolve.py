@@ -1,0 +1,294 @@
+"""Lists that grow: what two frames become in one list, compared with plain Python values and dtypes written by hand."""
+
+from __future__ import annotations
+
+import decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tablevault_pd.errors import DimensionMismatch, SchemaMismatch
+from tablevault_pd.frames import align, columns, decode, encode, index_fields, merge, run_check
+
+TEXT = str(pd.Series(["a"]).dtype)
+
+
+def together(*frames: pd.DataFrame, mode: str = "evolve") -> pd.DataFrame:
+    """Append the frames one by one to a list, as a store would, and read all of it through a file."""
+    tables = [encode(df) for df in frames]
+    schema = tables[0].schema
+    for at, table in enumerate(tables[1:], 1):
+        merged = merge(schema, table.schema, mode=mode)
+        for check in merged.checks:
+            sources = [table] if check.side == "new" else [align(t, schema) for t in tables[:at]]
+            for source in sources:
+                run_check(check, source.column(check.field))
+        schema = merged.schema
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        for table in tables:
+            writer.write_table(align(table, schema))
+    stored = pa.ipc.open_file(sink.getvalue()).read_all()
+    assert align(stored, schema) is stored
+    assert merge(schema, schema).schema is schema
+    return decode([stored], schema, positions=range(stored.num_rows))
+
+
+def obj(*cells: Any) -> pd.Series:
+    return pd.Series(np.fromiter(cells, dtype=object, count=len(cells)), dtype=object)
+
+
+def ser(dtype: Any, *cells: Any) -> pd.Series:
+    return pd.Series(cells, dtype=dtype)
+
+
+def both(a: Any, b: Any) -> pd.Series:
+    return together(pd.DataFrame({"x": a}), pd.DataFrame({"x": b}))["x"]
+
+
+def plain(values: pd.Series) -> list[Any]:
+    """The cells, every kind of missing marker as None."""
+    return [None if pd.api.types.is_scalar(v) and pd.isna(v) else v for v in values]
+
+
+D = decimal.Decimal
+JOINS = [
+    (ser("int8", 1), ser("int64", 2**40), "int64", [1, 2**40]),
+    (ser("uint8", 1), ser("int8", -1), "int16", [1, -1]),
+    (ser("int32", 1), ser("float32", 1.5), "float64", [1.0, 1.5]),
+    (ser("Int64", 1, None), ser("int8", 3), "Int64", [1, None, 3]),
+    (ser("int8", 3), ser("Int64", 1, None), "Int64", [3, 1, None]),
+    (ser("bool", True), ser("boolean", None), "boolean", [True, None]),
+    (ser("float16", 1.5), ser("float32", 0.1), "float32", [1.5, float(np.float32(0.1))]),
+    (pd.Categorical(["b", "a"]), pd.Categorical(["c", None]), "category", ["b", "a", "c", None]),
+    (pd.Categorical(["b", None]), ser(TEXT, "q", None), TEXT, ["b", None, "q", None]),
+    (ser(TEXT, "q", None), pd.Categorical(["b", None]), TEXT, ["q", None, "b", None]),
+    (ser(TEXT, "q", None), obj("a", None), TEXT, ["q", None, "a", None]),
+    (obj("a", pd.NA), ser(TEXT, "q", None), "object", ["a", None, "q", None]),
+    (ser("string", "q", None), ser(TEXT, "a", None), "string", ["q", None, "a", None]),
+    (obj(None), ser("int8", 1), "Int8", [None, 1]),
+    (ser("uint16", 1), obj(None), "UInt16", [1, None]),
+    (obj(None), pd.Categorical(["a"]), "category", [None, "a"]),
+    (obj({1: 2}, None), ser("int64", 5), "object", [{1: 2}, None, 5]),
+    (ser("int64", 5), obj({1: 2}, None), "object", [5, {1: 2}, None]),
+    (obj({"a": 1}), obj((1,), "x"), "object", [{"a": 1}, (1,), "x"]),
+    (obj("a", None), obj(7), "object", ["a", None, 7]),
+    (obj(D("1.2")), obj(D("1.20")), "object", [D("1.2"), D("1.20")]),
+    (obj(D("1.2")), obj(D("1" * 40 + ".2")), "object", [D("1.2"), D("1" * 40 + ".2")]),
+    (ser("datetime64[s]", "2020", None), ser("datetime64[ns]", "2021"), "datetime64[ns]", [pd.Timestamp("2020"), None, pd.Timestamp("2021")]),
+    (ser("timedelta64[ms]", 1000), ser("timedelta64[s]", None), "timedelta64[ms]", [pd.Timedelta("1s"), None]),
+    (pd.interval_range(0, 1), pd.interval_range(0.5, 1.5), "interval[float64, right]", [pd.Interval(0.0, 1.0), pd.Interval(0.5, 1.5)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "dtype", "cells"), JOINS, ids=lambda v: str(getattr(v, "dtype", "")) or None
+)
+def test_two_dtypes_become_one(a: Any, b: Any, dtype: str, cells: list[Any]) -> None:
+    found = both(a, b)
+    assert str(found.dtype) == dtype
+    assert plain(found) == cells
+    if dtype == "object":
+        assert [type(v) for v in plain(found)] == [type(v) for v in cells]
+
+
+REFUSED = [
+    (ser("int64", 1), ser(TEXT, "a")),
+    (ser(TEXT, "a"), ser("float64", 1.0)),
+    (ser("bool", True), ser("int64", 1)),
+    (ser("int64", 2**53 + 1), ser("float64", 0.5)),
+    (ser("float64", 0.5), ser("int64", -(2**53) - 1)),
+    (ser("float64", 0.5), ser("Int64", 2**62, None)),
+    (ser("datetime64[ns]", "2020"), pd.Series(np.array(["5000"], "M8[s]"))),
+    (pd.Series(np.array(["5000"], "M8[s]")), ser("datetime64[ns]", "2020")),
+    (ser("datetime64[ns]", "2020"), ser("datetime64[ns, UTC]", "2020")),
+    (ser("datetime64[ns, Asia/Tokyo]", "2020"), ser("datetime64[ns, UTC]", "2020")),
+    (pd.Categorical(["a", "b"], ordered=True), pd.Categorical(["a", "c"], ordered=True)),
+    (pd.Categorical(["a"], ordered=True), pd.Categorical(["a"])),
+    (pd.Categorical([1]), pd.Categorical(["a"])),
+    (pd.interval_range(0, 1), pd.interval_range(0, 1, closed="left")),
+    (ser("period[D]", "2020"), ser("period[M]", "2020")),
+    (ser(pd.ArrowDtype(pa.list_(pa.int8())), [1]), ser(pd.ArrowDtype(pa.list_(pa.int16())), [1])),
+    (obj([1.0, 2.0]), obj([1.0], [2.0, 3.0])),
+]
+
+
+@pytest.mark.parametrize(("a", "b"), REFUSED, ids=lambda v: str(v.dtype))
+def test_what_no_dtype_holds_is_refused_by_name(a: Any, b: Any) -> None:
+    with pytest.raises(SchemaMismatch, match="'x'"):
+        both(a, b)
+
+
+def test_ordered_categories_grow_at_the_end() -> None:
+    found = both(
+        pd.Categorical(["a", "b"], ordered=True),
+        pd.Categorical(["c"], categories=["a", "b", "c"], ordered=True),
+    )
+    assert found.cat.categories.tolist() == ["a", "b", "c"]
+    assert found.cat.ordered
+    assert found.tolist() == ["a", "b", "c"]
+
+
+def test_vectors_widen_but_keep_their_length() -> None:
+    found = both(obj(np.ones(2, "f4"), None), obj([0.1, 0.2]))
+    assert found[0].dtype == np.float64
+    assert found[1] is None
+    assert found[2].tolist() == [0.1, 0.2]
+    with pytest.raises(DimensionMismatch, match=r"'x': row 0: 5 numbers, the list has 4"):
+        both(obj(np.ones(4)), obj(np.ones(5)))
+
+
+FULL = pd.DataFrame(
+    {
+        "i": [1],
+        "u": ser("uint8", 1),
+        "b": [True],
+        "f": [0.5],
+        "t": pd.to_datetime(["2020"]).as_unit("ns"),
+        "c": pd.Categorical(["a"]),
+        "s": ser(TEXT, "x"),
+        "o": obj("x"),
+        "v": obj([1.0, 2.0]),
+        "iv": pd.interval_range(0, 1),
+        "p": ser("period[D]", "2020-01-01"),
+        "ar": ser(pd.ArrowDtype(pa.list_(pa.int8())), [1]),
+    }
+)
+LOOSE = ["Int64", "UInt8", "boolean", "float64", "datetime64[ns]", "category", TEXT, "object", "object", "interval[float64, right]", "period[D]", "list<item: int8>[pyarrow]"]  # fmt: skip
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_columns_on_one_side_only_are_missing_on_the_other(first: bool) -> None:
+    other = pd.DataFrame({"n": [1, 2]})
+    found = together(FULL, other) if first else together(other, FULL)
+    assert list(found.columns) == [*FULL.columns, "n"] if first else ["n", *FULL.columns]
+    assert [str(found[c].dtype) for c in FULL.columns] == LOOSE
+    there = 0 if first else 2
+    for name in FULL.columns:
+        cells = plain(found[name])
+        assert (
+            np.array_equal(cells[there], FULL[name][0])
+            if name in ("v", "ar")
+            else cells[there] == FULL[name][0]
+        )
+        assert [c for at, c in enumerate(cells) if at != there] == [None, None]
+
+
+def test_labels_of_different_types_stay_two_columns() -> None:
+    found = together(pd.DataFrame({0: [1]}), pd.DataFrame({"0": [2]}))
+    assert list(found.columns) == [0, "0"]
+    assert plain(found[0]) == [1, None]
+    assert plain(found["0"]) == [None, 2]
+
+
+def test_text_becomes_document() -> None:
+    old, new = pd.DataFrame({"t": ["a"]}), pd.DataFrame({"t": ["b"]})
+    merged = merge(encode(old).schema, encode(new, documents="t").schema).schema
+    assert [c.kind for c in columns(merged)] == ["document"]
+
+
+def test_strict_lists_every_difference() -> None:
+    old = pd.DataFrame({"a": [1], "b": ["x"], "c": [1]})
+    assert together(old, old[["c", "a", "b"]], mode="strict").columns.tolist() == ["a", "b", "c"]
+    with pytest.raises(SchemaMismatch) as caught:
+        together(old, pd.DataFrame({"a": [2.5], "b": ["y"], "z": [1]}), mode="strict")
+    for part in ("'a'", "int64", "float64", "'c': missing", "'z': not in the list"):
+        assert part in str(caught.value)
+    assert "'b'" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- index
+
+ROWS = pd.DataFrame({"a": [1, 2]})
+
+
+def at(index: Any) -> pd.DataFrame:
+    return ROWS.set_axis(index)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pd.Index(["a", "b"], name="k"), pd.Index(["c", "a"], name="k")),
+        (pd.RangeIndex(2, 4), pd.RangeIndex(4, 6)),
+        (pd.RangeIndex(2, 4), pd.RangeIndex(9, 7, -1)),
+        (pd.date_range("2020", periods=2), pd.date_range("2020-01-03", periods=2)),
+        (pd.date_range("2020", periods=2), pd.date_range("2021", periods=2)),
+        (pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]), pd.MultiIndex.from_tuples([("a", 3), ("b", 2)])),
+    ],
+)
+def test_indexes_go_on(first: pd.Index, second: pd.Index) -> None:
+    found = together(at(first), at(second)).index
+    assert found.tolist() == [*first, *second]
+    assert found.names == first.names
+
+
+def test_integer_positions_go_on() -> None:
+    found = together(at(pd.Index([7, 3], name="position")), ROWS)
+    pd.testing.assert_index_equal(found.index, pd.RangeIndex(4, name="position"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "way_out"),
+    [
+        (pd.RangeIndex(2), pd.Index(["a", "b"]), "reset_index"),
+        (pd.RangeIndex(2), pd.RangeIndex(5, 7), "reset_index\\(drop=True\\)"),
+        (pd.Index(["a", "b"], name="k"), pd.RangeIndex(2), "set_index"),
+        (pd.Index(["a", "b"], name="k"), pd.Index(["a", "b"], name="q"), "rename_axis"),
+        (pd.Index([5, 6], name="k"), pd.Index(["a", "b"], name="k"), "no dtype holds both"),
+    ],
+)
+def test_indexes_that_do_not_fit_name_the_way_out(first: pd.Index, second: pd.Index, way_out: str) -> None:
+    with pytest.raises(SchemaMismatch, match=way_out):
+        together(at(first), at(second))
+
+
+# ---------------------------------------------------------------- generated lists
+
+CELLS = {
+    "int8": st.integers(-128, 127),
+    "int64": st.integers(-(2**53), 2**53),
+    "uint32": st.integers(0, 2**32 - 1),
+    "float64": st.floats(allow_nan=False),
+    "Int64": st.none() | st.integers(-(2**53), 2**53),
+    "Float64": st.none() | st.floats(allow_nan=False),
+}
+
+
+@st.composite
+def growing(draw: st.DrawFn) -> list[pd.DataFrame]:
+    made = []
+    for _ in range(draw(st.integers(1, 4))):
+        n = draw(st.integers(0, 3))
+        names = draw(st.lists(st.sampled_from("abcd"), unique=True, max_size=4))
+        parts = {name: draw(st.sampled_from(sorted(CELLS))) for name in names}
+        made.append(
+            pd.DataFrame(
+                {
+                    c: pd.Series(draw(st.lists(CELLS[d], min_size=n, max_size=n)), dtype=d)
+                    for c, d in parts.items()
+                },
+                index=pd.RangeIndex(n),
+            )
+        )
+    return made
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(growing())
+def test_numbers_survive_any_growth(frames: list[pd.DataFrame]) -> None:
+    found = together(*frames)
+    names = list(dict.fromkeys(name for df in frames for name in df.columns))
+    assert list(found.columns) == names
+    for name in names:
+        wanted = [v for df in frames for v in (plain(df[name]) if name in df else [None] * len(df))]
+        assert plain(found[name]) == wanted
+
+
+def test_schema_of_positions_has_no_index_fields() -> None:
+    assert index_fields(merge(encode(ROWS).schema, encode(ROWS).schema).schema) == []

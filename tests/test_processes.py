@@ -1,0 +1,269 @@
+"""Many processes and threads on one vault: nothing lost, nothing doubled, positions contiguous, reads consistent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tablevault_pd as tv
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def vault(folder_vault: tv.Vault) -> tv.Vault:
+    """Locks, forks and files are the embedded store's own matter."""
+    return folder_vault
+
+
+def rows(worker: int, number: int, size: int = 1) -> pd.DataFrame:
+    return pd.DataFrame({"worker": [worker] * size, "number": [number] * size, "part": range(size)})
+
+
+def append_many(place: str, name: str, worker: int, count: int, large_every: int = 0) -> int:
+    """In a process of its own: `count` appends, some of them above the size kept inside the catalogue."""
+    with tv.connect(place, session=f"worker {worker}", durability="fast") as vault:
+        for number in range(count):
+            large = large_every and number % large_every == 0
+            vault.append(name, rows(worker, number, 15_000 if large else 1))
+    return worker
+
+
+def check_appends(df: pd.DataFrame, workers: int, count: int) -> None:
+    """Each worker's batches are whole, in its own order, and all there."""
+    assert len(df.drop_duplicates(["worker", "number"])) == workers * count
+    for worker, mine in df.groupby("worker"):
+        numbers = mine["number"].to_numpy()
+        assert np.all(np.diff(numbers) >= 0), worker
+    whole = df.groupby(["worker", "number"])
+    assert (whole["part"].max() + 1 == whole.size()).all()
+    runs = (df[["worker", "number"]].diff() != 0).any(axis=1).sum()
+    assert runs == workers * count, "a batch was split"
+
+
+def test_eight_processes_append_to_one_list(vault):
+    count = 60
+    with ProcessPoolExecutor(8, mp_context=SPAWN) as pool:
+        done = [pool.submit(append_many, vault.place, "shared", worker, count, 20) for worker in range(8)]
+        seen = []
+        while not all(future.done() for future in done):
+            if "shared" in vault:
+                df = vault.read("shared")
+                assert df.index.tolist() == list(range(len(df)))
+                seen.append(df)
+        assert sorted(future.result() for future in done) == list(range(8))
+    final = vault.read("shared")
+    check_appends(final, 8, count)
+    for earlier in seen[-20:]:  # every read was a prefix of what came later, in whole batches
+        pd.testing.assert_frame_equal(final.head(len(earlier)), earlier, check_index_type=False)
+    versions = vault.versions("shared")
+    assert versions["version"].tolist() == list(range(1, 8 * count + 1))
+    assert (versions["total"] == versions["rows"].cumsum()).all()
+    assert versions["time"].is_monotonic_increasing
+    assert versions["session"].nunique() == 8
+
+
+def test_eight_processes_append_to_lists_of_their_own(vault):
+    with ProcessPoolExecutor(8, mp_context=SPAWN) as pool:
+        list(pool.map(append_many, [vault.place] * 8, [f"list {i}" for i in range(8)], range(8), [30] * 8))
+    for worker in range(8):
+        check_appends(vault.read(f"list {worker}"), 1, 30)
+
+
+def save_new(place: str, worker: int) -> list[int]:
+    with tv.connect(place) as vault:
+        return [vault.save("one", rows(worker, number)).committed.version for number in range(20)]
+
+
+def test_saves_under_one_name_count_on(vault):
+    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
+        versions = [version for found in pool.map(save_new, [vault.place] * 4, range(4)) for version in found]
+    assert sorted(versions) == list(range(1, 81))
+
+
+def evolve(place: str, worker: int) -> None:
+    with tv.connect(place) as vault:
+        for number in range(10):
+            vault.append("grow", pd.DataFrame({"n": [number], f"own {worker}": [0.5]}))
+
+
+def test_columns_that_grow_at_the_same_time(vault):
+    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
+        list(pool.map(evolve, [vault.place] * 4, range(4)))
+    df = vault.read("grow")
+    assert len(df) == 40
+    assert {f"own {i}": int(df[f"own {i}"].notna().sum()) for i in range(4)} == {
+        f"own {i}": 10 for i in range(4)
+    }
+
+
+def test_threads_share_a_vault(vault):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda worker: [vault.append("t", rows(worker, n)) for n in range(25)], range(8)))
+    check_appends(vault.read("t"), 8, 25)
+
+
+def test_processes_may_make_the_vault_together(tmp_path):
+    place = str(tmp_path / "fresh")
+    with ProcessPoolExecutor(6, mp_context=SPAWN) as pool:
+        list(pool.map(append_many, [place] * 6, ["x"] * 6, range(6), [2] * 6))
+    with tv.connect(place) as vault:
+        check_appends(vault.read("x"), 6, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_writes_too(vault):
+    vault.append("f", rows(0, 0))
+    children = []
+    for worker in range(1, 4):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for number in range(20):
+                    vault.append("f", rows(worker, number))
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    for number in range(1, 20):
+        vault.append("f", rows(0, number))
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0, 0, 0]
+    check_appends(vault.read("f"), 4, 20)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_outlives_the_parents_vault(tmp_path):
+    vault = tv.connect(tmp_path / "v")
+    vault.append("f", rows(0, 0))
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.read(reading, 1)
+            for number in range(30):
+                vault.append("f", rows(1, number))
+            code = 0
+        finally:
+            os._exit(code)
+    vault.close()
+    os.write(writing, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    with tv.connect(tmp_path / "v") as again:
+        assert len(again.read("f")) == 31
+        assert again.check().empty
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_in_the_middle_of_another_threads_commit(vault):
+    stop = threading.Event()
+    count = [0]
+
+    def write() -> None:
+        while not stop.is_set():
+            vault.append("parent", rows(0, count[0]))
+            count[0] += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for child in range(10):
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    vault.append("child", rows(child, 0))
+                    code = 0
+                finally:
+                    os._exit(code)
+            deadline = time.monotonic() + 30
+            while os.waitpid(pid, os.WNOHANG) == (0, 0):
+                assert time.monotonic() < deadline, "the child hangs"
+                time.sleep(0.005)
+    finally:
+        stop.set()
+        thread.join()
+    assert len(vault.read("child")) == 10
+    assert len(vault.read("parent")) == count[0]
+
+
+HOLD = """
+import sys, time
+import tablevault_pd as tv
+vault = tv.connect(sys.argv[1])
+with vault.store.catalog.writing():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_writer_waits_then_says_who_holds_the_lock(vault):
+    vault.append("a", rows(0, 0))
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, vault.place], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.send_signal(signal.SIGSTOP)
+        code = "import sys, tablevault_pd as tv\ntv.connect(sys.argv[1], timeout_s=0.5)"
+        waiter = subprocess.run(
+            [sys.executable, "-c", code, vault.place], capture_output=True, text=True, check=False
+        )
+        assert "VaultBusy" in waiter.stderr
+        assert f"Process {holder.pid} on " in waiter.stderr
+        assert len(vault.read("a")) == 1  # reading goes on
+    finally:
+        holder.kill()
+        holder.wait()
+    vault.append("a", rows(0, 1))
+    assert len(vault.read("a")) == 2
+
+
+def test_cleaning_never_takes_what_a_slow_writer_commits(vault):
+    stop = threading.Event()
+
+    def clean() -> None:
+        while not stop.is_set():
+            vault.check(fix=True)
+            vault.vacuum(keep=1000, dry_run=False)
+            vault.compact()
+
+    cleaner = threading.Thread(target=clean)
+    cleaner.start()
+    try:
+        with ProcessPoolExecutor(3, mp_context=SPAWN) as pool:
+            list(pool.map(append_many, [vault.place] * 3, ["x"] * 3, range(3), [20] * 3, [2] * 3))
+    finally:
+        stop.set()
+        cleaner.join()
+    check_appends(vault.read("x"), 3, 20)
+    assert vault.check(fix=True)["severity"].isin(["stray"]).all()
+
+
+def test_a_spawned_worker_finds_the_vault_by_its_place(vault):
+    vault.save("a", rows(0, 0))
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        assert pool.submit(_length, vault.place).result() == 1
+
+
+def _length(place: str) -> int:
+    with tv.connect(place, mode="r") as vault:
+        return len(vault["a"])
+
+
+def test_places_are_folders(vault):
+    assert Path(vault.place).is_dir()
