@@ -594,9 +594,19 @@ class Vault:
                 raise ListNotFound.named(name, self.store.names())
         return answers.versions(self.store, name)
 
-    def sessions(self) -> pd.DataFrame:
-        """Every session: who ran what, when, and how it ended."""
-        return answers.sessions(self.store)
+    def sessions(self, *, filters: Any = None, code: str | None = None) -> pd.DataFrame:
+        """Every session: who ran what, when, and how it ended.
+
+        Parameters
+        ----------
+        filters : optional
+            Only sessions that fit, as for :meth:`read`; ``("params.lr", "<", 0.1)`` looks at a parameter.
+        code : str, optional
+            Only sessions with a cell that mentions it, as for :meth:`search`.
+        """
+        from tablevault_pd.search.sessions import sessions
+
+        return sessions(self.store, filters=filters, code=code)
 
     def cells(self, session: str | int | None = None) -> pd.DataFrame:
         """The code of a session (``"train"`` for its latest run, ``"train#2"``), or of all."""

@@ -359,6 +359,12 @@ class Store(Protocol):
     def find_descriptions(self, query: Node) -> list[Description]:
         """The descriptions that match, among the newest of each target and label."""
 
+    def session_ids(self) -> list[int]:
+        """All sessions, oldest first."""
+
+    def session_values(self, param: str) -> dict[int, Any]:
+        """The value of one parameter, by session. A nested value is some object that is no str or number."""
+
     def written(self, versions: Sequence[Version]) -> Spans:
         """Which commit wrote which rows of these versions."""
 

@@ -45,6 +45,7 @@ from tablevault_pd.store.embedded.kept import KeptFiles
 from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, unpack
 from tablevault_pd.store.embedded.text import TextSearch, add_small
+from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.vectors import VectorSearch
 
 _VERSION = """
@@ -95,7 +96,7 @@ def _version(row: tuple[Any, ...]) -> Version:
     return Version(*plain, to_time(time), tuple(json.loads(tags)), bool(gone))  # type: ignore[call-arg]  # one row, one Version
 
 
-class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch):
+class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch, SessionValues):
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
     def __init__(

@@ -8,6 +8,7 @@ the rest is indexed in memory. ``text_upto`` says up to where each generation is
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -227,13 +228,20 @@ class TextSearch:
         raise NotImplementedError
 
     def _open_text(self) -> None:
+        self._text_pid = os.getpid()
         self._text_lock = threading.RLock()
         self._memory: Connection | None = None  # the index of what may not be written
         self._waiting: list[Version] = []
         self._stop_indexing = threading.Event()
         self._indexer: threading.Thread | None = None
 
+    def _text_after_fork(self) -> None:
+        """A forked child has neither the thread nor the locks that another thread may have held."""
+        if self._text_pid != os.getpid():
+            self._open_text()
+
     def _close_text(self) -> None:
+        self._text_after_fork()
         self._stop_indexing.set()
         if self._indexer is not None and self._indexer is not threading.current_thread():
             self._indexer.join()
@@ -244,6 +252,7 @@ class TextSearch:
     # -- completing the index
 
     def _index_later(self, version: Version) -> None:
+        self._text_after_fork()
         with self._text_lock:
             self._waiting.append(version)
             if self._indexer is None or not self._indexer.is_alive():  # it does not live on in a forked child either
@@ -337,6 +346,7 @@ class TextSearch:
 
     def find_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
         """Rows with a text that matches."""
+        self._text_after_fork()
         seen = [number for number, scope in enumerate(scopes) if self._has_text(scope)]
         wanted = self._runs_of([scopes[number].version for number in seen])
         places: dict[tuple[int, int], list[_Place]] = {}

@@ -6,6 +6,7 @@ only ever grows; columns not asked for lately are let go again. Missing vectors,
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -61,7 +62,8 @@ class Block:
         rows = self.rows if picked is None else self.rows[picked]
         out = _SCORES[metric](rows, queries)
         if metric == "cosine":
-            out *= (self.inverse if picked is None else self.inverse[picked])[:, None]
+            with np.errstate(invalid="ignore"):  # no length, no score: both are taken care of below
+                out *= (self.inverse if picked is None else self.inverse[picked])[:, None]
         odd = self.odd if picked is None else np.flatnonzero(_at(self.odd, len(self.rows))[picked])
         if len(odd):
             out[odd] = _carefully(rows[odd].astype(np.float64), queries, metric)
@@ -207,6 +209,7 @@ class VectorSearch:
         raise NotImplementedError
 
     def _open_vectors(self) -> None:
+        self._vectors_pid = os.getpid()
         self._columns: OrderedDict[tuple[int, int, str, str], Column] = OrderedDict()
         self._columns_lock = threading.Lock()
 
@@ -226,6 +229,8 @@ class VectorSearch:
         """The rows whose vectors are nearest."""
         if approx:
             ann.require()
+        if self._vectors_pid != os.getpid():  # another thread may have held the locks when this process was forked
+            self._open_vectors()
         found: list[list[_Found]] = [[] for _ in range(len(near[0].queries) if near else 0)]
         versions = self._runs_of([scopes[each.scope].version for each in near])
         for number, (each, (version, runs)) in enumerate(zip(near, versions, strict=True)):
