@@ -29,7 +29,6 @@ class FrameAccessor:
         """Add every row to the end of `name`. See :meth:`Vault.append`."""
         return current_vault().append(name, self._frame, **options)
 
-
     def search(self, text: str | None = None, **options: Any) -> pd.DataFrame:
         """Rows of the list that this frame was read from, best first. See :meth:`Vault.search`."""
         from tablevault_pd.search.frames import list_of

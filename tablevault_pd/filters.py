@@ -92,7 +92,9 @@ def _opened(found: Filter, known: Collection[Hashable]) -> Filter:
 def _with(frame: pd.DataFrame, names: Mapping[Hashable, tuple[str, list[str]]]) -> pd.DataFrame:
     frame = frame.copy(deep=False)
     for name, (column, keys) in names.items():
-        frame[name] = pd.Series([_value(cell, keys) for cell in frame[column]], index=frame.index).infer_objects()
+        frame[name] = pd.Series(
+            [_value(cell, keys) for cell in frame[column]], index=frame.index
+        ).infer_objects()
     return frame
 
 
@@ -141,8 +143,12 @@ def _term(term: Any) -> Term:
         if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
             raise InvalidFilter(f"The filter {shown(term)} needs a list, tuple or set after {operator!r}.")
         value = list(value)
-    if operator == "between" and (isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2):
-        raise InvalidFilter(f"The filter {shown(term)} needs two bounds after 'between': (low, high). Both are included.")
+    if operator == "between" and (
+        isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2
+    ):
+        raise InvalidFilter(
+            f"The filter {shown(term)} needs two bounds after 'between': (low, high). Both are included."
+        )
     if operator == "contains" and not isinstance(value, str):
         raise InvalidFilter(f"The filter {shown(term)} needs a text after 'contains'.")
     return column, operator, value
@@ -246,12 +252,14 @@ def _query(text: str, known: Collection[Hashable], empty: Callable[[], pd.DataFr
     columns = frozenset([*(name for name in known if isinstance(name, str) and name in asked), *inside])
     if empty is not None:
         frame = empty()
-        names = {name: found for name in inside if (found := _inside(name, known)) is not None}
+        names: dict[Hashable, tuple[str, list[str]]] = {name: found for name in inside if (found := _inside(name, known)) is not None}
         try:
             _with(frame, names).eval(asked, engine="python")
         except pd.errors.UndefinedVariableError as error:
             hint = f"There are {', '.join(map(repr, known)) or 'none'}."
-            raise UnknownColumn(f"The filter {shown(text)} names a column that the list does not have: {error}. {hint}") from error
+            raise UnknownColumn(
+                f"The filter {shown(text)} names a column that the list does not have: {error}. {hint}"
+            ) from error
         except Exception:  # noqa: BLE001, S110  # whatever else is wrong shows, with its rows, when it is run on them
             pass
     return Filter(columns, lambda frame: _query_mask(frame, asked))
@@ -304,7 +312,9 @@ class _Everything:
         return iter(())
 
 
-def _expression(expression: Any, known: Collection[Hashable], empty: Callable[[], pd.DataFrame] | None) -> Filter:
+def _expression(
+    expression: Any, known: Collection[Hashable], empty: Callable[[], pd.DataFrame] | None
+) -> Filter:
     columns: frozenset[Hashable] | None = None
     if empty is not None:
         recorder = _Recorder(empty(), known)
@@ -315,7 +325,9 @@ def _expression(expression: Any, known: Collection[Hashable], empty: Callable[[]
             raise
         except Exception:  # noqa: BLE001  # it may look at more than the stand-in has: then every column is read
             columns = None
-    return Filter(columns, lambda frame: _as_mask(_run(lambda: _evaluate(expression, frame), expression), frame))
+    return Filter(
+        columns, lambda frame: _as_mask(_run(lambda: _evaluate(expression, frame), expression), frame)
+    )
 
 
 def _evaluate(expression: Any, frame: Any) -> Any:

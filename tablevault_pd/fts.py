@@ -122,4 +122,15 @@ def _code_words(text: str, *, star: bool) -> str | None:
     return " OR ".join(terms)
 
 
-__all__ = ["All", "any_leaf", "code_parts", "code_terms", "code_wholes", "has_words", "match", "prose", "prose_term", "record"]
+__all__ = [
+    "All",
+    "any_leaf",
+    "code_parts",
+    "code_terms",
+    "code_wholes",
+    "has_words",
+    "match",
+    "prose",
+    "prose_term",
+    "record",
+]

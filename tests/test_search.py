@@ -89,7 +89,7 @@ def test_a_text_that_is_blank_is_an_error_and_no_other_is(vault, news):
         vault.search(3)
 
 
-SYNTAX = st.text(st.sampled_from('ab "\'*-+^:(){}[],.\\/~&|<>=\0é\ud800東ORANDT\n'), min_size=1, max_size=30)
+SYNTAX = st.text(st.sampled_from("ab \"'*-+^:(){}[],.\\/~&|<>=\0é\ud800東ORANDT\n"), min_size=1, max_size=30)
 
 
 @given(st.one_of(SYNTAX, st.text(min_size=1, max_size=20)))
@@ -108,7 +108,9 @@ def searched(tmp_path_factory):
         yield opened
 
 
-@pytest.mark.parametrize("text", ['"abc', "a AND", "foo-bar", "col:x", "*", "NEAR(", "(" * 5000, "a " * 50_000, "ab" * 50_000])
+@pytest.mark.parametrize(
+    "text", ['"abc', "a AND", "foo-bar", "col:x", "*", "NEAR(", "(" * 5000, "a " * 50_000, "ab" * 50_000]
+)
 def test_hostile_texts(vault, news, text):
     vault.search(text)
     vault.search(" ".join(f"w{number}" for number in range(3000)))
@@ -139,7 +141,12 @@ def test_the_field_that_matched_best_is_named(vault, news):
 def test_the_columns_and_dtypes_are_settled_also_without_hits(vault, news):
     for answer in (vault.search("solar"), vault.search("nothing of the kind"), vault.search(near=[1.0, 0.0])):
         assert list(answer.columns) == SETTLED
-        assert str(answer["position"].dtype) == str(answer["version"].dtype) == str(answer["cell"].dtype) == "Int64"
+        assert (
+            str(answer["position"].dtype)
+            == str(answer["version"].dtype)
+            == str(answer["cell"].dtype)
+            == "Int64"
+        )
         assert list(answer.index) == list(range(len(answer)))
 
 
@@ -165,7 +172,10 @@ def test_scores_are_bm25(vault):
 def test_another_process_finds_at_once_what_was_committed(here):
     with tv.connect("shared.vault") as vault:
         vault.save("small", ["needle in small"])
-        vault.save("large", pd.DataFrame({"text": [f"straw number {n}" for n in range(40_000)] + ["needle in large"]}))
+        vault.save(
+            "large",
+            pd.DataFrame({"text": [f"straw number {n}" for n in range(40_000)] + ["needle in large"]}),
+        )
         script = (
             "import tablevault_pd as tv; v = tv.connect('shared.vault', mode='r'); "
             "print(sorted(v.search('needle')['list']), len(v.search('straw', k=7)))"
@@ -295,7 +305,7 @@ def test_widths_and_columns(vault):
     assert vault.search(near=[0.1, 1.0]).loc[0, "column"] == "b"
     assert vault.search(near={"a": [0.1, 1.0]}).loc[0, "column"] == "a"
     assert found(vault.search(near=[1.0] * 7)) == []
-    with pytest.raises(tv.DimensionMismatch, match="2 in 'two'; 3 in 'three'|3 in 'three'"):
+    with pytest.raises(tv.DimensionMismatch, match=r"2 in 'two'; 3 in 'three'|3 in 'three'"):
         vault.search(near={"a": [1.0] * 7})
     for senseless in ([], [float("nan"), 1.0], [0.0, 0.0], "text", [[[1.0]]]):
         with pytest.raises(ValueError, match="near="):
@@ -385,7 +395,10 @@ def test_expressions_are_recorded_not_guessed(vault, news):
 
 
 def test_filters_apply_before_the_cut(vault):
-    vault.save("v", pd.DataFrame({"text": ["apple"] * 300, "n": range(300), "vec": [[1.0, n / 300] for n in range(300)]}))
+    vault.save(
+        "v",
+        pd.DataFrame({"text": ["apple"] * 300, "n": range(300), "vec": [[1.0, n / 300] for n in range(300)]}),
+    )
     keep = [("n", ">=", 295)]
     assert sorted(positions(vault.search("apple", filters=keep, k=5))) == [295, 296, 297, 298, 299]
     assert positions(vault.search(near=[1.0, 0.0], filters=keep, k=2)) == [295, 296]

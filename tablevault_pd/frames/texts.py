@@ -39,7 +39,11 @@ def texts(table: pa.Table, field: str) -> list[str | None]:
     (_, spec), *_ = data_fields(pa.schema([table.schema.field(at)]))
     column = table.column(at)
     if pa.types.is_struct(column.type):  # what is kept about a file
-        return pc.struct_field(column, "path").to_pylist() if spec.get("kind") == "file" else [None] * len(column)
+        return (
+            pc.struct_field(column, "path").to_pylist()
+            if spec.get("kind") == "file"
+            else [None] * len(column)
+        )
     if spec["codec"] == "json":
         return _quoted(column)
     if spec["codec"] == "category":

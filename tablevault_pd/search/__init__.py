@@ -47,13 +47,21 @@ def _by_near(store: Store, found: list[Place], what: Request) -> pd.DataFrame:
     text = None if what.text is None else store.find_text(what.text, scopes)
     k = what.k if text is None else max(FUSED_APPROX, what.k or 0) if what.approx and what.k else None
     queries = len(what.near[0][1])
-    hits = store.find_near(near, scopes, metric=what.metric, k=k, approx=what.approx) if near else [_nothing()] * queries
-    told = [(queries_of, number) for number, (label, queries_of) in enumerate(what.near) if label == DESCRIPTION]
+    hits = (
+        store.find_near(near, scopes, metric=what.metric, k=k, approx=what.approx)
+        if near
+        else [_nothing()] * queries
+    )
+    told = [
+        (queries_of, number) for number, (label, queries_of) in enumerate(what.near) if label == DESCRIPTION
+    ]
     rankings = []
     for query in range(queries):
         mine = hits[query]
         for vectors, _ in told:
-            mine = _merged(mine, near_descriptions(store, found, vectors[query], what.metric, first_item=len(labels)))
+            mine = _merged(
+                mine, near_descriptions(store, found, vectors[query], what.metric, first_item=len(labels))
+            )
         ranking = fuse.single(mine, fuse.NEAR) if text is None else fuse.fused(text, mine)
         rankings.append((ranking.cut(what.k), labels))
     return answer.frame(store, what, found, rankings)
@@ -93,10 +101,17 @@ def _check_widths(store: Store, found: list[Place], what: Request) -> None:
 
 def _misfit(label: object, dim: int, widths: dict[int, list[str]], found: list[Place]) -> str:
     if widths:
-        there = "; ".join(f"{width} in {', '.join(map(repr, lists[:5]))}" for width, lists in sorted(widths.items()))
+        there = "; ".join(
+            f"{width} in {', '.join(map(repr, lists[:5]))}" for width, lists in sorted(widths.items())
+        )
         return f"The vector near={{{label!r}: …}} has {dim} numbers, and no column {label!r} is so wide. There are: {there}."
     others = sorted(
-        {(str(each.label), each.dim or 0) for place in found for each in place.columns if each.kind == "embedding"}
+        {
+            (str(each.label), each.dim or 0)
+            for place in found
+            for each in place.columns
+            if each.kind == "embedding"
+        }
     )
     there = ", ".join(f"{name!r} of width {width}" for name, width in others[:10]) or "none at all"
     return f"No list searched has an embedding column {label!r} (the vector has {dim} numbers). There are: {there}."
@@ -129,7 +144,8 @@ def _nothing() -> Hits:
 def _merged(a: Hits, b: Hits) -> Hits:
     """Both, the better item of each row."""
     scope, position, item, score = (
-        np.concatenate([getattr(a, name), getattr(b, name)]) for name in ("scope", "position", "item", "score")
+        np.concatenate([getattr(a, name), getattr(b, name)])
+        for name in ("scope", "position", "item", "score")
     )
     order = np.lexsort((item, position, scope, -score))
     rows = (scope[order] << 40) | position[order]

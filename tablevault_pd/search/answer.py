@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,20 @@ from tablevault_pd.search.where import Place
 from tablevault_pd.store import Spans, Store, Version
 
 Label = Hashable
-SETTLED = ("ref", "list", "position", "version", "kind", "column", "score", "text_score", "near_score", "value", "session", "cell")
+SETTLED = (
+    "ref",
+    "list",
+    "position",
+    "version",
+    "kind",
+    "column",
+    "score",
+    "text_score",
+    "near_score",
+    "value",
+    "session",
+    "cell",
+)
 EXTRA = ("query", "snippet")
 
 
@@ -32,7 +45,10 @@ class _Lines:
 
 
 def frame(
-    store: Store, what: Request, found: Sequence[Place], rankings: Sequence[tuple[fuse.Ranking, tuple[Label, ...]]]
+    store: Store,
+    what: Request,
+    found: Sequence[Place],
+    rankings: Sequence[tuple[fuse.Ranking, tuple[Label, ...]]],
 ) -> pd.DataFrame:
     """The answer to one query, or to several, one after the other."""
     lines = _lines(rankings)
@@ -44,7 +60,9 @@ def frame(
         "ref": refs_of(store, versions, scope, position),
         "list": answers.typed("list", [versions[number].list for number in scope]),
         "position": pd.array(position, dtype="Int64"),
-        "version": pd.array(np.array([versions[number].version for number in scope], np.int64), dtype="Int64"),
+        "version": pd.array(
+            np.array([versions[number].version for number in scope], np.int64), dtype="Int64"
+        ),
         "kind": answers.typed("kind", items["kind"]),
         "column": pd.Series(items["column"], dtype=object),
         "score": lines.ranking.score,
@@ -52,7 +70,7 @@ def frame(
         "near_score": lines.ranking.near_score,
         "value": pd.Series(items["value"], dtype=object),
         "session": answers.typed("session", session),
-        "cell": pd.array(cell, dtype="Int64"),
+        "cell": cell,
     }
     if what.batch:
         columns["query"] = lines.query
@@ -71,12 +89,16 @@ def _plain(values: Any) -> Any:
 
 def refs_of(store: Store, versions: Sequence[Version], scope: np.ndarray, position: np.ndarray) -> Any:
     """The column `ref`: which row of which list each line is."""
-    return answers.typed("ref", [f"{versions[number].list}[{at}]" for number, at in zip(scope, position, strict=True)])
+    return answers.typed(
+        "ref", [f"{versions[number].list}[{at}]" for number, at in zip(scope, position, strict=True)]
+    )
 
 
 def _lines(rankings: Sequence[tuple[fuse.Ranking, tuple[Label, ...]]]) -> _Lines:
     sizes = [len(ranking.scope) for ranking, _ in rankings]
-    joined = fuse.Ranking(*(np.concatenate([getattr(each, name) for each, _ in rankings]) for name in fuse.Ranking.__slots__))
+    joined = fuse.Ranking(
+        *(np.concatenate([getattr(each, name) for each, _ in rankings]) for name in fuse.Ranking.__slots__)
+    )
     query = np.repeat(np.arange(len(rankings)), sizes)
     rank = np.concatenate([np.arange(size) for size in sizes])
     return _Lines(query, rank, joined, rankings[0][1])
@@ -115,7 +137,7 @@ def _items(store: Store, what: Request, found: Sequence[Place], lines: _Lines) -
     size = len(lines.rank)
     items: dict[str, Any] = {name: np.full(size, None, object) for name in ("kind", "column", "value")}
     parts: list[pd.DataFrame] = []
-    for number in np.unique(lines.ranking.scope):
+    for number in np.unique(lines.ranking.scope).tolist():
         here = np.flatnonzero(lines.ranking.scope == number)
         parts.append(_items_of(store, what, found[number], lines, here, items).set_axis(here, axis=0))
     asked = pd.concat(parts).sort_index() if parts else pd.DataFrame()
@@ -142,13 +164,18 @@ def _items_of(
         elif ranking.by[at] == fuse.NEAR and ranking.item[at] < len(lines.labels):
             needed[line] = lines.labels[ranking.item[at]]
     known = [column.label for column in place.columns]
-    wanted = [label for label in known if label in {*needed, *what.columns} or (is_record.any() and label in record)]
+    wanted = [
+        label for label in known if label in {*needed, *what.columns} or (is_record.any() and label in record)
+    ]
     rows = reading.take(store, place.version, ranking.position[here], wanted)
     if is_record.any():
         assert what.text is not None
         lines_of_records = np.flatnonzero(is_record)
-        texts = [[cell if isinstance(cell, str) else None for cell in rows[label].iloc[lines_of_records]] for label in record]
-        for line, field in zip(lines_of_records, best_fields(what.text, texts), strict=True):
+        texts = [
+            [cell if isinstance(cell, str) else None for cell in rows[label].iloc[lines_of_records]]
+            for label in record
+        ]
+        for line, field in zip(lines_of_records.tolist(), best_fields(what.text, texts), strict=True):
             needed[line] = record[field]
     kinds = {column.label: column.kind for column in place.columns}
     default = next((kind for kind in what.kinds if kind in kinds.values()), what.kinds[0])
@@ -164,10 +191,14 @@ def _items_of(
 
 def _record_labels(store: Store, place: Place) -> list[Label]:
     """The columns whose texts together are the record."""
-    fields = {each.field for each in frames.text_columns(store.schema(place.version.schema_id)) if each.kind == "record"}
+    fields = {
+        each.field
+        for each in frames.text_columns(store.schema(place.version.schema_id))
+        if each.kind == "record"
+    }
     return [column.label for column in place.columns if column.field in fields]
 
 
-def _snippets(what: Request, items: dict[str, Any]) -> Iterator[str | None] | list[str | None]:
+def _snippets(what: Request, items: dict[str, Any]) -> list[str | None]:
     texts = [value if isinstance(value, str) else None for value in items["value"]]
     return [None] * len(texts) if what.text is None else snippets(what.text, texts)

@@ -26,13 +26,26 @@ def near(series: pd.Series, query: Any, k: int | None, metric: Metric) -> pd.Ser
         raise InvalidInput("Series.vault.near takes one vector.")
     if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
         raise InvalidInput(f"k= is a number of rows, at least 1, not {k!r}.")
-    wide = np.array([hasattr(cell, "__len__") and not isinstance(cell, (str, bytes)) and len(cell) == queries.shape[1] for cell in series])
+    wide = np.array(
+        [
+            hasattr(cell, "__len__") and not isinstance(cell, (str, bytes)) and len(cell) == queries.shape[1]
+            for cell in series
+        ]
+    )
     if not wide.any():
-        widths = sorted({len(cell) for cell in series if hasattr(cell, "__len__") and not isinstance(cell, (str, bytes))})
-        raise DimensionMismatch(f"The vector has {queries.shape[1]} numbers; the cells of this Series have {widths[:10]}.")
+        widths = sorted(
+            {len(cell) for cell in series if hasattr(cell, "__len__") and not isinstance(cell, (str, bytes))}
+        )
+        raise DimensionMismatch(
+            f"The vector has {queries.shape[1]} numbers; the cells of this Series have {widths[:10]}."
+        )
     rows = np.array([np.asarray(cell, np.float64) for cell, fits in zip(series, wide, strict=True) if fits])
     scores = _scores(rows, queries[0], metric)
-    found = pd.Series(scores, index=series.index[wide], name="score").dropna().sort_values(ascending=False, kind="stable")
+    found = (
+        pd.Series(scores, index=series.index[wide], name="score")
+        .dropna()
+        .sort_values(ascending=False, kind="stable")
+    )
     return found if k is None else found.iloc[:k]
 
 

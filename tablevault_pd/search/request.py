@@ -25,7 +25,9 @@ class Request:
 
     text: Node | None = None
     near: tuple[tuple[Hashable | None, np.ndarray], ...] = ()  #: (column or None for any that fits, (m, dim))
-    batch: bool = False  #: whether several vectors were asked for, and the answer says which line is for which
+    batch: bool = (
+        False  #: whether several vectors were asked for, and the answer says which line is for which
+    )
     filters: Any = None
     kinds: tuple[str, ...] = KINDS
     lists: Any = None
@@ -66,7 +68,20 @@ def request(
     snippet: bool = False,
 ) -> Request:
     """The arguments of :meth:`Vault.search`, checked. Raises InvalidInput, TypeError."""
-    asked = (text, near, filters, kind, lists, code, description, session, parents_of, children_of, since, until)
+    asked = (
+        text,
+        near,
+        filters,
+        kind,
+        lists,
+        code,
+        description,
+        session,
+        parents_of,
+        children_of,
+        since,
+        until,
+    )
     if all(value is None for value in asked):
         raise InvalidInput("Say what to search for: a text, near=, filters=, code= or another filter.")
     if metric not in get_args(Metric):
@@ -121,8 +136,10 @@ def _time(moment: Any, what: str) -> datetime | None:
     try:
         time = pd.Timestamp(moment)
     except (ValueError, TypeError) as error:
-        raise InvalidInput(f"{what}={shown(moment)} is not a time that pandas.Timestamp understands.") from error
-    if time is pd.NaT:
+        raise InvalidInput(
+            f"{what}={shown(moment)} is not a time that pandas.Timestamp understands."
+        ) from error
+    if pd.isna(time):
         raise InvalidInput(f"{what}= is missing (NaT).")
     utc = time.tz_localize("UTC") if time.tz is None else time.tz_convert("UTC")
     return utc.to_pydatetime(warn=False)
@@ -131,13 +148,17 @@ def _time(moment: Any, what: str) -> datetime | None:
 def _vectors(near: Any, metric: Metric) -> tuple[tuple[tuple[Hashable | None, np.ndarray], ...], bool]:
     if near is None:
         return (), False
-    pairs: list[tuple[Hashable | None, Any]] = list(near.items()) if isinstance(near, Mapping) else [(None, near)]
+    pairs: list[tuple[Hashable | None, Any]] = (
+        list(near.items()) if isinstance(near, Mapping) else [(None, near)]
+    )
     if not pairs:
         raise InvalidInput("near= is an empty dict. Name a column, or leave it out.")
     found = [(column, *as_queries(value, metric)) for column, value in pairs]
     if len({len(queries) for _, queries, _ in found}) > 1:
         counts = {str(column): len(queries) for column, queries, _ in found}
-        raise InvalidInput(f"near= has different numbers of vectors for its columns: {counts}. Give each the same number.")
+        raise InvalidInput(
+            f"near= has different numbers of vectors for its columns: {counts}. Give each the same number."
+        )
     return tuple((column, queries) for column, queries, _ in found), any(batch for _, _, batch in found)
 
 
@@ -148,16 +169,24 @@ def as_queries(value: Any, metric: Metric) -> tuple[np.ndarray, bool]:
     try:
         queries = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(f"near= is a vector of numbers, or several of one length, not {shown(value)}.") from error
+        raise InvalidInput(
+            f"near= is a vector of numbers, or several of one length, not {shown(value)}."
+        ) from error
     if queries.ndim not in (1, 2) or 0 in queries.shape:
-        raise InvalidInput(f"near= is a vector, or several as an array of shape (m, dim); this one has the shape {queries.shape}.")
+        raise InvalidInput(
+            f"near= is a vector, or several as an array of shape (m, dim); this one has the shape {queries.shape}."
+        )
     batch = queries.ndim == 2
     queries = np.atleast_2d(queries)
     bad = ~np.isfinite(queries).all(axis=1)
     if metric == "cosine":
         bad |= ~queries.any(axis=1)
     if bad.any():
-        reason = "holds NaN or infinity" if not np.isfinite(queries[bad][0]).all() else "has no direction: it is all zeros"
+        reason = (
+            "holds NaN or infinity"
+            if not np.isfinite(queries[bad][0]).all()
+            else "has no direction: it is all zeros"
+        )
         which = f"Vector {int(np.flatnonzero(bad)[0])} of near=" if batch else "The vector near="
         raise InvalidInput(f"{which} {reason}.")
     return queries, batch

@@ -14,7 +14,10 @@ TABLES = (
     f"CREATE VIRTUAL TABLE plain USING fts5(text, tokenize='{fts.PLAIN}')",
 )
 INSERT = ("INSERT INTO prose (rowid, text) VALUES (?, ?)", "INSERT INTO plain (rowid, text) VALUES (?, ?)")
-MATCHES = ("SELECT rowid, rank FROM prose WHERE prose MATCH ?", "SELECT rowid, rank FROM plain WHERE plain MATCH ?")
+MATCHES = (
+    "SELECT rowid, rank FROM prose WHERE prose MATCH ?",
+    "SELECT rowid, rank FROM plain WHERE plain MATCH ?",
+)
 SNIPPETS = (
     "SELECT rowid, snippet(prose, 0, '[', ']', '…', 16) FROM prose WHERE prose MATCH ?",
     "SELECT rowid, snippet(plain, 0, '[', ']', '…', 16) FROM plain WHERE plain MATCH ?",
@@ -34,7 +37,9 @@ def best_fields(query: Node, texts: Sequence[Sequence[str | None]]) -> list[int]
     with _indexed((row * fields + field, texts[field][row] or "") for row, field in score) as db:
         for leaf in dict.fromkeys(wanted_leaves(query)):
             for key, rank in db.execute(MATCHES[isinstance(leaf, Prefix)], (fts.prose_term(leaf),)):
-                score[divmod(key, fields)] += 1 + min(-rank / 1000, 0.001)  # more words first, then the better match
+                score[divmod(key, fields)] += 1 + min(
+                    -rank / 1000, 0.001
+                )  # more words first, then the better match
     for row in doubtful:
         best[row] = max(present[row], key=lambda field: (score[row, field], -field))
     return best

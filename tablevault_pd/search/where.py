@@ -57,7 +57,9 @@ def places(store: Store, request: Request) -> list[Place]:
         if version.gone:
             continue
         columns = frames.columns(store.schema(version.schema_id))
-        alone = tuple(each.field for each in columns if each.kind in ("document", "file") and each.kind in request.kinds)
+        alone = tuple(
+            each.field for each in columns if each.kind in ("document", "file") and each.kind in request.kinds
+        )
         found.append(Place(version, columns, documents=alone))
     return sorted(found, key=lambda place: (place.version.list, place.version.version))
 
@@ -65,7 +67,11 @@ def places(store: Store, request: Request) -> list[Place]:
 def _versions(store: Store, request: Request) -> list[Version]:
     if request.lists is None:
         return _newest(store, request.as_of)
-    asked = [request.lists] if isinstance(request.lists, str) or not isinstance(request.lists, Iterable) else list(request.lists)
+    asked = (
+        [request.lists]
+        if isinstance(request.lists, str) or not isinstance(request.lists, Iterable)
+        else list(request.lists)
+    )
     if not asked:
         raise InvalidInput("lists= is empty. Leave it out to search every list.")
     found: dict[tuple[int, int], Version] = {}
@@ -89,7 +95,9 @@ def address_of(which: Any) -> str:
         return which
     address = getattr(which, "_text", None)
     if not isinstance(address, str):
-        raise TypeError(f"lists= holds names, patterns or List handles, not {type(which).__name__}: {shown(which)}")
+        raise TypeError(
+            f"lists= holds names, patterns or List handles, not {type(which).__name__}: {shown(which)}"
+        )
     return address
 
 
@@ -115,7 +123,9 @@ def _newest(store: Store, as_of: Any) -> list[Version]:
 def narrow_by_writing(store: Store, found: list[Place], request: Request) -> list[Place]:
     """By who wrote the rows and when: code, session, description, time, and lineage."""
     cells = None if request.code is None else store.find_code(request.code)
-    sessions = None if request.session is None else np.array(sorted(session_ids(store, request.session)), np.int64)
+    sessions = (
+        None if request.session is None else np.array(sorted(session_ids(store, request.session)), np.int64)
+    )
     described = None if request.description is None else _described(store, request.description)
     by_time = request.since is not None or request.until is not None
     if cells is not None or sessions is not None or by_time or (described is not None and described[1]):
@@ -129,7 +139,9 @@ def narrow_by_writing(store: Store, found: list[Place], request: Request) -> lis
             good &= spans.time >= _stamp(request.since)
         if request.until is not None:
             good &= spans.time <= _stamp(request.until)
-        by_described = np.isin(spans.session_id, described[1]) if described is not None and described[1] else None
+        by_described = (
+            np.isin(spans.session_id, described[1]) if described is not None and described[1] else None
+        )
         for number, place in enumerate(found):
             if described is not None and place.version.list_id not in described[0]:
                 here = np.zeros(len(good), bool) if by_described is None else good & by_described
@@ -201,7 +213,9 @@ def session_ids(store: Store, which: Any) -> set[int]:
     """The sessions meant: a name, an id, a frame of ``sessions()``, or several of these."""
     if isinstance(which, pd.DataFrame):
         if "session" not in which.columns:
-            raise InvalidInput("session= is a frame without the column 'session'. Take one from vault.sessions().")
+            raise InvalidInput(
+                "session= is a frame without the column 'session'. Take one from vault.sessions()."
+            )
         return {find(store, label).id for label in which["session"].dropna()}
     if isinstance(which, (str, int, np.integer)) and not isinstance(which, bool):
         return {find(store, int(which) if isinstance(which, np.integer) else which).id}
@@ -210,11 +224,15 @@ def session_ids(store: Store, which: Any) -> set[int]:
     key = getattr(which, "id", None)
     if isinstance(key, int):
         return {key}
-    raise InvalidInput(f"session= is a name, an id, a frame from vault.sessions(), or several of these, not {shown(which)}.")
+    raise InvalidInput(
+        f"session= is a name, an id, a frame from vault.sessions(), or several of these, not {shown(which)}."
+    )
 
 
 def near_columns(place: Place, label: Hashable | None, dim: int) -> list[frames.Column]:
     """The embedding columns of a version that a vector of width `dim` can be compared with."""
     return [
-        each for each in place.columns if each.kind == "embedding" and each.dim == dim and (label is None or each.label == label)
+        each
+        for each in place.columns
+        if each.kind == "embedding" and each.dim == dim and (label is None or each.label == label)
     ]

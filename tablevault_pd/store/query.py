@@ -88,7 +88,7 @@ def _all(node: All, leaf: Callable[[Leaf], np.ndarray], everything: Callable[[],
         if not len(found):
             return found
         found = np.intersect1d(found, matching_ids(part, leaf, everything), assume_unique=True)
-    for part in node.parts:
-        if isinstance(part, Not):
-            found = np.setdiff1d(found, matching_ids(part.part, leaf, everything), assume_unique=True)
+    for unwanted in node.parts:
+        if isinstance(unwanted, Not):
+            found = np.setdiff1d(found, matching_ids(unwanted.part, leaf, everything), assume_unique=True)
     return found

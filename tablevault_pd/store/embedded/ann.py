@@ -50,9 +50,15 @@ class Index:
         """Have a thread build or extend the index, if there is enough to do."""
         last = blocks[-1].start + len(blocks[-1]) if blocks else 0
         behind = last - self._upto
-        if last < SMALLEST or behind <= BEHIND * self._upto or (self._thread is not None and self._thread.is_alive()):
+        if (
+            last < SMALLEST
+            or behind <= BEHIND * self._upto
+            or (self._thread is not None and self._thread.is_alive())
+        ):
             return
-        self._thread = threading.Thread(target=self._extend, args=(list(blocks),), name="tablevault-ann", daemon=True)
+        self._thread = threading.Thread(
+            target=self._extend, args=(list(blocks),), name="tablevault-ann", daemon=True
+        )
         self._thread.start()
 
     def wait(self) -> None:
@@ -96,7 +102,7 @@ class Index:
         rows = np.ascontiguousarray(rows, np.float32)
         if self._metric != "cosine":
             return rows
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
     def _extend(self, blocks: Sequence[Block]) -> None:
         last = blocks[-1].start + len(blocks[-1])
@@ -120,7 +126,9 @@ class Index:
         if len(rows) < SMALLEST:
             return
         dim = rows.shape[1]
-        cells = max(1, min(int(2 * len(rows) ** 0.5), len(rows) // 39))  # fewer than 39 rows a cell train badly
+        cells = max(
+            1, min(int(2 * len(rows) ** 0.5), len(rows) // 39)
+        )  # fewer than 39 rows a cell train badly
         quantizer = faiss.IndexFlatL2(dim) if self._metric == "l2" else faiss.IndexFlatIP(dim)
         metric = faiss.METRIC_L2 if self._metric == "l2" else faiss.METRIC_INNER_PRODUCT
         index = faiss.IndexIVFFlat(quantizer, dim, cells, metric)

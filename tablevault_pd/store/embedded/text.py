@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, pairwise
 from sqlite3 import Connection
@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames, fts
-from tablevault_pd.errors import StorageFull, VaultBusy, VaultClosed, VaultError, VaultReadOnly
+from tablevault_pd.errors import StorageFull, VaultBusy, VaultError, VaultReadOnly
 from tablevault_pd.store import Chunk, Description, Hits, Scope, Spans, Version
 from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.segments import Part, unpack
@@ -145,7 +145,9 @@ def _add_rows(db: Connection, list_id: int, generation: int, start: int, table: 
     width = len(items)
     for number, field in enumerate(items):
         if field is None:
-            texts: Iterable[str | None] = map(fts.record, zip(*(frames.texts(table, each) for each in fields), strict=True))
+            texts: Iterable[str | None] = map(
+                fts.record, zip(*(frames.texts(table, each) for each in fields), strict=True)
+            )
         else:
             texts = (text and fts.prose(text) for text in frames.texts(table, field))
         _insert_texts(db, [(first + row * width + number, text) for row, text in enumerate(texts) if text])
@@ -255,8 +257,12 @@ class TextSearch:
         self._text_after_fork()
         with self._text_lock:
             self._waiting.append(version)
-            if self._indexer is None or not self._indexer.is_alive():  # it does not live on in a forked child either
-                self._indexer = threading.Thread(target=self._index_waiting, name="tablevault-text", daemon=True)
+            if (
+                self._indexer is None or not self._indexer.is_alive()
+            ):  # it does not live on in a forked child either
+                self._indexer = threading.Thread(
+                    target=self._index_waiting, name="tablevault-text", daemon=True
+                )
                 self._indexer.start()
 
     def _index_waiting(self) -> None:
@@ -310,7 +316,9 @@ class TextSearch:
                     raise
         return self._index_in_memory(lacking)
 
-    def _index(self, version: Version, generation: int, low: int, high: int, stop: threading.Event | None) -> None:
+    def _index(
+        self, version: Version, generation: int, low: int, high: int, stop: threading.Event | None
+    ) -> None:
         key = (version.list_id, generation)
         while low < high:
             for start, tables in _portions(self._scan_run(version, generation, low, high, None)):
@@ -362,18 +370,26 @@ class TextSearch:
                 found.append(_search(db, query, places, scopes, k))
             finally:
                 db.execute("COMMIT")
-        return found[0] if len(found) == 1 else ranked(*map(np.concatenate, zip(*map(_arrays, found), strict=True)))
+        return (
+            found[0]
+            if len(found) == 1
+            else ranked(*map(np.concatenate, zip(*map(_arrays, found), strict=True)))
+        )
 
     def _has_text(self, scope: Scope) -> bool:
         columns = frames.text_columns(self.schema(scope.version.schema_id))
-        return any(scope.record if column.kind == "record" else column.field in scope.documents for column in columns)
+        return any(
+            scope.record if column.kind == "record" else column.field in scope.documents for column in columns
+        )
 
     # -- code and descriptions
 
     def find_code(self, query: Node) -> np.ndarray:
         """Cells whose code matches."""
         with self.catalog.reading() as db:
-            found = matching_ids(query, lambda leaf: _sources(db, leaf), lambda: _ids(db.execute(ALL_SOURCES)))
+            found = matching_ids(
+                query, lambda leaf: _sources(db, leaf), lambda: _ids(db.execute(ALL_SOURCES))
+            )
             rows = db.execute(CELLS_OF_SOURCES, (json.dumps(found.tolist()),)).fetchall()
         return np.array(rows, np.int64).reshape(-1, 2)
 
@@ -384,7 +400,11 @@ class TextSearch:
             found = _matching(db, query, span)
             newest = db.execute(NEWEST_DESCRIPTIONS).fetchall()
         wanted = set((found - DESCRIPTIONS_FROM).tolist())
-        return [description for (key,), description in zip(sorted(newest), self.descriptions(), strict=True) if key in wanted]
+        return [
+            description
+            for (key,), description in zip(sorted(newest), self.descriptions(), strict=True)
+            if key in wanted
+        ]
 
     def descriptions(self) -> list[Description]:
         """The newest description of each target and label."""
@@ -404,8 +424,8 @@ class TextSearch:
                             line = (number, max(start, low), min(start + rows, high), session_id, cell, time)
                             for column, value in zip(columns, line, strict=True):
                                 column.append(value)
-        *numbers, times = (np.array(column, np.int64) for column in columns)
-        return Spans(*numbers, times.view("datetime64[us]"))
+        scope, start, stop, session_id, cell, time_us = (np.array(column, np.int64) for column in columns)
+        return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"))
 
     def check_text(self) -> str | None:
         """What is wrong with the index of texts, if anything."""
@@ -419,7 +439,6 @@ class TextSearch:
             return str(error)
         return None
 
-
     def rebuild_text(self) -> None:
         """Make the index of texts anew: code and descriptions now, rows when they are searched next."""
         with self.catalog.writing() as db:
@@ -432,7 +451,8 @@ class TextSearch:
 
 def _portions(chunks: Iterable[Chunk]) -> Iterator[tuple[int, list[pa.Table]]]:
     """Neighbouring rows, as many as one transaction is to index, with the position of the first; only their text."""
-    start, waiting, rows, size = -1, [], 0, 0
+    start, rows, size = -1, 0, 0
+    waiting: list[pa.Table] = []
     for chunk in chunks:
         table = chunk.table.select([column.field for column in frames.text_columns(chunk.table.schema)])
         whole = chunk.table if table.num_columns == 0 else table
@@ -481,7 +501,11 @@ def _sources(db: Connection, leaf: Leaf) -> np.ndarray:
 
 
 def _search(
-    db: Connection, query: Node, places: dict[tuple[int, int], list[_Place]], scopes: Sequence[Scope], k: int | None
+    db: Connection,
+    query: Node,
+    places: dict[tuple[int, int], list[_Place]],
+    scopes: Sequence[Scope],
+    k: int | None,
 ) -> Hits:
     """The rows that match, best first. With `k`, the best matches are looked at first, and more only if need be."""
     runs = _visible_runs(db, places)
@@ -498,7 +522,9 @@ def _search(
         hits = _located(ids, -ranks, runs, scopes)
         if limit < 0 or len(ids) < limit:
             return hits
-        sure = int(np.searchsorted(-hits.score, ranks[-1], side="left"))  # rows better than any that was not fetched
+        sure = int(
+            np.searchsorted(-hits.score, ranks[-1], side="left")
+        )  # rows better than any that was not fetched
         if k is not None and sure >= k:
             return Hits(hits.scope[:sure], hits.position[:sure], hits.item[:sure], hits.score[:sure])
         limit = limit * 16 if limit < 16 * (FIRST_LOOK + (k or 0)) else -1
@@ -558,7 +584,9 @@ def _located(ids: np.ndarray, scores: np.ndarray, runs: _Runs, scopes: Sequence[
 def _codes(items: Sequence[str | None], scope: Scope) -> np.ndarray:
     """The number in the scope of each item of a run; -2: the scope does not look at it."""
     numbers = {field: number for number, field in enumerate(scope.documents)}
-    return np.array([(-1 if scope.record else -2) if field is None else numbers.get(field, -2) for field in items])
+    return np.array(
+        [(-1 if scope.record else -2) if field is None else numbers.get(field, -2) for field in items]
+    )
 
 
 def _arrays(hits: Hits) -> tuple[np.ndarray, ...]:

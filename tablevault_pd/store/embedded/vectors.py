@@ -20,7 +20,9 @@ from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version
 from tablevault_pd.store.embedded import ann
 from tablevault_pd.store.embedded.text import Run, ranked
 
-MAPPED_FROM = 8 << 20  # a payload with so many bytes of vectors stays a map; smaller ones are gathered in memory
+MAPPED_FROM = (
+    8 << 20
+)  # a payload with so many bytes of vectors stays a map; smaller ones are gathered in memory
 KEPT_BYTES = 512 << 20  # … of which so many are kept at most
 KEPT_MAPS = 128  # each map costs a file descriptor
 GATHERED_ROWS = 1 << 16
@@ -35,7 +37,9 @@ class Block:
         self.start = start
         self.rows = rows
         squares = _squares(rows)
-        odd = ~np.isfinite(squares) | (squares < np.finfo(squares.dtype).tiny * rows.shape[1] / np.finfo(squares.dtype).eps)
+        odd = ~np.isfinite(squares) | (
+            squares < np.finfo(squares.dtype).tiny * rows.shape[1] / np.finfo(squares.dtype).eps
+        )
         odd &= valid
         finite = np.isfinite(rows[odd]).all(axis=1)
         self.dead = ~valid
@@ -90,7 +94,9 @@ def _squares(rows: np.ndarray) -> np.ndarray:
 def _in_pieces(rows: np.ndarray, work: object) -> np.ndarray:
     """`work` on float32 copies of float16 rows, which BLAS does not know."""
     assert callable(work)
-    pieces = [work(rows[at : at + ROWS_AT_ONCE].astype(np.float32)) for at in range(0, len(rows), ROWS_AT_ONCE)]
+    pieces = [
+        work(rows[at : at + ROWS_AT_ONCE].astype(np.float32)) for at in range(0, len(rows), ROWS_AT_ONCE)
+    ]
     return np.concatenate(pieces) if pieces else np.asarray(work(rows.astype(np.float32)))
 
 
@@ -104,7 +110,7 @@ def _dots(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 
 def _cosines(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    return _dots(rows, queries / np.linalg.norm(queries, axis=1, keepdims=True))
+    return _dots(rows, np.asarray(queries / np.linalg.norm(queries, axis=1, keepdims=True)))
 
 
 def _distances(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -125,7 +131,7 @@ _SCORES = {"cosine": _cosines, "dot": _dots, "l2": _distances}
 def _carefully(rows: np.ndarray, queries: np.ndarray, metric: Metric) -> np.ndarray:
     if metric == "cosine":
         rows = rows / np.abs(rows).max(axis=1, keepdims=True)
-        return _cosines(rows, queries) / np.linalg.norm(rows, axis=1, keepdims=True)
+        return np.asarray(_cosines(rows, queries) / np.linalg.norm(rows, axis=1, keepdims=True))
     return _SCORES[metric](rows, queries)
 
 
@@ -229,7 +235,9 @@ class VectorSearch:
         """The rows whose vectors are nearest."""
         if approx:
             ann.require()
-        if self._vectors_pid != os.getpid():  # another thread may have held the locks when this process was forked
+        if (
+            self._vectors_pid != os.getpid()
+        ):  # another thread may have held the locks when this process was forked
             self._open_vectors()
         found: list[list[_Found]] = [[] for _ in range(len(near[0].queries) if near else 0)]
         versions = self._runs_of([scopes[each.scope].version for each in near])
@@ -238,8 +246,14 @@ class VectorSearch:
             for run in runs:
                 column = self._column(version, run, each.field)
                 keep = scopes[each.scope].keep
-                parts = _approximately(column, queries, metric, k, keep, run) if approx and k is not None else None
-                for query, positions, scores in parts or _exactly(column.blocks, queries, metric, k, keep, run):
+                parts = (
+                    _approximately(column, queries, metric, k, keep, run)
+                    if approx and k is not None
+                    else None
+                )
+                for query, positions, scores in parts or _exactly(
+                    column.blocks, queries, metric, k, keep, run
+                ):
                     found[query].append(_Found(each.scope, number, positions, scores))
         self._let_go()
         return [_joined(parts) for parts in found]
@@ -269,7 +283,12 @@ class VectorSearch:
 
 
 def _exactly(
-    blocks: Sequence[Block], queries: np.ndarray, metric: Metric, k: int | None, keep: np.ndarray | None, run: Run
+    blocks: Sequence[Block],
+    queries: np.ndarray,
+    metric: Metric,
+    k: int | None,
+    keep: np.ndarray | None,
+    run: Run,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(query, positions, scores) of the best rows of each block, all that tie with the k-th included."""
     _, low, high = run
