@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from tablevault_pd.lineage import asking
 from tablevault_pd.vault import SaveOptions, current_vault
 
 if TYPE_CHECKING:
@@ -14,12 +16,83 @@ if TYPE_CHECKING:
     from tablevault_pd.lists import List
 
 
+class _Relatives:
+    """What ``df.vault`` and ``series.vault`` both answer about where their rows came from."""
+
+    _obj: pd.DataFrame | pd.Series[Any]
+
+    # -- lineage
+
+    @property
+    def origin(self) -> str | None:
+        """``"news@3"``: the list and version that this was read from; None if it was not read from the current vault."""
+        return asking.frame_origin(current_vault(), self._obj)
+
+    @property
+    def refs(self) -> pd.Series[Any] | pd.DataFrame:
+        """References to the rows of the vault that these rows are: a Series of dtype ``vault_ref``.
+
+        A frame with several reference columns gives those columns.
+        """
+        return asking.frame_refs(current_vault(), self._obj)
+
+    def parents(
+        self,
+        depth: int | None = 1,
+        *,
+        to: str | None = None,
+        read: bool = False,
+        columns: Sequence[Hashable] | None = None,
+    ) -> pd.DataFrame:
+        """The rows that these rows were made from. See :meth:`Vault.lineage` for the columns."""
+        return asking.frame_lines(current_vault(), self._obj, depth=depth, to=to, read=read, columns=columns)
+
+    def children(
+        self,
+        depth: int | None = 1,
+        *,
+        to: str | None = None,
+        read: bool = False,
+        columns: Sequence[Hashable] | None = None,
+    ) -> pd.DataFrame:
+        """The rows that were made from these rows. See :meth:`Vault.lineage` for the columns."""
+        vault = current_vault()
+        return asking.frame_lines(
+            vault, self._obj, direction="down", depth=depth, to=to, read=read, columns=columns
+        )
+
+    def lineage(
+        self,
+        depth: int | None = None,
+        direction: Literal["up", "down"] = "up",
+        to: str | None = None,
+        *,
+        read: bool = False,
+        columns: Sequence[Hashable] | None = None,
+    ) -> pd.DataFrame:
+        """All relatives of these rows, up or down. See :meth:`Vault.lineage`."""
+        vault = current_vault()
+        return asking.frame_lines(
+            vault, self._obj, direction=direction, depth=depth, to=to, read=read, columns=columns
+        )
+
+    def code(self) -> pd.DataFrame:
+        """The cells whose code wrote these rows. Columns as of :meth:`Vault.cells`."""
+        return asking.frame_code(current_vault(), self._obj)
+
+    def sessions(self) -> pd.DataFrame:
+        """The sessions that wrote these rows. Columns as of :meth:`Vault.sessions`."""
+        return asking.frame_sessions(current_vault(), self._obj)
+
+
 @pd.api.extensions.register_dataframe_accessor("vault")
-class FrameAccessor:
+class FrameAccessor(_Relatives):
     """Save a DataFrame in the current vault: ``df.vault.save("runs")``."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self._frame = frame  # pandas 3 makes a new accessor on every access: state kept here would be lost
+        self._frame = self._obj = (
+            frame  # pandas 3 makes a new accessor on every access: state kept here would be lost
+        )
 
     def save(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Save every row as a new version of `name`. See :meth:`Vault.save`."""
@@ -30,18 +103,18 @@ class FrameAccessor:
         return current_vault().append(name, self._frame, **options)
 
     def search(self, text: str | None = None, **options: Any) -> pd.DataFrame:
-        """Rows of the list that this frame was read from, best first. See :meth:`Vault.search`."""
-        from tablevault_pd.search.frames import list_of
+        """These rows, which were read from a list, best first. See :meth:`Vault.search`."""
+        from tablevault_pd.search.frames import search_frame
 
-        return current_vault().search(text, lists=[list_of(self._frame)], **options)
+        return search_frame(current_vault(), self._frame, text, options)
 
 
 @pd.api.extensions.register_series_accessor("vault")
-class SeriesAccessor:
+class SeriesAccessor(_Relatives):
     """Save a Series in the current vault: texts become documents, vectors embeddings."""
 
     def __init__(self, series: pd.Series[Any]) -> None:
-        self._series = series
+        self._series = self._obj = series
 
     def save(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Save every value as a new version of `name`. See :meth:`Vault.save`."""

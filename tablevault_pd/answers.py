@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -146,10 +147,13 @@ def sessions(store: Store, found: Sequence[Session] | None = None) -> pd.DataFra
     """Sessions, oldest first."""
     found = store.sessions() if found is None else found
     parents = labels_of(store, [session.parent for session in found])
+    reads = defaultdict(list)
+    for session_id, name, version in store.reads([session.id for session in found]):
+        reads[session_id].append(f"{name}@{version}")
     rows: list[tuple[Any, ...]] = [
         (
             each.label, each.name, each.run, state_of(each), each.user, each.host, each.pid, parents.get(each.parent),
-            each.started, each.ended, each.heartbeat, each.outcome, each.error, list(each.tags), [],
+            each.started, each.ended, each.heartbeat, each.outcome, each.error, list(each.tags), reads[each.id],
         )
         for each in found
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow as pa
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.filecells import file_column
+from tablevault_pd.lineage.trace import Trace
 
 ROWS_PER_TABLE = 10_000  # single rows from an iterator are gathered into tables of this many
 BYTES_PER_TABLE = 64 << 20  # … and Arrow record batches into tables of about this size
@@ -31,6 +32,7 @@ class Columns:
     documents: tuple[Hashable, ...] = ()
     files: tuple[Hashable, ...] = ()
     keep: Callable[[Path, str], None] | None = None  #: copies a file's content into the vault
+    trace: Trace | None = None  #: notes the parents of each frame, and takes off what is not data
 
 
 def column_names(value: Any, option: str) -> tuple[Hashable, ...]:
@@ -70,6 +72,8 @@ def encoded(obj: Any, columns: Columns, *, kind: str | None = None) -> Iterator[
 
 
 def _frame(frame: pd.DataFrame, columns: Columns) -> pa.Table:
+    if columns.trace is not None:
+        frame = columns.trace.frame(frame)
     absent = [name for name in (*columns.documents, *columns.files) if name not in frame.columns]
     if absent:
         raise InvalidInput(f"documents= or files= names {absent}, and the frame has no such column.")
@@ -83,13 +87,14 @@ def _series(series: pd.Series, columns: Columns, kind: str | None) -> pa.Table:
         raise InvalidInput(f"kind= is one of {', '.join(COLUMN_OF_KIND)}, not {shown(kind)}.")
     name = COLUMN_OF_KIND[kind] if series.name is None else series.name
     frame = series.to_frame(name)
+    frame.attrs = series.attrs
     if kind == "document":
-        return _frame(frame, Columns(False, (name,), (), None))
+        return _frame(frame, replace(columns, embeddings=False, documents=(name,), files=()))
     if kind == "embedding":
-        return _frame(frame, Columns([name], (), (), None))
+        return _frame(frame, replace(columns, embeddings=[name], documents=(), files=()))
     if kind == "file":
-        return _frame(frame, Columns(False, (), (name,), columns.keep))
-    return _frame(frame, Columns(False, (), (), None))
+        return _frame(frame, replace(columns, embeddings=False, documents=(), files=(name,)))
+    return _frame(frame, replace(columns, embeddings=False, documents=(), files=()))
 
 
 def _kind_of(series: pd.Series) -> str:
@@ -99,7 +104,7 @@ def _kind_of(series: pd.Series) -> str:
         len(present) and all(type(cell) is str for cell in present)
     ):
         return "document"
-    table = frames.encode(series.to_frame("cells"))
+    table = frames.encode(pd.DataFrame({"cells": series.array}))
     return "embedding" if frames.columns(table.schema)[0].kind == "embedding" else "record"
 
 
@@ -122,7 +127,7 @@ def _matrix(matrix: np.ndarray, columns: Columns) -> pa.Table:
 
 def _texts(texts: list[str], columns: Columns) -> pa.Table:
     name = COLUMN_OF_KIND["document"]
-    return _frame(pd.DataFrame({name: texts}), Columns(False, (name,), (), None))
+    return _frame(pd.DataFrame({name: texts}), replace(columns, embeddings=False, documents=(name,), files=()))
 
 
 # -- Arrow
@@ -146,6 +151,8 @@ def _arrow(obj: Any) -> Iterator[pa.Table]:
 
 
 def _arrow_table(table: pa.Table, columns: Columns) -> pa.Table:
+    if columns.trace is not None and not columns.files:
+        columns.trace.table(table)
     if columns.files:
         plain = frames.encode_arrow(table, embeddings=False)
         return _frame(frames.decode([plain], plain.schema, positions=range(plain.num_rows)), columns)

@@ -14,6 +14,7 @@ from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, Versio
 from tablevault_pd.filters import Filter, parse_filter
 from tablevault_pd.names import parse_address
 from tablevault_pd.progress import Bar
+from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store import Chunk, Store, Version
 
 MANY_STRETCHES = 64
@@ -78,17 +79,33 @@ def read(
     filters: Any = None,
     start: int | None = None,
     stop: int | None = None,
+    refs: bool | str = False,
 ) -> pd.DataFrame:
-    """Rows of one version as a frame."""
+    """Rows of one version as a frame; `refs` adds a column of references to them."""
     schema = wanted_schema(store, version, columns)
     condition = filter_for(store, version, filters)
     first, last = bounds(start, stop, version.total)
     if condition is not None:
-        return _read_filtered(store, version, schema, condition, first, last)
+        return _read_filtered(store, version, schema, condition, first, last, refs)
     chunks = list(_scan(store, version, schema, first, last))
     private = len(chunks) == 1 and chunks[0].private
     tables = [aligned(chunk, schema) for chunk in chunks]
-    return frames.decode(tables, schema, positions=range(first, last), private=private)
+    frame = frames.decode(tables, schema, positions=range(first, last), private=private)
+    return _with_refs(frame, store, version, range(first, last), refs)
+
+
+def _with_refs(
+    frame: pd.DataFrame, store: Store, version: Version, positions: range | np.ndarray, refs: bool | str
+) -> pd.DataFrame:
+    if refs is False:
+        return frame
+    name = "ref" if refs is True else refs
+    if not isinstance(name, str):
+        raise InvalidInput(f"refs= is True, False or the name of the column to add, not {name!r}.")
+    if name in frame.columns:
+        raise InvalidInput(f"{version.list!r} has a column {name!r}. Call the references otherwise: refs='{name}_of_{version.list}'.")
+    frame[name] = RefArray.of(Source(store.vault_id, version.list_id, version.version, version.list), positions)
+    return frame
 
 
 def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
@@ -151,7 +168,7 @@ def _scan(store: Store, version: Version, schema: pa.Schema, first: int, last: i
 
 
 def _read_filtered(
-    store: Store, version: Version, schema: pa.Schema, condition: Filter, first: int, last: int
+    store: Store, version: Version, schema: pa.Schema, condition: Filter, first: int, last: int, refs: bool | str
 ) -> pd.DataFrame:
     """Only the columns that the filter looks at are decoded for every row."""
     whole = store.schema(version.schema_id)
@@ -166,7 +183,8 @@ def _read_filtered(
         tables.append(table.select(schema.names).take(kept))
         positions.append(np.asarray(chunk.positions)[kept])
     found = np.concatenate(positions) if positions else np.empty(0, np.int64)
-    return frames.decode(tables, schema, positions=found, private=True)
+    frame = frames.decode(tables, schema, positions=found, private=True)
+    return _with_refs(frame, store, version, found, refs)
 
 
 def batches(

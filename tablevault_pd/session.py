@@ -20,6 +20,7 @@ from typing import Any
 
 from tablevault_pd.capture import environment, script
 from tablevault_pd.errors import SessionNotFound, VaultError, shown
+from tablevault_pd.lineage.reads import Reads
 from tablevault_pd.names import check_name
 from tablevault_pd.store import Cell, Session, Store
 
@@ -45,6 +46,7 @@ class Run:
                 info=environment.process_info(),
             )
         )
+        self.reads = Reads(store, self.row.id)
         self.cell: int | None = None
         source = script.main_source()
         if source is not None:
@@ -83,6 +85,7 @@ class Run:
         self._thread.join(JOIN_TIMEOUT_S)
         ended = datetime.now(UTC)
         try:
+            self.reads.flush()
             if self._source is not None:
                 duration_s = (ended - self.row.started).total_seconds()
                 state = "ok" if outcome == "finished" else "error"

@@ -12,7 +12,8 @@ from uuid import uuid4
 
 import pandas as pd
 
-from tablevault_pd import answers, care, inputs, reading
+from tablevault_pd import answers, care, reading
+from tablevault_pd import inputs as objects
 from tablevault_pd.errors import (
     InvalidInput,
     ListNotFound,
@@ -23,11 +24,14 @@ from tablevault_pd.errors import (
     shown,
 )
 from tablevault_pd.inputs import Columns, column_names
+from tablevault_pd.lineage.asking import Lineage
+from tablevault_pd.lineage.origin import tag
+from tablevault_pd.lineage.trace import Trace
 from tablevault_pd.lists import List
 from tablevault_pd.names import check_name, parse_address
 from tablevault_pd.progress import Bar
 from tablevault_pd.session import Run
-from tablevault_pd.store import Batch, Description, Session, Store
+from tablevault_pd.store import Batch, Description, Session, Store, Version
 from tablevault_pd.writing import Write, write
 
 DEFAULT_PLACE = "vault"
@@ -37,6 +41,7 @@ PLACE_VARIABLE = "TABLEVAULT_URL"
 class SaveOptions(TypedDict, total=False):
     """The options of :meth:`Vault.save` and :meth:`Vault.append`."""
 
+    inputs: Any
     description: str | None
     documents: Hashable | Sequence[Hashable]
     embeddings: Any
@@ -219,7 +224,7 @@ def current_vault() -> Vault:
     return connect()
 
 
-class Vault:
+class Vault(Lineage):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`."""
 
     def __init__(self, shared: _Shared, run: Run | None) -> None:
@@ -263,6 +268,7 @@ class Vault:
         name: str,
         obj: Any,
         *,
+        inputs: Any = None,
         description: str | None = None,
         documents: Any = None,
         embeddings: Any = None,
@@ -282,6 +288,11 @@ class Vault:
             A DataFrame, Series, dict (one row), list of dicts, 2-D array (one vector a row), list of texts (documents),
             anything with ``__arrow_c_stream__`` (Arrow, polars, DuckDB), or an iterator of these, which is streamed
             into one commit.
+        inputs : optional
+            Which rows these were made from: a frame read from this vault (row by row if it is as long, else every row came
+            from all of it), a list's name, ``{name: positions}`` (one cell for each row, in row order; a cell may be a list),
+            ``{name: slice(a, b)}``, ``{name: "column of obj"}``, a list of several of these, or ``False`` for none. Left out,
+            it is told from reference columns, or from the index of a frame that was read from this vault.
         description : str, optional
             A text about the list, found by search.
         documents : name or list of names
@@ -320,7 +331,7 @@ class Vault:
           vec    object, embedding of width 2
         """
         return self._write(
-            "save", name, obj, description=description, documents=documents, embeddings=embeddings, files=files, copy=copy,
+            "save", name, obj, inputs=inputs, description=description, documents=documents, embeddings=embeddings, files=files, copy=copy,
             tags=tags, schema=schema, kind=kind,
         )  # fmt: skip
 
@@ -344,6 +355,7 @@ class Vault:
         name: str,
         obj: Any,
         *,
+        inputs: Any = None,
         description: str | None = None,
         documents: Any = None,
         embeddings: Any = None,
@@ -362,17 +374,25 @@ class Vault:
             column_names(documents, "documents"),
             column_names(files, "files"),
             self.store.keep_file if copy else None,
+            Trace(self.store, inputs),
         )
         told = () if description is None else (self._description(description),)
-        what = Write(name, operation, schema, self._session_id, self._cell, _tags(tags), told)
+        assert options.trace is not None
+        what = Write(name, operation, schema, self._session_id, self._cell, _tags(tags), told, options.trace.edges, self._reads)
         if isinstance(obj, List):
-            obj = reading.batches(obj._vault.store, obj._version(), inputs.ROWS_PER_TABLE)
-        version = write(self.store, what, inputs.encoded(obj, options, kind=kind))
+            obj = obj.batches(objects.ROWS_PER_TABLE)
+        version = write(self.store, what, options.trace.counted(objects.encoded(obj, options, kind=kind)))
+        if self._run is not None and version.session_id == self._run.id:
+            self._run.reads.kept(what.reads)
         return List(self, name, version)
 
     @property
     def _session_id(self) -> int | None:
         return None if self._run is None else self._run.id
+
+    @property
+    def _reads(self) -> tuple[tuple[int, int], ...]:
+        return () if self._run is None else self._run.reads.take()
 
     @property
     def _cell(self) -> int | None:
@@ -402,6 +422,7 @@ class Vault:
         stop: int | None = None,
         version: int | None = None,
         as_of: Any = None,
+        refs: bool | str = False,
     ) -> pd.DataFrame:
         """Rows of a list, exactly as they were saved.
 
@@ -420,6 +441,9 @@ class Vault:
             An earlier version.
         as_of : time, optional
             The version that was newest at that time (UTC unless it says otherwise).
+        refs : bool or str
+            Add a column ``ref`` (or of that name) of references to the rows, which says where they came from even after
+            ``merge`` or ``reset_index``; see :meth:`lineage`.
 
         Returns
         -------
@@ -440,9 +464,16 @@ class Vault:
         2            3   0.2
         """
         found = reading.resolve(self.store, name, version=version, as_of=as_of)
-        return reading.read(
-            self.store, found, columns=_labels(columns), filters=filters, start=start, stop=stop
+        frame = reading.read(
+            self.store, found, columns=_labels(columns), filters=filters, start=start, stop=stop, refs=refs
         )
+        self._noted(found)
+        return tag(frame, self.store.vault_id, found)
+
+    def _noted(self, version: Version) -> None:
+        """The session has read `version`."""
+        if self._run is not None:
+            self._run.reads.note(version)
 
     def __getitem__(self, name: str) -> List:
         handle = List(self, name)

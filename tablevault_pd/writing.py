@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -13,9 +13,11 @@ import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import Conflict, InvalidName, ListDeleted, SchemaMismatch
+from tablevault_pd.lineage.trace import same_edges
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import aligned
 from tablevault_pd.store import Batch, Description, Operation, Staging, Store, Version
+from tablevault_pd.store.edges import Edge
 
 RETRY_FOR_S = 30.0
 
@@ -31,6 +33,8 @@ class Write:
     cell: int | None = None
     tags: tuple[str, ...] | None = None
     descriptions: tuple[Description, ...] = ()
+    edges: Callable[[int], tuple[Edge, ...]] = lambda rows: ()  #: the edges of a batch of that many rows
+    reads: tuple[tuple[int, int], ...] = ()
 
 
 def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
@@ -52,8 +56,11 @@ def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
     fitter = _Fitter(what, present if append or what.schema_mode == "strict" else None)
     fitter.add(first)
     second = next(stream, None)
-    if second is None and not append and head is not None and _unchanged(store, head, first, what):
-        return head
+    edges: tuple[Edge, ...] | None = None
+    if second is None:
+        edges = what.edges(first.num_rows)
+        if not append and head is not None and _unchanged(store, head, first, what) and same_edges(store, head, edges):
+            return head
     with store.stage() as rows, Bar(f"saving {what.list}", unit="rows") as bar:
         rows.write(first)
         bar(first.num_rows)
@@ -62,7 +69,7 @@ def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
             fitter.add(table)
             rows.write(table)
             bar(table.num_rows)
-        return _commit(store, what, fitter, rows, head)
+        return _commit(store, what, fitter, rows, head, what.edges(rows.rows) if edges is None else edges)
 
 
 class _Fitter:
@@ -103,13 +110,21 @@ class _Fitter:
         return merged
 
 
-def _commit(store: Store, what: Write, fitter: _Fitter, rows: Staging, head: Version | None) -> Version:
+def _commit(
+    store: Store,
+    what: Write,
+    fitter: _Fitter,
+    rows: Staging,
+    head: Version | None,
+    edges: tuple[Edge, ...],
+) -> Version:
     """Commit, fitting the list's columns anew each time another writer was faster."""
     token = uuid.uuid4().hex
     deadline = time.monotonic() + RETRY_FOR_S
     while True:
         try:
-            return store.commit(_batch(store, what, fitter, token, head), rows)
+            batch = _batch(store, what, fitter, token, head)
+            return store.commit(replace(batch, edges=edges), rows)
         except Conflict:
             if time.monotonic() > deadline:
                 raise
@@ -127,6 +142,7 @@ def _batch(store: Store, what: Write, fitter: _Fitter, token: str, head: Version
         cell=what.cell,
         tags=what.tags,
         descriptions=what.descriptions,
+        reads=what.reads,
     )
     if head is None or what.operation != "append":
         return batch

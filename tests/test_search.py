@@ -460,6 +460,25 @@ def test_session_and_description(here):
         assert second.sessions(code="no such thing").empty
 
 
+def test_relatives_and_references(vault):
+    vault.save("papers", pd.DataFrame({"text": ["solar cell", "wind mill", "solar park"]}))
+    read = vault.read("papers")
+    vault.save("chunks", read.iloc[[0, 2]].assign(text=["solar a", "solar b"]))
+    chunks = vault.read("chunks")
+    assert positions(vault.search(lists="papers", parents_of=chunks)) == [0, 2]
+    assert positions(vault.search("solar", lists="papers", parents_of=chunks.iloc[1:])) == [2]
+    assert found(vault.search(children_of=read.iloc[:1])) == [("chunks", 0)]
+    assert found(vault.search(children_of="papers")) == [("chunks", 0), ("chunks", 1)]
+    vault.append("papers", {"text": "solar more"})
+    assert positions(vault.search("solar", lists="papers", parents_of="chunks")) == [0, 2]
+    answer = vault.search("solar", lists="chunks")
+    assert str(answer["ref"].dtype) == "vault_ref"
+    assert sorted(answer.vault.parents()["parent_position"]) == [0, 2]
+    assert positions(read.iloc[1:].vault.search("solar")) == [2]
+    vault.save("picked", answer[["ref", "value"]])
+    assert sorted(found(vault.search(parents_of="picked"))) == [("chunks", 0), ("chunks", 1)]
+
+
 def test_lists_by_name_and_pattern(vault):
     for name in ("run-1", "run-2", "odd [1]"):
         vault.save(name, ["apple"])

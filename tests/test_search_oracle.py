@@ -221,7 +221,9 @@ def compare(vault, oracle, asked):
             assert (line.value.tolist() if line.column == "vec" else line.value) == value
     if text or near:
         assert (np.diff(whole["score"]) <= 1e-12).all()
-        assert all((a[0] == b[0] and a <= b) or a[0] < b[0] for a, b, tie in pairs(keys, whole["score"]) if tie)
+        assert all(
+            (a[0] == b[0] and a <= b) or a[0] < b[0] for a, b, tie in pairs(keys, whole["score"]) if tie
+        )
     else:
         assert keys == sorted(keys)
     if k is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import answers, frames, reading
+from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.search import fuse
 from tablevault_pd.search.request import Request
 from tablevault_pd.search.snippets import best_fields, snippets
@@ -89,9 +90,8 @@ def _plain(values: Any) -> Any:
 
 def refs_of(store: Store, versions: Sequence[Version], scope: np.ndarray, position: np.ndarray) -> Any:
     """The column `ref`: which row of which list each line is."""
-    return answers.typed(
-        "ref", [f"{versions[number].list}[{at}]" for number, at in zip(scope, position, strict=True)]
-    )
+    sources = [Source(store.vault_id, each.list_id, each.version, each.list) for each in versions]
+    return RefArray.joined(sources, scope, position) if len(scope) else RefArray.empty(0)
 
 
 def _lines(rankings: Sequence[tuple[fuse.Ranking, tuple[Label, ...]]]) -> _Lines:
@@ -167,7 +167,8 @@ def _items_of(
     wanted = [
         label for label in known if label in {*needed, *what.columns} or (is_record.any() and label in record)
     ]
-    rows = reading.take(store, place.version, ranking.position[here], wanted)
+    positions = ranking.position[here]
+    rows = reading.take(store, place.version, positions, wanted) if wanted else pd.DataFrame(index=positions)
     if is_record.any():
         assert what.text is not None
         lines_of_records = np.flatnonzero(is_record)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import DimensionMismatch, InvalidInput
-from tablevault_pd.search.request import as_queries
+from tablevault_pd.lineage.asking import known_rows
+from tablevault_pd.search import search
+from tablevault_pd.search.request import as_queries, request
 from tablevault_pd.store import Metric
 
+if TYPE_CHECKING:
+    from tablevault_pd.vault import Vault
 
-def list_of(frame: pd.DataFrame) -> str:
-    """The address of the list that `frame` was read from. The seam for lineage, which remembers it in ``attrs``."""
-    raise InvalidInput(
-        "This frame does not say which list it was read from. Search the list itself: vault['name'].search(…)."
-    )
+
+def search_frame(
+    vault: Vault, frame: pd.DataFrame, text: str | None, options: dict[str, Any]
+) -> pd.DataFrame:
+    """The rows of `frame`, which was read from a list, best first."""
+    named = known_rows(vault, frame)
+    if len(named) != 1:
+        raise InvalidInput("The rows of this frame are from several lists. Search with lists= instead.")
+    version, positions = named[0].version, named[0].positions
+    rows = None if positions is None else positions
+    address = f"{version.list}@{version.version}"
+    return search(vault.store, request(text, lists=[address], rows=rows, **options))
 
 
 def near(series: pd.Series, query: Any, k: int | None, metric: Metric) -> pd.Series:

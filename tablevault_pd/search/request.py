@@ -39,6 +39,7 @@ class Request:
     since: datetime | None = None
     until: datetime | None = None
     as_of: Any = None
+    rows: np.ndarray | None = None  #: only these positions, of the one list that is searched
     columns: tuple[Hashable, ...] = ()
     k: int | None = None
     approx: bool = False
@@ -61,6 +62,7 @@ def request(
     since: Any = None,
     until: Any = None,
     as_of: Any = None,
+    rows: np.ndarray | None = None,
     columns: Sequence[Hashable] | None = None,
     k: Any = None,
     approx: bool = False,
@@ -104,6 +106,7 @@ def request(
         since=_time(since, "since"),
         until=_time(until, "until"),
         as_of=as_of,
+        rows=rows,
         columns=_columns(columns),
         k=None if k is None else int(k),
         approx=bool(approx),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ import pandas as pd
 from tablevault_pd import frames, reading
 from tablevault_pd.errors import InvalidFilter, InvalidInput, VersionNotFound, shown
 from tablevault_pd.filters import UnknownColumn
+from tablevault_pd.lineage.edges import runs_of
+from tablevault_pd.lineage.identity import identity
+from tablevault_pd.lineage.lines import Asked, asked_of, lines
 from tablevault_pd.names import parse_address
 from tablevault_pd.search.request import Request
 from tablevault_pd.session import find
@@ -60,7 +63,10 @@ def places(store: Store, request: Request) -> list[Place]:
         alone = tuple(
             each.field for each in columns if each.kind in ("document", "file") and each.kind in request.kinds
         )
-        found.append(Place(version, columns, documents=alone))
+        place = Place(version, columns, documents=alone)
+        if request.rows is not None:
+            place.narrow(np.isin(np.arange(version.total), request.rows))
+        found.append(place)
     return sorted(found, key=lambda place: (place.version.list, place.version.version))
 
 
@@ -150,18 +156,72 @@ def narrow_by_writing(store: Store, found: list[Place], request: Request) -> lis
             place.narrow(covered(spans, here, number, place.version.total))
     elif described is not None:
         found = [place for place in found if place.version.list_id in described[0]]
-    for relatives_of, direction in ((request.parents_of, "up"), (request.children_of, "down")):
+    directions: tuple[tuple[Any, Literal["up", "down"]], ...] = (
+        (request.parents_of, "up"),
+        (request.children_of, "down"),
+    )
+    for relatives_of, direction in directions:
         if relatives_of is not None:
             narrow_by_relatives(store, found, relatives_of, direction)
     return [place for place in found if not place.empty]
 
 
-def narrow_by_relatives(store: Store, found: list[Place], relatives_of: Any, direction: str) -> None:
-    """Only rows that `relatives_of` was made from (up), or that were made from it (down).
+def narrow_by_relatives(store: Store, found: list[Place], of: Any, direction: Literal["up", "down"]) -> None:
+    """Only rows that `of` was made from directly (up), or that were made from it (down)."""
+    side = "parent" if direction == "up" else "child"
+    steps = lines(store, asked_of(_asked(store, of)), direction=direction, depth=1)
+    steps = steps.drop_duplicates([f"{side}_list", f"{side}_version", f"{side}_position"])
+    masks = [np.zeros(place.version.total, bool) for place in found]
+    for (name, number), rows in steps.groupby([f"{side}_list", f"{side}_version"], observed=True):
+        relative = store.version(str(name), int(number))
+        positions = rows[f"{side}_position"]
+        for place, mask in zip(found, masks, strict=True):
+            if relative is not None and place.version.list_id == relative.list_id:
+                _mark(
+                    store,
+                    relative,
+                    place.version,
+                    mask,
+                    None if positions.isna().any() else positions.to_numpy(np.int64),
+                )
+    for place, mask in zip(found, masks, strict=True):
+        place.narrow(mask)
 
-    The seam for lineage: the walk over edges gives, for each list, the positions that are relatives.
-    """
-    raise InvalidInput("parents_of= and children_of= need lineage, which is not recorded yet.")
+
+def _mark(
+    store: Store, relative: Version, shown: Version, mask: np.ndarray, positions: np.ndarray | None
+) -> None:
+    """Mark the rows of `shown` that are the rows at `positions` (or all) of `relative`, another version of the list."""
+    bases = store.bases(shown.list_id)
+    theirs = {run[0]: run[1:] for run in runs_of(relative.generation, relative.total, bases)}
+    for generation, low, high in runs_of(shown.generation, shown.total, bases):
+        if generation in theirs:
+            low, high = max(low, theirs[generation][0]), min(high, theirs[generation][1])
+            if positions is None:
+                mask[low : max(low, high)] = True
+            else:
+                mask[positions[(positions >= low) & (positions < high)]] = True
+
+
+def _asked(store: Store, of: Any) -> list[Asked]:
+    """The rows meant: those of a frame or of references, of a whole list, or of several of these."""
+    if isinstance(of, (pd.DataFrame, pd.Series)):
+        named = identity(store, of)
+        if not named:
+            raise InvalidInput("parents_of= or children_of= has a frame that was not read from this vault.")
+        rows = [
+            (each.version, np.array([-1]) if each.positions is None else each.positions) for each in named
+        ]
+    elif isinstance(of, (list, tuple)):
+        return [asked for each in of for asked in _asked(store, each)]
+    else:
+        version = reading.resolve(store, address_of(of))
+        rows = [(version, np.arange(version.total))]
+    return [
+        Asked(np.full(len(at), version.list_id), np.full(len(at), version.version), at)
+        for version, positions in rows
+        for at in [np.unique(positions[positions >= -1]) if len(positions) else positions]
+    ]
 
 
 def narrow_by_values(store: Store, found: list[Place], filters: Any) -> list[Place]:

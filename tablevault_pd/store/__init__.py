@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.store.query import Node
+from tablevault_pd.store.edges import Edge, EdgeSummary, EdgeTable, Writers
 
 Operation = Literal["save", "append", "delete", "restore"]
 
@@ -89,6 +90,8 @@ class Batch:
     cell: int | None = None
     tags: tuple[str, ...] | None = None  #: None keeps those of the version before
     descriptions: tuple[Description, ...] = ()  #: about the list; committed with its rows
+    edges: tuple[Edge, ...] = ()  #: which rows its rows came from; committed with them
+    reads: tuple[tuple[int, int], ...] = ()  #: (list id, version) that the session read before; committed with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +370,43 @@ class Store(Protocol):
 
     def written(self, versions: Sequence[Version]) -> Spans:
         """Which commit wrote which rows of these versions."""
+
+    # -- lineage
+    def edges(
+        self, list_id: int, generation: int, spans: Sequence[tuple[int, int]], *, side: Literal["child", "parent"]
+    ) -> EdgeTable:
+        """Every edge whose children (or parents) are rows of this generation and touch one of `spans`.
+
+        `spans` are (first, end) runs of positions in order, not overlapping. More edges than those may come: they are
+        found by bins (see edges.bin_of), and the caller looks closer. One request, however many spans.
+        """
+
+    def edges_of(self, version: Version) -> EdgeTable:
+        """The edges that one commit brought."""
+
+    def edge_summaries(self) -> list[EdgeSummary]:
+        """Which batch has something from which version, over the whole vault, in order of time."""
+
+    def writers(self, list_id: int, generation: int, low: int, high: int) -> Writers:
+        """The commits that wrote the positions `low` to `high` (excluded) of a generation."""
+
+    def versions_by_number(self, list_id: int, versions: Sequence[int]) -> list[Version]:
+        """Versions of a list, by its id; those that do not exist are left out."""
+
+    def list_names(self, ids: Sequence[int]) -> dict[int, str]:
+        """Names of lists, by id."""
+
+    def bases(self, list_id: int) -> dict[int, tuple[int, int]]:
+        """Generations that begin with rows of another one: generation -> (that one, how many rows of it)."""
+
+    def kept_rows(self, list_id: int) -> Mapping[int, int] | None:
+        """How many rows of each generation a vacuum has left; None if it never removed any of this list."""
+
+    def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
+        """Keep that a session read these (list id, version); what is known already is passed over."""
+
+    def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
+        """(session id, list, version) that these sessions read, or all did, in the order of first reading."""
 
     # -- care
     def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:

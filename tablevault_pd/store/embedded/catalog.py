@@ -32,6 +32,7 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.store.embedded import gate, io
 from tablevault_pd.store.embedded.text_tables import SHADOW_TABLES, TEXT_TABLES
+from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
@@ -118,6 +119,7 @@ CREATE TABLE files (sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64 AND sha25
     size INTEGER NOT NULL) WITHOUT ROWID;
 """
 TABLES += TEXT_TABLES
+TABLES += EDGE_TABLES
 
 _SETTINGS = (
     "PRAGMA foreign_keys = ON",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256 as sha256_of
@@ -41,12 +41,15 @@ from tablevault_pd.store import (
 )
 from tablevault_pd.store.embedded import care, io
 from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_time, to_time
+from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
 from tablevault_pd.store.embedded.kept import KeptFiles
 from tablevault_pd.store.embedded.people import People, insert_description
-from tablevault_pd.store.embedded.segments import Part, Stage, unpack
+from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, unpack
 from tablevault_pd.store.embedded.text import TextSearch, add_small
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.vectors import VectorSearch
+
+SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
@@ -96,7 +99,7 @@ def _version(row: tuple[Any, ...]) -> Version:
     return Version(*plain, to_time(time), tuple(json.loads(tags)), bool(gone))  # type: ignore[call-arg]  # one row, one Version
 
 
-class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch, SessionValues):
+class EmbeddedStore(People, KeptFiles, Edges, TextSearch, VectorSearch, SessionValues):
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
     def __init__(
@@ -214,6 +217,9 @@ class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch, SessionValues):
                 ),
             )
             start += part.rows
+        insert_edges(db, version, batch.edges)
+        if batch.session_id is not None:
+            insert_reads(db, batch.session_id, batch.reads)
         for description in batch.descriptions:
             insert_description(db, replace(description, list_id=list_id))
         indexed = add_small(db, version, parts, self.segments)
@@ -359,7 +365,7 @@ class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch, SessionValues):
         for generation, low, high in self.runs(version):
             low, high = max(low, start), min(high, stop)
             if low < high:
-                yield from self._scan_run(version, generation, low, high, columns)
+                yield from _gathered(self._scan_run(version, generation, low, high, columns))
 
     def _empty(self, version: Version, columns: Sequence[str] | None) -> Iterator[Chunk]:
         """A version without rows: its payload still says which categories a column has."""
@@ -380,9 +386,16 @@ class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch, SessionValues):
                     return runs[::-1]
                 generation, high = base, base_total
 
-    def _scan_run(
+    def _rows_of_run(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
     ) -> Iterator[Chunk]:
+        """The rows of a generation, also where the version has them from another one."""
+        yield from _gathered(self._scan_run(version, generation, low, high, columns))
+
+    def _scan_run(
+        self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
+    ) -> Iterator[tuple[int, Chunk]]:
+        """Chunks with their schema ids."""
         where = f"{version.list}@{version.version}"
         missing = None
         while low < high:
@@ -406,7 +419,7 @@ class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch, SessionValues):
                         ) from error
                     missing = row[4]  # compaction may have replaced it since the catalogue was read
                     break
-                yield chunk
+                yield row[2], chunk
                 low = min(row[0] + row[1], high)
 
     def _chunk(
@@ -438,6 +451,33 @@ class EmbeddedStore(People, KeptFiles, TextSearch, VectorSearch, SessionValues):
     def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> list[Freed]:
         """Remove what no kept version shows."""
         return care.vacuum(self, keep=keep, dry_run=dry_run)
+
+
+def _gathered(chunks: Iterable[tuple[int, Chunk]]) -> Iterator[Chunk]:
+    """Small neighbours of one schema as one chunk: what was appended row by row is decoded in one go."""
+    waiting: list[Chunk] = []
+    schema = None
+    for schema_id, chunk in chunks:
+        small = len(chunk.positions) < SMALL_ROWS
+        if waiting and (not small or schema_id != schema or len(waiting) == SMALL_ROWS):
+            yield _joined(waiting)
+            waiting = []
+        if small:
+            waiting.append(chunk)
+            schema = schema_id
+        else:
+            yield chunk
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    if len(chunks) == 1:
+        return chunks[0]
+    table = pa.concat_tables([chunk.table for chunk in chunks])
+    if has_dictionary(table.schema):
+        table = table.unify_dictionaries()
+    return Chunk(range(chunks[0].positions[0], chunks[-1].positions[-1] + 1), table.combine_chunks(), private=True)
 
 
 _OURS = {

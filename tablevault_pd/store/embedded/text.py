@@ -224,7 +224,7 @@ class TextSearch:
         """A schema as committed."""
         raise NotImplementedError
 
-    def _scan_run(
+    def _rows_of_run(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
     ) -> Iterator[Chunk]:
         raise NotImplementedError
@@ -321,7 +321,7 @@ class TextSearch:
     ) -> None:
         key = (version.list_id, generation)
         while low < high:
-            for start, tables in _portions(self._scan_run(version, generation, low, high, None)):
+            for start, tables in _portions(self._rows_of_run(version, generation, low, high, None)):
                 if stop is not None and stop.is_set():
                     return
                 with self.catalog.writing() as db:
@@ -343,7 +343,7 @@ class TextSearch:
             row = db.execute(UPTO_ONE, (version.list_id, generation)).fetchone()
             low = max(low, row[0]) if row else low
             if low < high:
-                for start, tables in _portions(self._scan_run(version, generation, low, high, None)):
+                for start, tables in _portions(self._rows_of_run(version, generation, low, high, None)):
                     for table in tables:
                         _add_rows(db, version.list_id, generation, start, table)
                         start += table.num_rows

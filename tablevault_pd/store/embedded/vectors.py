@@ -206,7 +206,7 @@ class VectorSearch:
         """A schema as committed."""
         raise NotImplementedError
 
-    def _scan_run(
+    def _rows_of_run(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
     ) -> Iterator[Chunk]:
         raise NotImplementedError
@@ -269,7 +269,7 @@ class VectorSearch:
             self._columns.move_to_end(key)
         with column.lock:
             if column.upto < high:
-                column.add(self._scan_run(version, generation, column.upto, high, [field]), schema, high)
+                column.add(self._rows_of_run(version, generation, column.upto, high, [field]), schema, high)
         return column
 
     def _let_go(self) -> None:

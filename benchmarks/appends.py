@@ -1,0 +1,79 @@
+"""Appending one row, durable: against a bare SQLite commit of the same bytes, and MLflow's ``log_metric``."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from time import perf_counter
+
+import pandas as pd
+from timing import OURS, Contender, Line, missing, race, skipped
+
+import tablevault_pd as tv
+
+WORK = "append one row, durable"
+ROWS_PER_ROUND = 100
+SQLITE = "SQLite commit (WAL, FULL)"
+MLFLOW = "MLflow log_metric"
+
+
+def measure(folder: Path, scale: float) -> list[Line]:
+    vault = tv.connect(folder / "vault", session="benchmark")
+    vault.append("metrics", row(0))
+    size = int(vault.lists()["bytes"].iloc[0])  # what one row takes in the catalogue
+    bare = sqlite3.connect(folder / "bare.db", isolation_level=None)
+    bare.executescript(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE rows (id INTEGER PRIMARY KEY, data BLOB)"
+    )
+    data = os.urandom(size)
+
+    def sqlite_commit() -> None:
+        bare.execute("BEGIN IMMEDIATE")
+        bare.execute("INSERT INTO rows (data) VALUES (?)", (data,))
+        bare.execute("COMMIT")
+
+    contenders = [
+        Contender(OURS, repeated(lambda step: vault.append("metrics", row(step)))),
+        Contender(
+            "tablevault_pd, DataFrame",
+            repeated(lambda step: vault.append("frames", pd.DataFrame([row(step)]))),
+        ),
+        Contender(SQLITE, repeated(lambda _: sqlite_commit()), note=f"{size} bytes"),
+    ]
+    reason = missing("mlflow")
+    if reason is None:
+        contenders.append(Contender(MLFLOW, repeated(mlflow_append(folder))))
+    lines = race(WORK, contenders, rounds=7, targets={SQLITE: 3.0})
+    vault.close()
+    bare.close()
+    if reason is None:
+        import mlflow
+
+        mlflow.end_run()
+    return lines if reason is None else [*lines, skipped(WORK, MLFLOW, reason)]
+
+
+def row(step: int) -> dict[str, float]:
+    return {"step": step, "loss": 1 / (step + 1), "accuracy": 0.5}
+
+
+def repeated(append):
+    """The time of one append, from many in a row."""
+
+    def run(number: int) -> float:
+        start = perf_counter()
+        for step in range(number * ROWS_PER_ROUND, (number + 1) * ROWS_PER_ROUND):
+            append(step)
+        return (perf_counter() - start) / ROWS_PER_ROUND
+
+    return run
+
+
+def mlflow_append(folder: Path):
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_experiment("benchmark")
+    run = mlflow.start_run().info.run_id
+    return lambda step: mlflow.log_metric("loss", 1 / (step + 1), step=step, run_id=run)

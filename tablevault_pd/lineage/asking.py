@@ -1,0 +1,246 @@
+"""What a vault answers about lineage; the part of :class:`Vault` that asks, and what ``df.vault`` asks for a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import answers, reading
+from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.lineage.edges import runs_of
+from tablevault_pd.lineage.graph import LineageGraph, graph
+from tablevault_pd.lineage.identity import Named, identity, origin_version, reference_columns
+from tablevault_pd.lineage.lines import Asked, asked_of, lines
+from tablevault_pd.lineage.stale import stale
+from tablevault_pd.lists import List
+from tablevault_pd.refs import RefArray, Source, is_refs
+from tablevault_pd.store import Store, Version
+
+if TYPE_CHECKING:
+    from tablevault_pd.vault import Vault
+
+
+class Lineage:
+    """The questions about lineage that a :class:`Vault` answers."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def store(self) -> Store:
+            """The store below."""
+
+    def lineage(
+        self,
+        name: str | List,
+        rows: Any = None,
+        *,
+        depth: int | None = None,
+        direction: Literal["up", "down"] = "up",
+        to: str | None = None,
+        read: bool = False,
+        columns: Sequence[Hashable] | None = None,
+    ) -> pd.DataFrame:
+        """Where rows of a list came from, or what was made of them, however many steps away.
+
+        Parameters
+        ----------
+        name : str or List
+            A list, perhaps at a version: ``"answers@2"``.
+        rows : int, slice or sequence of int, optional
+            Positions of the rows asked for. Default: every row.
+        depth : int, optional
+            How many steps to go. Default: all the way.
+        direction : {"up", "down"}
+            To parents, or to children.
+        to : str, optional
+            Show only relatives in this list.
+        read : bool
+            Join the relatives' own values on.
+        columns : list of column names, optional
+            Join only these.
+
+        Returns
+        -------
+        DataFrame
+            One line for each row asked for and relative: list, position, depth, parent_list, parent_position (missing: the
+            whole list), parent_version (that was read), basis (stated or inferred), session and cell that wrote the parent,
+            ref, gone (its data was vacuumed). Down, ``child_`` in place of ``parent_``.
+
+        Raises
+        ------
+        ListNotFound, VersionNotFound, InvalidInput
+
+        Examples
+        --------
+        >>> words = vault.save("words", pd.DataFrame({"word": ["storm", "sun", "rain"]}))
+        >>> wet = vault.read("words").query("word != 'sun'")
+        >>> saved = vault.save("wet", wet.assign(size=wet.word.str.len()))
+        >>> vault.lineage("wet")[["position", "depth", "parent_list", "parent_position", "basis"]]
+           position  depth parent_list  parent_position     basis
+        0         0      1       words                0  inferred
+        1         1      1       words                2  inferred
+        """
+        version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
+        positions = _positions(version, rows)
+        asked = _asked(version, positions)
+        return lines(self.store, asked, direction=direction, depth=depth, to=to, read=read, columns=columns)
+
+    def graph(self, name: str | None = None) -> LineageGraph:
+        """Which lists were made from which, as a frame that can draw itself.
+
+        Parameters
+        ----------
+        name : str, optional
+            Only this list, with all that it came from and all that was made of it.
+
+        Returns
+        -------
+        LineageGraph
+            A DataFrame with one line per batch and version it came from: parent_list, parent_version, child_list,
+            child_version, rows (of the batch), basis, session, cell. Also ``.to_networkx()``, ``.draw()``, ``.to_svg()``,
+            ``.to_mermaid()``, ``.to_openlineage()``; a notebook shows it as a picture.
+
+        Examples
+        --------
+        >>> words = vault.save("words", ["storm", "sun"])
+        >>> sizes = vault.save("sizes", [{"size": 5}, {"size": 3}], inputs="words")
+        >>> vault.graph()[["parent_list", "parent_version", "child_list", "child_version", "basis"]]
+          parent_list  parent_version child_list  child_version   basis
+        0       words               1      sizes              1  stated
+        """
+        if name is not None:
+            name = reading.resolve(self.store, name).list
+        return graph(self.store, name)
+
+    def stale(self, name: str) -> pd.DataFrame:
+        """Rows of a list whose parents have since changed or vanished, or whose code has since changed.
+
+        Where the parents' list has a named index of its own, a row is followed by its label, and otherwise by its
+        content: it vanished, or changed, if the newest version has no row like it.
+
+        Returns
+        -------
+        DataFrame
+            One line per row and reason: list, position, reason (changed, vanished, code, unknown if the old data was
+            vacuumed), parent_list, parent_position, parent_version, newest_version.
+
+        Examples
+        --------
+        >>> words = vault.save("words", pd.DataFrame({"word": ["storm", "sun"]}))
+        >>> sizes = vault.save("sizes", vault.read("words").assign(size=lambda df: df.word.str.len()))
+        >>> words = vault.save("words", pd.DataFrame({"word": ["storm", "rain"]}))
+        >>> vault.stale("sizes")[["position", "reason", "parent_list", "parent_position"]]
+           position   reason parent_list  parent_position
+        0         1  changed       words                1
+        """
+        version = reading.resolve(self.store, name)
+        return stale(
+            self.store, version, lines(self.store, _asked(version, np.arange(version.total)), depth=1)
+        )
+
+
+def _positions(version: Version, rows: Any) -> np.ndarray:
+    if rows is None:
+        return np.arange(version.total)
+    if isinstance(rows, slice):
+        return np.arange(version.total)[rows]
+    try:
+        found = np.atleast_1d(np.asarray(rows))
+    except ValueError:
+        found = np.empty(0, object)
+    if found.ndim != 1 or (found.dtype.kind not in "iu" and len(found)):
+        raise InvalidInput(f"rows= is a position, a slice or a list of positions, not {shown(rows)}.")
+    found = found.astype(np.int64)
+    bad = found[(found < 0) | (found >= version.total)]
+    if len(bad):
+        raise InvalidInput(
+            f"rows= names the position {bad[0]}, and {version.list}@{version.version} has {version.total} rows."
+        )
+    return found
+
+
+def _asked(version: Version, positions: np.ndarray) -> Asked:
+    size = len(positions)
+    return Asked(np.full(size, version.list_id), np.full(size, version.version), positions)
+
+
+# -- for df.vault
+
+
+def known_rows(vault: Vault, frame: pd.DataFrame | pd.Series) -> list[Named]:
+    """The rows of the vault that a frame's rows are. Raises InvalidInput if it was not read from there."""
+    found = identity(vault.store, frame)
+    if not found:
+        raise InvalidInput(
+            f"This frame was not read from the vault {vault.place}, so it is not known what its rows are. "
+            "Read it with tablevault_pd.read, or ask vault.lineage(name) for a list."
+        )
+    return found
+
+
+def frame_lines(vault: Vault, frame: pd.DataFrame | pd.Series, **options: Any) -> pd.DataFrame:
+    """The walk from the rows of a frame."""
+    parts = []
+    for named in known_rows(vault, frame):
+        positions = np.array([-1]) if named.positions is None else named.positions[named.positions >= 0]
+        parts.append(_asked(named.version, positions))
+    return lines(vault.store, asked_of(parts), **options)
+
+
+def frame_refs(vault: Vault, frame: pd.DataFrame | pd.Series) -> pd.Series | pd.DataFrame:
+    """References to what the rows of a frame are."""
+    if isinstance(frame, pd.Series) and is_refs(frame.dtype):
+        return frame
+    if isinstance(frame, pd.DataFrame):
+        columns = reference_columns(frame)
+        if columns:
+            return frame.iloc[:, columns[0]] if len(columns) == 1 else frame.iloc[:, columns]
+    (named,) = known_rows(vault, frame)
+    version = named.version
+    source = Source(vault.store.vault_id, version.list_id, version.version, version.list)
+    positions = np.full(len(frame), -1) if named.positions is None else named.positions
+    return pd.Series(RefArray.of(source, positions), index=frame.index, name="ref")
+
+
+def frame_origin(vault: Vault, frame: pd.DataFrame | pd.Series) -> str | None:
+    """``news@3``: what a frame was read from; None if it was not read from this vault."""
+    found = origin_version(vault.store, frame)
+    return None if found is None else f"{found[1].list}@{found[1].version}"
+
+
+def frame_writers(vault: Vault, frame: pd.DataFrame | pd.Series) -> list[tuple[int, int]]:
+    """(session id, cell) of every commit that wrote one of the rows of a frame, -1 for none."""
+    store = vault.store
+    found: dict[tuple[int, int], None] = {}
+    for named in known_rows(vault, frame):
+        version = named.version
+        bases = store.bases(version.list_id)
+        for generation, low, high in runs_of(version.generation, version.total, bases):
+            positions = np.arange(low, high) if named.positions is None else named.positions
+            positions = np.unique(positions[(positions >= low) & (positions < high)])
+            if not len(positions):
+                continue
+            by = store.writers(version.list_id, generation, int(positions[0]), int(positions[-1]) + 1)
+            at = np.unique(np.searchsorted(by.start, positions, side="right") - 1)
+            found |= dict.fromkeys(zip(by.session_id[at].tolist(), by.cell[at].tolist(), strict=True))
+    return list(found)
+
+
+def frame_code(vault: Vault, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:
+    """The cells that wrote the rows of a frame."""
+    written = [pair for pair in frame_writers(vault, frame) if pair[0] >= 0]
+    sessions = vault.store.sessions(sorted({session for session, _ in written}))
+    labels = {session.id: session.label for session in sessions}
+    cells = answers.cells(vault.store, sessions)
+    wanted = {(labels[session], cell) for session, cell in written if cell >= 0}
+    pairs = zip(cells["session"], cells["cell"], strict=True)
+    return cells[[pair in wanted for pair in pairs]].reset_index(drop=True)
+
+
+def frame_sessions(vault: Vault, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:
+    """The sessions that wrote the rows of a frame."""
+    wanted = sorted({session for session, _ in frame_writers(vault, frame) if session >= 0})
+    return answers.sessions(vault.store, vault.store.sessions(wanted))

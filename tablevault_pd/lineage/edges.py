@@ -1,0 +1,407 @@
+"""The algebra of edges: positions become ranges or packed arrays, and rows are carried along them, all at once.
+
+Nothing here knows a store or pandas. A *claim* says which parents the rows of one frame have; :func:`edges_of` turns
+it into the edges of a batch. :func:`up` and :func:`down` carry rows over many edges in a handful of NumPy calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, WHOLE, Edge, EdgeTable
+
+CHUNK = 1 << 16  # pairs in one edge: a look-up of one row unpacks no more than these
+FEW = 8  # a mapping that is at most so many ranges is kept as those
+MAX_LINES = 200_000_000
+
+Run = tuple[int, int, int]  #: (generation, first, end): which positions of a version lie in which generation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Claim:
+    """What the rows `child` to ``child + rows`` of a batch came from."""
+
+    parent_list: int
+    parent_version: int
+    stated: bool
+    child: int
+    rows: int
+    whole: bool = False  #: each from the whole list
+    span: tuple[int, int] | None = None  #: each from all of these positions
+    each: bool = False  #: each from each of `parents`
+    children: np.ndarray | None = (
+        None  #: offsets from `child`, one for each of `parents`; None: row i has parent i
+    )
+    parents: np.ndarray | None = None
+
+
+# -- building
+
+
+def edges_of(claim: Claim, runs: Sequence[Run], generation: int) -> Iterator[Edge]:
+    """The edges that a claim means, its positions resolved to the generations that `runs` says they lie in."""
+    if claim.whole:
+        for place, low, high in runs or [(generation, 0, 0)]:
+            yield _edge(claim, place, WHOLE, claim.child, claim.rows, low, high - low)
+    elif claim.span is not None:
+        for place, low, high in runs:
+            first, end = max(low, claim.span[0]), min(high, claim.span[1])
+            if first < end and claim.rows:
+                yield _edge(claim, place, SPAN, claim.child, claim.rows, first, end - first)
+    elif claim.parents is not None and claim.each:
+        for place, low, high in runs:
+            yield from _every(claim, place, np.unique(claim.parents), low, high)
+    elif claim.parents is not None:
+        for place, low, high in runs:
+            yield from _paired(
+                claim, place, *_inside(claim.children, claim.parents, low, high, alone=len(runs) == 1)
+            )
+
+
+def _edge(
+    claim: Claim, place: int, form: int, child: int, rows: int, parent: int, span: int, step: int = 0
+) -> Edge:
+    return Edge(
+        claim.parent_list, claim.parent_version, place, claim.stated, form, child, rows, parent, span, step
+    )  # fmt: skip
+
+
+def _inside(
+    children: np.ndarray | None, parents: np.ndarray, low: int, high: int, *, alone: bool
+) -> tuple[np.ndarray | None, np.ndarray]:
+    if alone:
+        return children, parents
+    kept = np.flatnonzero((parents >= low) & (parents < high))
+    if len(kept) == len(parents):
+        return children, parents
+    return (kept if children is None else children[kept]), parents[kept]
+
+
+def _paired(claim: Claim, place: int, children: np.ndarray | None, parents: np.ndarray) -> Iterator[Edge]:
+    if not len(parents):
+        return
+    if children is not None:
+        children, parents = _distinct(children, parents)
+        if _consecutive(children):
+            first = int(children[0])
+            yield from _rowwise(claim, place, first, parents)
+            return
+        if children[0] == children[-1] and (len(parents) <= FEW or _consecutive(parents)):
+            yield from _of_one_child(claim, place, int(children[0]), parents)
+            return
+        for first in range(0, len(parents), CHUNK):
+            part = slice(first, first + CHUNK)
+            yield _arrays(claim, place, children[part], parents[part])
+        return
+    yield from _rowwise(claim, place, 0, parents)
+
+
+def _every(claim: Claim, place: int, parents: np.ndarray, low: int, high: int) -> Iterator[Edge]:
+    parents = parents[(parents >= low) & (parents < high)]
+    if not len(parents) or not claim.rows:
+        return
+    breaks = np.flatnonzero(np.diff(parents) != 1) + 1
+    if len(breaks) < FEW:
+        for part in np.split(parents, breaks):
+            yield _edge(claim, place, SPAN, claim.child, claim.rows, int(part[0]), len(part))
+        return
+    for first in range(0, len(parents), CHUNK):
+        part = parents[first : first + CHUNK]
+        lowest = int(part[0])
+        yield Edge(
+            claim.parent_list, claim.parent_version, place, claim.stated, EACH, claim.child, claim.rows, lowest,
+            int(part[-1]) - lowest + 1, 0, None, part - lowest,
+        )  # fmt: skip
+
+
+def _distinct(children: np.ndarray, parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """In order of child, then parent, each pair once."""
+    order = np.lexsort((parents, children))
+    children, parents = children[order], parents[order]
+    fresh = np.ones(len(children), bool)
+    fresh[1:] = (np.diff(children) != 0) | (np.diff(parents) != 0)
+    return children[fresh], parents[fresh]
+
+
+def _consecutive(values: np.ndarray) -> bool:
+    return bool(values[-1] - values[0] == len(values) - 1) and bool((np.diff(values) == 1).all())
+
+
+def _rowwise(claim: Claim, place: int, first: int, parents: np.ndarray) -> Iterator[Edge]:
+    """Row ``first + i`` has the parent ``parents[i]``."""
+    steps = np.diff(parents)
+    if not len(steps) or (steps == steps[0]).all():
+        yield _affine(claim, place, first, parents)
+        return
+    breaks = np.flatnonzero(steps != 1) + 1
+    if len(breaks) < FEW:
+        for low, high in zip([0, *breaks.tolist()], [*breaks.tolist(), len(parents)], strict=True):
+            yield _affine(claim, place, first + low, parents[low:high])
+        return
+    for low in range(0, len(parents), CHUNK):
+        part = parents[low : low + CHUNK]
+        lowest = int(part.min())
+        yield Edge(
+            claim.parent_list, claim.parent_version, place, claim.stated, PAIRS, claim.child + first + low, len(part),
+            lowest, int(part.max()) - lowest + 1, 0, None, part - lowest,
+        )  # fmt: skip
+
+
+def _affine(claim: Claim, place: int, first: int, parents: np.ndarray) -> Edge:
+    step = int(parents[1] - parents[0]) if len(parents) > 1 else 0
+    lowest = int(min(parents[0], parents[-1]))
+    span = abs(int(parents[-1] - parents[0])) + 1
+    return _edge(claim, place, AFFINE, claim.child + first, len(parents), lowest, span, step)
+
+
+def _of_one_child(claim: Claim, place: int, child: int, parents: np.ndarray) -> Iterator[Edge]:
+    if _consecutive(parents):
+        yield _edge(claim, place, SPAN, claim.child + child, 1, int(parents[0]), len(parents))
+        return
+    for parent in parents.tolist():
+        yield _edge(claim, place, AFFINE, claim.child + child, 1, parent, 1)
+
+
+def _arrays(claim: Claim, place: int, children: np.ndarray, parents: np.ndarray) -> Edge:
+    first, lowest = int(children[0]), int(parents.min())
+    return Edge(
+        claim.parent_list, claim.parent_version, place, claim.stated, PAIRS, claim.child + first, int(children[-1]) - first + 1,
+        lowest, int(parents.max()) - lowest + 1, 0, children - first, parents - lowest,
+    )  # fmt: skip
+
+
+def runs_of(generation: int, total: int, bases: Mapping[int, tuple[int, int]]) -> list[Run]:
+    """Which positions of a version lie in which generation, in order."""
+    runs, high = [], total
+    while True:
+        base, low = bases.get(generation, (None, 0))
+        if low < high:
+            runs.append((generation, low, high))
+        if base is None:
+            return runs[::-1]
+        generation, high = base, min(high, low)
+
+
+def spans_of(positions: np.ndarray, *, gap: int = 64) -> list[tuple[int, int]]:
+    """Runs that cover all these positions; nearer neighbours than `gap` share one."""
+    if not len(positions):
+        return []
+    low, high = int(positions.min()), int(positions.max())
+    if high - low <= gap or len(positions) > CHUNK:
+        return [(low, high + 1)]
+    found = np.unique(positions)
+    breaks = np.flatnonzero(np.diff(found) > gap)
+    starts, ends = found[np.r_[0, breaks + 1]], found[np.r_[breaks, len(found) - 1]] + 1
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+# -- carrying rows along edges
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hop:
+    """Rows that one step leads to: row ``source[i]`` of those carried leads to ``position[i]``."""
+
+    list: int
+    generation: int  #: -1 at list level
+    source: np.ndarray
+    position: np.ndarray | None  #: None: the whole list
+    version: np.ndarray
+    stated: np.ndarray
+
+
+def up(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
+    """From rows of one generation to their parents."""
+    places = np.stack([table.parent_list, table.parent_generation, table.form], axis=1)
+    for place, rows in _groups(places):
+        part = table if len(rows) == len(table) else table.take(rows)
+        yield from _UP[place[2]](part, positions, place[0], place[1])
+
+
+def down(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
+    """From rows of one generation to their children."""
+    places = np.stack([table.list, table.generation, table.form], axis=1)
+    for place, rows in _groups(places):
+        part = table if len(rows) == len(table) else table.take(rows)
+        yield from _DOWN[place[2]](part, positions, place[0], place[1])
+
+
+def _groups(keys: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    if not len(keys):
+        return
+    if (keys == keys[0]).all():
+        yield tuple(keys[0].tolist()), np.arange(len(keys))
+        return
+    found, which = np.unique(keys, axis=0, return_inverse=True)
+    which = which.reshape(-1)
+    order = np.argsort(which, kind="stable")
+    ends = np.searchsorted(which[order], np.arange(len(found)), side="right")
+    for place, rows in zip(found.tolist(), np.split(order, ends[:-1]), strict=True):
+        yield tuple(place), rows
+
+
+def interval_join(starts: np.ndarray, ends: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(interval, point): every pair of an interval and a point inside it, by their numbers."""
+    if len(starts) == 1:
+        inside = (points >= starts[0]) & (points < ends[0])
+        found = np.arange(len(points)) if inside.all() else np.flatnonzero(inside)
+        return np.zeros(len(found), np.intp), found
+    if (starts[1:] >= ends[:-1]).all():  # one after the other: each point lies in one at most
+        which = np.searchsorted(starts, points, side="right") - 1
+        found = np.flatnonzero((which >= 0) & (points < ends[which]))
+        return which[found], found
+    order = np.argsort(points, kind="stable")
+    ordered = points[order]
+    low, high = np.searchsorted(ordered, starts), np.searchsorted(ordered, ends)
+    which, place = expand(low, np.maximum(high - low, 0))
+    return which, order[place]
+
+
+def expand(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(i, ``starts[i] + 0 … counts[i] - 1``) for every i, one after the other."""
+    total = int(counts.sum())
+    if total > MAX_LINES:
+        raise InvalidInput(
+            f"This walk has more than {MAX_LINES:,} lines. Ask for fewer rows (rows=), a smaller depth, or one list (to=)."
+        )
+    which = np.repeat(np.arange(len(starts)), counts)
+    before = np.cumsum(counts) - counts
+    return which, np.arange(total) - np.repeat(before - starts, counts)
+
+
+def _up_affine(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+    edge, source = interval_join(table.start, table.start + table.rows, points)
+    first = np.where(table.step < 0, table.parent + table.span - 1, table.parent)
+    position = first[edge] + (points[source] - table.start[edge]) * table.step[edge]
+    yield Hop(place, generation, source, position, table.parent_version[edge], table.stated[edge])
+
+
+def _up_span(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+    edge, source = interval_join(table.start, table.start + table.rows, points)
+    line, position = expand(table.parent[edge], table.span[edge])
+    edge, source = edge[line], source[line]
+    yield Hop(place, generation, source, position, table.parent_version[edge], table.stated[edge])
+
+
+def _up_whole(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+    edge, source = interval_join(table.start, table.start + table.rows, points)
+    yield Hop(place, -1, source, None, table.parent_version[edge], table.stated[edge])
+
+
+def _up_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+    edge, children, parents = flat(table)
+    line, source = _lookup(children, points)
+    edge = edge[line]
+    yield Hop(place, generation, source, parents[line], table.parent_version[edge], table.stated[edge])
+
+
+def _down_affine(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+    edge, source = interval_join(table.parent, table.parent + table.span, points)
+    step = table.step[edge]
+    first = np.where(step < 0, table.parent[edge] + table.span[edge] - 1, table.parent[edge])
+    ahead = points[source] - first
+    hit = (step == 0) | (ahead % np.where(step == 0, 1, step) == 0)
+    if not hit.all():
+        edge, source, step, ahead = edge[hit], source[hit], step[hit], ahead[hit]
+    at = table.start[edge] + np.where(step == 0, 0, ahead // np.where(step == 0, 1, step))
+    if (step == 0).any():  # one parent of all
+        line, at = expand(at, np.where(step == 0, table.rows[edge], 1))
+        edge, source = edge[line], source[line]
+    yield Hop(place, generation, source, at, table.version[edge], table.stated[edge])
+
+
+def _down_span(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+    edge, source = interval_join(table.parent, table.parent + table.span, points)
+    line, position = expand(table.start[edge], table.rows[edge])
+    edge, source = edge[line], source[line]
+    yield Hop(place, generation, source, position, table.version[edge], table.stated[edge])
+
+
+def _down_whole(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+    edge, source = interval_join(table.parent, table.parent + table.span, points)
+    yield Hop(place, -1, source, None, table.version[edge], table.stated[edge])
+
+
+def _down_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+    edge, children, parents = flat(table)
+    order = np.argsort(parents, kind="stable")
+    line, source = _lookup(parents[order], points)
+    line = order[line]
+    edge = edge[line]
+    yield Hop(place, generation, source, children[line], table.version[edge], table.stated[edge])
+
+
+def _up_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+    edge, source = interval_join(table.start, table.start + table.rows, points)
+    sizes, parents = _sets(table)
+    line, at = expand((np.cumsum(sizes) - sizes)[edge], sizes[edge])
+    edge, source = edge[line], source[line]
+    yield Hop(place, generation, source, parents[at], table.parent_version[edge], table.stated[edge])
+
+
+def _down_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+    sizes, parents = _sets(table)
+    edge = np.repeat(np.arange(len(table)), sizes)
+    order = np.argsort(parents, kind="stable")
+    found, source = _lookup(parents[order], points)
+    edge = edge[order[found]]
+    line, position = expand(table.start[edge], table.rows[edge])
+    edge, source = edge[line], source[line]
+    yield Hop(place, generation, source, position, table.version[edge], table.stated[edge])
+
+
+def _sets(table: EdgeTable) -> tuple[np.ndarray, np.ndarray]:
+    """How many parents each edge of the form EACH has, and all of them."""
+    sizes = np.array([len(each) for each in table.parents if each is not None])
+    parents = np.concatenate([each for each in table.parents if each is not None])
+    return sizes, parents + np.repeat(table.parent, sizes)
+
+
+Carry = Callable[[EdgeTable, np.ndarray, int, int], Iterator[Hop]]
+_UP: dict[int, Carry] = {
+    AFFINE: _up_affine,
+    SPAN: _up_span,
+    WHOLE: _up_whole,
+    PAIRS: _up_pairs,
+    EACH: _up_each,
+}
+_DOWN: dict[int, Carry] = {
+    AFFINE: _down_affine,
+    SPAN: _down_span,
+    WHOLE: _down_whole,
+    PAIRS: _down_pairs,
+    EACH: _down_each,
+}
+
+
+def flat(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(edge, child, parent) of every pair of edges of the form PAIRS, in order of child."""
+    sizes = np.array([len(each) for each in table.parents if each is not None])
+    edge = np.repeat(np.arange(len(table)), sizes)
+    offsets = [
+        np.arange(size) if each is None else each
+        for each, size in zip(table.children, sizes.tolist(), strict=True)
+    ]
+    children = np.concatenate(offsets) + table.start[edge]
+    parents = np.concatenate([each for each in table.parents if each is not None]) + table.parent[edge]
+    if len(children) > 1 and not (np.diff(children) >= 0).all():
+        order = np.argsort(children, kind="stable")
+        edge, children, parents = edge[order], children[order], parents[order]
+    return edge, children, parents
+
+
+def _lookup(keys: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(key, point): every pair of equal ones, by their numbers; `keys` are sorted."""
+    if len(keys) and _consecutive(keys):  # then a key's number is its value
+        at = points - keys[0]
+        inside = (at >= 0) & (at < len(keys))
+        if inside.all():
+            return at, np.arange(len(points))
+        return at[inside], np.flatnonzero(inside)
+    low, high = np.searchsorted(keys, points, side="left"), np.searchsorted(keys, points, side="right")
+    source, line = expand(low, high - low)
+    return line, source

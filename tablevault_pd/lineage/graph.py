@@ -1,0 +1,196 @@
+"""The graph of lists: a frame of edges that also goes to NetworkX, Mermaid and OpenLineage, and draws itself."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tablevault_pd.answers import answer, labels_of
+from tablevault_pd.errors import MissingDependency
+from tablevault_pd.lineage import picture
+from tablevault_pd.store import Store
+from tablevault_pd.store.edges import EdgeSummary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = (
+    "parent_list", "parent_version", "child_list", "child_version", "rows", "basis", "session", "cell",
+)  # fmt: skip
+PRODUCER = "https://pypi.org/project/tablevault-pd/"
+SCHEMA_URL = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+VERSION_URL = "https://openlineage.io/spec/facets/1-0-1/DatasetVersionDatasetFacet.json#/$defs/DatasetVersionDatasetFacet"
+
+
+class LineageGraph(pd.DataFrame):
+    """Edges between versions of lists, one a row. What pandas makes of it is a plain DataFrame.
+
+    Examples
+    --------
+    >>> words = vault.save("words", ["storm", "sun"])
+    >>> sizes = vault.save("sizes", [{"size": 5}, {"size": 3}], inputs="words")
+    >>> print(vault.graph().to_mermaid())
+    graph LR
+        n0["words"] --> n1["sizes"]
+    """
+
+    @property
+    def _constructor(self) -> Callable[..., pd.DataFrame]:
+        return pd.DataFrame
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """(parent, child) of lists, each pair once, in the order in which they were made."""
+        return list(dict.fromkeys(zip(self["parent_list"], self["child_list"], strict=True)))
+
+    def to_networkx(self) -> Any:
+        """A ``networkx.MultiDiGraph``: nodes are ``news@3`` with the attributes list and version; edges carry the other columns.
+
+        Examples
+        --------
+        >>> words = vault.save("words", ["storm", "sun"])
+        >>> sizes = vault.save("sizes", [{"size": 5}, {"size": 3}], inputs="words")
+        >>> list(vault.graph().to_networkx().edges())
+        [('words@1', 'sizes@1')]
+        """
+        try:
+            import networkx
+        except ImportError as error:
+            raise MissingDependency.for_extra("networkx", "plot", "vault.graph().to_networkx()") from error
+        found = networkx.MultiDiGraph()
+        row: Any
+        for row in self.itertuples(index=False):
+            ends = [(row.parent_list, row.parent_version), (row.child_list, row.child_version)]
+            for name, version in ends:
+                found.add_node(f"{name}@{version}", list=name, version=int(version))
+            (a, m), (b, n) = ends
+            found.add_edge(f"{a}@{m}", f"{b}@{n}", rows=int(row.rows), basis=row.basis, session=row.session)
+        return found
+
+    def to_mermaid(self) -> str:
+        """The graph of lists as Mermaid text, which many Markdown viewers draw."""
+        pairs = self._pairs()
+        numbers = {
+            name: f"n{at}" for at, name in enumerate(dict.fromkeys(end for pair in pairs for end in pair))
+        }
+        shown = {name: f'{number}["{_mermaid(name)}"]' for name, number in numbers.items()}
+        return "\n".join(
+            ["graph LR", *(f"    {shown[parent]} --> {shown[child]}" for parent, child in pairs)]
+        )
+
+    def to_svg(self) -> str:
+        """The graph of lists as an SVG picture, with nothing but text and lines in it."""
+        return picture.svg(self._pairs())
+
+    def draw(self, ax: Axes | None = None) -> Axes:
+        """Draw the graph of lists with Matplotlib, and return the axes."""
+        return picture.draw(self._pairs(), ax)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+    def _repr_html_(self) -> str:
+        table: Any = pd.DataFrame(self)
+        return self.to_svg() + (table._repr_html_() or "")
+
+    def to_openlineage(self) -> str:
+        """One OpenLineage run event for each batch, as a JSON array.
+
+        Dataset names are list names in the namespace ``tablevault:<vault id>``; the version that was read or written is
+        in the dataset's version facet.
+
+        Examples
+        --------
+        >>> words = vault.save("words", ["storm", "sun"])
+        >>> sizes = vault.save("sizes", [{"size": 5}, {"size": 3}], inputs="words")
+        >>> (event,) = json.loads(vault.graph().to_openlineage())
+        >>> event["inputs"][0]["name"], event["outputs"][0]["name"]
+        ('words', 'sizes')
+        """
+        namespace = f"tablevault:{self.attrs['vault_id']}"
+        events = []
+        keys: Any  # (list, version)
+        for keys, group in self.groupby(["child_list", "child_version"], sort=False):
+            name, version = keys
+            run = uuid.uuid5(uuid.NAMESPACE_URL, f"{namespace}/{version}/{name}")
+            events.append(
+                {
+                    "eventType": "COMPLETE",
+                    "eventTime": self.attrs["times"][f"{version} {name}"],
+                    "run": {"runId": str(run)},
+                    "job": {"namespace": namespace, "name": _job(group["session"].iloc[0], name)},
+                    "inputs": [
+                        _dataset(namespace, parent, number)
+                        for parent, number in zip(group["parent_list"], group["parent_version"], strict=True)
+                    ],
+                    "outputs": [_dataset(namespace, name, version)],
+                    "producer": PRODUCER,
+                    "schemaURL": SCHEMA_URL,
+                }
+            )
+        return json.dumps(events, ensure_ascii=False, indent=1)
+
+
+def _job(session: Any, name: str) -> str:
+    return (
+        name
+        if session is None or session is pd.NA or session != session
+        else f"{str(session).rpartition('#')[0]}/{name}"
+    )
+
+
+def _dataset(namespace: str, name: str, version: int) -> dict[str, Any]:
+    facet = {"_producer": PRODUCER, "_schemaURL": VERSION_URL, "datasetVersion": str(version)}
+    return {"namespace": namespace, "name": name, "facets": {"version": facet}}
+
+
+def _mermaid(name: str) -> str:
+    return "".join(f"#{ord(each)};" if each in '"#&<>[]`\\' else each for each in name)
+
+
+def graph(store: Store, name: str | None) -> LineageGraph:
+    """Every edge between versions, or those that lead to and from one list."""
+    summaries = store.edge_summaries()
+    names = store.list_names(sorted({end for each in summaries for end in (each.parent_list, each.list)}))
+    if name is not None:
+        wanted = next((number for number, known in names.items() if known == name), None)
+        summaries = _around(summaries, wanted)
+    sessions = labels_of(store, [each.session_id for each in summaries])
+    rows = [
+        (
+            names[each.parent_list], each.parent_version, names[each.list], each.version, each.rows,
+            "stated" if each.stated else "inferred", sessions.get(each.session_id), each.cell,
+        )
+        for each in summaries
+    ]  # fmt: skip
+    found = LineageGraph(answer(COLUMNS, rows).astype({"parent_version": "Int64", "child_version": "Int64"}))
+    found.attrs = {
+        "vault_id": store.vault_id,
+        "times": {f"{each.version} {names[each.list]}": each.time for each in summaries},
+    }
+    return found
+
+
+def _around(summaries: Iterable[EdgeSummary], wanted: int | None) -> list[EdgeSummary]:
+    """The edges on any path to or from a list."""
+    listed = list(summaries)
+    above = _reach(wanted, [(each.list, each.parent_list) for each in listed])
+    below = _reach(wanted, [(each.parent_list, each.list) for each in listed])
+    return [each for each in listed if each.list in above or each.parent_list in below]
+
+
+def _reach(start: int | None, steps: Iterable[tuple[int, int]]) -> set[int]:
+    next_of: dict[int, set[int]] = {}
+    for source, target in steps:
+        next_of.setdefault(source, set()).add(target)
+    seen: set[int] = set()
+    waiting = [] if start is None else [start]
+    while waiting:
+        here = waiting.pop()
+        if here not in seen:
+            seen.add(here)
+            waiting += next_of.get(here, ())
+    return seen

@@ -1,0 +1,167 @@
+"""Which rows of a vault the rows of a frame are: told by reference columns, or by origin and index.
+
+Nothing is guessed. An index names rows only if it descends from the one that was read (see :mod:`origin`), and every
+one of its values is a position, or a unique label, of that version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import reading
+from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.frames import index_fields
+from tablevault_pd.lineage.origin import POSITION, Origin, marked, origin_of
+from tablevault_pd.refs import Ref, RefArray, is_refs
+from tablevault_pd.store import Store, Version
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Named:
+    """Rows of one version that rows of a frame name; or, without `positions`, the version as a whole."""
+
+    version: Version
+    rows: np.ndarray | None = None  #: which rows of the frame; None: all of them, one parent each
+    positions: np.ndarray | None = None
+
+
+def origin_version(store: Store, obj: pd.DataFrame | pd.Series) -> tuple[Origin, Version] | None:
+    """The version of this vault that a frame was read from; None if there is none, or it is of another vault."""
+    origin = origin_of(obj)
+    if origin is None or origin.vault_id != store.vault_id:
+        return None
+    found = store.versions_by_number(origin.list_id, [origin.version])
+    if not found or Origin.of(store.vault_id, found[0]) != origin:
+        return None  # a copy of this vault wrote it
+    return origin, found[0]
+
+
+def rows_named(store: Store, index: pd.Index, origin: Origin, version: Version) -> np.ndarray | None:
+    """The position that each label names; None if the index does not name rows of `version`."""
+    own = index_fields(store.schema(version.schema_id))
+    if not own:
+        return _positions(index, origin, version.total)
+    if version.gone or not marked(index, origin):
+        return None
+    parent = reading.read(store, version, columns=[]).index
+    return _labels(index, parent)
+
+
+def _positions(index: pd.Index, origin: Origin, total: int) -> np.ndarray | None:
+    if index.nlevels != 1 or index.name != POSITION or not marked(index, origin):
+        return None
+    if not pd.api.types.is_integer_dtype(index.dtype) or index.hasnans:
+        return None
+    found = index.to_numpy(dtype=np.int64)
+    return found if not len(found) or (found.min() >= 0 and found.max() < total) else None
+
+
+def _labels(index: pd.Index, parent: pd.Index) -> np.ndarray | None:
+    """Labels of a list with an index of its own: its names, each label once in the parent, all of them there."""
+    if list(index.names) != list(parent.names) or None in parent.names or not parent.is_unique:
+        return None
+    frequency = getattr(index, "freq", None)
+    if frequency is not None and frequency != getattr(parent, "freq", None):
+        return None  # resampled: its labels are times of the parent by accident
+    if index.nlevels == 1 and index.dtype != parent.dtype:
+        return None
+    found = parent.get_indexer(index)
+    return None if (found < 0).any() else found.astype(np.int64)
+
+
+# -- reference columns
+
+
+def reference_columns(frame: pd.DataFrame) -> list[int]:
+    """Numbers of the columns that hold references, one or several a cell."""
+    return [at for at in range(frame.shape[1]) if _is_reference(frame.iloc[:, at])]
+
+
+def _is_reference(column: pd.Series) -> bool:
+    if is_refs(column.dtype):
+        return True
+    if column.dtype != object:
+        return False
+    first = next((cell for cell in column.array if not _missing(cell)), None)
+    if isinstance(first, (list, tuple, np.ndarray, RefArray)) and len(first):
+        first = first[0]
+    return isinstance(first, Ref)
+
+
+def _missing(cell: Any) -> bool:
+    if isinstance(cell, (list, tuple, np.ndarray, RefArray)):
+        return len(cell) == 0
+    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
+
+
+def references(column: pd.Series, label: Hashable) -> tuple[np.ndarray | None, RefArray]:
+    """(rows, references) of a reference column; `rows` is None where each cell holds one."""
+    if is_refs(column.dtype):
+        return None, column.array
+    cells = [_several(cell, row, label) for row, cell in enumerate(column.array)]
+    rows = np.repeat(np.arange(len(cells)), [len(each) for each in cells])
+    return rows, RefArray._from_sequence([ref for each in cells for ref in each])
+
+
+def _several(cell: Any, row: int, label: Hashable) -> list[Any]:
+    found = list(cell) if isinstance(cell, (list, tuple, np.ndarray, RefArray)) else [cell]
+    found = [each for each in found if not _missing(each)]
+    if not all(isinstance(each, Ref) for each in found):
+        raise InvalidInput(
+            f"Column {label!r} holds references to rows, but also {shown(cell)} (row {row}). Let it hold references alone."
+        )
+    return found
+
+
+def named_by(store: Store, rows: np.ndarray | None, refs: RefArray, what: str) -> list[Named]:
+    """References as rows of versions of this vault. Raises InvalidInput for those that are none."""
+    which, sources = refs.sources()
+    positions = refs.positions
+    found = []
+    for number, source in enumerate(sources):
+        if source.vault_id != store.vault_id:
+            raise InvalidInput(
+                f"{what} refers to rows of the list {source.list!r} of another vault, and lineage stays within one. "
+                "Leave it out with df.drop(columns=…), or say inputs=False and drop it."
+            )
+        versions = store.versions_by_number(source.list_id, [source.version])
+        here = np.flatnonzero(which == number)
+        if not versions or int(positions[here].max()) >= versions[0].total:
+            raise InvalidInput(
+                f"{what} refers to {source.list}@{source.version}, which has no such row in this vault."
+            )
+        if len(here) == len(refs):
+            found.append(Named(versions[0], rows, positions))
+        else:
+            found.append(Named(versions[0], here if rows is None else rows[here], positions[here]))
+    return found
+
+
+def identity(store: Store, obj: pd.DataFrame | pd.Series) -> list[Named]:
+    """What the rows of a frame are; empty if it was not read from this vault."""
+    if isinstance(obj, pd.Series):
+        if is_refs(obj.dtype):
+            return named_by(store, None, obj.array, "The Series of references")
+    else:
+        columns = reference_columns(obj)
+        if columns:
+            return from_columns(store, obj, columns)
+    found = origin_version(store, obj)
+    if found is None:
+        return []
+    origin, version = found
+    return [Named(version, None, rows_named(store, obj.index, origin, version))]
+
+
+def from_columns(store: Store, frame: pd.DataFrame, columns: Sequence[int]) -> list[Named]:
+    """What reference columns say."""
+    found: list[Named] = []
+    for at in columns:
+        label = frame.columns[at]
+        found += named_by(store, *references(frame.iloc[:, at], label), f"Column {label!r}")
+    return found

@@ -1,0 +1,289 @@
+"""Walks as frames: one line per row asked for and relative, in the columns that design and docs settle."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd.errors import InvalidInput, ListNotFound, shown
+from tablevault_pd.lineage.values import joined_values
+from tablevault_pd.lineage.walk import Direction, Place, Rows, Step, Walk, Wholes
+from tablevault_pd.refs import RefArray, Source
+from tablevault_pd.store import Store
+
+PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
+ROWS_PER_WALK = 1 << 22  # (row asked for, position) must fit one int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Rows whose relatives are asked for; `position` -1 is a whole version."""
+
+    list: np.ndarray
+    version: np.ndarray
+    position: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.list)
+
+
+def lines(
+    store: Store,
+    asked: Asked,
+    *,
+    direction: Direction = "up",
+    depth: int | None = None,
+    to: str | None = None,
+    columns: Sequence[Hashable] | None = None,
+    read: bool = False,
+) -> pd.DataFrame:
+    """Walk, and show every relative."""
+    if direction not in ("up", "down"):
+        raise InvalidInput(f"direction= is 'up' or 'down', not {shown(direction)}.")
+    if depth is not None and (
+        isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 1
+    ):
+        raise InvalidInput(f"depth= is a number of steps, at least 1, or None for all, not {shown(depth)}.")
+    target = None if to is None else _list_id(store, to)
+    parts = []
+    for first in range(0, max(len(asked), 1), ROWS_PER_WALK):
+        part = slice(first, first + ROWS_PER_WALK)
+        some = Asked(asked.list[part], asked.version[part], asked.position[part])
+        parts.append(_walk(store, some, direction, depth, target))
+    frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+    return (
+        joined_values(store, frame, "parent" if direction == "up" else "child", columns)
+        if read or columns is not None
+        else frame
+    )
+
+
+def _list_id(store: Store, name: str) -> int:
+    head = store.head(name)
+    if head is None:
+        raise ListNotFound.named(name, store.names())
+    return head.list_id
+
+
+def _walk(
+    store: Store, asked: Asked, direction: Direction, depth: int | None, to: int | None
+) -> pd.DataFrame:
+    walk = Walk(store, direction)
+    rows, wholes, asked = _start(walk, asked)
+    steps = walk.steps(rows, wholes, depth=depth, to=to)
+    return _frame(store, walk, asked, steps, "parent" if direction == "up" else "child")
+
+
+def _start(walk: Walk, asked: Asked) -> tuple[dict[Place, Rows], dict[int, Wholes], Asked]:
+    """Where the walk begins: the rows by generation, and whole versions; each row once."""
+    places: list[tuple[Place, np.ndarray]] = []
+    wholes: dict[int, Wholes] = {}
+    keep = np.zeros(len(asked), bool)
+    chosen: dict[Place, tuple[np.ndarray, np.ndarray]] = {}
+    for list_id in dict.fromkeys(asked.list.tolist()) if not _same(asked.list) else asked.list[:1].tolist():
+        of_list = np.flatnonzero(asked.list == list_id)
+        whole = of_list[asked.position[of_list] < 0]
+        if len(whole):
+            _, first = np.unique(asked.version[whole], return_index=True)
+            whole = whole[np.sort(first)]
+            keep[whole] = True
+            wholes[list_id] = Wholes(whole, asked.version[whole], np.ones(len(whole), bool))
+        for number in np.unique(asked.version[of_list]).tolist():
+            of_version = of_list[(asked.version[of_list] == number) & (asked.position[of_list] >= 0)]
+            for generation, low, high in walk.runs(walk.version(list_id, number)):
+                position = asked.position[of_version]
+                here = of_version[(position >= low) & (position < high)]
+                if len(here):
+                    places.append(((list_id, generation), here))
+    for place, numbers in places:
+        before = chosen.get(place)
+        both = numbers if before is None else np.concatenate([before[0], numbers])
+        chosen[place] = (both, asked.position[both])
+    for place, (numbers, position) in chosen.items():
+        if len(numbers) > 1 and not (np.diff(position) > 0).all():
+            _, first = np.unique(position, return_index=True)
+            numbers = np.sort(numbers[first])
+            chosen[place] = (numbers, asked.position[numbers])
+        keep[numbers] = True
+    if not keep.all():  # the numbers of the rows kept, counted anew
+        renumber = np.cumsum(keep) - 1
+        chosen = {place: (renumber[numbers], position) for place, (numbers, position) in chosen.items()}
+        wholes = {
+            each: Wholes(renumber[whole.asked], whole.version, whole.stated) for each, whole in wholes.items()
+        }
+        asked = Asked(asked.list[keep], asked.version[keep], asked.position[keep])
+    rows = {
+        place: Rows(numbers, position, np.zeros(len(numbers), np.int64), np.ones(len(numbers), bool))
+        for place, (numbers, position) in chosen.items()
+    }
+    return rows, wholes, asked
+
+
+def _same(values: np.ndarray) -> bool:
+    return len(values) > 0 and bool((values == values[0]).all())
+
+
+# -- the frame
+
+
+def _frame(store: Store, walk: Walk, asked: Asked, steps: Sequence[Step], side: str) -> pd.DataFrame:
+    steps = [step for step in steps if len(step.rows.asked)]
+    numbers = _concatenated([step.rows.asked for step in steps])
+    order = None if _ordered(numbers) else np.argsort(numbers, kind="stable")
+    names = store.list_names(sorted({*_distinct(asked.list), *(step.list for step in steps)}))
+    lists, codes = _codes([step.list for step in steps], [len(step.rows.asked) for step in steps])
+    depth = _repeated([step.depth for step in steps], steps)
+    position = _concatenated([step.rows.position for step in steps])
+    version = _concatenated([step.rows.version for step in steps])
+    stated = np.concatenate([step.rows.stated for step in steps]) if steps else np.empty(0, bool)
+    written = [_written(store, walk, step) for step in steps]
+    session, cell = (_concatenated([each[at] for each in written]) for at in (0, 1))
+    gone = np.concatenate([_gone(store, walk, step) for step in steps]) if steps else np.empty(0, bool)
+    if order is not None:
+        numbers, codes, depth, position = numbers[order], codes[order], depth[order], position[order]
+        version, stated, session, cell, gone = (
+            version[order],
+            stated[order],
+            session[order],
+            cell[order],
+            gone[order],
+        )
+    labels = {each.id: each.label for each in store.sessions(_distinct(session[session >= 0]))}
+    session_ids = sorted(labels)
+    asked_lists = _distinct(asked.list)
+    asked_at = asked.position[numbers]
+    whole = position < 0
+    frame = {
+        "list": texts(
+            np.searchsorted(asked_lists, asked.list[numbers]), [names[each] for each in asked_lists]
+        ),
+        "position": integers(asked_at, asked_at < 0),
+        "depth": depth,
+        f"{side}_list": texts(codes, [names[each] for each in lists]),
+        f"{side}_position": integers(position, whole),
+        f"{side}_version": integers(version),
+        "basis": texts(stated.astype(np.int64), ["inferred", "stated"]),
+        "session": texts(
+            np.where(session < 0, -1, np.searchsorted(session_ids, session)),
+            [labels[each] for each in session_ids],
+        ),
+        "cell": integers(cell, cell < 0),
+        "ref": _refs(store.vault_id, codes, lists, names, version, position),
+        "gone": gone,
+    }
+    return pd.DataFrame(frame, copy=False)
+
+
+def _ordered(values: np.ndarray) -> bool:
+    return bool((values[1:] >= values[:-1]).all())
+
+
+def _distinct(values: np.ndarray) -> list[int]:
+    if _same(values):
+        return [int(values[0])]
+    return [int(each) for each in np.unique(values)]
+
+
+def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+
+
+def _repeated(values: Sequence[int], steps: Sequence[Step]) -> np.ndarray:
+    sizes = [len(step.rows.asked) for step in steps]
+    return np.repeat(np.asarray(values, np.int64), np.asarray(sizes, np.int64))
+
+
+def _codes(ids: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], np.ndarray]:
+    lists = sorted(set(ids))
+    return lists, np.repeat(np.searchsorted(lists, ids).astype(np.int64), np.asarray(sizes, np.int64))
+
+
+def _written(store: Store, walk: Walk, step: Step) -> tuple[np.ndarray, np.ndarray]:
+    """(session id, cell) of the commit that wrote each relative, -1 for none."""
+    if step.generation < 0:
+        numbers, which = np.unique(step.rows.version, return_inverse=True)
+        versions = walk.versions(step.list, numbers.tolist())
+        session = np.array([-1 if each.session_id is None else each.session_id for each in versions])
+        cell = np.array([-1 if each.cell is None else each.cell for each in versions])
+        return session[which.reshape(-1)], cell[which.reshape(-1)]
+    position = step.rows.position
+    found = store.writers(step.list, step.generation, int(position.min()), int(position.max()) + 1)
+    if _same(found.session_id) and _same(found.cell):
+        return np.full(len(position), found.session_id[0]), np.full(len(position), found.cell[0])
+    at = np.searchsorted(found.start, position, side="right") - 1
+    return found.session_id[at], found.cell[at]
+
+
+def _gone(store: Store, walk: Walk, step: Step) -> np.ndarray:
+    """Which relatives' data was removed by a vacuum."""
+    kept = store.kept_rows(step.list)
+    if kept is None:
+        return np.zeros(len(step.rows.asked), bool)
+    if step.generation >= 0:
+        return step.rows.position >= kept.get(step.generation, 0)
+    numbers, which = np.unique(step.rows.version, return_inverse=True)
+    gone = np.array([each.gone for each in walk.versions(step.list, numbers.tolist())])
+    return np.asarray(gone[which.reshape(-1)])
+
+
+def _refs(
+    vault_id: str,
+    codes: np.ndarray,
+    lists: Sequence[int],
+    names: Mapping[int, str],
+    version: np.ndarray,
+    position: np.ndarray,
+) -> RefArray:
+    if not len(codes):
+        return RefArray.empty(0)
+    if _same(codes) and _same(version):
+        list_id = lists[int(codes[0])]
+        return RefArray.of(Source(vault_id, list_id, int(version[0]), names[list_id]), position)
+    bits = int(version.max()).bit_length()
+    found, which = _factorized((codes << bits) | version)
+    sources = [
+        Source(vault_id, lists[key >> bits], key & ((1 << bits) - 1), names[lists[key >> bits]])
+        for key in found.tolist()
+    ]
+    return RefArray.joined(sources, which, position)
+
+
+def _factorized(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    which, found = pd.factorize(values)  # a hash table: no sorting of millions of lines
+    return np.asarray(found), which
+
+
+def integers(values: np.ndarray, missing: np.ndarray | None = None) -> Any:
+    """An Int64 column without a copy."""
+    mask = np.zeros(len(values), bool) if missing is None else missing
+    return pd.arrays.IntegerArray(np.asarray(values, np.int64), mask)
+
+
+def texts(codes: np.ndarray, words: Sequence[str]) -> Any:
+    """A text column from the numbers of its words; -1 is missing."""
+    if not PANDAS_3:
+        return np.array([*words, None], dtype=object)[codes]
+    if not len(codes) or not words:
+        return pd.array([None] * len(codes), dtype="str")
+    missing = codes < 0
+    mask = missing if missing.any() else None
+    packed = pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32), mask=mask), pa.array(words, pa.large_string())
+    )
+    dtype: Any = pd.StringDtype(na_value=np.nan)
+    return dtype.__from_arrow__(packed.cast(pa.large_string()))
+
+
+def asked_of(rows: Iterable[Asked]) -> Asked:
+    """Several, one after the other."""
+    parts = list(rows)
+    return Asked(
+        *(_concatenated([getattr(each, name) for each in parts]) for name in ("list", "version", "position"))
+    )

@@ -1,0 +1,113 @@
+"""What a frame read from a vault carries with it: one short string in ``attrs``, and a mark on its index's name.
+
+The string says which version of which list was read. pandas keeps it through most operations, and keeps the index
+too, but neither alone shows that the index still names rows of that list: ``groupby("position")``, ``set_index`` and
+``rename_axis`` make an index of the same name out of anything, and arithmetic between two frames takes ``attrs`` from
+one and labels from both. So the name that :func:`tag` gives the index *is* the text ``position`` (equal, same hash,
+same everywhere) but remembers its origin: an index made by other means has a plain name, and names no rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from tablevault_pd.store import Version
+
+ATTR = "tablevault"
+POSITION = "position"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+__all__ = ["ATTR", "POSITION", "Mark", "Origin", "marked", "origin_of", "plain", "plain_label", "tag"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One version of one list of one vault."""
+
+    vault_id: str
+    list_id: int
+    version: int
+    stamp: int  #: the commit's time in microseconds: a copied vault that went its own way has another one
+
+    @classmethod
+    def of(cls, vault_id: str, version: Version) -> Origin:
+        """The origin that says `version`."""
+        return cls(
+            vault_id, version.list_id, version.version, (version.time - _EPOCH) // timedelta(microseconds=1)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.vault_id}:{self.list_id}:{self.version}:{self.stamp}"
+
+    @classmethod
+    def parse(cls, text: Any) -> Origin | None:
+        """The origin that a string in ``attrs`` names; None if it names none."""
+        if not isinstance(text, str):
+            return None
+        parts = text.split(":")
+        if len(parts) != 4 or not all(part.isascii() and part.isdecimal() for part in parts[1:]):
+            return None
+        return cls(parts[0], int(parts[1]), int(parts[2]), int(parts[3]))
+
+
+class Mark(str):
+    """The name of an index that came out of a vault: a text like any other, that knows where it came from."""
+
+    __slots__ = ("origin",)
+    origin: str
+
+    def __new__(cls, text: str, origin: str) -> Mark:
+        """A text with its origin."""
+        mark = super().__new__(cls, text)
+        mark.origin = origin
+        return mark
+
+    def __copy__(self) -> Mark:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Mark:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Mark, (str.__str__(self), self.origin)
+
+
+def tag(frame: pd.DataFrame, vault_id: str, version: Version) -> pd.DataFrame:
+    """Mark a frame just read, in place, as rows of `version`."""
+    text = str(Origin.of(vault_id, version))
+    frame.attrs[ATTR] = text
+    frame.index.names = [Mark(name, text) if isinstance(name, str) else name for name in frame.index.names]
+    return frame
+
+
+def origin_of(obj: pd.DataFrame | pd.Series) -> Origin | None:
+    """What a frame's ``attrs`` say about where it was read."""
+    return Origin.parse(obj.attrs.get(ATTR))
+
+
+def marked(index: pd.Index, origin: Origin) -> bool:
+    """Whether this index descends from the one of a frame read from `origin`."""
+    text = str(origin)
+    named = [name for name in index.names if isinstance(name, str)]
+    return bool(named) and all(type(name) is Mark and name.origin == text for name in named)
+
+
+def plain_label(label: Hashable) -> Hashable:
+    """A label without its mark."""
+    return str.__str__(label) if type(label) is Mark else label
+
+
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` without marks on its labels, to be stored. The frame itself is left as it is."""
+    names = [plain_label(name) for name in frame.index.names]
+    if any(type(name) is Mark for name in frame.index.names):
+        frame = frame.set_axis(frame.index.set_names(names), axis=0)
+    if any(type(label) is Mark for label in (*frame.columns, *frame.columns.names)):
+        columns = frame.columns.map(plain_label) if frame.columns.nlevels == 1 else frame.columns
+        frame = frame.set_axis(columns.set_names([plain_label(name) for name in frame.columns.names]), axis=1)
+    return frame

@@ -1,0 +1,39 @@
+"""Which lists a session reads: noted in memory, kept with its next commit, or when it ends."""
+
+from __future__ import annotations
+
+from tablevault_pd.store import Store, Version
+
+
+class Reads:
+    """The reads of one session that are not kept yet. A read costs no write of its own."""
+
+    def __init__(self, store: Store, session_id: int) -> None:
+        self._store = store
+        self._session_id = session_id
+        self._new: dict[tuple[int, int], None] = {}
+        self._known: set[tuple[int, int]] = set()
+
+    def note(self, version: Version) -> None:
+        """The session read this version."""
+        key = (version.list_id, version.version)
+        if key not in self._known:
+            self._new[key] = None
+
+    def take(self) -> tuple[tuple[int, int], ...]:
+        """What is to be kept with the commit that comes now."""
+        # Should that commit fail, a later one keeps them: only what flush() wrote is known to be kept.
+        return tuple(self._new)
+
+    def kept(self, reads: tuple[tuple[int, int], ...]) -> None:
+        """These are kept."""
+        self._known.update(reads)
+        for read in reads:
+            self._new.pop(read, None)
+
+    def flush(self) -> None:
+        """Keep what is left."""
+        reads = self.take()
+        if reads:
+            self._store.note_reads(self._session_id, reads)
+            self.kept(reads)

@@ -1,0 +1,94 @@
+"""The rows' own values beside a walk: read list by list, a run of positions at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import frames, reading
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.lineage.edges import Run, runs_of, spans_of
+from tablevault_pd.store import Store, Version
+
+
+def joined_values(
+    store: Store, frame: pd.DataFrame, side: str, columns: Sequence[Hashable] | None
+) -> pd.DataFrame:
+    """`frame` with the columns of its relatives joined on; missing where the data is gone or a whole list is meant.
+
+    A column that a walk has itself gets the prefix ``parent_`` or ``child_``, and if that is taken, ``value_``.
+    """
+    usable = ~frame["gone"].to_numpy() & frame[f"{side}_position"].notna().to_numpy()
+    parts, wanted = [], set()
+    versions = frame[[f"{side}_list", f"{side}_version"]][usable].drop_duplicates()
+    for name, number in versions.itertuples(index=False):
+        rows = np.flatnonzero(usable & (frame[f"{side}_list"] == name) & (frame[f"{side}_version"] == number))
+        positions = frame[f"{side}_position"].to_numpy(dtype=np.int64, na_value=-1)[rows]
+        version = _readable(store, name, int(number), positions)
+        if version is None:
+            continue  # no single version left shows all of them
+        known = [column.label for column in frames.columns(store.schema(version.schema_id))]
+        chosen = known if columns is None else [label for label in columns if label in known]
+        wanted.update(chosen)
+        if chosen:
+            parts.append(_values(store, version, positions, chosen).set_axis(rows))
+    unknown = [label for label in columns or () if label not in wanted]
+    if unknown and len(versions):
+        raise InvalidInput(
+            f"columns= names {unknown}, which none of the lists {sorted(set(versions.iloc[:, 0]))} has."
+        )
+    if not parts:
+        return frame if columns is None else frame.assign(**{str(label): None for label in columns})
+    values = (parts[0] if len(parts) == 1 else pd.concat(parts)).reindex(np.arange(len(frame)))
+    values = values if columns is None else values[list(columns)]
+    taken: set[Hashable] = set(frame.columns)
+    names: list[Any] = [_free(label, side, taken) for label in values.columns]
+    values.columns = pd.Index(names)
+    return pd.concat([frame, values], axis=1)
+
+
+def _free(label: Hashable, side: str, taken: set[Hashable]) -> Hashable:
+    for name in (label, f"{side}_{label}", f"value_{label}"):
+        if name not in taken:
+            taken.add(name)
+            return name
+    return label
+
+
+def _readable(store: Store, name: str, number: int, positions: np.ndarray) -> Version | None:
+    """A version that shows these rows: the one asked for, or once that was vacuumed another that still does."""
+    version = store.version(name, number)
+    assert version is not None
+    if not version.gone:
+        return version
+    bases = store.bases(version.list_id)
+    wanted = _generations(runs_of(version.generation, version.total, bases), positions)
+    for other in reversed(store.versions(name)):
+        runs = [] if other.gone or other.deleted else runs_of(other.generation, other.total, bases)
+        if runs and (_generations(runs, positions) == wanted).all():
+            return other
+    return None
+
+
+def _generations(runs: Sequence[Run], positions: np.ndarray) -> np.ndarray:
+    found = np.full(len(positions), -1, np.int64)
+    for generation, low, high in runs:
+        found[(positions >= low) & (positions < high)] = generation
+    return found
+
+
+def _values(
+    store: Store, version: Version, positions: np.ndarray, columns: Sequence[Hashable]
+) -> pd.DataFrame:
+    """These rows, in this order."""
+    parts, found = [], []
+    for first, end in spans_of(positions, gap=4096):
+        part = reading.read(store, version, columns=columns, start=first, stop=min(end, version.total))
+        here = np.unique(positions[(positions >= first) & (positions < end)])
+        parts.append(part.iloc[here - first].reset_index(drop=True))
+        found.append(here)
+    values = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+    return values.iloc[np.searchsorted(np.concatenate(found), positions)]

@@ -1,0 +1,285 @@
+"""Walks: from rows to their parents or children, a whole level at a time.
+
+Breadth first, so that the first time a relative is met is its shortest depth. Rows travel as arrays; what is fetched
+from the store is one request per list and level. Past a step that names a whole list, the walk goes on from list to
+list: from a version to everything that any batch it shows has a parent in, or from a batch to everything that was
+made of its list from then on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tablevault_pd.lineage import edges
+from tablevault_pd.lineage.edges import Run, runs_of
+from tablevault_pd.store import Store, Version
+from tablevault_pd.store.edges import EdgeTable
+
+Direction = Literal["up", "down"]
+FAR = 1 << 40  # no list has so many rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows of one generation: for each the number of the row asked for that it is a relative of."""
+
+    asked: np.ndarray
+    position: np.ndarray
+    version: np.ndarray
+    stated: np.ndarray  #: whether every step to here was stated
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wholes:
+    """Whole versions of one list, likewise."""
+
+    asked: np.ndarray
+    version: np.ndarray
+    stated: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """Relatives of one depth in one list; `generation` is -1 where they are whole versions (of `position` -1)."""
+
+    depth: int
+    list: int
+    generation: int
+    rows: Rows
+
+
+Place = tuple[int, int]  #: (list, generation)
+
+
+class Walk:
+    """One walk over one store."""
+
+    def __init__(self, store: Store, direction: Direction) -> None:
+        self._store = store
+        self._up = direction == "up"
+        self._seen: dict[Place, list[Rows]] = defaultdict(list)
+        self._seen_wholes: dict[int, list[Wholes]] = defaultdict(list)
+        self._bases: dict[int, dict[int, tuple[int, int]]] = {}
+        self._versions: dict[tuple[int, int], Version] = {}
+        self._level = 0
+
+    def steps(
+        self,
+        rows: dict[Place, Rows],
+        wholes: dict[int, Wholes],
+        *,
+        depth: int | None = None,
+        to: int | None = None,
+    ) -> list[Step]:
+        """Every relative once for each row asked, by growing depth. With `to`, only those in that list."""
+        found: list[Step] = []
+        for place, each in rows.items():
+            self._seen[place].append(each)
+        for list_id, whole in wholes.items():
+            self._seen_wholes[list_id].append(whole)
+        level = 0
+        while (rows or wholes) and (depth is None or level < depth):
+            self._level = level = level + 1
+            rows, wholes = self._next(rows, wholes)
+            for (list_id, generation), each in rows.items():
+                if to is None or list_id == to:
+                    found.append(Step(level, list_id, generation, each))
+            for list_id, whole in wholes.items():
+                if to is None or list_id == to:
+                    nowhere = np.full(len(whole.asked), -1, np.int64)
+                    found.append(
+                        Step(level, list_id, -1, Rows(whole.asked, nowhere, whole.version, whole.stated))
+                    )
+        return found
+
+    def _next(
+        self, rows: dict[Place, Rows], wholes: dict[int, Wholes]
+    ) -> tuple[dict[Place, Rows], dict[int, Wholes]]:
+        next_rows: dict[Place, list[Rows]] = defaultdict(list)
+        next_wholes: dict[int, list[Wholes]] = defaultdict(list)
+        for place, each in rows.items():
+            self._from_rows(place, each, next_rows, next_wholes)
+        for list_id, whole in wholes.items():
+            self._from_wholes(list_id, whole, next_wholes)
+        return self._fresh_rows(next_rows), self._fresh_wholes(next_wholes)
+
+    # -- one step
+
+    def _from_rows(
+        self, place: Place, rows: Rows, found: dict[Place, list[Rows]], wholes: dict[int, list[Wholes]]
+    ) -> None:
+        spans = edges.spans_of(rows.position)
+        table = self._store.edges(*place, spans, side="child" if self._up else "parent")
+        carry = edges.up if self._up else edges.down
+        for hop in carry(_with_rows(table), rows.position):
+            if not len(hop.source):
+                continue
+            asked = rows.asked[hop.source]
+            stated = rows.stated[hop.source] & hop.stated
+            if hop.position is None:
+                wholes[hop.list].append(Wholes(asked, hop.version, stated))
+            else:
+                found[hop.list, hop.generation].append(Rows(asked, hop.position, hop.version, stated))
+
+    def _from_wholes(self, list_id: int, wholes: Wholes, found: dict[int, list[Wholes]]) -> None:
+        """List level. What matters of a row's nodes in one generation is how far they reach, see :meth:`_reached`."""
+        numbers = np.unique(wholes.version)
+        runs = {number: self._runs(list_id, number) for number in numbers.tolist()}
+        generations = {run[0] for each in runs.values() for run in each}
+        for generation in sorted(generations):
+            side: Literal["child", "parent"] = "child" if self._up else "parent"
+            table = _with_rows(self._store.edges(list_id, generation, [(0, FAR)], side=side))
+            if len(table):
+                reach = [self._reach(runs[number], generation) for number in numbers.tolist()]
+                needed = (
+                    table.start + 1
+                    if self._up
+                    else 1 - self._shown(list_id, generation, table.parent_version)
+                )
+                at = np.searchsorted(numbers, wholes.version)
+                self._reached(table, needed, wholes, np.asarray(reach)[at], found)
+
+    def _reach(self, runs: Sequence[Run], generation: int) -> int:
+        """Up: the end of the node's rows of that generation. Down: their start, negative."""
+        for place, low, high in runs:
+            if place == generation:
+                return high if self._up else -low
+        return -FAR
+
+    def _shown(self, list_id: int, generation: int, numbers: np.ndarray) -> np.ndarray:
+        """How many rows of a generation each of these versions shows."""
+        found, which = np.unique(numbers, return_inverse=True)
+        highs = [
+            max((high for place, _, high in self.runs(version) if place == generation), default=0)
+            for version in self.versions(list_id, found.tolist())
+        ]
+        return np.asarray(highs, np.int64)[which.reshape(-1)]
+
+    def _reached(
+        self,
+        table: EdgeTable,
+        needed: np.ndarray,
+        wholes: Wholes,
+        reach: np.ndarray,
+        found: dict[int, list[Wholes]],
+    ) -> None:
+        """From whole versions to whole versions: an edge is met by every node that reaches far enough for it.
+
+        Up, a node meets the edges of the batches it shows. Down, it meets those that read a version showing its rows.
+        """
+        lists, versions = (
+            (table.parent_list, table.parent_version) if self._up else (table.list, table.version)
+        )
+        asked, which = np.unique(wholes.asked, return_inverse=True)
+        which = which.reshape(-1)
+        furthest = _highest(reach, which, len(asked))
+        furthest_stated = _highest(np.where(wholes.stated, reach, -FAR), which, len(asked))
+        keys, key = np.unique(np.stack([lists, versions]), axis=1, return_inverse=True)
+        key = key.reshape(-1)
+        nearest = -_highest(-needed, key, keys.shape[1])
+        nearest_stated = -_highest(np.where(table.stated, -needed, -2 * FAR), key, keys.shape[1])
+        for number in range(keys.shape[1]):
+            hit = np.flatnonzero(furthest >= nearest[number])
+            if len(hit):
+                stated = furthest_stated[hit] >= nearest_stated[number]
+                version = np.full(len(hit), keys[1, number])
+                found[int(keys[0, number])].append(Wholes(asked[hit], version, stated))
+
+    # -- each relative once
+
+    def _fresh_rows(self, found: dict[Place, list[Rows]]) -> dict[Place, Rows]:
+        fresh = {}
+        for place, parts in found.items():
+            rows = _best(_joined(parts), self._seen.get(place, []))
+            if len(rows.asked):
+                fresh[place] = rows
+                self._seen[place].append(rows)
+        return fresh
+
+    def _fresh_wholes(self, found: dict[int, list[Wholes]]) -> dict[int, Wholes]:
+        fresh = {}
+        for list_id, parts in found.items():
+            joined = _joined([Rows(each.asked, each.version, each.version, each.stated) for each in parts])
+            before = [
+                Rows(each.asked, each.version, each.version, each.stated)
+                for each in self._seen_wholes[list_id]
+            ]
+            rows = _best(joined, before)
+            if len(rows.asked):
+                fresh[list_id] = Wholes(rows.asked, rows.version, rows.stated)
+                self._seen_wholes[list_id].append(fresh[list_id])
+        return fresh
+
+    # -- versions
+
+    def _runs(self, list_id: int, number: int) -> list[Run]:
+        """The rows that a node at list level stands for: what a version shows, or (going down) what a batch wrote."""
+        version = self.version(list_id, number)
+        if self._up or self._level == 1:
+            return self.runs(version)
+        return [(version.generation, version.start, version.start + version.rows)]
+
+    def runs(self, version: Version) -> list[Run]:
+        """Which positions of a version lie in which generation."""
+        if version.list_id not in self._bases:
+            self._bases[version.list_id] = self._store.bases(version.list_id)
+        return runs_of(version.generation, version.total, self._bases[version.list_id])
+
+    def version(self, list_id: int, number: int) -> Version:
+        """A version by list id and number."""
+        return self.versions(list_id, [number])[0]
+
+    def versions(self, list_id: int, numbers: Sequence[int]) -> list[Version]:
+        """Versions by list id and numbers, fetched once."""
+        lacking = [number for number in numbers if (list_id, number) not in self._versions]
+        if lacking:
+            for version in self._store.versions_by_number(list_id, lacking):
+                self._versions[list_id, version.version] = version
+        return [self._versions[list_id, number] for number in numbers]
+
+
+def _with_rows(table: EdgeTable) -> EdgeTable:
+    """Without the edges of batches that had no rows: nothing came from anything there."""
+    return table if table.rows.all() else table.take(np.flatnonzero(table.rows))
+
+
+def _highest(values: np.ndarray, which: np.ndarray, count: int) -> np.ndarray:
+    found = np.full(count, -3 * FAR, np.int64)
+    np.maximum.at(found, which, values)
+    return found
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
+    names = ("asked", "position", "version", "stated")
+    return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _best(rows: Rows, before: Sequence[Rows]) -> Rows:
+    """Each (asked, position) once and none of those `before`: the stated one if there is one, of the newest version."""
+    if not before and _increasing(rows.asked):
+        return rows
+    bits = max(int(each.position.max()) for each in (rows, *before) if len(each.position)).bit_length()
+    keys = (rows.asked << bits) | rows.position
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    if len(ordered) > 1 and (ordered[1:] == ordered[:-1]).any():
+        order = np.lexsort((-rows.version, ~rows.stated, keys))
+        ordered = keys[order]
+        first = np.r_[True, ordered[1:] != ordered[:-1]]
+        order, ordered = order[first], ordered[first]
+    for each in before:
+        known = (each.asked << bits) | each.position
+        fresh = ~np.isin(ordered, known)
+        order, ordered = order[fresh], ordered[fresh]
+    return Rows(rows.asked[order], rows.position[order], rows.version[order], rows.stated[order])
+
+
+def _increasing(values: np.ndarray) -> bool:
+    return len(values) < 2 or bool((values[1:] > values[:-1]).all())

@@ -1,0 +1,411 @@
+"""``vault_ref``: a column of references to rows of a vault. Prints as ``articles[12]``, and survives what pandas does.
+
+A reference is a vault, a list, the version that was read, and a position. Which version of which list is *interned*
+in a table of this process, so that an array is one int64 per row: number of the source, then the position. Equality,
+merge, groupby and factorize are operations on integers, and stay right across lists and across vaults. Where an
+array leaves the process (pickle, Parquet), the sources are written out.
+"""
+
+from __future__ import annotations
+
+import builtins
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype, take
+
+from tablevault_pd.errors import InvalidInput, shown
+
+POSITION_BITS = 40
+_POSITION = (1 << POSITION_BITS) - 1
+_MISSING = -1
+
+
+class Ref:
+    """One row of one version of a list. No dataclass: pandas would take a list of those for a table."""
+
+    __slots__ = ("list", "list_id", "position", "vault_id", "version")
+
+    def __init__(self, vault_id: str, list_id: int, version: int, position: int, list: str = "?") -> None:
+        self.vault_id = vault_id
+        self.list_id = list_id
+        self.version = version
+        self.position = position
+        self.list = list
+
+    def _key(self) -> tuple[str, int, int, int]:
+        return self.vault_id, self.list_id, self.version, self.position
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Ref) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ref, (*self._key(), self.list)
+
+    def __repr__(self) -> str:
+        return f"{self.list}[{self.position}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the references to rows of one version of a list have in common."""
+
+    vault_id: str
+    list_id: int
+    version: int
+    list: str = field(default="?", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.vault_id}:{self.list_id}:{self.version}:{self.list}"
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """The source that :func:`str` wrote."""
+        vault_id, list_id, version, name = text.split(":", 3)
+        return cls(vault_id, int(list_id), int(version), name)
+
+
+_sources: list[Source] = []
+_numbers: dict[Source, int] = {}
+_lock = threading.Lock()
+
+
+def number_of(source: Source) -> int:
+    """The number of a source in this process."""
+    found = _numbers.get(source)
+    if found is not None:
+        return found
+    with _lock:
+        found = _numbers.get(source)
+        if found is None:
+            found = len(_sources)
+            _sources.append(source)
+            _numbers[source] = found
+    return found
+
+
+@register_extension_dtype
+class RefDtype(ExtensionDtype):
+    """The dtype ``vault_ref``."""
+
+    name = "vault_ref"
+    type = Ref
+    kind = "O"
+    na_value = pd.NA
+    _metadata = ()
+
+    @classmethod
+    def construct_array_type(cls) -> builtins.type[RefArray]:
+        """The array class of this dtype."""
+        return RefArray
+
+    @classmethod
+    def construct_from_string(cls, string: str) -> Self:
+        """The dtype of that name."""
+        if not isinstance(string, str):
+            raise TypeError(f"'construct_from_string' expects a string, got {type(string)}")
+        if string != cls.name:
+            raise TypeError(f"Cannot construct a 'RefDtype' from '{string}'")
+        return cls()
+
+    def __from_arrow__(self, array: pa.Array | pa.ChunkedArray) -> RefArray:
+        """The references that an Arrow array holds."""
+        chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+        return RefArray._concat_same_type([_from_arrow(chunk) for chunk in chunks] or [RefArray.empty(0)])
+
+
+class RefArray(ExtensionArray):
+    """References as one int64 each."""
+
+    _can_hold_na = True
+    _readonly = False  # pandas 3 sets it on arrays that a frame shares
+
+    def __init__(self, codes: np.ndarray) -> None:
+        self._codes = codes
+
+    @classmethod
+    def of(cls, source: Source, positions: np.ndarray | Sequence[int] | range) -> RefArray:
+        """References to rows of one version. A negative position is a missing reference."""
+        found = np.asarray(positions, dtype=np.int64)
+        return cls(np.where(found < 0, _MISSING, (number_of(source) << POSITION_BITS) | found))
+
+    @classmethod
+    def joined(cls, sources: Sequence[Source], which: np.ndarray, positions: np.ndarray) -> RefArray:
+        """References to rows of several versions: row i is of ``sources[which[i]]``."""
+        numbers = np.asarray([number_of(source) for source in sources] or [0], dtype=np.int64)
+        codes = (numbers[which] << POSITION_BITS) | positions
+        return cls(np.where(positions < 0, _MISSING, codes))
+
+    @classmethod
+    def empty(cls, size: int) -> RefArray:
+        """`size` missing references."""
+        return cls(np.full(size, _MISSING, np.int64))
+
+    # -- what the references point at
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Positions, -1 where missing."""
+        return np.where(self._codes < 0, -1, self._codes & _POSITION)
+
+    def sources(self) -> tuple[np.ndarray, list[Source]]:
+        """(which, sources): row i is of ``sources[which[i]]``, -1 where missing."""
+        numbers = self._codes >> POSITION_BITS  # -1 stays -1
+        if not len(numbers):
+            return numbers, []
+        if numbers[0] >= 0 and (numbers == numbers[0]).all():
+            return np.zeros(len(numbers), np.int64), [_sources[numbers[0]]]
+        found, which = np.unique(numbers, return_inverse=True)
+        gap = int(found[0] < 0)
+        return which.reshape(-1) - gap, [_sources[number] for number in found[gap:]]
+
+    # -- an extension array
+
+    @property
+    def dtype(self) -> RefDtype:
+        """``vault_ref``."""
+        return RefDtype()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the references, eight each."""
+        return self._codes.nbytes
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @classmethod
+    def _from_sequence(cls, scalars: Iterable[Any], *, dtype: Any = None, copy: bool = False) -> RefArray:
+        if isinstance(scalars, (pd.Series, pd.Index)):
+            scalars = scalars.array
+        if isinstance(scalars, RefArray):
+            return scalars.copy() if copy else scalars
+        return cls(np.fromiter((_code(scalar) for scalar in scalars), np.int64))
+
+    @classmethod
+    def _from_factorized(cls, values: np.ndarray, original: RefArray) -> RefArray:
+        return cls(np.asarray(values, np.int64))
+
+    def __getitem__(self, item: Any) -> Any:
+        item = pd.api.indexers.check_array_indexer(self, item)
+        found = self._codes[item]
+        if not isinstance(found, np.ndarray):
+            return _scalar(int(found))
+        result = RefArray(found)
+        if np.shares_memory(found, self._codes):
+            result._readonly = self._readonly
+        return result
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if self._readonly:
+            raise ValueError("Cannot modify read-only array")
+        key = pd.api.indexers.check_array_indexer(self, key)
+        if isinstance(value, (Ref, str)) or not pd.api.types.is_list_like(value):
+            self._codes[key] = _code(value)
+        else:
+            self._codes[key] = type(self)._from_sequence(value)._codes
+
+    def isna(self) -> np.ndarray:
+        """Which references are missing."""
+        return self._codes < 0
+
+    def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> RefArray:
+        """Rows by number; -1 is missing if `allow_fill`."""
+        fill = _code(fill_value) if allow_fill else None
+        rows = np.asarray(indices, np.intp)
+        return RefArray(np.asarray(take(self._codes, rows, allow_fill=allow_fill, fill_value=fill)))
+
+    def copy(self) -> RefArray:
+        """A copy."""
+        return RefArray(self._codes.copy())
+
+    def view(self, dtype: Any = None) -> Any:
+        """The same memory again."""
+        if dtype is not None:
+            raise NotImplementedError(dtype)
+        return RefArray(self._codes[:])
+
+    @classmethod
+    def _concat_same_type(cls, to_concat: Sequence[RefArray]) -> RefArray:
+        return cls(np.concatenate([array._codes for array in to_concat]))
+
+    def _values_for_factorize(self) -> tuple[np.ndarray, Any]:
+        return self._codes, _MISSING
+
+    def _values_for_argsort(self) -> np.ndarray:
+        """In order of list, version and position, whatever the order in which the lists were first seen."""
+        which, sources = self.sources()
+        ranked = sorted(
+            range(len(sources)), key=lambda at: (sources[at].list, sources[at].version, str(sources[at]))
+        )
+        rank = np.empty(len(sources) + 1, np.int64)
+        rank[ranked] = np.arange(len(sources))
+        rank[-1] = -1
+        order: np.ndarray = (rank[which] << POSITION_BITS) | np.maximum(self.positions, 0)
+        return order
+
+    def _hash_pandas_object(self, *, encoding: str, hash_key: str, categorize: bool) -> np.ndarray:
+        from pandas.util import hash_array
+
+        which, sources = self.sources()
+        texts = np.array(
+            [f"{each.vault_id}:{each.list_id}:{each.version}" for each in sources] + [""], dtype=object
+        )
+        hashed = hash_array(texts, encoding=encoding, hash_key=hash_key, categorize=categorize)
+        found: np.ndarray = hashed[which] ^ hash_array(self.positions)
+        return found
+
+    def searchsorted(self, value: Any, side: Any = "left", sorter: Any = None) -> Any:
+        """Where to insert references so that the order stays. They must be in the order that sorting gives."""
+        wanted = type(self)._from_sequence([value] if isinstance(value, Ref) else value)
+        both = RefArray._concat_same_type([self, wanted])._values_for_argsort()
+        found = both[: len(self)].searchsorted(both[len(self) :], side=side, sorter=sorter)
+        return found[0] if isinstance(value, Ref) else found
+
+    def _values_for_json(self) -> np.ndarray:
+        return np.array([None if each is pd.NA else each for each in self._texts()], dtype=object)
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        """As texts, objects, or another dtype made of these."""
+        wanted = pd.api.types.pandas_dtype(dtype)
+        if wanted == self.dtype:
+            return self.copy() if copy else self
+        if isinstance(wanted, ExtensionDtype):
+            values = self._texts() if isinstance(wanted, pd.StringDtype) else list(self)
+            made: Any = wanted.construct_array_type()
+            return made._from_sequence(values, dtype=wanted, copy=False)
+        if wanted.kind == "U":
+            return np.array([str(each) for each in self], dtype=wanted)
+        if wanted.kind != "O":
+            raise TypeError(f"References cannot become {wanted}. df.vault.refs says what they point at.")
+        return np.array(self, dtype=object, copy=True)
+
+    def _texts(self) -> list[Any]:
+        return [pd.NA if code < 0 else repr(_scalar(code)) for code in self._codes.tolist()]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("Unable to avoid copy while creating an array as requested.")
+        found = np.empty(len(self), dtype=object)
+        found[:] = [_scalar(code) for code in self._codes.tolist()]
+        return found if dtype is None or np.dtype(dtype) == object else found.astype(dtype)
+
+    def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:
+        return str if boxed else repr
+
+    def _compare(self, other: Any, *, equal: bool) -> Any:
+        if isinstance(other, RefArray):
+            codes: Any = other._codes
+        elif isinstance(other, Ref) or other is pd.NA or other is None:
+            codes = _code(other)
+        elif pd.api.types.is_list_like(other):
+            codes = np.array([_code_or_other(each) for each in other], dtype=np.int64)
+        else:
+            codes = _OTHER
+        if isinstance(codes, np.ndarray) and len(codes) != len(self):
+            raise ValueError("Lengths must match to compare")
+        same = (self._codes == codes) if equal else (self._codes != codes)
+        missing = self.isna() | (codes == _MISSING)
+        return pd.arrays.BooleanArray(np.asarray(same), np.broadcast_to(missing, same.shape).copy())
+
+    def __eq__(self, other: object) -> Any:
+        if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):
+            return NotImplemented  # they know how to compare with an array
+        return self._compare(other, equal=True)
+
+    def __ne__(self, other: object) -> Any:
+        if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):
+            return NotImplemented
+        return self._compare(other, equal=False)
+
+    __hash__ = None  # type: ignore[assignment]  # as every array
+
+    def _groupby_op(
+        self, *, how: str, has_dropped_na: bool, min_count: int, ngroups: int, ids: np.ndarray, **kwargs: Any
+    ) -> Any:
+        if how not in ("first", "last"):
+            raise NotImplementedError(f"{how} of references")
+        seen = (ids >= 0) & (~self.isna() if kwargs.get("skipna", True) else True)
+        rows = np.flatnonzero(seen)
+        rows = (
+            rows[::-1] if how == "first" else rows
+        )  # of several assignments to one group the last one stays
+        codes = np.full(ngroups, _MISSING, np.int64)
+        codes[ids[rows]] = self._codes[rows]
+        return RefArray(codes)
+
+    # -- leaving the process
+
+    def __getstate__(self) -> dict[str, Any]:
+        which, sources = self.sources()
+        return {"sources": [str(source) for source in sources], "which": which, "positions": self.positions}
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, tuple):
+            state = state[0]
+        sources = [Source.parse(text) for text in state["sources"]]
+        self._codes = RefArray.joined(sources, state["which"], state["positions"])._codes
+
+    def __arrow_array__(self, type: Any = None) -> pa.Array:
+        which, sources = self.sources()
+        missing = self.isna()
+        words = pa.array([str(source) for source in sources], pa.string())
+        names = pa.DictionaryArray.from_arrays(pa.array(which.astype(np.int32), mask=missing), words)
+        positions = pa.array(self.positions, mask=missing)
+        return pa.StructArray.from_arrays([names, positions], ["source", "position"], mask=pa.array(missing))
+
+
+_OTHER = -2  # equal to no reference
+
+
+def _code(scalar: Any) -> int:
+    if isinstance(scalar, Ref):
+        number = number_of(Source(scalar.vault_id, scalar.list_id, scalar.version, scalar.list))
+        return (number << POSITION_BITS) | scalar.position
+    if (
+        scalar is None
+        or scalar is pd.NA
+        or scalar is pd.NaT
+        or (isinstance(scalar, float) and scalar != scalar)
+    ):
+        return _MISSING
+    raise InvalidInput(f"{shown(scalar)} is no reference to a row. tv.read(name, refs=True) gives them.")
+
+
+def _code_or_other(scalar: Any) -> int:
+    try:
+        return _code(scalar)
+    except InvalidInput:
+        return _OTHER
+
+
+def _scalar(code: int) -> Any:
+    if code < 0:
+        return pd.NA
+    source = _sources[code >> POSITION_BITS]
+    return Ref(source.vault_id, source.list_id, source.version, code & _POSITION, source.list)
+
+
+def _from_arrow(array: pa.StructArray) -> RefArray:
+    if pa.types.is_null(array.type):
+        return RefArray.empty(len(array))
+    names, positions = array.field("source"), array.field("position")
+    if not pa.types.is_dictionary(names.type):
+        names = names.dictionary_encode()
+    missing = np.asarray(array.is_null().to_numpy(zero_copy_only=False), bool)
+    which = np.where(missing, 0, names.indices.fill_null(0).to_numpy(zero_copy_only=False))
+    found = np.where(missing, -1, positions.fill_null(-1).to_numpy(zero_copy_only=False))
+    return RefArray.joined([Source.parse(text) for text in names.dictionary.to_pylist()], which, found)
+
+
+def is_refs(dtype: Any) -> bool:
+    """Whether a dtype is ``vault_ref``."""
+    return isinstance(dtype, RefDtype)

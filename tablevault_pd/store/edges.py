@@ -1,0 +1,144 @@
+"""Edges as they cross the store's boundary: which rows of a batch came from which rows of another list.
+
+An edge maps a run of child rows to a run of parent rows, in one of five forms. Whatever the form, `child` and `rows`
+bound the children and `parent` and `span` the parents, so that a store can find edges without knowing what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+WHOLE, SPAN, AFFINE, PAIRS, EACH = range(5)
+
+#: Positions are filed in bins of 16 ** level, in the smallest that holds the whole run (see :func:`bin_of`).
+LEVELS = 11
+_BITS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edge:
+    """One mapping of a batch, in one of five forms.
+
+    ======  ==================================================================
+    form    what it says
+    ======  ==================================================================
+    WHOLE   each child came from the whole list, as that version showed it
+    SPAN    each child came from every parent of the run
+    AFFINE  child i came from one parent; neighbours are `step` apart
+    PAIRS   child ``children[i]`` came from ``parents[i]``
+    EACH    each child came from each of ``parents``
+    ======  ==================================================================
+
+    A parent row is named by its generation and position, which no later version changes; `parent_version` is the
+    version that was read.
+    """
+
+    parent_list: int
+    parent_version: int
+    parent_generation: int
+    stated: bool
+    form: int
+    child: int  #: offset of the first child within the batch
+    rows: int  #: how many child rows the run is long
+    parent: int  #: lowest parent position
+    span: int  #: how many positions the run of parents is long
+    step: int = 0  #: of AFFINE; negative: the first child has the highest parent
+    children: np.ndarray | None = None  #: of PAIRS: offsets from `child`; None: child i has parent i
+    parents: np.ndarray | None = None  #: of PAIRS and EACH: offsets from `parent`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EdgeTable:
+    """Many edges as columns of equal length. `start` counts in the child's generation, not in its batch."""
+
+    list: np.ndarray
+    version: np.ndarray
+    generation: np.ndarray
+    start: np.ndarray
+    rows: np.ndarray
+    parent_list: np.ndarray
+    parent_version: np.ndarray
+    parent_generation: np.ndarray
+    parent: np.ndarray
+    span: np.ndarray
+    stated: np.ndarray
+    form: np.ndarray
+    step: np.ndarray
+    children: Sequence[np.ndarray | None]
+    parents: Sequence[np.ndarray | None]
+
+    def __len__(self) -> int:
+        return len(self.list)
+
+    def take(self, rows: np.ndarray) -> EdgeTable:
+        """Some of the edges, by their row numbers."""
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
+        listed = rows.tolist()
+        children, parents = [self.children[i] for i in listed], [self.parents[i] for i in listed]
+        return EdgeTable(**columns, children=children, parents=parents)
+
+
+#: The plain integer columns of an EdgeTable, in order.
+COLUMNS = (
+    "list", "version", "generation", "start", "rows", "parent_list", "parent_version", "parent_generation", "parent",
+    "span", "stated", "form", "step",
+)  # fmt: skip
+
+
+def edge_table(
+    columns: Sequence[Sequence[int]],
+    children: Sequence[np.ndarray | None],
+    parents: Sequence[np.ndarray | None],
+) -> EdgeTable:
+    """A table from its columns, in the order of :data:`COLUMNS`."""
+    arrays = [np.asarray(column, dtype=np.int64) for column in columns] or [np.empty(0, np.int64)] * len(
+        COLUMNS
+    )
+    named = dict(zip(COLUMNS, arrays, strict=True))
+    named["stated"] = named["stated"].astype(bool)
+    return EdgeTable(**named, children=children, parents=parents)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Writers:
+    """Which commits wrote the rows of one generation, in order of position."""
+
+    start: np.ndarray
+    rows: np.ndarray
+    version: np.ndarray
+    session_id: np.ndarray  #: -1 for none
+    cell: np.ndarray  #: -1 for none
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSummary:
+    """What one batch has from one version of a list."""
+
+    parent_list: int
+    parent_version: int
+    list: int
+    version: int
+    rows: int  #: of the batch
+    stated: bool
+    session_id: int | None
+    cell: int | None
+    time: str  #: of the batch, ISO 8601, UTC
+
+
+def bin_of(low: int, high: int) -> tuple[int, int]:
+    """(level, bin) of the smallest bin that holds the positions from `low` to `high`, `high` excluded."""
+    last = max(low, high - 1)
+    for level in range(LEVELS):
+        if low >> (_BITS * level) == last >> (_BITS * level):
+            return level, low >> (_BITS * level)
+    return LEVELS, 0
+
+
+def bins_over(low: int, high: int) -> list[tuple[int, int, int]]:
+    """(level, first bin, last bin): all bins that hold any position from `low` to `high`, `high` excluded."""
+    last = max(low, high - 1)
+    found = [(level, low >> (_BITS * level), last >> (_BITS * level)) for level in range(LEVELS)]
+    return [*found, (LEVELS, 0, 0)]

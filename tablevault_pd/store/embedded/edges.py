@@ -1,0 +1,199 @@
+"""Edges in the catalogue: written with their batch, found by either end through bins of positions.
+
+An interval cannot be found by a plain index. Each edge is filed under the smallest bin (of 1, 16, 256 … positions)
+that holds all its children, and the same for its parents; a look-up asks for the bins over a position, a dozen seeks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from sqlite3 import Connection
+from typing import Any, Literal
+
+import numpy as np
+
+from tablevault_pd.store import Version
+from tablevault_pd.store.edges import Edge, EdgeSummary, EdgeTable, Writers, bin_of, bins_over, edge_table
+from tablevault_pd.store.embedded.catalog import Catalog, to_time
+from tablevault_pd.store.packing import pack, unpack
+
+INSERT_EDGE = """
+INSERT INTO edges (list, version, generation, start, rows, level, bin, parent_list, parent_version, parent_generation,
+                   parent, span, parent_level, parent_bin, stated, form, step, children, parents)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+# The bins come as JSON, so that one statement serves one row and thousands.
+EDGES_BY_CHILD = """
+WITH wanted AS MATERIALIZED (
+    SELECT json_extract(value, '$[0]') AS level, json_extract(value, '$[1]') AS low, json_extract(value, '$[2]') AS high
+    FROM json_each(:bins))
+SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
+       e.span, e.stated, e.form, e.step, e.children, e.parents
+FROM edges e
+WHERE e.id IN (SELECT f.id FROM wanted w CROSS JOIN edges f ON f.list = :list AND f.generation = :generation
+               AND f.level = w.level AND f.bin BETWEEN w.low AND w.high)
+ORDER BY e.start, e.id
+"""
+EDGES_BY_PARENT = """
+WITH wanted AS MATERIALIZED (
+    SELECT json_extract(value, '$[0]') AS level, json_extract(value, '$[1]') AS low, json_extract(value, '$[2]') AS high
+    FROM json_each(:bins))
+SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
+       e.span, e.stated, e.form, e.step, e.children, e.parents
+FROM edges e
+WHERE e.id IN (SELECT f.id FROM wanted w CROSS JOIN edges f ON f.parent_list = :list AND f.parent_generation = :generation
+               AND f.parent_level = w.level AND f.parent_bin BETWEEN w.low AND w.high)
+ORDER BY e.id
+"""
+EDGES_OF_BATCH = """
+SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
+       e.span, e.stated, e.form, e.step, e.children, e.parents
+FROM edges e
+WHERE e.list = ? AND e.generation = ? AND e.version = ? ORDER BY e.start, e.id
+"""
+# From the batch that wrote position :low on.
+WRITERS = """
+SELECT start, rows, version, coalesce(session, -1), coalesce(cell, -1) FROM batches
+WHERE list = :list AND generation = :generation AND rows > 0 AND start < :high
+  AND start >= coalesce((SELECT max(start) FROM batches WHERE list = :list AND generation = :generation
+                         AND rows > 0 AND start <= :low), 0)
+ORDER BY start
+"""
+SUMMARIES = """
+SELECT e.parent_list, e.parent_version, e.list, e.version, b.rows, min(e.stated), b.session, b.cell, b.time
+FROM edges e JOIN batches b ON b.list = e.list AND b.version = e.version
+GROUP BY e.parent_list, e.parent_version, e.list, e.version ORDER BY b.time, e.list, e.version, e.parent_list, e.parent_version
+"""
+VERSIONS_BY_NUMBER = """
+SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
+       b.time, b.tags, b.gone
+FROM json_each(:versions) w CROSS JOIN batches b ON b.list = :list AND b.version = w.value JOIN lists l ON l.id = b.list
+ORDER BY b.version
+"""
+LIST_NAMES = "SELECT id, name FROM lists WHERE id IN (SELECT value FROM json_each(?))"
+BASES = (
+    "SELECT version, base_generation, base_total FROM batches WHERE list = ? AND base_generation IS NOT NULL"
+)
+ANY_GONE = "SELECT 1 FROM batches WHERE list = ? AND gone = 1 LIMIT 1"
+KEPT = "SELECT generation, max(start + rows) FROM segments WHERE list = ? GROUP BY generation"
+NOTE_READ = "INSERT OR IGNORE INTO reads (session, list, version) VALUES (?, ?, ?)"
+READS = """
+SELECT r.session, l.name, r.version FROM reads r JOIN lists l ON l.id = r.list
+WHERE ?1 IS NULL OR r.session IN (SELECT value FROM json_each(?1)) ORDER BY r.session, r.rowid
+"""
+_MAX_SPANS = 512
+
+
+class Edges:
+    """The lineage part of the embedded store."""
+
+    catalog: Catalog
+
+    def edges(
+        self,
+        list_id: int,
+        generation: int,
+        spans: Sequence[tuple[int, int]],
+        *,
+        side: Literal["child", "parent"],
+    ) -> EdgeTable:
+        """Edges that touch any of these runs of positions."""
+        if len(spans) > _MAX_SPANS:
+            spans = [(spans[0][0], spans[-1][1])]
+        bins = sorted({found for low, high in spans for found in bins_over(low, high)})
+        statement = EDGES_BY_CHILD if side == "child" else EDGES_BY_PARENT
+        wanted = {"list": list_id, "generation": generation, "bins": json.dumps(bins)}
+        with self.catalog.reading() as db:
+            return _table(db.execute(statement, wanted).fetchall())
+
+    def edges_of(self, version: Version) -> EdgeTable:
+        """The edges that one commit brought."""
+        with self.catalog.reading() as db:
+            found = db.execute(EDGES_OF_BATCH, (version.list_id, version.generation, version.version))
+            return _table(found.fetchall())
+
+    def edge_summaries(self) -> list[EdgeSummary]:
+        """Which batch has something from which version, over the whole vault, oldest first."""
+        with self.catalog.reading() as db:
+            rows = db.execute(SUMMARIES).fetchall()
+        return [
+            EdgeSummary(a, m, b, n, count, bool(stated), session, cell, to_time(time).isoformat())
+            for a, m, b, n, count, stated, session, cell, time in rows
+        ]
+
+    def writers(self, list_id: int, generation: int, low: int, high: int) -> Writers:
+        """The commits that wrote the positions from `low` to `high`."""
+        wanted = {"list": list_id, "generation": generation, "low": low, "high": high}
+        with self.catalog.reading() as db:
+            rows = db.execute(WRITERS, wanted).fetchall()
+        columns = list(zip(*rows, strict=True)) or [()] * 5
+        return Writers(*(np.asarray(column, np.int64) for column in columns))
+
+    def versions_by_number(self, list_id: int, versions: Sequence[int]) -> list[Version]:
+        """Versions of a list, by its id; those that do not exist are left out."""
+        from tablevault_pd.store.embedded.store import _version  # the store is built from this part
+
+        wanted = {"list": list_id, "versions": json.dumps([int(version) for version in versions])}
+        with self.catalog.reading() as db:
+            return [_version(row) for row in db.execute(VERSIONS_BY_NUMBER, wanted).fetchall()]
+
+    def list_names(self, ids: Sequence[int]) -> dict[int, str]:
+        """Names of lists, by id."""
+        with self.catalog.reading() as db:
+            return dict(db.execute(LIST_NAMES, (json.dumps([int(each) for each in ids]),)).fetchall())
+
+    def bases(self, list_id: int) -> dict[int, tuple[int, int]]:
+        """Generations that begin with rows of another one: generation -> (that one, how many rows)."""
+        with self.catalog.reading() as db:
+            return {row[0]: (row[1], row[2]) for row in db.execute(BASES, (list_id,)).fetchall()}
+
+    def kept_rows(self, list_id: int) -> Mapping[int, int] | None:
+        """How many rows of each generation are left after a vacuum; None if nothing was ever removed."""
+        with self.catalog.reading() as db:
+            if db.execute(ANY_GONE, (list_id,)).fetchone() is None:
+                return None
+            return dict(db.execute(KEPT, (list_id,)).fetchall())
+
+    def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
+        """Keep that a session read these (list id, version)."""
+        with self.catalog.writing() as db:
+            insert_reads(db, session_id, reads)
+
+    def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
+        """(session id, list, version): what sessions read, in order."""
+        wanted = None if session_ids is None else json.dumps([int(each) for each in session_ids])
+        with self.catalog.reading() as db:
+            return db.execute(READS, (wanted,)).fetchall()
+
+
+def insert_edges(db: Connection, version: Version, edges: Sequence[Edge]) -> None:
+    """Write the edges of a batch, within its transaction."""
+    db.executemany(INSERT_EDGE, [_row(version, edge) for edge in edges])
+
+
+def insert_reads(db: Connection, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
+    """Keep what a session read, within a transaction."""
+    db.executemany(NOTE_READ, [(session_id, *read) for read in reads])
+
+
+def _row(version: Version, edge: Edge) -> tuple[Any, ...]:
+    start = version.start + edge.child
+    packed = [None if values is None else pack(values) for values in (edge.children, edge.parents)]
+    return (
+        version.list_id, version.version, version.generation, start, edge.rows, *bin_of(start, start + edge.rows),
+        edge.parent_list, edge.parent_version, edge.parent_generation, edge.parent, edge.span,
+        *bin_of(edge.parent, edge.parent + edge.span), int(edge.stated), edge.form, edge.step, *packed,
+    )  # fmt: skip
+
+
+def _table(rows: Sequence[tuple[Any, ...]]) -> EdgeTable:
+    *plain, children, parents = zip(*rows, strict=True) if rows else [()] * 15
+    return edge_table(plain, _unpacked(children, rows), _unpacked(parents, rows))
+
+
+def _unpacked(blobs: Sequence[bytes | None], rows: Sequence[tuple[Any, ...]]) -> list[np.ndarray | None]:
+    return [
+        None if blob is None else unpack(blob, f"version {rows[at][1]} of the list {rows[at][0]}")
+        for at, blob in enumerate(blobs)
+    ]

@@ -1,0 +1,72 @@
+"""Integer arrays as few bytes, for the edges of a batch: narrow, shuffled, deflated, and checked when they are read.
+
+Most mappings between rows are sorted or nearly so; their differences fit one or two bytes. A random permutation does
+not deflate, and is kept as plain narrow integers.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+
+from tablevault_pd.errors import VaultCorrupt
+
+_HEADER = struct.Struct("<BBqqI")  # form, width in bytes, number of values, offset, CRC-32 of what follows
+_DELTA, _DEFLATED = 1, 2
+_WORTH_IT = 0.9  # deflating must save a tenth
+
+
+def pack(values: np.ndarray) -> bytes:
+    """Whole numbers as bytes. :func:`unpack` gives them back as int64."""
+    values = np.asarray(values, dtype=np.int64)
+    form, kept = 0, values
+    if len(values) > 1:
+        steps = np.diff(values, prepend=values[:1])
+        if _reach(steps) < _reach(values):
+            form, kept = _DELTA, steps
+    base = int(kept.min()) if len(kept) else 0
+    if form == _DELTA:
+        base = int(values[0]) if len(values) else 0
+        kept = (kept << 1) ^ (kept >> 63)  # zigzag: small of either sign stays small
+    else:
+        kept = kept - base
+    narrow = kept.astype(_narrowest(int(kept.max()) if len(kept) else 0))
+    width = narrow.dtype.itemsize
+    body = np.ascontiguousarray(narrow.view(np.uint8).reshape(-1, width).T).tobytes()
+    small = zlib.compress(body, 1)
+    if len(small) < _WORTH_IT * len(body):
+        form, body = form | _DEFLATED, small
+    return _HEADER.pack(form, width, len(values), base, zlib.crc32(body)) + body
+
+
+def unpack(data: bytes, where: str) -> np.ndarray:
+    """The numbers that :func:`pack` packed, int64. Raises VaultCorrupt naming `where`."""
+    try:
+        form, width, count, base, crc = _HEADER.unpack_from(data)
+        body = bytes(data[_HEADER.size :])
+        if zlib.crc32(body) != crc:
+            raise ValueError("its checksum does not match")
+        if form & _DEFLATED:
+            body = zlib.decompress(body)
+        columns = np.frombuffer(body, np.uint8).reshape(width, count)
+        narrow = np.ascontiguousarray(columns.T).view(f"<u{width}").reshape(count)
+    except (struct.error, ValueError, zlib.error) as error:
+        raise VaultCorrupt(
+            f"The lineage of {where} is damaged: {error}. Restore the vault from a backup."
+        ) from error
+    values: np.ndarray = narrow.astype(np.int64)
+    if form & _DELTA:
+        steps = (values >> 1) ^ -(values & 1)
+        values = np.cumsum(steps)
+    values += base
+    return values
+
+
+def _reach(values: np.ndarray) -> int:
+    return int(values.max()) - int(values.min())
+
+
+def _narrowest(highest: int) -> str:
+    return next(f"<u{width}" for width in (1, 2, 4, 8) if highest < 1 << (8 * width))

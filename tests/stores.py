@@ -1,0 +1,179 @@
+"""Stores to test: the embedded one always, the ArangoDB one where TABLEVAULT_TEST_ARANGO_URL names a server.
+
+Each test gets a place of its own: a folder, or a database that is dropped afterwards. Unset, the ArangoDB half is
+skipped; set and unreachable, it fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pytest
+
+from tablevault_pd.store import Batch, Store, Version
+from tablevault_pd.store.embedded import EmbeddedStore
+
+ARANGO_URL = os.environ.get("TABLEVAULT_TEST_ARANGO_URL", "")
+BOTH = ["embedded", pytest.param("arango", marks=pytest.mark.arango)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a vault of one test lies, and how to open a store there."""
+
+    opener: Callable[..., Store]
+    address: str
+
+    def open(self, **options: Any) -> Store:
+        """Open it again, as another process would."""
+        return self.opener(self.address, **options)
+
+
+@contextmanager
+def new_place(kind: str, folder: Path) -> Iterator[Place]:
+    """A place for a new vault, gone afterwards."""
+    if kind == "embedded":
+        yield Place(EmbeddedStore, str(folder / f"{uuid.uuid4().hex}.vault"))
+        return
+    with new_database() as url:
+        from tablevault_pd.store.arango import ArangoStore
+
+        ArangoStore(url, create=True).close()
+        yield Place(ArangoStore, url)
+
+
+@contextmanager
+def new_database() -> Iterator[str]:
+    """The address of a database that does not exist yet, and is dropped afterwards."""
+    if not ARANGO_URL:
+        pytest.skip("TABLEVAULT_TEST_ARANGO_URL is not set: there is no ArangoDB to test with")
+    parts = urlsplit(ARANGO_URL)
+    name = f"tv_test_{uuid.uuid4().hex[:16]}"
+    try:
+        yield parts._replace(path=f"/{name}").geturl()
+    finally:
+        system().delete_database(name, ignore_missing=True)
+
+
+def database_of(url: str) -> Any:
+    """A driver's handle of the database at `url`, to look at it and to damage it."""
+    from arango.client import ArangoClient
+
+    parts = urlsplit(url)
+    scheme = "https" if parts.scheme == "arangodbs" else "http"
+    client = ArangoClient(hosts=f"{scheme}://{parts.hostname}:{parts.port or 8529}")
+    return client.db(parts.path.strip("/"), username=parts.username or "root", password=parts.password or "")
+
+
+def system() -> Any:
+    """A driver's handle of the server's first database."""
+    return database_of(urlsplit(ARANGO_URL)._replace(path="/_system").geturl())
+
+
+class Faults:
+    """A server that can inject faults, and counts its requests."""
+
+    def __init__(self) -> None:
+        parts = urlsplit(ARANGO_URL)
+        self._base = f"http://{parts.hostname}:{parts.port or 8529}/_double"
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self._base}/{path}", data=data, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def available(self) -> bool:
+        """Whether this server is one."""
+        try:
+            return isinstance(self._ask("GET", "faults"), (dict, list))
+        except (urllib.error.URLError, ValueError):
+            return False
+
+    def add(self, match: str, kind: str, *, count: int = 1, skip: int = 0) -> None:
+        """The next `count` requests after `skip` that match meet a fault."""
+        self._ask("POST", "faults", {"match": match, "kind": kind, "count": count, "skip": skip})
+
+    def clear(self) -> None:
+        """No more faults."""
+        self._ask("DELETE", "faults")
+
+    def left(self) -> int:
+        """How many faults have not been met yet."""
+        found = self._ask("GET", "faults")
+        rules = found if isinstance(found, list) else found.get("faults", [])
+        return sum(rule.get("count", 0) for rule in rules)
+
+    def reset(self) -> None:
+        """Count from zero."""
+        self._ask("POST", "stats/reset")
+
+    def requests(self) -> int:
+        """How many there were since."""
+        return int(self._ask("GET", "stats")["requests"])
+
+
+@pytest.fixture
+def faults() -> Iterator[Faults]:
+    """Faults on demand; skipped on a server that has none."""
+    if not ARANGO_URL:
+        pytest.skip("TABLEVAULT_TEST_ARANGO_URL is not set: there is no ArangoDB to test with")
+    found = Faults()
+    if not found.available():
+        pytest.skip("this server cannot inject faults")
+    found.clear()
+    yield found
+    found.clear()
+
+
+# ---------------------------------------------------------------- shorthand
+
+
+def put(store: Store, name: str, *tables: pa.Table, operation: str = "save", **options: Any) -> Version:
+    """Commit `tables` as one batch."""
+    if operation == "append" and "base" not in options:
+        head = store.head(name)
+        options["base"] = head.schema_id if head else None
+    options.setdefault("token", uuid.uuid4().hex)
+    options.setdefault("schema", tables[-1].schema)
+    with store.stage() as stage:
+        for table in tables:
+            stage.write(table)
+        return store.commit(Batch(list=name, operation=operation, **options), stage)  # type: ignore[arg-type]
+
+
+def act(store: Store, name: str, operation: str, **options: Any) -> Version:
+    """Commit a batch without rows."""
+    options.setdefault("token", uuid.uuid4().hex)
+    return store.commit(Batch(list=name, operation=operation, **options))  # type: ignore[arg-type]
+
+
+def rows(store: Store, version: Version | None, columns: Sequence[str] | None = None, **window: Any) -> list[Any]:
+    """The rows of a version as dicts, with their positions checked to follow each other."""
+    assert version is not None
+    found: list[Any] = []
+    at = window.get("start", 0)
+    for chunk in store.scan(version, columns=columns, **window):
+        assert list(chunk.positions) == list(range(at, at + len(chunk.positions)))
+        if chunk.table.num_columns:
+            assert chunk.table.num_rows == len(chunk.positions)
+        found += chunk.table.to_pylist()
+        at += len(chunk.positions)
+    return found
+
+
+def table_of(store: Store, version: Version | None) -> pa.Table:
+    """A version whose rows all have one schema, as one table."""
+    assert version is not None
+    return pa.concat_tables([chunk.table for chunk in store.scan(version)])

@@ -1,0 +1,412 @@
+"""The command line: what it prints for people and for machines, what it exits with, what it leaves alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tablevault_pd as tv
+from tablevault_pd.cli import COMMANDS, main
+from tablevault_pd.printing import cells_wide, fitted, plain, table, visible
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A vault of a few lists, closed again, and named by TABLEVAULT_URL."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    folder = tmp_path / "runs.vault"
+    monkeypatch.setenv("TABLEVAULT_URL", str(folder))
+    with tv.connect(folder, session="train") as vault:
+        frame = pd.DataFrame({"step": range(30), "loss": [1 / (step + 1) for step in range(30)]})
+        vault.save("losses", frame.head(10), description="loss by step", tags=["dev"])
+        vault.append("losses", frame.tail(20))
+        vault.save("words", pd.DataFrame({"word": ["cat", None], "vec": [[1.0, 0.5], [0.0, 1.0]]}))
+    return folder
+
+
+@pytest.fixture
+def run(place, capsys):
+    """Run one command; gives exit code, standard output and standard error."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(list(arguments))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def objects(output: str) -> list[dict]:
+    return json.loads(output)
+
+
+# -- each command
+
+
+def test_lists_names_every_list_and_what_it_holds(run):
+    code, out, err = run("lists")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0].split()[:3] == ["name", "version", "kinds"]
+    assert [line.split()[0] for line in lines[1:]] == ["losses", "words"]
+    assert "record, embedding" in lines[2] and "loss by step" in lines[1]
+
+
+def test_lists_as_json_has_all_settled_columns(run):
+    found = objects(run("lists", "--json")[1])
+    assert [(each["name"], each["rows"], each["version"]) for each in found] == [
+        ("losses", 30, 2),
+        ("words", 2, 1),
+    ]
+    assert list(found[0]) == [
+        "name", "version", "kinds", "rows", "columns", "bytes", "created", "updated", "session", "deleted", "description", "tags",
+    ]  # fmt: skip
+    assert (
+        found[0]["columns"] == ["step", "loss"]
+        and found[0]["tags"] == ["dev"]
+        and found[0]["deleted"] is False
+    )
+
+
+def test_show_prints_the_first_rows_and_says_how_many_there_are(run):
+    _, out, _ = run("show", "losses")
+    lines = out.splitlines()
+    assert lines[0].split() == ["position", "step", "loss"]
+    assert [int(line.split()[1]) for line in lines[1:-1]] == list(range(20))
+    assert lines[-1].startswith("20 of 30 rows")
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps"), [("2", [0, 1]), ("-2", [28, 29]), ("0", []), ("99", list(range(30)))]
+)
+def test_show_prints_as_many_rows_as_asked(run, rows, steps):
+    assert [each["step"] for each in objects(run("show", "losses", "-n", rows, "--json")[1])] == steps
+
+
+def test_show_reads_an_earlier_version(run):
+    assert len(objects(run("show", "losses@1", "--json")[1])) == 10
+
+
+def test_show_gives_machines_every_row_of_a_long_list(run, place):
+    with tv.connect(place) as vault:
+        vault.save("long", pd.DataFrame({"n": np.arange(120_001)}))
+    rows = list(csv.reader(io.StringIO(run("show", "long", "--csv")[1])))
+    assert rows[0] == ["position", "n"]
+    assert [int(row[1]) for row in rows[1:]] == list(range(120_001))
+
+
+def test_show_takes_some_columns_and_some_rows(run):
+    _, out, _ = run("show", "losses", "--where", "step >= 3 and step < 5", "-c", "loss", "step", "--json")
+    assert objects(out) == [{"position": 3, "loss": 0.25, "step": 3}, {"position": 4, "loss": 0.2, "step": 4}]
+    assert (
+        run("show", "losses", "-n1", "--csv", "--columns", "loss,step")[1] == "position,loss,step\n0,1.0,0\n"
+    )
+
+
+def test_show_finds_columns_that_are_not_text_or_have_commas(run, place):
+    with tv.connect(place) as vault:
+        vault.save("odd", pd.DataFrame([[1, 2, 3]], columns=[7, "a,b", "c"]))
+    assert objects(run("show", "odd", "-c", "a,b", "7", "--json")[1]) == [{"position": 0, "a,b": 2, "7": 1}]
+
+
+def test_versions_of_one_list_and_of_all(run):
+    found = objects(run("versions", "losses", "--json")[1])
+    assert [(each["version"], each["operation"], each["total"]) for each in found] == [
+        (1, "save", 10),
+        (2, "append", 30),
+    ]
+    assert len(objects(run("versions", "--json")[1])) == 3
+
+
+def test_sessions_and_the_code_of_one(tmp_path, run):
+    script = tmp_path / "train.py"
+    source = "import tablevault_pd as tv\n\ntv.connect().save('made', {'x': 1})\n"
+    script.write_text(source)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, script], check=True, env=environment)
+    names = [each["session"] for each in objects(run("sessions", "--json")[1])]
+    assert names == ["train#1", "train#2"]
+    assert run("code", "train")[1] == source
+
+
+def test_check_of_a_sound_vault(run):
+    assert run("check") == (0, "All is sound.\n", "")
+    assert run("check", "--json") == (0, "[]\n", "")
+
+
+def test_check_exits_with_1_when_a_segment_is_damaged(run, place):
+    with tv.connect(place) as vault:
+        vault.save("big", pd.DataFrame({"n": np.arange(100_000)}))
+    (segment,) = place.glob("segments/**/*.arrow")
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    code, out, _ = run("check")
+    assert code == 1 and "damage" in out and "big" in out
+    assert run("check", "--json")[0] == 1
+    assert run("show", "losses")[0] == 0  # the rest stays readable
+
+
+def test_check_fix_removes_strays_and_only_then(run, place):
+    stray = place / "segments" / f"{'0' * 32}.arrow"
+    stray.write_bytes(b"left behind by a crash")
+    code, out, _ = run("check")
+    assert code == 0 and "1 stray" in out and stray.exists()
+    assert run("check", "--fix")[0] == 0
+    assert not stray.exists()
+    assert run("check")[1] == "All is sound.\n"
+
+
+def test_vacuum_frees_nothing_before_yes(run, place):
+    with tv.connect(place) as vault:
+        vault.save("losses", {"step": 0, "loss": 0.0})
+    _, out, _ = run("vacuum")
+    assert "nothing was removed" in out
+    assert run("show", "losses@1", "-n1")[0] == 0
+    assert run("vacuum", "--keep", "3", "--yes")[1] == "There is nothing to free.\n"
+    assert "freed" in run("vacuum", "--yes")[1]
+    assert run("show", "losses@1", "-n1")[0] == 1
+    assert run("show", "losses")[1].endswith("1 rows.\n")
+
+
+def test_compact_keeps_rows_and_versions(run, place):
+    with tv.connect(place) as vault:
+        for n in range(20):
+            vault.append("many", {"n": n})
+    (done,) = objects(run("compact", "many", "--json")[1])
+    assert done["list"] == "many" and done["parts_after"] < done["parts_before"]
+    assert [each["n"] for each in objects(run("show", "many@7", "--json")[1])] == list(range(7))
+
+
+def test_export_writes_files_that_pandas_reads(run, tmp_path):
+    found = objects(run("export", "out", "--format", "csv", "--json")[1])
+    files = {each["list"]: each["file"] for each in found}
+    assert set(files) == {"losses", "words"}
+    assert pd.read_csv(tmp_path / "out" / files["losses"])["step"].tolist() == list(range(30))
+
+
+def test_delete_hides_and_restore_brings_back(run):
+    assert run("delete", "words")[0] == 0
+    assert run("show", "words")[0] == 1
+    assert [each["name"] for each in objects(run("lists", "--json")[1])] == ["losses"]
+    assert [each["name"] for each in objects(run("lists", "--deleted", "--json")[1])] == ["losses", "words"]
+    code, _, err = run("restore", "words")
+    assert code == 1 and "restore words@1" in err
+    assert run("restore", "words@1")[0] == 0
+    assert len(objects(run("show", "words", "--json")[1])) == 2
+    assert run("restore", "losses", "1")[0] == 0
+    assert len(objects(run("show", "losses", "--json")[1])) == 10
+
+
+# -- what they have in common
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lists",),
+        ("show", "losses"),
+        ("versions",),
+        ("sessions",),
+        ("check",),
+        ("vacuum",),
+        ("export", "out"),
+    ],
+)
+def test_commands_that_read_open_no_session(run, arguments):
+    before = objects(run("sessions", "--json")[1])
+    assert run(*arguments)[0] == 0
+    assert objects(run("sessions", "--json")[1]) == before
+
+
+def test_commands_that_write_open_one(run):
+    run("delete", "words")
+    assert [each["name"] for each in objects(run("sessions", "--json")[1])] == ["train", "tablevault-pd"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("show", "lossses"), "Did you mean 'losses'"),
+        (("show", "losses@9"), "no version 9"),
+        (("show", "losses", "-c", "los"), "no column 'los'"),
+        (("show", "losses", "--where", "nothing > 1"), "nothing"),
+        (("code", "trian"), "train"),
+        (("versions", "a@b"), "'@'"),
+        (("vacuum", "--keep", "0"), "keep="),
+        (("export", "."), "not an empty folder"),
+        (("--vault", "elsewhere", "lists"), "no vault"),
+        (("--vault", "elsewhere", "delete", "words"), "no vault"),
+    ],
+)
+def test_an_error_is_one_message_and_exit_code_1(run, tmp_path, arguments, said):
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("tablevault-pd: ") and said in err and "Traceback" not in err
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("nonsense",), ("show",), ("lists", "--json", "--csv"), ("show", "losses", "-n", "x")]
+)
+def test_arguments_that_make_no_sense_exit_with_2(run, arguments):
+    with pytest.raises(SystemExit) as exit_:
+        run(*arguments)
+    assert exit_.value.code == 2
+
+
+def test_options_may_stand_before_or_after_the_command(run, place, monkeypatch):
+    monkeypatch.delenv("TABLEVAULT_URL")
+    outputs = {
+        run("--vault", str(place), "--json", "lists")[1],
+        run("lists", "--json", "--vault", str(place))[1],
+        run("--json", "lists", "--vault", str(place))[1],
+    }
+    assert len(outputs) == 1 and len(objects(outputs.pop())) == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([command.name, "--help"])
+    assert exit_.value.code == 0
+    assert command.help[1:] in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_module_runs_and_stops_quietly_when_the_pipe_closes(place):
+    with tv.connect(place) as vault:
+        vault.save("long", pd.DataFrame({"n": np.arange(200_000)}))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tablevault_pd", "show", "long", "--csv"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    assert [process.stdout.readline() for _ in range(2)] == [b"position,n\n", b"0,0\n"]
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 141
+
+
+# -- how values are printed
+
+
+def test_machines_get_every_kind_of_value(run, place):
+    frame = pd.DataFrame(
+        {
+            "float": [1.5, np.nan, np.inf],
+            "whole": pd.array([2**60, None, -1], "Int64"),
+            "flag": [True, False, True],
+            "time": pd.DatetimeIndex(
+                ["2026-01-02T03:04:05.000006", None, "1999-12-31T00:00:00.000001"]
+            ).as_unit("us"),
+            "nested": [{"a": [1, None]}, None, {"b": "é"}],
+            "bytes": [b"\x00\xff", None, b""],
+            "text": ["a\nb", None, "\x1b[31m"],
+        }
+    )
+    with tv.connect(place) as vault:
+        vault.save("kinds", frame)
+    first, second, third = objects(run("show", "kinds", "--json")[1])
+    assert first | {"nested": None} == {
+        "position": 0, "float": 1.5, "whole": 2**60, "flag": True, "time": "2026-01-02T03:04:05.000006", "nested": None,
+        "bytes": "00ff", "text": "a\nb",
+    }  # fmt: skip
+    assert first["nested"] == {"a": [1, None]}
+    assert {name for name, value in second.items() if value is None} == {
+        "float",
+        "whole",
+        "time",
+        "nested",
+        "bytes",
+        "text",
+    }
+    assert (third["float"], third["text"], third["nested"]) == ("Infinity", "\x1b[31m", {"b": "é"})
+    rows = list(csv.DictReader(io.StringIO(run("show", "kinds", "--csv")[1])))
+    assert rows[0]["nested"] == '{"a": [1, null]}' and rows[0]["flag"] == "true" and rows[1]["whole"] == ""
+
+
+def test_a_table_moves_no_cursor(run, place):
+    with tv.connect(place) as vault:
+        vault.save(
+            "nasty", pd.DataFrame({"text": ["\x1b[2Jgone", "a\nb\tc", "\u202eabc"], "x\x1b": [1, 2, 3]})
+        )
+    out = run("show", "nasty")[1]
+    assert out.replace("\n", "").isprintable()
+    assert len(out.splitlines()) == 5 and "\\x1b[2Jgone" in out and "a\\nb\\tc" in out
+
+
+def test_an_index_of_its_own_and_levels_of_columns_are_shown(run, place):
+    columns = pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")])
+    index = pd.MultiIndex.from_tuples([("k", 1), ("l", 2)], names=["key", None])
+    with tv.connect(place) as vault:
+        vault.save("multi", pd.DataFrame([[1, 2], [3, 4]], index=index, columns=columns))
+    assert objects(run("show", "multi", "--json")[1])[1] == {"key": "l", "index_1": 2, "a.x": 3, "a.y": 4}
+    assert run("show", "multi")[1].splitlines()[0].split() == ["key", "index_1", "a.x", "a.y"]
+
+
+def test_an_empty_list_still_shows_its_columns(run, place):
+    with tv.connect(place) as vault:
+        vault.save("empty", pd.DataFrame({"a": pd.Series([], dtype="int64")}))
+    assert run("show", "empty")[1].splitlines() == ["position  a", "0 rows."]
+    assert run("show", "empty", "--json")[1] == "[]\n"
+    assert run("show", "empty", "--csv")[1] == "position,a\n"
+
+
+def test_a_table_fits_the_terminal_and_never_cuts_a_number():
+    columns = {
+        "name": pd.Series(["a rather long name of a list", "日本語のリストの名前はこちら"]),
+        "number": pd.Series([123456789012345678, -1]),
+        "text": pd.Series(["lorem ipsum " * 20, "é" * 50]),
+        "other": pd.Series([0.5, np.nan]),
+    }
+    for width in (40, 60, 80, 200):
+        lines = list(table(list(columns), list(columns.values()), width))
+        assert max(map(cells_wide, lines)) <= width
+        assert "123456789012345678" in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("abc", 5, "abc  "),
+        ("abcdef", 4, "abc…"),
+        ("日本語", 6, "日本語"),
+        ("日本語", 5, "日本…"),
+        ("日本語", 4, "日… "),
+    ],
+)
+def test_text_is_cut_to_the_cells_it_may_take(text, width, expected):
+    assert fitted(text, width, right=False) == expected
+
+
+def test_what_does_not_print_is_escaped():
+    assert visible("plain – ü") == "plain – ü"
+    assert visible("\x07\u200b\\") == "\\x07\\u200b\\"
+
+
+def test_plain_values_are_json():
+    values = [
+        np.float32(0.5),
+        np.int8(3),
+        np.array([[1, 2]]),
+        {1: pd.NaT},
+        pd.Timedelta("1h"),
+        (1,),
+        float("-inf"),
+        pd.NA,
+    ]
+    assert json.loads(json.dumps([plain(value) for value in values])) == [
+        0.5, 3, [[1, 2]], {"1": None}, "0 days 01:00:00", [1], "-Infinity", None,
+    ]  # fmt: skip

@@ -1,0 +1,243 @@
+"""Walks against a plain breadth-first search over expanded pairs, on random vaults.
+
+The oracle keeps every row as an object with the rows it came from; it knows nothing of ranges, bins or NumPy.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import tablevault_pd as tv
+
+NAMES = ("a", "b", "c")
+
+
+@dataclass(eq=False)
+class Row:
+    """One stored row, for ever."""
+
+    list: str
+    position: int
+    batch: int
+    generation: int
+    parents: list[Step] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Step:
+    """The row came from a row (or, without one, from a whole version)."""
+
+    list: str
+    version: int
+    stated: bool
+    row: Row | None
+
+
+@dataclass
+class Model:
+    """Lists as their versions, each the rows it shows (None: deleted)."""
+
+    versions: dict[str, list[list[Row] | None]] = field(default_factory=lambda: {name: [] for name in NAMES})
+    generation: dict[str, int] = field(default_factory=dict)
+
+    def rows(self) -> list[Row]:
+        seen: dict[int, Row] = {}
+        for contents in self.versions.values():
+            for content in contents:
+                seen |= {id(row): row for row in content or ()}
+        return list(seen.values())
+
+    def readable(self) -> list[tuple[str, int]]:
+        return [
+            (name, number + 1)
+            for name, contents in self.versions.items()
+            for number, content in enumerate(contents)
+            if content is not None
+        ]
+
+    def add(self, name: str, operation: str, parents: list[list[Step]]) -> None:
+        before = self.versions[name][-1] if self.versions[name] else None
+        version = len(self.versions[name]) + 1
+        content = list(before) if operation == "append" and before is not None else []
+        if not (operation == "append" and before is not None):
+            self.generation[name] = version
+        for steps in parents:
+            content.append(Row(name, len(content), version, self.generation[name], steps))
+        self.versions[name].append(content)
+
+    def restore(self, name: str, version: int) -> None:
+        self.versions[name].append(list(self.versions[name][version - 1] or ()))
+        self.generation[name] = len(self.versions[name])
+
+
+def stated_input(draw, model: Model, rows: int):
+    """Some ``inputs=`` and what it means for each of `rows` rows."""
+    name, version = draw(st.sampled_from(model.readable()))
+    content = model.versions[name][version - 1]
+    address = f"{name}@{version}"
+    form = draw(st.sampled_from(["whole", "slice", "rows", "several", "ends"] if content else ["whole"]))
+    at = st.integers(0, max(len(content) - 1, 0))
+    if form == "whole":
+        return address, [[Step(name, version, True, None)] for _ in range(rows)]
+    if form == "slice":
+        low = draw(at)
+        high = draw(st.integers(low, len(content)))
+        return {address: slice(low, high)}, [
+            [Step(name, version, True, each) for each in content[low:high]] for _ in range(rows)
+        ]
+    if form == "several":
+        cells = draw(st.lists(st.lists(at, max_size=12), min_size=rows, max_size=rows))
+        return {address: cells}, [[Step(name, version, True, content[p]) for p in cell] for cell in cells]
+    if form == "ends":  # long regular runs, down and up
+        start = draw(at)
+        step = draw(st.sampled_from([1, -1, 2, 0]))
+        cells = [(start + i * step) % len(content) for i in range(rows)]
+    else:
+        cells = draw(st.lists(at, min_size=rows, max_size=rows))
+    return {address: cells}, [[Step(name, version, True, content[p])] for p in cells]
+
+
+def build(draw, vault) -> Model:
+    model = Model()
+    for number in range(draw(st.integers(2, 9))):
+        name = draw(st.sampled_from(NAMES))
+        contents = model.versions[name]
+        operation = draw(st.sampled_from(["save", "append", "append", "infer", "delete", "restore"]))
+        alive = bool(contents) and contents[-1] is not None
+        if operation == "delete" and alive and len(contents) > 1:
+            vault.delete(name)
+            contents.append(None)
+            continue
+        if operation == "restore" and len(contents) > 1 and contents[0] is not None:
+            target = draw(
+                st.sampled_from([i + 1 for i, content in enumerate(contents) if content is not None])
+            )
+            before = len(vault.versions(name))
+            vault.restore(name, target)
+            if len(vault.versions(name)) > before:
+                model.restore(name, target)
+            continue
+        operation = "append" if operation == "append" and (alive or not contents) else "save"
+        rows = draw(st.integers(0, 9))
+        parents: list[list[Step]] = [[] for _ in range(rows)]
+        given_inputs = []
+        usable = [each for each in model.readable() if model.versions[each[0]][-1] is not None]
+        if usable and draw(st.booleans()):
+            name_of, number_of = draw(st.sampled_from(usable))
+            content = model.versions[name_of][number_of - 1]
+            order = draw(st.lists(st.integers(0, len(content) - 1), max_size=8)) if content else []
+            frame = vault.read(name_of, version=number_of).iloc[order].assign(n=number)
+            parents = [[Step(name_of, number_of, False, content[at])] for at in order]
+            getattr(vault, operation)(name, frame, tags=str(number))
+        else:
+            for _ in range(draw(st.integers(0, 3)) if model.readable() else 0):
+                chosen, meant = stated_input(draw, model, rows)
+                given_inputs.append(chosen)
+                parents = [old + new for old, new in zip(parents, meant, strict=True)]
+            frame = pd.DataFrame({"n": [number] * rows})
+            getattr(vault, operation)(name, frame, inputs=given_inputs or False, tags=str(number))
+        model.add(name, operation, parents)
+    return model
+
+
+def expected(model: Model, asked: Row, *, up: bool, depth: int | None):
+    """Breadth first over rows and versions; {(list, position, version of a whole): (depth, version, stated)}."""
+    children: dict[int, list[tuple[Row, Step]]] = {}
+    everybody = model.rows()
+    for row in everybody:
+        for step in row.parents:
+            if step.row is not None:
+                children.setdefault(id(step.row), []).append((row, step))
+    wholes = [(row, step) for row in everybody for step in row.parents]
+
+    def shown(row: Row, name: str, version: int) -> bool:
+        return row.list == name and any(row is each for each in model.versions[name][version - 1] or ())
+
+    def next_of(node):
+        if isinstance(node, Row) and up:
+            for step in node.parents:
+                yield (
+                    (step.row if step.row is not None else (step.list, step.version)),
+                    step.version,
+                    step.stated,
+                )
+        elif isinstance(node, Row):
+            for child, step in children.get(id(node), ()):
+                yield child, child.batch, step.stated
+            for child, step in wholes:
+                if step.row is None and shown(node, step.list, step.version):
+                    yield (child.list, child.batch), child.batch, step.stated
+        elif up:
+            name, version = node
+            for row in model.versions[name][version - 1] or ():
+                for step in row.parents:
+                    yield (step.list, step.version), step.version, step.stated
+        else:
+            name, batch = node
+            own = next(row for row in everybody if row.list == name and row.batch == batch)
+            for child, step in wholes:
+                same = step.row is None or step.row.generation == own.generation
+                if step.list == name and same and shown(own, step.list, step.version):
+                    yield (child.list, child.batch), child.batch, step.stated
+
+    def key(node):
+        return ("row", id(node)) if isinstance(node, Row) else ("list", *node)
+
+    seen = {key(asked)}
+    level, found, at = [(asked, True)], {}, 0
+    while level and (depth is None or at < depth):
+        at += 1
+        best: dict = {}
+        for node, so_far in level:
+            for other, version, stated in next_of(node):
+                if key(other) in seen:
+                    continue
+                rank = (so_far and stated, version)
+                if key(other) not in best or rank > best[key(other)][1]:
+                    best[key(other)] = (other, rank)
+        seen |= set(best)
+        level = [(node, rank[0]) for node, rank in best.values()]
+        for node, (stated, version) in best.values():
+            where = (node.list, node.position) if isinstance(node, Row) else (node[0], None)
+            found[(*where, version)] = (at, "stated" if stated else "inferred")
+    return found
+
+
+@settings(
+    max_examples=int(os.environ.get("TV_EX", "60")),
+    phases=(Phase.explicit, Phase.generate),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.data())
+def test_walks_equal_breadth_first_search(data):
+    with tempfile.TemporaryDirectory() as folder, tv.connect(Path(folder) / "v", durability="fast") as vault:
+        model = build(data.draw, vault)
+        heads = [name for name in NAMES if model.versions[name] and model.versions[name][-1] is not None]
+        for name in heads:
+            content = model.versions[name][-1]
+            for direction, side in (("up", "parent"), ("down", "child")):
+                depth = data.draw(st.sampled_from([None, None, 1, 2]))
+                frame = vault.lineage(name, direction=direction, depth=depth)
+                assert not frame.duplicated(
+                    ["position", f"{side}_list", f"{side}_position", f"{side}_version"]
+                ).any()
+                for row in content:
+                    mine = frame[frame["position"] == row.position]
+                    got = {
+                        (
+                            line[f"{side}_list"],
+                            None if pd.isna(line[f"{side}_position"]) else int(line[f"{side}_position"]),
+                            int(line[f"{side}_version"]),
+                        ): (int(line["depth"]), line["basis"])
+                        for line in mine.to_dict("records")
+                    }
+                    assert got == expected(model, row, up=direction == "up", depth=depth)
+        assert vault.check().empty
