@@ -20,6 +20,7 @@ from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Cell, Near, Scope, Session
 
 WIDTH = 384
+INNER_WIDTH = 32
 K = 10
 ANSWER = f"{OURS}, whole answer"
 
@@ -37,10 +38,11 @@ def measure(folder: Path, scale: float) -> list[Line]:
 
 
 def vectors(vault: tv.Vault, folder: Path, rows: int) -> list[Line]:
-    """Rows around common directions, as sentence vectors are; the queries are other such rows."""
+    """Rows that vary in few directions, around topics, as sentence vectors do; the queries are other such rows."""
     rng = np.random.default_rng(0)
-    topics = rng.standard_normal((500, WIDTH))
-    drawn = topics[rng.integers(0, len(topics), rows + 200)] + 1.5 * rng.standard_normal((rows + 200, WIDTH))
+    topics = rng.standard_normal((500, INNER_WIDTH))
+    inner = topics[rng.integers(0, len(topics), rows + 200)] + rng.standard_normal((rows + 200, INNER_WIDTH))
+    drawn = inner @ rng.standard_normal((INNER_WIDTH, WIDTH)) + rng.standard_normal((rows + 200, WIDTH))
     matrix, queries = drawn[:rows].astype(np.float32), drawn[rows:].astype(np.float32)
     vault.save("vectors", pd.DataFrame({"vec": list(matrix)}))
     head = vault.store.head("vectors")
@@ -86,7 +88,9 @@ def approximate(vault: tv.Vault, matrix: np.ndarray, queries: np.ndarray, ours: 
     peer.add(unit)
     peer.nprobe = index._probes
     contenders = [
-        Contender(OURS, lambda n: ours(queries[:100], approx=True), note=f"recall@{K} {shared / (100 * K):.3f}"),
+        Contender(
+            OURS, lambda n: ours(queries[:100], approx=True), note=f"recall@{K} {shared / (100 * K):.3f}"
+        ),
         Contender("Faiss", lambda n: peer.search(queries[:100], K)),
     ]
     return race(f"approximate, 100 queries, {len(matrix):,} x {WIDTH}", contenders, targets={"Faiss": 1.5})
@@ -102,7 +106,9 @@ def lance_vectors(folder: Path, matrix: np.ndarray, queries: np.ndarray) -> list
     table = lancedb.connect(folder / "lance").create_table("vectors", pa.table({"vec": cells}))
     return [
         Contender(
-            "LanceDB", lambda n: table.search(queries[n]).distance_type("cosine").limit(K).to_pandas(), note="whole answer"
+            "LanceDB",
+            lambda n: table.search(queries[n]).distance_type("cosine").limit(K).to_pandas(),
+            note="whole answer",
         )
     ]
 
@@ -120,12 +126,16 @@ def texts(vault: tv.Vault, folder: Path, rows: int) -> list[Line]:
     vault.save("texts", pd.DataFrame({"text": lines}))
     scopes = [Scope(vault.store.head("texts"))]
     db = sqlite3.connect(folder / "bare.db")
-    db.execute("CREATE VIRTUAL TABLE t USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')")
+    db.execute(
+        "CREATE VIRTUAL TABLE t USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
+    )
     with db:
         db.executemany("INSERT INTO t (rowid, text) VALUES (?, ?)", enumerate(lines))
 
     def bare(query: str) -> list[Any]:
-        return db.execute("SELECT rowid, rank FROM t WHERE t MATCH ? ORDER BY rank LIMIT ?", (query, K)).fetchall()
+        return db.execute(
+            "SELECT rowid, rank FROM t WHERE t MATCH ? ORDER BY rank LIMIT ?", (query, K)
+        ).fetchall()
 
     vault.search("w50", k=1)
     found = []
@@ -152,5 +162,7 @@ def sessions(vault: tv.Vault, count: int) -> list[Line]:
         code = f"model.fit(x, {'few_shot' if number % 10 == 0 else 'zero_shot'}, seed={number})\n"
         vault.store.put_cell(Cell(vault.store.open_session(told).id, 0, code, now))
     high = [("params.accuracy", ">", 0.9)]
-    contenders = [Contender(OURS, lambda _: vault.sessions(filters=high, code="few_shot"), note="target: 50 ms")]
+    contenders = [
+        Contender(OURS, lambda _: vault.sessions(filters=high, code="few_shot"), note="target: 50 ms")
+    ]
     return race(f"sessions by value and code, of {count:,}", contenders)

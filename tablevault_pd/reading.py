@@ -17,7 +17,7 @@ from tablevault_pd.progress import Bar
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store import Chunk, Store, Version
 
-MANY_STRETCHES = 64
+NEAR_ROWS = 4096
 
 
 def resolve(store: Store, address: str, *, version: int | None = None, as_of: Any = None) -> Version:
@@ -103,8 +103,12 @@ def _with_refs(
     if not isinstance(name, str):
         raise InvalidInput(f"refs= is True, False or the name of the column to add, not {name!r}.")
     if name in frame.columns:
-        raise InvalidInput(f"{version.list!r} has a column {name!r}. Call the references otherwise: refs='{name}_of_{version.list}'.")
-    frame[name] = RefArray.of(Source(store.vault_id, version.list_id, version.version, version.list), positions)
+        raise InvalidInput(
+            f"{version.list!r} has a column {name!r}. Call the references otherwise: refs='{name}_of_{version.list}'."
+        )
+    frame[name] = RefArray.of(
+        Source(store.vault_id, version.list_id, version.version, version.list), positions
+    )
     return frame
 
 
@@ -112,7 +116,9 @@ def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
     """`filters` as they are to be judged for this version."""
     schema = store.schema(version.schema_id)
     known = [column.label for column in frames.columns(schema)]
-    return parse_filter(filters, known, lambda: frames.decode([schema.empty_table()], schema, positions=range(0)))
+    return parse_filter(
+        filters, known, lambda: frames.decode([schema.empty_table()], schema, positions=range(0))
+    )
 
 
 def kept(store: Store, version: Version, condition: Filter) -> np.ndarray:
@@ -126,30 +132,27 @@ def kept(store: Store, version: Version, condition: Filter) -> np.ndarray:
     return found
 
 
-def take(store: Store, version: Version, positions: np.ndarray, columns: Sequence[Hashable] | None = None) -> pd.DataFrame:
+def take(
+    store: Store, version: Version, positions: np.ndarray, columns: Sequence[Hashable] | None = None
+) -> pd.DataFrame:
     """The rows at these positions, in their order; repeated ones too."""
     schema = wanted_schema(store, version, columns)
     wanted, back = np.unique(positions, return_inverse=True)
     tables = []
-    for first, last in _stretches(wanted):
-        for chunk in store.scan(version, start=first, stop=last, columns=schema.names):
-            at = np.asarray(chunk.positions)
-            here = wanted[(wanted >= at[0]) & (wanted <= at[-1])] - at[0] if len(at) else wanted[:0]
-            tables.append(aligned(chunk, schema).take(pa.array(here)))
+    done = 0
+    while done < len(wanted):
+        # From chunk to chunk while the next row is close; a new scan where there is much to pass over.
+        for chunk in store.scan(
+            version, start=int(wanted[done]), stop=int(wanted[-1]) + 1, columns=schema.names
+        ):
+            first, last = int(chunk.positions[0]), int(chunk.positions[-1])
+            here = wanted[done : np.searchsorted(wanted, last, side="right")]
+            tables.append(aligned(chunk, schema).take(pa.array(here - first)))
+            done += len(here)
+            if done == len(wanted) or wanted[done] - last > NEAR_ROWS:
+                break
     found = frames.decode(tables or [schema.empty_table()], schema, positions=wanted, private=True)
     return found.iloc[back]
-
-
-def _stretches(positions: np.ndarray) -> list[tuple[int, int]]:
-    """The runs of neighbouring positions; if there are many, one stretch over all, which is scanned once."""
-    if not len(positions):
-        return []
-    edges = np.flatnonzero(np.diff(positions) != 1)
-    if len(edges) >= MANY_STRETCHES:
-        return [(int(positions[0]), int(positions[-1]) + 1)]
-    firsts = positions[[0, *(edges + 1)]]
-    lasts = positions[[*edges, len(positions) - 1]]
-    return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
 def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | None) -> pa.Schema:
@@ -168,7 +171,13 @@ def _scan(store: Store, version: Version, schema: pa.Schema, first: int, last: i
 
 
 def _read_filtered(
-    store: Store, version: Version, schema: pa.Schema, condition: Filter, first: int, last: int, refs: bool | str
+    store: Store,
+    version: Version,
+    schema: pa.Schema,
+    condition: Filter,
+    first: int,
+    last: int,
+    refs: bool | str,
 ) -> pd.DataFrame:
     """Only the columns that the filter looks at are decoded for every row."""
     whole = store.schema(version.schema_id)

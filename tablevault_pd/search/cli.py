@@ -16,17 +16,26 @@ if TYPE_CHECKING:
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``tablevault-pd search`` takes."""
-    parser.add_argument("text", nargs="?", help="words that must all be there; \"a phrase\", OR, -not, pre*")
+    parser.add_argument("text", nargs="?", help='words that must all be there; "a phrase", OR, -not, pre*')
     parser.add_argument("--near", metavar="VECTOR", help='as JSON: [0.1, 0.9] or {"column": [0.1, 0.9]}')
-    parser.add_argument("--filters", metavar="QUERY", help="as for DataFrame.query: \"loss < 0.1\"")
-    parser.add_argument("--kind", action="append", help="record, document, embedding or file; may be repeated")
-    parser.add_argument("--lists", action="append", metavar="NAME", help="a list, or a pattern such as 'run-*'; may be repeated")
+    parser.add_argument("--filters", metavar="QUERY", help='as for DataFrame.query: "loss < 0.1"')
+    parser.add_argument(
+        "--kind", action="append", help="record, document, embedding or file; may be repeated"
+    )
+    parser.add_argument(
+        "--lists",
+        action="append",
+        metavar="NAME",
+        help="a list, or a pattern such as 'run-*'; may be repeated",
+    )
     parser.add_argument("--code", help="rows written by code that mentions this")
     parser.add_argument("--description", help="rows of lists, or by sessions, so described")
     parser.add_argument("--session", help="rows written by this session: train, or train#2")
     parser.add_argument("--since", metavar="TIME", help="rows committed from then on")
     parser.add_argument("--until", metavar="TIME", help="rows committed up to then")
-    parser.add_argument("--columns", action="append", metavar="COLUMN", help="a column of the rows to show; may be repeated")
+    parser.add_argument(
+        "--columns", action="append", metavar="COLUMN", help="a column of the rows to show; may be repeated"
+    )
     parser.add_argument("-k", type=int, default=20, help="at most so many rows (default: 20; 0: all)")
 
 

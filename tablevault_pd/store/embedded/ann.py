@@ -23,7 +23,6 @@ BEHIND = 0.1  # so much of a column may be missing from the index before it is e
 FEW = 0.05  # a filter that leaves a smaller part of the rows is answered without the index
 RECALL = 0.98  # measured on a sample when the index is built; it decides how many cells are visited
 SAMPLE = 200
-SPARE = 2  # times k candidates are taken, so that rounding in the index does not cost a place
 
 
 def require() -> Any:
@@ -68,8 +67,8 @@ class Index:
 
     def search(
         self, queries: np.ndarray, k: int, low: int, high: int, keep: np.ndarray | None
-    ) -> tuple[int, list[np.ndarray]] | None:
-        """Up to which position the index goes, and near positions for each query; None if it is of no use here."""
+    ) -> tuple[int, list[tuple[np.ndarray, np.ndarray]]] | None:
+        """Up to which position the index goes, and for each query near positions and scores; None if it is of no use."""
         faiss = require()
         if not self._lock.acquire(blocking=False):
             return None
@@ -83,18 +82,18 @@ class Index:
                 allowed = np.zeros(self._upto, bool)
                 allowed[low:upto] = True if keep is None else keep[low:upto]
                 wanted = int(allowed.sum())
-                if wanted <= max(FEW * self._upto, SPARE * k):
+                if wanted <= max(FEW * self._upto, k):
                     return None
                 selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-            count = min(SPARE * k, wanted)
+            count = min(k, wanted)
             options = faiss.SearchParametersIVF(nprobe=self._probes, sel=selector)
-            _, found = self._index.search(self._prepared(queries), count, params=options)
+            scores, found = self._index.search(self._prepared(queries), count, params=options)
         finally:
             self._lock.release()
-        positions = [line[line >= 0] for line in found]
-        if any(len(line) < min(k, wanted) for line in positions):
+        if (found[:, -1] < 0).any():  # the cells that were visited do not hold enough rows
             return None
-        return upto, positions
+        worth = -np.sqrt(np.maximum(scores, 0)) if self._metric == "l2" else scores
+        return upto, list(zip(found, worth, strict=True))
 
     # -- building
 

@@ -477,7 +477,9 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     table = pa.concat_tables([chunk.table for chunk in chunks])
     if has_dictionary(table.schema):
         table = table.unify_dictionaries()
-    return Chunk(range(chunks[0].positions[0], chunks[-1].positions[-1] + 1), table.combine_chunks(), private=True)
+    return Chunk(
+        range(chunks[0].positions[0], chunks[-1].positions[-1] + 1), table.combine_chunks(), private=True
+    )
 
 
 _OURS = {

@@ -333,18 +333,20 @@ def _approximately(
     found = index.search(queries, k, low, high, keep)
     if found is None:
         return None
-    upto, positions = found
-    parts = []
-    for query, near in enumerate(positions):
-        for block in column.blocks:
-            inside = near[(near >= block.start) & (near < block.start + len(block))] - block.start
-            if len(inside):
-                scores = block.scores(queries[query : query + 1], metric, inside)[:, 0]
-                parts.append((query, inside + block.start, scores))
+    upto, near = found
+    parts = [(query, positions, scores) for query, (positions, scores) in enumerate(near)]
+    if upto >= high:
+        return parts
     return [*parts, *_exactly(column.blocks, queries, metric, k, keep, (run[0], max(low, upto), high))]
 
 
 def _joined(parts: Sequence[_Found]) -> Hits:
+    if len(parts) == 1:  # one column in one piece
+        (part,) = parts
+        order = np.lexsort((part.positions, -part.scores))
+        scope, near = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
+        scope[:], near[:] = part.scope, part.near
+        return Hits(scope, part.positions[order], near, part.scores[order].astype(np.float64))
     sizes = [len(part.positions) for part in parts]
     empty = np.empty(0, np.int64)
     return ranked(
