@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, Literal, Protocol, Self
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd.store.query import Node
 from tablevault_pd.store.edges import Edge, EdgeSummary, EdgeTable, Writers
+from tablevault_pd.store.query import Node
 
 Operation = Literal["save", "append", "delete", "restore"]
 
@@ -91,7 +91,9 @@ class Batch:
     tags: tuple[str, ...] | None = None  #: None keeps those of the version before
     descriptions: tuple[Description, ...] = ()  #: about the list; committed with its rows
     edges: tuple[Edge, ...] = ()  #: which rows its rows came from; committed with them
-    reads: tuple[tuple[int, int], ...] = ()  #: (list id, version) that the session read before; committed with them
+    reads: tuple[
+        tuple[int, int], ...
+    ] = ()  #: (list id, version) that the session read before; committed with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,9 @@ class Hits:
 
     scope: np.ndarray  #: int64: number of the scope
     position: np.ndarray  #: int64
-    item: np.ndarray  #: int64: text: number in Scope.documents, or -1 for the record; vectors: number of the Near
+    item: (
+        np.ndarray
+    )  #: int64: text: number in Scope.documents, or -1 for the record; vectors: number of the Near
     score: np.ndarray  #: float64, higher is better
 
     def __len__(self) -> int:
@@ -347,7 +351,13 @@ class Store(Protocol):
         """
 
     def find_near(
-        self, near: Sequence[Near], scopes: Sequence[Scope], *, metric: Metric, k: int | None = None, approx: bool = False
+        self,
+        near: Sequence[Near],
+        scopes: Sequence[Scope],
+        *,
+        metric: Metric,
+        k: int | None = None,
+        approx: bool = False,
     ) -> list[Hits]:
         """For each query the rows whose vectors are nearest: at least the best `k`, or all rows with a vector.
 
@@ -373,7 +383,12 @@ class Store(Protocol):
 
     # -- lineage
     def edges(
-        self, list_id: int, generation: int, spans: Sequence[tuple[int, int]], *, side: Literal["child", "parent"]
+        self,
+        list_id: int,
+        generation: int,
+        spans: Sequence[tuple[int, int]],
+        *,
+        side: Literal["child", "parent"],
     ) -> EdgeTable:
         """Every edge whose children (or parents) are rows of this generation and touch one of `spans`.
 

@@ -31,8 +31,8 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store.embedded import gate, io
-from tablevault_pd.store.embedded.text_tables import SHADOW_TABLES, TEXT_TABLES
 from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
+from tablevault_pd.store.embedded.text_tables import SHADOW_TABLES, TEXT_TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
