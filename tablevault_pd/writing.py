@@ -78,17 +78,19 @@ class _Fitter:
     def __init__(self, what: Write, present: pa.Schema | None) -> None:
         self._what = what
         self._present = present
-        self._seen: set[tuple[pa.Field, pa.Field]] = set()  # widenings that the values were found to survive
+        self._seen: set[str] = set()  # widenings that the values were found to survive
         self.schema: pa.Schema = None
 
     def add(self, table: pa.Table) -> None:
         """Raises SchemaMismatch if the rows do not fit, or a value would not survive."""
         if self._present is not None:
-            self._check(frames.merge(self._present, table.schema, mode=self._what.schema_mode), table)
+            self._check(
+                frames.merge(self._present, table.schema, mode=self._what.schema_mode, rows=table), table
+            )
         if self.schema is None:
             self.schema = table.schema
         else:
-            merged = frames.merge(self.schema, table.schema, mode=self._what.schema_mode)
+            merged = frames.merge(self.schema, table.schema, mode=self._what.schema_mode, rows=table)
             self._check(merged, table)
             self.schema = merged.schema
 
@@ -96,18 +98,21 @@ class _Fitter:
         for check in merged.checks:
             if check.side == "new":
                 frames.run_check(check, table.column(check.field))
-                self._seen.add((check.source, check.target))
+                self._seen.add(_told(check))
 
     def merge(self, present: pa.Schema) -> frames.Merge:
         """What the list's schema becomes. Raises Conflict if it changed so that values would have to be looked at again."""
         merged = frames.merge(present, self.schema, mode=self._what.schema_mode)
-        if any(
-            check.side == "new" and (check.source, check.target) not in self._seen for check in merged.checks
-        ):
+        if any(check.side == "new" and _told(check) not in self._seen for check in merged.checks):
             raise SchemaMismatch(
                 f"The columns of {self._what.list!r} changed while rows were being added. Add them again."
             )
         return merged
+
+
+def _told(check: frames.ValueCheck) -> str:
+    """What a check is about, as text: Arrow fields compare equal although their metadata differ."""
+    return f"{check.source!r} {check.source.metadata} {check.target!r} {check.target.metadata}"
 
 
 def _commit(

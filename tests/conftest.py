@@ -7,9 +7,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from stores import BOTH, new_database
 
 import tablevault_pd as tv
-from stores import BOTH, new_database
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def database_of(url: str) -> Any:
 
     parts = urlsplit(url)
     scheme = "https" if parts.scheme == "arangodbs" else "http"
-    client = ArangoClient(hosts=f"{scheme}://{parts.hostname}:{parts.port or 8529}")
+    client = ArangoClient(hosts=f"{scheme}://{parts.hostname}:{parts.port or 8529}", resolver_max_tries=1)
     return client.db(parts.path.strip("/"), username=parts.username or "root", password=parts.password or "")
 
 
@@ -159,7 +159,9 @@ def act(store: Store, name: str, operation: str, **options: Any) -> Version:
     return store.commit(Batch(list=name, operation=operation, **options))  # type: ignore[arg-type]
 
 
-def rows(store: Store, version: Version | None, columns: Sequence[str] | None = None, **window: Any) -> list[Any]:
+def rows(
+    store: Store, version: Version | None, columns: Sequence[str] | None = None, **window: Any
+) -> list[Any]:
     """The rows of a version as dicts, with their positions checked to follow each other."""
     assert version is not None
     found: list[Any] = []

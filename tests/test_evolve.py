@@ -29,14 +29,18 @@ def together(*frames: pd.DataFrame, mode: str = "evolve") -> pd.DataFrame:
             for source in sources:
                 run_check(check, source.column(check.field))
         schema = merged.schema
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, schema) as writer:
-        for table in tables:
-            writer.write_table(align(table, schema))
-    stored = pa.ipc.open_file(sink.getvalue()).read_all()
-    assert align(stored, schema) is stored
+    parts = [stored(align(table, schema)) for table in tables]
+    assert all(align(part, schema) is part for part in parts)
     assert merge(schema, schema).schema is schema
-    return decode([stored], schema, positions=range(stored.num_rows))
+    return decode(parts, schema, positions=range(sum(part.num_rows for part in parts)))
+
+
+def stored(table: pa.Table) -> pa.Table:
+    """What a store gives back of one part."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return pa.ipc.open_file(sink.getvalue()).read_all()
 
 
 def obj(*cells: Any) -> pd.Series:
@@ -74,15 +78,24 @@ JOINS = [
     (obj(None), ser("int8", 1), "Int8", [None, 1]),
     (ser("uint16", 1), obj(None), "UInt16", [1, None]),
     (obj(None), pd.Categorical(["a"]), "category", [None, "a"]),
+    (pd.Categorical([None]), pd.Categorical([7]), "category", [None, 7]),
+    (pd.Categorical([7]), pd.Categorical([None]), "category", [7, None]),
+    (pd.Categorical([None], categories=pd.Index([], dtype="int64")), ser(TEXT, "a"), TEXT, [None, "a"]),
+    (ser(TEXT, "a"), pd.Categorical([None]), TEXT, ["a", None]),
+    (pd.Categorical(pd.interval_range(0, 1)), pd.Categorical(pd.interval_range(1, 2)), "category",
+     [pd.Interval(0, 1), pd.Interval(1, 2)]),
+    (pd.Categorical(obj(1, "b")), pd.Categorical(obj("b", "c")), "category", [1, "b", "b", "c"]),
     (obj({1: 2}, None), ser("int64", 5), "object", [{1: 2}, None, 5]),
     (ser("int64", 5), obj({1: 2}, None), "object", [5, {1: 2}, None]),
     (obj({"a": 1}), obj((1,), "x"), "object", [{"a": 1}, (1,), "x"]),
     (obj("a", None), obj(7), "object", ["a", None, 7]),
     (obj(D("1.2")), obj(D("1.20")), "object", [D("1.2"), D("1.20")]),
     (obj(D("1.2")), obj(D("1" * 40 + ".2")), "object", [D("1.2"), D("1" * 40 + ".2")]),
-    (ser("datetime64[s]", "2020", None), ser("datetime64[ns]", "2021"), "datetime64[ns]", [pd.Timestamp("2020"), None, pd.Timestamp("2021")]),
-    (ser("timedelta64[ms]", 1000), ser("timedelta64[s]", None), "timedelta64[ms]", [pd.Timedelta("1s"), None]),
-    (pd.interval_range(0, 1), pd.interval_range(0.5, 1.5), "interval[float64, right]", [pd.Interval(0.0, 1.0), pd.Interval(0.5, 1.5)]),
+    (ser("datetime64[s]", "2020", None), ser("datetime64[ns]", "2021"), "datetime64[ns]",
+     [pd.Timestamp("2020"), None, pd.Timestamp("2021")]),
+    (ser("timedelta64[ms]", pd.Timedelta("1s")), ser("timedelta64[s]", None), "timedelta64[ms]", [pd.Timedelta("1s"), None]),
+    (pd.interval_range(0, 1), pd.interval_range(0.5, 1.5), "interval[float64, right]",
+     [pd.Interval(0.0, 1.0), pd.Interval(0.5, 1.5)]),
 ]  # fmt: skip
 
 
@@ -139,8 +152,48 @@ def test_vectors_widen_but_keep_their_length() -> None:
     assert found[0].dtype == np.float64
     assert found[1] is None
     assert found[2].tolist() == [0.1, 0.2]
-    with pytest.raises(DimensionMismatch, match=r"'x': row 0: 5 numbers, the list has 4"):
-        both(obj(np.ones(4)), obj(np.ones(5)))
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ([None, np.ones(5)], "'x': row 1: 5 numbers, the list has 4"),
+        ([np.ones(4), None, np.ones(3), np.ones(2)], "'x': row 2: 3 numbers, the list has 4"),
+        ([[1.0] * 4, [1.0] * 5], "'x': row 1: 5 numbers, the list has 4"),
+        ([[1.0] * 4, []], "'x': row 1: 0 numbers, the list has 4"),
+        ([np.ones((2, 2)), (0.5,)], "'x': row 1: 1 numbers, the list has 4"),
+    ],
+)
+def test_the_first_vector_that_does_not_fit_is_named(cells: list[Any], told: str) -> None:
+    old, new = encode(pd.DataFrame({"x": obj(np.ones(4))})), encode(pd.DataFrame({"x": obj(*cells)}))
+    with pytest.raises(DimensionMismatch, match=told):
+        merge(old.schema, new.schema, rows=new)
+    with pytest.raises(SchemaMismatch, match="'x'"):
+        merge(old.schema, new.schema)
+
+
+def test_other_things_among_vectors_are_no_matter_of_length() -> None:
+    old, new = (
+        encode(pd.DataFrame({"x": obj(np.ones(4))})),
+        encode(pd.DataFrame({"x": obj("text", [1, 2, 3, 4])})),
+    )
+    with pytest.raises(SchemaMismatch, match="vectors of 4 float64") as caught:
+        merge(old.schema, new.schema, rows=new)
+    assert caught.type is SchemaMismatch
+
+
+def test_categories_come_in_the_order_of_the_rows() -> None:
+    frames = [
+        pd.Categorical([1, 2, None], categories=[3, 2, 1]),
+        pd.Categorical([9, 1]),
+        pd.Categorical([None]),
+    ]
+    found = together(*(pd.DataFrame({"x": values}) for values in frames))["x"]
+    assert found.cat.categories.tolist() == [3, 2, 1, 9]
+    assert plain(found) == [1, 2, None, 9, 1, None]
+    schemas = [encode(pd.DataFrame({"x": values})).schema for values in frames[:2]]
+    assert merge(*schemas).schema is schemas[0]
+    assert merge(*schemas, mode="strict").schema is schemas[0]
 
 
 FULL = pd.DataFrame(
@@ -159,7 +212,8 @@ FULL = pd.DataFrame(
         "ar": ser(pd.ArrowDtype(pa.list_(pa.int8())), [1]),
     }
 )
-LOOSE = ["Int64", "UInt8", "boolean", "float64", "datetime64[ns]", "category", TEXT, "object", "object", "interval[float64, right]", "period[D]", "list<item: int8>[pyarrow]"]  # fmt: skip
+LOOSE = ["Int64", "UInt8", "boolean", "float64", "datetime64[ns]", "category", TEXT, "object", "object",
+         "interval[float64, right]", "period[D]", "list<item: int8>[pyarrow]"]  # fmt: skip
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -248,46 +302,125 @@ def test_indexes_that_do_not_fit_name_the_way_out(first: pd.Index, second: pd.In
         together(at(first), at(second))
 
 
+def test_ranges_that_go_on_leave_the_schema_as_it_is() -> None:
+    schemas = [encode(at(pd.RangeIndex(first, first + 2))).schema for first in (2, 4)]
+    assert not schemas[0].equals(schemas[1], check_metadata=True)
+    assert merge(*schemas).schema is schemas[0]
+    days = [encode(at(pd.date_range("2020", periods=2, freq=freq))).schema for freq in ("D", "h")]
+    assert merge(*days).schema is days[0]
+
+
 # ---------------------------------------------------------------- generated lists
 
-CELLS = {
-    "int8": st.integers(-128, 127),
-    "int64": st.integers(-(2**53), 2**53),
-    "uint32": st.integers(0, 2**32 - 1),
-    "float64": st.floats(allow_nan=False),
-    "Int64": st.none() | st.integers(-(2**53), 2**53),
-    "Float64": st.none() | st.floats(allow_nan=False),
+EXACT = st.integers(-(2**53), 2**53)
+WORDS = st.none() | st.text(st.characters(codec="utf-8"), max_size=3)
+SECONDS = st.none() | st.integers(-(2**32), 2**32)
+PAIRS = st.none() | st.tuples(st.floats(width=16), st.floats(width=16))
+
+
+def vectors(dtype: str) -> Any:
+    return lambda cells: obj(*(None if cell is None else np.array(cell, dtype) for cell in cells))
+
+
+def times(code: str) -> Any:
+    def make(cells: list[int | None]) -> pd.Series:
+        unit = np.datetime_data(code)[0]
+        return pd.Series(
+            np.array([np.datetime64("NaT") if c is None else c for c in cells], f"{code[0]}8[s]").astype(
+                f"{code[0]}8[{unit}]"
+            )
+        )
+
+    return make
+
+
+def words(cells: list[Any]) -> pd.Series:
+    return pd.Series(pd.Categorical(cells, categories=sorted({c for c in cells if c is not None})))
+
+
+def typed(dtype: str) -> Any:
+    return lambda cells: pd.Series(cells, dtype=dtype)
+
+
+#: Name of a column -> the ways in which a frame may hold it, each as (cells, how they become a column).
+FAMILIES: dict[str, list[tuple[st.SearchStrategy, Any]]] = {
+    "number": [
+        (st.integers(-128, 127), typed("int8")),
+        (EXACT, typed("int64")),
+        (st.integers(0, 2**32 - 1), typed("uint32")),
+        (st.floats(allow_nan=False), typed("float64")),
+        (st.floats(allow_nan=False, width=32), typed("float32")),
+        (st.none() | EXACT, typed("Int64")),
+        (st.none() | st.floats(allow_nan=False), typed("Float64")),
+    ],
+    "truth": [(st.booleans(), typed("bool")), (st.none() | st.booleans(), typed("boolean"))],
+    "text": [
+        (WORDS, typed(TEXT)),
+        (WORDS, typed("string")),
+        (WORDS, lambda cells: obj(*cells)),
+        (WORDS, words),
+    ],
+    "category": [(WORDS, words)],
+    "moment": [(SECONDS, times(f"M8[{unit}]")) for unit in ("s", "ms", "us", "ns")],
+    "span": [(SECONDS, times(f"m8[{unit}]")) for unit in ("s", "ms", "us", "ns")],
+    "vector": [(PAIRS, vectors(kind)) for kind in ("f2", "f4", "f8")] + [(PAIRS, lambda cells: obj(*cells))],
+    "anything": [
+        (WORDS, lambda cells: obj(*cells)),
+        (st.none() | EXACT, lambda cells: obj(*cells)),
+        (
+            st.none() | st.tuples(EXACT, WORDS) | st.dictionaries(EXACT, WORDS, max_size=2),
+            lambda cells: obj(*cells),
+        ),
+    ],
 }
 
 
 @st.composite
-def growing(draw: st.DrawFn) -> list[pd.DataFrame]:
-    made = []
+def growing(draw: st.DrawFn) -> tuple[list[pd.DataFrame], dict[str, list[Any]]]:
+    """Frames for one list, and the cells that it then holds, by column."""
+    frames: list[pd.DataFrame] = []
+    held: dict[str, list[Any]] = {}
+    total = 0
     for _ in range(draw(st.integers(1, 4))):
         n = draw(st.integers(0, 3))
-        names = draw(st.lists(st.sampled_from("abcd"), unique=True, max_size=4))
-        parts = {name: draw(st.sampled_from(sorted(CELLS))) for name in names}
-        made.append(
-            pd.DataFrame(
-                {
-                    c: pd.Series(draw(st.lists(CELLS[d], min_size=n, max_size=n)), dtype=d)
-                    for c, d in parts.items()
-                },
-                index=pd.RangeIndex(n),
-            )
-        )
-    return made
+        columns = {}
+        for name in draw(st.lists(st.sampled_from(sorted(FAMILIES)), unique=True, max_size=4)):
+            cells, make = draw(st.sampled_from(FAMILIES[name]))
+            drawn = draw(st.lists(cells, min_size=n, max_size=n))
+            columns[name] = make(drawn).set_axis(range(n))
+            held.setdefault(name, [None] * total).extend(drawn)
+        total += n
+        for cells in held.values():
+            cells.extend([None] * (total - len(cells)))
+        frames.append(pd.DataFrame(columns, index=pd.RangeIndex(n)))
+    return frames, held
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def cell_of(name: str, cell: Any) -> Any:
+    """A cell that was read, as it was drawn."""
+    if name == "vector":
+        return tuple(cell.tolist())
+    if name == "moment":
+        return int(cell.timestamp())
+    return int(cell.total_seconds()) if name == "span" else cell
+
+
+def alike(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(alike, a, b))
+    return a == b or (a != a and b != b)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(growing())
-def test_numbers_survive_any_growth(frames: list[pd.DataFrame]) -> None:
+def test_cells_survive_any_growth(grown: tuple[list[pd.DataFrame], dict[str, list[Any]]]) -> None:
+    frames, held = grown
     found = together(*frames)
-    names = list(dict.fromkeys(name for df in frames for name in df.columns))
-    assert list(found.columns) == names
-    for name in names:
-        wanted = [v for df in frames for v in (plain(df[name]) if name in df else [None] * len(df))]
-        assert plain(found[name]) == wanted
+    assert list(found.columns) == list(held)
+    for name, cells in held.items():
+        back = [None if cell is None else cell_of(name, cell) for cell in plain(found[name])]
+        assert all(map(alike, back, cells)), (name, back, cells)
+        assert len(back) == len(cells)
 
 
 def test_schema_of_positions_has_no_index_fields() -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tablevault_pd.errors import InvalidInput, UnsupportedColumn
 from tablevault_pd.frames import (
+    align,
     columns,
     decode,
     encode,
@@ -26,6 +27,7 @@ from tablevault_pd.frames import (
     field_for,
     index_fields,
     matrix,
+    merge,
     same,
     select,
     to_arrow,
@@ -38,9 +40,14 @@ quick = settings(max_examples=60, deadline=None, suppress_health_check=list(Heal
 
 
 def through_file(table: pa.Table) -> pa.Table:
+    """What a store gives back: one record batch, also of a table without rows, read from an Arrow file."""
+    batches = table.unify_dictionaries().combine_chunks().to_batches()
+    if not batches:
+        columns = [c.chunk(0) if c.num_chunks else pa.array([], c.type) for c in table.columns]
+        batches = [pa.RecordBatch.from_arrays(columns, schema=table.schema)]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
+        writer.write_batch(batches[0])
     return pa.ipc.open_file(sink.getvalue()).read_all()
 
 
@@ -83,28 +90,32 @@ def same_cell(a: object, b: object) -> bool:
 
 
 def check(back: pd.DataFrame, df: pd.DataFrame, *, freq: bool = True) -> None:
-    plain = [
-        at for at in range(df.shape[1]) if df.dtypes.iloc[at] != object
-    ]  # pandas cannot compare every cell
-    pd.testing.assert_frame_equal(
-        back.iloc[:, plain].set_axis(plain, axis=1),
-        df.iloc[:, plain].set_axis(plain, axis=1),
-        check_exact=True,
-        check_freq=freq,
-        check_column_type=True,
-    )
     pd.testing.assert_index_equal(back.columns, df.columns, exact=True)
     assert type(back.columns) is type(df.columns)
-    assert back.dtypes.tolist() == df.dtypes.tolist()
     assert all(type(a) is type(b) for a, b in zip(back.columns, df.columns, strict=True))
+    pd.testing.assert_index_equal(back.index, df.index, exact=True)
+    if freq:
+        assert getattr(back.index, "freq", None) == getattr(df.index, "freq", None)
+    assert back.dtypes.tolist() == df.dtypes.tolist()
     for at in range(df.shape[1]):
-        if df.dtypes.iloc[at] == object:
-            for a, b in zip(back.iloc[:, at], df.iloc[:, at], strict=True):
-                if isinstance(a, np.ndarray) and isinstance(b, list | tuple):  # a vector column
-                    b = np.asarray(b, a.dtype)
-                assert same_cell(a, b), (a, b)
-        if isinstance(df.dtypes.iloc[at], np.dtype) and df.dtypes.iloc[at].kind == "f":
-            assert np.array_equal(np.signbit(back.iloc[:, at]), np.signbit(df.iloc[:, at]))
+        check_column(back.iloc[:, at], df.iloc[:, at])
+
+
+def check_column(back: pd.Series, column: pd.Series) -> None:
+    if column.dtype == np.dtype("O"):  # pandas cannot compare every cell
+        for a, b in zip(back, column, strict=True):
+            if isinstance(a, np.ndarray) and isinstance(b, list | tuple):  # a vector column
+                b = np.asarray(b, a.dtype)
+            assert same_cell(a, b), (a, b)
+        return
+    pd.testing.assert_series_equal(
+        back.reset_index(drop=True), column.reset_index(drop=True), check_exact=True, check_names=False
+    )
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+        assert np.array_equal(np.signbit(back), np.signbit(column))
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        pd.testing.assert_index_equal(back.cat.categories, column.cat.categories, exact=True)
+        assert getattr(back.cat.categories, "freq", None) == getattr(column.cat.categories, "freq", None)
 
 
 def round_trip(df: pd.DataFrame, cut: int = 1) -> pa.Table:
@@ -331,7 +342,12 @@ plain += [
     masked("Float64", st.floats(allow_nan=False)),
 ]
 plain += [masked("boolean", st.booleans())]
-string_dtypes = [pd.StringDtype(s, na_value=na) for s in ("python", "pyarrow") for na in (pd.NA, np.nan)]
+PANDAS_3 = pd.__version__ >= "3"
+string_dtypes = [pd.StringDtype("python"), pd.StringDtype("pyarrow")]
+if PANDAS_3:
+    string_dtypes += [pd.StringDtype(storage, na_value=np.nan) for storage in ("python", "pyarrow")]
+else:
+    string_dtypes += [pd.StringDtype("pyarrow_numpy")]
 plain += [arrays(dtype, st.none() | texts) for dtype in string_dtypes]
 plain += [categoricals, intervals, arrowed]
 plain += [arrays("period[M]", st.none() | st.just("2020-01")), arrays("period[W-SUN]", st.just("2020-01-06"))]
@@ -451,23 +467,33 @@ def test_rows_without_columns_are_counted() -> None:
     assert (table.num_rows, columns(table.schema)) == (5, [])
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        np.arange(3),
-        np.ones(3, "f4"),
-        np.array([True, False, True]),
-        pd.to_datetime(["2020", "2021", None]),
-        pd.to_timedelta([1, 2, None]),
-        pd.array([1, 2, None], dtype="Int64"),
-        pd.Series([1, "a", None], dtype=object),
-        pd.Series(["a", "b", None]),
-        pd.Categorical(["a", "b", None]),
-        pd.to_datetime(["2020", "2021", None]).tz_localize("UTC"),
-        pd.array(["2020", "2021", None], dtype="period[Y]"),
-    ],
-    ids=lambda v: str(v.dtype),
-)
+WRITABLE = [
+    np.arange(3),
+    np.ones(3, "f4"),
+    np.array([True, False, True]),
+    pd.to_datetime(["2020", "2021", None]),
+    pd.to_timedelta([1, 2, None]),
+    pd.to_datetime(["2020", "2021", None]).tz_localize("UTC"),
+    pd.array([1, 2, None], dtype="Int64"),
+    pd.array([0.5, 2, None], dtype="Float32"),
+    pd.array([True, False, None], dtype="boolean"),
+    pd.Series([1, "a", None], dtype=object),
+    pd.Series([b"x", b"y", None], dtype=object),
+    pd.Series(["a", "b", None]),
+    pd.array(["a", "b", None], dtype="string[python]"),
+    pd.Categorical(["a", "b", None]),
+    pd.Categorical(["a", "b", None], ordered=True),
+    pd.Categorical(pd.interval_range(0, 3)),
+    pd.array(["2020", "2021", None], dtype="period[Y]"),
+    pd.interval_range(0, 3),
+    pd.arrays.IntervalArray.from_tuples([(0.5, 1.5), (1.5, 2.0), None]),
+    pd.interval_range(pd.Timestamp("2020", tz="UTC"), periods=3),
+    pd.array([1, 2, None], dtype=pd.ArrowDtype(pa.int16())),
+    pd.array(["a", "b", None], dtype=pd.ArrowDtype(pa.string())),
+]
+
+
+@pytest.mark.parametrize("values", WRITABLE, ids=lambda v: str(v.dtype))
 @pytest.mark.parametrize("private", [False, True])
 def test_decoded_frames_are_writable_and_apart(values: object, private: bool) -> None:
     df = pd.DataFrame({"x": values, "y": values})
@@ -479,18 +505,116 @@ def test_decoded_frames_are_writable_and_apart(values: object, private: bool) ->
     )
     wanted = second.copy(deep=True)
     first.iloc[0, 0] = first.iloc[1, 0]
+    first.loc[2, "y"] = first.loc[0, "y"]
     assert first.iloc[0, 0] == wanted.iloc[1, 0]
+    assert first.iloc[2, 1] == wanted.iloc[0, 1]
     pd.testing.assert_frame_equal(second, wanted)
     assert same(data, table)
 
 
-def test_private_numbers_are_views_and_others_copies() -> None:
-    table = through_file(encode(pd.DataFrame({"x": np.arange(100)})))
-    address = table["x"].chunk(0).buffers()[1].address
-    frame = decode([table], table.schema, positions=range(100), private=True)
-    assert frame["x"].to_numpy().__array_interface__["data"][0] == address
-    frame = decode([table], table.schema, positions=range(100))
-    assert frame["x"].to_numpy().__array_interface__["data"][0] != address
+@pytest.mark.parametrize("private", [False, True])
+def test_decoded_vectors_are_writable_and_apart(private: bool) -> None:
+    table = encode(pd.DataFrame({"v": object_series([np.ones(2), np.zeros(2), None])}))
+    data = through_file(table)
+    back = decode([data if private else table], table.schema, positions=range(3), private=private)["v"]
+    back[0][:] = 7
+    assert back[1].tolist() == [0, 0]
+    assert table["v"].to_pylist() == [[1, 1], [0, 0], None]
+    back[1] = back[0]
+    assert back[1].tolist() == [7, 7]
+
+
+# ---------------------------------------------------------------- memory
+
+
+def address(values: object) -> int:
+    return np.asarray(values).__array_interface__["data"][0]
+
+
+def stored_at(table: pa.Table, column: str = "x") -> int:
+    array = table[column].chunk(0)
+    return (array.values if pa.types.is_fixed_size_list(array.type) else array).buffers()[-1].address
+
+
+MOMENTS = np.arange(100).astype("M8[us]")
+SHARED = [
+    np.arange(100),
+    np.arange(100) / 3,
+    MOMENTS,
+    MOMENTS.view("m8[us]"),
+    pd.DatetimeIndex(MOMENTS).tz_localize("Europe/Berlin"),
+]
+
+
+@pytest.mark.parametrize("values", SHARED, ids=lambda v: str(v.dtype))
+def test_numbers_and_times_are_shared_both_ways(values: object) -> None:
+    column = pd.Series(values)
+    table = encode(column.to_frame("x"))
+    assert stored_at(table) == address(bare(column))
+    data = through_file(table)
+    back = decode([data], table.schema, positions=range(100), private=True)["x"]
+    assert address(bare(back)) == stored_at(data)
+    back = decode([data], table.schema, positions=range(100))["x"]
+    assert address(bare(back)) != stored_at(data)
+
+
+def bare(column: pd.Series) -> np.ndarray:
+    return np.asarray(column.array.tz_convert(None)) if hasattr(column.dtype, "tz") else column.to_numpy()
+
+
+def test_text_is_shared_both_ways() -> None:
+    column = pd.Series(["a", "bc", None] * 9, dtype=pd.StringDtype("pyarrow"))
+    memory = column.array.__arrow_array__()
+    memory = memory.chunk(0) if isinstance(memory, pa.ChunkedArray) else memory
+    table = encode(column.to_frame("x"))
+    assert stored_at(table) == memory.buffers()[-1].address
+    data = through_file(table)
+    back = decode([data], table.schema, positions=range(27))["x"].array.__arrow_array__()
+    back = back.chunk(0) if isinstance(back, pa.ChunkedArray) else back
+    assert back.buffers()[-1].address == stored_at(data)
+
+
+def test_vectors_of_one_matrix_are_shared_both_ways() -> None:
+    rows = np.arange(300, dtype="f4").reshape(100, 3)
+    df = pd.DataFrame({"x": object_series(list(rows))})
+    table = encode(df)
+    assert stored_at(table) == address(rows)
+    assert stored_at(encode(df.iloc[10:20])) == address(rows[10])
+    data = through_file(table)
+    back = decode([data], table.schema, positions=range(100), private=True)
+    assert address(back["x"][7]) == stored_at(data) + 7 * 12
+    assert stored_at(encode(back)) == stored_at(data)
+    assert address(matrix([data], "x")) == stored_at(data)
+
+
+BLOCK = np.arange(24.0).reshape(6, 4)
+MISLEADING = {
+    "other order": [BLOCK[2], BLOCK[1], BLOCK[3]],
+    "twice": [BLOCK[0], BLOCK[0], BLOCK[2]],
+    "swapped inside": [BLOCK[0], BLOCK[2], BLOCK[1], BLOCK[3]],
+    "backwards": [row[::-1] for row in BLOCK],
+    "columns": list(BLOCK.T),
+    "overlapping": [BLOCK.reshape(-1)[at : at + 2] for at in range(5)],
+    "a stranger between": [BLOCK[0], np.full(4, -1.0), BLOCK[2]],
+    "another base": [BLOCK[0], BLOCK.copy()[1], BLOCK[2]],
+    "shorter rows": [row[:3] for row in BLOCK],
+    "another dtype": [BLOCK[0], BLOCK.view("f4").reshape(12, 4)[2], BLOCK[1]],
+    "one": [BLOCK[5]],
+    "a gap": [BLOCK[0], None, BLOCK[2]],
+    "read only": list(np.broadcast_to(BLOCK[1], (3, 4))),
+    "part of a row": [BLOCK.reshape(3, 8)[0, 2:6], BLOCK.reshape(3, 8)[1, 2:6]],
+    "swapped bytes": list(BLOCK.astype(">f8")),
+    "from bytes": list(np.frombuffer(BLOCK.tobytes()).reshape(6, 4)),
+}
+
+
+@pytest.mark.parametrize("name", MISLEADING)
+def test_vectors_keep_their_numbers_wherever_they_lie(name: str) -> None:
+    cells = MISLEADING[name]
+    wanted = [None if cell is None else cell.tolist() for cell in cells]
+    table = encode(pd.DataFrame({"x": object_series(cells)}))
+    assert table["x"].to_pylist() == wanted
+    assert columns(table.schema)[0].kind == "embedding"
 
 
 def test_memory_outlives_the_table() -> None:
@@ -543,6 +667,148 @@ def test_self_containing_cell_is_refused() -> None:
     loop.append(loop)
     with pytest.raises(UnsupportedColumn, match="row 0"):
         encode(pd.DataFrame({"x": object_series([loop])}))
+
+
+# ---------------------------------------------------------------- categories
+
+CATEGORIES = [
+    pd.Index(["b", "a", "c"]),
+    pd.Index([3, 1, 2], dtype="int16"),
+    pd.Index([0.5, -0.0, math.inf]),
+    pd.Index([True, False]),
+    pd.date_range("2020", periods=3, freq="D"),
+    pd.date_range("2020", periods=3, tz="Asia/Tokyo").as_unit("ms"),
+    pd.timedelta_range("1h", periods=3),
+    pd.period_range("2020", periods=3, freq="M"),
+    pd.interval_range(0, 3),
+    pd.interval_range(pd.Timestamp("2020"), periods=3),
+    pd.Index([decimal.Decimal("1.5"), decimal.Decimal("2.5")], dtype=object),
+    pd.Index([b"x", b"y"], dtype=object),
+    pd.Index([("a", 1), ("b", 2)], dtype=object, tupleize_cols=False),
+    pd.Index([1, "a", 2.5], dtype=object),
+    pd.Index([1, 2], dtype="Int64"),
+    pd.Index(["x", "y"], dtype=pd.ArrowDtype(pa.string())),
+    pd.Index([], dtype=object),
+    pd.Index([], dtype="int64"),
+]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("categories", CATEGORIES, ids=lambda c: f"{c.dtype}-{len(c)}")
+def test_categories_of_any_dtype_come_back_in_every_slice(categories: pd.Index, ordered: bool) -> None:
+    codes = [-1, 0, -1, 1] if len(categories) else [-1] * 4
+    df = pd.DataFrame({"x": pd.Categorical.from_codes(codes, categories=categories, ordered=ordered)})
+    table = encode(df)
+    stored = through_file(table)
+    for first, last in [(0, 4), (0, 0), (2, 4), (2, 3), (4, 4)]:
+        part = decode([stored.slice(first, last - first)], table.schema, positions=range(first, last))
+        pd.testing.assert_index_equal(part["x"].cat.categories, categories, exact=True)
+        check(part.set_axis(range(last - first)), df[first:last].set_axis(range(last - first)))
+    nothing = through_file(encode(df[:0]))
+    check(decode([nothing], table.schema, positions=range(0)), expected(df[:0]))
+    assert same(nothing, encode(df[:0]))
+    chosen = stored.take(pa.array([], pa.int64()))
+    pd.testing.assert_index_equal(
+        decode([chosen], table.schema, positions=range(0))["x"].cat.categories, categories, exact=True
+    )
+
+
+def test_categories_do_not_weigh_on_the_schema() -> None:
+    many = encode(pd.DataFrame({"x": pd.Categorical([f"word {i}" for i in range(10_000)])}))
+    few = encode(pd.DataFrame({"x": pd.Categorical(["b", "a"])}))
+    assert many.schema.equals(few.schema, check_metadata=True)
+    assert many.schema.serialize().size < 1000
+
+
+def test_same_sees_categories() -> None:
+    def table(*categories: str) -> pa.Table:
+        return encode(pd.DataFrame({"x": pd.Categorical(["a"], categories=categories)}))
+
+    assert same(table("a", "b"), table("a", "b"))
+    assert not same(table("a", "b"), table("a"))
+    assert not same(table("a", "b"), table("b", "a"))
+
+
+@pytest.mark.parametrize(("a", "b", "dtype"), [(0.0, -0.0, float), (1, True, object), (2, 2.0, object)])
+def test_categories_that_pandas_takes_for_one_are_one(a: object, b: object, dtype: type) -> None:
+    frames = [
+        pd.DataFrame({"x": pd.Categorical.from_codes([0, 1, -1], pd.Index(pair, dtype=dtype))})
+        for pair in ((a, "x" if dtype is object else 5), ((7, "y") if dtype is object else 7, b))
+    ]
+    tables = list(map(encode, frames))
+    schema = merge(tables[0].schema, tables[1].schema).schema
+    back = decode([align(table, schema) for table in tables], schema, positions=range(6))["x"]
+    assert back.cat.codes.tolist() == [0, 1, -1, 2, 0, -1]
+    cells = back.cat.categories.tolist()
+    assert same_cell(cells[0], a)
+    assert cells[2] == frames[1]["x"].cat.categories[0]
+
+
+def test_categorical_labels_and_paths_keep_their_categories() -> None:
+    names = pd.CategoricalIndex(["b", "a"], categories=["c", "b", "a"], name="n")
+    round_trip(pd.DataFrame([[1, 2]], columns=names))
+    paths = pd.Series(pd.Categorical(["b/x", None], categories=["z", "b/x"]))
+    table = encode(pd.DataFrame({"f": paths}), prepared={"f": file_rows(["b/x", None])})
+    check(decode([table], table.schema, positions=range(2)), expected(paths.to_frame("f")))
+
+
+# ---------------------------------------------------------------- frequencies
+
+FREQS = [
+    "D",
+    "15min",
+    "2W-WED",
+    "ME",
+    "QS-FEB",
+    "YE-MAR",
+    pd.DateOffset(months=1),
+    pd.DateOffset(n=2, days=1, hours=3),
+    pd.offsets.BusinessHour(start="10:00", end="15:30"),
+    pd.offsets.CustomBusinessHour(start="10:00"),
+    pd.offsets.CDay(holidays=["2020-01-02", "2020-01-06"], weekmask="Mon Wed Fri"),
+    pd.offsets.CBMonthEnd(holidays=["2020-01-31"]),
+    pd.offsets.Easter(),
+    pd.offsets.MonthEnd(normalize=True),
+    pd.offsets.Week(weekday=None),
+    pd.offsets.FY5253(weekday=1, startingMonth=3),
+]
+
+
+@pytest.mark.parametrize("freq", FREQS, ids=str)
+def test_frequencies_come_back_also_in_pieces(freq: object) -> None:
+    index = pd.date_range("2020-01-01", periods=6, freq=freq)
+    df = pd.DataFrame({"a": range(len(index))}, index=index)
+    stored = through_file(encode(df))
+    pieces = [stored.slice(0, 1), stored.slice(1, 2), stored.slice(3)]
+    for tables in ([stored], pieces):
+        back = decode(tables, stored.schema, positions=range(len(df)), private=True)
+        assert type(back.index.freq) is type(index.freq)
+        check(back, df)
+    check(decode(pieces[1:2], stored.schema, positions=range(1, 3)), df[1:3])
+    broken = decode([pieces[0], pieces[2]], stored.schema, positions=range(len(df) - 2))
+    assert broken.index.freq is None
+    assert broken.index.tolist() == [*index[:1], *index[3:]]
+
+
+class Odd(pd.offsets.BDay):
+    pass
+
+
+@pytest.mark.parametrize(
+    "freq", [Odd(3), pd.offsets.BDay(2, offset=dt.timedelta(hours=1))], ids=["own", "shifted"]
+)
+def test_a_frequency_that_cannot_be_rebuilt_is_refused(freq: pd.offsets.BaseOffset) -> None:
+    index = pd.date_range("2020-01-01", periods=6, freq=freq)
+    with pytest.raises(UnsupportedColumn, match=r"index.*frequency.*freq = None"):
+        encode(pd.DataFrame({"a": range(len(index))}, index=index))
+
+
+@pytest.mark.parametrize("axis", ["columns", "index"])
+def test_a_name_that_cannot_be_stored_is_refused(axis: str) -> None:
+    df = pd.DataFrame({"a": [1]})
+    setattr(df, axis, getattr(df, axis).rename(object()))
+    with pytest.raises(UnsupportedColumn, match=r"(column labels|index).*builtins\.object"):
+        encode(df)
 
 
 # ---------------------------------------------------------------- vectors

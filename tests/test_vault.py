@@ -591,3 +591,20 @@ def test_handles_read_well(vault):
     assert list(vault) == ["news"]
     assert "news" in vault and "nows" not in vault and 3 not in vault
     assert vault._ipython_key_completions_() == ["news"]
+
+
+def test_compacting_gives_an_old_version_no_later_categories(folder_vault):
+    for categories in (["b", "a"], ["b", "a"], ["q"]):
+        folder_vault.append("a", pd.DataFrame({"c": pd.Categorical(categories[:1], categories=categories)}))
+    before = [folder_vault.read("a", version=version) for version in (1, 2, 3)]
+    assert folder_vault.compact("a")[["parts_before", "parts_after"]].to_numpy().tolist() == [[3, 2]]
+    for version, frame_before in enumerate(before, start=1):
+        assert_frame_equal(folder_vault.read("a", version=version), frame_before)
+    assert before[0]["c"].cat.categories.tolist() == ["b", "a"]
+    assert before[2]["c"].cat.categories.tolist() == ["b", "a", "q"]
+
+
+def test_a_row_of_another_width_is_named(vault):
+    vault.save("a", pd.DataFrame({"v": [[1.0, 2.0]]}))
+    with pytest.raises(tv.DimensionMismatch, match="row 1: 3 numbers, the list has 2"):
+        vault.append("a", pd.DataFrame({"v": [[1.0, 2.0], [1.0, 2.0, 3.0]]}))

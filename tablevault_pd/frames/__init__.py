@@ -1,17 +1,18 @@
 """pandas frames as Arrow tables and back, exactly. Pure: no files, no store.
 
-Every column is written by a codec (:mod:`codecs`, :mod:`objects`, :mod:`vectors`) and carries the spec that turns it back;
-:mod:`labels` keeps the labels and the index, :mod:`evolve` says how frames of different dtypes live in one list.
+Every column is written by a codec (:mod:`codecs`, :mod:`times`, :mod:`categories`, :mod:`objects`, :mod:`vectors`) and carries
+the spec that turns it back; :mod:`labels` keeps the labels and the index, :mod:`evolve` says how frames of different dtypes
+live in one list.
 """
 
-from .arrow import encode_arrow, to_arrow
-from .equal import same
-from .evolve import Merge, ValueCheck, align, merge, run_check
-from .main import decode, encode, matrix
-from .positions import fit_index
-from .schemas import Column, columns, field_for, index_fields, select
-from .texts import TextColumn, text_columns, texts
-from .vectors import vectors_of
+from tablevault_pd.frames.arrow import encode_arrow, to_arrow
+from tablevault_pd.frames.equal import same
+from tablevault_pd.frames.evolve import Merge, ValueCheck, align, merge, run_check
+from tablevault_pd.frames.main import decode, encode, matrix
+from tablevault_pd.frames.positions import fit_index
+from tablevault_pd.frames.schemas import Column, columns, field_for, index_fields, select
+from tablevault_pd.frames.texts import TextColumn, text_columns, texts
+from tablevault_pd.frames.vectors import vectors_of
 
 __all__ = [
     "Column",

@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, shown
-
-from . import buffers, labels, schemas
-from .codecs import Encoded, Refused, Spec, categories_of, codes_of, encode_array
-from .main import _as_document, arrow_vectors, build, is_text
-from .vectors import Wish
-from .wishes import document_labels, embedding_wishes
+from tablevault_pd.frames import buffers, labels, schemas
+from tablevault_pd.frames.categories import categories_of, codes_of
+from tablevault_pd.frames.codecs import Encoded, Refused, Spec, encode_array, pandas_arrow
+from tablevault_pd.frames.main import _as_document, arrow_vectors, build, is_text
+from tablevault_pd.frames.vectors import Wish
+from tablevault_pd.frames.wishes import document_labels, embedding_wishes
 
 
 def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()) -> pa.Table:
@@ -25,6 +25,7 @@ def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()
 
     Examples
     --------
+    >>> from tablevault_pd.frames import columns, encode_arrow
     >>> [c.dtype for c in columns(encode_arrow(pa.table({"a": [1, None], "b": [True, False]})).schema)]
     ['Int64', 'bool']
     """
@@ -69,7 +70,7 @@ def _vectors(encoded: Encoded, wish: Wish) -> Encoded:
     found = arrow_vectors(encoded, wish)
     if "dim" not in found.spec:
         return found
-    from .vectors import from_matrix, rows_of
+    from tablevault_pd.frames.vectors import from_matrix, rows_of
 
     column = found.array if isinstance(found.array, pa.ChunkedArray) else pa.chunked_array([found.array])
     dim = found.spec["dim"]
@@ -81,7 +82,7 @@ def _vectors(encoded: Encoded, wish: Wish) -> Encoded:
 
 
 def _as_is(column: pa.ChunkedArray) -> Encoded:
-    return encode_array(pd.ArrowDtype(column.type).__from_arrow__(column))
+    return encode_array(pandas_arrow(column))
 
 
 def _numbers(column: pa.ChunkedArray) -> Encoded:
@@ -134,7 +135,7 @@ def _categories(column: pa.ChunkedArray) -> Encoded:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
 
 
 _ENCODERS = [
@@ -150,6 +151,7 @@ def to_arrow(table: pa.Table) -> pa.Table:
 
     Examples
     --------
+    >>> from tablevault_pd.frames import encode, to_arrow
     >>> to_arrow(encode(pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="k")))).column_names
     ['k', 'a']
     """

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import zones
+from tablevault_pd.frames import zones
 
 #: Python refuses to parse longer decimal texts as ints; such ints travel as hexadecimal.
 _PLAIN_INT_LIMIT = 10**4000
@@ -214,7 +214,7 @@ def _read_timestamp(content: Sequence[Any]) -> pd.Timestamp:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "int": lambda v: int(v, 16),
     "float": float,
-    "dict": lambda v: {key: item for key, item in v},
+    "dict": dict,
     "tuple": tuple,
     "set": set,
     "frozenset": frozenset,
@@ -264,4 +264,5 @@ def dumps(value: Any) -> str:
 
 def loads_all(texts: Iterable[str], *, tags: bool) -> list[Any]:
     """The values of many JSON texts, parsed in one go; `tags` says whether wrappers may occur."""
-    return json.loads("[" + ",".join(texts) + "]", object_hook=_unwrap if tags else None)
+    found: list[Any] = json.loads("[" + ",".join(texts) + "]", object_hook=_unwrap if tags else None)
+    return found

@@ -6,16 +6,15 @@ build. Codecs register themselves by name (for reading) and their encoders by dt
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from . import buffers, zones
-from .freqs import freq_text, with_freq
+from tablevault_pd.frames import buffers
 
 Spec = dict[str, Any]
 
@@ -136,7 +135,7 @@ def decode_column(column: pa.ChunkedArray, spec: Spec, *, private: bool = False)
 
 
 @register
-class NumpyCodec(Codec):
+class _NumpyCodec(Codec):
     """NumPy ints, floats and bools; NaN is a value, nothing is null."""
 
     name = "numpy"
@@ -159,22 +158,20 @@ class NumpyCodec(Codec):
 
 @encodes_kind("iuf")
 def _encode_numbers(values: np.ndarray) -> Encoded:
-    dtype = values.dtype
+    native, kind, name = _number(values.dtype)
+    array = buffers.to_arrow(values.astype(native, copy=False), kind)
+    return Encoded(array, {"codec": "numpy", "dtype": name})
+
+
+@lru_cache(maxsize=64)
+def _number(dtype: np.dtype) -> tuple[np.dtype, pa.DataType, str]:
+    """The dtype in native byte order, its Arrow type, and its name in specs."""
     if dtype.char in "gG":
         raise Refused(
             f"the dtype {dtype} differs between machines and cannot be stored; convert it to float64"
         )
-    native = values.astype(dtype.newbyteorder("="), copy=False)
-    name = dtype.name if dtype.isnative else dtype.str
-    return Encoded(
-        buffers.to_arrow(native, _ARROW_TYPES[native.dtype.name]), {"codec": "numpy", "dtype": name}
-    )
-
-
-_ARROW_TYPES = {
-    np.dtype(code).name: pa.from_numpy_dtype(np.dtype(code))
-    for code in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
-}
+    native = dtype.newbyteorder("=")
+    return native, pa.from_numpy_dtype(native), dtype.name if dtype.isnative else dtype.str
 
 
 @encodes_kind("b")
@@ -182,140 +179,11 @@ def _encode_bools(values: np.ndarray) -> Encoded:
     return Encoded(buffers.bools_to_arrow(values), {"codec": "numpy", "dtype": "bool"})
 
 
-# ---------------------------------------------------------------- dates and durations
-
-
-def _fill_nat(values: np.ndarray, column: pa.ChunkedArray) -> np.ndarray:
-    """NaT at the nulls: written only where it does not stand already, so that mapped pages stay clean."""
-    if column.null_count:
-        wrong = ~buffers.column_valid(column) & (values != buffers.NAT)
-        if wrong.any():
-            values[wrong] = buffers.NAT
-    return values
-
-
-def _valid_times(values: np.ndarray) -> np.ndarray | None:
-    valid = values.view("i8") != buffers.NAT
-    return None if valid.all() else valid
-
-
-def _unit(dtype: np.dtype) -> str:
-    unit, count = np.datetime_data(dtype)
-    if count != 1 or unit not in ("s", "ms", "us", "ns"):
-        raise Refused(f"the dtype {dtype} cannot be stored; convert it to a unit of s, ms, us or ns")
-    return unit
-
-
-@register
-class DatetimeCodec(Codec):
-    """datetime64, naive or with a zone. The value buffer keeps NaT under the nulls, so that it can be viewed as it is."""
-
-    name = "datetime"
-
-    def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
-        unit = spec["unit"]
-        return (
-            pd.DatetimeTZDtype(unit, zones.from_json(spec["tz"])) if "tz" in spec else np.dtype(f"M8[{unit}]")
-        )
-
-    def storage(self, spec: Spec) -> pa.DataType:
-        return pa.timestamp(
-            spec["unit"], zones.arrow_name(zones.from_json(spec["tz"])) if "tz" in spec else None
-        )
-
-    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
-        values = _fill_nat(buffers.column_values(column, np.dtype("i8"), private=private), column)
-        times = values.view(f"M8[{spec['unit']}]")
-        if "tz" not in spec:
-            return times
-        return (
-            pd.DatetimeIndex(times, copy=False)
-            .tz_localize("UTC")
-            .tz_convert(zones.from_json(spec["tz"]))
-            .array
-        )
-
-
-@encodes_kind("M")
-def _encode_datetimes(values: np.ndarray) -> Encoded:
-    unit = _unit(values.dtype)
-    array = buffers.to_arrow(_native(values), pa.timestamp(unit), _valid_times(_native(values)))
-    return Encoded(array, {"codec": "datetime", "unit": unit})
-
-
-def _native(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(values.astype(values.dtype.newbyteorder("="), copy=False))
-
-
-@encodes_dtype(pd.DatetimeTZDtype)
-def _encode_zoned(values: Any) -> Encoded:
-    tz = values.dtype.tz
-    try:
-        zone, name = zones.to_json(tz), zones.arrow_name(tz)
-    except ValueError as error:
-        raise Refused(str(error)) from None
-    instants = np.asarray(values.tz_convert(None), dtype=f"M8[{values.dtype.unit}]")
-    array = buffers.to_arrow(instants, pa.timestamp(values.dtype.unit, name), _valid_times(instants))
-    return Encoded(array, {"codec": "datetime", "unit": values.dtype.unit, "tz": zone})
-
-
-@register
-class TimedeltaCodec(Codec):
-    """timedelta64."""
-
-    name = "timedelta"
-
-    def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
-        return np.dtype(f"m8[{spec['unit']}]")
-
-    def storage(self, spec: Spec) -> pa.DataType:
-        return pa.duration(spec["unit"])
-
-    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
-        values = _fill_nat(buffers.column_values(column, np.dtype("i8"), private=private), column)
-        return values.view(f"m8[{spec['unit']}]")
-
-
-@encodes_kind("m")
-def _encode_timedeltas(values: np.ndarray) -> Encoded:
-    unit = _unit(values.dtype)
-    array = buffers.to_arrow(_native(values), pa.duration(unit), _valid_times(_native(values)))
-    return Encoded(array, {"codec": "timedelta", "unit": unit})
-
-
-@register
-class PeriodCodec(Codec):
-    """Periods as their ordinals."""
-
-    name = "period"
-
-    def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
-        return pd.PeriodDtype(spec["freq"])
-
-    def storage(self, spec: Spec) -> pa.DataType:
-        return pa.int64()
-
-    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
-        values = _fill_nat(buffers.column_values(column, np.dtype("i8"), private=private), column)
-        return pd.PeriodIndex.from_ordinals(values, freq=spec["freq"]).array
-
-
-@encodes_dtype(pd.PeriodDtype)
-def _encode_periods(values: Any) -> Encoded:
-    freq = values.dtype.name.removeprefix("period[").removesuffix("]")  # not freqstr: "ME" names no period
-    if pd.PeriodDtype(freq) != values.dtype:
-        raise Refused(f"the dtype {values.dtype} cannot be stored; convert it with .dt.to_timestamp()")
-    ordinals = np.asarray(pd.PeriodIndex(values).asi8)
-    return Encoded(
-        buffers.to_arrow(ordinals, pa.int64(), _valid_times(ordinals)), {"codec": "period", "freq": freq}
-    )
-
-
 # ---------------------------------------------------------------- nullable numbers and bools
 
 
 @register
-class MaskedCodec(Codec):
+class _MaskedCodec(Codec):
     """Int*, UInt*, Float* and boolean: NA is a null, NaN a value."""
 
     name = "masked"
@@ -351,7 +219,7 @@ def _encode_masked(values: Any) -> Encoded:
 
 
 @register
-class StringCodec(Codec):
+class _StringCodec(Codec):
     """The string dtypes; those on Arrow keep their Arrow memory."""
 
     name = "string"
@@ -402,98 +270,11 @@ def surrogate(values: Any) -> Refused:
     return Refused("a text holds a lone surrogate")
 
 
-# ---------------------------------------------------------------- categories
-
-
-@register
-class CategoryCodec(Codec):
-    """Categoricals: the categories stand in the spec, so that they are kept without rows and can be merged."""
-
-    name = "category"
-
-    def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
-        return pd.CategoricalDtype(categories_of(spec), ordered=spec["ordered"])
-
-    def storage(self, spec: Spec) -> pa.DataType:
-        values = unpack(spec["categories"])
-        return pa.dictionary(pa.int32(), values.type, spec["ordered"]) if _flat(values.type) else pa.int32()
-
-    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
-        return pd.Categorical.from_codes(codes_of(column), dtype=self.dtype(spec, None), validate=False)
-
-
-@encodes_dtype(pd.CategoricalDtype)
-def _encode_categories(values: Any) -> Encoded:
-    categories, spec = encode_array(values.categories.array)
-    freq = freq_text(values.categories)
-    array = (
-        buffers.single(pa.chunked_array([categories]))
-        if isinstance(categories, pa.Array)
-        else buffers.single(categories)
-    )
-    full = {
-        "codec": "category",
-        "ordered": bool(values.ordered),
-        "categories": {"spec": spec, "data": pack(array)} | ({"freq": freq} if freq else {}),
-    }
-    return Encoded(from_codes(np.asarray(values.codes), full), full)
-
-
-def from_codes(codes: np.ndarray, spec: Spec) -> pa.Array:
-    """The Arrow array of these codes (-1: missing) under a category spec."""
-    missing = codes < 0
-    indices = buffers.to_arrow(
-        codes.astype("i4", copy=False), pa.int32(), ~missing if missing.any() else None
-    )
-    values = unpack(spec["categories"])
-    if not _flat(values.type):
-        return indices
-    return pa.DictionaryArray.from_arrays(indices, values, ordered=spec["ordered"], safe=False)
-
-
-def codes_of(column: pa.ChunkedArray) -> np.ndarray:
-    """The codes of an encoded categorical, -1 where missing."""
-    if pa.types.is_dictionary(column.type):
-        chunks = [chunk.indices for chunk in column.chunks]
-        column = pa.chunked_array(chunks, column.type.index_type)
-    codes = buffers.column_values(column, np.dtype(column.type.to_pandas_dtype()), private=False)
-    if column.null_count:
-        codes[~buffers.column_valid(column)] = -1
-    return codes
-
-
-def categories_of(spec: Spec) -> pd.Index:
-    """The categories of a category spec."""
-    packed = spec["categories"]
-    values = decode_column(pa.chunked_array([unpack(packed)]), packed["spec"])
-    return with_freq(pd.Index(values, dtype=values.dtype, copy=False), packed.get("freq"))
-
-
-def _flat(kind: pa.DataType) -> bool:
-    """Whether `kind` may be the value type of an Arrow dictionary that other tools read."""
-    return not (pa.types.is_nested(kind) or pa.types.is_null(kind))
-
-
-def pack(array: pa.Array) -> str:
-    """An Arrow array as text: an IPC stream in base64."""
-    batch = pa.record_batch([array], names=["values"])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return base64.b64encode(sink.getvalue()).decode("ascii")
-
-
-def unpack(packed: Spec) -> pa.Array:
-    """The array of a packed column."""
-    with pa.ipc.open_stream(base64.b64decode(packed["data"])) as reader:
-        return buffers.single(reader.read_all().column(0))
-
-
 # ---------------------------------------------------------------- intervals
 
 
 @register
-class IntervalCodec(Codec):
+class _IntervalCodec(Codec):
     """Intervals as a struct of their ends."""
 
     name = "interval"
@@ -507,8 +288,11 @@ class IntervalCodec(Codec):
 
     def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
         array = buffers.single(column)
-        ends = [decode_column(pa.chunked_array([end]), spec["ends"]) for end in array.flatten()]
-        return pd.arrays.IntervalArray.from_arrays(*ends, closed=spec["closed"], dtype=self.dtype(spec, None))
+        own = private or column.num_chunks > 1
+        left, right = (
+            decode_column(pa.chunked_array([end]), spec["ends"], private=own) for end in array.flatten()
+        )
+        return pd.arrays.IntervalArray.from_arrays(left, right, spec["closed"], dtype=self.dtype(spec, None))
 
 
 @encodes_dtype(pd.IntervalDtype)
@@ -524,7 +308,7 @@ def _encode_intervals(values: Any) -> Encoded:
 
 
 @register
-class ArrowCodec(Codec):
+class _ArrowCodec(Codec):
     """``pd.ArrowDtype``: the Arrow array as it is."""
 
     name = "arrow"
@@ -533,7 +317,13 @@ class ArrowCodec(Codec):
         return pd.ArrowDtype(kind)
 
     def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
-        return pd.ArrowDtype(column.type).__from_arrow__(column)
+        return pandas_arrow(column)
+
+
+def pandas_arrow(column: pa.ChunkedArray) -> Any:
+    """An Arrow column as a pandas array of ``pd.ArrowDtype``."""
+    dtype: Any = pd.ArrowDtype(column.type)
+    return dtype.__from_arrow__(column)
 
 
 @encodes_dtype(pd.ArrowDtype)

@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from . import buffers, schemas, vectors
-from .codecs import Spec, categories_of, codec_of, codes_of, decode_column, from_codes
-from .objects import Survey, encode_json, objects
-from .widen import physical
+from tablevault_pd.frames import buffers, schemas, vectors
+from tablevault_pd.frames.categories import categories_of, codes_of, from_codes
+from tablevault_pd.frames.codecs import Spec, codec_of, decode_column
+from tablevault_pd.frames.objects import Survey, encode_json, objects
+from tablevault_pd.frames.widen import physical
+
+#: The column, its spec, the spec and the field it is wanted in.
+Converter = Callable[[pa.ChunkedArray, Spec, Spec, pa.Field], Any]
 
 
 class LostValue(Exception):
@@ -41,7 +45,8 @@ def convert(column: pa.ChunkedArray, source: pa.Field, target: pa.Field) -> pa.C
         return column
     if old["codec"] == "null":
         return missing_column(target, len(column))
-    found = _CONVERTERS.get(new["codec"], _refuse)(column, old, new, target)
+    converter: Converter = _CONVERTERS.get(new["codec"], _refuse)
+    found = converter(column, old, new, target)
     return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found], target.type)
 
 
@@ -49,10 +54,10 @@ def _refuse(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> 
     raise LostValue(f"values of {old['codec']} do not become {new['codec']}")
 
 
-def _only(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _only(*names: str) -> Callable[[Converter], Converter]:
     """Decorator: a converter from these codecs only."""
 
-    def wrap(converter: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(converter: Converter) -> Converter:
         def checked(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> Any:
             return (converter if old["codec"] in names else _refuse)(column, old, new, target)
 
@@ -92,6 +97,8 @@ def _check_ints(column: pa.ChunkedArray, found: pa.ChunkedArray) -> None:
 
 @_only("string", "objects", "arrow", "category")
 def _text(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.ChunkedArray:
+    if column.null_count == len(column):  # also categories that are none, of whatever dtype
+        return missing_column(target, len(column))
     return _cast(column, target.type)
 
 
@@ -117,7 +124,24 @@ def _with_nat(chunk: pa.Array) -> tuple[np.ndarray, pa.DataType, np.ndarray | No
 
 
 @_only("category")
-def _category(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.Array:
+def _category(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> Any:
+    if "categories" in new:
+        return _recoded(column, old, new)
+    if "categories" in old:  # there are none: any that stand in a spec stay there
+        return missing_column(target, len(column))
+    kinds = column.type.value_type, target.type.value_type
+    source, wanted = (
+        schemas.with_spec("values", kind, spec["values"])
+        for kind, spec in zip(kinds, (old, new), strict=True)
+    )
+    chunks = []
+    for chunk in column.chunks:
+        words = buffers.single(convert(pa.chunked_array([chunk.dictionary]), source, wanted))
+        chunks.append(pa.DictionaryArray.from_arrays(chunk.indices, words, safe=False))
+    return pa.chunked_array(chunks, target.type)
+
+
+def _recoded(column: pa.ChunkedArray, old: Spec, new: Spec) -> pa.Array:
     there, wanted = categories_of(old), categories_of(new)
     places = wanted.get_indexer(there.astype(wanted.dtype) if len(there) else there)
     codes = codes_of(column)
@@ -187,7 +211,7 @@ def _same_type(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) 
     )
 
 
-_CONVERTERS: dict[str, Callable[..., Any]] = {
+_CONVERTERS: dict[str, Converter] = {
     "numpy": _number,
     "masked": _number,
     "string": _text,

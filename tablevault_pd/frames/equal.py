@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from . import buffers, schemas
+from tablevault_pd.frames import buffers, schemas
 
 
 def same(a: pa.Table, b: pa.Table) -> bool:
@@ -13,6 +13,7 @@ def same(a: pa.Table, b: pa.Table) -> bool:
 
     Examples
     --------
+    >>> from tablevault_pd.frames import encode, same
     >>> same(encode(pd.DataFrame({"a": [0.0]})), encode(pd.DataFrame({"a": [-0.0]})))
     False
     """
@@ -35,9 +36,7 @@ def _same(a: pa.Array, b: pa.Array) -> bool:
     if len(a) != len(b) or a.null_count != b.null_count:
         return False
     if pa.types.is_dictionary(a.type):
-        if a.dictionary.equals(b.dictionary):
-            return bool(a.indices.equals(b.indices))
-        return _same(a.dictionary_decode(), b.dictionary_decode())
+        return _same(a.dictionary, b.dictionary) and bool(a.indices.equals(b.indices))
     if not _has_floats(a.type):
         return bool(a.equals(b))
     valid = buffers.valid_of(a)
@@ -82,7 +81,7 @@ def _same_nested(a: pa.Array, b: pa.Array) -> bool:
         ):
             return False
         return _same(_items(a), _items(b))
-    return a.to_pylist() == b.to_pylist()
+    return bool(a.to_pylist() == b.to_pylist())
 
 
 def _same_offsets(a: pa.Array, b: pa.Array) -> bool:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
-
-from . import cells, labels, schemas
-from .codecs import Spec
-from .convert import LostValue, convert, missing_column
-from .widen import NoCommonDtype, common, physical, with_missing
+from tablevault_pd.frames import cells, labels, schemas
+from tablevault_pd.frames.codecs import Spec
+from tablevault_pd.frames.convert import LostValue, convert, missing_column
+from tablevault_pd.frames.misfits import check_vectors
+from tablevault_pd.frames.widen import NoCommonDtype, common, physical, with_missing
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ class Merge:
     checks: tuple[ValueCheck, ...]
 
 
-def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve") -> Merge:
+def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Table | None = None) -> Merge:
     """The list's schema `old`, widened so that it holds rows of `new`.
 
     Parameters
     ----------
     mode : {"evolve", "strict"}
         Strict: the same columns, in any order, with the same dtypes.
+    rows : Table, optional
+        The rows of `new`, so that a message can name the first that does not fit; otherwise they are not looked at.
 
     Raises
     ------
@@ -49,27 +51,26 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve") -> Merge:
 
     Examples
     --------
+    >>> from tablevault_pd.frames import columns, encode, merge
     >>> old, new = (encode(pd.DataFrame({"a": [value]})).schema for value in (1, 1.5))
     >>> [c.dtype for c in columns(merge(old, new).schema)]
     ['float64']
     """
+    if _alike(old, new):
+        return Merge(old, ())
     index, levels = _merge_index(old, new)
     ours = {schemas.key_of(f, s): f for f, s in schemas.data_fields(old)}
     theirs = {schemas.key_of(f, s): f for f, s in schemas.data_fields(new)}
     if mode == "strict":
         _check_strict(ours, theirs)
-    problems: list[str] = []
-    widths: list[bool] = []
-    fields = []
-    for key, field in ours.items():
-        joined = _join(field, theirs.get(key), problems, widths)
-        fields.append(joined)
+    problems = _Problems(rows)
+    fields = [_join(field, theirs.get(key), problems) for key, field in ours.items()]
     taken = {*old.names}
     for key, field in theirs.items():
         if key not in ours:
             fields.append(_renamed(with_missing(field), taken))
-    if problems:
-        raise (DimensionMismatch if all(widths) else SchemaMismatch)(_message(problems))
+    if problems.lines:
+        raise (DimensionMismatch if all(problems.widths) else SchemaMismatch)(_message(problems.lines))
     merged = schemas.with_meta(
         [*fields, *levels] or [schemas.hidden_field()],
         _merge_columns(old, new, len(fields) > len(ours)),
@@ -78,6 +79,22 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve") -> Merge:
     if merged.equals(old, check_metadata=True):
         merged = old
     return Merge(merged, (*_checks("old", old, merged), *_checks("new", new, merged)))
+
+
+def _alike(old: pa.Schema, new: pa.Schema) -> bool:
+    """Whether both say the same, but for what an index says of one frame only. So it is for most appends."""
+    if old.equals(new, check_metadata=True):
+        return True
+    if len(old) != len(new) or any(
+        not a.equals(b, check_metadata=True) for a, b in zip(old, new, strict=True)
+    ):
+        return False
+    return _lasting(schemas.meta_of(old)) == _lasting(schemas.meta_of(new))
+
+
+def _lasting(meta: Spec) -> Spec:
+    index = meta.get("index", {})
+    return meta | {"index": {key: value for key, value in index.items() if key not in ("range", "freq")}}
 
 
 def _renamed(field: pa.Field, taken: set[str]) -> pa.Field:
@@ -93,18 +110,36 @@ def _message(problems: list[str]) -> str:
     return "The rows do not fit the list:\n" + "\n".join(f"- {line}" for line in problems) + f"\n{ways}"
 
 
-def _join(old: pa.Field, new: pa.Field | None, problems: list[str], widths: list[bool]) -> pa.Field:
+class _Problems:
+    """What stands in the way of a merge, line by line."""
+
+    def __init__(self, rows: pa.Table | None) -> None:
+        self.rows = rows
+        self.lines: list[str] = []
+        self.widths: list[bool] = []  #: whether the line is about the width of vectors
+
+    def note(self, old: pa.Field, new: pa.Field, error: DimensionMismatch | NoCommonDtype) -> None:
+        """Add a line on the column `old`, which `new` does not fit."""
+        spec = schemas.spec_of(old)
+        label = shown(schemas.label_of(old, spec))
+        if self.rows is not None and "dim" in spec:
+            try:
+                check_vectors(self.rows, new, spec["dim"])
+            except DimensionMismatch as found:
+                error = found
+        about_width = isinstance(error, DimensionMismatch)
+        told = "" if about_width else f"the list has {_told(old)}, the frame {_told(new)}: "
+        self.lines.append(f"column {label}: {told}{error}")
+        self.widths.append(about_width)
+
+
+def _join(old: pa.Field, new: pa.Field | None, problems: _Problems) -> pa.Field:
     if new is None:
         return with_missing(old)
-    label = shown(schemas.label_of(old, schemas.spec_of(old)))
     try:
         return common(old, new)
-    except DimensionMismatch as error:
-        problems.append(f"column {label}: {error}")
-        widths.append(True)
-    except NoCommonDtype as error:
-        problems.append(f"column {label}: the list has {_told(old)}, the frame {_told(new)}: {error}")
-        widths.append(False)
+    except (DimensionMismatch, NoCommonDtype) as error:
+        problems.note(old, new, error)
     return old
 
 
@@ -230,7 +265,7 @@ def _may_lose(source: pa.Field, target: pa.Field) -> bool:
     if "ends" in a and "ends" in b:
         return bool(a["ends"] != b["ends"])
     if pa.types.is_integer(source.type) and pa.types.is_floating(target.type):
-        return source.type.bit_width > 32
+        return bool(source.type.bit_width > 32)
     return bool("unit" in a and "unit" in b and a["unit"] != b["unit"])
 
 
@@ -269,6 +304,7 @@ def align(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
     Examples
     --------
+    >>> from tablevault_pd.frames import align, encode, merge
     >>> table = encode(pd.DataFrame({"a": [1]}))
     >>> align(table, merge(table.schema, encode(pd.DataFrame({"b": ["x"]})).schema).schema).to_pylist()
     [{'a': 1, 'b': None}]

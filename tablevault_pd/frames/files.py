@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from . import buffers
-from .codecs import Codec, Encoded, Refused, Spec, codec_of, encode_array, register
-from .objects import MARKERS, Survey, objects
+from tablevault_pd.frames import buffers
+from tablevault_pd.frames.categories import dtype_of, full_spec
+from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, register
+from tablevault_pd.frames.objects import MARKERS, Survey, objects
 
 FILE_TYPE = pa.struct(
     [
@@ -31,7 +32,7 @@ def encode_files(array: pa.Array, values: Any) -> Encoded:
     array = array.cast(FILE_TYPE)
     if values.dtype != object:
         return Encoded(
-            array, {"codec": "file", "kind": "file", "cells": "text", "text": encode_array(values[:0]).spec}
+            array, {"codec": "file", "kind": "file", "cells": "text", "text": full_spec(values[:0])}
         )
     survey = Survey(np.asarray(values))
     is_path = bool(survey.kinds) and all(issubclass(kind, pathlib.PurePath) for kind in survey.kinds)
@@ -40,13 +41,13 @@ def encode_files(array: pa.Array, values: Any) -> Encoded:
 
 
 @register
-class FileCodec(Codec):
+class _FileCodec(Codec):
     """The path comes back as it was given: str, pathlib.Path, or a string dtype."""
 
     name = "file"
 
     def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
-        return codec_of(spec["text"]).dtype(spec["text"], pa.string()) if "text" in spec else np.dtype(object)
+        return dtype_of(spec["text"]) if "text" in spec else np.dtype(object)
 
     def storage(self, spec: Spec) -> pa.DataType:
         return FILE_TYPE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
-
-from . import cells
-from .codecs import Refused, Spec, codec_of, decode_column, encode_array, pack, unpack
-from .freqs import freq_text, with_freq
+from tablevault_pd.frames import cells
+from tablevault_pd.frames.categories import dtype_of, full_spec
+from tablevault_pd.frames.codecs import Refused, Spec, decode_column, encode_array
+from tablevault_pd.frames.freqs import freq_spec, with_freq
 
 POSITION = "position"
 
@@ -37,6 +38,8 @@ def label_key(plain: Any) -> str:
 
 def check_unique(columns: pd.Index) -> None:
     """Refuse duplicate labels, all of them by name."""
+    if len(columns) < 100 and len({name for name in columns if type(name) is str}) == len(columns):
+        return  # pandas would build a hash table first, which costs more than a whole one-row frame
     if not columns.is_unique:
         twice = list(dict.fromkeys(columns[columns.duplicated()]))
         raise InvalidInput(
@@ -63,6 +66,7 @@ def field_names(labels: Iterable[Hashable]) -> list[str]:
 
 
 def text_of(label: Hashable) -> str:
+    """A label as text that UTF-8 can hold."""
     text = str(label)
     return text.encode("utf-8", "replace").decode("utf-8")
 
@@ -86,14 +90,16 @@ def _levels(index: pd.Index) -> list[pd.Index]:
 
 
 def _level_spec(level: pd.Index) -> Spec:
-    if level.dtype == object:
+    if level.dtype.kind == "O" and isinstance(level.dtype, np.dtype):
         return {"dtype": None}
-    array, spec_of_dtype = encode_array(level.array)
-    if spec_of_dtype["codec"] == "arrow":  # only the Arrow type says which dtype it is
-        spec_of_dtype = spec_of_dtype | {"type": pack(pa.array([], array.type))}
-    spec: Spec = {"dtype": spec_of_dtype}
-    freq = freq_text(level)
-    return spec | ({"freq": freq} if freq else {})
+    if isinstance(level.dtype, pd.StringDtype):
+        return {"dtype": _text_spec(level.dtype)}
+    return {"dtype": full_spec(level.array)} | freq_spec(level)
+
+
+@lru_cache(maxsize=16)
+def _text_spec(dtype: pd.StringDtype) -> Spec:
+    return full_spec(pd.array([], dtype=dtype))
 
 
 def columns_index(labels: list[Hashable], spec: Spec) -> pd.Index:
@@ -114,9 +120,7 @@ def columns_index(labels: list[Hashable], spec: Spec) -> pd.Index:
 def _level(labels: list[Any], spec: Spec) -> pd.Index:
     if spec["dtype"] is None:
         return pd.Index(_objects(labels), dtype=object, tupleize_cols=False)
-    codec = codec_of(spec["dtype"])
-    kind = unpack({"data": spec["dtype"]["type"]}).type if spec["dtype"]["codec"] == "arrow" else None
-    dtype = codec.dtype(spec["dtype"], kind)
+    dtype = dtype_of(spec["dtype"])
     index = pd.Index(labels, dtype=dtype) if labels else pd.Index(pd.array([], dtype=dtype))
     return with_freq(index, spec.get("freq"))
 
@@ -166,8 +170,7 @@ def index_spec(index: pd.Index, taken: set[str]) -> tuple[Spec | None, list[tupl
         meta["multi"] = True
     if isinstance(index, pd.RangeIndex):
         meta["range"] = [index.start, index.step]
-    freq = freq_text(index)
-    return meta | ({"freq": freq} if freq else {}), fields
+    return meta | freq_spec(index), fields
 
 
 def build_index(columns: list[tuple[pa.ChunkedArray, Spec]], meta: Spec, *, private: bool) -> pd.Index:
@@ -181,7 +184,8 @@ def build_index(columns: list[tuple[pa.ChunkedArray, Spec]], meta: Spec, *, priv
 
 
 def _as_index(values: Any) -> pd.Index:
-    return pd.Index(values, dtype=values.dtype, copy=False, tupleize_cols=False)
+    index: pd.Index = pd.Index(values, dtype=values.dtype, copy=False, tupleize_cols=False)
+    return index
 
 
 def _as_range(index: pd.Index, start: int, step: int) -> pd.Index:
@@ -195,4 +199,5 @@ def positions_index(positions: np.ndarray | range) -> pd.Index:
     """The index of a frame whose list has none of its own."""
     if isinstance(positions, range):
         return pd.RangeIndex(positions.start, positions.stop, positions.step, name=POSITION)
-    return pd.Index(np.asarray(positions, dtype="i8"), name=POSITION, copy=False)
+    index: pd.Index = pd.Index(np.asarray(positions, dtype="i8"), name=POSITION, copy=False)
+    return index

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,10 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
-
-from . import files, labels, objects, schemas, vectors
-from .codecs import Encoded, Refused, Spec, decode_column, encode_array, unwrapped
-from .vectors import Wish
-from .wishes import document_labels, embedding_wishes
+from tablevault_pd.frames import files, labels, objects, schemas, vectors
+from tablevault_pd.frames.codecs import Encoded, Refused, Spec, decode_column, encode_array, unwrapped
+from tablevault_pd.frames.vectors import Wish
+from tablevault_pd.frames.wishes import document_labels, embedding_wishes
 
 
 def encode(
@@ -46,23 +46,39 @@ def encode(
 
     Examples
     --------
+    >>> from tablevault_pd.frames import encode
     >>> encode(pd.DataFrame({"a": [1, 2], "vec": [[0.5, 1.0], None]})).schema.types
     [DataType(int64), FixedSizeListType(fixed_size_list<item: double>[2])]
     """
     labels.check_unique(df.columns)
-    listed = list(df.columns)
+    listed: list[Hashable] = list(df.columns)
     wishes, default = embedding_wishes(embeddings, df.columns)
     texts = document_labels(documents, df.columns)
     ready = prepared or {}
 
+    columns = [series.array for _, series in df.items()]
+
     def encode_one(at: int, label: Hashable) -> Encoded:
-        values = unwrapped(df.iloc[:, at].array)
+        values = unwrapped(columns[at])
         if label in ready:
             return files.encode_files(ready[label], values)
         return encode_column(values, wishes.get(label, default), document=label in texts)
 
-    index, levels = labels.index_spec(df.index, set(labels.field_names(listed)))
-    return build(listed, encode_one, labels.columns_spec(df.columns), index, levels, len(df))
+    with _refusing("the column labels"):
+        spec = labels.columns_spec(df.columns)
+    with _refusing("the index"):
+        index, levels = labels.index_spec(df.index, set(labels.field_names(listed)))
+    return build(listed, encode_one, spec, index, levels, len(df))
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """A refusal of something that is no column, as the error that users see."""
+    try:
+        yield
+    except Refused as error:
+        at = "" if error.row is None else f", row {error.row}"
+        raise UnsupportedColumn(f"Nothing was stored. In {what}{at}: {error.reason}.") from None
 
 
 def build(
@@ -123,7 +139,7 @@ def encode_column(values: Any, wish: Wish = None, *, document: bool = False) -> 
     if document:
         return _as_document(encode_array(values))
     dtype = values.dtype
-    if dtype == object:
+    if dtype.kind == "O" and isinstance(dtype, np.dtype):
         return _encode_objects(np.asarray(values), wish)
     encoded = encode_array(values)
     if wish is not False and isinstance(dtype, pd.ArrowDtype):
@@ -171,7 +187,7 @@ def is_text(kind: pa.DataType) -> bool:
     """Whether an Arrow type is text, dictionary-encoded or not."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def decode(
@@ -192,6 +208,7 @@ def decode(
 
     Examples
     --------
+    >>> from tablevault_pd.frames import decode, encode
     >>> table = encode(pd.DataFrame({"a": [1, 2]}))
     >>> decode([table], table.schema, positions=range(2)).a.tolist()
     [1, 2]
@@ -222,8 +239,9 @@ def _series(values: Any, index: pd.Index) -> Any:
 
 
 def gather(tables: Sequence[pa.Table], field: pa.Field) -> pa.ChunkedArray:
-    """One column of all tables, empty chunks left out."""
-    chunks = [chunk for table in tables for chunk in table.column(field.name).chunks if len(chunk)]
+    """One column of all tables, without chunks that say nothing."""
+    keep = pa.types.is_dictionary(field.type)  # without rows it still says which categories there are
+    chunks = [chunk for table in tables for chunk in table.column(field.name).chunks if keep or len(chunk)]
     return pa.chunked_array(chunks, field.type)
 
 
@@ -232,6 +250,7 @@ def matrix(tables: Sequence[pa.Table], field: str) -> np.ndarray:
 
     Examples
     --------
+    >>> from tablevault_pd.frames import encode, matrix
     >>> matrix([encode(pd.DataFrame({"vec": [[0.5, 1.0], None]}))], "vec")
     array([[0.5, 1. ],
            [nan, nan]])

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from . import buffers, cells
-from .codecs import Codec, Encoded, Refused, Spec, encodes_kind, register, surrogate
+from tablevault_pd.frames import buffers, cells
+from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, encodes_kind, register, surrogate
 
 #: Name in the spec -> the missing marker itself.
 MARKERS: dict[str, Any] = {"None": None, "nan": float("nan"), "NA": pd.NA, "NaT": pd.NaT}
@@ -105,7 +105,7 @@ def _plain(
 
 
 def _listed(survey: Survey) -> list[Any]:
-    listed = survey.values.tolist()
+    listed: list[Any] = survey.values.tolist()
     if survey.markers <= {"None"}:
         return listed
     return [None if gone else value for value, gone in zip(listed, survey.missing(), strict=True)]
@@ -163,7 +163,7 @@ class _ObjectCodec(Codec):
 
 
 @register
-class NativeObjects(_ObjectCodec):
+class _NativeObjects(_ObjectCodec):
     """Cells of one Python type with one kind of missing marker."""
 
     name = "objects"
@@ -180,7 +180,7 @@ class NativeObjects(_ObjectCodec):
 
 
 @register
-class NullObjects(_ObjectCodec):
+class _NullObjects(_ObjectCodec):
     """Nothing but missing cells."""
 
     name = "null"
@@ -230,7 +230,7 @@ def encode_json(survey: Survey) -> Encoded:
 
 
 @register
-class JsonObjects(_ObjectCodec):
+class _JsonObjects(_ObjectCodec):
     """Anything else that can be kept exactly, as one JSON text per cell."""
 
     name = "json"

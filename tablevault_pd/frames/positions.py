@@ -1,5 +1,6 @@
-"""Default indexes between the frames of one list: 0..n-1 spelled out where the list keeps labels, and dropped where
-a frame merely goes on counting where the list ends.
+"""Default indexes between the frames of one list.
+
+0..n-1 is spelled out where the list keeps labels, and dropped where a frame merely goes on counting where the list ends.
 """
 
 from __future__ import annotations

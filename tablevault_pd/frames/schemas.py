@@ -12,9 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, VaultFormatError, shown
-
-from . import cells, labels
-from .codecs import Spec, codec_of
+from tablevault_pd.frames import cells, labels
+from tablevault_pd.frames.codecs import Spec, codec_of
 
 KEY = b"tablevault"
 FORMAT = 1
@@ -32,18 +31,36 @@ class Column:
     dim: int | None
 
 
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _dump(spec: Spec) -> bytes:
-    return json.dumps(spec, ensure_ascii=False, separators=(",", ":")).encode()
+    return _as_json(spec).encode()
 
 
 @lru_cache(maxsize=1024)
 def _load(data: bytes) -> Spec:
-    return json.loads(data)
+    spec: Spec = json.loads(data)
+    return spec
 
 
 def with_spec(name: str, kind: pa.DataType, spec: Spec) -> pa.Field:
     """The Arrow field of an encoded column."""
+    if "label" in spec:  # 1, 1.0 and True are three labels, but one key of a cache
+        return _field(name, kind, spec)
+    try:
+        return _known_field(name, kind, tuple(spec.items()))
+    except TypeError:  # a spec that holds another
+        return _field(name, kind, spec)
+
+
+def _field(name: str, kind: pa.DataType, spec: Spec) -> pa.Field:
     return pa.field(name, kind, metadata={KEY: _dump(spec)})
+
+
+@lru_cache(maxsize=4096)
+def _known_field(name: str, kind: pa.DataType, spec: tuple[tuple[str, Any], ...]) -> pa.Field:
+    return _field(name, kind, dict(spec))
 
 
 def spec_of(field: pa.Field) -> Spec:
@@ -94,7 +111,8 @@ def level_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
 
 def label_of(field: pa.Field, spec: Spec) -> Hashable:
     """The column label of a field."""
-    return cells.from_plain(spec["label"]) if "label" in spec else field.name
+    label: Hashable = cells.from_plain(spec["label"]) if "label" in spec else field.name
+    return label
 
 
 def key_of(field: pa.Field, spec: Spec) -> str:
@@ -112,6 +130,7 @@ def columns(schema: pa.Schema) -> list[Column]:
 
     Examples
     --------
+    >>> from tablevault_pd.frames import columns, encode
     >>> table = encode(pd.DataFrame({"a": [1], "vec": [[0.5, 1.5]]}))
     >>> [(c.label, c.kind, c.dtype, c.dim) for c in columns(table.schema)]
     [('a', 'record', 'int64', None), ('vec', 'embedding', 'object', 2)]
@@ -135,7 +154,7 @@ def index_fields(schema: pa.Schema) -> list[str]:
 
 def field_for(schema: pa.Schema, label: Hashable) -> str:
     """The Arrow field name of the column `label`. Raises InvalidInput."""
-    return _find(schema, [label])[0].name
+    return str(_find(schema, [label])[0].name)
 
 
 def select(schema: pa.Schema, labels: Sequence[Hashable]) -> pa.Schema:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .arrow import _open
-from .main import is_text
-from .schemas import data_fields
+from tablevault_pd.frames.arrow import _open
+from tablevault_pd.frames.main import is_text
+from tablevault_pd.frames.schemas import data_fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from . import buffers
-from .codecs import Codec, Encoded, Refused, Spec, register
-from .objects import MARKERS, Survey
+from tablevault_pd.frames import buffers
+from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, register
+from tablevault_pd.frames.objects import MARKERS, Survey, objects
 
 _SEQUENCES = frozenset({list, tuple, np.ndarray})
 _FLOATS = frozenset({float, np.float64, np.float32, np.float16})
-_INTS = frozenset({int, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64})
+_INTS: frozenset[type] = frozenset(
+    {int, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
+)
 _EXACT = 2**53
 Wish = bool | np.dtype | None  # None: find out; False: no; True or a dtype: it must be one
 
@@ -33,12 +36,7 @@ def encode_vectors(survey: Survey, wish: Wish) -> Encoded | None:
         return None
     matrix, gone = found
     if len(survey.markers) > 1:
-        rows = [int(np.flatnonzero(survey.missing())[0])]
-        first = type(survey.values[rows[0]])
-        rows += [row for row in np.flatnonzero(survey.missing()) if type(survey.values[row]) is not first][:1]
-        raise Refused(
-            f"rows {rows[0]} and {rows[1]} hold two kinds of missing marker ({' and '.join(sorted(survey.markers))}); use None for both"
-        )
+        raise _two_markers(survey)
     if isinstance(wish, np.dtype):
         matrix = narrowed(matrix, wish, gone)
     return Encoded(
@@ -60,45 +58,37 @@ def _matrix(survey: Survey, asked: bool) -> tuple[np.ndarray, np.ndarray] | None
             raise _no_vector(survey)
         return None
     gone = survey.missing()
-    present = survey.values[~gone] if gone.any() else survey.values
+    present = survey.values[~gone] if survey.markers else survey.values
     first = present[0]
     dim = len(first) if type(first) is not np.ndarray or first.ndim else 0
-    dtype = _common(present, dim, asked)
+    dtype = _common(present, survey.kinds, dim, asked)
     if dtype is None:
         if asked:
             raise _first_misfit(survey, gone)
         return None
-    flat = _flat(present, dtype, dim)
-    if not gone.any():
-        return flat, gone
-    matrix = np.zeros((len(gone), dim), dtype)
-    matrix[~gone] = flat
-    return matrix, gone
+    if not survey.markers:
+        return _flat(present, survey.kinds, dtype, dim), gone
+    filled = survey.values.copy()
+    filled[gone] = objects([np.zeros(dim, dtype) if np.ndarray in survey.kinds else [0.0] * dim])
+    return _flat(filled, survey.kinds, dtype, dim), gone
 
 
-def _common(cells: np.ndarray, dim: int, ints: bool) -> np.dtype | None:
+def _common(cells: np.ndarray, kinds: set[type], dim: int, ints: bool) -> np.dtype | None:
     """The dtype that holds all cells exactly; None unless all are vectors of `dim` floats."""
     if dim < 1:
         return None
-    dtypes: set[np.dtype] = set()
-    listed = []
-    for cell in cells:
-        if type(cell) is np.ndarray:
-            if cell.ndim != 1 or cell.shape[0] != dim:
-                return None
-            dtypes.add(cell.dtype)
-        elif len(cell) != dim:
-            return None
-        else:
-            listed.append(cell)
-    arrays = _widest(dtypes, ints)
-    lists = _widest_of_lists(listed, ints)
-    found = [dtype for dtype, there in ((arrays, dtypes), (lists, listed)) if there]
-    if any(
-        dtype is None for dtype in found
-    ):  # not `None in found`: np.dtype(None) is float64, and equal to it
+    if kinds == {np.ndarray}:
+        arrays, lists = cells, cells[:0]
+    else:
+        is_array = np.fromiter((type(cell) is np.ndarray for cell in cells), bool, len(cells))
+        arrays, lists = cells[is_array], cells[~is_array]
+    if set(map(attrgetter("ndim"), arrays)) - {1} or set(map(len, cells)) != {dim}:
         return None
-    return np.result_type(*found)
+    found = [_widest(set(map(attrgetter("dtype"), arrays)), ints)] if len(arrays) else []
+    if len(lists):
+        found.append(_widest_of_lists(lists, ints))
+    dtypes = [dtype for dtype in found if dtype is not None]
+    return np.result_type(*dtypes) if len(dtypes) == len(found) else None
 
 
 def _widest(dtypes: set[np.dtype], ints: bool) -> np.dtype | None:
@@ -108,9 +98,7 @@ def _widest(dtypes: set[np.dtype], ints: bool) -> np.dtype | None:
     return np.result_type(*floats, *([np.dtype("f8")] if len(floats) < len(dtypes) else []))
 
 
-def _widest_of_lists(listed: list[Sequence[Any]], ints: bool) -> np.dtype | None:
-    if not listed:
-        return None
+def _widest_of_lists(listed: Iterable[Sequence[Any]], ints: bool) -> np.dtype | None:
     types = set(map(type, chain.from_iterable(listed)))
     if not types <= _FLOATS | _INTS or (not ints and not types & _FLOATS):
         return None
@@ -118,37 +106,51 @@ def _widest_of_lists(listed: list[Sequence[Any]], ints: bool) -> np.dtype | None
         if any(abs(int(v)) > _EXACT for v in chain.from_iterable(listed) if type(v) in _INTS):
             return None  # no float64 holds it
         return np.dtype("f8")
-    return np.result_type(*(np.dtype(t) for t in types))
+    return np.result_type(*(np.dtype(t) for t in types)) if types else None
 
 
-def _flat(cells: np.ndarray, dtype: np.dtype, dim: int) -> np.ndarray:
-    base = _shared_matrix(cells, dtype, dim)
-    if base is not None:
-        return base
-    if all(type(cell) is np.ndarray for cell in cells):
-        return np.concatenate(cells).astype(dtype, copy=False).reshape(len(cells), dim)
+def _flat(cells: np.ndarray, kinds: set[type], dtype: np.dtype, dim: int) -> np.ndarray:
+    if kinds == {np.ndarray}:
+        shared = _shared_matrix(cells, dtype, dim)
+        if shared is not None:
+            return shared
+        return np.concatenate(cells.tolist()).astype(dtype, copy=False).reshape(len(cells), dim)
+    if np.ndarray not in kinds:
+        return np.fromiter(chain.from_iterable(cells), dtype, len(cells) * dim).reshape(len(cells), dim)
     return np.array(cells.tolist(), dtype).reshape(len(cells), dim)
 
 
 def _shared_matrix(cells: np.ndarray, dtype: np.dtype, dim: int) -> np.ndarray | None:
-    """The matrix whose rows, all and in order, the cells are: what decode gives out."""
-    base = getattr(cells[0], "base", None)
-    if (
-        not isinstance(base, np.ndarray)
-        or base.shape != (len(cells), dim)
-        or base.dtype != dtype
-        or not base.flags.c_contiguous
-    ):
+    """The memory of the cells as a matrix, without a copy, if they are rows of one that follow each other.
+
+    So are the cells that decode gives out, and those of ``list(matrix)``.
+    """
+    first, last = cells[0], cells[-1]
+    base, step = first.base, dim * dtype.itemsize
+    if base is None or first.dtype != dtype or last.base is not base:
         return None
-    at, step = base.__array_interface__["data"][0], dim * dtype.itemsize
-    for row, cell in enumerate(cells):
-        if (
-            cell.base is not base
-            or cell.strides != (dtype.itemsize,)
-            or cell.__array_interface__["data"][0] != at + row * step
-        ):
-            return None
-    return base
+    try:
+        start = pa.py_buffer(first).address
+        if pa.py_buffer(last).address - start != (len(cells) - 1) * step:
+            return None  # the usual answer for others, before every cell is looked at
+        places = np.fromiter(map(attrgetter("address"), map(pa.py_buffer, cells)), "i8", len(cells))
+    except ValueError:  # a cell that does not lie in one piece
+        return None
+    in_a_row = bool((np.diff(places) == step).all())
+    # One base owns all of the memory: rows of several arrays may follow each other by chance only.
+    if not in_a_row or any(cell.base is not base or cell.dtype != dtype for cell in cells):
+        return None
+    return np.lib.stride_tricks.as_strided(first, (len(cells), dim), (step, dtype.itemsize), writeable=False)
+
+
+def _two_markers(survey: Survey) -> Refused:
+    gone = np.flatnonzero(survey.missing())
+    first = type(survey.values[gone[0]])
+    other = next(row for row in gone if type(survey.values[row]) is not first)
+    kinds = " and ".join(sorted(survey.markers))
+    return Refused(
+        f"rows {gone[0]} and {other} hold two kinds of missing marker ({kinds}); use None for both"
+    )
 
 
 def _no_vector(survey: Survey) -> Refused:
@@ -219,7 +221,7 @@ def arrow_dim(column: pa.ChunkedArray | pa.Array) -> int | None:
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether `kind` is one of the list types that may hold vectors."""
-    return pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return bool(pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _offsets(array: pa.Array) -> np.ndarray:
@@ -269,7 +271,7 @@ def matrix_of(column: pa.ChunkedArray, dim: int) -> np.ndarray:
 
 
 @register
-class VectorCodec(Codec):
+class _VectorCodec(Codec):
     """An object column of arrays, the rows of one matrix."""
 
     name = "vector"

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.errors import DimensionMismatch, SchemaMismatch
+from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
+from tablevault_pd.frames import schemas
+from tablevault_pd.frames.categories import categories_of, category_spec, has_none, value_dtype
+from tablevault_pd.frames.codecs import Spec, codec_of
+from tablevault_pd.frames.main import is_text
+from tablevault_pd.frames.times import UNITS
 
-from . import schemas
-from .codecs import Spec, categories_of, codec_of, encode_array
-from .main import is_text
-
-_UNITS = ("s", "ms", "us", "ns")
+#: Codecs of object cells that JSON can hold, too.
+_OBJECTS = ("objects", "json")
 _NO_CODEC = ("label", "kind", "index")
 #: Codecs whose values may stand as cells of a JSON column.
 _JSONABLE = {
@@ -107,7 +109,8 @@ def _common(a: Spec, b: Spec, old: pa.Field, new: pa.Field) -> Spec:
         return _loosened(b)
     for applies, rule in _RULES:
         if applies(a, b, old, new):
-            return rule(a, b)
+            found: Spec = rule(a, b)
+            return found
     raise NoCommonDtype("no dtype holds both exactly")
 
 
@@ -150,8 +153,10 @@ def _textual(spec: Spec, field: pa.Field) -> bool:
 
 
 def _category_text(spec: Spec) -> bool:
-    inner = spec["categories"]["spec"]
-    return inner["codec"] == "string" or (inner["codec"] == "objects" and inner["of"] == "str")
+    """Whether the categories are texts, or there are none."""
+    inner = spec["values"]
+    texts = inner["codec"] == "string" or (inner["codec"] == "objects" and inner["of"] == "str")
+    return bool(texts or has_none(spec))
 
 
 def _texts(a: Spec, b: Spec) -> Spec:
@@ -163,15 +168,35 @@ def _both_text(a: Spec, b: Spec, old: pa.Field, new: pa.Field) -> bool:
 
 
 def _categories(a: Spec, b: Spec) -> Spec:
-    x, y = categories_of(a), categories_of(b)
     if a["ordered"] != b["ordered"]:
         raise NoCommonDtype("one has ordered categories, the other has not")
-    if x.dtype != y.dtype and len(x) and len(y) and not (_category_text(a) and _category_text(b)):
-        raise NoCommonDtype(f"the categories are of dtype {x.dtype} and {y.dtype}")
-    if not len(y):
-        return a
-    if not len(x):
-        return b
+    if has_none(a) or has_none(b):
+        return b if has_none(a) else a
+    if "categories" in a and "categories" in b:
+        return _in_spec(a, b, categories_of(a), categories_of(b))
+    values = _joined_values(a, b)
+    return a if values is a["values"] else {**a, "values": values}
+
+
+def _joined_values(a: Spec, b: Spec) -> Spec:
+    """The spec of the categories, where they stand with the rows."""
+    x: Spec = a["values"]
+    y: Spec = b["values"]
+    if x == y or (_category_text(a) and _category_text(b)):
+        return x
+    if x["codec"] in _OBJECTS and y["codec"] in _OBJECTS:
+        return _objects(x, y)
+    raise _other_categories(value_dtype(a), value_dtype(b))
+
+
+def _other_categories(x: Any, y: Any) -> NoCommonDtype:
+    return NoCommonDtype(f"the categories are of dtype {x} and {y}")
+
+
+def _in_spec(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
+    """Categories that stand in the spec."""
+    if x.dtype != y.dtype and not (_category_text(a) and _category_text(b)):
+        raise _other_categories(x.dtype, y.dtype)
     if a["ordered"]:
         return _prefix(a, b, x, y)
     extra = y[~y.isin(x)]
@@ -181,13 +206,9 @@ def _categories(a: Spec, b: Spec) -> Spec:
 def _prefix(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
     short = min(len(x), len(y))
     if list(x[:short]) != list(y[:short]):
-        raise NoCommonDtype(f"the ordered categories {list(x)} and {list(y)} do not extend one another")
+        told = [shown(list(index), 200) for index in (x, y)]
+        raise NoCommonDtype(f"the ordered categories {told[0]} and {told[1]} do not extend one another")
     return a if len(x) >= len(y) else category_spec(y.astype(x.dtype), ordered=True)
-
-
-def category_spec(categories: pd.Index, *, ordered: bool) -> Spec:
-    """The spec of a categorical with these categories."""
-    return encode_array(pd.Categorical.from_codes(np.zeros(0, "i8"), categories, ordered=ordered)).spec
 
 
 # ---------------------------------------------------------------- times, intervals, vectors, objects
@@ -199,7 +220,7 @@ def _finer(a: Spec, b: Spec) -> Spec:
         raise NoCommonDtype(
             f"the list has {names[0]}, the frame {names[1]}; convert it with .dt.tz_localize or .dt.tz_convert"
         )
-    return a if _UNITS.index(a["unit"]) >= _UNITS.index(b["unit"]) else {**a, "unit": b["unit"]}
+    return a if UNITS.index(a["unit"]) >= UNITS.index(b["unit"]) else {**a, "unit": b["unit"]}
 
 
 def _intervals(a: Spec, b: Spec) -> Spec:
@@ -217,7 +238,7 @@ def _intervals(a: Spec, b: Spec) -> Spec:
 
 def _vectors(a: Spec, b: Spec) -> Spec:
     if a["dim"] != b["dim"]:
-        raise DimensionMismatch(f"row 0: {b['dim']} numbers, the list has {a['dim']}")
+        raise DimensionMismatch(f"vectors of {b['dim']} numbers, the list has {a['dim']}")
     if "arrow" in (a["codec"], b["codec"]):
         raise NoCommonDtype("one holds Arrow lists, the other NumPy vectors")
     wide = np.promote_types(a["dtype"], b["dtype"]).name

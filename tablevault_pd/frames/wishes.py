@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput, shown
-
-from .vectors import Wish
+from tablevault_pd.frames.vectors import Wish
 
 _WIDTHS = ("float16", "float32", "float64")
 
@@ -39,7 +38,8 @@ def _wish(label: Hashable, value: Any) -> Wish:
         raise InvalidInput(
             f"embeddings={{{shown(label)}: {shown(value)}}}: give False, True or one of {', '.join(_WIDTHS)}."
         )
-    return np.dtype(name)
+    dtype: np.dtype = np.dtype(name)
+    return dtype
 
 
 def document_labels(documents: Any, labels: Collection[Hashable]) -> set[Hashable]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import zoneinfo
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 
@@ -55,11 +56,12 @@ _NAMED = {"pytz": _pytz, "dateutil": _dateutil}
 
 def from_json(name: list[Any]) -> dt.tzinfo:
     """The zone that :func:`to_json` named."""
-    return _from_json(tuple(name))
+    zone: dt.tzinfo = _from_json(tuple(name))
+    return zone
 
 
 @lru_cache(maxsize=256)
-def _from_json(name: tuple[Any, ...]) -> dt.tzinfo:
+def _from_json(name: tuple[Any, ...]) -> Any:
     kind, *rest = name
     if kind == "utc":
         return dt.UTC
@@ -74,9 +76,8 @@ def _from_json(name: tuple[Any, ...]) -> dt.tzinfo:
     raise ValueError(f"unknown kind of time zone {kind!r}")
 
 
-def _from_dateutil(kind: str, rest: list[Any]) -> dt.tzinfo:
-    from dateutil import tz
-
+def _from_dateutil(kind: str, rest: list[Any]) -> Any:
+    tz: Any = import_module("dateutil.tz")  # comes with pandas, without types
     if kind == "dateutil-utc":
         return tz.tzutc()
     if kind == "dateutil-fixed":
@@ -87,9 +88,9 @@ def _from_dateutil(kind: str, rest: list[Any]) -> dt.tzinfo:
     return found
 
 
-def _from_pytz(kind: str, rest: list[Any]) -> dt.tzinfo:
+def _from_pytz(kind: str, rest: list[Any]) -> Any:
     try:
-        import pytz
+        pytz: Any = import_module("pytz")
     except ImportError:  # pandas 3 does without pytz: the same zone from the standard library
         if kind == "pytz":
             return zoneinfo.ZoneInfo(rest[0])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.store import ArangoStore
 
 # All statements: 3.12; nothing in them is newer than 3.8.
-BATCH_OR_TOKEN = """
+IN_ITS_PLACE = """
 LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN b)
 LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN b)
 RETURN {by_key, by_token}
@@ -32,6 +32,7 @@ SCHEMA_KEYS = "FOR s IN tv_schemas RETURN s._key"
 DICTIONARY_DIGESTS = "FOR d IN tv_dictionaries RETURN DISTINCT d.digest"
 NOW = "RETURN DATE_NOW()"
 COMMITTED = "FOR b IN tv_batches FILTER b._key IN @keys AND b.list > 0 AND b.emptied == false RETURN b._key"
+EMPTIED = "FOR b IN tv_batches FILTER b.emptied == true RETURN b._key"
 # A tombstone has the key of the batch that never came, and a place in no list.
 BURY = """
 FOR key IN @keys
@@ -52,13 +53,12 @@ FOR b IN tv_batches FILTER b._key IN @gone OR b._key IN @emptied
 
 def check(store: ArangoStore, *, fix: bool, progress: Progress | None) -> list[Problem]:
     """Everything that is damaged or stray, in that order."""
-    counts = _counts(store)  # before the batches: what is committed meanwhile then misses nothing
     batches = store.client.query(BATCHES_ALL, batch_rows=1000)
     problems = list(_shared(store, batches))
     problems += _histories(batches)
-    short = list(_short(batches, counts))
-    problems += [_missing(batch, detail) for batch, detail in short]
-    damaged = {(batch["list"], batch["generation"]) for batch, _ in short}
+    short = _short(store)
+    problems += [_missing(batch, detail) for batch, detail in short.values()]
+    damaged = {(batch["list"], batch["generation"]) for batch, _ in short.values()}
     problems += _decoded(store, batches, damaged, progress)
     problems += _kept(store, progress)
     problems += _strays(store, fix=fix)
@@ -83,7 +83,9 @@ def _shared(store: ArangoStore, batches: list[dict[str, Any]]) -> Iterator[Probl
 
 
 def _of(batch: dict[str, Any], what: str, path: str) -> Problem:
-    return Problem("damage", what, batch["name"], batch["version"], path, "restore the database from a backup")
+    return Problem(
+        "damage", what, batch["name"], batch["version"], path, "restore the database from a backup"
+    )
 
 
 def _histories(batches: list[dict[str, Any]]) -> Iterator[Problem]:
@@ -99,25 +101,39 @@ def _histories(batches: list[dict[str, Any]]) -> Iterator[Problem]:
             )  # fmt: skip
         last[batch["list"]] = batch["version"]
         run = (batch["list"], batch["generation"])
-        if batch["rows"] != batch["total"] - batch["start"] or ends.get(run, batch["start"]) != batch["start"]:
-            yield _missing(batch, f"rows {batch['start']} to {batch['total']} do not follow what is before them")
+        if (
+            batch["rows"] != batch["total"] - batch["start"]
+            or ends.get(run, batch["start"]) != batch["start"]
+        ):
+            yield _missing(
+                batch, f"rows {batch['start']} to {batch['total']} do not follow what is before them"
+            )
         ends[run] = batch["total"]
 
 
-def _short(
-    batches: list[dict[str, Any]], counts: dict[str, dict[str, int]]
-) -> Iterator[tuple[dict[str, Any], str]]:
+def _short(store: ArangoStore) -> dict[str, tuple[dict[str, Any], str]]:
+    """Batches without all of their items, with what they lack. Looked at twice: a vacuum may be at work."""
+    found = _short_now(store)
+    again = _short_now(store) if found else {}
+    return {key: value for key, value in again.items() if key in found}
+
+
+def _short_now(store: ArangoStore) -> dict[str, tuple[dict[str, Any], str]]:
+    batches = store.client.query(BATCHES_ALL, batch_rows=1000)
+    counts = _counts(store)  # after the batches: all items of a batch were there before it
+    found = {}
     for batch in batches:
-        if batch["emptied"]:
-            continue
         for collection, declared in batch["items"].items():
             there = counts[collection].get(batch["_key"], 0)
-            if there != declared:
-                yield batch, f"{there} of {declared} items in {collection}"
+            if there != declared and not batch["emptied"]:
+                found[batch["_key"]] = (batch, f"{there} of {declared} items in {collection}")
+    return found
 
 
 def _missing(batch: dict[str, Any], detail: str) -> Problem:
-    return Problem("damage", "missing rows", batch["name"], batch["version"], f"tv_batches/{batch['_key']}", detail)
+    return Problem(
+        "damage", "missing rows", batch["name"], batch["version"], f"tv_batches/{batch['_key']}", detail
+    )
 
 
 def _decoded(
@@ -159,7 +175,9 @@ def _strays(store: ArangoStore, *, fix: bool) -> Iterator[Problem]:
     for key, places, _, old in _found(store, now):
         if fix and old:
             _sweep(store, key, places)
-        waits = f"may belong to a save that is still running; removed once it is {store.stray_age_s:.0f} s old"
+        waits = (
+            f"may belong to a save that is still running; removed once it is {store.stray_age_s:.0f} s old"
+        )
         yield Problem(
             "stray",
             "items of no commit",
@@ -182,7 +200,7 @@ def _found(store: ArangoStore, now_ms: int) -> Iterator[tuple[str, list[str], in
     described = {batch for batch, places in holders.items() if places == [DESCRIPTIONS]}
     committed = set(store.client.query(COMMITTED, keys=sorted(holders)))
     # A vacuumed batch keeps its descriptions, as it keeps its place in the history.
-    buried = {batch["_key"] for batch in store.client.query(BATCHES_ALL, batch_rows=1000) if batch["emptied"]}
+    buried = set(store.client.query(EMPTIED))
     for batch in sorted(holders):
         if batch not in committed and not (batch in described and batch in buried):
             places = [place for place in holders[batch] if place != DESCRIPTIONS or batch not in buried]

@@ -13,13 +13,15 @@ import random
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 import requests
-from arango import ArangoClient
+from arango.client import ArangoClient
+from arango.cursor import Cursor
 from arango.database import StandardDatabase, TransactionDatabase
 from arango.exceptions import ArangoClientError, ArangoServerError
 from arango.http import HTTPClient
@@ -43,16 +45,18 @@ from tablevault_pd.store.arango.address import Address, Secret
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 120.0  # a bulk insert of some MB, synced, on a busy server
+IMPATIENT_S = 1.0
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 1.0
 
 # Numbers of the server's errors; see "Error codes and meanings" in its documentation.
 LOCK_TIMEOUT, LOCKED, DEADLOCK = 18, 28, 29
 WRITE_CONFLICT, NOT_FOUND, NO_COLLECTION, DUPLICATE_NAME, UNIQUE = 1200, 1202, 1203, 1207, 1210
-NO_DATABASE, NO_CURSOR, DISK_FULL, SERVER_READ_ONLY, NO_TRANSACTION = 1228, 1600, 1104, 1004, 1655
+NO_DATABASE, NO_CURSOR, DISK_FULL, SERVER_READ_ONLY, GRAPH_EXISTS = 1228, 1600, 1104, 1004, 1925
 QUEUE_TIME, QUEUE_FULL = 21004, 21003
 _BUSY = {LOCK_TIMEOUT, LOCKED, DEADLOCK, WRITE_CONFLICT}
-_PASSING = _BUSY | {NO_CURSOR, QUEUE_TIME, QUEUE_FULL, 503}
+_PASSING = _BUSY | {NO_CURSOR, QUEUE_TIME, QUEUE_FULL}
+_GATEWAY = {502, 503, 504}  # the server is starting, stopping or behind something that is
 
 T = TypeVar("T")
 
@@ -69,7 +73,7 @@ class Failure:
     @property
     def passing(self) -> bool:
         """Whether the same request may succeed a moment later."""
-        return self.lost or self.status == 503 or self.number in _PASSING
+        return self.lost or self.number in _PASSING
 
 
 class Said(Exception):
@@ -84,7 +88,7 @@ class NoAnswer(Exception):
     """The connection failed. Not a requests error: the driver would log those, and try again."""
 
 
-class _Login(AuthBase):  # type: ignore[misc]  # requests has no types here
+class _Login(AuthBase):
     """Adds the secret to a request as it leaves."""
 
     def __init__(self, user: str, password: Secret, token: Secret | None) -> None:
@@ -97,7 +101,7 @@ class _Login(AuthBase):  # type: ignore[misc]  # requests has no types here
         return requests.auth.HTTPBasicAuth(self._user, self._password.reveal())(request)
 
 
-class _Transport(HTTPClient):  # type: ignore[misc]  # python-arango has no types
+class _Transport(HTTPClient):
     """The driver's way to the network: no retries, short waits for a connection, answers as bytes."""
 
     def __init__(self, login: _Login, verify: bool | str) -> None:
@@ -141,15 +145,15 @@ class _Transport(HTTPClient):  # type: ignore[misc]  # python-arango has no type
             problem = type(error).__name__
         if problem is not None:  # raised out here, so that it does not carry the request and its login along
             raise NoAnswer(problem)
-        if answer.status_code == 503:
-            raise NoAnswer("503 service unavailable")
+        if answer.status_code in _GATEWAY:
+            raise NoAnswer(f"HTTP status {answer.status_code}")
         return Response(
             method=method,
             url=url,
             headers=answer.headers,
             status_code=answer.status_code,
             status_text=answer.reason,
-            raw_body=answer.content,
+            raw_body=answer.content,  # type: ignore[arg-type]  # our deserialiser reads bytes, which saves a copy
         )
 
 
@@ -193,7 +197,7 @@ class Client:
         self._pid = os.getpid()
         self._here = threading.local()
         self._lock = threading.Lock()
-        self._drivers: list[ArangoClient] = []
+        self._drivers: weakref.WeakSet[ArangoClient] = weakref.WeakSet()  # one ends with its thread
 
     # -- connections
 
@@ -217,12 +221,12 @@ class Client:
                 hosts=self.address.base,
                 resolver_max_tries=1,
                 http_client=_Transport(self._login, self._verify_tls),
-                serializer=to_json,
+                serializer=to_json,  # type: ignore[arg-type]  # bytes are sent as they are
                 deserializer=orjson.loads,
             )
             self._here.driver = driver
             with self._lock:
-                self._drivers.append(driver)
+                self._drivers.add(driver)
         return driver
 
     def close(self) -> None:
@@ -249,9 +253,9 @@ class Client:
         """The result of `operation`, tried again while it fails for reasons that pass.
 
         Failures whose numbers are in `expect` raise :class:`Said`; others raise an error of ours. With
-        ``patient=False`` a server that cannot be reached is reported at once.
+        ``patient=False`` a server that cannot be reached is reported within a second or one connection timeout.
         """
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + (self._timeout_s if patient else min(self._timeout_s, IMPATIENT_S))
         pause = FIRST_PAUSE_S
         while True:
             result, failure = self._attempt(operation, database)
@@ -259,7 +263,7 @@ class Client:
                 return result  # type: ignore[return-value]  # an operation may well return None
             if failure.number in expect:
                 raise Said(failure)
-            if not failure.passing or time.monotonic() + pause > deadline or (failure.lost and not patient):
+            if not failure.passing or time.monotonic() + pause > deadline:
                 raise self.translated(failure)
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
             pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -281,7 +285,7 @@ class Client:
     def translated(self, failure: Failure) -> VaultError:
         """The error of ours for a failure."""
         where = str(self.address)
-        if failure.lost or failure.status == 503:
+        if failure.lost:
             return StoreUnavailable(
                 f"The server of {where} gave no answer ({failure.detail}). Is it running?"
             )
@@ -383,10 +387,11 @@ def all_of(
     stream: bool | None = None,
 ) -> list[Any]:
     """Execute once, and fetch to the end: no cursor outlives the call."""
-    cursor = database.aql.execute(aql, bind_vars=dict(values), batch_size=batch_rows, stream=stream, ttl=60)
+    answer = database.aql.execute(aql, bind_vars=dict(values), batch_size=batch_rows, stream=stream)
+    cursor = cast(Cursor, answer)  # the driver's other kinds of answer belong to modes that are not used here
     while cursor.has_more():
         cursor.fetch()
-    return list(cursor.batch())
+    return list(cursor.batch() or ())
 
 
 def _insert_all(database: StandardDatabase, collection: str, documents: bytes, sync: bool) -> None:

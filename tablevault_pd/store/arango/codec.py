@@ -136,7 +136,8 @@ def _encode_clock(array: pa.Array, path: str, dictionaries: Dictionaries) -> lis
 def _readable(unit: str) -> tuple[int, int]:
     # Nanoseconds reach from 1677 to 2262; Arrow does not parse the outermost of them.
     first, end = ("1678-01-01", "2262-01-01") if unit == "ns" else ("0001-01-01", "10000-01-01")
-    return int(np.datetime64(first, unit).astype(np.int64)), int(np.datetime64(end, unit).astype(np.int64))
+    low, high = np.array([first, end], dtype=f"datetime64[{unit}]").view(np.int64).tolist()
+    return low, high
 
 
 def _texts_or_integers(
@@ -250,11 +251,11 @@ def _is_view(kind: pa.DataType) -> bool:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return _t.is_list(kind) or _t.is_large_list(kind) or _t.is_fixed_size_list(kind)
+    return bool(_t.is_list(kind) or _t.is_large_list(kind) or _t.is_fixed_size_list(kind))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return _t.is_binary(kind) or _t.is_large_binary(kind) or _t.is_fixed_size_binary(kind)
+    return bool(_t.is_binary(kind) or _t.is_large_binary(kind) or _t.is_fixed_size_binary(kind))
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -264,7 +265,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def _is_time(kind: pa.DataType) -> bool:
-    return _t.is_timestamp(kind) or _t.is_date(kind)
+    return bool(_t.is_timestamp(kind) or _t.is_date(kind))
 
 
 def _is_interval(kind: pa.DataType) -> bool:

@@ -42,7 +42,7 @@ class Column:
     @property
     def is_vector(self) -> bool:
         """Whether its cells are arrays of floats of one length."""
-        return pa.types.is_fixed_size_list(self.kind) and pa.types.is_floating(self.kind.value_type)
+        return bool(pa.types.is_fixed_size_list(self.kind) and pa.types.is_floating(self.kind.value_type))
 
 
 def columns_of(schema: pa.Schema) -> list[Column]:
@@ -119,7 +119,7 @@ def _cells(
     value = _VALUE[column.collection]
     number = base36(np.array([column.field]), 3)[0]
     extra: dict[int, list[int]] = {}
-    if column.is_vector and array.values.null_count == 0:
+    if column.is_vector and array.flatten().null_count == 0:
         cells, extra = _vectors(array)
     else:
         cells = codec.encode(array, column.path, dictionaries)
@@ -223,5 +223,7 @@ def _matrix(column: Column, values: list[Any]) -> tuple[np.ndarray, np.ndarray] 
         )
     except TypeError:
         return None
+    if any(None in values[row] for row in np.flatnonzero(np.isnan(matrix).any(axis=1))):
+        return None  # NumPy makes NaN of null, too
     with np.errstate(over="ignore"):
         return matrix.astype(column.kind.value_type.to_pandas_dtype()), gone

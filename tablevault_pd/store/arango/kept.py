@@ -39,14 +39,16 @@ class KeptFiles:
             return
         upload = new_batch_key(self.clock)
         digest, size, chunks = hashlib.sha256(), 0, 0
-        for chunks, data in enumerate(_read(path), start=1):  # noqa: B007  # counted
+        for chunks, data in enumerate(_read(path), start=1):
             digest.update(data)
             size += len(data)
             text = base64.b64encode(data).decode("ascii")
             document = {"_key": f"{upload}-{chunks - 1}", "upload": upload, "n": chunks - 1, "data": text}
             self.client.insert(BLOBS, document, mode="ignore")
         if digest.hexdigest() != sha256:
-            raise FileMissing(f"{path} changed while it was being saved. Save again when nobody writes to it.")
+            raise FileMissing(
+                f"{path} changed while it was being saved. Save again when nobody writes to it."
+            )
         whole = {"_key": sha256, "upload": upload, "n": -1, "chunks": chunks, "size_bytes": size}
         self.client.insert(BLOBS, whole, mode="ignore")
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from arango.database import StandardDatabase
 
 from tablevault_pd.errors import VaultCorrupt, VaultFormatError, VaultNotFound
-from tablevault_pd.store.arango.client import DUPLICATE_NAME, NO_COLLECTION, UNIQUE, Client, Said
+from tablevault_pd.store.arango.client import (
+    DUPLICATE_NAME,
+    GRAPH_EXISTS,
+    NO_COLLECTION,
+    UNIQUE,
+    Client,
+    Said,
+)
 
 FORMAT = 1
 
@@ -37,6 +45,9 @@ ITEMS = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
 # One shard: a unique index over several shards must contain the shard key, and these decide what is committed.
 _CATALOGUE = (META, LISTS, BATCHES, SCHEMAS, SESSIONS, CELLS, DESCRIPTIONS)
 _SPREAD = (*ITEMS, DICTIONARIES, BLOBS)
+
+#: All collections of a vault.
+COLLECTIONS = (*_CATALOGUE, *_SPREAD, EDGES)
 
 # Persistent indexes, as all servers since 3.0 have them.
 _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
@@ -105,37 +116,37 @@ def _read_meta(client: Client) -> dict[str, Any] | None:
 
 
 def _lay_out(client: Client) -> None:
-    for name in _CATALOGUE:
-        _once(client, lambda db, name=name: db.create_collection(name, shard_count=1))
-    for name in _SPREAD:
-        _once(client, lambda db, name=name: db.create_collection(name))
-    _once(client, lambda db: db.create_collection(EDGES, edge=True))
+    for name in COLLECTIONS:
+        _once(client, partial(_make_collection, name=name))
     for name, indexes in _INDEXES.items():
         for fields, unique in indexes:
-            definition = {
-                "type": "persistent",
-                "fields": list(fields),
-                "unique": unique,
-                "name": "tv_" + "_".join(fields),
-            }
-            client.run(lambda db, name=name, wanted=definition: db.collection(name).add_index(wanted))
-    _once(
-        client,
-        lambda db: db.create_graph(
-            GRAPH,
-            edge_definitions=[
-                {
-                    "edge_collection": EDGES,
-                    "from_vertex_collections": [BATCHES],
-                    "to_vertex_collections": [BATCHES, LISTS],
-                }
-            ],
-        ),
-    )
+            client.run(partial(_make_index, collection=name, fields=fields, unique=unique))
+    _once(client, _make_graph)
     # Without links it costs nothing; the search adds them when it first needs them.
     _once(client, lambda db: db.create_arangosearch_view(VIEW, properties={}))
+    for counter in ("lists", "sessions", "descriptions"):
+        client.insert(META, {"_key": counter, "value": 0}, mode="ignore")
     # Last: a vault is there when this document is. Of two that are made at once, the first one stays.
     client.insert(META, {"_key": "vault", "vault": uuid.uuid4().hex, "format": FORMAT}, mode="ignore")
+
+
+def _make_collection(db: StandardDatabase, name: str) -> None:
+    db.create_collection(name, edge=name == EDGES, shard_count=1 if name in _CATALOGUE else None)
+
+
+def _make_index(db: StandardDatabase, collection: str, fields: tuple[str, ...], unique: bool) -> None:
+    name = "tv_" + "_".join(fields)
+    definition = {"type": "persistent", "fields": list(fields), "unique": unique, "name": name}
+    db.collection(collection).add_index(definition)  # makes nothing if the index is there
+
+
+def _make_graph(db: StandardDatabase) -> None:
+    edges = {
+        "edge_collection": EDGES,
+        "from_vertex_collections": [BATCHES],
+        "to_vertex_collections": [BATCHES, LISTS],
+    }
+    db.create_graph(GRAPH, edge_definitions=[edges])
 
 
 def _once(client: Client, make: Callable[[StandardDatabase], Any]) -> None:
@@ -146,17 +157,15 @@ def _once(client: Client, make: Callable[[StandardDatabase], Any]) -> None:
         return
 
 
-GRAPH_EXISTS = 1925
-
-
 def create_database(client: Client, *, one_shard: bool) -> None:
     """Make the vault's database if the user may do so. On a cluster, `one_shard` keeps it on one DB-Server."""
     name = client.address.database
     # "sharding" needs 3.12.5 in the Community Edition; a single server ignores it.
-    options = {"sharding": "single"} if one_shard else {}
     try:
         client.run(
-            lambda db: db.has_database(name) or db.create_database(name, **options),
+            lambda db: (
+                db.has_database(name) or db.create_database(name, sharding="single" if one_shard else None)
+            ),
             expect=(DUPLICATE_NAME, UNIQUE),
             patient=False,
             database="_system",

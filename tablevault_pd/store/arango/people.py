@@ -18,9 +18,11 @@ from tablevault_pd.store.arango.placing import from_time, to_time
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 NEW_SESSION_ID = """
-UPSERT {_key: "sessions"} INSERT {_key: "sessions", value: 1} UPDATE {value: OLD.value + 1} IN tv_meta
 LET run = FIRST(FOR s IN tv_sessions FILTER s.digest == @digest SORT s.run DESC LIMIT 1 RETURN s.run)
-RETURN {id: NEW.value, run: run + 1}
+FOR m IN tv_meta
+  FILTER m._key == "sessions"
+  UPDATE m WITH {value: m.value + 1} IN tv_meta
+  RETURN {id: NEW.value, run: (run == null ? 0 : run) + 1}
 """
 LAST_RUN = "FOR s IN tv_sessions FILTER s.digest == @digest SORT s.run DESC LIMIT 1 RETURN s.run"
 SESSION_KEYED = "FOR s IN tv_sessions FILTER s._key == @key RETURN s"
@@ -31,12 +33,13 @@ ALL_CELLS = "FOR c IN tv_cells SORT c.session, c.cell RETURN c"
 CELLS_OF = "FOR c IN tv_cells FILTER c.session IN @ids SORT c.session, c.cell RETURN c"
 # A key made by the client and "ignore" let it be repeated; the number orders descriptions of one moment.
 ADD_DESCRIPTIONS = """
-UPSERT {_key: "descriptions"} INSERT {_key: "descriptions", value: @count}
-  UPDATE {value: OLD.value + @count} IN tv_meta
-LET first = NEW.value - @count
-FOR d IN @documents
-  INSERT MERGE(d, {seq: first + d.number, time: DATE_NOW() * 1000}) INTO tv_descriptions
-    OPTIONS {overwriteMode: "ignore"}
+FOR m IN tv_meta
+  FILTER m._key == "descriptions"
+  UPDATE m WITH {value: m.value + @count} IN tv_meta
+  LET first = NEW.value - @count
+  FOR d IN @documents
+    INSERT MERGE(d, {seq: first + d.number, time: DATE_NOW() * 1000}) INTO tv_descriptions
+      OPTIONS {overwriteMode: "ignore", waitForSync: true}
 """
 DESCRIPTIONS = """
 FOR d IN tv_descriptions
@@ -73,19 +76,25 @@ class People:
         self.client.writable()
         digest = _digest(session.name)
         [claimed] = self.client.query(NEW_SESSION_ID, digest=digest)
-        opening = uuid.uuid4().hex  # tells our own document, stored by a request we heard nothing of, from another's
+        opening = (
+            uuid.uuid4().hex
+        )  # tells our own document, stored by a request we heard nothing of, from another's
         run = claimed["run"]
         for _ in range(1000):
             opened = replace(session, id=claimed["id"], run=run)
             try:
-                self.client.insert(SESSIONS, {**_document(opened), "digest": digest, "opening": opening}, expect=(UNIQUE,))
+                self.client.insert(
+                    SESSIONS, {**_document(opened), "digest": digest, "opening": opening}, expect=(UNIQUE,)
+                )
                 return opened
             except Said:
                 mine = self.client.query(SESSION_KEYED, key=str(claimed["id"]))
                 if mine and mine[0]["opening"] == opening:
                     return replace(opened, run=mine[0]["run"])
             run = self.client.query(LAST_RUN, digest=digest)[0] + 1
-        raise VaultBusy(f"Others kept opening sessions named {session.name!r}. Try again, or choose another name.")
+        raise VaultBusy(
+            f"Others kept opening sessions named {session.name!r}. Try again, or choose another name."
+        )
 
     def update_session(self, session_id: int, **changes: Any) -> None:
         """Set fields of a session."""
@@ -163,7 +172,13 @@ def _description(row: Mapping[str, Any]) -> Description:
     exact = row["exact_vector"]
     vector = None if exact is None else tuple(float(value) for value in json.loads(exact))
     return Description(
-        row["label"], row["text"], row["list"], row["session_of"], vector, row["session"], to_time(row["time"])
+        row["label"],
+        row["text"],
+        row["list"],
+        row["session_of"],
+        vector,
+        row["session"],
+        to_time(row["time"]),
     )
 
 

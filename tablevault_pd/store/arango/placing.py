@@ -37,11 +37,15 @@ def expect(head: Document | None, batch: Batch) -> None:
     """Refuse a batch that does not fit the list as it stands now."""
     if head is None:
         if batch.operation in ("delete", "restore"):
-            raise ListNotFound(f"No list named {batch.list!r} in this vault. vault.lists() shows what is there.")
+            raise ListNotFound(
+                f"No list named {batch.list!r} in this vault. vault.lists() shows what is there."
+            )
     elif head["operation"] == "delete" and batch.operation in ("append", "delete"):
         raise ListDeleted.named(batch.list)
     if batch.expect is not None and batch.expect != (head["version"] if head else 0):
-        raise Conflict(f"The list {batch.list!r} is no longer at version {batch.expect}: another writer was faster.")
+        raise Conflict(
+            f"The list {batch.list!r} is no longer at version {batch.expect}: another writer was faster."
+        )
     if batch.operation == "append" and batch.base != (int(head["schema"], 16) if head else None):
         raise Conflict(f"The columns of the list {batch.list!r} have changed: another writer was faster.")
 

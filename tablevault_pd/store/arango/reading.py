@@ -38,14 +38,14 @@ FOR run IN runs
   LET low = MAX([run[1], @start])
   LET high = MIN([run[2], @stop])
   FILTER low < high
-  LET from = FIRST(
+  LET lowest = FIRST(
     FOR f IN tv_batches
       FILTER f.list == @list AND f.generation == run[0] AND f.start <= low AND f.rows > 0
       SORT f.start DESC LIMIT 1 RETURN f.start)
   FOR b IN tv_batches
-    FILTER b.list == @list AND b.generation == run[0] AND b.start >= from AND b.start < high AND b.rows > 0
+    FILTER b.list == @list AND b.generation == run[0] AND b.start >= lowest AND b.start < high AND b.rows > 0
     SORT b.start
-    RETURN {key: b._key, low, high, start: b.start, rows: b.rows, parts: b.parts, bytes: b.bytes}
+    RETURN {key: b._key, low, high, start: b.start, rows: b.rows, parts: b.parts, sizes: b.item_bytes}
 """
 EMPTY_PART = """
 FOR b IN tv_batches
@@ -99,7 +99,7 @@ class Span:
     low: int  #: rows of the batch
     high: int
     position: int  #: of the first row in the list
-    row_bytes: float
+    sizes: dict[str, float]  #: bytes of JSON per row, by collection
 
     @property
     def rows(self) -> int:
@@ -109,8 +109,16 @@ class Span:
     def cut(self, rows: int) -> tuple[Span, Span]:
         """The first `rows` rows, and the others."""
         middle = self.low + rows
-        head = Span(self.batch, self.schema, self.dictionaries, self.low, middle, self.position, self.row_bytes)
-        rest = Span(self.batch, self.schema, self.dictionaries, middle, self.high, self.position + rows, self.row_bytes)
+        head = Span(self.batch, self.schema, self.dictionaries, self.low, middle, self.position, self.sizes)
+        rest = Span(
+            self.batch,
+            self.schema,
+            self.dictionaries,
+            middle,
+            self.high,
+            self.position + rows,
+            self.sizes,
+        )
         return head, rest
 
 
@@ -124,6 +132,7 @@ class Reader:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._schemas: dict[str, pa.Schema] = {}
+        self._columns: dict[str, list[Column]] = {}
 
     # -- schemas
 
@@ -136,8 +145,15 @@ class Reader:
                 raise VaultCorrupt(
                     f"{self._client.address} lacks the schema {key}. Restore the database from a backup."
                 )
-            found = self._schemas[key] = _schema_of(*rows[0], key)
+            found = self._schemas[key] = _read_schema(rows[0][0], rows[0][1], key)
         return found
+
+    def _wanted(self, key: str, columns: Sequence[str] | None) -> list[Column]:
+        """The columns of a schema that are asked for."""
+        every = self._columns.get(key)
+        if every is None:
+            every = self._columns[key] = columns_of(self.schema(key))
+        return every if columns is None else [one for one in every if one.name in columns]
 
     # -- spans
 
@@ -166,15 +182,21 @@ class Reader:
         parts = self._client.query(EMPTY_PART, list=version.list_id, generation=version.generation)
         if not parts:
             return None
-        span = Span("", parts[0]["schema"], parts[0]["dictionaries"], 0, 0, 0, 0.0)
+        span = Span("", parts[0]["schema"], parts[0]["dictionaries"], 0, 0, 0, {})
         return self._chunk([span], {}, columns, self._dictionaries([span]), version)
 
     # -- rows
 
     def scan(self, version: Version, start: int, stop: int, columns: Sequence[str] | None) -> Iterator[Chunk]:
         """The rows of a version in position order."""
-        for window in _windows(self.spans(version, start, stop)):
+        spans = self.spans(version, start, stop)
+        for window in _windows([(span, self._row_bytes(span, columns)) for span in spans]):
             yield from self._window(window, columns, version)
+
+    def _row_bytes(self, span: Span, columns: Sequence[str] | None) -> float:
+        """What a row of a span weighs on the wire, in the collections that hold a wanted column."""
+        wanted = {one.collection for one in self._wanted(span.schema, columns)}
+        return sum(size for collection, size in span.sizes.items() if collection in wanted)
 
     def _window(self, spans: list[Span], columns: Sequence[str] | None, version: Version) -> Iterator[Chunk]:
         found = self._patiently(spans, columns, version)
@@ -210,28 +232,36 @@ class Reader:
 
     def _fetch(self, spans: list[Span], columns: Sequence[str] | None) -> dict[Any, list[Any]]:
         """Values of all rows of the spans: of the records under ``None``, of other columns under (collection, name)."""
-        wanted = [[one for one in columns_of(self.schema(span.schema)) if _asked(one, columns)] for span in spans]
+        wanted = [self._wanted(span.schema, columns) for span in spans]
         found: dict[Any, list[Any]] = {}
         if any(one.collection == RECORDS for of_span in wanted for one in of_span):
             attributes = None
             if columns is not None:
-                attributes = sorted({one.attribute for of in wanted for one in of if one.collection == RECORDS})
-            found[None] = self._rows(RECORDS_OF, spans, [0] * len(spans), attributes=attributes)
+                attributes = sorted(
+                    {one.attribute for of in wanted for one in of if one.collection == RECORDS}
+                )
+            fields = [0 if any(one.collection == RECORDS for one in of) else -1 for of in wanted]
+            found[None] = self._rows(RECORDS, RECORDS_OF, spans, fields, attributes=attributes)
         for collection, statement in _CELLS_OF.items():
             names = dict.fromkeys(one.name for of in wanted for one in of if one.collection == collection)
             for name in names:
-                fields = [next((o.field for o in of if o.name == name and o.collection == collection), -1) for of in wanted]
-                found[collection, name] = self._rows(statement, spans, fields)
+                fields = [
+                    next((o.field for o in of if o.name == name and o.collection == collection), -1)
+                    for of in wanted
+                ]
+                found[collection, name] = self._rows(collection, statement, spans, fields)
         return found
 
-    def _rows(self, statement: str, spans: list[Span], fields: list[int], **more: Any) -> list[Any]:
+    def _rows(
+        self, collection: str, statement: str, spans: list[Span], fields: list[int], **more: Any
+    ) -> list[Any]:
         """One statement's answer, each row where it belongs. A span with field -1 has no such column."""
         bound = [
             [number, span.batch, span.low, span.high, of]
             for number, (span, of) in enumerate(zip(spans, fields, strict=True))
             if of >= 0
         ]
-        row_bytes = max(span.row_bytes for span in spans)
+        row_bytes = max(span.sizes.get(collection, 0.0) for span in spans)
         batch_rows = int(min(10_000, max(10, ANSWER_BYTES / max(1.0, row_bytes))))
         answer = iter(self._client.query(statement, spans=bound, batch_rows=batch_rows, stream=True, **more))
         rows: list[Any] = []
@@ -271,7 +301,7 @@ class Reader:
         version: Version,
     ) -> Chunk:
         schema = self.schema(spans[0].schema)
-        wanted = [one for one in columns_of(schema) if _asked(one, columns)]
+        wanted = self._wanted(spans[0].schema, columns)
         references = spans[0].dictionaries
         dictionaries = codec.Dictionaries(
             {path: (words[ref["digest"]], ref["coded"]) for path, ref in references.items()}
@@ -279,9 +309,17 @@ class Reader:
         try:
             arrays = _arrays(wanted, found, dictionaries)
             table = pa.Table.from_arrays(
-                [arrays[one.name] for one in wanted], schema=pa.schema([schema.field(one.field) for one in wanted], schema.metadata)
+                [arrays[one.name] for one in wanted],
+                schema=pa.schema([schema.field(one.field) for one in wanted], schema.metadata),
             )
-        except (ValueError, TypeError, LookupError, ArithmeticError, UnsupportedColumn, pa.ArrowException) as error:
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            ArithmeticError,
+            UnsupportedColumn,
+            pa.ArrowException,
+        ) as error:
             raise VaultCorrupt(
                 f"The rows of {version.list}@{version.version} are damaged and cannot be decoded: {error}. "
                 "vault.check() lists all damage."
@@ -300,7 +338,7 @@ def removed(version: Version) -> VersionNotFound:
     )
 
 
-def _schema_of(data: str, digest: str, key: str) -> pa.Schema:
+def _read_schema(data: str, digest: str, key: str) -> pa.Schema:
     try:
         raw = base64.b64decode(data, validate=True)
         if sha256(raw).hexdigest() != digest or digest[:15] != key:
@@ -312,43 +350,44 @@ def _schema_of(data: str, digest: str, key: str) -> pa.Schema:
         raise VaultCorrupt(f"The schema {key} in tv_schemas is damaged: {error}") from error
 
 
-def _asked(column: Column, columns: Sequence[str] | None) -> bool:
-    return columns is None or column.name in columns
-
-
 def _spans_of(row: dict[str, Any]) -> Iterator[Span]:
     """The parts of a batch, cut to the positions that are wanted."""
     first = 0
+    sizes = {collection: size / row["rows"] for collection, size in row["sizes"].items()}
     for part in row["parts"]:
         low = max(first, row["low"] - row["start"])
         high = min(first + part["rows"], row["high"] - row["start"])
         if low < high:
             yield Span(
-                row["key"], part["schema"], part["dictionaries"], low, high, row["start"] + low, row["bytes"] / row["rows"]
+                row["key"],
+                part["schema"],
+                part["dictionaries"],
+                low,
+                high,
+                row["start"] + low,
+                sizes,
             )
         first += part["rows"]
 
 
-def _windows(spans: list[Span]) -> Iterator[list[Span]]:
-    """Spans in groups that are fetched together."""
+def _windows(spans: list[tuple[Span, float]]) -> Iterator[list[Span]]:
+    """Spans, given with the bytes of a row, in groups that are fetched together."""
     window: list[Span] = []
     rows, size = 0, 0.0
     waiting = spans[::-1]
     while waiting:
-        span = waiting.pop()
-        room = min(WINDOW_ROWS - rows, int((WINDOW_BYTES - size) / max(1.0, span.row_bytes)))
-        if room < span.rows and not window:
-            room = max(1, room)
-        if room < 1:
+        span, row_bytes = waiting.pop()
+        room = min(WINDOW_ROWS - rows, int((WINDOW_BYTES - size) / max(1.0, row_bytes)))
+        if room < 1 and window:
             yield window
             window, rows, size = [], 0, 0.0
-            waiting.append(span)
+            waiting.append((span, row_bytes))
             continue
-        if room < span.rows:
-            span, rest = span.cut(room)
-            waiting.append(rest)
+        if max(1, room) < span.rows:
+            span, rest = span.cut(max(1, room))
+            waiting.append((rest, row_bytes))
         window.append(span)
-        rows, size = rows + span.rows, size + span.rows * span.row_bytes
+        rows, size = rows + span.rows, size + span.rows * row_bytes
     if window:
         yield window
 
@@ -357,10 +396,13 @@ def _arrays(
     wanted: list[Column], found: dict[Any, list[Any]], dictionaries: codec.Dictionaries
 ) -> dict[str, pa.Array]:
     records = [one for one in wanted if one.collection == RECORDS]
-    decoded = decode_records(records, [row[2] for row in found.get(None, ())], dictionaries)
+    plain = [row[2] for row in found.get(None, ())] if records else []
+    decoded = decode_records(records, plain, dictionaries)
     arrays = {one.name: array for one, array in zip(records, decoded, strict=True)}
     for one in wanted:
         if one.collection != RECORDS:
             rows = found.get((one.collection, one.name), [])
-            arrays[one.name] = decode_cells(one, [row[2] for row in rows], [row[3] for row in rows], dictionaries)
+            arrays[one.name] = decode_cells(
+                one, [row[2] for row in rows], [row[3] for row in rows], dictionaries
+            )
     return arrays

@@ -108,14 +108,14 @@ class Stage:
         self.batch = batch
         self.rows = 0
         self.parts: list[Part] = []
-        self.bytes = 0
+        self.sizes: dict[str, int] = {}  #: bytes of JSON in each collection
         self.counts: dict[str, int] = {}
         self.settled = False  #: committed, or perhaps committed: the items are not ours to remove
         self._client, self._shared = client, shared
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
         self._lines: dict[str, list[bytes]] = {}
-        self._sizes: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
         self._sent: set[str] = set()
         self._noted: dict[str, tuple[pa.Array, bool]] = {}
         self._named: dict[str, dict[str, Any]] = {}
@@ -140,7 +140,12 @@ class Stage:
 
     def document(self) -> dict[str, Any]:
         """What the batch document says of its items."""
-        return {"parts": [part.document() for part in self.parts], "items": self.counts, "bytes": self.bytes}
+        return {
+            "parts": [part.document() for part in self.parts],
+            "items": self.counts,
+            "item_bytes": self.sizes,
+            "bytes": sum(self.sizes.values()),
+        }
 
     def _flush(self) -> None:
         pending, self._pending, self._pending_bytes = self._pending, [], 0
@@ -178,16 +183,16 @@ class Stage:
         per_dump = max(1, len(documents) // 16)
         for at in range(0, len(documents), per_dump):
             line = to_json(documents[at : at + per_dump])[1:-1]
-            if self._sizes.get(collection, 0) + len(line) > REQUEST_BYTES:
+            if self._waiting.get(collection, 0) + len(line) > REQUEST_BYTES:
                 self._send(collection)
             self._lines.setdefault(collection, []).append(line)
-            self._sizes[collection] = self._sizes.get(collection, 0) + len(line)
-            self.bytes += len(line)
+            self._waiting[collection] = self._waiting.get(collection, 0) + len(line)
+            self.sizes[collection] = self.sizes.get(collection, 0) + len(line)
         self.counts[collection] = self.counts.get(collection, 0) + len(documents)
 
     def _send(self, collection: str) -> None:
         lines = self._lines.pop(collection, [])
-        self._sizes.pop(collection, None)
+        self._waiting.pop(collection, None)
         if lines:
             self._sent.add(collection)
             self._client.insert_all(collection, b"[" + b",".join(lines) + b"]")

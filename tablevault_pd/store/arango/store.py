@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tablevault_pd.errors import Conflict, InvalidInput
+from tablevault_pd.errors import Conflict, InvalidInput, VaultNotFound
 from tablevault_pd.store import (
     Batch,
     Chunk,
@@ -54,10 +54,12 @@ LET root = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == targ
 RETURN {now: DATE_NOW(), list, head, known, target, target_base: root.base}
 """
 NEW_LIST = """
-UPSERT {_key: "lists"} INSERT {_key: "lists", value: 1} UPDATE {value: OLD.value + 1} IN tv_meta
-LET id = NEW.value
-INSERT {_key: TO_STRING(id), id: id, name: @name, digest: @digest} INTO tv_lists
-RETURN id
+FOR m IN tv_meta
+  FILTER m._key == "lists"
+  UPDATE m WITH {value: m.value + 1} IN tv_meta
+  LET id = NEW.value
+  INSERT {_key: TO_STRING(id), id: id, name: @name, digest: @digest} INTO tv_lists
+  RETURN id
 """
 TOUCH = "FOR l IN tv_lists FILTER l.digest == @digest UPDATE l WITH {touched: @token} IN tv_lists"
 INSERT_BATCH = "INSERT @batch INTO tv_batches"
@@ -77,7 +79,9 @@ VERSIONS_OF = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 FOR b IN tv_batches FILTER b.list == list SORT b.version RETURN UNSET(b, "parts", "base")
 """
-ALL_VERSIONS = """FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, "parts", "base")"""
+ALL_VERSIONS = (
+    """FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, "parts", "base")"""
+)
 HEADS = """
 FOR b IN tv_batches
   FILTER b.list > 0
@@ -151,12 +155,19 @@ class ArangoStore(People, KeptFiles):
             "read_only": read_only, "timeout_s": timeout_s, "durability": durability, "verify_tls": verify_tls,
             "stray_age_s": stray_age_s,
         }  # fmt: skip
-        if create and not read_only:
-            layout.create_database(self.client, one_shard=create == "oneshard")
-        self.vault_id, self.clock = layout.open_vault(self.client)
+        self.vault_id, self.clock = self._open(bool(create) and not read_only, one_shard=create == "oneshard")
         self.reader = Reader(self.client)
         self._shared = Shared(self.client)
         self._timeout_s = timeout_s
+
+    def _open(self, create: bool, *, one_shard: bool) -> tuple[str, layout.Clock]:
+        try:
+            return layout.open_vault(self.client)
+        except VaultNotFound:
+            if not create:
+                raise
+        layout.create_database(self.client, one_shard=one_shard)
+        return layout.open_vault(self.client)
 
     def __repr__(self) -> str:
         return f"<ArangoStore {self.place}>"
@@ -229,9 +240,13 @@ class ArangoStore(People, KeptFiles):
             return self._after_conflict(batch, document, rows)
         return document
 
-    def _after_conflict(self, batch: Batch, document: dict[str, Any], rows: Stage | None) -> dict[str, Any] | None:
+    def _after_conflict(
+        self, batch: Batch, document: dict[str, Any], rows: Stage | None
+    ) -> dict[str, Any] | None:
         """What there is in our place: our own batch, if an answer was lost; a tombstone; or another's batch."""
-        [found] = self.client.query(care.BATCH_OR_TOKEN, key=document["_key"], list=document["list"], token=batch.token)
+        [found] = self.client.query(
+            care.IN_ITS_PLACE, key=document["_key"], list=document["list"], token=batch.token
+        )
         if found["by_token"]:
             return dict(found["by_token"])
         if rows is not None:
@@ -365,7 +380,7 @@ class ArangoStore(People, KeptFiles):
         return care.vacuum(self, keep=keep, dry_run=dry_run)
 
 
-_NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "bytes": 0}
+_NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "item_bytes": {}, "bytes": 0}
 
 
 def digest_of(name: str) -> str:

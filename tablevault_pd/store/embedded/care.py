@@ -263,57 +263,73 @@ def _merge(
     group: list[tuple[Any, ...]],
     *,
     compression: str | None,
-) -> int:
-    """Replace the parts of `group` by one; how many are left (all of them, if another process was there first)."""
-    where = f"{name}@{generation}"
+) -> None:
+    """Write the parts of `group` into one, or into as few as their dictionaries allow."""
     tables = []
     with store.catalog.reading() as db:
         for key, _, rows, schema_id, codec, file, size, crc in group:
             found = db.execute(SEGMENT_DATA, (key,)).fetchone()
             if found is None:
-                return len(group)
+                return  # another process was there first
             part = Part(rows, store.schema(schema_id), codec, size, crc, found[0], file)
-            tables.append(unpack(part, store.segments, None, where)[0])
+            tables.append(unpack(part, store.segments, None, f"{name}@{generation}")[0])
+    for first, stop in _runs_of_equal_dictionaries(tables):
+        if stop - first > 1 or compression is not None:
+            _replace(store, list_id, generation, group[first:stop], tables[first:stop], compression)
+
+
+def _runs_of_equal_dictionaries(tables: list[pa.Table]) -> list[tuple[int, int]]:
+    """Which neighbours may be joined: with other categories, an old version would come to show those of a newer one."""
+    if not has_dictionary(tables[0].schema):
+        return [(0, len(tables))]
+    starts = [0] + [i for i in range(1, len(tables)) if not _same_dictionaries(tables[i - 1], tables[i])]
+    return list(zip(starts, [*starts[1:], len(tables)], strict=True))
+
+
+def _same_dictionaries(a: pa.Table, b: pa.Table) -> bool:
+    """Whether all dictionaries are equal; those inside of nested columns are taken to differ."""
+    for ours, theirs in zip(a.columns, b.columns, strict=True):
+        if not pa.types.is_dictionary(ours.type):
+            if has_dictionary(pa.schema([("", ours.type)])):
+                return False
+            continue
+        chunks = ours.chunks + theirs.chunks
+        if not all(chunk.dictionary.equals(chunks[0].dictionary) for chunk in chunks):
+            return False
+    return True
+
+
+def _replace(
+    store: EmbeddedStore,
+    list_id: int,
+    generation: int,
+    group: list[tuple[Any, ...]],
+    tables: list[pa.Table],
+    compression: str | None,
+) -> None:
+    """Put one part in the place of those of `group`, unless another process was there first."""
     schema = tables[0].schema
-    tables = [table.replace_schema_metadata(schema.metadata) for table in tables]
-    if has_dictionary(schema):
-        joined = pa.concat_tables([table.cast(schema) for table in tables]).unify_dictionaries()
-    else:
-        joined = pa.concat_tables(tables)
+    joined = pa.concat_tables([table.replace_schema_metadata(schema.metadata) for table in tables])
     writer = SegmentWriter(store.segments, schema, compression)
     try:
         writer.write(joined)
         part = writer.finish()
         io.sync_folder(store.segments)
         with store.catalog.writing() as db:
-            removed = sum(db.execute(DELETE_SEGMENT, (row[0],)).rowcount for row in group)
-            if removed != len(group):
+            if sum(db.execute(DELETE_SEGMENT, (row[0],)).rowcount for row in group) != len(group):
                 raise _Overtaken
-            start, schema_id = group[0][1], group[0][3]
             db.execute(
                 INSERT_MERGED,
-                (
-                    list_id,
-                    generation,
-                    start,
-                    part.rows,
-                    schema_id,
-                    part.codec,
-                    part.file,
-                    part.size,
-                    part.crc,
-                    None,
-                ),
-            )
+                (list_id, generation, group[0][1], part.rows, group[0][3], part.codec, part.file, part.size, part.crc, None),
+            )  # fmt: skip
     except _Overtaken:
         writer.discard()
-        return len(group)
+        return
     except BaseException:
         writer.discard()
         raise
     writer.release()
     _unlink(store, [row[5] for row in group])
-    return 1
 
 
 class _Overtaken(Exception):

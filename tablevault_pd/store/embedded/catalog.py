@@ -30,7 +30,7 @@ from tablevault_pd.errors import (
     VaultNotFound,
     VaultReadOnly,
 )
-from tablevault_pd.store.embedded import gate, io
+from tablevault_pd.store.embedded import forks, gate, io
 from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
 from tablevault_pd.store.embedded.text_tables import SHADOW_TABLES, TEXT_TABLES
 
@@ -211,9 +211,9 @@ class Catalog:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection whose errors become ours. Each SELECT is a snapshot; fetch and decode all rows before leaving."""
-        connection = self.connection()
         try:
-            yield connection
+            with forks.inside:
+                yield self.connection()
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
         except VaultError:
@@ -226,11 +226,12 @@ class Catalog:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One write transaction behind the gate: committed on leaving, rolled back on any error."""
-        connection = self.connection()
+        with forks.inside:
+            connection = self.connection()
         if self._gate is None:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         self._still_there()
-        with self._gate.hold(self._timeout_s):
+        with self._gate.hold(self._timeout_s), forks.inside:
             io.point("gate-taken")
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -263,12 +264,13 @@ class Catalog:
     def create(self) -> None:
         """Lay out an empty catalogue; one that has tables already is left as it is."""
         assert self._gate is not None
-        connection = self.connection()
-        self._inode = self._check_file()
         try:
-            if not _is_empty(connection):
-                return
-            with self._gate.hold(self._timeout_s):
+            with forks.inside:
+                connection = self.connection()
+                self._inode = self._check_file()
+                if not _is_empty(connection):
+                    return
+            with self._gate.hold(self._timeout_s), forks.inside:
                 if not _is_empty(connection):
                     return  # another process was faster
                 connection.execute("PRAGMA journal_mode = WAL")

@@ -275,13 +275,13 @@ class EmbeddedStore(People, KeptFiles, Edges, TextSearch, VectorSearch, SessionV
 
     def _schema_id(self, db: Connection, schema: pa.Schema) -> int:
         data = schema.serialize().to_pybytes()
-        digest = sha256_of(data).digest()
-        known = self._schema_ids.get(digest)
+        known = self._schema_ids.get(data)
         if known is not None:
             return known
+        digest = sha256_of(data).digest()
         row = db.execute(SCHEMA_ID, (digest,)).fetchone()
         if row is not None:
-            self._schema_ids[digest] = row[0]  # committed before, so it stays
+            self._schema_ids[data] = row[0]  # committed before, so it stays
             return int(row[0])
         inserted = db.execute(INSERT_SCHEMA, (digest, data)).lastrowid
         assert inserted is not None

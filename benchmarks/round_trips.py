@@ -1,0 +1,126 @@
+"""How many HTTP requests the ArangoDB store needs, counted where they leave this process.
+
+``python benchmarks/round_trips.py`` with TABLEVAULT_TEST_ARANGO_URL naming a server. Counts do not depend on the
+machine, so there are no times here. (The file is not called requests.py: it would hide the package of that name.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tablevault_pd.store import Batch, Version  # found by the path set above
+from tablevault_pd.store.arango import ArangoStore, client
+
+SAVE_LIMIT = 20  # for 10,000 rows with a vector column of width 384; TableVault 0.2.6 needs 360,000
+
+
+class Counter:
+    """Counts what passes through the store's transport."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self._send = client._Transport.send_request
+        client._Transport.send_request = self._count  # type: ignore[method-assign]  # of this process alone
+
+    @property
+    def _count(self) -> Callable[..., Any]:
+        def count(transport: Any, *arguments: Any, **options: Any) -> Any:
+            self.sent += 1
+            return self._send(transport, *arguments, **options)
+
+        return count
+
+    def of(self, work: Callable[[], Any]) -> int:
+        """The requests of one call."""
+        before = self.sent
+        work()
+        return self.sent - before
+
+
+def table(rows: int, width: int = 384) -> pa.Table:
+    """Ids, texts and vectors."""
+    vectors = np.random.default_rng(0).normal(size=rows * width).astype("float32")
+    return pa.table(
+        {
+            "id": np.arange(rows),
+            "text": [f"text number {number}" for number in range(rows)],
+            "vec": pa.FixedSizeListArray.from_arrays(pa.array(vectors), width),
+        }
+    )
+
+
+def commit(store: ArangoStore, name: str, rows: pa.Table, operation: Any = "save") -> Version:
+    """Save or append."""
+    head = store.head(name) if operation == "append" else None
+    batch = Batch(uuid.uuid4().hex, name, operation, rows.schema, base=head.schema_id if head else None)
+    with store.stage() as stage:
+        stage.write(rows)
+        return store.commit(batch, stage)
+
+
+def read(store: ArangoStore, name: str, **window: Any) -> None:
+    """Read the newest version to its end."""
+    head = store.head(name)
+    assert head is not None
+    for _ in store.scan(head, **window):
+        pass
+
+
+def counted(store: ArangoStore, rows: int) -> list[tuple[str, int, int | None]]:
+    """Lines of the table: work, requests, limit."""
+    counter = Counter()
+    many, one = table(rows), table(1)
+    lines: list[tuple[str, int, int | None]] = [
+        (
+            f"save {rows:,} rows with a 384-d vector column",
+            counter.of(lambda: commit(store, "papers", many)),
+            SAVE_LIMIT,
+        ),
+        ("read them back", counter.of(lambda: read(store, "papers")), None),
+        ("read one column of them", counter.of(lambda: read(store, "papers", columns=["id"])), None),
+        ("read ten of the rows", counter.of(lambda: read(store, "papers", start=100, stop=110)), None),
+        ("append one row", counter.of(lambda: commit(store, "papers", one, "append")), None),
+    ]
+    for _ in range(100):
+        commit(store, "log", one, "append")
+    lines.append(("read 100 commits of one row", counter.of(lambda: read(store, "log")), None))
+    lines.append(("lists()", counter.of(store.lists), None))
+    return lines
+
+
+def main() -> int:
+    """Print the table; 1 if a limit is exceeded."""
+    parser = argparse.ArgumentParser(description="Count the HTTP requests of the ArangoDB store.")
+    parser.add_argument("--rows", type=int, default=10_000, help="rows to save (default: 10000)")
+    rows = parser.parse_args().rows
+    url = os.environ.get("TABLEVAULT_TEST_ARANGO_URL")
+    if not url:
+        print("TABLEVAULT_TEST_ARANGO_URL names no server: nothing to count.", file=sys.stderr)
+        return 2
+    name = f"tv_bench_{uuid.uuid4().hex[:12]}"
+    store = ArangoStore(urlsplit(url)._replace(path=f"/{name}").geturl(), create=True)
+    try:
+        lines = counted(store, rows)
+    finally:
+        store.client.run(lambda system: system.delete_database(name), database="_system")
+        store.close()
+    print("| work | requests | limit |\n|---|---:|---:|")
+    for work, requests, limit in lines:
+        print(f"| {work} | {requests} | {limit or ''} |")
+    return int(any(limit is not None and requests > limit for _, requests, limit in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

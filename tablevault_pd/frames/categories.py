@@ -1,0 +1,200 @@
+"""Categoricals: codes over an Arrow dictionary that holds the categories.
+
+Categories without an order stand with the rows alone, as the dictionary of every part. So the schema of a list stays small,
+and stays the same when rows bring new categories. Ordered ones stand in the spec as well, because whether two orders go
+together must be known before rows are added; so do those that no dictionary of other tools takes (intervals), and an empty
+set of categories, which goes with all others.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd.frames import buffers
+from tablevault_pd.frames.codecs import (
+    Codec,
+    Encoded,
+    Spec,
+    codec_of,
+    decode_column,
+    encode_array,
+    encodes_dtype,
+    register,
+)
+from tablevault_pd.frames.freqs import freq_spec, with_freq
+
+
+@register
+class _CategoryCodec(Codec):
+    name = "category"
+
+    def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
+        return pd.CategoricalDtype(categories_of(spec) if "categories" in spec else None, spec["ordered"])
+
+    def storage(self, spec: Spec) -> pa.DataType:
+        kind = value_type(spec)
+        return pa.dictionary(pa.int32(), kind, spec["ordered"]) if _flat(kind) else pa.int32()
+
+    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
+        if "categories" in spec:
+            return pd.Categorical.from_codes(codes_of(column), dtype=self.dtype(spec, None), validate=False)
+        codes, categories = opened(column, spec)
+        return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(categories), validate=False)
+
+
+@encodes_dtype(pd.CategoricalDtype)
+def _encode_categories(values: Any) -> Encoded:
+    found, inner = encode_array(values.categories.array)
+    words = buffers.single(pa.chunked_array([found]) if isinstance(found, pa.Array) else found)
+    spec = {"codec": "category", "ordered": bool(values.ordered), "values": _told(inner, words.type)}
+    spec |= freq_spec(values.categories)
+    if values.ordered or not _flat(words.type) or not len(words):
+        spec["categories"] = pack(words)
+    return Encoded(_coded(np.asarray(values.codes), words, ordered=bool(values.ordered)), spec)
+
+
+def _coded(codes: np.ndarray, words: pa.Array, *, ordered: bool) -> pa.Array:
+    """The Arrow array of these codes (-1: missing)."""
+    missing = codes < 0
+    valid = ~missing if missing.any() else None
+    indices = buffers.to_arrow(codes.astype("i4", copy=False), pa.int32(), valid)
+    if not _flat(words.type):
+        return indices
+    return pa.DictionaryArray.from_arrays(indices, words, ordered=ordered, safe=False)
+
+
+def from_codes(codes: np.ndarray, spec: Spec) -> pa.Array:
+    """The Arrow array of these codes (-1: missing) under a category spec; without categories, if the spec has none."""
+    words = unpack(spec["categories"]) if "categories" in spec else pa.array([], value_type(spec))
+    return _coded(codes, words, ordered=spec["ordered"])
+
+
+def codes_of(column: pa.ChunkedArray) -> np.ndarray:
+    """The codes of an encoded categorical whose chunks share their categories, -1 where missing."""
+    if pa.types.is_dictionary(column.type):
+        chunks = [chunk.indices for chunk in column.chunks]
+        column = pa.chunked_array(chunks, column.type.index_type)
+    codes = buffers.column_values(column, np.dtype(column.type.to_pandas_dtype()), private=False)
+    if column.null_count:
+        codes[~buffers.column_valid(column)] = -1
+    return codes
+
+
+# ---------------------------------------------------------------- categories that stand with the rows
+
+
+def opened(column: pa.ChunkedArray, spec: Spec) -> tuple[np.ndarray, pd.Index]:
+    """Codes, and the categories of all chunks in the order in which the chunks bring them."""
+    categories = pd.Index(_index(pa.array([], column.type.value_type), spec))
+    codes: list[np.ndarray] = [np.zeros(0, "i4")]
+    places: np.ndarray | None = None
+    last = None
+    for chunk in column.chunks:
+        if last is None or not chunk.dictionary.equals(last):
+            last = chunk.dictionary
+            categories, places = _joined(categories, _index(last, spec))
+        found = codes_of(pa.chunked_array([chunk.indices]))
+        codes.append(found if places is None else np.append(places, -1)[found])
+    whole = codes[1] if len(codes) == 2 else np.concatenate(codes)
+    return whole, with_freq(categories, spec.get("freq"))
+
+
+def _joined(there: pd.Index, more: pd.Index) -> tuple[pd.Index, np.ndarray | None]:
+    """The categories of both, and where each of `more` stands among them; None for where it stood."""
+    if not len(there) and more.is_unique:
+        return more, None
+    # Not by their Arrow values: pandas takes 1 and True, or 0.0 and -0.0, for one category.
+    extra = more[there.get_indexer(more) < 0].unique() if len(there) else more.unique()
+    joined = (
+        _index_of(np.concatenate([there.array, extra.array])) if more.dtype == "O" else there.append(extra)
+    )
+    return joined, joined.get_indexer(more)
+
+
+def _index(words: pa.Array, spec: Spec) -> pd.Index:
+    return _index_of(decode_column(pa.chunked_array([words]), spec["values"]))
+
+
+def _index_of(values: Any) -> pd.Index:
+    index: pd.Index = pd.Index(values, dtype=values.dtype, copy=False, tupleize_cols=False)
+    return index
+
+
+# ---------------------------------------------------------------- categories that stand in the spec
+
+
+def categories_of(spec: Spec) -> pd.Index:
+    """The categories that stand in a spec."""
+    return with_freq(_index(unpack(spec["categories"]), spec), spec.get("freq"))
+
+
+def has_none(spec: Spec) -> bool:
+    """Whether a spec says that there are no categories."""
+    return "categories" in spec and not len(unpack(spec["categories"]))
+
+
+def category_spec(categories: pd.Index, *, ordered: bool) -> Spec:
+    """The spec of a categorical with these categories."""
+    return encode_array(pd.Categorical.from_codes(np.zeros(0, "i8"), categories, ordered=ordered)).spec
+
+
+def value_type(spec: Spec) -> pa.DataType:
+    """The Arrow type of the categories."""
+    inner = spec["values"]
+    return _type_of(inner) if inner["codec"] == "arrow" else codec_of(inner).storage(inner)
+
+
+def value_dtype(spec: Spec) -> Any:
+    """The pandas dtype of the categories."""
+    return dtype_of(spec["values"])
+
+
+def _flat(kind: pa.DataType) -> bool:
+    """Whether `kind` may be the value type of an Arrow dictionary that other tools read."""
+    return not (pa.types.is_nested(kind) or pa.types.is_null(kind))
+
+
+# ---------------------------------------------------------------- specs that say a dtype alone, without an Arrow type or rows
+
+
+def full_spec(values: Any) -> Spec:
+    """The spec of a pandas array that tells its dtype alone."""
+    array, spec = encode_array(values)
+    if spec["codec"] == "category" and "categories" not in spec:
+        return spec | {"categories": pack(array.dictionary)}
+    return _told(spec, array.type)
+
+
+def dtype_of(spec: Spec) -> Any:
+    """The pandas dtype of a :func:`full_spec`."""
+    return codec_of(spec).dtype(spec, _type_of(spec) if spec["codec"] == "arrow" else None)
+
+
+def _told(spec: Spec, kind: pa.DataType) -> Spec:
+    return spec | {"type": pack(pa.array([], kind))} if spec["codec"] == "arrow" else spec
+
+
+def _type_of(spec: Spec) -> pa.DataType:
+    return unpack(spec["type"]).type
+
+
+def pack(array: pa.Array) -> str:
+    """An Arrow array as text: an IPC stream in base64."""
+    batch = pa.record_batch([array], names=["values"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return base64.b64encode(sink.getvalue()).decode("ascii")
+
+
+@lru_cache(maxsize=64)
+def unpack(packed: str) -> pa.Array:
+    """The array of a packed column."""
+    with pa.ipc.open_stream(base64.b64decode(packed)) as reader:
+        return buffers.single(reader.read_all().column(0))

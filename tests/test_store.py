@@ -1,0 +1,600 @@
+"""What every store holds to. The same tests run on each; where one differs, it is wrong or the contract is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from stores import BOTH, Place, act, new_place, put, rows, table_of
+
+from tablevault_pd.errors import (
+    Conflict,
+    FileMissing,
+    ListDeleted,
+    ListNotFound,
+    SessionNotFound,
+    VaultClosed,
+    VaultNotFound,
+    VaultReadOnly,
+    VersionNotFound,
+)
+from tablevault_pd.store import Batch, Cell, Description, Session, Store
+
+NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
+
+
+@pytest.fixture(params=BOTH)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    with new_place(request.param, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[Store]:
+    opened = place.open()
+    yield opened
+    assert opened.check() == []  # every test leaves a sound store behind
+    opened.close()
+
+
+def numbers(*values: Any, name: str = "x") -> pa.Table:
+    return pa.table({name: pa.array(values, pa.int64())})
+
+
+# ---------------------------------------------------------------- rows
+
+
+def test_rows_come_back_as_saved(store: Store) -> None:
+    saved = pa.table({"step": [1, 2], "loss": [0.5, None], "name": ["a", None]})
+    version = put(store, "runs", saved)
+    assert table_of(store, version).equals(saved)
+    assert (version.version, version.start, version.rows, version.total) == (1, 0, 2, 2)
+    assert store.head("runs") == version
+    assert store.schema(version.schema_id).equals(saved.schema, check_metadata=True)
+
+
+def test_schema_metadata_is_kept(store: Store) -> None:
+    field = pa.field(
+        "x", pa.int64(), metadata={"tablevault": '{"codec": "plain", "kind": "record"}', "other": "\0é"}
+    )
+    schema = pa.schema([field], metadata={"tablevault": "{}"})
+    version = put(store, "runs", pa.table([[1]], schema=schema))
+    assert store.schema(version.schema_id).equals(schema, check_metadata=True)
+    assert table_of(store, version).schema.equals(schema, check_metadata=True)
+
+
+def test_kinds_of_columns_come_back(store: Store) -> None:
+    def spec(kind: str) -> dict[str, str]:
+        return {"tablevault": f'{{"kind": "{kind}"}}'}
+
+    file_type = pa.struct([("path", pa.string()), ("size_bytes", pa.int64())])
+    schema = pa.schema(
+        [
+            pa.field("id", pa.int64()),
+            pa.field("text", pa.large_string(), metadata=spec("document")),
+            pa.field("vec", pa.list_(pa.float32(), 2), metadata=spec("embedding")),
+            pa.field("codes", pa.list_(pa.int8(), 2), metadata=spec("embedding")),
+            pa.field("file", file_type, metadata=spec("file")),
+        ]
+    )
+    data = [
+        [1, 2, 3],
+        ["long text", None, ""],
+        [[0.1, -0.0], None, [math.inf, 1e-40]],
+        [[1, 2], None, [3, 4]],
+        [{"path": "a", "size_bytes": 2**60}, None, {"path": None, "size_bytes": None}],
+    ]
+    saved = pa.table(
+        [pa.array(values, field.type) for values, field in zip(data, schema, strict=True)], schema=schema
+    )
+    version = put(store, "mixed", saved)
+    assert table_of(store, version).equals(saved)
+    assert (
+        rows(store, version, ["vec", "id"], start=1, stop=3)
+        == saved.slice(1).select(["vec", "id"]).to_pylist()
+    )
+
+
+def test_only_embeddings(store: Store) -> None:
+    saved = pa.table({"vec": pa.array([[1.0, 2.0], None], pa.list_(pa.float64(), 2))})
+    first = put(store, "vectors", saved)
+    second = put(store, "vectors", numbers(7), operation="append")
+    assert table_of(store, first).equals(saved)
+    assert rows(store, second) == [*saved.to_pylist(), {"x": 7}]
+    assert rows(store, second, ["vec"])[:2] == saved.to_pylist()
+
+
+def test_windows_of_rows_and_columns(store: Store) -> None:
+    put(store, "runs", pa.table({"x": range(10), "y": range(10, 20)}))
+    version = put(store, "runs", pa.table({"x": range(10, 15), "y": range(5)}), operation="append")
+    every = rows(store, version)
+    assert [row["x"] for row in every] == list(range(15))
+    for start, stop in [(0, 15), (3, 4), (9, 11), (10, 15), (14, 99), (15, 20), (5, 5)]:
+        assert rows(store, version, start=start, stop=stop) == every[start:stop]
+    assert rows(store, version, ["y", "x"], start=8, stop=12) == [
+        {"y": r["y"], "x": r["x"]} for r in every[8:12]
+    ]
+    [*chunks] = store.scan(version, columns=["none of these"])
+    assert sum(len(chunk.positions) for chunk in chunks) == 15
+    assert all(chunk.table.num_columns == 0 for chunk in chunks)
+
+
+def test_parts_of_several_schemas_in_one_commit(store: Store) -> None:
+    tables = [numbers(1, 2), pa.table({"x": ["a"], "y": [1.5]}), numbers(3)]
+    version = put(store, "mixed", *tables)
+    assert version.total == 4
+    assert rows(store, version) == [row for table in tables for row in table.to_pylist()]
+    assert rows(store, version, ["y"], start=1, stop=3) == [{}, {"y": 1.5}] or rows(
+        store, version, ["y"], start=2, stop=3
+    ) == [{"y": 1.5}]
+
+
+def test_many_small_commits_read_as_one(store: Store) -> None:
+    for number in range(30):
+        version = put(store, "log", numbers(number), operation="append")
+    assert [row["x"] for row in rows(store, version)] == list(range(30))
+    assert [row["x"] for row in rows(store, version, start=7, stop=21)] == list(range(7, 21))
+    old = store.version("log", 12)
+    assert [row["x"] for row in rows(store, old)] == list(range(12))
+
+
+def test_a_large_commit(store: Store) -> None:
+    text = "x" * 1000
+    saved = pa.table({"n": range(9_000), "text": [text + str(n) for n in range(9_000)]})
+    version = put(store, "large", *[saved.slice(at, 2000) for at in range(0, 9_000, 2_000)])
+    assert table_of(store, version).equals(saved)
+    assert rows(store, version, ["n"], start=7_345, stop=7_347) == [{"n": 7_345}, {"n": 7_346}]
+
+
+def test_no_rows_keep_their_categories(store: Store) -> None:
+    words = pa.DictionaryArray.from_arrays(pa.array([], pa.int8()), pa.array(["b", "a"]), ordered=True)
+    version = put(store, "empty", pa.table({"c": words}))
+    [chunk] = store.scan(version)
+    assert chunk.table.num_rows == 0
+    assert chunk.table.schema.field("c").type == words.type
+    assert chunk.table.column("c").chunk(0).dictionary.to_pylist() == ["b", "a"]
+
+
+def test_unused_categories_are_kept(store: Store) -> None:
+    words = pa.DictionaryArray.from_arrays(pa.array([2, None, 0], pa.int32()), pa.array(["c", "unused", "a"]))
+    version = put(store, "words", pa.table({"c": words}))
+    column = table_of(store, version).column("c")
+    assert column.to_pylist() == ["a", None, "c"]
+    assert column.chunk(0).dictionary.to_pylist() == ["c", "unused", "a"]
+
+
+def halves(*values: float | None) -> pa.Array:
+    """A float16 array; older releases of pyarrow make it of NumPy's floats only."""
+    gone = np.array([value is None for value in values])
+    return pa.array(np.array([0.0 if value is None else value for value in values], np.float16), mask=gone)
+
+
+HARD: dict[str, pa.Array] = {
+    "null": pa.nulls(3),
+    "bool": pa.array([True, None, False]),
+    "int64": pa.array([2**63 - 1, -(2**63), None]),
+    "beyond_2_53": pa.array([2**53 + 1, -(2**53) - 1, None]),
+    "uint64": pa.array([2**64 - 1, 2**63, None], pa.uint64()),
+    "uint8": pa.array([255, 0, None], pa.uint8()),
+    "float64": pa.array([0.1, -0.0, None]),
+    "floats_special": pa.array([math.nan, math.inf, -math.inf]),
+    "floats_extreme": pa.array([5e-324, 1.7976931348623157e308, 2.0**70]),
+    "whole_floats": pa.array([1.0, 2.0**62, -1e18]),
+    "float32": pa.array([0.1, math.nan, -0.0], pa.float32()),
+    "float16": halves(0.1, None, math.inf),
+    "decimal": pa.array([Decimal("1.10"), Decimal("-99999999999999999999.99"), None], pa.decimal128(38, 2)),
+    "decimal256": pa.array([Decimal(10) ** 70, None, Decimal(-1)], pa.decimal256(76, 0)),
+    "text": pa.array(["", "\0 é \U0001f600 \u2028 \"'\\", None]),
+    "large_text": pa.array(["NaN", "-0.0", None], pa.large_string()),
+    "bytes": pa.array([b"\xff\x00", b"", None]),
+    "fixed_bytes": pa.array([b"ab", None, b"\0\0"], pa.binary(2)),
+    "date": pa.array([dt.date(1, 1, 1), dt.date(9999, 12, 31), None]),
+    "date_far": pa.array([-800_000, 5_000_000, None], pa.int32()).view(pa.date32()),
+    "ns": pa.array([1, -(2**63) + 1, 2**63 - 1]).view(pa.timestamp("ns")),
+    "ns_zoned": pa.array([1_700_000_000_123_456_789, None, -1]).view(pa.timestamp("ns", "Europe/Rome")),
+    "us": pa.array([NOW, None, dt.datetime(1, 1, 1, tzinfo=dt.UTC)], pa.timestamp("us", "UTC")),
+    "s_far": pa.array([2**60, -(2**60), None]).view(pa.timestamp("s")),
+    "ms": pa.array([0, -1, None]).view(pa.timestamp("ms", "+02:00")),
+    "duration": pa.array([2**62, -1, None]).view(pa.duration("ns")),
+    "time_us": pa.array([0, 86_399_999_999, None]).cast(pa.time64("us")),
+    "time_s": pa.array([0, 86_399, None], pa.int32()).cast(pa.time32("s")),
+    "list": pa.array([[1, None], [], None]),
+    "large_list": pa.array([[1.5, math.nan], [], None], pa.large_list(pa.float64())),
+    "nested": pa.array([[{"a": [b"\1"], "b": None}], None, []]),
+    "struct": pa.array([{"": 1, "_id": "x", "a.b": None}, None, {"": None, "_id": None, "a.b": 1.0}]),
+    "same_names": pa.StructArray.from_arrays(
+        [pa.array([1, 2, 3]), pa.array(["a", None, "c"])], names=["f", "f"]
+    ),
+    "fixed_list": pa.array([[1, None], None, [3, 4]], pa.list_(pa.int64(), 2)),
+    "holes": pa.array([[1.0, None], None, [3.0, 4.0]], pa.list_(pa.float32(), 2)),
+    "vector": pa.array([[0.1, -0.0], None, [math.nan, 1e-45]], pa.list_(pa.float32(), 2)),
+    "vector64": pa.array([[0.1, -0.0], [math.inf, 5e-324], None], pa.list_(pa.float64(), 2)),
+    "vector16": pa.FixedSizeListArray.from_arrays(halves(0.1, -0.0, math.inf, 6e-8, 1.0, 2.0), 2),
+    "map": pa.array([[("a", 1), ("b", None)], None, []], pa.map_(pa.string(), pa.int64())),
+    "months": pa.array([pa.MonthDayNano([1, -2, 3]), None, pa.MonthDayNano([0, 0, 0])]),
+    "words": pa.array(["a", None, "b"]).dictionary_encode(),
+    "coded": pa.DictionaryArray.from_arrays(pa.array([0, 1, None]), pa.array([1.5, math.nan])),
+    "words_inside": pa.array([["a"], None, ["b", "a"]], pa.list_(pa.dictionary(pa.int8(), pa.string()))),
+    "period": pa.array([{"left": 1, "right": 2}, None, {"left": -1, "right": 0}]),
+}
+
+
+def same(found: pa.Array, saved: pa.Array) -> bool:
+    """Equal, NaN and the sign of zero included."""
+    if found.type != saved.type:
+        return False
+    try:
+        return repr(found.to_pylist()) == repr(saved.to_pylist())
+    except (
+        OverflowError,
+        ValueError,
+    ):  # far times and doubled names, which Python cannot show, come without floats
+        return bool(found.equals(saved))
+
+
+def test_every_type_comes_back_exactly(store: Store) -> None:
+    names = ["", "_key", "%", "a.b", "`", *list(HARD)[5:]]
+    saved = pa.table(list(HARD.values()), names=names)
+    version = put(store, "types", saved)
+    whole = table_of(store, version)
+    tail = pa.concat_tables([chunk.table for chunk in store.scan(version, start=1)])
+    for name, values in zip(names, HARD.values(), strict=True):
+        assert same(whole.column(name).combine_chunks(), values), name
+        assert same(tail.column(name).combine_chunks(), values[1:]), name
+    sliced = put(store, "slices", saved.slice(1, 2))
+    for name, values in zip(names, HARD.values(), strict=True):
+        assert same(table_of(store, sliced).column(name).combine_chunks(), values[1:]), name
+
+
+# ---------------------------------------------------------------- versions
+
+
+def test_versions_tell_what_happened(store: Store) -> None:
+    session = store.open_session(Session("s", "u", "h", 1, NOW))
+    put(store, "a", numbers(1, 2), tags=("x",), session_id=session.id, cell=3)
+    put(store, "a", numbers(3), operation="append")
+    act(store, "a", "delete")
+    act(store, "a", "restore", target=1)
+    put(store, "a", numbers(9), operation="append", tags=())
+    put(store, "a", numbers())
+    found = store.versions("a")
+    told = [(v.version, v.operation, v.generation, v.start, v.rows, v.total, v.deleted) for v in found]
+    assert told == [
+        (1, "save", 1, 0, 2, 2, False),
+        (2, "append", 1, 2, 1, 3, False),
+        (3, "delete", 1, 3, 0, 3, True),
+        (4, "restore", 4, 2, 0, 2, False),
+        (5, "append", 4, 2, 1, 3, False),
+        (6, "save", 6, 0, 0, 0, False),
+    ]
+    assert [v.tags for v in found] == [("x",), ("x",), ("x",), ("x",), (), ()]
+    assert (found[0].session_id, found[0].cell, found[1].session_id) == (session.id, 3, None)
+    assert [v.time for v in found] == sorted({v.time for v in found})
+    assert store.versions() == found
+    contents = {v.version: [row["x"] for row in rows(store, v)] for v in found if not v.deleted}
+    assert contents == {1: [1, 2], 2: [1, 2, 3], 4: [1, 2], 5: [1, 2, 9], 6: []}
+    assert store.version("a", 2) == found[1]
+    assert store.version("a", 7) is None
+    assert store.version("b", 1) is None
+
+
+def test_the_version_at_a_time(store: Store) -> None:
+    for value in range(4):
+        put(store, "a", numbers(value))
+    for version in store.versions("a"):
+        assert store.version_at("a", version.time) == version
+        earlier = store.version_at("a", version.time - dt.timedelta(microseconds=1))
+        assert (earlier.version if earlier else 0) == version.version - 1
+    assert store.version_at("a", NOW.replace(year=2200)) == store.head("a")
+    assert store.version_at("b", NOW) is None
+
+
+def test_restoring_what_was_restored(store: Store) -> None:
+    put(store, "a", numbers(0, 1))
+    put(store, "a", numbers(2), operation="append")
+    act(store, "a", "restore", target=1)
+    put(store, "a", numbers(3), operation="append")
+    put(store, "a", numbers(9))
+    act(store, "a", "restore", target=4)
+    put(store, "a", numbers(4), operation="append")
+    act(store, "a", "restore", target=6)
+    version = put(store, "a", numbers(5), operation="append")
+    assert [row["x"] for row in rows(store, version)] == [0, 1, 3, 5]
+    assert [row["x"] for row in rows(store, version, start=1, stop=3)] == [1, 3]
+    assert [row["x"] for row in rows(store, store.version("a", 7))] == [0, 1, 3, 4]
+
+
+def test_the_same_token_is_committed_once(store: Store) -> None:
+    first = put(store, "a", numbers(1), token="t")
+    again = put(store, "a", numbers(1), token="t")
+    assert again == first
+    assert act(store, "a", "delete", token="d") == act(store, "a", "delete", token="d")
+    assert len(store.versions("a")) == 2
+    assert put(store, "b", numbers(2), token="t").version == 1  # tokens are those of a list
+
+
+def test_batches_that_do_not_fit_are_refused(store: Store) -> None:
+    with pytest.raises(ListNotFound):
+        act(store, "none", "delete")
+    with pytest.raises(ListNotFound):
+        act(store, "none", "restore", target=1)
+    first = put(store, "a", numbers(1), expect=0)
+    with pytest.raises(Conflict):
+        put(store, "a", numbers(1), expect=0)
+    with pytest.raises(Conflict):
+        put(store, "a", numbers(1), operation="append", base=None)
+    with pytest.raises(Conflict):
+        put(store, "a", numbers(1), operation="append", base=first.schema_id + 1)
+    with pytest.raises(VersionNotFound):
+        act(store, "a", "restore", target=9)
+    act(store, "a", "delete", expect=1)
+    for operation in ("append", "delete"):
+        with pytest.raises(ListDeleted):
+            put(store, "a", numbers(1), operation=operation)
+    assert len(store.versions("a")) == 2
+    assert put(store, "a", numbers(2)).version == 3  # saving goes on counting
+
+
+def test_what_was_not_committed_leaves_nothing(store: Store) -> None:
+    put(store, "a", numbers(1))
+    with pytest.raises(ZeroDivisionError), store.stage() as stage:
+        stage.write(numbers(*range(5_000)).append_column("t", pa.array(["x" * 1000] * 5_000)))
+        raise ZeroDivisionError
+    with pytest.raises(Conflict), store.stage() as stage:
+        stage.write(numbers(*range(5_000)).append_column("t", pa.array(["x" * 1000] * 5_000)))
+        described = (Description("BASE", "never"),)
+        store.commit(Batch("t", "a", "save", numbers().schema, expect=7, descriptions=described), stage)
+    with store.stage() as stage:
+        stage.write(numbers(2))
+    assert rows(store, store.head("a")) == [{"x": 1}]
+    assert store.descriptions() == []
+
+
+# ---------------------------------------------------------------- lists
+
+
+def test_lists_and_names(store: Store) -> None:
+    names = ["b", "B", "é", "z", "a/b", "a b", 'x"; DROP', "@@c", "%s", "ß", "ss", "\U0001f600", "a" * 200]
+    for name in names:
+        put(store, name, pa.table({"n": [name]}))
+    act(store, "z", "delete")
+    assert store.names() == sorted(names)
+    assert store.names("a") == sorted(name for name in names if name.startswith("a"))
+    assert store.names("\U0001f600") == ["\U0001f600"]
+    states = store.lists()
+    assert [state.head.list for state in states] == sorted(names)
+    assert all(state.size_bytes > 0 and state.created <= state.head.time for state in states)
+    for name in names:
+        assert rows(store, store.head(name)) == [{"n": name}]
+    assert store.head("A") is None
+    assert store.versions("nothing") == []
+
+
+def test_two_handles_see_each_other(place: Place, store: Store) -> None:
+    other = place.open()
+    put(store, "a", numbers(1))
+    assert other.vault_id == store.vault_id
+    assert rows(other, other.head("a")) == [{"x": 1}]
+    put(other, "a", numbers(2), operation="append")
+    assert rows(store, store.head("a")) == [{"x": 1}, {"x": 2}]
+    other.close()
+
+
+# ---------------------------------------------------------------- people
+
+
+def test_sessions(store: Store) -> None:
+    first = store.open_session(
+        Session("train", "u", "h", 1, NOW, params={"lr": 1.0, "big": 2**70, "d": {"_k": None}})
+    )
+    second = store.open_session(Session("train", "u", "h", 2, NOW, parent=first.id, tags=("a", "b")))
+    third = store.open_session(Session("Train", "u", "h", 3, NOW, heartbeat=NOW))
+    assert [s.label for s in (first, second, third)] == ["train#1", "train#2", "Train#1"]
+    assert store.sessions() == [first, second, third]
+    assert store.sessions(name="train") == [first, second]
+    assert store.sessions([third.id, first.id, 999]) == [first, third]
+    assert isinstance(store.sessions()[0].params["lr"], float)
+    later = NOW + dt.timedelta(seconds=1)
+    store.update_session(first.id, ended=later, outcome="failed", error="x", params={"n": math.inf})
+    [found] = store.sessions([first.id])
+    assert (found.ended, found.outcome, found.error, found.params) == (later, "failed", "x", {"n": math.inf})
+    assert found.started == NOW
+    with pytest.raises(SessionNotFound):
+        store.update_session(999, outcome="finished")
+
+
+def test_cells(store: Store) -> None:
+    one, two = (store.open_session(Session("s", "u", "h", 1, NOW)) for _ in range(2))
+    store.put_cell(Cell(two.id, 1, "b", NOW, 1.0, "ok"))
+    store.put_cell(Cell(one.id, 10, "later", NOW))
+    store.put_cell(Cell(one.id, 2, "a = 1\n", NOW))
+    store.put_cell(Cell(one.id, 2, "a = 1\n", NOW, 0.25, "error", "E", "trace"))
+    assert [(c.session_id, c.cell) for c in store.cells()] == [(one.id, 2), (one.id, 10), (two.id, 1)]
+    assert store.cells([one.id])[0] == Cell(one.id, 2, "a = 1\n", NOW, 0.25, "error", "E", "trace")
+    assert isinstance(store.cells([two.id])[0].duration_s, float)
+
+
+def test_descriptions(store: Store) -> None:
+    session = store.open_session(Session("s", "u", "h", 1, NOW))
+    version = put(
+        store, "a", numbers(1), descriptions=(Description("BASE", "old"), Description("OTHER", "o"))
+    )
+    store.describe(Description("BASE", "of session", session_of=session.id))
+    store.describe(
+        Description("BASE", "new", list_id=version.list_id, vector=(1.0, 0.1), session_id=session.id)
+    )
+    found = store.descriptions()
+    assert [(d.label, d.text, d.list_id, d.session_of) for d in found] == [
+        ("OTHER", "o", version.list_id, None),
+        ("BASE", "of session", None, session.id),
+        ("BASE", "new", version.list_id, None),
+    ]
+    assert found[2].vector == (1.0, 0.1)
+    assert found[2].session_id == session.id
+    assert all(d.time is not None for d in found)
+
+
+def test_kept_files(store: Store, tmp_path: Path) -> None:
+    content = os.urandom(4_000_000)
+    path = tmp_path / "content"
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    for _ in range(2):
+        store.keep_file(path, digest)
+    with store.open_file(digest) as file:
+        assert file.read() == content
+    empty = hashlib.sha256(b"").hexdigest()
+    path.write_bytes(b"")
+    store.keep_file(path, empty)
+    with store.open_file(empty) as file:
+        assert file.read() == b""
+    with pytest.raises(FileMissing):
+        store.open_file("0" * 64)
+
+
+def test_a_file_that_changes_is_not_kept(place: Place, tmp_path: Path) -> None:
+    store = place.open()
+    path = tmp_path / "content"
+    path.write_bytes(b"new")
+    digest = hashlib.sha256(b"old").hexdigest()
+    with pytest.raises(FileMissing):
+        store.keep_file(path, digest)
+    with pytest.raises(FileMissing):
+        store.open_file(digest)
+    assert {problem.severity for problem in store.check()} <= {"stray"}
+    store.close()
+
+
+# ---------------------------------------------------------------- care
+
+
+def test_vacuum_frees_what_no_kept_version_shows(store: Store) -> None:
+    put(store, "a", numbers(0, 1))
+    put(store, "a", numbers(2), operation="append")
+    put(store, "a", numbers(7, 8, 9))
+    act(store, "a", "restore", target=1)
+    put(store, "b", numbers(5))
+    act(store, "b", "delete")
+    planned = store.vacuum(keep=1)
+    assert [(f.what, f.list, f.versions, f.rows) for f in planned] == [
+        ("rows", "a", (2, 3), 4),
+        ("rows", "b", (1, 2), 1),
+    ]
+    assert [v.gone for v in store.versions("a")] == [False] * 4
+    assert [(f.list, f.rows) for f in store.vacuum(keep=1, dry_run=False)] == [("a", 4), ("b", 1)]
+    assert [v.gone for v in store.versions("a")] == [False, True, True, False]
+    assert rows(store, store.head("a")) == [{"x": 0}, {"x": 1}]
+    assert rows(store, store.version("a", 1)) == [{"x": 0}, {"x": 1}]
+    with pytest.raises(VersionNotFound, match="vacuum"):
+        rows(store, store.version("a", 2))
+    with pytest.raises(VersionNotFound, match="vacuum"):
+        act(store, "a", "restore", target=3)
+    assert store.vacuum(keep=1, dry_run=False) == []
+    assert put(store, "a", numbers(3), operation="append").total == 3
+    assert put(store, "b", numbers(6)).version == 3
+
+
+def test_vacuum_keeps_as_many_versions_as_asked(store: Store) -> None:
+    for value in range(5):
+        put(store, "a", numbers(value))
+    store.vacuum(keep=3, dry_run=False)
+    assert [v.gone for v in store.versions("a")] == [True, True, False, False, False]
+
+
+def test_compact_changes_nothing_that_is_seen(store: Store) -> None:
+    for value in range(5):
+        put(store, "a", numbers(value), operation="append")
+    act(store, "a", "restore", target=3)
+    before = [(v, rows(store, v)) for v in store.versions("a")]
+    store.compact()
+    store.compact("a")
+    assert [(v, rows(store, v)) for v in store.versions("a")] == before
+
+
+# ---------------------------------------------------------------- handles
+
+
+def test_reading_only(place: Place, store: Store, tmp_path: Path) -> None:
+    version = put(store, "a", numbers(1))
+    session = store.open_session(Session("s", "u", "h", 1, NOW))
+    reader = place.open(read_only=True)
+    assert reader.read_only
+    assert rows(reader, reader.head("a")) == [{"x": 1}]
+    attempts = [
+        lambda: put(reader, "a", numbers(2)),
+        lambda: act(reader, "a", "delete"),
+        lambda: reader.describe(Description("BASE", "t", list_id=version.list_id)),
+        lambda: reader.open_session(Session("s", "u", "h", 1, NOW)),
+        lambda: reader.update_session(session.id, outcome="finished"),
+        lambda: reader.put_cell(Cell(session.id, 1, "t", NOW)),
+        lambda: reader.vacuum(dry_run=False),
+    ]
+    for attempt in attempts:
+        with pytest.raises(VaultReadOnly):
+            attempt()
+    assert reader.check() == []
+    reader.close()
+
+
+def test_nothing_is_made_by_reading(tmp_path: Path, place: Place) -> None:
+    missing = Place(place.opener, place.address + "x")
+    with pytest.raises(VaultNotFound):
+        missing.open(read_only=True)
+
+
+def test_a_closed_store_says_so(place: Place) -> None:
+    store = place.open()
+    put(store, "a", numbers(1))
+    store.close()
+    store.close()
+    with pytest.raises(VaultClosed):
+        store.head("a")
+    with pytest.raises(VaultClosed):
+        put(store, "a", numbers(1))
+
+
+def test_threads_share_a_store(store: Store) -> None:
+    put(store, "a", numbers())
+
+    def work(number: int) -> None:
+        for i in range(5):
+            put(store, "a", numbers(number * 100 + i), operation="append")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    found = [row["x"] for row in rows(store, store.head("a"))]
+    assert sorted(found) == sorted(number * 100 + i for number in range(4) for i in range(5))
+    assert all([x for x in found if x // 100 == n] == [n * 100 + i for i in range(5)] for n in range(4))
+    assert [v.version for v in store.versions("a")] == list(range(1, 22))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_goes_on_using_the_store(store: Store) -> None:
+    put(store, "a", numbers(0))
+    children = []
+    for number in range(1, 3):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for i in range(3):
+                    put(store, "a", numbers(number * 10 + i), operation="append")
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    for i in range(3):
+        put(store, "a", numbers(i), operation="append")
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0, 0]
+    assert sorted(r["x"] for r in rows(store, store.head("a"))) == [0, 0, 1, 2, 10, 11, 12, 20, 21, 22]
