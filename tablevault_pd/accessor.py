@@ -90,7 +90,9 @@ class FrameAccessor(_Relatives):
     """Save a DataFrame in the current vault: ``df.vault.save("runs")``."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self._frame = self._obj = frame  # pandas 3 makes a new accessor on every access: state kept here would be lost
+        self._frame = self._obj = (
+            frame  # pandas 3 makes a new accessor on every access: state kept here would be lost
+        )
 
     def save(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Save every row as a new version of `name`. See :meth:`Vault.save`."""
@@ -99,6 +101,12 @@ class FrameAccessor(_Relatives):
     def append(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Add every row to the end of `name`. See :meth:`Vault.append`."""
         return current_vault().append(name, self._frame, **options)
+
+    def search(self, text: str | None = None, **options: Any) -> pd.DataFrame:
+        """These rows, which were read from a list, best first. See :meth:`Vault.search`."""
+        from tablevault_pd.search.frames import search_frame
+
+        return search_frame(current_vault(), self._frame, text, options)
 
 
 @pd.api.extensions.register_series_accessor("vault")
@@ -115,3 +123,37 @@ class SeriesAccessor(_Relatives):
     def append(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Add every value to the end of `name`. See :meth:`Vault.append`."""
         return current_vault().append(name, self._series, **options)
+
+    def near(
+        self, query: Any, k: int | None = None, *, metric: Literal["cosine", "dot", "l2"] = "cosine"
+    ) -> pd.Series[Any]:
+        """Scores of the vectors in this Series, nearest first; no vault is needed.
+
+        Parameters
+        ----------
+        query : array_like of float, shape (dim,)
+        k : int, optional
+            How many. Default: every vector that is not missing.
+        metric : {"cosine", "dot", "l2"}
+            For ``"l2"`` the score is minus the distance.
+
+        Returns
+        -------
+        Series of float64
+            Named ``score``, with the labels of this Series as its index.
+
+        Raises
+        ------
+        DimensionMismatch
+            If no vector is as wide as `query`.
+
+        Examples
+        --------
+        >>> words = pd.Series([[1.0, 0.1], [0.0, 1.0]], index=["cat", "car"])
+        >>> words.vault.near([1.0, 0.0], k=1).round(3)
+        cat    0.995
+        Name: score, dtype: float64
+        """
+        from tablevault_pd.search.frames import near
+
+        return near(self._series, query, k, metric)

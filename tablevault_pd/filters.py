@@ -1,13 +1,15 @@
 """Filters: DNF tuples, query strings and ``pd.col`` expressions, read once and judged exactly as pandas judges them.
 
-DNF tuples follow ``pandas.read_parquet``: a missing value fits no comparison, but is "not in" a list
-without None. Query strings and expressions follow pandas itself, where ``!=`` is true of a missing value in a NumPy column.
+DNF tuples follow ``pandas.read_parquet``: a missing value fits no comparison, but is "not in" a list without None. Query
+strings and expressions follow pandas itself, where ``!=`` is true of a missing value in a NumPy column. A name such as
+``params.lr``, where ``params`` is a column of dicts and no column has the whole name, is the value inside the dicts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -29,7 +31,11 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">": pc.greater,
     ">=": pc.greater_equal,
 }
-OPERATORS = (*_COMPARE, "in", "not in")
+OPERATORS = (*_COMPARE, "in", "not in", "between", "contains", "is null", "is not null")
+
+
+class UnknownColumn(InvalidFilter):
+    """A filter that names a column which is not there. In a search such a list just does not match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +46,64 @@ class Filter:
     mask: Callable[[pd.DataFrame], np.ndarray]  #: bool, shape (rows,)
 
 
-def parse_filter(filters: Any, known: Collection[Hashable]) -> Filter | None:
-    """Read `filters`, in any of the three forms, for a list with the columns `known`. Raises InvalidFilter."""
+def parse_filter(
+    filters: Any, known: Collection[Hashable], empty: Callable[[], pd.DataFrame] | None = None
+) -> Filter | None:
+    """Read `filters`, in any of the three forms, for a list with the columns `known`. Raises InvalidFilter.
+
+    `empty` makes a frame of no rows with the list's columns: trying a filter on it tells which columns it looks at.
+    """
     if filters is None:
         return None
     if isinstance(filters, str):
-        return _query(filters)
-    if _is_expression(filters):
-        return Filter(None, lambda frame: _as_mask(_run(lambda: _evaluate(filters, frame), filters), frame))
-    return _dnf(filters, known)
+        found = _query(filters, known, empty)
+    elif _is_expression(filters):
+        found = _expression(filters, known, empty)
+    else:
+        found = _dnf(filters, known)
+    return _opened(found, known)
+
+
+# -- values inside of dicts
+
+
+def _inside(name: Hashable, known: Collection[Hashable]) -> tuple[str, list[str]] | None:
+    """The column and the keys that ``params.lr`` means, if it is no column itself."""
+    if not isinstance(name, str) or name in known:
+        return None
+    parts = name.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        if ".".join(parts[:count]) in known:
+            return ".".join(parts[:count]), parts[count:]
+    return None
+
+
+def _opened(found: Filter, known: Collection[Hashable]) -> Filter:
+    """The filter on frames that do not have the names inside of dicts as columns yet."""
+    if found.columns is None:
+        return found
+    names = {name: inside for name in found.columns if (inside := _inside(name, known)) is not None}
+    if not names:
+        return found
+    columns = frozenset(names[name][0] if name in names else name for name in found.columns)
+    return replace(found, columns=columns, mask=lambda frame: found.mask(_with(frame, names)))
+
+
+def _with(frame: pd.DataFrame, names: Mapping[Hashable, tuple[str, list[str]]]) -> pd.DataFrame:
+    frame = frame.copy(deep=False)
+    for name, (column, keys) in names.items():
+        frame[name] = pd.Series(
+            [_value(cell, keys) for cell in frame[column]], index=frame.index
+        ).infer_objects()
+    return frame
+
+
+def _value(cell: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        if not isinstance(cell, Mapping) or key not in cell:
+            return None
+        cell = cell[key]
+    return cell
 
 
 # -- DNF tuples
@@ -88,6 +143,14 @@ def _term(term: Any) -> Term:
         if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
             raise InvalidFilter(f"The filter {shown(term)} needs a list, tuple or set after {operator!r}.")
         value = list(value)
+    if operator == "between" and (
+        isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2
+    ):
+        raise InvalidFilter(
+            f"The filter {shown(term)} needs two bounds after 'between': (low, high). Both are included."
+        )
+    if operator == "contains" and not isinstance(value, str):
+        raise InvalidFilter(f"The filter {shown(term)} needs a text after 'contains'.")
     return column, operator, value
 
 
@@ -100,14 +163,14 @@ def _unreadable(filters: Any) -> InvalidFilter:
 
 def _check_columns(columns: Sequence[Hashable], known: Collection[Hashable]) -> None:
     for column in columns:
-        if column not in known:
+        if column not in known and _inside(column, known) is None:
             close = get_close_matches(str(column), [str(name) for name in known], n=3)
             hint = (
                 f"Did you mean {' or '.join(map(repr, close))}?"
                 if close
                 else f"There are {', '.join(map(repr, known)) or 'none'}."
             )
-            raise InvalidFilter(
+            raise UnknownColumn(
                 f"The filter names the column {column!r}, which the list does not have. {hint}"
             )
 
@@ -126,9 +189,21 @@ def _judge(frame: pd.DataFrame, term: Term) -> np.ndarray:
     """Which rows fit one comparison, as Arrow judges them once missing values are null."""
     column, operator, value = term
     try:
+        if operator in ("is null", "is not null"):
+            return np.asarray(frame[column].isna() if operator == "is null" else frame[column].notna(), bool)
         cells = pa.array(frame[column], from_pandas=True)
+        if isinstance(cells, pa.ChunkedArray):
+            cells = cells.combine_chunks()
+        if pa.types.is_null(cells.type) and operator not in ("in", "not in"):
+            return np.zeros(len(frame), bool)
         if operator in _COMPARE:
             verdict = _COMPARE[operator](cells, _scalar(value, cells.type))
+        elif operator == "between":
+            low, high = (_scalar(bound, cells.type) for bound in value)
+            verdict = pc.and_kleene(pc.greater_equal(cells, low), pc.less_equal(cells, high))
+        elif operator == "contains":
+            texts = cells.cast(cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
+            verdict = pc.match_substring(texts, value)
         else:
             verdict = _member(cells, value)
             verdict = verdict if operator == "in" else pc.invert(verdict)
@@ -165,11 +240,42 @@ def _is_missing(value: Any) -> bool:
 
 # -- query strings and expressions
 
+_DOTTED = re.compile(r"`[^`]*`|\"[^\"]*\"|'[^']*'|@?[^\W\d]\w*(?:\.[^\W\d]\w*)+")
 
-def _query(text: str) -> Filter:
+
+def _query(text: str, known: Collection[Hashable], empty: Callable[[], pd.DataFrame] | None) -> Filter:
     if not text.strip():
         raise InvalidFilter("The filter is an empty string. Leave it out to keep every row.")
-    return Filter(None, lambda frame: _query_mask(frame, text))
+    inside: list[str] = []
+    asked = _DOTTED.sub(lambda found: _quoted_inside(found[0], known, inside), text)
+    # A query can only mean a column whose name stands in it somewhere: never too few are read.
+    columns = frozenset([*(name for name in known if isinstance(name, str) and name in asked), *inside])
+    if empty is not None:
+        frame = empty()
+        names: dict[Hashable, tuple[str, list[str]]] = {
+            name: found for name in inside if (found := _inside(name, known)) is not None
+        }
+        try:
+            _with(frame, names).eval(asked, engine="python")
+        except pd.errors.UndefinedVariableError as error:
+            hint = f"There are {', '.join(map(repr, known)) or 'none'}."
+            raise UnknownColumn(
+                f"The filter {shown(text)} names a column that the list does not have: {error}. {hint}"
+            ) from error
+        except Exception:  # noqa: BLE001, S110  # whatever else is wrong shows, with its rows, when it is run on them
+            pass
+    return Filter(columns, lambda frame: _query_mask(frame, asked))
+
+
+def _quoted_inside(name: str, known: Collection[Hashable], inside: list[str]) -> str:
+    """``params.lr`` in backticks, if it is a value inside of dicts and no method of a column; other text as it is."""
+    bare = name[1:-1] if name.startswith("`") else name
+    if name[0] in "\"'@" or (found := _inside(bare, known)) is None:
+        return name
+    if name[0] != "`" and (hasattr(pd.Series, found[1][0]) or found[1][0] in ("str", "dt", "cat")):
+        return name
+    inside.append(bare)
+    return f"`{bare}`"
 
 
 def _query_mask(frame: pd.DataFrame, text: str) -> np.ndarray:
@@ -181,7 +287,52 @@ def _is_expression(filters: Any) -> bool:
     return expression is not None and isinstance(filters, expression)
 
 
-def _evaluate(expression: Any, frame: pd.DataFrame) -> Any:
+class _Recorder:
+    """Stands in for a frame while an expression is evaluated, and remembers which columns it was asked for."""
+
+    def __init__(self, frame: pd.DataFrame, known: Collection[Hashable]) -> None:
+        self._frame = frame
+        self._known = known
+        self.asked: set[Hashable] = set()
+        self.columns = _Everything()
+
+    def __getitem__(self, name: Hashable) -> Any:
+        inside = _inside(name, self._known)
+        if inside is None:
+            _check_columns([name], self._known)
+        self.asked.add(name)
+        return self._frame[name] if inside is None else pd.Series([], dtype=float)
+
+
+class _Everything:
+    """Columns that contain every name: the recorder itself says which are not there."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterable[Hashable]:
+        return iter(())
+
+
+def _expression(
+    expression: Any, known: Collection[Hashable], empty: Callable[[], pd.DataFrame] | None
+) -> Filter:
+    columns: frozenset[Hashable] | None = None
+    if empty is not None:
+        recorder = _Recorder(empty(), known)
+        try:
+            _evaluate(expression, recorder)
+            columns = frozenset(recorder.asked) or None
+        except UnknownColumn:
+            raise
+        except Exception:  # noqa: BLE001  # it may look at more than the stand-in has: then every column is read
+            columns = None
+    return Filter(
+        columns, lambda frame: _as_mask(_run(lambda: _evaluate(expression, frame), expression), frame)
+    )
+
+
+def _evaluate(expression: Any, frame: Any) -> Any:
     return expression._eval_expression(frame)  # what assign() and loc[] call; a test watches that it stays so
 
 

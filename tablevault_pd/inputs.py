@@ -127,7 +127,9 @@ def _matrix(matrix: np.ndarray, columns: Columns) -> pa.Table:
 
 def _texts(texts: list[str], columns: Columns) -> pa.Table:
     name = COLUMN_OF_KIND["document"]
-    return _frame(pd.DataFrame({name: texts}), replace(columns, embeddings=False, documents=(name,), files=()))
+    return _frame(
+        pd.DataFrame({name: texts}), replace(columns, embeddings=False, documents=(name,), files=())
+    )
 
 
 # -- Arrow

@@ -83,7 +83,24 @@ class List:
         """
         store, version = self._vault.store, self._version()
         self._vault._noted(version)
-        return (tag(part, store.vault_id, version) for part in reading.batches(store, version, size, columns=columns))
+        return (
+            tag(part, store.vault_id, version)
+            for part in reading.batches(store, version, size, columns=columns)
+        )
+
+    def search(self, text: str | None = None, **options: Any) -> pd.DataFrame:
+        """Rows of this list that fit, best first. See :meth:`Vault.search`.
+
+        Examples
+        --------
+        >>> words = vault.save("words", [{"word": "cat", "vec": [1.0, 0.5]}, {"word": "dog", "vec": [0.0, 1.0]}])
+        >>> words.search(near=[0.0, 2.0], k=1)[["position", "score"]]
+           position  score
+        0         1    1.0
+        """
+        if text is None and not options.keys() - {"k", "columns", "metric", "approx", "snippet", "as_of"}:
+            options["kind"] = ("record", "document", "embedding", "file")  # nothing asked for: every row
+        return self._vault.search(text, lists=[self], **options)
 
     def matrix(self, column: Hashable) -> np.ndarray:
         """The vectors of an embedding column as one matrix.

@@ -17,6 +17,8 @@ from tablevault_pd.progress import Bar
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store import Chunk, Store, Version
 
+NEAR_ROWS = 4096
+
 
 def resolve(store: Store, address: str, *, version: int | None = None, as_of: Any = None) -> Version:
     """The version that a name such as ``news`` or ``news@3`` means, perhaps at another time."""
@@ -81,9 +83,7 @@ def read(
 ) -> pd.DataFrame:
     """Rows of one version as a frame; `refs` adds a column of references to them."""
     schema = wanted_schema(store, version, columns)
-    condition = parse_filter(
-        filters, [column.label for column in frames.columns(store.schema(version.schema_id))]
-    )
+    condition = filter_for(store, version, filters)
     first, last = bounds(start, stop, version.total)
     if condition is not None:
         return _read_filtered(store, version, schema, condition, first, last, refs)
@@ -103,9 +103,56 @@ def _with_refs(
     if not isinstance(name, str):
         raise InvalidInput(f"refs= is True, False or the name of the column to add, not {name!r}.")
     if name in frame.columns:
-        raise InvalidInput(f"{version.list!r} has a column {name!r}. Call the references otherwise: refs='{name}_of_{version.list}'.")
-    frame[name] = RefArray.of(Source(store.vault_id, version.list_id, version.version, version.list), positions)
+        raise InvalidInput(
+            f"{version.list!r} has a column {name!r}. Call the references otherwise: refs='{name}_of_{version.list}'."
+        )
+    frame[name] = RefArray.of(
+        Source(store.vault_id, version.list_id, version.version, version.list), positions
+    )
     return frame
+
+
+def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
+    """`filters` as they are to be judged for this version."""
+    schema = store.schema(version.schema_id)
+    known = [column.label for column in frames.columns(schema)]
+    return parse_filter(
+        filters, known, lambda: frames.decode([schema.empty_table()], schema, positions=range(0))
+    )
+
+
+def kept(store: Store, version: Version, condition: Filter) -> np.ndarray:
+    """Which rows of a version pass the filter: bool, shape (version.total,)."""
+    schema = store.schema(version.schema_id)
+    judged = schema if condition.columns is None else frames.select(schema, list(condition.columns))
+    found = np.zeros(version.total, bool)
+    for chunk in store.scan(version, columns=judged.names):
+        seen = frames.decode([aligned(chunk, judged)], judged, positions=chunk.positions, private=False)
+        found[np.asarray(chunk.positions)] = condition.mask(seen)
+    return found
+
+
+def take(
+    store: Store, version: Version, positions: np.ndarray, columns: Sequence[Hashable] | None = None
+) -> pd.DataFrame:
+    """The rows at these positions, in their order; repeated ones too."""
+    schema = wanted_schema(store, version, columns)
+    wanted, back = np.unique(positions, return_inverse=True)
+    tables = []
+    done = 0
+    while done < len(wanted):
+        # From chunk to chunk while the next row is close; a new scan where there is much to pass over.
+        for chunk in store.scan(
+            version, start=int(wanted[done]), stop=int(wanted[-1]) + 1, columns=schema.names
+        ):
+            first, last = int(chunk.positions[0]), int(chunk.positions[-1])
+            here = wanted[done : np.searchsorted(wanted, last, side="right")]
+            tables.append(aligned(chunk, schema).take(pa.array(here - first)))
+            done += len(here)
+            if done == len(wanted) or wanted[done] - last > NEAR_ROWS:
+                break
+    found = frames.decode(tables or [schema.empty_table()], schema, positions=wanted, private=True)
+    return found.iloc[back]
 
 
 def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | None) -> pa.Schema:
@@ -124,7 +171,13 @@ def _scan(store: Store, version: Version, schema: pa.Schema, first: int, last: i
 
 
 def _read_filtered(
-    store: Store, version: Version, schema: pa.Schema, condition: Filter, first: int, last: int, refs: bool | str
+    store: Store,
+    version: Version,
+    schema: pa.Schema,
+    condition: Filter,
+    first: int,
+    last: int,
+    refs: bool | str,
 ) -> pd.DataFrame:
     """Only the columns that the filter looks at are decoded for every row."""
     whole = store.schema(version.schema_id)

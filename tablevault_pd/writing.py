@@ -59,7 +59,12 @@ def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
     edges: tuple[Edge, ...] | None = None
     if second is None:
         edges = what.edges(first.num_rows)
-        if not append and head is not None and _unchanged(store, head, first, what) and same_edges(store, head, edges):
+        if (
+            not append
+            and head is not None
+            and _unchanged(store, head, first, what)
+            and same_edges(store, head, edges)
+        ):
             return head
     with store.stage() as rows, Bar(f"saving {what.list}", unit="rows") as bar:
         rows.write(first)

@@ -11,10 +11,13 @@ from tablevault_pd.frames.evolve import Merge, ValueCheck, align, merge, run_che
 from tablevault_pd.frames.main import decode, encode, matrix
 from tablevault_pd.frames.positions import fit_index
 from tablevault_pd.frames.schemas import Column, columns, field_for, index_fields, select
+from tablevault_pd.frames.texts import TextColumn, text_columns, texts
+from tablevault_pd.frames.vectors import vectors_of
 
 __all__ = [
     "Column",
     "Merge",
+    "TextColumn",
     "ValueCheck",
     "align",
     "columns",
@@ -29,5 +32,8 @@ __all__ = [
     "run_check",
     "same",
     "select",
+    "text_columns",
+    "texts",
     "to_arrow",
+    "vectors_of",
 ]

@@ -256,6 +256,11 @@ def _chunk_rows(chunk: pa.Array, dim: int, dtype: np.dtype, valid: np.ndarray, p
     return out
 
 
+def vectors_of(column: pa.ChunkedArray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors of an embedding column, to be read only, and which rows have one. No copy of a single chunk."""
+    return rows_of(column, dim, private=True)
+
+
 def matrix_of(column: pa.ChunkedArray, dim: int) -> np.ndarray:
     """The (n, dim) matrix of an embedding column, to be read only; missing rows are NaN."""
     rows, valid = rows_of(column, dim, private=True)

@@ -52,6 +52,11 @@ class Wanted:
             _time(until, "until"),
         )
 
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether every session is wanted."""
+        return self == Wanted(None, None, {}, (), None, None, None)
+
     def fits(self, session: Session, now: datetime) -> bool:
         """Whether a session is like that; its name is not looked at."""
         return (

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.store.edges import Edge, EdgeSummary, EdgeTable, Writers
+from tablevault_pd.store.query import Node
 
 Operation = Literal["save", "append", "delete", "restore"]
 Control = Literal["stop", "pause", "resume"]
@@ -95,7 +96,9 @@ class Batch:
     tags: tuple[str, ...] | None = None  #: None keeps those of the version before
     descriptions: tuple[Description, ...] = ()  #: about the list; committed with its rows
     edges: tuple[Edge, ...] = ()  #: which rows its rows came from; committed with them
-    reads: tuple[tuple[int, int], ...] = ()  #: (list id, version) that the session read before; committed with them
+    reads: tuple[
+        tuple[int, int], ...
+    ] = ()  #: (list id, version) that the session read before; committed with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +275,55 @@ class Compacted:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The rows of one version that a search may find."""
+
+    version: Version
+    documents: tuple[str, ...] = ()  #: fields whose every cell is an item of its own
+    record: bool = True  #: whether the other text fields, together one item a row, are looked at
+    keep: np.ndarray | None = None  #: bool, shape (version.total,): only these rows; None: all
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """One embedding column to be searched, and the vectors to be near to."""
+
+    scope: int  #: number of the scope
+    field: str
+    queries: np.ndarray  #: float, shape (m, dim)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Rows found, best first, one line per row, with its best item; equal scores in order of scope and position."""
+
+    scope: np.ndarray  #: int64: number of the scope
+    position: np.ndarray  #: int64
+    item: (
+        np.ndarray
+    )  #: int64: text: number in Scope.documents, or -1 for the record; vectors: number of the Near
+    score: np.ndarray  #: float64, higher is better
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Who wrote which rows, as runs of positions in ascending order of scope and start; -1 where nobody is known."""
+
+    scope: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    session_id: np.ndarray
+    cell: np.ndarray
+    time: np.ndarray  #: datetime64[us], UTC
+
+
+Metric = Literal["cosine", "dot", "l2"]
+
+
 class Staging(Protocol):
     """Rows on their way into a commit: durable, invisible, and gone again unless committed."""
 
@@ -425,9 +477,56 @@ class Store(Protocol):
 
     def sources(self, session_ids: Sequence[int]) -> list[Source]:
         """The project modules that these sessions had imported."""
+
+    # -- search
+    def find_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
+        """The rows with a text that matches, ranked by BM25: at least the best `k`, or all.
+
+        Text is found as words: stemmed, case- and accent-blind. What a scope shows is found, indexed or not.
+        """
+
+    def find_near(
+        self,
+        near: Sequence[Near],
+        scopes: Sequence[Scope],
+        *,
+        metric: Metric,
+        k: int | None = None,
+        approx: bool = False,
+    ) -> list[Hits]:
+        """For each query the rows whose vectors are nearest: at least the best `k`, or all rows with a vector.
+
+        Scores: cosine, dot product, or minus the Euclidean distance. A missing vector, one with NaN or infinity and, for
+        cosine, one without length are never found. `approx` may miss near rows, but never for being new or filtered.
+        Raises MissingDependency if that needs a package that is not there.
+        """
+
+    def find_code(self, query: Node) -> np.ndarray:
+        """(session id, cell) of all cells whose code matches; int64, shape (n, 2), ascending."""
+
+    def find_descriptions(self, query: Node) -> list[Description]:
+        """The descriptions that match, among the newest of each target and label."""
+
+    def session_ids(self) -> list[int]:
+        """All sessions, oldest first."""
+
+    def session_values(self, column: str) -> dict[int, Any]:
+        """The values of ``params.name``, or the last ones of ``metrics.name``, by session.
+
+        A nested value is some object that is no str or number.
+        """
+
+    def written(self, versions: Sequence[Version]) -> Spans:
+        """Which commit wrote which rows of these versions."""
+
     # -- lineage
     def edges(
-        self, list_id: int, generation: int, spans: Sequence[tuple[int, int]], *, side: Literal["child", "parent"]
+        self,
+        list_id: int,
+        generation: int,
+        spans: Sequence[tuple[int, int]],
+        *,
+        side: Literal["child", "parent"],
     ) -> EdgeTable:
         """Every edge whose children (or parents) are rows of this generation and touch one of `spans`.
 

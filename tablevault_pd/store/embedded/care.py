@@ -14,7 +14,7 @@ import pyarrow as pa
 from tablevault_pd.errors import VaultCorrupt, VaultError
 from tablevault_pd.hashing import sha256_of_file
 from tablevault_pd.store import Compacted, Freed, Problem, Progress, Version
-from tablevault_pd.store.embedded import io
+from tablevault_pd.store.embedded import io, text
 from tablevault_pd.store.embedded.edges import damaged_edges
 from tablevault_pd.store.embedded.kept import kept_path
 from tablevault_pd.store.embedded.segments import SUFFIX, Part, SegmentWriter, has_dictionary, unpack
@@ -64,6 +64,7 @@ def check(store: EmbeddedStore, *, fix: bool, progress: Progress | None) -> list
     problems += _coverage(store)
     problems += damaged_edges(store.catalog)
     problems += _kept(store)
+    problems += _text_index(store, fix=fix)
     problems += [_removed(path) if fix else _stray(path) for path in strays(store, lock=fix)]
     return sorted(problems, key=lambda problem: problem.severity)
 
@@ -140,6 +141,15 @@ def _kept(store: EmbeddedStore) -> Iterator[Problem]:
                 yield Problem("damage", "damaged kept file", path=shown)
         except FileNotFoundError:
             yield Problem("damage", "missing kept file", path=shown)
+
+
+def _text_index(store: EmbeddedStore, *, fix: bool) -> Iterator[Problem]:
+    """The index of texts, which can be made anew from the rows."""
+    detail = store.check_text()
+    if detail is not None:
+        if fix:
+            store.rebuild_text()
+        yield Problem("damage", "text index", path="catalog.db", detail=detail, fixed=fix)
 
 
 # -- strays
@@ -360,6 +370,8 @@ def _vacuum_list(store: EmbeddedStore, name: str, list_id: int, *, keep: int, dr
             db.execute(MARK_GONE, (list_id, version.version))
         for row in doomed:
             db.execute(DELETE_SEGMENT, (row[0],))
+        if doomed:
+            text.clear(db)
     _unlink(store, [row[5] for row in doomed])
     return freed
 

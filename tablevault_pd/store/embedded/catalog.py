@@ -32,6 +32,7 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.store.embedded import forks, gate, io
 from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
+from tablevault_pd.store.embedded.text_tables import SHADOW_TABLES, TEXT_TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
@@ -120,6 +121,7 @@ CREATE TABLE descriptions (
 CREATE TABLE files (sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'),
     size INTEGER NOT NULL) WITHOUT ROWID;
 """
+TABLES += TEXT_TABLES
 TABLES += EDGE_TABLES
 
 # Logged values are kept a flush at a time, as packed arrays: a statement for every value would have the background
@@ -386,7 +388,9 @@ _abandoned: list[Any] = []  # connections inherited through fork: kept so that n
 
 def _layout(rows: list[Any]) -> set[tuple[str, str, str]]:
     return {
-        (kind, name, re.sub(r"\s+", " ", sql)) for kind, name, sql in rows if not name.startswith("sqlite_")
+        (kind, name, re.sub(r"\s+", " ", sql))
+        for kind, name, sql in rows
+        if not name.startswith("sqlite_") and (kind != "table" or name not in SHADOW_TABLES)
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
+from tablevault_pd.store.embedded.text import add_code, add_description
 
 # The last one is long and lies on pages of its own: it is read only where somebody asks for it.
 COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params"
@@ -163,13 +164,14 @@ def insert_cell(db: Any, cell: Cell) -> None:
         (cell.session_id, cell.cell, cell.text, from_time(cell.started), cell.duration_s, cell.outcome, cell.error,
          cell.traceback, cell.execution_count),
     )  # fmt: skip
+    add_code(db, cell.session_id, cell.cell, cell.text)
 
 
 def insert_description(db: Any, description: Description) -> None:
     """Insert a description inside an open transaction."""
     vector = None if description.vector is None else array("d", description.vector).tobytes()
     now = from_time(datetime.now(UTC))
-    db.execute(
+    key = db.execute(
         INSERT_DESCRIPTION,
         (
             description.list_id,
@@ -180,7 +182,8 @@ def insert_description(db: Any, description: Description) -> None:
             description.session_id,
             now,
         ),
-    )
+    ).lastrowid
+    add_description(db, key, description.text)
 
 
 def _cell(session_id: int, number: int, text: str, started: int, *ending: Any) -> Cell:

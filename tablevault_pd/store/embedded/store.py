@@ -46,6 +46,9 @@ from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
 from tablevault_pd.store.embedded.kept import KeptFiles
 from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, unpack
+from tablevault_pd.store.embedded.text import TextSearch, add_small
+from tablevault_pd.store.embedded.values import SessionValues
+from tablevault_pd.store.embedded.vectors import VectorSearch
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 
@@ -97,7 +100,7 @@ def _version(row: tuple[Any, ...]) -> Version:
     return Version(*plain, to_time(time), tuple(json.loads(tags)), bool(gone))  # type: ignore[call-arg]  # one row, one Version
 
 
-class EmbeddedStore(People, Control, KeptFiles, Edges):
+class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch, SessionValues):
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
     def __init__(
@@ -123,6 +126,8 @@ class EmbeddedStore(People, Control, KeptFiles, Edges):
         self.files = self.folder / "files"
         self._schemas: dict[int, pa.Schema] = {}
         self._schema_ids: dict[bytes, int] = {}
+        self._open_text()
+        self._open_vectors()
 
     @property
     def place(self) -> str:
@@ -131,6 +136,8 @@ class EmbeddedStore(People, Control, KeptFiles, Edges):
 
     def close(self) -> None:
         """Close the catalogue."""
+        self._close_text()
+        self._close_vectors()
         self.catalog.close()
 
     # -- committing
@@ -147,7 +154,7 @@ class EmbeddedStore(People, Control, KeptFiles, Edges):
         parts = rows.finish() if rows is not None else ()
         try:
             with self.catalog.writing() as db:
-                version = self._commit(db, batch, parts)
+                version, indexed = self._commit(db, batch, parts)
         except BaseException as error:
             # The commit may stand although it seems to have failed: what the catalogue names is never taken away.
             settled = self._settled(batch)
@@ -157,9 +164,11 @@ class EmbeddedStore(People, Control, KeptFiles, Edges):
                 rows.keep()
             if not isinstance(error, Exception):
                 raise
-            version = settled
+            version, indexed = settled, True  # indexed with it, or the next search does it
         if rows is not None:
             rows.keep()
+        if not indexed:
+            self._index_later(version)
         return version
 
     def _settled(self, batch: Batch) -> Version | None:
@@ -167,13 +176,14 @@ class EmbeddedStore(People, Control, KeptFiles, Edges):
         head = self.head(batch.list)
         return None if head is None else self._one(TOKEN, head.list_id, batch.token)
 
-    def _commit(self, db: Connection, batch: Batch, parts: Sequence[Part]) -> Version:
+    def _commit(self, db: Connection, batch: Batch, parts: Sequence[Part]) -> tuple[Version, bool]:
+        """The new version, and whether its texts are in the index."""
         row = db.execute(HEAD, (batch.list,)).fetchone()
         head = _version(row) if row else None
         if head is not None:
             known = db.execute(TOKEN, (head.list_id, batch.token)).fetchone()
             if known:
-                return _version(known)
+                return _version(known), True
         _expect(head, batch)
         if head is None:
             list_id = db.execute(INSERT_LIST, (batch.list,)).lastrowid
@@ -213,8 +223,9 @@ class EmbeddedStore(People, Control, KeptFiles, Edges):
             insert_reads(db, batch.session_id, batch.reads)
         for description in batch.descriptions:
             insert_description(db, replace(description, list_id=list_id))
+        indexed = add_small(db, version, parts, self.segments)
         io.point("rows-in")
-        return version
+        return version, indexed
 
     def _placed(self, db: Connection, batch: Batch, head: Version | None, list_id: int, rows: int) -> Version:
         """The version this batch becomes, after `head`."""
@@ -375,6 +386,12 @@ class EmbeddedStore(People, Control, KeptFiles, Edges):
                 if base is None:
                     return runs[::-1]
                 generation, high = base, base_total
+
+    def _rows_of_run(
+        self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
+    ) -> Iterator[Chunk]:
+        """The rows of a generation, also where the version has them from another one."""
+        yield from _gathered(self._scan_run(version, generation, low, high, columns))
 
     def _scan_run(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None

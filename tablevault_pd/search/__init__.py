@@ -1,0 +1,156 @@
+"""One search over values, text, vectors, code, description and lineage, answered as a frame.
+
+The store finds text and vectors and says who wrote what; filters, fusion and the answer are made here, alike for all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.errors import DimensionMismatch
+from tablevault_pd.search import answer, fuse
+from tablevault_pd.search.described import near_descriptions
+from tablevault_pd.search.request import DESCRIPTION, Request, request
+from tablevault_pd.search.where import Place, narrow_by_values, narrow_by_writing, near_columns, places
+from tablevault_pd.store import Hits, Near, Store
+
+FUSED_APPROX = 1000  # so many near rows are fused with the text at least, where near ones may be approximate
+
+
+def search(store: Store, what: Request) -> pd.DataFrame:
+    """The rows that match, best first."""
+    found = places(store, what)
+    _check_widths(store, found, what)
+    found = narrow_by_writing(store, found, what)
+    if what.text is not None and not what.near:
+        return _by_text(store, found, what)
+    found = narrow_by_values(store, found, what.filters)
+    if not what.near:
+        return answer.frame(store, what, found, [(_everything(found, what), ())])
+    return _by_near(store, found, what)
+
+
+def _by_text(store: Store, found: list[Place], what: Request) -> pd.DataFrame:
+    """Text alone: only lists with a hit are looked at for the filters."""
+    assert what.text is not None
+    if what.filters is not None:
+        hits = store.find_text(what.text, [place.scope(what.kinds) for place in found])
+        found = narrow_by_values(store, [found[number] for number in np.unique(hits.scope)], what.filters)
+    hits = store.find_text(what.text, [place.scope(what.kinds) for place in found], k=what.k)
+    return answer.frame(store, what, found, [(fuse.single(hits, fuse.TEXT).cut(what.k), ())])
+
+
+def _by_near(store: Store, found: list[Place], what: Request) -> pd.DataFrame:
+    scopes = [place.scope(what.kinds) for place in found]
+    near, labels = _wanted(found, what)
+    text = None if what.text is None else store.find_text(what.text, scopes)
+    k = what.k if text is None else max(FUSED_APPROX, what.k or 0) if what.approx and what.k else None
+    queries = len(what.near[0][1])
+    hits = (
+        store.find_near(near, scopes, metric=what.metric, k=k, approx=what.approx)
+        if near
+        else [_nothing()] * queries
+    )
+    told = [
+        (queries_of, number) for number, (label, queries_of) in enumerate(what.near) if label == DESCRIPTION
+    ]
+    rankings = []
+    for query in range(queries):
+        mine = hits[query]
+        for vectors, _ in told:
+            mine = _merged(
+                mine, near_descriptions(store, found, vectors[query], what.metric, first_item=len(labels))
+            )
+        ranking = fuse.single(mine, fuse.NEAR) if text is None else fuse.fused(text, mine)
+        rankings.append((ranking.cut(what.k), labels))
+    return answer.frame(store, what, found, rankings)
+
+
+def _wanted(found: list[Place], what: Request) -> tuple[list[Near], tuple[answer.Label, ...]]:
+    """The columns to be compared with, and what they are called."""
+    near, labels = [], []
+    if "embedding" not in what.kinds:
+        return [], ()
+    for number, place in enumerate(found):
+        for label, queries in what.near:
+            for column in near_columns(place, label, queries.shape[1]):
+                near.append(Near(number, column.field, queries))
+                labels.append(column.label)
+    return near, tuple(labels)
+
+
+def _check_widths(store: Store, found: list[Place], what: Request) -> None:
+    """Raises DimensionMismatch for a named column that the vector fits in no list."""
+    for label, queries in what.near:
+        dim = queries.shape[1]
+        if label is None or any(near_columns(place, label, dim) for place in found):
+            continue
+        widths: dict[int, list[str]] = {}
+        for place in found:
+            for column in place.columns:
+                if column.kind == "embedding" and column.label == label:
+                    widths.setdefault(column.dim or 0, []).append(place.version.list)
+        if label == DESCRIPTION:
+            lengths = {len(each.vector) for each in store.descriptions() if each.vector is not None}
+            if dim in lengths:
+                continue
+            widths |= {length: ["descriptions"] for length in lengths}
+        raise DimensionMismatch(_misfit(label, dim, widths, found))
+
+
+def _misfit(label: object, dim: int, widths: dict[int, list[str]], found: list[Place]) -> str:
+    if widths:
+        there = "; ".join(
+            f"{width} in {', '.join(map(repr, lists[:5]))}" for width, lists in sorted(widths.items())
+        )
+        return f"The vector near={{{label!r}: …}} has {dim} numbers, and no column {label!r} is so wide. There are: {there}."
+    others = sorted(
+        {
+            (str(each.label), each.dim or 0)
+            for place in found
+            for each in place.columns
+            if each.kind == "embedding"
+        }
+    )
+    there = ", ".join(f"{name!r} of width {width}" for name, width in others[:10]) or "none at all"
+    return f"No list searched has an embedding column {label!r} (the vector has {dim} numbers). There are: {there}."
+
+
+def _everything(found: list[Place], what: Request) -> fuse.Ranking:
+    """All rows left, in order, if nothing ranks them."""
+    left: list[tuple[int, np.ndarray]] = []
+    count = 0
+    for number, place in enumerate(found):
+        if not any(column.kind in what.kinds for column in place.columns):
+            continue
+        positions = place.positions()[: None if what.k is None else what.k - count]
+        left.append((number, positions))
+        count += len(positions)
+        if what.k is not None and count >= what.k:
+            break
+    scope = np.repeat(np.array([number for number, _ in left], np.int64), [len(each) for _, each in left])
+    position = np.concatenate([np.empty(0, np.int64), *(each for _, each in left)])
+    nothing = np.full(len(scope), np.nan)
+    none = np.full(len(scope), fuse.NONE)
+    return fuse.Ranking(scope, position, nothing, nothing, nothing, none, none)
+
+
+def _nothing() -> Hits:
+    empty = np.empty(0, np.int64)
+    return Hits(empty, empty, empty, np.empty(0))
+
+
+def _merged(a: Hits, b: Hits) -> Hits:
+    """Both, the better item of each row."""
+    scope, position, item, score = (
+        np.concatenate([getattr(a, name), getattr(b, name)])
+        for name in ("scope", "position", "item", "score")
+    )
+    order = np.lexsort((item, position, scope, -score))
+    rows = (scope[order] << 40) | position[order]
+    order = order[np.sort(np.unique(rows, return_index=True)[1])]
+    return Hits(scope[order], position[order], item[order], score[order])
+
+
+__all__ = ["Request", "request", "search"]

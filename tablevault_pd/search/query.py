@@ -1,0 +1,56 @@
+"""From what a user types to what is asked: words, "phrases", OR, -not, prefix*.
+
+Every word must match; ``OR`` in capitals separates alternatives, each of them a list of words; a minus excludes from its
+own alternative. Whatever cannot be read so is a word like any other: no text is ever an error but a blank one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.fts import has_words
+from tablevault_pd.store.query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word
+
+_TOKEN = re.compile(r'(?P<minus>-?)(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))')
+_SUBSTRING = 3  #: code shorter than this is found as a word only
+
+
+def parse_text(text: object, what: str = "text", *, code: bool = False) -> Node:
+    """The query that `text` means. Raises InvalidInput if it is blank, TypeError if it is no str.
+
+    Examples
+    --------
+    >>> parse_text('solar "power plant" -wind')
+    All(parts=(Word(text='solar'), Phrase(text='power plant'), Not(part=Word(text='wind'))))
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{what}= is a text, not {type(text).__name__}: {shown(text)}")
+    if not text.strip() or not text.replace("\0", " ").strip():
+        raise InvalidInput(f"{what}= is blank. Leave it out to search without words.")
+    alternatives: list[dict[Node, None]] = [{}]  # dicts as ordered sets: a word that is repeated counts once
+    for token in _TOKEN.finditer(text.replace("\0", " ")):
+        if token["word"] == "OR" and not token["minus"]:
+            alternatives.append({})
+            continue
+        leaf = _leaf(token["word"], token["phrase"], code)
+        if leaf is not None:
+            alternatives[-1][Not(leaf) if token["minus"] else leaf] = None
+    found = [_simplest(All(tuple(parts)), parts) for parts in alternatives if parts]
+    return found[0] if len(found) == 1 else Any(tuple(found))
+
+
+def _simplest(node: All, parts: dict[Node, None]) -> Node:
+    return next(iter(parts)) if len(parts) == 1 else node
+
+
+def _leaf(word: str | None, phrase: str | None, code: bool) -> Leaf | None:
+    """One word, phrase or prefix; None if there is nothing in it to look for."""
+    text = phrase if phrase is not None else word or ""
+    if not has_words(text) and not (code and len(text.strip()) >= _SUBSTRING):
+        return None
+    if phrase is not None:
+        return Phrase(text if code else " ".join(text.split()))
+    if text.endswith("*") and has_words(text[:-1].rstrip("*")):
+        return Prefix(text.rstrip("*"))
+    return Word(text)

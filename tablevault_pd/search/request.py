@@ -1,0 +1,195 @@
+"""What is asked of a search, read and checked once, before the store is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.search.query import parse_text
+from tablevault_pd.store import Metric
+from tablevault_pd.store.query import Node
+
+KINDS = ("record", "document", "embedding", "file")
+DESCRIPTION = "description"  #: in near=: the vectors of descriptions
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A search."""
+
+    text: Node | None = None
+    near: tuple[tuple[Hashable | None, np.ndarray], ...] = ()  #: (column or None for any that fits, (m, dim))
+    batch: bool = (
+        False  #: whether several vectors were asked for, and the answer says which line is for which
+    )
+    filters: Any = None
+    kinds: tuple[str, ...] = KINDS
+    lists: Any = None
+    code: Node | None = None
+    description: Node | None = None
+    session: Any = None
+    parents_of: Any = None
+    children_of: Any = None
+    since: datetime | None = None
+    until: datetime | None = None
+    as_of: Any = None
+    rows: np.ndarray | None = None  #: only these positions, of the one list that is searched
+    columns: tuple[Hashable, ...] = ()
+    k: int | None = None
+    approx: bool = False
+    metric: Metric = "cosine"
+    snippet: bool = False
+
+
+def request(
+    text: Any = None,
+    *,
+    near: Any = None,
+    filters: Any = None,
+    kind: Any = None,
+    lists: Any = None,
+    code: Any = None,
+    description: Any = None,
+    session: Any = None,
+    parents_of: Any = None,
+    children_of: Any = None,
+    since: Any = None,
+    until: Any = None,
+    as_of: Any = None,
+    rows: np.ndarray | None = None,
+    columns: Sequence[Hashable] | None = None,
+    k: Any = None,
+    approx: bool = False,
+    metric: Any = "cosine",
+    snippet: bool = False,
+) -> Request:
+    """The arguments of :meth:`Vault.search`, checked. Raises InvalidInput, TypeError."""
+    asked = (
+        text,
+        near,
+        filters,
+        kind,
+        lists,
+        code,
+        description,
+        session,
+        parents_of,
+        children_of,
+        since,
+        until,
+    )
+    if all(value is None for value in asked):
+        raise InvalidInput("Say what to search for: a text, near=, filters=, code= or another filter.")
+    if metric not in get_args(Metric):
+        raise InvalidInput(f"metric= is one of {', '.join(get_args(Metric))}, not {shown(metric)}.")
+    if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
+        raise InvalidInput(f"k= is a number of rows, at least 1, not {shown(k)}.")
+    vectors, batch = _vectors(near, metric)
+    return Request(
+        text=None if text is None else parse_text(text),
+        near=vectors,
+        batch=batch,
+        filters=filters,
+        kinds=_kinds(kind),
+        lists=lists,
+        code=None if code is None else parse_text(code, "code", code=True),
+        description=None if description is None else parse_text(description, "description"),
+        session=session,
+        parents_of=parents_of,
+        children_of=children_of,
+        since=_time(since, "since"),
+        until=_time(until, "until"),
+        as_of=as_of,
+        rows=rows,
+        columns=_columns(columns),
+        k=None if k is None else int(k),
+        approx=bool(approx),
+        metric=metric,
+        snippet=bool(snippet),
+    )
+
+
+def _kinds(kind: Any) -> tuple[str, ...]:
+    if kind is None:
+        return KINDS
+    kinds = (kind,) if isinstance(kind, str) else tuple(kind)
+    wrong = [each for each in kinds if each not in KINDS]
+    if wrong or not kinds:
+        raise InvalidInput(f"kind= is one of {', '.join(KINDS)}, or several of them, not {shown(kind)}.")
+    return kinds
+
+
+def _columns(columns: Sequence[Hashable] | None) -> tuple[Hashable, ...]:
+    if columns is None:
+        return ()
+    if isinstance(columns, (str, bytes)) or not hasattr(columns, "__iter__"):
+        raise InvalidInput(f"columns= is a list of column names: [{columns!r}] for one.")
+    return tuple(dict.fromkeys(columns))
+
+
+def _time(moment: Any, what: str) -> datetime | None:
+    if moment is None:
+        return None
+    try:
+        time = pd.Timestamp(moment)
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(
+            f"{what}={shown(moment)} is not a time that pandas.Timestamp understands."
+        ) from error
+    if pd.isna(time):
+        raise InvalidInput(f"{what}= is missing (NaT).")
+    utc = time.tz_localize("UTC") if time.tz is None else time.tz_convert("UTC")
+    return utc.to_pydatetime(warn=False)
+
+
+def _vectors(near: Any, metric: Metric) -> tuple[tuple[tuple[Hashable | None, np.ndarray], ...], bool]:
+    if near is None:
+        return (), False
+    pairs: list[tuple[Hashable | None, Any]] = (
+        list(near.items()) if isinstance(near, Mapping) else [(None, near)]
+    )
+    if not pairs:
+        raise InvalidInput("near= is an empty dict. Name a column, or leave it out.")
+    found = [(column, *as_queries(value, metric)) for column, value in pairs]
+    if len({len(queries) for _, queries, _ in found}) > 1:
+        counts = {str(column): len(queries) for column, queries, _ in found}
+        raise InvalidInput(
+            f"near= has different numbers of vectors for its columns: {counts}. Give each the same number."
+        )
+    return tuple((column, queries) for column, queries, _ in found), any(batch for _, _, batch in found)
+
+
+def as_queries(value: Any, metric: Metric) -> tuple[np.ndarray, bool]:
+    """The query vectors as float64, shape (m, dim), and whether there may be several. Raises InvalidInput."""
+    if isinstance(value, pd.Series) and value.dtype == object:
+        value = value.to_list()
+    try:
+        queries = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"near= is a vector of numbers, or several of one length, not {shown(value)}."
+        ) from error
+    if queries.ndim not in (1, 2) or 0 in queries.shape:
+        raise InvalidInput(
+            f"near= is a vector, or several as an array of shape (m, dim); this one has the shape {queries.shape}."
+        )
+    batch = queries.ndim == 2
+    queries = np.atleast_2d(queries)
+    bad = ~np.isfinite(queries).all(axis=1)
+    if metric == "cosine":
+        bad |= ~queries.any(axis=1)
+    if bad.any():
+        reason = (
+            "holds NaN or infinity"
+            if not np.isfinite(queries[bad][0]).all()
+            else "has no direction: it is all zeros"
+        )
+        which = f"Vector {int(np.flatnonzero(bad)[0])} of near=" if batch else "The vector near="
+        raise InvalidInput(f"{which} {reason}.")
+    return queries, batch

@@ -1,0 +1,299 @@
+"""Where a search looks: which versions of which lists, and which of their rows pass every filter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import translate
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import frames, reading
+from tablevault_pd.errors import InvalidFilter, InvalidInput, VersionNotFound, shown
+from tablevault_pd.filters import UnknownColumn
+from tablevault_pd.lineage.edges import runs_of
+from tablevault_pd.lineage.identity import identity
+from tablevault_pd.lineage.lines import Asked, asked_of, lines
+from tablevault_pd.names import parse_address
+from tablevault_pd.search.request import Request
+from tablevault_pd.session import find
+from tablevault_pd.store import Scope, Spans, Store, Version
+from tablevault_pd.store.query import Node
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(slots=True)
+class Place:
+    """A version that is searched."""
+
+    version: Version
+    columns: list[frames.Column]
+    keep: np.ndarray | None = None  #: bool: rows that pass the filters so far; None: all
+    documents: tuple[str, ...] = field(default=())
+
+    def narrow(self, mask: np.ndarray) -> None:
+        """Only rows where `mask` is true, too."""
+        self.keep = mask if self.keep is None else self.keep & mask
+
+    @property
+    def empty(self) -> bool:
+        """Whether no row is left."""
+        return self.version.total == 0 or (self.keep is not None and not self.keep.any())
+
+    def positions(self) -> np.ndarray:
+        """The rows that are left."""
+        return np.arange(self.version.total) if self.keep is None else np.flatnonzero(self.keep)
+
+    def scope(self, kinds: Sequence[str]) -> Scope:
+        """What the store is to look at."""
+        return Scope(self.version, self.documents, "record" in kinds, self.keep)
+
+
+def places(store: Store, request: Request) -> list[Place]:
+    """The versions to be searched, in order of name, before any filter on rows."""
+    found = []
+    for version in _versions(store, request):
+        if version.gone:
+            continue
+        columns = frames.columns(store.schema(version.schema_id))
+        alone = tuple(
+            each.field for each in columns if each.kind in ("document", "file") and each.kind in request.kinds
+        )
+        place = Place(version, columns, documents=alone)
+        if request.rows is not None:
+            place.narrow(np.isin(np.arange(version.total), request.rows))
+        found.append(place)
+    return sorted(found, key=lambda place: (place.version.list, place.version.version))
+
+
+def _versions(store: Store, request: Request) -> list[Version]:
+    if request.lists is None:
+        return _newest(store, request.as_of)
+    asked = (
+        [request.lists]
+        if isinstance(request.lists, str) or not isinstance(request.lists, Iterable)
+        else list(request.lists)
+    )
+    if not asked:
+        raise InvalidInput("lists= is empty. Leave it out to search every list.")
+    found: dict[tuple[int, int], Version] = {}
+    known: list[Version] | None = None
+    for each in asked:
+        address = address_of(each)
+        if _GLOB.search(address) and store.head(parse_address(address).name) is None:
+            known = _newest(store, request.as_of) if known is None else known
+            matches = re.compile(translate(address)).match
+            versions = [version for version in known if matches(version.list)]
+        else:
+            at = None if parse_address(address).version is not None else request.as_of
+            versions = [reading.resolve(store, address, as_of=at)]
+        found.update(((version.list_id, version.version), version) for version in versions)
+    return list(found.values())
+
+
+def address_of(which: Any) -> str:
+    """The name in `lists=`: a text, or a handle on a list."""
+    if isinstance(which, str):
+        return which
+    address = getattr(which, "_text", None)
+    if not isinstance(address, str):
+        raise TypeError(
+            f"lists= holds names, patterns or List handles, not {type(which).__name__}: {shown(which)}"
+        )
+    return address
+
+
+def _newest(store: Store, as_of: Any) -> list[Version]:
+    """The newest visible version of every list, perhaps as of some time."""
+    heads = [state.head for state in store.lists()]
+    if as_of is None:
+        return [head for head in heads if not head.deleted]
+    found = []
+    for head in heads:
+        try:
+            found.append(reading.resolve(store, head.list, as_of=as_of))
+        except LookupError as error:
+            if isinstance(error, VersionNotFound) or store.head(head.list) is not None:
+                continue  # it was not there yet, or was deleted then
+            raise
+    return found
+
+
+# -- filters on rows
+
+
+def narrow_by_writing(store: Store, found: list[Place], request: Request) -> list[Place]:
+    """By who wrote the rows and when: code, session, description, time, and lineage."""
+    cells = None if request.code is None else store.find_code(request.code)
+    sessions = (
+        None if request.session is None else np.array(sorted(session_ids(store, request.session)), np.int64)
+    )
+    described = None if request.description is None else _described(store, request.description)
+    by_time = request.since is not None or request.until is not None
+    if cells is not None or sessions is not None or by_time or (described is not None and described[1]):
+        spans = store.written([place.version for place in found])
+        good = np.ones(len(spans.start), bool)
+        if cells is not None:
+            good &= _wrote(spans, cells)
+        if sessions is not None:
+            good &= np.isin(spans.session_id, sessions)
+        if request.since is not None:
+            good &= spans.time >= _stamp(request.since)
+        if request.until is not None:
+            good &= spans.time <= _stamp(request.until)
+        by_described = (
+            np.isin(spans.session_id, described[1]) if described is not None and described[1] else None
+        )
+        for number, place in enumerate(found):
+            if described is not None and place.version.list_id not in described[0]:
+                here = np.zeros(len(good), bool) if by_described is None else good & by_described
+            else:
+                here = good
+            place.narrow(covered(spans, here, number, place.version.total))
+    elif described is not None:
+        found = [place for place in found if place.version.list_id in described[0]]
+    directions: tuple[tuple[Any, Literal["up", "down"]], ...] = (
+        (request.parents_of, "up"),
+        (request.children_of, "down"),
+    )
+    for relatives_of, direction in directions:
+        if relatives_of is not None:
+            narrow_by_relatives(store, found, relatives_of, direction)
+    return [place for place in found if not place.empty]
+
+
+def narrow_by_relatives(store: Store, found: list[Place], of: Any, direction: Literal["up", "down"]) -> None:
+    """Only rows that `of` was made from directly (up), or that were made from it (down)."""
+    side = "parent" if direction == "up" else "child"
+    steps = lines(store, asked_of(_asked(store, of)), direction=direction, depth=1)
+    steps = steps.drop_duplicates([f"{side}_list", f"{side}_version", f"{side}_position"])
+    masks = [np.zeros(place.version.total, bool) for place in found]
+    for key, rows in steps.groupby([f"{side}_list", f"{side}_version"], observed=True):
+        name, number = key  # type: ignore[misc]  # a pair, as there are two keys
+        relative = store.version(str(name), int(number))
+        positions = rows[f"{side}_position"]
+        for place, mask in zip(found, masks, strict=True):
+            if relative is not None and place.version.list_id == relative.list_id:
+                _mark(
+                    store,
+                    relative,
+                    place.version,
+                    mask,
+                    None if positions.isna().any() else positions.to_numpy(np.int64),
+                )
+    for place, mask in zip(found, masks, strict=True):
+        place.narrow(mask)
+
+
+def _mark(
+    store: Store, relative: Version, shown: Version, mask: np.ndarray, positions: np.ndarray | None
+) -> None:
+    """Mark the rows of `shown` that are the rows at `positions` (or all) of `relative`, another version of the list."""
+    bases = store.bases(shown.list_id)
+    theirs = {run[0]: run[1:] for run in runs_of(relative.generation, relative.total, bases)}
+    for generation, low, high in runs_of(shown.generation, shown.total, bases):
+        if generation in theirs:
+            low, high = max(low, theirs[generation][0]), min(high, theirs[generation][1])
+            if positions is None:
+                mask[low : max(low, high)] = True
+            else:
+                mask[positions[(positions >= low) & (positions < high)]] = True
+
+
+def _asked(store: Store, of: Any) -> list[Asked]:
+    """The rows meant: those of a frame or of references, of a whole list, or of several of these."""
+    if isinstance(of, (pd.DataFrame, pd.Series)):
+        named = identity(store, of)
+        if not named:
+            raise InvalidInput("parents_of= or children_of= has a frame that was not read from this vault.")
+        rows = [
+            (each.version, np.array([-1]) if each.positions is None else each.positions) for each in named
+        ]
+    elif isinstance(of, (list, tuple)):
+        return [asked for each in of for asked in _asked(store, each)]
+    else:
+        version = reading.resolve(store, address_of(of))
+        rows = [(version, np.arange(version.total))]
+    return [
+        Asked(np.full(len(at), version.list_id), np.full(len(at), version.version), at)
+        for version, positions in rows
+        for at in [np.unique(positions[positions >= -1]) if len(positions) else positions]
+    ]
+
+
+def narrow_by_values(store: Store, found: list[Place], filters: Any) -> list[Place]:
+    """By what is in the rows. A list without a column that the filter names has no row that fits."""
+    if filters is None:
+        return found
+    kept = []
+    for place in found:
+        try:
+            condition = reading.filter_for(store, place.version, filters)
+            assert condition is not None
+            place.narrow(reading.kept(store, place.version, condition))
+        except UnknownColumn:
+            continue
+        except InvalidFilter as error:
+            raise InvalidFilter(f"In the list {place.version.list!r}: {error}") from error
+        if not place.empty:
+            kept.append(place)
+    return kept
+
+
+def _stamp(time: Any) -> np.datetime64:
+    return np.datetime64(pd.Timestamp(time).tz_convert("UTC").tz_localize(None), "us")
+
+
+def _wrote(spans: Spans, cells: np.ndarray) -> np.ndarray:
+    """Which spans one of these (session, cell) wrote."""
+    known = (cells[:, 0] << 24) | cells[:, 1]
+    return np.isin((spans.session_id << 24) | spans.cell, known) & (spans.cell >= 0)
+
+
+def covered(spans: Spans, good: np.ndarray, scope: int, total: int) -> np.ndarray:
+    """Which rows of a scope lie in a good span."""
+    here = good & (spans.scope == scope)
+    steps = np.zeros(total + 1, np.int64)
+    np.add.at(steps, spans.start[here], 1)
+    np.add.at(steps, spans.stop[here], -1)
+    return np.asarray(np.cumsum(steps)[:-1] > 0)
+
+
+def _described(store: Store, query: Node) -> tuple[set[int], list[int]]:
+    """The lists and the sessions with a description that matches."""
+    matching = store.find_descriptions(query)
+    lists = {each.list_id for each in matching if each.list_id is not None}
+    return lists, sorted({each.session_of for each in matching if each.session_of is not None})
+
+
+def session_ids(store: Store, which: Any) -> set[int]:
+    """The sessions meant: a name, an id, a frame of ``sessions()``, or several of these."""
+    if isinstance(which, pd.DataFrame):
+        if "session" not in which.columns:
+            raise InvalidInput(
+                "session= is a frame without the column 'session'. Take one from vault.sessions()."
+            )
+        return {find(store, label).id for label in which["session"].dropna()}
+    if isinstance(which, (str, int, np.integer)) and not isinstance(which, bool):
+        return {find(store, int(which) if isinstance(which, np.integer) else which).id}
+    if isinstance(which, Iterable):
+        return {key for each in which for key in session_ids(store, each)}
+    key = getattr(which, "id", None)
+    if isinstance(key, int):
+        return {key}
+    raise InvalidInput(
+        f"session= is a name, an id, a frame from vault.sessions(), or several of these, not {shown(which)}."
+    )
+
+
+def near_columns(place: Place, label: Hashable | None, dim: int) -> list[frames.Column]:
+    """The embedding columns of a version that a vector of width `dim` can be compared with."""
+    return [
+        each
+        for each in place.columns
+        if each.kind == "embedding" and each.dim == dim and (label is None or each.label == label)
+    ]

@@ -1,0 +1,155 @@
+"""Approximate search: a Faiss IVF index beside a column, built by a thread, never the truth.
+
+Until the index is there, and for what it does not have yet, a search looks at every vector. Filters go into the index;
+where they leave few rows, or the index cannot fill the answer, every row they leave is looked at instead.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tablevault_pd.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Metric
+    from tablevault_pd.store.embedded.vectors import Block
+
+SMALLEST = 10_000  # with fewer rows looking at each is as fast
+BEHIND = 0.1  # so much of a column may be missing from the index before it is extended
+FEW = 0.05  # a filter that leaves a smaller part of the rows is answered without the index
+RECALL = 0.98  # measured on a sample when the index is built; it decides how many cells are visited
+SAMPLE = 200
+
+
+def require() -> Any:
+    """The faiss module. Raises MissingDependency."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingDependency.for_extra("faiss-cpu", "ann", "Approximate search (approx=True)") from error
+    return faiss
+
+
+class Index:
+    """The index of one column for one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self._lock = threading.Lock()  # faiss may not be asked while it is added to
+        self._thread: threading.Thread | None = None
+        self._index: Any = None
+        self._upto = 0
+        self._probes = 1
+
+    def follow(self, blocks: Sequence[Block]) -> None:
+        """Have a thread build or extend the index, if there is enough to do."""
+        last = blocks[-1].start + len(blocks[-1]) if blocks else 0
+        behind = last - self._upto
+        if (
+            last < SMALLEST
+            or behind <= BEHIND * self._upto
+            or (self._thread is not None and self._thread.is_alive())
+        ):
+            return
+        self._thread = threading.Thread(
+            target=self._extend, args=(list(blocks),), name="tablevault-ann", daemon=True
+        )
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until the thread is done; for measurements."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def search(
+        self, queries: np.ndarray, k: int, low: int, high: int, keep: np.ndarray | None
+    ) -> tuple[int, list[tuple[np.ndarray, np.ndarray]]] | None:
+        """Up to which position the index goes, and for each query near positions and scores; None if it is of no use."""
+        faiss = require()
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            upto = min(self._upto, high)
+            if self._index is None or upto <= low:
+                return None
+            selector = None
+            wanted = upto - low
+            if keep is not None or (low, upto) != (0, self._upto):
+                allowed = np.zeros(self._upto, bool)
+                allowed[low:upto] = True if keep is None else keep[low:upto]
+                wanted = int(allowed.sum())
+                if wanted <= max(FEW * self._upto, k):
+                    return None
+                selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+            count = min(k, wanted)
+            options = faiss.SearchParametersIVF(nprobe=self._probes, sel=selector)
+            scores, found = self._index.search(self._prepared(queries), count, params=options)
+        finally:
+            self._lock.release()
+        if (found[:, -1] < 0).any():  # the cells that were visited do not hold enough rows
+            return None
+        worth = -np.sqrt(np.maximum(scores, 0)) if self._metric == "l2" else scores
+        return upto, list(zip(found, worth, strict=True))
+
+    # -- building
+
+    def _prepared(self, rows: np.ndarray) -> np.ndarray:
+        rows = np.ascontiguousarray(rows, np.float32)
+        if self._metric != "cosine":
+            return rows
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+    def _extend(self, blocks: Sequence[Block]) -> None:
+        last = blocks[-1].start + len(blocks[-1])
+        found = [self._usable(block, max(0, self._upto - block.start)) for block in blocks]
+        positions = np.concatenate([each[0] for each in found])
+        rows = np.concatenate([each[1] for each in found])
+        if self._index is None:
+            self._build(positions, rows)
+        else:
+            with self._lock:
+                self._index.add_with_ids(rows, positions)
+        self._upto = last
+
+    def _usable(self, block: Block, first: int) -> tuple[np.ndarray, np.ndarray]:
+        gone = block.lengthless if self._metric == "cosine" else block.dead
+        here = first + np.flatnonzero(~gone[first:])
+        return block.start + here, self._prepared(block.rows[here])
+
+    def _build(self, positions: np.ndarray, rows: np.ndarray) -> None:
+        faiss = require()
+        if len(rows) < SMALLEST:
+            return
+        dim = rows.shape[1]
+        cells = max(
+            1, min(int(2 * len(rows) ** 0.5), len(rows) // 39)
+        )  # fewer than 39 rows a cell train badly
+        quantizer = faiss.IndexFlatL2(dim) if self._metric == "l2" else faiss.IndexFlatIP(dim)
+        metric = faiss.METRIC_L2 if self._metric == "l2" else faiss.METRIC_INNER_PRODUCT
+        index = faiss.IndexIVFFlat(quantizer, dim, cells, metric)
+        choice = np.random.default_rng(0).permutation(len(rows))
+        index.cp.niter = 10
+        index.train(rows[choice[: 40 * cells]])
+        index.add_with_ids(rows, positions)
+        self._probes = _probes(faiss, index, rows[choice[:SAMPLE]], cells)
+        index.own_fields = True
+        quantizer.this.disown()
+        with self._lock:
+            self._index = index
+
+
+def _probes(faiss: Any, index: Any, sample: np.ndarray, cells: int) -> int:
+    """How many cells a search has to visit so that of the ten nearest RECALL are found."""
+    _, truth = index.search(sample, 10, params=faiss.SearchParametersIVF(nprobe=cells))
+    probes = 1
+    while probes < cells:
+        _, found = index.search(sample, 10, params=faiss.SearchParametersIVF(nprobe=probes))
+        shared = sum(len(np.intersect1d(a, b)) for a, b in zip(truth, found, strict=True))
+        if shared >= RECALL * truth.size:
+            return probes
+        probes = max(probes + 1, probes * 5 // 4)
+    return cells

@@ -1,0 +1,45 @@
+"""What sessions were run with, a value at a time: thousands of sessions are filtered without reading each whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tablevault_pd.store.embedded.catalog import Catalog
+
+# json_each takes any key as a bound value, which a JSON path would not.
+PARAM = """
+SELECT s.id, j.value, j.type FROM sessions s, json_each(s.params) j WHERE j.key = ?
+"""
+METRIC = "SELECT session, value FROM latest WHERE metric = ?"
+SESSION_IDS = "SELECT id FROM sessions ORDER BY id"
+
+
+class SessionValues:
+    """Parameters and metrics of the sessions of one vault folder."""
+
+    catalog: Catalog
+
+    def session_values(self, column: str) -> dict[int, Any]:
+        """The value of one parameter or metric, by session; nested values are left to reading the session."""
+        kind, _, name = column.partition(".")
+        with self.catalog.reading() as db:
+            if kind == "metrics":
+                return dict(db.execute(METRIC, (name,)).fetchall())
+            rows = db.execute(PARAM, (name,)).fetchall()
+        return {key: _value(value, kind) for key, value, kind in rows}
+
+    def session_ids(self) -> list[int]:
+        """All sessions, oldest first."""
+        with self.catalog.reading() as db:
+            return [key for (key,) in db.execute(SESSION_IDS).fetchall()]
+
+
+def _value(value: Any, kind: str) -> Any:
+    if kind in ("true", "false"):
+        return kind == "true"
+    if kind in ("object", "array"):
+        return NESTED
+    return value
+
+
+NESTED = object()  #: stands for a value that is a list or a dict

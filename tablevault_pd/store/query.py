@@ -1,0 +1,94 @@
+"""What a text search asks for, as plain data: the tree that a user's text is read into and every store understands.
+
+A query matches an item or it does not; how well it matches is the store's BM25 over the leaves that are not negated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word, or what its characters stand for: ``few_shot`` is the two words in that order."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Words in this order, next to each other."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Any word that begins so; matched without stemming."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every part must match."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Any:
+    """At least one part must match; none at all matches nothing."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """What the part does not match."""
+
+    part: Node
+
+
+Leaf = Word | Phrase | Prefix
+Node = Leaf | All | Any | Not
+
+
+def wanted_leaves(node: Node) -> Iterator[Leaf]:
+    """The leaves that are not negated: what the items found are ranked by."""
+    if isinstance(node, All | Any):
+        for part in node.parts:
+            yield from wanted_leaves(part)
+    elif not isinstance(node, Not):
+        yield node
+
+
+def matching_ids(
+    node: Node, leaf: Callable[[Leaf], np.ndarray], everything: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """The ids that match, ascending, where `leaf` and `everything` give ids (any order, perhaps repeated)."""
+    if isinstance(node, Not):
+        return np.setdiff1d(everything(), matching_ids(node.part, leaf, everything))
+    if isinstance(node, Any):
+        found = [matching_ids(part, leaf, everything) for part in node.parts]
+        return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+    if isinstance(node, All):
+        return _all(node, leaf, everything)
+    return np.unique(leaf(node))
+
+
+def _all(node: All, leaf: Callable[[Leaf], np.ndarray], everything: Callable[[], np.ndarray]) -> np.ndarray:
+    """What must match first, then what must not: so `everything` is asked for only if nothing must match."""
+    wanted = [part for part in node.parts if not isinstance(part, Not)]
+    found = matching_ids(wanted[0], leaf, everything) if wanted else np.unique(everything())
+    for part in wanted[1:]:
+        if not len(found):
+            return found
+        found = np.intersect1d(found, matching_ids(part, leaf, everything), assume_unique=True)
+    for unwanted in node.parts:
+        if isinstance(unwanted, Not):
+            found = np.setdiff1d(found, matching_ids(unwanted.part, leaf, everything), assume_unique=True)
+    return found

@@ -1,0 +1,236 @@
+"""Search against brute force: random vaults, random combinations of every filter, nothing of the code under test shared."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tablevault_pd as tv
+from tablevault_pd.store import Cell
+
+WORDS = ["lamp", "fox", "zinc", "moon"]  # no stem of one is another
+CODES = ["model.fit(x)", "few_shot(x)", "plot(x)"]
+TEXT = st.one_of(st.none(), st.lists(st.sampled_from(WORDS), max_size=4).map(" ".join))
+VECTOR = st.one_of(st.none(), st.tuples(*[st.sampled_from([-1.0, 0.0, 0.5, 2.0])] * 2).map(list))
+ROW = st.fixed_dictionaries({"a": TEXT, "b": TEXT, "doc": TEXT, "n": st.integers(0, 3), "vec": VECTOR})
+ROWS = st.lists(ROW, min_size=1, max_size=4)
+NAMES = ["red", "blue"]
+STEP = st.tuples(
+    st.sampled_from(["save", "append", "append", "delete", "restore"]),
+    st.sampled_from(NAMES),
+    ROWS,
+    st.integers(0, 2),
+)
+
+
+@dataclass
+class Row:
+    """A row as it was given, with who wrote it and when."""
+
+    cells: dict[str, Any]
+    cell: int
+    batch: int
+
+
+class Oracle:
+    """Lists as lists of rows; every version is a copy."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, list[list[Row] | None]] = {}
+        self.times: list[datetime] = []
+
+    def visible(self) -> dict[str, list[Row]]:
+        return {name: versions[-1] for name, versions in self.versions.items() if versions[-1] is not None}
+
+
+def has(text, words):
+    """Whether every word of a query without quotes is there, and no excluded one."""
+    present = (text or "").split()
+    wanted = [word for word in words if not word.startswith("-")]
+    unwanted = [word[1:] for word in words if word.startswith("-")]
+    return bool(present) and all(
+        any(each.startswith(word[:-1]) for each in present) if word.endswith("*") else word in present for word in wanted
+    ) and not any(word in present for word in unwanted)  # fmt: skip
+
+
+def matches_text(row, query, kinds):
+    items = []
+    if "record" in kinds:
+        items.append(" ".join(row.cells[name] or "" for name in ("a", "b")))
+    if "document" in kinds:
+        items.append(row.cells["doc"])
+    return any(has(item, alternative.split()) for item in items for alternative in query.split(" OR "))
+
+
+def cosine(a, b):
+    length = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(np.dot(a, b) / length) if length else None
+
+
+LEAF = st.one_of(
+    st.sampled_from(WORDS),
+    st.sampled_from(WORDS).map(lambda w: "-" + w),
+    st.sampled_from(["la*", "mo*", "f*"]),
+)
+QUERY = st.lists(st.lists(LEAF, min_size=1, max_size=2).map(" ".join), min_size=1, max_size=2).map(
+    " OR ".join
+)
+SEARCH = st.fixed_dictionaries(
+    {},
+    optional={
+        "text": QUERY,
+        "near": st.sampled_from([[1.0, 0.0], [0.5, -2.0]]),
+        "filters": st.sampled_from(["dnf", "query", "col"]),
+        "kind": st.sampled_from(["record", ["document", "embedding"]]),
+        "lists": st.sampled_from(["blue*", ["red", "blue"], "red*"]),
+        "code": st.sampled_from(["fit", "few_shot", '"_sho"', "fit OR plot", "-fit"]),
+        "since": st.integers(0, 9),
+        "until": st.integers(0, 9),
+        "k": st.integers(1, 4),
+    },
+)
+CODE_CELLS = {"fit": {0}, "few_shot": {1}, '"_sho"': {1}, "fit OR plot": {0, 2}, "-fit": {1, 2}}
+FILTERS = {
+    "dnf": [("n", ">=", 1), ("a", "is not null", None)],
+    "query": "n >= 1 and a.notna()",
+    "col": (pd.col("n") >= 1) & pd.col("a").notna()
+    if hasattr(pd, "col")
+    else [("n", ">=", 1), ("a", "is not null", None)],
+}
+
+
+def build(vault, steps):
+    """The vault and the oracle after the same steps."""
+    oracle = Oracle()
+    session = vault._run
+    for number, code in enumerate(CODES):
+        vault.store.put_cell(Cell(session.id, number, code, datetime.now(UTC)))
+    for batch, (operation, name, rows, cell) in enumerate(steps):
+        session.cell = cell
+        versions = oracle.versions.get(name, [])
+        shown = versions[-1] if versions else None
+        added = [Row(row, cell, batch) for row in rows]
+        frame = pd.DataFrame(rows).astype({"a": "string", "b": "string", "doc": "string"})
+        options = {"documents": "doc", "embeddings": ["vec"] if frame["vec"].notna().any() else False}
+        if operation == "append" and versions and shown is None:
+            operation = "save"
+        if operation in ("save", "append") and frame["vec"].isna().all():
+            frame = frame.drop(columns="vec")
+            options["embeddings"] = None
+        if operation == "save":
+            before = vault[name].version if name in vault else None
+            if vault.save(name, frame, **options).version != before:
+                oracle.versions.setdefault(name, []).append(added)
+        elif operation == "append":
+            vault.append(name, frame, **options)
+            oracle.versions.setdefault(name, []).append([*(shown or []), *added])
+        elif operation == "delete" and shown is not None:
+            vault.delete(name)
+            versions.append(None)
+        elif operation == "restore" and versions and versions[0] is not None:
+            count = len(vault.versions(name))
+            vault.restore(name, 1)
+            if len(vault.versions(name)) > count:
+                versions.append(versions[0])
+        oracle.times.append(datetime.now(UTC))
+    return oracle
+
+
+def expected(oracle, asked):
+    """(list, position) -> (matches the text, cosine) of every row that passes."""
+    kinds = asked.get("kind") or ["record", "document", "embedding", "file"]
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    patterns = [asked["lists"]] if isinstance(asked.get("lists"), str) else asked.get("lists")
+    found = {}
+    for name, rows in oracle.visible().items():
+        if patterns is not None and not any(fnmatchcase(name, pattern) for pattern in patterns):
+            continue
+        for position, row in enumerate(rows):
+            if "filters" in asked and not (row.cells["n"] >= 1 and row.cells["a"] is not None):
+                continue
+            if "code" in asked and row.cell not in CODE_CELLS[asked["code"]]:
+                continue
+            if "since" in asked and row.batch <= asked["since"]:
+                continue
+            if "until" in asked and row.batch > asked["until"]:
+                continue
+            text = "text" in asked and matches_text(row, asked["text"], kinds)
+            vector = row.cells["vec"]
+            near = (
+                cosine(vector, asked["near"]) if "near" in asked and vector and "embedding" in kinds else None
+            )
+            if ("text" in asked or "near" in asked) and not text and near is None:
+                continue
+            found[name, position] = (text, near)
+    return found
+
+
+@given(
+    st.lists(STEP, min_size=1, max_size=8),
+    st.lists(SEARCH.filter(lambda asked: set(asked) - {"k"}), min_size=1, max_size=6),
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_search_finds_what_brute_force_finds(steps, searches):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tv.connect(f"{folder}/v", durability="fast", session="oracle") as vault,
+    ):
+        oracle = build(vault, steps)
+        for asked in searches:
+            compare(vault, oracle, asked)
+
+
+def compare(vault, oracle, asked):
+    arguments = dict(asked)
+    if "filters" in asked:
+        arguments["filters"] = FILTERS[asked["filters"]]
+    for name in ("since", "until"):
+        if name in asked:
+            arguments[name] = oracle.times[min(asked[name], len(oracle.times) - 1)]
+            asked = asked | {name: min(asked[name], len(oracle.times) - 1)}
+    names = asked.get("lists")
+    if isinstance(names, list):
+        arguments["lists"] = [name for name in names if name in oracle.visible()] or "none*"
+    truth = expected(oracle, asked)
+    k = arguments.pop("k", None)
+    text, near = "text" in asked, "near" in asked
+    whole = vault.search(**arguments)
+    keys = list(zip(whole["list"], whole["position"].tolist(), strict=True))
+    assert len(set(keys)) == len(keys)
+    assert set(keys) == set(truth), asked
+    for key, line in zip(keys, whole.itertuples(), strict=True):
+        assert (not np.isnan(line.text_score)) == truth[key][0]
+        if truth[key][1] is not None:
+            assert line.near_score == pytest.approx(truth[key][1])
+        else:
+            assert np.isnan(line.near_score)
+        shown = oracle.visible()[key[0]][key[1]]
+        assert line.cell == shown.cell
+        if line.column is not None:
+            value = shown.cells[line.column]
+            assert (line.value.tolist() if line.column == "vec" else line.value) == value
+    if text or near:
+        assert (np.diff(whole["score"]) <= 1e-12).all()
+        assert all(
+            (a[0] == b[0] and a <= b) or a[0] < b[0] for a, b, tie in pairs(keys, whole["score"]) if tie
+        )
+    else:
+        assert keys == sorted(keys)
+    if k is not None:
+        cut = vault.search(**arguments, k=k)
+        assert list(zip(cut["list"], cut["position"].tolist(), strict=True)) == keys[:k]
+
+
+def pairs(keys, scores):
+    """Neighbours, and whether they have exactly the same score."""
+    return [(a, b, x == y) for (a, x), (b, y) in itertools.pairwise(zip(keys, scores, strict=True))]
