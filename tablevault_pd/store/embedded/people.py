@@ -151,8 +151,8 @@ def change_session(db: Any, session_id: int, changes: Mapping[str, Any]) -> None
     new = replace(to_session(row), **changes)
     db.execute(
         UPDATE_SESSION,
-        (from_time(new.started), _maybe(new.ended), _maybe(new.heartbeat), new.beat_s, new.paused, new.outcome, new.error, json.dumps(new.tags),
-         json.dumps(dict(new.params)), json.dumps(dict(new.info)) if "info" in changes else info, session_id),
+        (from_time(new.started), _maybe(new.ended), _maybe(new.heartbeat), new.beat_s, new.paused, new.outcome, new.error,
+         json.dumps(new.tags), json.dumps(dict(new.params)), json.dumps(dict(new.info)) if "info" in changes else info, session_id),
     )  # fmt: skip
 
 
