@@ -71,22 +71,23 @@ class Watch:
         self._end = end
         self._ending = Ending()
         self._excepthook: Any = None
-        self._dying = self._told = False
+        self._watching = self._dying = self._told = False
         self.installed = False
 
     def install(self) -> None:
-        """Start watching. Signals can be watched from the main thread only."""
+        """Start watching. Signals can be watched from the main thread only: perhaps with a later session."""
+        self._watch_signals()
         if self.installed:
             return
         self.installed = True
         self._excepthook, sys.excepthook = sys.excepthook, self._see_exception
         _watch_system_exit(self._see_exit)
         atexit.register(self._at_exit)
-        self._watch_signals()
 
     def _watch_signals(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
+        if self._watching or threading.current_thread() is not threading.main_thread():
             return
+        self._watching = True  # once: who sets a signal back to its default after us means it
         for number in SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:  # somebody who handles it is not disturbed
                 signal.signal(number, self._see_signal)

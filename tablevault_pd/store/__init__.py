@@ -433,7 +433,7 @@ class Store(Protocol):
         """
 
     def update_session(self, session_id: int, **changes: Any) -> None:
-        """Set fields of a session: ended, heartbeat, outcome, error, tags, params, info."""
+        """Set fields of a session: started, ended, heartbeat, outcome, error, tags, params, info."""
 
     def sessions(
         self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False

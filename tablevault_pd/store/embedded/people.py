@@ -29,7 +29,7 @@ WHERE id = ? AND heartbeat IS ?
 # What was asked of a process that is no more is not asked of the one that takes its place.
 FORGET_REQUESTS = "UPDATE requests SET acknowledged = ? WHERE session = ? AND acknowledged IS NULL"
 UPDATE_SESSION = """
-UPDATE sessions SET ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = ?, error = ?, tags = ?, params = ?,
+UPDATE sessions SET started = ?, ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = ?, error = ?, tags = ?, params = ?,
     info = ?
 WHERE id = ?
 """
@@ -152,8 +152,8 @@ def change_session(db: Any, session_id: int, changes: Mapping[str, Any]) -> None
     new = replace(to_session(row), **changes)
     db.execute(
         UPDATE_SESSION,
-        (_maybe(new.ended), _maybe(new.heartbeat), new.beat_s, new.paused, new.outcome, new.error, json.dumps(new.tags),
-         json.dumps(dict(new.params)), json.dumps(dict(new.info)) if "info" in changes else info, session_id),
+        (from_time(new.started), _maybe(new.ended), _maybe(new.heartbeat), new.beat_s, new.paused, new.outcome, new.error,
+         json.dumps(new.tags), json.dumps(dict(new.params)), json.dumps(dict(new.info)) if "info" in changes else info, session_id),
     )  # fmt: skip
 
 
