@@ -270,6 +270,12 @@ class RefArray(ExtensionArray):
         found = both[: len(self)].searchsorted(both[len(self) :], side=side, sorter=sorter)
         return found[0] if isinstance(value, Ref) else found
 
+    def value_counts(self, dropna: bool = True) -> pd.Series:
+        """How often each reference occurs. pandas 2 asks the array for it."""
+        codes = self._codes[self._codes >= 0] if dropna else self._codes
+        counts = pd.Series(codes).value_counts()
+        return pd.Series(counts.to_numpy(), index=pd.Index(RefArray(counts.index.to_numpy())), name="count")
+
     def _values_for_json(self) -> np.ndarray:
         return np.array([None if each is pd.NA else each for each in self._texts()], dtype=object)
 

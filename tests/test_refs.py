@@ -19,7 +19,6 @@ from pandas.tests.extension.conftest import (  # noqa: F401  # fixtures that the
     na_cmp,
     na_value,
     use_numpy,
-    using_nan_is_na,
 )
 
 from tablevault_pd.refs import RefArray, RefDtype, Source
@@ -45,6 +44,16 @@ def data():
 @pytest.fixture
 def data_for_twos():
     pytest.skip("references are no numbers")
+
+
+@pytest.fixture(params=[None, lambda x: x])
+def sort_by_key(request):
+    return request.param
+
+
+@pytest.fixture
+def using_nan_is_na():
+    return True  # what pandas 3 does unless told otherwise; pandas 2 does not ask
 
 
 @pytest.fixture
@@ -107,7 +116,9 @@ class TestMethods(base.BaseMethodsTests):
             _ = first <= second
 
     def test_json_roundtrip(self, data):
-        """JSON has no place for references: they go out as text, and stay text."""
+        """JSON has no place for references: they go out as text, and stay text. (pandas 2 asks no array for its text.)"""
+        if HALF != 5:
+            pytest.skip("pandas 2 writes objects as it sees them")
         assert pd.Series(data[:2]).to_json() == '{"0":"news[0]","1":"news[1]"}'
 
 

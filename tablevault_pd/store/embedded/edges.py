@@ -99,7 +99,7 @@ KEPT = "SELECT generation, max(start + rows) FROM segments WHERE list = ? GROUP 
 NOTE_READ = "INSERT OR IGNORE INTO reads (session, list, version) VALUES (?, ?, ?)"
 READS = """
 SELECT r.session, l.name, r.version FROM reads r JOIN lists l ON l.id = r.list
-WHERE ?1 IS NULL OR r.session IN (SELECT value FROM json_each(?1)) ORDER BY r.session, r.rowid
+WHERE :sessions IS NULL OR r.session IN (SELECT value FROM json_each(:sessions)) ORDER BY r.session, r.rowid
 """
 _MAX_SPANS = 512
 
@@ -183,7 +183,7 @@ class Edges:
         """(session id, list, version): what sessions read, in order."""
         wanted = None if session_ids is None else json.dumps([int(each) for each in session_ids])
         with self.catalog.reading() as db:
-            return db.execute(READS, (wanted,)).fetchall()
+            return db.execute(READS, {"sessions": wanted}).fetchall()
 
 
 def damaged_edges(catalog: Catalog) -> Iterator[Problem]:
