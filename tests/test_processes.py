@@ -296,3 +296,22 @@ def _length(place: str) -> int:
 
 def test_places_are_folders(vault):
     assert Path(vault.place).is_dir()
+
+
+def test_cleaning_between_the_making_and_the_locking_of_a_file_takes_nothing(folder_vault, monkeypatch):
+    from tablevault_pd.store.embedded import care, segments
+
+    store, real, taken = folder_vault.store, segments.fcntl.flock, []
+
+    def slow(descriptor: int, how: int) -> None:
+        if not taken:  # somebody else cleans up just before the new file is locked
+            taken.append(True)
+            assert all(care._take_away(store, path) for path in care.strays(store, lock=True))
+        real(descriptor, how)
+
+    monkeypatch.setattr(segments.fcntl, "flock", slow)
+    folder_vault.save("large", rows(0, 0, 50_000))
+    assert taken
+    assert len(folder_vault.read("large")) == 50_000
+    (path,) = store.segments.iterdir()
+    assert not care._take_away(store, path)  # it is committed

@@ -173,7 +173,7 @@ def narrow_by_relatives(store: Store, found: list[Place], of: Any, direction: Li
     steps = steps.drop_duplicates([f"{side}_list", f"{side}_version", f"{side}_position"])
     masks = [np.zeros(place.version.total, bool) for place in found]
     for key, rows in steps.groupby([f"{side}_list", f"{side}_version"], observed=True):
-        name, number = key  # type: ignore[misc]  # a pair, as there are two keys
+        name, number = np.asarray(key, dtype=object)
         relative = store.version(str(name), int(number))
         positions = rows[f"{side}_position"]
         for place, mask in zip(found, masks, strict=True):

@@ -41,6 +41,7 @@ WHERE list = ? AND generation = ? AND rows > 0 ORDER BY start
 SEGMENT_DATA = "SELECT data FROM segments WHERE id = ?"
 SEGMENT_COUNT = "SELECT count(*) FROM segments"
 GENERATIONS = "SELECT DISTINCT list, generation FROM segments ORDER BY list, generation"
+IS_SEGMENT = "SELECT 1 FROM segments WHERE file = ?"
 SEGMENT_FILES = "SELECT file FROM segments WHERE file IS NOT NULL"
 KEPT_FILES = "SELECT sha256, size FROM files"
 DELETE_SEGMENT = "DELETE FROM segments WHERE id = ?"
@@ -65,7 +66,8 @@ def check(store: EmbeddedStore, *, fix: bool, progress: Progress | None) -> list
     problems += damaged_edges(store.catalog)
     problems += _kept(store)
     problems += _text_index(store, fix=fix)
-    problems += [_removed(path) if fix else _stray(path) for path in strays(store, lock=fix)]
+    found = strays(store, lock=fix)
+    problems += [_removed(path) for path in found if _take_away(store, path)] if fix else map(_stray, found)
     return sorted(problems, key=lambda problem: problem.severity)
 
 
@@ -199,8 +201,31 @@ def _stray(path: Path) -> Problem:
     )
 
 
+def _take_away(store: EmbeddedStore, path: Path) -> bool:
+    """Remove a stray, unless a writer has locked or even committed it since it was found to be one."""
+    if path.suffix != SUFFIX or fcntl is None:
+        path.unlink(missing_ok=True)
+        return True
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(
+            descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # held while the catalogue is asked and the file removed
+        with store.catalog.reading() as db:
+            if db.execute(IS_SEGMENT, (path.stem,)).fetchone() is not None:
+                return False
+        path.unlink(missing_ok=True)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def _removed(path: Path) -> Problem:
-    path.unlink(missing_ok=True)
     return Problem("stray", "file of no commit", path=f"{path.parent.name}/{path.name}", fixed=True)
 
 
@@ -354,8 +379,8 @@ def vacuum(store: EmbeddedStore, *, keep: int, dry_run: bool) -> list[Freed]:
         freed += _vacuum_list(store, state.head.list, state.head.list_id, keep=keep, dry_run=dry_run)
     for path in strays(store, lock=not dry_run):
         size = path.lstat().st_size
-        if not dry_run:
-            path.unlink(missing_ok=True)
+        if not dry_run and not _take_away(store, path):
+            continue
         freed.append(Freed("stray", None, (), 0, size, f"{path.parent.name}/{path.name}"))
     return freed
 

@@ -115,13 +115,20 @@ class SegmentWriter:
     """One file under ``segments/``, from its first byte to its fsync."""
 
     def __init__(self, folder: Path, schema: pa.Schema, compression: str | None = None) -> None:
-        self.name = uuid.uuid4().hex
-        self.path = folder / (self.name + SUFFIX)
         self.schema = schema
         self.rows = 0
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        if fcntl is not None:
+        while True:
+            self.name = uuid.uuid4().hex
+            self.path = folder / (self.name + SUFFIX)
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            if fcntl is None:
+                break
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if os.fstat(self._descriptor).st_nlink:
+                break
+            os.close(
+                self._descriptor
+            )  # somebody cleaned up between its making and its locking: take another name
         io.point("created")
         self._sink = _ChecksumSink(self._descriptor)
         self._codec = compression or "file"
