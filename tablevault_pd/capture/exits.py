@@ -163,6 +163,8 @@ def _watch_system_exit(see: Callable[[SystemExit, object], None]) -> None:
     misses ``raise SystemExit(main())``. So the attribute is replaced by a property that behaves the same. A call without
     a Python frame around it comes from the interpreter.
     """
+    if sys.implementation.name != "cpython":
+        return  # elsewhere an exit with a code is taken for an end like any other
     attributes = gc.get_referents(SystemExit.__dict__)[0]
     member = attributes["code"]
     if isinstance(member, property):
