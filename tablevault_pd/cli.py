@@ -13,11 +13,15 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tablevault_pd import __version__
+import pandas as pd
+
+from tablevault_pd import __version__, session_cli
 from tablevault_pd.errors import InvalidInput, VaultError, shown
+from tablevault_pd.lineage.cli import add_lineage_arguments, lineage_command
 from tablevault_pd.lists import List
 from tablevault_pd.names import parse_address
 from tablevault_pd.printing import Answer, Frames, print_csv, print_json, print_table, size_text
+from tablevault_pd.search.cli import add_search_arguments, search_command
 from tablevault_pd.vault import Vault, connect
 
 PROGRAM = "tablevault-pd"
@@ -25,6 +29,7 @@ SHOWN_ROWS = 20  # of a list, when nobody says how many
 ROWS_PER_READ = 50_000  # a long list is printed in pieces of so many rows
 PIPE_CLOSED = 128 + 13  # what a shell reports of a program that SIGPIPE ended
 INTERRUPTED = 128 + 2
+NOBODY = "No session fits."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Command:
     help: str
     arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
     writes: Callable[[argparse.Namespace], bool] = field(default=lambda _: False)
+    add: Callable[[argparse.ArgumentParser], None] | None = None  #: adds further arguments
 
 
 def argument(*flags: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -85,6 +91,8 @@ def parser() -> argparse.ArgumentParser:
         )
         for flags, options in command.arguments:
             sub.add_argument(*flags, **options)
+        if command.add is not None:
+            command.add(sub)
         sub.set_defaults(command=command)
     return top
 
@@ -180,12 +188,21 @@ def versions(vault: Vault, arguments: argparse.Namespace) -> Answer:
 
 def sessions(vault: Vault, arguments: argparse.Namespace) -> Answer:
     """Who ran what."""
-    frame = vault.sessions()
-    return Answer(
-        frame,
-        hidden=("name", "run", "pid", "heartbeat", "outcome", "reads"),
-        note="" if len(frame) else "No sessions.",
-    )
+    frame = session_cli.sessions(vault, arguments)
+    hidden = ("name", "run", "pid", "heartbeat", "outcome", "reads")
+    return Answer(frame, hidden=hidden, note="" if len(frame) else "No sessions.")
+
+
+def framed(
+    run: Callable[[Vault, argparse.Namespace], pd.DataFrame], nothing: str
+) -> Callable[[Vault, argparse.Namespace], Answer]:
+    """A command that answers with a frame and, when that is empty, the sentence `nothing`."""
+
+    def command(vault: Vault, arguments: argparse.Namespace) -> Answer:
+        frame = run(vault, arguments)
+        return Answer(frame, note="" if len(frame) else nothing)
+
+    return command
 
 
 def code(vault: Vault, arguments: argparse.Namespace) -> Answer:
@@ -292,12 +309,45 @@ COMMANDS = (
         "the history of a list, or of all",
         (argument("name", nargs="?", metavar="NAME", help="a list"),),
     ),
-    Command("sessions", sessions, "who ran what, and how it ended"),
+    Command("sessions", sessions, "who ran what, and how it ended", add=session_cli.add_sessions_arguments),
     Command(
         "code",
         code,
         "the code that a session ran",
         (argument("session", metavar="SESSION", help="train, or train#2"),),
+    ),
+    Command(
+        "search",
+        framed(search_command, "Nothing was found."),
+        "find rows by words, vectors, values, code, description and lineage",
+        add=add_search_arguments,
+    ),
+    Command(
+        "lineage",
+        framed(lineage_command, "Nothing is known of their lineage."),
+        "which rows a list's rows were made from, or went into",
+        add=add_lineage_arguments,
+    ),
+    Command(
+        "stop",
+        framed(session_cli.stop, NOBODY),
+        "ask sessions to stop at their next checkpoint",
+        add=session_cli.add_stop_arguments,
+        writes=_always,
+    ),
+    Command(
+        "pause",
+        framed(session_cli.pause, NOBODY),
+        "ask sessions to wait at their next checkpoint",
+        add=session_cli.add_asking_arguments,
+        writes=_always,
+    ),
+    Command(
+        "resume",
+        framed(session_cli.resume, NOBODY),
+        "let paused sessions go on",
+        add=session_cli.add_asking_arguments,
+        writes=_always,
     ),
     Command(
         "check",

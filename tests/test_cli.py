@@ -410,3 +410,24 @@ def test_plain_values_are_json():
     assert json.loads(json.dumps([plain(value) for value in values])) == [
         0.5, 3, [[1, 2]], {"1": None}, "0 days 01:00:00", [1], "-Infinity", None,
     ]  # fmt: skip
+
+
+def test_the_commands_of_search_lineage_and_control(folder_vault, capsys):
+    folder_vault.save("news", pd.DataFrame({"title": ["Storm at sea", "Sunny day"], "vec": [[1.0, 0.0], [0.0, 1.0]]}))
+    folder_vault.read("news").head(1).vault.save("picked")
+    with folder_vault.session("sweep-1", params={"lr": 0.1}) as session:
+        session.log(acc=0.95)
+    place = folder_vault.place
+
+    def run(*words: str) -> list[dict]:
+        assert main(["--vault", place, "--json", *words]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert [(row["list"], row["position"]) for row in run("search", "storms", "--lists", "news")] == [("news", 0)]
+    assert [row["position"] for row in run("search", "--near", "[0.1, 0.9]", "--lists", "news", "-k", "1")] == [1]
+    assert [row["parent_list"] for row in run("lineage", "picked")] == ["news"]
+    assert [row["session"] for row in run("sessions", "--filters", "`metrics.acc` > 0.9")] == ["sweep-1#1"]
+    assert [row["state"] for row in run("stop", "sweep-1")] == ["finished"]
+    assert run("pause", "nobody-*") == []
+    assert main(["--vault", place, "stop", "nobody"]) == 1
+    assert "nobody" in capsys.readouterr().err
