@@ -14,6 +14,7 @@ position
 from __future__ import annotations
 
 import tablevault_pd.accessor  # noqa: F401  # registers DataFrame.vault and Series.vault
+from tablevault_pd.connecting import connect, current_vault, read
 from tablevault_pd.errors import (
     Conflict,
     DimensionMismatch,
@@ -42,7 +43,7 @@ from tablevault_pd.errors import (
 from tablevault_pd.lists import List
 from tablevault_pd.session import Run
 from tablevault_pd.tracking import checkpoint, log, loop
-from tablevault_pd.vault import Vault, connect, current_vault, read
+from tablevault_pd.vault import Vault
 
 __version__ = "0.1.0"
 

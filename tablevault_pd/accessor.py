@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from tablevault_pd.connecting import current_vault
 from tablevault_pd.lineage import asking
-from tablevault_pd.vault import SaveOptions, current_vault
+from tablevault_pd.vault import SaveOptions
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -16,13 +16,14 @@ from typing import Any
 import pandas as pd
 
 from tablevault_pd import __version__, session_cli
+from tablevault_pd.connecting import connect
 from tablevault_pd.errors import InvalidInput, VaultError, shown
 from tablevault_pd.lineage.cli import add_lineage_arguments, lineage_command
 from tablevault_pd.lists import List
 from tablevault_pd.names import parse_address
 from tablevault_pd.printing import Answer, Frames, print_csv, print_json, print_table, size_text
 from tablevault_pd.search.cli import add_search_arguments, search_command
-from tablevault_pd.vault import Vault, connect
+from tablevault_pd.vault import Vault
 
 PROGRAM = "tablevault-pd"
 SHOWN_ROWS = 20  # of a list, when nobody says how many

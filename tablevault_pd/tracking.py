@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from tablevault_pd.connecting import current_vault
 from tablevault_pd.errors import VaultReadOnly
 from tablevault_pd.progress import Bar
 from tablevault_pd.session import Run, current
-from tablevault_pd.vault import current_vault
 
 T = TypeVar("T")
 

@@ -413,7 +413,9 @@ def test_plain_values_are_json():
 
 
 def test_the_commands_of_search_lineage_and_control(folder_vault, capsys):
-    folder_vault.save("news", pd.DataFrame({"title": ["Storm at sea", "Sunny day"], "vec": [[1.0, 0.0], [0.0, 1.0]]}))
+    folder_vault.save(
+        "news", pd.DataFrame({"title": ["Storm at sea", "Sunny day"], "vec": [[1.0, 0.0], [0.0, 1.0]]})
+    )
     folder_vault.read("news").head(1).vault.save("picked")
     with folder_vault.session("sweep-1", params={"lr": 0.1}) as session:
         session.log(acc=0.95)
@@ -423,8 +425,12 @@ def test_the_commands_of_search_lineage_and_control(folder_vault, capsys):
         assert main(["--vault", place, "--json", *words]) == 0
         return json.loads(capsys.readouterr().out)
 
-    assert [(row["list"], row["position"]) for row in run("search", "storms", "--lists", "news")] == [("news", 0)]
-    assert [row["position"] for row in run("search", "--near", "[0.1, 0.9]", "--lists", "news", "-k", "1")] == [1]
+    assert [(row["list"], row["position"]) for row in run("search", "storms", "--lists", "news")] == [
+        ("news", 0)
+    ]
+    assert [
+        row["position"] for row in run("search", "--near", "[0.1, 0.9]", "--lists", "news", "-k", "1")
+    ] == [1]
     assert [row["parent_list"] for row in run("lineage", "picked")] == ["news"]
     assert [row["session"] for row in run("sessions", "--filters", "`metrics.acc` > 0.9")] == ["sweep-1#1"]
     assert [row["state"] for row in run("stop", "sweep-1")] == ["finished"]

@@ -461,7 +461,10 @@ def test_session_and_description(here):
 
 
 def test_relatives_and_references(vault):
-    vault.save("papers", pd.DataFrame({"text": ["solar cell", "wind mill", "solar park"]}))
+    vault.save(
+        "papers",
+        pd.DataFrame({"text": ["solar cell", "wind mill", "solar park"], "year": [2019, 2020, 2021]}),
+    )
     read = vault.read("papers")
     vault.save("chunks", read.iloc[[0, 2]].assign(text=["solar a", "solar b"]))
     chunks = vault.read("chunks")

@@ -472,14 +472,12 @@ def test_loop(vault):
 
 
 def test_the_commands_of_the_command_line(vault):
-    from argparse import ArgumentParser
+    from tablevault_pd.cli import COMMANDS, parser
 
-    from tablevault_pd import session_cli
+    commands = {command.name: command for command in COMMANDS}
 
-    def run(command: str, *arguments: str) -> pd.DataFrame:
-        parser = ArgumentParser()
-        session_cli.add_arguments(command, parser)
-        return session_cli.COMMANDS[command](vault, parser.parse_args(arguments))
+    def run(name: str, *arguments: str) -> pd.DataFrame:
+        return commands[name].run(vault, parser().parse_args([name, *arguments])).frame
 
     quiet = vault.sessions().session.item()
     with vault.session("train", tags="t"):
@@ -489,4 +487,3 @@ def test_the_commands_of_the_command_line(vault):
         assert run("resume", "train", quiet).session.tolist() == [quiet, "train#1"]
         assert run("stop", "train#1", "--exit-code", "3", "--wait", "0.1").state.tolist() == ["running"]
     assert len(run("code", quiet)) == len(vault.cells(quiet))
-    assert set(session_cli.COMMANDS) >= session_cli.WRITING

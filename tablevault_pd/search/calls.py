@@ -1,0 +1,112 @@
+"""The search that a :class:`Vault` answers."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from tablevault_pd.store import Store
+
+
+class Search:
+    """The part of a :class:`Vault` that searches."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def store(self) -> Store:
+            """The store below."""
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        near: Any = None,
+        filters: Any = None,
+        kind: str | Sequence[str] | None = None,
+        lists: Any = None,
+        code: str | None = None,
+        description: str | None = None,
+        session: Any = None,
+        parents_of: Any = None,
+        children_of: Any = None,
+        since: Any = None,
+        until: Any = None,
+        as_of: Any = None,
+        columns: Sequence[Hashable] | None = None,
+        k: int | None = None,
+        approx: bool = False,
+        metric: Literal["cosine", "dot", "l2"] = "cosine",
+        snippet: bool = False,
+    ) -> pd.DataFrame:
+        """Rows of all lists that fit everything asked, best first.
+
+        Parameters
+        ----------
+        text : str, optional
+            Every word must be there, in any form (stemmed, case- and accent-blind); ``"a phrase"``, ``OR``, ``-not``,
+            ``pre*``. Looked for in documents, in paths of files, and in the text fields of a record together.
+        near : vector, array of shape (m, dim), or dict, optional
+            Rows with a vector near to it; ``{"vec": vector}`` names the column, ``{"description": vector}`` compares the
+            vectors of descriptions. Several vectors give an answer each, told apart by the column ``query``.
+        filters : optional
+            Only rows that fit, as for :meth:`read`. A list without a column that is named has none.
+        kind : {"record", "document", "embedding", "file"} or list of these, optional
+            Which items are looked at.
+        lists : name, pattern such as ``"run-*"``, List, or list of these, optional
+            Where to look. Default: the newest version of every list that is not deleted.
+        code : str, optional
+            Only rows written by a cell whose code mentions it: identifiers whole or in part, ``"any text"`` as it stands.
+        description : str, optional
+            Only rows of lists, or by sessions, so described.
+        session : name, id, frame of :meth:`sessions`, or list of these, optional
+            Only rows written by them. A bare name means its latest run, ``"train#2"`` a certain one.
+        parents_of, children_of : frame, list or references, optional
+            Only rows that these were made from, or that were made from these.
+        since, until : time, optional
+            Only rows committed from, or up to, that time (UTC unless it says otherwise).
+        as_of : time, optional
+            Search the lists as they were then.
+        columns : list of column names, optional
+            Columns of the rows to add to the answer. One that has the name of a column of the answer is added as
+            ``row.name``; a list that lacks one has missing values there.
+        k : int, optional
+            At most so many rows (for each query vector). Default: all that match.
+        approx : bool
+            Vectors may be found by an index, which is faster and may miss some. Needs the extra ``ann``.
+        metric : {"cosine", "dot", "l2"}
+            How vectors are compared; for ``"l2"`` the score is minus the distance.
+        snippet : bool
+            Add a column with the part of the text that matched.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, 12 + more)
+            ref, list, position, version, kind, column, score, text_score, near_score, value, session, cell, then what was
+            asked for. One line per row, for the item of it that fits best. Index: rank, from 0. With text and near, either
+            may match, and ``score`` is their reciprocal rank fusion.
+
+        Raises
+        ------
+        InvalidInput, InvalidFilter, ListNotFound, ListDeleted, SessionNotFound, DimensionMismatch, MissingDependency
+
+        Examples
+        --------
+        >>> news = vault.save("news", pd.DataFrame({"title": ["Storm at sea", "Sunny days"], "vec": [[1.0, 0.0], [0.0, 1.0]]}))
+        >>> vault.search("storms")[["list", "position", "column", "value"]]
+           list  position column         value
+        0  news         0  title  Storm at sea
+        >>> vault.search(near=[0.1, 0.9], columns=["title"], k=1)[["position", "score", "title"]].round(3)
+           position  score       title
+        0         1  0.994  Sunny days
+        """
+        from tablevault_pd.search import request, search
+
+        asked = request(
+            text, near=near, filters=filters, kind=kind, lists=lists, code=code, description=description, session=session,
+            parents_of=parents_of, children_of=children_of, since=since, until=until, as_of=as_of, columns=columns, k=k,
+            approx=approx, metric=metric, snippet=snippet,
+        )  # fmt: skip
+        return search(self.store, asked)
