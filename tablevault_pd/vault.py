@@ -235,7 +235,7 @@ class Vault(Search, Sessions, Lineage):
     @property
     def _cell(self) -> int | None:
         run = self._current_run()
-        return None if run is None else run.cell
+        return None if run is None else run.told_cell()
 
     def _writable(self) -> None:
         if self.store.read_only:

@@ -6,8 +6,9 @@ import io
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tablevault_pd as tv
@@ -57,7 +58,12 @@ DNF = st.lists(term(), min_size=1, max_size=3) | st.lists(
 def test_tuples_keep_what_read_parquet_keeps(df, dnf):
     file = io.BytesIO()
     df.assign(row=range(len(df))).to_parquet(file)
-    expected = pd.read_parquet(file, filters=dnf)["row"].tolist()
+    try:
+        expected = pd.read_parquet(file, filters=dnf)["row"].tolist()
+    except (
+        pa.ArrowTypeError
+    ):  # Arrow does not look for texts in a column that is missing throughout: there are none
+        assume(False)
     condition = parse_filter(dnf, df.columns)
     assert np.flatnonzero(condition.mask(df)).tolist() == expected
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from tablevault_pd.frames.arrow import _open
 from tablevault_pd.frames.main import is_text
-from tablevault_pd.frames.schemas import data_fields
+from tablevault_pd.frames.schemas import KEY, data_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,9 @@ class TextColumn:
 
 def text_columns(schema: pa.Schema) -> list[TextColumn]:
     """The columns that text is searched in: texts, categories of texts, paths of files, texts among other objects."""
-    found = []
+    found: list[TextColumn] = []
+    if any(KEY not in (field.metadata or {}) for field in schema):
+        return found  # rows that were put into a store by other means than a frame
     for field, spec in data_fields(schema):
         kind = spec.get("kind", "record")
         if kind == "embedding":

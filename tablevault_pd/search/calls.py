@@ -19,6 +19,8 @@ class Search:
         def store(self) -> Store:
             """The store below."""
 
+        def _tell(self) -> None: ...
+
     def search(
         self,
         text: str | None = None,
@@ -109,4 +111,6 @@ class Search:
             parents_of=parents_of, children_of=children_of, since=since, until=until, as_of=as_of, columns=columns, k=k,
             approx=approx, metric=metric, snippet=snippet,
         )  # fmt: skip
+        if code is not None:
+            self._tell()
         return search(self.store, asked)

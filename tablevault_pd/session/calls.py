@@ -37,6 +37,12 @@ class Sessions:
         """The session that is meant here: the innermost ``with vault.session(…)``, else the quiet one."""
         return current.innermost(self._shared.store) or self._run
 
+    def _tell(self) -> None:
+        """Let the store know of the code that runs now, before it is asked for code."""
+        run = self._current_run()
+        if run is not None:
+            run.told_cell()
+
     @property
     def _session_id(self) -> int | None:
         run = self._current_run()
@@ -170,6 +176,7 @@ class Sessions:
         >>> vault.cells().columns.tolist()[:5]
         ['session', 'cell', 'text', 'started', 'duration_s']
         """
+        self._tell()
         if session is None:
             return answers.cells(self.store, None)
         return answers.cells(self.store, self.store.sessions(targets(self.store, session)))

@@ -104,6 +104,7 @@ class Run:
         self._rows: deque[Row] = deque()
         self._cells: dict[int, Cell] = {}  # to be written, by number
         self._running: dict[int, Cell] = {}
+        self._put: set[int] = set()  # those that the store has heard of
         self._sources: list[Source] = []
         self._answered: list[int] = []
         self._done: set[int] = set()
@@ -360,6 +361,16 @@ class Run:
             )
             self._running[key] = self._cells[key] = cell
             self.cell = key
+        return key
+
+    def told_cell(self) -> int | None:
+        """The cell that runs now, known to the store: what it writes is found by its code from the first commit on."""
+        key = self.cell
+        if key is not None and key not in self._put and not self._dead:
+            cell = self._cells.get(key)
+            if cell is not None:
+                self.store.put_cell(cell)
+            self._put.add(key)
         return key
 
     def end_cell(
