@@ -183,7 +183,7 @@ def expected(oracle, asked):
 def test_search_finds_what_brute_force_finds(steps, searches):
     with (
         tempfile.TemporaryDirectory() as folder,
-        tv.connect(f"{folder}/v", durability="fast", session="oracle") as vault,
+        tv.connect(f"{folder}/v", durability="fast", session="oracle", capture="none") as vault,
     ):
         oracle = build(vault, steps)
         for asked in searches:
