@@ -81,8 +81,8 @@ FOR b IN tv_batches
 SUMMARIES = """
 FOR b IN tv_batches
   FILTER b.list > 0 AND LENGTH(NOT_NULL(b.edges, [])) > 0
-  LET from = (FOR e IN b.edges COLLECT list = e[0], version = e[1] AGGREGATE stated = MIN(e[3]) RETURN [list, version, stated])
-  RETURN [b.list, b.version, b.rows, b.session, b.cell, b.time, from]
+  LET parents = (FOR e IN b.edges COLLECT list = e[0], version = e[1] AGGREGATE stated = MIN(e[3]) RETURN [list, version, stated])
+  RETURN [b.list, b.version, b.rows, b.session, b.cell, b.time, parents]
 """
 WRITERS = """
 LET lowest = FIRST(
