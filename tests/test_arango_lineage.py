@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from stores import Faults, act, database_of, faults, new_database, put
+from stores import Faults, act, database_of, faults, new_database, put, rows
 
 import tablevault_pd as tv
 from tablevault_pd.errors import SessionNotFound, StoreUnavailable, VaultCorrupt, VaultReadOnly
@@ -241,3 +242,28 @@ def test_a_walk_takes_a_handful_of_requests_however_many_rows(vault: tv.Vault, f
     down = counted(faults, lambda: vault.lineage("a", direction="down"))
     assert one <= 30 and every <= one + 5 and down <= one + 5
     assert len(vault.lineage("f")) == 5 * rows == len(vault.lineage("a", direction="down"))
+
+
+# ---------------------------------------------------------------- many writers
+
+
+def test_edges_follow_their_batch_to_the_place_it_gets(store: ArangoStore) -> None:
+    source = put(store, "source", numbers(40))
+    put(store, "made", numbers(0))
+
+    def write(writer: int) -> None:
+        for row in range(writer, 40, 4):
+            edge = Edge(source.list_id, 1, 1, True, AFFINE, 0, 1, row, 1)
+            put(store, "made", pa.table({"x": [row]}), operation="append", edges=(edge,))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    head = store.head("made")
+    wrote = [row["x"] for row in rows(store, head)]
+    assert head is not None and sorted(wrote) == list(range(40))
+    found = store.edges(head.list_id, 1, [(0, 40)], side="child")
+    assert dict(zip(found.start.tolist(), found.parent.tolist(), strict=True)) == dict(enumerate(wrote))
+    for row in (0, 17, 39):
+        down = store.edges(source.list_id, 1, [(row, row + 1)], side="parent")
+        assert wrote.index(row) in down.start.tolist()
+    assert store.check() == []

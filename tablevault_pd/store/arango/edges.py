@@ -25,6 +25,7 @@ from tablevault_pd.store import Batch, Problem, Version
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.placing import to_time, version_of
+from tablevault_pd.store.arango.reading import ANSWER_BYTES
 from tablevault_pd.store.edges import (
     EACH,
     PAIRS,
@@ -145,11 +146,11 @@ FOR s IN tv_sessions
     LET name = FIRST(FOR l IN tv_lists FILTER l.id == r[0] RETURN l.name)
     RETURN [s.id, r[2], name, r[1]]
 """
-# A page at a time: there may be megabytes of positions in each batch.
+# A page at a time, of as many batches as fit one answer: there may be megabytes of positions in each.
 CHECK_EDGES = """
 FOR b IN tv_batches
   FILTER b.list > 0 AND b._key > @after AND LENGTH(NOT_NULL(b.edges, [])) > 0
-  SORT b._key LIMIT 100
+  SORT b._key LIMIT @page
   LET totals = (
     FOR e IN b.edges
       RETURN FIRST(FOR p IN tv_batches FILTER p.list == e[0] AND p.version == e[1] RETURN p.total))
@@ -158,6 +159,7 @@ FOR b IN tv_batches
 """
 _MAX_SPANS = 512
 _PER_REQUEST = 10_000
+_FIRST_PAGE = 20
 
 
 class Edges:
@@ -258,9 +260,11 @@ class Edges:
 
     def damaged_edges(self, *, fix: bool) -> Iterator[Problem]:
         """Edges that cannot be read or that name rows which never were, and mirrors that lack some, written again."""
-        after = ""
-        while rows := self.client.query(CHECK_EDGES, after=after):
+        after, page = "", _FIRST_PAGE
+        while rows := self.client.query(CHECK_EDGES, after=after, page=page):
             after = rows[-1]["_key"]
+            size = sum(100 + len(text or "") for row in rows for edge in row["edges"] for text in edge[10:12])
+            page = min(1000, max(1, ANSWER_BYTES * len(rows) // size))
             for row in rows:
                 path = f"{BATCHES}/{row['_key']}"
                 for edge, total in zip(row["edges"], row["totals"], strict=True):
