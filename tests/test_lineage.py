@@ -20,12 +20,6 @@ from tablevault_pd.refs import Ref, RefDtype
 from tablevault_pd.store.packing import pack, unpack
 
 
-@pytest.fixture
-def vault(folder_vault):
-    """Lineage is asked of the embedded store; the other one is to come."""
-    return folder_vault
-
-
 def source(name: str, rows: int, **columns: Any) -> pd.DataFrame:
     """Rows that know who they are."""
     return pd.DataFrame(

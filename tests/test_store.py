@@ -29,6 +29,7 @@ from tablevault_pd.errors import (
     VersionNotFound,
 )
 from tablevault_pd.store import Batch, Cell, Description, Session, Store
+from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, WHOLE, Edge
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 
@@ -521,6 +522,219 @@ def test_compact_changes_nothing_that_is_seen(store: Store) -> None:
     store.compact()
     store.compact("a")
     assert [(v, rows(store, v)) for v in store.versions("a")] == before
+
+
+# ---------------------------------------------------------------- lineage
+
+
+def edge(parent: Any, form: int, child: int, rows: int, low: int, span: int, **more: Any) -> Edge:
+    stated = more.pop("stated", True)
+    return Edge(
+        parent.list_id, parent.version, parent.generation, stated, form, child, rows, low, span, **more
+    )
+
+
+def said(table: Any) -> list[tuple[Any, ...]]:
+    """Edges in plain words, in order of their children: list, version, first child, rows, parent, form, arrays."""
+    found = []
+    for i in range(len(table)):
+        arrays = [None if a[i] is None else a[i].tolist() for a in (table.children, table.parents)]
+        found.append(
+            (int(table.list[i]), int(table.version[i]), int(table.generation[i]), int(table.start[i]), int(table.rows[i]),
+             int(table.parent_list[i]), int(table.parent_version[i]), int(table.parent_generation[i]), int(table.parent[i]),
+             int(table.span[i]), bool(table.stated[i]), int(table.form[i]), int(table.step[i]), *arrays)
+        )  # fmt: skip
+    return sorted(found, key=str)
+
+
+def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) -> None:
+    source = put(store, "source", numbers(*range(100)))
+    shuffled = np.random.default_rng(0).permutation(40)
+    forms = (
+        edge(source, WHOLE, 0, 40, 0, 100),
+        edge(source, SPAN, 0, 40, 20, 3, stated=False),
+        edge(source, AFFINE, 0, 40, 60, 40, step=-1),
+        edge(source, PAIRS, 0, 40, 10, 40, parents=shuffled),
+        edge(source, PAIRS, 5, 9, 50, 30, children=np.array([0, 0, 8]), parents=np.array([29, 0, 7])),
+        edge(source, EACH, 3, 2, 1, 8, parents=np.array([0, 7])),
+    )
+    first = put(store, "made", numbers(*range(40)), edges=forms)
+    one = edge(source, AFFINE, 1, 2, 97, 2, step=1)
+    second = put(store, "made", numbers(7, 8, 9), operation="append", edges=(one,))
+    lists = (first.list_id, source.list_id)
+
+    def meant(version: Any, each: Edge) -> tuple[Any, ...]:
+        arrays = [None if a is None else a.tolist() for a in (each.children, each.parents)]
+        return (
+            lists[0], version.version, 1, version.start + each.child, each.rows, lists[1], 1, 1, each.parent, each.span,
+            each.stated, each.form, each.step, *arrays,
+        )  # fmt: skip
+
+    assert said(store.edges_of(first)) == sorted([meant(first, each) for each in forms], key=str)
+    assert said(store.edges_of(second)) == [meant(second, one)]
+    assert len(store.edges_of(source)) == 0
+    every = [(first, each) for each in forms] + [(second, one)]
+    for spans in (
+        [(0, 1)],
+        [(41, 43)],
+        [(4, 5), (39, 42)],
+        [(0, 1 << 40)],
+        [(i, i + 1) for i in range(0, 43, 2)],
+    ):
+        found = said(store.edges(lists[0], 1, spans, side="child"))
+        assert len(found) == len(set(map(str, found)))
+        needed = {
+            str(meant(version, each))
+            for version, each in every
+            for low, high in spans
+            if version.start + each.child < high and version.start + each.child + each.rows > low
+        }
+        assert needed <= set(map(str, found)) <= {str(meant(*each)) for each in every}
+    for spans in (
+        [(0, 1)],
+        [(97, 98)],
+        [(21, 22), (50, 60)],
+        [(0, 1 << 40)],
+        [(i, i + 1) for i in range(0, 99, 2)],
+    ):
+        found = said(store.edges(lists[1], 1, spans, side="parent"))
+        assert len(found) == len(set(map(str, found)))
+        needed = {
+            str(meant(version, each))
+            for version, each in every
+            for low, high in spans
+            if each.parent < high and each.parent + each.span > low
+        }
+        assert needed <= set(map(str, found)) <= {str(meant(*each)) for each in every}
+    assert len(store.edges(lists[1], 1, [(0, 9)], side="child")) == 0
+    assert len(store.edges(lists[0], 2, [(0, 9)], side="child")) == 0
+    assert len(store.edges(lists[0], 1, [], side="parent")) == 0
+
+
+def test_more_runs_of_positions_than_one_by_one(store: Store) -> None:
+    source = put(store, "source", numbers(*range(2000)))
+    for at in (0, 900, 1800):
+        put(store, "made", numbers(1), operation="append", edges=(edge(source, AFFINE, 0, 1, at, 1),))
+    spans = [(at, at + 1) for at in range(0, 2000, 2)]
+    assert sorted(store.edges(source.list_id, 1, spans, side="parent").parent.tolist()) == [0, 900, 1800]
+
+
+def test_edges_of_a_commit_that_failed_are_nowhere(store: Store) -> None:
+    source = put(store, "source", numbers(1, 2))
+    with pytest.raises(Conflict):
+        put(store, "source", numbers(3), expect=7, edges=(edge(source, AFFINE, 0, 1, 0, 1),))
+    token = "t" * 8
+    for _ in range(2):
+        version = put(store, "made", numbers(3), token=token, edges=(edge(source, AFFINE, 0, 1, 1, 1),))
+    assert version.version == 1
+    assert store.edges(source.list_id, 1, [(0, 2)], side="parent").parent.tolist() == [1]
+    assert store.check() == []
+
+
+def test_edges_outlive_the_rows(store: Store) -> None:
+    source = put(store, "source", numbers(1, 2))
+    put(store, "made", numbers(3), edges=(edge(source, AFFINE, 0, 1, 1, 1),))
+    assert store.kept_rows(source.list_id) is None
+    put(store, "source", numbers(4, 5, 6))
+    made = put(store, "made", numbers(5))
+    store.vacuum(dry_run=False)
+    found = store.edges(made.list_id, 1, [(0, 1)], side="child")
+    assert (found.parent_generation.tolist(), found.parent.tolist()) == ([1], [1])
+    assert len(store.edges(source.list_id, 1, [(1, 2)], side="parent")) == 1
+    kept = store.kept_rows(source.list_id)
+    assert kept is not None and (kept.get(1, 0), kept[2]) == (0, 3)
+    assert store.check(fix=True) == [] and store.vacuum(dry_run=False) == []
+    assert len(store.edges(source.list_id, 1, [(1, 2)], side="parent")) == 1
+
+
+def test_kept_rows_of_a_generation_cut_short(store: Store) -> None:
+    put(store, "a", numbers(1, 2))
+    put(store, "a", numbers(3), operation="append")
+    put(store, "a", numbers(9))
+    last = act(store, "a", "restore", target=1)
+    store.vacuum(dry_run=False)
+    assert dict(store.kept_rows(last.list_id) or {}) == {1: 2}
+
+
+def test_summaries_say_what_came_from_which_version(store: Store) -> None:
+    first = put(store, "source", numbers(1, 2))
+    second = put(store, "source", numbers(3), operation="append")
+    session = store.open_session(Session("s", "u", "h", 1, NOW))
+    edges = (
+        edge(second, AFFINE, 0, 1, 2, 1),
+        edge(second, AFFINE, 1, 1, 0, 1, stated=False),
+        edge(first, WHOLE, 0, 2, 0, 2),
+    )
+    made = put(store, "made", numbers(1, 2), edges=edges, session_id=session.id, cell=4)
+    later = put(store, "later", numbers(1), edges=(edge(made, WHOLE, 0, 1, 0, 2),))
+    found = [
+        (s.parent_list, s.parent_version, s.list, s.version, s.rows, s.stated, s.session_id, s.cell, s.time)
+        for s in store.edge_summaries()
+    ]
+    assert found == [
+        (first.list_id, 1, made.list_id, 1, 2, True, session.id, 4, made.time.isoformat()),
+        (first.list_id, 2, made.list_id, 1, 2, False, session.id, 4, made.time.isoformat()),
+        (made.list_id, 1, later.list_id, 1, 1, True, None, None, later.time.isoformat()),
+    ]
+
+
+def test_writers_of_positions(store: Store) -> None:
+    session = store.open_session(Session("s", "u", "h", 1, NOW))
+    head = put(store, "a", numbers(1, 2, 3))
+    put(store, "a", numbers(4), operation="append", session_id=session.id, cell=2)
+    put(store, "a", numbers(), operation="append")
+    put(store, "a", numbers(5, 6), operation="append", session_id=session.id)
+
+    def plain(low: int, high: int) -> list[tuple[int, ...]]:
+        w = store.writers(head.list_id, 1, low, high)
+        return list(
+            zip(*(x.tolist() for x in (w.start, w.rows, w.version, w.session_id, w.cell)), strict=True)
+        )
+
+    every = [(0, 3, 1, -1, -1), (3, 1, 2, session.id, 2), (4, 2, 4, session.id, -1)]
+    assert plain(0, 6) == every
+    assert (plain(2, 4), plain(3, 4), plain(5, 6)) == (every[:2], every[1:2], every[2:])
+    assert plain(1, 2) == every[:1]
+    assert len(store.writers(head.list_id, 9, 0, 5).start) == 0
+
+
+def test_generations_that_begin_with_others(store: Store) -> None:
+    put(store, "a", numbers(1, 2))
+    put(store, "a", numbers(3), operation="append")
+    put(store, "a", numbers(4))
+    act(store, "a", "restore", target=1)
+    put(store, "a", numbers(5), operation="append")
+    act(store, "a", "restore", target=4)
+    act(store, "a", "restore", target=5)
+    head = act(store, "a", "restore", target=2)
+    assert store.bases(head.list_id) == {4: (1, 2), 6: (1, 2), 7: (4, 3), 8: (1, 3)}
+    found = store.versions_by_number(head.list_id, [5, 1, 99])
+    assert found == [store.version("a", 1), store.version("a", 5)]
+    other = put(store, "été", numbers(1))
+    assert store.bases(other.list_id) == {}
+    assert store.list_names([head.list_id, other.list_id, 10**6]) == {
+        head.list_id: "a",
+        other.list_id: "été",
+    }
+
+
+def test_what_sessions_read(store: Store) -> None:
+    a, b = put(store, "a", numbers(1)), put(store, "b", numbers(1))
+    one, two = (store.open_session(Session(name, "u", "h", 1, NOW)) for name in ("one", "two"))
+    store.note_reads(two.id, [(b.list_id, 1), (a.list_id, 1)])
+    put(store, "c", numbers(1), session_id=two.id, reads=((b.list_id, 1), (b.list_id, 2)))
+    put(store, "d", numbers(1), session_id=one.id, reads=((b.list_id, 1),))
+    store.note_reads(one.id, [(a.list_id, 3), (b.list_id, 1)])
+    store.note_reads(one.id, [])
+    store.update_session(one.id, tags=("x",))
+    of_one = [(one.id, "b", 1), (one.id, "a", 3)]
+    of_two = [(two.id, "b", 1), (two.id, "a", 1), (two.id, "b", 2)]
+    assert store.reads() == of_one + of_two
+    assert store.reads([two.id]) == of_two
+    assert store.reads([]) == []
+    with pytest.raises(Conflict):
+        put(store, "c", numbers(1), expect=9, session_id=one.id, reads=((a.list_id, 1),))
+    assert store.reads([one.id]) == of_one
 
 
 # ---------------------------------------------------------------- handles

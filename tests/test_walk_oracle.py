@@ -8,10 +8,13 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from stores import new_database
 
 import tablevault_pd as tv
 
@@ -209,34 +212,51 @@ def expected(model: Model, asked: Row, *, up: bool, depth: int | None):
     return found
 
 
-@settings(
-    max_examples=60,
-    phases=(Phase.explicit, Phase.generate),
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+def check_walks(data, vault) -> None:
+    """Build a random vault, and compare what every head's rows are told with the oracle."""
+    model = build(data.draw, vault)
+    heads = [name for name in NAMES if model.versions[name] and model.versions[name][-1] is not None]
+    for name in heads:
+        content = model.versions[name][-1]
+        for direction, side in (("up", "parent"), ("down", "child")):
+            depth = data.draw(st.sampled_from([None, None, 1, 2]))
+            frame = vault.lineage(name, direction=direction, depth=depth)
+            assert not frame.duplicated(
+                ["position", f"{side}_list", f"{side}_position", f"{side}_version"]
+            ).any()
+            for row in content:
+                mine = frame[frame["position"] == row.position]
+                got = {
+                    (
+                        line[f"{side}_list"],
+                        None if pd.isna(line[f"{side}_position"]) else int(line[f"{side}_position"]),
+                        int(line[f"{side}_version"]),
+                    ): (int(line["depth"]), line["basis"])
+                    for line in mine.to_dict("records")
+                }
+                assert got == expected(model, row, up=direction == "up", depth=depth)
+    assert vault.check().empty
+
+
+RANDOM = {
+    "phases": (Phase.explicit, Phase.generate),
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+}
+
+
+@settings(max_examples=60, **RANDOM)
 @given(st.data())
 def test_walks_equal_breadth_first_search(data):
     with tempfile.TemporaryDirectory() as folder, tv.connect(Path(folder) / "v", durability="fast") as vault:
-        model = build(data.draw, vault)
-        heads = [name for name in NAMES if model.versions[name] and model.versions[name][-1] is not None]
-        for name in heads:
-            content = model.versions[name][-1]
-            for direction, side in (("up", "parent"), ("down", "child")):
-                depth = data.draw(st.sampled_from([None, None, 1, 2]))
-                frame = vault.lineage(name, direction=direction, depth=depth)
-                assert not frame.duplicated(
-                    ["position", f"{side}_list", f"{side}_position", f"{side}_version"]
-                ).any()
-                for row in content:
-                    mine = frame[frame["position"] == row.position]
-                    got = {
-                        (
-                            line[f"{side}_list"],
-                            None if pd.isna(line[f"{side}_position"]) else int(line[f"{side}_position"]),
-                            int(line[f"{side}_version"]),
-                        ): (int(line["depth"]), line["basis"])
-                        for line in mine.to_dict("records")
-                    }
-                    assert got == expected(model, row, up=direction == "up", depth=depth)
-        assert vault.check().empty
+        check_walks(data, vault)
+
+
+@pytest.mark.arango
+@settings(max_examples=12, **RANDOM)  # each lays out a database
+@given(st.data())
+def test_walks_on_a_server_equal_breadth_first_search(data):
+    with new_database() as url, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+        with tv.connect(url, create=True) as vault:
+            check_walks(data, vault)

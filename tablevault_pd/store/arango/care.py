@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
 from tablevault_pd.store import Freed, Problem, Progress, Version
 from tablevault_pd.store.arango.client import all_of
-from tablevault_pd.store.arango.layout import BATCHES, BLOBS, DESCRIPTIONS, ITEMS, LISTS
+from tablevault_pd.store.arango.layout import BATCHES, BLOBS, DESCRIPTIONS, EDGES, ITEMS, LISTS
 from tablevault_pd.store.arango.placing import runs, version_of
 from tablevault_pd.store.arango.stage import REMOVE_ITEMS, staged_ms
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 IN_ITS_PLACE = """
-LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN b)
-LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN b)
+LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "edges", "reads"))
+LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "edges", "reads"))
 RETURN {by_key, by_token}
 """
-BATCHES_ALL = "FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN b"
-BATCHES_OF = "FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN b"
+BATCHES_ALL = "FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, 'edges', 'reads')"
+BATCHES_OF = "FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, 'edges', 'reads')"
 COUNTS = "FOR i IN @@items COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]"
 DESCRIBED = "FOR d IN tv_descriptions FILTER d.batch != null RETURN DISTINCT d.batch"
+MIRRORED = "FOR e IN tv_edges FILTER e.batch != null RETURN DISTINCT e.batch"
 UPLOADS = "FOR b IN tv_blobs COLLECT upload = b.upload WITH COUNT INTO n RETURN [upload, n]"
 KEPT = "FOR b IN tv_blobs FILTER b.n == -1 RETURN b"
 SCHEMA_KEYS = "FOR s IN tv_schemas RETURN s._key"
@@ -46,6 +47,7 @@ MARK = """
 FOR b IN tv_batches FILTER b._key IN @gone OR b._key IN @emptied
   UPDATE b WITH {gone: b.gone OR b._key IN @gone, emptied: b.emptied OR b._key IN @emptied} IN tv_batches
 """
+_LASTING = {DESCRIPTIONS, EDGES}
 
 
 # -- check
@@ -60,6 +62,7 @@ def check(store: ArangoStore, *, fix: bool, progress: Progress | None) -> list[P
     problems += [_missing(batch, detail) for batch, detail in short.values()]
     damaged = {(batch["list"], batch["generation"]) for batch, _ in short.values()}
     problems += _decoded(store, batches, damaged, progress)
+    problems += store.damaged_edges(fix=fix)
     problems += _kept(store, progress)
     problems += _strays(store, fix=fix)
     return sorted(problems, key=lambda problem: problem.severity)
@@ -195,15 +198,16 @@ def _found(store: ArangoStore, now_ms: int) -> Iterator[tuple[str, list[str], in
         for batch, count in counts.items():
             holders[batch].append(collection)
             items[batch] += count
-    for batch in store.client.query(DESCRIBED):
-        holders[batch].append(DESCRIPTIONS)
-    described = {batch for batch, places in holders.items() if places == [DESCRIPTIONS]}
+    for collection, statement in ((DESCRIPTIONS, DESCRIBED), (EDGES, MIRRORED)):
+        for batch in store.client.query(statement):
+            holders[batch].append(collection)
+    lasting = {batch for batch, places in holders.items() if _LASTING.issuperset(places)}
     committed = set(store.client.query(COMMITTED, keys=sorted(holders)))
-    # A vacuumed batch keeps its descriptions, as it keeps its place in the history.
+    # A vacuumed batch keeps its descriptions and edges, as it keeps its place in the history.
     buried = set(store.client.query(EMPTIED))
     for batch in sorted(holders):
-        if batch not in committed and not (batch in described and batch in buried):
-            places = [place for place in holders[batch] if place != DESCRIPTIONS or batch not in buried]
+        if batch not in committed and not (batch in lasting and batch in buried):
+            places = [place for place in holders[batch] if place not in _LASTING or batch not in buried]
             yield batch, places, items[batch], _old(store, batch, now_ms) or batch in buried
     kept = {whole["upload"] for whole in store.client.query(KEPT)}
     for upload, count in store.client.query(UPLOADS):

@@ -57,6 +57,13 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
         (("list", "token"), True),
         (("list", "generation", "start"), False),
         (("session",), False),
+        (("list", "operation"), False),  # the restores among many appends
+        (("list", "gone"), False),
+        (("reader",), False),
+    ),
+    EDGES: (
+        (("parent_list", "parent_generation", "parent_level", "parent_bin"), False),
+        (("batch",), False),
     ),
     RECORDS: ((("batch", "row"), False),),
     DOCUMENTS: ((("batch", "field", "row"), False),),
@@ -85,6 +92,10 @@ class Clock:
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
         return int((time.monotonic() + self._offset_s) * 1000)
+
+    def now_us(self) -> int:
+        """Microseconds since 1970; as exact as milliseconds between machines, but in order within a process."""
+        return int((time.monotonic() + self._offset_s) * 1_000_000)
 
 
 def open_vault(client: Client) -> tuple[str, Clock]:

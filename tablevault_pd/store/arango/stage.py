@@ -147,6 +147,10 @@ class Stage:
             "bytes": sum(self.sizes.values()),
         }
 
+    def also_in(self, collection: str) -> None:
+        """Something of this batch is in another collection, and to be forgotten with its rows."""
+        self._sent.add(collection)
+
     def _flush(self) -> None:
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         for table in _joined(pending):

@@ -33,8 +33,9 @@ from tablevault_pd.store import (
 from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango import care, layout, placing
 from tablevault_pd.store.arango.client import UNIQUE, Client, Said, all_of
+from tablevault_pd.store.arango.edges import Edges, carried
 from tablevault_pd.store.arango.kept import KeptFiles
-from tablevault_pd.store.arango.layout import BATCHES, LISTS
+from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, People, description_document
 from tablevault_pd.store.arango.placing import from_time, to_time, version_of
 from tablevault_pd.store.arango.reading import Reader, removed
@@ -47,10 +48,10 @@ STRAY_AGE_S = 24 * 3600.0  # items this old whose batch never came are taken for
 # their hash, because the server compares texts by the rules of a language.
 LOOK = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-LET head = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN b)
-LET known = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.token == @token RETURN b)
-LET target = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == @target RETURN b)
-LET root = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == target.generation RETURN b)
+LET head = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads"))
+LET known = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.token == @token RETURN UNSET(b, "edges", "reads"))
+LET target = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == @target RETURN UNSET(b, "edges", "reads"))
+LET root = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == target.generation RETURN UNSET(b, "edges", "reads"))
 RETURN {now: DATE_NOW(), list, head, known, target, target_base: root.base}
 """
 NEW_LIST = """
@@ -65,30 +66,28 @@ TOUCH = "FOR l IN tv_lists FILTER l.digest == @digest UPDATE l WITH {touched: @t
 INSERT_BATCH = "INSERT @batch INTO tv_batches"
 HEAD = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN b
+FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads")
 """
 ONE_VERSION = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list AND b.version == @version RETURN b
+FOR b IN tv_batches FILTER b.list == list AND b.version == @version RETURN UNSET(b, "edges", "reads")
 """
 VERSION_AT = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list AND b.time <= @time SORT b.version DESC LIMIT 1 RETURN b
+FOR b IN tv_batches FILTER b.list == list AND b.time <= @time SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads")
 """
 VERSIONS_OF = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list SORT b.version RETURN UNSET(b, "parts", "base")
+FOR b IN tv_batches FILTER b.list == list SORT b.version RETURN UNSET(b, "parts", "base", "edges", "reads")
 """
-ALL_VERSIONS = (
-    """FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, "parts", "base")"""
-)
+ALL_VERSIONS = """FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, "parts", "base", "edges", "reads")"""
 HEADS = """
 FOR b IN tv_batches
   FILTER b.list > 0
   COLLECT list = b.list
     AGGREGATE version = MAX(b.version), created = MIN(b.time), bytes = SUM(b.emptied ? 0 : b.bytes)
   LET head = FIRST(FOR h IN tv_batches FILTER h.list == list AND h.version == version RETURN h)
-  RETURN {head: UNSET(head, "parts", "base"), created, bytes}
+  RETURN {head: UNSET(head, "parts", "base", "edges", "reads"), created, bytes}
 """
 NAMES = """
 FOR l IN tv_lists
@@ -97,7 +96,7 @@ FOR l IN tv_lists
 """
 
 
-class ArangoStore(People, KeptFiles):
+class ArangoStore(People, Edges, KeptFiles):
     """A vault in an ArangoDB database. See :class:`tablevault_pd.store.Store` for the contract of each method.
 
     Parameters
@@ -200,10 +199,11 @@ class ArangoStore(People, KeptFiles):
             rows.finish()
         schema = None if batch.schema is None else self._shared.put_schema(batch.schema)
         key = rows.batch if rows is not None else new_batch_key(self.clock)
+        lineage = carried(batch, self.clock)
         deadline = clocks.monotonic() + self._timeout_s
         pause = 0.005
         while True:
-            committed = self._try(key, batch, rows, schema)
+            committed = self._try(key, batch, rows, schema, lineage)
             if committed is not None:
                 if rows is not None:
                     rows.settled = rows.settled or committed["_key"] == rows.batch
@@ -216,10 +216,12 @@ class ArangoStore(People, KeptFiles):
             clocks.sleep(pause * random.random())  # noqa: S311  # jitter, no secret
             pause = min(2 * pause, 0.5)
 
-    def _try(self, key: str, batch: Batch, rows: Stage | None, schema: str | None) -> dict[str, Any] | None:
+    def _try(
+        self, key: str, batch: Batch, rows: Stage | None, schema: str | None, lineage: dict[str, Any]
+    ) -> dict[str, Any] | None:
         """Look, decide, insert: the batch document; None if another writer was faster."""
         if batch.operation == "restore":
-            return self._try_restore(key, batch, schema)
+            return self._try_restore(key, batch, schema, lineage)
         [seen] = self.client.query(LOOK, **_looking(batch))
         if seen["known"]:
             return dict(seen["known"])
@@ -230,8 +232,13 @@ class ArangoStore(People, KeptFiles):
             if list_id is None:
                 return None
         placed = placing.placed(seen, batch, list_id, rows.rows if rows is not None else 0, schema)
-        document = {"_key": key, **placed, **(rows.document() if rows is not None else _NO_ITEMS)}
+        held = rows.document() if rows is not None else _NO_ITEMS
+        document = {"_key": key, **placed, **held, **lineage}
         self._describe_with(batch, document)
+        if batch.edges:
+            if rows is not None:
+                rows.also_in(EDGES)
+            self.put_mirror(key, batch.edges)
         if rows is not None:
             rows.settled = True  # from here on the items may be committed, whatever we come to hear
         try:
@@ -258,7 +265,9 @@ class ArangoStore(People, KeptFiles):
             )
         return None
 
-    def _try_restore(self, key: str, batch: Batch, schema: str | None) -> dict[str, Any] | None:
+    def _try_restore(
+        self, key: str, batch: Batch, schema: str | None, lineage: dict[str, Any]
+    ) -> dict[str, Any] | None:
         """A restore excludes a vacuum of the same list, which might remove what is brought back.
 
         Both write the list's document first, inside a transaction: of two at once, one fails and starts again.
@@ -271,7 +280,8 @@ class ArangoStore(People, KeptFiles):
             if seen["known"]:
                 return dict(seen["known"])
             placing.expect(seen["head"], batch)
-            document = {"_key": key, **placing.placed(seen, batch, seen["list"], 0, schema), **_NO_ITEMS}
+            placed = placing.placed(seen, batch, seen["list"], 0, schema)
+            document = {"_key": key, **placed, **_NO_ITEMS, **lineage}
             self._describe_with(batch, document)
             all_of(handle, INSERT_BATCH, {"batch": document})
             return document

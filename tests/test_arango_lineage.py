@@ -1,0 +1,269 @@
+"""Lineage on a server alone: what a crash leaves, lost answers, damage, the graph that others see, requests."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from stores import Faults, act, database_of, faults, new_database, put, rows
+
+import tablevault_pd as tv
+from tablevault_pd.errors import SessionNotFound, StoreUnavailable, VaultCorrupt, VaultReadOnly
+from tablevault_pd.store import Version
+from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, Edge
+
+pytest.importorskip("arango")
+
+from tablevault_pd.store.arango import ArangoStore
+
+__all__ = ["faults"]  # a fixture, used by its name
+pytestmark = pytest.mark.arango
+COMMIT = r"POST .*/_api/document/tv_batches"
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with new_database() as address:
+        ArangoStore(address, create=True).close()
+        yield address
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[ArangoStore]:
+    opened = ArangoStore(url, timeout_s=10, stray_age_s=0)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def vault(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tv.Vault]:
+    monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+    with tv.connect(url) as opened:
+        yield opened
+
+
+def numbers(count: int) -> pa.Table:
+    return pa.table({"x": pa.array(range(count), pa.int64())})
+
+
+def one_to_one(source: Version, rows: int) -> Edge:
+    return Edge(source.list_id, source.version, source.generation, True, AFFINE, 0, rows, 0, rows, step=1)
+
+
+def permuted(source: Version, rows: int) -> Edge:
+    order = np.random.default_rng(1).permutation(rows)
+    return Edge(
+        source.list_id, source.version, source.generation, True, PAIRS, 0, rows, 0, rows, parents=order
+    )
+
+
+def children_of(store: ArangoStore, source: Version) -> list[tuple[int, int]]:
+    table = store.edges(source.list_id, source.generation, [(0, source.total)], side="parent")
+    return sorted(zip(table.list.tolist(), table.version.tolist(), strict=True))
+
+
+# ---------------------------------------------------------------- crashes
+
+
+def test_edges_whose_batch_never_came_are_found_by_nobody_and_swept(url: str, faults: Faults) -> None:
+    with pytest.raises(StoreUnavailable), pytest.MonkeyPatch.context() as patch:
+        dying = ArangoStore(url, timeout_s=0.3)
+        source = put(dying, "source", numbers(3))
+        # The writer is gone before it can take anything back.
+        patch.setattr("tablevault_pd.store.arango.stage.Stage.__exit__", lambda *_: None)
+        faults.add(COMMIT, "drop-before", count=100)
+        put(dying, "made", numbers(3), edges=(one_to_one(source, 3),))
+    faults.clear()
+    store = ArangoStore(url, stray_age_s=0)
+    assert database_of(url).collection("tv_edges").count() == 1
+    assert children_of(store, source) == [] and store.edge_summaries() == []
+    made = put(store, "made", numbers(3), edges=(one_to_one(source, 3),))
+    assert children_of(store, source) == [(made.list_id, 1)]
+    assert {problem.severity for problem in store.check()} == {"stray"}
+    store.vacuum(dry_run=False)
+    assert store.check() == [] and database_of(url).collection("tv_edges").count() == 1
+    assert children_of(store, source) == [(made.list_id, 1)]
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after", "status:503"])
+@pytest.mark.parametrize("match", [COMMIT, r"POST .*/_api/cursor"])
+def test_a_commit_with_edges_survives_lost_answers(
+    store: ArangoStore, faults: Faults, match: str, kind: str
+) -> None:
+    source = put(store, "source", numbers(3))
+    for skip in range(3):
+        faults.add(match, kind, skip=skip)
+        put(store, "made", numbers(3), edges=(one_to_one(source, 3),))
+        faults.clear()
+    (made,) = {version.list_id for version in store.versions("made")}
+    assert children_of(store, source) == [(made, 1), (made, 2), (made, 3)]
+    assert store.check() == []
+
+
+def test_reads_noted_twice_keep_their_place(store: ArangoStore, faults: Faults) -> None:
+    from tablevault_pd.store import Session
+
+    source = put(store, "source", numbers(1))
+    act(store, "source", "restore", target=1)
+    opened = store.open_session(Session("s", "u", "h", 1, source.time))
+    faults.add(r"POST .*/_api/cursor", "drop-after")
+    store.note_reads(opened.id, [(source.list_id, 2)])
+    assert faults.left() == 0
+    store.note_reads(opened.id, [(source.list_id, 1), (source.list_id, 2)])
+    assert store.reads([opened.id]) == [(opened.id, "source", 2), (opened.id, "source", 1)]
+    with pytest.raises(SessionNotFound):
+        store.note_reads(99, [(source.list_id, 1)])
+
+
+def test_a_reader_notes_nothing(url: str, store: ArangoStore) -> None:
+    put(store, "source", numbers(1))
+    with pytest.raises(VaultReadOnly):
+        ArangoStore(url, read_only=True).note_reads(1, [(1, 1)])
+
+
+# ---------------------------------------------------------------- damage
+
+
+def test_a_mirror_that_lost_edges_is_written_again(url: str, store: ArangoStore) -> None:
+    source = put(store, "source", numbers(5))
+    made = put(store, "made", numbers(5), edges=(one_to_one(source, 5), permuted(source, 5)))
+    before = children_of(store, source)
+    mirror = database_of(url).collection("tv_edges")
+    mirror.delete(next(iter(mirror.keys())))
+    assert len(store.edges(made.list_id, 1, [(0, 1)], side="child")) == 2  # those need no mirror
+    assert [(p.what, p.list, p.fixed) for p in store.check()] == [("missing in tv_edges", "made", False)]
+    assert [p.fixed for p in store.check(fix=True)] == [True]
+    assert store.check() == [] and children_of(store, source) == before
+
+
+def cut(edge: list[Any]) -> None:
+    edge[11] = base64.b64encode(base64.b64decode(edge[11])[:-1]).decode()
+
+
+def no_base64(edge: list[Any]) -> None:
+    edge[11] = "?"
+
+
+def lost(edge: list[Any]) -> None:
+    edge[11] = None
+
+
+def too_far(edge: list[Any]) -> None:
+    edge[8] = 99
+
+
+@pytest.mark.parametrize("harm", [cut, no_base64, lost, too_far])
+def test_check_names_damaged_edges(url: str, store: ArangoStore, harm: Callable[[list[Any]], None]) -> None:
+    source = put(store, "source", numbers(40))
+    made = put(store, "made", numbers(40), edges=(permuted(source, 40),))
+    batches = database_of(url).collection("tv_batches")
+    (document,) = batches.find({"list": made.list_id})
+    harm(document["edges"][0])
+    batches.update({"_key": document["_key"], "edges": document["edges"]})
+    assert [(p.severity, p.what, p.list, p.version) for p in store.check()] == [
+        ("damage", "damaged edge", "made", 1)
+    ]
+    if harm in (cut, no_base64):
+        with pytest.raises(VaultCorrupt, match="lineage"):
+            store.edges_of(made)
+
+
+# ---------------------------------------------------------------- what others see
+
+
+def test_the_graph_leads_from_a_batch_to_those_it_came_from(url: str, store: ArangoStore) -> None:
+    versions = [put(store, "a", numbers(4))]
+    for name in "bcd":
+        versions.append(put(store, name, numbers(4), edges=(one_to_one(versions[-1], 4),)))
+    database = database_of(url)
+    (start,) = [d["_id"] for d in database.collection("tv_batches").find({"name": "d"})]
+    walk = "FOR v, e IN 1..5 OUTBOUND @start GRAPH 'tv_lineage' RETURN [v.name, e.parent_version, e.stated, e.rows]"
+    found = list(database.aql.execute(walk, bind_vars={"start": start}))
+    assert found == [["c", 1, True, 4], ["b", 1, True, 4], ["a", 1, True, 4]]
+    (end,) = [d["_id"] for d in database.collection("tv_batches").find({"name": "a"})]
+    back = "FOR v IN 1..5 INBOUND @start GRAPH 'tv_lineage' RETURN v.name"
+    assert list(database.aql.execute(back, bind_vars={"start": end})) == ["b", "c", "d"]
+
+
+# ---------------------------------------------------------------- requests
+
+
+def counted(faults: Faults, do: Callable[[], Any]) -> int:
+    faults.reset()
+    do()
+    return faults.requests()
+
+
+def test_every_question_is_one_request(store: ArangoStore, faults: Faults) -> None:
+    source = put(store, "source", numbers(3000))
+    each = [Edge(source.list_id, 1, 1, True, EACH, i, 1, i, 3, parents=np.array([0, 2])) for i in range(200)]
+    made = put(store, "made", numbers(200), edges=tuple(each))
+    for _ in range(30):
+        put(store, "made", numbers(1), operation="append", edges=(one_to_one(source, 1),))
+    spans = [(at, at + 1) for at in range(0, 200, 3)]
+    questions: list[Callable[[], Any]] = [
+        lambda: store.edges(made.list_id, 1, spans, side="child"),
+        lambda: store.edges(source.list_id, 1, spans, side="parent"),
+        lambda: store.edges(source.list_id, 1, [(0, 1 << 40)], side="parent"),
+        lambda: store.edges_of(made),
+        store.edge_summaries,
+        lambda: store.writers(made.list_id, 1, 0, 230),
+        lambda: store.versions_by_number(made.list_id, range(1, 31)),
+        lambda: store.list_names([1, 2]),
+        lambda: store.bases(made.list_id),
+        lambda: store.kept_rows(made.list_id),
+        lambda: store.reads(),
+        lambda: store.reads([1]),
+    ]
+    assert [counted(faults, ask) for ask in questions] == [1] * len(questions)
+    plain = counted(faults, lambda: put(store, "made", numbers(1), operation="append"))
+    stated = counted(
+        faults, lambda: put(store, "made", numbers(1), operation="append", edges=(one_to_one(source, 1),))
+    )
+    assert stated == plain + 1
+
+
+def test_a_walk_takes_a_handful_of_requests_however_many_rows(vault: tv.Vault, faults: Faults) -> None:
+    rows = 2000
+    vault.save("a", pd.DataFrame({"x": range(rows)}))
+    rng = np.random.default_rng(3)
+    for before, after in zip("abcde", "bcdef", strict=True):
+        for part in np.array_split(rng.permutation(rows), 4):
+            vault.append(after, vault.read(before).iloc[part])
+    one = counted(faults, lambda: vault.lineage("f", rows=[7]))
+    every = counted(faults, lambda: vault.lineage("f"))
+    down = counted(faults, lambda: vault.lineage("a", direction="down"))
+    assert one <= 30 and every <= one + 5 and down <= one + 5
+    assert len(vault.lineage("f")) == 5 * rows == len(vault.lineage("a", direction="down"))
+
+
+# ---------------------------------------------------------------- many writers
+
+
+def test_edges_follow_their_batch_to_the_place_it_gets(store: ArangoStore) -> None:
+    source = put(store, "source", numbers(40))
+    put(store, "made", numbers(0))
+
+    def write(writer: int) -> None:
+        for row in range(writer, 40, 4):
+            edge = Edge(source.list_id, 1, 1, True, AFFINE, 0, 1, row, 1)
+            put(store, "made", pa.table({"x": [row]}), operation="append", edges=(edge,))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    head = store.head("made")
+    wrote = [row["x"] for row in rows(store, head)]
+    assert head is not None and sorted(wrote) == list(range(40))
+    found = store.edges(head.list_id, 1, [(0, 40)], side="child")
+    assert dict(zip(found.start.tolist(), found.parent.tolist(), strict=True)) == dict(enumerate(wrote))
+    for row in (0, 17, 39):
+        down = store.edges(source.list_id, 1, [(row, row + 1)], side="parent")
+        assert wrote.index(row) in down.start.tolist()
+    assert store.check() == []
