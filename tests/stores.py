@@ -24,7 +24,16 @@ import pytest
 from tablevault_pd.store import Batch, Store, Version
 from tablevault_pd.store.embedded import EmbeddedStore
 
-ARANGO_URL = os.environ.get("TABLEVAULT_TEST_ARANGO_URL", "")
+
+
+def _own_url() -> str:
+    """The address of the server, or of this worker's own where several are named: then requests can be counted."""
+    urls = os.environ.get("TABLEVAULT_TEST_ARANGO_URL", "").split()
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return urls[int(worker) % len(urls)] if urls else ""
+
+
+ARANGO_URL = _own_url()
 BOTH = ["embedded", pytest.param("arango", marks=pytest.mark.arango)]
 
 
