@@ -25,7 +25,6 @@ from tablevault_pd.store import Batch, Store, Version
 from tablevault_pd.store.embedded import EmbeddedStore
 
 
-
 def _own_url() -> str:
     """The address of the server, or of this worker's own where several are named: then requests can be counted."""
     urls = os.environ.get("TABLEVAULT_TEST_ARANGO_URL", "").split()
