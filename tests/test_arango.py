@@ -17,6 +17,8 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,7 +41,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     VersionNotFound,
 )
-from tablevault_pd.store import Batch, Description
+from tablevault_pd.store import Batch, Beat, Cell, Description, Measures, Session, Source
 
 pytest.importorskip("arango")
 
@@ -133,21 +135,159 @@ def test_a_read_survives_lost_answers(store: ArangoStore, faults: Faults, kind: 
     assert faults.left() == 0
 
 
+def told(session_id: int, number: int, answered: tuple[int, ...] = ()) -> Beat:
+    """A beat that tells something of everything."""
+    arrays = np.array([number]), np.array([number]), np.array([number / 2])
+    return Beat(
+        session_id, number, True, False, answered, (Cell(session_id, number, "code", datetime.now(UTC)),),
+        (Measures(session_id, "m", *arrays), Measures(session_id, "n", *arrays)),
+        (Source(session_id, "a.py", "a" * 64, "text"),), {"tags": (str(number),), "info": {"n": number}},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after", "status:503"])
+def test_a_beat_whose_answer_is_lost_counts_once(store: ArangoStore, faults: Faults, kind: str) -> None:
+    key = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC))).id
+    for number in range(1, 4):
+        [asked] = store.ask([key], "pause")
+        faults.add(ANYTHING, kind, count=2)
+        assert store.beat([told(key, number, (asked.id,))]).requests == ()
+    faults.clear()
+    assert store.measures()["value"].to_pylist() == [0.5, 1.0, 1.5] * 2
+    assert [cell.cell for cell in store.cells()] == [1, 2, 3] and len(store.sources([key])) == 1
+    assert store.overview().latest.num_rows == 2
+    [found] = store.sessions(info=True)
+    assert (found.tags, found.info) == (("3",), {"n": 3})
+
+
+def test_a_beat_sent_again_counts_once(store: ArangoStore) -> None:
+    """The caller gave up on a beat that was written, and sends it again; another process numbers from 1 again."""
+    row = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))
+    old = told(row.id, 1)
+    for beat in (old, old, told(row.id, 2), old):
+        store.beat([beat])
+    assert store.measures(metrics=["m"])["value"].to_pylist() == [0.5, 1.0]
+    [seen] = store.sessions()
+    store.reopen_session(seen, seen=seen.heartbeat)
+    other = Measures(row.id, "m", np.array([1]), np.array([99]), np.array([7.0]))
+    for _ in range(2):
+        store.beat([Beat(row.id, 1, measures=(other,))])
+    assert store.measures(metrics=["m"])["value"].to_pylist() == [0.5, 1.0, 7.0]
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
+def test_asking_and_reopening_survive_a_lost_answer(store: ArangoStore, faults: Faults, kind: str) -> None:
+    row = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))
+    faults.add(ANYTHING, kind, count=2)
+    asked = store.ask([row.id], "pause")
+    assert store.beat([Beat(row.id)]).requests == tuple(asked) and len(asked) == 1
+    faults.add(ANYTHING, kind, count=2)
+    opened = store.reopen_session(replace(row, pid=2, info={"a": 1}), seen=row.heartbeat)
+    assert store.sessions() == [opened] and opened.pid == 2
+    assert store.sessions(info=True)[0].info == {"a": 1}
+    assert faults.left() == 0
+
+
+def test_of_two_that_reopen_a_run_one_does(url: str, store: ArangoStore) -> None:
+    row = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))
+    time.sleep(0.002)  # the server's clock counts milliseconds
+
+    def reopen(pid: int) -> bool:
+        try:
+            store.reopen_session(replace(row, pid=pid), seen=row.heartbeat)
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(reopen, range(8))) == 1
+
+
+def test_names_of_sessions_get_one_run_each(store: ArangoStore) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        rows_ = list(
+            pool.map(
+                lambda pid: store.open_session(Session("s", "u", "h", pid, datetime.now(UTC))), range(24)
+            )
+        )
+    assert sorted(row.run for row in rows_) == list(range(1, 25))
+    assert len({row.id for row in rows_}) == 24
+
+
+def test_requests_of_sessions(url: str, store: ArangoStore, faults: Faults) -> None:
+    """How many requests to the server the methods cost, however much there is."""
+    now = datetime.now(UTC)
+    keys = [store.open_session(Session("s", "u", "h", 1, now)).id for _ in range(3)]
+    costs: list[tuple[int, Callable[[], Any]]] = [
+        (1, lambda: store.open_session(Session("s", "u", "h", 1, now, info={"a": 1}))),
+        (1, lambda: store.beat([Beat(key) for key in keys])),
+        (1, lambda: store.beat([told(key, 1) for key in keys])),
+        (1, lambda: store.ask(keys, "pause")),
+        (1, lambda: store.requests(range(1000))),
+        (1, lambda: store.overview()),
+        (1, lambda: store.overview(keys)),
+        (1, lambda: store.overview(name="s")),
+        (1, lambda: store.measures()),
+        (1, lambda: store.sources(keys)),
+        (1, lambda: store.sessions()),
+        (2, lambda: store.sessions(info=True)),
+        (1, lambda: store.session_values("params.x")),
+        (1, lambda: store.session_values("metrics.m")),
+    ]
+    for cost, call in costs:
+        faults.reset()
+        call()
+        assert faults.requests() == cost
+    document = {
+        key: store.client.query("FOR s IN tv_sessions SORT s.id LIMIT 1 RETURN s")[0][key]
+        for key in store.client.query("FOR s IN tv_sessions SORT s.id LIMIT 1 RETURN s")[0]
+        if key not in ("_id", "_rev")
+    }
+    many = [
+        {
+            **document,
+            "_key": str(n),
+            "id": n,
+            "run": n,
+            "opening": str(n),
+            "exact_params": json.dumps({"lr": n}),
+        }
+        for n in range(100, 10_100)
+    ]
+    values = [
+        {
+            "_key": f"{n}-acc",
+            "session": n,
+            "metric": "acc",
+            "digest": "acc",
+            "step": 1,
+            "time": 1,
+            "value": n / 2,
+        }
+        for n in range(100, 10_100)
+    ]
+    database = database_of(url)
+    database.collection("tv_sessions").insert_many(many)
+    database.collection("tv_latest").insert_many(values)
+    faults.reset()
+    seen = store.overview()
+    assert faults.requests() == 1
+    assert len(seen.sessions) == 10_004 and seen.sessions[-1].params == {"lr": 10_099}
+    assert seen.latest.num_rows == 10_000 + 6
+
+
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
 def test_everything_else_survives_a_lost_answer(
     store: ArangoStore, faults: Faults, kind: str, tmp_path: Path
 ) -> None:
-    from datetime import UTC, datetime
     from hashlib import sha256
-
-    from tablevault_pd.store import Cell, Session
 
     now = datetime.now(UTC)
     (tmp_path / "f").write_bytes(b"content")
     version = put(store, "a", numbers(1))
     faults.add(ANYTHING, kind)
     session = store.open_session(Session("s", "u", "h", 1, now))
-    faults.add(r"document/tv_sessions", kind)
+    faults.add(ANYTHING, kind)
     second = store.open_session(Session("s", "u", "h", 1, now))
     faults.add(ANYTHING, kind)
     store.update_session(session.id, outcome="finished")

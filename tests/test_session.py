@@ -426,7 +426,9 @@ def test_a_beat_is_all_or_nothing(vault):
 def test_an_idle_heart_writes_nothing(folder_vault):
     time.sleep(1.2)  # past the first beats
     files = [
-        path for path in Path(folder_vault.place).iterdir() if path.is_file() and not path.name.endswith("-shm")
+        path
+        for path in Path(folder_vault.place).iterdir()
+        if path.is_file() and not path.name.endswith("-shm")
     ]
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
     time.sleep(1.2)
