@@ -116,10 +116,11 @@ RETURN {
 """
 OVERVIEW_NAMED = """
 LET sessions = (FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN UNSET(s, "params"))
+LET ids = sessions[*].id
 RETURN {
   now: DATE_NOW() * 1000,
   sessions,
-  latest: (FOR l IN tv_latest FILTER l.session IN sessions[*].id RETURN [l.session, l.metric, l.value])
+  latest: (FOR l IN tv_latest FILTER l.session IN ids RETURN [l.session, l.metric, l.value])
 }
 """
 # Texts are equal here by the rules of a language: what comes may be more than was asked for.
