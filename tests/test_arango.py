@@ -17,6 +17,8 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,11 +41,11 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     VersionNotFound,
 )
-from tablevault_pd.store import Batch, Description
+from tablevault_pd.store import Batch, Beat, Cell, Description, Measures, Session, Source
 
 pytest.importorskip("arango")
 
-from tablevault_pd.store.arango import ArangoStore, codec
+from tablevault_pd.store.arango import ArangoStore, client, codec
 from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango.client import Client, to_json
 from tablevault_pd.store.arango.items import base36
@@ -133,21 +135,173 @@ def test_a_read_survives_lost_answers(store: ArangoStore, faults: Faults, kind: 
     assert faults.left() == 0
 
 
+def told(session_id: int, number: int, answered: tuple[int, ...] = ()) -> Beat:
+    """A beat that tells something of everything."""
+    arrays = np.array([number]), np.array([number]), np.array([number / 2])
+    return Beat(
+        session_id, number, True, False, answered, (Cell(session_id, number, "code", datetime.now(UTC)),),
+        (Measures(session_id, "m", *arrays), Measures(session_id, "n", *arrays)),
+        (Source(session_id, "a.py", "a" * 64, "text"),), {"tags": (str(number),), "info": {"n": number}},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after", "status:503"])
+def test_a_beat_whose_answer_is_lost_counts_once(store: ArangoStore, faults: Faults, kind: str) -> None:
+    key = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC))).id
+    for number in range(1, 4):
+        [asked] = store.ask([key], "pause")
+        faults.add(ANYTHING, kind, count=2)
+        assert store.beat([told(key, number, (asked.id,))]).requests == ()
+    faults.clear()
+    assert store.measures()["value"].to_pylist() == [0.5, 1.0, 1.5] * 2
+    assert [cell.cell for cell in store.cells()] == [1, 2, 3] and len(store.sources([key])) == 1
+    assert store.overview().latest.num_rows == 2
+    [found] = store.sessions(info=True)
+    assert (found.tags, found.info) == (("3",), {"n": 3})
+
+
+def test_a_beat_sent_again_counts_once(store: ArangoStore) -> None:
+    """The caller gave up on a beat that was written, and sends it again; another process numbers from 1 again."""
+    row = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))
+    old = told(row.id, 1)
+    for beat in (old, old, told(row.id, 2), old):
+        store.beat([beat])
+    assert store.measures(metrics=["m"])["value"].to_pylist() == [0.5, 1.0]
+    [seen] = store.sessions()
+    store.reopen_session(seen, seen=seen.heartbeat)
+    other = Measures(row.id, "m", np.array([1]), np.array([99]), np.array([7.0]))
+    for _ in range(2):
+        store.beat([Beat(row.id, 1, measures=(other,))])
+    assert store.measures(metrics=["m"])["value"].to_pylist() == [0.5, 1.0, 7.0]
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
+def test_asking_and_reopening_survive_a_lost_answer(store: ArangoStore, faults: Faults, kind: str) -> None:
+    row = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))
+    faults.add(ANYTHING, kind, count=2)
+    asked = store.ask([row.id], "pause")
+    assert store.beat([Beat(row.id)]).requests == tuple(asked) and len(asked) == 1
+    faults.add(ANYTHING, kind, count=2)
+    opened = store.reopen_session(replace(row, pid=2, info={"a": 1}), seen=row.heartbeat)
+    assert store.sessions() == [opened] and opened.pid == 2
+    assert store.sessions(info=True)[0].info == {"a": 1}
+    assert faults.left() == 0
+
+
+def test_of_two_that_reopen_a_run_one_does(url: str, store: ArangoStore) -> None:
+    row = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))
+    time.sleep(0.002)  # the server's clock counts milliseconds
+
+    def reopen(pid: int) -> bool:
+        try:
+            store.reopen_session(replace(row, pid=pid), seen=row.heartbeat)
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(reopen, range(8))) == 1
+
+
+def test_names_of_sessions_get_one_run_each(store: ArangoStore) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        rows_ = list(
+            pool.map(
+                lambda pid: store.open_session(Session("s", "u", "h", pid, datetime.now(UTC))), range(24)
+            )
+        )
+    assert sorted(row.run for row in rows_) == list(range(1, 25))
+    assert len({row.id for row in rows_}) == 24
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was sent to the server, one entry per request."""
+    found: list[str] = []
+    real = client._Transport.send_request
+
+    def send(self: Any, session: Any, method: str, url: str, *rest: Any, **more: Any) -> Any:
+        found.append(f"{method} {url}")
+        return real(self, session, method, url, *rest, **more)
+
+    monkeypatch.setattr(client._Transport, "send_request", send)
+    return found
+
+
+def test_requests_of_sessions(url: str, store: ArangoStore, sent: list[str]) -> None:
+    """How many requests to the server the methods cost, however much there is."""
+    now = datetime.now(UTC)
+    keys = [store.open_session(Session("s", "u", "h", 1, now)).id for _ in range(3)]
+    [row] = store.sessions(keys[:1])
+    costs: list[tuple[int, Callable[[], Any]]] = [
+        (1, lambda: store.open_session(Session("s", "u", "h", 1, now, info={"a": 1}))),
+        (1, lambda: store.reopen_session(row, seen=row.heartbeat)),
+        (1, lambda: store.update_session(keys[0], info={"a": 1}, tags=("t",))),
+        (1, lambda: store.beat([Beat(key) for key in keys])),
+        (1, lambda: store.beat([told(key, 1) for key in keys])),
+        (1, lambda: store.ask(keys, "pause")),
+        (1, lambda: store.requests(range(1000))),
+        (1, lambda: store.overview()),
+        (1, lambda: store.overview(keys)),
+        (1, lambda: store.overview(name="s")),
+        (1, lambda: store.measures()),
+        (1, lambda: store.sources(keys)),
+        (1, lambda: store.sessions()),
+        (2, lambda: store.sessions(info=True)),
+        (1, lambda: store.session_values("params.x")),
+        (1, lambda: store.session_values("metrics.m")),
+    ]
+    for cost, call in costs:
+        sent.clear()
+        call()
+        assert len(sent) == cost, sent
+
+
+def test_an_overview_of_ten_thousand_sessions_is_one_request(
+    url: str, store: ArangoStore, sent: list[str]
+) -> None:
+    key = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC))).id
+    store.beat([Beat(key, 1, measures=(Measures(key, "acc", *(np.array([1]),) * 2, np.array([0.5])),))])
+    database = database_of(url)
+    for name in ("tv_sessions", "tv_latest"):
+        [one] = database.collection(name).all()
+        plain = {field: value for field, value in one.items() if not field.startswith("_")}
+        changes = [
+            {
+                "_key": str(n),
+                "id": n,
+                "digest": str(n),
+                "opening": str(n),
+                "exact_params": json.dumps({"lr": n}),
+            }
+            if name == "tv_sessions"
+            else {"_key": str(n), "session": n, "value": n / 2}
+            for n in range(2, 10_001)
+        ]
+        for part in (changes[start : start + 250] for start in range(0, len(changes), 250)):
+            database.collection(name).insert_many([plain | change for change in part], silent=True)
+    sent.clear()
+    seen = store.overview()
+    assert len(sent) == 1
+    assert [session.id for session in seen.sessions] == list(range(1, 10_001))
+    assert seen.sessions[-1].params == {"lr": 10_000}
+    assert dict(zip(seen.latest["session"].to_pylist(), seen.latest["value"].to_pylist(), strict=True)) == {
+        n: n / 2 for n in range(1, 10_001)
+    }
+
+
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
 def test_everything_else_survives_a_lost_answer(
     store: ArangoStore, faults: Faults, kind: str, tmp_path: Path
 ) -> None:
-    from datetime import UTC, datetime
     from hashlib import sha256
-
-    from tablevault_pd.store import Cell, Session
 
     now = datetime.now(UTC)
     (tmp_path / "f").write_bytes(b"content")
     version = put(store, "a", numbers(1))
     faults.add(ANYTHING, kind)
     session = store.open_session(Session("s", "u", "h", 1, now))
-    faults.add(r"document/tv_sessions", kind)
+    faults.add(ANYTHING, kind)
     second = store.open_session(Session("s", "u", "h", 1, now))
     faults.add(ANYTHING, kind)
     store.update_session(session.id, outcome="finished")

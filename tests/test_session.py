@@ -23,11 +23,6 @@ from tablevault_pd.session.orders import orders
 from tablevault_pd.store import NO_STEP, Beat, Cell, Measures, Request, Session
 
 
-@pytest.fixture
-def vault(folder_vault):
-    return folder_vault
-
-
 def logged(vault: tv.Vault, session: str) -> pd.DataFrame:
     return vault.store.measures([vault.store.sessions(name=session)[-1].id]).to_pandas()
 
@@ -249,7 +244,8 @@ def test_a_session_is_lost_when_its_heart_stops_by_the_clock_of_the_store(vault)
     assert vault.sessions("x").state.tolist() == ["running"]
 
 
-def test_ten_thousand_sessions_take_a_handful_of_statements(vault):
+def test_ten_thousand_sessions_take_a_handful_of_statements(folder_vault):
+    vault = folder_vault
     with vault.store.catalog.writing() as db:
         rows = [
             (f"s{n}", 1, "u", "h", n, 1, n * 1000, n * 1000, '["t"]', f'{{"lr": {n}}}') for n in range(10_000)
@@ -427,10 +423,12 @@ def test_a_beat_is_all_or_nothing(vault):
     assert store.measures().schema == store.measures([]).schema
 
 
-def test_an_idle_heart_writes_nothing(vault):
+def test_an_idle_heart_writes_nothing(folder_vault):
     time.sleep(1.2)  # past the first beats
     files = [
-        path for path in Path(vault.place).iterdir() if path.is_file() and not path.name.endswith("-shm")
+        path
+        for path in Path(folder_vault.place).iterdir()
+        if path.is_file() and not path.name.endswith("-shm")
     ]
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
     time.sleep(1.2)
@@ -462,10 +460,11 @@ def test_loop(vault):
     assert list(tv.loop(range(3), name="x")) == [0, 1, 2]
     assert list(tv.loop(iter("ab"), total=2)) == ["a", "b"]
     with vault.session("x") as s:
-        vault.stop("x")
         passed = []
         with pytest.raises(tv.SessionStopped):
             for item in tv.loop(range(10_000)):
+                if not passed:
+                    vault.stop("x")
                 passed.append(item)
                 time.sleep(0.002)
     assert passed and vault.sessions("x").state.tolist() == ["stopped"] and s.ended

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from stores import BOTH, new_database
 
 import tablevault_pd as tv
 
@@ -489,7 +490,17 @@ def test_many_forks_while_the_background_thread_writes(tmp_path):
 # -- other processes ask
 
 
-def test_other_machines_stop_pause_and_resume_without_signals(tmp_path):
+@pytest.fixture(params=BOTH)
+def place(request, tmp_path):
+    """Where a new vault is to lie, in each store."""
+    if request.param == "embedded":
+        yield str(tmp_path / "v")
+        return
+    with new_database() as url:
+        yield url
+
+
+def test_other_machines_stop_pause_and_resume_without_signals(place, tmp_path):
     """Host name and process number say nothing: the target claims to run on another machine, as a process not there."""
     code = """
     import os, socket, time
@@ -497,7 +508,7 @@ def test_other_machines_stop_pause_and_resume_without_signals(tmp_path):
     environment.host_name = lambda: "node-17"
     real, os.getpid = os.getpid(), lambda: 4_000_000
     import tablevault_pd as tv
-    vault = tv.connect("v", session="far")
+    vault = tv.connect(os.environ["PLACE"], session="far", create=True)
     @vault._current_run().on_stop
     def say():
         print("stopping", flush=True)
@@ -510,9 +521,9 @@ def test_other_machines_stop_pause_and_resume_without_signals(tmp_path):
     finally:
         vault.save("result", {"step": step})
     """
-    process = start(tmp_path, textwrap.dedent(code))
+    process = start(tmp_path, textwrap.dedent(code), PLACE=place)
     wait_for(process, "up")
-    with tv.connect(tmp_path / "v", session="boss") as vault:
+    with tv.connect(place, session="boss") as vault:
         paused = vault.pause("far", wait_s=10)
         assert paused.state.tolist() == ["paused"] and paused.acknowledged.notna().all()
         first = vault.sessions("far").iloc[0]
@@ -532,22 +543,31 @@ def test_other_machines_stop_pause_and_resume_without_signals(tmp_path):
         assert late.state.tolist() == ["stopped"] and late.requested.isna().all()
 
 
-def test_a_request_waits_for_the_first_checkpoint(tmp_path):
-    code = CONNECT + "import time; print('up', flush=True); time.sleep(1.5)\ntv.checkpoint()\nprint('never')"
-    process = start(tmp_path, code)
+def test_a_request_waits_for_the_first_checkpoint(place, tmp_path):
+    code = """
+    import os, time
+    import tablevault_pd as tv
+    vault = tv.connect(os.environ["PLACE"], session="train", create=True)
+    print("up", flush=True)
+    time.sleep(1.5)
+    tv.checkpoint()
+    print("never")
+    """
+    process = start(tmp_path, textwrap.dedent(code), PLACE=place)
     wait_for(process, "up")
-    with tv.connect(tmp_path / "v", session="boss") as vault:
+    with tv.connect(place, session="boss") as vault:
         asked = vault.stop("train")
         assert asked.acknowledged.isna().all() and asked.state.tolist() == ["running"]
     assert process.communicate(timeout=20)[0] == "" and process.returncode == 0
-    assert sessions(tmp_path, name="train").state.tolist() == ["stopped"]
+    with tv.connect(place, mode="r") as vault:
+        assert vault.sessions("train").state.tolist() == ["stopped"]
 
 
-def test_a_crashed_run_is_continued(tmp_path):
+def test_a_crashed_run_is_continued(place, tmp_path):
     code = """
     import os, sys, time
     import tablevault_pd as tv
-    vault = tv.connect("v", session="main")
+    vault = tv.connect(os.environ["PLACE"], session="main", create=True)
     with vault.session("train", params={"lr": 0.1}, resume=True) as s:
         s.log(step=len(sys.argv), loss=1.0)
         time.sleep(0.7)
@@ -555,17 +575,17 @@ def test_a_crashed_run_is_continued(tmp_path):
             os.kill(os.getpid(), 9)
         s.params["second"] = True
     """
-    run(tmp_path, textwrap.dedent(code))
-    done = run(
-        tmp_path, textwrap.dedent(code), "again"
-    )  # the process is known to be dead: nobody waits until it is lost
+    run(tmp_path, textwrap.dedent(code), PLACE=place)
+    # The process is known to be dead: nobody waits until it is lost.
+    done = run(tmp_path, textwrap.dedent(code), "again", PLACE=place)
     assert done.returncode == 0, done.stderr
-    done = run(tmp_path, textwrap.dedent(code), "again")  # it came to its end: a new run
-    found = sessions(tmp_path, name="train")
+    done = run(tmp_path, textwrap.dedent(code), "again", PLACE=place)  # it came to its end: a new run
+    with tv.connect(place, mode="r") as vault:
+        found = vault.sessions("train")
     assert found.session.tolist() == ["train#1", "train#2"]
     assert found.state.tolist() == ["finished", "finished"]
     assert found[["params.lr", "params.second"]].values.tolist() == [[0.1, True], [0.1, True]]
-    with tv.connect(tmp_path / "v", mode="r") as vault:
+    with tv.connect(place, mode="r") as vault:
         assert vault.cells("train#1").cell.tolist() == [0, 1]
         assert vault.store.measures([vault.store.sessions(name="train")[0].id])["step"].to_pylist() == [1, 2]
 

@@ -28,7 +28,18 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     VersionNotFound,
 )
-from tablevault_pd.store import Batch, Cell, Description, Session, Store
+from tablevault_pd.store import (
+    NO_STEP,
+    Batch,
+    Beat,
+    Cell,
+    Description,
+    Measures,
+    Overview,
+    Session,
+    Source,
+    Store,
+)
 from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, WHOLE, Edge
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
@@ -416,14 +427,176 @@ def test_sessions(store: Store) -> None:
         store.update_session(999, outcome="finished")
 
 
+def test_info_is_read_where_it_is_asked_for(store: Store) -> None:
+    opened = store.open_session(Session("s", "u", "h", 1, NOW, info={"argv": ["x"]}, params={"lr": 0.5}))
+    assert opened.info == {"argv": ["x"]}
+    assert store.sessions()[0].info == {}
+    assert store.sessions(info=True)[0].info == {"argv": ["x"]}
+    store.update_session(opened.id, info={"big": 2**70, "x": math.inf})
+    assert store.sessions([opened.id], info=True)[0].info == {"big": 2**70, "x": math.inf}
+    assert store.sessions([opened.id])[0].params == {"lr": 0.5}
+    store.beat([Beat(opened.id, 1, changes={"info": {}, "tags": ("t",)})])
+    [found] = store.sessions(name="s", info=True)
+    assert (found.info, found.tags, found.params) == ({}, ("t",), {"lr": 0.5})
+
+
+def test_times_of_a_session_are_the_stores(store: Store) -> None:
+    opened = store.open_session(Session("s", "u", "h", 1, NOW, heartbeat=NOW, beat_s=0.5, parent=999))
+    assert opened.started == opened.heartbeat != NOW
+    [found] = store.sessions()
+    assert (found.started, found.parent, found.beat_s) == (opened.started, None, 0.5)
+    pulse = store.beat([Beat(opened.id, 1, alive=True)])
+    assert store.sessions()[0].heartbeat == pulse.time >= opened.started
+    pulse = store.beat([Beat(opened.id, 2, paused=True)])
+    assert store.sessions()[0].paused and store.sessions()[0].heartbeat != pulse.time
+    pulse = store.beat([Beat(opened.id, 3, outcome="failed", error="x")])
+    [found] = store.sessions()
+    assert (found.ended, found.outcome, found.error, found.paused) == (pulse.time, "failed", "x", False)
+
+
+def test_a_run_goes_on_elsewhere(store: Store) -> None:
+    first = store.open_session(Session("s", "u", "h", 1, NOW, params={"a": 1}, info={"pid": 1}))
+    store.ask([first.id], "stop")
+    store.beat([Beat(first.id, 1, outcome="failed", error="x")])
+    [seen] = store.sessions()
+    again = Session("s", "v", "i", 2, NOW, first.id, 1, tags=("t",), params={"b": 2}, info={"pid": 2})
+    with pytest.raises(Conflict):
+        store.reopen_session(again, seen=NOW)
+    assert store.sessions() == [seen]
+    opened = store.reopen_session(again, seen=seen.heartbeat)
+    assert store.sessions() == [opened] and store.sessions(info=True)[0].info == {"pid": 2}
+    assert (opened.user, opened.host, opened.pid, opened.started) == ("v", "i", 2, first.started)
+    assert (opened.ended, opened.outcome, opened.error, opened.tags) == (None, None, None, ("t",))
+    assert dict(opened.params) == {"b": 2}
+    assert store.beat([Beat(first.id)]).requests == ()  # what was asked of the other process
+
+
+def measured(session_id: int, metric: str, *values: float, at: int = 0) -> Measures:
+    steps = np.arange(at, at + len(values))
+    return Measures(session_id, metric, steps, 10 * steps, np.array(values, dtype=float))
+
+
+def test_measures_come_back_as_logged(store: Store) -> None:
+    one, two = (store.open_session(Session("s", "u", "h", 1, NOW)).id for _ in range(2))
+    odd = np.array([0.1, math.nan, math.inf, -math.inf, 1.0, 5e-324, 1e308])
+    steps = np.array([NO_STEP, -1, 2**63 - 1, 0, 2**53 + 1, NO_STEP, 7])
+    times = np.arange(1_700_000_000_000_000, 1_700_000_000_000_007)
+    store.beat([Beat(two, 1, measures=(measured(two, "b", 1, 2), measured(two, "a", 3)))])
+    for number in range(1, 12):  # 10 comes after 9
+        store.beat([Beat(one, number, measures=(measured(one, "z", number, at=number),))])
+    store.beat([Beat(one, 12, measures=(Measures(one, "é.x", steps, times, odd),))])
+    table = store.measures()
+    assert table["session"].to_pylist() == [one] * 18 + [two] * 3
+    assert table["metric"].to_pylist() == ["z"] * 11 + ["é.x"] * 7 + ["a", "b", "b"]
+    assert table["value"].to_pylist()[:11] == list(range(1, 12))
+    found = store.measures([one], metrics=["é.x"])
+    assert np.array_equal(found["value"].to_numpy(), odd, equal_nan=True)
+    assert found["value"].null_count == 0
+    assert found["step"].to_pylist() == [None if step == NO_STEP else step for step in steps.tolist()]
+    assert found["time"].cast(pa.int64()).to_pylist() == times.tolist()
+    assert store.measures([two], metrics=["a", "z"])["value"].to_pylist() == [3]
+    assert store.measures(metrics=["b", "B"])["session"].to_pylist() == [two, two]
+    assert store.measures(metrics=[]).num_rows == store.measures([]).num_rows == 0
+    many = np.random.default_rng(1).normal(size=25_000)
+    store.beat([Beat(two, 3, measures=(measured(two, "many", *many),))])
+    assert np.array_equal(store.measures([two], metrics=["many"])["value"].to_numpy(), many)
+
+
+def test_the_last_values_are_in_the_overview(store: Store) -> None:
+    one, two = (store.open_session(Session(name, "u", "h", 1, NOW, info={"x": 1})).id for name in ("a", "b"))
+    beat = Beat(one, 1, measures=(measured(one, "loss", 3, 2.5), measured(one, "n", math.inf)))
+    store.beat([beat, Beat(two, 1, measures=(measured(two, "loss", math.nan),))])
+    pulse = store.beat([Beat(one, 2, alive=True, measures=(measured(one, "loss", 1),))])
+
+    def latest(seen: Overview) -> dict[tuple[int, str], str]:
+        rows = seen.latest.to_pylist()
+        assert len({(row["session"], row["metric"]) for row in rows}) == len(rows)
+        return {(row["session"], row["metric"]): str(row["value"]) for row in rows}
+
+    everything = store.overview()
+    assert everything.time >= pulse.time and everything.sessions == store.sessions()
+    first, second = {(one, "loss"): "1.0", (one, "n"): "inf"}, {(two, "loss"): "nan"}
+    assert latest(everything) == first | second
+    assert latest(store.overview([two, 999])) == latest(store.overview(name="b")) == second
+    assert store.overview(name="a").sessions == store.sessions([one])
+    assert store.overview([]).sessions == [] and latest(store.overview(name="nobody")) == {}
+
+
+def test_requests(store: Store) -> None:
+    one, two, done = (store.open_session(Session("s", "u", "h", 1, NOW)).id for _ in range(3))
+    store.beat([Beat(done, 1, outcome="finished")])
+    first = store.ask([two, one, done, 999], "pause", exit_code=3, asked_by=two)
+    assert [(r.session_id, r.request, r.exit_code, r.asked_by) for r in first] == [
+        (one, "pause", 3, two),
+        (two, "pause", 3, two),
+    ]
+    assert store.ask([one], "pause") == first[:1]  # not acknowledged yet: the same one
+    [resume] = store.ask([one], "resume")
+    [again] = store.ask([one], "pause")
+    assert first[0].id < resume.id < again.id
+    pulse = store.beat([Beat(one), Beat(done)])
+    assert pulse.requests == (first[0], resume, again)
+    pulse = store.beat([Beat(one, 1, answered=(first[0].id, resume.id)), Beat(two)])
+    assert pulse.requests == (first[1], again)
+    found = store.requests([resume.id, first[0].id, first[1].id, 999])
+    assert [r.acknowledged for r in found] == [pulse.time, None, pulse.time]  # in order of id
+    store.beat([Beat(one, 2, answered=(first[0].id, again.id))])
+    assert store.requests([first[0].id])[0].acknowledged == pulse.time  # acknowledged once
+    [fresh] = store.ask([one], "pause")
+    assert fresh.id > again.id and store.ask([], "stop") == store.ask([done], "stop") == []
+
+
+def test_a_beat_of_nobody_writes_nothing(store: Store) -> None:
+    row = store.open_session(Session("s", "u", "h", 1, NOW))
+    [asked] = store.ask([row.id], "stop")
+    good = Beat(
+        row.id, 1, True, True, (asked.id,), (Cell(row.id, 0, "code", NOW),), (measured(row.id, "m", 1),),
+        (Source(row.id, "a.py", "0" * 64, "text"),), {"info": {"a": 1}}, "finished",
+    )  # fmt: skip
+    with pytest.raises(SessionNotFound):
+        store.beat([good, Beat(999, 1, changes={"tags": ()})])
+    assert store.sessions(info=True) == [row] and store.overview().latest.num_rows == 0
+    assert store.cells() == store.sources([row.id]) == [] and store.measures().num_rows == 0
+    assert store.requests([asked.id]) == [asked]
+    store.beat([good])
+    assert store.cells() == list(good.cells) and store.sources([row.id]) == list(good.sources)
+
+
+def test_sources_are_kept_once(store: Store) -> None:
+    one, two = (store.open_session(Session("s", "u", "h", 1, NOW)).id for _ in range(2))
+    kept = [
+        Source(one, "a.py", "a" * 64, "first"), Source(one, "a.py", "b" * 64, "changed"),
+        Source(one, "sub/b.py", "a" * 64, "first"), Source(two, "a.py", "a" * 64, "first"),
+    ]  # fmt: skip
+    for number in (1, 1, 2):
+        store.beat([Beat(one, number, sources=tuple(kept[:3])), Beat(two, number, sources=(kept[3],))])
+    found = store.sources([two, one, 999])
+    assert sorted(found, key=lambda s: (s.session_id, s.path, s.sha256)) == kept
+    assert [(s.session_id, s.path) for s in found] == [(s.session_id, s.path) for s in kept]
+    assert store.sources([]) == []
+
+
+def test_values_of_sessions(store: Store) -> None:
+    given = [{"lr": 0.1}, {"lr": "x", "on": True}, {"lr": 3}, {"lr": {"a": 1}}, {"lr": [1]}, {}]
+    ids = [store.open_session(Session("s", "u", "h", 1, NOW, params=params)).id for params in given]
+    assert store.session_ids() == ids == sorted(ids)
+    found = store.session_values("params.lr")
+    assert sorted(found) == ids[:5] and [found[key] for key in ids[:3]] == [0.1, "x", 3]
+    assert not any(isinstance(found[key], (str, int, float)) for key in ids[3:5])
+    assert store.session_values("params.on") == {ids[1]: True}
+    store.beat([Beat(ids[2], 1, measures=(measured(ids[2], "acc", 1, 2),))])
+    assert store.session_values("metrics.acc") == {ids[2]: 2.0}
+    assert store.session_values("metrics.lr") == store.session_values("params.acc") == {}
+
+
 def test_cells(store: Store) -> None:
     one, two = (store.open_session(Session("s", "u", "h", 1, NOW)) for _ in range(2))
     store.put_cell(Cell(two.id, 1, "b", NOW, 1.0, "ok"))
     store.put_cell(Cell(one.id, 10, "later", NOW))
     store.put_cell(Cell(one.id, 2, "a = 1\n", NOW))
-    store.put_cell(Cell(one.id, 2, "a = 1\n", NOW, 0.25, "error", "E", "trace"))
+    store.put_cell(Cell(one.id, 2, "a = 1\n", NOW, 0.25, "error", "E", "trace", 7))
     assert [(c.session_id, c.cell) for c in store.cells()] == [(one.id, 2), (one.id, 10), (two.id, 1)]
-    assert store.cells([one.id])[0] == Cell(one.id, 2, "a = 1\n", NOW, 0.25, "error", "E", "trace")
+    assert store.cells([one.id])[0] == Cell(one.id, 2, "a = 1\n", NOW, 0.25, "error", "E", "trace", 7)
     assert isinstance(store.cells([two.id])[0].duration_s, float)
 
 
@@ -753,6 +926,9 @@ def test_reading_only(place: Place, store: Store, tmp_path: Path) -> None:
         lambda: reader.open_session(Session("s", "u", "h", 1, NOW)),
         lambda: reader.update_session(session.id, outcome="finished"),
         lambda: reader.put_cell(Cell(session.id, 1, "t", NOW)),
+        lambda: reader.beat([Beat(session.id, 1, alive=True)]),
+        lambda: reader.ask([session.id], "stop"),
+        lambda: reader.reopen_session(session, seen=session.heartbeat),
         lambda: reader.vacuum(dry_run=False),
     ]
     for attempt in attempts:

@@ -37,14 +37,18 @@ SESSIONS, CELLS, DESCRIPTIONS, BLOBS, EDGES = (
     "tv_blobs",
     "tv_edges",
 )
+INFOS, REQUESTS, LATEST, MEASURES = "tv_infos", "tv_requests", "tv_latest", "tv_measures"
+SOURCES, SESSION_SOURCES = "tv_sources", "tv_session_sources"
 GRAPH, VIEW = "tv_lineage", "tv_search"
 
 #: The collections that hold one document per row or cell; every other one is small beside them.
 ITEMS = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
 
 # One shard: a unique index over several shards must contain the shard key, and these decide what is committed.
-_CATALOGUE = (META, LISTS, BATCHES, SCHEMAS, SESSIONS, CELLS, DESCRIPTIONS)
-_SPREAD = (*ITEMS, DICTIONARIES, BLOBS)
+_CATALOGUE = (
+    META, LISTS, BATCHES, SCHEMAS, SESSIONS, INFOS, CELLS, DESCRIPTIONS, REQUESTS, LATEST, SESSION_SOURCES,
+)  # fmt: skip
+_SPREAD = (*ITEMS, DICTIONARIES, BLOBS, MEASURES, SOURCES)
 
 #: All collections of a vault.
 COLLECTIONS = (*_CATALOGUE, *_SPREAD, EDGES)
@@ -69,11 +73,15 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     DOCUMENTS: ((("batch", "field", "row"), False),),
     EMBEDDINGS: ((("batch", "field", "row"), False),),
     FILES: ((("batch", "field", "row"), False),),
-    SESSIONS: ((("digest", "run"), True), (("id",), True)),
+    SESSIONS: ((("digest", "run"), True), (("id",), True), (("opening",), False)),
     CELLS: ((("session", "cell"), True),),
     DESCRIPTIONS: ((("seq",), False), (("batch",), False)),
     DICTIONARIES: ((("digest", "n"), False),),
     BLOBS: ((("upload", "n"), False),),
+    REQUESTS: ((("session", "acknowledged", "id"), False),),
+    LATEST: ((("session",), False), (("digest",), False)),
+    MEASURES: ((("session", "metric"), False),),
+    SESSION_SOURCES: ((("session",), False),),
 }
 
 # 3.12; works on every version
@@ -135,7 +143,7 @@ def _lay_out(client: Client) -> None:
     _once(client, _make_graph)
     # Without links it costs nothing; the search adds them when it first needs them.
     _once(client, lambda db: db.create_arangosearch_view(VIEW, properties={}))
-    for counter in ("lists", "sessions", "descriptions"):
+    for counter in ("lists", "sessions", "descriptions", "requests"):
         client.insert(META, {"_key": counter, "value": 0}, mode="ignore")
     # Last: a vault is there when this document is. Of two that are made at once, the first one stays.
     client.insert(META, {"_key": "vault", "vault": uuid.uuid4().hex, "format": FORMAT}, mode="ignore")

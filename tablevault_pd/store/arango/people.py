@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,27 +11,72 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from tablevault_pd.errors import SessionNotFound, VaultBusy
+from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
 from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.arango.client import NOT_FOUND, UNIQUE, Client, Said
-from tablevault_pd.store.arango.layout import CELLS, SESSIONS
+from tablevault_pd.store.arango.layout import CELLS
 from tablevault_pd.store.arango.placing import from_time, to_time
 
-# All statements: 3.12; nothing in them is newer than 3.8.
-NEW_SESSION_ID = """
+# All statements: 3.12 now; nothing in them is newer than 3.8 (overwriteMode: 3.7), and nothing is removed in 4.0.
+# A statement reads a collection before it writes it, and writes it at one place: more the server does not allow.
+#
+# `opening` is made by the client: what a request did whose answer was lost is recognised when it comes again.
+OPEN_SESSION = """
+LET now = DATE_NOW() * 1000
+LET mine = FIRST(FOR s IN tv_sessions FILTER s.opening == @opening RETURN s)
 LET run = FIRST(FOR s IN tv_sessions FILTER s.digest == @digest SORT s.run DESC LIMIT 1 RETURN s.run)
-FOR m IN tv_meta
-  FILTER m._key == "sessions"
-  UPDATE m WITH {value: m.value + 1} IN tv_meta
-  RETURN {id: NEW.value, run: (run == null ? 0 : run) + 1}
+LET parent = FIRST(FOR s IN tv_sessions FILTER s.id == @parent RETURN s.id)
+LET made = (
+  FOR m IN tv_meta
+    FILTER m._key == "sessions" AND mine == null
+    UPDATE m WITH {value: m.value + 1} IN tv_meta
+    LET key = TO_STRING(NEW.value)
+    LET session = MERGE(@session, {_key: key, id: NEW.value, run: (run == null ? 0 : run) + 1, parent: parent,
+      digest: @digest, opening: @opening, openings: 1, started: now, heartbeat: now})
+    INSERT session INTO tv_sessions OPTIONS {waitForSync: true}
+    INSERT MERGE(@info, {_key: key}) INTO tv_infos OPTIONS {waitForSync: true}
+    RETURN session
+)
+RETURN mine == null ? made[0] : mine
 """
-LAST_RUN = "FOR s IN tv_sessions FILTER s.digest == @digest SORT s.run DESC LIMIT 1 RETURN s.run"
-SESSION_KEYED = "FOR s IN tv_sessions FILTER s._key == @key RETURN s"
-ALL_SESSIONS = "FOR s IN tv_sessions SORT s.id RETURN s"
-SESSIONS_NAMED = "FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN s"
-SESSIONS_BY_ID = "FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN s"
+# What was asked of a process that is no more is not asked of the one that takes its place.
+REOPEN_SESSION = """
+LET now = DATE_NOW() * 1000
+LET parent = FIRST(FOR s IN tv_sessions FILTER s.id == @parent RETURN s.id)
+LET open = (FOR s IN tv_sessions FILTER s.id == @id AND (s.heartbeat == @seen OR s.opening == @opening) RETURN s)
+LET reopened = (
+  FOR s IN open
+    UPDATE s WITH MERGE(@session, {parent: parent, heartbeat: now, opening: @opening,
+      openings: s.openings + (s.opening == @opening ? 0 : 1), ended: null, paused: false, outcome: null, error: null})
+      IN tv_sessions OPTIONS {keepNull: true, mergeObjects: false, ignoreRevs: false, waitForSync: true}
+    RETURN NEW
+)
+LET told = (
+  FOR s IN open INSERT MERGE(@info, {_key: s._key}) INTO tv_infos OPTIONS {overwriteMode: "replace", waitForSync: true}
+)
+LET forgotten = (
+  FOR r IN tv_requests
+    FILTER LENGTH(open) > 0 AND r.session == @id AND r.acknowledged == null
+    UPDATE r WITH {acknowledged: now} IN tv_requests OPTIONS {waitForSync: true}
+)
+FOR s IN reopened RETURN s
+"""
+# An unknown key fails the statement as a whole.
+UPDATE_SESSION = """
+LET changed = (
+  UPDATE {_key: @key} WITH @changes IN tv_sessions OPTIONS {keepNull: true, mergeObjects: false, waitForSync: true}
+)
+FOR i IN @infos INSERT i INTO tv_infos OPTIONS {overwriteMode: "replace", waitForSync: true}
+"""
+ALL_SESSIONS = 'FOR s IN tv_sessions SORT s.id RETURN UNSET(s, "params")'
+SESSIONS_NAMED = 'FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN UNSET(s, "params")'
+SESSIONS_BY_ID = 'FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params")'
+INFOS_OF = "FOR i IN tv_infos FILTER i._key IN @keys RETURN [i._key, i.exact_info]"
+SESSION_IDS = "FOR s IN tv_sessions SORT s.id RETURN s.id"
 ALL_CELLS = "FOR c IN tv_cells SORT c.session, c.cell RETURN c"
 CELLS_OF = "FOR c IN tv_cells FILTER c.session IN @ids SORT c.session, c.cell RETURN c"
+PARAM = "FOR s IN tv_sessions FILTER HAS(s.params, @name) RETURN [s.id, s.params[@name]]"
+METRIC = "FOR l IN tv_latest FILTER l.digest == @digest RETURN [l.session, l.value]"
 # A key made by the client and "ignore" let it be repeated; the number orders descriptions of one moment.
 ADD_DESCRIPTIONS = """
 FOR m IN tv_meta
@@ -74,67 +120,69 @@ class People:
     def open_session(self, session: Session) -> Session:
         """Keep a new session."""
         self.client.writable()
-        digest = _digest(session.name)
-        [claimed] = self.client.query(NEW_SESSION_ID, digest=digest)
-        opening = (
-            uuid.uuid4().hex
-        )  # tells our own document, stored by a request we heard nothing of, from another's
-        run = claimed["run"]
-        for _ in range(1000):
-            opened = replace(session, id=claimed["id"], run=run)
+        values = _opening(session) | {"digest": digest_of(session.name)}
+        for _ in range(100):
             try:
-                self.client.insert(
-                    SESSIONS, {**_document(opened), "digest": digest, "opening": opening}, expect=(UNIQUE,)
-                )
-                return opened
-            except Said:
-                mine = self.client.query(SESSION_KEYED, key=str(claimed["id"]))
-                if mine and mine[0]["opening"] == opening:
-                    return replace(opened, run=mine[0]["run"])
-            run = self.client.query(LAST_RUN, digest=digest)[0] + 1
+                [row] = self.client.query(OPEN_SESSION, expect=(UNIQUE,), binds=values)
+            except Said:  # another one took this run
+                continue
+            return replace(to_session(row), info=session.info)
         raise VaultBusy(
             f"Others kept opening sessions named {session.name!r}. Try again, or choose another name."
         )
 
+    def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
+        """Let a run go on in another process."""
+        self.client.writable()
+        seen_at = None if seen is None else from_time(seen)
+        rows = self.client.query(REOPEN_SESSION, id=session.id, seen=seen_at, binds=_opening(session))
+        if not rows:
+            raise Conflict(
+                f"The session {session.label} cannot be continued: it beats again, or another process took it."
+            )
+        return to_session(rows[0])
+
     def update_session(self, session_id: int, **changes: Any) -> None:
         """Set fields of a session."""
         self.client.writable()
-        document = {"_key": str(int(session_id)), **_fields(changes)}
+        fields, infos = changed(session_id, changes)
         try:
-            self.client.run(
-                lambda db: db.collection(SESSIONS).update(
-                    document, check_rev=False, merge=False, keep_none=True, silent=True, sync=self.client.sync
-                ),
-                expect=(NOT_FOUND,),
+            self.client.query(
+                UPDATE_SESSION, key=str(int(session_id)), changes=fields, infos=infos, expect=(NOT_FOUND,)
             )
         except Said:
             raise SessionNotFound(f"No session with the id {session_id} is in this vault.") from None
 
-    def sessions(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> list[Session]:
+    def sessions(
+        self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False
+    ) -> list[Session]:
         """Sessions, oldest first."""
         if ids is not None:
             rows = self.client.query(SESSIONS_BY_ID, ids=[int(key) for key in ids])
         elif name is not None:
-            rows = self.client.query(SESSIONS_NAMED, digest=_digest(name))
+            rows = self.client.query(SESSIONS_NAMED, digest=digest_of(name))
         else:
             rows = self.client.query(ALL_SESSIONS)
-        return [_session(row) for row in rows]
+        if not info:
+            return [to_session(row) for row in rows]
+        infos = dict(self.client.query(INFOS_OF, keys=[row["_key"] for row in rows]))
+        return [replace(to_session(row), info=json.loads(infos[row["_key"]])) for row in rows]
+
+    def session_ids(self) -> list[int]:
+        """All sessions, oldest first."""
+        return self.client.query(SESSION_IDS)
+
+    def session_values(self, column: str) -> dict[int, Any]:
+        """The value of one parameter or metric, by session; what only the session itself knows exactly is `NESTED`."""
+        kind, _, name = column.partition(".")
+        if kind == "metrics":
+            return {key: float(value) for key, value in self.client.query(METRIC, digest=digest_of(name))}
+        return {key: _plain(value) for key, value in self.client.query(PARAM, name=name)}
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
         self.client.writable()
-        document = {
-            "_key": f"{cell.session_id}-{cell.cell}",
-            "session": cell.session_id,
-            "cell": cell.cell,
-            "text": cell.text,
-            "started": from_time(cell.started),
-            "duration_s": cell.duration_s,
-            "outcome": cell.outcome,
-            "error": cell.error,
-            "traceback": cell.traceback,
-        }
-        self.client.insert(CELLS, document, mode="replace")
+        self.client.insert(CELLS, cell_document(cell), mode="replace")
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells in order."""
@@ -145,10 +193,26 @@ class People:
         return [
             Cell(
                 row["session"], row["cell"], row["text"], to_time(row["started"]), _float(row["duration_s"]),
-                row["outcome"], row["error"], row["traceback"],
+                row["outcome"], row["error"], row["traceback"], row["execution_count"],
             )
             for row in rows
         ]  # fmt: skip
+
+
+def cell_document(cell: Cell) -> dict[str, Any]:
+    """A cell as it is stored."""
+    return {
+        "_key": f"{cell.session_id}-{cell.cell}",
+        "session": cell.session_id,
+        "cell": cell.cell,
+        "text": cell.text,
+        "started": from_time(cell.started),
+        "duration_s": cell.duration_s,
+        "outcome": cell.outcome,
+        "error": cell.error,
+        "traceback": cell.traceback,
+        "execution_count": cell.execution_count,
+    }
 
 
 def description_document(description: Description, number: int, batch: str | None) -> dict[str, Any]:
@@ -182,29 +246,34 @@ def _description(row: Mapping[str, Any]) -> Description:
     )
 
 
-def _document(session: Session) -> dict[str, Any]:
-    return {
-        "_key": str(session.id),
-        "id": session.id,
+def _opening(session: Session) -> dict[str, Any]:
+    """What :data:`OPEN_SESSION` and :data:`REOPEN_SESSION` are told of a session."""
+    document = {
         "name": session.name,
-        "run": session.run,
         "user": session.user,
         "host": session.host,
         "pid": session.pid,
-        "parent": session.parent,
-        **_fields(
-            {
-                "started": session.started,
-                "ended": session.ended,
-                "heartbeat": session.heartbeat,
-                "outcome": session.outcome,
-                "error": session.error,
-                "tags": session.tags,
-                "params": session.params,
-                "info": session.info,
-            }
-        ),
+        "beat_s": session.beat_s,
+        "paused": False,
+        "ended": None,
+        "outcome": None,
+        "error": None,
+        **_fields({"tags": session.tags, "params": session.params}),
     }
+    return {
+        "session": document,
+        "info": _fields({"info": session.info}),
+        "parent": session.parent,
+        "opening": uuid.uuid4().hex,
+    }
+
+
+def changed(session_id: int, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What changes in the session's document, and the document of its info, if that changes."""
+    fields = _fields({name: value for name, value in changes.items() if name != "info"})
+    if "info" not in changes:
+        return fields, []
+    return fields, [{"_key": str(int(session_id)), **_fields({"info": changes["info"]})}]
 
 
 def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,14 +294,15 @@ def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def _session(row: Mapping[str, Any]) -> Session:
+def to_session(row: Mapping[str, Any]) -> Session:
+    """A stored session, without its info."""
     times = {name: None if row[name] is None else to_time(row[name]) for name in _TIMES}
     started: datetime | None = times["started"]
     assert started is not None
     return Session(
         row["name"], row["user"], row["host"], row["pid"], started, row["id"], row["run"], row["parent"],
         times["ended"], times["heartbeat"], row["outcome"], row["error"], tuple(row["tags"]),
-        json.loads(row["exact_params"]), json.loads(row["exact_info"]),
+        json.loads(row["exact_params"]), {}, float(row["beat_s"]), row["paused"],
     )  # fmt: skip
 
 
@@ -246,5 +316,17 @@ def _float(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _digest(name: str) -> str:
+def _plain(value: Any) -> Any:
+    """A stored parameter, if that says all: a null may have been an infinity, a text of many digits a number."""
+    if value is None or isinstance(value, (list, dict)) or (isinstance(value, str) and _HUGE.match(value)):
+        return NESTED
+    return value
+
+
+def digest_of(name: str) -> str:
+    """What a name is looked up by."""
     return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+NESTED = object()  #: stands for a value that is not kept by itself
+_HUGE = re.compile(r"-?[0-9]{19,}$")

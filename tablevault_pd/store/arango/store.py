@@ -13,7 +13,6 @@ import time as clocks
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
@@ -33,10 +32,11 @@ from tablevault_pd.store import (
 from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango import care, layout, placing
 from tablevault_pd.store.arango.client import UNIQUE, Client, Said, all_of
+from tablevault_pd.store.arango.control import Control
 from tablevault_pd.store.arango.edges import Edges, carried
 from tablevault_pd.store.arango.kept import KeptFiles
 from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS
-from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, People, description_document
+from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, People, description_document, digest_of
 from tablevault_pd.store.arango.placing import from_time, to_time, version_of
 from tablevault_pd.store.arango.reading import Reader, removed
 from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
@@ -96,7 +96,7 @@ FOR l IN tv_lists
 """
 
 
-class ArangoStore(People, Edges, KeptFiles):
+class ArangoStore(People, Control, Edges, KeptFiles):
     """A vault in an ArangoDB database. See :class:`tablevault_pd.store.Store` for the contract of each method.
 
     Parameters
@@ -391,11 +391,6 @@ class ArangoStore(People, Edges, KeptFiles):
 
 
 _NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "item_bytes": {}, "bytes": 0}
-
-
-def digest_of(name: str) -> str:
-    """What a name is looked up by."""
-    return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _looking(batch: Batch) -> dict[str, Any]:

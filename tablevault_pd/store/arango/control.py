@@ -1,0 +1,368 @@
+"""Heartbeats, requests to sessions, and what sessions measured, as documents.
+
+A beat is one statement, however much it tells: on one server it happens as a whole or not at all. Every document in it
+has a key that follows from its content, so a beat that comes again, because its answer was lost, changes nothing more.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tablevault_pd import store as plain
+from tablevault_pd.errors import SessionNotFound
+from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source
+from tablevault_pd.store.arango.client import NOT_FOUND, Client, Said
+from tablevault_pd.store.arango.people import cell_document, changed, digest_of, to_session
+from tablevault_pd.store.arango.placing import to_time
+
+PART_ROWS = 10_000  # values in one document: some hundred kB
+
+# All statements: 3.12 now; nothing in them is newer than 3.8 (overwriteMode: 3.7), and nothing is removed in 4.0.
+# A statement reads a collection before it writes it, and writes it at one place: more the server does not allow.
+PULSE = """
+RETURN {
+  now: DATE_NOW() * 1000,
+  waiting: (FOR r IN tv_requests FILTER r.session IN @ids AND r.acknowledged == null SORT r.id RETURN r)
+}
+"""
+# The sessions come first: an unknown one fails the statement before it wrote anything.
+BEAT = """
+LET now = DATE_NOW() * 1000
+LET waiting = (
+  FOR r IN tv_requests
+    FILTER r.session IN @ids AND r.acknowledged == null AND r._key NOT IN @answered
+    SORT r.id
+    RETURN r
+)
+LET sessions = (
+  FOR b IN @beats
+    UPDATE {_key: b.key}
+      WITH MERGE(b.changes, b.alive ? {heartbeat: now} : {}, b.ends ? {ended: now, heartbeat: now} : {})
+      IN tv_sessions OPTIONS {keepNull: true, mergeObjects: false, waitForSync: true}
+    RETURN {[b.key]: NEW.openings}
+)
+LET openings = MERGE(sessions)
+LET infos = (FOR i IN @infos INSERT i INTO tv_infos OPTIONS {overwriteMode: "replace", waitForSync: true})
+LET cells = (FOR c IN @cells INSERT c INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true})
+LET measures = (
+  FOR m IN @measures
+    INSERT MERGE(m, {received: now, opening: openings[TO_STRING(m.session)]}) INTO tv_measures
+      OPTIONS {overwriteMode: "ignore", waitForSync: true}
+)
+LET latest = (FOR l IN @latest INSERT l INTO tv_latest OPTIONS {overwriteMode: "replace", waitForSync: true})
+LET sources = (FOR s IN @sources INSERT s INTO tv_sources OPTIONS {overwriteMode: "ignore", waitForSync: true})
+LET imports = (
+  FOR s IN @imports INSERT s INTO tv_session_sources OPTIONS {overwriteMode: "ignore", waitForSync: true}
+)
+LET answered = (
+  FOR r IN tv_requests
+    FILTER r._key IN @answered AND r.acknowledged == null
+    UPDATE r WITH {acknowledged: now} IN tv_requests OPTIONS {waitForSync: true}
+)
+RETURN {now, waiting}
+"""
+# The token tells a request that was made by a call whose answer was lost from one that somebody else made.
+ASK = """
+LET now = DATE_NOW() * 1000
+LET seen = (
+  FOR s IN tv_sessions
+    FILTER s.id IN @ids AND s.ended == null
+    SORT s.id
+    LET mine = FIRST(FOR r IN tv_requests FILTER r.session == s.id AND r.token == @token RETURN r)
+    LET last = FIRST(
+      FOR r IN tv_requests FILTER r.session == s.id AND r.acknowledged == null SORT r.id DESC LIMIT 1 RETURN r
+    )
+    RETURN {session: s.id, request: mine != null ? mine : (last.request == @request ? last : null)}
+)
+LET fresh = (FOR one IN seen FILTER one.request == null RETURN one.session)
+LET first = FIRST(
+  FOR m IN tv_meta
+    FILTER m._key == "requests" AND LENGTH(fresh) > 0
+    UPDATE m WITH {value: m.value + LENGTH(fresh)} IN tv_meta
+    RETURN OLD.value
+)
+LET made = (
+  FOR n IN (LENGTH(fresh) == 0 ? [] : RANGE(0, LENGTH(fresh) - 1))
+    LET id = first + 1 + n
+    LET request = {_key: TO_STRING(id), id: id, session: fresh[n], request: @request, requested: now,
+      acknowledged: null, exit_code: @exit_code, asked_by: @asked_by, token: @token}
+    INSERT request INTO tv_requests OPTIONS {waitForSync: true}
+    RETURN request
+)
+FOR r IN APPEND(made, seen[* FILTER CURRENT.request != null].request)
+  SORT r.session
+  RETURN r
+"""
+REQUESTS_BY_KEY = "FOR r IN tv_requests FILTER r._key IN @keys SORT r.id RETURN r"
+OVERVIEW = """
+RETURN {
+  now: DATE_NOW() * 1000,
+  sessions: (FOR s IN tv_sessions SORT s.id RETURN UNSET(s, "params")),
+  latest: (FOR l IN tv_latest RETURN [l.session, l.metric, l.value])
+}
+"""
+OVERVIEW_BY_ID = """
+RETURN {
+  now: DATE_NOW() * 1000,
+  sessions: (FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params")),
+  latest: (FOR l IN tv_latest FILTER l.session IN @ids RETURN [l.session, l.metric, l.value])
+}
+"""
+OVERVIEW_NAMED = """
+LET sessions = (FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN UNSET(s, "params"))
+LET ids = sessions[*].id
+RETURN {
+  now: DATE_NOW() * 1000,
+  sessions,
+  latest: (FOR l IN tv_latest FILTER l.session IN ids RETURN [l.session, l.metric, l.value])
+}
+"""
+# Texts are equal here by the rules of a language: what comes may be more than was asked for.
+ALL_MEASURES = "FOR m IN tv_measures RETURN UNSET(m, '_id', '_rev')"
+MEASURES_NAMED = "FOR m IN tv_measures FILTER m.metric IN @metrics RETURN UNSET(m, '_id', '_rev')"
+MEASURES_OF = "FOR m IN tv_measures FILTER m.session IN @ids RETURN UNSET(m, '_id', '_rev')"
+MEASURES_OF_NAMED = """
+FOR m IN tv_measures FILTER m.session IN @ids AND m.metric IN @metrics RETURN UNSET(m, '_id', '_rev')
+"""
+SOURCES_OF = """
+FOR i IN tv_session_sources
+  FILTER i.session IN @ids
+  FOR s IN tv_sources
+    FILTER s._key == i.sha256
+    RETURN {session: i.session, path: i.path, sha256: i.sha256, text: s.text}
+"""
+MEASURES_SCHEMA = pa.schema(
+    [
+        ("session", pa.int64()),
+        ("metric", pa.dictionary(pa.int32(), pa.string())),
+        ("step", pa.int64()),
+        ("time", pa.timestamp("us", "UTC")),
+        ("value", pa.float64()),
+    ]
+)
+Document = dict[str, Any]
+
+
+class Control:
+    """What keeps sessions alive, and what they are told."""
+
+    client: Client
+
+    def beat(self, beats: Sequence[Beat]) -> Pulse:
+        """Write what sessions have to tell and return what is asked of them."""
+        ids = [beat.session_id for beat in beats]
+        told = [beat for beat in beats if not beat.silent]
+        if told:
+            self.client.writable()
+            [answer] = self._tell(ids, told)
+        else:
+            [answer] = self.client.query(PULSE, ids=ids)
+        return Pulse(to_time(answer["now"]), tuple(_request(row) for row in answer["waiting"]))
+
+    def _tell(self, ids: Sequence[int], beats: Sequence[Beat]) -> list[Any]:
+        try:
+            return self.client.query(BEAT, ids=ids, binds=_telling(beats), expect=(NOT_FOUND,))
+        except Said:
+            known = ", ".join(str(beat.session_id) for beat in beats)
+            raise SessionNotFound(
+                f"Of the sessions with the ids {known}, some are not in this vault."
+            ) from None
+
+    def ask(
+        self,
+        session_ids: Sequence[int],
+        request: plain.Control,
+        *,
+        exit_code: int = 0,
+        asked_by: int | None = None,
+    ) -> list[Request]:
+        """Ask something of sessions."""
+        self.client.writable()
+        rows = self.client.query(
+            ASK,
+            ids=[int(key) for key in session_ids],
+            request=request,
+            exit_code=exit_code,
+            asked_by=asked_by,
+            token=uuid.uuid4().hex,
+        )
+        return [_request(row) for row in rows]
+
+    def requests(self, ids: Sequence[int]) -> list[Request]:
+        """Requests by id."""
+        rows = self.client.query(REQUESTS_BY_KEY, keys=[str(int(key)) for key in ids])
+        return [_request(row) for row in rows]
+
+    def overview(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> Overview:
+        """Sessions with their last metrics."""
+        if ids is not None:
+            [seen] = self.client.query(OVERVIEW_BY_ID, ids=[int(key) for key in ids])
+        elif name is not None:
+            [seen] = self.client.query(OVERVIEW_NAMED, digest=digest_of(name))
+        else:
+            [seen] = self.client.query(OVERVIEW)
+        latest = seen["latest"]
+        table = pa.table(
+            {
+                "session": pa.array([row[0] for row in latest], pa.int64()),
+                "metric": pa.array([row[1] for row in latest], pa.string()),
+                "value": pa.array(_floats([row[2] for row in latest])),
+            }
+        )
+        return Overview(to_time(seen["now"]), [to_session(row) for row in seen["sessions"]], table)
+
+    def measures(
+        self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Every logged value."""
+        ids = None if session_ids is None else [int(key) for key in session_ids]
+        names = None if metrics is None else list(metrics)
+        if ids is None and names is None:
+            rows = self.client.query(ALL_MEASURES, batch_rows=1000)
+        elif ids is None:
+            rows = self.client.query(MEASURES_NAMED, metrics=names, batch_rows=1000)
+        elif names is None:
+            rows = self.client.query(MEASURES_OF, ids=ids, batch_rows=1000)
+        else:
+            rows = self.client.query(MEASURES_OF_NAMED, ids=ids, metrics=names, batch_rows=1000)
+        if names is not None:
+            rows = [row for row in rows if row["metric"] in names]
+        return _table(sorted(rows, key=_as_logged))
+
+    def sources(self, session_ids: Sequence[int]) -> list[Source]:
+        """Imported project modules."""
+        rows = self.client.query(SOURCES_OF, ids=[int(key) for key in session_ids])
+        found = [Source(row["session"], row["path"], row["sha256"], row["text"]) for row in rows]
+        return sorted(found, key=lambda source: (source.session_id, source.path))
+
+
+def _telling(beats: Sequence[Beat]) -> dict[str, Any]:
+    """The values of :data:`BEAT`."""
+    sessions: list[Document] = []
+    infos: list[Document] = []
+    for beat in beats:
+        fields, info = changed(beat.session_id, beat.changes)
+        if beat.paused is not None:
+            fields["paused"] = beat.paused
+        if beat.outcome is not None:
+            fields |= {"paused": False, "outcome": beat.outcome, "error": beat.error}
+        key, ends = str(beat.session_id), beat.outcome is not None
+        sessions.append({"key": key, "changes": fields, "alive": beat.alive, "ends": ends})
+        infos += info
+    measures = [(beat.number, one) for beat in beats for one in beat.measures]
+    sources = [(beat.session_id, source) for beat in beats for source in beat.sources]
+    return {
+        "beats": sessions,
+        "infos": infos,
+        "cells": [cell_document(cell) for beat in beats for cell in beat.cells],
+        "measures": [part for number, one in measures for part in _parts(number, one)],
+        "latest": _by_key(_latest(one) for _, one in measures if len(one.values)),
+        "sources": _by_key({"_key": source.sha256, "text": source.text} for _, source in sources),
+        "imports": _by_key(_import(session_id, source) for session_id, source in sources),
+        "answered": [str(key) for beat in beats for key in beat.answered],
+    }
+
+
+def _parts(number: int, measures: Measures) -> list[Document]:
+    """One metric's values of one beat, as documents of numbers that can be read."""
+    return [
+        _part(number, part, measures, slice(start, start + PART_ROWS))
+        for part, start in enumerate(range(0, len(measures.values), PART_ROWS))
+    ]
+
+
+def _part(number: int, part: int, measures: Measures, window: slice) -> Document:
+    steps = measures.steps[window].astype("<i8")
+    times = measures.times[window].astype("<i8")
+    values = measures.values[window].astype("<f8")
+    # A process that was thought dead may send the number of the one that took its place: the values tell them apart.
+    content = sha256(
+        f"{measures.session_id} {number} {part} {measures.metric}".encode("utf-8", "surrogatepass")
+    )
+    for array in (steps, times, values):
+        content.update(array.tobytes())
+    return {
+        "_key": f"{measures.session_id}-{content.hexdigest()}",
+        "session": measures.session_id,
+        "metric": measures.metric,
+        "number": number,
+        "part": part,
+        "steps": [None if step == NO_STEP else step for step in steps.tolist()],
+        "times": times,
+        "values": [_number(value) for value in values.tolist()],
+    }
+
+
+def _latest(measures: Measures) -> Document:
+    step, digest = int(measures.steps[-1]), digest_of(measures.metric)
+    return {
+        "_key": f"{measures.session_id}-{digest}",
+        "session": measures.session_id,
+        "metric": measures.metric,
+        "digest": digest,
+        "step": None if step == NO_STEP else step,
+        "time": int(measures.times[-1]),
+        "value": _number(float(measures.values[-1])),
+    }
+
+
+def _import(session_id: int, source: Source) -> Document:
+    path = digest_of(f"{source.sha256} {source.path}")
+    return {
+        "_key": f"{session_id}-{path}",
+        "session": session_id,
+        "path": source.path,
+        "sha256": source.sha256,
+    }
+
+
+def _by_key(documents: Any) -> list[Document]:
+    """Each document once; the last one of a key counts."""
+    return list({document["_key"]: document for document in documents}.values())
+
+
+def _number(value: float) -> float | str:
+    """A value as JSON knows it: NaN and the infinities are texts."""
+    return value if np.isfinite(value) else str(value)
+
+
+def _floats(values: Sequence[float | str]) -> np.ndarray:
+    """The values again, whatever the server made of 1.0."""
+    return np.array([float(value) for value in values], dtype=np.float64)
+
+
+def _as_logged(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("session", "metric", "opening", "number", "received", "part"))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    if not rows:
+        return MEASURES_SCHEMA.empty_table()
+    sizes = [len(row["values"]) for row in rows]
+    words = {name: code for code, name in enumerate(dict.fromkeys(row["metric"] for row in rows))}
+    codes = np.repeat(np.array([words[row["metric"]] for row in rows], dtype=np.int32), sizes)
+    times = np.concatenate([np.array(row["times"], dtype=np.int64) for row in rows])
+    return pa.table(
+        [
+            pa.array(np.repeat(np.array([row["session"] for row in rows], dtype=np.int64), sizes)),
+            pa.DictionaryArray.from_arrays(codes, pa.array(list(words), pa.string())),
+            pa.array([step for row in rows for step in row["steps"]], pa.int64()),
+            pa.array(times, pa.timestamp("us", "UTC")),
+            pa.array(_floats([value for row in rows for value in row["values"]])),
+        ],
+        schema=MEASURES_SCHEMA,
+    )
+
+
+def _request(row: Mapping[str, Any]) -> Request:
+    answered = None if row["acknowledged"] is None else to_time(row["acknowledged"])
+    return Request(
+        row["id"], row["session"], row["request"], to_time(row["requested"]), answered, row["exit_code"],
+        row["asked_by"],
+    )  # fmt: skip
