@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version
-from tablevault_pd.store.embedded import ann
-from tablevault_pd.store.embedded.text import Run, ranked
+from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version, ann
+from tablevault_pd.store.ranking import ranked
+from tablevault_pd.store.textindex import Run
 
 MAPPED_FROM = (
     8 << 20

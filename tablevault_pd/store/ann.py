@@ -16,7 +16,7 @@ from tablevault_pd.errors import MissingDependency
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Metric
-    from tablevault_pd.store.embedded.vectors import Block
+    from tablevault_pd.store.vectors import Block
 
 SMALLEST = 10_000  # with fewer rows looking at each is as fast
 BEHIND = 0.1  # so much of a column may be missing from the index before it is extended
