@@ -38,6 +38,7 @@ from tablevault_pd.store.arango.layout import BATCHES, LISTS
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, People, description_document
 from tablevault_pd.store.arango.placing import from_time, to_time, version_of
 from tablevault_pd.store.arango.reading import Reader, removed
+from tablevault_pd.store.arango.search import Search
 from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
 
 TIMEOUT_S = 30.0
@@ -97,7 +98,7 @@ FOR l IN tv_lists
 """
 
 
-class ArangoStore(People, KeptFiles):
+class ArangoStore(People, KeptFiles, Search):
     """A vault in an ArangoDB database. See :class:`tablevault_pd.store.Store` for the contract of each method.
 
     Parameters
@@ -159,6 +160,7 @@ class ArangoStore(People, KeptFiles):
         self.reader = Reader(self.client)
         self._shared = Shared(self.client)
         self._timeout_s = timeout_s
+        self._open_search()
 
     def _open(self, create: bool, *, one_shard: bool) -> tuple[str, layout.Clock]:
         try:
@@ -183,6 +185,7 @@ class ArangoStore(People, KeptFiles):
 
     def close(self) -> None:
         """Close the connections."""
+        self._close_search()
         self.client.close()
 
     # -- writing
