@@ -14,11 +14,13 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stores import BOTH, Faults, Place, act, faults, new_place, put  # noqa: F401  # faults is a fixture
+from stores import BOTH, Faults, Place, act, faults, new_place, put
 
 from tablevault_pd import frames
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Cell, Description, Hits, Near, Scope, Session, Store, Version
+
+__all__ = ["faults"]  # a fixture, used by its name
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 
