@@ -140,6 +140,15 @@ def test_only_kept_rows_and_wanted_items_are_found(store: Store) -> None:
     assert found(store, "apple", scope(version, documents=("body",), keep=keep), k=1) == [(0, 1)]
 
 
+def test_lists_that_are_not_searched_stay_out(store: Store) -> None:
+    put(store, "blue", texts("pear"))
+    put(store, "red", texts("x", "x", "x", "apple", "apple"))
+    version = put(store, "blue", texts("pear", "pear", "pear", "pear", "pear"), operation="append")
+    assert len(found(store, "apple", scope(store.head("red")))) == 2
+    assert found(store, "apple", scope(version)) == []
+    assert len(found(store, "-plum", scope(version))) == version.total
+
+
 def test_columns_that_come_later_are_searched(store: Store) -> None:
     put(store, "a", texts("apple"))
     wider = frames.encode(pd.DataFrame({"text": ["pear"], "more": ["apple"]}))

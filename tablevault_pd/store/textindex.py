@@ -186,6 +186,7 @@ class _Runs:
 
     first: np.ndarray
     start: np.ndarray
+    rows: np.ndarray
     items: list[list[str | None]]
     places: list[list[Place]]
     last: int  #: the highest row id
@@ -271,6 +272,7 @@ def _visible_runs(db: Connection, places: dict[tuple[int, int], list[Place]]) ->
     return _Runs(
         np.array([row[0] for row in rows], np.int64),
         np.array([row[3] for row in rows], np.int64),
+        np.array([row[4] for row in rows], np.int64),
         items,
         [places[row[1], row[2]] for row in rows],
         rows[-1][0] + rows[-1][4] * len(items[-1]) - 1,
@@ -292,7 +294,10 @@ def _located(ids: np.ndarray, scores: np.ndarray, runs: _Runs, scopes: Sequence[
         for place in runs.places[number]:
             scope = scopes[place.scope]
             codes = _codes(items, scope)[item]
-            kept = (position >= place.low) & (position < place.high) & (codes > -2)
+            # Between two runs that are seen there may be one that is not, and whose items come after this one's.
+            kept = (
+                (row < runs.rows[number]) & (position >= place.low) & (position < place.high) & (codes > -2)
+            )
             if scope.keep is not None:
                 kept[kept] = scope.keep[position[kept]]
             numbers = np.full(int(kept.sum()), place.scope, np.int64)
