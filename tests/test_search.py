@@ -24,11 +24,6 @@ SETTLED = [
 
 
 @pytest.fixture
-def vault(folder_vault):
-    return folder_vault
-
-
-@pytest.fixture
 def news(vault):
     frame = pd.DataFrame(
         {

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stores import new_database
 
 import tablevault_pd as tv
 from tablevault_pd.store import Cell
 
+NOW = datetime.now(UTC)
 WORDS = ["lamp", "fox", "zinc", "moon"]  # no stem of one is another
+FIRST_CELL = 100  # the session itself keeps this very file as one of its first cells
 CODES = ["model.fit(x)", "few_shot(x)", "plot(x)"]
 TEXT = st.one_of(st.none(), st.lists(st.sampled_from(WORDS), max_size=4).map(" ".join))
 VECTOR = st.one_of(st.none(), st.tuples(*[st.sampled_from([-1.0, 0.0, 0.5, 2.0])] * 2).map(list))
@@ -35,11 +41,11 @@ STEP = st.tuples(
 
 @dataclass
 class Row:
-    """A row as it was given, with who wrote it and when."""
+    """A row as it was given, with who wrote it and when, by the store's clock."""
 
     cells: dict[str, Any]
     cell: int
-    batch: int
+    time: datetime = datetime.min
 
 
 class Oracle:
@@ -113,13 +119,14 @@ def build(vault, steps):
     """The vault and the oracle after the same steps."""
     oracle = Oracle()
     session = vault._run
-    for number, code in enumerate(CODES):
+    for number, code in enumerate(CODES, FIRST_CELL):
         vault.store.put_cell(Cell(session.id, number, code, datetime.now(UTC)))
-    for batch, (operation, name, rows, cell) in enumerate(steps):
+    for operation, name, rows, cell in steps:
+        cell += FIRST_CELL
         session.cell = cell
         versions = oracle.versions.get(name, [])
         shown = versions[-1] if versions else None
-        added = [Row(row, cell, batch) for row in rows]
+        added = [Row(row, cell) for row in rows]
         frame = pd.DataFrame(rows).astype({"a": "string", "b": "string", "doc": "string"})
         options = {"documents": "doc", "embeddings": ["vec"] if frame["vec"].notna().any() else False}
         if operation == "append" and versions and shown is None:
@@ -142,7 +149,10 @@ def build(vault, steps):
             vault.restore(name, 1)
             if len(vault.versions(name)) > count:
                 versions.append(versions[0])
-        oracle.times.append(datetime.now(UTC))
+        newest = vault.store.head(name)
+        oracle.times.append(NOW if newest is None else newest.time)
+        for row in added:
+            row.time = oracle.times[-1]
     return oracle
 
 
@@ -158,11 +168,11 @@ def expected(oracle, asked):
         for position, row in enumerate(rows):
             if "filters" in asked and not (row.cells["n"] >= 1 and row.cells["a"] is not None):
                 continue
-            if "code" in asked and row.cell not in CODE_CELLS[asked["code"]]:
+            if "code" in asked and row.cell - FIRST_CELL not in CODE_CELLS[asked["code"]]:
                 continue
-            if "since" in asked and row.batch <= asked["since"]:
+            if "since" in asked and row.time < oracle.times[asked["since"]]:
                 continue
-            if "until" in asked and row.batch > asked["until"]:
+            if "until" in asked and row.time > oracle.times[asked["until"]]:
                 continue
             text = "text" in asked and matches_text(row, asked["text"], kinds)
             vector = row.cells["vec"]
@@ -175,19 +185,36 @@ def expected(oracle, asked):
     return found
 
 
-@given(
-    st.lists(STEP, min_size=1, max_size=8),
-    st.lists(SEARCH.filter(lambda asked: set(asked) - {"k"}), min_size=1, max_size=6),
+@pytest.mark.parametrize(
+    ("kind", "examples"), [("embedded", 100), pytest.param("arango", 30, marks=pytest.mark.arango)]
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_search_finds_what_brute_force_finds(steps, searches):
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        tv.connect(f"{folder}/v", durability="fast", session="oracle", capture="none") as vault,
-    ):
-        oracle = build(vault, steps)
-        for asked in searches:
-            compare(vault, oracle, asked)
+def test_search_finds_what_brute_force_finds(kind: str, examples: int) -> None:
+    @given(
+        st.lists(STEP, min_size=1, max_size=8),
+        st.lists(SEARCH.filter(lambda asked: set(asked) - {"k"}), min_size=1, max_size=6),
+    )
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def finds(steps, searches):
+        with new_vault(kind) as vault:
+            oracle = build(vault, steps)
+            for asked in searches:
+                compare(vault, oracle, asked)
+
+    finds()
+
+
+@contextmanager
+def new_vault(kind: str) -> Iterator[tv.Vault]:
+    with ExitStack() as stack:
+        if kind == "embedded":
+            address = f"{stack.enter_context(tempfile.TemporaryDirectory())}/v"
+            options = {}
+        else:
+            address = stack.enter_context(new_database())
+            options = {"create": True, "password": urlsplit(address).password}
+        yield stack.enter_context(
+            tv.connect(address, durability="fast", session="oracle", capture="none", **options)
+        )
 
 
 def compare(vault, oracle, asked):

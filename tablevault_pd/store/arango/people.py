@@ -114,7 +114,7 @@ class People:
         for row in self.client.query(DESCRIPTIONS):
             key = (row["list"], row["session_of"], row["label"])
             newest.pop(key, None)  # the newest one takes its place in the order, too
-            newest[key] = _description(row)
+            newest[key] = description_of(row)
         return list(newest.values())
 
     def open_session(self, session: Session) -> Session:
@@ -232,7 +232,8 @@ def description_document(description: Description, number: int, batch: str | Non
     }
 
 
-def _description(row: Mapping[str, Any]) -> Description:
+def description_of(row: Mapping[str, Any]) -> Description:
+    """The description that a document stands for."""
     exact = row["exact_vector"]
     vector = None if exact is None else tuple(float(value) for value in json.loads(exact))
     return Description(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
@@ -46,6 +46,19 @@ FOR run IN runs
     FILTER b.list == @list AND b.generation == run[0] AND b.start >= lowest AND b.start < high AND b.rows > 0
     SORT b.start
     RETURN {key: b._key, low, high, start: b.start, rows: b.rows, parts: b.parts, sizes: b.item_bytes}
+"""
+# As above, for runs whose generations are known: [number, list, generation, first position, end] each.
+SPANS_OF_RUNS = """
+FOR run IN @runs
+  LET lowest = FIRST(
+    FOR f IN tv_batches
+      FILTER f.list == run[1] AND f.generation == run[2] AND f.start <= run[3] AND f.rows > 0
+      SORT f.start DESC LIMIT 1 RETURN f.start)
+  FOR b IN tv_batches
+    FILTER b.list == run[1] AND b.generation == run[2] AND b.start >= lowest AND b.start < run[4] AND b.rows > 0
+    SORT run[0], b.start
+    RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows, parts: b.parts,
+            sizes: b.item_bytes}
 """
 EMPTY_PART = """
 FOR b IN tv_batches
@@ -89,6 +102,11 @@ SCHEMA = "FOR s IN tv_schemas FILTER s._key == @key RETURN [s.arrow, s.digest]"
 GONE = "FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN b.gone"
 
 
+Run = tuple[
+    Version, int, int, int
+]  #: a version, and positions of it that lie in one generation: which, first, end
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Some rows of one part of a batch."""
@@ -100,6 +118,7 @@ class Span:
     high: int
     position: int  #: of the first row in the list
     sizes: dict[str, float]  #: bytes of JSON per row, by collection
+    wanted: int = 0  #: which of the things that are read together it belongs to
 
     @property
     def rows(self) -> int:
@@ -109,16 +128,8 @@ class Span:
     def cut(self, rows: int) -> tuple[Span, Span]:
         """The first `rows` rows, and the others."""
         middle = self.low + rows
-        head = Span(self.batch, self.schema, self.dictionaries, self.low, middle, self.position, self.sizes)
-        rest = Span(
-            self.batch,
-            self.schema,
-            self.dictionaries,
-            middle,
-            self.high,
-            self.position + rows,
-            self.sizes,
-        )
+        head = replace(self, high=middle)
+        rest = replace(self, low=middle, position=self.position + rows)
         return head, rest
 
 
@@ -168,6 +179,24 @@ class Reader:
             stop=stop,
         )
         spans = [span for row in rows for span in _spans_of(row)]
+        self._whole(spans, version, start, stop)
+        return spans
+
+    def spans_of_runs(self, runs: Sequence[Run]) -> list[Span]:
+        """What holds these runs, one after the other. One request."""
+        bound = [
+            [number, version.list_id, generation, low, high]
+            for number, (version, generation, low, high) in enumerate(runs)
+        ]
+        found: list[list[Span]] = [[] for _ in runs]
+        for row in self._client.query(SPANS_OF_RUNS, runs=bound):
+            found[row["number"]] += _spans_of(row, row["number"])
+        for spans, (version, _, low, high) in zip(found, runs, strict=True):
+            self._whole(spans, version, low, high)
+        return [span for spans in found for span in spans]
+
+    def _whole(self, spans: Sequence[Span], version: Version, start: int, stop: int) -> None:
+        """Raises VaultCorrupt if the spans do not cover these positions without a gap."""
         at = start
         for span in spans:
             if span.position != at:
@@ -175,7 +204,6 @@ class Reader:
             at += span.rows
         if at != stop:
             raise self._missing(version, f"from position {at} on")
-        return spans
 
     def empty(self, version: Version, columns: Sequence[str] | None) -> Chunk | None:
         """A version without rows: what was saved still says which categories a column has."""
@@ -191,23 +219,41 @@ class Reader:
         """The rows of a version in position order."""
         spans = self.spans(version, start, stop)
         for window in _windows([(span, self._row_bytes(span, columns)) for span in spans]):
-            yield from self._window(window, columns, version)
+            for _, chunk in self._window(window, columns, [version]):
+                yield chunk
+
+    def scan_runs(
+        self, runs: Sequence[Run], columns: Callable[[pa.Schema], Sequence[str]]
+    ) -> Iterator[tuple[int, Chunk]]:
+        """The rows of several runs, each chunk with the number of its run; `columns` says which are wanted of a schema.
+
+        A window is filled from as many runs as fit, so that many small lists cost no more requests than a large one.
+        """
+        spans = self.spans_of_runs(runs)
+        names = {name for key in {span.schema for span in spans} for name in columns(self.schema(key))}
+        wanted = sorted(names)
+        versions = [run[0] for run in runs]
+        for window in _windows([(span, self._row_bytes(span, wanted)) for span in spans]):
+            yield from self._window(window, wanted, versions)
 
     def _row_bytes(self, span: Span, columns: Sequence[str] | None) -> float:
         """What a row of a span weighs on the wire, in the collections that hold a wanted column."""
         wanted = {one.collection for one in self._wanted(span.schema, columns)}
         return sum(size for collection, size in span.sizes.items() if collection in wanted)
 
-    def _window(self, spans: list[Span], columns: Sequence[str] | None, version: Version) -> Iterator[Chunk]:
-        found = self._patiently(spans, columns, version)
+    def _window(
+        self, spans: list[Span], columns: Sequence[str] | None, versions: Sequence[Version]
+    ) -> Iterator[tuple[int, Chunk]]:
+        found = self._patiently(spans, columns, versions[spans[0].wanted])
         dictionaries = self._dictionaries(spans)
         at = 0
-        for _, group in groupby(spans, key=lambda span: (span.schema, span.dictionaries)):
+        for _, group in groupby(spans, key=lambda span: (span.wanted, span.schema, span.dictionaries)):
             some = list(group)
             rows = sum(span.rows for span in some)
             cut = {key: values[at : at + rows] for key, values in found.items()}
             at += rows
-            yield self._chunk(some, cut, columns, dictionaries, version)
+            number = some[0].wanted
+            yield number, self._chunk(some, cut, columns, dictionaries, versions[number])
 
     def _patiently(
         self, spans: list[Span], columns: Sequence[str] | None, version: Version
@@ -350,7 +396,7 @@ def _read_schema(data: str, digest: str, key: str) -> pa.Schema:
         raise VaultCorrupt(f"The schema {key} in tv_schemas is damaged: {error}") from error
 
 
-def _spans_of(row: dict[str, Any]) -> Iterator[Span]:
+def _spans_of(row: dict[str, Any], number: int = 0) -> Iterator[Span]:
     """The parts of a batch, cut to the positions that are wanted."""
     first = 0
     sizes = {collection: size / row["rows"] for collection, size in row["sizes"].items()}
@@ -366,6 +412,7 @@ def _spans_of(row: dict[str, Any]) -> Iterator[Span]:
                 high,
                 row["start"] + low,
                 sizes,
+                number,
             )
         first += part["rows"]
 

@@ -39,6 +39,7 @@ from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, People, description_document, digest_of
 from tablevault_pd.store.arango.placing import from_time, to_time, version_of
 from tablevault_pd.store.arango.reading import Reader, removed
+from tablevault_pd.store.arango.search import Search
 from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
 
 TIMEOUT_S = 30.0
@@ -96,7 +97,7 @@ FOR l IN tv_lists
 """
 
 
-class ArangoStore(People, Control, Edges, KeptFiles):
+class ArangoStore(People, Control, Edges, KeptFiles, Search):
     """A vault in an ArangoDB database. See :class:`tablevault_pd.store.Store` for the contract of each method.
 
     Parameters
@@ -158,6 +159,7 @@ class ArangoStore(People, Control, Edges, KeptFiles):
         self.reader = Reader(self.client)
         self._shared = Shared(self.client)
         self._timeout_s = timeout_s
+        self._open_search()
 
     def _open(self, create: bool, *, one_shard: bool) -> tuple[str, layout.Clock]:
         try:
@@ -182,6 +184,7 @@ class ArangoStore(People, Control, Edges, KeptFiles):
 
     def close(self) -> None:
         """Close the connections."""
+        self._close_search()
         self.client.close()
 
     # -- writing

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +17,18 @@ from tablevault_pd.errors import MissingDependency
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Metric
-    from tablevault_pd.store.embedded.vectors import Block
+    from tablevault_pd.store.vectors import Block
 
 SMALLEST = 10_000  # with fewer rows looking at each is as fast
 BEHIND = 0.1  # so much of a column may be missing from the index before it is extended
 FEW = 0.05  # a filter that leaves a smaller part of the rows is answered without the index
 RECALL = 0.98  # measured on a sample when the index is built; it decides how many cells are visited
 SAMPLE = 200
+
+
+def available() -> bool:
+    """Whether Faiss is installed."""
+    return find_spec("faiss") is not None
 
 
 def require() -> Any:

@@ -1,4 +1,4 @@
-"""Searching vectors in the embedded store: every vector of a column, straight from the memory map.
+"""Searching vectors, in every store alike: every vector of a column, in the embedded store straight from the memory map.
 
 What is found out once per payload is kept: the map itself, and the length of each vector. Payloads never change, so it
 only ever grows; columns not asked for lately are let go again. Missing vectors, and those with NaN or infinity, are *dead*.
@@ -11,14 +11,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version
-from tablevault_pd.store.embedded import ann
-from tablevault_pd.store.embedded.text import Run, ranked
+from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version, ann
+from tablevault_pd.store.ranking import ranked
+from tablevault_pd.store.textindex import Run
 
 MAPPED_FROM = (
     8 << 20
@@ -161,8 +162,9 @@ class Column:
         """Read on, up to the position `upto`."""
         field = schema.names[0]
         waiting: list[tuple[int, np.ndarray, np.ndarray]] = []
-        if self.blocks and not self.blocks[-1].mapped and len(self.blocks[-1]) < GATHERED_ROWS:
-            last = self.blocks.pop()
+        blocks = list(self.blocks)  # a list of its own: other threads may be looking at the one before
+        if blocks and not blocks[-1].mapped and len(blocks[-1]) < GATHERED_ROWS:
+            last = blocks.pop()
             waiting.append((last.start, last.rows, ~last.dead))
         for chunk in chunks:
             if field not in chunk.table.schema.names or not chunk.table.num_rows:
@@ -171,22 +173,33 @@ class Column:
             rows, valid = frames.vectors_of(column, frames.columns(schema)[0].dim or 0)
             start = int(chunk.positions[0])
             if rows.nbytes >= MAPPED_FROM:
-                self._gather(waiting)
-                self.blocks.append(Block(start, rows, valid))
+                _gather(waiting, blocks)
+                blocks.append(Block(start, rows, valid))
                 continue
             if waiting and waiting[-1][0] + len(waiting[-1][1]) != start:
-                self._gather(waiting)
+                _gather(waiting, blocks)
             waiting.append((start, rows, valid))
             if sum(len(each[1]) for each in waiting[-1:]) + waiting[-1][0] - waiting[0][0] >= GATHERED_ROWS:
-                self._gather(waiting)
-        self._gather(waiting)
+                _gather(waiting, blocks)
+        _gather(waiting, blocks)
+        self.blocks = blocks
         self.upto = max(self.upto, upto)
 
-    def _gather(self, waiting: list[tuple[int, np.ndarray, np.ndarray]]) -> None:
-        if waiting:
-            starts, rows, valid = zip(*waiting, strict=True)
-            self.blocks.append(Block(starts[0], np.concatenate(rows), np.concatenate(valid)))
-            waiting.clear()
+
+def _gather(waiting: list[tuple[int, np.ndarray, np.ndarray]], blocks: list[Block]) -> None:
+    """Make one block of the rows that wait."""
+    if waiting:
+        starts, rows, valid = zip(*waiting, strict=True)
+        blocks.append(Block(starts[0], np.concatenate(rows), np.concatenate(valid)))
+        waiting.clear()
+
+
+class Wanted(NamedTuple):
+    """A column of a version, in one of its runs."""
+
+    version: Version
+    run: Run
+    field: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +213,7 @@ class _Found:
 
 
 class VectorSearch:
-    """The vectors of one vault folder."""
+    """The vectors of one vault, as far as they have been read."""
 
     def schema(self, schema_id: int) -> pa.Schema:
         """A schema as committed."""
@@ -241,32 +254,41 @@ class VectorSearch:
             self._open_vectors()
         found: list[list[_Found]] = [[] for _ in range(len(near[0].queries) if near else 0)]
         versions = self._runs_of([scopes[each.scope].version for each in near])
-        for number, (each, (version, runs)) in enumerate(zip(near, versions, strict=True)):
+        wanted = [
+            (number, Wanted(version, run, each.field))
+            for number, (each, (version, runs)) in enumerate(zip(near, versions, strict=True))
+            for run in runs
+        ]
+        columns = self._columns_read([what for _, what in wanted])
+        for (number, (_, run, _)), column in zip(wanted, columns, strict=True):
+            each = near[number]
             queries = np.asarray(each.queries, np.float64)
-            for run in runs:
-                column = self._column(version, run, each.field)
-                keep = scopes[each.scope].keep
-                parts = (
-                    _approximately(column, queries, metric, k, keep, run)
-                    if approx and k is not None
-                    else None
-                )
-                for query, positions, scores in parts or _exactly(
-                    column.blocks, queries, metric, k, keep, run
-                ):
-                    found[query].append(_Found(each.scope, number, positions, scores))
+            keep = scopes[each.scope].keep
+            parts = (
+                _approximately(column, queries, metric, k, keep, run) if approx and k is not None else None
+            )
+            for query, positions, scores in parts or _exactly(column.blocks, queries, metric, k, keep, run):
+                found[query].append(_Found(each.scope, number, positions, scores))
         self._let_go()
         return [_joined(parts) for parts in found]
 
-    def _column(self, version: Version, run: Run, field: str) -> Column:
-        """The column, read as far as the run goes."""
-        generation, low, high = run
+    def _columns_read(self, wanted: Sequence[Wanted]) -> list[Column]:
+        """The columns, each read as far as its run goes."""
+        return [self._column(*what) for what in wanted]
+
+    def _known(self, version: Version, run: Run, field: str) -> tuple[Column, pa.Schema]:
+        """The column as far as it has been read, and its schema."""
         whole = self.schema(version.schema_id)
         schema = pa.schema([whole.field(field)], metadata=whole.metadata)
-        key = (version.list_id, generation, field, str(schema.field(0).type))
+        key = (version.list_id, run[0], field, str(schema.field(0).type))
         with self._columns_lock:
-            column = self._columns.setdefault(key, Column(low))
+            column = self._columns.setdefault(key, Column(run[1]))
             self._columns.move_to_end(key)
+        return column, schema
+
+    def _column(self, version: Version, run: Run, field: str) -> Column:
+        generation, _, high = run
+        column, schema = self._known(version, run, field)
         with column.lock:
             if column.upto < high:
                 column.add(self._rows_of_run(version, generation, column.upto, high, [field]), schema, high)
