@@ -29,7 +29,7 @@ from tablevault_pd.lineage.trace import Trace
 from tablevault_pd.lists import List
 from tablevault_pd.names import check_name, parse_address
 from tablevault_pd.progress import Bar
-from tablevault_pd.search.calls import Search
+from tablevault_pd.searching import Search
 from tablevault_pd.session import Run
 from tablevault_pd.session.calls import Sessions
 from tablevault_pd.shared import Shared

@@ -11,15 +11,14 @@ import pandas as pd
 from tablevault_pd import answers, reading
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.lineage.edges import runs_of
-from tablevault_pd.lineage.graph import LineageGraph, graph
 from tablevault_pd.lineage.identity import Named, identity, origin_version, reference_columns
-from tablevault_pd.lineage.lines import Asked, asked_of, lines
-from tablevault_pd.lineage.stale import stale
 from tablevault_pd.lists import List
 from tablevault_pd.refs import RefArray, Source, is_refs
 from tablevault_pd.store import Store, Version
 
 if TYPE_CHECKING:
+    from tablevault_pd.lineage.graph import LineageGraph
+    from tablevault_pd.lineage.lines import Asked
     from tablevault_pd.vault import Vault
 
 
@@ -86,6 +85,8 @@ class Lineage:
         version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
         positions = _positions(version, rows)
         asked = _asked(version, positions)
+        from tablevault_pd.lineage.lines import lines
+
         return lines(self.store, asked, direction=direction, depth=depth, to=to, read=read, columns=columns)
 
     def graph(self, name: str | None = None) -> LineageGraph:
@@ -113,6 +114,8 @@ class Lineage:
         """
         if name is not None:
             name = reading.resolve(self.store, name).list
+        from tablevault_pd.lineage.graph import graph
+
         return graph(self.store, name)
 
     def stale(self, name: str) -> pd.DataFrame:
@@ -137,6 +140,9 @@ class Lineage:
         0         1  changed       words                1
         """
         version = reading.resolve(self.store, name)
+        from tablevault_pd.lineage.lines import lines
+        from tablevault_pd.lineage.stale import stale
+
         return stale(
             self.store, version, lines(self.store, _asked(version, np.arange(version.total)), depth=1)
         )
@@ -164,6 +170,8 @@ def _positions(version: Version, rows: Any) -> np.ndarray:
 
 def _asked(version: Version, positions: np.ndarray) -> Asked:
     size = len(positions)
+    from tablevault_pd.lineage.lines import Asked
+
     return Asked(np.full(size, version.list_id), np.full(size, version.version), positions)
 
 
@@ -187,6 +195,8 @@ def frame_lines(vault: Vault, frame: pd.DataFrame | pd.Series, **options: Any) -
     for named in known_rows(vault, frame):
         positions = np.array([-1]) if named.positions is None else named.positions[named.positions >= 0]
         parts.append(_asked(named.version, positions))
+    from tablevault_pd.lineage.lines import asked_of, lines
+
     return lines(vault.store, asked_of(parts), **options)
 
 

@@ -1,4 +1,4 @@
-"""The search that a :class:`Vault` answers."""
+"""The search that a :class:`Vault` answers. It stands outside of the package that does it, which is imported when first asked."""
 
 from __future__ import annotations
 
