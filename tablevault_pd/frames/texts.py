@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from tablevault_pd.frames.arrow import _open
 from tablevault_pd.frames.main import is_text
-from tablevault_pd.frames.schemas import data_fields
+from tablevault_pd.frames.schemas import KEY, data_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,17 @@ class TextColumn:
 
 
 def text_columns(schema: pa.Schema) -> list[TextColumn]:
-    """The columns that text is searched in: texts, categories of texts, paths of files, texts among other objects."""
+    """The columns that text is searched in: texts, categories of texts, paths of files, texts among other objects.
+
+    Columns of a table that was not made here, but given to a store as it is, have none.
+    """
     found = []
-    for field, spec in data_fields(schema):
+    ours = pa.schema([field for field in schema if KEY in (field.metadata or {})])
+    for field, spec in data_fields(ours):
         kind = spec.get("kind", "record")
         if kind == "embedding":
             continue
-        if kind == "file" or spec["codec"] in ("json", "category") or is_text(field.type):
+        if kind == "file" or spec.get("codec") in ("json", "category") or is_text(field.type):
             found.append(TextColumn(field.name, kind))
     return found
 
@@ -44,9 +48,10 @@ def texts(table: pa.Table, field: str) -> list[str | None]:
             if spec.get("kind") == "file"
             else [None] * len(column)
         )
-    if spec["codec"] == "json":
+    codec = spec.get("codec")
+    if codec == "json":
         return _quoted(column)
-    if spec["codec"] == "category":
+    if codec == "category":
         column = _open(column, spec)
     if pa.types.is_dictionary(column.type):
         if not is_text(column.type):
