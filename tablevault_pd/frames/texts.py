@@ -22,15 +22,17 @@ class TextColumn:
 
 
 def text_columns(schema: pa.Schema) -> list[TextColumn]:
-    """The columns that text is searched in: texts, categories of texts, paths of files, texts among other objects."""
-    found: list[TextColumn] = []
-    if any(KEY not in (field.metadata or {}) for field in schema):
-        return found  # rows that were put into a store by other means than a frame
-    for field, spec in data_fields(schema):
+    """The columns that text is searched in: texts, categories of texts, paths of files, texts among other objects.
+
+    Columns of a table that was not made here, but given to a store as it is, have none.
+    """
+    found = []
+    ours = pa.schema([field for field in schema if KEY in (field.metadata or {})])
+    for field, spec in data_fields(ours):
         kind = spec.get("kind", "record")
         if kind == "embedding":
             continue
-        if kind == "file" or spec["codec"] in ("json", "category") or is_text(field.type):
+        if kind == "file" or spec.get("codec") in ("json", "category") or is_text(field.type):
             found.append(TextColumn(field.name, kind))
     return found
 
@@ -46,9 +48,10 @@ def texts(table: pa.Table, field: str) -> list[str | None]:
             if spec.get("kind") == "file"
             else [None] * len(column)
         )
-    if spec["codec"] == "json":
+    codec = spec.get("codec")
+    if codec == "json":
         return _quoted(column)
-    if spec["codec"] == "category":
+    if codec == "category":
         column = _open(column, spec)
     if pa.types.is_dictionary(column.type):
         if not is_text(column.type):
