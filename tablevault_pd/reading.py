@@ -68,7 +68,11 @@ def bounds(start: int | None, stop: int | None, total: int) -> tuple[int, int]:
 
 def aligned(chunk: Chunk, schema: pa.Schema) -> pa.Table:
     """The chunk's rows in the schema of the version that is read."""
-    return frames.align(chunk.table, schema)
+    table = chunk.table
+    if not table.num_columns and table.num_rows != len(chunk.positions):
+        # Written before any of the wanted columns was there: an Arrow table without columns knows no number of rows.
+        table = frames.encode(pd.DataFrame(index=pd.RangeIndex(len(chunk.positions))))
+    return frames.align(table, schema)
 
 
 def read(

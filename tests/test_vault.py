@@ -608,3 +608,12 @@ def test_a_row_of_another_width_is_named(vault):
     vault.save("a", pd.DataFrame({"v": [[1.0, 2.0]]}))
     with pytest.raises(tv.DimensionMismatch, match="row 1: 3 numbers, the list has 2"):
         vault.append("a", pd.DataFrame({"v": [[1.0, 2.0], [1.0, 2.0, 3.0]]}))
+
+
+def test_a_column_that_came_later_is_missing_in_the_rows_before(vault):
+    vault.save("a", frame(2))
+    vault.append("a", frame(3, 2).assign(late=[0.5, 1.5, 2.5]))
+    got = vault.read("a", columns=["late"])
+    assert got["late"].isna().tolist() == [True, True, False, False, False]
+    assert vault.read("a", columns=["late"], filters=[("late", ">", 1)]).index.tolist() == [3, 4]
+    assert vault.read("a", columns=["late"], start=1, stop=3)["late"].isna().tolist() == [True, False]
