@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -642,3 +644,27 @@ def test_check_finds_damaged_edges(here):
         ]
         with pytest.raises(VaultCorrupt, match="lineage"):
             vault.lineage("answers")
+
+
+def test_rows_of_code_that_has_changed_are_stale(tmp_path):
+    """The same script, run, run again as it was, and run again after an edit."""
+    script = tmp_path / "train.py"
+    source = "import pandas as pd, tablevault_pd as tv\nvault = tv.connect('v')\nrate = {rate}\nvault.save({name!r}, {{'rate': rate}})\n"
+
+    def run(name: str, rate: float) -> None:
+        script.write_text(
+            source.format(name=name, rate=rate).replace(repr(name), "__import__('sys').argv[1]")
+        )
+        subprocess.run([sys.executable, script, name], cwd=tmp_path, check=True, timeout=60)
+
+    run("first", 0.1)
+    run("again", 0.1)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.stale("first").empty
+    run("edited", 0.2)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.stale("first")[["list", "position", "reason"]].to_numpy().tolist() == [
+            ["first", 0, "code"]
+        ]
+        assert vault.stale("again")["reason"].tolist() == ["code"]
+        assert vault.stale("edited").empty
