@@ -88,6 +88,7 @@ def _mlflow(folder: Path):
     import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_experiment("sessions")
     mlflow.start_run()
 
     def run(number: int) -> float:
