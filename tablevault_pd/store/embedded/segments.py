@@ -8,6 +8,7 @@ what a slow writer is about to commit.
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 import zlib
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ except ImportError:  # Windows: an open file cannot be removed there anyway
 INLINE_BYTES = (
     1 << 18
 )  # a commit of up to 256 kB is faster inside the catalogue than as a file with its two fsyncs
+CHECKSUM_LATER_BYTES = 128 << 20  # so much may wait for its checksum
 FILE_BYTES = 1 << 30  # a stream starts a new file here
 SUFFIX = ".arrow"
 
@@ -86,23 +88,58 @@ def pack(table: pa.Table) -> Part:
 
 
 class _ChecksumSink:
-    """A file that counts and checksums what is written to it."""
+    """A file that counts and checksums what is written to it: the last megabytes only while the disk syncs."""
 
     closed = False
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._waiting: list[memoryview] = []  # written, and not in the checksum yet
+        self._waiting_bytes = 0
         self.size = 0
         self.crc = 0
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        self.crc = zlib.crc32(view, self.crc)
+        self._waiting.append(view)
+        self._waiting_bytes += len(view)
+        if self._waiting_bytes > CHECKSUM_LATER_BYTES:
+            self._checksum()
         self.size += len(view)
         written = 0
         while written < len(view):
             written += os.write(self._descriptor, view[written:])
         return written
+
+    def _checksum(self) -> None:
+        for view in self._waiting:
+            self.crc = zlib.crc32(view, self.crc)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def sync(self) -> None:
+        """Make the content durable; the checksum is finished meanwhile, on another core."""
+        failed: list[OSError] = []
+
+        def sync() -> None:
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=sync, name="tablevault-sync", daemon=True)
+        try:
+            thread.start()
+        except (
+            RuntimeError
+        ):  # the interpreter is ending and starts no threads any more; atexit may still save
+            sync()
+            self._checksum()
+        else:
+            self._checksum()
+            thread.join()
+        if failed:
+            raise failed[0]
 
     def tell(self) -> int:
         return self.size
@@ -149,7 +186,7 @@ class SegmentWriter:
     def finish(self) -> Part:
         """Make the file durable. Its name is not: sync the folder after the last file."""
         self._writer.close()
-        os.fsync(self._descriptor)
+        self._sink.sync()
         io.point("synced")
         return Part(self.rows, self.schema, self._codec, self._sink.size, self._sink.crc, file=self.name)
 
