@@ -50,9 +50,7 @@ INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, 
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 MARK_GONE = "UPDATE batches SET gone = 1 WHERE list = ? AND version = ?"
-BASES = (
-    "SELECT version, base_generation, base_total FROM batches WHERE list = ? AND base_generation IS NOT NULL"
-)
+BASES = "SELECT version, base_generation, base_total FROM batches INDEXED BY restores WHERE list = ? AND base_generation IS NOT NULL"
 
 
 # -- check

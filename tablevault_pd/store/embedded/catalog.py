@@ -62,6 +62,7 @@ CREATE TABLE batches (
     gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (list, version)
 ) WITHOUT ROWID;
+CREATE INDEX restores ON batches (list, version) WHERE base_generation IS NOT NULL;
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     list INTEGER NOT NULL REFERENCES lists(id),

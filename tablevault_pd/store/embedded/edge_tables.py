@@ -30,7 +30,6 @@ CREATE TABLE edges (
 CREATE INDEX edges_by_child ON edges (list, generation, level, bin);
 CREATE INDEX edges_by_parent ON edges (parent_list, parent_generation, parent_level, parent_bin);
 CREATE INDEX batches_by_place ON batches (list, generation, start) WHERE rows > 0;
-CREATE INDEX batches_with_base ON batches (list, version) WHERE base_generation IS NOT NULL;
 CREATE INDEX batches_gone ON batches (list) WHERE gone = 1;
 CREATE TABLE reads (
     session INTEGER NOT NULL REFERENCES sessions(id),

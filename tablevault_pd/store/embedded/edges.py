@@ -91,9 +91,7 @@ JOIN batches p ON p.list = e.parent_list AND p.version = e.parent_version
 WHERE e.id > ? ORDER BY e.id LIMIT 1000
 """
 LIST_NAMES = "SELECT id, name FROM lists WHERE id IN (SELECT value FROM json_each(?))"
-BASES = (
-    "SELECT version, base_generation, base_total FROM batches WHERE list = ? AND base_generation IS NOT NULL"
-)
+BASES = "SELECT version, base_generation, base_total FROM batches INDEXED BY restores WHERE list = ? AND base_generation IS NOT NULL"
 ANY_GONE = "SELECT 1 FROM batches WHERE list = ? AND gone = 1 LIMIT 1"
 KEPT = "SELECT generation, max(start + rows) FROM segments WHERE list = ? GROUP BY generation"
 NOTE_READ = "INSERT OR IGNORE INTO reads (session, list, version) VALUES (?, ?, ?)"

@@ -49,7 +49,7 @@ from tablevault_pd.store.textindex import (
 SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
 IDLE_S = 0.5  # the thread lets the program get on before it starts
 
-RESTORES = "SELECT list, version, base_generation, base_total FROM batches WHERE base_generation IS NOT NULL"
+RESTORES = "SELECT list, version, base_generation, base_total FROM batches INDEXED BY restores WHERE base_generation IS NOT NULL"
 CLEAR = (
     "INSERT INTO prose (prose) VALUES ('delete-all')",
     "INSERT INTO plain (plain) VALUES ('delete-all')",

@@ -8,7 +8,6 @@ TEXT_TABLES = (
     ITEM_TABLES
     + CODE_TABLES
     + """
-CREATE INDEX restores ON batches (list, version) WHERE base_generation IS NOT NULL;
 CREATE TABLE cell_sources (session INTEGER NOT NULL, cell INTEGER NOT NULL, source INTEGER NOT NULL REFERENCES code_texts(id),
     PRIMARY KEY (session, cell)) WITHOUT ROWID;
 CREATE INDEX cells_of_source ON cell_sources (source);
