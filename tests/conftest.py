@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -39,3 +41,22 @@ def vault(request: pytest.FixtureRequest, here: Path, monkeypatch: pytest.Monkey
         with tv.connect(url, create=True) as opened:
             yield opened
             assert opened.check().empty
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What this thread sent to a server, one entry per request: a session's heart beats beside it."""
+    pytest.importorskip("arango")
+    from tablevault_pd.store.arango import client
+
+    here = threading.get_ident()
+    found: list[str] = []
+    real = client._Transport.send_request
+
+    def send(self: Any, session: Any, method: str, url: str, *rest: Any, **more: Any) -> Any:
+        if threading.get_ident() == here:
+            found.append(f"{method} {url}")
+        return real(self, session, method, url, *rest, **more)
+
+    monkeypatch.setattr(client._Transport, "send_request", send)
+    return found

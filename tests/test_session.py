@@ -286,7 +286,10 @@ def test_what_requests_add_up_to(asked, paused, stopping):
     else:
         last = asked[-1] if asked else ("pause" if paused else "resume")
         assert found.want == {"pause": "pause", "resume": "run"}[last]
-        assert bool(found.waiting) == (found.want == "pause" and not paused)
+        changes = found.want != ("pause" if paused else "run")
+        assert list(found.waiting) == (
+            [len(asked) - 1] if changes else []
+        )  # the one that changes it, once it has
 
 
 def test_pause_resume_and_stop_of_a_thread(vault):

@@ -36,8 +36,7 @@ def orders(requests: Sequence[Request], *, paused: bool, stopping: bool) -> Orde
         return Orders("stop", waiting=ids, exit_code=stop.exit_code)
     if not requests:
         return Orders("pause" if paused else "run")
-    if requests[-1].request == "resume":
-        return Orders("run", settled=ids)
-    if paused:
-        return Orders("pause", settled=ids)
-    return Orders("pause", settled=ids[:-1], waiting=ids[-1:])
+    want: Want = "run" if requests[-1].request == "resume" else "pause"
+    if paused == (want == "pause"):
+        return Orders(want, settled=ids)
+    return Orders(want, settled=ids[:-1], waiting=ids[-1:])
