@@ -13,8 +13,11 @@ position
 
 from __future__ import annotations
 
-import tablevault_pd.accessor  # noqa: F401  # registers DataFrame.vault and Series.vault
-from tablevault_pd.connecting import connect, current_vault, read
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import tablevault_pd.accessor  # registers DataFrame.vault and Series.vault
+import tablevault_pd.refs  # noqa: F401  # registers the dtype vault_ref, for Parquet and pickle
 from tablevault_pd.errors import (
     Conflict,
     DimensionMismatch,
@@ -40,10 +43,13 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     VersionNotFound,
 )
-from tablevault_pd.lists import List
-from tablevault_pd.session import Run
-from tablevault_pd.tracking import checkpoint, log, loop
-from tablevault_pd.vault import Vault
+
+if TYPE_CHECKING:
+    from tablevault_pd.connecting import connect, current_vault, read
+    from tablevault_pd.lists import List
+    from tablevault_pd.session import Run
+    from tablevault_pd.tracking import checkpoint, log, loop
+    from tablevault_pd.vault import Vault
 
 __version__ = "0.1.0"
 
@@ -81,3 +87,27 @@ __all__ = [
     "loop",
     "read",
 ]
+
+# What a vault needs is imported when the first one is opened: a program that only may save something starts at once.
+_LATER = {
+    "List": "lists",
+    "Run": "session",
+    "Vault": "vault",
+    "checkpoint": "tracking",
+    "connect": "connecting",
+    "current_vault": "connecting",
+    "log": "tracking",
+    "loop": "tracking",
+    "read": "connecting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

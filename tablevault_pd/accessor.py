@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from tablevault_pd.connecting import current_vault
-from tablevault_pd.lineage import asking
-from tablevault_pd.vault import SaveOptions
-
 if TYPE_CHECKING:
     from typing import Unpack
 
     from tablevault_pd.lists import List
+    from tablevault_pd.vault import SaveOptions, Vault
+
+
+def _current_vault() -> Vault:
+    from tablevault_pd.connecting import current_vault  # not above: see _LATER in tablevault_pd/__init__.py
+
+    return current_vault()
 
 
 class _Relatives:
@@ -27,7 +30,9 @@ class _Relatives:
     @property
     def origin(self) -> str | None:
         """``"news@3"``: the list and version that this was read from; None if it was not read from the current vault."""
-        return asking.frame_origin(current_vault(), self._obj)
+        from tablevault_pd.lineage import asking
+
+        return asking.frame_origin(_current_vault(), self._obj)
 
     @property
     def refs(self) -> pd.Series[Any] | pd.DataFrame:
@@ -35,7 +40,9 @@ class _Relatives:
 
         A frame with several reference columns gives those columns.
         """
-        return asking.frame_refs(current_vault(), self._obj)
+        from tablevault_pd.lineage import asking
+
+        return asking.frame_refs(_current_vault(), self._obj)
 
     def parents(
         self,
@@ -46,7 +53,7 @@ class _Relatives:
         columns: Sequence[Hashable] | None = None,
     ) -> pd.DataFrame:
         """The rows that these rows were made from. See :meth:`Vault.lineage` for the columns."""
-        return asking.frame_lines(current_vault(), self._obj, depth=depth, to=to, read=read, columns=columns)
+        return self.lineage(depth, to=to, read=read, columns=columns)
 
     def children(
         self,
@@ -57,10 +64,7 @@ class _Relatives:
         columns: Sequence[Hashable] | None = None,
     ) -> pd.DataFrame:
         """The rows that were made from these rows. See :meth:`Vault.lineage` for the columns."""
-        vault = current_vault()
-        return asking.frame_lines(
-            vault, self._obj, direction="down", depth=depth, to=to, read=read, columns=columns
-        )
+        return self.lineage(depth, "down", to, read=read, columns=columns)
 
     def lineage(
         self,
@@ -72,18 +76,24 @@ class _Relatives:
         columns: Sequence[Hashable] | None = None,
     ) -> pd.DataFrame:
         """All relatives of these rows, up or down. See :meth:`Vault.lineage`."""
-        vault = current_vault()
+        from tablevault_pd.lineage import asking
+
+        vault = _current_vault()
         return asking.frame_lines(
             vault, self._obj, direction=direction, depth=depth, to=to, read=read, columns=columns
         )
 
     def code(self) -> pd.DataFrame:
         """The cells whose code wrote these rows. Columns as of :meth:`Vault.cells`."""
-        return asking.frame_code(current_vault(), self._obj)
+        from tablevault_pd.lineage import asking
+
+        return asking.frame_code(_current_vault(), self._obj)
 
     def sessions(self) -> pd.DataFrame:
         """The sessions that wrote these rows. Columns as of :meth:`Vault.sessions`."""
-        return asking.frame_sessions(current_vault(), self._obj)
+        from tablevault_pd.lineage import asking
+
+        return asking.frame_sessions(_current_vault(), self._obj)
 
 
 @pd.api.extensions.register_dataframe_accessor("vault")
@@ -97,17 +107,17 @@ class FrameAccessor(_Relatives):
 
     def save(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Save every row as a new version of `name`. See :meth:`Vault.save`."""
-        return current_vault().save(name, self._frame, **options)
+        return _current_vault().save(name, self._frame, **options)
 
     def append(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Add every row to the end of `name`. See :meth:`Vault.append`."""
-        return current_vault().append(name, self._frame, **options)
+        return _current_vault().append(name, self._frame, **options)
 
     def search(self, text: str | None = None, **options: Any) -> pd.DataFrame:
         """These rows, which were read from a list, best first. See :meth:`Vault.search`."""
         from tablevault_pd.search.frames import search_frame
 
-        return search_frame(current_vault(), self._frame, text, options)
+        return search_frame(_current_vault(), self._frame, text, options)
 
 
 @pd.api.extensions.register_series_accessor("vault")
@@ -119,11 +129,11 @@ class SeriesAccessor(_Relatives):
 
     def save(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Save every value as a new version of `name`. See :meth:`Vault.save`."""
-        return current_vault().save(name, self._series, **options)
+        return _current_vault().save(name, self._series, **options)
 
     def append(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Add every value to the end of `name`. See :meth:`Vault.append`."""
-        return current_vault().append(name, self._series, **options)
+        return _current_vault().append(name, self._series, **options)
 
     def near(
         self, query: Any, k: int | None = None, *, metric: Literal["cosine", "dot", "l2"] = "cosine"

@@ -6,7 +6,6 @@ Each takes its message alone, so that an error survives the trip from a worker p
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 
 def shown(value: object, limit: int = 80) -> str:
@@ -29,6 +28,8 @@ class ListNotFound(VaultError, LookupError):
     @classmethod
     def named(cls, name: str, known: Collection[str]) -> ListNotFound:
         """The error for `name`, with the names that come close."""
+        from difflib import get_close_matches
+
         close = get_close_matches(name, known, n=3)
         hint = (
             f"Did you mean {' or '.join(map(repr, close))}?"

@@ -326,8 +326,9 @@ class Run:
                 self._pausing -= 1
                 if not self._pausing:
                     self._paused = False
-                    if self._orders.want == "run":
-                        self._settle(self._orders.waiting)  # not before: whoever asked is to see it running
+                    now = self._orders
+                    if now.want == "run":
+                        self._settle(now.waiting)  # not before: whoever asked is to see it running
                     HEART.wake()
 
     def _call_back(self) -> None:
