@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
 from tablevault_pd.filecells import file_column
 from tablevault_pd.lineage.trace import Trace
 
@@ -53,7 +53,7 @@ def encoded(obj: Any, columns: Columns, *, kind: str | None = None) -> Iterator[
     elif isinstance(obj, pd.Series):
         yield _series(obj, columns, kind)
     elif isinstance(obj, Mapping):
-        yield _frame(_rows([obj]), columns)
+        yield _row(obj, columns)
     elif isinstance(obj, np.ndarray):
         yield _matrix(obj, columns)
     elif hasattr(obj, "__arrow_c_stream__"):
@@ -108,8 +108,33 @@ def _kind_of(series: pd.Series) -> str:
     return "embedding" if frames.columns(table.schema)[0].kind == "embedding" else "record"
 
 
+def _row(row: Mapping[Any, Any], columns: Columns) -> pa.Table:
+    """A single row, without the detour by a frame where that makes no difference."""
+    options = columns.embeddings not in (None, False) or columns.documents or columns.files
+    table = None if options else frames.encode_row(row)
+    if table is None:
+        return _frame(_rows([row]), columns)
+    if columns.trace is not None:
+        columns.trace.table(table)
+    return table
+
+
 def _rows(rows: list[Mapping[Any, Any]]) -> pd.DataFrame:
-    return pd.DataFrame([dict(row) for row in rows])
+    try:
+        return pd.DataFrame([dict(row) for row in rows])
+    except UnicodeEncodeError as error:  # of pandas, which says neither where nor what to do
+        for at, row in enumerate(rows):
+            for label, value in row.items():
+                if not (_is_unicode(label) and _is_unicode(value)):
+                    raise UnsupportedColumn(
+                        f"Nothing was stored. In column {shown(label)}, row {at}: a lone surrogate, which no UTF-8 text can hold; "
+                        "decode the text with errors='replace'."
+                    ) from error
+        raise
+
+
+def _is_unicode(value: Any) -> bool:
+    return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _matrix(matrix: np.ndarray, columns: Columns) -> pa.Table:

@@ -24,6 +24,7 @@ from tablevault_pd.frames import (
     decode,
     encode,
     encode_arrow,
+    encode_row,
     field_for,
     index_fields,
     matrix,
@@ -453,6 +454,43 @@ def test_columns_come_back_exactly(values: pd.Series, cut: int) -> None:
 @given(json_cells)
 def test_any_cell_comes_back_with_its_type(cell: object) -> None:
     round_trip(pd.DataFrame({"x": object_series([cell, "other", 1])}))
+
+
+simple_values = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=True),
+    st.text(),
+    st.just("\ud800"),
+    st.just(2**63),
+)
+other_values = st.one_of(
+    st.none(), st.just(np.float64(0.5)), st.just(pd.NA), st.just([0.5, 1.0]), st.just(b"x")
+)
+
+
+@given(
+    st.dictionaries(
+        st.one_of(st.text(max_size=4), st.integers(0, 3)), simple_values | other_values, max_size=4
+    )
+)
+def test_a_row_is_encoded_as_the_frame_of_it(row: dict) -> None:
+    table = encode_row(row)
+    try:
+        expected = encode(pd.DataFrame([row]))
+    except (UnsupportedColumn, UnicodeEncodeError):  # the latter is pandas', which takes no lone surrogates
+        assert table is None
+        return
+    if table is None:
+        plain = all(type(value) in (bool, int, float, str) for value in row.values())
+        assert not row or not plain or 2**63 in row.values() or not all(type(label) is str for label in row)
+    else:
+        assert table.equals(expected, check_metadata=True) or any(value != value for value in row.values())
+        assert table.schema.equals(expected.schema, check_metadata=True) and same(table, expected)
+
+
+def test_a_row_of_plain_values_needs_no_frame() -> None:
+    assert encode_row({"step": 1, "loss": 0.5, "best": True, "note": "slow"}) is not None
 
 
 def test_nan_and_na_stay_apart() -> None:

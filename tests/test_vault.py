@@ -617,3 +617,10 @@ def test_a_column_that_came_later_is_missing_in_the_rows_before(vault):
     assert got["late"].isna().tolist() == [True, True, False, False, False]
     assert vault.read("a", columns=["late"], filters=[("late", ">", 1)]).index.tolist() == [3, 4]
     assert vault.read("a", columns=["late"], start=1, stop=3)["late"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("rows", [{"ok": "x", "note": "\ud800"}, [{"note": "x"}, {"note": "\ud800"}]])
+def test_a_lone_surrogate_in_a_row_is_refused_by_place(folder_vault, rows):
+    with pytest.raises(tv.UnsupportedColumn, match=r"'note', row [01]: .*surrogate"):
+        folder_vault.append("notes", rows)
+    assert folder_vault.lists().empty

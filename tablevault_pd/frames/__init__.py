@@ -10,6 +10,7 @@ from tablevault_pd.frames.equal import same
 from tablevault_pd.frames.evolve import Merge, ValueCheck, align, merge, run_check
 from tablevault_pd.frames.main import decode, encode, matrix
 from tablevault_pd.frames.positions import fit_index
+from tablevault_pd.frames.rows import encode_row
 from tablevault_pd.frames.schemas import Column, columns, field_for, index_fields, select
 from tablevault_pd.frames.texts import TextColumn, text_columns, texts
 from tablevault_pd.frames.vectors import vectors_of
@@ -24,6 +25,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_arrow",
+    "encode_row",
     "field_for",
     "fit_index",
     "index_fields",

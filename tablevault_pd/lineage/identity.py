@@ -125,14 +125,14 @@ def _labels(index: pd.Index, parent: pd.Index) -> np.ndarray | None:
 
 def reference_columns(frame: pd.DataFrame) -> list[int]:
     """Numbers of the columns that hold references, one or several a cell."""
-    return [at for at in range(frame.shape[1]) if _is_reference(frame.iloc[:, at])]
+    return [
+        at
+        for at, dtype in enumerate(frame.dtypes)
+        if is_refs(dtype) or (dtype == np.dtype(object) and _holds_references(frame.iloc[:, at]))
+    ]
 
 
-def _is_reference(column: pd.Series) -> bool:
-    if is_refs(column.dtype):
-        return True
-    if column.dtype != object:
-        return False
+def _holds_references(column: pd.Series) -> bool:
     first = next((cell for cell in column.array if not _missing(cell)), None)
     if isinstance(first, (list, tuple, np.ndarray, RefArray)) and len(first):
         first = first[0]
