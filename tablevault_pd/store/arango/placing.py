@@ -1,4 +1,4 @@
-"""Which version a batch becomes: the rules of the list, applied to what the server knows. No I/O."""
+"""Versions as batch documents, and back. No I/O."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tablevault_pd.errors import Conflict, ListDeleted, ListNotFound, VersionNotFound
-from tablevault_pd.store import Batch, Version
+from tablevault_pd.store import Version
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Document = Mapping[str, Any]
-Run = tuple[int, int, int]  #: (generation, first position, end)
 
 
 def to_time(microseconds: int) -> datetime:
@@ -33,70 +31,34 @@ def version_of(document: Document) -> Version:
     )  # fmt: skip
 
 
-def expect(head: Document | None, batch: Batch) -> None:
-    """Refuse a batch that does not fit the list as it stands now."""
-    if head is None:
-        if batch.operation in ("delete", "restore"):
-            raise ListNotFound(
-                f"No list named {batch.list!r} in this vault. vault.lists() shows what is there."
-            )
-    elif head["operation"] == "delete" and batch.operation in ("append", "delete"):
-        raise ListDeleted.named(batch.list)
-    if batch.expect is not None and batch.expect != (head["version"] if head else 0):
-        raise Conflict(
-            f"The list {batch.list!r} is no longer at version {batch.expect}: another writer was faster."
-        )
-    if batch.operation == "append" and batch.base != (int(head["schema"], 16) if head else None):
-        raise Conflict(f"The columns of the list {batch.list!r} have changed: another writer was faster.")
-
-
-def placed(seen: Document, batch: Batch, list_id: int, rows: int, schema: str | None) -> dict[str, Any]:
-    """The batch document's attributes, given what the server was `seen` to hold."""
-    head = seen["head"]
-    number = head["version"] + 1 if head else 1
-    generation, start, total, base = number, 0, rows, None
-    if batch.operation == "restore":
-        target = _restorable(seen["target"], batch)
-        total, base = target["total"], runs(target, seen["target_base"])
-        schema = schema or target["schema"]
-        start = total
-    elif head and batch.operation == "append":
-        generation, start, total = head["generation"], head["total"], head["total"] + rows
-    elif head and batch.operation == "delete":
-        generation, start, total = head["generation"], head["total"], head["total"]
-    time = seen["now"] * 1000
-    if head:  # time never runs backwards within a list, whatever the clock does
-        time = max(time, head["time"] + 1)
+def document_of(version: Version, token: str, base: list[list[int]] | None) -> dict[str, Any]:
+    """What a batch document says of its version; `base` are the runs that a restore begins with."""
+    time = from_time(version.time)
     return {
-        "list": list_id,
-        "name": batch.list,
-        "version": number,
-        "operation": batch.operation,
-        "generation": generation,
+        "list": version.list_id,
+        "name": version.list,
+        "version": version.version,
+        "operation": version.operation,
+        "generation": version.generation,
         "base": base,
-        "start": start,
-        "rows": rows,
-        "total": total,
-        "schema": schema or head["schema"],
-        "session": batch.session_id,
-        "cell": batch.cell,
+        "start": version.start,
+        "rows": version.rows,
+        "total": version.total,
+        "schema": schema_key(version.schema_id),
+        "session": version.session_id,
+        "cell": version.cell,
         "time": time,
         "committed": to_time(time).isoformat(),
-        "tags": list(batch.tags if batch.tags is not None else (head["tags"] if head else ())),
-        "token": batch.token,
-        "gone": False,
+        "tags": list(version.tags),
+        "token": token,
+        "gone": version.gone,
         "emptied": False,
     }
 
 
-def _restorable(target: Document | None, batch: Batch) -> Document:
-    if target is None:
-        raise VersionNotFound(f"The list {batch.list!r} has no version {batch.target}.")
-    if target["gone"]:
-        raise VersionNotFound(
-            f"The rows of {batch.list}@{batch.target} were removed by vacuum; it cannot be restored."
-        )
-    return target
+def schema_key(schema_id: int) -> str:
+    """The key of a schema's document."""
+    return f"{schema_id:015x}"
 
 
 def runs(version: Document, base: list[list[int]] | None) -> list[list[int]]:

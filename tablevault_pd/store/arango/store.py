@@ -30,17 +30,25 @@ from tablevault_pd.store import (
     Version,
 )
 from tablevault_pd.store.arango import address as addresses
-from tablevault_pd.store.arango import care, layout, placing
+from tablevault_pd.store.arango import care, layout
 from tablevault_pd.store.arango.client import UNIQUE, Client, Said, all_of
 from tablevault_pd.store.arango.control import Control
 from tablevault_pd.store.arango.edges import Edges, carried
 from tablevault_pd.store.arango.kept import KeptFiles
 from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, People, description_document, digest_of
-from tablevault_pd.store.arango.placing import from_time, to_time, version_of
+from tablevault_pd.store.arango.placing import (
+    document_of,
+    from_time,
+    runs,
+    schema_key,
+    to_time,
+    version_of,
+)
 from tablevault_pd.store.arango.reading import Reader, removed
 from tablevault_pd.store.arango.search import Search
 from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
+from tablevault_pd.store.placing import check_place, check_target, placed
 
 TIMEOUT_S = 30.0
 STRAY_AGE_S = 24 * 3600.0  # items this old whose batch never came are taken for those of a dead writer
@@ -228,15 +236,15 @@ class ArangoStore(People, Control, Edges, KeptFiles, Search):
         [seen] = self.client.query(LOOK, **_looking(batch))
         if seen["known"]:
             return dict(seen["known"])
-        placing.expect(seen["head"], batch)
+        check_place(batch, _version(seen["head"]))
         list_id = seen["list"]
         if list_id is None:
             list_id = self._new_list(batch.list)
             if list_id is None:
                 return None
-        placed = placing.placed(seen, batch, list_id, rows.rows if rows is not None else 0, schema)
+        place = _placed(batch, seen, list_id, rows.rows if rows is not None else 0, schema)
         held = rows.document() if rows is not None else _NO_ITEMS
-        document = {"_key": key, **placed, **held, **lineage}
+        document = {"_key": key, **place, **held, **lineage}
         self._describe_with(batch, document)
         if batch.edges:
             if rows is not None:
@@ -282,9 +290,9 @@ class ArangoStore(People, Control, Edges, KeptFiles, Search):
             [seen] = all_of(handle, LOOK, looking)
             if seen["known"]:
                 return dict(seen["known"])
-            placing.expect(seen["head"], batch)
-            placed = placing.placed(seen, batch, seen["list"], 0, schema)
-            document = {"_key": key, **placed, **_NO_ITEMS, **lineage}
+            check_place(batch, _version(seen["head"]))
+            place = _placed(batch, seen, seen["list"], 0, schema)
+            document = {"_key": key, **place, **_NO_ITEMS, **lineage}
             self._describe_with(batch, document)
             all_of(handle, INSERT_BATCH, {"batch": document})
             return document
@@ -350,7 +358,7 @@ class ArangoStore(People, Control, Edges, KeptFiles, Search):
 
     def schema(self, schema_id: int) -> pa.Schema:
         """A schema as committed."""
-        return self.reader.schema(f"{schema_id:015x}")
+        return self.reader.schema(schema_key(schema_id))
 
     # -- reading
 
@@ -394,6 +402,28 @@ class ArangoStore(People, Control, Edges, KeptFiles, Search):
 
 
 _NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "item_bytes": {}, "bytes": 0}
+
+
+def _version(document: dict[str, Any] | None) -> Version | None:
+    return None if document is None else version_of(document)
+
+
+def _placed(
+    batch: Batch, seen: dict[str, Any], list_id: int, rows: int, schema: str | None
+) -> dict[str, Any]:
+    """What the batch document says of its place, given what the server was `seen` to hold."""
+    target = check_target(batch, _version(seen["target"])) if batch.operation == "restore" else None
+    version = placed(
+        batch,
+        _version(seen["head"]),
+        list_id=list_id,
+        rows=rows,
+        schema_id=None if schema is None else int(schema, 16),
+        now=to_time(seen["now"] * 1000),
+        target=target,
+    )
+    base = None if target is None else runs(seen["target"], seen["target_base"])
+    return document_of(version, batch.token, base)
 
 
 def _looking(batch: Batch) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from sqlite3 import Connection
@@ -19,9 +19,6 @@ from typing import Any
 import pyarrow as pa
 
 from tablevault_pd.errors import (
-    Conflict,
-    ListDeleted,
-    ListNotFound,
     VaultCorrupt,
     VaultFormatError,
     VaultNotFound,
@@ -48,6 +45,7 @@ from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, unpack
 from tablevault_pd.store.embedded.text import TextSearch, add_small
 from tablevault_pd.store.embedded.values import SessionValues
+from tablevault_pd.store.placing import check_place, check_target, placed
 from tablevault_pd.store.vectors import VectorSearch
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
@@ -184,14 +182,23 @@ class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch,
             known = db.execute(TOKEN, (head.list_id, batch.token)).fetchone()
             if known:
                 return _version(known), True
-        _expect(head, batch)
+        check_place(batch, head)
         if head is None:
             list_id = db.execute(INSERT_LIST, (batch.list,)).lastrowid
             assert list_id is not None
         else:
             list_id = head.list_id
-        version = self._placed(db, batch, head, list_id, sum(part.rows for part in parts))
-        base = self._base(db, head, batch.target) if batch.operation == "restore" and head else (None, None)
+        target = self._target(db, batch) if batch.operation == "restore" else None
+        version = placed(
+            batch,
+            head,
+            list_id=list_id,
+            rows=sum(part.rows for part in parts),
+            schema_id=None if batch.schema is None else self._schema_id(db, batch.schema),
+            now=datetime.now(UTC),
+            target=target,
+        )
+        base = (None, None) if target is None else self._base(db, target)
         db.execute(
             INSERT_BATCH,
             (list_id, version.version, batch.token, batch.operation, version.generation, *base, version.start, version.rows,
@@ -227,51 +234,17 @@ class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch,
         io.point("rows-in")
         return version, indexed
 
-    def _placed(self, db: Connection, batch: Batch, head: Version | None, list_id: int, rows: int) -> Version:
-        """The version this batch becomes, after `head`."""
-        number = head.version + 1 if head else 1
-        generation, start, total, schema_id = number, 0, rows, None
-        if batch.operation == "restore":
-            target = self._target(db, batch)
-            total, schema_id = target.total, target.schema_id
-            start = total
-        elif head is not None and batch.operation == "append":
-            generation, start, total = head.generation, head.total, head.total + rows
-        elif head is not None and batch.operation == "delete":
-            generation, start, total = head.generation, head.total, head.total
-        if batch.schema is not None:
-            schema_id = self._schema_id(db, batch.schema)
-        elif schema_id is None:
-            assert head is not None
-            schema_id = head.schema_id
-        tags = batch.tags if batch.tags is not None else (head.tags if head else ())
-        now = datetime.now(UTC)
-        if head is not None:  # time never runs backwards within a list, whatever the clock does
-            now = max(now, head.time + timedelta(microseconds=1))
-        return Version(
-            list_id, batch.list, number, batch.operation, generation, start, rows, total, schema_id, batch.session_id, batch.cell,
-            now, tags,
-        )  # fmt: skip
-
     def _target(self, db: Connection, batch: Batch) -> Version:
         row = db.execute(ONE_VERSION, (batch.list, batch.target)).fetchone()
-        if row is None:
-            raise VersionNotFound(f"The list {batch.list!r} has no version {batch.target}.")
-        target = _version(row)
-        if target.gone:
-            raise VersionNotFound(
-                f"The rows of {target.list}@{target.version} were removed by vacuum; it cannot be restored."
-            )
-        return target
+        return check_target(batch, _version(row) if row else None)
 
-    def _base(self, db: Connection, head: Version, target: int | None) -> tuple[int, int]:
+    def _base(self, db: Connection, target: Version) -> tuple[int, int]:
         """The generation and length a restore starts from: the oldest generation that holds all those rows."""
-        row = db.execute(ONE_VERSION, (head.list, target)).fetchone()
-        generation, total = row[4], row[7]
+        generation = target.generation
         while True:
-            base, base_total = db.execute(BASE, (head.list_id, generation)).fetchone()
-            if base is None or total > base_total:
-                return generation, total
+            base, base_total = db.execute(BASE, (target.list_id, generation)).fetchone()
+            if base is None or target.total > base_total:
+                return generation, target.total
             generation = base
 
     def _schema_id(self, db: Connection, schema: pa.Schema) -> int:
@@ -519,20 +492,3 @@ def _prepare(folder: Path, *, read_only: bool) -> None:
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise io.disk_error(error, f"making a vault at {folder}") from error
-
-
-def _expect(head: Version | None, batch: Batch) -> None:
-    """Refuse a batch that does not fit the list as it stands now."""
-    if head is None:
-        if batch.operation in ("delete", "restore"):
-            raise ListNotFound(
-                f"No list named {batch.list!r} in this vault. vault.lists() shows what is there."
-            )
-    elif head.deleted and batch.operation in ("append", "delete"):
-        raise ListDeleted.named(batch.list)
-    if batch.expect is not None and batch.expect != (head.version if head else 0):
-        raise Conflict(
-            f"The list {batch.list!r} is no longer at version {batch.expect}: another writer was faster."
-        )
-    if batch.operation == "append" and batch.base != (head.schema_id if head else None):
-        raise Conflict(f"The columns of the list {batch.list!r} have changed: another writer was faster.")
