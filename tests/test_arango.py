@@ -160,21 +160,6 @@ def test_a_beat_whose_answer_is_lost_counts_once(store: ArangoStore, faults: Fau
     assert (found.tags, found.info) == (("3",), {"n": 3})
 
 
-def test_a_beat_sent_again_counts_once(store: ArangoStore) -> None:
-    """The caller gave up on a beat that was written, and sends it again; another process numbers from 1 again."""
-    row = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))
-    old = told(row.id, 1)
-    for beat in (old, old, told(row.id, 2), old):
-        store.beat([beat])
-    assert store.measures(metrics=["m"])["value"].to_pylist() == [0.5, 1.0]
-    [seen] = store.sessions()
-    store.reopen_session(seen, seen=seen.heartbeat)
-    other = Measures(row.id, "m", np.array([1]), np.array([99]), np.array([7.0]))
-    for _ in range(2):
-        store.beat([Beat(row.id, 1, measures=(other,))])
-    assert store.measures(metrics=["m"])["value"].to_pylist() == [0.5, 1.0, 7.0]
-
-
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after"])
 def test_asking_and_reopening_survive_a_lost_answer(store: ArangoStore, faults: Faults, kind: str) -> None:
     row = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))

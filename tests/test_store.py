@@ -502,6 +502,21 @@ def test_measures_come_back_as_logged(store: Store) -> None:
     assert np.array_equal(store.measures([two], metrics=["many"])["value"].to_numpy(), many)
 
 
+def test_a_beat_sent_again_counts_once(store: Store) -> None:
+    """The caller gave up on a beat that was written, and sends it again; another process numbers from 1 again."""
+    row = store.open_session(Session("s", "u", "h", 1, NOW))
+    old, new = (Beat(row.id, number, measures=(measured(row.id, "m", number),)) for number in (1, 2))
+    for beat in (old, old, new, old):
+        store.beat([beat])
+    assert store.measures()["value"].to_pylist() == [1, 2]
+    [seen] = store.sessions()
+    store.reopen_session(seen, seen=seen.heartbeat)
+    other = Beat(row.id, 1, measures=(measured(row.id, "m", 7),))
+    for _ in range(2):
+        store.beat([other])
+    assert store.measures()["value"].to_pylist() == [1, 2, 7]
+
+
 def test_the_last_values_are_in_the_overview(store: Store) -> None:
     one, two = (store.open_session(Session(name, "u", "h", 1, NOW, info={"x": 1})).id for name in ("a", "b"))
     beat = Beat(one, 1, measures=(measured(one, "loss", 3, 2.5), measured(one, "n", math.inf)))

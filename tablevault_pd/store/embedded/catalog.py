@@ -142,11 +142,12 @@ CREATE TABLE measures (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     session INTEGER NOT NULL REFERENCES sessions(id),
     metric TEXT NOT NULL,
+    number INTEGER NOT NULL,
     steps BLOB NOT NULL,
     times BLOB NOT NULL,
     points BLOB NOT NULL
 );
-CREATE INDEX measures_of ON measures (session, metric);
+CREATE INDEX measures_of ON measures (session, metric, number);
 CREATE TABLE latest (
     session INTEGER NOT NULL REFERENCES sessions(id),
     metric TEXT NOT NULL,

@@ -39,7 +39,15 @@ UPDATE requests SET acknowledged = ? WHERE acknowledged IS NULL AND id IN (SELEC
 ALIVE = "UPDATE sessions SET heartbeat = ? WHERE id = ?"
 PAUSED = "UPDATE sessions SET paused = ? WHERE id = ?"
 END = "UPDATE sessions SET ended = ?, heartbeat = ?, paused = 0, outcome = ?, error = ? WHERE id = ?"
-INSERT_MEASURES = "INSERT INTO measures (session, metric, steps, times, points) VALUES (?, ?, ?, ?, ?)"
+# A beat that is sent again, because it seemed to fail, is known by its number; another process that took the session over
+# counts anew, and is told apart by the values.
+INSERT_MEASURES = """
+INSERT INTO measures (session, metric, number, steps, times, points)
+SELECT :session, :metric, :number, :steps, :times, :points
+WHERE NOT EXISTS (
+  SELECT 1 FROM measures
+  WHERE session = :session AND metric = :metric AND number = :number AND times = :times AND points = :points)
+"""
 # SQLite has no NaN: it is NULL here, and stays NaN in the packed values.
 PUT_LATEST = "INSERT OR REPLACE INTO latest (session, metric, step, time, value) VALUES (?, ?, ?, ?, ?)"
 INSERT_SOURCE = "INSERT OR IGNORE INTO sources (sha256, text) VALUES (?, ?)"
@@ -176,7 +184,7 @@ def _write(db: Any, beat: Beat, now: int) -> None:
     for cell in beat.cells:
         insert_cell(db, cell)
     for measures in beat.measures:
-        _insert_measures(db, measures)
+        _insert_measures(db, measures, beat.number)
     for source in beat.sources:
         db.execute(INSERT_SOURCE, (source.sha256, source.text))
         db.execute(INSERT_SESSION_SOURCE, (key, source.path, source.sha256))
@@ -192,12 +200,21 @@ def _write(db: Any, beat: Beat, now: int) -> None:
         db.execute(ALIVE, (now, key))
 
 
-def _insert_measures(db: Any, measures: Measures) -> None:
-    packed = (measures.steps.astype("<i8"), measures.times.astype("<i8"), measures.values.astype("<f8"))
-    db.execute(
-        INSERT_MEASURES, (measures.session_id, measures.metric, *(array.tobytes() for array in packed))
-    )
-    step, time, value = int(packed[0][-1]), int(packed[1][-1]), float(packed[2][-1])
+def _insert_measures(db: Any, measures: Measures, number: int) -> None:
+    new = db.execute(
+        INSERT_MEASURES,
+        {
+            "session": measures.session_id,
+            "metric": measures.metric,
+            "number": number,
+            "steps": measures.steps.astype("<i8").tobytes(),
+            "times": measures.times.astype("<i8").tobytes(),
+            "points": measures.values.astype("<f8").tobytes(),
+        },
+    ).rowcount
+    if not new:
+        return
+    step, time, value = int(measures.steps[-1]), int(measures.times[-1]), float(measures.values[-1])
     db.execute(
         PUT_LATEST, (measures.session_id, measures.metric, None if step == NO_STEP else step, time, value)
     )
