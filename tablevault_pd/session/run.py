@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from traceback import format_exc
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from tablevault_pd.capture import environment, script
 from tablevault_pd.capture.exits import Ending, ending_of
-from tablevault_pd.capture.modules import ProjectModules
 from tablevault_pd.capture.redact import Keep, Redactor
 from tablevault_pd.errors import (
     Conflict,
     InvalidName,
-    SessionStopped,
     VaultBusy,
     VaultClosed,
     VaultError,
@@ -31,16 +26,17 @@ from tablevault_pd.errors import (
 from tablevault_pd.names import check_name
 from tablevault_pd.session import current, family, process
 from tablevault_pd.session.buffers import MAX_ROWS, Row, drained, number, packed, whole
+from tablevault_pd.session.cells import Cells
 from tablevault_pd.session.heart import EXIT_S, HEART, warn
-from tablevault_pd.session.orders import Orders, orders
+from tablevault_pd.session.obeying import Obedience
 from tablevault_pd.session.params import Params, checked_tags
 from tablevault_pd.session.reads import Reads
-from tablevault_pd.store import BEAT_S, Beat, Cell, Request, Session, Source, Store
+from tablevault_pd.session.surroundings import Surroundings
+from tablevault_pd.store import BEAT_S, Beat, Request, Session, Source, Store
 
 CaptureMode = Literal["main", "all", "none"]
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
 CLOSE_S = 30.0  # how long leaving a `with`, or closing the vault, waits for what is buffered
-MODULES_S = 5.0  # how often newly imported modules are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,29 +93,19 @@ class Run:
         self._orphan = False  # this process was forked from the one whose session it was
         self._dead = False  # the store is gone: nothing is recorded any more
         self._ended = False
-        self._stopping = False
-        self._stopped: set[int] = set()  # threads that were told so
-        self._paused = self._told_paused = False
-        self._pausing = 0
+        self._control = Obedience(self._callbacks)
+        self._cells = Cells(self._now, self.settings.redactor.text)
+        self._surroundings = Surroundings(
+            modules=self.settings.capture == "all", mask=self.settings.redactor.text
+        )
         self._rows: deque[Row] = deque()
-        self._cells: dict[int, Cell] = {}  # to be written, by number
-        self._running: dict[int, Cell] = {}
-        self._put: set[int] = set()  # those that the store has heard of
         self._sources: list[Source] = []
-        self._answered: list[int] = []
-        self._done: set[int] = set()
-        self._orders = Orders()
-        self._ending: Ending | None = None
         self._changes: dict[str, Any] = {}
+        self._ending: Ending | None = None
         self._unsent: Beat | None = None
         self._number = 0
         self._beaten_at = float("-inf")
-        self._looked_at: float | None = None
-        self._modules: ProjectModules | None = None
-        self._prompt = script.Prompt() if script.at_prompt() and not script.in_ipython() else None
-        self._next_cell = 0
-        self.cell: int | None = None  #: the one that runs now, or ran last
-        self._condition = threading.Condition()
+        self._offset = timedelta()  # of the store's clock to ours
         self.told = threading.Event()  #: its end is written, or never will be
 
     # -- opening
@@ -138,13 +124,11 @@ class Run:
         self.row = self.store.open_session(here) if last is None else self._go_on(last, here)
         self.reads = Reads(self.store, self.row.id)
         began = self.row.heartbeat or self.row.started
-        self._offset = began - (before + (datetime.now(UTC) - before) / 2)  # of the store's clock to ours
+        self._offset = began - (before + (datetime.now(UTC) - before) / 2)
         self._info = info
         text = script.main_source()
-        if text is not None and self.settings.capture != "none":
-            self.begin_cell(text, None)
-        elif self._prompt is not None and self.settings.capture != "none":
-            self.begin_cell("", None)
+        if self.settings.capture != "none" and (text is not None or self._cells.prompt is not None):
+            self.begin_cell(text or "", None)
 
     def _last_run(self, name: str) -> Session | None:
         """The run to continue: the last one, if it did not come to its end."""
@@ -169,7 +153,7 @@ class Run:
         row = self.store.reopen_session(same, seen=last.heartbeat)
         self.params.update(params)
         self._tags = tags
-        self._next_cell = max((cell.cell for cell in self.store.cells([last.id])), default=-1) + 1
+        self._cells.next = max((cell.cell for cell in self.store.cells([last.id])), default=-1) + 1
         return row
 
     # -- what it is
@@ -207,7 +191,7 @@ class Run:
         return self._ended
 
     def __repr__(self) -> str:
-        state = "ended" if self._ended else "paused" if self._paused else "running"
+        state = "ended" if self._ended else "paused" if self._control.paused else "running"
         return f"<Session {self.row.label!r}: {state}>"
 
     def _repr_html_(self) -> str:
@@ -279,12 +263,13 @@ class Run:
         if self._orphan:
             self._adopt()
         chain = self._chain()
+        controls = [run._control for run in chain]
         for run in chain:
-            run._stop_if_asked()
+            run._control.stop_if_asked(run.label)
+        for control in controls:
+            control.pause_if_asked(controls)
         for run in chain:
-            run._pause_if_asked(chain)
-        for run in chain:
-            run._stop_if_asked()  # while it was paused
+            run._control.stop_if_asked(run.label)  # while it was paused
 
     def _chain(self) -> list[Run]:
         """This session and those around it in this process: to stop or pause one of them is to stop or pause what it does."""
@@ -295,104 +280,34 @@ class Run:
             run = run.around
         return chain
 
-    def _stop_if_asked(self) -> None:
-        with self._condition:
-            first = self._orders.want == "stop" and not self._stopping
-            if first:
-                self._stopping = True
-                self._settle(self._orders.waiting)
-                self._exit_code = self._orders.exit_code
-                self._orders = Orders()
-                HEART.wake()
-            if not self._stopping or threading.get_ident() in self._stopped:
-                return
-            self._stopped.add(threading.get_ident())
-        if first:
-            self._call_back()
-        raise SessionStopped(self._exit_code)
-
-    def _pause_if_asked(self, chain: Sequence[Run]) -> None:
-        with self._condition:
-            if self._orders.want != "pause":
-                return
-            self._settle(self._orders.waiting)
-            self._pausing += 1
-            self._paused = True
-            HEART.wake()
-            try:
-                while self._orders.want == "pause" and not any(run._orders.want == "stop" for run in chain):
-                    self._condition.wait()
-            finally:
-                self._pausing -= 1
-                if not self._pausing:
-                    self._paused = False
-                    now = self._orders
-                    if now.want == "run":
-                        self._settle(now.waiting)  # not before: whoever asked is to see it running
-                    HEART.wake()
-
-    def _call_back(self) -> None:
-        for function in self._callbacks:
-            try:
-                function()
-            except Exception:  # noqa: BLE001  # the others are to be called, and the session to be stopped, all the same
-                print(
-                    f"on_stop failed, {self.row.label} stops all the same:\n{format_exc()}", file=sys.stderr
-                )
-
-    def _settle(self, requests: Sequence[int]) -> None:
-        fresh = [request for request in requests if request not in self._done]
-        self._answered += fresh
-        self._done.update(fresh)
-
     def go_on_after_stop(self) -> None:
-        """A stop ends the cell of a notebook, not its kernel: with the next cell the session can be stopped again."""
-        with self._condition:
-            self._stopping = False
-            self._stopped.clear()
+        """The next cell of a notebook begins: the session can be stopped again."""
+        self._control.go_on_after_stop()
 
     # -- code
 
+    @property
+    def cell(self) -> int | None:
+        """The number of the piece of code that runs now, or ran last."""
+        return self._cells.current
+
     def begin_cell(self, text: str, execution_count: int | None) -> int:
         """A piece of code begins to run; the number it gets."""
-        with self._condition:
-            key = self._next_cell
-            self._next_cell += 1
-            started = datetime.now(UTC) + self._offset
-            cell = Cell(
-                self.row.id, key, self.settings.redactor.text(text), started, execution_count=execution_count
-            )
-            self._running[key] = self._cells[key] = cell
-            self.cell = key
-        return key
+        return self._cells.begin(self.row.id, text, execution_count)
 
     def told_cell(self) -> int | None:
-        """The cell that runs now, known to the store: what it writes is found by its code from the first commit on."""
-        key = self.cell
-        if key is not None and key not in self._put and not self._dead:
-            cell = self._cells.get(key)
-            if cell is not None:
-                self.store.put_cell(cell)
-            self._put.add(key)
-        return key
+        """The number of the cell that runs now, which the store knows from here on."""
+        return self.cell if self._dead else self._cells.put(self.store)
 
     def end_cell(
         self, key: int, outcome: str, error: str | None = None, traceback: str | None = None
     ) -> None:
         """A piece of code is done."""
-        with self._condition:
-            cell = self._running.pop(key, None)
-            if cell is None:
-                return
-            mask = self.settings.redactor.text
-            duration_s = max((datetime.now(UTC) + self._offset - cell.started).total_seconds(), 0.0)
-            self._cells[key] = replace(
-                cell,
-                duration_s=duration_s,
-                outcome=outcome,
-                error=None if error is None else mask(error),
-                traceback=None if traceback is None else mask(traceback),
-            )
+        self._cells.end(key, outcome, error, traceback)
+
+    def _now(self) -> datetime:
+        """The time by the store's clock."""
+        return datetime.now(UTC) + self._offset
 
     # -- beating (called by the background thread)
 
@@ -401,54 +316,36 @@ class Run:
         if self._unsent is not None:
             return self._unsent
         self._look_around()
+        ending = self._ending  # first: what was logged before the end is told with it, or before
         now = time.monotonic()
-        with self._condition:
-            ending = self._ending
-            alive = now - self._beaten_at >= self.row.beat_s
-            if alive:
-                self._beaten_at = now
-            self._read_prompt()
-            changes, self._changes = self._changes, {}
-            if self.params.changed:
-                self.params.changed = False
-                changes["params"] = self.params.plain()
-            cells, self._cells = tuple(self._cells.values()), {}
-            answered, self._answered = tuple(self._answered), []
-            sources, self._sources = tuple(self._sources), []
-            paused = self._paused if self._paused != self._told_paused else None
-            self._told_paused = self._paused
-        self._number += 1
+        alive = now - self._beaten_at >= self.row.beat_s
+        if alive:
+            self._beaten_at = now
+        changes, self._changes = self._changes, {}
+        if self.params.changed:
+            self.params.changed = False
+            changes["params"] = self.params.plain()
+        sources, self._sources = tuple(self._sources), []
+        answered, paused = self._control.report()
+        cells = self._cells.collect()
         measures = packed(self.row.id, drained(self._rows), self._offset.total_seconds())
         outcome, error = (None, None) if ending is None else (ending.outcome, ending.error)
+        self._number += 1
         self._unsent = Beat(
-            self.row.id,
-            self._number,
-            alive,
-            paused,
-            answered,
-            cells,
-            measures,
-            sources,
-            changes,
-            outcome,
-            error,
-        )
+            self.row.id, self._number, alive, paused, answered, cells, measures, sources, changes, outcome, error
+        )  # fmt: skip
         return self._unsent
 
     def delivered(self, now: datetime, requests: Sequence[Request]) -> bool:
         """The store took the last beat, at `now` by its clock, and returned `requests`. Whether there is more to tell at once."""
         sent, self._unsent = self._unsent, None
-        with self._condition:
-            if abs(now - datetime.now(UTC) - self._offset) > timedelta(seconds=1):
-                self._offset = now - datetime.now(UTC)  # the clock here was set, or goes wrong
-            if sent is not None and sent.outcome is not None:
-                self.told.set()
-                return False
-            fresh = [request for request in requests if request.id not in self._done]
-            self._orders = orders(fresh, paused=self._paused, stopping=self._stopping)
-            self._settle(self._orders.settled)
-            self._condition.notify_all()
-            return bool(self._answered) or self._ending is not None or self._paused != self._told_paused
+        if abs(now - self._now()) > timedelta(seconds=1):
+            self._offset = now - datetime.now(UTC)  # the clock here was set, or goes wrong
+        if sent is not None and sent.outcome is not None:
+            self.told.set()
+            return False
+        self._control.take(requests)
+        return self._ending is not None or self._control.has_news
 
     def undelivered(self, error: Exception) -> None:
         """The store did not take the last beat: it is kept. Where that will not change at once, nobody waits for its end."""
@@ -457,54 +354,32 @@ class Run:
 
     def refresh(self) -> None:
         """Tell checkpoint() whether there is something to obey, here or in a session around."""
-        self._asked = any(run._orders.want != "run" or run._stopping for run in self._chain())
-        with self._condition:
-            self._condition.notify_all()
+        self._asked = any(run._control.want != "run" or run._control.stopping for run in self._chain())
+        self._control.notify()
 
     def give_up(self) -> None:
         """The store is gone: forget what is buffered, and let everybody go on."""
-        with self._condition:
-            self._dead = True
-            self._unsent = None
-            self._asked = False
-            self._orders = Orders()
-            self._rows.clear()
-            self._cells.clear()
-            self.told.set()
-            self._condition.notify_all()
+        self._dead = True
+        self._unsent = None
+        self._asked = False
+        self._rows.clear()
+        self._cells.forget()
+        self._control.release()
+        self.told.set()
 
     def _look_around(self) -> None:
-        """What takes long to find out: packages and commit once, imported modules now and then."""
-        now = time.monotonic()
-        if self._looked_at is not None and now - self._looked_at < MODULES_S and self._ending is None:
+        """What is found out beside: not before everybody knows that the session lives."""
+        if not self._surroundings.seen and self._beaten_at == float("-inf") and self._ending is None:
             return
-        if self._looked_at is None and self._beaten_at == float("-inf") and self._ending is None:
-            return  # first let everybody know that the session lives
         try:
-            file = script.main_file()
-            folder = file.parent if file is not None else Path.cwd()
-            if self._looked_at is None:
-                info = self._info | {"packages": environment.package_versions()}
-                git = environment.git_state(folder)
-                self._info = info if git is None else info | {"git": git}
-                self._changes = {**self._changes, "info": self._info}
-            if self.settings.capture == "all":
-                self._modules = self._modules or ProjectModules(environment.project_folder(folder))
-                mask = self.settings.redactor.text
-                self._sources += [
-                    Source(self.row.id, path, sha, mask(text)) for path, sha, text in self._modules.new()
-                ]
+            found, modules = self._surroundings.look(self.row.id, at_once=self._ending is not None)
         except Exception as error:  # noqa: BLE001  # whatever it is, the session goes on beating without it
             warn(error)
-        self._looked_at = now
-
-    def _read_prompt(self) -> None:
-        if self._prompt is None or not self._running:
             return
-        text = self.settings.redactor.text(self._prompt.text())
-        key, cell = next(iter(self._running.items()))
-        if cell.text != text:
-            self._running[key] = self._cells[key] = replace(cell, text=text)
+        self._sources += modules
+        if found is not None:
+            self._info = {**self._info, **found}
+            self._changes = {**self._changes, "info": self._info}
 
     # -- ending
 
@@ -519,16 +394,14 @@ class Run:
         process.closed(self)
 
     def _end(self, ending: Ending, timeout_s: float) -> None:
-        if self._stopping and ending.outcome == "finished":
+        if self._control.stopping and ending.outcome == "finished":
             ending = replace(ending, outcome="stopped")
         mask = self.settings.redactor.text
-        self._read_prompt()
         try:
             self.reads.flush()
         except VaultError as error:  # the end of the session is worth more than what it read
             warn(error)
-        for key in list(self._running):
-            self.end_cell(key, _cell_outcome(ending), ending.error, ending.traceback)
+        self._cells.end_all(_cell_outcome(ending), ending.error, ending.traceback)
         self._ending = replace(ending, error=None if ending.error is None else mask(ending.error))
         HEART.finish(self, timeout_s)
 
