@@ -23,6 +23,7 @@ from tablevault_pd.errors import UnsupportedColumn, VaultError
 from tablevault_pd.store.arango import codec, items
 from tablevault_pd.store.arango.client import Client, to_json
 from tablevault_pd.store.arango.layout import DICTIONARIES, SCHEMAS, Clock
+from tablevault_pd.store.staging import joined
 
 PENDING_BYTES = 4 << 20  # small tables wait until they make a request worth its while
 SLICE_BYTES = 4 << 20  # rows encoded at a time
@@ -153,7 +154,7 @@ class Stage:
 
     def _flush(self) -> None:
         pending, self._pending, self._pending_bytes = self._pending, [], 0
-        for table in _joined(pending):
+        for table in joined(pending):
             self._put(table)
 
     def _put(self, table: pa.Table) -> None:
@@ -214,17 +215,6 @@ class Stage:
                 self._client.query(REMOVE_ITEMS, binds={"@items": collection}, batches=[self.batch])
             except VaultError:
                 return  # the server is away; invisible as they are, vacuum sweeps them when they are old
-
-
-def _joined(tables: list[pa.Table]) -> list[pa.Table]:
-    """Neighbours of one schema as one table, so that a stream of small pieces makes one part."""
-    joined: list[list[pa.Table]] = []
-    for table in tables:
-        if joined and joined[-1][0].schema.equals(table.schema, check_metadata=True):
-            joined[-1].append(table)
-        else:
-            joined.append([table])
-    return [group[0] if len(group) == 1 else pa.concat_tables(group) for group in joined]
 
 
 def _slices(table: pa.Table) -> list[pa.Table]:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from tablevault_pd.errors import VaultCorrupt, VaultFormatError
 from tablevault_pd.store.embedded import io
+from tablevault_pd.store.staging import joined
 
 try:
     import fcntl
@@ -251,7 +252,7 @@ class Stage:
             if self._written:
                 io.sync_folder(self._folder)
                 io.point("folder-synced")
-        self._parts.extend(map(pack, _joined(self._pending)))
+        self._parts.extend(map(pack, joined(self._pending)))
         self._pending.clear()
         return self._parts
 
@@ -270,17 +271,6 @@ class Stage:
                 writer.release()
             else:
                 writer.discard()
-
-
-def _joined(tables: list[pa.Table]) -> list[pa.Table]:
-    """Neighbours of one schema as one table, so that a stream of small pieces makes one part."""
-    joined: list[list[pa.Table]] = []
-    for table in tables:
-        if joined and joined[-1][0].schema.equals(table.schema, check_metadata=True):
-            joined[-1].append(table)
-        else:
-            joined.append([table])
-    return [group[0] if len(group) == 1 else pa.concat_tables(group) for group in joined]
 
 
 class _disk:
