@@ -315,3 +315,34 @@ def test_cleaning_between_the_making_and_the_locking_of_a_file_takes_nothing(fol
     assert len(folder_vault.read("large")) == 50_000
     (path,) = store.segments.iterdir()
     assert not care._take_away(store, path)  # it is committed
+
+
+def test_an_interpreter_that_starts_no_more_threads_still_saves(tmp_path, monkeypatch):
+    """As one that is ending does from Python 3.12 on, while functions of atexit may still save."""
+    code = """
+import fcntl, sys, time
+file = open(sys.argv[1], "r+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(1)
+"""
+    with tv.connect(tmp_path / "v") as vault:
+        vault.save("small", {"a": 1})
+
+        def refuse(thread):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+        holder = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "v" / "write.lock")], stdout=subprocess.PIPE
+        )
+        assert holder.stdout.readline() == b"held\n"
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        texts = [f"solar {number}" for number in range(100_000)]
+        vault.save(
+            "large", pd.DataFrame({"text": texts})
+        )  # behind the lock, to a file, its text to be indexed later
+        monkeypatch.undo()
+        assert holder.wait(10) == 0
+        assert len(vault.read("large")) == 100_000
+        assert len(vault.search("solar", lists="large", k=5)) == 5
+        assert vault.check().empty

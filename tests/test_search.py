@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 import tablevault_pd as tv
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.store import Cell
 
 SETTLED = [
     "ref", "list", "position", "version", "kind", "column", "score", "text_score", "near_score", "value", "session", "cell",
@@ -411,10 +410,9 @@ def test_columns_that_are_asked_for(vault, news):
 
 
 def test_code_at_the_precision_of_the_cell(vault):
-    store, session = vault.store, vault._run
+    session = vault._run
     for number, text in enumerate(("model.fit(few_shot)", "x = zeroShot(lr=0.1)", "pass")):
-        store.put_cell(Cell(session.id, number + 1, text, datetime.now(UTC)))
-        session.cell = number + 1
+        session.begin_cell(text, None)
         vault.append("a", {"n": number})
     for code, expected in {
         "few_shot": [0],

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultClosed, VaultCorrupt, VaultFormatError, VaultNotFound, VaultReadOnly
 from tablevault_pd.store import Pulse, Store
+from tablevault_pd.threads import started
 
 if TYPE_CHECKING:
     from tablevault_pd.session.run import Run
@@ -65,12 +66,9 @@ class Heart:
         with self._lock:
             self._runs.append(run)
             if self._thread is None:
-                thread = threading.Thread(target=self._work, name="tablevault-heart", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:  # the interpreter is shutting down: end() will write by itself
-                    return
-                self._thread = thread
+                self._thread = started(self._work, "heart")
+                if self._thread is None:
+                    return  # end() will write by itself
         self._bell.ring()
 
     def wake(self) -> None:

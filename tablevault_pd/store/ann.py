@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tablevault_pd.errors import MissingDependency
+from tablevault_pd.threads import started
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Metric
@@ -61,10 +63,7 @@ class Index:
             or (self._thread is not None and self._thread.is_alive())
         ):
             return
-        self._thread = threading.Thread(
-            target=self._extend, args=(list(blocks),), name="tablevault-ann", daemon=True
-        )
-        self._thread.start()
+        self._thread = started(partial(self._extend, list(blocks)), "ann")
 
     def wait(self) -> None:
         """Until the thread is done; for measurements."""

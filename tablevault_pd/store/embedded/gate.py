@@ -16,12 +16,14 @@ from pathlib import Path
 
 from tablevault_pd.errors import VaultBusy
 from tablevault_pd.store.embedded import io
+from tablevault_pd.threads import started
 
 try:
     import fcntl
 except ImportError:  # Windows: SQLite's own write lock still serialises writers, only less fairly
     fcntl = None  # type: ignore[assignment]
 
+POLL_S = 0.005
 _FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 # Closing any descriptor of a file drops all of this process's record locks on it, so every store of one vault in
@@ -87,11 +89,23 @@ class Gate:
                 else:
                     got.set()
 
-        threading.Thread(target=wait, name="tablevault-gate", daemon=True).start()
+        if started(wait, "gate") is None:
+            return self._poll(deadline)
         got.wait(max(0.0, deadline - time.monotonic()))
         with settled:
             given_up = not got.is_set()
             return not given_up
+
+    def _poll(self, deadline: float) -> bool:
+        """The same where no thread can be started."""
+        while time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            return True
+        return False
 
     def _unlock(self) -> None:
         if fcntl is not None:

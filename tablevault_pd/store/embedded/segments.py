@@ -8,7 +8,6 @@ what a slow writer is about to commit.
 from __future__ import annotations
 
 import os
-import threading
 import uuid
 import zlib
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ import pyarrow as pa
 from tablevault_pd.errors import VaultCorrupt, VaultFormatError
 from tablevault_pd.store.embedded import io
 from tablevault_pd.store.staging import joined
+from tablevault_pd.threads import started
 
 try:
     import fcntl
@@ -128,16 +128,11 @@ class _ChecksumSink:
             except OSError as error:
                 failed.append(error)
 
-        thread = threading.Thread(target=sync, name="tablevault-sync", daemon=True)
-        try:
-            thread.start()
-        except (
-            RuntimeError
-        ):  # the interpreter is ending and starts no threads any more; atexit may still save
+        thread = started(sync, "sync")
+        if thread is None:
             sync()
-            self._checksum()
-        else:
-            self._checksum()
+        self._checksum()
+        if thread is not None:
             thread.join()
         if failed:
             raise failed[0]

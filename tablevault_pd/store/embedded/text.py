@@ -45,6 +45,7 @@ from tablevault_pd.store.textindex import (
     private_index,
     search,
 )
+from tablevault_pd.threads import started
 
 SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
 IDLE_S = 0.5  # the thread lets the program get on before it starts
@@ -169,13 +170,9 @@ class TextSearch:
         self._text_after_fork()
         with self._text_lock:
             self._waiting.append(version)
-            if (
-                self._indexer is None or not self._indexer.is_alive()
-            ):  # it does not live on in a forked child either
-                self._indexer = threading.Thread(
-                    target=self._index_waiting, name="tablevault-text", daemon=True
-                )
-                self._indexer.start()
+            # It does not live on in a forked child; where none can be started, the next search does the work.
+            if self._indexer is None or not self._indexer.is_alive():
+                self._indexer = started(self._index_waiting, "text")
 
     def _index_waiting(self) -> None:
         while not self._stop_indexing.wait(IDLE_S):
