@@ -49,6 +49,7 @@ from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, u
 from tablevault_pd.store.embedded.text import TextSearch, add_small
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.vectors import VectorSearch
+from tablevault_pd.store.where import Where
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 
@@ -353,8 +354,9 @@ class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch,
         start: int = 0,
         stop: int | None = None,
         columns: Sequence[str] | None = None,
+        where: Where | None = None,
     ) -> Iterator[Chunk]:
-        """Rows of a version in position order."""
+        """Rows of a version in position order. All of them: mapped from files, they cost nothing until looked at."""
         if version.gone:
             raise VersionNotFound(
                 f"The rows of {version.list}@{version.version} were removed by vacuum. "
