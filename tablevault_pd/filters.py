@@ -45,7 +45,7 @@ class Filter:
 
     columns: frozenset[Hashable] | None  #: the columns it looks at; None if only running it can tell
     mask: Callable[[pd.DataFrame], np.ndarray]  #: bool, shape (rows,)
-    where: Where | None = None  #: what a store may leave out beforehand
+    where: Callable[[], Where | None] = lambda: None  #: what a store may leave out beforehand
 
 
 def parse_filter(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd import frames, hints
+from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VersionNotFound
 from tablevault_pd.filters import Filter, parse_filter
 from tablevault_pd.names import parse_address
@@ -125,7 +125,13 @@ def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
     found = parse_filter(
         filters, known, lambda: frames.decode([schema.empty_table()], schema, positions=range(0))
     )
-    return None if found is None else replace(found, where=hints.hint(filters, schema))
+    return None if found is None else replace(found, where=lambda: _hint(filters, schema))
+
+
+def _hint(filters: Any, schema: pa.Schema) -> Where | None:
+    from tablevault_pd.hints import hint  # what only stores that judge rows need
+
+    return hint(filters, schema)
 
 
 def kept(store: Store, version: Version, condition: Filter) -> np.ndarray:
@@ -133,7 +139,8 @@ def kept(store: Store, version: Version, condition: Filter) -> np.ndarray:
     schema = store.schema(version.schema_id)
     judged = schema if condition.columns is None else frames.select(schema, list(condition.columns))
     found = np.zeros(version.total, bool)
-    for chunk in store.scan(version, columns=judged.names, where=condition.where):
+    where = condition.where() if store.judges else None
+    for chunk in store.scan(version, columns=judged.names, where=where):
         seen = frames.decode([aligned(chunk, judged)], judged, positions=chunk.positions, private=False)
         found[np.asarray(chunk.positions)] = condition.mask(seen)
     return found
@@ -173,7 +180,8 @@ def _scan(
 ) -> Iterator[Chunk]:
     whole = store.schema(version.schema_id)
     columns = None if schema.names == whole.names else schema.names
-    with Bar(f"reading {version.list}", total=last - first, unit="rows") as bar:
+    total = last - first if where is None else None
+    with Bar(f"reading {version.list}", total=total, unit="rows") as bar:
         for chunk in store.scan(version, start=first, stop=last, columns=columns, where=where):
             yield chunk
             bar(len(chunk.positions))
@@ -194,7 +202,8 @@ def _read_filtered(
     names = list(dict.fromkeys([*schema.names, *judged.names]))
     both = pa.schema([whole.field(name) for name in names], metadata=whole.metadata)
     tables, positions = [], []
-    for chunk in _scan(store, version, both, first, last, condition.where):
+    where = condition.where() if store.judges else None
+    for chunk in _scan(store, version, both, first, last, where):
         table = aligned(chunk, both)
         seen = frames.decode([table.select(judged.names)], judged, positions=chunk.positions, private=False)
         kept = np.flatnonzero(condition.mask(seen))

@@ -359,6 +359,10 @@ class Store(Protocol):
     def read_only(self) -> bool:
         """Whether nothing may be written."""
 
+    @property
+    def judges(self) -> bool:
+        """Whether a scan leaves out rows by its `where`. If not, there is no need to think of one."""
+
     def close(self) -> None:
         """Give back connections and files. A closed store raises VaultClosed."""
 

@@ -104,6 +104,8 @@ def _version(row: tuple[Any, ...]) -> Version:
 class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch, SessionValues):
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
+    judges = False  # a row that is mapped from a file costs nothing until it is looked at
+
     def __init__(
         self,
         folder: str | os.PathLike[str],
