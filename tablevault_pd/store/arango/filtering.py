@@ -14,7 +14,7 @@ from tablevault_pd.store.where import EXACT, Condition, Where, without
 
 # 3.12; works since 3.10 (VALUE, and [? ANY FILTER …]). A cell that cannot be judged becomes an array, which is of no type
 # that a condition has. Of times, the text up to the second is looked at. A text with a wrapper stands for values that JSON
-# does not have. Each span ends with the number of its items.
+# does not have, and one that cannot be parsed may hold a number that is too large. Each span ends with the number of its items.
 MATCHING_OF = """
 LET cells = @cells
 LET conditions = @conditions
@@ -27,7 +27,7 @@ FOR s IN @spans
         CURRENT.form == "plain" OR i.values[CURRENT.name] == null ? i.values[CURRENT.name]
         : (NOT IS_STRING(i.values[CURRENT.name]) ? []
         : (CURRENT.form == "time" ? NOT_NULL(DATE_TIMESTAMP(LEFT(i.values[CURRENT.name], 19)), [])
-        : (CONTAINS(i.values[CURRENT.name], @wrapper) ? []
+        : (CONTAINS(i.values[CURRENT.name], @wrapper) OR JSON_PARSE(i.values[CURRENT.name]) == null ? []
         : VALUE(JSON_PARSE(i.values[CURRENT.name]), CURRENT.keys))))]
       LET wrong = conditions[* FILTER
         (found[CURRENT.cell] == null AND NOT CURRENT.missing)
