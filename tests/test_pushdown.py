@@ -355,6 +355,18 @@ def test_a_search_with_filters_and_vectors_finds_what_the_rows_say(vault):
     assert vault.search(near={"vec": list(np.eye(9))[2]}, filters="x < 3", k=1)["position"].tolist() == [2]
 
 
+@pytest.mark.parametrize(
+    "asked", ["g == 0.1", "g <= 0.1", "not g > 0.1", "g in [0.1, 5]", "h == 0.1", "0.1 >= h"]
+)
+def test_a_constant_is_rounded_as_the_column_is(vault, asked):
+    vault.save(
+        "a",
+        pd.DataFrame({"g": [0.1, 7.0, 0.0], "h": [7.0, 0.1, 0.0]}).astype({"g": "float32", "h": "float16"}),
+    )
+    whole = vault.read("a")
+    pd.testing.assert_frame_equal(vault.read("a", filters=asked), whole.query(asked, engine="python"))
+
+
 def test_numbers_that_no_server_holds_are_judged_by_pandas(vault):
     vault.save("a", pd.DataFrame({"p": [{"n": 10**400}, {"n": 1}, {"n": -(10**400)}, {"n": 0.5}]}))
     assert vault.read("a", filters=[("p.n", "is not null", None)]).index.tolist() == [0, 1, 2, 3]
