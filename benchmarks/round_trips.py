@@ -1,4 +1,4 @@
-"""How many HTTP requests the ArangoDB store needs, counted where they leave this process.
+"""How many HTTP requests the ArangoDB store needs, and how much comes back, counted where both pass this process.
 
 ``python benchmarks/round_trips.py`` with TABLEVAULT_TEST_ARANGO_URL naming a server. Counts do not depend on the
 machine, so there are no times here. (The file is not called requests.py: it would hide the package of that name.)
@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tablevault_pd.store import Batch, Version  # found by the path set above
 from tablevault_pd.store.arango import ArangoStore, client
+from tablevault_pd.store.where import Condition, Where
 
 SAVE_LIMIT = 20  # for 10,000 rows with a vector column of width 384; TableVault 0.2.6 needs 360,000
 
@@ -31,6 +32,7 @@ class Counter:
 
     def __init__(self) -> None:
         self.sent = 0
+        self.received = 0
         self._send = client._Transport.send_request
         client._Transport.send_request = self._count  # type: ignore[method-assign]  # of this process alone
 
@@ -38,15 +40,17 @@ class Counter:
     def _count(self) -> Callable[..., Any]:
         def count(transport: Any, *arguments: Any, **options: Any) -> Any:
             self.sent += 1
-            return self._send(transport, *arguments, **options)
+            answer = self._send(transport, *arguments, **options)
+            self.received += len(answer.raw_body)
+            return answer
 
         return count
 
-    def of(self, work: Callable[[], Any]) -> int:
-        """The requests of one call."""
-        before = self.sent
+    def of(self, work: Callable[[], Any]) -> tuple[int, int]:
+        """The requests of one call, and the bytes of JSON in their answers."""
+        sent, received = self.sent, self.received
         work()
-        return self.sent - before
+        return self.sent - sent, self.received - received
 
 
 def table(rows: int, width: int = 384) -> pa.Table:
@@ -78,11 +82,12 @@ def read(store: ArangoStore, name: str, **window: Any) -> None:
         pass
 
 
-def counted(store: ArangoStore, rows: int) -> list[tuple[str, int, int | None]]:
-    """Lines of the table: work, requests, limit."""
+def counted(store: ArangoStore, rows: int) -> list[tuple[str, tuple[int, int], int | None]]:
+    """Lines of the table: work, requests and bytes, limit."""
     counter = Counter()
     many, one = table(rows), table(1)
-    lines: list[tuple[str, int, int | None]] = [
+    some: Where = ((Condition(("id",), "number", "in", tuple(range(0, rows, 100))),),)
+    lines: list[tuple[str, tuple[int, int], int | None]] = [
         (
             f"save {rows:,} rows with a 384-d vector column",
             counter.of(lambda: commit(store, "papers", many)),
@@ -90,6 +95,7 @@ def counted(store: ArangoStore, rows: int) -> list[tuple[str, int, int | None]]:
         ),
         ("read them back", counter.of(lambda: read(store, "papers")), None),
         ("read one column of them", counter.of(lambda: read(store, "papers", columns=["id"])), None),
+        ("read the 1 % that a filter keeps", counter.of(lambda: read(store, "papers", where=some)), None),
         ("read ten of the rows", counter.of(lambda: read(store, "papers", start=100, stop=110)), None),
         ("append one row", counter.of(lambda: commit(store, "papers", one, "append")), None),
     ]
@@ -116,10 +122,10 @@ def main() -> int:
     finally:
         store.client.run(lambda system: system.delete_database(name), database="_system")
         store.close()
-    print("| work | requests | limit |\n|---|---:|---:|")
-    for work, requests, limit in lines:
-        print(f"| {work} | {requests} | {limit or ''} |")
-    return int(any(limit is not None and requests > limit for _, requests, limit in lines))
+    print("| work | requests | limit | kB received |\n|---|---:|---:|---:|")
+    for work, (requests, received), limit in lines:
+        print(f"| {work} | {requests} | {limit or ''} | {received / 1000:,.1f} |")
+    return int(any(limit is not None and requests > limit for _, (requests, _), limit in lines))
 
 
 if __name__ == "__main__":

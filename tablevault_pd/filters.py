@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tablevault_pd.errors import InvalidFilter, shown
+from tablevault_pd.store.where import Where
 
 Term = tuple[Hashable, str, Any]
 
@@ -44,6 +45,7 @@ class Filter:
 
     columns: frozenset[Hashable] | None  #: the columns it looks at; None if only running it can tell
     mask: Callable[[pd.DataFrame], np.ndarray]  #: bool, shape (rows,)
+    where: Callable[[], Where | None] = lambda: None  #: what a store may leave out beforehand
 
 
 def parse_filter(
@@ -57,7 +59,7 @@ def parse_filter(
         return None
     if isinstance(filters, str):
         found = _query(filters, known, empty)
-    elif _is_expression(filters):
+    elif is_expression(filters):
         found = _expression(filters, known, empty)
     else:
         found = _dnf(filters, known)
@@ -67,7 +69,7 @@ def parse_filter(
 # -- values inside of dicts
 
 
-def _inside(name: Hashable, known: Collection[Hashable]) -> tuple[str, list[str]] | None:
+def inside_of(name: Hashable, known: Collection[Hashable]) -> tuple[str, list[str]] | None:
     """The column and the keys that ``params.lr`` means, if it is no column itself."""
     if not isinstance(name, str) or name in known:
         return None
@@ -82,7 +84,7 @@ def _opened(found: Filter, known: Collection[Hashable]) -> Filter:
     """The filter on frames that do not have the names inside of dicts as columns yet."""
     if found.columns is None:
         return found
-    names = {name: inside for name in found.columns if (inside := _inside(name, known)) is not None}
+    names = {name: inside for name in found.columns if (inside := inside_of(name, known)) is not None}
     if not names:
         return found
     columns = frozenset(names[name][0] if name in names else name for name in found.columns)
@@ -92,9 +94,11 @@ def _opened(found: Filter, known: Collection[Hashable]) -> Filter:
 def _with(frame: pd.DataFrame, names: Mapping[Hashable, tuple[str, list[str]]]) -> pd.DataFrame:
     frame = frame.copy(deep=False)
     for name, (column, keys) in names.items():
-        frame[name] = pd.Series(
-            [_value(cell, keys) for cell in frame[column]], index=frame.index
-        ).infer_objects()
+        values = [_value(cell, keys) for cell in frame[column]]
+        if any(value is not None for value in values):
+            frame[name] = pd.Series(values, index=frame.index).infer_objects()
+        else:  # neither None, which pandas compares with no number, nor floats, which have no .str
+            frame[name] = pd.Series([np.nan] * len(values), index=frame.index, dtype=object)
     return frame
 
 
@@ -110,13 +114,14 @@ def _value(cell: Any, keys: Sequence[str]) -> Any:
 
 
 def _dnf(filters: Any, known: Collection[Hashable]) -> Filter:
-    groups = _groups(filters)
+    groups = groups_of(filters)
     terms = [term for group in groups for term in group]
     _check_columns([column for column, _, _ in terms], known)
     return Filter(frozenset(column for column, _, _ in terms), lambda frame: _any(groups, frame))
 
 
-def _groups(filters: Any) -> list[list[Term]]:
+def groups_of(filters: Any) -> list[list[Term]]:
+    """Tuples as any of several groups of which all must fit. Raises InvalidFilter."""
     if isinstance(filters, tuple) and len(filters) == 3 and isinstance(filters[1], str):
         filters = [filters]
     if not isinstance(filters, (list, tuple)) or not filters:
@@ -163,7 +168,7 @@ def _unreadable(filters: Any) -> InvalidFilter:
 
 def _check_columns(columns: Sequence[Hashable], known: Collection[Hashable]) -> None:
     for column in columns:
-        if column not in known and _inside(column, known) is None:
+        if column not in known and inside_of(column, known) is None:
             close = get_close_matches(str(column), [str(name) for name in known], n=3)
             hint = (
                 f"Did you mean {' or '.join(map(repr, close))}?"
@@ -180,12 +185,12 @@ def _any(groups: list[list[Term]], frame: pd.DataFrame) -> np.ndarray:
     for group in groups:
         kept = np.ones(len(frame), bool)
         for term in group:
-            kept &= _judge(frame, term)
+            kept &= judge(frame, term)
         keep |= kept
     return keep
 
 
-def _judge(frame: pd.DataFrame, term: Term) -> np.ndarray:
+def judge(frame: pd.DataFrame, term: Term) -> np.ndarray:
     """Which rows fit one comparison, as Arrow judges them once missing values are null."""
     column, operator, value = term
     try:
@@ -218,12 +223,14 @@ def _member(cells: pa.Array, values: list[Any]) -> pa.Array:
     kind = cells.type.value_type if pa.types.is_dictionary(cells.type) else cells.type
     if pa.types.is_dictionary(cells.type):
         cells = cells.cast(kind)
-    wanted = pa.array([None if _is_missing(value) else _python(value) for value in values])
+    if pa.types.is_null(kind):
+        return pa.array([any(map(is_missing, values))] * len(cells), pa.bool_())
+    wanted = pa.array([None if is_missing(value) else _python(value) for value in values])
     return pc.is_in(cells, wanted.cast(kind))  # None among the values matches a missing cell
 
 
 def _scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
-    if _is_missing(value):
+    if is_missing(value):
         return pa.scalar(None, kind.value_type if pa.types.is_dictionary(kind) else kind)
     return pa.scalar(_python(value))
 
@@ -234,7 +241,8 @@ def _python(value: Any) -> Any:
     return value
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a constant stands for a missing value."""
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
@@ -247,13 +255,13 @@ def _query(text: str, known: Collection[Hashable], empty: Callable[[], pd.DataFr
     if not text.strip():
         raise InvalidFilter("The filter is an empty string. Leave it out to keep every row.")
     inside: list[str] = []
-    asked = _DOTTED.sub(lambda found: _quoted_inside(found[0], known, inside), text)
+    asked = with_inside(text, known, inside)
     # A query can only mean a column whose name stands in it somewhere: never too few are read.
     columns = frozenset([*(name for name in known if isinstance(name, str) and name in asked), *inside])
     if empty is not None:
         frame = empty()
         names: dict[Hashable, tuple[str, list[str]]] = {
-            name: found for name in inside if (found := _inside(name, known)) is not None
+            name: found for name in inside if (found := inside_of(name, known)) is not None
         }
         try:
             _with(frame, names).eval(asked, engine="python")
@@ -267,10 +275,15 @@ def _query(text: str, known: Collection[Hashable], empty: Callable[[], pd.DataFr
     return Filter(columns, lambda frame: _query_mask(frame, asked))
 
 
+def with_inside(text: str, known: Collection[Hashable], inside: list[str]) -> str:
+    """A query with the names that mean values inside of dicts in backticks; they are added to `inside`."""
+    return _DOTTED.sub(lambda found: _quoted_inside(found[0], known, inside), text)
+
+
 def _quoted_inside(name: str, known: Collection[Hashable], inside: list[str]) -> str:
     """``params.lr`` in backticks, if it is a value inside of dicts and no method of a column; other text as it is."""
     bare = name[1:-1] if name.startswith("`") else name
-    if name[0] in "\"'@" or (found := _inside(bare, known)) is None:
+    if name[0] in "\"'@" or (found := inside_of(bare, known)) is None:
         return name
     if name[0] != "`" and (hasattr(pd.Series, found[1][0]) or found[1][0] in ("str", "dt", "cat")):
         return name
@@ -282,7 +295,8 @@ def _query_mask(frame: pd.DataFrame, text: str) -> np.ndarray:
     return _as_mask(_run(lambda: frame.eval(text, engine="python"), text), frame)
 
 
-def _is_expression(filters: Any) -> bool:
+def is_expression(filters: Any) -> bool:
+    """Whether it is an expression of ``pd.col``."""
     expression = getattr(getattr(pd.api, "typing", None), "Expression", None)
     return expression is not None and isinstance(filters, expression)
 
@@ -294,17 +308,17 @@ class _Recorder:
         self._frame = frame
         self._known = known
         self.asked: set[Hashable] = set()
-        self.columns = _Everything()
+        self.columns = Everything()
 
     def __getitem__(self, name: Hashable) -> Any:
-        inside = _inside(name, self._known)
+        inside = inside_of(name, self._known)
         if inside is None:
             _check_columns([name], self._known)
         self.asked.add(name)
         return self._frame[name] if inside is None else pd.Series([], dtype=float)
 
 
-class _Everything:
+class Everything:
     """Columns that contain every name: the recorder itself says which are not there."""
 
     def __contains__(self, name: object) -> bool:
@@ -321,18 +335,19 @@ def _expression(
     if empty is not None:
         recorder = _Recorder(empty(), known)
         try:
-            _evaluate(expression, recorder)
+            evaluate(expression, recorder)
             columns = frozenset(recorder.asked) or None
         except UnknownColumn:
             raise
         except Exception:  # noqa: BLE001  # it may look at more than the stand-in has: then every column is read
             columns = None
     return Filter(
-        columns, lambda frame: _as_mask(_run(lambda: _evaluate(expression, frame), expression), frame)
+        columns, lambda frame: _as_mask(_run(lambda: evaluate(expression, frame), expression), frame)
     )
 
 
-def _evaluate(expression: Any, frame: Any) -> Any:
+def evaluate(expression: Any, frame: Any) -> Any:
+    """The expression's value on a frame, or on what stands in for one."""
     return expression._eval_expression(frame)  # what assign() and loc[] call; a test watches that it stays so
 
 
@@ -350,7 +365,7 @@ def _as_mask(mask: Any, frame: pd.DataFrame) -> np.ndarray:
     values = pd.Series(mask)
     if (
         values.dtype == object
-        and values.map(lambda cell: isinstance(cell, (bool, np.bool_)) or _is_missing(cell)).all()
+        and values.map(lambda cell: isinstance(cell, (bool, np.bool_)) or is_missing(cell)).all()
     ):
         values = values.astype("boolean")
     if not pd.api.types.is_bool_dtype(values.dtype) or len(values) != len(frame):

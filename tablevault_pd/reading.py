@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tablevault_pd.names import parse_address
 from tablevault_pd.progress import Bar
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store import Chunk, Store, Version
+from tablevault_pd.store.where import Where
 
 NEAR_ROWS = 4096
 
@@ -120,9 +122,16 @@ def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
     """`filters` as they are to be judged for this version."""
     schema = store.schema(version.schema_id)
     known = [column.label for column in frames.columns(schema)]
-    return parse_filter(
+    found = parse_filter(
         filters, known, lambda: frames.decode([schema.empty_table()], schema, positions=range(0))
     )
+    return None if found is None else replace(found, where=lambda: _hint(filters, schema))
+
+
+def _hint(filters: Any, schema: pa.Schema) -> Where | None:
+    from tablevault_pd.hints import hint  # what only stores that judge rows need
+
+    return hint(filters, schema)
 
 
 def kept(store: Store, version: Version, condition: Filter) -> np.ndarray:
@@ -130,7 +139,8 @@ def kept(store: Store, version: Version, condition: Filter) -> np.ndarray:
     schema = store.schema(version.schema_id)
     judged = schema if condition.columns is None else frames.select(schema, list(condition.columns))
     found = np.zeros(version.total, bool)
-    for chunk in store.scan(version, columns=judged.names):
+    where = condition.where() if store.judges else None
+    for chunk in store.scan(version, columns=judged.names, where=where):
         seen = frames.decode([aligned(chunk, judged)], judged, positions=chunk.positions, private=False)
         found[np.asarray(chunk.positions)] = condition.mask(seen)
     return found
@@ -165,11 +175,14 @@ def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | 
     return schema if columns is None else frames.select(schema, columns)
 
 
-def _scan(store: Store, version: Version, schema: pa.Schema, first: int, last: int) -> Iterator[Chunk]:
+def _scan(
+    store: Store, version: Version, schema: pa.Schema, first: int, last: int, where: Where | None = None
+) -> Iterator[Chunk]:
     whole = store.schema(version.schema_id)
     columns = None if schema.names == whole.names else schema.names
-    with Bar(f"reading {version.list}", total=last - first, unit="rows") as bar:
-        for chunk in store.scan(version, start=first, stop=last, columns=columns):
+    total = last - first if where is None else None
+    with Bar(f"reading {version.list}", total=total, unit="rows") as bar:
+        for chunk in store.scan(version, start=first, stop=last, columns=columns, where=where):
             yield chunk
             bar(len(chunk.positions))
 
@@ -183,13 +196,14 @@ def _read_filtered(
     last: int,
     refs: bool | str,
 ) -> pd.DataFrame:
-    """Only the columns that the filter looks at are decoded for every row."""
+    """Only the columns that the filter looks at are decoded for every row that the store did not leave out."""
     whole = store.schema(version.schema_id)
     judged = whole if condition.columns is None else frames.select(whole, list(condition.columns))
     names = list(dict.fromkeys([*schema.names, *judged.names]))
     both = pa.schema([whole.field(name) for name in names], metadata=whole.metadata)
     tables, positions = [], []
-    for chunk in _scan(store, version, both, first, last):
+    where = condition.where() if store.judges else None
+    for chunk in _scan(store, version, both, first, last, where):
         table = aligned(chunk, both)
         seen = frames.decode([table.select(judged.names)], judged, positions=chunk.positions, private=False)
         kept = np.flatnonzero(condition.mask(seen))

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from tablevault_pd.store.edges import Edge, EdgeSummary, EdgeTable, Writers
 from tablevault_pd.store.query import Node
+from tablevault_pd.store.where import Where
 
 Operation = Literal["save", "append", "delete", "restore"]
 Control = Literal["stop", "pause", "resume"]
@@ -358,6 +359,10 @@ class Store(Protocol):
     def read_only(self) -> bool:
         """Whether nothing may be written."""
 
+    @property
+    def judges(self) -> bool:
+        """Whether a scan leaves out rows by its `where`. If not, there is no need to think of one."""
+
     def close(self) -> None:
         """Give back connections and files. A closed store raises VaultClosed."""
 
@@ -401,10 +406,14 @@ class Store(Protocol):
         start: int = 0,
         stop: int | None = None,
         columns: Sequence[str] | None = None,
+        where: Where | None = None,
     ) -> Iterator[Chunk]:
         """Rows `start` to `stop` (`stop` excluded) of a version, in position order, as committed.
 
         Chunks keep the schema they were written with; a column that a chunk was written without is left out of it.
+        With `where`, rows of which it is surely false may be left out, or not: that is the store's choice, and the caller
+        applies the filter. Positions are then those of the rows that came. What was written together still comes as a
+        chunk, be it without rows, as it may bring categories; and rows that are missing are noticed all the same.
         Each payload is verified the first time this process reads it. Raises VaultCorrupt naming list and version,
         VersionNotFound if the rows were vacuumed.
         """

@@ -25,7 +25,7 @@ from tablevault_pd.store import Batch, Problem, Version
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.placing import to_time, version_of
-from tablevault_pd.store.arango.reading import ANSWER_BYTES
+from tablevault_pd.store.arango.spans import ANSWER_BYTES
 from tablevault_pd.store.edges import (
     EACH,
     PAIRS,

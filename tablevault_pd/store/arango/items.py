@@ -78,7 +78,7 @@ def documents(
 ) -> dict[str, list[Any]]:
     """The item documents of the rows of `table`, by collection. Raises UnsupportedColumn."""
     rows = range(first_row, first_row + table.num_rows)
-    keys = [batch + row for row in base36(np.arange(rows.start, rows.stop, dtype=np.int64), _ROW_WIDTH)]
+    keys = _row_keys(batch, rows)
     made: dict[str, list[Any]] = {}
     plain = []
     for column in columns_of(table.schema):
@@ -86,9 +86,7 @@ def documents(
         if column.collection == RECORDS:
             plain.append((column.attribute, codec.encode(array, column.path, dictionaries)))
         else:
-            made.setdefault(column.collection, []).extend(
-                _cells(column, array, batch, rows, keys, dictionaries)
-            )
+            made.setdefault(column.collection, []).extend(_cells(column, array, batch, rows, dictionaries))
     if plain:
         names = [name for name, _ in plain]
         made[RECORDS] = [
@@ -113,11 +111,10 @@ def _cells(
     array: pa.Array,
     batch: str,
     rows: range,
-    keys: list[str],
     dictionaries: codec.Dictionaries,
 ) -> list[dict[str, Any]]:
     value = _VALUE[column.collection]
-    number = base36(np.array([column.field]), 3)[0]
+    keys = cell_keys(batch, rows, column.field)
     extra: dict[int, list[int]] = {}
     if column.is_vector and array.flatten().null_count == 0:
         cells, extra = _vectors(array)
@@ -125,7 +122,7 @@ def _cells(
         cells = codec.encode(array, column.path, dictionaries)
     made = [
         {
-            "_key": f"{key}.{number}",
+            "_key": key,
             "batch": batch,
             "row": row,
             "field": column.field,
@@ -180,6 +177,16 @@ def _exactly_shown(matrix: np.ndarray) -> np.ndarray:
         if (again.astype(np.float32) != doubtful).any():
             return narrow.astype(np.float64)
     return narrow
+
+
+def cell_keys(batch: str, rows: range, field: int) -> list[str]:
+    """The keys of a column's cells, where these are documents of their own."""
+    number = base36(np.array([field]), 3)[0]
+    return [f"{key}.{number}" for key in _row_keys(batch, rows)]
+
+
+def _row_keys(batch: str, rows: range) -> list[str]:
+    return [batch + row for row in base36(np.arange(rows.start, rows.stop, dtype=np.int64), _ROW_WIDTH)]
 
 
 # ---------------------------------------------------------------- documents to rows

@@ -9,23 +9,27 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
-from itertools import groupby
-from typing import Any
+from itertools import groupby, islice
+from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import UnsupportedColumn, VaultCorrupt, VersionNotFound
 from tablevault_pd.store import Chunk, Version
 from tablevault_pd.store.arango import codec
 from tablevault_pd.store.arango.client import Client
-from tablevault_pd.store.arango.items import Column, columns_of, decode_cells, decode_records
+from tablevault_pd.store.arango.filtering import MATCHING_OF, bound, judged
+from tablevault_pd.store.arango.items import Column, cell_keys, columns_of, decode_cells, decode_records
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
+from tablevault_pd.store.arango.spans import Span, alike, batch_rows, runs_of, spans_of, windows
+from tablevault_pd.store.where import Where
 
-WINDOW_BYTES = 64 << 20  # JSON fetched before rows are handed on
-WINDOW_ROWS = 100_000
-ANSWER_BYTES = 8 << 20  # … in answers of about this size
+T = TypeVar("T")
+
+SCATTERED_ROWS = 8  # runs that are shorter on average are fetched cell by cell
 INCOMPLETE_PAUSES_S = (0.1, 0.4, 1.0)  # a cluster may show a batch a moment before all of its items
 
 # 3.12; works on every version. One statement, however long the history: a generation knows all runs it was built on.
@@ -94,6 +98,20 @@ FOR s IN @spans
       SORT i.row RETURN [s[0], i.row, i.file, null])
     RETURN x
 """
+# Cells of rows here and there: [number, key] each, in order.
+EMBEDDINGS_BY_KEY = """
+FOR c IN @cells
+  FOR i IN tv_embeddings FILTER i._key == c[1] RETURN [c[0], i.row, i.vector, i.signed_zeros]
+"""
+DOCUMENTS_BY_KEY = """
+FOR c IN @cells
+  FOR i IN tv_documents FILTER i._key == c[1] RETURN [c[0], i.row, i.text, null]
+"""
+FILES_BY_KEY = """
+FOR c IN @cells
+  FOR i IN tv_files FILTER i._key == c[1] RETURN [c[0], i.row, i.file, null]
+"""
+_CELLS_BY_KEY = {EMBEDDINGS: EMBEDDINGS_BY_KEY, DOCUMENTS: DOCUMENTS_BY_KEY, FILES: FILES_BY_KEY}
 _CELLS_OF = {EMBEDDINGS: EMBEDDINGS_OF, DOCUMENTS: DOCUMENTS_OF, FILES: FILES_OF}
 DICTIONARY_CHUNKS = """
 FOR d IN tv_dictionaries FILTER d.digest IN @digests SORT d.digest, d.n RETURN [d.digest, d.values]
@@ -105,32 +123,6 @@ GONE = "FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RET
 Run = tuple[
     Version, int, int, int
 ]  #: a version, and positions of it that lie in one generation: which, first, end
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Some rows of one part of a batch."""
-
-    batch: str
-    schema: str
-    dictionaries: dict[str, dict[str, Any]]
-    low: int  #: rows of the batch
-    high: int
-    position: int  #: of the first row in the list
-    sizes: dict[str, float]  #: bytes of JSON per row, by collection
-    wanted: int = 0  #: which of the things that are read together it belongs to
-
-    @property
-    def rows(self) -> int:
-        """How many."""
-        return self.high - self.low
-
-    def cut(self, rows: int) -> tuple[Span, Span]:
-        """The first `rows` rows, and the others."""
-        middle = self.low + rows
-        head = replace(self, high=middle)
-        rest = replace(self, low=middle, position=self.position + rows)
-        return head, rest
 
 
 class Incomplete(Exception):
@@ -178,7 +170,7 @@ class Reader:
             start=start,
             stop=stop,
         )
-        spans = [span for row in rows for span in _spans_of(row)]
+        spans = [span for row in rows for span in spans_of(row)]
         self._whole(spans, version, start, stop)
         return spans
 
@@ -190,7 +182,7 @@ class Reader:
         ]
         found: list[list[Span]] = [[] for _ in runs]
         for row in self._client.query(SPANS_OF_RUNS, runs=bound):
-            found[row["number"]] += _spans_of(row, row["number"])
+            found[row["number"]] += spans_of(row, row["number"])
         for spans, (version, _, low, high) in zip(found, runs, strict=True):
             self._whole(spans, version, low, high)
         return [span for spans in found for span in spans]
@@ -215,12 +207,81 @@ class Reader:
 
     # -- rows
 
-    def scan(self, version: Version, start: int, stop: int, columns: Sequence[str] | None) -> Iterator[Chunk]:
-        """The rows of a version in position order."""
+    def scan(
+        self,
+        version: Version,
+        start: int,
+        stop: int,
+        columns: Sequence[str] | None,
+        where: Where | None = None,
+    ) -> Iterator[Chunk]:
+        """The rows of a version in position order, without some of which `where` is surely false."""
         spans = self.spans(version, start, stop)
-        for window in _windows([(span, self._row_bytes(span, columns)) for span in spans]):
+        where = judged(where, self._elsewhere(spans))
+        if where is not None:
+            yield from self._scan_where(version, spans, columns, bound(where))
+            return
+        for window in windows([(span, self._row_bytes(span, columns)) for span in spans]):
             for _, chunk in self._window(window, columns, [version]):
                 yield chunk
+
+    def _elsewhere(self, spans: Sequence[Span]) -> set[str]:
+        """Fields that some of the spans hold in another collection than the records."""
+        schemas = {span.schema for span in spans}
+        return {one.name for key in schemas for one in self._wanted(key, None) if one.collection != RECORDS}
+
+    def _scan_where(
+        self, version: Version, spans: list[Span], columns: Sequence[str] | None, where: dict[str, Any]
+    ) -> Iterator[Chunk]:
+        """The server judges the records; cells in other collections are fetched for the rows that passed."""
+        weights = [(span, span.sizes.get(RECORDS, 0.0)) for span in spans]
+        for window in windows(weights):
+            passed = self._patiently(partial(self._matching, window, columns, where), version)
+            dictionaries = self._dictionaries(window)
+            matched = iter(passed)
+            for _, group in groupby(window, key=alike):
+                some = list(group)
+                found = [(span, next(matched)) for span in some]
+                runs = [run for span, rows in found for run in runs_of(span, rows)]
+                if not runs:  # it may bring categories
+                    yield self._chunk(some[:1], {}, columns, dictionaries, version, np.empty(0, np.int64))
+                records = iter([row for _, rows in found for row in rows])
+                for part in windows([(run, self._row_bytes(run, columns)) for run in runs]):
+                    here = {None: list(islice(records, sum(run.rows for run in part)))}
+                    cells = self._patiently(partial(self._cells, part, columns), version)
+                    positions = np.concatenate([np.arange(r.position, r.position + r.rows) for r in part])
+                    yield self._chunk(part, here | cells, columns, dictionaries, version, positions)
+
+    def _matching(
+        self, spans: list[Span], columns: Sequence[str] | None, where: dict[str, Any]
+    ) -> list[list[Any]]:
+        """The rows of each span that the server did not leave out, as records."""
+        held = [any(one.collection == RECORDS for one in self._wanted(span.schema, None)) for span in spans]
+        asked = [
+            [number, span.batch, span.low, span.high]
+            for number, (span, there) in enumerate(zip(spans, held, strict=True))
+            if there
+        ]
+        found: list[list[Any]] = [[] for _ in spans]
+        items = {number: -1 for number, *_ in asked}
+        for row in self._client.query(
+            MATCHING_OF,
+            spans=asked,
+            attributes=self._attributes(spans, columns),
+            batch_rows=batch_rows(spans, RECORDS),
+            stream=True,
+            **where,
+        ):
+            if row[1] is None:
+                items[row[0]] = row[2]
+            else:
+                found[row[0]].append(row)
+        for number, (span, there) in enumerate(zip(spans, held, strict=True)):
+            if not there:  # rows without a record have nothing to judge
+                found[number] = [[number, row, {}] for row in range(span.low, span.high)]
+            elif items[number] != span.rows:
+                raise Incomplete(f"batch {span.batch}: {items[number]} of {span.rows} items")
+        return found
 
     def scan_runs(
         self, runs: Sequence[Run], columns: Callable[[pa.Schema], Sequence[str]]
@@ -233,7 +294,7 @@ class Reader:
         names = {name for key in {span.schema for span in spans} for name in columns(self.schema(key))}
         wanted = sorted(names)
         versions = [run[0] for run in runs]
-        for window in _windows([(span, self._row_bytes(span, wanted)) for span in spans]):
+        for window in windows([(span, self._row_bytes(span, wanted)) for span in spans]):
             yield from self._window(window, wanted, versions)
 
     def _row_bytes(self, span: Span, columns: Sequence[str] | None) -> float:
@@ -244,10 +305,10 @@ class Reader:
     def _window(
         self, spans: list[Span], columns: Sequence[str] | None, versions: Sequence[Version]
     ) -> Iterator[tuple[int, Chunk]]:
-        found = self._patiently(spans, columns, versions[spans[0].wanted])
+        found = self._patiently(partial(self._fetch, spans, columns), versions[spans[0].wanted])
         dictionaries = self._dictionaries(spans)
         at = 0
-        for _, group in groupby(spans, key=lambda span: (span.wanted, span.schema, span.dictionaries)):
+        for _, group in groupby(spans, key=alike):
             some = list(group)
             rows = sum(span.rows for span in some)
             cut = {key: values[at : at + rows] for key, values in found.items()}
@@ -255,12 +316,10 @@ class Reader:
             number = some[0].wanted
             yield number, self._chunk(some, cut, columns, dictionaries, versions[number])
 
-    def _patiently(
-        self, spans: list[Span], columns: Sequence[str] | None, version: Version
-    ) -> dict[Any, list[Any]]:
+    def _patiently(self, fetch: Callable[[], T], version: Version) -> T:
         for pause in (*INCOMPLETE_PAUSES_S, None):
             try:
-                return self._fetch(spans, columns)
+                return fetch()
             except Incomplete as error:
                 problem = str(error)
             if pause is not None:
@@ -281,14 +340,24 @@ class Reader:
         wanted = [self._wanted(span.schema, columns) for span in spans]
         found: dict[Any, list[Any]] = {}
         if any(one.collection == RECORDS for of_span in wanted for one in of_span):
-            attributes = None
-            if columns is not None:
-                attributes = sorted(
-                    {one.attribute for of in wanted for one in of if one.collection == RECORDS}
-                )
             fields = [0 if any(one.collection == RECORDS for one in of) else -1 for of in wanted]
+            attributes = self._attributes(spans, columns)
             found[None] = self._rows(RECORDS, RECORDS_OF, spans, fields, attributes=attributes)
-        for collection, statement in _CELLS_OF.items():
+        return found | self._cells(spans, columns)
+
+    def _attributes(self, spans: list[Span], columns: Sequence[str] | None) -> list[str] | None:
+        """The attributes of records that are wanted; None for all."""
+        if columns is None:
+            return None
+        wanted = (one for span in spans for one in self._wanted(span.schema, columns))
+        return sorted({one.attribute for one in wanted if one.collection == RECORDS})
+
+    def _cells(self, spans: list[Span], columns: Sequence[str] | None) -> dict[Any, list[Any]]:
+        """Values of the columns that are not in the records."""
+        wanted = [self._wanted(span.schema, columns) for span in spans]
+        found: dict[Any, list[Any]] = {}
+        scattered = sum(span.rows for span in spans) < SCATTERED_ROWS * len(spans)
+        for collection, statement in (_CELLS_BY_KEY if scattered else _CELLS_OF).items():
             names = dict.fromkeys(one.name for of in wanted for one in of if one.collection == collection)
             for name in names:
                 fields = [
@@ -302,14 +371,17 @@ class Reader:
         self, collection: str, statement: str, spans: list[Span], fields: list[int], **more: Any
     ) -> list[Any]:
         """One statement's answer, each row where it belongs. A span with field -1 has no such column."""
-        bound = [
-            [number, span.batch, span.low, span.high, of]
-            for number, (span, of) in enumerate(zip(spans, fields, strict=True))
-            if of >= 0
-        ]
-        row_bytes = max(span.sizes.get(collection, 0.0) for span in spans)
-        batch_rows = int(min(10_000, max(10, ANSWER_BYTES / max(1.0, row_bytes))))
-        answer = iter(self._client.query(statement, spans=bound, batch_rows=batch_rows, stream=True, **more))
+        held = [each for each in enumerate(zip(spans, fields, strict=True)) if each[1][1] >= 0]
+        if statement in _CELLS_BY_KEY.values():
+            more["cells"] = [
+                [number, key]
+                for number, (span, of) in held
+                for key in cell_keys(span.batch, range(span.low, span.high), of)
+            ]
+        else:
+            more["spans"] = [[number, span.batch, span.low, span.high, of] for number, (span, of) in held]
+        size = batch_rows(spans, collection)
+        answer = iter(self._client.query(statement, batch_rows=size, stream=True, **more))
         rows: list[Any] = []
         for number, (span, of) in enumerate(zip(spans, fields, strict=True)):
             if of < 0:
@@ -345,6 +417,7 @@ class Reader:
         columns: Sequence[str] | None,
         words: dict[str, list[Any]],
         version: Version,
+        positions: np.ndarray | None = None,
     ) -> Chunk:
         schema = self.schema(spans[0].schema)
         wanted = self._wanted(spans[0].schema, columns)
@@ -372,6 +445,8 @@ class Reader:
             ) from error
         if columns is not None:
             table = table.select([name for name in columns if name in table.schema.names])
+        if positions is not None:
+            return Chunk(positions, table, private=False)
         last = spans[-1]
         return Chunk(range(spans[0].position, last.position + last.rows), table, private=False)
 
@@ -394,49 +469,6 @@ def _read_schema(data: str, digest: str, key: str) -> pa.Schema:
         if isinstance(error, VaultCorrupt):
             raise
         raise VaultCorrupt(f"The schema {key} in tv_schemas is damaged: {error}") from error
-
-
-def _spans_of(row: dict[str, Any], number: int = 0) -> Iterator[Span]:
-    """The parts of a batch, cut to the positions that are wanted."""
-    first = 0
-    sizes = {collection: size / row["rows"] for collection, size in row["sizes"].items()}
-    for part in row["parts"]:
-        low = max(first, row["low"] - row["start"])
-        high = min(first + part["rows"], row["high"] - row["start"])
-        if low < high:
-            yield Span(
-                row["key"],
-                part["schema"],
-                part["dictionaries"],
-                low,
-                high,
-                row["start"] + low,
-                sizes,
-                number,
-            )
-        first += part["rows"]
-
-
-def _windows(spans: list[tuple[Span, float]]) -> Iterator[list[Span]]:
-    """Spans, given with the bytes of a row, in groups that are fetched together."""
-    window: list[Span] = []
-    rows, size = 0, 0.0
-    waiting = spans[::-1]
-    while waiting:
-        span, row_bytes = waiting.pop()
-        room = min(WINDOW_ROWS - rows, int((WINDOW_BYTES - size) / max(1.0, row_bytes)))
-        if room < 1 and window:
-            yield window
-            window, rows, size = [], 0, 0.0
-            waiting.append((span, row_bytes))
-            continue
-        if max(1, room) < span.rows:
-            span, rest = span.cut(max(1, room))
-            waiting.append((rest, row_bytes))
-        window.append(span)
-        rows, size = rows + span.rows, size + span.rows * row_bytes
-    if window:
-        yield window
 
 
 def _arrays(

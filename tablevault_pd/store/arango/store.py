@@ -49,6 +49,7 @@ from tablevault_pd.store.arango.reading import Reader, removed
 from tablevault_pd.store.arango.search import Search
 from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
 from tablevault_pd.store.placing import check_place, check_target, placed
+from tablevault_pd.store.where import Where
 
 TIMEOUT_S = 30.0
 STRAY_AGE_S = 24 * 3600.0  # items this old whose batch never came are taken for those of a dead writer
@@ -131,6 +132,8 @@ class ArangoStore(People, Control, Edges, KeptFiles, Search):
     stray_age_s : float
         From what age on rows that were never committed are taken for those of a dead writer, and may be swept.
     """
+
+    judges = True  # rows that are left out need not travel
 
     def __init__(
         self,
@@ -369,8 +372,9 @@ class ArangoStore(People, Control, Edges, KeptFiles, Search):
         start: int = 0,
         stop: int | None = None,
         columns: Sequence[str] | None = None,
+        where: Where | None = None,
     ) -> Iterator[Chunk]:
-        """Rows of a version in position order."""
+        """Rows of a version in position order. The server judges `where` on plain columns."""
         if version.gone:
             raise removed(version)
         stop = version.total if stop is None else min(stop, version.total)
@@ -379,7 +383,7 @@ class ArangoStore(People, Control, Edges, KeptFiles, Search):
             if empty is not None:
                 yield empty
         if start < stop:
-            yield from self.reader.scan(version, start, stop, columns)
+            yield from self.reader.scan(version, start, stop, columns, where)
 
     # -- care
 

@@ -47,6 +47,7 @@ from tablevault_pd.store.embedded.text import TextSearch, add_small
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.placing import check_place, check_target, placed
 from tablevault_pd.store.vectors import VectorSearch
+from tablevault_pd.store.where import Where
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 
@@ -100,6 +101,8 @@ def _version(row: tuple[Any, ...]) -> Version:
 
 class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch, SessionValues):
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
+
+    judges = False  # a row that is mapped from a file costs nothing until it is looked at
 
     def __init__(
         self,
@@ -326,8 +329,9 @@ class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch,
         start: int = 0,
         stop: int | None = None,
         columns: Sequence[str] | None = None,
+        where: Where | None = None,
     ) -> Iterator[Chunk]:
-        """Rows of a version in position order."""
+        """Rows of a version in position order. All of them: mapped from files, they cost nothing until looked at."""
         if version.gone:
             raise VersionNotFound(
                 f"The rows of {version.list}@{version.version} were removed by vacuum. "

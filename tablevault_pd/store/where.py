@@ -1,0 +1,61 @@
+"""What a scan may leave out: a condition on rows, weak enough that every store can judge it on what it holds.
+
+It is a hint, in disjunctive normal form. A store that can judge it where the rows lie sends fewer of them; the caller
+applies the exact filter to what comes. So a condition is only ever *surely false*, or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["number", "text", "bool", "time"]
+Test = Literal["in", "<", "<=", ">", ">=", "contains", "null", "not null"]
+
+#: Beyond it, stores and pandas need not agree on which number a float is.
+EXACT = 2**53
+MOST_GROUPS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A test of one value of a row.
+
+    It is surely false if the value
+
+    - is missing (null, or the column or a key is not there), unless `missing`,
+    - is of the plain type `kind`, no number beyond ±2**53, and fails the test. A number is one that is stored as such:
+      NaN, infinities and -0.0 are not. A time counts in whole seconds, rounded down.
+
+    A value of any other type passes, and so do all values of columns that a store cannot judge.
+    """
+
+    path: tuple[str, ...]  #: the Arrow field; then keys of the object whose JSON text the cell is
+    kind: Kind
+    test: Test
+    value: Any = None  #: number or text; "in": a tuple of them; a time is seconds since 1970 in UTC
+    missing: bool = False  #: whether a missing value passes
+
+
+#: Rows for which every group has a condition that is surely false may be left out.
+Where = tuple[tuple[Condition, ...], ...]
+
+ALL: Where = ((),)  #: leaves nothing out
+
+
+def both(one: Where, other: Where) -> Where:
+    """Rows that pass both; some more, where that would take too many groups."""
+    if len(one) * len(other) > MOST_GROUPS:
+        return one if len(one) <= len(other) else other
+    return tuple(dict.fromkeys(tuple(dict.fromkeys((*a, *b))) for a in one for b in other))
+
+
+def either(one: Where, other: Where) -> Where:
+    """Rows that pass one of them."""
+    joined = tuple(dict.fromkeys((*one, *other)))
+    return ALL if () in joined or len(joined) > MOST_GROUPS else joined
+
+
+def without(where: Where, fields: set[str]) -> Where:
+    """The hint without conditions on these fields."""
+    return tuple(tuple(each for each in group if each.path[0] not in fields) for group in where)
