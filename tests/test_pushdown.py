@@ -274,6 +274,8 @@ def test_strings_keep_what_query_keeps_of_the_whole_list(vault, history, groups,
     plain = text
     for name in names:
         plain = plain.replace(f"({name} ", f"(`{name}` ")
+        if hasattr(pd.Series, name.partition(".")[2]):  # without backticks it is an attribute of the column
+            text = text.replace(f"({name} ", f"(`{name}` ")
     same_or_refused(found, text, lambda whole: whole.index.isin(whole.query(plain, engine="python").index))
 
 
