@@ -45,7 +45,8 @@ REMOVE_DESCRIPTIONS = "FOR d IN tv_descriptions FILTER d.batch IN @batches REMOV
 TOUCH = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {touched: @token} IN tv_lists"
 MARK = """
 FOR b IN tv_batches FILTER b._key IN @gone OR b._key IN @emptied
-  UPDATE b WITH {gone: b.gone OR b._key IN @gone, emptied: b.emptied OR b._key IN @emptied} IN tv_batches
+  UPDATE b WITH {gone: b.gone OR b._key IN @gone, emptied: b.emptied OR b._key IN @emptied,
+    text_items: b._key IN @emptied ? null : b.text_items} IN tv_batches
 """
 _LASTING = {DESCRIPTIONS, EDGES}
 

@@ -41,6 +41,7 @@ from tablevault_pd.store.arango.placing import from_time, to_time, version_of
 from tablevault_pd.store.arango.reading import Reader, removed
 from tablevault_pd.store.arango.search import Search
 from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
+from tablevault_pd.store.arango.text import TextSearch
 
 TIMEOUT_S = 30.0
 STRAY_AGE_S = 24 * 3600.0  # items this old whose batch never came are taken for those of a dead writer
@@ -97,7 +98,7 @@ FOR l IN tv_lists
 """
 
 
-class ArangoStore(People, Control, Edges, KeptFiles, Search):
+class ArangoStore(People, Control, Edges, KeptFiles, Search, TextSearch):
     """A vault in an ArangoDB database. See :class:`tablevault_pd.store.Store` for the contract of each method.
 
     Parameters
