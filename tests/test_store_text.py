@@ -207,6 +207,16 @@ def arango(url: str, **options: Any) -> Any:
     return ArangoStore(url, **options)
 
 
+AS_DOCUMENTED = """
+FOR d IN tv_search
+  SEARCH ANALYZER(PHRASE(d.words, ["apple", "pie"]) OR STARTS_WITH(d.words, "photo"), "tv_words")
+    OPTIONS {waitForSync: true}
+  FOR b IN tv_batches
+    FILTER b._key == d.batch AND b.list > 0
+    RETURN {list: b.name, version: b.version, row: b.start + d.row, column: d.column, values: d.values, text: d.text}
+"""
+
+
 @pytest.mark.arango
 def test_a_view_that_is_there_keeps_its_links(url: str) -> None:
     from stores import system
@@ -221,6 +231,15 @@ def test_a_view_that_is_there_keeps_its_links(url: str) -> None:
     assert set(db.view(VIEW)["links"]) == {
         "mine", "tv_records", "tv_documents", "tv_files", "tv_descriptions", "tv_cells",
     }  # fmt: skip
+    [said] = list(db.aql.execute(AS_DOCUMENTED))
+    assert said == {
+        "list": "a",
+        "version": 1,
+        "row": 0,
+        "column": None,
+        "values": {"text": "apple pie"},
+        "text": None,
+    }
     [record] = list(db.collection("tv_records"))
     assert (record["stems"], record["words"]) == ("appl pie", "apple pie")
     assert any(each["name"].endswith(f"::{ANALYZER}") for each in db.analyzers())
@@ -243,4 +262,19 @@ def test_rows_without_text_have_no_words(url: str) -> None:
     for name in ("tv_records", "tv_embeddings"):
         assert not any("stems" in each or "words" in each for each in db.collection(name))
     assert all(each.get("text_items") is None for each in db.collection("tv_batches"))
+    store.close()
+
+
+@pytest.mark.arango
+def test_check_tells_of_texts_that_no_search_finds(url: str) -> None:
+    store = arango(url, create=True)
+    put(store, "a", texts("apple", "pear", None))
+    assert store.check() == []
+    db = database_of(url)
+    for each in list(db.collection("tv_records")):
+        if each.get("stems") == "appl":
+            db.collection("tv_records").update({"_key": each["_key"], "stems": None}, keep_none=False)
+    [problem] = store.check()
+    assert (problem.severity, problem.what, problem.list) == ("damage", "missing words", "a")
+    assert problem.detail == "1 of 2 texts can be found by their words"
     store.close()

@@ -34,8 +34,8 @@ class Sought:
 
     @property
     def needle(self) -> str:
-        """What is counted in terms that have a blank on each side."""
-        text = " " + "  ".join(self.terms)
+        """What is looked for in terms that have a blank on each side."""
+        text = " " + " ".join(self.terms)
         return text if self.prefix else text + " "
 
     @property
@@ -138,9 +138,13 @@ class Bound:
         return len(self._columns)
 
     @property
-    def overlaps(self) -> bool:
-        """Whether something must be counted again, in the terms themselves."""
-        return any(one.overlaps for one in self._columns)
+    def doubts(self) -> dict[str, Any]:
+        """Values that tell the statement which terms are to be counted here, because it may count too few."""
+        whole = [one for one in self._columns if not one.prefix and one.attribute == "stems"]
+        return {
+            "overlapping": any(one.overlaps for one in self._columns),
+            "stems_twice": [one.needle + one.needle[1:] for one in whole],
+        }
 
     def table(self, counted: Sequence[Sequence[int]]) -> np.ndarray:
         """What the statement counted, at least 1 where something is: int64, shape (items, things sought)."""
@@ -149,13 +153,12 @@ class Bound:
     def exact_table(
         self, counted: Sequence[Sequence[int]], terms: Sequence[Sequence[str] | None]
     ) -> np.ndarray:
-        """The same with exact counts. The `terms` of all attributes are needed where :attr:`overlaps` says so."""
+        """The same with exact counts, in the items whose `terms` of all attributes are given."""
         table = self.table(counted)
-        for one, column in self._columns.items():
-            for row in np.flatnonzero(table[:, column]).tolist() if one.overlaps else ():
-                held = terms[row]
-                assert held is not None
-                table[row, column] = one.count(held[self._attributes.index(one.attribute)])
+        for row, held in enumerate(terms):
+            if held is not None:
+                for one, column in self._columns.items():
+                    table[row, column] = one.count(held[self._attributes.index(one.attribute)])
         return table
 
     def column(self, table: np.ndarray, one: Sought | None) -> np.ndarray:

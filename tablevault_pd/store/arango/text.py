@@ -26,8 +26,10 @@ from tablevault_pd.store.query import Leaf, Node, matching_ids, needs_everything
 from tablevault_pd.store.textindex import Run, has_text, places_of
 
 # All statements: 3.12; nothing in them is newer than 3.10. A search condition may refer to no variable of an outer loop,
-# hence the fixed number of phrases. Terms are counted with a blank on each side and something at both ends, by splitting:
-# other functions for texts compare by the rules of a language. Items whose batch is no more, or a tombstone, are left out.
+# hence the fixed number of phrases. What is sought is counted by splitting, since other functions for texts compare by the
+# rules of a language. It has a blank on each side, so that one blank can belong to two: where that may be, or where a
+# phrase may begin within itself, the terms are sent and counted here. Items without a batch, or with a tombstone, are left out.
+# The view may have been there before the vault, with links to other collections: these are not looked at.
 FIND_TEXTS = """
 LET corpus = FIRST(
   FOR b IN tv_batches
@@ -48,18 +50,16 @@ LET found = (
       OR PHRASE(d.stems, @phrase3) OR PHRASE(d.stems, @phrase4)
       OR d.words IN @words
       OR STARTS_WITH(d.words, @words_begin), "tv_words")
-    OPTIONS {waitForSync: true}
-    LET stems = SPLIT(d.stems, " ")
-    LET spaced_stems = CONCAT(". ", CONCAT_SEPARATOR("  ", stems), " .")
-    LET spaced_words = LENGTH(@words_needles) == 0 ? "" :
-      CONCAT(". ", CONCAT_SEPARATOR("  ", SPLIT(d.words, " ")), " .")
+    OPTIONS {waitForSync: true, collections: ["tv_records", "tv_documents", "tv_files", "tv_descriptions"]}
+    LET stems = CONCAT(". ", d.stems, " .")
+    LET words = LENGTH(@words_needles) == 0 ? "" : CONCAT(". ", d.words, " .")
     LET counts = APPEND(
-      (FOR needle IN @stems_needles RETURN LENGTH(SPLIT(spaced_stems, needle)) - 1),
-      (FOR needle IN @words_needles RETURN LENGTH(SPLIT(spaced_words, needle)) - 1)
+      (FOR needle IN @stems_needles RETURN LENGTH(SPLIT(stems, needle)) - 1),
+      (FOR needle IN @words_needles RETURN LENGTH(SPLIT(words, needle)) - 1)
     )
     FILTER SUM(counts) > 0
-    COLLECT batch = d.batch
-      INTO items = [d.row, d.column, LENGTH(stems), counts, @whole ? [d.stems, d.words] : null]
+    LET doubtful = @overlapping OR LENGTH(FOR twice IN @stems_twice FILTER CONTAINS(stems, twice) RETURN 1) > 0
+    COLLECT batch = d.batch INTO items = [d.row, d.column, d.length, counts, doubtful ? [d.stems, d.words] : null]
     LET place = FIRST(
       FOR b IN tv_batches
         FILTER b._key == batch AND b.list > 0
@@ -91,13 +91,13 @@ LET found = (
       OR d.words IN @words
       OR STARTS_WITH(d.words, @words_begin), "tv_words")
     OPTIONS {waitForSync: true, collections: ["tv_descriptions"]}
-    LET spaced_stems = CONCAT(". ", CONCAT_SEPARATOR("  ", SPLIT(d.stems, " ")), " .")
-    LET spaced_words = CONCAT(". ", CONCAT_SEPARATOR("  ", SPLIT(d.words, " ")), " .")
+    LET stems = CONCAT(". ", d.stems, " .")
+    LET words = CONCAT(". ", d.words, " .")
     RETURN [
       UNSET(d, "stems", "words"),
       APPEND(
-        (FOR needle IN @stems_needles RETURN LENGTH(SPLIT(spaced_stems, needle)) - 1),
-        (FOR needle IN @words_needles RETURN LENGTH(SPLIT(spaced_words, needle)) - 1)
+        (FOR needle IN @stems_needles RETURN LENGTH(SPLIT(stems, needle)) - 1),
+        (FOR needle IN @words_needles RETURN LENGTH(SPLIT(words, needle)) - 1)
       )
     ]
 )
@@ -119,15 +119,15 @@ LET found = (
       OR STARTS_WITH(c.parts, @parts_begin)
       OR c.wholes IN @wholes
       OR STARTS_WITH(c.wholes, @wholes_begin), "tv_words")
-    OPTIONS {waitForSync: true}
-    LET spaced_parts = CONCAT(". ", CONCAT_SEPARATOR("  ", SPLIT(c.parts, " ")), " .")
-    LET spaced_wholes = CONCAT(". ", CONCAT_SEPARATOR("  ", SPLIT(c.wholes, " ")), " .")
+    OPTIONS {waitForSync: true, collections: ["tv_cells"]}
+    LET parts = CONCAT(". ", c.parts, " .")
+    LET wholes = CONCAT(". ", c.wholes, " .")
     RETURN [
       c.session,
       c.cell,
       APPEND(
-        (FOR needle IN @parts_needles RETURN LENGTH(SPLIT(spaced_parts, needle)) - 1),
-        (FOR needle IN @wholes_needles RETURN LENGTH(SPLIT(spaced_wholes, needle)) - 1)
+        (FOR needle IN @parts_needles RETURN LENGTH(SPLIT(parts, needle)) - 1),
+        (FOR needle IN @wholes_needles RETURN LENGTH(SPLIT(wholes, needle)) - 1)
       )
     ]
 )
@@ -167,7 +167,7 @@ class TextSearch:
         leaves = in_prose(query)
         bound = Bound(PROSE, [one for one in leaves.values() if one is not None])
         items = Items()
-        [answer] = self.client.query(FIND_TEXTS, binds=bound.values, whole=bound.overlaps) if places else [{}]
+        [answer] = self.client.query(FIND_TEXTS, binds=bound.values | bound.doubts) if places else [{}]
         items.add(answer.get("found", ()))
         if places and needs_everything(query):
             lists = sorted({list_id for list_id, _ in places})

@@ -40,21 +40,19 @@ def _add(documents: list[Any], texts: Any, items: int, words: int) -> tuple[int,
     having = [(document, text) for document, text in zip(documents, texts, strict=True) if text]
     stems, plain = PROSE.terms(text for _, text in having)
     for (document, _), stem, word in zip(having, stems, plain, strict=True):
-        document["stems"] = stem
-        document["words"] = word
-        words += number_of(stem)
+        document.update(_prose(stem, word))
+        words += document["length"]
     return items + len(having), words
 
 
-def number_of(terms: str) -> int:
-    """How many terms there are."""
-    return terms.count(" ") + 1 if terms else 0
+def _prose(stems: str, words: str) -> dict[str, Any]:
+    return {"stems": stems, "words": words, "length": stems.count(" ") + 1 if stems else 0}
 
 
 def prose_words(text: str) -> dict[str, Any]:
     """The words of a description, as attributes of its document."""
-    [[stems], [plain]] = PROSE.terms([fts.prose(text)])
-    return {"stems": stems, "words": plain, "length": number_of(stems)}
+    [[stems], [words]] = PROSE.terms([fts.prose(text)])
+    return _prose(stems, words)
 
 
 def code_words(text: str) -> dict[str, Any]:
