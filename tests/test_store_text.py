@@ -86,6 +86,8 @@ def scopes_of(store: Store) -> list[Scope]:
 
 def answers(store: Store, queries: Sequence[str], codes: Sequence[str]) -> list[Any]:
     said: list[Any] = []
+    # A folder may leave rows that nobody has searched yet to a thread, and until then they do not count for the scores.
+    store.find_text(parse_text("fox"), [scope(each, documents=("body",)) for each in store.versions()])
     for query in queries:
         hits = store.find_text(parse_text(query), scopes_of(store))
         said.append((query, where(hits), hits.item.tolist(), hits.score.round(9).tolist()))

@@ -1,8 +1,8 @@
-"""The index of texts in SQLite's FTS5, on any connection: the embedded store's catalogue, or a database of the process alone.
+"""The embedded store's index of texts in SQLite's FTS5: in its catalogue, or in a database of the process alone.
 
 Items of text are numbered in runs: the item `i` of the row at ``start + n`` has the row id ``first + n * len(items) + i``
 in ``prose`` and ``plain``, so that nothing needs to be kept per row. Descriptions have row ids from DESCRIPTIONS_FROM on.
-The texts themselves are not in it. Both stores rank by it, so that both find the same rows in the same order.
+The texts themselves are not in it. Another store has its own index, of the same items, and finds the same in the same order.
 """
 
 from __future__ import annotations
@@ -377,9 +377,9 @@ def places_of(
     return places
 
 
-def private_index(place: str) -> Connection:
-    """An empty index in memory (``:memory:``), or in a file that is gone with the connection (an empty `place`)."""
-    db = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
+def private_index() -> Connection:
+    """An empty index in memory."""
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     db.executescript(ITEM_TABLES + CODE_TABLES)
     return db
 
