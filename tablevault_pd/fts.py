@@ -14,6 +14,7 @@ from tablevault_pd.store.query import All, Any, Leaf, Node, Not, Phrase, Prefix,
 
 STEMMED = "porter unicode61 remove_diacritics 2"
 PLAIN = "unicode61 remove_diacritics 2"
+CODE = "unicode61 remove_diacritics 0"
 
 #: Stands between the fields of a record, so that no phrase reaches from one into the next. FTS5 takes characters of
 #: private use for letters; ones in the user's own text are taken out.
@@ -51,9 +52,14 @@ def has_words(text: str) -> bool:
     return any(unicodedata.category(character)[0] in "LN" for character in text if character != BETWEEN)
 
 
+def sought(leaf: Leaf) -> str:
+    """The text of one leaf, as it goes into a query."""
+    return prose(leaf.text).replace('"', " ").encode(errors="replace").decode()
+
+
 def prose_term(leaf: Leaf) -> str:
     """The FTS5 expression for one leaf."""
-    quoted = prose(leaf.text).replace('"', " ").encode(errors="replace").decode()
+    quoted = sought(leaf)
     return f'"{quoted}"*' if isinstance(leaf, Prefix) else f'"{quoted}"'
 
 
@@ -97,40 +103,47 @@ def code_wholes(text: str) -> str:
     return " ".join(whole.replace("_", "") for whole in _IDENTIFIER.findall(text)).lower()
 
 
-def code_terms(leaf: Leaf) -> tuple[str | None, str | None]:
-    """What to ask the index of words and the index of character triples for; either match counts.
+def code_text(text: str) -> str:
+    """Code as it goes into an index."""
+    return text.encode(errors="replace").decode().replace("\0", " ")
+
+
+def code_sought(leaf: Leaf) -> tuple[str | None, str | None, str | None]:
+    """What a leaf looks for in code: parts of identifiers, whole ones, and characters as they stand; any match counts.
 
     A bare word is a part of an identifier or a whole one. With punctuation in it (``few_sho``, ``lr=0.1``), or as a
     phrase in quotes, it is also looked for as it stands, anywhere.
     """
     word = leaf.text.strip()
-    words = _code_words(word, star=isinstance(leaf, Prefix))
-    literal = leaf.text.encode(errors="replace").decode().replace("\0", " ")
+    parts = code_parts(word) or None
+    whole = code_wholes(word) if parts and _IDENTIFIER.fullmatch(word) else None
+    literal = code_text(leaf.text)
     as_it_stands = isinstance(leaf, Phrase) or not word.isalnum()
-    triples = '"' + literal.replace('"', '""') + '"' if as_it_stands and len(literal) >= 3 else None
-    return words, triples
+    return parts, whole, literal if as_it_stands and len(literal) >= 3 else None
 
 
-def _code_words(text: str, *, star: bool) -> str | None:
-    parts = code_parts(text)
-    if not parts:
-        return None
-    mark = "*" if star else ""
-    terms = [f'{{parts}} : "{parts}"{mark}']
-    if _IDENTIFIER.fullmatch(text):
-        terms.append(f'{{wholes}} : "{code_wholes(text)}"{mark}')
-    return " OR ".join(terms)
+def code_terms(leaf: Leaf) -> tuple[str | None, str | None]:
+    """What to ask the index of words and the index of character triples for; either match counts."""
+    parts, whole, literal = code_sought(leaf)
+    mark = "*" if isinstance(leaf, Prefix) else ""
+    columns = (("parts", parts), ("wholes", whole))
+    terms = [f'{{{column}}} : "{text}"{mark}' for column, text in columns if text is not None]
+    triples = None if literal is None else '"' + literal.replace('"', '""') + '"'
+    return " OR ".join(terms) or None, triples
 
 
 __all__ = [
     "All",
     "any_leaf",
     "code_parts",
+    "code_sought",
     "code_terms",
+    "code_text",
     "code_wholes",
     "has_words",
     "match",
     "prose",
     "prose_term",
     "record",
+    "sought",
 ]

@@ -50,6 +50,7 @@ from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango.client import Client, to_json
 from tablevault_pd.store.arango.items import base36
 from tablevault_pd.store.arango.users import grant
+from tablevault_pd.store.query import Word
 
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
@@ -793,6 +794,8 @@ def test_readers_and_writers_need_no_more_than_their_rights(url: str, user: str)
     reader = ArangoStore(plain, password=PASSWORD, read_only=True)
     assert values_of(reader, "a") == [1]
     assert reader.check() == []
+    assert reader.find_descriptions(Word("apple")) == []
+    assert len(reader.find_code(Word("apple"))) == 0
     overreaching = ArangoStore(plain, password=PASSWORD)
     with pytest.raises(VaultReadOnly):
         put(overreaching, "a", numbers(2))

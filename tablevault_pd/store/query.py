@@ -66,6 +66,26 @@ def wanted_leaves(node: Node) -> Iterator[Leaf]:
         yield node
 
 
+def all_leaves(node: Node) -> Iterator[Leaf]:
+    """Every leaf, the negated ones too."""
+    if isinstance(node, All | Any):
+        for part in node.parts:
+            yield from all_leaves(part)
+    elif isinstance(node, Not):
+        yield from all_leaves(node.part)
+    else:
+        yield node
+
+
+def needs_everything(node: Node) -> bool:
+    """Whether :func:`matching_ids` may ask for all ids: something must not match where nothing else must."""
+    if isinstance(node, Any):
+        return any(map(needs_everything, node.parts))
+    if isinstance(node, All) and not all(isinstance(part, Not) for part in node.parts):
+        return any(needs_everything(part.part if isinstance(part, Not) else part) for part in node.parts)
+    return isinstance(node, All | Not)
+
+
 def matching_ids(
     node: Node, leaf: Callable[[Leaf], np.ndarray], everything: Callable[[], np.ndarray]
 ) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""The index of texts in SQLite's FTS5, on any connection: the embedded store's catalogue, or a database of the process alone.
+"""The embedded store's index of texts in SQLite's FTS5: in its catalogue, or in a database of the process alone.
 
 Items of text are numbered in runs: the item `i` of the row at ``start + n`` has the row id ``first + n * len(items) + i``
 in ``prose`` and ``plain``, so that nothing needs to be kept per row. Descriptions have row ids from DESCRIPTIONS_FROM on.
-The texts themselves are not in it. Both stores rank by it, so that both find the same rows in the same order.
+The texts themselves are not in it. Another store has its own index, of the same items, and finds the same in the same order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames, fts
-from tablevault_pd.fts import PLAIN, STEMMED
+from tablevault_pd.fts import CODE, PLAIN, STEMMED
 from tablevault_pd.store import Chunk, Hits, Scope, Version
 from tablevault_pd.store.query import Leaf, Node, Prefix, matching_ids
 from tablevault_pd.store.ranking import ranked
@@ -44,9 +44,9 @@ CREATE TABLE text_upto (list INTEGER NOT NULL, generation INTEGER NOT NULL, upto
 """
 
 # The same code is indexed once, however many cells run it.
-CODE_TABLES = """
+CODE_TABLES = f"""
 CREATE TABLE code_texts (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
-CREATE VIRTUAL TABLE code_words USING fts5(parts, wholes, content='', tokenize='unicode61 remove_diacritics 0');
+CREATE VIRTUAL TABLE code_words USING fts5(parts, wholes, content='', tokenize='{CODE}');
 CREATE VIRTUAL TABLE code_triples USING fts5(text, content='', tokenize='trigram');
 """
 
@@ -102,20 +102,24 @@ def items_of(schema: pa.Schema) -> tuple[list[str], list[str | None]]:
     return fields, [*([None] if fields else []), *alone]
 
 
+def item_texts(table: pa.Table) -> Iterator[tuple[str | None, Iterable[str | None]]]:
+    """Each item of :func:`items_of` with its text in every row, as it is indexed; nothing where it has none."""
+    fields, items = items_of(table.schema)
+    for field in items:
+        if field is None:
+            yield field, map(fts.record, zip(*(frames.texts(table, each) for each in fields), strict=True))
+        else:
+            yield field, (text and fts.prose(text) for text in frames.texts(table, field))
+
+
 def add_rows(db: Connection, list_id: int, generation: int, start: int, table: pa.Table) -> None:
     """Index the rows of `table`, which begin at position `start`."""
-    fields, items = items_of(table.schema)
+    _, items = items_of(table.schema)
     if not items or not table.num_rows:
         return
     first = _next_run(db, list_id, generation, start, table.num_rows, json.dumps(items))
     width = len(items)
-    for number, field in enumerate(items):
-        if field is None:
-            texts: Iterable[str | None] = map(
-                fts.record, zip(*(frames.texts(table, each) for each in fields), strict=True)
-            )
-        else:
-            texts = (text and fts.prose(text) for text in frames.texts(table, field))
+    for number, (_, texts) in enumerate(item_texts(table)):
         insert_texts(db, [(first + row * width + number, text) for row, text in enumerate(texts) if text])
 
 
@@ -136,7 +140,7 @@ def add_source(db: Connection, text: str) -> int:
     new = db.execute(INSERT_SOURCE, (digest,)).rowcount
     source = int(db.execute(SOURCE, (digest,)).fetchone()[0])
     if new:
-        plain = text.encode(errors="replace").decode().replace("\0", " ")
+        plain = fts.code_text(text)
         db.execute(INSERT_CODE[0], (source, fts.code_parts(plain), fts.code_wholes(plain)))
         db.execute(INSERT_CODE[1], (source, plain))
     return source
@@ -373,9 +377,9 @@ def places_of(
     return places
 
 
-def private_index(place: str) -> Connection:
-    """An empty index in memory (``:memory:``), or in a file that is gone with the connection (an empty `place`)."""
-    db = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
+def private_index() -> Connection:
+    """An empty index in memory."""
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     db.executescript(ITEM_TABLES + CODE_TABLES)
     return db
 

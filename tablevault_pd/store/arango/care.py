@@ -25,6 +25,8 @@ RETURN {by_key, by_token}
 BATCHES_ALL = "FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, 'edges', 'reads')"
 BATCHES_OF = "FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, 'edges', 'reads')"
 COUNTS = "FOR i IN @@items COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]"
+TEXTS = "FOR b IN tv_batches FILTER b.text_items > 0 RETURN [b._key, b.name, b.version, b.text_items]"
+WORDED = "FOR i IN @@items FILTER i.stems != null COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]"
 DESCRIBED = "FOR d IN tv_descriptions FILTER d.batch != null RETURN DISTINCT d.batch"
 MIRRORED = "FOR e IN tv_edges FILTER e.batch != null RETURN DISTINCT e.batch"
 UPLOADS = "FOR b IN tv_blobs COLLECT upload = b.upload WITH COUNT INTO n RETURN [upload, n]"
@@ -45,7 +47,8 @@ REMOVE_DESCRIPTIONS = "FOR d IN tv_descriptions FILTER d.batch IN @batches REMOV
 TOUCH = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {touched: @token} IN tv_lists"
 MARK = """
 FOR b IN tv_batches FILTER b._key IN @gone OR b._key IN @emptied
-  UPDATE b WITH {gone: b.gone OR b._key IN @gone, emptied: b.emptied OR b._key IN @emptied} IN tv_batches
+  UPDATE b WITH {gone: b.gone OR b._key IN @gone, emptied: b.emptied OR b._key IN @emptied,
+    text_items: b._key IN @emptied ? null : b.text_items} IN tv_batches
 """
 _LASTING = {DESCRIPTIONS, EDGES}
 
@@ -62,6 +65,7 @@ def check(store: ArangoStore, *, fix: bool, progress: Progress | None) -> list[P
     problems += [_missing(batch, detail) for batch, detail in short.values()]
     damaged = {(batch["list"], batch["generation"]) for batch, _ in short.values()}
     problems += _decoded(store, batches, damaged, progress)
+    problems += _unworded(store, set(short))
     problems += store.damaged_edges(fix=fix)
     problems += _kept(store, progress)
     problems += _strays(store, fix=fix)
@@ -137,6 +141,32 @@ def _missing(batch: dict[str, Any], detail: str) -> Problem:
     return Problem(
         "damage", "missing rows", batch["name"], batch["version"], f"tv_batches/{batch['_key']}", detail
     )
+
+
+def _unworded(store: ArangoStore, skip: set[str]) -> list[Problem]:
+    """Batches with texts that lack their words, so that no search finds them. Looked at twice, as above."""
+    found = _unworded_now(store)
+    again = dict(_unworded_now(store)) if found else {}
+    return [problem for key, problem in found if key in again and key not in skip]
+
+
+def _unworded_now(store: ArangoStore) -> list[tuple[str, Problem]]:
+    batches = store.client.query(TEXTS, batch_rows=1000)
+    worded: dict[str, int] = defaultdict(int)
+    for collection in ITEMS:
+        for key, count in store.client.query(WORDED, binds={"@items": collection}):
+            worded[key] += count
+    return [
+        (
+            key,
+            Problem(
+                "damage", "missing words", name, version, f"tv_batches/{key}",
+                f"{worded[key]} of {texts} texts can be found by their words",
+            ),
+        )
+        for key, name, version, texts in batches
+        if worded[key] != texts
+    ]  # fmt: skip
 
 
 def _decoded(

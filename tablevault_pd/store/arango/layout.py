@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from arango.database import StandardDatabase
@@ -84,6 +85,17 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     SESSION_SOURCES: ((("session",), False),),
 }
 
+# How much text there is, told by the index alone: batch documents may be large. Stored values: 3.10 or later.
+_TEXTS = {"sparse": True, "storedValues": ["text_words"]}
+
+#: The view's analyzer: it cuts at blanks the words that :mod:`tablevault_pd.store.words` has made.
+ANALYZER = "tv_words"
+_WORDS, _CODE = (
+    {"fields": {name: {"analyzers": [ANALYZER]} for name in names}}
+    for names in (("stems", "words"), ("parts", "wholes"))
+)
+_LINKS = {RECORDS: _WORDS, DOCUMENTS: _WORDS, FILES: _WORDS, DESCRIPTIONS: _WORDS, CELLS: _CODE}
+
 # 3.12; works on every version
 READ_META = """
 FOR m IN tv_meta FILTER m._key == "vault"
@@ -140,9 +152,15 @@ def _lay_out(client: Client) -> None:
     for name, indexes in _INDEXES.items():
         for fields, unique in indexes:
             client.run(partial(_make_index, collection=name, fields=fields, unique=unique))
+    client.run(partial(_make_index, collection=BATCHES, fields=("text_items",), unique=False, more=_TEXTS))
     _once(client, _make_graph)
-    # Without links it costs nothing. Search does without it: it would rank by rules of its own, and lag behind commits.
-    _once(client, lambda db: db.create_arangosearch_view(VIEW, properties={}))
+    # The same analyzer again is no error, another one of this name is.
+    client.run(
+        lambda db: db.create_analyzer(ANALYZER, "delimiter", {"delimiter": " "}, ["frequency", "position"])
+    )
+    if not _once(client, lambda db: db.create_arangosearch_view(VIEW, properties={"links": _LINKS})):
+        # It was there already, perhaps with other links: those stay.
+        client.run(lambda db: db.update_arangosearch_view(VIEW, {"links": _LINKS}))
     for counter in ("lists", "sessions", "descriptions", "requests"):
         client.insert(META, {"_key": counter, "value": 0}, mode="ignore")
     # Last: a vault is there when this document is. Of two that are made at once, the first one stays.
@@ -153,9 +171,15 @@ def _make_collection(db: StandardDatabase, name: str) -> None:
     db.create_collection(name, edge=name == EDGES, shard_count=1 if name in _CATALOGUE else None)
 
 
-def _make_index(db: StandardDatabase, collection: str, fields: tuple[str, ...], unique: bool) -> None:
+def _make_index(
+    db: StandardDatabase,
+    collection: str,
+    fields: tuple[str, ...],
+    unique: bool,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     name = "tv_" + "_".join(fields)
-    definition = {"type": "persistent", "fields": list(fields), "unique": unique, "name": name}
+    definition = {"type": "persistent", "fields": list(fields), "unique": unique, "name": name, **more}
     db.collection(collection).add_index(definition)  # makes nothing if the index is there
 
 
@@ -168,12 +192,13 @@ def _make_graph(db: StandardDatabase) -> None:
     db.create_graph(GRAPH, edge_definitions=[edges])
 
 
-def _once(client: Client, make: Callable[[StandardDatabase], Any]) -> None:
+def _once(client: Client, make: Callable[[StandardDatabase], Any]) -> bool:
     """Make something unless it is there already: made earlier, by another process, or by a request we never heard of."""
     try:
         client.run(make, expect=(DUPLICATE_NAME, GRAPH_EXISTS))
     except Said:
-        return
+        return False
+    return True
 
 
 def create_database(client: Client, *, one_shard: bool) -> None:

@@ -16,6 +16,7 @@ from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.arango.client import NOT_FOUND, UNIQUE, Client, Said
 from tablevault_pd.store.arango.layout import CELLS
 from tablevault_pd.store.arango.placing import from_time, to_time
+from tablevault_pd.store.arango.words import code_words, prose_words
 
 # All statements: 3.12 now; nothing in them is newer than 3.8 (overwriteMode: 3.7), and nothing is removed in 4.0.
 # A statement reads a collection before it writes it, and writes it at one place: more the server does not allow.
@@ -73,8 +74,10 @@ SESSIONS_NAMED = 'FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETU
 SESSIONS_BY_ID = 'FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params")'
 INFOS_OF = "FOR i IN tv_infos FILTER i._key IN @keys RETURN [i._key, i.exact_info]"
 SESSION_IDS = "FOR s IN tv_sessions SORT s.id RETURN s.id"
-ALL_CELLS = "FOR c IN tv_cells SORT c.session, c.cell RETURN c"
-CELLS_OF = "FOR c IN tv_cells FILTER c.session IN @ids SORT c.session, c.cell RETURN c"
+ALL_CELLS = "FOR c IN tv_cells SORT c.session, c.cell RETURN UNSET(c, 'parts', 'wholes')"
+CELLS_OF = """
+FOR c IN tv_cells FILTER c.session IN @ids SORT c.session, c.cell RETURN UNSET(c, "parts", "wholes")
+"""
 PARAM = "FOR s IN tv_sessions FILTER HAS(s.params, @name) RETURN [s.id, s.params[@name]]"
 METRIC = "FOR l IN tv_latest FILTER l.digest == @digest RETURN [l.session, l.value]"
 # A key made by the client and "ignore" let it be repeated; the number orders descriptions of one moment.
@@ -91,7 +94,7 @@ DESCRIPTIONS = """
 FOR d IN tv_descriptions
   FILTER d.batch == null OR LENGTH(FOR b IN tv_batches FILTER b._key == d.batch AND b.list > 0 RETURN 1) > 0
   SORT d.seq
-  RETURN d
+  RETURN UNSET(d, "stems", "words")
 """
 _TIMES = ("started", "ended", "heartbeat")
 _EXACT = ("params", "info")
@@ -212,6 +215,7 @@ def cell_document(cell: Cell) -> dict[str, Any]:
         "error": cell.error,
         "traceback": cell.traceback,
         "execution_count": cell.execution_count,
+        **code_words(cell.text),
     }
 
 
@@ -229,6 +233,7 @@ def description_document(description: Description, number: int, batch: str | Non
         "vector": None if vector is None else [float(value) for value in vector],
         "exact_vector": None if vector is None else json.dumps(vector),
         "session": description.session_id,
+        **prose_words(description.text),
     }
 
 

@@ -1,11 +1,7 @@
-"""Searching a vault on a server: the server says what there is, this process keeps an index of what it has read.
+"""Searching vectors of a vault on a server: the server says what there is, this process keeps what it has read.
 
-Rows never change once they are committed, so texts and vectors are read once, and a later search reads on from where
-the last one stopped: what was committed a moment ago is found at once, by whomever. Stems, ranks and scores are those
-of the embedded store, made by the same code, so that a vault answers alike wherever it lies. A search view of the
-server has rules of its own for both, and shows a row only some time after its commit.
-
-The index of texts lies in a temporary file of SQLite's, which is gone with the process.
+Rows never change once they are committed, so vectors are read once, and a later search reads on from where the last one
+stopped: what was committed a moment ago is found at once, by whomever.
 """
 
 from __future__ import annotations
@@ -15,34 +11,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from sqlite3 import Connection
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd import frames, fts
-from tablevault_pd.store import Chunk, Description, Hits, Metric, Near, Scope, Spans, Version, ann
+from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Spans, Version, ann
 from tablevault_pd.store.arango.client import Client
-from tablevault_pd.store.arango.people import DESCRIPTIONS, description_of
 from tablevault_pd.store.arango.reading import Reader
-from tablevault_pd.store.query import Node
-from tablevault_pd.store.textindex import (
-    DESCRIPTIONS_FROM,
-    UPTO,
-    Gap,
-    Run,
-    add_source,
-    complete,
-    gaps,
-    has_text,
-    insert_texts,
-    matching,
-    matching_sources,
-    places_of,
-    private_index,
-    search,
-)
+from tablevault_pd.store.textindex import Run
 from tablevault_pd.store.vectors import Column, VectorSearch, Wanted
 
 # All statements: 3.12; nothing in them is newer than 3.8. @wanted: [number, list, generation, total] each.
@@ -68,16 +44,10 @@ FOR w IN @wanted
       RETURN [w[0], MAX([run[1], b.start]), MIN([run[2], b.start + b.rows]),
               b.session == null ? -1 : b.session, b.cell == null ? -1 : b.cell, b.time]
 """
-# The same code is fetched once, however many cells ran it.
-CELL_DIGESTS = "FOR c IN tv_cells SORT c.session, c.cell RETURN [c.session, c.cell, SHA1(c.text)]"
-CELL_TEXTS = """
-FOR w IN @cells
-  FOR c IN tv_cells FILTER c.session == w[0] AND c.cell == w[1] RETURN [SHA1(c.text), c.text]
-"""
 
 
 class Search(VectorSearch):
-    """Text, vectors, code and descriptions of one vault on a server."""
+    """Vectors of one vault on a server, where its rows lie, and who wrote them."""
 
     client: Client
     reader: Reader
@@ -87,32 +57,18 @@ class Search(VectorSearch):
         raise NotImplementedError
 
     def _open_search(self) -> None:
-        self._text_pid = os.getpid()
-        self._text_lock = threading.RLock()  # the index is one connection for all threads
-        self._index: Connection | None = None
-        self._described: dict[str, int] = {}  # by the key of its document: its number in the index
-        self._sources: dict[str, int] = {}  # by the server's digest of a text: its number in the index
+        self._search_pid = os.getpid()
         self._open_vectors()
         self._reading_vectors = threading.Lock()
 
     def _search_after_fork(self) -> None:
-        """A forked child has neither its parent's locks nor, since SQLite forbids it, its index."""
-        if self._text_pid != os.getpid():
+        """A forked child does not have its parent's locks."""
+        if self._search_pid != os.getpid():
             self._open_search()
 
     def _close_search(self) -> None:
         self._search_after_fork()
-        with self._text_lock:
-            if self._index is not None:
-                self._index.close()
-                self._index = None
-                self._described, self._sources = {}, {}
         self._close_vectors()
-
-    def _opened_index(self) -> Connection:
-        if self._index is None:
-            self._index = private_index("")
-        return self._index
 
     # -- rows
 
@@ -135,26 +91,6 @@ class Search(VectorSearch):
             [(version, generation, low, high)], lambda schema: schema.names if columns is None else columns
         ):
             yield chunk
-
-    def _texts_of(self, lacking: Sequence[Gap]) -> Iterator[tuple[int, Chunk]]:
-        runs = [(gap.version, gap.generation, gap.low, gap.high) for gap in lacking]
-        return self.reader.scan_runs(runs, _text_fields)
-
-    def find_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
-        """Rows with a text that matches."""
-        self._search_after_fork()
-        seen = [
-            number
-            for number, scope in enumerate(scopes)
-            if has_text(scope, self.schema(scope.version.schema_id))
-        ]
-        wanted = self._runs_of([scopes[number].version for number in seen])
-        with self._text_lock:
-            db = self._opened_index()
-            self._index_descriptions(db)  # they count for the ranks, as in the embedded store
-            upto = {row[:2]: row[2] for row in db.execute(UPTO).fetchall()}
-            complete(db, gaps(wanted, upto), self._texts_of)
-            return search(db, query, places_of(seen, wanted), scopes, k)
 
     def find_near(
         self,
@@ -207,57 +143,6 @@ class Search(VectorSearch):
                 column, schema = known[number]
                 column.add(iter(read.get(at, ())), schema, high)
 
-    # -- code and descriptions
-
-    def find_code(self, query: Node) -> np.ndarray:
-        """Cells whose code matches."""
-        self._search_after_fork()
-        with self._text_lock:
-            db = self._opened_index()
-            cells = self._index_code(db)
-            found = matching_sources(db, query)
-        return cells[np.isin(cells[:, 2], found), :2]
-
-    def _index_code(self, db: Connection) -> np.ndarray:
-        """Every cell with the number of its text: int64, shape (n, 3). One request, two where there is new code."""
-        while True:
-            cells = self.client.query(CELL_DIGESTS)
-            fresh = {
-                digest: [session, cell] for session, cell, digest in cells if digest not in self._sources
-            }
-            for digest, text in self.client.query(CELL_TEXTS, cells=list(fresh.values())) if fresh else ():
-                self._sources[digest] = add_source(db, text)
-            if fresh.keys() <= self._sources.keys():  # else a cell was replaced between the two requests
-                break
-        numbered = [(session, cell, self._sources[digest]) for session, cell, digest in cells]
-        return np.array(numbered, np.int64).reshape(-1, 3)
-
-    def find_descriptions(self, query: Node) -> list[Description]:
-        """Descriptions that match."""
-        self._search_after_fork()
-        with self._text_lock:
-            db = self._opened_index()
-            rows = self._index_descriptions(db)
-            found = matching(db, query, (DESCRIPTIONS_FROM, (1 << 63) - 1))
-            numbers = [self._described[row["_key"]] for row in rows]
-        wanted = set((found - DESCRIPTIONS_FROM).tolist())
-        newest: dict[tuple[Any, ...], tuple[Any, int]] = {}
-        for row, number in zip(rows, numbers, strict=True):
-            key = (row["list"], row["session_of"], row["label"])
-            newest.pop(key, None)  # the newest one takes its place in the order, too
-            newest[key] = (row, number)
-        return [description_of(row) for row, number in newest.values() if number in wanted]
-
-    def _index_descriptions(self, db: Connection) -> list[dict[str, Any]]:
-        """Every description as stored, the superseded ones too, oldest first; all of them are in the index now."""
-        rows = self.client.query(DESCRIPTIONS)
-        for row in rows:
-            if row["_key"] not in self._described:
-                number = len(self._described)
-                insert_texts(db, [(DESCRIPTIONS_FROM + number, fts.prose(row["text"]))])
-                self._described[row["_key"]] = number
-        return rows
-
     # -- who wrote a row
 
     def written(self, versions: Sequence[Version]) -> Spans:
@@ -272,7 +157,3 @@ def _wanted(versions: Sequence[Version]) -> list[list[int]]:
         [number, version.list_id, version.generation, version.total]
         for number, version in enumerate(versions)
     ]
-
-
-def _text_fields(schema: pa.Schema) -> list[str]:
-    return [column.field for column in frames.text_columns(schema)]

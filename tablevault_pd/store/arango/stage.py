@@ -23,6 +23,7 @@ from tablevault_pd.errors import UnsupportedColumn, VaultError
 from tablevault_pd.store.arango import codec, items
 from tablevault_pd.store.arango.client import Client, to_json
 from tablevault_pd.store.arango.layout import DICTIONARIES, SCHEMAS, Clock
+from tablevault_pd.store.arango.words import add_words
 from tablevault_pd.store.staging import joined
 
 PENDING_BYTES = 4 << 20  # small tables wait until they make a request worth its while
@@ -111,6 +112,8 @@ class Stage:
         self.parts: list[Part] = []
         self.sizes: dict[str, int] = {}  #: bytes of JSON in each collection
         self.counts: dict[str, int] = {}
+        self.text_items = 0
+        self.text_words = 0
         self.settled = False  #: committed, or perhaps committed: the items are not ours to remove
         self._client, self._shared = client, shared
         self._pending: list[pa.Table] = []
@@ -146,6 +149,7 @@ class Stage:
             "items": self.counts,
             "item_bytes": self.sizes,
             "bytes": sum(self.sizes.values()),
+            **({"text_items": self.text_items, "text_words": self.text_words} if self.text_items else {}),
         }
 
     def also_in(self, collection: str) -> None:
@@ -162,8 +166,12 @@ class Stage:
         first = sum(part.rows for part in self.parts)
         for piece in _slices(table.unify_dictionaries()):
             noted = codec.Dictionaries()
-            for collection, made in items.documents(piece, self.batch, first, noted).items():
-                self._add(collection, made)
+            made = items.documents(piece, self.batch, first, noted)
+            having, words = add_words(piece, made)
+            self.text_items += having
+            self.text_words += words
+            for collection, documents in made.items():
+                self._add(collection, documents)
             first += piece.num_rows
             self._list(Part(schema, piece.num_rows, self._references(noted)))
 

@@ -48,6 +48,7 @@ from tablevault_pd.store.arango.placing import (
 from tablevault_pd.store.arango.reading import Reader, removed
 from tablevault_pd.store.arango.search import Search
 from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
+from tablevault_pd.store.arango.text import TextSearch
 from tablevault_pd.store.placing import check_place, check_target, placed
 from tablevault_pd.store.where import Where
 
@@ -106,7 +107,7 @@ FOR l IN tv_lists
 """
 
 
-class ArangoStore(People, Control, Edges, KeptFiles, Search):
+class ArangoStore(People, Control, Edges, KeptFiles, Search, TextSearch):
     """A vault in an ArangoDB database. See :class:`tablevault_pd.store.Store` for the contract of each method.
 
     Parameters

@@ -238,7 +238,7 @@ class TextSearch:
 
     def _index_in_memory(self, lacking: Sequence[Gap]) -> Connection:
         if self._memory is None:
-            self._memory = private_index(":memory:")
+            self._memory = private_index()
         complete(self._memory, lacking, self._rows_of_gaps)
         return self._memory
 

@@ -1,0 +1,62 @@
+"""Words beside the texts: what the view ``tv_search`` finds items, cells and descriptions by.
+
+They are made here, by the tokenisers of the embedded store, and not by an analyzer of the server: both stores then find
+the same. The server only cuts them apart again, at the blanks, and so needs no language and no rules of its own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pyarrow as pa
+
+from tablevault_pd import fts
+from tablevault_pd.store.arango.items import columns_of
+from tablevault_pd.store.arango.layout import RECORDS
+from tablevault_pd.store.textindex import item_texts
+from tablevault_pd.store.words import PROSE, SOURCE
+
+
+def add_words(table: pa.Table, made: dict[str, list[Any]]) -> tuple[int, int]:
+    """Add the words of `table` to the documents `made` of it; how many items have text, and how many words."""
+    items = words = 0
+    found = dict(item_texts(table))
+    starts: dict[str, int] = defaultdict(int)
+    for column in columns_of(table.schema):
+        if column.collection == RECORDS:
+            continue
+        start = starts[column.collection]
+        starts[column.collection] += table.num_rows
+        if column.name in found:
+            documents = made[column.collection][start : start + table.num_rows]
+            items, words = _add(documents, found[column.name], items, words)
+    if None in found:
+        items, words = _add(made[RECORDS], found[None], items, words)
+    return items, words
+
+
+def _add(documents: list[Any], texts: Any, items: int, words: int) -> tuple[int, int]:
+    having = [(document, text) for document, text in zip(documents, texts, strict=True) if text]
+    stems, plain = PROSE.terms(text for _, text in having)
+    for (document, _), stem, word in zip(having, stems, plain, strict=True):
+        document.update(_prose(stem, word))
+        words += document["length"]
+    return items + len(having), words
+
+
+def _prose(stems: str, words: str) -> dict[str, Any]:
+    return {"stems": stems, "words": words, "length": stems.count(" ") + 1 if stems else 0}
+
+
+def prose_words(text: str) -> dict[str, Any]:
+    """The words of a description, as attributes of its document."""
+    [[stems], [words]] = PROSE.terms([fts.prose(text)])
+    return _prose(stems, words)
+
+
+def code_words(text: str) -> dict[str, Any]:
+    """The words of a cell's code, as attributes of its document."""
+    code = fts.code_text(text)
+    [[parts, wholes]] = SOURCE.terms([fts.code_parts(code), fts.code_wholes(code)])
+    return {"parts": parts, "wholes": wholes}
