@@ -15,6 +15,7 @@ from hashlib import sha256
 from sqlite3 import Connection
 
 from tablevault_pd.fts import CODE, PLAIN, STEMMED
+from tablevault_pd.store import forks
 
 REMEMBERED = 200_000  # pieces: some tens of MB
 LONGEST = (
@@ -64,7 +65,7 @@ class Vocabulary:
         )
 
     def _learn(self, words: Sequence[str], known: tuple[dict[str, str], ...]) -> None:
-        with self._lock:
+        with self._lock, forks.inside:
             if not self._databases:
                 self._databases = [_opened(tokenizer) for tokenizer in self._tokenizers]
             # The first one last: it says what is known.

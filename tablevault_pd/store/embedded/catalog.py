@@ -30,7 +30,8 @@ from tablevault_pd.errors import (
     VaultNotFound,
     VaultReadOnly,
 )
-from tablevault_pd.store.embedded import forks, gate, io
+from tablevault_pd.store import forks
+from tablevault_pd.store.embedded import gate, io
 from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
 from tablevault_pd.store.embedded.text_tables import SHADOW_TABLES, TEXT_TABLES
 
