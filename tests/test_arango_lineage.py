@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from stores import Faults, act, database_of, faults, new_database, put, rows
+from stores import Faults, act, database_of, edges_at, faults, new_database, put, rows
 
 import tablevault_pd as tv
 from tablevault_pd.errors import SessionNotFound, StoreUnavailable, VaultCorrupt, VaultReadOnly
 from tablevault_pd.store import Version
-from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, Edge
+from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, Edge, Wanted
 
 pytest.importorskip("arango")
 
@@ -65,7 +65,7 @@ def permuted(source: Version, rows: int) -> Edge:
 
 
 def children_of(store: ArangoStore, source: Version) -> list[tuple[int, int]]:
-    table = store.edges(source.list_id, source.generation, [(0, source.total)], side="parent")
+    table = edges_at(store, source.list_id, source.generation, [(0, source.total)], side="parent")
     return sorted(zip(table.list.tolist(), table.version.tolist(), strict=True))
 
 
@@ -137,7 +137,7 @@ def test_a_mirror_that_lost_edges_is_written_again(url: str, store: ArangoStore)
     before = children_of(store, source)
     mirror = database_of(url).collection("tv_edges")
     mirror.delete(next(iter(mirror.keys())))
-    assert len(store.edges(made.list_id, 1, [(0, 1)], side="child")) == 2  # those need no mirror
+    assert len(edges_at(store, made.list_id, 1, [(0, 1)], side="child")) == 2  # those need no mirror
     assert [(p.what, p.list, p.fixed) for p in store.check()] == [("missing in tv_edges", "made", False)]
     assert [p.fixed for p in store.check(fix=True)] == [True]
     assert store.check() == [] and children_of(store, source) == before
@@ -208,17 +208,19 @@ def test_every_question_is_one_request(store: ArangoStore, sent: list[str]) -> N
     for _ in range(30):
         put(store, "made", numbers(1), operation="append", edges=(one_to_one(source, 1),))
     spans = [(at, at + 1) for at in range(0, 200, 3)]
+    both = [Wanted(made.list_id, 1, spans), Wanted(source.list_id, 1, [(0, 9)], whole=True)]
     questions: list[Callable[[], Any]] = [
-        lambda: store.edges(made.list_id, 1, spans, side="child"),
-        lambda: store.edges(source.list_id, 1, spans, side="parent"),
-        lambda: store.edges(source.list_id, 1, [(0, 1 << 40)], side="parent"),
+        lambda: edges_at(store, made.list_id, 1, spans, side="child"),
+        lambda: edges_at(store, source.list_id, 1, spans, side="parent"),
+        lambda: edges_at(store, source.list_id, 1, [(0, 1 << 40)], side="parent"),
         lambda: store.edges_of(made),
         store.edge_summaries,
-        lambda: store.writers(made.list_id, 1, 0, 230),
-        lambda: store.versions_by_number(made.list_id, range(1, 31)),
-        lambda: store.list_names([1, 2]),
-        lambda: store.bases(made.list_id),
-        lambda: store.kept_rows(made.list_id),
+        lambda: store.edges(both, side="child"),
+        lambda: store.edges(both, side="parent"),
+        lambda: store.edges(both, side="child", ahead=99),
+        lambda: store.edges(both, side="parent", ahead=99),
+        lambda: store.writers([(made.list_id, 1, 0, 230), (source.list_id, 1, 7, 9)]),
+        lambda: store.facts([1, 2], [(made.list_id, number) for number in range(1, 31)]),
         lambda: store.reads(),
         lambda: store.reads([1]),
     ]
@@ -261,9 +263,9 @@ def test_edges_follow_their_batch_to_the_place_it_gets(store: ArangoStore) -> No
     head = store.head("made")
     wrote = [row["x"] for row in rows(store, head)]
     assert head is not None and sorted(wrote) == list(range(40))
-    found = store.edges(head.list_id, 1, [(0, 40)], side="child")
+    found = edges_at(store, head.list_id, 1, [(0, 40)], side="child")
     assert dict(zip(found.start.tolist(), found.parent.tolist(), strict=True)) == dict(enumerate(wrote))
     for row in (0, 17, 39):
-        down = store.edges(source.list_id, 1, [(row, row + 1)], side="parent")
+        down = edges_at(store, source.list_id, 1, [(row, row + 1)], side="parent")
         assert wrote.index(row) in down.start.tolist()
     assert store.check() == []

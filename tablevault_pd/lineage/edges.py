@@ -217,7 +217,7 @@ class Hop:
 def up(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
     """From rows of one generation to their parents."""
     places = np.stack([table.parent_list, table.parent_generation, table.form], axis=1)
-    for place, rows in _groups(places):
+    for place, rows in groups(places):
         part = table if len(rows) == len(table) else table.take(rows)
         yield from _UP[place[2]](part, positions, place[0], place[1])
 
@@ -225,12 +225,13 @@ def up(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
 def down(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
     """From rows of one generation to their children."""
     places = np.stack([table.list, table.generation, table.form], axis=1)
-    for place, rows in _groups(places):
+    for place, rows in groups(places):
         part = table if len(rows) == len(table) else table.take(rows)
         yield from _DOWN[place[2]](part, positions, place[0], place[1])
 
 
-def _groups(keys: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+def groups(keys: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """(row, its numbers) for each distinct row of `keys`."""
     if not len(keys):
         return
     if (keys == keys[0]).all():

@@ -37,10 +37,11 @@ def origin_version(store: Store, obj: pd.DataFrame | pd.Series) -> tuple[Origin,
     origin = origin_of(obj)
     if origin is None or origin.vault_id != store.vault_id:
         return None
-    found = store.versions_by_number(origin.list_id, [origin.version])
-    if not found or Origin.of(store.vault_id, found[0]) != origin:
+    key = (origin.list_id, origin.version)
+    found = store.facts(versions=[key]).versions.get(key)
+    if found is None or Origin.of(store.vault_id, found) != origin:
         return None  # a copy of this vault wrote it
-    return origin, found[0]
+    return origin, found
 
 
 def rows_named(
@@ -169,22 +170,24 @@ def named_by(store: Store, rows: np.ndarray | None, refs: RefArray, what: str) -
     which, sources = refs.sources()
     positions = refs.positions
     found = []
+    own = [(each.list_id, each.version) for each in sources if each.vault_id == store.vault_id]
+    versions = store.facts(versions=own).versions if own else {}
     for number, source in enumerate(sources):
         if source.vault_id != store.vault_id:
             raise InvalidInput(
                 f"{what} refers to rows of the list {source.list!r} of another vault, and lineage stays within one. "
                 "Leave it out with df.drop(columns=…), or say inputs=False and drop it."
             )
-        versions = store.versions_by_number(source.list_id, [source.version])
+        version = versions.get((source.list_id, source.version))
         here = np.flatnonzero(which == number)
-        if not versions or int(positions[here].max()) >= versions[0].total:
+        if version is None or int(positions[here].max()) >= version.total:
             raise InvalidInput(
                 f"{what} refers to {source.list}@{source.version}, which has no such row in this vault."
             )
         if len(here) == len(refs):
-            found.append(Named(versions[0], rows, positions))
+            found.append(Named(version, rows, positions))
         else:
-            found.append(Named(versions[0], here if rows is None else rows[here], positions[here]))
+            found.append(Named(version, here if rows is None else rows[here], positions[here]))
     return found
 
 
