@@ -232,18 +232,106 @@ def test_every_question_is_one_request(store: ArangoStore, sent: list[str]) -> N
     assert stated == plain + 1
 
 
-def test_a_walk_takes_a_handful_of_requests_however_many_rows(vault: tv.Vault, sent: list[str]) -> None:
-    rows = 2000
-    vault.save("a", pd.DataFrame({"x": range(rows)}))
+Made = Callable[[tv.Vault, str, list[str], np.random.Generator], None]
+ROWS = 240
+
+
+def backwards(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    vault.save(
+        name, pd.DataFrame({"x": range(ROWS)}), inputs={each: np.arange(ROWS)[::-1] for each in parents}
+    )
+
+
+def by_halves(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    order = np.r_[0:ROWS:2, 1:ROWS:2]  # a step of two, and of one parent for each
+    for part in np.array_split(order, 2):
+        vault.append(name, pd.DataFrame({"x": part}), inputs=dict.fromkeys(parents, part))
+
+
+def shuffled(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    vault.save(name, pd.DataFrame({"x": range(ROWS)}), inputs=dict.fromkeys(parents, rng.permutation(ROWS)))
+
+
+def in_four(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    for part in np.array_split(rng.permutation(ROWS), 4):
+        vault.append(name, pd.DataFrame({"x": part}), inputs=dict.fromkeys(parents, part))
+
+
+def as_wholes(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    vault.save(name, pd.DataFrame({"x": range(ROWS)}), inputs=parents)
+
+
+def in_wholes(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    for part in np.array_split(np.arange(ROWS), 3):
+        vault.append(name, pd.DataFrame({"x": part}), inputs=parents)
+
+
+@pytest.mark.parametrize(
+    ("make", "hops", "most"),
+    [(each, 5, 8) for each in (backwards, by_halves, shuffled, in_four, as_wholes, in_wholes)]
+    + [(each, 20, 12) for each in (by_halves, shuffled, in_wholes)],
+)
+def test_a_walk_takes_a_handful_of_requests(
+    vault: tv.Vault, sent: list[str], make: Made, hops: int, most: int
+) -> None:
     rng = np.random.default_rng(3)
-    for before, after in zip("abcde", "bcdef", strict=True):
-        for part in np.array_split(rng.permutation(rows), 4):
-            vault.append(after, vault.read(before).iloc[part])
-    one = counted(sent, lambda: vault.lineage("f", rows=[7]))
-    every = counted(sent, lambda: vault.lineage("f"))
-    down = counted(sent, lambda: vault.lineage("a", direction="down"))
-    assert one <= 30 and every <= one + 5 and down <= one + 5
-    assert len(vault.lineage("f")) == 5 * rows == len(vault.lineage("a", direction="down"))
+    vault.save("l0", pd.DataFrame({"x": range(ROWS)}))
+    for hop in range(hops):
+        make(vault, f"l{hop + 1}", [f"l{hop}"], rng)
+    every_row = make is not in_wholes  # down, every batch is a relative of its own there
+    for some, count in ((None, ROWS), ([7], 1)):
+        assert counted(sent, lambda some=some: vault.lineage(f"l{hops}", rows=some)) <= most
+        assert counted(sent, lambda some=some: vault.lineage("l0", rows=some, direction="down")) <= most
+        down = vault.lineage("l0", rows=some, direction="down")
+        assert len(vault.lineage(f"l{hops}", rows=some)) == count * hops
+        assert len(down) == (count * hops if every_row else count * hops * 3)
+    one_step = counted(sent, lambda: vault.lineage(f"l{hops}", depth=1))
+    assert one_step <= 6 and len(vault.lineage(f"l{hops}", depth=1)) == ROWS
+
+
+@pytest.mark.parametrize("make", [shuffled, as_wholes])
+def test_several_lists_at_every_step_take_no_more_requests(
+    vault: tv.Vault, sent: list[str], make: Made
+) -> None:
+    for side in "xyz":
+        vault.save(f"{side}0", pd.DataFrame({"n": range(ROWS)}))
+    for hop in range(5):
+        for side in "xyz":
+            rng = np.random.default_rng(hop)  # the same rows of each: so each step has one row of each list
+            make(vault, f"{side}{hop + 1}", [f"{each}{hop}" for each in "xyz"], rng)
+    for some, count in ((None, ROWS), ([7], 1)):
+        assert counted(sent, lambda some=some: vault.lineage("x5", rows=some)) <= 8
+        assert counted(sent, lambda some=some: vault.lineage("x0", rows=some, direction="down")) <= 8
+        assert len(vault.lineage("x5", rows=some)) == count * 5 * 3
+        assert len(vault.lineage("x0", rows=some, direction="down")) == count * 5 * 3
+
+
+def test_rows_that_came_one_by_one_take_no_more_requests(vault: tv.Vault, sent: list[str]) -> None:
+    rng, rows = np.random.default_rng(3), 40
+    vault.save("l0", pd.DataFrame({"x": range(rows)}))
+    for hop in range(5):
+        for parent in rng.permutation(rows).tolist():
+            vault.append(f"l{hop + 1}", {"x": parent}, inputs={f"l{hop}": parent})
+    for some, count in ((None, rows), ([7], 1)):
+        assert counted(sent, lambda some=some: vault.lineage("l5", rows=some)) <= 8
+        assert counted(sent, lambda some=some: vault.lineage("l0", rows=some, direction="down")) <= 8
+        assert len(vault.lineage("l5", rows=some)) == count * 5
+        assert len(vault.lineage("l0", rows=some, direction="down")) == count * 5
+
+
+def test_a_server_goes_ahead_only_where_little_is_read_in_vain(store: ArangoStore) -> None:
+    rows = 4000
+    order = np.random.default_rng(1).permutation(rows)
+    long = put(store, "long", numbers(0))
+    for _ in range(80):  # more commits than one row is worth
+        long = put(store, "long", numbers(50), operation="append")
+    edge = Edge(long.list_id, long.version, 1, True, PAIRS, 0, rows, 0, rows, parents=order)
+    made = put(store, "made", numbers(rows), edges=(edge,))
+    for low, high, further in ((7, 8, False), (0, rows, True)):
+        found = store.edges([Wanted(made.list_id, 1, [(low, high)])], side="child", ahead=3)
+        answered = {(each.list, each.generation): list(each.spans) for each in found.ahead}
+        assert answered.pop((made.list_id, 1)) == [(low, high)]
+        assert answered == ({(long.list_id, 1): [(0, rows)]} if further else {})
 
 
 # ---------------------------------------------------------------- many writers

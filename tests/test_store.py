@@ -882,7 +882,12 @@ def test_generations_that_begin_with_others(store: Store) -> None:
     act(store, "a", "restore", target=4)
     act(store, "a", "restore", target=5)
     head = act(store, "a", "restore", target=2)
-    assert store.facts([head.list_id]).lists[head.list_id].bases == {4: (1, 2), 6: (1, 2), 7: (4, 3), 8: (1, 3)}
+    assert store.facts([head.list_id]).lists[head.list_id].bases == {
+        4: (1, 2),
+        6: (1, 2),
+        7: (4, 3),
+        8: (1, 3),
+    }
     numbered = [(head.list_id, 5), (head.list_id, 1), (head.list_id, 99), (10**6, 1)]
     assert store.facts(versions=numbered) == Facts(
         {}, {(head.list_id, 1): store.version("a", 1), (head.list_id, 5): store.version("a", 5)}

@@ -230,9 +230,7 @@ def frame_writers(vault: Vault, frame: pd.DataFrame | pd.Series) -> list[tuple[i
     lists = store.facts(sorted({named.version.list_id for named in rows})).lists
     for named in rows:
         version = named.version
-        for generation, low, high in runs_of(
-            version.generation, version.total, lists[version.list_id].bases
-        ):
+        for generation, low, high in runs_of(version.generation, version.total, lists[version.list_id].bases):
             positions = np.arange(low, high) if named.positions is None else named.positions
             positions = np.unique(positions[(positions >= low) & (positions < high)])
             if len(positions):

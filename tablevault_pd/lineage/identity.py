@@ -19,6 +19,7 @@ from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
 from tablevault_pd.lineage.compare import row_codes
 from tablevault_pd.lineage.origin import POSITION, Mark, Origin, marked, origin_of
+from tablevault_pd.lineage.values import values_at
 from tablevault_pd.refs import Ref, RefArray, is_refs
 from tablevault_pd.store import Store, Version
 
@@ -85,16 +86,16 @@ def _recognised(store: Store, version: Version, positions: np.ndarray, frame: pd
     kept = []
     for at in range(frame.shape[1]):
         now = frame.iloc[:, [at]].reset_index(drop=True)
-        parent = reading.read(store, version, columns=list(now.columns))
-        before = parent.iloc[positions].reset_index(drop=True)
+        before = values_at(store, version, positions, list(now.columns)).reset_index(drop=True)
         old_codes, new_codes = (np.zeros(1), np.zeros(1)) if before.equals(now) else row_codes(before, now)
         if (old_codes == new_codes).all():
             kept.append(at)
-            if now.iloc[:, 0].dtype != np.dtype(object) and parent.iloc[:, 0].is_unique:
-                return True
     if len(kept) in (0, frame.shape[1]):
         return bool(kept)
     whole = reading.read(store, version, columns=list(frame.columns[kept]))
+    columns = [whole.iloc[:, at] for at in range(whole.shape[1])]
+    if any(column.dtype != np.dtype(object) and column.is_unique for column in columns):
+        return True
     codes = row_codes(whole, whole.iloc[:0])[0]
     return bool((np.bincount(codes)[codes[positions]] == 1).all())
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, ListNotFound, shown
-from tablevault_pd.lineage.values import joined_values
 from tablevault_pd.lineage.lookups import Direction, Lookups
+from tablevault_pd.lineage.values import joined_values
 from tablevault_pd.lineage.walk import Rows, Step, Walk, Wholes
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store import Store, Version
@@ -144,9 +144,7 @@ def _same(values: np.ndarray) -> bool:
 # -- the frame
 
 
-def _frame(
-    store: Store, lookups: Lookups, asked: Asked, steps: Sequence[Step], side: str
-) -> pd.DataFrame:
+def _frame(store: Store, lookups: Lookups, asked: Asked, steps: Sequence[Step], side: str) -> pd.DataFrame:
     steps = [step for step in steps if len(step.rows.asked)]
     numbers = _concatenated([step.rows.asked for step in steps])
     order = None if _ordered(numbers) else np.argsort(numbers, kind="stable")
@@ -226,9 +224,7 @@ def _codes(ids: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], np.ndar
     return lists, np.repeat(np.searchsorted(lists, ids).astype(np.int64), np.asarray(sizes, np.int64))
 
 
-def _written(
-    store: Store, lookups: Lookups, steps: Sequence[Step]
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _written(store: Store, lookups: Lookups, steps: Sequence[Step]) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each step (session id, cell) of the commit that wrote each relative, -1 for none."""
     by_row = [step for step in steps if step.generation >= 0]
     places = [

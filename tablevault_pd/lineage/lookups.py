@@ -89,17 +89,13 @@ class Lookups:
         return None
 
     def _split(self, table: EdgeTable) -> dict[Place, EdgeTable]:
-        ends = (
-            (table.list, table.generation) if self._up else (table.parent_list, table.parent_generation)
-        )
+        ends = (table.list, table.generation) if self._up else (table.parent_list, table.parent_generation)
         return {
             (place[0], place[1]): table if len(rows) == len(table) else table.take(rows)
             for place, rows in groups(np.stack(ends, axis=1))
         }
 
-    def _keep(
-        self, ahead: Sequence[Wanted], by_place: dict[Place, EdgeTable], everything: EdgeTable
-    ) -> None:
+    def _keep(self, ahead: Sequence[Wanted], by_place: dict[Place, EdgeTable], everything: EdgeTable) -> None:
         spans: dict[Place, list[Span]] = defaultdict(list)
         wholes: set[Place] = set()
         for each in ahead:
@@ -129,9 +125,7 @@ class Lookups:
         ahead = self._coming() - self._facts.versions.keys() - more
         more_lists = sorted({*more_lists, *({each[0] for each in ahead} - self._facts.lists.keys())})
         found = self._store.facts(more_lists, sorted(more | ahead))
-        self._facts = Facts(
-            {**self._facts.lists, **found.lists}, {**self._facts.versions, **found.versions}
-        )
+        self._facts = Facts({**self._facts.lists, **found.lists}, {**self._facts.versions, **found.versions})
 
     def _coming(self) -> set[VersionKey]:
         """The versions that edges which came ahead name where a walk goes from list to list."""
@@ -168,4 +162,6 @@ def _joined(spans: list[Span]) -> tuple[np.ndarray, np.ndarray]:
     reach = np.maximum.accumulate(ordered[:, 1]) if len(ordered) else ordered[:, 1]
     fresh = np.ones(len(ordered), bool)
     fresh[1:] = ordered[1:, 0] > reach[:-1]
-    return ordered[fresh, 0], np.maximum.reduceat(ordered[:, 1], np.flatnonzero(fresh)) if len(ordered) else reach
+    return ordered[fresh, 0], np.maximum.reduceat(ordered[:, 1], np.flatnonzero(fresh)) if len(
+        ordered
+    ) else reach

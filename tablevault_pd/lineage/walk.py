@@ -1,9 +1,9 @@
 """Walks: from rows to their parents or children, a whole level at a time.
 
 Breadth first, so that the first time a relative is met is its shortest depth. Rows travel as arrays; what is fetched
-from the store is one request per level at most (see :mod:`~tablevault_pd.lineage.lookups`). Past a step that names a whole list, the walk goes on from list to
-list: from a version to everything that any batch it shows has a parent in, or from a batch to everything that was
-made of its list from then on.
+from the store is at most one request per level (see :mod:`~tablevault_pd.lineage.lookups`). Past a step that names a
+whole list, the walk goes on from list to list: from a version to everything that any batch it shows has a parent in, or
+from a batch to everything that was made of its list from then on.
 """
 
 from __future__ import annotations

@@ -520,9 +520,7 @@ class Store(Protocol):
         """Which commit wrote which rows of these versions."""
 
     # -- lineage
-    def edges(
-        self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0
-    ) -> Found:
+    def edges(self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0) -> Found:
         """Every edge whose children (or parents) touch what is wanted; no place is wanted twice. One request.
 
         More edges than those may come, and the caller looks closer. A store to which a request is dear may answer

@@ -124,7 +124,9 @@ class Found:
     """Edges, and for which rows they are all there is."""
 
     table: EdgeTable
-    ahead: Sequence[Wanted] = ()  #: what was answered beyond what was wanted, together with it; none: nothing was
+    ahead: Sequence[
+        Wanted
+    ] = ()  #: what was answered beyond what was wanted, together with it; none: nothing was
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,9 +144,7 @@ class Edges:
     client: Client
     clock: Clock
 
-    def edges(
-        self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0
-    ) -> Found:
+    def edges(self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0) -> Found:
         """Edges that touch what is wanted, and what a walk will want next."""
         runs = [
             [int(each.list), int(each.generation), int(low), int(high), each.whole]

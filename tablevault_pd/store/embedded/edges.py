@@ -94,7 +94,11 @@ FROM edges e JOIN lists l ON l.id = e.list JOIN batches b ON b.list = e.list AND
 JOIN batches p ON p.list = e.parent_list AND p.version = e.parent_version
 WHERE e.id > ? ORDER BY e.id LIMIT 1000
 """
-LIST_FACTS = "SELECT l.name, EXISTS (SELECT 1 FROM batches b WHERE b.list = l.id AND b.gone = 1) FROM lists l WHERE l.id = ?"
+# Named, as the planner would look through all batches of the list for one without its rows.
+LIST_FACTS = """
+SELECT l.name, EXISTS (SELECT 1 FROM batches b INDEXED BY batches_gone WHERE b.list = l.id AND b.gone = 1)
+FROM lists l WHERE l.id = ?
+"""
 BASES = "SELECT version, base_generation, base_total FROM batches INDEXED BY restores WHERE list = ? AND base_generation IS NOT NULL"
 KEPT = "SELECT generation, max(start + rows) FROM segments WHERE list = ? GROUP BY generation"
 NOTE_READ = "INSERT OR IGNORE INTO reads (session, list, version) VALUES (?, ?, ?)"
@@ -110,9 +114,7 @@ class Edges:
 
     catalog: Catalog
 
-    def edges(
-        self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0
-    ) -> Found:
+    def edges(self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0) -> Found:
         """Edges that touch what is wanted. A question more costs next to nothing here: none is answered ahead."""
         statement = EDGES_BY_CHILD if side == "child" else EDGES_BY_PARENT
         rows: list[tuple[Any, ...]] = []
