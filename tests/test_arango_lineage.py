@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +27,7 @@ from tablevault_pd.store.arango import ArangoStore
 
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 COMMIT = r"POST .*/_api/document/tv_batches"
 
 
@@ -187,6 +190,11 @@ def test_the_graph_leads_from_a_batch_to_those_it_came_from(url: str, store: Ara
     walk = "FOR v, e IN 1..5 OUTBOUND @start GRAPH 'tv_lineage' RETURN [v.name, e.parent_version, e.stated, e.rows]"
     found = list(database.aql.execute(walk, bind_vars={"start": start}))
     assert found == [["c", 1, True, 4], ["b", 1, True, 4], ["a", 1, True, 4]]
+    documented = re.findall(r"```aql\n(.*?)```", (DOCS / "server.md").read_text(encoding="utf-8"), re.DOTALL)
+    (walk,) = [each.replace("answers", "d") for each in documented if "GRAPH" in each]
+    assert [(each["list"], each["steps"]) for each in database.aql.execute(walk)] == [
+        ("c", 1), ("b", 2), ("a", 3)
+    ]  # fmt: skip
     (end,) = [d["_id"] for d in database.collection("tv_batches").find({"name": "a"})]
     back = "FOR v IN 1..5 INBOUND @start GRAPH 'tv_lineage' RETURN v.name"
     assert list(database.aql.execute(back, bind_vars={"start": end})) == ["b", "c", "d"]
