@@ -165,7 +165,7 @@ def few_spans(spans: Sequence[Span], most: int) -> Sequence[Span]:
         return spans
     ordered = np.asarray(spans, np.int64)
     gaps = ordered[1:, 0] - ordered[:-1, 1]
-    breaks = np.sort(np.argpartition(gaps, len(gaps) - most + 1)[len(gaps) - most + 1 :])
+    breaks = np.sort(np.argsort(gaps, kind="stable")[len(gaps) - most + 1 :])
     starts, ends = ordered[np.r_[0, breaks + 1], 0], ordered[np.r_[breaks, len(ordered) - 1], 1]
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
