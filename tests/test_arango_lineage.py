@@ -19,11 +19,12 @@ from stores import Faults, act, database_of, edges_at, faults, new_database, put
 import tablevault_pd as tv
 from tablevault_pd.errors import SessionNotFound, StoreUnavailable, VaultCorrupt, VaultReadOnly
 from tablevault_pd.store import Version
-from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, Edge, Wanted
+from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, Edge, Wanted
 
 pytest.importorskip("arango")
 
 from tablevault_pd.store.arango import ArangoStore
+from tablevault_pd.store.arango.ahead import STATEMENTS, Side, binds
 
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
@@ -325,6 +326,49 @@ def test_rows_that_came_one_by_one_take_no_more_requests(vault: tv.Vault, sent: 
         assert counted(sent, lambda some=some: vault.lineage("l0", rows=some, direction="down")) <= 8
         assert len(vault.lineage("l5", rows=some)) == count * 5
         assert len(vault.lineage("l0", rows=some, direction="down")) == count * 5
+
+
+def next_runs(store: ArangoStore, side: Side, *wanted: int) -> list[tuple[int, ...]]:
+    """What the server takes to come next: (list, generation, first, end)."""
+    taken = {"wanted": [[*wanted, False]], **binds(side, 2)}
+    answered = store.client.query(STATEMENTS[side, 2], binds=taken)[0]
+    return sorted(tuple(each[:4]) for each in answered["wanted"][1])
+
+
+@pytest.mark.parametrize("step", [1, -1, 2, -2, 3, 0])
+def test_regular_rows_are_followed_exactly(store: ArangoStore, step: int) -> None:
+    source = put(store, "source", numbers(60))
+    put(store, "made", numbers(5))
+    span = 11 * abs(step) + 1
+    edge = Edge(source.list_id, 1, 1, True, AFFINE, 2, 12, 20, span, step=step)
+    made = put(store, "made", numbers(20), operation="append", edges=(edge,))
+    parents = {
+        7 + i: (20 if step >= 0 else 20 + span - 1) + i * step for i in range(12)
+    }  # 5 rows before, 2 in the batch
+    for low, high in ((0, 25), (7, 8), (9, 13), (18, 25), (19, 25)):
+        at = [parent for child, parent in parents.items() if low <= child < high]
+        expected = [(source.list_id, 1, min(at), max(at) + 1)] if at else []
+        assert next_runs(store, "child", made.list_id, 1, low, high) == expected
+    for low, high in ((0, 60), (20, 21), (25, 30), (21, 22), (30, 31), (0, 20), (20 + span - 1, 60)):
+        at = [child for child, parent in parents.items() if low <= parent < high]
+        expected = [(made.list_id, 1, min(at), max(at) + 1)] if at else []
+        assert next_runs(store, "parent", source.list_id, 1, low, high) == expected
+
+
+def test_runs_that_overlap_are_asked_for_as_one(store: ArangoStore) -> None:
+    source = put(store, "source", numbers(400))
+    running = [Edge(source.list_id, 1, 1, True, SPAN, row, 1, 0, row + 1) for row in range(300)]
+    apart = [Edge(source.list_id, 1, 1, True, SPAN, row, 1, 2 * row, 1) for row in range(150)]
+    for name, edges, meant in (
+        ("running", running, [(0, 300)]),
+        ("apart", apart, [(2 * row, 2 * row + 1) for row in range(150)]),
+    ):
+        made = put(store, name, numbers(300), edges=tuple(edges))
+        assert next_runs(store, "child", made.list_id, 1, 0, 300) == [
+            (source.list_id, 1, *run) for run in meant
+        ]
+    found = store.edges([Wanted(source.list_id, 1, [(0, 400)])], side="parent", ahead=1)
+    assert len(found.table) == 450 and len(found.ahead) == 3
 
 
 def test_a_server_goes_ahead_only_where_little_is_read_in_vain(store: ArangoStore) -> None:

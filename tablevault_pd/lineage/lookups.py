@@ -46,8 +46,6 @@ class _Answer:
         return self._covers(asking.position, None)
 
     def _covers(self, positions: np.ndarray, end: int | None) -> bool:
-        if not len(self.starts):
-            return False
         at = np.searchsorted(self.starts, positions, side="right") - 1
         reach = self.ends[at]
         return bool((at >= 0).all() and ((positions < reach) if end is None else (reach >= end)).all())
@@ -66,21 +64,19 @@ class Lookups:
 
     def edges(self, asked: Sequence[Asking], *, ahead: int) -> list[EdgeTable]:
         """For each that is asked the edges that touch it, and perhaps others of that generation. Places differ."""
-        tables = [self._known(each) for each in asked]
-        lacking = [each for each, table in zip(asked, tables, strict=True) if table is None]
+        tables = {each.place: table for each in asked if (table := self._known(each)) is not None}
+        lacking = [each for each in asked if each.place not in tables]
         if lacking:
             wanted = [Wanted(*each.place, each.spans, each.whole) for each in lacking]
             found = self._store.edges(wanted, side="child" if self._up else "parent", ahead=ahead)
             if len(lacking) == 1 and not found.ahead:
-                return [found.table if table is None else table for table in tables]
-            by_place = self._split(found.table)
-            self._keep(found.ahead, by_place, found.table)
-            none = found.table.take(np.empty(0, np.intp))
-            return [
-                by_place.get(each.place, none) if table is None else table
-                for each, table in zip(asked, tables, strict=True)
-            ]
-        return [table for table in tables if table is not None]
+                tables[lacking[0].place] = found.table
+            else:
+                split = self._split(found.table)
+                none = found.table.take(np.empty(0, np.intp))
+                self._keep(found.ahead, split, none)
+                tables |= {each.place: split.get(each.place, none) for each in lacking}
+        return [tables[each.place] for each in asked]
 
     def _known(self, asking: Asking) -> EdgeTable | None:
         for answer in self._ahead.get(asking.place, ()):
@@ -95,19 +91,14 @@ class Lookups:
             for place, rows in groups(np.stack(ends, axis=1))
         }
 
-    def _keep(self, ahead: Sequence[Wanted], by_place: dict[Place, EdgeTable], everything: EdgeTable) -> None:
-        spans: dict[Place, list[Span]] = defaultdict(list)
-        wholes: set[Place] = set()
+    def _keep(self, ahead: Sequence[Wanted], split: dict[Place, EdgeTable], none: EdgeTable) -> None:
+        by_place: dict[Place, list[Wanted]] = defaultdict(list)
         for each in ahead:
-            place = (each.list, each.generation)
-            spans[place] += each.spans
-            if each.whole:
-                wholes.add(place)
-        for place, runs in spans.items():
-            table = by_place.get(place)
-            if table is None:
-                table = everything.take(np.empty(0, np.intp))
-            self._ahead[place].insert(0, _Answer(*_joined(runs), table, place in wholes))
+            by_place[each.list, each.generation].append(each)
+        for place, answered in by_place.items():
+            runs = _joined([span for each in answered for span in each.spans])
+            whole = any(each.whole for each in answered)
+            self._ahead[place].append(_Answer(*runs, split.get(place, none), whole))
 
     # -- lists and versions
 
@@ -117,14 +108,14 @@ class Lookups:
         self._facts = Facts(self._facts.lists, {**self._facts.versions, **known})
 
     def learn(self, lists: Iterable[int] = (), versions: Iterable[VersionKey] = ()) -> None:
-        """Look up those of these lists and versions that are not known yet, all with one request."""
-        more_lists = sorted(set(lists) - self._facts.lists.keys())
+        """Look up these versions, their lists and these lists, as far as they are not known yet, with one request."""
+        more_lists = set(lists) - self._facts.lists.keys()
         more = set(versions) - self._facts.versions.keys()
         if not more_lists and not more:
             return
-        ahead = self._coming() - self._facts.versions.keys() - more
-        more_lists = sorted({*more_lists, *({each[0] for each in ahead} - self._facts.lists.keys())})
-        found = self._store.facts(more_lists, sorted(more | ahead))
+        more |= self._coming() - self._facts.versions.keys()
+        more_lists |= {list_id for list_id, _ in more} - self._facts.lists.keys()
+        found = self._store.facts(sorted(more_lists), sorted(more))
         self._facts = Facts({**self._facts.lists, **found.lists}, {**self._facts.versions, **found.versions})
 
     def _coming(self) -> set[VersionKey]:
@@ -157,11 +148,8 @@ class Lookups:
 
 
 def _joined(spans: list[Span]) -> tuple[np.ndarray, np.ndarray]:
-    """Runs in order, those that touch made one: their starts and ends."""
-    ordered = np.array(sorted(spans), np.int64).reshape(-1, 2)
-    reach = np.maximum.accumulate(ordered[:, 1]) if len(ordered) else ordered[:, 1]
-    fresh = np.ones(len(ordered), bool)
-    fresh[1:] = ordered[1:, 0] > reach[:-1]
-    return ordered[fresh, 0], np.maximum.reduceat(ordered[:, 1], np.flatnonzero(fresh)) if len(
-        ordered
-    ) else reach
+    """Runs in order, those that touch made one: their starts and ends. There is at least one."""
+    ordered = np.array(sorted(spans), np.int64)
+    reach = np.maximum.accumulate(ordered[:, 1])
+    fresh = np.flatnonzero(np.r_[True, ordered[1:, 0] > reach[:-1]])
+    return ordered[fresh, 0], np.maximum.reduceat(ordered[:, 1], fresh)

@@ -8,8 +8,8 @@ questions early, and :mod:`tablevault_pd.lineage` does the algebra on what it ge
 What it takes for granted to come next, of one generation:
 
 - of ranges and regular rows exactly the rows they lead to, as long as these are few runs;
-- otherwise, since packed positions cannot be read on the server, the run from the lowest to the highest row that they
-  could lead to, if that is not much more than must be asked for anyway (see ``room`` and ``much`` below);
+- otherwise the run from the lowest to the highest row that they could lead to, if that is not much more than must be asked
+  for anyway (see ``room`` and ``much`` below): packed positions cannot be read on the server;
 - past a step to a whole list all that its version shows, or (down) all that was made of the generation.
 
 One step's text is repeated, with other names for its variables; nothing else is put into it.
@@ -123,8 +123,9 @@ LET wholes_HERE = (
     FILTER LENGTH(f.wanted[* FILTER CURRENT[4]]) > 0 OR LENGTH(f.batch[4][* FILTER CURRENT[4] == 0]) > 0
     RETURN DISTINCT [f.batch[0], f.batch[2], 0, @far, true])
 """
-# Of each generation either the very runs, or one run over all. `room` is how many rows may lie in that, and `much` how
-# many batches (or edges, down): some, or a few times as many as rows led there. A LIMIT must be a constant.
+# Of each generation either the very runs, or one run over all: if they are many, if they overlap so much that one by one
+# they would be more, or if some are only bounds. `room` is how many rows may lie in that, and `much` how many batches (or
+# edges, down): some, or a few times as many as rows led there, or as many as must be asked for. A LIMIT must be a constant.
 _NEXT = """
 LET rows_HERE = (
   FOR s IN steps_HERE
@@ -132,9 +133,10 @@ LET rows_HERE = (
     LET low = MIN(runs[*][0])
     LET high = MAX(runs[*][1])
     LET asked = SUM(runs[*][3])
-    LET exact = LENGTH(runs) <= @spans AND MIN(runs[*][2]) == 1
-    LET room = MAX([@room, 4 * asked])
-    LET much = MAX([@few, 4 * asked])
+    LET certain = MIN(runs[*][2]) == 1 ? SUM(runs[* RETURN CURRENT[1] - CURRENT[0]]) : 0
+    LET exact = LENGTH(runs) <= @spans AND certain > 0 AND certain <= high - low
+    LET room = MAX([@room, 4 * asked, certain])
+    LET much = MAX([@few, 4 * asked, certain])
     FILTER exact OR high - low <= room
 COUNT
     FILTER exact OR (held <= much AND held <= @many)
