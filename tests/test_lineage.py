@@ -700,3 +700,17 @@ def test_rows_far_apart_are_read_and_recognised(folder_vault: tv.Vault) -> None:
     assert lines["n"].tolist() == lines["parent_position"].tolist() == list(range(115_000, -1, -5000))
     assert far.assign(n=0).vault.refs.isna().all()  # two rows have each `half`: it does not tell which it was
     assert [ref.position for ref in far.assign(half=0).vault.refs] == list(range(0, 120_000, 5000))
+
+
+def test_children_of_a_few_rows_among_many(folder_vault: tv.Vault) -> None:
+    rng = np.random.default_rng(0)
+    order, some = rng.integers(0, 3000, 3000), np.unique(rng.integers(0, 3000, 900))
+    folder_vault.save("a", pd.DataFrame({"n": range(3000)}))
+    folder_vault.save("b", pd.DataFrame({"n": range(3000)}), inputs={"a": order})
+    folder_vault.save("c", pd.DataFrame({"n": range(3)}), inputs=folder_vault.read("a").iloc[some])
+    for rows in ([0], [1, 2, 2999], [int(some[0]), int(order[7])], list(range(100, 160))):
+        for name, size in (("b", 3000), ("c", 3)):
+            lines = folder_vault.lineage("a", rows=rows, direction="down", to=name)
+            got = sorted(zip(lines["position"].tolist(), lines["child_position"].tolist(), strict=True))
+            parents = [[parent] for parent in order] if name == "b" else [some.tolist()] * 3
+            assert got == sorted((row, at) for at in range(size) for row in rows if row in parents[at])

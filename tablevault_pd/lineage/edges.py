@@ -329,7 +329,7 @@ def _down_whole(table: EdgeTable, points: np.ndarray, place: int, generation: in
 
 def _down_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
     edge, children, parents = flat(table)
-    order = np.argsort(parents, kind="stable")
+    order = _sorted_near(parents, points)
     line, source = _lookup(parents[order], points)
     line = order[line]
     edge = edge[line]
@@ -347,7 +347,7 @@ def _up_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) 
 def _down_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
     sizes, parents = _sets(table)
     edge = np.repeat(np.arange(len(table)), sizes)
-    order = np.argsort(parents, kind="stable")
+    order = _sorted_near(parents, points)
     found, source = _lookup(parents[order], points)
     edge = edge[order[found]]
     line, position = expand(table.start[edge], table.rows[edge])
@@ -393,6 +393,16 @@ def flat(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         order = np.argsort(children, kind="stable")
         edge, children, parents = edge[order], children[order], parents[order]
     return edge, children, parents
+
+
+def _sorted_near(values: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The numbers of the values in order, without most of those that are none of the points: sorting is dear."""
+    if len(points) * 16 > len(values):
+        return np.argsort(values, kind="stable")
+    near = np.flatnonzero((values >= points.min()) & (values <= points.max())) if len(points) else points
+    if len(points) * 16 <= len(near):
+        near = near[np.isin(values[near], points)]
+    return near[np.argsort(values[near], kind="stable")]
 
 
 def _lookup(keys: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
