@@ -20,10 +20,14 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tablevault_pd.store import Batch, Version  # found by the path set above
+from tablevault_pd.lineage.lines import Asked  # found by the path set above
+from tablevault_pd.lineage.lines import lines as walked
+from tablevault_pd.store import Batch, Version
 from tablevault_pd.store.arango import ArangoStore, client
+from tablevault_pd.store.edges import PAIRS, Edge
 from tablevault_pd.store.where import Condition, Where
 
+WALK_LIMITS = {5: 8, 20: 12}  # steps, requests
 SAVE_LIMIT = 20  # for 10,000 rows with a vector column of width 384; TableVault 0.2.6 needs 360,000
 
 
@@ -65,10 +69,13 @@ def table(rows: int, width: int = 384) -> pa.Table:
     )
 
 
-def commit(store: ArangoStore, name: str, rows: pa.Table, operation: Any = "save") -> Version:
+def commit(
+    store: ArangoStore, name: str, rows: pa.Table, operation: Any = "save", edges: tuple[Edge, ...] = ()
+) -> Version:
     """Save or append."""
     head = store.head(name) if operation == "append" else None
-    batch = Batch(uuid.uuid4().hex, name, operation, rows.schema, base=head.schema_id if head else None)
+    base = head.schema_id if head else None
+    batch = Batch(uuid.uuid4().hex, name, operation, rows.schema, base=base, edges=edges)
     with store.stage() as stage:
         stage.write(rows)
         return store.commit(batch, stage)
@@ -103,6 +110,24 @@ def counted(store: ArangoStore, rows: int) -> list[tuple[str, tuple[int, int], i
         commit(store, "log", one, "append")
     lines.append(("read 100 commits of one row", counter.of(lambda: read(store, "log")), None))
     lines.append(("lists()", counter.of(store.lists), None))
+    return lines + walks(store, counter, rows)
+
+
+def walks(store: ArangoStore, counter: Counter, rows: int) -> list[tuple[str, int, int | None]]:
+    """From one row and from all of them, over lists each row of which was made from a row of the list before."""
+    numbers = pa.table({"x": np.arange(rows)})
+    lines: list[tuple[str, int, int | None]] = []
+    for hops, limit in WALK_LIMITS.items():
+        version = commit(store, f"hops{hops}_0", numbers)
+        for hop in range(hops):
+            order = np.random.default_rng(hop).permutation(rows)
+            edge = Edge(version.list_id, version.version, 1, True, PAIRS, 0, rows, 0, rows, parents=order)
+            version = commit(store, f"hops{hops}_{hop + 1}", numbers, edges=(edge,))
+        for what, positions in {"one row": np.array([7]), f"{rows:,} rows": np.arange(rows)}.items():
+            size = len(positions)
+            asked = Asked(np.full(size, version.list_id), np.full(size, version.version), positions)
+            requests = counter.of(lambda asked=asked: walked(store, asked))
+            lines.append((f"walk from {what} {hops} hops up, shuffled at each", requests, limit))
     return lines
 
 

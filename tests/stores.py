@@ -22,6 +22,7 @@ import pyarrow as pa
 import pytest
 
 from tablevault_pd.store import Batch, Store, Version
+from tablevault_pd.store.edges import EdgeTable, Wanted
 from tablevault_pd.store.embedded import EmbeddedStore
 
 
@@ -146,6 +147,13 @@ def faults() -> Iterator[Faults]:
 
 
 # ---------------------------------------------------------------- shorthand
+
+
+def edges_at(
+    store: Store, list_id: int, generation: int, spans: Sequence[tuple[int, int]], *, side: Any
+) -> EdgeTable:
+    """The edges of some rows of one generation."""
+    return store.edges([Wanted(list_id, generation, spans)], side=side).table
 
 
 def put(store: Store, name: str, *tables: pa.Table, operation: str = "save", **options: Any) -> Version:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,19 +14,21 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from stores import Faults, act, database_of, faults, new_database, put, rows
+from stores import Faults, act, database_of, edges_at, faults, new_database, put, rows
 
 import tablevault_pd as tv
 from tablevault_pd.errors import SessionNotFound, StoreUnavailable, VaultCorrupt, VaultReadOnly
 from tablevault_pd.store import Version
-from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, Edge
+from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, Edge, Wanted
 
 pytest.importorskip("arango")
 
 from tablevault_pd.store.arango import ArangoStore
+from tablevault_pd.store.arango.ahead import STATEMENTS, Side, binds
 
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 COMMIT = r"POST .*/_api/document/tv_batches"
 
 
@@ -65,7 +69,7 @@ def permuted(source: Version, rows: int) -> Edge:
 
 
 def children_of(store: ArangoStore, source: Version) -> list[tuple[int, int]]:
-    table = store.edges(source.list_id, source.generation, [(0, source.total)], side="parent")
+    table = edges_at(store, source.list_id, source.generation, [(0, source.total)], side="parent")
     return sorted(zip(table.list.tolist(), table.version.tolist(), strict=True))
 
 
@@ -137,7 +141,7 @@ def test_a_mirror_that_lost_edges_is_written_again(url: str, store: ArangoStore)
     before = children_of(store, source)
     mirror = database_of(url).collection("tv_edges")
     mirror.delete(next(iter(mirror.keys())))
-    assert len(store.edges(made.list_id, 1, [(0, 1)], side="child")) == 2  # those need no mirror
+    assert len(edges_at(store, made.list_id, 1, [(0, 1)], side="child")) == 2  # those need no mirror
     assert [(p.what, p.list, p.fixed) for p in store.check()] == [("missing in tv_edges", "made", False)]
     assert [p.fixed for p in store.check(fix=True)] == [True]
     assert store.check() == [] and children_of(store, source) == before
@@ -187,6 +191,11 @@ def test_the_graph_leads_from_a_batch_to_those_it_came_from(url: str, store: Ara
     walk = "FOR v, e IN 1..5 OUTBOUND @start GRAPH 'tv_lineage' RETURN [v.name, e.parent_version, e.stated, e.rows]"
     found = list(database.aql.execute(walk, bind_vars={"start": start}))
     assert found == [["c", 1, True, 4], ["b", 1, True, 4], ["a", 1, True, 4]]
+    documented = re.findall(r"```aql\n(.*?)```", (DOCS / "server.md").read_text(encoding="utf-8"), re.DOTALL)
+    (walk,) = [each.replace("answers", "d") for each in documented if "GRAPH" in each]
+    assert [(each["list"], each["steps"]) for each in database.aql.execute(walk)] == [
+        ("c", 1), ("b", 2), ("a", 3)
+    ]  # fmt: skip
     (end,) = [d["_id"] for d in database.collection("tv_batches").find({"name": "a"})]
     back = "FOR v IN 1..5 INBOUND @start GRAPH 'tv_lineage' RETURN v.name"
     assert list(database.aql.execute(back, bind_vars={"start": end})) == ["b", "c", "d"]
@@ -208,17 +217,19 @@ def test_every_question_is_one_request(store: ArangoStore, sent: list[str]) -> N
     for _ in range(30):
         put(store, "made", numbers(1), operation="append", edges=(one_to_one(source, 1),))
     spans = [(at, at + 1) for at in range(0, 200, 3)]
+    both = [Wanted(made.list_id, 1, spans), Wanted(source.list_id, 1, [(0, 9)], whole=True)]
     questions: list[Callable[[], Any]] = [
-        lambda: store.edges(made.list_id, 1, spans, side="child"),
-        lambda: store.edges(source.list_id, 1, spans, side="parent"),
-        lambda: store.edges(source.list_id, 1, [(0, 1 << 40)], side="parent"),
+        lambda: edges_at(store, made.list_id, 1, spans, side="child"),
+        lambda: edges_at(store, source.list_id, 1, spans, side="parent"),
+        lambda: edges_at(store, source.list_id, 1, [(0, 1 << 40)], side="parent"),
         lambda: store.edges_of(made),
         store.edge_summaries,
-        lambda: store.writers(made.list_id, 1, 0, 230),
-        lambda: store.versions_by_number(made.list_id, range(1, 31)),
-        lambda: store.list_names([1, 2]),
-        lambda: store.bases(made.list_id),
-        lambda: store.kept_rows(made.list_id),
+        lambda: store.edges(both, side="child"),
+        lambda: store.edges(both, side="parent"),
+        lambda: store.edges(both, side="child", ahead=99),
+        lambda: store.edges(both, side="parent", ahead=99),
+        lambda: store.writers([(made.list_id, 1, 0, 230), (source.list_id, 1, 7, 9)]),
+        lambda: store.facts([1, 2], [(made.list_id, number) for number in range(1, 31)]),
         lambda: store.reads(),
         lambda: store.reads([1]),
     ]
@@ -230,18 +241,149 @@ def test_every_question_is_one_request(store: ArangoStore, sent: list[str]) -> N
     assert stated == plain + 1
 
 
-def test_a_walk_takes_a_handful_of_requests_however_many_rows(vault: tv.Vault, sent: list[str]) -> None:
-    rows = 2000
-    vault.save("a", pd.DataFrame({"x": range(rows)}))
+Made = Callable[[tv.Vault, str, list[str], np.random.Generator], None]
+ROWS = 240
+
+
+def backwards(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    vault.save(
+        name, pd.DataFrame({"x": range(ROWS)}), inputs={each: np.arange(ROWS)[::-1] for each in parents}
+    )
+
+
+def by_halves(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    order = np.r_[0:ROWS:2, 1:ROWS:2]  # a step of two, and of one parent for each
+    for part in np.array_split(order, 2):
+        vault.append(name, pd.DataFrame({"x": part}), inputs=dict.fromkeys(parents, part))
+
+
+def shuffled(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    vault.save(name, pd.DataFrame({"x": range(ROWS)}), inputs=dict.fromkeys(parents, rng.permutation(ROWS)))
+
+
+def in_four(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    for part in np.array_split(rng.permutation(ROWS), 4):
+        vault.append(name, pd.DataFrame({"x": part}), inputs=dict.fromkeys(parents, part))
+
+
+def as_wholes(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    vault.save(name, pd.DataFrame({"x": range(ROWS)}), inputs=parents)
+
+
+def in_wholes(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Generator) -> None:
+    for part in np.array_split(np.arange(ROWS), 3):
+        vault.append(name, pd.DataFrame({"x": part}), inputs=parents)
+
+
+@pytest.mark.parametrize(
+    ("make", "hops", "most"),
+    [(each, 5, 8) for each in (backwards, by_halves, shuffled, in_four, as_wholes, in_wholes)]
+    + [(each, 20, 12) for each in (by_halves, shuffled, in_wholes)],
+)
+def test_a_walk_takes_a_handful_of_requests(
+    vault: tv.Vault, sent: list[str], make: Made, hops: int, most: int
+) -> None:
     rng = np.random.default_rng(3)
-    for before, after in zip("abcde", "bcdef", strict=True):
-        for part in np.array_split(rng.permutation(rows), 4):
-            vault.append(after, vault.read(before).iloc[part])
-    one = counted(sent, lambda: vault.lineage("f", rows=[7]))
-    every = counted(sent, lambda: vault.lineage("f"))
-    down = counted(sent, lambda: vault.lineage("a", direction="down"))
-    assert one <= 30 and every <= one + 5 and down <= one + 5
-    assert len(vault.lineage("f")) == 5 * rows == len(vault.lineage("a", direction="down"))
+    vault.save("l0", pd.DataFrame({"x": range(ROWS)}))
+    for hop in range(hops):
+        make(vault, f"l{hop + 1}", [f"l{hop}"], rng)
+    every_row = make is not in_wholes  # down, every batch is a relative of its own there
+    for some, count in ((None, ROWS), ([7], 1)):
+        assert counted(sent, lambda some=some: vault.lineage(f"l{hops}", rows=some)) <= most
+        assert counted(sent, lambda some=some: vault.lineage("l0", rows=some, direction="down")) <= most
+        down = vault.lineage("l0", rows=some, direction="down")
+        assert len(vault.lineage(f"l{hops}", rows=some)) == count * hops
+        assert len(down) == (count * hops if every_row else count * hops * 3)
+    one_step = counted(sent, lambda: vault.lineage(f"l{hops}", depth=1))
+    assert one_step <= 6 and len(vault.lineage(f"l{hops}", depth=1)) == ROWS
+
+
+@pytest.mark.parametrize("make", [shuffled, as_wholes])
+def test_several_lists_at_every_step_take_no_more_requests(
+    vault: tv.Vault, sent: list[str], make: Made
+) -> None:
+    for side in "xyz":
+        vault.save(f"{side}0", pd.DataFrame({"n": range(ROWS)}))
+    for hop in range(5):
+        for side in "xyz":
+            rng = np.random.default_rng(hop)  # the same rows of each: so each step has one row of each list
+            make(vault, f"{side}{hop + 1}", [f"{each}{hop}" for each in "xyz"], rng)
+    for some, count in ((None, ROWS), ([7], 1)):
+        assert counted(sent, lambda some=some: vault.lineage("x5", rows=some)) <= 8
+        assert counted(sent, lambda some=some: vault.lineage("x0", rows=some, direction="down")) <= 8
+        assert len(vault.lineage("x5", rows=some)) == count * 5 * 3
+        assert len(vault.lineage("x0", rows=some, direction="down")) == count * 5 * 3
+
+
+def test_rows_that_came_one_by_one_take_no_more_requests(vault: tv.Vault, sent: list[str]) -> None:
+    rng, rows = np.random.default_rng(3), 40
+    vault.save("l0", pd.DataFrame({"x": range(rows)}))
+    for hop in range(5):
+        for parent in rng.permutation(rows).tolist():
+            vault.append(f"l{hop + 1}", {"x": parent}, inputs={f"l{hop}": parent})
+    for some, count in ((None, rows), ([7], 1)):
+        assert counted(sent, lambda some=some: vault.lineage("l5", rows=some)) <= 8
+        assert counted(sent, lambda some=some: vault.lineage("l0", rows=some, direction="down")) <= 8
+        assert len(vault.lineage("l5", rows=some)) == count * 5
+        assert len(vault.lineage("l0", rows=some, direction="down")) == count * 5
+
+
+def next_runs(store: ArangoStore, side: Side, *wanted: int) -> list[tuple[int, ...]]:
+    """What the server takes to come next: (list, generation, first, end)."""
+    taken = {"wanted": [[*wanted, False]], **binds(side, 2)}
+    answered = store.client.query(STATEMENTS[side, 2], binds=taken)[0]
+    return sorted(tuple(each[:4]) for each in answered["wanted"][1])
+
+
+@pytest.mark.parametrize("step", [1, -1, 2, -2, 3, 0])
+def test_regular_rows_are_followed_exactly(store: ArangoStore, step: int) -> None:
+    source = put(store, "source", numbers(60))
+    put(store, "made", numbers(5))
+    span = 11 * abs(step) + 1
+    edge = Edge(source.list_id, 1, 1, True, AFFINE, 2, 12, 20, span, step=step)
+    made = put(store, "made", numbers(20), operation="append", edges=(edge,))
+    parents = {
+        7 + i: (20 if step >= 0 else 20 + span - 1) + i * step for i in range(12)
+    }  # 5 rows before, 2 in the batch
+    for low, high in ((0, 25), (7, 8), (9, 13), (18, 25), (19, 25)):
+        at = [parent for child, parent in parents.items() if low <= child < high]
+        expected = [(source.list_id, 1, min(at), max(at) + 1)] if at else []
+        assert next_runs(store, "child", made.list_id, 1, low, high) == expected
+    for low, high in ((0, 60), (20, 21), (25, 30), (21, 22), (30, 31), (0, 20), (20 + span - 1, 60)):
+        at = [child for child, parent in parents.items() if low <= parent < high]
+        expected = [(made.list_id, 1, min(at), max(at) + 1)] if at else []
+        assert next_runs(store, "parent", source.list_id, 1, low, high) == expected
+
+
+def test_runs_that_overlap_are_asked_for_as_one(store: ArangoStore) -> None:
+    source = put(store, "source", numbers(400))
+    running = [Edge(source.list_id, 1, 1, True, SPAN, row, 1, 0, row + 1) for row in range(300)]
+    apart = [Edge(source.list_id, 1, 1, True, SPAN, row, 1, 2 * row, 1) for row in range(150)]
+    for name, edges, meant in (
+        ("running", running, [(0, 300)]),
+        ("apart", apart, [(2 * row, 2 * row + 1) for row in range(150)]),
+    ):
+        made = put(store, name, numbers(300), edges=tuple(edges))
+        assert next_runs(store, "child", made.list_id, 1, 0, 300) == [
+            (source.list_id, 1, *run) for run in meant
+        ]
+    found = store.edges([Wanted(source.list_id, 1, [(0, 400)])], side="parent", ahead=1)
+    assert len(found.table) == 450 and len(found.ahead) == 3
+
+
+def test_a_server_goes_ahead_only_where_little_is_read_in_vain(store: ArangoStore) -> None:
+    rows = 4000
+    order = np.random.default_rng(1).permutation(rows)
+    long = put(store, "long", numbers(0))
+    for _ in range(80):  # more commits than one row is worth
+        long = put(store, "long", numbers(50), operation="append")
+    edge = Edge(long.list_id, long.version, 1, True, PAIRS, 0, rows, 0, rows, parents=order)
+    made = put(store, "made", numbers(rows), edges=(edge,))
+    for low, high, further in ((7, 8, False), (0, rows, True)):
+        found = store.edges([Wanted(made.list_id, 1, [(low, high)])], side="child", ahead=3)
+        answered = {(each.list, each.generation): list(each.spans) for each in found.ahead}
+        assert answered.pop((made.list_id, 1)) == [(low, high)]
+        assert answered == ({(long.list_id, 1): [(0, rows)]} if further else {})
 
 
 # ---------------------------------------------------------------- many writers
@@ -261,9 +403,9 @@ def test_edges_follow_their_batch_to_the_place_it_gets(store: ArangoStore) -> No
     head = store.head("made")
     wrote = [row["x"] for row in rows(store, head)]
     assert head is not None and sorted(wrote) == list(range(40))
-    found = store.edges(head.list_id, 1, [(0, 40)], side="child")
+    found = edges_at(store, head.list_id, 1, [(0, 40)], side="child")
     assert dict(zip(found.start.tolist(), found.parent.tolist(), strict=True)) == dict(enumerate(wrote))
     for row in (0, 17, 39):
-        down = store.edges(source.list_id, 1, [(row, row + 1)], side="parent")
+        down = edges_at(store, source.list_id, 1, [(row, row + 1)], side="parent")
         assert wrote.index(row) in down.start.tolist()
     assert store.check() == []

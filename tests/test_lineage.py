@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 import tablevault_pd as tv
 from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VaultCorrupt
 from tablevault_pd.refs import Ref, RefDtype
+from tablevault_pd.store.edges import few_spans
 from tablevault_pd.store.packing import pack, unpack
 
 
@@ -668,3 +670,47 @@ def test_rows_of_code_that_has_changed_are_stale(tmp_path):
         ]
         assert vault.stale("again")["reason"].tolist() == ["code"]
         assert vault.stale("edited").empty
+
+
+# ---------------------------------------------------------------- rows far apart
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=60), st.integers(1, 20))
+def test_few_runs_take_in_as_little_more_as_possible(ends: list[int], most: int) -> None:
+    edges = np.cumsum(ends)[: len(ends) // 2 * 2].tolist()
+    spans = list(zip(edges[::2], edges[1::2], strict=True))
+    found = few_spans(spans, most)
+    assert len(found) == min(most, len(spans))
+    covered = {position for low, high in found for position in range(low, high)}
+    asked = {position for low, high in spans for position in range(low, high)}
+    assert asked <= covered and sum(high - low for low, high in found) == len(covered)
+    gaps = sorted(after[0] - before[1] for before, after in pairwise(spans))
+    assert len(covered - asked) == sum(gaps[: len(spans) - len(found)])
+
+
+def test_rows_far_apart_are_read_and_recognised(folder_vault: tv.Vault) -> None:
+    folder_vault.save("long", pd.DataFrame({"n": np.arange(120_000), "half": np.arange(120_000) // 2}))
+    far = folder_vault.read("long").iloc[
+        ::5000
+    ]  # in order, and fewer than were read: they could be numbers of groups
+    assert [ref.position for ref in far.vault.refs] == list(range(0, 120_000, 5000))
+    folder_vault.save("few", far.assign(half=0)[::-1])
+    lines = folder_vault.lineage("few", read=True)
+    assert lines["n"].tolist() == lines["parent_position"].tolist() == list(range(115_000, -1, -5000))
+    assert far.assign(n=0).vault.refs.isna().all()  # two rows have each `half`: it does not tell which it was
+    assert [ref.position for ref in far.assign(half=0).vault.refs] == list(range(0, 120_000, 5000))
+
+
+def test_children_of_a_few_rows_among_many(folder_vault: tv.Vault) -> None:
+    rng = np.random.default_rng(0)
+    order, some = rng.integers(0, 3000, 3000), np.unique(rng.integers(0, 3000, 900))
+    folder_vault.save("a", pd.DataFrame({"n": range(3000)}))
+    folder_vault.save("b", pd.DataFrame({"n": range(3000)}), inputs={"a": order})
+    folder_vault.save("c", pd.DataFrame({"n": range(3)}), inputs=folder_vault.read("a").iloc[some])
+    for rows in ([0], [1, 2, 2999], [int(some[0]), int(order[7])], list(range(100, 160))):
+        for name, size in (("b", 3000), ("c", 3)):
+            lines = folder_vault.lineage("a", rows=rows, direction="down", to=name)
+            got = sorted(zip(lines["position"].tolist(), lines["child_position"].tolist(), strict=True))
+            parents = [[parent] for parent in order] if name == "b" else [some.tolist()] * 3
+            assert got == sorted((row, at) for at in range(size) for row in rows if row in parents[at])

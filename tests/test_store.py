@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from stores import BOTH, Place, act, new_place, put, rows, table_of
+from stores import BOTH, Place, act, edges_at, new_place, put, rows, table_of
 
 from tablevault_pd.errors import (
     Conflict,
@@ -40,7 +40,7 @@ from tablevault_pd.store import (
     Source,
     Store,
 )
-from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, WHOLE, Edge
+from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, WHOLE, Edge, Facts
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 
@@ -769,7 +769,7 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
         [(0, 1 << 40)],
         [(i, i + 1) for i in range(0, 43, 2)],
     ):
-        found = said(store.edges(lists[0], 1, spans, side="child"))
+        found = said(edges_at(store, lists[0], 1, spans, side="child"))
         assert len(found) == len(set(map(str, found)))
         needed = {
             str(meant(version, each))
@@ -785,7 +785,7 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
         [(0, 1 << 40)],
         [(i, i + 1) for i in range(0, 99, 2)],
     ):
-        found = said(store.edges(lists[1], 1, spans, side="parent"))
+        found = said(edges_at(store, lists[1], 1, spans, side="parent"))
         assert len(found) == len(set(map(str, found)))
         needed = {
             str(meant(version, each))
@@ -794,9 +794,9 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
             if each.parent < high and each.parent + each.span > low
         }
         assert needed <= set(map(str, found)) <= {str(meant(*each)) for each in every}
-    assert len(store.edges(lists[1], 1, [(0, 9)], side="child")) == 0
-    assert len(store.edges(lists[0], 2, [(0, 9)], side="child")) == 0
-    assert len(store.edges(lists[0], 1, [], side="parent")) == 0
+    assert len(edges_at(store, lists[1], 1, [(0, 9)], side="child")) == 0
+    assert len(edges_at(store, lists[0], 2, [(0, 9)], side="child")) == 0
+    assert len(edges_at(store, lists[0], 1, [], side="parent")) == 0
 
 
 def test_more_runs_of_positions_than_one_by_one(store: Store) -> None:
@@ -804,7 +804,7 @@ def test_more_runs_of_positions_than_one_by_one(store: Store) -> None:
     for at in (0, 900, 1800):
         put(store, "made", numbers(1), operation="append", edges=(edge(source, AFFINE, 0, 1, at, 1),))
     spans = [(at, at + 1) for at in range(0, 2000, 2)]
-    assert sorted(store.edges(source.list_id, 1, spans, side="parent").parent.tolist()) == [0, 900, 1800]
+    assert sorted(edges_at(store, source.list_id, 1, spans, side="parent").parent.tolist()) == [0, 900, 1800]
 
 
 def test_edges_of_a_commit_that_failed_are_nowhere(store: Store) -> None:
@@ -815,24 +815,24 @@ def test_edges_of_a_commit_that_failed_are_nowhere(store: Store) -> None:
     for _ in range(2):
         version = put(store, "made", numbers(3), token=token, edges=(edge(source, AFFINE, 0, 1, 1, 1),))
     assert version.version == 1
-    assert store.edges(source.list_id, 1, [(0, 2)], side="parent").parent.tolist() == [1]
+    assert edges_at(store, source.list_id, 1, [(0, 2)], side="parent").parent.tolist() == [1]
     assert store.check() == []
 
 
 def test_edges_outlive_the_rows(store: Store) -> None:
     source = put(store, "source", numbers(1, 2))
     put(store, "made", numbers(3), edges=(edge(source, AFFINE, 0, 1, 1, 1),))
-    assert store.kept_rows(source.list_id) is None
+    assert store.facts([source.list_id]).lists[source.list_id].kept is None
     put(store, "source", numbers(4, 5, 6))
     made = put(store, "made", numbers(5))
     store.vacuum(dry_run=False)
-    found = store.edges(made.list_id, 1, [(0, 1)], side="child")
+    found = edges_at(store, made.list_id, 1, [(0, 1)], side="child")
     assert (found.parent_generation.tolist(), found.parent.tolist()) == ([1], [1])
-    assert len(store.edges(source.list_id, 1, [(1, 2)], side="parent")) == 1
-    kept = store.kept_rows(source.list_id)
+    assert len(edges_at(store, source.list_id, 1, [(1, 2)], side="parent")) == 1
+    kept = store.facts([source.list_id]).lists[source.list_id].kept
     assert kept is not None and (kept.get(1, 0), kept[2]) == (0, 3)
     assert store.check(fix=True) == [] and store.vacuum(dry_run=False) == []
-    assert len(store.edges(source.list_id, 1, [(1, 2)], side="parent")) == 1
+    assert len(edges_at(store, source.list_id, 1, [(1, 2)], side="parent")) == 1
 
 
 def test_kept_rows_of_a_generation_cut_short(store: Store) -> None:
@@ -841,7 +841,7 @@ def test_kept_rows_of_a_generation_cut_short(store: Store) -> None:
     put(store, "a", numbers(9))
     last = act(store, "a", "restore", target=1)
     store.vacuum(dry_run=False)
-    assert dict(store.kept_rows(last.list_id) or {}) == {1: 2}
+    assert dict(store.facts([last.list_id]).lists[last.list_id].kept or {}) == {1: 2}
 
 
 def test_summaries_say_what_came_from_which_version(store: Store) -> None:
@@ -874,7 +874,7 @@ def test_writers_of_positions(store: Store) -> None:
     put(store, "a", numbers(5, 6), operation="append", session_id=session.id)
 
     def plain(low: int, high: int) -> list[tuple[int, ...]]:
-        w = store.writers(head.list_id, 1, low, high)
+        (w,) = store.writers([(head.list_id, 1, low, high)])
         return list(
             zip(*(x.tolist() for x in (w.start, w.rows, w.version, w.session_id, w.cell)), strict=True)
         )
@@ -883,7 +883,9 @@ def test_writers_of_positions(store: Store) -> None:
     assert plain(0, 6) == every
     assert (plain(2, 4), plain(3, 4), plain(5, 6)) == (every[:2], every[1:2], every[2:])
     assert plain(1, 2) == every[:1]
-    assert len(store.writers(head.list_id, 9, 0, 5).start) == 0
+    assert store.writers([]) == []
+    nobody, somebody = store.writers([(head.list_id, 9, 0, 5), (head.list_id, 1, 4, 5)])
+    assert (len(nobody.start), somebody.version.tolist()) == (0, [4])
 
 
 def test_generations_that_begin_with_others(store: Store) -> None:
@@ -895,15 +897,24 @@ def test_generations_that_begin_with_others(store: Store) -> None:
     act(store, "a", "restore", target=4)
     act(store, "a", "restore", target=5)
     head = act(store, "a", "restore", target=2)
-    assert store.bases(head.list_id) == {4: (1, 2), 6: (1, 2), 7: (4, 3), 8: (1, 3)}
-    found = store.versions_by_number(head.list_id, [5, 1, 99])
-    assert found == [store.version("a", 1), store.version("a", 5)]
+    assert store.facts([head.list_id]).lists[head.list_id].bases == {
+        4: (1, 2),
+        6: (1, 2),
+        7: (4, 3),
+        8: (1, 3),
+    }
+    numbered = [(head.list_id, 5), (head.list_id, 1), (head.list_id, 99), (10**6, 1)]
+    assert store.facts(versions=numbered) == Facts(
+        {}, {(head.list_id, 1): store.version("a", 1), (head.list_id, 5): store.version("a", 5)}
+    )
     other = put(store, "été", numbers(1))
-    assert store.bases(other.list_id) == {}
-    assert store.list_names([head.list_id, other.list_id, 10**6]) == {
+    assert store.facts([other.list_id]).lists[other.list_id].bases == {}
+    found = store.facts([head.list_id, other.list_id, 10**6], [(other.list_id, 1)])
+    assert {list_id: each.name for list_id, each in found.lists.items()} == {
         head.list_id: "a",
         other.list_id: "été",
     }
+    assert found.versions == {(other.list_id, 1): other}
 
 
 def test_what_sessions_read(store: Store) -> None:

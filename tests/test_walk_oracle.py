@@ -6,17 +6,21 @@ The oracle keeps every row as an object with the rows it came from; it knows not
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from stores import new_database
+from stores import new_database, put
 
 import tablevault_pd as tv
+from tablevault_pd.store.edges import AFFINE, COLUMNS, EACH, PAIRS, SPAN, WHOLE, Edge
 
 NAMES = ("a", "b", "c")
 
@@ -149,6 +153,77 @@ def build(draw, vault) -> Model:
     return model
 
 
+def any_edge(draw, model: Model, numbers: dict[str, int], rows: int):
+    """Some edge of any form for a batch of `rows` rows, and (child, step) for each child and parent it means."""
+    name, version = draw(st.sampled_from(model.readable()))
+    content = model.versions[name][version - 1]
+    stated = draw(st.booleans())
+    child = draw(st.integers(0, rows - 1))
+    size = draw(st.integers(1, rows - child))
+    form = draw(st.sampled_from([SPAN, AFFINE, AFFINE, PAIRS, EACH, WHOLE])) if content else WHOLE
+    parent = draw(st.integers(0, max(len(content) - 1, 0)))
+    span, step, children, parents = 1, 0, None, None
+    if form == WHOLE:
+        parent, span = 0, len(content)
+        pairs = [(i, None) for i in range(size)]
+    elif form == SPAN:
+        span = draw(st.integers(1, len(content) - parent))
+        pairs = [(i, parent + j) for i in range(size) for j in range(span)]
+    elif form == AFFINE:
+        size = min(size, len(content) - parent)
+        step = draw(st.sampled_from([0, 1, -1, 1, -1, 2, -2, 3]))
+        size = 1 + min(size - 1, (len(content) - 1 - parent) // max(abs(step), 1))
+        span = 1 + (size - 1) * abs(step)
+        first = parent + span - 1 if step < 0 else parent
+        pairs = [(i, first + i * step) for i in range(size)]
+    elif form == PAIRS:
+        at = st.integers(parent, len(content) - 1)
+        if draw(st.booleans()):
+            pairs = [(i, draw(at)) for i in range(size)]
+        else:
+            several = draw(st.sets(st.tuples(st.integers(0, size - 1), at), min_size=1, max_size=9))
+            shift = min(i for i, _ in several)
+            child, pairs = child + shift, sorted((i - shift, j) for i, j in several)
+            size = pairs[-1][0] + 1
+            children = np.array([i for i, _ in pairs])
+        parent = min(j for _, j in pairs)
+        span = max(j for _, j in pairs) - parent + 1
+        parents = np.array([j - parent for _, j in pairs])
+    else:
+        some = sorted(draw(st.sets(st.integers(parent, len(content) - 1), min_size=1, max_size=6)))
+        parent, span = some[0], some[-1] - some[0] + 1
+        parents = np.array([j - parent for j in some])
+        pairs = [(i, j) for i in range(size) for j in some]
+    generation = content[0].generation if content else version
+    edge = Edge(
+        numbers[name], version, generation, stated, form, child, size, parent, span, step, children, parents
+    )
+    return edge, [
+        (child + i, Step(name, version, stated, None if j is None else content[j])) for i, j in pairs
+    ]
+
+
+def build_from_edges(draw, vault) -> Model:
+    """Batches whose edges have every form, some of which no call of the library makes at so few rows."""
+    model, numbers = Model(), {}
+    for number in range(draw(st.integers(3, 9))):
+        name = draw(st.sampled_from(NAMES))
+        rows = draw(st.integers(1, 9))
+        parents: list[list[Step]] = [[] for _ in range(rows)]
+        edges = []
+        for _ in range(draw(st.integers(0, 4)) if model.readable() else 0):
+            edge, meant = any_edge(draw, model, numbers, rows)
+            edges.append(edge)
+            for at, step in meant:
+                parents[at].append(step)
+        operation = draw(st.sampled_from(["save", "append", "append"]))
+        table = pa.table({"n": pa.array([number] * rows, pa.int64())})
+        version = put(vault.store, name, table, operation=operation, edges=tuple(edges))
+        numbers[name] = version.list_id
+        model.add(name, operation, parents)
+    return model
+
+
 def expected(model: Model, asked: Row, *, up: bool, depth: int | None):
     """Breadth first over rows and versions; {(list, position, version of a whole): (depth, version, stated)}."""
     children: dict[int, list[tuple[Row, Step]]] = {}
@@ -212,7 +287,7 @@ def expected(model: Model, asked: Row, *, up: bool, depth: int | None):
     return found
 
 
-def check_walks(data, vault) -> None:
+def check_walks(data, vault, build=build) -> None:
     """Build a random vault, and compare what every head's rows are told with the oracle."""
     model = build(data.draw, vault)
     heads = [name for name in NAMES if model.versions[name] and model.versions[name][-1] is not None]
@@ -235,7 +310,7 @@ def check_walks(data, vault) -> None:
                     for line in mine.to_dict("records")
                 }
                 assert got == expected(model, row, up=direction == "up", depth=depth)
-    assert vault.check().empty
+    assert vault.store.check() == []
 
 
 RANDOM = {
@@ -252,6 +327,13 @@ def test_walks_equal_breadth_first_search(data):
         check_walks(data, vault)
 
 
+@settings(max_examples=40, **RANDOM)
+@given(st.data())
+def test_walks_over_edges_of_every_form(data):
+    with tempfile.TemporaryDirectory() as folder, tv.connect(Path(folder) / "v", durability="fast") as vault:
+        check_walks(data, vault, build_from_edges)
+
+
 @pytest.mark.arango
 @settings(max_examples=12, **RANDOM)  # each lays out a database
 @given(st.data())
@@ -260,3 +342,54 @@ def test_walks_on_a_server_equal_breadth_first_search(data):
         environment.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
         with tv.connect(url, create=True) as vault:
             check_walks(data, vault)
+
+
+def honest(store, edges):
+    """`edges` of that store, checked: all that it says it answered, ahead or not, is answered in full."""
+
+    def checked(wanted, *, side, ahead=0):
+        found = edges(wanted, side=side, ahead=ahead)
+        told = Counter(identities(found.table))
+        assert (ahead > 0) == bool(found.ahead)
+        for table in map(store.edges_of, store.versions()):
+            for at, edge in enumerate(identities(table)):
+                list_id, generation, low, high = (
+                    (table.list[at], table.generation[at], table.start[at], table.start[at] + table.rows[at])
+                    if side == "child"
+                    else (
+                        table.parent_list[at], table.parent_generation[at], table.parent[at],
+                        table.parent[at] + table.span[at],
+                    )
+                )  # fmt: skip
+                for each in (*wanted, *found.ahead):
+                    if (each.list, each.generation) == (list_id, generation):
+                        touched = any(low < end and high > first for first, end in each.spans)
+                        assert edge in told or not touched
+            told -= Counter(identities(table))
+        assert not told, "edges that are nowhere, or too often"
+        return found
+
+    return checked
+
+
+def identities(table):
+    """Each edge as something to compare."""
+    for at in range(len(table)):
+        packed = [None if each[at] is None else tuple(each[at]) for each in (table.children, table.parents)]
+        yield (*(int(getattr(table, name)[at]) for name in COLUMNS), *packed)
+
+
+@pytest.mark.arango
+@settings(max_examples=15, **RANDOM)
+@given(st.data())
+def test_what_a_server_answers_ahead_is_all_there_is(data):
+    from tablevault_pd.store.arango import ahead
+
+    with new_database() as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+        # So tight that some of so few rows are not followed.
+        for name, most in {"spans": 3, "room": 12, "few": 6, "many": 20}.items():
+            patch.setitem(ahead.LIMITS, name, data.draw(st.integers(0, most), label=name))
+        with tv.connect(url, create=True) as vault:
+            patch.setattr(vault.store, "edges", honest(vault.store, vault.store.edges))
+            check_walks(data, vault, build_from_edges)

@@ -172,7 +172,7 @@ def _asked(version: Version, positions: np.ndarray) -> Asked:
     size = len(positions)
     from tablevault_pd.lineage.lines import Asked
 
-    return Asked(np.full(size, version.list_id), np.full(size, version.version), positions)
+    return Asked(np.full(size, version.list_id), np.full(size, version.version), positions, (version,))
 
 
 # -- for df.vault
@@ -225,17 +225,20 @@ def frame_writers(vault: Vault, frame: pd.DataFrame | pd.Series) -> list[tuple[i
     """(session id, cell) of every commit that wrote one of the rows of a frame, -1 for none."""
     store = vault.store
     found: dict[tuple[int, int], None] = {}
-    for named in known_rows(vault, frame):
+    parts: list[tuple[int, int, np.ndarray]] = []  # (list, generation, positions there)
+    rows = known_rows(vault, frame)
+    lists = store.facts(sorted({named.version.list_id for named in rows})).lists
+    for named in rows:
         version = named.version
-        bases = store.bases(version.list_id)
-        for generation, low, high in runs_of(version.generation, version.total, bases):
+        for generation, low, high in runs_of(version.generation, version.total, lists[version.list_id].bases):
             positions = np.arange(low, high) if named.positions is None else named.positions
             positions = np.unique(positions[(positions >= low) & (positions < high)])
-            if not len(positions):
-                continue
-            by = store.writers(version.list_id, generation, int(positions[0]), int(positions[-1]) + 1)
-            at = np.unique(np.searchsorted(by.start, positions, side="right") - 1)
-            found |= dict.fromkeys(zip(by.session_id[at].tolist(), by.cell[at].tolist(), strict=True))
+            if len(positions):
+                parts.append((version.list_id, generation, positions))
+    places = [(list_id, generation, int(at[0]), int(at[-1]) + 1) for list_id, generation, at in parts]
+    for (_, _, positions), by in zip(parts, store.writers(places), strict=True):
+        at = np.unique(np.searchsorted(by.start, positions, side="right") - 1)
+        found |= dict.fromkeys(zip(by.session_id[at].tolist(), by.cell[at].tolist(), strict=True))
     return list(found)
 
 

@@ -217,7 +217,7 @@ class Hop:
 def up(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
     """From rows of one generation to their parents."""
     places = np.stack([table.parent_list, table.parent_generation, table.form], axis=1)
-    for place, rows in _groups(places):
+    for place, rows in groups(places):
         part = table if len(rows) == len(table) else table.take(rows)
         yield from _UP[place[2]](part, positions, place[0], place[1])
 
@@ -225,12 +225,13 @@ def up(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
 def down(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
     """From rows of one generation to their children."""
     places = np.stack([table.list, table.generation, table.form], axis=1)
-    for place, rows in _groups(places):
+    for place, rows in groups(places):
         part = table if len(rows) == len(table) else table.take(rows)
         yield from _DOWN[place[2]](part, positions, place[0], place[1])
 
 
-def _groups(keys: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+def groups(keys: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """(row, its numbers) for each distinct row of `keys`."""
     if not len(keys):
         return
     if (keys == keys[0]).all():
@@ -328,7 +329,7 @@ def _down_whole(table: EdgeTable, points: np.ndarray, place: int, generation: in
 
 def _down_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
     edge, children, parents = flat(table)
-    order = np.argsort(parents, kind="stable")
+    order = _sorted_near(parents, points)
     line, source = _lookup(parents[order], points)
     line = order[line]
     edge = edge[line]
@@ -346,7 +347,7 @@ def _up_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) 
 def _down_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
     sizes, parents = _sets(table)
     edge = np.repeat(np.arange(len(table)), sizes)
-    order = np.argsort(parents, kind="stable")
+    order = _sorted_near(parents, points)
     found, source = _lookup(parents[order], points)
     edge = edge[order[found]]
     line, position = expand(table.start[edge], table.rows[edge])
@@ -392,6 +393,16 @@ def flat(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         order = np.argsort(children, kind="stable")
         edge, children, parents = edge[order], children[order], parents[order]
     return edge, children, parents
+
+
+def _sorted_near(values: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The numbers of the values in order, without most of those that are none of the points: sorting is dear."""
+    if len(points) * 16 > len(values):
+        return np.argsort(values, kind="stable")
+    near = np.flatnonzero((values >= points.min()) & (values <= points.max())) if len(points) else points
+    if len(points) * 16 <= len(near):
+        near = near[np.isin(values[near], points)]
+    return near[np.argsort(values[near], kind="stable")]
 
 
 def _lookup(keys: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

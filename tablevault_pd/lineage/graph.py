@@ -154,7 +154,8 @@ def _mermaid(name: str) -> str:
 def graph(store: Store, name: str | None) -> LineageGraph:
     """Every edge between versions, or those that lead to and from one list."""
     summaries = store.edge_summaries()
-    names = store.list_names(sorted({end for each in summaries for end in (each.parent_list, each.list)}))
+    ends = sorted({end for each in summaries for end in (each.parent_list, each.list)})
+    names = {list_id: each.name for list_id, each in store.facts(ends).lists.items()}
     if name is not None:
         wanted = next((number for number, known in names.items() if known == name), None)
         summaries = _around(summaries, wanted)

@@ -19,6 +19,7 @@ from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
 from tablevault_pd.lineage.compare import row_codes
 from tablevault_pd.lineage.origin import POSITION, Mark, Origin, marked, origin_of
+from tablevault_pd.lineage.values import values_at
 from tablevault_pd.refs import Ref, RefArray, is_refs
 from tablevault_pd.store import Store, Version
 
@@ -37,10 +38,11 @@ def origin_version(store: Store, obj: pd.DataFrame | pd.Series) -> tuple[Origin,
     origin = origin_of(obj)
     if origin is None or origin.vault_id != store.vault_id:
         return None
-    found = store.versions_by_number(origin.list_id, [origin.version])
-    if not found or Origin.of(store.vault_id, found[0]) != origin:
+    key = (origin.list_id, origin.version)
+    found = store.facts(versions=[key]).versions.get(key)
+    if found is None or Origin.of(store.vault_id, found) != origin:
         return None  # a copy of this vault wrote it
-    return origin, found[0]
+    return origin, found
 
 
 def rows_named(
@@ -84,16 +86,16 @@ def _recognised(store: Store, version: Version, positions: np.ndarray, frame: pd
     kept = []
     for at in range(frame.shape[1]):
         now = frame.iloc[:, [at]].reset_index(drop=True)
-        parent = reading.read(store, version, columns=list(now.columns))
-        before = parent.iloc[positions].reset_index(drop=True)
+        before = values_at(store, version, positions, list(now.columns)).reset_index(drop=True)
         old_codes, new_codes = (np.zeros(1), np.zeros(1)) if before.equals(now) else row_codes(before, now)
         if (old_codes == new_codes).all():
             kept.append(at)
-            if now.iloc[:, 0].dtype != np.dtype(object) and parent.iloc[:, 0].is_unique:
-                return True
     if len(kept) in (0, frame.shape[1]):
         return bool(kept)
     whole = reading.read(store, version, columns=list(frame.columns[kept]))
+    columns = [whole.iloc[:, at] for at in range(whole.shape[1])]
+    if any(column.dtype != np.dtype(object) and column.is_unique for column in columns):
+        return True
     codes = row_codes(whole, whole.iloc[:0])[0]
     return bool((np.bincount(codes)[codes[positions]] == 1).all())
 
@@ -169,22 +171,24 @@ def named_by(store: Store, rows: np.ndarray | None, refs: RefArray, what: str) -
     which, sources = refs.sources()
     positions = refs.positions
     found = []
+    own = [(each.list_id, each.version) for each in sources if each.vault_id == store.vault_id]
+    versions = store.facts(versions=own).versions if own else {}
     for number, source in enumerate(sources):
         if source.vault_id != store.vault_id:
             raise InvalidInput(
                 f"{what} refers to rows of the list {source.list!r} of another vault, and lineage stays within one. "
                 "Leave it out with df.drop(columns=…), or say inputs=False and drop it."
             )
-        versions = store.versions_by_number(source.list_id, [source.version])
+        version = versions.get((source.list_id, source.version))
         here = np.flatnonzero(which == number)
-        if not versions or int(positions[here].max()) >= versions[0].total:
+        if version is None or int(positions[here].max()) >= version.total:
             raise InvalidInput(
                 f"{what} refers to {source.list}@{source.version}, which has no such row in this vault."
             )
         if len(here) == len(refs):
-            found.append(Named(versions[0], rows, positions))
+            found.append(Named(version, rows, positions))
         else:
-            found.append(Named(versions[0], here if rows is None else rows[here], positions[here]))
+            found.append(Named(version, here if rows is None else rows[here], positions[here]))
     return found
 
 

@@ -11,10 +11,12 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, ListNotFound, shown
+from tablevault_pd.lineage.lookups import Direction, Lookups
 from tablevault_pd.lineage.values import joined_values
-from tablevault_pd.lineage.walk import Direction, Place, Rows, Step, Walk, Wholes
+from tablevault_pd.lineage.walk import Rows, Step, Walk, Wholes
 from tablevault_pd.refs import RefArray, Source
-from tablevault_pd.store import Store
+from tablevault_pd.store import Store, Version
+from tablevault_pd.store.edges import Place, Writers
 
 PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
 ROWS_PER_WALK = 1 << 22  # (row asked for, position) must fit one int64
@@ -27,6 +29,7 @@ class Asked:
     list: np.ndarray
     version: np.ndarray
     position: np.ndarray
+    known: tuple[Version, ...] = ()  #: versions that need not be looked up again
 
     def __len__(self) -> int:
         return len(self.list)
@@ -53,7 +56,7 @@ def lines(
     parts = []
     for first in range(0, max(len(asked), 1), ROWS_PER_WALK):
         part = slice(first, first + ROWS_PER_WALK)
-        some = Asked(asked.list[part], asked.version[part], asked.position[part])
+        some = Asked(asked.list[part], asked.version[part], asked.position[part], asked.known)
         parts.append(_walk(store, some, direction, depth, target))
     frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
     return (
@@ -74,18 +77,21 @@ def _walk(
     store: Store, asked: Asked, direction: Direction, depth: int | None, to: int | None
 ) -> pd.DataFrame:
     walk = Walk(store, direction)
-    rows, wholes, asked = _start(walk, asked)
+    rows, wholes, asked = _start(walk.lookups, asked)
     steps = walk.steps(rows, wholes, depth=depth, to=to)
-    return _frame(store, walk, asked, steps, "parent" if direction == "up" else "child")
+    return _frame(store, walk.lookups, asked, steps, "parent" if direction == "up" else "child")
 
 
-def _start(walk: Walk, asked: Asked) -> tuple[dict[Place, Rows], dict[int, Wholes], Asked]:
+def _start(lookups: Lookups, asked: Asked) -> tuple[dict[Place, Rows], dict[int, Wholes], Asked]:
     """Where the walk begins: the rows by generation, and whole versions; each row once."""
     places: list[tuple[Place, np.ndarray]] = []
     wholes: dict[int, Wholes] = {}
     keep = np.zeros(len(asked), bool)
     chosen: dict[Place, tuple[np.ndarray, np.ndarray]] = {}
-    for list_id in dict.fromkeys(asked.list.tolist()) if not _same(asked.list) else asked.list[:1].tolist():
+    lookups.know(asked.known)
+    named = _versions_in(asked)
+    lookups.learn((list_id for list_id, _ in named), named)
+    for list_id in dict.fromkeys(list_id for list_id, _ in named):
         of_list = np.flatnonzero(asked.list == list_id)
         whole = of_list[asked.position[of_list] < 0]
         if len(whole):
@@ -93,9 +99,9 @@ def _start(walk: Walk, asked: Asked) -> tuple[dict[Place, Rows], dict[int, Whole
             whole = whole[np.sort(first)]
             keep[whole] = True
             wholes[list_id] = Wholes(whole, asked.version[whole], np.ones(len(whole), bool))
-        for number in np.unique(asked.version[of_list]).tolist():
+        for number in sorted(number for each, number in named if each == list_id):
             of_version = of_list[(asked.version[of_list] == number) & (asked.position[of_list] >= 0)]
-            for generation, low, high in walk.runs(walk.version(list_id, number)):
+            for generation, low, high in lookups.runs(lookups.version(list_id, number)):
                 position = asked.position[of_version]
                 here = of_version[(position >= low) & (position < high)]
                 if len(here):
@@ -116,12 +122,19 @@ def _start(walk: Walk, asked: Asked) -> tuple[dict[Place, Rows], dict[int, Whole
         wholes = {
             each: Wholes(renumber[whole.asked], whole.version, whole.stated) for each, whole in wholes.items()
         }
-        asked = Asked(asked.list[keep], asked.version[keep], asked.position[keep])
+        asked = Asked(asked.list[keep], asked.version[keep], asked.position[keep], asked.known)
     rows = {
         place: Rows(numbers, position, np.zeros(len(numbers), np.int64), np.ones(len(numbers), bool))
         for place, (numbers, position) in chosen.items()
     }
     return rows, wholes, asked
+
+
+def _versions_in(asked: Asked) -> list[tuple[int, int]]:
+    """(list, version) of the rows asked for, each once, in the order of the lists."""
+    if _same(asked.list) and _same(asked.version):
+        return [(int(asked.list[0]), int(asked.version[0]))]
+    return list(dict.fromkeys(zip(asked.list.tolist(), asked.version.tolist(), strict=True)))
 
 
 def _same(values: np.ndarray) -> bool:
@@ -131,19 +144,24 @@ def _same(values: np.ndarray) -> bool:
 # -- the frame
 
 
-def _frame(store: Store, walk: Walk, asked: Asked, steps: Sequence[Step], side: str) -> pd.DataFrame:
+def _frame(store: Store, lookups: Lookups, asked: Asked, steps: Sequence[Step], side: str) -> pd.DataFrame:
     steps = [step for step in steps if len(step.rows.asked)]
     numbers = _concatenated([step.rows.asked for step in steps])
     order = None if _ordered(numbers) else np.argsort(numbers, kind="stable")
-    names = store.list_names(sorted({*_distinct(asked.list), *(step.list for step in steps)}))
+    wholes = [step for step in steps if step.generation < 0]
+    lookups.learn(
+        (step.list for step in steps),
+        {(step.list, number) for step in wholes for number in _distinct(step.rows.version)},
+    )
+    names = {list_id: each.name for list_id, each in lookups.facts.lists.items()}
     lists, codes = _codes([step.list for step in steps], [len(step.rows.asked) for step in steps])
     depth = _repeated([step.depth for step in steps], steps)
     position = _concatenated([step.rows.position for step in steps])
     version = _concatenated([step.rows.version for step in steps])
     stated = np.concatenate([step.rows.stated for step in steps]) if steps else np.empty(0, bool)
-    written = [_written(store, walk, step) for step in steps]
+    written = _written(store, lookups, steps)
     session, cell = (_concatenated([each[at] for each in written]) for at in (0, 1))
-    gone = np.concatenate([_gone(store, walk, step) for step in steps]) if steps else np.empty(0, bool)
+    gone = np.concatenate([_gone(lookups, step) for step in steps]) if steps else np.empty(0, bool)
     if order is not None:
         numbers, codes, depth, position = numbers[order], codes[order], depth[order], position[order]
         version, stated, session, cell, gone = (
@@ -153,7 +171,8 @@ def _frame(store: Store, walk: Walk, asked: Asked, steps: Sequence[Step], side: 
             cell[order],
             gone[order],
         )
-    labels = {each.id: each.label for each in store.sessions(_distinct(session[session >= 0]))}
+    sessions = _distinct(session[session >= 0])
+    labels = {each.id: each.label for each in store.sessions(sessions)} if sessions else {}
     session_ids = sorted(labels)
     asked_lists = _distinct(asked.list)
     asked_at = asked.position[numbers]
@@ -205,31 +224,44 @@ def _codes(ids: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], np.ndar
     return lists, np.repeat(np.searchsorted(lists, ids).astype(np.int64), np.asarray(sizes, np.int64))
 
 
-def _written(store: Store, walk: Walk, step: Step) -> tuple[np.ndarray, np.ndarray]:
-    """(session id, cell) of the commit that wrote each relative, -1 for none."""
-    if step.generation < 0:
-        numbers, which = np.unique(step.rows.version, return_inverse=True)
-        versions = walk.versions(step.list, numbers.tolist())
-        session = np.array([-1 if each.session_id is None else each.session_id for each in versions])
-        cell = np.array([-1 if each.cell is None else each.cell for each in versions])
-        return session[which.reshape(-1)], cell[which.reshape(-1)]
-    position = step.rows.position
-    found = store.writers(step.list, step.generation, int(position.min()), int(position.max()) + 1)
+def _written(store: Store, lookups: Lookups, steps: Sequence[Step]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each step (session id, cell) of the commit that wrote each relative, -1 for none."""
+    by_row = [step for step in steps if step.generation >= 0]
+    places = [
+        (step.list, step.generation, int(step.rows.position.min()), int(step.rows.position.max()) + 1)
+        for step in by_row
+    ]
+    writers = iter(store.writers(places) if places else ())
+    return [
+        _by(next(writers), step.rows.position) if step.generation >= 0 else _by_version(lookups, step)
+        for step in steps
+    ]
+
+
+def _by(found: Writers, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if _same(found.session_id) and _same(found.cell):
         return np.full(len(position), found.session_id[0]), np.full(len(position), found.cell[0])
     at = np.searchsorted(found.start, position, side="right") - 1
     return found.session_id[at], found.cell[at]
 
 
-def _gone(store: Store, walk: Walk, step: Step) -> np.ndarray:
+def _by_version(lookups: Lookups, step: Step) -> tuple[np.ndarray, np.ndarray]:
+    numbers, which = np.unique(step.rows.version, return_inverse=True)
+    versions = [lookups.version(step.list, number) for number in numbers.tolist()]
+    session = np.array([-1 if each.session_id is None else each.session_id for each in versions])
+    cell = np.array([-1 if each.cell is None else each.cell for each in versions])
+    return session[which.reshape(-1)], cell[which.reshape(-1)]
+
+
+def _gone(lookups: Lookups, step: Step) -> np.ndarray:
     """Which relatives' data was removed by a vacuum."""
-    kept = store.kept_rows(step.list)
+    kept = lookups.facts.lists[step.list].kept
     if kept is None:
         return np.zeros(len(step.rows.asked), bool)
     if step.generation >= 0:
         return step.rows.position >= kept.get(step.generation, 0)
     numbers, which = np.unique(step.rows.version, return_inverse=True)
-    gone = np.array([each.gone for each in walk.versions(step.list, numbers.tolist())])
+    gone = np.array([lookups.version(step.list, number).gone for number in numbers.tolist()])
     return np.asarray(gone[which.reshape(-1)])
 
 
@@ -285,5 +317,8 @@ def asked_of(rows: Iterable[Asked]) -> Asked:
     """Several, one after the other."""
     parts = list(rows)
     return Asked(
-        *(_concatenated([getattr(each, name) for each in parts]) for name in ("list", "version", "position"))
+        _concatenated([each.list for each in parts]),
+        _concatenated([each.version for each in parts]),
+        _concatenated([each.position for each in parts]),
+        tuple(version for each in parts for version in each.known),
     )

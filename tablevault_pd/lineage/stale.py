@@ -52,7 +52,7 @@ def _reasons(store: Store, old: Version, head: Version, positions: pd.Series) ->
     at = positions.to_numpy(dtype=np.int64, na_value=-1)
     if head.deleted:
         return ["vanished"] * len(at)
-    bases = store.bases(old.list_id)
+    bases = store.facts([old.list_id]).lists[old.list_id].bases
     shared = _shared(runs_of(old.generation, old.total, bases), runs_of(head.generation, head.total, bases))
     same_content = shared == old.total == head.total
     fate = np.full(len(at), None, dtype=object)
@@ -105,8 +105,11 @@ def _recoded(store: Store, version: Version) -> list[pd.DataFrame]:
     """Rows whose cell reads otherwise in the latest run of the session that wrote them."""
     found = []
     changed: dict[tuple[int, int], bool] = {}
-    for generation, low, high in runs_of(version.generation, version.total, store.bases(version.list_id)):
-        by = store.writers(version.list_id, generation, low, high)
+    runs = runs_of(
+        version.generation, version.total, store.facts([version.list_id]).lists[version.list_id].bases
+    )
+    writers = store.writers([(version.list_id, *run) for run in runs])
+    for (_, low, high), by in zip(runs, writers, strict=True):
         for start, rows, session, cell in zip(by.start, by.rows, by.session_id, by.cell, strict=True):
             key = (int(session), int(cell))
             if key not in changed:

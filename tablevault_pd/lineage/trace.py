@@ -111,10 +111,14 @@ class Trace:
     def edges(self, rows: int) -> tuple[Edge, ...]:
         """The edges of a batch of that many rows. Raises InvalidInput if what was stated does not fit their number."""
         claims = list(_merged([*(claim for given in self._given for claim in given(rows)), *self._claims]))
+        if not claims:
+            return ()
         edges: list[Edge] = []
+        parents = {(claim.parent_list, claim.parent_version) for claim in claims}
+        facts = self._store.facts(sorted({list_id for list_id, _ in parents}), sorted(parents))
         for claim in claims:
-            (version,) = self._store.versions_by_number(claim.parent_list, [claim.parent_version])
-            runs = runs_of(version.generation, version.total, self._store.bases(version.list_id))
+            version = facts.versions[claim.parent_list, claim.parent_version]
+            runs = runs_of(version.generation, version.total, facts.lists[version.list_id].bases)
             edges += edges_of(claim, runs, version.generation)
         return tuple(edges)
 

@@ -12,6 +12,7 @@ from tablevault_pd import frames, reading
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.edges import Run, runs_of, spans_of
 from tablevault_pd.store import Store, Version
+from tablevault_pd.store.edges import few_spans
 
 
 def joined_values(
@@ -34,7 +35,7 @@ def joined_values(
         chosen = known if columns is None else [label for label in columns if label in known]
         wanted.update(chosen)
         if chosen:
-            parts.append(_values(store, version, positions, chosen).set_axis(rows))
+            parts.append(values_at(store, version, positions, chosen).set_axis(rows))
     unknown = [label for label in columns or () if label not in wanted]
     if unknown and len(versions):
         raise InvalidInput(
@@ -64,7 +65,7 @@ def _readable(store: Store, name: str, number: int, positions: np.ndarray) -> Ve
     assert version is not None
     if not version.gone:
         return version
-    bases = store.bases(version.list_id)
+    bases = store.facts([version.list_id]).lists[version.list_id].bases
     wanted = _generations(runs_of(version.generation, version.total, bases), positions)
     for other in reversed(store.versions(name)):
         runs = [] if other.gone or other.deleted else runs_of(other.generation, other.total, bases)
@@ -80,12 +81,12 @@ def _generations(runs: Sequence[Run], positions: np.ndarray) -> np.ndarray:
     return found
 
 
-def _values(
+def values_at(
     store: Store, version: Version, positions: np.ndarray, columns: Sequence[Hashable]
 ) -> pd.DataFrame:
-    """These rows, in this order."""
+    """These rows, in this order; what lies far from all of them is not read."""
     parts, found = [], []
-    for first, end in spans_of(positions, gap=4096):
+    for first, end in few_spans(spans_of(positions, gap=4096), 16):
         part = reading.read(store, version, columns=columns, start=first, stop=min(end, version.total))
         here = np.unique(positions[(positions >= first) & (positions < end)])
         parts.append(part.iloc[here - first].reset_index(drop=True))

@@ -1,9 +1,9 @@
 """Walks: from rows to their parents or children, a whole level at a time.
 
 Breadth first, so that the first time a relative is met is its shortest depth. Rows travel as arrays; what is fetched
-from the store is one request per list and level. Past a step that names a whole list, the walk goes on from list to
-list: from a version to everything that any batch it shows has a parent in, or from a batch to everything that was
-made of its list from then on.
+from the store is at most one request per level (see :mod:`~tablevault_pd.lineage.lookups`). Past a step that names a
+whole list, the walk goes on from list to list: from a version to everything that any batch it shows has a parent in, or
+from a batch to everything that was made of its list from then on.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from tablevault_pd.lineage import edges
-from tablevault_pd.lineage.edges import Run, runs_of
-from tablevault_pd.store import Store, Version
-from tablevault_pd.store.edges import EdgeTable
+from tablevault_pd.lineage.edges import Run
+from tablevault_pd.lineage.lookups import Asking, Direction, Lookups
+from tablevault_pd.store import Store
+from tablevault_pd.store.edges import EdgeTable, Place, Span
 
-Direction = Literal["up", "down"]
 FAR = 1 << 40  # no list has so many rows
 
 
@@ -53,19 +52,17 @@ class Step:
     rows: Rows
 
 
-Place = tuple[int, int]  #: (list, generation)
+Nodes = dict[int, list[Run]]  #: whole versions of one list: number -> its rows by generation
 
 
 class Walk:
     """One walk over one store."""
 
     def __init__(self, store: Store, direction: Direction) -> None:
-        self._store = store
+        self.lookups = Lookups(store, direction)
         self._up = direction == "up"
         self._seen: dict[Place, list[Rows]] = defaultdict(list)
         self._seen_wholes: dict[int, list[Wholes]] = defaultdict(list)
-        self._bases: dict[int, dict[int, tuple[int, int]]] = {}
-        self._versions: dict[tuple[int, int], Version] = {}
         self._level = 0
 
     def steps(
@@ -85,7 +82,7 @@ class Walk:
         level = 0
         while (rows or wholes) and (depth is None or level < depth):
             self._level = level = level + 1
-            rows, wholes = self._next(rows, wholes)
+            rows, wholes = self._next(rows, wholes, FAR if depth is None else depth - level)
             for (list_id, generation), each in rows.items():
                 if to is None or list_id == to:
                     found.append(Step(level, list_id, generation, each))
@@ -98,25 +95,65 @@ class Walk:
         return found
 
     def _next(
-        self, rows: dict[Place, Rows], wholes: dict[int, Wholes]
+        self, rows: dict[Place, Rows], wholes: dict[int, Wholes], further: int
     ) -> tuple[dict[Place, Rows], dict[int, Wholes]]:
         next_rows: dict[Place, list[Rows]] = defaultdict(list)
         next_wholes: dict[int, list[Wholes]] = defaultdict(list)
+        nodes = self._nodes(wholes)
+        tables = self._tables(rows, nodes, further)
         for place, each in rows.items():
-            self._from_rows(place, each, next_rows, next_wholes)
+            self._from_rows(tables[place], each, next_rows, next_wholes)
+        if not self._up and wholes:
+            read = {
+                (list_id, number)
+                for (list_id, _), table in tables.items()
+                if list_id in wholes
+                for number in np.unique(table.parent_version).tolist()
+            }
+            self.lookups.learn(versions=read)
         for list_id, whole in wholes.items():
-            self._from_wholes(list_id, whole, next_wholes)
+            self._from_wholes(list_id, whole, nodes[list_id], tables, next_wholes)
         return self._fresh_rows(next_rows), self._fresh_wholes(next_wholes)
+
+    def _nodes(self, wholes: dict[int, Wholes]) -> dict[int, Nodes]:
+        numbers = {list_id: np.unique(whole.version).tolist() for list_id, whole in wholes.items()}
+        self.lookups.learn(wholes, {(list_id, each) for list_id in wholes for each in numbers[list_id]})
+        return {
+            list_id: {number: self._runs(list_id, number) for number in numbers[list_id]}
+            for list_id in wholes
+        }
+
+    def _tables(
+        self, rows: dict[Place, Rows], nodes: dict[int, Nodes], further: int
+    ) -> dict[Place, EdgeTable]:
+        """The edges of all that this level starts from."""
+        reach: dict[Place, int] = {}
+        for list_id, runs_of_list in nodes.items():
+            for generation, _, high in (run for runs in runs_of_list.values() for run in runs):
+                place = (list_id, generation)
+                reach[place] = max(reach.get(place, 0), high if self._up else FAR)
+        asked = []
+        for place, each in rows.items():
+            if place in reach:
+                reach[place] = max(reach[place], int(each.position.max()) + 1)
+            else:
+                spans: list[Span] = edges.spans_of(each.position)
+                asked.append(Asking(place, spans, each.position))
+        asked += [Asking(place, [(0, high)], None, whole=True) for place, high in reach.items()]
+        found = self.lookups.edges(asked, ahead=further)
+        return {each.place: _with_rows(table) for each, table in zip(asked, found, strict=True)}
 
     # -- one step
 
     def _from_rows(
-        self, place: Place, rows: Rows, found: dict[Place, list[Rows]], wholes: dict[int, list[Wholes]]
+        self,
+        table: EdgeTable,
+        rows: Rows,
+        found: dict[Place, list[Rows]],
+        wholes: dict[int, list[Wholes]],
     ) -> None:
-        spans = edges.spans_of(rows.position)
-        table = self._store.edges(*place, spans, side="child" if self._up else "parent")
         carry = edges.up if self._up else edges.down
-        for hop in carry(_with_rows(table), rows.position):
+        for hop in carry(table, rows.position):
             if not len(hop.source):
                 continue
             asked = rows.asked[hop.source]
@@ -126,16 +163,20 @@ class Walk:
             else:
                 found[hop.list, hop.generation].append(Rows(asked, hop.position, hop.version, stated))
 
-    def _from_wholes(self, list_id: int, wholes: Wholes, found: dict[int, list[Wholes]]) -> None:
+    def _from_wholes(
+        self,
+        list_id: int,
+        wholes: Wholes,
+        nodes: Nodes,
+        tables: dict[Place, EdgeTable],
+        found: dict[int, list[Wholes]],
+    ) -> None:
         """List level. What matters of a row's nodes in one generation is how far they reach, see :meth:`_reached`."""
-        numbers = np.unique(wholes.version)
-        runs = {number: self._runs(list_id, number) for number in numbers.tolist()}
-        generations = {run[0] for each in runs.values() for run in each}
-        for generation in sorted(generations):
-            side: Literal["child", "parent"] = "child" if self._up else "parent"
-            table = _with_rows(self._store.edges(list_id, generation, [(0, FAR)], side=side))
+        numbers = sorted(nodes)
+        for generation in sorted({run[0] for runs in nodes.values() for run in runs}):
+            table = tables[list_id, generation]
             if len(table):
-                reach = [self._reach(runs[number], generation) for number in numbers.tolist()]
+                reach = [self._reach(nodes[number], generation) for number in numbers]
                 needed = (
                     table.start + 1
                     if self._up
@@ -154,10 +195,8 @@ class Walk:
     def _shown(self, list_id: int, generation: int, numbers: np.ndarray) -> np.ndarray:
         """How many rows of a generation each of these versions shows."""
         found, which = np.unique(numbers, return_inverse=True)
-        highs = [
-            max((high for place, _, high in self.runs(version) if place == generation), default=0)
-            for version in self.versions(list_id, found.tolist())
-        ]
+        runs = [self.lookups.runs(self.lookups.version(list_id, number)) for number in found.tolist()]
+        highs = [max((high for place, _, high in each if place == generation), default=0) for each in runs]
         return np.asarray(highs, np.int64)[which.reshape(-1)]
 
     def _reached(
@@ -215,32 +254,12 @@ class Walk:
                 self._seen_wholes[list_id].append(fresh[list_id])
         return fresh
 
-    # -- versions
-
     def _runs(self, list_id: int, number: int) -> list[Run]:
         """The rows that a node at list level stands for: what a version shows, or (going down) what a batch wrote."""
-        version = self.version(list_id, number)
+        version = self.lookups.version(list_id, number)
         if self._up or self._level == 1:
-            return self.runs(version)
+            return self.lookups.runs(version)
         return [(version.generation, version.start, version.start + version.rows)]
-
-    def runs(self, version: Version) -> list[Run]:
-        """Which positions of a version lie in which generation."""
-        if version.list_id not in self._bases:
-            self._bases[version.list_id] = self._store.bases(version.list_id)
-        return runs_of(version.generation, version.total, self._bases[version.list_id])
-
-    def version(self, list_id: int, number: int) -> Version:
-        """A version by list id and number."""
-        return self.versions(list_id, [number])[0]
-
-    def versions(self, list_id: int, numbers: Sequence[int]) -> list[Version]:
-        """Versions by list id and numbers, fetched once."""
-        lacking = [number for number in numbers if (list_id, number) not in self._versions]
-        if lacking:
-            for version in self._store.versions_by_number(list_id, lacking):
-                self._versions[list_id, version.version] = version
-        return [self._versions[list_id, number] for number in numbers]
 
 
 def _with_rows(table: EdgeTable) -> EdgeTable:

@@ -193,7 +193,7 @@ def _mark(
     store: Store, relative: Version, shown: Version, mask: np.ndarray, positions: np.ndarray | None
 ) -> None:
     """Mark the rows of `shown` that are the rows at `positions` (or all) of `relative`, another version of the list."""
-    bases = store.bases(shown.list_id)
+    bases = store.facts([shown.list_id]).lists[shown.list_id].bases
     theirs = {run[0]: run[1:] for run in runs_of(relative.generation, relative.total, bases)}
     for generation, low, high in runs_of(shown.generation, shown.total, bases):
         if generation in theirs:
@@ -219,7 +219,7 @@ def _asked(store: Store, of: Any) -> list[Asked]:
         version = reading.resolve(store, address_of(of))
         rows = [(version, np.arange(version.total))]
     return [
-        Asked(np.full(len(at), version.list_id), np.full(len(at), version.version), at)
+        Asked(np.full(len(at), version.list_id), np.full(len(at), version.version), at, (version,))
         for version, positions in rows
         for at in [np.unique(positions[positions >= -1]) if len(positions) else positions]
     ]

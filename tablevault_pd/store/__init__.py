@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Literal, Protocol, Self
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd.store.edges import Edge, EdgeSummary, EdgeTable, Writers
+from tablevault_pd.store.edges import Edge, EdgeSummary, EdgeTable, Facts, Found, Wanted, Writers
 from tablevault_pd.store.query import Node
 from tablevault_pd.store.where import Where
 
@@ -529,18 +529,11 @@ class Store(Protocol):
         """Which commit wrote which rows of these versions."""
 
     # -- lineage
-    def edges(
-        self,
-        list_id: int,
-        generation: int,
-        spans: Sequence[tuple[int, int]],
-        *,
-        side: Literal["child", "parent"],
-    ) -> EdgeTable:
-        """Every edge whose children (or parents) are rows of this generation and touch one of `spans`.
+    def edges(self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0) -> Found:
+        """Every edge whose children (or parents) touch what is wanted; no place is wanted twice. One request.
 
-        `spans` are (first, end) runs of positions in order, not overlapping. More edges than those may come: they are
-        found by bins (see edges.bin_of), and the caller looks closer. One request, however many spans.
+        More edges than those may come, and the caller looks closer. A store to which a request is dear may answer
+        questions that a walk will put next, up to `ahead` steps further, and then says which it answered.
         """
 
     def edges_of(self, version: Version) -> EdgeTable:
@@ -549,20 +542,11 @@ class Store(Protocol):
     def edge_summaries(self) -> list[EdgeSummary]:
         """Which batch has something from which version, over the whole vault, in order of time."""
 
-    def writers(self, list_id: int, generation: int, low: int, high: int) -> Writers:
-        """The commits that wrote the positions `low` to `high` (excluded) of a generation."""
+    def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
+        """For each (list id, generation, first, end) the commits that wrote those positions. One request."""
 
-    def versions_by_number(self, list_id: int, versions: Sequence[int]) -> list[Version]:
-        """Versions of a list, by its id; those that do not exist are left out."""
-
-    def list_names(self, ids: Sequence[int]) -> dict[int, str]:
-        """Names of lists, by id."""
-
-    def bases(self, list_id: int) -> dict[int, tuple[int, int]]:
-        """Generations that begin with rows of another one: generation -> (that one, how many rows of it)."""
-
-    def kept_rows(self, list_id: int) -> Mapping[int, int] | None:
-        """How many rows of each generation a vacuum has left; None if it never removed any of this list."""
+    def facts(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> Facts:
+        """Facts about lists, and versions by (list id, number). What does not exist is left out. One request."""
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version); what is known already is passed over."""

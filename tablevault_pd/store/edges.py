@@ -6,16 +6,23 @@ bound the children and `parent` and `span` the parents, so that a store can find
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Version
 
 WHOLE, SPAN, AFFINE, PAIRS, EACH = range(5)
 
 #: Positions are filed in bins of 16 ** level, in the smallest that holds the whole run (see :func:`bin_of`).
 LEVELS = 11
 _BITS = 4
+
+Place = tuple[int, int]  #: (list, generation)
+Span = tuple[int, int]  #: (first, end)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +109,45 @@ def edge_table(
     return EdgeTable(**named, children=children, parents=parents)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Rows of one generation whose edges are asked for, as runs of positions in order that do not overlap."""
+
+    list: int
+    generation: int
+    spans: Sequence[Span]
+    whole: bool = False  #: a hint: from here the walk goes on to whole lists
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Edges, and for which rows they are all there is."""
+
+    table: EdgeTable
+    ahead: Sequence[
+        Wanted
+    ] = ()  #: what was answered beyond what was wanted, together with it; none: nothing was
+
+
+@dataclass(frozen=True, slots=True)
+class ListFacts:
+    """What lineage needs to know of a list."""
+
+    name: str
+    #: generations that begin with rows of another one: generation -> (that one, how many rows of it)
+    bases: Mapping[int, tuple[int, int]]
+    #: how many rows of each generation a vacuum has left; None if it never removed any
+    kept: Mapping[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What lineage needs to know of some lists, by id, and of some versions, by list id and number."""
+
+    lists: Mapping[int, ListFacts] = field(default_factory=dict)
+    versions: Mapping[tuple[int, int], Version] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Writers:
     """Which commits wrote the rows of one generation, in order of position."""
@@ -111,6 +157,17 @@ class Writers:
     version: np.ndarray
     session_id: np.ndarray  #: -1 for none
     cell: np.ndarray  #: -1 for none
+
+
+def few_spans(spans: Sequence[Span], most: int) -> Sequence[Span]:
+    """At most so many runs that cover all of these: those with the narrowest gaps between them become one."""
+    if len(spans) <= most:
+        return spans
+    ordered = np.asarray(spans, np.int64)
+    gaps = ordered[1:, 0] - ordered[:-1, 1]
+    breaks = np.sort(np.argsort(gaps, kind="stable")[len(gaps) - most + 1 :])
+    starts, ends = ordered[np.r_[0, breaks + 1], 0], ordered[np.r_[breaks, len(ordered) - 1], 1]
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -327,12 +327,18 @@ class Client:
         expect: Sequence[int] = (),
         patient: bool = True,
         binds: Mapping[str, Any] | None = None,
+        without: Sequence[str] = (),
         **values: Any,
     ) -> list[Any]:
-        """All results of a statement. Fails as a whole and is tried again as a whole."""
+        """All results of a statement. Fails as a whole and is tried again as a whole.
+
+        `without` names rules that the optimizer leaves alone.
+        """
         bound = {**values, **(binds or {})}
         return self.run(
-            lambda database: all_of(database, aql, bound, batch_rows, stream), expect=expect, patient=patient
+            lambda database: all_of(database, aql, bound, batch_rows, stream, without),
+            expect=expect,
+            patient=patient,
         )
 
     def insert(
@@ -385,9 +391,13 @@ def all_of(
     values: Mapping[str, Any],
     batch_rows: int = 10_000,
     stream: bool | None = None,
+    without: Sequence[str] = (),
 ) -> list[Any]:
     """Execute once, and fetch to the end: no cursor outlives the call."""
-    answer = database.aql.execute(aql, bind_vars=dict(values), batch_size=batch_rows, stream=stream)
+    rules = [f"-{rule}" for rule in without] or None
+    answer = database.aql.execute(
+        aql, bind_vars=dict(values), batch_size=batch_rows, stream=stream, optimizer_rules=rules
+    )
     cursor = cast(Cursor, answer)  # the driver's other kinds of answer belong to modes that are not used here
     while cursor.has_more():
         cursor.fetch()

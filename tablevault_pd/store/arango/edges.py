@@ -15,13 +15,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.store import Batch, Problem, Version
+from tablevault_pd.store.arango.ahead import AHEAD, MAX_SPANS, STATEMENTS, binds
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.placing import to_time, version_of
@@ -32,10 +33,14 @@ from tablevault_pd.store.edges import (
     Edge,
     EdgeSummary,
     EdgeTable,
+    Facts,
+    Found,
+    ListFacts,
+    Wanted,
     Writers,
     bin_of,
-    bins_over,
     edge_table,
+    few_spans,
 )
 from tablevault_pd.store.packing import pack, unpack
 
@@ -43,37 +48,7 @@ from tablevault_pd.store.packing import pack, unpack
 #   0 parent list, 1 parent version, 2 parent generation, 3 stated, 4 form, 5 first child (offset in the batch),
 #   6 rows, 7 lowest parent, 8 span, 9 step, 10 children and 11 parents (packed, base64; null where the form has none)
 
-# 3.12; nothing in it is newer than 3.8, and nothing is removed in 4.0: so for all statements here. The inner query finds
-# each batch once, however many of the runs of positions it lies in.
-EDGES_BY_CHILD = """
-LET keys = (
-  FOR s IN @spans
-    LET lowest = FIRST(
-      FOR f IN tv_batches
-        FILTER f.list == @list AND f.generation == @generation AND f.start <= s[0] AND f.rows > 0
-        SORT f.start DESC LIMIT 1 RETURN f.start)
-    FOR b IN tv_batches
-      FILTER b.list == @list AND b.generation == @generation AND b.start >= lowest AND b.start < s[1] AND b.rows > 0
-      RETURN DISTINCT b._key)
-FOR b IN tv_batches
-  FILTER b._key IN keys
-  LET touching = (
-    FOR e IN NOT_NULL(b.edges, [])
-      FILTER b.start + e[5] < @high AND b.start + e[5] + e[6] > @low
-      RETURN e)
-  FILTER LENGTH(touching) > 0
-  SORT b.start
-  RETURN [b.list, b.version, b.generation, b.start, touching]
-"""
-EDGES_BY_PARENT = """
-FOR w IN @bins
-  FOR e IN tv_edges
-    FILTER e.parent_list == @list AND e.parent_generation == @generation
-      AND e.parent_level == w[0] AND e.parent_bin >= w[1] AND e.parent_bin <= w[2]
-    FOR b IN tv_batches
-      FILTER b._key == e.batch AND b.list > 0
-      RETURN [b.list, b.version, b.generation, b.start, [b.edges[e.number]]]
-"""
+# 3.12; nothing in it is newer than 3.8, and nothing is removed in 4.0: so for all statements here.
 EDGES_OF_BATCH = """
 FOR b IN tv_batches
   FILTER b.list == @list AND b.version == @version
@@ -86,36 +61,37 @@ FOR b IN tv_batches
   RETURN [b.list, b.version, b.rows, b.session, b.cell, b.time, parents]
 """
 WRITERS = """
-LET lowest = FIRST(
-  FOR f IN tv_batches
-    FILTER f.list == @list AND f.generation == @generation AND f.start <= @low AND f.rows > 0
-    SORT f.start DESC LIMIT 1 RETURN f.start)
-FOR b IN tv_batches
-  FILTER b.list == @list AND b.generation == @generation AND b.start >= lowest AND b.start < @high AND b.rows > 0
-  SORT b.start
-  RETURN [b.start, b.rows, b.version, NOT_NULL(b.session, -1), NOT_NULL(b.cell, -1)]
-"""
-VERSIONS_BY_NUMBER = """
-FOR b IN tv_batches
-  FILTER b.list == @list AND b.version IN @versions
-  SORT b.version
-  RETURN UNSET(b, "parts", "base", "edges", "reads")
-"""
-LIST_NAMES = "FOR l IN tv_lists FILTER l.id IN @ids RETURN [l.id, l.name]"
-BASES = """
-FOR b IN tv_batches
-  FILTER b.list == @list AND b.operation == "restore" AND LENGTH(b.base) > 0
-  RETURN [b.version, LAST(b.base)[0], LAST(b.base)[2]]
-"""
-# Nothing is asked of the batches unless some version lost rows.
-KEPT_ROWS = """
-LET any_gone = LENGTH(FOR b IN tv_batches FILTER b.list == @list AND b.gone == true LIMIT 1 RETURN 1) > 0
-LET kept = (
+FOR w IN @places
+  LET lowest = FIRST(
+    FOR f IN tv_batches
+      FILTER f.list == w[1] AND f.generation == w[2] AND f.start <= w[3] AND f.rows > 0
+      SORT f.start DESC LIMIT 1 RETURN f.start)
   FOR b IN tv_batches
-    FILTER any_gone AND b.list == @list AND b.emptied == false AND b.rows > 0
-    COLLECT generation = b.generation AGGREGATE rows = MAX(b.start + b.rows)
-    RETURN [generation, rows])
-RETURN any_gone ? kept : null
+    FILTER b.list == w[1] AND b.generation == w[2] AND b.start >= lowest AND b.start < w[4] AND b.rows > 0
+    RETURN [w[0], b.start, b.rows, b.version, NOT_NULL(b.session, -1), NOT_NULL(b.cell, -1)]
+"""
+# Nothing is asked of the batches' rows unless some version of the list lost its own.
+FACTS = """
+LET lists = (
+  FOR l IN tv_lists
+    FILTER l.id IN @lists
+    LET bases = (
+      FOR b IN tv_batches
+        FILTER b.list == l.id AND b.operation == "restore" AND LENGTH(b.base) > 0
+        RETURN [b.version, LAST(b.base)[0], LAST(b.base)[2]])
+    LET any_gone = LENGTH(FOR b IN tv_batches FILTER b.list == l.id AND b.gone == true LIMIT 1 RETURN 1) > 0
+    LET kept = (
+      FOR b IN tv_batches
+        FILTER any_gone AND b.list == l.id AND b.emptied == false AND b.rows > 0
+        COLLECT generation = b.generation AGGREGATE rows = MAX(b.start + b.rows)
+        RETURN [generation, rows])
+    RETURN [l.id, l.name, bases, any_gone ? kept : null])
+LET versions = (
+  FOR v IN @versions
+    FOR b IN tv_batches
+      FILTER b.list == v[0] AND b.version == v[1]
+      RETURN UNSET(b, "parts", "base", "edges", "reads"))
+RETURN {lists, versions}
 """
 # Keys are made by the client and "ignore" lets it be repeated.
 MIRROR = """
@@ -157,8 +133,8 @@ FOR b IN tv_batches
   LET mirrored = LENGTH(FOR m IN tv_edges FILTER m.batch == b._key RETURN 1)
   RETURN {_key: b._key, name: b.name, version: b.version, rows: b.rows, edges: b.edges, totals, mirrored}
 """
-_MAX_SPANS = 512
 _PER_REQUEST = 10_000
+_PER_ANSWER = 50_000  # batches, most of them of a few rows
 _FIRST_PAGE = 20
 
 
@@ -168,29 +144,26 @@ class Edges:
     client: Client
     clock: Clock
 
-    def edges(
-        self,
-        list_id: int,
-        generation: int,
-        spans: Sequence[tuple[int, int]],
-        *,
-        side: Literal["child", "parent"],
-    ) -> EdgeTable:
-        """Edges that touch any of these runs of positions."""
-        if not spans:
-            return _table([])
-        runs = [(int(low), int(high)) for low, high in spans]
-        low, high = runs[0][0], runs[-1][1]
-        if len(runs) > _MAX_SPANS:
-            runs = [(low, high)]
-        place: dict[str, Any] = {"list": int(list_id), "generation": int(generation)}
-        if side == "child":
-            found = self.client.query(
-                EDGES_BY_CHILD, binds={**place, "spans": runs, "low": low, "high": high}
-            )
-        else:
-            found = self.client.query(EDGES_BY_PARENT, binds={**place, "bins": _bins(runs)})
-        return _table(found)
+    def edges(self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0) -> Found:
+        """Edges that touch what is wanted, and what a walk will want next."""
+        runs = [
+            [int(each.list), int(each.generation), int(low), int(high), each.whole]
+            for each in wanted
+            for low, high in few_spans(each.spans, MAX_SPANS)
+        ]
+        if not runs:
+            return Found(_table([]))
+        steps = 1 + min(ahead, AHEAD)
+        answered, *batches = self.client.query(
+            STATEMENTS[side, steps],
+            batch_rows=_PER_ANSWER,
+            # Loops are in the order to run them in, and the server is not to try what others there are: with so many
+            # loops it would take longer than to run them.
+            without=("interchange-adjacent-enumerations",),
+            binds={"wanted": runs, **binds(side, steps)},
+        )
+        table = _table(_distinct(batches))
+        return Found(table) if steps == 1 else Found(table, _answered(answered["wanted"]))
 
     def edges_of(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
@@ -205,30 +178,32 @@ class Edges:
             for time, list_id, version, parent, number, stated, row in sorted(found, key=lambda one: one[:5])
         ]  # fmt: skip
 
-    def writers(self, list_id: int, generation: int, low: int, high: int) -> Writers:
-        """The commits that wrote the positions from `low` to `high`."""
-        wanted = {"list": int(list_id), "generation": int(generation), "low": int(low), "high": int(high)}
-        columns = list(zip(*self.client.query(WRITERS, binds=wanted), strict=True)) or [()] * 5
-        return Writers(*(np.asarray(column, np.int64) for column in columns))
+    def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
+        """The commits that wrote these positions."""
+        wanted = [[number, *map(int, place)] for number, place in enumerate(places)]
+        rows = self.client.query(WRITERS, batch_rows=_PER_ANSWER, places=wanted) if wanted else []
+        found: list[list[list[int]]] = [[] for _ in wanted]
+        for number, *row in rows:
+            found[number].append(row)
+        return [
+            Writers(*(np.asarray(column, np.int64) for column in zip(*sorted(each), strict=True)))
+            if each
+            else Writers(*[np.empty(0, np.int64)] * 5)
+            for each in found
+        ]
 
-    def versions_by_number(self, list_id: int, versions: Sequence[int]) -> list[Version]:
-        """Versions of a list, by its id; those that do not exist are left out."""
-        numbers = sorted({int(version) for version in versions})
-        found = self.client.query(VERSIONS_BY_NUMBER, list=int(list_id), versions=numbers)
-        return [version_of(row) for row in found]
-
-    def list_names(self, ids: Sequence[int]) -> dict[int, str]:
-        """Names of lists, by id."""
-        return dict(self.client.query(LIST_NAMES, ids=[int(each) for each in ids]))
-
-    def bases(self, list_id: int) -> dict[int, tuple[int, int]]:
-        """Generations that begin with rows of another one: generation -> (that one, how many rows)."""
-        return {made: (base, rows) for made, base, rows in self.client.query(BASES, list=int(list_id))}
-
-    def kept_rows(self, list_id: int) -> Mapping[int, int] | None:
-        """How many rows of each generation are left after a vacuum; None if nothing was ever removed."""
-        [kept] = self.client.query(KEPT_ROWS, list=int(list_id))
-        return None if kept is None else dict(kept)
+    def facts(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> Facts:
+        """Facts about lists, and versions by list id and number."""
+        pairs = [[int(list_id), int(number)] for list_id, number in versions]
+        [found] = self.client.query(FACTS, lists=[int(each) for each in lists], versions=pairs)
+        known = {
+            list_id: ListFacts(
+                name, {made: (base, rows) for made, base, rows in bases}, None if kept is None else dict(kept)
+            )
+            for list_id, name, bases, kept in found["lists"]
+        }
+        shown = map(version_of, found["versions"])
+        return Facts(known, {(version.list_id, version.version): version for version in shown})
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version)."""
@@ -375,17 +350,38 @@ def _where(batch: Sequence[Any]) -> str:
     return f"version {batch[1]} of the list {batch[0]}"
 
 
-def _bins(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """The bins over all spans, none of them twice: what lies in two ranges would be found twice."""
-    by_level: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for low, high in spans:  # in order, and so are their bins
-        for level, first, last in bins_over(low, high):
-            ranges = by_level[level]
-            if ranges and first <= ranges[-1][1] + 1:
-                ranges[-1] = (ranges[-1][0], max(last, ranges[-1][1]))
-            else:
-                ranges.append((first, last))
-    return [(level, *found) for level, ranges in by_level.items() for found in ranges]
+def _distinct(batches: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Each batch and each of its edges once, in order, however many steps led to it."""
+    found: dict[tuple[int, int], Sequence[Any]] = {}
+    for batch in batches:
+        known = found.get((batch[0], batch[1]))
+        if known is not None:
+            seen = {edge and tuple(edge) for edge in known[4]}
+            more = [edge for edge in batch[4] if (edge and tuple(edge)) not in seen]
+            batch = [*batch[:4], [*known[4], *more]]
+        found[batch[0], batch[1]] = batch
+    return sorted(found.values(), key=lambda batch: (batch[0], batch[2], batch[3], batch[1]))
+
+
+def _answered(steps: Sequence[Sequence[Sequence[Any]]]) -> list[Wanted]:
+    """What the server answered, as runs that do not overlap."""
+    runs: dict[tuple[int, int, bool], list[tuple[int, int]]] = defaultdict(list)
+    for list_id, generation, low, high, whole in (each for step in steps for each in step):
+        runs[list_id, generation, whole].append((int(low), int(high)))
+    return [
+        Wanted(list_id, generation, _joined(found), whole)
+        for (list_id, generation, whole), found in runs.items()
+    ]
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        else:
+            found.append((low, high))
+    return found
 
 
 def _wrong(edge: Sequence[Any], rows: int, total: int | None) -> str | None:

@@ -7,7 +7,7 @@ that holds all its children, and the same for its parents; a look-up asks for th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from sqlite3 import Connection
 from typing import Any, Literal
 
@@ -21,10 +21,15 @@ from tablevault_pd.store.edges import (
     Edge,
     EdgeSummary,
     EdgeTable,
+    Facts,
+    Found,
+    ListFacts,
+    Wanted,
     Writers,
     bin_of,
     bins_over,
     edge_table,
+    few_spans,
 )
 from tablevault_pd.store.embedded.catalog import Catalog, to_time
 from tablevault_pd.store.packing import pack, unpack
@@ -76,11 +81,10 @@ SELECT e.parent_list, e.parent_version, e.list, e.version, b.rows, min(e.stated)
 FROM edges e JOIN batches b ON b.list = e.list AND b.version = e.version
 GROUP BY e.parent_list, e.parent_version, e.list, e.version ORDER BY b.time, e.list, e.version, e.parent_list, e.parent_version
 """
-VERSIONS_BY_NUMBER = """
+VERSION_BY_NUMBER = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
        b.time, b.tags, b.gone
-FROM json_each(:versions) w CROSS JOIN batches b ON b.list = :list AND b.version = w.value JOIN lists l ON l.id = b.list
-ORDER BY b.version
+FROM batches b JOIN lists l ON l.id = b.list WHERE b.list = ? AND b.version = ?
 """
 # Edges are read a page at a time; those that reach beyond the rows of either end come with the reason.
 CHECK_EDGES = """
@@ -90,9 +94,12 @@ FROM edges e JOIN lists l ON l.id = e.list JOIN batches b ON b.list = e.list AND
 JOIN batches p ON p.list = e.parent_list AND p.version = e.parent_version
 WHERE e.id > ? ORDER BY e.id LIMIT 1000
 """
-LIST_NAMES = "SELECT id, name FROM lists WHERE id IN (SELECT value FROM json_each(?))"
+# Named, as the planner would look through all batches of the list for one without its rows.
+LIST_FACTS = """
+SELECT l.name, EXISTS (SELECT 1 FROM batches b INDEXED BY batches_gone WHERE b.list = l.id AND b.gone = 1)
+FROM lists l WHERE l.id = ?
+"""
 BASES = "SELECT version, base_generation, base_total FROM batches INDEXED BY restores WHERE list = ? AND base_generation IS NOT NULL"
-ANY_GONE = "SELECT 1 FROM batches WHERE list = ? AND gone = 1 LIMIT 1"
 KEPT = "SELECT generation, max(start + rows) FROM segments WHERE list = ? GROUP BY generation"
 NOTE_READ = "INSERT OR IGNORE INTO reads (session, list, version) VALUES (?, ?, ?)"
 READS = """
@@ -107,22 +114,17 @@ class Edges:
 
     catalog: Catalog
 
-    def edges(
-        self,
-        list_id: int,
-        generation: int,
-        spans: Sequence[tuple[int, int]],
-        *,
-        side: Literal["child", "parent"],
-    ) -> EdgeTable:
-        """Edges that touch any of these runs of positions."""
-        if len(spans) > _MAX_SPANS:
-            spans = [(spans[0][0], spans[-1][1])]
-        bins = sorted({found for low, high in spans for found in bins_over(low, high)})
+    def edges(self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0) -> Found:
+        """Edges that touch what is wanted. A question more costs next to nothing here: none is answered ahead."""
         statement = EDGES_BY_CHILD if side == "child" else EDGES_BY_PARENT
-        wanted = {"list": list_id, "generation": generation, "bins": json.dumps(bins)}
+        rows: list[tuple[Any, ...]] = []
         with self.catalog.reading() as db:
-            return _table(db.execute(statement, wanted).fetchall())
+            for each in wanted:
+                spans = few_spans(each.spans, _MAX_SPANS)
+                bins = sorted({found for low, high in spans for found in bins_over(low, high)})
+                place = {"list": each.list, "generation": each.generation, "bins": json.dumps(bins)}
+                rows += db.execute(statement, place).fetchall()
+            return Found(_table(rows))
 
     def edges_of(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
@@ -139,38 +141,31 @@ class Edges:
             for a, m, b, n, count, stated, session, cell, time in rows
         ]
 
-    def writers(self, list_id: int, generation: int, low: int, high: int) -> Writers:
-        """The commits that wrote the positions from `low` to `high`."""
-        wanted = {"list": list_id, "generation": generation, "low": low, "high": high}
+    def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
+        """The commits that wrote these positions."""
+        found = []
         with self.catalog.reading() as db:
-            rows = db.execute(WRITERS, wanted).fetchall()
-        columns = list(zip(*rows, strict=True)) or [()] * 5
-        return Writers(*(np.asarray(column, np.int64) for column in columns))
+            for place in places:
+                wanted = dict(zip(("list", "generation", "low", "high"), map(int, place), strict=True))
+                columns = list(zip(*db.execute(WRITERS, wanted).fetchall(), strict=True)) or [()] * 5
+                found.append(Writers(*(np.asarray(column, np.int64) for column in columns)))
+        return found
 
-    def versions_by_number(self, list_id: int, versions: Sequence[int]) -> list[Version]:
-        """Versions of a list, by its id; those that do not exist are left out."""
+    def facts(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> Facts:
+        """Facts about lists, and versions by list id and number."""
         from tablevault_pd.store.embedded.store import _version  # the store is built from this part
 
-        wanted = {"list": list_id, "versions": json.dumps([int(version) for version in versions])}
+        known, shown = {}, {}
         with self.catalog.reading() as db:
-            return [_version(row) for row in db.execute(VERSIONS_BY_NUMBER, wanted).fetchall()]
-
-    def list_names(self, ids: Sequence[int]) -> dict[int, str]:
-        """Names of lists, by id."""
-        with self.catalog.reading() as db:
-            return dict(db.execute(LIST_NAMES, (json.dumps([int(each) for each in ids]),)).fetchall())
-
-    def bases(self, list_id: int) -> dict[int, tuple[int, int]]:
-        """Generations that begin with rows of another one: generation -> (that one, how many rows)."""
-        with self.catalog.reading() as db:
-            return {row[0]: (row[1], row[2]) for row in db.execute(BASES, (list_id,)).fetchall()}
-
-    def kept_rows(self, list_id: int) -> Mapping[int, int] | None:
-        """How many rows of each generation are left after a vacuum; None if nothing was ever removed."""
-        with self.catalog.reading() as db:
-            if db.execute(ANY_GONE, (list_id,)).fetchone() is None:
-                return None
-            return dict(db.execute(KEPT, (list_id,)).fetchall())
+            for list_id in map(int, lists):
+                for name, any_gone in db.execute(LIST_FACTS, (list_id,)).fetchall():
+                    bases = {row[0]: row[1:] for row in db.execute(BASES, (list_id,)).fetchall()}
+                    kept = dict(db.execute(KEPT, (list_id,)).fetchall()) if any_gone else None
+                    known[list_id] = ListFacts(name, bases, kept)
+            for list_id, number in versions:
+                for row in db.execute(VERSION_BY_NUMBER, (int(list_id), int(number))).fetchall():
+                    shown[int(list_id), int(number)] = _version(row)
+        return Facts(known, shown)
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version)."""
