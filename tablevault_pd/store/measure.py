@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from tablevault_pd.store import Metric
 
+TAME = (1e-15, 1e15)  #: lengths whose squares and products stay within float32, in which others estimate
 ROWS_AT_ONCE = 1 << 14
 _LEAST, _MOST = 1e-200, 1e200  # squares of lengths that are certain to have kept their digits
 _LARGEST = float(np.finfo(np.float64).max)
@@ -35,11 +36,11 @@ def lengths(rows: np.ndarray) -> np.ndarray:
 
 
 def _dots(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,j->i", rows, query)
+    return np.asarray(np.einsum("ij,j->i", rows, query))
 
 
 def _squares(rows: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,ij->i", rows, rows)
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))
 
 
 def _scaled(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,12 +78,12 @@ def _distance(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Minus the distances, from the differences: |a|² + |b|² - 2ab would lose the small ones."""
     apart = rows - query
     squares = _squares(apart)
-    found = np.sqrt(squares)
+    found = np.asarray(np.sqrt(squares))
     wild = _wild(squares)
     if len(wild):
         apart, powers = _scaled(rows[wild] / 2 - query / 2)  # halves: the difference itself may be too large
         found[wild] = np.minimum(np.ldexp(np.sqrt(_squares(apart)), powers + 1), _LARGEST)
-    return -found
+    return np.asarray(-found)
 
 
 _MEASURE = {"cosine": _cosine, "dot": _dot, "l2": _distance}

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version, ann
-from tablevault_pd.store.measure import measured
+from tablevault_pd.store.measure import TAME, measured
 from tablevault_pd.store.ranking import ranked
 from tablevault_pd.store.textindex import Run
 
@@ -30,7 +30,6 @@ KEPT_MAPS = 128  # each map costs a file descriptor
 GATHERED_ROWS = 1 << 16
 SPARSE = 8  # where less than one row in so many is looked at, these are gathered first
 ROWS_AT_ONCE = 1 << 14  # for work that needs a copy of the vectors
-TAME = (1e-15, 1e15)  # lengths whose squares and products stay within float32
 
 
 class Block:
@@ -87,7 +86,9 @@ class Block:
             elif metric == "dot":
                 doubt = share * size / self.inverse[picked].astype(np.float64)
             else:
-                least = 2 * (len(query) * float(np.finfo(width).tiny)) ** 0.5  # of differences whose squares vanish
+                least = (
+                    2 * (len(query) * float(np.finfo(width).tiny)) ** 0.5
+                )  # of differences whose squares vanish
                 doubt = share * (np.abs(scores, dtype=np.float64) + size) + least
         doubt[_at(self.odd, len(self.rows))[picked] | ~np.isfinite(scores)] = np.inf
         return doubt
@@ -336,7 +337,9 @@ def _exactly(
         estimates = None
         if k is not None and k < len(picked):
             few = len(picked) * SPARSE <= len(block)
-            estimates = block.scores(queries, metric, picked) if few else block.scores(queries, metric)[picked]
+            estimates = (
+                block.scores(queries, metric, picked) if few else block.scores(queries, metric)[picked]
+            )
         for number, query in enumerate(queries):
             best = picked
             if k is not None and estimates is not None:

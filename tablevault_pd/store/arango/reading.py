@@ -65,7 +65,8 @@ FOR b IN tv_batches
   FILTER b.list == @list AND b.generation == @generation AND b.rows == 0 AND LENGTH(b.parts) > 0
   SORT b.version LIMIT 1 RETURN b.parts[0]
 """
-# The inner query sorts the rows of one span, in index order; the outer one keeps the order of the bound array.
+# The inner query sorts the rows of one span, in index order; the outer one keeps the order of the bound array. An item of
+# a span is [number, batch, first row, end, field, attribute of measured vectors].
 RECORDS_OF = """
 FOR s IN @spans
   FOR x IN (
@@ -77,7 +78,7 @@ EMBEDDINGS_OF = """
 FOR s IN @spans
   FOR x IN (
     FOR i IN tv_embeddings FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
-      SORT i.row RETURN [s[0], i.row, i.vector, i.signed_zeros])
+      SORT i.row RETURN [s[0], i.row, i.norm > 0 ? i[s[5]] : i.vector, i.signed_zeros])
     RETURN x
 """
 DOCUMENTS_OF = """
@@ -165,6 +166,10 @@ class Reader:
         if every is None:
             every = self._columns[key] = columns_of(self.schema(key))
         return every if columns is None else [one for one in every if one.name in columns]
+
+    def column(self, key: str, name: str) -> Column | None:
+        """One column of a schema, as it is stored."""
+        return next(iter(self._wanted(key, [name])), None)
 
     # -- spans
 
@@ -286,33 +291,38 @@ class Reader:
                 attributes = sorted(
                     {one.attribute for of in wanted for one in of if one.collection == RECORDS}
                 )
-            fields = [0 if any(one.collection == RECORDS for one in of) else -1 for of in wanted]
-            found[None] = self._rows(RECORDS, RECORDS_OF, spans, fields, attributes=attributes)
+            first = [next((one for one in of if one.collection == RECORDS), None) for of in wanted]
+            found[None] = self._rows(RECORDS, RECORDS_OF, spans, first, attributes=attributes)
         for collection, statement in _CELLS_OF.items():
             names = dict.fromkeys(one.name for of in wanted for one in of if one.collection == collection)
             for name in names:
-                fields = [
-                    next((o.field for o in of if o.name == name and o.collection == collection), -1)
+                cells = [
+                    next((o for o in of if o.name == name and o.collection == collection), None)
                     for of in wanted
                 ]
-                found[collection, name] = self._rows(collection, statement, spans, fields)
+                found[collection, name] = self._rows(collection, statement, spans, cells)
         return found
 
     def _rows(
-        self, collection: str, statement: str, spans: list[Span], fields: list[int], **more: Any
+        self,
+        collection: str,
+        statement: str,
+        spans: list[Span],
+        columns: list[Column | None],
+        **more: Any,
     ) -> list[Any]:
-        """One statement's answer, each row where it belongs. A span with field -1 has no such column."""
+        """One statement's answer, each row where it belongs. A span without a column has no such one."""
         bound = [
-            [number, span.batch, span.low, span.high, of]
-            for number, (span, of) in enumerate(zip(spans, fields, strict=True))
-            if of >= 0
+            [number, span.batch, span.low, span.high, of.field, of.vectors]
+            for number, (span, of) in enumerate(zip(spans, columns, strict=True))
+            if of is not None
         ]
         row_bytes = max(span.sizes.get(collection, 0.0) for span in spans)
         batch_rows = int(min(10_000, max(10, ANSWER_BYTES / max(1.0, row_bytes))))
         answer = iter(self._client.query(statement, spans=bound, batch_rows=batch_rows, stream=True, **more))
         rows: list[Any] = []
-        for number, (span, of) in enumerate(zip(spans, fields, strict=True)):
-            if of < 0:
+        for number, (span, of) in enumerate(zip(spans, columns, strict=True)):
+            if of is None:
                 rows.extend([None] * span.rows)
                 continue
             for expected in range(span.low, span.high):

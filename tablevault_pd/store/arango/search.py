@@ -22,8 +22,9 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames, fts
-from tablevault_pd.store import Chunk, Description, Hits, Metric, Near, Scope, Spans, Version, ann
+from tablevault_pd.store import Chunk, Description, Hits, Metric, Near, Scope, Spans, Version
 from tablevault_pd.store.arango.client import Client
+from tablevault_pd.store.arango.near import Nearest
 from tablevault_pd.store.arango.people import DESCRIPTIONS, description_of
 from tablevault_pd.store.arango.reading import Reader
 from tablevault_pd.store.query import Node
@@ -94,6 +95,7 @@ class Search(VectorSearch):
         self._sources: dict[str, int] = {}  # by the server's digest of a text: its number in the index
         self._open_vectors()
         self._reading_vectors = threading.Lock()
+        self._nearest = Nearest(self.client, self.reader)
 
     def _search_after_fork(self) -> None:
         """A forked child has neither its parent's locks nor, since SQLite forbids it, its index."""
@@ -165,9 +167,14 @@ class Search(VectorSearch):
         k: int | None = None,
         approx: bool = False,
     ) -> list[Hits]:
-        """The rows whose vectors are nearest; exactly these where `approx` would need a package that is not there."""
+        """The rows whose vectors are nearest: found by the server, unless all are to be ranked."""
         self._search_after_fork()
-        return super().find_near(near, scopes, metric=metric, k=k, approx=approx and ann.available())
+        if near and k is not None:
+            runs = self._runs_of([scopes[each.scope].version for each in near])
+            found = self._nearest.find(near, scopes, runs, metric=metric, k=k, approx=approx)
+            if found is not None:
+                return found
+        return super().find_near(near, scopes, metric=metric, k=k)
 
     def _columns_read(self, wanted: Sequence[Wanted]) -> list[Column]:
         """The columns; what is lacking of all of them is read together."""
