@@ -14,7 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     from tablevault_pd.store import Metric
 
-TAME = (1e-15, 1e15)  #: lengths whose squares and products stay within float32, in which others estimate
 ROWS_AT_ONCE = 1 << 14
 _LEAST, _MOST = 1e-200, 1e200  # squares of lengths that are certain to have kept their digits
 _LARGEST = float(np.finfo(np.float64).max)
@@ -33,6 +32,11 @@ def measured(rows: np.ndarray, query: np.ndarray, metric: Metric) -> np.ndarray:
 def lengths(rows: np.ndarray) -> np.ndarray:
     """The length of each of `rows` (finite), at most the largest float64."""
     return -measured(rows, np.zeros(rows.shape[1]), "l2")
+
+
+def is_tame(sizes: np.ndarray) -> np.ndarray:
+    """Whether the squares of vectors of these lengths, and their products, stay within float32, in which others estimate."""
+    return np.asarray((sizes > 1e-15) & (sizes < 1e15))
 
 
 def _dots(rows: np.ndarray, query: np.ndarray) -> np.ndarray:

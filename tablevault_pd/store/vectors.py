@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version, ann
-from tablevault_pd.store.measure import TAME, measured
+from tablevault_pd.store.measure import is_tame, lengths, measured
 from tablevault_pd.store.ranking import ranked
 from tablevault_pd.store.textindex import Run
 
@@ -77,8 +77,6 @@ class Block:
         """By how much the `scores` of the rows `picked` may be wrong at most; infinity where nothing is certain."""
         width = scores.dtype.type
         size = float(np.linalg.norm(query))
-        if not TAME[0] < size < TAME[1]:
-            return np.full(len(scores), np.inf)
         share = (2 * len(query) + 16) * float(np.finfo(width).eps)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             if metric == "cosine":
@@ -323,6 +321,7 @@ def _exactly(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(query, positions, scores) of the best rows of each block: at least `k`, all that tie with the k-th included."""
     _, low, high = run
+    tame = bool(is_tame(lengths(queries)).all())
     for block in blocks:
         first, last = max(low - block.start, 0), min(high - block.start, len(block))
         if first >= last:
@@ -335,7 +334,7 @@ def _exactly(
         if not len(picked):
             continue
         estimates = None
-        if k is not None and k < len(picked):
+        if k is not None and k < len(picked) and tame:
             few = len(picked) * SPARSE <= len(block)
             estimates = (
                 block.scores(queries, metric, picked) if few else block.scores(queries, metric)[picked]

@@ -22,7 +22,7 @@ import pyarrow as pa
 from tablevault_pd import frames
 from tablevault_pd.store.arango import codec
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
-from tablevault_pd.store.measure import TAME, lengths
+from tablevault_pd.store.measure import is_tame, lengths
 
 _DIGITS = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyz", np.uint8)
 _ROW_WIDTH = 7  # 36**7 rows in one batch
@@ -161,7 +161,7 @@ def _measure(made: list[dict[str, Any]], column: Column, array: pa.Array) -> Non
     norms = lengths(rows[found])
     # Negative zeros are texts where the cells were not encoded as one matrix.
     plain = np.asarray(column.is_vector | ~codec.unusual(rows[found]).any(axis=1))
-    tame = plain & (norms > TAME[0]) & (norms < TAME[1])
+    tame = plain & is_tame(norms)
     shown = np.where(tame | (plain & (norms == 0)), norms, _UNMEASURED)
     for at, norm, own in zip(found.tolist(), shown.tolist(), tame.tolist(), strict=True):
         made[at]["norm"] = norm

@@ -10,6 +10,7 @@ read, as they are for a ranking of all rows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,7 +25,7 @@ from tablevault_pd.store.arango.items import Column
 from tablevault_pd.store.arango.layout import EMBEDDINGS
 from tablevault_pd.store.arango.reading import Reader, Span
 from tablevault_pd.store.arango.vectorindex import VectorIndexes
-from tablevault_pd.store.measure import TAME, lengths, measured
+from tablevault_pd.store.measure import is_tame, lengths, measured
 from tablevault_pd.store.ranking import ranked
 from tablevault_pd.store.textindex import Run
 
@@ -114,7 +115,7 @@ class Asked:
     @property
     def at_first(self) -> int:
         """How many candidates hold the best k rows, if filters and columns are spread evenly."""
-        columns = int(np.bincount([each.scope for each in self.near]).max())
+        columns: int = max(Counter(each.scope for each in self.near).values())
         return (self.k + MARGIN) * columns * (1 + self.looked_at) // (1 + self.kept)
 
     @property
@@ -158,7 +159,7 @@ class Nearest:
     ) -> Asked | None:
         """What the server is to look at; None if it cannot."""
         sizes = np.concatenate([lengths(each.queries) for each in near])
-        if not ((sizes > TAME[0]) & (sizes < TAME[1])).all() or len(near[0].queries) > MOST_QUERIES:
+        if not is_tame(sizes).all() or len(near[0].queries) > MOST_QUERIES:
             return None
         wanted = [(number, (version, *run)) for number, (version, some) in enumerate(runs) for run in some]
         pieces, kept = [], 0
