@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import uuid
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from stores import Place, act, database_of, new_place, put
 
@@ -29,8 +29,7 @@ NUMBER = st.one_of(
 )
 WIDE = st.one_of(NUMBER, st.sampled_from([1e200, -1e200, 1e-200, 1e308, 5e-324, 1e20, 1e-20, 1e-38]))
 ODD = st.sampled_from([math.nan, math.inf, -math.inf])
-from hypothesis import Phase
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # a vault for each example: shrinking takes too long
 WIDTHS = ["float16", "float32", "float64"]
 
 
@@ -214,3 +213,181 @@ def found_in(store: Store, queries: list[list[float]], metric: Any, seed: int, m
         for at in range(number, len(answers), len(queries)):
             assert answers[at] == everything[: len(answers[at])]
     return answers
+
+
+# -- how the server is asked
+
+
+def many(rows: np.ndarray) -> Any:
+    return frames.encode(pd.DataFrame({"vec": list(rows)}), embeddings=["vec"])
+
+
+def brute(rows: np.ndarray, query: np.ndarray, keep: np.ndarray | None = None) -> list[int]:
+    wide = rows.astype(np.float64)
+    scores = (wide * query).sum(axis=1) / np.sqrt((wide**2).sum(axis=1))
+    order = np.lexsort((np.arange(len(rows)), -scores.round(12)))
+    return [int(at) for at in order if keep is None or keep[at]]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with new_place("arango", tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[Store]:
+    opened = place.open()
+    yield opened
+    assert opened.check() == []
+    opened.close()
+
+
+def nearest(
+    store: Store, query: np.ndarray, k: int, approx: bool = False, keep: np.ndarray | None = None
+) -> list[int]:
+    head = store.head("v")
+    assert head is not None
+    near = [Near(0, "vec", query[None])]
+    [hits] = store.find_near(near, [Scope(head, keep=keep)], metric="cosine", k=k, approx=approx)
+    return hits.position.tolist()[:k]
+
+
+@arango
+@pytest.mark.parametrize("limits", [{}, {"RANGES": 5}, {"MARGIN": 0, "GROWTH": 2}, {"MOST_NUMBERS": 200}])
+def test_limits_change_no_answer(
+    store: Store, limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tablevault_pd.store.arango import near
+
+    for name, value in limits.items():
+        monkeypatch.setattr(near, name, value)
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((200, 4)).astype(np.float32)
+    rows[50:120] = rows[7]  # more of one score than are asked for at first
+    put(store, "v", many(rows[:90]))
+    put(store, "v", many(rows[90:]), operation="append")
+    for query in (rows[7].astype(np.float64), rng.standard_normal(4)):
+        for keep in (
+            None,
+            rng.random(200) < 0.3,
+            np.arange(200) % 2 == 0,
+            np.arange(200) == 60,
+            np.zeros(200, bool),
+        ):
+            for k in (1, 30, 500):
+                assert nearest(store, query, k, keep=keep) == brute(rows, query, keep)[:k]
+
+
+@arango
+def test_only_the_best_come_from_the_server(
+    store: Store, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tablevault_pd.store.arango import near
+
+    rows = np.random.default_rng(2).standard_normal((500, 8))
+    put(store, "v", many(rows))
+    store.schema(store.head("v").schema_id)  # type: ignore[union-attr]
+    came: list[int] = []
+    real = near._hits
+    monkeypatch.setattr(near, "_hits", lambda *args: came.append(len(args[2])) or real(*args))
+    sent.clear()
+    assert nearest(store, rows[3], 5) == brute(rows, rows[3])[:5]
+    assert len(sent) <= 4
+    assert came == [5 + near.MARGIN]
+
+
+@pytest.fixture
+def small_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows are worth an index, and what a search has not found the next one looks for again."""
+    from tablevault_pd.store.arango import near, vectorindex
+
+    monkeypatch.setattr(near, "SMALLEST", 20)
+    monkeypatch.setattr(vectorindex, "PER_CELL", 4)
+    monkeypatch.setattr(vectorindex, "LOOK_AGAIN_S", 0.0)
+
+
+def vector_indexes(place: Place) -> list[Any]:
+    return [
+        one
+        for one in database_of(place.address).collection("tv_embeddings").indexes()
+        if one["type"] == "vector"
+    ]
+
+
+def until_indexed(place: Place) -> None:
+    for _ in range(200):
+        if vector_indexes(place):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the server made no vector index")
+
+
+@arango
+def test_an_index_answers_with_enough_rows_however_filtered_and_new(
+    place: Place, store: Store, small_index: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tablevault_pd.store.arango import near
+
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((300, 4)).astype(np.float32)
+    put(store, "other", many(rows[:100]))
+    put(store, "v", many(rows))
+    query = rng.standard_normal(4)
+    assert nearest(store, query, 5, approx=True) == brute(rows, query)[:5]
+    until_indexed(place)
+    exact = near.Nearest._exactly
+    monkeypatch.setattr(near.Nearest, "_exactly", lambda *_: pytest.fail("the index was not used"))
+    assert len(nearest(store, query, 5, approx=True)) == 5
+    new = np.concatenate([rows, query[None].astype(np.float32), np.full((1, 4), np.nan, np.float32)])
+    put(store, "v", many(new[300:]), operation="append")
+    assert nearest(store, query, 3, approx=True)[0] == 300
+    put(store, "wide", many(rng.standard_normal((3, 5))))  # of a width the index does not have
+    half = rng.random(302) < 0.5
+    found = nearest(store, query, 10, approx=True, keep=half)
+    assert len(found) == 10
+    assert half[found].all()
+    monkeypatch.setattr(near.Nearest, "_exactly", exact)
+    for keep in (np.arange(302) == 17, np.arange(302) < 2, np.arange(302) % 10 == 0):
+        assert (
+            nearest(store, query, 10, approx=True, keep=keep)
+            == brute(new, query, keep & (np.arange(302) < 301))[:10]
+        )
+    assert nearest(store, query, 400, approx=True) == brute(new[:301], query)
+    [index] = vector_indexes(place)
+    database_of(place.address).collection("tv_embeddings").delete_index(index["id"])
+    assert nearest(store, query, 10, approx=True) == brute(new[:301], query)[:10]
+
+
+@arango
+@pytest.mark.parametrize("why", ["too old", "refused", "read only"])
+def test_without_vector_indexes_approximate_search_is_exact(
+    place: Place, store: Store, small_index: None, why: str, monkeypatch: pytest.MonkeyPatch, sent: list[str]
+) -> None:
+    from arango.exceptions import IndexCreateError
+    from arango.request import Request
+    from arango.response import Response
+
+    from tablevault_pd.store.arango import vectorindex
+
+    def refuse(database: Any, definition: Any) -> None:
+        asked.append(definition)
+        answer = Response("post", "", {}, 400, "Bad Request", "")
+        answer.error_code, answer.error_message = 9, "vector index feature is not enabled"
+        raise IndexCreateError(answer, Request("post", "/_api/index"))
+
+    asked: list[Any] = []
+    rows = np.random.default_rng(4).standard_normal((100, 4))
+    put(store, "v", many(rows))
+    if why == "too old":
+        monkeypatch.setattr(vectorindex, "SERVER_VERSION", "RETURN '3.12.5-2'")
+    if why == "refused":
+        monkeypatch.setattr(vectorindex, "_make", refuse)
+    searching = place.open(read_only=why == "read only")
+    sent.clear()
+    for _ in range(3):
+        assert nearest(searching, rows[5], 7, approx=True) == brute(rows, rows[5])[:7]
+    searching.close()
+    assert len(asked) == (why == "refused")
+    assert not any(one.startswith("post") and "/_api/index" in one for one in map(str.lower, sent))
+    assert vector_indexes(place) == []
