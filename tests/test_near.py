@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from stores import Place, act, database_of, new_place, put
+from stores import BOTH, Place, act, database_of, new_place, put
 
 from tablevault_pd import frames
-from tablevault_pd.store import Hits, Near, Scope, Store, Version
+from tablevault_pd.store import Hits, Metric, Near, Scope, Store, Version
 
 arango = pytest.mark.arango
 DIM = 3
+METRICS: list[Metric] = ["cosine", "dot", "l2"]
 NUMBER = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.1, 2.0]),
     st.floats(-4, 4, width=16),
@@ -114,16 +116,10 @@ def told(hits: Hits) -> list[tuple[int, int, int]]:
 def vectors_of(store: Store, version: Version, field: str) -> list[list[float] | None]:
     found: list[Any] = []
     schema = store.schema(version.schema_id)
+    only = pa.schema([schema.field(field)], metadata=schema.metadata)
     for chunk in store.scan(version, columns=[field]):
-        wanted = frames.align(chunk.table, schema.__class__.field and _only(schema, field))
-        found += wanted.column(0).to_pylist()
+        found += frames.align(chunk.table, only).column(0).to_pylist()
     return found
-
-
-def _only(schema: Any, field: str) -> Any:
-    import pyarrow as pa
-
-    return pa.schema([schema.field(field)], metadata=schema.metadata)
 
 
 def exactly(vector: list[float] | None, query: list[float], metric: str) -> tuple[float, float] | None:
@@ -156,7 +152,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kinds", [["embedded"], pytest.param(["embedded", "arango"], marks=arango)])
 def test_all_stores_find_the_nearest_in_the_same_order(kinds: list[str], folder: Path) -> None:
-    @given(histories(), QUERY, st.sampled_from(["cosine", "dot", "l2"]), st.integers(0, 2**32), st.booleans())
+    @given(histories(), QUERY, st.sampled_from(METRICS), st.integers(0, 2**32), st.booleans())
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
     def find(history: Any, queries: list[list[float]], metric: Any, seed: int, masked: bool) -> None:
         answers = []
@@ -295,6 +291,30 @@ def test_only_the_best_come_from_the_server(
     assert nearest(store, rows[3], 5) == brute(rows, rows[3])[:5]
     assert len(sent) <= 4
     assert came == [5 + near.MARGIN]
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_rows_that_hardly_differ_are_ranked_as_without_k(kind: str, width: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    with np.errstate(over="ignore"):
+        rows = (
+            np.ones(64) + 1e-7 * rng.standard_normal((400, 64)) * 10 ** rng.integers(0, 4, (400, 1))
+        ).astype(width)
+    rows[200:300] = rows[100:200]
+    asked = rng.standard_normal((2, 64))
+    with new_place(kind, tmp_path) as place:
+        store = place.open()
+        scopes = [Scope(put(store, "v", many(rows)))]
+        for metric in METRICS:
+            near = [Near(0, "vec", asked)]
+            whole = store.find_near(near, scopes, metric=metric)
+            for k in (1, 10, 150):
+                cut = store.find_near(near, scopes, metric=metric, k=k)
+                for some, everything in zip(cut, whole, strict=True):
+                    assert told(some)[:k] == told(everything)[:k]
+                    assert some.score[:k].tolist() == everything.score[:k].tolist()
+        store.close()
 
 
 @pytest.fixture

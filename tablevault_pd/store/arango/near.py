@@ -35,7 +35,8 @@ RANGES = 2_000  # pieces that a filter may cut the rows into; beyond, the narrow
 MOST_NUMBERS = 4_000_000  # in the vectors of one answer, some 50 MB of JSON
 MOST_QUERIES = 64  # the server looks at every row for each; for more, reading the rows once is cheaper
 SMALLEST = 10_000  # rows that are worth a vector index
-MOST_APPROX = 5_000  # rows an index is asked for, before the exact way is taken
+HARDER = 8  # how many times as many an index is asked for once more, before the exact way is taken
+MOST_APPROX = 5_000  # … but never for more than these
 
 # 3.12; needs 3.9. A span: [number, batch, first row, end, field, attribute of measured vectors, number of the query's kind].
 # A query: {vector, norm} of each kind. `norm` is null for what no search finds, 0 for zeros, below 0 for what the
@@ -57,11 +58,11 @@ RETURN {
             FILTER i.norm != null AND (i.norm != 0 OR @metric != "cosine")
             LET vector = i.norm > 0 ? i[s[5]] : i.vector
             LET q = query[s[6]]
-            LET most = i.norm < 0 ? 1e308
-              : @metric == "l2" ? @doubt * (i.norm + q.norm) - L2_DISTANCE(vector, q.vector)
-              : i.norm == 0 ? 0
-              : @metric == "dot" ? (COSINE_SIMILARITY(vector, q.vector) + @doubt) * i.norm * q.norm
-              : COSINE_SIMILARITY(vector, q.vector) + @doubt
+            LET most = i.norm < 0 ? 1.0e308
+              : (@metric == "l2" ? @doubt * (i.norm + q.norm) - L2_DISTANCE(vector, q.vector)
+              : (i.norm == 0 ? 0
+              : (@metric == "dot" ? (COSINE_SIMILARITY(vector, q.vector) + @doubt) * i.norm * q.norm
+              : COSINE_SIMILARITY(vector, q.vector) + @doubt)))
             SORT most DESC
             LIMIT @count
             RETURN [s[0], i.row, most, vector]))
@@ -121,7 +122,7 @@ class Asked:
     @property
     def most(self) -> int:
         """How many candidates may come in one answer."""
-        dim = max(each.queries.shape[1] for each in self.near)
+        dim: int = max(each.queries.shape[1] for each in self.near)
         return MOST_NUMBERS // (dim * self.queries)
 
 
@@ -246,7 +247,7 @@ class Nearest:
         for number, piece in enumerate(asked.pieces):
             places.setdefault((piece.span.batch, piece.column.field), []).append(number)
         most = min(MOST_APPROX, asked.most)
-        for effort in (1, 8):
+        for effort in (1, HARDER):
             answer = index.search(kinds[0], count * effort, effort) if count * effort <= most else None
             if answer is None:
                 break
@@ -261,6 +262,8 @@ class Nearest:
             ]  # fmt: skip
             if all(len(hits) >= asked.k for hits in found):
                 return [_first(hits, asked.k) for hits in found]
+            if min(map(len, found)) * HARDER < asked.k:
+                break
         return None
 
 
