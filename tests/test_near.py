@@ -291,6 +291,11 @@ def test_only_the_best_come_from_the_server(
     assert nearest(store, rows[3], 5) == brute(rows, rows[3])[:5]
     assert len(sent) <= 4
     assert came == [5 + near.MARGIN]
+    put(store, "v", many(np.tile(rows[:1], (900, 1))))
+    store.schema(store.head("v").schema_id)  # type: ignore[union-attr]
+    sent.clear()
+    assert nearest(store, rows[3], 5) == [0, 1, 2, 3, 4]  # of 900 that are alike
+    assert len(sent) <= 4 + 1  # the head of the list is looked up here
 
 
 @pytest.mark.parametrize("kind", BOTH)

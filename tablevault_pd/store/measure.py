@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from tablevault_pd.store import Metric
 
-ROWS_AT_ONCE = 1 << 14
+_NUMBERS_AT_ONCE = 1 << 16  # their copies stay in the processor's cache
 _LEAST, _MOST = 1e-200, 1e200  # squares of lengths that are certain to have kept their digits
 _LARGEST = float(np.finfo(np.float64).max)
 
@@ -22,9 +22,10 @@ _LARGEST = float(np.finfo(np.float64).max)
 def measured(rows: np.ndarray, query: np.ndarray, metric: Metric) -> np.ndarray:
     """The score of each of `rows` (finite; for cosine none without length), shape (n,). `query`: float64, shape (dim,)."""
     out = np.empty(len(rows))
+    some = max(1, _NUMBERS_AT_ONCE // rows.shape[1])
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        for at in range(0, len(rows), ROWS_AT_ONCE):
-            piece = rows[at : at + ROWS_AT_ONCE].astype(np.float64, order="C")  # always a copy
+        for at in range(0, len(rows), some):
+            piece = rows[at : at + some].astype(np.float64, order="C")  # always a copy
             out[at : at + len(piece)] = _MEASURE[metric](piece, query)
     return out
 

@@ -1,8 +1,8 @@
 """The nearest vectors, found on the server: it scores what comes into question, only the best come here.
 
 The server computes in float64 with decimals as they are stored, so its scores are nearly those that rank (see
-measure.py). It therefore ranks by the most a score may be, and the best come with their vectors, to be measured here. Once
-the k-th of them is above all that may have been left behind, nobody is missing; else more are asked for.
+measure.py). It therefore ranks by the most a score may be, and the best come with their vectors, to be measured here. If
+the k-th of them is above all that may have been left behind, nobody is missing; else all are asked for that may reach it.
 
 What the server cannot measure always comes first, and where too much would come, `find` gives up: then the columns are
 read, as they are for a ranking of all rows.
@@ -30,17 +30,19 @@ from tablevault_pd.store.ranking import ranked
 from tablevault_pd.store.textindex import Run
 
 MARGIN = 16  # rows beyond the k-th that are asked for at first
-GROWTH = 16  # … and so many times as many when they do not settle it
+GROWTH = 16  # … and so many times as many when the filters refuse too many of them
 RANGES = 2_000  # pieces that a filter may cut the rows into; beyond, the narrowest gaps between them are looked at too
 MOST_NUMBERS = 4_000_000  # in the vectors of one answer, some 50 MB of JSON
 MOST_QUERIES = 64  # the server looks at every row for each; for more, reading the rows once is cheaper
 SMALLEST = 10_000  # rows that are worth a vector index
 HARDER = 8  # how many times as many an index is asked for once more, before the exact way is taken
 MOST_APPROX = 5_000  # … but never for more than these
+ANY = -1e308  # below every score the server computes
 
 # 3.12; needs 3.9. A span: [number, batch, first row, end, field, attribute of measured vectors, number of the query's kind].
-# A query: {vector, norm} of each kind. `norm` is null for what no search finds, 0 for zeros, below 0 for what the
-# server cannot measure. `seen` tells whether all rows are there: a cluster may show a batch before its items.
+# A query: what a score must reach at least, and {vector, norm} of each kind. An item's `norm` is null for what no search
+# finds, 0 for zeros, below 0 for what the server cannot measure. `seen` tells whether all rows are there: a cluster may
+# show a batch before its items.
 NEAREST = """
 RETURN {
   seen: SUM(
@@ -57,12 +59,13 @@ RETURN {
             FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
             FILTER i.norm != null AND (i.norm != 0 OR @metric != "cosine")
             LET vector = i.norm > 0 ? i[s[5]] : i.vector
-            LET q = query[s[6]]
+            LET q = query.kinds[s[6]]
             LET most = i.norm < 0 ? 1.0e308
               : (@metric == "l2" ? @doubt * (i.norm + q.norm) - L2_DISTANCE(vector, q.vector)
               : (i.norm == 0 ? 0
               : (@metric == "dot" ? (COSINE_SIMILARITY(vector, q.vector) + @doubt) * i.norm * q.norm
               : COSINE_SIMILARITY(vector, q.vector) + @doubt)))
+            FILTER most >= query.least
             SORT most DESC
             LIMIT @count
             RETURN [s[0], i.row, most, vector]))
@@ -181,19 +184,28 @@ class Nearest:
     # -- every row
 
     def _exactly(self, asked: Asked) -> list[Hits] | None:
-        count = asked.at_first
-        while True:
-            if min(count, asked.looked_at) > asked.most:
+        count = min(asked.at_first, asked.looked_at)
+        least = [ANY] * asked.queries
+        while count <= asked.most:
+            found = self._best(asked, count, least)
+            if found is None:
                 return None
-            found = self._nearest(asked, count)
-            if found is None or None not in found:
-                return found  # type: ignore[return-value]  # none of them is None
-            count *= GROWTH
+            if all(settled for _, settled in found):
+                return [_first(hits, asked.k) for hits, _ in found]
+            if count == asked.most:
+                return None
+            enough = [len(hits) >= asked.k for hits, _ in found]
+            least = [
+                float(hits.score[asked.k - 1]) if full else ANY
+                for (hits, _), full in zip(found, enough, strict=True)
+            ]
+            count = asked.most if all(enough) else min(count * GROWTH, asked.most)
+        return None
 
-    def _nearest(self, asked: Asked, count: int) -> list[Hits | None] | None:
-        """The best rows of each query, or None where `count` candidates do not settle it; None if rows are missing."""
+    def _best(self, asked: Asked, count: int, least: Sequence[float]) -> list[tuple[Hits, bool]] | None:
+        """The best `count` rows for each query, and whether the best k are among them; None if rows are missing."""
         if not asked.pieces:
-            return [_hits(asked, query, []) for query in range(asked.queries)]
+            return [(_hits(asked, query, []), True) for query in range(asked.queries)]
         kinds, kind_of = _kinds(asked.near)
         narrow = any(piece.dtype.itemsize < 8 for piece in asked.pieces)
         dim = max(each.queries.shape[1] for each in asked.near)
@@ -214,21 +226,29 @@ class Nearest:
             for number, piece in enumerate(asked.pieces)
             for low, high in (piece.ranges - piece.first).tolist()
         ]
+        norms = [lengths(kind).tolist() for kind in kinds]
         queries = [
-            [{"vector": kind[query].tolist(), "norm": float(lengths(kind[query : query + 1])[0])} for kind in kinds]
+            {
+                "least": least[query],
+                "kinds": [
+                    {"vector": kind[query].tolist(), "norm": norm[query]}
+                    for kind, norm in zip(kinds, norms, strict=True)
+                ],
+            }
             for query in range(asked.queries)
-        ]  # fmt: skip
+        ]
         [told] = self._client.query(
             NEAREST, spans=spans, queries=queries, metric=asked.metric, doubt=doubt, count=count
         )
         if told["seen"] != asked.looked_at:
             return None
-        found: list[Hits | None] = []
+        found = []
         for query, rows in enumerate(told["best"]):
             hits = _hits(asked, query, [(piece, row, vector) for piece, row, _, vector in rows])
-            left = rows[-1][2] if len(rows) == count else -np.inf
-            settled = left == -np.inf or (len(hits) >= asked.k and hits.score[asked.k - 1] > left)
-            found.append(_first(hits, asked.k) if settled else None)
+            settled = len(rows) < count or count == asked.looked_at  # all came that reach `least`
+            if not settled and len(hits) >= asked.k:
+                settled = bool(hits.score[asked.k - 1] > rows[-1][2])
+            found.append((hits, settled))
         return found
 
     # -- by an index
