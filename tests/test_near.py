@@ -298,6 +298,38 @@ def test_only_the_best_come_from_the_server(
     assert len(sent) <= 4 + 1  # the head of the list is looked up here
 
 
+@arango
+def test_lists_of_every_arrow_type_are_compared_alike(tmp_path: Path) -> None:
+    vectors = [[1.0, -0.0, 2.0], None, [0.5, 0.5, 0.5], [-0.0, 0.0, 0.0], [math.nan, 1, 1], [0.0, 1.0, -3.0]]
+    kinds = {
+        "list": pa.list_(pa.float64()),
+        "large": pa.large_list(pa.float32()),
+        "fixed": pa.list_(pa.float32(), 3),
+    }
+    frame = pd.DataFrame(
+        {name: pd.array(pa.array(vectors, kind), dtype=pd.ArrowDtype(kind)) for name, kind in kinds.items()}
+    )
+    rows = frames.encode(frame.assign(two=[np.array([i, 1.0]) for i in range(6)]), embeddings=[*kinds, "two"])
+    answers: list[Any] = []
+    for kind in ("embedded", "arango"):
+        with new_place(kind, tmp_path) as place:
+            store = place.open()
+            version = put(store, "v", rows)
+            scopes = [Scope(version), Scope(version, keep=np.arange(6) != 2)]
+            asked, narrow = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]), np.array([[1.0, 2.0], [0.0, 1.0]])
+            near = [Near(number, name, asked) for number in (0, 1) for name in kinds] + [
+                Near(0, "two", narrow)
+            ]
+            answers.append([])
+            for metric in METRICS:
+                for some in (*([each] for each in near), near):
+                    found = store.find_near(some, scopes, metric=metric, k=20)
+                    answers[-1] += [(told(hits), hits.score.tolist()) for hits in found]
+            store.close()
+    assert answers[0] == answers[1]
+    assert {len(rows) for rows, _ in answers[0]} == {2, 3, 4, 6, 8, 9}  # by hand
+
+
 @pytest.mark.parametrize("kind", BOTH)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_rows_that_hardly_differ_are_ranked_as_without_k(kind: str, width: str, tmp_path: Path) -> None:

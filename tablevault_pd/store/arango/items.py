@@ -162,7 +162,7 @@ def _measure(made: list[dict[str, Any]], column: Column, array: pa.Array) -> Non
     # Negative zeros are texts where the cells were not encoded as one matrix.
     plain = np.asarray(column.is_vector | ~codec.unusual(rows[found]).any(axis=1))
     tame = plain & is_tame(norms)
-    shown = np.where(tame | (plain & (norms == 0)), norms, _UNMEASURED)
+    shown = np.where(tame | (norms == 0), norms, _UNMEASURED)
     for at, norm, own in zip(found.tolist(), shown.tolist(), tame.tolist(), strict=True):
         made[at]["norm"] = norm
         if own:

@@ -61,8 +61,8 @@ RETURN {
             LET vector = i.norm > 0 ? i[s[5]] : i.vector
             LET q = query.kinds[s[6]]
             LET most = i.norm < 0 ? 1.0e308
+              : (i.norm == 0 ? (@metric == "l2" ? (@doubt - 1) * q.norm : 0)
               : (@metric == "l2" ? @doubt * (i.norm + q.norm) - L2_DISTANCE(vector, q.vector)
-              : (i.norm == 0 ? 0
               : (@metric == "dot" ? (COSINE_SIMILARITY(vector, q.vector) + @doubt) * i.norm * q.norm
               : COSINE_SIMILARITY(vector, q.vector) + @doubt)))
             FILTER most >= query.least

@@ -1,7 +1,8 @@
 """Searching a vault on a server: the server says what there is, this process keeps an index of what it has read.
 
-Rows never change once they are committed, so texts and vectors are read once, and a later search reads on from where
-the last one stopped: what was committed a moment ago is found at once, by whomever. Stems, ranks and scores are those
+Rows never change once they are committed, so texts (and vectors, where all are to be ranked; else see near.py) are read
+once, and a later search reads on from where the last one stopped: what was committed a moment ago is found at once, by
+whomever. Stems, ranks and scores are those
 of the embedded store, made by the same code, so that a vault answers alike wherever it lies. A search view of the
 server has rules of its own for both, and shows a row only some time after its commit.
 
