@@ -128,10 +128,11 @@ def exactly(vector: list[float] | None, query: list[float], metric: str) -> tupl
         return None
     a, b = [list(map(Fraction, each)) for each in (vector, query)]
     if metric == "l2":
-        return -root(sum((x - y) ** 2 for x, y in zip(a, b, strict=True))), 0.0
+        return -root(sum((x - y) ** 2 for x, y in zip(a, b, strict=True))), 1e-320
     dot = sum(x * y for x, y in zip(a, b, strict=True))
     if metric == "dot":
-        return clipped(dot), clipped(sum(abs(x * y) for x, y in zip(a, b, strict=True)) / 10**12)
+        off = clipped(sum(abs(x * y) for x, y in zip(a, b, strict=True)) / 10**12)
+        return clipped(dot), off + 1e-320  # the smallest numbers of all have few digits
     share = root(dot * dot / (sum(x * x for x in a) * sum(x * x for x in b)))
     return (share if dot >= 0 else -share), 1e-12
 

@@ -86,8 +86,11 @@ def _distance(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
     found = np.asarray(np.sqrt(squares))
     wild = _wild(squares)
     if len(wild):
-        apart, powers = _scaled(rows[wild] / 2 - query / 2)  # halves: the difference itself may be too large
-        found[wild] = np.minimum(np.ldexp(np.sqrt(_squares(apart)), powers + 1), _LARGEST)
+        apart = apart[wild]
+        too_large = ~np.isfinite(apart).all(axis=1)
+        apart[too_large] = rows[wild[too_large]] / 2 - query / 2  # halves would lose the smallest numbers
+        apart, powers = _scaled(apart)
+        found[wild] = np.minimum(np.ldexp(np.sqrt(_squares(apart)), powers + too_large), _LARGEST)
     return np.asarray(-found)
 
 
