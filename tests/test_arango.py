@@ -561,7 +561,9 @@ def test_documents_are_plain_and_readable(url: str, store: ArangoStore) -> None:
     [record] = list(db.collection("tv_records"))
     [vector] = list(db.collection("tv_embeddings"))
     assert record["values"] == {"n": 1, "when": "1970-01-01T00:00:00.000Z", "word": "a"}
-    assert (vector["column"], vector["vector"]) == ("vec", [0.1, 2])
+    assert (vector["column"], vector["vector_2"]) == ("vec", [0.1, 2])
+    assert "vector" not in vector
+    assert vector["norm"] == pytest.approx(4.01**0.5)
     assert record["_key"] == batch["_key"] + "0000000"
     assert (batch["name"], batch["version"], batch["operation"], batch["tags"]) == (
         "papers",

@@ -329,11 +329,18 @@ def test_few_requests(tmp_path: Path, sent: list[str]) -> None:
         def vectors() -> None:
             assert len(store.find_near(near, scopes, metric="cosine")[0]) == 120
 
+        def nearest() -> None:
+            asked = [
+                Near(each.scope, each.field, np.array([[1.0, 0.0], [0.5, 1.0], [0.0, 1.0]])) for each in near
+            ]
+            assert [len(hits) for hits in store.find_near(asked, scopes, metric="cosine", k=7)] == [7, 7, 7]
+
         def code() -> None:
             assert len(store.find_code(parse_text("fit", code=True))) == 30
 
         assert counted(text) == 2  # which rows the scopes show, and the words
         assert counted(negated) == 3
+        assert counted(nearest) <= 4  # batches, parts, the best, and more of them, as many are alike
         assert counted(vectors) <= 3
         assert counted(vectors) <= 1
         assert counted(code) == 1

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version, ann
+from tablevault_pd.store.measure import is_tame, lengths, measured
 from tablevault_pd.store.ranking import ranked
 from tablevault_pd.store.textindex import Run
 
@@ -45,14 +46,12 @@ class Block:
         finite = np.isfinite(rows[odd]).all(axis=1)
         self.dead = ~valid
         self.dead[np.flatnonzero(odd)[~finite]] = True
-        #: Vectors whose squares leave the range of their type: they are measured in float64, and scaled.
+        #: Vectors whose squares leave the range of their type: no estimate is made of their scores.
         self.odd = np.flatnonzero(odd)[finite]
         self.odd = self.odd[rows[self.odd].any(axis=1)]
         with np.errstate(divide="ignore", invalid="ignore"):
             self.inverse = 1 / np.sqrt(squares)  # of each length; infinity: a vector of length 0
-        self.mortal = bool(self.dead.any())
         self.lengthless = self.dead | (np.isinf(self.inverse) & ~_at(self.odd, len(rows)))
-        self.some_lengthless = bool(self.lengthless.any())
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,19 +62,34 @@ class Block:
         return self.rows.base is not None and self.rows.nbytes >= MAPPED_FROM
 
     def scores(self, queries: np.ndarray, metric: Metric, picked: np.ndarray | None = None) -> np.ndarray:
-        """Scores, shape (rows, m), of all rows or those `picked`; -inf for rows that cannot be found. `queries`: float64."""
+        """Scores, shape (rows, m), of all rows or those `picked`. `queries`: float64.
+
+        These are good for choosing among live rows; :func:`measured` says what the chosen ones are worth.
+        """
         rows = self.rows if picked is None else self.rows[picked]
         out = _SCORES[metric](rows, queries)
         if metric == "cosine":
-            with np.errstate(invalid="ignore"):  # no length, no score: both are taken care of below
+            with np.errstate(invalid="ignore"):  # no length, no score
                 out *= (self.inverse if picked is None else self.inverse[picked])[:, None]
-        odd = self.odd if picked is None else np.flatnonzero(_at(self.odd, len(self.rows))[picked])
-        if len(odd):
-            out[odd] = _carefully(rows[odd].astype(np.float64), queries, metric)
-        if self.some_lengthless if metric == "cosine" else self.mortal:
-            gone = self.lengthless if metric == "cosine" else self.dead
-            out[gone if picked is None else gone[picked]] = -np.inf
         return out
+
+    def doubt(self, scores: np.ndarray, query: np.ndarray, metric: Metric, picked: np.ndarray) -> np.ndarray:
+        """By how much the `scores` of the rows `picked` may be wrong at most; infinity where nothing is certain."""
+        width = scores.dtype.type
+        size = float(np.linalg.norm(query))
+        share = (2 * len(query) + 16) * float(np.finfo(width).eps)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            if metric == "cosine":
+                doubt = np.full(len(scores), share)
+            elif metric == "dot":
+                doubt = share * size / self.inverse[picked].astype(np.float64)
+            else:
+                least = (
+                    2 * (len(query) * float(np.finfo(width).tiny)) ** 0.5
+                )  # of differences whose squares vanish
+                doubt = share * (np.abs(scores, dtype=np.float64) + size) + least
+        doubt[_at(self.odd, len(self.rows))[picked] | ~np.isfinite(scores)] = np.inf
+        return doubt
 
 
 def _at(places: np.ndarray, size: int) -> np.ndarray:
@@ -127,13 +141,6 @@ def _distances(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 
 _SCORES = {"cosine": _cosines, "dot": _dots, "l2": _distances}
-
-
-def _carefully(rows: np.ndarray, queries: np.ndarray, metric: Metric) -> np.ndarray:
-    if metric == "cosine":
-        rows = rows / np.abs(rows).max(axis=1, keepdims=True)
-        return np.asarray(_cosines(rows, queries) / np.linalg.norm(rows, axis=1, keepdims=True))
-    return _SCORES[metric](rows, queries)
 
 
 # -- columns
@@ -312,35 +319,43 @@ def _exactly(
     keep: np.ndarray | None,
     run: Run,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(query, positions, scores) of the best rows of each block, all that tie with the k-th included."""
+    """(query, positions, scores) of the best rows of each block: at least `k`, all that tie with the k-th included."""
     _, low, high = run
+    tame = bool(is_tame(lengths(queries)).all())
     for block in blocks:
         first, last = max(low - block.start, 0), min(high - block.start, len(block))
         if first >= last:
             continue
-        picked = None
+        gone = block.lengthless if metric == "cosine" else block.dead
+        live = ~gone[first:last]
         if keep is not None:
-            picked = first + np.flatnonzero(keep[block.start + first : block.start + last])
-            if not len(picked):
-                continue
-        elif (first, last) != (0, len(block)):
-            picked = np.arange(first, last)
-        if picked is None or len(picked) * SPARSE > len(block):
-            scores = block.scores(queries, metric)
-            scores = scores if picked is None else scores[picked]
-        else:
-            scores = block.scores(queries, metric, picked)
-        for query in range(len(queries)):
-            best = _best(scores[:, query], k)
-            yield query, block.start + (best if picked is None else picked[best]), scores[best, query]
+            live &= keep[block.start + first : block.start + last]
+        picked = first + np.flatnonzero(live)
+        if not len(picked):
+            continue
+        estimates = None
+        if k is not None and k < len(picked) and tame:
+            few = len(picked) * SPARSE <= len(block)
+            estimates = (
+                block.scores(queries, metric, picked) if few else block.scores(queries, metric)[picked]
+            )
+        for number, query in enumerate(queries):
+            best = picked
+            if k is not None and estimates is not None:
+                scores = estimates[:, number]
+                best = picked[_best(scores, block.doubt(scores, query, metric, picked), k)]
+            yield number, block.start + best, measured(block.rows[best], query, metric)
 
 
-def _best(scores: np.ndarray, k: int | None) -> np.ndarray:
-    """Where the best `k` scores are, and all that equal the k-th; never those of -inf."""
-    if k is None or k >= len(scores):
-        return np.flatnonzero(scores > -np.inf)
-    edge = np.partition(scores, len(scores) - k)[len(scores) - k]
-    return np.flatnonzero((scores >= edge) & (scores > -np.inf))
+def _best(scores: np.ndarray, doubt: np.ndarray, k: int) -> np.ndarray:
+    """Where the best `k` scores may be, given by how much each may be wrong."""
+    certain = np.isfinite(doubt)
+    doubt = doubt.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        least = np.where(certain, scores - doubt, -np.inf)
+        most = np.where(certain, scores + doubt, np.inf)
+    edge = np.partition(least, len(least) - k)[len(least) - k]
+    return np.flatnonzero(most >= edge)
 
 
 def _approximately(

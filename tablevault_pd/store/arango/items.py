@@ -2,6 +2,10 @@
 
 A row's plain columns share one document in ``tv_records``. Each cell of an embedding, document or file column has a
 document of its own. The key of an item is that of its batch, its row in base 36, and its column's number.
+
+A vector the server can measure lies under an attribute named for its width, as a vector index takes vectors of one width
+only; every other cell lies under ``vector``. Beside it, ``norm`` is the vector's length, 0 for one of zeros, -1 where the
+server cannot measure it, and absent where no search finds it: a missing vector, and one with NaN or infinity.
 """
 
 from __future__ import annotations
@@ -15,13 +19,16 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from tablevault_pd import frames
 from tablevault_pd.store.arango import codec
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
+from tablevault_pd.store.measure import is_tame, lengths
 
 _DIGITS = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyz", np.uint8)
 _ROW_WIDTH = 7  # 36**7 rows in one batch
 _COLLECTION = {"record": RECORDS, "embedding": EMBEDDINGS, "document": DOCUMENTS, "file": FILES}
 _VALUE = {EMBEDDINGS: "vector", DOCUMENTS: "text", FILES: "file"}
+_UNMEASURED = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,12 @@ class Column:
     field: int
     collection: str
     kind: pa.DataType
+    dim: int | None = None  #: how many numbers each vector of an embedding column has
+
+    @property
+    def vectors(self) -> str:
+        """The attribute of the vectors that the server can measure; `norm` says which these are."""
+        return f"vector_{self.dim}"
 
     @property
     def path(self) -> str:
@@ -47,20 +60,20 @@ class Column:
 
 def columns_of(schema: pa.Schema) -> list[Column]:
     """The columns of a schema, in order."""
-    return [
-        Column(field.name, codec.attribute(field.name), number, _COLLECTION[_kind(field)], field.type)
-        for number, field in enumerate(schema)
-    ]
+    return [_column(field, number) for number, field in enumerate(schema)]
 
 
-def _kind(field: pa.Field) -> str:
-    """What a column holds: as its metadata says, else by its type."""
-    spec = (field.metadata or {}).get(b"tablevault")
-    if spec is not None:
-        found = json.loads(spec).get("kind")
-        return found if found in _COLLECTION else "record"
-    vector = pa.types.is_fixed_size_list(field.type) and pa.types.is_floating(field.type.value_type)
-    return "embedding" if vector else "record"
+def _column(field: pa.Field, number: int) -> Column:
+    """A column: what it holds is as its metadata says, else by its type."""
+    vectors = pa.types.is_fixed_size_list(field.type) and pa.types.is_floating(field.type.value_type)
+    told = (field.metadata or {}).get(b"tablevault")
+    spec: dict[str, Any] = (
+        {"kind": "embedding" if vectors else "record"} if told is None else json.loads(told)
+    )
+    kind = spec.get("kind")
+    collection = _COLLECTION[kind if kind in _COLLECTION else "record"]
+    dim = field.type.list_size if vectors else spec.get("dim")
+    return Column(field.name, codec.attribute(field.name), number, collection, field.type, dim)
 
 
 def base36(numbers: np.ndarray, width: int) -> list[str]:
@@ -133,7 +146,24 @@ def _cells(
     ]
     for at, places in extra.items():
         made[at]["signed_zeros"] = places
+    if column.collection == EMBEDDINGS and column.dim:
+        _measure(made, column, array)
     return made
+
+
+def _measure(made: list[dict[str, Any]], column: Column, array: pa.Array) -> None:
+    """Give the vectors that a search may find their norm, and those the server can measure their own attribute."""
+    rows, valid = frames.vectors_of(pa.chunked_array([array]), column.dim or 0)
+    found = np.flatnonzero(valid & np.isfinite(rows).all(axis=1))
+    norms = lengths(rows[found])
+    # Negative zeros are texts where the cells were not encoded as one matrix.
+    plain = np.asarray(column.is_vector | ~codec.unusual(rows[found]).any(axis=1))
+    tame = plain & is_tame(norms)
+    shown = np.where(tame | (norms == 0), norms, _UNMEASURED)
+    for at, norm, own in zip(found.tolist(), shown.tolist(), tame.tolist(), strict=True):
+        made[at]["norm"] = norm
+        if own:
+            made[at][column.vectors] = made[at].pop("vector")
 
 
 def _vectors(array: pa.Array) -> tuple[list[Any], dict[int, list[int]]]:

@@ -69,7 +69,8 @@ FOR b IN tv_batches
   FILTER b.list == @list AND b.generation == @generation AND b.rows == 0 AND LENGTH(b.parts) > 0
   SORT b.version LIMIT 1 RETURN b.parts[0]
 """
-# The inner query sorts the rows of one span, in index order; the outer one keeps the order of the bound array.
+# The inner query sorts the rows of one span, in index order; the outer one keeps the order of the bound array. An item of
+# a span is [number, batch, first row, end, field, attribute of measured vectors].
 RECORDS_OF = """
 FOR s IN @spans
   FOR x IN (
@@ -81,7 +82,7 @@ EMBEDDINGS_OF = """
 FOR s IN @spans
   FOR x IN (
     FOR i IN tv_embeddings FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
-      SORT i.row RETURN [s[0], i.row, i.vector, i.signed_zeros])
+      SORT i.row RETURN [s[0], i.row, i.norm > 0 ? i[s[5]] : i.vector, i.signed_zeros])
     RETURN x
 """
 DOCUMENTS_OF = """
@@ -98,10 +99,11 @@ FOR s IN @spans
       SORT i.row RETURN [s[0], i.row, i.file, null])
     RETURN x
 """
-# Cells of rows here and there: [number, key] each, in order.
+# Cells of rows here and there: [number, key, attribute of measured vectors] each, in order.
 EMBEDDINGS_BY_KEY = """
 FOR c IN @cells
-  FOR i IN tv_embeddings FILTER i._key == c[1] RETURN [c[0], i.row, i.vector, i.signed_zeros]
+  FOR i IN tv_embeddings FILTER i._key == c[1]
+    RETURN [c[0], i.row, i.norm > 0 ? i[c[2]] : i.vector, i.signed_zeros]
 """
 DOCUMENTS_BY_KEY = """
 FOR c IN @cells
@@ -157,6 +159,10 @@ class Reader:
         if every is None:
             every = self._columns[key] = columns_of(self.schema(key))
         return every if columns is None else [one for one in every if one.name in columns]
+
+    def column(self, key: str, name: str) -> Column | None:
+        """One column of a schema, as it is stored."""
+        return next(iter(self._wanted(key, [name])), None)
 
     # -- spans
 
@@ -340,9 +346,9 @@ class Reader:
         wanted = [self._wanted(span.schema, columns) for span in spans]
         found: dict[Any, list[Any]] = {}
         if any(one.collection == RECORDS for of_span in wanted for one in of_span):
-            fields = [0 if any(one.collection == RECORDS for one in of) else -1 for of in wanted]
+            first = [next((one for one in of if one.collection == RECORDS), None) for of in wanted]
             attributes = self._attributes(spans, columns)
-            found[None] = self._rows(RECORDS, RECORDS_OF, spans, fields, attributes=attributes)
+            found[None] = self._rows(RECORDS, RECORDS_OF, spans, first, attributes=attributes)
         return found | self._cells(spans, columns)
 
     def _attributes(self, spans: list[Span], columns: Sequence[str] | None) -> list[str] | None:
@@ -360,31 +366,42 @@ class Reader:
         for collection, statement in (_CELLS_BY_KEY if scattered else _CELLS_OF).items():
             names = dict.fromkeys(one.name for of in wanted for one in of if one.collection == collection)
             for name in names:
-                fields = [
-                    next((o.field for o in of if o.name == name and o.collection == collection), -1)
+                cells = [
+                    next((o for o in of if o.name == name and o.collection == collection), None)
                     for of in wanted
                 ]
-                found[collection, name] = self._rows(collection, statement, spans, fields)
+                found[collection, name] = self._rows(collection, statement, spans, cells)
         return found
 
     def _rows(
-        self, collection: str, statement: str, spans: list[Span], fields: list[int], **more: Any
+        self,
+        collection: str,
+        statement: str,
+        spans: list[Span],
+        columns: list[Column | None],
+        **more: Any,
     ) -> list[Any]:
-        """One statement's answer, each row where it belongs. A span with field -1 has no such column."""
-        held = [each for each in enumerate(zip(spans, fields, strict=True)) if each[1][1] >= 0]
+        """One statement's answer, each row where it belongs. A span without a column has no such one."""
+        held = [
+            (number, span, of)
+            for number, (span, of) in enumerate(zip(spans, columns, strict=True))
+            if of is not None
+        ]
         if statement in _CELLS_BY_KEY.values():
             more["cells"] = [
-                [number, key]
-                for number, (span, of) in held
-                for key in cell_keys(span.batch, range(span.low, span.high), of)
+                [number, key, of.vectors]
+                for number, span, of in held
+                for key in cell_keys(span.batch, range(span.low, span.high), of.field)
             ]
         else:
-            more["spans"] = [[number, span.batch, span.low, span.high, of] for number, (span, of) in held]
+            more["spans"] = [
+                [number, span.batch, span.low, span.high, of.field, of.vectors] for number, span, of in held
+            ]
         size = batch_rows(spans, collection)
         answer = iter(self._client.query(statement, batch_rows=size, stream=True, **more))
         rows: list[Any] = []
-        for number, (span, of) in enumerate(zip(spans, fields, strict=True)):
-            if of < 0:
+        for number, (span, of) in enumerate(zip(spans, columns, strict=True)):
+            if of is None:
                 rows.extend([None] * span.rows)
                 continue
             for expected in range(span.low, span.high):

@@ -1,7 +1,8 @@
-"""Searching vectors of a vault on a server: the server says what there is, this process keeps what it has read.
+"""Searching vectors of a vault on a server, and who wrote which rows.
 
-Rows never change once they are committed, so vectors are read once, and a later search reads on from where the last one
-stopped: what was committed a moment ago is found at once, by whomever.
+The server finds the nearest vectors itself (see near.py). Where all are to be ranked they are read, and kept: rows never
+change once they are committed, so a later search reads on from where the last one stopped, and what was committed a moment
+ago is found at once, by whomever.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from operator import itemgetter
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Spans, Version, ann
+from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Spans, Version
 from tablevault_pd.store.arango.client import Client
+from tablevault_pd.store.arango.near import Nearest
 from tablevault_pd.store.arango.reading import Reader
 from tablevault_pd.store.textindex import Run
 from tablevault_pd.store.vectors import Column, VectorSearch, Wanted
@@ -60,6 +62,7 @@ class Search(VectorSearch):
         self._search_pid = os.getpid()
         self._open_vectors()
         self._reading_vectors = threading.Lock()
+        self._nearest = Nearest(self.client, self.reader)
 
     def _search_after_fork(self) -> None:
         """A forked child does not have its parent's locks."""
@@ -101,9 +104,14 @@ class Search(VectorSearch):
         k: int | None = None,
         approx: bool = False,
     ) -> list[Hits]:
-        """The rows whose vectors are nearest; exactly these where `approx` would need a package that is not there."""
+        """The rows whose vectors are nearest: found by the server, unless all are to be ranked."""
         self._search_after_fork()
-        return super().find_near(near, scopes, metric=metric, k=k, approx=approx and ann.available())
+        if near and k is not None:
+            runs = self._runs_of([scopes[each.scope].version for each in near])
+            found = self._nearest.find(near, scopes, runs, metric=metric, k=k, approx=approx)
+            if found is not None:
+                return found
+        return super().find_near(near, scopes, metric=metric, k=k)
 
     def _columns_read(self, wanted: Sequence[Wanted]) -> list[Column]:
         """The columns; what is lacking of all of them is read together."""

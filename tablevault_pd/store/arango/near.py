@@ -1,0 +1,361 @@
+"""The nearest vectors, found on the server: it scores what comes into question, only the best come here.
+
+The server computes in float64 with decimals as they are stored, so its scores are nearly those that rank (see
+measure.py). It therefore ranks by the most a score may be, and the best come with their vectors, to be measured here. If
+the k-th of them is above all that may have been left behind, nobody is missing; else all are asked for that may reach it.
+
+What the server cannot measure always comes first, and where too much would come, `find` gives up: then the columns are
+read, as they are for a ranking of all rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from tablevault_pd.errors import VaultCorrupt
+from tablevault_pd.store import Hits, Metric, Near, Scope, Version
+from tablevault_pd.store.arango.client import Client
+from tablevault_pd.store.arango.items import Column
+from tablevault_pd.store.arango.layout import EMBEDDINGS
+from tablevault_pd.store.arango.reading import Reader
+from tablevault_pd.store.arango.spans import Span
+from tablevault_pd.store.arango.vectorindex import VectorIndexes
+from tablevault_pd.store.measure import is_tame, lengths, measured
+from tablevault_pd.store.ranking import ranked
+from tablevault_pd.store.textindex import Run
+
+MARGIN = 16  # rows beyond the k-th that are asked for at first
+GROWTH = 16  # … and so many times as many when the filters refuse too many of them
+RANGES = 2_000  # pieces that a filter may cut the rows into; beyond, the narrowest gaps between them are looked at too
+MOST_NUMBERS = 4_000_000  # in the vectors of one answer, some 50 MB of JSON
+MOST_QUERIES = 64  # the server looks at every row for each; for more, reading the rows once is cheaper
+SMALLEST = 10_000  # rows that are worth a vector index
+HARDER = 8  # how many times as many an index is asked for once more, before the exact way is taken
+MOST_APPROX = 5_000  # … but never for more than these
+ANY = -1e308  # below every score the server computes
+
+# 3.12; needs 3.9. A span: [number, batch, first row, end, field, attribute of measured vectors, number of the query's kind].
+# A query: what a score must reach at least, and {vector, norm} of each kind. An item's `norm` is null for what no search
+# finds, 0 for zeros, below 0 for what the server cannot measure. `seen` tells whether all rows are there: a cluster may
+# show a batch before its items.
+NEAREST = """
+RETURN {
+  seen: SUM(
+    FOR s IN @spans
+      RETURN LENGTH(
+        FOR i IN tv_embeddings
+          FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
+          RETURN 1)),
+  best: (
+    FOR query IN @queries
+      RETURN (
+        FOR s IN @spans
+          FOR i IN tv_embeddings
+            FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
+            FILTER i.norm != null AND (i.norm != 0 OR @metric != "cosine")
+            LET vector = i.norm > 0 ? i[s[5]] : i.vector
+            LET q = query.kinds[s[6]]
+            LET most = i.norm < 0 ? 1.0e308
+              : (i.norm == 0 ? (@metric == "l2" ? (@doubt - 1) * q.norm : 0)
+              : (@metric == "l2" ? @doubt * (i.norm + q.norm) - L2_DISTANCE(vector, q.vector)
+              : (@metric == "dot" ? (COSINE_SIMILARITY(vector, q.vector) + @doubt) * i.norm * q.norm
+              : COSINE_SIMILARITY(vector, q.vector) + @doubt)))
+            FILTER most >= query.least
+            SORT most DESC
+            LIMIT @count
+            RETURN [s[0], i.row, most, vector]))
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of one batch that one column is to be searched in."""
+
+    near: int  #: number of the Near
+    scope: int
+    span: Span
+    column: Column
+    ranges: np.ndarray  #: (n, 2): positions that come into question, first and end
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its vectors, as they were written."""
+        found: np.dtype[Any] = np.dtype(self.column.kind.value_type.to_pandas_dtype())
+        return found
+
+    @property
+    def first(self) -> int:
+        """Position in the list of what would be the batch's row 0."""
+        return self.span.position - self.span.low
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One search, taken apart."""
+
+    near: Sequence[Near]
+    scopes: Sequence[Scope]
+    metric: Metric
+    k: int
+    pieces: list[Piece]
+    kept: int  #: rows that the filters leave, each as often as it has columns
+
+    @property
+    def queries(self) -> int:
+        """How many vectors each column is compared with."""
+        return len(self.near[0].queries)
+
+    @property
+    def looked_at(self) -> int:
+        """Rows that come into question, some of which the filters may yet refuse."""
+        return sum(int((piece.ranges[:, 1] - piece.ranges[:, 0]).sum()) for piece in self.pieces)
+
+    @property
+    def at_first(self) -> int:
+        """How many candidates hold the best k rows, if filters and columns are spread evenly."""
+        columns: int = max(Counter(each.scope for each in self.near).values())
+        return (self.k + MARGIN) * columns * (1 + self.looked_at) // (1 + self.kept)
+
+    @property
+    def most(self) -> int:
+        """How many candidates may come in one answer."""
+        dim: int = max(each.queries.shape[1] for each in self.near)
+        return MOST_NUMBERS // (dim * self.queries)
+
+
+class Nearest:
+    """Finds vectors of one vault on its server."""
+
+    def __init__(self, client: Client, reader: Reader) -> None:
+        self._client, self._reader = client, reader
+        self.indexes = VectorIndexes(client)
+
+    def find(
+        self,
+        near: Sequence[Near],
+        scopes: Sequence[Scope],
+        runs: Sequence[tuple[Version, Sequence[Run]]],
+        *,
+        metric: Metric,
+        k: int,
+        approx: bool,
+    ) -> list[Hits] | None:
+        """The best `k` rows for each query; None where reading the columns is better. `runs`: of each near, its rows."""
+        asked = self._asked(near, scopes, runs, metric, k)
+        if asked is None:
+            return None
+        found = self._approximately(asked) if approx and metric == "cosine" else None
+        return found or self._exactly(asked)
+
+    def _asked(
+        self,
+        near: Sequence[Near],
+        scopes: Sequence[Scope],
+        runs: Sequence[tuple[Version, Sequence[Run]]],
+        metric: Metric,
+        k: int,
+    ) -> Asked | None:
+        """What the server is to look at; None if it cannot."""
+        sizes = np.concatenate([lengths(each.queries) for each in near])
+        if not is_tame(sizes).all() or len(near[0].queries) > MOST_QUERIES:
+            return None
+        wanted = [(number, (version, *run)) for number, (version, some) in enumerate(runs) for run in some]
+        pieces, kept = [], 0
+        for span in self._reader.spans_of_runs([run for _, run in wanted]):
+            number = wanted[span.wanted][0]
+            each = near[number]
+            column = self._reader.column(span.schema, each.field)
+            if column is None:
+                continue
+            if column.collection != EMBEDDINGS or column.dim != each.queries.shape[1]:
+                return None
+            ranges = _ranges(scopes[each.scope].keep, span.position, span.position + span.rows)
+            if len(ranges):
+                kept += int((ranges[:, 1] - ranges[:, 0]).sum())
+                pieces.append(Piece(number, each.scope, span, column, ranges))
+        return Asked(near, scopes, metric, k, _coarser(pieces), kept)
+
+    # -- every row
+
+    def _exactly(self, asked: Asked) -> list[Hits] | None:
+        count = min(asked.at_first, asked.looked_at)
+        least = [ANY] * asked.queries
+        while count <= asked.most:
+            found = self._best(asked, count, least)
+            if found is None:
+                return None
+            if all(settled for _, settled in found):
+                return [_first(hits, asked.k) for hits, _ in found]
+            if count == asked.most:
+                return None
+            enough = [len(hits) >= asked.k for hits, _ in found]
+            least = [
+                float(hits.score[asked.k - 1]) if full else ANY
+                for (hits, _), full in zip(found, enough, strict=True)
+            ]
+            count = asked.most if all(enough) else min(count * GROWTH, asked.most)
+        return None
+
+    def _best(self, asked: Asked, count: int, least: Sequence[float]) -> list[tuple[Hits, bool]] | None:
+        """The best `count` rows for each query, and whether the best k are among them; None if rows are missing."""
+        if not asked.pieces:
+            return [(_hits(asked, query, []), True) for query in range(asked.queries)]
+        kinds, kind_of = _kinds(asked.near)
+        narrow = any(piece.dtype.itemsize < 8 for piece in asked.pieces)
+        dim = max(each.queries.shape[1] for each in asked.near)
+        # A decimal of a float32 is off by half a unit of its last place; the rest is the server's rounding.
+        doubt = 4 * float(np.finfo(np.float32).eps) * narrow + (8 * dim + 64) * float(
+            np.finfo(np.float64).eps
+        )
+        spans = [
+            [
+                number,
+                piece.span.batch,
+                low,
+                high,
+                piece.column.field,
+                piece.column.vectors,
+                kind_of[piece.near],
+            ]
+            for number, piece in enumerate(asked.pieces)
+            for low, high in (piece.ranges - piece.first).tolist()
+        ]
+        norms = [lengths(kind).tolist() for kind in kinds]
+        queries = [
+            {
+                "least": least[query],
+                "kinds": [
+                    {"vector": kind[query].tolist(), "norm": norm[query]}
+                    for kind, norm in zip(kinds, norms, strict=True)
+                ],
+            }
+            for query in range(asked.queries)
+        ]
+        [told] = self._client.query(
+            NEAREST, spans=spans, queries=queries, metric=asked.metric, doubt=doubt, count=count
+        )
+        if told["seen"] != asked.looked_at:
+            return None
+        found = []
+        for query, rows in enumerate(told["best"]):
+            hits = _hits(asked, query, [(piece, row, vector) for piece, row, _, vector in rows])
+            settled = len(rows) < count or count == asked.looked_at  # all came that reach `least`
+            if not settled and len(hits) >= asked.k:
+                settled = bool(hits.score[asked.k - 1] > rows[-1][2])
+            found.append((hits, settled))
+        return found
+
+    # -- by an index
+
+    def _approximately(self, asked: Asked) -> list[Hits] | None:
+        """The best rows an index finds; None where there is none, or it finds too few."""
+        columns = {piece.column.vectors for piece in asked.pieces}
+        kinds, _ = _kinds(asked.near)
+        count = 2 * asked.at_first
+        if asked.kept < max(SMALLEST, 10 * asked.k) or len(columns) > 1 or len(kinds) > 1:
+            return None
+        index = self.indexes.ready(asked.pieces[0].column, asked.kept)
+        if index is None:
+            return None
+        places: dict[tuple[str, int], list[int]] = {}
+        for number, piece in enumerate(asked.pieces):
+            places.setdefault((piece.span.batch, piece.column.field), []).append(number)
+        most = min(MOST_APPROX, asked.most)
+        for effort in (1, HARDER):
+            answer = index.search(kinds[0], count * effort, effort) if count * effort <= most else None
+            if answer is None:
+                break
+            found = [
+                _hits(asked, query, [
+                    (number, row, vector)
+                    for batch, field, row, vector in rows
+                    for number in places.get((batch, field), ())
+                    if asked.pieces[number].span.low <= row < asked.pieces[number].span.high
+                ])
+                for query, rows in enumerate(answer)
+            ]  # fmt: skip
+            if all(len(hits) >= asked.k for hits in found):
+                return [_first(hits, asked.k) for hits in found]
+            if min(map(len, found)) * HARDER < asked.k:
+                break
+        return None
+
+
+def _kinds(near: Sequence[Near]) -> tuple[list[np.ndarray], list[int]]:
+    """The different arrays of queries, and which of them each near has."""
+    seen: dict[tuple[Any, ...], int] = {}
+    kinds: list[np.ndarray] = []
+    kind_of = []
+    for each in near:
+        queries = np.asarray(each.queries, np.float64)
+        key = (queries.shape, queries.tobytes())
+        if key not in seen:
+            seen[key] = len(kinds)
+            kinds.append(queries)
+        kind_of.append(seen[key])
+    return kinds, kind_of
+
+
+def _ranges(keep: np.ndarray | None, start: int, stop: int) -> np.ndarray:
+    """The kept positions from `start` to `stop` as runs: int64, shape (n, 2)."""
+    if keep is None:
+        return np.array([[start, stop]], np.int64)
+    inside = np.concatenate([[False], keep[start:stop], [False]])
+    return start + np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2)
+
+
+def _coarser(pieces: list[Piece]) -> list[Piece]:
+    """The pieces in at most about RANGES ranges: the narrowest gaps are closed."""
+    excess = sum(len(piece.ranges) for piece in pieces) - RANGES
+    gaps = [piece.ranges[1:, 0] - piece.ranges[:-1, 1] for piece in pieces]
+    every = np.concatenate([np.empty(0, np.int64), *gaps])
+    if excess <= 0 or not len(every):
+        return pieces
+    narrow = np.partition(every, min(excess, len(every)) - 1)[min(excess, len(every)) - 1]
+    closed = []
+    for piece, gap in zip(pieces, gaps, strict=True):
+        wide = np.flatnonzero(gap > narrow)
+        first, last = np.append(0, wide + 1), np.append(wide, len(gap))
+        ranges = np.stack([piece.ranges[first, 0], piece.ranges[last, 1]], axis=1)
+        closed.append(Piece(piece.near, piece.scope, piece.span, piece.column, ranges))
+    return closed
+
+
+def _hits(asked: Asked, query: int, rows: Sequence[tuple[int, int, Any]]) -> Hits:
+    """(number of the piece, row of the batch, vector) measured and ranked, without what the filters refuse."""
+    scope, position, item, score = [], [], [], []
+    for number, group in groupby(sorted(rows, key=lambda row: row[0]), key=lambda row: row[0]):
+        piece, some = asked.pieces[number], list(group)
+        at = np.array([row for _, row, _ in some], np.int64) + piece.first
+        keep = asked.scopes[piece.scope].keep
+        kept = np.arange(len(at)) if keep is None else np.flatnonzero(keep[at])
+        if not len(kept):
+            continue
+        try:
+            # The texts that stand for odd numbers are read as these. The width they were written in makes them exact.
+            vectors = np.array([some[each][2] for each in kept], np.float64).astype(piece.dtype)
+        except (TypeError, ValueError) as error:
+            raise VaultCorrupt(
+                f"A vector of {asked.scopes[piece.scope].version.list} is damaged. vault.check() lists all damage."
+            ) from error
+        score.append(
+            measured(vectors, np.asarray(asked.near[piece.near].queries[query], np.float64), asked.metric)
+        )
+        position.append(at[kept])
+        scope.append(np.full(len(kept), piece.scope, np.int64))
+        item.append(np.full(len(kept), piece.near, np.int64))
+    if not score:
+        empty = np.empty(0, np.int64)
+        return Hits(empty, empty, empty, np.empty(0))
+    return ranked(*(np.concatenate(each) for each in (scope, position, item, score)))
+
+
+def _first(hits: Hits, k: int) -> Hits:
+    return Hits(hits.scope[:k], hits.position[:k], hits.item[:k], hits.score[:k])
