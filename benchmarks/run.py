@@ -46,12 +46,14 @@ def main() -> int:
         print(
             machine(Path(folder)) + ("" if arguments.scale == 1 else f"; scale {arguments.scale}"), end="\n\n"
         )
-        for name in arguments.topics or known:
-            print(f"measuring {name} …", file=sys.stderr, flush=True)
-            place = Path(folder, name)
-            place.mkdir()
-            report.lines += importlib.import_module(name).measure(place, arguments.scale)
-    print(report.table())
+        try:
+            for name in arguments.topics or known:
+                print(f"measuring {name} …", file=sys.stderr, flush=True)
+                place = Path(folder, name)
+                place.mkdir()
+                report.lines += importlib.import_module(name).measure(place, arguments.scale)
+        finally:  # what was measured before something failed took minutes
+            print(report.table())
     return 0
 
 
