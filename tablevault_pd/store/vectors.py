@@ -73,14 +73,19 @@ class Block:
                 out *= (self.inverse if picked is None else self.inverse[picked])[:, None]
         return out
 
-    def doubt(self, scores: np.ndarray, query: np.ndarray, metric: Metric, picked: np.ndarray) -> np.ndarray:
-        """By how much the `scores` of the rows `picked` may be wrong at most; infinity where nothing is certain."""
+    def doubt(
+        self, scores: np.ndarray, query: np.ndarray, metric: Metric, picked: np.ndarray | slice
+    ) -> np.ndarray:
+        """By how much the `scores` of the rows `picked` may be wrong at most; infinity where nothing is certain.
+
+        Shape (n,), or () where it is the same for all.
+        """
         width = scores.dtype.type
         size = float(np.linalg.norm(query))
         share = (2 * len(query) + 16) * float(np.finfo(width).eps)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             if metric == "cosine":
-                doubt = np.full(len(scores), share)
+                doubt = np.asarray(share)
             elif metric == "dot":
                 doubt = share * size / self.inverse[picked].astype(np.float64)
             else:
@@ -88,8 +93,10 @@ class Block:
                     2 * (len(query) * float(np.finfo(width).tiny)) ** 0.5
                 )  # of differences whose squares vanish
                 doubt = share * (np.abs(scores, dtype=np.float64) + size) + least
-        doubt[_at(self.odd, len(self.rows))[picked] | ~np.isfinite(scores)] = np.inf
-        return doubt
+        uncertain = ~np.isfinite(scores)
+        if len(self.odd):
+            uncertain |= _at(self.odd, len(self.rows))[picked]
+        return np.where(uncertain, np.inf, doubt) if uncertain.any() else doubt
 
 
 def _at(places: np.ndarray, size: int) -> np.ndarray:
@@ -333,27 +340,30 @@ def _exactly(
         picked = first + np.flatnonzero(live)
         if not len(picked):
             continue
-        estimates = None
-        if k is not None and k < len(picked) and tame:
-            few = len(picked) * SPARSE <= len(block)
-            estimates = (
-                block.scores(queries, metric, picked) if few else block.scores(queries, metric)[picked]
-            )
+        estimated = k is not None and k < len(picked) and tame
+        here = slice(None) if len(picked) == len(block) else picked  # a slice copies nothing
+        few = len(picked) * SPARSE <= len(block)
+        estimates = block.scores(queries, metric, picked if few else None) if estimated else None
+        if estimates is not None and not few:
+            estimates = estimates[here]
         for number, query in enumerate(queries):
             best = picked
             if k is not None and estimates is not None:
                 scores = estimates[:, number]
-                best = picked[_best(scores, block.doubt(scores, query, metric, picked), k)]
-            yield number, block.start + best, measured(block.rows[best], query, metric)
+                best = picked[_best(scores, block.doubt(scores, query, metric, here), k)]
+            rows = block.rows if len(best) == len(block) else block.rows[best]
+            yield number, block.start + best, measured(rows, query, metric)
 
 
 def _best(scores: np.ndarray, doubt: np.ndarray, k: int) -> np.ndarray:
     """Where the best `k` scores may be, given by how much each may be wrong."""
-    certain = np.isfinite(doubt)
-    doubt = doubt.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        least = np.where(certain, scores - doubt, -np.inf)
-        most = np.where(certain, scores + doubt, np.inf)
+    if doubt.ndim == 0:
+        least, most = scores, scores + 2 * doubt
+    else:
+        with np.errstate(invalid="ignore"):
+            certain = np.isfinite(doubt)
+            least = np.where(certain, scores - doubt, -np.inf)
+            most = np.where(certain, scores + doubt, np.inf)
     edge = np.partition(least, len(least) - k)[len(least) - k]
     return np.flatnonzero(most >= edge)
 
