@@ -115,10 +115,8 @@ class SameStory(RuleBasedStateMachine):
         accepted = self.both(name, "append", [table])
         assert accepted == (name not in self.hidden)
         if accepted:
-            history = self.contents.setdefault(name, [[]])
-            before = history[-1] if len(history) > 1 or history[0] else []
-            if history == [[]]:
-                history.clear()
+            history = self.contents.setdefault(name, [])
+            before = history[-1] if history else []
             history.append([*before, *table.to_pylist()])
 
     @rule(name=NAMES)
