@@ -73,9 +73,7 @@ class Block:
                 out *= (self.inverse if picked is None else self.inverse[picked])[:, None]
         return out
 
-    def doubt(
-        self, scores: np.ndarray, query: np.ndarray, metric: Metric, picked: np.ndarray | slice
-    ) -> np.ndarray:
+    def doubt(self, scores: np.ndarray, query: np.ndarray, metric: Metric, picked: np.ndarray) -> np.ndarray:
         """By how much the `scores` of the rows `picked` may be wrong at most; infinity where nothing is certain.
 
         Shape (n,), or () where it is the same for all.
@@ -333,39 +331,45 @@ def _exactly(
         first, last = max(low - block.start, 0), min(high - block.start, len(block))
         if first >= last:
             continue
-        gone = block.lengthless if metric == "cosine" else block.dead
-        live = ~gone[first:last]
-        if keep is not None:
-            live &= keep[block.start + first : block.start + last]
-        picked = first + np.flatnonzero(live)
-        if not len(picked):
+        picked = _live(block, first, last, metric, keep)
+        count = len(block) if picked is None else len(picked)
+        if not count:
             continue
-        estimated = k is not None and k < len(picked) and tame
-        here = slice(None) if len(picked) == len(block) else picked  # a slice copies nothing
-        few = len(picked) * SPARSE <= len(block)
-        estimates = block.scores(queries, metric, picked if few else None) if estimated else None
-        if estimates is not None and not few:
-            estimates = estimates[here]
+        estimates = None
+        if k is not None and k < count and tame:
+            few = picked is not None and count * SPARSE <= len(block)
+            estimates = block.scores(queries, metric, picked if few else None)
+            estimates = estimates if few or picked is None else estimates[picked]
         for number, query in enumerate(queries):
-            best = picked
+            best = np.arange(len(block)) if picked is None else picked
             if k is not None and estimates is not None:
                 scores = estimates[:, number]
-                best = picked[_best(scores, block.doubt(scores, query, metric, here), k)]
+                best = best[_best(scores, block.doubt(scores, query, metric, best), k)]
             rows = block.rows if len(best) == len(block) else block.rows[best]
             yield number, block.start + best, measured(rows, query, metric)
 
 
+def _live(block: Block, first: int, last: int, metric: Metric, keep: np.ndarray | None) -> np.ndarray | None:
+    """The rows from `first` to `last` that may be found; None for every row of the block."""
+    gone = block.lengthless if metric == "cosine" else block.dead
+    if keep is None and (first, last) == (0, len(block)) and not gone.any():
+        return None
+    live = ~gone[first:last]
+    if keep is not None:
+        live &= keep[block.start + first : block.start + last]
+    return first + np.flatnonzero(live)
+
+
 def _best(scores: np.ndarray, doubt: np.ndarray, k: int) -> np.ndarray:
     """Where the best `k` scores may be, given by how much each may be wrong."""
+    at = len(scores) - k
     if doubt.ndim == 0:
-        least, most = scores, scores + 2 * doubt
-    else:
-        with np.errstate(invalid="ignore"):
-            certain = np.isfinite(doubt)
-            least = np.where(certain, scores - doubt, -np.inf)
-            most = np.where(certain, scores + doubt, np.inf)
-    edge = np.partition(least, len(least) - k)[len(least) - k]
-    return np.flatnonzero(most >= edge)
+        return np.flatnonzero(scores >= np.partition(scores, at)[at] - 2 * float(doubt))
+    with np.errstate(invalid="ignore"):
+        certain = np.isfinite(doubt)
+        least = np.where(certain, scores - doubt, -np.inf)
+        most = np.where(certain, scores + doubt, np.inf)
+    return np.flatnonzero(most >= np.partition(least, at)[at])
 
 
 def _approximately(
