@@ -16,13 +16,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tablevault_pd.lineage.lines import Asked  # found by the path set above
+from tablevault_pd.frames import encode  # found by the path set above
+from tablevault_pd.lineage.lines import Asked
 from tablevault_pd.lineage.lines import lines as walked
-from tablevault_pd.store import Batch, Version
+from tablevault_pd.search.query import parse_text
+from tablevault_pd.store import Batch, Near, Scope, Version
 from tablevault_pd.store.arango import ArangoStore, client
 from tablevault_pd.store.edges import PAIRS, Edge
 from tablevault_pd.store.where import Condition, Where
@@ -59,14 +62,9 @@ class Counter:
 
 def table(rows: int, width: int = 384) -> pa.Table:
     """Ids, texts and vectors."""
-    vectors = np.random.default_rng(0).normal(size=rows * width).astype("float32")
-    return pa.table(
-        {
-            "id": np.arange(rows),
-            "text": [f"text number {number}" for number in range(rows)],
-            "vec": pa.FixedSizeListArray.from_arrays(pa.array(vectors), width),
-        }
-    )
+    vectors = np.random.default_rng(0).normal(size=(rows, width)).astype("float32")
+    texts = [f"text number {number}" for number in range(rows)]
+    return encode(pd.DataFrame({"id": np.arange(rows), "text": texts, "vec": list(vectors)}))
 
 
 def commit(
@@ -110,13 +108,31 @@ def counted(store: ArangoStore, rows: int) -> list[tuple[str, tuple[int, int], i
         commit(store, "log", one, "append")
     lines.append(("read 100 commits of one row", counter.of(lambda: read(store, "log")), None))
     lines.append(("lists()", counter.of(store.lists), None))
-    return lines + walks(store, counter, rows)
+    return lines + searches(store, counter) + walks(store, counter, rows)
 
 
-def walks(store: ArangoStore, counter: Counter, rows: int) -> list[tuple[str, int, int | None]]:
+def searches(store: ArangoStore, counter: Counter) -> list[tuple[str, tuple[int, int], int | None]]:
+    """Ten rows by words, and ten by vector."""
+    head = store.head("papers")
+    assert head is not None
+    scopes = [Scope(head)]
+    near = [Near(0, "vec", np.random.default_rng(1).normal(size=(1, 384)))]
+    words = parse_text('"number 77" OR 78')
+    return [
+        ("find rows by words", counter.of(lambda: store.find_text(words, scopes, k=10)), None),
+        (
+            "find the ten nearest rows",
+            counter.of(lambda: store.find_near(near, scopes, metric="cosine", k=10)),
+            None,
+        ),
+        ("find code", counter.of(lambda: store.find_code(parse_text("model.fit", code=True))), None),
+    ]
+
+
+def walks(store: ArangoStore, counter: Counter, rows: int) -> list[tuple[str, tuple[int, int], int | None]]:
     """From one row and from all of them, over lists each row of which was made from a row of the list before."""
     numbers = pa.table({"x": np.arange(rows)})
-    lines: list[tuple[str, int, int | None]] = []
+    lines: list[tuple[str, tuple[int, int], int | None]] = []
     for hops, limit in WALK_LIMITS.items():
         version = commit(store, f"hops{hops}_0", numbers)
         for hop in range(hops):
