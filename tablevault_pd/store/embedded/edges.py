@@ -32,6 +32,7 @@ from tablevault_pd.store.edges import (
     few_spans,
 )
 from tablevault_pd.store.embedded.catalog import Catalog, to_time
+from tablevault_pd.store.embedded.versions import BY_NUMBER, version_of
 from tablevault_pd.store.packing import pack, unpack
 
 INSERT_EDGE = """
@@ -80,11 +81,6 @@ SUMMARIES = """
 SELECT e.parent_list, e.parent_version, e.list, e.version, b.rows, min(e.stated), b.session, b.cell, b.time
 FROM edges e JOIN batches b ON b.list = e.list AND b.version = e.version
 GROUP BY e.parent_list, e.parent_version, e.list, e.version ORDER BY b.time, e.list, e.version, e.parent_list, e.parent_version
-"""
-VERSION_BY_NUMBER = """
-SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
-       b.time, b.tags, b.gone
-FROM batches b JOIN lists l ON l.id = b.list WHERE b.list = ? AND b.version = ?
 """
 # Edges are read a page at a time; those that reach beyond the rows of either end come with the reason.
 CHECK_EDGES = """
@@ -153,8 +149,6 @@ class Edges:
 
     def facts(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> Facts:
         """Facts about lists, and versions by list id and number."""
-        from tablevault_pd.store.embedded.store import _version  # the store is built from this part
-
         known, shown = {}, {}
         with self.catalog.reading() as db:
             for list_id in map(int, lists):
@@ -163,8 +157,8 @@ class Edges:
                     kept = dict(db.execute(KEPT, (list_id,)).fetchall()) if any_gone else None
                     known[list_id] = ListFacts(name, bases, kept)
             for list_id, number in versions:
-                for row in db.execute(VERSION_BY_NUMBER, (int(list_id), int(number))).fetchall():
-                    shown[int(list_id), int(number)] = _version(row)
+                for row in db.execute(BY_NUMBER, (int(list_id), int(number))).fetchall():
+                    shown[int(list_id), int(number)] = version_of(row)
         return Facts(known, shown)
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:

@@ -30,14 +30,13 @@ from tablevault_pd.store import (
     Chunk,
     Compacted,
     Freed,
-    ListState,
     Problem,
     Progress,
     Staging,
     Version,
 )
 from tablevault_pd.store.embedded import care, io
-from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_time, to_time
+from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_time
 from tablevault_pd.store.embedded.control import Control
 from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
 from tablevault_pd.store.embedded.kept import KeptFiles
@@ -45,28 +44,14 @@ from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, unpack
 from tablevault_pd.store.embedded.text import TextSearch, add_small
 from tablevault_pd.store.embedded.values import SessionValues
+from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, Versions, version_of
 from tablevault_pd.store.placing import check_place, check_target, placed
 from tablevault_pd.store.vectors import VectorSearch
 from tablevault_pd.store.where import Where
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 
-_VERSION = """
-SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
-       b.time, b.tags, b.gone
-FROM batches b JOIN lists l ON l.id = b.list
-"""
-HEAD = _VERSION + "WHERE l.name = ? ORDER BY b.version DESC LIMIT 1"
-ONE_VERSION = _VERSION + "WHERE l.name = ? AND b.version = ?"
-VERSION_AT = _VERSION + "WHERE l.name = ? AND b.time <= ? ORDER BY b.version DESC LIMIT 1"
-VERSIONS_OF = _VERSION + "WHERE l.name = ? ORDER BY b.version"
-ALL_VERSIONS = _VERSION + "ORDER BY b.time, l.name, b.version"
-HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"  # noqa: S608  # a constant
-CREATED = "SELECT list, time FROM batches WHERE version = 1"
-SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
-NAMES = "SELECT name FROM lists WHERE substr(name, 1, ?) = ? ORDER BY name"
 BASE = "SELECT base_generation, base_total FROM batches WHERE list = ? AND version = ?"
-TOKEN = _VERSION + "WHERE b.list = ? AND b.token = ?"
 INSERT_LIST = "INSERT INTO lists (name) VALUES (?)"
 INSERT_BATCH = """
 INSERT INTO batches (list, version, token, operation, generation, base_generation, base_total, start, rows, total, schema,
@@ -94,12 +79,7 @@ WHERE list = ? AND generation = ? AND rows = 0 ORDER BY id LIMIT 1
 """
 
 
-def _version(row: tuple[Any, ...]) -> Version:
-    *plain, time, tags, gone = row
-    return Version(*plain, to_time(time), tuple(json.loads(tags)), bool(gone))  # type: ignore[call-arg]  # one row, one Version
-
-
-class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch, SessionValues):
+class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, VectorSearch, SessionValues):
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
     judges = False  # a row that is mapped from a file costs nothing until it is looked at
@@ -180,11 +160,11 @@ class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch,
     def _commit(self, db: Connection, batch: Batch, parts: Sequence[Part]) -> tuple[Version, bool]:
         """The new version, and whether its texts are in the index."""
         row = db.execute(HEAD, (batch.list,)).fetchone()
-        head = _version(row) if row else None
+        head = version_of(row) if row else None
         if head is not None:
             known = db.execute(TOKEN, (head.list_id, batch.token)).fetchone()
             if known:
-                return _version(known), True
+                return version_of(known), True
         check_place(batch, head)
         if head is None:
             list_id = db.execute(INSERT_LIST, (batch.list,)).lastrowid
@@ -239,7 +219,7 @@ class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch,
 
     def _target(self, db: Connection, batch: Batch) -> Version:
         row = db.execute(ONE_VERSION, (batch.list, batch.target)).fetchone()
-        return check_target(batch, _version(row) if row else None)
+        return check_target(batch, version_of(row) if row else None)
 
     def _base(self, db: Connection, target: Version) -> tuple[int, int]:
         """The generation and length a restore starts from: the oldest generation that holds all those rows."""
@@ -264,45 +244,7 @@ class EmbeddedStore(People, Control, KeptFiles, Edges, TextSearch, VectorSearch,
         assert inserted is not None
         return inserted
 
-    # -- looking up
-
-    def _one(self, statement: str, *values: Any) -> Version | None:
-        with self.catalog.reading() as db:
-            row = db.execute(statement, values).fetchone()
-            return _version(row) if row else None
-
-    def head(self, name: str) -> Version | None:
-        """The newest version of a list."""
-        return self._one(HEAD, name)
-
-    def version(self, name: str, version: int) -> Version | None:
-        """One version of a list."""
-        return self._one(ONE_VERSION, name, version)
-
-    def version_at(self, name: str, time: datetime) -> Version | None:
-        """The newest version at `time`."""
-        return self._one(VERSION_AT, name, from_time(time))
-
-    def versions(self, name: str | None = None) -> list[Version]:
-        """All versions of one list, or of all."""
-        with self.catalog.reading() as db:
-            rows = db.execute(VERSIONS_OF, (name,)) if name is not None else db.execute(ALL_VERSIONS)
-            return [_version(row) for row in rows.fetchall()]
-
-    def lists(self) -> list[ListState]:
-        """Every list."""
-        with self.catalog.reading() as db:
-            heads = [_version(row) for row in db.execute(HEADS).fetchall()]
-            created = dict(db.execute(CREATED).fetchall())
-            sizes = dict(db.execute(SIZES).fetchall())
-            return [
-                ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads
-            ]
-
-    def names(self, prefix: str = "") -> list[str]:
-        """Names of lists."""
-        with self.catalog.reading() as db:
-            return [name for (name,) in db.execute(NAMES, (len(prefix), prefix)).fetchall()]
+    # -- schemas
 
     def schema(self, schema_id: int) -> pa.Schema:
         """A schema as committed."""

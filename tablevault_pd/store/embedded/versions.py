@@ -1,0 +1,77 @@
+"""Lists and versions, as the catalogue tells of them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from tablevault_pd.store import ListState, Version
+from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
+
+_VERSION = """
+SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
+       b.time, b.tags, b.gone
+FROM batches b JOIN lists l ON l.id = b.list
+"""
+HEAD = _VERSION + "WHERE l.name = ? ORDER BY b.version DESC LIMIT 1"
+ONE_VERSION = _VERSION + "WHERE l.name = ? AND b.version = ?"
+VERSION_AT = _VERSION + "WHERE l.name = ? AND b.time <= ? ORDER BY b.version DESC LIMIT 1"
+VERSIONS_OF = _VERSION + "WHERE l.name = ? ORDER BY b.version"
+ALL_VERSIONS = _VERSION + "ORDER BY b.time, l.name, b.version"
+HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"  # noqa: S608  # a constant
+BY_NUMBER = _VERSION + "WHERE b.list = ? AND b.version = ?"
+TOKEN = _VERSION + "WHERE b.list = ? AND b.token = ?"
+CREATED = "SELECT list, time FROM batches WHERE version = 1"
+SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
+NAMES = "SELECT name FROM lists WHERE substr(name, 1, ?) = ? ORDER BY name"
+
+
+def version_of(row: tuple[Any, ...]) -> Version:
+    """A row of the statements above as a version."""
+    *plain, time, tags, gone = row
+    return Version(*plain, to_time(time), tuple(json.loads(tags)), bool(gone))  # type: ignore[call-arg]  # one row, one Version
+
+
+class Versions:
+    """What lists there are, and which versions of them."""
+
+    catalog: Catalog
+
+    def _one(self, statement: str, *values: Any) -> Version | None:
+        with self.catalog.reading() as db:
+            row = db.execute(statement, values).fetchone()
+            return version_of(row) if row else None
+
+    def head(self, name: str) -> Version | None:
+        """The newest version of a list."""
+        return self._one(HEAD, name)
+
+    def version(self, name: str, version: int) -> Version | None:
+        """One version of a list."""
+        return self._one(ONE_VERSION, name, version)
+
+    def version_at(self, name: str, time: datetime) -> Version | None:
+        """The newest version at `time`."""
+        return self._one(VERSION_AT, name, from_time(time))
+
+    def versions(self, name: str | None = None) -> list[Version]:
+        """All versions of one list, or of all."""
+        with self.catalog.reading() as db:
+            rows = db.execute(VERSIONS_OF, (name,)) if name is not None else db.execute(ALL_VERSIONS)
+            return [version_of(row) for row in rows.fetchall()]
+
+    def lists(self) -> list[ListState]:
+        """Every list."""
+        with self.catalog.reading() as db:
+            heads = [version_of(row) for row in db.execute(HEADS).fetchall()]
+            created = dict(db.execute(CREATED).fetchall())
+            sizes = dict(db.execute(SIZES).fetchall())
+            return [
+                ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads
+            ]
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Names of lists."""
+        with self.catalog.reading() as db:
+            return [name for (name,) in db.execute(NAMES, (len(prefix), prefix)).fetchall()]
