@@ -12,7 +12,6 @@ import random
 import time as clocks
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +22,6 @@ from tablevault_pd.store import (
     Chunk,
     Compacted,
     Freed,
-    ListState,
     Problem,
     Progress,
     Staging,
@@ -39,7 +37,6 @@ from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, People, description_document, digest_of
 from tablevault_pd.store.arango.placing import (
     document_of,
-    from_time,
     runs,
     schema_key,
     to_time,
@@ -49,6 +46,7 @@ from tablevault_pd.store.arango.reading import Reader, removed
 from tablevault_pd.store.arango.search import Search
 from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
 from tablevault_pd.store.arango.text import TextSearch
+from tablevault_pd.store.arango.versions import Versions
 from tablevault_pd.store.placing import check_place, check_target, placed
 from tablevault_pd.store.where import Where
 
@@ -75,39 +73,9 @@ FOR m IN tv_meta
 """
 TOUCH = "FOR l IN tv_lists FILTER l.digest == @digest UPDATE l WITH {touched: @token} IN tv_lists"
 INSERT_BATCH = "INSERT @batch INTO tv_batches"
-HEAD = """
-LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads")
-"""
-ONE_VERSION = """
-LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list AND b.version == @version RETURN UNSET(b, "edges", "reads")
-"""
-VERSION_AT = """
-LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list AND b.time <= @time SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads")
-"""
-VERSIONS_OF = """
-LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list SORT b.version RETURN UNSET(b, "parts", "base", "edges", "reads")
-"""
-ALL_VERSIONS = """FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, "parts", "base", "edges", "reads")"""
-HEADS = """
-FOR b IN tv_batches
-  FILTER b.list > 0
-  COLLECT list = b.list
-    AGGREGATE version = MAX(b.version), created = MIN(b.time), bytes = SUM(b.emptied ? 0 : b.bytes)
-  LET head = FIRST(FOR h IN tv_batches FILTER h.list == list AND h.version == version RETURN h)
-  RETURN {head: UNSET(head, "parts", "base", "edges", "reads"), created, bytes}
-"""
-NAMES = """
-FOR l IN tv_lists
-  FILTER LENGTH(FOR b IN tv_batches FILTER b.list == l.id LIMIT 1 RETURN 1) > 0
-  RETURN l.name
-"""
 
 
-class ArangoStore(People, Control, Edges, KeptFiles, Search, TextSearch):
+class ArangoStore(Versions, People, Control, Edges, KeptFiles, Search, TextSearch):
     """A vault in an ArangoDB database. See :class:`tablevault_pd.store.Store` for the contract of each method.
 
     Parameters
@@ -323,42 +291,7 @@ class ArangoStore(People, Control, Edges, KeptFiles, Search, TextSearch):
             ]
             self.client.query(ADD_DESCRIPTIONS, documents=made, count=len(made))
 
-    # -- looking up
-
-    def _one(self, statement: str, name: str, **values: Any) -> Version | None:
-        rows = self.client.query(statement, digest=digest_of(name), **values)
-        return version_of(rows[0]) if rows else None
-
-    def head(self, name: str) -> Version | None:
-        """The newest version of a list."""
-        return self._one(HEAD, name)
-
-    def version(self, name: str, version: int) -> Version | None:
-        """One version of a list."""
-        return self._one(ONE_VERSION, name, version=version)
-
-    def version_at(self, name: str, time: datetime) -> Version | None:
-        """The newest version at `time`."""
-        return self._one(VERSION_AT, name, time=from_time(time))
-
-    def versions(self, name: str | None = None) -> list[Version]:
-        """All versions of one list, or of all."""
-        if name is not None:
-            return [version_of(row) for row in self.client.query(VERSIONS_OF, digest=digest_of(name))]
-        found = [version_of(row) for row in self.client.query(ALL_VERSIONS)]
-        return sorted(found, key=lambda version: (version.time, version.list, version.version))
-
-    def lists(self) -> list[ListState]:
-        """Every list."""
-        states = [
-            ListState(version_of(row["head"]), to_time(row["created"]), int(row["bytes"] or 0))
-            for row in self.client.query(HEADS)
-        ]
-        return sorted(states, key=lambda state: state.head.list)  # the server would sort as a language does
-
-    def names(self, prefix: str = "") -> list[str]:
-        """Names of lists."""
-        return sorted(name for name in self.client.query(NAMES) if name.startswith(prefix))
+    # -- schemas
 
     def schema(self, schema_id: int) -> pa.Schema:
         """A schema as committed."""
