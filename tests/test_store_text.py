@@ -21,6 +21,9 @@ from test_store_search import NOW, a_session, describe, found, scope, texts, whe
 from tablevault_pd import frames
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Cell, Scope, Store
+
+pytest.importorskip("arango")
+
 from tablevault_pd.store.arango.layout import ANALYZER, VIEW
 
 WORDS = [
