@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
         description="Look into a vault of DataFrames, and look after it.",
         epilog=f"Each command has its own help: {PROGRAM} show --help. "
         "Exit codes: 0; 1 for an error, or damage found by check; 2 for unknown arguments.",
+        allow_abbrev=False,  # --k would be --kind
     )
     _add_common(top)
     top.set_defaults(vault=None, form="table")
@@ -88,7 +89,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         sub = commands.add_parser(
-            command.name, help=command.help, description=_sentence(command.help), parents=[common]
+            command.name,
+            help=command.help,
+            description=_sentence(command.help),
+            parents=[common],
+            allow_abbrev=False,
         )
         for flags, options in command.arguments:
             sub.add_argument(*flags, **options)

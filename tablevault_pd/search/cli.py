@@ -36,7 +36,7 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns", action="append", metavar="COLUMN", help="a column of the rows to show; may be repeated"
     )
-    parser.add_argument("-k", type=int, default=20, help="at most so many rows (default: 20; 0: all)")
+    parser.add_argument("-k", "--k", type=int, default=20, help="at most so many rows (default: 20; 0: all)")
 
 
 def search_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
