@@ -432,7 +432,9 @@ def test_the_commands_of_search_lineage_and_control(folder_vault, capsys):
         row["position"] for row in run("search", "--near", "[0.1, 0.9]", "--lists", "news", "--k", "1")
     ] == [1]
     with pytest.raises(SystemExit):
-        main(["--vault", place, "search", "storms", "--list", "news"])  # no option is guessed from its beginning
+        main(
+            ["--vault", place, "search", "storms", "--list", "news"]
+        )  # no option is guessed from its beginning
     assert "--list" in capsys.readouterr().err
     assert [row["parent_list"] for row in run("lineage", "picked")] == ["news"]
     assert [row["session"] for row in run("sessions", "--filters", "`metrics.acc` > 0.9")] == ["sweep-1#1"]

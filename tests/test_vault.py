@@ -625,3 +625,13 @@ def test_a_lone_surrogate_in_a_row_is_refused_by_place(folder_vault, rows):
     with pytest.raises(tv.UnsupportedColumn, match=r"'note', row [01]: .*surrogate"):
         folder_vault.append("notes", rows)
     assert folder_vault.lists().empty
+
+
+def test_some_columns_of_a_large_list_are_read_without_a_copy(folder_vault):
+    rows = 400_000
+    folder_vault.save("big", pd.DataFrame({"a": np.arange(rows), "b": np.ones(rows), "c": np.zeros(rows)}))
+    before = pa.total_allocated_bytes()
+    kept = list(folder_vault.store.scan(folder_vault.store.head("big"), columns=["c", "a"]))
+    assert sum(chunk.table.nbytes for chunk in kept) == 2 * 8 * rows
+    assert pa.total_allocated_bytes() - before < rows  # what is read lies in the map of the file
+    assert_frame_equal(folder_vault.read("big", columns=["c", "a"]), folder_vault.read("big")[["c", "a"]])

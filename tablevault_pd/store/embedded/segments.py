@@ -320,12 +320,14 @@ def _unpack_file(
         _checked(part, buffer, where)
         _verified.add(path.name)
     # Only uncompressed columns still lie in our private map; others are Arrow's own fresh memory, private as well.
-    if columns is None:
-        return pa.ipc.open_file(buffer).read_all(), True
-    names = pa.ipc.open_file(buffer).schema.names
-    wanted = [names.index(name) for name in columns if name in names]
-    options = pa.ipc.IpcReadOptions(included_fields=wanted)
-    return _project(pa.ipc.open_file(buffer, options=options).read_all(), columns), True
+    file = pa.ipc.open_file(buffer)
+    if (
+        columns is not None and part.codec == "zstd"
+    ):  # asked for some columns, Arrow copies them; so only where it must
+        names = file.schema.names
+        wanted = [names.index(name) for name in columns if name in names]
+        file = pa.ipc.open_file(buffer, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+    return _project(file.read_all(), columns), True
 
 
 def _checked(part: Part, data: Any, where: str) -> Any:
