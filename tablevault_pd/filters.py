@@ -96,10 +96,17 @@ def _with(frame: pd.DataFrame, names: Mapping[Hashable, tuple[str, list[str]]]) 
     for name, (column, keys) in names.items():
         values = [_value(cell, keys) for cell in frame[column]]
         if any(value is not None for value in values):
-            frame[name] = pd.Series(values, index=frame.index).infer_objects()
+            frame[name] = _inferred(values, frame.index)
         else:  # neither None, which pandas compares with no number, nor floats, which have no .str
             frame[name] = pd.Series([np.nan] * len(values), index=frame.index, dtype=object)
     return frame
+
+
+def _inferred(values: list[Any], index: pd.Index) -> pd.Series:
+    try:
+        return pd.Series(values, index=index).infer_objects()
+    except OverflowError:  # of pandas 2, for integers that no float holds
+        return pd.Series(values, index=index, dtype=object)
 
 
 def _value(cell: Any, keys: Sequence[str]) -> Any:

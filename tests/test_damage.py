@@ -339,6 +339,26 @@ print(len(tv.connect(sys.argv[1], mode="r").read("big")))
     assert run.stdout == "refused True\n100000\n", run.stderr
 
 
+def test_a_folder_that_may_not_be_looked_into(tmp_path):
+    code = """
+import os, sys
+import tablevault_pd as tv, tablevault_pd.connecting, tablevault_pd.store.embedded
+os.setgid(65534); os.setuid(65534)
+try:
+    tv.connect(sys.argv[1])
+except tv.VaultReadOnly as error:
+    print("refused", sys.argv[1] in str(error))
+"""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become another user")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o700)
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(locked)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert run.stdout == "refused True\n", run.stderr
+
+
 # -- exactness under damage of the layout
 
 

@@ -385,7 +385,12 @@ def test_a_filter_inside_of_dicts_passes_rows_that_lack_the_key(vault):
 
 # ---------------------------------------------------------------- what is asked of the store
 
-PLAIN = {"x": [1, 2], "y": [0.5, 1.5], "s": ["a", "b"], "c": pd.Categorical(["a", "b"])}
+PLAIN = {
+    "x": [1, 2],
+    "y": [0.5, 1.5],
+    "s": pd.array(["a", "b"], dtype="string"),
+    "c": pd.Categorical(["a", "b"]),
+}
 JUDGED_TOGETHER = ["x > x.mean()", "x == 1 and y > y.mean()", "x == 1 and s.str.len() == s.str.len().max()",
                    "x == 1 and position > 0", "x != 1", "s < 'b'", "x == 1 or s < 'b'", "x * y > 2",
                    [("x", "!=", 1)], [[("x", "==", 1)], [("s", ">", "a")]], [("x", "not in", [1])]]  # fmt: skip

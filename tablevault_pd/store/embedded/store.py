@@ -421,6 +421,10 @@ def _prepare(folder: Path, *, read_only: bool) -> None:
         content = set()
         if read_only:
             raise VaultNotFound(f"There is no vault at {folder}. mode='rw' makes one.") from None
+    except PermissionError as error:
+        raise VaultReadOnly(
+            f"The folder {folder} may not be looked into by this user. Ask for rights to it, or choose another one."
+        ) from error
     except NotADirectoryError:
         raise VaultFormatError(f"{folder} is a file, and a vault is a folder. Choose another name.") from None
     if "catalog.db" in content:
