@@ -9,14 +9,18 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 import tablevault_pd as tv
+from tablevault_pd.store.embedded import checksum
 
 BIG = pd.DataFrame({"x": np.arange(100_000.0), "t": [f"text {i}" for i in range(100_000)]})
 SMALL = pd.DataFrame({"x": [1.5, 2.5], "t": ["a", "b"]})
@@ -389,3 +393,22 @@ def test_random_bytes_in_the_catalogue_never_give_wrong_rows(folder):
 def test_session_info_is_plain_json(folder):
     (info,) = catalogue(folder, "SELECT info FROM sessions")[0]
     assert {"argv", "python", "platform", "cwd"} <= set(json.loads(info))
+
+
+# -- checksums
+
+
+@given(st.binary(max_size=2000), st.binary(max_size=2000))
+def test_the_checksum_of_two_pieces_is_that_of_the_whole(first, second):
+    assert checksum.combined(zlib.crc32(first), zlib.crc32(second), len(second)) == zlib.crc32(first + second)
+
+
+@pytest.mark.parametrize("processors", [None, 1, 2, 64])
+@pytest.mark.parametrize("threads", [True, False])
+def test_large_payloads_are_checked_in_pieces(monkeypatch, processors, threads):
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    if not threads:
+        monkeypatch.setattr(checksum, "started", lambda work, name: None)
+    data = np.random.default_rng(0).bytes(3 * checksum.PIECE_BYTES + 5)
+    for size in (0, 1, checksum.PIECE_BYTES, len(data)):
+        assert checksum.crc32(data[:size]) == zlib.crc32(data[:size])

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from tablevault_pd.errors import VaultCorrupt, VaultFormatError
 from tablevault_pd.store.embedded import io
+from tablevault_pd.store.embedded.checksum import crc32
 from tablevault_pd.store.staging import joined
 from tablevault_pd.threads import started
 
@@ -332,7 +333,7 @@ def _unpack_file(
 
 def _checked(part: Part, data: Any, where: str) -> Any:
     size = data.size if isinstance(data, pa.Buffer) else len(data)
-    if size != part.size or zlib.crc32(data) != part.crc:
+    if size != part.size or crc32(data) != part.crc:
         name = f" (segment {part.file})" if part.file else ""
         raise VaultCorrupt(
             f"The rows of {where}{name} are damaged: they do not match their checksum. Other lists and versions stay "
