@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, MissingDependency, shown
 from tablevault_pd.session import CaptureMode, Run, Settings, process
 from tablevault_pd.shared import Shared, open_places
@@ -89,13 +90,12 @@ def connect(
     position
     0            1   0.5
     """
-    if mode not in ("rw", "r"):
-        raise InvalidInput(f"mode is 'rw' or 'r', not {shown(mode)}.")
-    if durability not in ("full", "fast"):
-        raise InvalidInput(f"durability is 'full' or 'fast', not {shown(durability)}.")
-    if capture not in ("main", "all", "none"):
-        raise InvalidInput(f"capture= is 'main', 'all' or 'none', not {shown(capture)}.")
-    address = os.fspath(place) if place is not None else os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
+    validate.choice(mode, "mode", ("rw", "r"))
+    validate.choice(durability, "durability", ("full", "fast"))
+    validate.choice(capture, "capture", ("main", "all", "none"))
+    validate.flag(redact, "redact")
+    timeout_s = validate.seconds(timeout_s, "timeout_s")
+    address = _address(place)
     options = {
         "read_only": mode == "r", "timeout_s": timeout_s, "durability": durability,
         "password": password, "token": token, "create": create, "verify_tls": verify_tls,
@@ -105,6 +105,12 @@ def connect(
     _current.append(weakref.ref(vault))
     _keep[:] = [vault]
     return vault
+
+
+def _address(place: Any) -> str:
+    if place is None:
+        return os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
+    return validate.path(place, "The place of a vault")
 
 
 def _open(address: str, options: dict[str, Any]) -> Shared:

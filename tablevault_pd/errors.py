@@ -79,6 +79,10 @@ class InvalidInput(VaultError, ValueError):
     """An argument that cannot be used as it is."""
 
 
+class InvalidType(InvalidInput, TypeError):
+    """An argument of a type that the call does not take."""
+
+
 class FileMissing(VaultError, FileNotFoundError):
     """A file named in a `files=` column is not there or cannot be read."""
 

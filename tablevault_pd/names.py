@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from tablevault_pd.errors import InvalidName, shown
+from tablevault_pd.errors import InvalidName, InvalidType, shown
 
 MAX_BYTES = 200
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -23,9 +23,9 @@ class Address:
 
 
 def check_name(name: object, what: str = "list") -> str:
-    """`name` in the form it is kept in (NFC). Raises InvalidName with the rule it breaks, TypeError if it is no str."""
+    """`name` in the form it is kept in (NFC). Raises InvalidName with the rule it breaks, InvalidType if it is no str."""
     if not isinstance(name, str):
-        raise TypeError(f"The name of a {what} is a str, not {type(name).__name__}: {shown(name)}")
+        raise InvalidType(f"The name of a {what} is a str, not {type(name).__name__}: {shown(name)}")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd import frames
+from tablevault_pd import frames, validate
 from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VersionNotFound
 from tablevault_pd.filters import Filter, parse_filter
 from tablevault_pd.names import parse_address
@@ -34,9 +34,9 @@ def resolve(store: Store, address: str, *, version: int | None = None, as_of: An
         raise InvalidInput("version= and as_of= exclude each other.")
     number = version if parsed.version is None else parsed.version
     if number is not None:
-        found = store.version(name, int(number))
+        found = store.version(name, validate.whole(number, "version", least=1))
     elif as_of is not None:
-        found = store.version_at(name, _time(as_of))
+        found = store.version_at(name, validate.time(as_of, "as_of"))
     else:
         found = store.head(name)
     if found is None:
@@ -52,19 +52,11 @@ def resolve(store: Store, address: str, *, version: int | None = None, as_of: An
     return found
 
 
-def _time(moment: Any) -> Any:
-    try:
-        time: Any = pd.Timestamp(moment)
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(f"as_of={moment!r} is not a time that pandas.Timestamp understands.") from error
-    if time is pd.NaT:
-        raise InvalidInput("as_of= is missing (NaT).")
-    return (time.tz_localize("UTC") if time.tz is None else time.tz_convert("UTC")).to_pydatetime(warn=False)
-
-
 def bounds(start: int | None, stop: int | None, total: int) -> tuple[int, int]:
     """Positions as a slice of `total` rows means them, negative ones counted from the end."""
-    first, last, _ = slice(start, stop).indices(total)
+    first = None if start is None else validate.whole(start, "start")
+    last = None if stop is None else validate.whole(stop, "stop")
+    first, last, _ = slice(first, last).indices(total)
     return first, max(first, last)
 
 

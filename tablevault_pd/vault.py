@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 import pandas as pd
 
-from tablevault_pd import answers, care, reading
+from tablevault_pd import answers, care, reading, validate
 from tablevault_pd import inputs as objects
 from tablevault_pd.errors import (
     InvalidInput,
@@ -196,8 +197,9 @@ class Vault(Search, Sessions, Lineage):
         kind: str | None = None,
     ) -> List:
         name = check_name(name)
-        if schema not in ("evolve", "strict"):
-            raise InvalidInput(f"schema= is 'evolve' or 'strict', not {shown(schema)}.")
+        schema = validate.choice(schema, "schema", ("evolve", "strict"))
+        _check_kind(kind, obj)
+        _check_copy(copy, files)
         self._writable()
         options = Columns(
             embeddings,
@@ -214,7 +216,7 @@ class Vault(Search, Sessions, Lineage):
             schema,
             self._session_id,
             self._cell,
-            _tags(tags),
+            validate.tags(tags),
             told,
             options.trace.edges,
             self._reads,
@@ -244,9 +246,9 @@ class Vault(Search, Sessions, Lineage):
     def _description(
         self, text: str, *, label: str = "BASE", vector: Any = None, **target: Any
     ) -> Description:
-        if not isinstance(text, str) or not text.strip():
-            raise InvalidInput(f"A description is a text, not {shown(text)}.")
-        numbers = None if vector is None else tuple(float(number) for number in vector)
+        text = validate.text(text, "A description")
+        label = validate.text(label, "label=")
+        numbers = None if vector is None else validate.vector(vector, "vector")
         return Description(label, text, vector=numbers, session_id=self._session_id, **target)
 
     # -- reading
@@ -304,7 +306,13 @@ class Vault(Search, Sessions, Lineage):
         """
         found = reading.resolve(self.store, name, version=version, as_of=as_of)
         frame = reading.read(
-            self.store, found, columns=_labels(columns), filters=filters, start=start, stop=stop, refs=refs
+            self.store,
+            found,
+            columns=validate.labels(columns),
+            filters=filters,
+            start=start,
+            stop=stop,
+            refs=refs,
         )
         self._noted(found)
         return tag(frame, self.store.vault_id, found)
@@ -351,7 +359,7 @@ class Vault(Search, Sessions, Lineage):
              name  version  rows   description
         0  losses        1     1  loss by step
         """
-        return answers.lists(self.store, deleted=deleted)
+        return answers.lists(self.store, deleted=validate.flag(deleted, "deleted"))
 
     def versions(self, name: str | None = None) -> pd.DataFrame:
         """The versions of one list, deleted or not, or of all lists.
@@ -397,7 +405,7 @@ class Vault(Search, Sessions, Lineage):
         FileMissing
             If no such content is kept.
         """
-        return self.store.open_file(sha256)
+        return self.store.open_file(_sha256(sha256))
 
     def describe(self, name: str, text: str, vector: Any = None, *, label: str = "BASE") -> None:
         """Keep a text about a list, or about a session (``"train#2"``), and perhaps a vector for it.
@@ -446,6 +454,7 @@ class Vault(Search, Sessions, Lineage):
     def restore(self, name: str, version: int) -> List:
         """Make an older version the newest one. Restoring the newest changes nothing."""
         name = check_name(name)
+        version = validate.whole(version, "version", least=1)
         head = self.store.head(name)
         if head is not None and head.version == version and not head.deleted:
             return List(self, name, head)
@@ -488,7 +497,7 @@ class Vault(Search, Sessions, Lineage):
         >>> len(vault.check())
         0
         """
-        return care.check(self.store, fix=fix)
+        return care.check(self.store, fix=validate.flag(fix, "fix"))
 
     def compact(self, name: str | None = None) -> pd.DataFrame:
         """Merge what many small appends left behind, so that reading is fast. Positions and versions stay."""
@@ -508,9 +517,8 @@ class Vault(Search, Sessions, Lineage):
         dry_run : bool
             Only say what would be removed. ``False`` removes it, for good.
         """
-        if not isinstance(keep, int) or keep < 1:
-            raise InvalidInput(f"keep= is a number of versions, at least 1, not {shown(keep)}.")
-        if not dry_run:
+        keep = validate.whole(keep, "keep", least=1)
+        if not validate.flag(dry_run, "dry_run"):
             self._writable()
         return answers.vacuumed(self.store.vacuum(keep=keep, dry_run=dry_run), removed=not dry_run)
 
@@ -531,7 +539,8 @@ class Vault(Search, Sessions, Lineage):
         DataFrame
             list, version, rows, file: which list went where.
         """
-        return care.export(self, Path(path), format)
+        kind = validate.choice(format, "format", ("parquet", "csv", "jsonl"))
+        return care.export(self, Path(validate.path(path, "The folder to export to")), kind)
 
     def _repr_html_(self) -> str:
         from tablevault_pd.reprs import vault_html
@@ -550,21 +559,29 @@ class Vault(Search, Sessions, Lineage):
         return "\n".join(lines)
 
 
-def _tags(tags: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    if tags is None:
-        return None
-    found = (tags,) if isinstance(tags, str) else tuple(tags)
-    if not all(isinstance(tag, str) for tag in found):
-        raise InvalidInput(f"tags= is a text or a list of texts, not {shown(tags)}.")
-    return found
+def _check_kind(kind: Any, obj: Any) -> None:
+    if kind is None:
+        return
+    validate.choice(kind, "kind", tuple(objects.COLUMN_OF_KIND))
+    if isinstance(obj, (pd.DataFrame, Mapping)):
+        raise InvalidInput(
+            f"kind={kind!r} says what a Series or a list holds. Name the columns of a frame or a dict by documents=, embeddings= or files=."
+        )
 
 
-def _labels(columns: Sequence[Hashable] | None) -> list[Hashable] | None:
-    if columns is None:
-        return None
-    if isinstance(columns, (str, bytes)) or not hasattr(columns, "__iter__"):
-        raise InvalidInput(f"columns= is a list of column names: [{columns!r}] for one.")
-    return list(columns)
+def _check_copy(copy: Any, files: Any) -> None:
+    if validate.flag(copy, "copy") and not column_names(files, "files"):
+        raise InvalidInput(
+            "copy=True keeps the content of the files that files= names. Name the columns of paths: files=['path']."
+        )
+
+
+def _sha256(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        return value
+    raise InvalidInput(
+        f"A file's content is named by its SHA-256, 64 hexadecimal digits as vault.files() shows them, not {shown(value)}."
+    )
 
 
 def _same_content(a: Any, b: Any) -> bool:

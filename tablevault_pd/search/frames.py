@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
 
+from tablevault_pd import validate
 from tablevault_pd.errors import DimensionMismatch, InvalidInput
 from tablevault_pd.lineage.asking import known_rows
 from tablevault_pd.search import search
@@ -35,8 +36,8 @@ def near(series: pd.Series, query: Any, k: int | None, metric: Metric) -> pd.Ser
     queries, batch = as_queries(query, metric)
     if batch:
         raise InvalidInput("Series.vault.near takes one vector.")
-    if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
-        raise InvalidInput(f"k= is a number of rows, at least 1, not {k!r}.")
+    k = None if k is None else validate.whole(k, "k", least=1)
+    validate.choice(metric, "metric", get_args(Metric))
     wide = np.array(
         [
             hasattr(cell, "__len__") and not isinstance(cell, (str, bytes)) and len(cell) == queries.shape[1]

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
+from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Metric
@@ -86,66 +87,30 @@ def request(
     )
     if all(value is None for value in asked):
         raise InvalidInput("Say what to search for: a text, near=, filters=, code= or another filter.")
-    if metric not in get_args(Metric):
-        raise InvalidInput(f"metric= is one of {', '.join(get_args(Metric))}, not {shown(metric)}.")
-    if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
-        raise InvalidInput(f"k= is a number of rows, at least 1, not {shown(k)}.")
+    validate.choice(metric, "metric", get_args(Metric))
     vectors, batch = _vectors(near, metric)
     return Request(
         text=None if text is None else parse_text(text),
         near=vectors,
         batch=batch,
         filters=filters,
-        kinds=_kinds(kind),
+        kinds=KINDS if kind is None else validate.choices(kind, "kind", KINDS),
         lists=lists,
         code=None if code is None else parse_text(code, "code", code=True),
         description=None if description is None else parse_text(description, "description"),
         session=session,
         parents_of=parents_of,
         children_of=children_of,
-        since=_time(since, "since"),
-        until=_time(until, "until"),
+        since=validate.optional_time(since, "since"),
+        until=validate.optional_time(until, "until"),
         as_of=as_of,
         rows=rows,
-        columns=_columns(columns),
-        k=None if k is None else int(k),
-        approx=bool(approx),
+        columns=tuple(dict.fromkeys(validate.labels(columns) or ())),
+        k=None if k is None else validate.whole(k, "k", least=1),
+        approx=validate.flag(approx, "approx"),
         metric=metric,
-        snippet=bool(snippet),
+        snippet=validate.flag(snippet, "snippet"),
     )
-
-
-def _kinds(kind: Any) -> tuple[str, ...]:
-    if kind is None:
-        return KINDS
-    kinds = (kind,) if isinstance(kind, str) else tuple(kind)
-    wrong = [each for each in kinds if each not in KINDS]
-    if wrong or not kinds:
-        raise InvalidInput(f"kind= is one of {', '.join(KINDS)}, or several of them, not {shown(kind)}.")
-    return kinds
-
-
-def _columns(columns: Sequence[Hashable] | None) -> tuple[Hashable, ...]:
-    if columns is None:
-        return ()
-    if isinstance(columns, (str, bytes)) or not hasattr(columns, "__iter__"):
-        raise InvalidInput(f"columns= is a list of column names: [{columns!r}] for one.")
-    return tuple(dict.fromkeys(columns))
-
-
-def _time(moment: Any, what: str) -> datetime | None:
-    if moment is None:
-        return None
-    try:
-        time = pd.Timestamp(moment)
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(
-            f"{what}={shown(moment)} is not a time that pandas.Timestamp understands."
-        ) from error
-    if pd.isna(time):
-        raise InvalidInput(f"{what}= is missing (NaT).")
-    utc = time.tz_localize("UTC") if time.tz is None else time.tz_convert("UTC")
-    return utc.to_pydatetime(warn=False)
 
 
 def _vectors(near: Any, metric: Metric) -> tuple[tuple[tuple[Hashable | None, np.ndarray], ...], bool]:
