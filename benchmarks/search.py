@@ -78,15 +78,15 @@ def approximate(vault: tv.Vault, matrix: np.ndarray, queries: np.ndarray, ours: 
     ours(queries[:1], approx=True)
     index = next(column.ann["cosine"] for column in vault.store._columns.values() if "cosine" in column.ann)
     index.wait()
-    if index._index is None:
+    if index.built is None:
         return []
     hits = ours(queries[:100], approx=True)
     shared = sum(len(np.intersect1d(hits[n].position[:K], bare(n))) for n in range(100))
     unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
-    peer = faiss.index_factory(WIDTH, f"IVF{index._index.nlist},Flat", faiss.METRIC_INNER_PRODUCT)
-    peer.train(unit[: 40 * index._index.nlist])
+    peer = faiss.index_factory(WIDTH, f"IVF{index.built.index.nlist},Flat", faiss.METRIC_INNER_PRODUCT)
+    peer.train(unit[: 40 * index.built.index.nlist])
     peer.add(unit)
-    peer.nprobe = index._probes
+    peer.nprobe = index.built.probes
     contenders = [
         Contender(
             OURS, lambda n: ours(queries[:100], approx=True), note=f"recall@{K} {shared / (100 * K):.3f}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,16 @@ def require() -> Any:
     return faiss
 
 
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """An index and what it covers, replaced as one, so that no search sees the one without the other."""
+
+    index: Any
+    upto: int  #: every usable vector before this position is in it, and no other
+    size: int  #: how many these are
+    probes: int
+
+
 class Index:
     """The index of one column for one metric."""
 
@@ -49,26 +60,26 @@ class Index:
         self._metric = metric
         self._lock = threading.Lock()  # faiss may not be asked while it is added to
         self._thread: threading.Thread | None = None
-        self._index: Any = None
-        self._upto = 0
-        self._probes = 1
+        self._built: _Built | None = None
 
     def follow(self, blocks: Sequence[Block]) -> None:
         """Have a thread build or extend the index, if there is enough to do."""
-        last = blocks[-1].start + len(blocks[-1]) if blocks else 0
-        behind = last - self._upto
-        if (
-            last < SMALLEST
-            or behind <= BEHIND * self._upto
-            or (self._thread is not None and self._thread.is_alive())
-        ):
+        usable = sum(block.usable(self._metric) for block in blocks)
+        known = 0 if self._built is None else self._built.size
+        if usable < SMALLEST or usable - known <= BEHIND * known:
             return
-        self._thread = started(partial(self._extend, list(blocks)), "ann")
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = started(partial(self._extend, list(blocks)), "ann")
 
     def wait(self) -> None:
         """Until the thread is done; for measurements."""
         if self._thread is not None:
             self._thread.join()
+
+    @property
+    def built(self) -> _Built | None:
+        """The index, and what it covers; None until there is one."""
+        return self._built
 
     def search(
         self, queries: np.ndarray, k: int, low: int, high: int, keep: np.ndarray | None
@@ -78,21 +89,22 @@ class Index:
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            upto = min(self._upto, high)
-            if self._index is None or upto <= low:
+            built = self._built
+            if built is None or min(built.upto, high) <= low:
                 return None
+            upto = min(built.upto, high)
             selector = None
             wanted = upto - low
-            if keep is not None or (low, upto) != (0, self._upto):
-                allowed = np.zeros(self._upto, bool)
+            if keep is not None or (low, upto) != (0, built.upto):
+                allowed = np.zeros(built.upto, bool)
                 allowed[low:upto] = True if keep is None else keep[low:upto]
                 wanted = int(allowed.sum())
-                if wanted <= max(FEW * self._upto, k):
+                if wanted <= max(FEW * built.upto, k):
                     return None
                 selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
             count = min(k, wanted)
-            options = faiss.SearchParametersIVF(nprobe=self._probes, sel=selector)
-            scores, found = self._index.search(self._prepared(queries), count, params=options)
+            options = faiss.SearchParametersIVF(nprobe=built.probes, sel=selector)
+            scores, found = built.index.search(self._prepared(queries), count, params=options)
         finally:
             self._lock.release()
         if (found[:, -1] < 0).any():  # the cells that were visited do not hold enough rows
@@ -109,46 +121,53 @@ class Index:
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
     def _extend(self, blocks: Sequence[Block]) -> None:
-        last = blocks[-1].start + len(blocks[-1])
-        found = [self._usable(block, max(0, self._upto - block.start)) for block in blocks]
+        before = self._built
+        first = 0 if before is None else before.upto
+        found = [self._usable(block, max(0, first - block.start)) for block in blocks]
         positions = np.concatenate([each[0] for each in found])
         rows = np.concatenate([each[1] for each in found])
-        if self._index is None:
-            self._build(positions, rows)
-        else:
-            with self._lock:
-                self._index.add_with_ids(rows, positions)
-        self._upto = last
+        last = blocks[-1].start + len(blocks[-1])
+        if before is None:
+            index = self._trained(rows)
+            index.add_with_ids(rows, positions)
+            probes = _probes(index, rows[_shuffled(len(rows))[:SAMPLE]])
+            self._built = _Built(index, last, len(rows), probes)
+            return
+        with self._lock:
+            self._built = None  # what fails halfway is made anew, not added to once more
+            before.index.add_with_ids(rows, positions)
+            self._built = _Built(before.index, last, before.size + len(rows), before.probes)
 
     def _usable(self, block: Block, first: int) -> tuple[np.ndarray, np.ndarray]:
-        gone = block.lengthless if self._metric == "cosine" else block.dead
-        here = first + np.flatnonzero(~gone[first:])
+        here = first + np.flatnonzero(~block.unusable(self._metric)[first:])
         return block.start + here, self._prepared(block.rows[here])
 
-    def _build(self, positions: np.ndarray, rows: np.ndarray) -> None:
+    def _trained(self, rows: np.ndarray) -> Any:
+        """An index with nothing in it yet."""
         faiss = require()
-        if len(rows) < SMALLEST:
-            return
         dim = rows.shape[1]
-        cells = max(
-            1, min(int(2 * len(rows) ** 0.5), len(rows) // 39)
-        )  # fewer than 39 rows a cell train badly
+        cells = _cells(len(rows))
         quantizer = faiss.IndexFlatL2(dim) if self._metric == "l2" else faiss.IndexFlatIP(dim)
         metric = faiss.METRIC_L2 if self._metric == "l2" else faiss.METRIC_INNER_PRODUCT
         index = faiss.IndexIVFFlat(quantizer, dim, cells, metric)
-        choice = np.random.default_rng(0).permutation(len(rows))
-        index.cp.niter = 10
-        index.train(rows[choice[: 40 * cells]])
-        index.add_with_ids(rows, positions)
-        self._probes = _probes(faiss, index, rows[choice[:SAMPLE]], cells)
         index.own_fields = True
         quantizer.this.disown()
-        with self._lock:
-            self._index = index
+        index.cp.niter = 10
+        index.train(rows[_shuffled(len(rows))[: 40 * cells]])
+        return index
 
 
-def _probes(faiss: Any, index: Any, sample: np.ndarray, cells: int) -> int:
+def _cells(rows: int) -> int:
+    return max(1, min(int(2 * rows**0.5), rows // 39))  # fewer than 39 rows a cell train badly
+
+
+def _shuffled(rows: int) -> np.ndarray:
+    return np.random.default_rng(0).permutation(rows)
+
+
+def _probes(index: Any, sample: np.ndarray) -> int:
     """How many cells a search has to visit so that of the ten nearest RECALL are found."""
+    faiss, cells = require(), int(index.nlist)
     _, truth = index.search(sample, 10, params=faiss.SearchParametersIVF(nprobe=cells))
     probes = 1
     while probes < cells:

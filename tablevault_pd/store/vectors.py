@@ -52,9 +52,18 @@ class Block:
         with np.errstate(divide="ignore", invalid="ignore"):
             self.inverse = 1 / np.sqrt(squares)  # of each length; infinity: a vector of length 0
         self.lengthless = self.dead | (np.isinf(self.inverse) & ~_at(self.odd, len(rows)))
+        self._usable = len(rows) - int(self.dead.sum()), len(rows) - int(self.lengthless.sum())
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def unusable(self, metric: Metric) -> np.ndarray:
+        """bool: the rows that no search by `metric` finds."""
+        return self.lengthless if metric == "cosine" else self.dead
+
+    def usable(self, metric: Metric) -> int:
+        """How many rows a search by `metric` may find."""
+        return self._usable[metric == "cosine"]
 
     @property
     def mapped(self) -> bool:
@@ -156,9 +165,21 @@ class Column:
 
     def __init__(self, start: int) -> None:
         self.lock = threading.RLock()
-        self.upto = start
-        self.blocks: list[Block] = []
+        self._read: tuple[list[Block], int] = (
+            [],
+            start,
+        )  # replaced as one: an interrupt leaves the old or the new
         self.ann: dict[Metric, ann.Index] = {}
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The vectors, in order of position."""
+        return self._read[0]
+
+    @property
+    def upto(self) -> int:
+        """Up to which position the column has been read."""
+        return self._read[1]
 
     @property
     def maps(self) -> int:
@@ -194,8 +215,7 @@ class Column:
             if sum(len(each[1]) for each in waiting[-1:]) + waiting[-1][0] - waiting[0][0] >= GATHERED_ROWS:
                 _gather(waiting, blocks)
         _gather(waiting, blocks)
-        self.blocks = blocks
-        self.upto = max(self.upto, upto)
+        self._read = (blocks, max(self.upto, upto))
 
 
 def _gather(waiting: list[tuple[int, np.ndarray, np.ndarray]], blocks: list[Block]) -> None:
@@ -351,10 +371,9 @@ def _exactly(
 
 def _live(block: Block, first: int, last: int, metric: Metric, keep: np.ndarray | None) -> np.ndarray | None:
     """The rows from `first` to `last` that may be found; None for every row of the block."""
-    gone = block.lengthless if metric == "cosine" else block.dead
-    if keep is None and (first, last) == (0, len(block)) and not gone.any():
+    if keep is None and (first, last) == (0, len(block)) and block.usable(metric) == len(block):
         return None
-    live = ~gone[first:last]
+    live = ~block.unusable(metric)[first:last]
     if keep is not None:
         live &= keep[block.start + first : block.start + last]
     return first + np.flatnonzero(live)

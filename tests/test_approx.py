@@ -1,0 +1,100 @@
+"""Approximate search: an index answers only for the rows that are in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tablevault_pd as tv
+from tablevault_pd.store import ann
+
+pytest.importorskip("faiss")
+DIM = 8
+rng = np.random.default_rng(0)
+
+
+@pytest.fixture
+def vault(tmp_path, monkeypatch):
+    monkeypatch.setattr(ann, "SMALLEST", 400)
+    with tv.connect(tmp_path / "v", capture="none") as vault:
+        yield vault
+
+
+def vectors(rows: int, usable: int, instead: Any) -> pd.DataFrame:
+    """`rows` rows, the first `usable` of which can be found."""
+    cells: list[Any] = list(rng.standard_normal((rows, DIM)))
+    cells[usable:] = [instead] * (rows - usable)
+    return pd.DataFrame({"vec": pd.Series(cells, dtype=object)})
+
+
+def nearest_to_itself(vault, frame, at, *, metric, first=0, **options) -> int:
+    """The position that is found for the vector of one row of a frame saved from position `first` on."""
+    found = vault.search(near=frame["vec"][at], k=1, approx=True, metric=metric, **options)
+    return int(found["position"][0]) - first
+
+
+def settle(vault) -> None:
+    for column in vault.store._columns.values():
+        for index in column.ann.values():
+            index.wait()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.parametrize("instead", [None, [0.0] * DIM, [np.nan] * DIM], ids=["missing", "zeros", "nan"])
+def test_rows_seen_before_there_was_an_index_are_found_by_it(vault, instead, metric):
+    if metric == "l2" and instead == [0.0] * DIM:
+        pytest.skip("zeros are a place like any other")
+    first, more, last = (vectors(*size, instead) for size in ((600, 200), (900, 900), (300, 100)))
+    vault.save("x", first)
+    assert nearest_to_itself(vault, first, 7, metric=metric) == 7
+    settle(vault)
+    at = 0
+    for frame in (more, last):  # the index is made, then extended
+        at += 600 if frame is more else 900
+        vault.append("x", frame)
+        for _ in range(2):  # before the index follows, and after
+            for row in (0, 7, 199):
+                assert nearest_to_itself(vault, first, row, metric=metric) == row
+            for row in (0, 99):
+                assert nearest_to_itself(vault, frame, row, metric=metric, first=at) == row
+            settle(vault)
+    built = [index.built for column in vault.store._columns.values() for index in column.ann.values()]
+    assert all(each is not None and each.upto >= 1500 for each in built)
+
+
+def test_an_older_version_is_not_answered_with_later_rows(vault):
+    first = vectors(600, 600, None)
+    vault.save("x", first)
+    nearest_to_itself(vault, first, 0, metric="cosine")
+    settle(vault)
+    vault.append("x", pd.concat([first, first], ignore_index=True))
+    for _ in range(2):
+        found = vault.search(near=first["vec"][3], lists="x@1", k=5, approx=True)
+        assert found["position"].max() < 600
+        assert nearest_to_itself(vault, first, 3, metric="cosine") == 3
+        settle(vault)
+
+
+def test_an_index_that_could_not_be_extended_is_made_anew(vault, monkeypatch):
+    first, more = vectors(600, 600, None), vectors(600, 600, None)
+    vault.save("x", first)
+    nearest_to_itself(vault, first, 0, metric="cosine")
+    settle(vault)
+    (index,) = [index for column in vault.store._columns.values() for index in column.ann.values()]
+    add = index.built.index.add_with_ids
+
+    def half(rows, positions):
+        add(rows[:300], positions[:300])
+        raise MemoryError
+
+    monkeypatch.setattr(index.built.index, "add_with_ids", half)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    vault.append("x", more)
+    for _ in range(3):
+        assert nearest_to_itself(vault, more, 550, metric="cosine", first=600) == 550
+        assert len(set(vault.search(near=more["vec"][5], k=20, approx=True)["position"])) == 20
+        settle(vault)
+    assert index.built.size == 1200
