@@ -9,19 +9,34 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 from tablevault_pd.store.query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word, wanted_leaves
 
-STEMMED = "porter unicode61 remove_diacritics 2"
-PLAIN = "unicode61 remove_diacritics 2"
+# Marks belong to their word: without M*, a word of Hindi or Thai would end at each of its vowels.
+_WORDS = "unicode61 remove_diacritics 2 categories ''L* N* Co M*''"
+STEMMED = f"porter {_WORDS}"
+PLAIN = _WORDS
 CODE = "unicode61 remove_diacritics 0"
 
 #: Stands between the fields of a record, so that no phrase reaches from one into the next. FTS5 takes characters of
 #: private use for letters; ones in the user's own text are taken out.
 BETWEEN = "\ue000"
 
-# Chinese, Japanese and Korean are written without blanks between words: each character is a word, a word a phrase.
-_UNSPACED = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff])")
+# Scripts written without blanks between words: each character is a word, and a word is a phrase of characters. Thai, Lao,
+# Myanmar, Khmer, Tai; Chinese, Japanese and Korean, rare characters included; Balinese, Javanese.
+_UNSPACED = re.compile(
+    "([\u0e01-\u0e4e\u0e81-\u0edf\u1000-\u109f\u1780-\u17d3\u17d7\u17dc\u17dd\u1950-\u19df\u1a20-\u1aad\u1b00-\u1b4c"
+    "\ua980-\ua9c0\ua9e0-\ua9fe\uaa60-\uaa7f\u3005-\u3007\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff])"
+)
+# Characters that do not count: soft hyphens, joiners, directions, variants; accents that FTS5 does not remove by itself,
+# vowel points and the stretching stroke of Hebrew and Arabic. A blank of no width (U+200B) does count, it ends a word.
+_IGNORED = re.compile(
+    "[\u00ad\u034f\u061c\u180b-\u180e\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe00-\ufe0f\ufeff"
+    "\U000e0100-\U000e01ef\u0332-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f"
+    "\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed]"
+)
 _ASCII_LETTER = re.compile(r"[0-9A-Za-z]")
 
 _IDENTIFIER = re.compile(r"\w+")
@@ -32,11 +47,31 @@ _CODE_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W_A-Za-z0-9]+")
 
 
 def prose(text: str) -> str:
-    """`text` as it goes into the index."""
+    """`text` as it goes into the index, and into a query: ligatures and widths are spelt out (NFKC), case is folded."""
     if text.isascii():
         return text if "\0" not in text else text.replace("\0", " ")
+    return _spelt_out(text)
+
+
+def _spelt_out(text: str) -> str:
     text = text.replace("\0", " ").replace(BETWEEN, " ")
+    text = _IGNORED.sub("", unicodedata.normalize("NFKC", text).casefold())
     return _UNSPACED.sub(r" \1 ", text)
+
+
+def prose_sources(text: str) -> tuple[str, list[int]]:
+    """What :func:`prose` makes of `text`, which is not ASCII, and for each of its characters the one of `text` that it comes from."""
+    starts = [at for at, character in enumerate(text) if not _continues(character)]
+    pieces = [_spelt_out(text[at:end]) for at, end in pairwise([*starts, len(text)])]
+    return "".join(pieces), [at for at, piece in zip(starts, pieces, strict=True) for _ in piece]
+
+
+def _continues(character: str) -> bool:
+    """Whether the character may become one with the character before it: an accent, a part of a Korean syllable."""
+    if character.isascii():
+        return False
+    first = unicodedata.normalize("NFKC", character)[0]
+    return unicodedata.combining(first) != 0 or "\u1160" <= first <= "\u11ff"
 
 
 def record(texts: Iterable[str | None]) -> str | None:
@@ -49,7 +84,7 @@ def has_words(text: str) -> bool:
     """Whether FTS5 sees any word in `text`."""
     if _ASCII_LETTER.search(text):
         return True
-    return any(unicodedata.category(character)[0] in "LN" for character in text if character != BETWEEN)
+    return any(unicodedata.category(character)[0] in "LN" for character in prose(text))
 
 
 def sought(leaf: Leaf) -> str:
@@ -143,6 +178,7 @@ __all__ = [
     "has_words",
     "match",
     "prose",
+    "prose_sources",
     "prose_term",
     "record",
     "sought",

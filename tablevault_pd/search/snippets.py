@@ -19,9 +19,13 @@ MATCHES = (
     "SELECT rowid, rank FROM plain WHERE plain MATCH ?",
 )
 SNIPPETS = (
-    "SELECT rowid, snippet(prose, 0, '[', ']', '…', 16) FROM prose WHERE prose MATCH ?",
-    "SELECT rowid, snippet(plain, 0, '[', ']', '…', 16) FROM plain WHERE plain MATCH ?",
+    "SELECT rowid, snippet(prose, 0, char(1), char(2), char(3), 16) FROM prose WHERE prose MATCH ?",
+    "SELECT rowid, snippet(plain, 0, char(1), char(2), char(3), 16) FROM plain WHERE plain MATCH ?",
 )
+MARKS = {"\1": "[", "\2": "]", "\3": "…"}  # around what was found, and for what was left out
+
+
+_NO_MARKS = dict.fromkeys((1, 2, 3), " ")
 
 
 def best_fields(query: Node, texts: Sequence[Sequence[str | None]]) -> list[int]:
@@ -53,13 +57,35 @@ def snippets(query: Node, texts: Sequence[str | None]) -> list[str | None]:
             term = fts.any_leaf(query, prefixes=prefixes)
             if term is not None:
                 for row, snippet in db.execute(SNIPPETS[prefixes], (term,)):
-                    found[row] = snippet
+                    found[row] = _as_written(snippet, texts[row] or "")
     return found
+
+
+def _as_written(snippet: str, text: str) -> str:
+    """A snippet of the indexed form of `text`, in the characters of `text` itself."""
+    indexed, sources = ("", []) if text.isascii() else fts.prose_sources(text.translate(_NO_MARKS))
+    at = (
+        indexed.find("".join(character for character in snippet if character not in MARKS)) if indexed else -1
+    )
+    if at < 0:
+        return "".join(MARKS.get(character, character) for character in snippet)
+    sources.append(len(text))
+    parts, done = [], sources[at]
+    for character in snippet:
+        if character not in MARKS:
+            at += 1
+            continue
+        end = sources[at - 1] + 1 if character == "\2" else sources[at]
+        while character == "\2" and end < sources[at] and not text[end].isspace():
+            end += 1  # accents that went with the last letter
+        parts += [text[done:end], MARKS[character]]
+        done = end
+    return "".join([*parts, text[done : sources[at]]])
 
 
 @contextmanager
 def _indexed(texts: Iterator[tuple[int, str]]) -> Iterator[sqlite3.Connection]:
-    items = [(key, fts.prose(text)) for key, text in texts]
+    items = [(key, fts.prose(text.translate(_NO_MARKS))) for key, text in texts]
     with closing(sqlite3.connect(":memory:")) as db:
         for table, insert in zip(TABLES, INSERT, strict=True):
             db.execute(table)
