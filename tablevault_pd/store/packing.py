@@ -10,10 +10,11 @@ import struct
 import zlib
 
 import numpy as np
+import xxhash
 
 from tablevault_pd.errors import VaultCorrupt
 
-_HEADER = struct.Struct("<BBqqI")  # form, width in bytes, number of values, offset, CRC-32 of what follows
+_HEADER = struct.Struct("<BBqqQ")  # form, width in bytes, number of values, offset, XXH3 of what follows
 _DELTA, _DEFLATED = 1, 2
 _WORTH_IT = 0.9  # deflating must save a tenth
 
@@ -38,15 +39,15 @@ def pack(values: np.ndarray) -> bytes:
     small = zlib.compress(body, 1)
     if len(small) < _WORTH_IT * len(body):
         form, body = form | _DEFLATED, small
-    return _HEADER.pack(form, width, len(values), base, zlib.crc32(body)) + body
+    return _HEADER.pack(form, width, len(values), base, xxhash.xxh3_64_intdigest(body)) + body
 
 
 def unpack(data: bytes, where: str) -> np.ndarray:
     """The numbers that :func:`pack` packed, int64. Raises VaultCorrupt naming `where`."""
     try:
-        form, width, count, base, crc = _HEADER.unpack_from(data)
+        form, width, count, base, checksum = _HEADER.unpack_from(data)
         body = bytes(data[_HEADER.size :])
-        if zlib.crc32(body) != crc:
+        if xxhash.xxh3_64_intdigest(body) != checksum:
             raise ValueError("its checksum does not match")
         if form & _DEFLATED:
             body = zlib.decompress(body)

@@ -31,11 +31,11 @@ SMALL_BYTES = 8 << 20  # parts below this are merged
 MERGED_BYTES = 64 << 20  # … into parts of about this size
 
 ALL_SEGMENTS = """
-SELECT s.id, l.name, s.generation, s.start, s.rows, s.schema, s.codec, s.file, s.size, s.crc, s.data
+SELECT s.id, l.name, s.generation, s.start, s.rows, s.schema, s.codec, s.file, s.size, s.checksum, s.data
 FROM segments s JOIN lists l ON l.id = s.list ORDER BY s.list, s.generation, s.start, s.rows
 """
 SEGMENTS_OF = """
-SELECT id, start, rows, schema, codec, file, size, crc FROM segments
+SELECT id, start, rows, schema, codec, file, size, checksum FROM segments
 WHERE list = ? AND generation = ? AND rows > 0 ORDER BY start
 """
 SEGMENT_DATA = "SELECT data FROM segments WHERE id = ?"
@@ -46,7 +46,7 @@ SEGMENT_FILES = "SELECT file FROM segments WHERE file IS NOT NULL"
 KEPT_FILES = "SELECT sha256, size FROM files"
 DELETE_SEGMENT = "DELETE FROM segments WHERE id = ?"
 INSERT_MERGED = """
-INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, crc, data)
+INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 MARK_GONE = "UPDATE batches SET gone = 1 WHERE list = ? AND version = ?"
@@ -90,11 +90,13 @@ def _segments(store: EmbeddedStore, progress: Progress | None) -> Iterator[Probl
     """Read every payload against its checksum, and decode it."""
     with store.catalog.reading() as db:
         rows = db.execute(ALL_SEGMENTS).fetchall()
-    for _, name, generation, _, count, schema_id, codec, file, size, crc, data in rows:
+    for _, name, generation, _, count, schema_id, codec, file, size, checksum, data in rows:
         where = f"{name}@{generation}"
         path = f"segments/{file}{SUFFIX}" if file else "catalog.db"
         try:
-            part = Part(count, store.schema(schema_id), codec, size, crc, data, file)
+            part = Part(
+                count, store.schema(schema_id), store.seed(schema_id), codec, size, checksum, data, file
+            )
             table = unpack(part, store.segments, None, where, again=True)[0]
             table.validate(full=True)
             if table.num_rows != count:
@@ -292,11 +294,13 @@ def _merge(
     """Write the parts of `group` into one, or into as few as their dictionaries allow."""
     tables = []
     with store.catalog.reading() as db:
-        for key, _, rows, schema_id, codec, file, size, crc in group:
+        for key, _, rows, schema_id, codec, file, size, checksum in group:
             found = db.execute(SEGMENT_DATA, (key,)).fetchone()
             if found is None:
                 return  # another process was there first
-            part = Part(rows, store.schema(schema_id), codec, size, crc, found[0], file)
+            part = Part(
+                rows, store.schema(schema_id), store.seed(schema_id), codec, size, checksum, found[0], file
+            )
             tables.append(unpack(part, store.segments, None, f"{name}@{generation}")[0])
     for first, stop in _runs_of_equal_dictionaries(tables):
         if stop - first > 1 or compression is not None:
@@ -335,7 +339,7 @@ def _replace(
     """Put one part in the place of those of `group`, unless another process was there first."""
     schema = tables[0].schema
     joined = pa.concat_tables([table.replace_schema_metadata(schema.metadata) for table in tables])
-    writer = SegmentWriter(store.segments, schema, compression)
+    writer = SegmentWriter(store.segments, schema, seed=store.seed(group[0][3]), compression=compression)
     try:
         writer.write(joined)
         part = writer.finish()
@@ -345,7 +349,7 @@ def _replace(
                 raise _Overtaken
             db.execute(
                 INSERT_MERGED,
-                (list_id, generation, group[0][1], part.rows, group[0][3], part.codec, part.file, part.size, part.crc, None),
+                (list_id, generation, group[0][1], part.rows, group[0][3], part.codec, part.file, part.size, part.checksum, None),
             )  # fmt: skip
     except _Overtaken:
         writer.discard()

@@ -74,7 +74,7 @@ CREATE TABLE segments (
     codec TEXT NOT NULL CHECK (codec IN ('batch', 'stream', 'file', 'zstd')),
     file TEXT CHECK (file IS NULL OR (length(file) = 32 AND file NOT GLOB '*[^0-9a-f]*')),
     size INTEGER NOT NULL CHECK (size >= 0),
-    crc INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
     data BLOB,
     UNIQUE (list, generation, start, rows)
 );

@@ -68,7 +68,12 @@ def require_regular(path: Path) -> os.stat_result:
     return status
 
 
-def load_private(path: Path, size: int) -> pa.Buffer:
+Identity = tuple[
+    int, int, int, int
+]  #: device, inode, and times in ns: differs once a file was replaced or changed
+
+
+def load_private(path: Path, size: int) -> tuple[pa.Buffer, Identity]:
     """The content of an immutable file, in memory that belongs to the caller alone and may be written to.
 
     Large files are mapped copy-on-write: pages are read when touched, and a write never reaches the file. pandas
@@ -76,15 +81,17 @@ def load_private(path: Path, size: int) -> pa.Buffer:
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     try:
+        status = os.fstat(descriptor)
+        identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
         if size < MAP_FROM_BYTES:
             content = bytearray(size)
             with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
                 if file.readinto(content) != size:
                     raise EOFError(f"{path.name} is shorter than {size} bytes")
-            return pa.py_buffer(content)
-        if os.fstat(descriptor).st_size != size:  # touching pages past the end would kill the interpreter
+            return pa.py_buffer(content), identity
+        if status.st_size != size:  # touching pages past the end would kill the interpreter
             raise EOFError(f"{path.name} is not {size} bytes long")
-        return pa.py_buffer(_map(descriptor, size))
+        return pa.py_buffer(_map(descriptor, size)), identity
     finally:
         os.close(descriptor)
 

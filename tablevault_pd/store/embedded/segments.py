@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import uuid
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
+import xxhash
 
 from tablevault_pd.errors import VaultCorrupt, VaultFormatError
 from tablevault_pd.store.embedded import io
-from tablevault_pd.store.embedded.checksum import crc32
 from tablevault_pd.store.staging import joined
-from tablevault_pd.threads import started
 
 try:
     import fcntl
@@ -32,7 +30,6 @@ except ImportError:  # Windows: an open file cannot be removed there anyway
 INLINE_BYTES = (
     1 << 18
 )  # a commit of up to 256 kB is faster inside the catalogue than as a file with its two fsyncs
-CHECKSUM_LATER_BYTES = 128 << 20  # so much may wait for its checksum
 FILE_BYTES = 1 << 30  # a stream starts a new file here
 SUFFIX = ".arrow"
 
@@ -43,11 +40,29 @@ class Part:
 
     rows: int
     schema: pa.Schema
+    seed: int  #: of the checksum: :func:`seed_of` the schema as the catalogue keeps it
     codec: str  #: batch: a message without its schema; stream: with schema and dictionaries; file, zstd: a file of its own
     size: int
-    crc: int
+    checksum: int
     data: bytes | None = None
     file: str | None = None
+
+
+def seed_of(schema: bytes) -> int:
+    """The seed of the checksums of all payloads with this serialized schema.
+
+    A payload that the catalogue pairs with another schema than it was written with does not match its checksum.
+    """
+    return xxhash.xxh3_64_intdigest(schema)
+
+
+def checksum_of(data: Any, seed: int) -> int:
+    """XXH3 of a payload, as the signed integer that SQLite can hold."""
+    return _signed(xxhash.xxh3_64_intdigest(data, seed))
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >> 63 else number
 
 
 def has_dictionary(schema: pa.Schema) -> bool:
@@ -86,57 +101,33 @@ def pack(table: pa.Table) -> Part:
         codec, data = "stream", sink.getvalue().to_pybytes()
     else:
         codec, data = "batch", batch.serialize().to_pybytes()
-    return Part(table.num_rows, table.schema, codec, len(data), zlib.crc32(data), data=data)
+    seed = seed_of(table.schema.serialize())
+    return Part(table.num_rows, table.schema, seed, codec, len(data), checksum_of(data, seed), data=data)
 
 
 class _ChecksumSink:
-    """A file that counts and checksums what is written to it: the last megabytes only while the disk syncs."""
+    """A file that counts and checksums what is written to it."""
 
     closed = False
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, seed: int) -> None:
         self._descriptor = descriptor
-        self._waiting: list[memoryview] = []  # written, and not in the checksum yet
-        self._waiting_bytes = 0
+        self._hash = xxhash.xxh3_64(seed=seed)
         self.size = 0
-        self.crc = 0
+
+    @property
+    def checksum(self) -> int:
+        """Of all that was written, as :func:`checksum_of` it."""
+        return _signed(self._hash.intdigest())
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        self._waiting.append(view)
-        self._waiting_bytes += len(view)
-        if self._waiting_bytes > CHECKSUM_LATER_BYTES:
-            self._checksum()
+        self._hash.update(view)
         self.size += len(view)
         written = 0
         while written < len(view):
             written += os.write(self._descriptor, view[written:])
         return written
-
-    def _checksum(self) -> None:
-        for view in self._waiting:
-            self.crc = zlib.crc32(view, self.crc)
-        self._waiting.clear()
-        self._waiting_bytes = 0
-
-    def sync(self) -> None:
-        """Make the content durable; the checksum is finished meanwhile, on another core."""
-        failed: list[OSError] = []
-
-        def sync() -> None:
-            try:
-                os.fsync(self._descriptor)
-            except OSError as error:
-                failed.append(error)
-
-        thread = started(sync, "sync")
-        if thread is None:
-            sync()
-        self._checksum()
-        if thread is not None:
-            thread.join()
-        if failed:
-            raise failed[0]
 
     def tell(self) -> int:
         return self.size
@@ -148,8 +139,11 @@ class _ChecksumSink:
 class SegmentWriter:
     """One file under ``segments/``, from its first byte to its fsync."""
 
-    def __init__(self, folder: Path, schema: pa.Schema, compression: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, schema: pa.Schema, *, seed: int | None = None, compression: str | None = None
+    ) -> None:
         self.schema = schema
+        self._seed = seed_of(schema.serialize()) if seed is None else seed
         self.rows = 0
         while True:
             self.name = uuid.uuid4().hex
@@ -164,7 +158,7 @@ class SegmentWriter:
                 self._descriptor
             )  # somebody cleaned up between its making and its locking: take another name
         io.point("created")
-        self._sink = _ChecksumSink(self._descriptor)
+        self._sink = _ChecksumSink(self._descriptor, self._seed)
         self._codec = compression or "file"
         options = pa.ipc.IpcWriteOptions(compression=compression)
         self._writer = pa.ipc.new_file(pa.PythonFile(self._sink, mode="w"), schema, options=options)
@@ -183,9 +177,17 @@ class SegmentWriter:
     def finish(self) -> Part:
         """Make the file durable. Its name is not: sync the folder after the last file."""
         self._writer.close()
-        self._sink.sync()
+        os.fsync(self._descriptor)
         io.point("synced")
-        return Part(self.rows, self.schema, self._codec, self._sink.size, self._sink.crc, file=self.name)
+        return Part(
+            self.rows,
+            self.schema,
+            self._seed,
+            self._codec,
+            self._sink.size,
+            self._sink.checksum,
+            file=self.name,
+        )
 
     def release(self) -> None:
         """Let go of the file, which the catalogue now names, or nothing does."""
@@ -285,7 +287,9 @@ class _disk:
                 raise ours from error
 
 
-_verified: set[str] = set()  # files whose checksum this process has seen match; names are never used twice
+#: Files whose checksum this process has seen match, as they were then. A name is never used twice, but a vault can be
+#: copied, and a file be changed by others.
+_verified: dict[str, io.Identity] = {}
 
 
 def unpack(
@@ -310,16 +314,16 @@ def _unpack_file(
     part: Part, path: Path, columns: Sequence[str] | None, where: str, again: bool
 ) -> tuple[pa.Table, bool]:
     try:
-        buffer = io.load_private(path, part.size)
+        buffer, identity = io.load_private(path, part.size)
     except EOFError as error:
         raise VaultCorrupt(f"The rows of {where} are damaged: {error}.") from error
     except FileNotFoundError:
         raise
     except OSError as error:
         raise VaultCorrupt(f"The segment {part.file} with rows of {where} cannot be read: {error}") from error
-    if again or path.name not in _verified:
+    if again or _verified.get(path.name) != identity:
         _checked(part, buffer, where)
-        _verified.add(path.name)
+        _verified[path.name] = identity
     # Only uncompressed columns still lie in our private map; others are Arrow's own fresh memory, private as well.
     file = pa.ipc.open_file(buffer)
     if (
@@ -333,7 +337,7 @@ def _unpack_file(
 
 def _checked(part: Part, data: Any, where: str) -> Any:
     size = data.size if isinstance(data, pa.Buffer) else len(data)
-    if size != part.size or crc32(data) != part.crc:
+    if size != part.size or checksum_of(data, part.seed) != part.checksum:
         name = f" (segment {part.file})" if part.file else ""
         raise VaultCorrupt(
             f"The rows of {where}{name} are damaged: they do not match their checksum. Other lists and versions stay "

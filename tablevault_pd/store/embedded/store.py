@@ -41,7 +41,7 @@ from tablevault_pd.store.embedded.control import Control
 from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
 from tablevault_pd.store.embedded.kept import KeptFiles
 from tablevault_pd.store.embedded.people import People, insert_description
-from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, unpack
+from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, seed_of, unpack
 from tablevault_pd.store.embedded.text import TextSearch, add_small
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, Versions, version_of
@@ -59,7 +59,7 @@ INSERT INTO batches (list, version, token, operation, generation, base_generatio
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_SEGMENT = """
-INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, crc, data)
+INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 SCHEMA_ID = "SELECT id FROM schemas WHERE digest = ?"
@@ -67,14 +67,14 @@ SCHEMA = "SELECT data, digest FROM schemas WHERE id = ?"
 INSERT_SCHEMA = "INSERT INTO schemas (digest, data) VALUES (?, ?)"
 # From the segment that holds position :low on; many small ones are fetched a page at a time.
 SEGMENTS = """
-SELECT start, rows, schema, codec, file, size, crc, data FROM segments
+SELECT start, rows, schema, codec, file, size, checksum, data FROM segments
 WHERE list = :list AND generation = :generation AND start < :high AND rows > 0
   AND start >= coalesce((SELECT max(start) FROM segments WHERE list = :list AND generation = :generation
                          AND start <= :low AND rows > 0), 0)
 ORDER BY start LIMIT 256
 """
 EMPTY_SEGMENT = """
-SELECT start, rows, schema, codec, file, size, crc, data FROM segments
+SELECT start, rows, schema, codec, file, size, checksum, data FROM segments
 WHERE list = ? AND generation = ? AND rows = 0 ORDER BY id LIMIT 1
 """
 
@@ -106,6 +106,7 @@ class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, Vec
         self.segments = self.folder / "segments"
         self.files = self.folder / "files"
         self._schemas: dict[int, pa.Schema] = {}
+        self._seeds: dict[int, int] = {}
         self._schema_ids: dict[bytes, int] = {}
         self._open_text()
         self._open_vectors()
@@ -203,7 +204,7 @@ class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, Vec
                     part.codec,
                     part.file,
                     part.size,
-                    part.crc,
+                    part.checksum,
                     part.data,
                 ),
             )
@@ -259,8 +260,14 @@ class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, Vec
                 raise VaultCorrupt(
                     f"The schema {schema_id} in {self.folder} is damaged. Restore it from a backup."
                 )
+            self._seeds[schema_id] = seed_of(row[0])
             self._schemas[schema_id] = pa.ipc.read_schema(pa.py_buffer(row[0]))
         return self._schemas[schema_id]
+
+    def seed(self, schema_id: int) -> int:
+        """The seed of the checksums of payloads with that schema."""
+        self.schema(schema_id)
+        return self._seeds[schema_id]
 
     # -- reading
 
@@ -345,8 +352,8 @@ class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, Vec
     def _chunk(
         self, row: tuple[Any, ...], low: int, high: int, columns: Sequence[str] | None, where: str
     ) -> Chunk:
-        start, rows, schema_id, codec, file, size, crc, data = row
-        part = Part(rows, self.schema(schema_id), codec, size, crc, data, file)
+        start, rows, schema_id, codec, file, size, checksum, data = row
+        part = Part(rows, self.schema(schema_id), self.seed(schema_id), codec, size, checksum, data, file)
         table, private = unpack(part, self.segments, columns, where)
         if table.num_rows != rows and (columns is None or table.num_columns):
             raise VaultCorrupt(
