@@ -120,7 +120,10 @@ class StoreUnavailable(VaultError, ConnectionError):
 
 
 class Conflict(VaultError, RuntimeError):
-    """Another writer was faster. The library tries again by itself; seen only when that keeps failing."""
+    """Another writer was faster: the list is not at the version given as ``expect=``.
+
+    Without ``expect=`` the library tries again by itself, and the error is seen only when that keeps failing.
+    """
 
 
 class MissingDependency(VaultError, ImportError):

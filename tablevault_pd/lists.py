@@ -19,19 +19,28 @@ if TYPE_CHECKING:
 
 
 class List:
-    """One list of a vault, at its newest version or, as ``vault["news@3"]``, at a fixed one.
+    """One list of a vault: at its newest version (``vault["news"]``), or at a fixed one (``vault["news@3"]``).
 
-    It holds no rows; each call looks at the vault anew.
+    What ``save``, ``append`` and ``restore`` return is at the version that they made, whatever others write later. A handle
+    holds no rows. Writing, ``versions()``, ``describe()`` and ``delete()`` act on the list, at whatever version the handle is.
+
+    Examples
+    --------
+    >>> first = vault.save("words", ["cat"])
+    >>> second = vault.append("words", ["dog"])
+    >>> first.version, len(first), second.version, len(second), len(vault["words"])
+    (1, 1, 2, 2, 2)
     """
 
     def __init__(self, vault: Vault, address: str, committed: Version | None = None) -> None:
         self._vault = vault
         self._address = parse_address(address)
-        self._text = address
-        #: The version that the save or append which returned this handle made: with ``.version``, ``.start``, ``.rows``.
+        self._text = address if committed is None else f"{committed.list}@{committed.version}"
+        #: The version that the call which returned this handle made (with ``.start`` and ``.rows``), or found unchanged.
         self.committed = committed
 
     def _version(self) -> Version:
+        """Look the version up anew: a vacuum may have removed its rows since it was committed."""
         return reading.resolve(self._vault.store, self._text)
 
     @property
@@ -42,7 +51,7 @@ class List:
     @property
     def version(self) -> int:
         """The version this handle reads, counted from 1."""
-        return self._version().version
+        return (self.committed or self._version()).version
 
     @property
     def kinds(self) -> dict[Hashable, str]:
@@ -63,7 +72,7 @@ class List:
         return frames.columns(self._vault.store.schema(self._version().schema_id))
 
     def __len__(self) -> int:
-        return self._version().total
+        return (self.committed or self._version()).total
 
     def __bool__(self) -> bool:
         return True  # a handle is not "nothing" because its list is empty
@@ -194,9 +203,9 @@ class List:
         """Describe this list. See :meth:`Vault.describe`."""
         self._vault.describe(self.name, text, **options)
 
-    def delete(self) -> None:
+    def delete(self, *, expect: int | None = None) -> None:
         """Hide this list. See :meth:`Vault.delete`."""
-        self._vault.delete(self.name)
+        self._vault.delete(self.name, expect=expect)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows as an Arrow stream, so that ``polars.DataFrame(vault["news"])`` works."""
@@ -214,9 +223,9 @@ class List:
         return list_html(self)
 
     def __repr__(self) -> str:
-        version = self._version()
+        version = self.committed or self._version()
         lines = [f"<List {version.list!r}, version {version.version}: {version.total:,} rows>"]
-        found = self._columns()
+        found = frames.columns(self._vault.store.schema(version.schema_id))
         width = max((len(str(column.label)) for column in found), default=0)
         lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in found]
         return "\n".join(lines)

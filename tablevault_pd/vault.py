@@ -35,6 +35,7 @@ from tablevault_pd.session import Run
 from tablevault_pd.session.calls import Sessions
 from tablevault_pd.shared import Shared
 from tablevault_pd.store import Batch, Description, Store, Version
+from tablevault_pd.store.placing import check_expected
 from tablevault_pd.writing import Write, write
 
 
@@ -50,6 +51,7 @@ class SaveOptions(TypedDict, total=False):
     tags: str | Sequence[str] | None
     schema: Literal["evolve", "strict"]
     kind: str | None
+    expect: int | None
 
 
 class Vault(Search, Sessions, Lineage):
@@ -108,6 +110,7 @@ class Vault(Search, Sessions, Lineage):
         tags: str | Sequence[str] | None = None,
         schema: Literal["evolve", "strict"] = "evolve",
         kind: str | None = None,
+        expect: int | None = None,
     ) -> List:
         """Save rows as the new content of a list. What was there before stays readable as an earlier version.
 
@@ -137,21 +140,27 @@ class Vault(Search, Sessions, Lineage):
         copy : bool
             Keep the content of those files in the vault too.
         tags : str or list of str, optional
-            Labels of the list, shown by :meth:`lists`.
+            Labels, shown by :meth:`lists`. They belong to a version: the same rows with other tags are a new version.
+            Default: those of the version before.
         schema : {"evolve", "strict"}
             ``"strict"`` refuses other columns or dtypes than the list has now.
         kind : {"record", "document", "embedding", "file"}, optional
             What a Series holds, if not what its cells look like.
+        expect : int, optional
+            Write only if the newest version of the list is this one; 0: only if there never was a list of that name.
 
         Returns
         -------
         List
-            Saving rows equal to the newest version changes nothing and makes no version.
+            At the version that was made. Rows equal to those of the newest version, with the same tags and parents, make
+            none: the answer is at the newest version, and a new `description` is kept all the same.
 
         Raises
         ------
         InvalidName, UnsupportedColumn, SchemaMismatch, InvalidInput, FileMissing
             Before anything is written.
+        Conflict
+            If the newest version is not the one in `expect`. Nothing was written.
 
         Examples
         --------
@@ -163,7 +172,7 @@ class Vault(Search, Sessions, Lineage):
         """
         return self._write(
             "save", name, obj, inputs=inputs, description=description, documents=documents, embeddings=embeddings, files=files, copy=copy,
-            tags=tags, schema=schema, kind=kind,
+            tags=tags, schema=schema, kind=kind, expect=expect,
         )  # fmt: skip
 
     def append(self, name: str, obj: Any, **options: Any) -> List:
@@ -195,8 +204,10 @@ class Vault(Search, Sessions, Lineage):
         tags: str | Sequence[str] | None = None,
         schema: str = "evolve",
         kind: str | None = None,
+        expect: int | None = None,
     ) -> List:
         name = check_name(name)
+        expect = _expected(expect)
         schema = validate.choice(schema, "schema", ("evolve", "strict"))
         _check_kind(kind, obj)
         _check_copy(copy, files)
@@ -213,13 +224,14 @@ class Vault(Search, Sessions, Lineage):
         what = Write(
             name,
             operation,
+            options.trace,
             schema,
             self._session_id,
             self._cell,
             validate.tags(tags),
             told,
-            options.trace.edges,
             self._reads,
+            expect,
         )
         if isinstance(obj, List):
             obj = obj.batches(objects.ROWS_PER_TABLE)
@@ -435,8 +447,10 @@ class Vault(Search, Sessions, Lineage):
 
     # -- versions
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, expect: int | None = None) -> None:
         """Hide a list. Its versions stay; :meth:`restore` brings them back, :meth:`vacuum` frees their space.
+
+        With `expect`, only if that is its newest version: else Conflict is raised, as by :meth:`save`.
 
         Examples
         --------
@@ -449,13 +463,18 @@ class Vault(Search, Sessions, Lineage):
         position
         0          0.5
         """
-        self._change("delete", name, None)
+        self._change("delete", name, None, _expected(expect))
 
-    def restore(self, name: str, version: int) -> List:
-        """Make an older version the newest one. Restoring the newest changes nothing."""
+    def restore(self, name: str, version: int, *, expect: int | None = None) -> List:
+        """Make an older version the newest one. Restoring the newest changes nothing.
+
+        With `expect`, only if that is the newest version now: else Conflict is raised, as by :meth:`save`.
+        """
         name = check_name(name)
         version = validate.whole(version, "version", least=1)
+        expect = _expected(expect)
         head = self.store.head(name)
+        check_expected(name, expect, head)
         if head is not None and head.version == version and not head.deleted:
             return List(self, name, head)
         target = self.store.version(name, version) if head is not None else None
@@ -469,15 +488,23 @@ class Vault(Search, Sessions, Lineage):
             )
         if head is not None and target is not None and not head.deleted and _same_content(head, target):
             return List(self, name, head)
-        return self._change("restore", name, version)
+        return self._change("restore", name, version, expect)
 
-    def _change(self, operation: Literal["delete", "restore"], name: str, target: int | None) -> List:
+    def _change(
+        self, operation: Literal["delete", "restore"], name: str, target: int | None, expect: int | None
+    ) -> List:
         name = check_name(name)
         self._writable()
         if self.store.head(name) is None:
             raise ListNotFound.named(name, self.store.names())
         batch = Batch(
-            uuid4().hex, name, operation, target=target, session_id=self._session_id, cell=self._cell
+            uuid4().hex,
+            name,
+            operation,
+            expect=expect,
+            target=target,
+            session_id=self._session_id,
+            cell=self._cell,
         )
         return List(self, name, self.store.commit(batch))
 
@@ -574,6 +601,10 @@ def _check_copy(copy: Any, files: Any) -> None:
         raise InvalidInput(
             "copy=True keeps the content of the files that files= names. Name the columns of paths: files=['path']."
         )
+
+
+def _expected(expect: Any) -> int | None:
+    return None if expect is None else validate.whole(expect, "expect", least=0)
 
 
 def _sha256(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import Conflict, InvalidName, ListDeleted, SchemaMismatch
-from tablevault_pd.lineage.trace import same_edges
+from tablevault_pd.lineage.trace import Trace
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import aligned
 from tablevault_pd.store import Batch, Description, Operation, Staging, Store, Version
 from tablevault_pd.store.edges import Edge
+from tablevault_pd.store.placing import check_expected
 
 RETRY_FOR_S = 30.0
 
@@ -28,13 +29,14 @@ class Write:
 
     list: str
     operation: Operation
+    trace: Trace  #: knows the parents once all rows went through it
     schema_mode: str = "evolve"
     session_id: int | None = None
     cell: int | None = None
     tags: tuple[str, ...] | None = None
     descriptions: tuple[Description, ...] = ()
-    edges: Callable[[int], tuple[Edge, ...]] = lambda rows: ()  #: the edges of a batch of that many rows
     reads: tuple[tuple[int, int], ...] = ()
+    expect: int | None = None  #: the version the list must be at (0: it never was)
 
 
 def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
@@ -46,6 +48,7 @@ def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
     stream = iter(tables)
     first = next(stream)
     head = store.head(what.list)
+    check_expected(what.list, what.expect, head)
     append = what.operation == "append"
     if append and head is not None and head.deleted:
         raise ListDeleted.named(what.list)
@@ -58,13 +61,14 @@ def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
     second = next(stream, None)
     edges: tuple[Edge, ...] | None = None
     if second is None:
-        edges = what.edges(first.num_rows)
+        edges = what.trace.edges(first.num_rows)
         if (
             not append
             and head is not None
             and _unchanged(store, head, first, what)
-            and same_edges(store, head, edges)
+            and what.trace.same(head, edges)
         ):
+            _describe(store, head, what.descriptions)
             return head
     with store.stage() as rows, Bar(f"saving {what.list}", unit="rows") as bar:
         rows.write(first)
@@ -74,7 +78,17 @@ def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
             fitter.add(table)
             rows.write(table)
             bar(table.num_rows)
-        return _commit(store, what, fitter, rows, head, what.edges(rows.rows) if edges is None else edges)
+        return _commit(
+            store, what, fitter, rows, head, what.trace.edges(rows.rows) if edges is None else edges
+        )
+
+
+def _describe(store: Store, head: Version, told: Sequence[Description]) -> None:
+    """Keep new descriptions although there is no version to commit them with."""
+    known = {(each.list_id, each.label, each.text) for each in store.descriptions()} if told else ()
+    for description in told:
+        if (head.list_id, description.label, description.text) not in known:
+            store.describe(replace(description, list_id=head.list_id))
 
 
 class _Fitter:
@@ -136,7 +150,7 @@ def _commit(
             batch = _batch(store, what, fitter, token, head)
             return store.commit(replace(batch, edges=edges), rows)
         except Conflict:
-            if time.monotonic() > deadline:
+            if what.expect is not None or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0, 0.02))  # noqa: S311  # jitter, not a secret
             head = store.head(what.list)
@@ -153,6 +167,7 @@ def _batch(store: Store, what: Write, fitter: _Fitter, token: str, head: Version
         tags=what.tags,
         descriptions=what.descriptions,
         reads=what.reads,
+        expect=what.expect,
     )
     if head is None or what.operation != "append":
         return batch
@@ -165,7 +180,7 @@ def _batch(store: Store, what: Write, fitter: _Fitter, token: str, head: Version
     ) in old:  # what is there must survive a widening too, and no other value may slip in after the look
         for table in aligned_columns(store, head, check.field):
             frames.run_check(check, table)
-    expect = head.version if old else None
+    expect = head.version if old else what.expect
     return replace(batch, schema=merged.schema, base=head.schema_id, expect=expect)
 
 

@@ -6,7 +6,7 @@ the origin alone, which stands for the whole list. A frame without an origin has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -21,7 +21,7 @@ from tablevault_pd.lineage.origin import plain
 from tablevault_pd.lineage.stated import stated
 from tablevault_pd.refs import is_refs
 from tablevault_pd.store import Store, Version
-from tablevault_pd.store.edges import Edge
+from tablevault_pd.store.edges import Edge, EdgeTable
 
 
 class Trace:
@@ -30,6 +30,7 @@ class Trace:
     def __init__(self, store: Store, inputs: Any = None) -> None:
         self._store = store
         self._infer = inputs is None
+        self._none = inputs is False
         self._given, self._columns = stated(store, inputs)
         self._claims: list[Claim] = []
         self._rows = 0
@@ -122,6 +123,18 @@ class Trace:
             edges += edges_of(claim, runs, version.generation)
         return tuple(edges)
 
+    def same(self, version: Version, edges: Sequence[Edge]) -> bool:
+        """Whether saving the rows of `version` again, with these edges, would tell nothing new about their parents.
+
+        Parents that are not known say nothing new, but ``inputs=False`` does. A row that was read and saved as it was is not
+        its own parent.
+        """
+        itself = (version.list_id, version.version)
+        new = [edge for edge in edges if (edge.parent_list, edge.parent_version) != itself]
+        if not new and not self._none:
+            return True
+        return _same_edges(self._store.edges_of(version), new)
+
 
 def _empty_rows(frame: pd.DataFrame) -> np.ndarray:
     """Rows without any value. ``reindex`` and arithmetic add such rows, under labels that name rows of the parent."""
@@ -167,19 +180,7 @@ def _over(parts: list[Claim], **what: Any) -> Claim:
     return Claim(first.parent_list, first.parent_version, first.stated, first.child, rows, **what)
 
 
-def same_edges(store: Store, version: Version, edges: tuple[Edge, ...]) -> bool:
-    """Whether saving the same rows again would bring no other parents than they have.
-
-    No parents say nothing new, and a row read and saved as it was is not its own parent.
-    """
-    new = [
-        edge
-        for edge in edges
-        if (edge.parent_list, edge.parent_version) != (version.list_id, version.version)
-    ]
-    if not new:
-        return True
-    known = store.edges_of(version)
+def _same_edges(known: EdgeTable, new: Sequence[Edge]) -> bool:
     if len(known) != len(new):
         return False
     old = sorted(

@@ -19,12 +19,27 @@ def check_place(batch: Batch, head: Version | None) -> None:
             )
     elif head.deleted and batch.operation in ("append", "delete"):
         raise ListDeleted.named(batch.list)
-    if batch.expect is not None and batch.expect != (head.version if head else 0):
-        raise Conflict(
-            f"The list {batch.list!r} is no longer at version {batch.expect}: another writer was faster."
-        )
+    check_expected(batch.list, batch.expect, head)
     if batch.operation == "append" and batch.base != (head.schema_id if head else None):
         raise Conflict(f"The columns of the list {batch.list!r} have changed: another writer was faster.")
+
+
+def check_expected(name: str, expect: int | None, head: Version | None) -> None:
+    """Raise Conflict if the newest version of a list is not the expected one; 0 stands for a list that never was."""
+    newest = head.version if head is not None else 0
+    if expect is None or expect == newest:
+        return
+    if head is None:
+        what = f"There is no list {name!r}, and version {expect} of it was expected."
+    else:
+        deleted = ", which deleted it" if head.deleted else ""
+        expected = f"version {expect} was expected" if expect else "no such list was expected"
+        what = (
+            f"The newest version of {name!r} is {newest}{deleted}, and {expected}: another writer was faster."
+        )
+    raise Conflict(
+        f"{what} Nothing was written. Read the newest version, make the change again, and save that."
+    )
 
 
 def check_target(batch: Batch, target: Version | None) -> Version:
