@@ -47,6 +47,7 @@ from tablevault_pd.errors import (
 
 if TYPE_CHECKING:
     from tablevault_pd.connecting import connect, current_vault, read
+    from tablevault_pd.lineage.stated import rows
     from tablevault_pd.lists import List
     from tablevault_pd.session import Run
     from tablevault_pd.tracking import checkpoint, log, loop
@@ -88,6 +89,7 @@ __all__ = [
     "log",
     "loop",
     "read",
+    "rows",
 ]
 
 # What a vault needs is imported when the first one is opened: a program that only may save something starts at once.
@@ -101,6 +103,7 @@ _LATER = {
     "log": "tracking",
     "loop": "tracking",
     "read": "connecting",
+    "rows": "lineage.stated",
 }
 
 

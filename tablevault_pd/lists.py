@@ -10,7 +10,6 @@ import pandas as pd
 
 from tablevault_pd import frames, reading
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.lineage.origin import tag
 from tablevault_pd.names import parse_address
 from tablevault_pd.store import Version
 
@@ -92,10 +91,7 @@ class List:
         """
         store, version = self._vault.store, self._version()
         self._vault._noted(version)
-        return (
-            tag(part, store.vault_id, version)
-            for part in reading.batches(store, version, size, columns=columns)
-        )
+        return reading.batches(store, version, size, columns=columns)
 
     def search(self, text: str | None = None, **options: Any) -> pd.DataFrame:
         """Rows of this list that fit, best first. See :meth:`Vault.search`.

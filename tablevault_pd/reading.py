@@ -13,6 +13,7 @@ import pyarrow as pa
 from tablevault_pd import frames, validate
 from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VersionNotFound
 from tablevault_pd.filters import Filter, parse_filter
+from tablevault_pd.lineage.origin import tag
 from tablevault_pd.names import parse_address
 from tablevault_pd.progress import Bar
 from tablevault_pd.refs import RefArray, Source
@@ -78,18 +79,34 @@ def read(
     start: int | None = None,
     stop: int | None = None,
     refs: bool | str = False,
+    tagged: bool = False,
 ) -> pd.DataFrame:
-    """Rows of one version as a frame; `refs` adds a column of references to them."""
+    """Rows of one version as a frame; `refs` adds a column of references to them, `tagged` marks it with its origin."""
     schema = wanted_schema(store, version, columns)
     condition = filter_for(store, version, filters)
     first, last = bounds(start, stop, version.total)
     if condition is not None:
-        return _read_filtered(store, version, schema, condition, first, last, refs)
+        frame, positions = _read_filtered(store, version, schema, condition, first, last)
+        return _finished(frame, store, version, positions, columns, refs, tagged=tagged)
     chunks = list(_scan(store, version, schema, first, last))
     private = len(chunks) == 1 and chunks[0].private
     tables = [aligned(chunk, schema) for chunk in chunks]
     frame = frames.decode(tables, schema, positions=range(first, last), private=private)
-    return _with_refs(frame, store, version, range(first, last), refs)
+    return _finished(frame, store, version, range(first, last), columns, refs, tagged=tagged)
+
+
+def _finished(
+    frame: pd.DataFrame,
+    store: Store,
+    version: Version,
+    positions: range | np.ndarray,
+    columns: Sequence[Hashable] | None,
+    refs: bool | str,
+    *,
+    tagged: bool,
+) -> pd.DataFrame:
+    frame = _with_refs(frame, store, version, positions, refs)
+    return tag(frame, store.vault_id, version, positions, columns) if tagged else frame
 
 
 def _with_refs(
@@ -186,8 +203,7 @@ def _read_filtered(
     condition: Filter,
     first: int,
     last: int,
-    refs: bool | str,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Only the columns that the filter looks at are decoded for every row that the store did not leave out."""
     whole = store.schema(version.schema_id)
     judged = whole if condition.columns is None else frames.select(whole, list(condition.columns))
@@ -203,17 +219,17 @@ def _read_filtered(
         positions.append(np.asarray(chunk.positions)[kept])
     found = np.concatenate(positions) if positions else np.empty(0, np.int64)
     frame = frames.decode(tables, schema, positions=found, private=True)
-    return _with_refs(frame, store, version, found, refs)
+    return frame, found
 
 
 def batches(
     store: Store, version: Version, size: int, *, columns: Sequence[Hashable] | None = None
 ) -> Iterator[pd.DataFrame]:
-    """The version in frames of `size` rows, so that it need not fit into memory."""
+    """The version in frames of `size` rows, marked with their origin, so that it need not fit into memory."""
     if size < 1:
         raise InvalidInput(f"A batch has at least one row, not {size}.")
     for first in range(0, version.total, size):
-        yield read(store, version, columns=columns, start=first, stop=first + size)
+        yield read(store, version, columns=columns, start=first, stop=first + size, tagged=True)
 
 
 def arrow_batches(store: Store, version: Version) -> pa.RecordBatchReader:

@@ -25,7 +25,6 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.inputs import Columns, column_names
 from tablevault_pd.lineage.asking import Lineage
-from tablevault_pd.lineage.origin import tag
 from tablevault_pd.lineage.trace import Trace
 from tablevault_pd.lists import List
 from tablevault_pd.names import check_name, parse_address
@@ -123,10 +122,10 @@ class Vault(Search, Sessions, Lineage):
             anything with ``__arrow_c_stream__`` (Arrow, polars, DuckDB), or an iterator of these, which is streamed
             into one commit.
         inputs : optional
-            Which rows these were made from: a frame read from this vault (row by row if it is as long, else every row came
-            from all of it), a list's name, ``{name: positions}`` (one cell for each row, in row order; a cell may be a list),
-            ``{name: slice(a, b)}``, ``{name: "column of obj"}``, a list of several of these, or ``False`` for none. Left out,
-            it is told from reference columns, or from the index of a frame that was read from this vault.
+            Which rows these were made from: a frame read from this vault (every row saved came from all of its rows),
+            ``tv.rows(frame)`` (row by row), a list's name, ``{name: positions}`` (one cell for each row, in row order; a cell
+            may be a list), ``{name: slice(a, b)}``, ``{name: "column of obj"}``, a list of several of these, or ``False`` for
+            none. Left out, it is told from reference columns, or from the index of a frame that was read from this vault.
         description : str, optional
             A text about the list, found by search.
         documents : name or list of names
@@ -325,9 +324,10 @@ class Vault(Search, Sessions, Lineage):
             start=start,
             stop=stop,
             refs=refs,
+            tagged=True,
         )
         self._noted(found)
-        return tag(frame, self.store.vault_id, found)
+        return frame
 
     def _noted(self, version: Version) -> None:
         """The session has read `version`."""

@@ -348,8 +348,10 @@ def test_stated_forms(vault, inputs, expected):
 def test_stated_frames(vault):
     rows = five(vault)
     articles = vault.read("articles")
-    rows.vault.save("same", inputs=articles.iloc[[4, 1, 3]])
+    rows.vault.save("same", inputs=tv.rows(articles.iloc[[4, 1, 3]]))
     assert parents(vault, "same") == [{"articles:4"}, {"articles:1"}, {"articles:3"}]
+    rows.vault.save("every", inputs=articles.iloc[[4, 1, 3]])  # as long by accident
+    assert parents(vault, "every") == [{"articles:4", "articles:1", "articles:3"}] * 3
     rows.vault.save("all", inputs=articles.iloc[[4, 1]])
     assert parents(vault, "all") == [{"articles:4", "articles:1"}] * 3
     rows.vault.save("grouped", inputs=articles.groupby("key").sum(numeric_only=True))
@@ -359,6 +361,136 @@ def test_stated_frames(vault):
     with pytest.raises(InvalidInput, match="not read from this vault"):
         rows.vault.save("none", inputs=rows)
     assert "none" not in vault
+
+
+def test_a_frame_states_rows_only_where_it_says_so(vault):
+    """Predictions for a test set as long as the training set: none is paired with a row it was not made from."""
+    vault.save("data", source("data", 6))
+    data = vault.read("data")
+    train, test = data.iloc[[0, 2, 4]], data.iloc[[5, 3, 1]]
+    everything = {"data:0", "data:2", "data:4"}
+    test.assign(p=0.5).vault.save("marked", inputs=[test, train])
+    assert parents(vault, "marked") == [{f"data:{row}"} | everything for row in (5, 3, 1)]
+    made = pd.DataFrame({"p": [0.1, 0.2, 0.3]})
+    made.vault.save("bare", inputs=[test, train])
+    assert parents(vault, "bare") == [{f"data:{row}" for row in range(6)}] * 3
+    made.vault.save("said", inputs=[tv.rows(test), train])
+    assert parents(vault, "said") == [{f"data:{row}"} | everything for row in (5, 3, 1)]
+    assert (vault.lineage("said")["basis"] == "stated").all()
+    vault.append("said", made["p"].rename("p"), inputs=tv.rows(test["x"]))
+    assert parents(vault, "said")[3:] == [{"data:5"}, {"data:3"}, {"data:1"}]
+
+
+@pytest.mark.parametrize("index", [None, "doc"])
+def test_indexes_that_prove_nothing(vault, index):
+    frame = source("data", 4)
+    vault.save("data", frame if index is None else frame.set_axis(pd.Index(list("pqrs"), name=index)))
+    data = vault.read("data")
+    every = [{f"data:{row}" for row in range(4)}] * 4
+    proved = [{f"data:{row}"} for row in range(4)]
+    names = {
+        "same": (data.assign(y=1), proved),
+        "plain": (frame, every),
+        "renamed": (frame.set_axis(pd.Index(data.index.tolist(), name=index or "position")), every),
+        "turned": (data.iloc[::-1], every),
+        "twice": (data.iloc[[0, 0, 1, 1]], every),
+        "unmarked": (pd.DataFrame({"y": range(4)}, index=data.index), every),  # any values under that index
+    }
+    for name, (saved, expected) in names.items():
+        vault.save(name, saved, inputs=data)
+        assert parents(vault, name) == expected, name
+    repeated = data.iloc[[0, 0, 1, 1]]
+    vault.save("both twice", repeated, inputs=repeated)
+    assert parents(vault, "both twice") == [{"data:0", "data:1"}] * 4
+    vault.save("stream", iter([data.iloc[:2], data.iloc[2:]]), inputs=data)
+    assert parents(vault, "stream") == every
+    vault.save("said", iter([data.iloc[:2], data.iloc[2:]]), inputs=tv.rows(data))
+    assert parents(vault, "said") == proved
+
+
+def test_rows_refuses_what_it_cannot_align(vault):
+    rows = five(vault)
+    articles = vault.read("articles")
+    refused = {
+        "5 rows, and 3 rows are saved": tv.rows(articles),
+        "no longer says which rows": tv.rows(articles.head(3).reset_index(drop=True)),
+        "not read from this vault": tv.rows(rows),
+    }
+    for match, inputs in refused.items():
+        for given_inputs in (inputs, ["articles", inputs]):
+            with pytest.raises(InvalidInput, match=match):
+                rows.vault.save("answers", inputs=given_inputs)
+    for wrong in ("articles", {"articles": [1]}, None):
+        with pytest.raises(InvalidInput, match="DataFrame or a Series"):
+            tv.rows(wrong)
+    assert "answers" not in vault
+    merged = vault.read("articles", refs=True).merge(pd.DataFrame({"key": [2, 1]}), on="key", how="right")
+    merged[["x"]].vault.save("answers", inputs=tv.rows(merged))
+    assert parents(vault, "answers") == [{"articles:2"}, {"articles:1"}, {"articles:4"}]
+
+
+REPEATED = {
+    "texts": pd.Index(["p", "p", "q", "q", "q"], name="doc"),
+    "numbers": pd.Index([1, 1, 2, 2, 2], name="doc"),
+    "times": pd.DatetimeIndex(["2026-01-01", "2026-01-01", "2026-01-02", None, None], name="day"),
+    "categories": pd.CategoricalIndex(["p", "p", "q", "q", "q"], name="doc"),
+    "levels": pd.MultiIndex.from_arrays([list("ppqqq"), [1, 1, 1, 2, 2]], names=["doc", "part"]),
+}
+UNTOUCHED = {
+    "read": lambda df: df,
+    "assign": lambda df: df.assign(y=range(len(df))),
+    "overwritten": lambda df: df.assign(**dict.fromkeys(df.columns, 0)),
+    "columns": lambda df: df[["x"]],
+    "series": lambda df: df["x"],
+    "copy": lambda df: df.copy().rename(columns={"x": "z"}),
+    "transform": lambda df: df.assign(m=df.groupby(level=0)["x"].transform("mean")),
+}
+TOUCHED = {
+    "turned": lambda df: df.iloc[::-1],
+    "sorted": lambda df: df.sort_values("x", ascending=False),
+    "shuffled": lambda df: df.iloc[[1, 0, 3, 2, 4]],  # the labels are as they were
+    "filtered": lambda df: df[df["x"] > 1],
+    "set again": lambda df: df.iloc[::-1].reset_index().set_index(list(df.index.names)),
+    "pickled": lambda df: pickle.loads(pickle.dumps(df)),
+}
+
+
+@pytest.mark.parametrize("labels", REPEATED)
+def test_an_untouched_read_names_rows_whatever_its_index(vault, labels):
+    vault.save("chunks", pd.DataFrame({"x": [0, 1, 2, 3, 4], "w": list("abcab")}, index=REPEATED[labels]))
+    reads = {
+        "all": (vault.read("chunks"), range(5)),
+        "some": (vault.read("chunks", start=1, stop=4, columns=["x"]), range(1, 4)),
+        "filtered": (vault.read("chunks", filters=[("w", "==", "b")]), (1, 4)),
+    }
+    for read, (frame, rows) in reads.items():
+        for name, change in UNTOUCHED.items():
+            change(frame).vault.save("out")
+            assert parents(vault, "out") == [{f"chunks:{row}"} for row in rows], (read, name)
+    frame = vault.read("chunks")
+    for name, change in TOUCHED.items():
+        changed = change(frame)
+        changed.vault.save("out")
+        assert parents(vault, "out") == [{"chunks:*"}] * len(changed), name
+    chunks = (part.assign(y=1) for part in vault["chunks"].batches(2))
+    vault.save("out", chunks)
+    assert parents(vault, "out") == [{f"chunks:{row}"} for row in range(5)]
+
+
+def test_columns_that_were_not_read_were_not_overwritten(vault):
+    """Texts that repeat, read alone, filtered and given a new column of an old name: the rows are still known."""
+    chunks = pd.DataFrame(
+        {"chunk": list("aabbcc"), "vec": [[float(row), 0.0] for row in range(6)], "n": range(6)}
+    )
+    vault.save("chunks", chunks)
+    some = vault.read("chunks", columns=["chunk"]).iloc[[0, 3, 4]]
+    some.assign(vec=[[1.0, 1.0]] * 3).vault.save("vectors")
+    assert parents(vault, "vectors") == [{"chunks:0"}, {"chunks:3"}, {"chunks:4"}]
+    some.assign(n=0, chunk="?").vault.save("overwritten")
+    assert parents(vault, "overwritten") == [{"chunks:*"}] * 3
+    both = vault.read("chunks", columns=["chunk", "n"]).iloc[[0, 3, 4]]
+    both.assign(n=0, vec=1.0).vault.save("numbers")  # what was read was overwritten, and the rest repeats
+    assert parents(vault, "numbers") == [{"chunks:*"}] * 3
 
 
 def test_a_column_of_the_saved_frame_holds_positions(vault):

@@ -18,7 +18,7 @@ from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
 from tablevault_pd.lineage.compare import row_codes
-from tablevault_pd.lineage.origin import POSITION, Mark, Origin, marked, origin_of
+from tablevault_pd.lineage.origin import POSITION, Mark, Origin, marked, origin_of, read_of
 from tablevault_pd.lineage.values import values_at
 from tablevault_pd.refs import Ref, RefArray, is_refs
 from tablevault_pd.store import Store, Version
@@ -50,6 +50,9 @@ def rows_named(
 ) -> np.ndarray | None:
     """The position that each label of a frame names; None if its index does not name rows of `version`."""
     index = obj.index
+    read = read_of(index, origin)
+    if read is not None and read.untouched(index):
+        return np.asarray(read.positions, np.int64)  # be its labels repeated or missing
     if not index_fields(store.schema(version.schema_id)):
         found = _positions(index, origin, version.total)
     elif version.gone or not marked(index, origin):
@@ -64,19 +67,21 @@ def _counts_groups(
 ) -> bool:
     """Whether the labels may be the numbers of groups: ``df.groupby(df.index // 10)`` keeps the index's name.
 
-    They rise and are fewer than the rows read, and the columns that the parent has too were overwritten. A filtered frame
-    whose columns were overwritten looks the same; it loses its rows here rather than to name wrong ones.
+    They rise and are fewer than the rows read, and the columns that were read were overwritten. A filtered frame whose
+    columns were overwritten looks the same; it loses its rows here rather than to name wrong ones.
     """
     index = obj.index
     mark = index.name if index.nlevels == 1 else None
     if not len(index) or type(mark) is not Mark or not pd.api.types.is_integer_dtype(index.dtype):
         return False
-    if len(index) >= mark.rows or not (index.is_monotonic_increasing and index.is_unique):
+    if len(index) >= mark.read.rows or not (index.is_monotonic_increasing and index.is_unique):
         return False
     if version.gone:
         return True
     frame = obj.to_frame() if isinstance(obj, pd.Series) else obj
-    known = {column.label for column in columns_of(store.schema(version.schema_id))}
+    known = mark.read.columns
+    if known is None:
+        known = frozenset(column.label for column in columns_of(store.schema(version.schema_id)))
     shared = [at for at, label in enumerate(frame.columns) if label in known]
     return bool(shared) and not _recognised(store, version, positions, frame.iloc[:, shared])
 

@@ -9,11 +9,12 @@ same everywhere) but remembers its origin: an index made by other means has a pl
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tablevault_pd.store import Version
@@ -22,7 +23,19 @@ ATTR = "tablevault"
 POSITION = "position"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-__all__ = ["ATTR", "POSITION", "Mark", "Origin", "marked", "origin_of", "plain", "plain_label", "tag"]
+__all__ = [
+    "ATTR",
+    "POSITION",
+    "Mark",
+    "Origin",
+    "Read",
+    "marked",
+    "origin_of",
+    "plain",
+    "plain_label",
+    "read_of",
+    "tag",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +68,40 @@ class Origin:
         return cls(parts[0], int(parts[1]), int(parts[2]), int(parts[3]))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Read:
+    """What one read returned."""
+
+    origin: str
+    rows: int
+    columns: frozenset[Hashable] | None = None  #: the columns that were read; None: all
+    positions: range | np.ndarray | None = None  #: of its rows; unknown in another process
+    index: object = None  #: what its index and all views of it have in common
+
+    def untouched(self, index: pd.Index) -> bool:
+        """Whether `index` is the very one that was read, so that its rows are where they were.
+
+        pandas makes a new index as soon as it moves, drops or repeats rows, and else passes the one there is on.
+        """
+        return self.positions is not None and self.index is not None and _identity(index) is self.index
+
+
+def _identity(index: pd.Index) -> object:
+    return getattr(
+        index, "_id", None
+    )  # what Index.is_ compares; to keep the index itself would keep all its labels
+
+
 class Mark(str):
     """The name of an index that came out of a vault: a text like any other, that knows where it came from."""
 
-    __slots__ = ("origin", "rows")
-    origin: str
-    rows: int  #: how many rows were read
+    __slots__ = ("read",)
+    read: Read
 
-    def __new__(cls, text: str, origin: str, rows: int) -> Mark:
-        """A text with its origin."""
+    def __new__(cls, text: str, read: Read) -> Mark:
+        """A text with the read it came from."""
         mark = super().__new__(cls, text)
-        mark.origin = origin
-        mark.rows = rows
+        mark.read = read
         return mark
 
     def __copy__(self) -> Mark:
@@ -76,17 +111,32 @@ class Mark(str):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Mark, (str.__str__(self), self.origin, self.rows)
+        read = Read(self.read.origin, self.read.rows, self.read.columns)
+        return Mark, (str.__str__(self), read)
 
 
-def tag(frame: pd.DataFrame, vault_id: str, version: Version) -> pd.DataFrame:
-    """Mark a frame just read, in place, as rows of `version`."""
+def tag(
+    frame: pd.DataFrame,
+    vault_id: str,
+    version: Version,
+    positions: range | np.ndarray | None = None,
+    columns: Sequence[Hashable] | None = None,
+) -> pd.DataFrame:
+    """Mark a frame just read, in place, as these rows and columns of `version`."""
     text = str(Origin.of(vault_id, version))
     frame.attrs[ATTR] = text
-    frame.index.names = [
-        Mark(name, text, len(frame)) if isinstance(name, str) else name for name in frame.index.names
-    ]
+    names = None if columns is None else frozenset(columns)
+    read = Read(text, len(frame), names, positions, _identity(frame.index))
+    frame.index.names = [Mark(name, read) if isinstance(name, str) else name for name in frame.index.names]
     return frame
+
+
+def read_of(index: pd.Index, origin: Origin) -> Read | None:
+    """The read of `origin` that this index descends from; None if it does not, or from several."""
+    if not marked(index, origin):
+        return None
+    reads = {id(name.read): name.read for name in index.names if type(name) is Mark}
+    return next(iter(reads.values())) if len(reads) == 1 else None
 
 
 def origin_of(obj: pd.DataFrame | pd.Series) -> Origin | None:
@@ -98,7 +148,7 @@ def marked(index: pd.Index, origin: Origin) -> bool:
     """Whether this index descends from the one of a frame read from `origin`."""
     text = str(origin)
     named = [name for name in index.names if isinstance(name, str)]
-    return bool(named) and all(type(name) is Mark and name.origin == text for name in named)
+    return bool(named) and all(type(name) is Mark and name.read.origin == text for name in named)
 
 
 def plain_label(label: Hashable) -> Hashable:

@@ -14,16 +14,66 @@ from tablevault_pd import reading
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.lineage.edges import Claim
 from tablevault_pd.lineage.identity import Named, identity
+from tablevault_pd.lineage.origin import marked, origin_of
 from tablevault_pd.lists import List
 from tablevault_pd.store import Store, Version
 
 FORMS = (
-    "a frame read from this vault, a list's name, {name: positions} (an array, a slice, or the name of a column of the saved "
-    "frame), a list of several of these, or False for none"
+    "a frame read from this vault, tablevault_pd.rows(frame), a list's name, {name: positions} (an array, a slice, or the name "
+    "of a column of the saved frame), a list of several of these, or False for none"
 )
 
-#: Claims once the number of rows saved is known.
-Given = Callable[[int], Iterator[Claim]]
+#: Claims once all rows are known: their number, and the frame they came in if it was a single one.
+Given = Callable[[int, pd.DataFrame | None], Iterator[Claim]]
+
+
+class Rows:
+    """A frame that states parents row by row. Made by :func:`rows`."""
+
+    def __init__(self, frame: pd.DataFrame | pd.Series) -> None:
+        self.frame = frame
+
+    def __repr__(self) -> str:
+        return f"<rows of a frame, {len(self.frame):,} in number>"
+
+
+def rows(frame: pd.DataFrame | pd.Series) -> Rows:
+    """State parents row by row: ``inputs=tv.rows(frame)`` means that row `i` saved came from row `i` of `frame`.
+
+    A bare frame means that every row saved came from all of its rows.
+
+    Parameters
+    ----------
+    frame : DataFrame or Series
+        Read from the vault, perhaps filtered or sorted since, or with a column of references (``read(…, refs=True)``). As
+        long as what is saved.
+
+    Returns
+    -------
+    Rows
+        To be given as ``inputs=``, alone or in a list.
+
+    Raises
+    ------
+    InvalidInput
+        If `frame` is no DataFrame or Series. Saving raises it if the lengths differ, or if it cannot be told which rows of
+        the vault those of `frame` are.
+
+    Examples
+    --------
+    >>> articles = vault.save("articles", pd.DataFrame({"text": ["storm", "sun", "rain"]}))
+    >>> test = tv.read("articles").iloc[[2, 0]]
+    >>> saved = vault.save("scores", [{"score": 0.9}, {"score": 0.4}], inputs=tv.rows(test))
+    >>> vault.lineage("scores")[["position", "parent_position", "basis"]]
+       position  parent_position   basis
+    0         0                2  stated
+    1         1                0  stated
+    """
+    if not isinstance(frame, (pd.DataFrame, pd.Series)):
+        raise InvalidInput(
+            f"rows() takes a DataFrame or a Series that was read from a vault, not {shown(frame)}."
+        )
+    return Rows(frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +97,10 @@ def stated(store: Store, inputs: Any) -> tuple[list[Given], list[FromColumn]]:
     """Read `inputs`. Raises InvalidInput, ListNotFound, VersionNotFound, ListDeleted."""
     if inputs is False or inputs is None:
         return [], []
+    if isinstance(inputs, Rows):
+        return [_row_by_row(named, len(inputs.frame)) for named in _identity(store, inputs.frame)], []
     if isinstance(inputs, (pd.DataFrame, pd.Series)):
-        return [_frame(named, len(inputs)) for named in _identity(store, inputs)], []
+        return [_frame(store, named, inputs) for named in _identity(store, inputs)], []
     if isinstance(inputs, List):
         if inputs._vault.store.vault_id != store.vault_id:
             raise InvalidInput(
@@ -61,7 +113,7 @@ def stated(store: Store, inputs: Any) -> tuple[list[Given], list[FromColumn]]:
         return _mapping(store, inputs)
     if isinstance(inputs, (list, tuple)):
         parts = [stated(store, each) for each in inputs]
-        if not all(isinstance(each, (pd.DataFrame, pd.Series, List, str, Mapping)) for each in inputs):
+        if not all(isinstance(each, (pd.DataFrame, pd.Series, Rows, List, str, Mapping)) for each in inputs):
             raise InvalidInput(
                 f"inputs={shown(inputs)} is a list of things that name no parents. Use {FORMS}."
             )
@@ -82,24 +134,52 @@ def _identity(store: Store, obj: pd.DataFrame | pd.Series) -> list[Named]:
 
 
 def _whole(version: Version) -> Given:
-    def claims(rows: int) -> Iterator[Claim]:
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
         yield Claim(version.list_id, version.version, True, 0, rows, whole=True)
 
     return claims
 
 
-def _frame(named: Named, size: int) -> Given:
-    """Row by row when the lengths are equal, otherwise every saved row came from all of its rows."""
+def _frame(store: Store, named: Named, frame: pd.DataFrame | pd.Series) -> Given:
+    """Every row saved came from all rows of `frame`; row by row only if the saved frame has the same rows of one read."""
     version, positions = named.version, named.positions
     if positions is None:
         return _whole(version)
 
-    def claims(rows: int) -> Iterator[Claim]:
-        if rows == size:
+    def claims(rows: int, saved: pd.DataFrame | None) -> Iterator[Claim]:
+        if saved is not None and _same_rows(store, frame, saved):
             yield _pairs(version, rows, named.rows, positions)
         else:
             known = positions[positions >= 0]
             yield Claim(version.list_id, version.version, True, 0, rows, each=True, parents=known)
+
+    return claims
+
+
+def _same_rows(store: Store, frame: pd.DataFrame | pd.Series, saved: pd.DataFrame) -> bool:
+    """Whether the indexes prove that the rows are the same: of one version, each once, in one order."""
+    origin = origin_of(frame)
+    if origin is None or origin != origin_of(saved) or origin.vault_id != store.vault_id:
+        return False
+    descended = marked(frame.index, origin) and marked(saved.index, origin)
+    return descended and saved.index.is_unique and saved.index.equals(frame.index)
+
+
+def _row_by_row(named: Named, size: int) -> Given:
+    version, positions = named.version, named.positions
+    if positions is None:
+        raise InvalidInput(
+            f"rows() has a frame made of {version.list}@{version.version} whose index no longer says which rows of it they are. "
+            "Read it with refs=True before a groupby, merge or reset_index, or state positions: inputs={'news': [0, 1]}."
+        )
+
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
+        if rows != size:
+            raise InvalidInput(
+                f"rows() has a frame of {size:,} rows, and {rows:,} rows are saved. Without rows(), every row saved came from all "
+                "rows of the frame."
+            )
+        yield _pairs(version, rows, named.rows, positions)
 
     return claims
 
@@ -144,7 +224,7 @@ def _slice(version: Version, positions: slice) -> Given:
             f"{what} does not lie within the {version.total} rows of {version.list}@{version.version}."
         )
 
-    def claims(rows: int) -> Iterator[Claim]:
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
         yield Claim(version.list_id, version.version, True, 0, rows, span=(int(first), int(end)))
 
     return claims
@@ -161,7 +241,7 @@ def _positions(version: Version, positions: Any) -> Given:
     children, parents = _cells(positions, what)
     _check(parents, version, what)
 
-    def claims(rows: int) -> Iterator[Claim]:
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
         if alone:
             yield Claim(version.list_id, version.version, True, 0, rows, each=True, parents=parents)
             return

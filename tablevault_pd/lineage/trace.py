@@ -34,6 +34,7 @@ class Trace:
         self._given, self._columns = stated(store, inputs)
         self._claims: list[Claim] = []
         self._rows = 0
+        self._frames: list[pd.DataFrame] = []  # the first two: what matters is whether there is one alone
 
     def counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """The tables as they are, counted: a frame seen next begins at the row that follows."""
@@ -43,6 +44,8 @@ class Trace:
 
     def frame(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Note the parents of a frame about to be stored, and return it without references and marks."""
+        if self._given:
+            self._frames = [*self._frames, frame][:2]
         columns = reference_columns(frame)
         levels = [at for at in range(frame.index.nlevels) if is_refs(frame.index.get_level_values(at).dtype)]
         if self._infer:
@@ -60,10 +63,6 @@ class Trace:
             alone = frame.index.nlevels == len(levels)
             frame = frame.reset_index(drop=True) if alone else frame.droplevel(list[Any](levels))
         return plain(frame)
-
-    def series(self, series: pd.Series) -> pd.DataFrame | pd.Series:
-        """A Series likewise."""
-        return self.frame(series.to_frame())
 
     def table(self, table: pa.Table) -> None:
         """Note the parents that columns of an Arrow table state."""
@@ -111,7 +110,9 @@ class Trace:
 
     def edges(self, rows: int) -> tuple[Edge, ...]:
         """The edges of a batch of that many rows. Raises InvalidInput if what was stated does not fit their number."""
-        claims = list(_merged([*(claim for given in self._given for claim in given(rows)), *self._claims]))
+        saved = self._frames[0] if len(self._frames) == 1 and len(self._frames[0]) == rows else None
+        stated = (claim for given in self._given for claim in given(rows, saved))
+        claims = list(_merged([*stated, *self._claims]))
         if not claims:
             return ()
         edges: list[Edge] = []
