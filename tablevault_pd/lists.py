@@ -103,7 +103,15 @@ class List:
            position  score
         0         1    1.0
         """
-        if text is None and not options.keys() - {"k", "columns", "metric", "approx", "snippet", "as_of"}:
+        if text is None and not options.keys() - {
+            "k",
+            "offset",
+            "columns",
+            "metric",
+            "approx",
+            "snippet",
+            "as_of",
+        }:
             options["kind"] = ("record", "document", "embedding", "file")  # nothing asked for: every row
         return self._vault.search(text, lists=[self], **options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -39,6 +39,10 @@ class Search:
         as_of: Any = None,
         columns: Sequence[Hashable] | None = None,
         k: int | None = None,
+        offset: int = 0,
+        match: Literal["all", "any"] | None = None,
+        min_score: float | None = None,
+        weights: Mapping[str, float] | None = None,
         approx: bool = False,
         metric: Literal["cosine", "dot", "l2"] = "cosine",
         snippet: bool = False,
@@ -48,8 +52,8 @@ class Search:
         Parameters
         ----------
         text : str, optional
-            Every word must be there, in any form (stemmed, case- and accent-blind); ``"a phrase"``, ``OR``, ``-not``,
-            ``pre*``. Looked for in documents, in paths of files, and in the text fields of a record together.
+            Every word must be there (see `match`), in any form (stemmed, case- and accent-blind); ``"a phrase"``, ``OR``,
+            ``-not``, ``pre*``. Looked for in documents, in paths of files, and in the text fields of a record together.
         near : vector, array of shape (m, dim), or dict, optional
             Rows with a vector near to it; ``{"vec": vector}`` names the column, ``{"description": vector}`` compares the
             vectors of descriptions. Several vectors give an answer each, told apart by the column ``query``.
@@ -76,6 +80,16 @@ class Search:
             ``row.name``; a list that lacks one has missing values there.
         k : int, optional
             At most so many rows (for each query vector). Default: all that match.
+        offset : int
+            Leave out so many of the best rows: the next page. The index goes on counting from there.
+        match : {"all", "any"}, optional
+            Whether every word of the text must be there, or one of them, as for a question in plain words; rows with more
+            and rarer words come first. A phrase counts as one word; ``-not`` excludes, and ``OR`` separates, either way.
+            Default: ``"all"``, but ``"any"`` together with `near`.
+        min_score : float, optional
+            Only rows whose ``score`` is at least this.
+        weights : dict, optional
+            What ``"text"`` and ``"near"`` count when both are given: ``{"text": 1.0, "near": 2.0}``. Default: 1.0 each.
         approx : bool
             Vectors may be found by an index, which is faster and may miss some. Needs the extra ``ann``.
         metric : {"cosine", "dot", "l2"}
@@ -88,7 +102,8 @@ class Search:
         DataFrame, shape (n_rows, 12 + more)
             ref, list, position, version, kind, column, score, text_score, near_score, value, session, cell, then what was
             asked for. One line per row, for the item of it that fits best. Index: rank, from 0. With text and near, either
-            may match, and ``score`` is their reciprocal rank fusion.
+            may match, and ``score`` is their reciprocal rank fusion: the sum of weight / (60 + rank), ranks counted from 1.
+            Where neither is given, nothing ranks the rows, and the three scores are left out.
 
         Raises
         ------
@@ -103,13 +118,15 @@ class Search:
         >>> vault.search(near=[0.1, 0.9], columns=["title"], k=1)[["position", "score", "title"]].round(3)
            position  score       title
         0         1  0.994  Sunny days
+        >>> vault.search("is there a storm on the way?", match="any")["value"].to_list()
+        ['Storm at sea']
         """
         from tablevault_pd.search import request, search
 
         asked = request(
             text, near=near, filters=filters, kind=kind, lists=lists, code=code, description=description, session=session,
             parents_of=parents_of, children_of=children_of, since=since, until=until, as_of=as_of, columns=columns, k=k,
-            approx=approx, metric=metric, snippet=snippet,
+            offset=offset, match=match, min_score=min_score, weights=weights, approx=approx, metric=metric, snippet=snippet,
         )  # fmt: skip
         if code is not None:
             self._tell()

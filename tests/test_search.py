@@ -367,8 +367,6 @@ def test_near_of_a_series():
         ("`params.lr` < 0.15 or title == 'solar plants'", [0, 3]),
         ("acc > 0.9 and title.str.startswith('s')", [3]),
         ([("acc", "not in", [0.1])], [1, 2, 3]),
-        ([("nothing", "==", 1)], []),
-        ("nothing > 1", []),
     ],
 )
 def test_filters_find(vault, news, filters, expected):
@@ -380,7 +378,8 @@ def test_filters_find(vault, news, filters, expected):
 def test_expressions_are_recorded_not_guessed(vault, news):
     assert positions(vault.search(filters=pd.col("acc") > 0.9)) == [1, 3]
     assert positions(vault.search(filters=pd.col("params.lr") > 0.15)) == [1]
-    assert positions(vault.search(filters=pd.col("nothing") > 0.9)) == []
+    with pytest.warns(UserWarning, match="nothing"):
+        assert positions(vault.search(filters=pd.col("nothing") > 0.9)) == []
     from tablevault_pd.filters import parse_filter
 
     frame = pd.DataFrame({"a": [1], "b": [2], "c": [3]})

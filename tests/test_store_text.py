@@ -28,6 +28,7 @@ from tablevault_pd.store.arango.layout import ANALYZER, VIEW
 
 WORDS = [
     "lamp", "lamps", "Lamp", "fox", "foxes", "running", "Zinç", "zinc", "東京都", "京", "日本 x", "naïve", "few_shot", "!",
+    "กินข้าว", "ข้าว", "oﬃce", "ﾃｷｽﾄ", "soft\u00adware", "كِتاب",
 ]  # fmt: skip
 TEXT = st.one_of(st.none(), st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join))
 ROW = st.fixed_dictionaries({"text": TEXT, "title": TEXT, "body": TEXT})
@@ -38,7 +39,9 @@ STEP = st.tuples(
     st.integers(0, 3),
 )
 TERM = st.one_of(
-    st.sampled_from([*WORDS, "fo*", "lam*", "r*", "nai*", "few_s*", "-fox", "-zinc", "-la*", "OR", "OR"]),
+    st.sampled_from(
+        [*WORDS, "fo*", "lam*", "r*", "nai*", "few_s*", "ข้*", "of*", "-fox", "-zinc", "-la*", "OR", "OR"]
+    ),
     st.lists(st.sampled_from(["lamp", "fox", "東", "京", "zinc"]), min_size=2, max_size=3).map(
         lambda some: f'"{" ".join(some)}"'
     ),
@@ -92,8 +95,9 @@ def answers(store: Store, queries: Sequence[str], codes: Sequence[str]) -> list[
     # A folder may leave rows that nobody has searched yet to a thread, and until then they do not count for the scores.
     store.find_text(parse_text("fox"), [scope(each, documents=("body",)) for each in store.versions()])
     for query in queries:
-        hits = store.find_text(parse_text(query), scopes_of(store))
-        said.append((query, where(hits), hits.item.tolist(), hits.score.round(9).tolist()))
+        for match in ("all", "any"):
+            hits = store.find_text(parse_text(query, match=match), scopes_of(store))
+            said.append((query, match, where(hits), hits.item.tolist(), hits.score.round(9).tolist()))
         said.append([(each.label, each.text) for each in store.find_descriptions(parse_text(query))])
     return said + [(code, store.find_code(parse_text(code, code=True)).tolist()) for code in codes]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import DimensionMismatch
 from tablevault_pd.search import answer, fuse
+from tablevault_pd.search.columns import check_columns
 from tablevault_pd.search.described import near_descriptions
 from tablevault_pd.search.request import DESCRIPTION, Request, request
 from tablevault_pd.search.where import Place, narrow_by_values, narrow_by_writing, near_columns, places
@@ -21,7 +21,7 @@ FUSED_APPROX = 1000  # so many near rows are fused with the text at least, where
 def search(store: Store, what: Request) -> pd.DataFrame:
     """The rows that match, best first."""
     found = places(store, what)
-    _check_widths(store, found, what)
+    check_columns(store, found, what)
     found = narrow_by_writing(store, found, what)
     if what.text is not None and not what.near:
         return _by_text(store, found, what)
@@ -37,15 +37,19 @@ def _by_text(store: Store, found: list[Place], what: Request) -> pd.DataFrame:
     if what.filters is not None:
         hits = store.find_text(what.text, [place.scope(what.kinds) for place in found])
         found = narrow_by_values(store, [found[number] for number in np.unique(hits.scope)], what.filters)
-    hits = store.find_text(what.text, [place.scope(what.kinds) for place in found], k=what.k)
-    return answer.frame(store, what, found, [(fuse.single(hits, fuse.TEXT).cut(what.k), ())])
+    hits = store.find_text(what.text, [place.scope(what.kinds) for place in found], k=what.last)
+    return answer.frame(store, what, found, [(_cut(fuse.single(hits, fuse.TEXT), what), ())])
+
+
+def _cut(ranking: fuse.Ranking, what: Request) -> fuse.Ranking:
+    return ranking.cut(what.offset, what.last, what.min_score)
 
 
 def _by_near(store: Store, found: list[Place], what: Request) -> pd.DataFrame:
     scopes = [place.scope(what.kinds) for place in found]
     near, labels = _wanted(found, what)
     text = None if what.text is None else store.find_text(what.text, scopes)
-    k = what.k if text is None else max(FUSED_APPROX, what.k or 0) if what.approx and what.k else None
+    k = what.last if text is None else max(FUSED_APPROX, what.last or 0) if what.approx and what.k else None
     queries = len(what.near[0][1])
     hits = (
         store.find_near(near, scopes, metric=what.metric, k=k, approx=what.approx)
@@ -62,8 +66,8 @@ def _by_near(store: Store, found: list[Place], what: Request) -> pd.DataFrame:
             mine = _merged(
                 mine, near_descriptions(store, found, vectors[query], what.metric, first_item=len(labels))
             )
-        ranking = fuse.single(mine, fuse.NEAR) if text is None else fuse.fused(text, mine)
-        rankings.append((ranking.cut(what.k), labels))
+        ranking = fuse.single(mine, fuse.NEAR) if text is None else fuse.fused(text, mine, what.weights)
+        rankings.append((_cut(ranking, what), labels))
     return answer.frame(store, what, found, rankings)
 
 
@@ -80,43 +84,6 @@ def _wanted(found: list[Place], what: Request) -> tuple[list[Near], tuple[answer
     return near, tuple(labels)
 
 
-def _check_widths(store: Store, found: list[Place], what: Request) -> None:
-    """Raises DimensionMismatch for a named column that the vector fits in no list."""
-    for label, queries in what.near:
-        dim = queries.shape[1]
-        if label is None or any(near_columns(place, label, dim) for place in found):
-            continue
-        widths: dict[int, list[str]] = {}
-        for place in found:
-            for column in place.columns:
-                if column.kind == "embedding" and column.label == label:
-                    widths.setdefault(column.dim or 0, []).append(place.version.list)
-        if label == DESCRIPTION:
-            lengths = {len(each.vector) for each in store.descriptions() if each.vector is not None}
-            if dim in lengths:
-                continue
-            widths |= {length: ["descriptions"] for length in lengths}
-        raise DimensionMismatch(_misfit(label, dim, widths, found))
-
-
-def _misfit(label: object, dim: int, widths: dict[int, list[str]], found: list[Place]) -> str:
-    if widths:
-        there = "; ".join(
-            f"{width} in {', '.join(map(repr, lists[:5]))}" for width, lists in sorted(widths.items())
-        )
-        return f"The vector near={{{label!r}: …}} has {dim} numbers, and no column {label!r} is so wide. There are: {there}."
-    others = sorted(
-        {
-            (str(each.label), each.dim or 0)
-            for place in found
-            for each in place.columns
-            if each.kind == "embedding"
-        }
-    )
-    there = ", ".join(f"{name!r} of width {width}" for name, width in others[:10]) or "none at all"
-    return f"No list searched has an embedding column {label!r} (the vector has {dim} numbers). There are: {there}."
-
-
 def _everything(found: list[Place], what: Request) -> fuse.Ranking:
     """All rows left, in order, if nothing ranks them."""
     left: list[tuple[int, np.ndarray]] = []
@@ -124,16 +91,16 @@ def _everything(found: list[Place], what: Request) -> fuse.Ranking:
     for number, place in enumerate(found):
         if not any(column.kind in what.kinds for column in place.columns):
             continue
-        positions = place.positions()[: None if what.k is None else what.k - count]
+        positions = place.positions()[: None if what.last is None else what.last - count]
         left.append((number, positions))
         count += len(positions)
-        if what.k is not None and count >= what.k:
+        if what.last is not None and count >= what.last:
             break
     scope = np.repeat(np.array([number for number, _ in left], np.int64), [len(each) for _, each in left])
     position = np.concatenate([np.empty(0, np.int64), *(each for _, each in left)])
     nothing = np.full(len(scope), np.nan)
     none = np.full(len(scope), fuse.NONE)
-    return fuse.Ranking(scope, position, nothing, nothing, nothing, none, none)
+    return _cut(fuse.Ranking(scope, position, nothing, nothing, nothing, none, none), what)
 
 
 def _nothing() -> Hits:

@@ -32,6 +32,7 @@ SETTLED = (
     "session",
     "cell",
 )
+SCORES = ("score", "text_score", "near_score")  #: left out where nothing ranks the rows
 EXTRA = ("query", "snippet")
 
 
@@ -52,7 +53,7 @@ def frame(
     rankings: Sequence[tuple[fuse.Ranking, tuple[Label, ...]]],
 ) -> pd.DataFrame:
     """The answer to one query, or to several, one after the other."""
-    lines = _lines(rankings)
+    lines = _lines(rankings, what.offset)
     items = _items(store, what, found, lines)
     scope, position = lines.ranking.scope, lines.ranking.position
     versions = [place.version for place in found]
@@ -73,6 +74,9 @@ def frame(
         "session": answers.typed("session", session),
         "cell": cell,
     }
+    if not what.ranks:
+        for name in SCORES:
+            del columns[name]
     if what.batch:
         columns["query"] = lines.query
     if what.snippet:
@@ -80,12 +84,15 @@ def frame(
     answer = pd.DataFrame({name: _plain(values) for name, values in columns.items()})
     for label in what.columns:
         answer[f"row.{label}" if label in (*SETTLED, *EXTRA) else label] = _plain(items["asked"][label])
-    answer.index = pd.Index(lines.rank) if what.batch else pd.RangeIndex(len(answer))
+    answer.index = (
+        pd.Index(lines.rank) if what.batch else pd.RangeIndex(what.offset, what.offset + len(answer))
+    )
     return answer
 
 
 def _plain(values: Any) -> Any:
-    return values.array if isinstance(values, pd.Series) else values
+    # An object array would become a column of strings, or not, depending on what is in it.
+    return values.reset_index(drop=True) if isinstance(values, pd.Series) else values
 
 
 def refs_of(store: Store, versions: Sequence[Version], scope: np.ndarray, position: np.ndarray) -> Any:
@@ -94,13 +101,13 @@ def refs_of(store: Store, versions: Sequence[Version], scope: np.ndarray, positi
     return RefArray.joined(sources, scope, position) if len(scope) else RefArray.empty(0)
 
 
-def _lines(rankings: Sequence[tuple[fuse.Ranking, tuple[Label, ...]]]) -> _Lines:
+def _lines(rankings: Sequence[tuple[fuse.Ranking, tuple[Label, ...]]], offset: int) -> _Lines:
     sizes = [len(ranking.scope) for ranking, _ in rankings]
     joined = fuse.Ranking(
         *(np.concatenate([getattr(each, name) for each, _ in rankings]) for name in fuse.Ranking.__slots__)
     )
     query = np.repeat(np.arange(len(rankings)), sizes)
-    rank = np.concatenate([np.arange(size) for size in sizes])
+    rank = np.concatenate([np.arange(offset, offset + size) for size in sizes])
     return _Lines(query, rank, joined, rankings[0][1])
 
 

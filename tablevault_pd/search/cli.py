@@ -36,6 +36,11 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns", action="append", metavar="COLUMN", help="a column of the rows to show; may be repeated"
     )
+    parser.add_argument(
+        "--match", choices=("all", "any"), help="whether every word must be there, or one (default: all)"
+    )
+    parser.add_argument("--min-score", type=float, help="rows that score at least this")
+    parser.add_argument("--offset", type=int, default=0, help="leave out so many of the best rows")
     parser.add_argument("-k", "--k", type=int, default=20, help="at most so many rows (default: 20; 0: all)")
 
 
@@ -54,6 +59,9 @@ def search_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
         until=args.until,
         columns=args.columns,
         k=args.k or None,
+        offset=args.offset,
+        match=args.match,
+        min_score=args.min_score,
         snippet=args.text is not None,
     )
 

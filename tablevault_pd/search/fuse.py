@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tablevault_pd.search.request import Weights
 from tablevault_pd.store import Hits
 
 RANK_OFFSET = 60  # the usual one: how little the first place is worth more than the next
@@ -26,9 +27,12 @@ class Ranking:
     by: np.ndarray  #: TEXT, NEAR or NONE: where the row's best item comes from
     item: np.ndarray  #: that item, as the store numbers it
 
-    def cut(self, k: int | None) -> Ranking:
-        """The first `k` rows."""
-        return Ranking(*(getattr(self, name)[:k] for name in self.__slots__))
+    def cut(self, first: int, last: int | None, least: float | None) -> Ranking:
+        """The rows from rank `first` to `last`, of those that score at least `least`."""
+        if least is not None:
+            enough = int(np.searchsorted(-self.score, -least, side="right"))
+            last = enough if last is None else min(last, enough)
+        return Ranking(*(getattr(self, name)[first:last] for name in self.__slots__))
 
 
 def single(hits: Hits, by: int) -> Ranking:
@@ -38,8 +42,8 @@ def single(hits: Hits, by: int) -> Ranking:
     return Ranking(hits.scope, hits.position, hits.score, text, near, np.full(len(hits), by), hits.item)
 
 
-def fused(text: Hits, near: Hits) -> Ranking:
-    """Every row that one of the two has, by the sum of 1 / (60 + rank); equal ones in order of scope and position.
+def fused(text: Hits, near: Hits, weights: Weights) -> Ranking:
+    """Every row that one of the two has, by the sum of weight / (60 + rank); equal ones in order of scope and position.
 
     Equal scores share a rank, so that the order within a tie decides nothing.
     """
@@ -47,10 +51,10 @@ def fused(text: Hits, near: Hits) -> Ranking:
     rows = np.unique(np.concatenate(keys))
     score = np.zeros(len(rows))
     scores, worth = [], []
-    for hits, key in zip((text, near), keys, strict=True):
+    for hits, key, weight in zip((text, near), keys, (weights.text, weights.near), strict=True):
         at = np.searchsorted(rows, key)
         gained = np.zeros(len(rows))
-        gained[at] = 1.0 / (RANK_OFFSET + _ranks(hits.score))
+        gained[at] = weight / (RANK_OFFSET + _ranks(hits.score))
         own = np.full(len(rows), np.nan)
         own[at] = hits.score
         score += gained

@@ -1,22 +1,26 @@
 """From what a user types to what is asked: words, "phrases", OR, -not, prefix*.
 
-Every word must match; ``OR`` in capitals separates alternatives, each of them a list of words; a minus excludes from its
-own alternative. Whatever cannot be read so is a word like any other: no text is ever an error but a blank one.
+Every word must match, or with ``match="any"`` one of them; ``OR`` in capitals separates alternatives, each of them a list
+of words; a minus excludes from its own alternative, and a phrase counts as one word. Whatever cannot be read so is a word
+like any other: no text is ever an error but a blank one.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.fts import has_words
 from tablevault_pd.store.query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word
 
+Match = Literal["all", "any"]
+
 _TOKEN = re.compile(r'(?P<minus>-?)(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))')
 _SUBSTRING = 3  #: code shorter than this is found as a word only
 
 
-def parse_text(text: object, what: str = "text", *, code: bool = False) -> Node:
+def parse_text(text: object, what: str = "text", *, code: bool = False, match: Match = "all") -> Node:
     """The query that `text` means. Raises InvalidInput if it is blank, TypeError if it is no str.
 
     Examples
@@ -36,12 +40,16 @@ def parse_text(text: object, what: str = "text", *, code: bool = False) -> Node:
         leaf = _leaf(token["word"], token["phrase"], code)
         if leaf is not None:
             alternatives[-1][Not(leaf) if token["minus"] else leaf] = None
-    found = [_simplest(All(tuple(parts)), parts) for parts in alternatives if parts]
+    found = [_alternative(tuple(parts), match) for parts in alternatives if parts]
     return found[0] if len(found) == 1 else Any(tuple(found))
 
 
-def _simplest(node: All, parts: dict[Node, None]) -> Node:
-    return next(iter(parts)) if len(parts) == 1 else node
+def _alternative(parts: tuple[Node, ...], match: Match) -> Node:
+    """One list of words."""
+    wanted = tuple(part for part in parts if not isinstance(part, Not))
+    if match == "any" and len(wanted) > 1:
+        parts = (Any(wanted), *(part for part in parts if isinstance(part, Not)))
+    return parts[0] if len(parts) == 1 else All(parts)
 
 
 def _leaf(word: str | None, phrase: str | None, code: bool) -> Leaf | None:

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, shown
-from tablevault_pd.search.query import parse_text
+from tablevault_pd.search.query import Match, parse_text
 from tablevault_pd.store import Metric
 from tablevault_pd.store.query import Node
 
 KINDS = ("record", "document", "embedding", "file")
 DESCRIPTION = "description"  #: in near=: the vectors of descriptions
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What a rank in each of the two rankings counts when they are fused."""
+
+    text: float = 1.0
+    near: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +51,22 @@ class Request:
     rows: np.ndarray | None = None  #: only these positions, of the one list that is searched
     columns: tuple[Hashable, ...] = ()
     k: int | None = None
+    offset: int = 0
+    min_score: float | None = None
+    weights: Weights = Weights()
     approx: bool = False
     metric: Metric = "cosine"
     snippet: bool = False
+
+    @property
+    def last(self) -> int | None:
+        """How many of the best rows the answer is cut from; None: all."""
+        return None if self.k is None else self.offset + self.k
+
+    @property
+    def ranks(self) -> bool:
+        """Whether anything orders the rows."""
+        return self.text is not None or bool(self.near)
 
 
 def request(
@@ -66,6 +87,10 @@ def request(
     rows: np.ndarray | None = None,
     columns: Sequence[Hashable] | None = None,
     k: Any = None,
+    offset: Any = 0,
+    match: Any = None,
+    min_score: Any = None,
+    weights: Any = None,
     approx: bool = False,
     metric: Any = "cosine",
     snippet: bool = False,
@@ -89,8 +114,13 @@ def request(
         raise InvalidInput("Say what to search for: a text, near=, filters=, code= or another filter.")
     validate.choice(metric, "metric", get_args(Metric))
     vectors, batch = _vectors(near, metric)
+    how = _match(match, text, near)
+    if weights is not None and (text is None or near is None):
+        raise InvalidInput("weights= is for a text together with near=, whose two rankings it weighs.")
+    if min_score is not None and text is None and near is None:
+        raise InvalidInput("min_score= needs scores: give a text or near=, or leave it out.")
     return Request(
-        text=None if text is None else parse_text(text),
+        text=None if text is None else parse_text(text, match=how),
         near=vectors,
         batch=batch,
         filters=filters,
@@ -107,10 +137,38 @@ def request(
         rows=rows,
         columns=tuple(dict.fromkeys(validate.labels(columns) or ())),
         k=None if k is None else validate.whole(k, "k", least=1),
+        offset=validate.whole(offset, "offset", least=0),
+        min_score=None if min_score is None else validate.number(min_score, "min_score"),
+        weights=Weights() if weights is None else _weights(weights),
         approx=validate.flag(approx, "approx"),
         metric=metric,
         snippet=validate.flag(snippet, "snippet"),
     )
+
+
+def _match(match: Any, text: Any, near: Any) -> Match:
+    """How the words of the text count; beside a vector one of them is enough unless `match` says otherwise."""
+    if match is None:
+        return "all" if near is None else "any"
+    if text is None:
+        raise InvalidInput("match= says how the words of a text count: give a text, or leave match= out.")
+    return cast(Match, validate.choice(match, "match", get_args(Match)))
+
+
+def _weights(weights: Any) -> Weights:
+    names = Weights.__slots__
+    if not isinstance(weights, Mapping) or not weights or any(name not in names for name in weights):
+        raise InvalidInput(
+            f"weights= is a dict of 'text' and 'near', such as {{'text': 1.0, 'near': 2.0}}, not {shown(weights)}."
+        )
+    found = {name: validate.number(value, f"weights[{name!r}]") for name, value in weights.items()}
+    for name, value in found.items():
+        if value <= 0:
+            raise InvalidInput(
+                f"weights[{name!r}]= is above 0, not {value!r}. To leave a ranking out, search without "
+                f"{'the text' if name == 'text' else 'near='}."
+            )
+    return Weights(**found)
 
 
 def _vectors(near: Any, metric: Metric) -> tuple[tuple[tuple[Hashable | None, np.ndarray], ...], bool]:
