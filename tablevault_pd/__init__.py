@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from tablevault_pd.lineage.stated import rows
     from tablevault_pd.lists import List
     from tablevault_pd.session import Run
+    from tablevault_pd.session.info import RunInfo
     from tablevault_pd.tracking import checkpoint, log, loop
     from tablevault_pd.vault import Vault
 
@@ -68,6 +69,7 @@ __all__ = [
     "ListNotFound",
     "MissingDependency",
     "Run",
+    "RunInfo",
     "SchemaMismatch",
     "SessionNotFound",
     "SessionStopped",
@@ -96,6 +98,7 @@ __all__ = [
 _LATER = {
     "List": "lists",
     "Run": "session",
+    "RunInfo": "session.info",
     "Vault": "vault",
     "checkpoint": "tracking",
     "connect": "connecting",

@@ -6,9 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tablevault_pd import frames, reading
+from tablevault_pd.session.params import flat
 from tablevault_pd.store import Compacted, Freed, Overview, Problem, Session, Store, Version
 
 #: The dtypes of columns wherever they stand; everything else is text or plain objects.
@@ -30,6 +32,7 @@ DTYPES = {
     "stored": "bool",
     "fixed": "bool",
     "removed": "bool",
+    "git_dirty": "boolean",
     "created": "datetime64[us, UTC]",
     "updated": "datetime64[us, UTC]",
     "time": "datetime64[us, UTC]",
@@ -40,7 +43,7 @@ DTYPES = {
     "acknowledged": "datetime64[us, UTC]",
     "modified": "datetime64[us, UTC]",
 }
-OBJECTS = {"kinds", "columns", "tags", "reads", "versions"}
+OBJECTS = {"kinds", "columns", "tags", "reads", "versions", "argv", "packages"}
 
 LISTS = (
     "name",
@@ -61,6 +64,7 @@ SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
     "tags", "reads",
 )  # fmt: skip
+INFO = ("argv", "cwd", "python", "packages", "git_commit", "git_branch", "git_dirty")
 CELLS = (
     "session",
     "cell",
@@ -95,12 +99,39 @@ def typed(name: str, values: Sequence[Any]) -> pd.Series:
     return pd.Series(values, dtype="str" if int(pd.__version__.partition(".")[0]) >= 3 else object)
 
 
+def column(values: Sequence[Any]) -> pd.Series:
+    """Return Python values as a column of their own type, exactly; None is missing.
+
+    Integers become Int64 (UInt64 beyond its range), truth values boolean, floats float64, texts text. Integers among
+    floats are floats where a float holds each of them. Everything else is a column of objects.
+    """
+    missing = np.array([value is None for value in values], dtype=bool)
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return pd.Series(pd.arrays.BooleanArray(np.array([bool(value) for value in values]), missing))
+    if kinds == {int}:
+        return _integers([value or 0 for value in values], missing, values)
+    if kinds and kinds <= {int, float} and all(_is_float(value) for value in values if value is not None):
+        return pd.Series([np.nan if value is None else float(value) for value in values])
+    return typed("", values) if kinds == {str} else pd.Series(list(values), dtype=object)
+
+
+def _integers(filled: list[int], missing: np.ndarray, values: Sequence[Any]) -> pd.Series:
+    for dtype in (np.int64, np.uint64):
+        if min(filled) >= np.iinfo(dtype).min and max(filled) <= np.iinfo(dtype).max:
+            return pd.Series(pd.arrays.IntegerArray(np.array(filled, dtype=dtype), missing))
+    return pd.Series(list(values), dtype=object)
+
+
+def _is_float(value: float) -> bool:
+    """Tell whether a float holds this number exactly."""
+    return isinstance(value, float) or abs(value) <= 2**53
+
+
 def spread(frame: pd.DataFrame, prefix: str, values: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """`frame` with one column ``prefix.key`` for every key of the mappings, one mapping a row."""
     keys = dict.fromkeys(key for mapping in values for key in mapping)
-    extra = {
-        f"{prefix}.{key}": pd.Series([mapping.get(key) for mapping in values]).infer_objects() for key in keys
-    }
+    extra = {f"{prefix}.{key}": column([mapping.get(key) for mapping in values]) for key in keys}
     return pd.concat([frame, pd.DataFrame(extra, index=frame.index)], axis=1) if extra else frame
 
 
@@ -158,9 +189,13 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
 
 
 def sessions(
-    store: Store, found: Sequence[Session] | None = None, *, seen: Overview | None = None
+    store: Store,
+    found: Sequence[Session] | None = None,
+    *,
+    seen: Overview | None = None,
+    info: bool = False,
 ) -> pd.DataFrame:
-    """Sessions, oldest first, with their parameters and the last value of each metric as columns."""
+    """Sessions, oldest first, with their parameters and the last value of each metric as columns, perhaps what they ran in."""
     if seen is None:
         seen = store.overview(None if found is None else [each.id for each in found])
     found = seen.sessions if found is None else found
@@ -175,7 +210,11 @@ def sessions(
         )
         for each in found
     ]  # fmt: skip
-    frame = spread(answer(SESSIONS, rows), "params", [each.params for each in found])
+    frame = answer(SESSIONS, rows)
+    if info:
+        full = [environment(each) for each in store.sessions([each.id for each in found], info=True)]
+        frame = pd.concat([frame, answer(INFO, [[each.get(name) for name in INFO] for each in full])], axis=1)
+    frame = spread(frame, "params", [flat(each.params) for each in found])
     return latest(frame, seen, [each.id for each in found])
 
 
@@ -189,6 +228,28 @@ def latest(frame: pd.DataFrame, seen: Overview, ids: Sequence[int]) -> pd.DataFr
     wide.columns = [f"metrics.{name}" for name in wide.columns]
     joined: pd.DataFrame = pd.concat([frame, wide.set_axis(frame.index)], axis=1)
     return joined
+
+
+def environment(session: Session) -> dict[str, Any]:
+    """What a session ran in: its info, with what is known of the git state beside the rest."""
+    info = {name: value for name, value in session.info.items() if name not in ("git", "machine")}
+    git = {f"git_{name}": value for name, value in (session.info.get("git") or {}).items()}
+    return info | git | {"host": session.host, "user": session.user, "pid": session.pid}
+
+
+def curves(store: Store, found: Sequence[Session], metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """Every value that sessions logged."""
+    names = {session.id: session.label for session in found}
+    table = store.measures(list(names), metrics=metrics)
+    return pd.DataFrame(
+        {
+            "session": typed("session", [names[key] for key in table["session"].to_pylist()]),
+            "metric": typed("metric", table["metric"].to_pylist()),
+            "step": column(table["step"].to_pylist()).astype("Int64"),
+            "time": table["time"].to_pandas().astype("datetime64[us, UTC]"),
+            "value": table["value"].to_pandas(),
+        }
+    )
 
 
 def cells(store: Store, found: Sequence[Session] | None) -> pd.DataFrame:

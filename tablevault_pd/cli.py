@@ -213,7 +213,7 @@ def framed(
 
 def code(vault: Vault, arguments: argparse.Namespace) -> Answer:
     """The code of one session, as text that runs when it is the source of a script."""
-    cells = vault.cells(arguments.session)
+    cells = vault.run(arguments.session).cells()
     if cells.empty:
         return Answer(cells, note=f"No code was recorded for {arguments.session!r}.")
     several = len(cells) > 1
@@ -320,7 +320,7 @@ COMMANDS = (
         "code",
         code,
         "the code that a session ran",
-        (argument("session", metavar="SESSION", help="train, or train#2"),),
+        (argument("session", metavar="SESSION", help="train#2, or train for its latest run"),),
     ),
     Command(
         "search",

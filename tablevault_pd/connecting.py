@@ -180,7 +180,7 @@ def current_vault() -> Vault:
 def _received(place: str, session_id: int) -> Run:
     """A session that was sent to this process: itself where it came from, elsewhere that of this process, its child."""
     vault = connect(place)
-    for run in (*vault._shared.others, *vault._shared.runs.values()):
+    for run in vault._shared.sessions():
         if run.row.id == session_id:
             return run
     assert vault._run is not None
@@ -188,7 +188,7 @@ def _received(place: str, session_id: int) -> Run:
 
 
 def _sent(run: Run) -> tuple[Any, ...]:
-    return _received, (run.store.place, run.row.id)
+    return _received, (run.store.place, run.id)
 
 
 copyreg.pickle(Run, _sent)  # a worker that is handed a session logs to one of its own

@@ -14,6 +14,14 @@ def shown(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Return a sentence with those of the `known` names that come close to `name`; empty if none does."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=3) if len(name) <= 200 else []  # it takes quadratic time
+    return f"Did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
 class VaultError(Exception):
     """Base of all errors of this package."""
 
@@ -28,14 +36,7 @@ class ListNotFound(VaultError, LookupError):
     @classmethod
     def named(cls, name: str, known: Collection[str]) -> ListNotFound:
         """The error for `name`, with the names that come close."""
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, known, n=3)
-        hint = (
-            f"Did you mean {' or '.join(map(repr, close))}?"
-            if close
-            else "vault.lists() shows what is there."
-        )
+        hint = did_you_mean(name, known) or "vault.lists() shows what is there."
         return cls(f"No list named {shown(name)} in this vault. {hint}")
 
 

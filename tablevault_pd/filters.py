@@ -290,6 +290,8 @@ def with_inside(text: str, known: Collection[Hashable], inside: list[str]) -> st
 def _quoted_inside(name: str, known: Collection[Hashable], inside: list[str]) -> str:
     """``params.lr`` in backticks, if it is a value inside of dicts and no method of a column; other text as it is."""
     bare = name[1:-1] if name.startswith("`") else name
+    if bare in known and name[0] not in "\"'@`":
+        return f"`{name}`"  # a column with dots in its name
     if name[0] in "\"'@" or (found := inside_of(bare, known)) is None:
         return name
     if name[0] != "`" and (hasattr(pd.Series, found[1][0]) or found[1][0] in ("str", "dt", "cat")):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tablevault_pd.lists import List
     from tablevault_pd.session import Run
+    from tablevault_pd.session.info import RunInfo
     from tablevault_pd.vault import Vault
 
 ROWS = 20
@@ -41,6 +42,16 @@ def session_html(run: Run) -> str:
     """Name, state, and what it was told."""
     rows = [("tags", ", ".join(run.tags))] if run.tags else []
     return f"<div><b>{escape(repr(run).strip('<>'))}</b></div>{pairs(rows, run.params)}"
+
+
+def info_html(info: RunInfo) -> str:
+    """Name, state, when and where, then parameters and last metrics."""
+    rows = [("started", f"{info.started:%Y-%m-%d %H:%M:%S} UTC"), ("by", f"{info.user}@{info.host}")]
+    rows += [("error", info.error)] if info.error else []
+    rows += [("tags", ", ".join(info.tags))] if info.tags else []
+    told = {f"params.{name}": value for name, value in info.params.items()}
+    told |= {f"metrics.{name}": f"{value:.6g}" for name, value in info.metrics.items()}
+    return f"<div><b>Session {escape(repr(info.label))}: {escape(info.state)}</b></div>{pairs(rows, told)}"
 
 
 def pairs(rows: Iterable[tuple[str, str]], values: Mapping[str, object]) -> str:

@@ -19,7 +19,7 @@ class Search:
         def store(self) -> Store:
             """The store below."""
 
-        def _tell(self) -> None: ...
+        def _flush(self) -> None: ...
 
     def search(
         self,
@@ -67,12 +67,12 @@ class Search:
             Only rows written by a cell whose code mentions it: identifiers whole or in part, ``"any text"`` as it stands.
         description : str, optional
             Only rows of lists, or by sessions, so described.
-        session : name, id, frame of :meth:`sessions`, or list of these, optional
-            Only rows written by them. A bare name means its latest run, ``"train#2"`` a certain one.
+        session : name, pattern, id, session, frame of :meth:`sessions`, or list of these, optional
+            Only rows written by them, as :meth:`sessions` takes them: a bare name means all its runs.
         parents_of, children_of : frame, list or references, optional
             Only rows that these were made from, or that were made from these.
         since, until : time, optional
-            Only rows committed from, or up to, that time (UTC unless it says otherwise).
+            Only rows committed at or after `since`, and before `until` (UTC unless it says otherwise).
         as_of : time, optional
             Search the lists as they were then.
         columns : list of column names, optional
@@ -129,5 +129,5 @@ class Search:
             offset=offset, match=match, min_score=min_score, weights=weights, approx=approx, metric=metric, snippet=snippet,
         )  # fmt: skip
         if code is not None:
-            self._tell()
+            self._flush()
         return search(self.store, asked)

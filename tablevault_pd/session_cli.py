@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tablevault_pd.session.choosing import STATES
+from tablevault_pd.session.lookup import STATES
 
 if TYPE_CHECKING:
     from tablevault_pd.vault import Vault

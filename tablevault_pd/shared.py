@@ -35,11 +35,15 @@ class Shared:
             return run
         return self.runs[name]
 
+    def sessions(self) -> list[Run]:
+        """Every session of this process that is opened here."""
+        return [*self.others, *self.runs.values()]
+
     def leave(self, vault: Vault) -> None:
         """A handle was closed; with the last one everything is."""
         self.handles.discard(vault)
         if not self.handles:
             open_places.pop(self.key, None)
-            for run in [*self.others, *self.runs.values()]:
+            for run in self.sessions():
                 run.end()
             self.store.close()

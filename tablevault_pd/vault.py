@@ -18,6 +18,7 @@ from tablevault_pd import inputs as objects
 from tablevault_pd.errors import (
     InvalidInput,
     ListNotFound,
+    SessionNotFound,
     VaultClosed,
     VaultReadOnly,
     VersionNotFound,
@@ -32,6 +33,7 @@ from tablevault_pd.progress import Bar
 from tablevault_pd.searching import Search
 from tablevault_pd.session import Run
 from tablevault_pd.session.calls import Sessions
+from tablevault_pd.session.lookup import resolve_session
 from tablevault_pd.shared import Shared
 from tablevault_pd.store import Batch, Description, Store, Version
 from tablevault_pd.store.placing import check_expected
@@ -437,12 +439,10 @@ class Vault(Search, Sessions, Lineage):
         if head is not None:
             target: dict[str, Any] = {"list_id": head.list_id}
         else:
-            from tablevault_pd.session import find_or_none
-
-            session = find_or_none(self.store, name)
-            if session is None:
-                raise ListNotFound.named(name, self.store.names())
-            target = {"session_of": session.id}
+            try:
+                target = {"session_of": resolve_session(self.store, name).id}
+            except SessionNotFound as error:
+                raise ListNotFound(f"{ListNotFound.named(name, self.store.names())} {error}") from None
         self.store.describe(self._description(text, label=label, vector=vector, **target))
 
     # -- versions

@@ -446,6 +446,7 @@ def test_a_forked_worker_that_fails_says_so_and_explicit_parents_win(tmp_path):
         raise ValueError("in the worker")
     vault = tv.connect("v", session="train")
     s = vault.session("sweep")
+    s.checkpoint()
     with vault.session("other") as other:
         worker = m.get_context("fork").Process(target=fail, args=(s,))
         worker.start(); worker.join()

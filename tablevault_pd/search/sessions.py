@@ -1,83 +1,125 @@
-"""Sessions by what they were run with, and by the code they ran."""
+"""Sessions by name, state, tags and time, by what they were run with, and by the code they ran."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tablevault_pd import answers
-from tablevault_pd.filters import Filter, UnknownColumn, parse_filter
+from tablevault_pd.errors import InvalidFilter, did_you_mean
+from tablevault_pd.filters import UnknownColumn, parse_filter
 from tablevault_pd.search.query import parse_text
+from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
+from tablevault_pd.session.params import flat
 from tablevault_pd.store import Store
 
 KINDS = ("params.", "metrics.")
 
 
-def sessions(store: Store, *, filters: Any = None, code: Any = None) -> pd.DataFrame:
-    """The sessions with a cell that mentions `code`, as ``sessions()`` shows them, of which those that `filters` keeps.
+def sessions(
+    store: Store,
+    which: Any,
+    asked: SessionFilter,
+    *,
+    filters: Any = None,
+    code: Any = None,
+    info: bool = False,
+) -> pd.DataFrame:
+    """Return the sessions that `which` means, are as `asked`, ran such code and fit the filter. See :meth:`Vault.sessions`.
 
-    Code, parameters and metrics are asked of the store first: only the sessions they leave are read.
+    Names, code, parameters and metrics are asked of the store first: only the sessions they leave are read.
     """
-    ids = None
+    ids = None if which is None else [session.id for session in resolve_sessions(store, which)]
     if code is not None:
-        ids = np.unique(store.find_code(parse_text(code, "code", code=True))[:, 0])
-    ids = _by_values(store, ids, filters)
-    frame = answers.sessions(store, None if ids is None else store.sessions(ids.tolist()))
-    if filters is None or not len(frame):
-        return frame
+        cells = store.find_code(parse_text(code, "code", code=True))
+        ids = _both(ids, cells[:, 0].tolist())
+    seen = store.overview(_by_values(store, ids, filters))
+    chosen = [session for session in seen.sessions if asked.fits(session, seen.time)]
+    if not chosen:
+        _check_params(store, asked)
+    frame = answers.sessions(store, chosen, seen=seen, info=info)
+    if filters is not None:
+        frame = _filtered(store, frame, filters)
+    return frame if len(frame) else _with_columns_of(store, ids, frame, info=info)
+
+
+def _both(ids: list[int] | None, others: Iterable[int]) -> list[int]:
+    return sorted(set(others) if ids is None else set(ids) & set(others))
+
+
+def _filtered(store: Store, frame: pd.DataFrame, filters: Any) -> pd.DataFrame:
+    try:
+        mask = _mask(frame, filters)
+    except UnknownColumn:
+        frame = _with_columns_of(store, None, frame)  # another session may have what none of these has
+        mask = _mask(frame, filters)
+    return frame[mask].reset_index(drop=True)
+
+
+def _mask(frame: pd.DataFrame, filters: Any) -> np.ndarray:
     try:
         condition = parse_filter(filters, list(frame.columns), lambda: frame.iloc[:0])
-    except UnknownColumn:
-        if ids is None:
-            raise
-        return frame.iloc[:0]
-    assert condition is not None
-    return frame[condition.mask(frame)].reset_index(drop=True)
+        assert condition is not None
+        return condition.mask(frame)
+    except InvalidFilter as error:
+        raise type(error)(f"In the frame of sessions: {error}") from error
 
 
-def _by_values(store: Store, ids: np.ndarray | None, filters: Any) -> np.ndarray | None:
-    """The sessions that pass, if the filter is about parameters and metrics alone, and these are plain values; else all given."""
-    names = _values_in(filters)
+def _with_columns_of(
+    store: Store, ids: list[int] | None, frame: pd.DataFrame, *, info: bool = False
+) -> pd.DataFrame:
+    """Return `frame` with the columns that these sessions (all, if there are none) have and it lacks, missing there."""
+    seen = store.overview(ids or None)
+    wide = answers.sessions(store, seen.sessions, seen=seen, info=info).iloc[:0]
+    lacking = [name for name in wide.columns if name not in frame.columns]
+    if not lacking:
+        return frame
+    added = {name: wide[name].reindex(frame.index) for name in lacking}
+    return pd.concat([frame, pd.DataFrame(added, index=frame.index)], axis=1)
+
+
+def _check_params(store: Store, asked: SessionFilter) -> None:
+    """Raise UnknownColumn if ``params=`` names a parameter that no session has."""
+    if not asked.params:
+        return
+    known: set[str] = set()
+    for session in store.sessions():
+        known |= {*session.params, *flat(session.params)}
+    for name in asked.params:
+        if name not in known:
+            raise UnknownColumn(
+                f"params= names {name!r}, and no session of this vault has such a parameter. "
+                f"{did_you_mean(name, known)}".rstrip()
+            )
+
+
+def _by_values(store: Store, ids: list[int] | None, filters: Any) -> list[int] | None:
+    """Return those that pass, if a filter of tuples is about plain values of parameters and metrics alone; else all given."""
+    names = _names_in(filters)
     if not names:
         return ids
-    everyone = np.array(store.session_ids(), np.int64) if ids is None else ids
+    everyone = store.session_ids() if ids is None else ids
     columns = {}
     for name in names:
         values = store.session_values(name)
-        columns[name] = pd.Series([values.get(key) for key in everyone.tolist()])
-        if columns[name].dtype == object and not columns[name].map(_is_plain).all():
+        column = [values.get(key) for key in everyone]
+        if not values or not all(value is None or isinstance(value, (str, int, float)) for value in column):
             return ids
-    frame = pd.DataFrame({name: values.infer_objects() for name, values in columns.items()})
-    condition = parse_filter(filters, names, lambda: frame.iloc[:0])
-    return everyone if condition is None else everyone[condition.mask(frame)]
+        columns[name] = answers.column(column)
+    frame = pd.DataFrame(columns)
+    mask = _mask(frame, filters)
+    return [key for key, fits in zip(everyone, mask, strict=True) if fits]
 
 
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (str, int, float))
-
-
-def _values_in(filters: Any) -> list[str]:
-    """The parameters and metrics that a filter looks at; none if it looks at anything else too, or is a text."""
-    asked = _Names()
-    try:
-        found: Filter | None = None if isinstance(filters, str) else parse_filter(filters, asked, _Blank)
-    except (TypeError, ValueError, LookupError):
+def _names_in(filters: Any) -> list[str]:
+    """Return the columns that a filter of tuples names, if all are parameters and metrics; else none."""
+    if not isinstance(filters, list) or not filters:
         return []
-    names = [] if found is None or found.columns is None else sorted(map(str, found.columns))
-    return names if all(name.startswith(KINDS) for name in names) else []
-
-
-class _Names(list[Any]):
-    """Columns of which any name is one: what a filter asks for is found out by letting it ask."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
-class _Blank(pd.DataFrame):
-    """A frame without rows that has every column."""
-
-    def __getitem__(self, name: Any) -> Any:
-        return pd.Series([], dtype=float)
+    groups = [filters] if all(isinstance(each, tuple) for each in filters) else filters
+    terms = [term for group in groups if isinstance(group, (list, tuple)) for term in group]
+    names = {term[0] if isinstance(term, tuple) and len(term) == 3 else None for term in terms}
+    found = [name for name in names if isinstance(name, str) and name.startswith(KINDS)]
+    return sorted(found) if len(found) == len(names) else []

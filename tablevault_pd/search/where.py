@@ -19,7 +19,7 @@ from tablevault_pd.lineage.identity import identity
 from tablevault_pd.lineage.lines import Asked, asked_of, lines
 from tablevault_pd.names import parse_address
 from tablevault_pd.search.request import Request
-from tablevault_pd.session import find
+from tablevault_pd.session.lookup import resolve_sessions
 from tablevault_pd.store import Scope, Spans, Store, Version
 from tablevault_pd.store.query import Node
 
@@ -129,9 +129,9 @@ def _newest(store: Store, as_of: Any) -> list[Version]:
 def narrow_by_writing(store: Store, found: list[Place], request: Request) -> list[Place]:
     """By who wrote the rows and when: code, session, description, time, and lineage."""
     cells = None if request.code is None else store.find_code(request.code)
-    sessions = (
-        None if request.session is None else np.array(sorted(session_ids(store, request.session)), np.int64)
-    )
+    sessions = None
+    if request.session is not None:
+        sessions = np.array([each.id for each in resolve_sessions(store, request.session)], np.int64)
     described = None if request.description is None else _described(store, request.description)
     by_time = request.since is not None or request.until is not None
     if cells is not None or sessions is not None or by_time or (described is not None and described[1]):
@@ -144,7 +144,7 @@ def narrow_by_writing(store: Store, found: list[Place], request: Request) -> lis
         if request.since is not None:
             good &= spans.time >= _stamp(request.since)
         if request.until is not None:
-            good &= spans.time <= _stamp(request.until)
+            good &= spans.time < _stamp(request.until)
         by_described = (
             np.isin(spans.session_id, described[1]) if described is not None and described[1] else None
         )
@@ -268,26 +268,6 @@ def _described(store: Store, query: Node) -> tuple[set[int], list[int]]:
     matching = store.find_descriptions(query)
     lists = {each.list_id for each in matching if each.list_id is not None}
     return lists, sorted({each.session_of for each in matching if each.session_of is not None})
-
-
-def session_ids(store: Store, which: Any) -> set[int]:
-    """The sessions meant: a name, an id, a frame of ``sessions()``, or several of these."""
-    if isinstance(which, pd.DataFrame):
-        if "session" not in which.columns:
-            raise InvalidInput(
-                "session= is a frame without the column 'session'. Take one from vault.sessions()."
-            )
-        return {find(store, label).id for label in which["session"].dropna()}
-    if isinstance(which, (str, int, np.integer)) and not isinstance(which, bool):
-        return {find(store, int(which) if isinstance(which, np.integer) else which).id}
-    if isinstance(which, Iterable):
-        return {key for each in which for key in session_ids(store, each)}
-    key = getattr(which, "id", None)
-    if isinstance(key, int):
-        return {key}
-    raise InvalidInput(
-        f"session= is a name, an id, a frame from vault.sessions(), or several of these, not {shown(which)}."
-    )
 
 
 def near_columns(place: Place, label: Hashable | None, dim: int) -> list[frames.Column]:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tablevault_pd import answers
-from tablevault_pd.session.which import targets
+from tablevault_pd.session.lookup import resolve_sessions
 from tablevault_pd.store import Control, Request, Store
 
 LOOK_AGAIN_S = 0.05
@@ -26,7 +26,7 @@ def ask(
     asked_by: int | None = None,
 ) -> pd.DataFrame:
     """Ask, wait up to `wait_s` seconds for all to acknowledge, and answer with one line per session."""
-    ids = targets(store, which)
+    ids = [session.id for session in resolve_sessions(store, which, runs="live")]
     asked = store.ask(ids, request, exit_code=exit_code, asked_by=asked_by) if ids else []
     deadline = time.monotonic() + wait_s
     while asked and wait_s > 0 and time.monotonic() < deadline:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tablevault_pd import answers
+from tablevault_pd import answers, validate
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.session import Run, current
 from tablevault_pd.session.asking import ask
-from tablevault_pd.session.choosing import Wanted, chosen_sessions
-from tablevault_pd.session.which import targets
+from tablevault_pd.session.heart import HEART
+from tablevault_pd.session.info import RunInfo
+from tablevault_pd.session.lookup import SessionFilter, resolve_session, resolve_sessions
+from tablevault_pd.session.run import run_to_resume
+from tablevault_pd.session.tagging import tag
 from tablevault_pd.store import Control, Store
 
 if TYPE_CHECKING:
@@ -37,11 +40,11 @@ class Sessions:
         """The session that is meant here: the innermost ``with vault.session(…)``, else the quiet one."""
         return current.innermost(self._shared.store) or self._run
 
-    def _tell(self) -> None:
-        """Let the store know of the code that runs now, before it is asked for code."""
-        run = self._current_run()
-        if run is not None:
-            run.told_cell()
+    def _flush(self) -> None:
+        """Let the store know what the sessions of this process have done, before it is asked for sessions or code."""
+        HEART.flush(self.store)
+        for run in self._shared.sessions():
+            run.keep_reads()
 
     @property
     def _session_id(self) -> int | None:
@@ -52,26 +55,30 @@ class Sessions:
         self,
         name: str | None = None,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: Any = None,
         tags: str | Sequence[str] | None = None,
-        parent: str | int | Run | None = None,
-        resume: bool = False,
+        parent: Any = None,
+        resume: Any = False,
     ) -> Run:
-        """Begin a session of its own inside of this process. In a ``with``, all that is saved there names it.
+        """Prepare a session of its own inside of this process. In its ``with``, all that is saved names it.
+
+        It begins when the ``with`` is entered, or when it is first used: a session that nobody uses leaves no trace.
+        :meth:`run` and :meth:`sessions` look up those that are there.
 
         Parameters
         ----------
         name : str, optional
             What to call it; each run of a name gets its number: ``sweep-3#1``, ``sweep-3#2``. Default: the script's name.
-        params : mapping, optional
+        params : mapping, dataclass or argparse.Namespace, optional
             Its settings, columns ``params.…`` of :meth:`sessions`.
         tags : str or list of str, optional
             Its labels.
         parent : name, id or session, optional
-            Default: the session that this one is inside of, or the one that started this process.
-        resume : bool
-            Continue the last run of that name if it crashed, failed or was stopped. If it came to its end, or there is
-            none, a new run begins.
+            Of a bare name the latest run. Default: the session that this one is inside of, or the one that started this
+            process.
+        resume : bool, or name, id or session
+            With ``True``, continue the last run of that name if it crashed, failed or was stopped; if it came to its end,
+            or there is none, a new run begins. ``resume="train#3"`` continues that run, however it ended.
 
         Returns
         -------
@@ -81,7 +88,10 @@ class Sessions:
         Raises
         ------
         Conflict
-            With ``resume=True``, if the last run is still running.
+            With ``resume=``, if that run is still running.
+        SessionNotFound
+            If `parent` or `resume` is not there.
+        InvalidInput, InvalidName
 
         Examples
         --------
@@ -94,96 +104,223 @@ class Sessions:
         0  sweep-3#1  finished        0.1          0.33
         """
         self._writable()
-        above = None if parent is None else targets(self.store, parent)[-1]
         around = self._current_run()
-        settings = None if around is None else around.settings
         run = Run(
             self.store,
             name,
             params=params,
             tags=tags,
-            parent=above,
+            parent=None if parent is None else resolve_session(self.store, parent).id,
             around=around,
-            resume=resume,
-            settings=settings,
+            resume=run_to_resume(self.store, name, resume),
+            settings=None if around is None else around.settings,
+            begin=False,
         )
         self._shared.others.add(run)
         return run
 
     def sessions(
         self,
-        name: str | None = None,
+        name: Any = None,
         *,
         state: str | Sequence[str] | None = None,
-        params: Mapping[str, Any] | None = None,
+        params: Any = None,
         tags: str | Sequence[str] | None = None,
-        parent: str | int | Run | None = None,
+        parent: Any = None,
         since: Any = None,
         until: Any = None,
         filters: Any = None,
         code: str | None = None,
+        info: bool = False,
     ) -> pd.DataFrame:
         """Sessions, oldest first: who ran what, when, how it ended, with parameters and last metrics as columns.
 
         Parameters
         ----------
-        name : str, optional
-            Only runs of this name, this one run (``"train#2"``), or those that fit a pattern (``"sweep-*"``).
+        name : str, int, session, DataFrame or a list of these, optional
+            Only these: every run of a name (``"train"``), one run (``"train#2"``), those that fit a pattern
+            (``"sweep-*"``), an id, or those of a frame with a column ``session``.
         state : str or list of str, optional
             running, paused, finished, failed, stopped or lost: those whose heartbeat stopped.
-        params : mapping, optional
+        params : mapping, dataclass or argparse.Namespace, optional
             Only those with these values.
         tags : str or list of str, optional
             Only those with all of these.
-        parent : name, id or session, optional
-            Only the children of this one.
+        parent : name, pattern, id, session, frame or list of these, optional
+            Only the children of these.
         since, until : time, optional
-            Only those that started at or after, and before.
+            Only those that started at or after `since`, and before `until` (UTC unless it says otherwise).
         filters : optional
-            Only those that fit, as for :meth:`read`: ``[("params.lr", "<", 0.1), ("metrics.acc", ">", 0.9)]``.
+            Only those that fit, as for :meth:`read`: ``"metrics.acc > 0.9 and params.lr < 0.1"``, or
+            ``[("params.lr", "<", 0.1), ("metrics.acc", ">", 0.9)]``.
         code : str, optional
             Only those with a cell that mentions it, as for :meth:`search`.
+        info : bool
+            Add what they ran in: argv, cwd, python, packages, git_commit, git_branch and git_dirty.
+
+        Returns
+        -------
+        DataFrame
+            session, name, run, state, user, host, pid, parent, started, ended, heartbeat, outcome, error, tags, reads, then
+            ``params.*`` (those inside of a nested parameter with their path: ``params.opt.lr``) and ``metrics.*``. Whole
+            numbers are Int64, truth values boolean, whichever session lacks them; values of several types are objects. An
+            empty answer has the columns that the sessions looked at have.
+
+        Raises
+        ------
+        SessionNotFound
+            If a name, a run or an id is not there. A pattern or a frame may match nobody.
+        InvalidFilter
+            If `filters` or `params` names a parameter or metric that no session of the vault has.
+        InvalidInput
 
         Examples
         --------
         >>> with vault.session("sweep-1", params={"lr": 0.1}), vault.session("sweep-2", params={"lr": 0.2}):
-        ...     running = vault.sessions("sweep-*", state="running")
+        ...     running = vault.sessions("sweep-*", state="running", filters="params.lr > 0.1")
         >>> running[["session", "params.lr"]]
              session  params.lr
-        0  sweep-1#1        0.1
-        1  sweep-2#1        0.2
+        0  sweep-2#1        0.2
         """
-        above = None if parent is None else targets(self.store, parent)[-1]
-        wanted = Wanted.of(
-            name, state=state, params=params, tags=tags, parent=above, since=since, until=until
-        )
-        if filters is None and code is None:
-            seen, chosen = chosen_sessions(self.store, wanted)
-            return answers.sessions(self.store, chosen, seen=seen)
+        self._flush()
         from tablevault_pd.search.sessions import sessions
 
-        found = sessions(self.store, filters=filters, code=code)
-        if wanted.asks_nothing:
-            return found
-        labels = [each.label for each in chosen_sessions(self.store, wanted)[1]]
-        return found[found["session"].isin(labels)].reset_index(drop=True)
+        asked = SessionFilter.of(
+            self.store, state=state, params=params, tags=tags, parent=parent, since=since, until=until
+        )
+        return sessions(self.store, name, asked, filters=filters, code=code, info=validate.flag(info, "info"))
 
-    def cells(self, session: str | int | Run | pd.DataFrame | None = None) -> pd.DataFrame:
-        """The code of a session (``"train"`` for its latest run, ``"train#2"``), of several, or of all.
+    def run(self, which: Any) -> RunInfo:
+        """One session to read, finished or running: its parameters, metrics, code, environment, and what it wrote.
+
+        Parameters
+        ----------
+        which : str, int, session, or a row or frame of :meth:`sessions`
+            ``"train#3"``, or ``"train"`` for its latest run.
+
+        Returns
+        -------
+        RunInfo
+            As the session is now; ask again to see a running one go on.
+
+        Raises
+        ------
+        SessionNotFound
+            If it is not there.
+        InvalidInput
+            If several sessions are meant.
+
+        Examples
+        --------
+        >>> with vault.session("train", params={"lr": 0.1}, tags="demo") as s:
+        ...     for step in range(3):
+        ...         s.log(step=step, loss=1 / (step + 1))
+        ...     losses = vault.save("losses", {"loss": 0.5})
+        >>> train = vault.run("train")
+        >>> train.state, train.params, train.tags, round(train.metrics["loss"], 2)
+        ('finished', {'lr': 0.1}, ('demo',), 0.33)
+        >>> train.curve("loss")[["step", "value"]].round(2)
+           step  value
+        0     0   1.00
+        1     1   0.50
+        2     2   0.33
+        >>> train.written()[["list", "version", "operation"]]
+             list  version operation
+        0  losses        1      save
+        """
+        self._flush()
+        return RunInfo(self.store, resolve_session(self.store, which))
+
+    def tag(self, which: Any, *tags: str, remove: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """Add labels to sessions, or to a version of a list, or remove some; also long after they ended.
+
+        Parameters
+        ----------
+        which : str, int, session, DataFrame, List, or a list of these
+            Sessions as for :meth:`sessions`, of a bare name the latest run; or a version of a list, ``"preds@3"``. A
+            handle, ``vault["preds"]``, is the version it shows.
+        *tags : str
+            Labels to add. Those that are there already stay where they are.
+        remove : str or list of str, optional
+            Labels to remove. Those that are not there are passed over.
+
+        Returns
+        -------
+        DataFrame
+            name (``"train#3"``, ``"preds@3"``) and tags, as they are now.
+
+        Raises
+        ------
+        SessionNotFound, ListNotFound, VersionNotFound, InvalidInput, VaultReadOnly
+
+        Examples
+        --------
+        >>> with vault.session("train", tags="draft"):
+        ...     preds = vault.save("preds", {"pred": 1})
+        >>> vault.tag("train", "paper", "best", remove="draft")
+              name           tags
+        0  train#1  [paper, best]
+        >>> vault.tag("preds@1", "gold")
+              name    tags
+        0  preds@1  [gold]
+        """
+        self._writable()
+        return tag(self.store, which, tags, remove, self._shared.sessions)
+
+    def cells(self, session: Any = None) -> pd.DataFrame:
+        """The code of sessions, in order: of all, of every run of a name, of one run.
+
+        What this process has executed so far is among it.
+
+        Parameters
+        ----------
+        session : str, int, session, DataFrame or a list of these, optional
+            As for :meth:`sessions`.
+
+        Returns
+        -------
+        DataFrame
+            session, cell, text, started, duration_s, outcome (ok, error, interrupted, running), error, traceback,
+            execution_count.
+
+        Raises
+        ------
+        SessionNotFound
+            If a name, a run or an id is not there.
 
         Examples
         --------
         >>> vault.cells().columns.tolist()[:5]
         ['session', 'cell', 'text', 'started', 'duration_s']
         """
-        self._tell()
-        if session is None:
-            return answers.cells(self.store, None)
-        return answers.cells(self.store, self.store.sessions(targets(self.store, session)))
+        self._flush()
+        return answers.cells(self.store, None if session is None else resolve_sessions(self.store, session))
 
-    def sources(self, session: str | int | Run | pd.DataFrame) -> pd.DataFrame:
-        """The project's modules that a session had imported, kept with ``connect(…, capture="all")``."""
-        return answers.sources(self.store, self.store.sessions(targets(self.store, session)))
+    def sources(self, session: Any) -> pd.DataFrame:
+        """The project's modules that sessions had imported, kept with ``connect(…, capture="all")``.
+
+        Parameters
+        ----------
+        session : str, int, session, DataFrame or a list of these
+            As for :meth:`sessions`.
+
+        Returns
+        -------
+        DataFrame
+            session, path, sha256, text.
+
+        Raises
+        ------
+        SessionNotFound
+            If a name, a run or an id is not there.
+
+        Examples
+        --------
+        >>> vault.sources("*").columns.tolist()
+        ['session', 'path', 'sha256', 'text']
+        """
+        self._flush()
+        return answers.sources(self.store, resolve_sessions(self.store, session))
 
     def stop(self, which: Any, *, exit_code: int = 0, wait_s: float = 0.0) -> pd.DataFrame:
         """Ask sessions, on whatever machine, to stop at their next checkpoint.
@@ -191,7 +328,8 @@ class Sessions:
         Parameters
         ----------
         which : str, int, session, DataFrame or a list of these
-            A name (its latest run), ``"train#2"``, a pattern (``"sweep-*"``), an id, or a frame from :meth:`sessions`.
+            A name or a pattern (``"sweep-*"``): those of its runs that live; where none does, the latest, which says so.
+            Or ``"train#2"``, an id, or a frame from :meth:`sessions`.
         exit_code : int
             What their process is to exit with.
         wait_s : float
@@ -229,4 +367,5 @@ class Sessions:
 
     def _ask(self, which: Any, request: Control, **options: Any) -> pd.DataFrame:
         self._writable()
+        self._flush()
         return ask(self.store, which, request, asked_by=self._session_id, **options)

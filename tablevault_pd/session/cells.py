@@ -64,6 +64,13 @@ class Cells:
         for key in list(self._running):
             self.end(key, outcome, error, traceback)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something that the store has not heard of."""
+        with self._lock:
+            self.read_prompt()
+            return bool(self._untold)
+
     def collect(self) -> tuple[Cell, ...]:
         """What the store has not heard of. Said once."""
         with self._lock:

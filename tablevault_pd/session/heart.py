@@ -14,6 +14,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Sequence
+from itertools import count
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 WATCH_S = 0.5  # how often requests are looked for, and buffers written; what kill -9 loses at most
 RETRY_S = 1.0  # after a failure
+FLUSH_S = 2.0  # how long a call that reads sessions waits for what this process has not written yet
 EXIT_S = 5.0  # how long the end of the interpreter waits for what is buffered
 FINAL = (VaultNotFound, VaultCorrupt, VaultReadOnly, VaultClosed, VaultFormatError)  # trying again is no use
 
@@ -74,6 +76,33 @@ class Heart:
     def wake(self) -> None:
         """Have the thread look at once."""
         self._bell.ring()
+
+    def flush(self, store: Store, timeout_s: float = FLUSH_S) -> None:
+        """Wait until the vault of `store` has all that the sessions of this process have to tell now; free if it has.
+
+        A slow store keeps nobody from reading: after `timeout_s` seconds a warning says what may be missing.
+        """
+        if threading.current_thread() is self._thread:
+            return
+        runs = [run for run in list(self._runs) if run.store.vault_id == store.vault_id]
+        waiting = {run: number for run in runs if (number := run.waits_for())}
+        if waiting and self._thread is None:
+            self._round()
+        deadline = time.monotonic() + timeout_s
+        for tries in count():
+            if not waiting or time.monotonic() >= deadline:
+                break
+            if tries % 10 == 0:
+                self._bell.ring()  # again, for what was logged while a beat was under way
+            time.sleep(0.001)
+            waiting = {run: number for run, number in waiting.items() if not run.has_told(number)}
+        if waiting:
+            labels = ", ".join(run.row.label for run in waiting)
+            warnings.warn(
+                f"The store did not take within {timeout_s:g} s what {labels} logged last; the answer may lack it.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def finish(self, run: Run, timeout_s: float) -> None:
         """Wait until the end of `run`, and all that it has buffered, is written; at most `timeout_s` seconds."""

@@ -1,14 +1,18 @@
-"""What a session was told: its parameters, as a dict whose changes find their way into the vault."""
+"""Parameters and tags of a session, as the user gives and changes them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, shown
 
 _SECRET = re.compile(
     r"(?i)(pass(word|wd|phrase)?|secret|token|api_?key|access_?key|private_?key|credential)s?$"
@@ -19,38 +23,42 @@ MASK = "[masked]"
 class Params(MutableMapping[str, Any]):
     """Parameters by name. Values are kept as JSON keeps them; what JSON does not know becomes its text.
 
+    `check` is called before every change, and may refuse it.
+
     Examples
     --------
     >>> Params({"lr": 0.1, "layers": (64, 64)})
     {'lr': 0.1, 'layers': [64, 64]}
     """
 
-    def __init__(self, values: Mapping[str, Any] | None = None, *, redact: bool = True) -> None:
+    def __init__(
+        self, values: Any = None, *, redact: bool = True, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._redact = redact
+        self._check: Callable[[], None] = lambda: None
         self._values: dict[str, Any] = {}
-        self.update(values or {})
-        self.changed = False
+        self.update(as_mapping(values))
+        self._taken = self.plain()
+        self._check = check
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         if not isinstance(name, str):
-            raise InvalidInput(f"The name of a parameter is a text, not {shown(name)}.")
-        plain = _plain(value)
-        if self._redact and isinstance(plain, str) and _SECRET.search(name):
-            plain = MASK
-        self._values = {
-            **self._values,
-            name: plain,
-        }  # a new dict: the background thread may be reading the old one
-        self.changed = True
+            raise InvalidType(f"The name of a parameter is a text, not {shown(name)}.")
+        self._check()
+        kept = plain(value)
+        if self._redact and isinstance(kept, str) and _SECRET.search(name):
+            kept = MASK
+        # A new dict: the background thread may be reading the old one.
+        self._values = {**self._values, name: kept}
 
     def __delitem__(self, name: str) -> None:
         if name not in self._values:
             raise KeyError(name)
+        self._check()
         self._values = {kept: value for kept, value in self._values.items() if kept != name}
-        self.changed = True
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -62,33 +70,79 @@ class Params(MutableMapping[str, Any]):
         return repr(self._values)
 
     def plain(self) -> dict[str, Any]:
-        """A copy as plain JSON values."""
-        return dict(self._values)
+        """Return a copy as plain JSON values."""
+        while True:
+            try:
+                return deepcopy(self._values)
+            except RuntimeError:  # another thread added to a dict inside
+                continue
+
+    @property
+    def changed(self) -> bool:
+        """Whether they differ from what :meth:`take` returned last, be it inside of a nested dict or list."""
+        return self._values != self._taken
+
+    def take(self) -> dict[str, Any]:
+        """Return a copy to be written to the store."""
+        self._taken = self.plain()
+        return self._taken
 
 
-def _plain(value: Any) -> Any:
+def as_mapping(params: Any) -> Mapping[Any, Any]:
+    """Return parameters given as a mapping, a dataclass or a namespace as a mapping. Raises InvalidType."""
+    if params is None:
+        return {}
+    if isinstance(params, Mapping):
+        return params
+    if isinstance(params, (Namespace, SimpleNamespace)):
+        return vars(params)
+    if is_dataclass(params) and not isinstance(params, type):
+        return {field.name: getattr(params, field.name) for field in fields(params)}
+    raise InvalidType(
+        f"params= is a dict, a dataclass instance or an argparse.Namespace, not {shown(params)}. "
+        "vars(…) makes a dict of most other objects."
+    )
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dicts as one, keys joined by dots: ``{"opt": {"lr": 1}}`` is ``{"opt.lr": 1}``.
+
+    A dict stays one value where it is empty, or where a key of that name is there already.
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = flat(value) if isinstance(value, dict) else {}
+        inner = {f"{key}.{name}": each for name, each in inner.items()}
+        if inner and not inner.keys() & (found.keys() | values.keys()):
+            found |= inner
+        else:
+            found[key] = value
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Return a parameter's value as plain JSON."""
     if isinstance(value, (np.generic, np.ndarray)):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if value is None or isinstance(value, (bool, int, float, str)):
         return value if type(value) in (bool, int, float, str, type(None)) else _base(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (Mapping, Namespace, SimpleNamespace)) or (
+        is_dataclass(value) and not isinstance(value, type)
+    ):
+        found = {str(key): plain(each) for key, each in as_mapping(value).items()}
+        if len(found) < len(as_mapping(value)):
+            raise InvalidInput(
+                f"Two keys of a parameter are the same text: {shown(list(as_mapping(value)))}."
+            )
+        return found
     if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return str(value)
 
 
 def _base(value: Any) -> Any:
-    """The plain number or text behind a subclass, such as a member of an enum."""
+    """Return the plain number or text behind a subclass, such as a member of an enum."""
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
     return str(value)
-
-
-def checked_tags(tags: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Tags as a tuple of texts. Raises InvalidInput."""
-    found = () if tags is None else (tags,) if isinstance(tags, str) else tuple(tags)
-    if not all(isinstance(tag, str) for tag in found):
-        raise InvalidInput(f"tags= is a text or a list of texts, not {shown(tags)}.")
-    return found

@@ -6,17 +6,19 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from tablevault_pd import validate
 from tablevault_pd.capture import environment, script
 from tablevault_pd.capture.exits import Ending, ending_of
 from tablevault_pd.capture.redact import Keep, Redactor
 from tablevault_pd.errors import (
     Conflict,
+    InvalidInput,
     InvalidName,
     VaultBusy,
     VaultClosed,
@@ -28,8 +30,9 @@ from tablevault_pd.session import current, family, process
 from tablevault_pd.session.buffers import MAX_ROWS, Row, drained, number, packed, whole
 from tablevault_pd.session.cells import Cells
 from tablevault_pd.session.heart import EXIT_S, HEART, warn
+from tablevault_pd.session.lookup import resolve_session
 from tablevault_pd.session.obeying import Obedience
-from tablevault_pd.session.params import Params, checked_tags
+from tablevault_pd.session.params import Params
 from tablevault_pd.session.reads import Reads
 from tablevault_pd.session.surroundings import Surroundings
 from tablevault_pd.store import BEAT_S, Beat, Request, Session, Source, Store
@@ -56,6 +59,9 @@ class Settings:
 class Run:
     """A running session of this process. Made by :meth:`Vault.session`; ``connect`` opens one quietly.
 
+    It begins when its ``with`` is entered, or when it is first used. Parameters and tags that are set before are those
+    it begins with; once it has ended, they are settled.
+
     Attributes
     ----------
     params : dict-like
@@ -69,23 +75,29 @@ class Run:
         store: Store,
         name: str | None = None,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: Any = None,
         tags: str | Sequence[str] | None = None,
         parent: int | None = None,
         around: Run | None = None,
-        resume: bool = False,
+        resume: Session | None = None,
         settings: Settings | None = None,
+        begin: bool = True,
     ) -> None:
         self.store = store
         self.settings = settings or Settings()
         self.around = around
-        self.params = Params(params, redact=self.settings.redact)
-        self._tags = checked_tags(tags)
+        self.params = Params(params, redact=self.settings.redact, check=self._check_open)
+        self._tags = validate.tags(tags) or ()
         self._callbacks: list[Callable[[], Any]] = []
+        self._beginning, self._process = threading.RLock(), os.getpid()
         self._begin()
-        self._open(*_named(store, name), parent=parent, resume=resume)
-        process.opened(self)
-        HEART.add(self)
+        self._name, inherited = _named(store, name if resume is None else resume.name)
+        self.row = Session(self._name, "", "", os.getpid(), datetime.now(UTC))  # its id is 0 until it begins
+        above = parent if parent is not None or around is not None else inherited
+        self._unbegun: _Opening | None = _Opening(above, resume)
+        self._orphan = self._asked = True  # whatever is done with it begins it first
+        if begin:
+            self._adopt()
 
     def _begin(self) -> None:
         """Everything that a session begins with; a forked child begins again."""
@@ -103,23 +115,23 @@ class Run:
         self._changes: dict[str, Any] = {}
         self._ending: Ending | None = None
         self._unsent: Beat | None = None
-        self._number = 0
+        self._number = 0  # of the last beat that was begun
+        self._delivered = 0  # of the last beat that the store took
         self._beaten_at = float("-inf")
         self._offset = timedelta()  # of the store's clock to ours
         self.told = threading.Event()  #: its end is written, or never will be
 
     # -- opening
 
-    def _open(self, name: str, inherited: int | None, *, parent: int | None, resume: bool) -> None:
-        if parent is None:
-            parent = self.around.id if self.around is not None else inherited
+    def _open(self, *, parent: int | None, last: Session | None) -> None:
+        if parent is None and self.around is not None:
+            parent = self.around.id
         info = environment.process_info() | {"machine": family.machine()}
         info["argv"] = self.settings.redactor.arguments(info["argv"])
         here = Session(
-            name, environment.user_name(), environment.host_name(), os.getpid(), datetime.now(UTC), parent=parent,
-            beat_s=beat_s(), tags=self._tags, params=self.params.plain(), info=info,
+            self._name, environment.user_name(), environment.host_name(), os.getpid(), datetime.now(UTC), parent=parent,
+            beat_s=beat_s(), tags=self._tags, params=self.params.take(), info=info,
         )  # fmt: skip
-        last = self._last_run(name) if resume else None
         before = datetime.now(UTC)
         self.row = self.store.open_session(here) if last is None else self._go_on(last, here)
         self.reads = Reads(self.store, self.row.id)
@@ -130,28 +142,13 @@ class Run:
         if self.settings.capture != "none" and (text is not None or self._cells.prompt is not None):
             self.begin_cell(text or "", None)
 
-    def _last_run(self, name: str) -> Session | None:
-        """The run to continue: the last one, if it did not come to its end."""
-        found = self.store.sessions(name=name, info=True)
-        if not found or found[-1].outcome == "finished":
-            return None
-        last = found[-1]
-        seen = self.store.overview([last.id])
-        alive = seen.sessions[0].state(seen.time) in ("running", "paused")
-        if alive and not family.surely_dead(last.pid, str(last.info.get("machine", ""))):
-            raise Conflict(
-                f"The session {last.label} is still running: process {last.pid} on {last.host}, last heard of at "
-                f"{last.heartbeat:%H:%M:%S} UTC. Stop it, or try again when it is lost; without resume=True a new run begins."
-            )
-        return last
-
     def _go_on(self, last: Session, here: Session) -> Session:
-        params = {**last.params, **here.params}
+        for name, value in last.params.items():
+            self.params.setdefault(name, value)
         tags = here.tags or last.tags
         parent = here.parent if here.parent is not None else last.parent
-        same = replace(here, id=last.id, run=last.run, params=params, tags=tags, parent=parent)
+        same = replace(here, id=last.id, run=last.run, params=self.params.take(), tags=tags, parent=parent)
         row = self.store.reopen_session(same, seen=last.heartbeat)
-        self.params.update(params)
         self._tags = tags
         self._cells.next = max((cell.cell for cell in self.store.cells([last.id])), default=-1) + 1
         return row
@@ -166,13 +163,20 @@ class Run:
         return self.row.id
 
     @property
+    def vault_id(self) -> str:
+        """The id of the vault it belongs to."""
+        return self.store.vault_id
+
+    @property
     def name(self) -> str:
         """What it is called."""
-        return self.row.name
+        return self._name
 
     @property
     def label(self) -> str:
         """``name#run``, as it is shown everywhere."""
+        if self._orphan:
+            self._adopt()
         return self.row.label
 
     @property
@@ -182,8 +186,31 @@ class Run:
 
     @tags.setter
     def tags(self, tags: str | Sequence[str] | None) -> None:
-        self._tags = checked_tags(tags)
+        self._check_open()
+        self._tags = validate.tags(tags) or ()
         self._changes = {**self._changes, "tags": self._tags}
+
+    def tags_changed(self, tags: tuple[str, ...]) -> None:
+        """The store has these tags now."""
+        self._tags = tags
+
+    def keep_reads(self) -> None:
+        """Keep which lists it has read so far; with the next commit if that fails."""
+        if self._orphan or self._ended or self._dead:
+            return
+        try:
+            self.reads.flush()
+        except VaultError as error:
+            warn(error)
+
+    def _check_open(self) -> None:
+        """Refuse a change of parameters and tags that would be lost."""
+        if self._ended:
+            label = repr(self._name if self._unbegun else self.row.label)
+            raise VaultClosed(
+                f"The session {label} has ended, and its parameters are settled. vault.tag({label}, …) still adds tags; "
+                f"vault.session(resume={label}) lets it go on."
+            )
 
     @property
     def ended(self) -> bool:
@@ -191,6 +218,8 @@ class Run:
         return self._ended
 
     def __repr__(self) -> str:
+        if self._unbegun:
+            return f"<Session {self._name!r}: {'ended before it began' if self._ended else 'not begun'}>"
         state = "ended" if self._ended else "paused" if self._control.paused else "running"
         return f"<Session {self.row.label!r}: {state}>"
 
@@ -229,12 +258,12 @@ class Run:
         self._rows.append((step, time.time(), values))
 
     def _may_log(self) -> bool:
-        if self._orphan:
-            self._adopt()
         if self._ended:
             raise VaultClosed(
-                f"The session {self.row.label} has ended. vault.session({self.row.name!r}) begins another run."
+                f"The session {self!r} has ended. vault.session({self._name!r}) begins another run."
             )
+        if self._orphan:
+            self._adopt()
         while len(self._rows) >= MAX_ROWS and not self._dead:
             if self._unsent is not None:
                 self.give_up()  # a million rows wait for a store that takes none
@@ -315,6 +344,7 @@ class Run:
         """All there is to tell; the same again until it was delivered."""
         if self._unsent is not None:
             return self._unsent
+        self._number += 1  # before anything is taken: see waits_for()
         self._look_around()
         ending = self._ending  # first: what was logged before the end is told with it, or before
         now = time.monotonic()
@@ -323,24 +353,34 @@ class Run:
             self._beaten_at = now
         changes, self._changes = self._changes, {}
         if self.params.changed:
-            self.params.changed = False
-            changes["params"] = self.params.plain()
+            changes["params"] = self.params.take()
         sources, self._sources = tuple(self._sources), []
         answered, paused = self._control.report()
         cells = self._cells.collect()
         measures = packed(self.row.id, drained(self._rows), self._offset.total_seconds())
         outcome, error = (None, None) if ending is None else (ending.outcome, ending.error)
-        self._number += 1
         self._unsent = Beat(
             self.row.id, self._number, alive, paused, answered, cells, measures, sources, changes, outcome, error
         )  # fmt: skip
         return self._unsent
+
+    def waits_for(self) -> int:
+        """The number of the beat that will have told all that there is to tell now; 0 if the store knows it."""
+        if self._orphan or self._dead or self.told.is_set():
+            return 0
+        news = self._rows or self._changes or self._sources or self._cells.has_news or self.params.changed
+        return self._number + 1 if news else self._number if self._delivered < self._number else 0
+
+    def has_told(self, number: int) -> bool:
+        """Whether the store took the beat of that number, or never will."""
+        return self._delivered >= number or self._dead or self.told.is_set()
 
     def delivered(self, now: datetime, requests: Sequence[Request]) -> bool:
         """The store took the last beat, at `now` by its clock, and returned `requests`. Whether there is more to tell at once."""
         sent, self._unsent = self._unsent, None
         if abs(now - self._now()) > timedelta(seconds=1):
             self._offset = now - datetime.now(UTC)  # the clock here was set, or goes wrong
+        self._delivered = self._number
         if sent is not None and sent.outcome is not None:
             self.told.set()
             return False
@@ -411,6 +451,8 @@ class Run:
             time.sleep(0.005)  # no lock: the signal's handler may have interrupted whoever holds it
 
     def __enter__(self) -> Self:
+        if self._orphan:
+            self._adopt()
         current.enter(self)
         return self
 
@@ -419,6 +461,22 @@ class Run:
     ) -> None:
         current.leave(self)
         self.end(ending_of(error))
+
+    def _begin_now(self, opening: _Opening) -> None:
+        if (
+            self._process != os.getpid()
+        ):  # a thread of the process that forked this one may have held the lock
+            self._beginning, self._process = threading.RLock(), os.getpid()
+        with self._beginning:
+            if self._unbegun is None:
+                return  # another thread was faster
+            if self._ended:
+                raise VaultClosed(f"The session {self._name!r} ended before it began. Begin another one.")
+            self._open(parent=opening.parent, last=opening.resume)
+            self._unbegun = None
+            self._orphan = self._asked = False
+        process.opened(self)
+        HEART.add(self)
 
     # -- forks
 
@@ -429,13 +487,18 @@ class Run:
         process.forked()
 
     def _adopt(self) -> None:
+        """Begin: for the first time, or as a session of this process, the child of one of the process that forked it."""
+        if self._unbegun is not None:
+            self._begin_now(self._unbegun)
+            return
         parent = self.row
         self._begin()
-        self.params = Params(redact=self.settings.redact)
+        self.params = Params(redact=self.settings.redact, check=self._check_open)
         self._tags = ()
         self.around = None
+        self._name = family.worker_name(parent.name)
         try:
-            self._open(family.worker_name(parent.name), parent.id, parent=parent.id, resume=False)
+            self._open(parent=parent.id, last=None)
         except VaultError as error:
             warn(error)
             self.give_up()
@@ -443,6 +506,41 @@ class Run:
         process.opened(self)
         process.watch_worker()
         HEART.add(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """What a session that has not begun needs to begin."""
+
+    parent: int | None
+    resume: Session | None  #: the run to continue, as it was seen
+
+
+def run_to_resume(store: Store, name: str | None, resume: Any) -> Session | None:
+    """Return the run that ``resume=`` means, or None if a new one is to begin. Raises Conflict if it is still running."""
+    if resume is False:
+        return None
+    if resume is True:
+        runs = store.sessions(name=_named(store, name)[0])
+        if not runs or runs[-1].outcome == "finished":
+            return None
+        key = runs[-1].id
+    else:
+        session = resolve_session(store, resume)
+        if name is not None and name != session.name:
+            raise InvalidInput(
+                f"resume= means a run of {session.name!r}, and the session is to be called {name!r}."
+            )
+        key = session.id
+    seen = store.overview([key])
+    (last,) = store.sessions([key], info=True)
+    alive = seen.sessions[0].state(seen.time) in ("running", "paused")
+    if alive and not family.surely_dead(last.pid, str(last.info.get("machine", ""))):
+        raise Conflict(
+            f"The session {last.label} is still running: process {last.pid} on {last.host}, last heard of at "
+            f"{last.heartbeat:%H:%M:%S} UTC. Stop it, or try again when it is lost; without resume= a new run begins."
+        )
+    return last
 
 
 def beat_s() -> float:

@@ -173,6 +173,19 @@ class Store(Protocol):
     ) -> list[Session]:
         """Sessions by id, by name, or all, oldest first. Their `info` is left empty unless asked for."""
 
+    def change_tags(
+        self,
+        *,
+        sessions: Sequence[int] = (),
+        versions: Sequence[tuple[int, int]] = (),
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+    ) -> None:
+        """Add tags, at the end and each once, and remove some, of sessions and of versions by (list id, number).
+
+        What others add or remove at the same moment is not lost. One request.
+        """
+
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell, replacing the one of the same number."""
 

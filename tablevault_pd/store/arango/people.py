@@ -69,6 +69,18 @@ LET changed = (
 )
 FOR i IN @infos INSERT i INTO tv_infos OPTIONS {overwriteMode: "replace", waitForSync: true}
 """
+# What is there already stays where it is, so that a request that comes again changes nothing more.
+CHANGE_TAGS = """
+LET sessions = (
+  FOR s IN tv_sessions
+    FILTER s.id IN @sessions
+    UPDATE s WITH {tags: REMOVE_VALUES(APPEND(s.tags, @add, true), @remove)} IN tv_sessions OPTIONS {waitForSync: true}
+)
+FOR v IN @versions
+  FOR b IN tv_batches
+    FILTER b.list == v[0] AND b.version == v[1]
+    UPDATE b WITH {tags: REMOVE_VALUES(APPEND(b.tags, @add, true), @remove)} IN tv_batches OPTIONS {waitForSync: true}
+"""
 ALL_SESSIONS = 'FOR s IN tv_sessions SORT s.id RETURN UNSET(s, "params")'
 SESSIONS_NAMED = 'FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN UNSET(s, "params")'
 SESSIONS_BY_ID = 'FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params")'
@@ -155,6 +167,24 @@ class People:
             )
         except Said:
             raise SessionNotFound(f"No session with the id {session_id} is in this vault.") from None
+
+    def change_tags(
+        self,
+        *,
+        sessions: Sequence[int] = (),
+        versions: Sequence[tuple[int, int]] = (),
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+    ) -> None:
+        """Add and remove tags of sessions and versions."""
+        self.client.writable()
+        self.client.query(
+            CHANGE_TAGS,
+            sessions=[int(key) for key in sessions],
+            versions=[list(pair) for pair in versions],
+            add=list(add),
+            remove=list(remove),
+        )
 
     def sessions(
         self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False

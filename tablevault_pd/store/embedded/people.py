@@ -40,6 +40,10 @@ SESSIONS_BY_ID = (
     f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  # a constant
 )
 INFO_OF = "SELECT id, info FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
+TAGS_OF = "SELECT tags FROM sessions WHERE id = ?"
+SET_TAGS = "UPDATE sessions SET tags = ? WHERE id = ?"
+TAGS_OF_VERSION = "SELECT tags FROM batches WHERE list = ? AND version = ?"
+SET_TAGS_OF_VERSION = "UPDATE batches SET tags = ? WHERE list = ? AND version = ?"
 PUT_CELL = "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CELLS = (
     "SELECT session, cell, text, started, duration_s, outcome, error, traceback, execution_count FROM cells"
@@ -105,6 +109,25 @@ class People:
         """Set fields of a session."""
         with self.catalog.writing() as db:
             change_session(db, session_id, changes)
+
+    def change_tags(
+        self,
+        *,
+        sessions: Sequence[int] = (),
+        versions: Sequence[tuple[int, int]] = (),
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+    ) -> None:
+        """Add and remove tags of sessions and versions."""
+        targets: list[tuple[str, str, tuple[int, ...]]] = [
+            (TAGS_OF, SET_TAGS, (int(key),)) for key in sessions
+        ]
+        targets += [(TAGS_OF_VERSION, SET_TAGS_OF_VERSION, pair) for pair in versions]
+        with self.catalog.writing() as db:
+            for read, write, key in targets:
+                for (text,) in db.execute(read, key).fetchall():
+                    tags = [tag for tag in dict.fromkeys([*json.loads(text), *add]) if tag not in remove]
+                    db.execute(write, (json.dumps(tags), *key))
 
     def sessions(
         self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False

@@ -37,9 +37,9 @@ class SessionValues:
 def _value(value: Any, kind: str) -> Any:
     if kind in ("true", "false"):
         return kind == "true"
-    if kind in ("object", "array"):
+    if kind in ("object", "array") or (kind == "integer" and isinstance(value, float)):
         return NESTED
     return value
 
 
-NESTED = object()  #: stands for a value that is a list or a dict
+NESTED = object()  #: stands for a list, a dict, or an integer that SQLite does not hold

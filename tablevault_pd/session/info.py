@@ -1,0 +1,217 @@
+"""A session to read, finished or running: what it was told, what it measured, what it ran in, what it wrote and read."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pandas as pd
+
+from tablevault_pd import answers
+from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.store import Session, Store
+
+
+class RunInfo:
+    """One session as it was when it was asked for. Made by :meth:`Vault.run`.
+
+    Attributes
+    ----------
+    label, name, run, id : str, str, int, int
+        ``"train#3"`` and its parts, and its number in the vault.
+    state : str
+        running, paused, finished, failed, stopped or lost.
+    started, ended : Timestamp
+        In UTC; `ended` is None while it goes on.
+    user, host, pid, parent : str, str, int, str
+        Who ran it, where, as which process, and the session that started it.
+    error : str
+        Why it failed, else None.
+    params : dict
+        Its parameters, nested as they were given.
+    tags : tuple of str
+        Its labels.
+    metrics : dict of float
+        The last value of each metric. :meth:`curve` has all.
+    environment : dict
+        argv, cwd, executable, python, platform, packages, git_commit, git_branch, git_dirty and more about the git
+        state, host, user and pid. What is not known is missing.
+    """
+
+    def __init__(self, store: Store, session: Session) -> None:
+        self._store = store
+        seen = store.overview([session.id])
+        (self._session,) = seen.sessions
+        self.state = self._session.state(seen.time)
+        self.params = deepcopy(dict(self._session.params))
+        self.metrics: dict[str, float] = dict(
+            sorted(zip(seen.latest["metric"].to_pylist(), seen.latest["value"].to_pylist(), strict=True))
+        )
+
+    @property
+    def vault_id(self) -> str:
+        """The id of the vault it is in."""
+        return self._store.vault_id
+
+    @property
+    def id(self) -> int:
+        """Its number in its vault."""
+        return self._session.id
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self._session.name
+
+    @property
+    def run(self) -> int:
+        """Which run of its name it is, counted from 1."""
+        return self._session.run
+
+    @property
+    def label(self) -> str:
+        """``name#run``."""
+        return self._session.label
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its labels. :meth:`Vault.tag` adds and removes some."""
+        return self._session.tags
+
+    @property
+    def started(self) -> pd.Timestamp:
+        """When it began, in UTC."""
+        return pd.Timestamp(self._session.started)
+
+    @property
+    def ended(self) -> pd.Timestamp | None:
+        """When it ended, in UTC; None if it has not."""
+        return None if self._session.ended is None else pd.Timestamp(self._session.ended)
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed."""
+        return self._session.error
+
+    @property
+    def user(self) -> str:
+        """Who ran it."""
+        return self._session.user
+
+    @property
+    def host(self) -> str:
+        """The machine it ran on."""
+        return self._session.host
+
+    @property
+    def pid(self) -> int:
+        """Its process there."""
+        return self._session.pid
+
+    @property
+    def parent(self) -> str | None:
+        """The session that started it, as ``name#run``."""
+        return answers.labels_of(self._store, [self._session.parent]).get(self._session.parent)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What it ran in: argv, cwd, python, packages, git commit, host …; see the class."""
+        (session,) = self._store.sessions([self.id], info=True)
+        return answers.environment(session)
+
+    def curve(self, *names: str) -> pd.DataFrame:
+        """All logged values of some metrics, as logged.
+
+        Parameters
+        ----------
+        *names : str
+            Metrics. Default: all.
+
+        Returns
+        -------
+        DataFrame
+            step (Int64, missing where none was given), time (UTC) and value (float64); with several metrics, ``metric``
+            before them.
+
+        Raises
+        ------
+        InvalidInput
+            If the session has not logged such a metric.
+
+        Examples
+        --------
+        >>> with vault.session("train") as s:
+        ...     s.log(step=0, loss=0.5, acc=0.8)
+        ...     s.log(step=1, loss=0.25)
+        >>> vault.run("train").curve("loss")[["step", "value"]]
+           step  value
+        0     0   0.50
+        1     1   0.25
+        """
+        unknown = [name for name in names if name not in self.metrics]
+        if unknown:
+            raise InvalidInput(
+                f"{self.label} has not logged {', '.join(map(shown, unknown))}. "
+                f"Its metrics: {', '.join(map(repr, self.metrics)) or 'none'}."
+            )
+        found = answers.curves(self._store, [self._session], list(names) or None).drop(columns="session")
+        return found.drop(columns="metric") if len(names) == 1 else found
+
+    def cells(self) -> pd.DataFrame:
+        """The code it ran. Columns as of :meth:`Vault.cells`.
+
+        Examples
+        --------
+        >>> with vault.session("train"):
+        ...     pass
+        >>> vault.run("train").cells().columns.tolist()[:3]
+        ['session', 'cell', 'text']
+        """
+        return answers.cells(self._store, [self._session])
+
+    def written(self) -> pd.DataFrame:
+        """The versions that it wrote. Columns as of :meth:`Vault.versions`.
+
+        Examples
+        --------
+        >>> with vault.session("train"):
+        ...     saved = vault.save("losses", {"loss": 0.5})
+        >>> vault.run("train").written()[["list", "version"]]
+             list  version
+        0  losses        1
+        """
+        found = answers.versions(self._store, None)
+        return found[found["session"] == self.label].reset_index(drop=True)
+
+    def read(self) -> pd.DataFrame:
+        """The versions that it read, in the order of first reading: list and version.
+
+        Examples
+        --------
+        >>> saved = vault.save("news", ["Storm"])
+        >>> with vault.session("train"):
+        ...     news = vault.read("news")
+        >>> vault.run("train").read()
+           list  version
+        0  news        1
+        """
+        reads = self._store.reads([self.id])
+        return answers.answer(("list", "version"), [(name, version) for _, name, version in reads])
+
+    def __repr__(self) -> str:
+        lines = [f"<Session {self.label!r}: {self.state}{f', {self.error}' if self.error else ''}>"]
+        for what, values in (("params", self.params), ("metrics", self.metrics)):
+            if values:
+                lines.append(f"  {what}: " + ", ".join(f"{name}={_short(values[name])}" for name in values))
+        if self.tags:
+            lines.append("  tags: " + ", ".join(self.tags))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from tablevault_pd.reprs import info_html
+
+        return info_html(self)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else shown(value, 40)

@@ -1,0 +1,228 @@
+"""Find the sessions that a caller means, and tell which of them fit a filter.
+
+Every public call that takes a session takes the same things and finds them here: a name (``"train"``), one run of it
+(``"train#3"``), a pattern (``"sweep-*"``), an id, a session, a frame or a column from ``vault.sessions()``, or several of
+these. What a bare name means depends on the call: all runs where sessions are read, those that live where they are
+asked to stop, the latest where one is read or tagged.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import validate
+from tablevault_pd.errors import InvalidInput, InvalidType, SessionNotFound, did_you_mean, shown
+from tablevault_pd.session.params import as_mapping, flat, plain
+from tablevault_pd.store import Session, Store
+
+STATES = ("running", "paused", "finished", "failed", "stopped", "lost")
+LIVE = ("running", "paused")
+
+#: Which runs of a name are meant: all, those that live (else the latest, whose state tells that none does), the latest.
+Runs = Literal["all", "live", "latest"]
+
+_WILD = frozenset("*?[")
+_FEW = 3  # names that are looked up one by one; for more of them all sessions are read once
+
+
+def resolve_sessions(store: Store, which: Any, *, runs: Runs = "all") -> list[Session]:
+    """Return the sessions that `which` means, oldest first, each once.
+
+    Raises SessionNotFound for a name, a run or an id that is not there, with the names that come close; a pattern, an
+    empty list and an empty frame may mean nobody. Raises InvalidInput for what means no session.
+    """
+    found = {session.id: session for session in _Lookup(store, runs).find(which)}
+    return [found[key] for key in sorted(found)]
+
+
+def resolve_session(store: Store, which: Any) -> Session:
+    """Return the one session that `which` means: of a bare name the latest run."""
+    found = resolve_sessions(store, which, runs="latest")
+    if not found:
+        raise SessionNotFound(f"No session fits {shown(which)}. vault.sessions() shows what is there.")
+    if len(found) > 1:
+        labels = ", ".join(session.label for session in found[:5]) + (" …" if len(found) > 5 else "")
+        raise InvalidInput(f"One session is meant here, and {shown(which)} means {len(found)}: {labels}.")
+    return found[0]
+
+
+def is_pattern(name: str) -> bool:
+    """Tell whether a name has wildcards, as the shell knows them."""
+    return not _WILD.isdisjoint(name)
+
+
+class _Lookup:
+    """Look sessions up, with one request for few names, and with one for all sessions where many are named."""
+
+    def __init__(self, store: Store, runs: Runs) -> None:
+        self._store = store
+        self._runs = runs
+        self._many = False
+
+    def find(self, which: Any) -> list[Session]:
+        if isinstance(which, str):
+            return self._called(which)
+        if isinstance(which, Session):
+            return [which]
+        if isinstance(which, pd.DataFrame):
+            return self.find(_labels(which))
+        if isinstance(which, pd.Series) and "session" in which.index:
+            return self._called(str(which["session"]))  # a row of vault.sessions()
+        if hasattr(type(which), "vault_id"):  # a Run, or what vault.run() returned
+            return [self._of_this_vault(which)]
+        if isinstance(which, (bool, np.bool_, bytes, Mapping)):
+            raise _no_session(which)
+        if hasattr(which, "__index__") and not isinstance(which, np.ndarray):
+            return [self._with_id(operator.index(which))]
+        if isinstance(which, Iterable):
+            several = list(which.dropna() if isinstance(which, (pd.Series, pd.Index)) else which)
+            self._many = self._many or len(several) > _FEW
+            return [session for each in several for session in self.find(each)]
+        raise _no_session(which)
+
+    @cached_property
+    def _everyone(self) -> list[Session]:
+        return self._store.sessions()
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Session]]:
+        found: dict[str, list[Session]] = {}
+        for session in self._everyone:
+            found.setdefault(session.name, []).append(session)
+        return found
+
+    @cached_property
+    def _by_id(self) -> dict[int, Session]:
+        return {session.id: session for session in self._everyone}
+
+    def _named(self, name: str) -> Sequence[Session]:
+        return self._by_name.get(name, ()) if self._many else self._store.sessions(name=name)
+
+    def _with_id(self, key: int) -> Session:
+        found = self._by_id.get(key) if self._many else next(iter(self._store.sessions([key])), None)
+        if found is None:
+            raise SessionNotFound(
+                f"No session of this vault has the id {key}. vault.sessions() shows what is there."
+            )
+        return found
+
+    def _of_this_vault(self, which: Any) -> Session:
+        if which.vault_id != self._store.vault_id:
+            raise InvalidInput(f"{which!r} is a session of another vault.")
+        return self._with_id(which.id)
+
+    def _called(self, which: str) -> list[Session]:
+        named = self._named(which)
+        if named:
+            return self._chosen(named)
+        name, hash_sign, run = which.rpartition("#")
+        if hash_sign and run.isdecimal():
+            found = [session for session in self._named(name) if session.run == int(run)]
+            if found:
+                return found
+        if not is_pattern(which):
+            raise self._unknown(which)
+        return self._matching(which)
+
+    def _matching(self, pattern: str) -> list[Session]:
+        found: dict[str, list[Session]] = {}
+        for session in self._everyone:
+            if fnmatchcase(session.name, pattern) or fnmatchcase(session.label, pattern):
+                found.setdefault(session.name, []).append(session)
+        return [session for named in found.values() for session in self._chosen(named)]
+
+    def _chosen(self, named: Sequence[Session]) -> list[Session]:
+        """Return those of the runs of one name that are meant."""
+        if self._runs == "all":
+            return list(named)
+        live = self._live(named) if self._runs == "live" else []
+        return live or [named[-1]]
+
+    def _live(self, named: Sequence[Session]) -> list[Session]:
+        still_open = [session.id for session in named if session.outcome is None]
+        if not still_open:
+            return []
+        seen = self._store.overview(
+            still_open
+        )  # it has the store's clock, which tells lost sessions from live ones
+        return [session for session in seen.sessions if session.state(seen.time) in LIVE]
+
+    def _unknown(self, which: str) -> SessionNotFound:
+        name, hash_sign, run = which.rpartition("#")
+        runs = self._by_name.get(name) if hash_sign else None
+        if runs:
+            return SessionNotFound(
+                f"The session {name!r} has no run {run}: its runs are {runs[0].run} to {runs[-1].run}."
+            )
+        asked = name if hash_sign and run.isdecimal() else which
+        hint = did_you_mean(asked, self._by_name) or "vault.sessions() shows what is there."
+        return SessionNotFound(f"No session {shown(which)} in this vault. {hint}")
+
+
+def _labels(frame: pd.DataFrame) -> list[str]:
+    """Return what a frame says about sessions: its column, or its index, named ``session``."""
+    if "session" in frame.columns:
+        return [str(label) for label in frame["session"].dropna()]
+    if "session" in frame.index.names:
+        return [str(label) for label in frame.index.get_level_values("session").dropna()]
+    raise InvalidInput(
+        "A frame that says which sessions are meant has a column 'session', as vault.sessions() has."
+    )
+
+
+def _no_session(which: Any) -> InvalidType:
+    return InvalidType(
+        "Say which session is meant: a name, 'train#2', a pattern, an id, a session, a frame from vault.sessions(), "
+        f"or a list of these, not {shown(which)}."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """What a session must be like. None, or nothing, asks for nothing."""
+
+    states: tuple[str, ...] | None
+    params: Mapping[str, Any]
+    tags: tuple[str, ...]
+    parents: frozenset[int] | None
+    since: datetime | None
+    until: datetime | None
+
+    @classmethod
+    def of(
+        cls, store: Store, *, state: Any, params: Any, tags: Any, parent: Any, since: Any, until: Any
+    ) -> SessionFilter:
+        """Check the arguments of :meth:`Vault.sessions`."""
+        parents = None if parent is None else {session.id for session in resolve_sessions(store, parent)}
+        return cls(
+            None if state is None else validate.choices(state, "state", STATES),
+            {name: plain(value) for name, value in as_mapping(params).items()},
+            validate.tags(tags) or (),
+            None if parents is None else frozenset(parents),
+            validate.optional_time(since, "since"),
+            validate.optional_time(until, "until"),
+        )
+
+    def fits(self, session: Session, now: datetime) -> bool:
+        """Tell whether a session is like that, at `now` by the store's clock."""
+        return (
+            (self.states is None or session.state(now) in self.states)
+            and (not self.params or self._has_params(session))
+            and set(self.tags) <= set(session.tags)
+            and (self.parents is None or session.parent in self.parents)
+            and (self.since is None or session.started >= self.since)
+            and (self.until is None or session.started < self.until)
+        )
+
+    def _has_params(self, session: Session) -> bool:
+        there = {**flat(session.params), **session.params}
+        return all(name in there and there[name] == value for name, value in self.params.items())

@@ -1,0 +1,72 @@
+"""Add and remove labels of sessions and of versions, whenever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from tablevault_pd import answers, reading, validate
+from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.lists import List
+from tablevault_pd.names import parse_address
+from tablevault_pd.session.lookup import resolve_sessions
+from tablevault_pd.session.run import Run
+from tablevault_pd.store import Store, Version
+
+TAGGED = ("name", "tags")
+
+
+def tag(
+    store: Store, which: Any, add: Sequence[str], remove: Any, running: Callable[[], Iterable[Run]]
+) -> pd.DataFrame:
+    """See :meth:`Vault.tag`. `running` gives the sessions of this process, which know their tags by heart."""
+    added, removed = validate.tags(add) or (), validate.tags(remove) or ()
+    if not (added or removed):
+        raise InvalidInput("Say which tags to add, vault.tag('train', 'best'), or to remove: remove='draft'.")
+    both = set(added) & set(removed)
+    if both:
+        raise InvalidInput(f"The tag {shown(min(both))} is to be added and removed. Say one of them.")
+    versions, others = _versions(store, which)
+    sessions = resolve_sessions(store, others, runs="latest") if others else []
+    store.change_tags(
+        sessions=[session.id for session in sessions],
+        versions=[(version.list_id, version.version) for version in versions],
+        add=added,
+        remove=removed,
+    )
+    now = store.sessions([session.id for session in sessions]) if sessions else []
+    tags_now = {session.id: session.tags for session in now}
+    for run in running():
+        if not run.ended and run.row.id in tags_now:
+            run.tags_changed(tags_now[run.row.id])
+    rows = [(session.label, list(session.tags)) for session in now]
+    rows += [(f"{each.list}@{each.version}", list(each.tags)) for each in _again(store, versions)]
+    return answers.answer(TAGGED, rows)
+
+
+def _versions(store: Store, which: Any) -> tuple[list[Version], list[Any]]:
+    """Return the versions of lists that are meant, and what else is meant, which are sessions."""
+    several = which if isinstance(which, (list, tuple, set)) else [which]
+    versions: list[Version] = []
+    sessions: list[Any] = []
+    for each in several:
+        if isinstance(each, List):
+            versions.append(each._version())
+        elif isinstance(each, str) and "@" in each:
+            versions.append(_version(store, each))
+        else:
+            sessions.append(each)
+    return versions, sessions
+
+
+def _version(store: Store, address: str) -> Version:
+    parsed = parse_address(address)
+    found = None if parsed.version is None else store.version(parsed.name, parsed.version)
+    return found or reading.resolve(store, address)  # which says what is wrong
+
+
+def _again(store: Store, versions: Iterable[Version]) -> list[Version]:
+    found = [store.version(each.list, each.version) for each in versions]
+    return [each for each in found if each is not None]
