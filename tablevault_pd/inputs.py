@@ -110,7 +110,9 @@ def _kind_of(series: pd.Series) -> str:
 
 def _row(row: Mapping[Any, Any], columns: Columns) -> pa.Table:
     """A single row, without the detour by a frame where that makes no difference."""
-    options = columns.embeddings not in (None, False) or columns.documents or columns.files
+    options = (
+        not (columns.embeddings is None or columns.embeddings is False) or columns.documents or columns.files
+    )
     table = None if options else frames.encode_row(row)
     if table is None:
         return _frame(_rows([row]), columns)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd import frames, reading
+from tablevault_pd import frames, reading, validate
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.names import parse_address
 from tablevault_pd.store import Version
@@ -89,6 +89,8 @@ class List:
         >>> [len(part) for part in words.batches(1000)]
         [1]
         """
+        size = validate.whole(size, "size", least=1)
+        columns = validate.labels(columns)
         store, version = self._vault.store, self._version()
         self._vault._noted(version)
         return reading.batches(store, version, size, columns=columns)
@@ -141,7 +143,7 @@ class List:
         """
         store, version = self._vault.store, self._version()
         self._vault._noted(version)
-        schema = reading.wanted_schema(store, version, [column])
+        schema = reading.wanted_schema(store, version, [validate.label(column, "column")])
         if frames.columns(schema)[0].kind != "embedding":
             raise InvalidInput(f"The column {column!r} of {self.name!r} holds no vectors.")
         field = frames.field_for(schema, column)
@@ -180,7 +182,7 @@ class List:
             raise InvalidInput(
                 f"The list {self.name!r} has {len(documents)} columns of documents: {documents}. Name one of them."
             )
-        label = documents[0] if column is None else column
+        label = documents[0] if column is None else validate.label(column, "column")
         if label not in documents:
             raise InvalidInput(
                 f"The column {label!r} of {self.name!r} holds no documents. documents={documents}"

@@ -226,8 +226,6 @@ def batches(
     store: Store, version: Version, size: int, *, columns: Sequence[Hashable] | None = None
 ) -> Iterator[pd.DataFrame]:
     """The version in frames of `size` rows, marked with their origin, so that it need not fit into memory."""
-    if size < 1:
-        raise InvalidInput(f"A batch has at least one row, not {size}.")
     for first in range(0, version.total, size):
         yield read(store, version, columns=columns, start=first, stop=first + size, tagged=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
+from tablevault_pd.names import check_name
 from tablevault_pd.session import Run, Settings
 from tablevault_pd.store import Store
 
@@ -27,6 +28,7 @@ class Shared:
 
     def run(self, name: str | None, settings: Settings) -> Run:
         """The session of that name; the one opened last if none is named."""
+        name = None if name is None else check_name(name, "session")
         if name is None and self.runs:
             return next(reversed(self.runs.values()))
         if name is None or name not in self.runs:

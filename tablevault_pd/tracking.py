@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from tablevault_pd import validate
 from tablevault_pd.connecting import current_vault
-from tablevault_pd.errors import VaultReadOnly
+from tablevault_pd.errors import InvalidType, VaultReadOnly, shown
 from tablevault_pd.progress import Bar
 from tablevault_pd.session import Run, current
 
@@ -61,6 +62,18 @@ def loop(items: Iterable[T], *, name: str = "loop", total: int | None = None) ->
     >>> [batch for batch in tv.loop(range(3), name="batch")]
     [0, 1, 2]
     """
+    if not isinstance(items, Iterable) or getattr(items, "ndim", 1) == 0:
+        raise InvalidType(
+            f"items= is something to go through, such as a list or a generator, not {shown(items)}."
+        )
+    return _loop(
+        items,
+        validate.text(name, "name="),
+        None if total is None else validate.whole(total, "total", least=0),
+    )
+
+
+def _loop(items: Iterable[T], name: str, total: int | None) -> Iterator[T]:
     if total is None:
         try:
             total = len(items)  # type: ignore[arg-type]  # what has no length says so

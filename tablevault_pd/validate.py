@@ -35,7 +35,7 @@ def choice(value: Any, what: str, allowed: Sequence[str]) -> str:
 
 def choices(value: Any, what: str, allowed: Sequence[str]) -> tuple[str, ...]:
     """Return several of the texts `allowed`, given as one text or as a collection."""
-    found = (value,) if isinstance(value, str) else _items(value)
+    found = items(value)
     if found and all(isinstance(each, str) and each in allowed for each in found):
         return found
     raise InvalidInput(f"{what}= is {_either(allowed)}, or a list of these, not {shown(value)}.")
@@ -96,7 +96,7 @@ def tags(value: Any) -> tuple[str, ...] | None:
     """Return tags as a tuple of texts; None where none were given."""
     if value is None:
         return None
-    found = (value,) if isinstance(value, str) else _items(value)
+    found = items(value)
     if not all(isinstance(tag, str) for tag in found):
         raise InvalidType(f"tags= is a text or a list of texts, not {shown(value)}.")
     return tuple(text(tag, "A tag") for tag in found)
@@ -108,11 +108,16 @@ def labels(value: Any, what: str = "columns") -> list[Hashable] | None:
         return None
     if isinstance(value, (str, bytes, Mapping, pd.DataFrame)) or not isinstance(value, Iterable):
         raise InvalidType(f"{what}= is a list of column names, not {shown(value)}: [{shown(value)}] for one.")
-    found = list(value)
-    for label in found:
-        if not is_hashable(label):
-            raise InvalidType(f"{what}= is a list of column names, and {shown(label)} cannot be one.")
-    return found
+    if isinstance(value, np.ndarray) and value.ndim != 1:
+        raise InvalidType(f"{what}= is a list of column names, not an array of {value.ndim} dimensions.")
+    return [label(each, what) for each in value]
+
+
+def label(value: Any, what: str = "columns") -> Hashable:
+    """Return one column name: anything hashable but pandas.NA, which equals nothing."""
+    if value is not pd.NA and is_hashable(value):
+        return value
+    raise InvalidType(f"{what}= names a column, and {shown(value)} cannot be the name of one.")
 
 
 def time(value: Any, what: str) -> datetime:
@@ -179,9 +184,9 @@ def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and math.isnan(value))
 
 
-def _items(value: Any) -> tuple[Any, ...]:
-    """Return the members of a collection; nothing that could be taken for several is one value here."""
-    if isinstance(value, (bytes, Mapping, pd.DataFrame)) or not isinstance(value, Collection):
+def items(value: Any) -> tuple[Any, ...]:
+    """Return the members of a collection; any other object, a text included, is the one member."""
+    if isinstance(value, (str, bytes, Mapping, pd.DataFrame)) or not isinstance(value, Collection):
         return (value,)
     return (value,) if isinstance(value, np.ndarray) and value.ndim != 1 else tuple(value)
 

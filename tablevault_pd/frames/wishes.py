@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.frames.vectors import Wish
 
@@ -53,10 +54,10 @@ def document_labels(documents: Any, labels: Collection[Hashable]) -> set[Hashabl
 
 def _named(given: Any, labels: Collection[Hashable]) -> list[Hashable]:
     if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
-        return [given]
+        return [validate.label(given, "embeddings")]
     if isinstance(given, tuple) and given and given in labels:
         return [given]  # one label of a column MultiIndex
-    return list(given)
+    return [validate.label(each, "embeddings") for each in validate.items(given)]
 
 
 def _check_known(option: str, named: Collection[Hashable], labels: Collection[Hashable]) -> None:

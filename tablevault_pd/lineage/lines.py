@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.errors import InvalidInput, ListNotFound, shown
+from tablevault_pd import validate
+from tablevault_pd.errors import ListNotFound
 from tablevault_pd.lineage.lookups import Direction, Lookups
 from tablevault_pd.lineage.values import joined_values
 from tablevault_pd.lineage.walk import Rows, Step, Walk, Wholes
+from tablevault_pd.names import check_name
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store import Store, Version
 from tablevault_pd.store.edges import Place, Writers
@@ -46,13 +48,10 @@ def lines(
     read: bool = False,
 ) -> pd.DataFrame:
     """Walk, and show every relative."""
-    if direction not in ("up", "down"):
-        raise InvalidInput(f"direction= is 'up' or 'down', not {shown(direction)}.")
-    if depth is not None and (
-        isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 1
-    ):
-        raise InvalidInput(f"depth= is a number of steps, at least 1, or None for all, not {shown(depth)}.")
-    target = None if to is None else _list_id(store, to)
+    validate.choice(direction, "direction", ("up", "down"))
+    depth = None if depth is None else validate.whole(depth, "depth", least=1)
+    columns, read = validate.labels(columns), validate.flag(read, "read")
+    target = None if to is None else _list_id(store, check_name(to))
     parts = []
     for first in range(0, max(len(asked), 1), ROWS_PER_WALK):
         part = slice(first, first + ROWS_PER_WALK)

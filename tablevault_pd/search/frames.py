@@ -33,11 +33,11 @@ def search_frame(
 
 def near(series: pd.Series, query: Any, k: int | None, metric: Metric) -> pd.Series:
     """Scores of the vectors in `series`, nearest first."""
+    validate.choice(metric, "metric", get_args(Metric))
+    k = None if k is None else validate.whole(k, "k", least=1)
     queries, batch = as_queries(query, metric)
     if batch:
         raise InvalidInput("Series.vault.near takes one vector.")
-    k = None if k is None else validate.whole(k, "k", least=1)
-    validate.choice(metric, "metric", get_args(Metric))
     wide = np.array(
         [
             hasattr(cell, "__len__") and not isinstance(cell, (str, bytes)) and len(cell) == queries.shape[1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, shown
 from tablevault_pd.fts import has_words
 from tablevault_pd.store.query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word
 
@@ -21,7 +21,7 @@ _SUBSTRING = 3  #: code shorter than this is found as a word only
 
 
 def parse_text(text: object, what: str = "text", *, code: bool = False, match: Match = "all") -> Node:
-    """The query that `text` means. Raises InvalidInput if it is blank, TypeError if it is no str.
+    """The query that `text` means. Raises InvalidInput if it is blank, InvalidType if it is no str.
 
     Examples
     --------
@@ -29,7 +29,7 @@ def parse_text(text: object, what: str = "text", *, code: bool = False, match: M
     All(parts=(Word(text='solar'), Phrase(text='power plant'), Not(part=Word(text='wind'))))
     """
     if not isinstance(text, str):
-        raise TypeError(f"{what}= is a text, not {type(text).__name__}: {shown(text)}")
+        raise InvalidType(f"{what}= is a text, not {type(text).__name__}: {shown(text)}")
     if not text.strip() or not text.replace("\0", " ").strip():
         raise InvalidInput(f"{what}= is blank. Leave it out to search without words.")
     alternatives: list[dict[Node, None]] = [{}]  # dicts as ordered sets: a word that is repeated counts once

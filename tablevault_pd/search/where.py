@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from tablevault_pd import frames, reading
-from tablevault_pd.errors import InvalidFilter, InvalidInput, VersionNotFound, shown
+from tablevault_pd import frames, reading, validate
+from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, VersionNotFound, shown
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.identity import identity
@@ -73,11 +73,7 @@ def places(store: Store, request: Request) -> list[Place]:
 def _versions(store: Store, request: Request) -> list[Version]:
     if request.lists is None:
         return _newest(store, request.as_of)
-    asked = (
-        [request.lists]
-        if isinstance(request.lists, str) or not isinstance(request.lists, Iterable)
-        else list(request.lists)
-    )
+    asked = validate.items(request.lists)
     if not asked:
         raise InvalidInput("lists= is empty. Leave it out to search every list.")
     found: dict[tuple[int, int], Version] = {}
@@ -101,7 +97,7 @@ def address_of(which: Any) -> str:
         return which
     address = getattr(which, "_text", None)
     if not isinstance(address, str):
-        raise TypeError(
+        raise InvalidType(
             f"lists= holds names, patterns or List handles, not {type(which).__name__}: {shown(which)}"
         )
     return address
