@@ -116,7 +116,8 @@ def labels(value: Any, what: str = "columns") -> list[Hashable] | None:
 def label(value: Any, what: str = "columns") -> Hashable:
     """Return one column name: anything hashable but pandas.NA, which equals nothing."""
     if value is not pd.NA and is_hashable(value):
-        return value
+        found: Hashable = value
+        return found
     raise InvalidType(f"{what}= names a column, and {shown(value)} cannot be the name of one.")
 
 
