@@ -120,6 +120,10 @@ class StoreUnavailable(VaultError, ConnectionError):
     """The server cannot be reached, or refused the connection."""
 
 
+class StoreError(VaultError, RuntimeError):
+    """The server refused a request; the message has its own words."""
+
+
 class Conflict(VaultError, RuntimeError):
     """Another writer was faster: the list is not at the version given as ``expect=``.
 

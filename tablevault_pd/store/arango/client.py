@@ -16,6 +16,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http.client import BadStatusLine, RemoteDisconnected
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -33,13 +34,14 @@ from requests.auth import AuthBase
 from tablevault_pd.errors import (
     Conflict,
     StorageFull,
+    StoreError,
     StoreUnavailable,
     VaultBusy,
     VaultClosed,
-    VaultCorrupt,
     VaultError,
     VaultNotFound,
     VaultReadOnly,
+    shown,
 )
 from tablevault_pd.store.arango.address import Address, Secret
 
@@ -69,6 +71,7 @@ class Failure:
     number: int = 0
     status: int = 0
     lost: bool = False  #: no answer came: whether the server acted is not known
+    foreign: bool = False  #: what answered is no ArangoDB
 
     @property
     def passing(self) -> bool:
@@ -82,6 +85,10 @@ class Said(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.detail)
         self.number = failure.number
+
+
+class NotArango(Exception):
+    """Something else answered; the message says what."""
 
 
 class NoAnswer(Exception):
@@ -127,7 +134,7 @@ class _Transport(HTTPClient):
         auth: Any = None,
     ) -> Response:
         """One HTTP request. The driver's `auth` is a placeholder and ignored."""
-        problem = None
+        problem = foreign = None
         try:
             answer = session.request(
                 method,
@@ -139,14 +146,24 @@ class _Transport(HTTPClient):
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
                 allow_redirects=False,
             )
-        except requests.exceptions.SSLError:
-            problem = "SSLError: its certificate could not be verified"
+        except requests.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                problem = "SSLError: its certificate could not be verified"
+            else:
+                foreign = "what answered speaks no TLS"
         except requests.RequestException as error:
-            problem = type(error).__name__
+            said = _no_http(error)
+            problem, foreign = (type(error).__name__, None) if said is None else (None, said)
+        if foreign is not None:
+            raise NotArango(foreign)
         if problem is not None:  # raised out here, so that it does not carry the request and its login along
             raise NoAnswer(problem)
         if answer.status_code in _GATEWAY:
             raise NoAnswer(f"HTTP status {answer.status_code}")
+        if not _from_arango(answer):
+            kind = answer.headers.get("content-type", "no content type")
+            by = answer.headers.get("server", "A server without a name")
+            raise NotArango(f"{by[:80]} answered with HTTP status {answer.status_code} ({kind[:80]})")
         return Response(
             method=method,
             url=url,
@@ -155,6 +172,27 @@ class _Transport(HTTPClient):
             status_text=answer.reason,
             raw_body=answer.content,  # type: ignore[arg-type]  # our deserialiser reads bytes, which saves a copy
         )
+
+
+def _no_http(error: BaseException | None) -> str | None:
+    """What came instead of an HTTP answer; None if nothing did. The causes of `error` are looked through."""
+    for part in (*getattr(error, "args", ()), getattr(error, "reason", None)):
+        if isinstance(part, BadStatusLine) and not isinstance(part, RemoteDisconnected):
+            return f"what answered speaks no HTTP; it said {shown(str(part), 40)}"
+        found = _no_http(part) if isinstance(part, BaseException) else None
+        if found is not None:
+            return found
+    return None
+
+
+def _from_arango(answer: requests.Response) -> bool:
+    """Whether ArangoDB may have said this: JSON, and in an error the number of it; or nothing, with a status it has."""
+    body, done = answer.content[:1], 200 <= answer.status_code < 300
+    if not body:
+        return done or answer.status_code in (401, 403)
+    if done:
+        return body in b"{["
+    return body == b"{" and b'"errorNum"' in answer.content
 
 
 def to_json(value: Any) -> bytes:
@@ -276,6 +314,8 @@ class Client:
             return operation(handle), None
         except NoAnswer as error:
             return None, Failure(str(error), lost=True)
+        except NotArango as error:
+            return None, Failure(str(error), foreign=True)
         except ArangoServerError as error:
             said = str(error.error_message or "no message")[:200]
             return None, Failure(said, int(error.error_code or 0), int(error.http_code or 0))
@@ -288,6 +328,11 @@ class Client:
         if failure.lost:
             return StoreUnavailable(
                 f"The server of {where} gave no answer ({failure.detail}). Is it running?"
+            )
+        if failure.foreign:
+            return StoreUnavailable(
+                f"There is no ArangoDB at {where}: {failure.detail}. Is the port right (8529 unless it was set), and "
+                "TLS (arangodbs:// with it, arangodb:// without)?"
             )
         if failure.status == 401:
             return StoreUnavailable(
@@ -308,7 +353,7 @@ class Client:
             return VaultBusy(f"{where} was locked by others for too long. Nothing was written; try again.")
         if failure.number == UNIQUE:
             return Conflict(f"Another writer of {where} was faster. Try again.")
-        return VaultCorrupt(f"{where} cannot be used: {failure.detail} (error {failure.number}).")
+        return StoreError(f"The server of {where} says: {failure.detail} (error {failure.number}).")
 
     def writable(self) -> None:
         """Refuse to write through a store that was opened for reading."""
@@ -376,7 +421,7 @@ class Client:
                 result = work(handle)
             except BaseException:
                 # If this fails too, the server ends the transaction by itself after a minute without requests.
-                with contextlib.suppress(NoAnswer, ArangoServerError):
+                with contextlib.suppress(NoAnswer, NotArango, ArangoServerError):
                     handle.abort_transaction()
                 raise
             _commit(handle)

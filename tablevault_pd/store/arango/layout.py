@@ -11,7 +11,7 @@ from typing import Any
 
 from arango.database import StandardDatabase
 
-from tablevault_pd.errors import VaultCorrupt, VaultFormatError, VaultNotFound
+from tablevault_pd.errors import StoreUnavailable, VaultCorrupt, VaultFormatError, VaultNotFound
 from tablevault_pd.store.arango.client import (
     DUPLICATE_NAME,
     GRAPH_EXISTS,
@@ -143,6 +143,10 @@ def _read_meta(client: Client) -> dict[str, Any] | None:
         rows = client.query(READ_META, expect=(NO_COLLECTION,), patient=False)
     except Said:
         return None
+    except (KeyError, TypeError) as error:
+        raise StoreUnavailable(
+            f"There is no ArangoDB at {client.address}: what answered has JSON, but not that of a query. Is the port right?"
+        ) from error
     return rows[0] if rows else None
 
 
