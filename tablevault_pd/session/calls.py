@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tablevault_pd import answers, validate
-from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.session import Run, current
 from tablevault_pd.session.asking import ask
 from tablevault_pd.session.heart import HEART
@@ -353,8 +352,7 @@ class Sessions:
            session request    state
         0  train#1    stop  running
         """
-        if isinstance(exit_code, bool) or not isinstance(exit_code, int) or not 0 <= exit_code <= 255:
-            raise InvalidInput(f"exit_code= is a number from 0 to 255, not {shown(exit_code)}.")
+        exit_code = validate.whole(exit_code, "exit_code", least=0, most=255)
         return self._ask(which, "stop", exit_code=exit_code, wait_s=wait_s)
 
     def pause(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
@@ -365,7 +363,8 @@ class Sessions:
         """Let paused sessions go on. As for :meth:`stop`."""
         return self._ask(which, "resume", wait_s=wait_s)
 
-    def _ask(self, which: Any, request: Control, **options: Any) -> pd.DataFrame:
+    def _ask(self, which: Any, request: Control, *, wait_s: float, **options: Any) -> pd.DataFrame:
+        wait_s = validate.seconds(wait_s, "wait_s")
         self._writable()
         self._flush()
-        return ask(self.store, which, request, asked_by=self._session_id, **options)
+        return ask(self.store, which, request, asked_by=self._session_id, wait_s=wait_s, **options)

@@ -83,7 +83,7 @@ class _Lookup:
             raise _no_session(which)
         if hasattr(which, "__index__") and not isinstance(which, np.ndarray):
             return [self._with_id(operator.index(which))]
-        if isinstance(which, Iterable):
+        if isinstance(which, Iterable) and getattr(which, "ndim", 1) == 1:
             several = list(which.dropna() if isinstance(which, (pd.Series, pd.Index)) else which)
             self._many = self._many or len(several) > _FEW
             return [session for each in several for session in self.find(each)]
@@ -205,7 +205,10 @@ class SessionFilter:
         parents = None if parent is None else {session.id for session in resolve_sessions(store, parent)}
         return cls(
             None if state is None else validate.choices(state, "state", STATES),
-            {name: plain(value) for name, value in as_mapping(params).items()},
+            {
+                validate.text(name, "The name of a parameter"): plain(value)
+                for name, value in as_mapping(params).items()
+            },
             validate.tags(tags) or (),
             None if parents is None else frozenset(parents),
             validate.optional_time(since, "since"),
