@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd import frames
-from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
+from tablevault_pd import arrowinputs, frames
+from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.filecells import file_column
+from tablevault_pd.inputrows import as_mapping, frame_of_mappings, frame_of_tuples
 from tablevault_pd.lineage.trace import Trace
 
 ROWS_PER_TABLE = 10_000  # single rows from an iterator are gathered into tables of this many
-BYTES_PER_TABLE = 64 << 20  # … and Arrow record batches into tables of about this size
+_NUMBERS = (int, float, np.integer, np.floating)
 
 #: The column that a Series without a name, a list of texts or a matrix becomes.
 COLUMN_OF_KIND = {"document": "document", "embedding": "embedding", "file": "file", "record": "value"}
@@ -52,17 +53,20 @@ def encoded(obj: Any, columns: Columns, *, kind: str | None = None) -> Iterator[
         yield _frame(obj, columns)
     elif isinstance(obj, pd.Series):
         yield _series(obj, columns, kind)
-    elif isinstance(obj, Mapping):
-        yield _row(obj, columns)
     elif isinstance(obj, np.ndarray):
         yield _matrix(obj, columns)
-    elif hasattr(obj, "__arrow_c_stream__"):
-        for table in _arrow(obj):
-            yield _arrow_table(table, columns)
+    elif arrowinputs.is_arrow(obj):
+        if arrowinputs.is_column(obj):
+            yield _series(arrowinputs.series(obj), columns, kind)
+        else:
+            for table in arrowinputs.tables(obj):
+                yield _arrow_table(table, columns)
+    elif (row := as_mapping(obj)) is not None:
+        yield _row(row, columns)
     elif isinstance(obj, (str, bytes, bytearray)) or not isinstance(obj, Iterable):
         raise InvalidInput(
-            f"Cannot save {shown(obj)} of type {type(obj).__name__}. A DataFrame, Series, dict (one row), list of dicts, 2-D array, "
-            "list of texts, anything with __arrow_c_stream__, or an iterator of these can be saved."
+            f"Cannot save {shown(obj)} of type {type(obj).__name__}. A DataFrame, Series, dict (one row), list of dicts or of tuples "
+            "(rows), 2-D array, list of texts, anything that exports Arrow, or an iterator of these can be saved."
         )
     else:
         yield from _iterable(obj, columns, kind)
@@ -115,28 +119,10 @@ def _row(row: Mapping[Any, Any], columns: Columns) -> pa.Table:
     )
     table = None if options else frames.encode_row(row)
     if table is None:
-        return _frame(_rows([row]), columns)
+        return _frame(frame_of_mappings([row]), columns)
     if columns.trace is not None:
         columns.trace.table(table)
     return table
-
-
-def _rows(rows: list[Mapping[Any, Any]]) -> pd.DataFrame:
-    try:
-        return pd.DataFrame([dict(row) for row in rows])
-    except UnicodeEncodeError as error:  # of pandas, which says neither where nor what to do
-        for at, row in enumerate(rows):
-            for label, value in row.items():
-                if not (_is_unicode(label) and _is_unicode(value)):
-                    raise UnsupportedColumn(
-                        f"Nothing was stored. In column {shown(label)}, row {at}: a lone surrogate, which no UTF-8 text can hold; "
-                        "decode the text with errors='replace'."
-                    ) from error
-        raise
-
-
-def _is_unicode(value: Any) -> bool:
-    return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _matrix(matrix: np.ndarray, columns: Columns) -> pa.Table:
@@ -145,11 +131,25 @@ def _matrix(matrix: np.ndarray, columns: Columns) -> pa.Table:
             f"An array is saved as one vector per row, so it has two dimensions and holds numbers; this one has the shape "
             f"{matrix.shape} and dtype {matrix.dtype}. Make a DataFrame of other arrays."
         )
-    if matrix.dtype.kind != "f":
-        matrix = matrix.astype(np.float64)
+    return _vectors(list(matrix), columns, ints=True)
+
+
+def _vectors(rows: Sequence[Any], columns: Columns, *, ints: bool) -> pa.Table:
+    """Sequences of numbers as one embedding column. Integers become floats, exactly, only where `ints` or the caller says so."""
+    widths = sorted({len(row) for row in rows})
+    if len(widths) > 1:
+        raise InvalidInput(
+            f"The vectors have different lengths: {widths[:5]}. A list of vectors is saved as one column of one width."
+        )
     name = COLUMN_OF_KIND["embedding"]
-    wanted = columns.embeddings if columns.embeddings is not None else [name]
-    return frames.encode(pd.DataFrame({name: pd.Series(list(matrix), dtype=object)}), embeddings=wanted)
+    asked = columns.embeddings not in (None, True, False)
+    if not (asked or ints or any(isinstance(number, (float, np.floating)) for row in rows for number in row)):
+        raise InvalidInput(
+            f"Lists of integers are no vectors of floats, unless embeddings=[{name!r}] says so. Save rows as tuples, or make a "
+            "DataFrame of them: pd.DataFrame(rows)."
+        )
+    frame = pd.DataFrame({name: pd.Series(list(rows), dtype=object)})
+    return frames.encode(frame, embeddings=columns.embeddings if asked else [name])
 
 
 def _texts(texts: list[str], columns: Columns) -> pa.Table:
@@ -160,23 +160,6 @@ def _texts(texts: list[str], columns: Columns) -> pa.Table:
 
 
 # -- Arrow
-
-
-def _arrow(obj: Any) -> Iterator[pa.Table]:
-    """A table as it is; a stream in pieces that fit in memory."""
-    if isinstance(obj, pa.Table) or not hasattr(obj, "read_next_batch"):
-        yield obj if isinstance(obj, pa.Table) else pa.table(obj)
-        return
-    reader = pa.RecordBatchReader.from_stream(obj)
-    waiting: list[pa.RecordBatch] = []
-    empty = True
-    for batch in reader:
-        waiting.append(batch)
-        if sum(piece.nbytes for piece in waiting) >= BYTES_PER_TABLE:
-            yield pa.Table.from_batches(waiting, reader.schema)
-            waiting, empty = [], False
-    if waiting or empty:
-        yield pa.Table.from_batches(waiting, reader.schema)
 
 
 def _arrow_table(table: pa.Table, columns: Columns) -> pa.Table:
@@ -200,40 +183,64 @@ def _iterable(items: Iterable[Any], columns: Columns, kind: str | None) -> Itera
         yield _frame(pd.DataFrame(), columns)
         return
     group: list[Any] = []
+    gather: _Form | None = None  # of the items in the group
     for item in chain([first], iterator):
-        if group and (type(item) is not type(group[0]) or len(group) >= ROWS_PER_TABLE):
-            yield _gathered(group, columns)
+        form = _form(item)
+        if gather is not None and (form is not gather or len(group) >= ROWS_PER_TABLE):
+            yield gather(group, columns)
             group = []
-        if _is_row(item):
-            group.append(item)
-        else:
+        if form is None:
             yield from encoded(item, columns, kind=kind)
-    if group:
-        yield _gathered(group, columns)
+        else:
+            group.append(item)
+        gather = form
+    if gather is not None:
+        yield gather(group, columns)
 
 
-def _is_row(item: Any) -> bool:
-    return isinstance(item, (Mapping, str)) or _is_vector(item)
+_Form = Callable[[list[Any], Columns], pa.Table]
+
+
+def _form(item: Any) -> _Form | None:
+    """What gathers items such as this one into a table; None for one that is a table by itself."""
+    if isinstance(item, str):
+        return _texts
+    if isinstance(item, np.ndarray) or arrowinputs.is_arrow(item):
+        return _listed_vectors if _is_vector(item) else None
+    if as_mapping(item) is not None:
+        return _mappings
+    if isinstance(item, tuple):
+        return _tuples
+    if isinstance(item, list) and item and not _is_table(item[0]):
+        return _listed_vectors
+    return None
 
 
 def _is_vector(item: Any) -> bool:
-    if isinstance(item, np.ndarray):
-        return item.ndim == 1
+    return isinstance(item, np.ndarray) and item.ndim == 1
+
+
+def _is_table(first: Any) -> bool:
+    """Whether a list that begins so is rows or frames itself."""
     return (
-        isinstance(item, (list, tuple))
-        and len(item) > 0
-        and all(type(number) in (int, float) for number in item)
+        isinstance(first, (tuple, list, pd.DataFrame, pd.Series, np.ndarray)) or as_mapping(first) is not None
     )
 
 
-def _gathered(group: list[Any], columns: Columns) -> pa.Table:
-    if isinstance(group[0], Mapping):
-        return _frame(_rows(group), columns)
-    if isinstance(group[0], str):
-        return _texts(group, columns)
-    if len({len(vector) for vector in group}) > 1:
-        widths = sorted({len(vector) for vector in group})
-        raise InvalidInput(
-            f"The vectors have different lengths: {widths[:5]}. A list of vectors is saved as one column of one width."
-        )
-    return _matrix(np.asarray(group), columns)
+def _mappings(group: list[Any], columns: Columns) -> pa.Table:
+    return _frame(frame_of_mappings([as_mapping(item) or {} for item in group]), columns)
+
+
+def _tuples(group: list[Any], columns: Columns) -> pa.Table:
+    return _frame(frame_of_tuples(group), columns)
+
+
+def _listed_vectors(group: list[Any], columns: Columns) -> pa.Table:
+    for at, item in enumerate(group):
+        wrong = [cell for cell in item if not isinstance(cell, _NUMBERS) or isinstance(cell, bool)]
+        if wrong:
+            raise InvalidInput(
+                f"Item {at}, {shown(item)}, is neither a vector (it holds {shown(wrong[0])}) nor a row. Save rows as tuples or dicts, "
+                "or make a DataFrame of them: pd.DataFrame(rows)."
+            )
+    return _vectors(group, columns, ints=False)

@@ -131,9 +131,7 @@ def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
     """`filters` as they are to be judged for this version."""
     schema = store.schema(version.schema_id)
     known = [column.label for column in frames.columns(schema)]
-    found = parse_filter(
-        filters, known, lambda: frames.decode([schema.empty_table()], schema, positions=range(0))
-    )
+    found = parse_filter(filters, known, lambda: frames.empty(schema))
     return None if found is None else replace(found, where=lambda: _hint(filters, schema))
 
 

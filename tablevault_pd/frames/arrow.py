@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.frames import buffers, labels, schemas
-from tablevault_pd.frames.categories import categories_of, codes_of
-from tablevault_pd.frames.codecs import Encoded, Refused, Spec, encode_array, pandas_arrow
+from tablevault_pd.frames.categories import codes_of, unpack
+from tablevault_pd.frames.codecs import Encoded, Refused, Spec, encode_array, nullable
 from tablevault_pd.frames.main import _as_document, arrow_vectors, build, is_text
+from tablevault_pd.frames.storable import pandas_arrow, stored
 from tablevault_pd.frames.vectors import Wish
 from tablevault_pd.frames.wishes import document_labels, embedding_wishes
 
@@ -49,6 +51,7 @@ def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()
 
 
 def _encode(column: pa.ChunkedArray, wish: Wish) -> Encoded:
+    column = stored(column)
     kind = column.type
     for test, encoder in _ENCODERS:
         if test(kind):
@@ -86,19 +89,12 @@ def _as_is(column: pa.ChunkedArray) -> Encoded:
 
 
 def _numbers(column: pa.ChunkedArray) -> Encoded:
-    name = str(np.dtype(column.type.to_pandas_dtype()).name)
+    dtype = np.dtype(column.type.to_pandas_dtype())
     if not column.null_count:
-        return Encoded(column, {"codec": "numpy", "dtype": name})
-    if name == "float16":
+        return Encoded(column, {"codec": "numpy", "dtype": dtype.name})
+    if dtype == np.float16:  # pandas has no Float16
         return _as_is(column)
-    nullable = (
-        "boolean"
-        if name == "bool"
-        else name.replace("uint", "UInt").replace("int", "Int")
-        if "u" in name
-        else name.capitalize()
-    )
-    return Encoded(column, {"codec": "masked", "dtype": nullable})
+    return Encoded(column, {"codec": "masked", "dtype": nullable(dtype)})
 
 
 def _text(column: pa.ChunkedArray) -> Encoded:
@@ -119,9 +115,19 @@ def _times(column: pa.ChunkedArray) -> Encoded:
         return _as_is(column)
     spec: Spec = {"codec": "timedelta" if pa.types.is_duration(kind) else "datetime", "unit": kind.unit}
     if getattr(kind, "tz", None):
-        zoned = encode_array(pd.DatetimeIndex([], dtype=f"datetime64[{kind.unit}, {kind.tz}]").array)
+        zoned = encode_array(pd.array([], dtype=_zoned(kind)))
         return Encoded(column.cast(zoned.array.type), zoned.spec)
     return Encoded(column, spec)
+
+
+def _zoned(kind: pa.DataType) -> Any:
+    zone = re.sub(r"([+-]\d\d)(\d\d)", r"\1:\2", kind.tz)  # pandas takes +0530 for +05:00
+    try:
+        return pd.DatetimeTZDtype(kind.unit, zone)
+    except Exception as error:  # which one depends on the library that pandas asks
+        raise Refused(
+            f"this machine lacks the time zone {shown(kind.tz)}; install tzdata, or cast the column to {kind.unit} in UTC"
+        ) from error
 
 
 def _categories(column: pa.ChunkedArray) -> Encoded:
@@ -170,7 +176,7 @@ def _shown_name(field: pa.Field, spec: Spec, taken: set[str]) -> str:
 def _open(column: pa.ChunkedArray, spec: Spec) -> pa.ChunkedArray:
     if spec["codec"] != "category" or pa.types.is_dictionary(column.type):
         return column
-    values = encode_array(categories_of(spec).array).array
+    values = unpack(spec["categories"])
     return pa.chunked_array(
         [pa.DictionaryArray.from_arrays(chunk, values) for chunk in column.chunks],
         pa.dictionary(pa.int32(), values.type),

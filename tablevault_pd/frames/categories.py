@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.frames import buffers
+from tablevault_pd.frames import buffers, cells
 from tablevault_pd.frames.codecs import (
     Codec,
     Encoded,
+    Refused,
     Spec,
     codec_of,
     decode_column,
@@ -37,6 +38,9 @@ class _CategoryCodec(Codec):
     def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
         return pd.CategoricalDtype(categories_of(spec) if "categories" in spec else None, spec["ordered"])
 
+    def text(self, spec: Spec, kind: pa.DataType) -> str:
+        return "category"
+
     def storage(self, spec: Spec) -> pa.DataType:
         kind = value_type(spec)
         return pa.dictionary(pa.int32(), kind, spec["ordered"]) if _flat(kind) else pa.int32()
@@ -53,10 +57,26 @@ def _encode_categories(values: Any) -> Encoded:
     found, inner = encode_array(values.categories.array)
     words = buffers.single(pa.chunked_array([found]) if isinstance(found, pa.Array) else found)
     spec = {"codec": "category", "ordered": bool(values.ordered), "values": _told(inner, words.type)}
-    spec |= freq_spec(values.categories)
+    spec |= freq_spec(values.categories) | _name_spec(values.categories)
     if values.ordered or not _flat(words.type) or not len(words):
         spec["categories"] = pack(words)
     return Encoded(_coded(np.asarray(values.codes), words, ordered=bool(values.ordered)), spec)
+
+
+def _name_spec(categories: pd.Index) -> Spec:
+    if categories.name is None:
+        return {}
+    try:
+        return {"name": cells.to_plain(categories.name)}
+    except cells.Unstorable as error:
+        raise Refused(f"the name of the categories: {error}") from None
+
+
+def _named(categories: pd.Index, spec: Spec) -> pd.Index:
+    """The categories with what the spec says of their Index."""
+    if "name" in spec:
+        categories = categories.rename(cells.from_plain(spec["name"]))
+    return with_freq(categories, spec.get("freq"))
 
 
 def _coded(codes: np.ndarray, words: pa.Array, *, ordered: bool) -> pa.Array:
@@ -81,6 +101,8 @@ def codes_of(column: pa.ChunkedArray) -> np.ndarray:
         chunks = [chunk.indices for chunk in column.chunks]
         column = pa.chunked_array(chunks, column.type.index_type)
     codes = buffers.column_values(column, np.dtype(column.type.to_pandas_dtype()), private=False)
+    if codes.dtype.kind == "u":  # as other tools write them: no code is left for a missing cell
+        codes = codes.astype("i8")
     if column.null_count:
         codes[~buffers.column_valid(column)] = -1
     return codes
@@ -102,7 +124,7 @@ def opened(column: pa.ChunkedArray, spec: Spec) -> tuple[np.ndarray, pd.Index]:
         found = codes_of(pa.chunked_array([chunk.indices]))
         codes.append(found if places is None else np.append(places, -1)[found])
     whole = codes[1] if len(codes) == 2 else np.concatenate(codes)
-    return whole, with_freq(categories, spec.get("freq"))
+    return whole, _named(categories, spec)
 
 
 def _joined(there: pd.Index, more: pd.Index) -> tuple[pd.Index, np.ndarray | None]:
@@ -131,7 +153,7 @@ def _index_of(values: Any) -> pd.Index:
 
 def categories_of(spec: Spec) -> pd.Index:
     """The categories that stand in a spec."""
-    return with_freq(_index(unpack(spec["categories"]), spec), spec.get("freq"))
+    return _named(_index(unpack(spec["categories"]), spec), spec)
 
 
 def has_none(spec: Spec) -> bool:

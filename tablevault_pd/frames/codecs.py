@@ -44,6 +44,10 @@ class Codec:
         """The pandas dtype that comes back."""
         raise NotImplementedError
 
+    def text(self, spec: Spec, kind: pa.DataType) -> str:
+        """The dtype as pandas shows it, also where this machine lacks its time zone."""
+        return str(self.dtype(spec, kind))
+
     def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
         """The pandas array (or NumPy array) of the column."""
         raise NotImplementedError
@@ -203,6 +207,13 @@ class _MaskedCodec(Codec):
         return dtype.construct_array_type()(values, mask)
 
 
+def nullable(dtype: np.dtype) -> str:
+    """The name of pandas' nullable dtype for a NumPy one."""
+    if dtype.kind == "b":
+        return "boolean"
+    return {"i": "Int", "u": "UInt", "f": "Float"}[dtype.kind] + str(dtype.itemsize * 8)
+
+
 _MASKED = tuple(
     getattr(pd, f"{kind}{width}Dtype")
     for kind, widths in (("Int", (8, 16, 32, 64)), ("UInt", (8, 16, 32, 64)), ("Float", (32, 64)))
@@ -282,6 +293,9 @@ class _IntervalCodec(Codec):
     def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
         return pd.IntervalDtype(codec_of(spec["ends"]).dtype(spec["ends"], None), spec["closed"])
 
+    def text(self, spec: Spec, kind: pa.DataType) -> str:
+        return f"interval[{codec_of(spec['ends']).text(spec['ends'], None)}, {spec['closed']}]"
+
     def storage(self, spec: Spec) -> pa.DataType:
         end = codec_of(spec["ends"]).storage(spec["ends"])
         return pa.struct([("left", end), ("right", end)])
@@ -302,36 +316,6 @@ def _encode_intervals(values: Any) -> Encoded:
     mask = pa.array(missing) if missing.any() else None
     array = pa.StructArray.from_arrays([left.array, right.array], names=["left", "right"], mask=mask)
     return Encoded(array, {"codec": "interval", "closed": values.closed, "ends": left.spec})
-
-
-# ---------------------------------------------------------------- pandas' Arrow dtypes
-
-
-@register
-class _ArrowCodec(Codec):
-    """``pd.ArrowDtype``: the Arrow array as it is."""
-
-    name = "arrow"
-
-    def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
-        return pd.ArrowDtype(kind)
-
-    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
-        return pandas_arrow(column)
-
-
-def pandas_arrow(column: pa.ChunkedArray) -> Any:
-    """An Arrow column as a pandas array of ``pd.ArrowDtype``."""
-    dtype: Any = pd.ArrowDtype(column.type)
-    return dtype.__from_arrow__(column)
-
-
-@encodes_dtype(pd.ArrowDtype)
-def _encode_arrow(values: Any) -> Encoded:
-    kind = values.dtype.pyarrow_dtype
-    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_union(kind):
-        raise Refused(f"the Arrow type {kind} cannot be stored; convert it to its storage type first")
-    return Encoded(values.__arrow_array__(), {"codec": "arrow"})
 
 
 _TO_SUBCLASS = frozenset({pd.StringDtype})

@@ -233,12 +233,29 @@ def _merge_index(old: pa.Schema, new: pa.Schema) -> tuple[Spec | None, list[pa.F
 
 def _merge_levels(ours: list[pa.Field], theirs: list[pa.Field]) -> list[pa.Field]:
     try:
-        return [common(a, b) for a, b in zip(ours, theirs, strict=True)]
+        return [_merge_level(a, b) for a, b in zip(ours, theirs, strict=True)]
     except NoCommonDtype as error:
         told = [", ".join(map(_told, fields)) for fields in (ours, theirs)]
         raise SchemaMismatch(
             f"The index of the list is {told[0]}, the frame's is {told[1]}: {error}."
         ) from None
+
+
+def _merge_level(a: pa.Field, b: pa.Field) -> pa.Field:
+    """The field of both, with the level's own dtype if that is one and the values cannot have it."""
+    found = common(a, b)
+    spec = schemas.spec_of(found)
+    dtypes = {_level_dtype(field) for field in (a, b)} - {schemas.dtype_text(found, spec)}
+    own = dtypes.pop() if len(dtypes) == 1 and _level_dtype(a) == _level_dtype(b) else None
+    if own == spec.get("level"):
+        return found
+    rest = {key: value for key, value in spec.items() if key != "level"}
+    return schemas.with_spec(found.name, found.type, rest | ({"level": own} if own else {}))
+
+
+def _level_dtype(field: pa.Field) -> str:
+    spec = schemas.spec_of(field)
+    return str(spec.get("level") or schemas.dtype_text(field, spec))
 
 
 def _names(index: Spec) -> list[object]:

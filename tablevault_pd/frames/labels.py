@@ -14,7 +14,7 @@ import pyarrow as pa
 from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
 from tablevault_pd.frames import cells
 from tablevault_pd.frames.categories import dtype_of, full_spec
-from tablevault_pd.frames.codecs import Refused, Spec, decode_column, encode_array
+from tablevault_pd.frames.codecs import Refused, Spec, decode_column, encode_array, nullable
 from tablevault_pd.frames.freqs import freq_spec, with_freq
 
 POSITION = "position"
@@ -71,10 +71,25 @@ def text_of(label: Hashable) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def listed(columns: pd.Index) -> list[Hashable]:
+    """The labels, exactly: pandas makes floats of the integers of a level in which some are missing."""
+    found: list[Hashable] = list(columns)
+    if not isinstance(columns, pd.MultiIndex):
+        return found
+    for number, (level, own) in enumerate(_levels(columns)):
+        if own:
+            parts = [np.nan if part is pd.NA else part for part in level.tolist()]
+            found = [
+                (*label[:number], part, *label[number + 1 :])  # type: ignore[index]  # tuples
+                for label, part in zip(found, parts, strict=True)
+            ]
+    return found
+
+
 def columns_spec(columns: pd.Index) -> Spec:
-    """How to rebuild the columns Index once its labels are known."""
+    """How to rebuild the columns Index once its labels are known. Raises Refused."""
     if isinstance(columns, pd.MultiIndex):
-        levels = [_level_spec(level) for level in _levels(columns)]
+        levels = [_level_spec(level) | own for level, own in _levels(columns)]
         return {"names": [label_json(name) for name in columns.names], "levels": levels}
     spec: Spec = {"names": [label_json(columns.name)]}
     if isinstance(columns, pd.RangeIndex):
@@ -82,11 +97,38 @@ def columns_spec(columns: pd.Index) -> Spec:
     return spec | _level_spec(columns)
 
 
-def _levels(index: pd.Index) -> list[pd.Index]:
-    """The values of every level, with its name."""
+def _levels(index: pd.MultiIndex) -> list[tuple[pd.Index, Spec]]:
+    """The values of every level, with its name, and the dtype of the level where the values cannot have it."""
     # Names that are integers hide the level numbers, so they come off first.
     bare = index.set_names([None] * index.nlevels)
-    return [bare.get_level_values(i).rename(name) for i, name in enumerate(index.names)]
+    levels = [_level_values(bare, number) for number in range(index.nlevels)]
+    return [(level.rename(name), own) for (level, own), name in zip(levels, index.names, strict=True)]
+
+
+def _level_values(index: pd.MultiIndex, number: int) -> tuple[pd.Index, Spec]:
+    level, values = index.levels[number], index.get_level_values(number)
+    if values.dtype == level.dtype:
+        return values, {}
+    own = {"level": str(level.dtype)}  # some are missing, and the dtype holds no missing values
+    if isinstance(level.dtype, np.dtype):
+        dtype: Any = nullable(level.dtype)
+        return pd.Index(
+            pd.array(level.to_numpy(), dtype=dtype).take(index.codes[number], allow_fill=True)
+        ), own
+    if not level.astype(values.dtype).astype(level.dtype).equals(level):
+        raise Refused(
+            f"level {number} of dtype {level.dtype} has missing entries and integers that no float holds; fill them first"
+        )
+    return values, own
+
+
+def _with_own_levels(index: pd.MultiIndex, specs: list[Spec]) -> pd.MultiIndex:
+    """The index with the dtypes of its levels that :func:`_level_values` noted."""
+    for number, spec in enumerate(specs):
+        if "level" in spec:
+            own: pd.Index = index.levels[number].astype(spec["level"])
+            index = index.set_levels(own, level=number, verify_integrity=False)
+    return index
 
 
 def _level_spec(level: pd.Index) -> Spec:
@@ -108,7 +150,7 @@ def columns_index(labels: list[Hashable], spec: Spec) -> pd.Index:
     if "levels" in spec:
         levels = spec["levels"]
         parts = [_level([label[i] for label in labels], level) for i, level in enumerate(levels)]  # type: ignore[index]  # tuples
-        return pd.MultiIndex.from_arrays(parts, names=names)
+        return _with_own_levels(pd.MultiIndex.from_arrays(parts), levels).set_names(names)
     if "range" in spec:
         start, step = spec["range"]
         found = pd.RangeIndex(start, start + step * len(labels), step, name=names[0])
@@ -121,6 +163,10 @@ def _level(labels: list[Any], spec: Spec) -> pd.Index:
     if spec["dtype"] is None:
         return pd.Index(_objects(labels), dtype=object, tupleize_cols=False)
     dtype = dtype_of(spec["dtype"])
+    if "level" in spec and not isinstance(
+        dtype, pd.IntervalDtype
+    ):  # pandas makes a float array of integers and NaN first
+        labels = [pd.NA if label is np.nan or label != label else label for label in labels]
     index = pd.Index(labels, dtype=dtype) if labels else pd.Index(pd.array([], dtype=dtype))
     return with_freq(index, spec.get("freq"))
 
@@ -150,23 +196,22 @@ def index_spec(index: pd.Index, taken: set[str]) -> tuple[Spec | None, list[tupl
     """Schema metadata of an index of its own, and its fields as (name, array, spec). Raises UnsupportedColumn."""
     if is_default(index):
         return None, []
-    levels = _levels(index)
+    multi = isinstance(index, pd.MultiIndex)
+    levels = _levels(index) if isinstance(index, pd.MultiIndex) else [(index, {})]
     fields = []
-    for number, level in enumerate(levels):
-        wanted = (
-            level.name
-            if isinstance(level.name, str)
-            else ("index" if len(levels) == 1 else f"level_{number}")
-        )
+    for number, (level, own) in enumerate(levels):
+        wanted = level.name if isinstance(level.name, str) else f"level_{number}" if multi else "index"
         name = unique_name(text_of(wanted), taken)
         try:
             array, spec = encode_array(level.array)
         except Refused as error:
             at = "" if error.row is None else f", row {error.row}"
-            raise UnsupportedColumn(f"Index level {shown(level.name)}{at}: {error.reason}") from None
-        fields.append((name, array, spec | {"index": number}))
+            raise UnsupportedColumn(
+                f"Nothing was stored. In index level {shown(level.name)}{at}: {error.reason}."
+            ) from None
+        fields.append((name, array, spec | own | {"index": number}))
     meta: Spec = {"names": [label_json(name) for name in index.names]}
-    if isinstance(index, pd.MultiIndex):
+    if multi:
         meta["multi"] = True
     if isinstance(index, pd.RangeIndex):
         meta["range"] = [index.start, index.step]
@@ -178,7 +223,8 @@ def build_index(columns: list[tuple[pa.ChunkedArray, Spec]], meta: Spec, *, priv
     names = [cells.from_plain(name) for name in meta["names"]]
     levels = [_as_index(decode_column(column, spec, private=private)) for column, spec in columns]
     if meta.get("multi"):
-        return pd.MultiIndex.from_arrays(levels, names=names)
+        whole = pd.MultiIndex.from_arrays(levels)
+        return _with_own_levels(whole, [spec for _, spec in columns]).set_names(names)
     index = _as_range(levels[0], *meta["range"]) if "range" in meta else levels[0]
     return with_freq(index.rename(names[0]), meta.get("freq"))
 

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
+from tablevault_pd.errors import InvalidInput, MissingDependency, UnsupportedColumn, shown
 from tablevault_pd.frames import files, labels, objects, schemas, vectors
 from tablevault_pd.frames.codecs import Encoded, Refused, Spec, decode_column, encode_array, unwrapped
 from tablevault_pd.frames.vectors import Wish
 from tablevault_pd.frames.wishes import document_labels, embedding_wishes
+from tablevault_pd.frames.zones import UnknownZone
 
 
 def encode(
@@ -51,7 +52,8 @@ def encode(
     [DataType(int64), FixedSizeListType(fixed_size_list<item: double>[2])]
     """
     labels.check_unique(df.columns)
-    listed: list[Hashable] = list(df.columns)
+    with _refusing("the column labels"):
+        listed = labels.listed(df.columns)
     wishes, default = embedding_wishes(embeddings, df.columns)
     texts = document_labels(documents, df.columns)
     ready = prepared or {}
@@ -206,6 +208,11 @@ def decode(
     private : bool
         Whether the tables' memory belongs to this call alone: then NumPy columns of a single chunk are views of it.
 
+    Raises
+    ------
+    MissingDependency
+        If this machine lacks the time zone of a column, a label or the index.
+
     Examples
     --------
     >>> from tablevault_pd.frames import decode, encode
@@ -217,18 +224,44 @@ def decode(
     levels = (
         [(gather(tables, f), spec) for f, spec in schemas.level_fields(schema)] if meta.get("index") else []
     )
-    if levels:
-        index = labels.build_index(levels, meta["index"], private=private)
-    else:
-        index = labels.positions_index(positions)
     pairs = schemas.data_fields(schema)
-    series = {
-        at: _series(decode_column(gather(tables, field), spec, private=private), index)
-        for at, (field, spec) in enumerate(pairs)
-    }
-    frame = pd.DataFrame(series, index=index, copy=False)
-    frame.columns = labels.columns_index([schemas.label_of(f, spec) for f, spec in pairs], meta["columns"])
+    series = {}
+    what = "The index"
+    try:
+        if levels:
+            index = labels.build_index(levels, meta["index"], private=private)
+        else:
+            index = labels.positions_index(positions)
+        for at, (field, spec) in enumerate(pairs):
+            what = f"Column {field.name!r}"
+            series[at] = _series(decode_column(gather(tables, field), spec, private=private), index)
+        frame = pd.DataFrame(series, index=index, copy=False)
+        what = "The column labels"
+        frame.columns = labels.columns_index([schemas.exact_label(*pair) for pair in pairs], meta["columns"])
+    except UnknownZone as error:
+        raise MissingDependency(
+            f"{what} cannot be read on this machine, which lacks the time zone {shown(str(error))}. "
+            "Install the time zones with: pip install tzdata"
+        ) from None
     return frame
+
+
+def empty(schema: pa.Schema) -> pd.DataFrame:
+    """A frame of no rows with the columns of `schema`; of dtype object where this machine lacks a column's time zone."""
+    table = schema.empty_table()
+    try:
+        return decode([table], schema, positions=range(0))
+    except MissingDependency:
+        return pd.DataFrame(
+            {each.label: _empty(table, schema, each.label) for each in schemas.columns(schema)}
+        )
+
+
+def _empty(table: pa.Table, schema: pa.Schema, label: Hashable) -> Any:
+    try:
+        return decode([table], schemas.select(schema, [label]), positions=range(0)).iloc[:, 0]
+    except MissingDependency:
+        return pd.Series([], dtype=object)
 
 
 def _series(values: Any, index: pd.Index) -> Any:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from tablevault_pd.errors import InvalidInput, VaultFormatError, shown
 from tablevault_pd.frames import cells, labels
 from tablevault_pd.frames.codecs import Spec, codec_of
+from tablevault_pd.frames.zones import UnknownZone
 
 KEY = b"tablevault"
 FORMAT = 1
@@ -110,7 +111,15 @@ def level_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
 
 
 def label_of(field: pa.Field, spec: Spec) -> Hashable:
-    """The column label of a field."""
+    """The column label of a field; its text, if the label is a time in a zone that this machine lacks."""
+    try:
+        return exact_label(field, spec)
+    except UnknownZone:
+        return str(field.name)
+
+
+def exact_label(field: pa.Field, spec: Spec) -> Hashable:
+    """The column label of a field. Raises UnknownZone."""
     label: Hashable = cells.from_plain(spec["label"]) if "label" in spec else field.name
     return label
 
@@ -122,7 +131,7 @@ def key_of(field: pa.Field, spec: Spec) -> str:
 
 def dtype_text(field: pa.Field, spec: Spec) -> str:
     """The dtype as pandas shows it."""
-    return str(codec_of(spec).dtype(spec, field.type))
+    return codec_of(spec).text(spec, field.type)
 
 
 def columns(schema: pa.Schema) -> list[Column]:

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tablevault_pd.frames.arrow import _open
+from tablevault_pd.frames.categories import value_type
+from tablevault_pd.frames.codecs import Spec
 from tablevault_pd.frames.main import is_text
 from tablevault_pd.frames.schemas import KEY, data_fields
 
@@ -32,9 +34,13 @@ def text_columns(schema: pa.Schema) -> list[TextColumn]:
         kind = spec.get("kind", "record")
         if kind == "embedding":
             continue
-        if kind == "file" or spec.get("codec") in ("json", "category") or is_text(field.type):
+        if kind == "file" or spec.get("codec") == "json" or is_text(_cells(field, spec)):
             found.append(TextColumn(field.name, kind))
     return found
+
+
+def _cells(field: pa.Field, spec: Spec) -> pa.DataType:
+    return value_type(spec) if spec.get("codec") == "category" else field.type
 
 
 def texts(table: pa.Table, field: str) -> list[str | None]:

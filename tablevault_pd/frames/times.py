@@ -49,9 +49,13 @@ class _DatetimeCodec(Codec):
         )
 
     def storage(self, spec: Spec) -> pa.DataType:
-        return pa.timestamp(
-            spec["unit"], zones.arrow_name(zones.from_json(spec["tz"])) if "tz" in spec else None
-        )
+        return pa.timestamp(spec["unit"], zones.arrow_name(spec["tz"]) if "tz" in spec else None)
+
+    def text(self, spec: Spec, kind: pa.DataType) -> str:
+        try:
+            return super().text(spec, kind)
+        except zones.UnknownZone as error:
+            return f"datetime64[{spec['unit']}, {error}]"
 
     def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
         values = _fill_nat(buffers.column_values(column, np.dtype("i8"), private=private), column)
@@ -76,11 +80,13 @@ def _native(values: np.ndarray) -> np.ndarray:
 def _encode_zoned(values: Any) -> Encoded:
     tz = values.dtype.tz
     try:
-        zone, name = zones.to_json(tz), zones.arrow_name(tz)
+        zone = zones.to_json(tz)
     except ValueError as error:
         raise Refused(str(error)) from None
     instants = np.asarray(values.tz_convert(None), dtype=f"M8[{values.dtype.unit}]")
-    array = buffers.to_arrow(instants, pa.timestamp(values.dtype.unit, name), _valid_times(instants))
+    array = buffers.to_arrow(
+        instants, pa.timestamp(values.dtype.unit, zones.arrow_name(zone)), _valid_times(instants)
+    )
     return Encoded(array, {"codec": "datetime", "unit": values.dtype.unit, "tz": zone})
 
 

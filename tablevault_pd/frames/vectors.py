@@ -84,18 +84,26 @@ def _common(cells: np.ndarray, kinds: set[type], dim: int, ints: bool) -> np.dty
         arrays, lists = cells[is_array], cells[~is_array]
     if set(map(attrgetter("ndim"), arrays)) - {1} or set(map(len, cells)) != {dim}:
         return None
-    found = [_widest(set(map(attrgetter("dtype"), arrays)), ints)] if len(arrays) else []
+    found = [_widest_of_arrays(arrays, ints)] if len(arrays) else []
     if len(lists):
         found.append(_widest_of_lists(lists, ints))
     dtypes = [dtype for dtype in found if dtype is not None]
     return np.result_type(*dtypes) if len(dtypes) == len(found) else None
 
 
-def _widest(dtypes: set[np.dtype], ints: bool) -> np.dtype | None:
+def _widest_of_arrays(arrays: np.ndarray | list[np.ndarray], ints: bool) -> np.dtype | None:
+    dtypes = set(map(attrgetter("dtype"), arrays))
     if not dtypes or any(d.kind not in ("fiu" if ints else "f") or d.char in "gG" for d in dtypes):
+        return None
+    if any(d.kind != "f" and d.itemsize == 8 for d in dtypes) and not all(map(_is_exact, arrays)):
         return None
     floats = [d.newbyteorder("=") for d in dtypes if d.kind == "f"]
     return np.result_type(*floats, *([np.dtype("f8")] if len(floats) < len(dtypes) else []))
+
+
+def _is_exact(array: np.ndarray) -> bool:
+    """Whether float64 holds the numbers."""
+    return array.dtype.kind == "f" or not len(array) or -_EXACT <= array.min() <= array.max() <= _EXACT
 
 
 def _widest_of_lists(listed: Iterable[Sequence[Any]], ints: bool) -> np.dtype | None:
@@ -176,7 +184,7 @@ def _first_misfit(survey: Survey, gone: np.ndarray) -> Refused:
                 f"{shape[0]} numbers, the rows above have {dim}; all vectors of a column have one length",
                 int(row),
             )
-        ok = _widest({cell.dtype}, True) if type(cell) is np.ndarray else _widest_of_lists([cell], True)
+        ok = _widest_of_arrays([cell], True) if type(cell) is np.ndarray else _widest_of_lists([cell], True)
         if ok is None:
             return Refused("the vector holds something that no float keeps exactly", int(row))
     return Refused("the cells are no vectors of one length")

@@ -12,13 +12,13 @@ import pyarrow as pa
 from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
 from tablevault_pd.frames import schemas
 from tablevault_pd.frames.categories import categories_of, category_spec, has_none, value_dtype
-from tablevault_pd.frames.codecs import Spec, codec_of
+from tablevault_pd.frames.codecs import Spec, codec_of, nullable
 from tablevault_pd.frames.main import is_text
 from tablevault_pd.frames.times import UNITS
 
 #: Codecs of object cells that JSON can hold, too.
 _OBJECTS = ("objects", "json")
-_NO_CODEC = ("label", "kind", "index")
+_NO_CODEC = ("label", "kind", "index", "level")
 #: Codecs whose values may stand as cells of a JSON column.
 _JSONABLE = {
     "numpy",
@@ -58,7 +58,7 @@ def with_missing(field: pa.Field) -> pa.Field:
 
 def _loosened(spec: Spec) -> Spec:
     if spec["codec"] == "numpy" and np.dtype(spec["dtype"]).kind in "iub":
-        return {**spec, "codec": "masked", "dtype": _nullable(np.dtype(spec["dtype"]))}
+        return {**spec, "codec": "masked", "dtype": nullable(np.dtype(spec["dtype"]))}
     if (
         spec["codec"] == "interval"
         and spec["ends"]["codec"] == "numpy"
@@ -66,12 +66,6 @@ def _loosened(spec: Spec) -> Spec:
     ):
         return {**spec, "ends": {"codec": "numpy", "dtype": "float64"}}
     return spec
-
-
-def _nullable(dtype: np.dtype) -> str:
-    if dtype.kind == "b":
-        return "boolean"
-    return {"i": "Int", "u": "UInt", "f": "Float"}[dtype.kind] + str(dtype.itemsize * 8)
 
 
 def common(old: pa.Field, new: pa.Field) -> pa.Field:
@@ -136,7 +130,7 @@ def _numbers(a: Spec, b: Spec) -> Spec:
         return {"codec": "numpy", "dtype": a["dtype"] if wide == native[0] else wide.name}
     if wide == np.dtype("f2"):
         wide = np.dtype("f4")  # pandas has no Float16
-    return {"codec": "masked", "dtype": _nullable(wide)}
+    return {"codec": "masked", "dtype": nullable(wide)}
 
 
 # ---------------------------------------------------------------- text and categories
@@ -200,7 +194,9 @@ def _in_spec(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
     if a["ordered"]:
         return _prefix(a, b, x, y)
     extra = y[~y.isin(x)]
-    return a if not len(extra) else category_spec(x.append(extra.astype(x.dtype)), ordered=False)
+    return (
+        a if not len(extra) else category_spec(x.append(extra.astype(x.dtype)).rename(x.name), ordered=False)
+    )
 
 
 def _prefix(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
@@ -208,7 +204,7 @@ def _prefix(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
     if list(x[:short]) != list(y[:short]):
         told = [shown(list(index), 200) for index in (x, y)]
         raise NoCommonDtype(f"the ordered categories {told[0]} and {told[1]} do not extend one another")
-    return a if len(x) >= len(y) else category_spec(y.astype(x.dtype), ordered=True)
+    return a if len(x) >= len(y) else category_spec(y.astype(x.dtype).rename(x.name), ordered=True)
 
 
 # ---------------------------------------------------------------- times, intervals, vectors, objects

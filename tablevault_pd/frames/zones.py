@@ -6,14 +6,19 @@ import datetime as dt
 import zoneinfo
 from functools import lru_cache
 from importlib import import_module
+from os.path import isabs
 from typing import Any
+
+
+class UnknownZone(Exception):
+    """This machine does not have a zone that another one stored; the text is its name."""
 
 
 def to_json(tz: dt.tzinfo) -> list[Any]:
     """A JSON list that names `tz`. Raises ValueError for zones that exist in this process only."""
     if tz is dt.UTC:
         return ["utc"]
-    if isinstance(tz, zoneinfo.ZoneInfo) and tz.key:
+    if isinstance(tz, zoneinfo.ZoneInfo) and _is_named(tz):
         return ["zoneinfo", tz.key]
     if isinstance(tz, dt.timezone):
         offset = tz.utcoffset(None)
@@ -29,6 +34,15 @@ def to_json(tz: dt.tzinfo) -> list[Any]:
             f"the time zone {tz!r} cannot be stored; convert to UTC or a named zone with .dt.tz_convert('Europe/Berlin')"
         )
     return found
+
+
+def _is_named(tz: zoneinfo.ZoneInfo) -> bool:
+    """Whether the key of a zone finds it again: that of ``ZoneInfo.from_file`` may be another zone's, or nobody's."""
+    try:
+        tz.__reduce__()  # refused for those from files
+    except Exception:  # noqa: BLE001  # the error of a module that has no other use here
+        return False
+    return bool(tz.key)
 
 
 def _pytz(tz: Any) -> list[Any] | None:
@@ -48,14 +62,17 @@ def _dateutil(tz: Any) -> list[Any] | None:
     if kind != "tzfile" or not isinstance(path, str):
         return None
     key = path.partition("zoneinfo/")[2] or path
-    return ["dateutil", key] if from_json(["dateutil", key]) == tz else None
+    try:
+        return ["dateutil", key] if not isabs(key) and from_json(["dateutil", key]) == tz else None
+    except UnknownZone:
+        return None
 
 
 _NAMED = {"pytz": _pytz, "dateutil": _dateutil}
 
 
 def from_json(name: list[Any]) -> dt.tzinfo:
-    """The zone that :func:`to_json` named."""
+    """The zone that :func:`to_json` named. Raises UnknownZone."""
     zone: dt.tzinfo = _from_json(tuple(name))
     return zone
 
@@ -66,7 +83,7 @@ def _from_json(name: tuple[Any, ...]) -> Any:
     if kind == "utc":
         return dt.UTC
     if kind == "zoneinfo":
-        return zoneinfo.ZoneInfo(rest[0])
+        return _zoneinfo(rest[0])
     if kind == "fixed":
         return dt.timezone(dt.timedelta(seconds=rest[0], microseconds=rest[1]), *rest[2:])
     if kind.startswith("dateutil"):
@@ -74,6 +91,13 @@ def _from_json(name: tuple[Any, ...]) -> Any:
     if kind.startswith("pytz"):
         return _from_pytz(kind, rest)
     raise ValueError(f"unknown kind of time zone {kind!r}")
+
+
+def _zoneinfo(key: str) -> zoneinfo.ZoneInfo:
+    try:
+        return zoneinfo.ZoneInfo(key)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise UnknownZone(key) from None
 
 
 def _from_dateutil(kind: str, rest: list[Any]) -> Any:
@@ -84,7 +108,7 @@ def _from_dateutil(kind: str, rest: list[Any]) -> Any:
         return tz.tzoffset(rest[0], rest[1])
     found = tz.gettz(rest[0])
     if found is None:
-        raise ValueError(f"this machine knows no time zone {rest[0]!r}")
+        raise UnknownZone(rest[0])
     return found
 
 
@@ -92,15 +116,17 @@ def _from_pytz(kind: str, rest: list[Any]) -> Any:
     try:
         pytz: Any = import_module("pytz")
     except ImportError:  # pandas 3 does without pytz: the same zone from the standard library
-        if kind == "pytz":
-            return zoneinfo.ZoneInfo(rest[0])
-        return dt.timezone(dt.timedelta(minutes=rest[0]))
-    return pytz.timezone(rest[0]) if kind == "pytz" else pytz.FixedOffset(rest[0])
+        return _zoneinfo(rest[0]) if kind == "pytz" else dt.timezone(dt.timedelta(minutes=rest[0]))
+    if kind == "pytz-fixed":
+        return pytz.FixedOffset(rest[0])
+    try:
+        return pytz.timezone(rest[0])
+    except pytz.UnknownTimeZoneError:
+        raise UnknownZone(rest[0]) from None
 
 
-def arrow_name(tz: dt.tzinfo) -> str:
-    """The name under which Arrow's consumers know the zone."""
-    name = to_json(tz)
+def arrow_name(name: list[Any]) -> str:
+    """The name under which Arrow's consumers know the zone that :func:`to_json` named."""
     if name[0] in ("zoneinfo", "pytz", "dateutil"):
         return str(name[1])
     if name[0] == "fixed" and name[1] % 60 == 0 and not name[2]:

@@ -140,14 +140,18 @@ def reference_columns(frame: pd.DataFrame) -> list[int]:
 
 
 def _holds_references(column: pd.Series) -> bool:
-    first = next((cell for cell in column.array if not _missing(cell)), None)
-    if isinstance(first, (list, tuple, np.ndarray, RefArray)) and len(first):
+    first: Any = next((cell for cell in column.array if not _missing(cell)), None)
+    if _is_sequence(first):
         first = first[0]
     return isinstance(first, Ref)
 
 
+def _is_sequence(cell: Any) -> bool:
+    return isinstance(cell, (list, tuple, np.ndarray, RefArray)) and getattr(cell, "ndim", 1) > 0
+
+
 def _missing(cell: Any) -> bool:
-    if isinstance(cell, (list, tuple, np.ndarray, RefArray)):
+    if _is_sequence(cell):
         return len(cell) == 0
     return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
 
@@ -162,7 +166,7 @@ def references(column: pd.Series, label: Hashable) -> tuple[np.ndarray | None, R
 
 
 def _several(cell: Any, row: int, label: Hashable) -> list[Any]:
-    found = list(cell) if isinstance(cell, (list, tuple, np.ndarray, RefArray)) else [cell]
+    found = list(cell) if _is_sequence(cell) else [cell]
     found = [each for each in found if not _missing(each)]
     if not all(isinstance(each, Ref) for each in found):
         raise InvalidInput(

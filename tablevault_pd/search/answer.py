@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import answers, frames, reading
+from tablevault_pd.errors import MissingDependency
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.search import fuse
 from tablevault_pd.search.request import Request
@@ -175,7 +176,7 @@ def _items_of(
         label for label in known if label in {*needed, *what.columns} or (is_record.any() and label in record)
     ]
     positions = ranking.position[here]
-    rows = reading.take(store, place.version, positions, wanted) if wanted else pd.DataFrame(index=positions)
+    rows = _taken(store, place.version, positions, wanted, {*record} - {*what.columns})
     if is_record.any():
         assert what.text is not None
         lines_of_records = np.flatnonzero(is_record)
@@ -195,6 +196,28 @@ def _items_of(
         items["column"][at] = label
         items["value"][at] = None if label is None else cells[label][line]
     return rows[[label for label in what.columns if label in known]]
+
+
+def _taken(
+    store: Store, version: Version, positions: np.ndarray, wanted: list[Label], spare: set[Label]
+) -> pd.DataFrame:
+    """The `wanted` columns of these rows; those in `spare` without values, if this machine lacks their time zones."""
+    if not wanted:
+        return pd.DataFrame(index=positions)
+    try:
+        return reading.take(store, version, positions, wanted)
+    except MissingDependency:
+        if not spare & {*wanted}:
+            raise
+    readable = {}
+    for label in wanted:
+        try:
+            readable[label] = reading.take(store, version, positions, [label]).iloc[:, 0]
+        except MissingDependency:
+            if label not in spare:
+                raise
+            readable[label] = pd.Series(None, index=positions, dtype=object)
+    return pd.DataFrame(readable)
 
 
 def _record_labels(store: Store, place: Place) -> list[Label]:

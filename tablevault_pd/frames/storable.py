@@ -1,0 +1,256 @@
+"""pandas' Arrow dtypes, and Arrow types that every kernel and reader knows for those that some do not.
+
+Views become plain texts and lists, runs are written out, dictionaries have codes of 32 bits at least: so rows are stored. A
+pandas column gets its own type back when it is read.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, encodes_dtype, register
+
+_t = pa.types
+LIMIT = 2**31  #: what offsets and lengths of 32 bits count up to
+
+
+def stored_type(kind: pa.DataType) -> pa.DataType:
+    """The type in which values of `kind` are stored; `kind` itself for most. Raises Refused."""
+    if isinstance(kind, pa.BaseExtensionType) or _t.is_union(kind):
+        raise Refused(f"the Arrow type {kind} cannot be stored; cast it to its storage type first")
+    for test, make in _STORED:
+        if _is(test, kind):
+            return make(kind)
+    return kind
+
+
+def _is(test: str, kind: pa.DataType) -> bool:
+    """A type test that older releases of pyarrow lack, as they lack the type."""
+    found = getattr(_t, f"is_{test}", None)
+    return found is not None and bool(found(kind))
+
+
+def _item(kind: pa.DataType) -> pa.Field:
+    return _field(kind.value_field)
+
+
+def _field(field: pa.Field) -> pa.Field:
+    return field.with_type(stored_type(field.type))
+
+
+def _same_or(kind: pa.DataType, made: pa.DataType) -> pa.DataType:
+    return kind if made == kind else made
+
+
+def _struct(kind: pa.DataType) -> pa.DataType:
+    return _same_or(kind, pa.struct([_field(kind.field(at)) for at in range(kind.num_fields)]))
+
+
+def _map(kind: pa.DataType) -> pa.DataType:
+    key, item = _field(kind.key_field), _field(kind.item_field)
+    return _same_or(kind, pa.map_(key, item, keys_sorted=kind.keys_sorted))
+
+
+def _dictionary(kind: pa.DataType) -> pa.DataType:
+    codes = kind.index_type if kind.index_type == pa.int64() else pa.int32()
+    return _same_or(kind, pa.dictionary(codes, stored_type(kind.value_type), kind.ordered))
+
+
+_STORED: list[tuple[str, Callable[[pa.DataType], pa.DataType]]] = [
+    ("string_view", lambda kind: pa.large_string()),
+    ("binary_view", lambda kind: pa.large_binary()),
+    ("list_view", lambda kind: pa.list_(_item(kind))),
+    ("large_list_view", lambda kind: pa.large_list(_item(kind))),
+    ("run_end_encoded", lambda kind: stored_type(kind.value_type)),
+    ("list", lambda kind: _same_or(kind, pa.list_(_item(kind)))),
+    ("large_list", lambda kind: _same_or(kind, pa.large_list(_item(kind)))),
+    ("fixed_size_list", lambda kind: _same_or(kind, pa.list_(_item(kind), kind.list_size))),
+    ("struct", _struct),
+    ("map", _map),
+    ("dictionary", _dictionary),
+]
+
+
+# ---------------------------------------------------------------- values
+
+
+def stored(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values of `column` in the type in which they are stored. Raises Refused."""
+    if isinstance(column, pa.Array):
+        column = pa.chunked_array([column])
+    wanted = stored_type(column.type)
+    _check_size(column)
+    if wanted == column.type:
+        return column
+    try:
+        return pa.chunked_array([_stored(chunk) for chunk in column.chunks], wanted)
+    except pa.ArrowException:
+        raise _no_way(column.type) from None
+
+
+def _no_way(kind: pa.DataType) -> Refused:
+    return Refused(f"the Arrow type {kind} cannot be stored; cast it to one without views and runs")
+
+
+def _stored(array: pa.Array) -> pa.Array:
+    kind, wanted = array.type, stored_type(array.type)
+    if wanted == kind:
+        return array
+    if _is("run_end_encoded", kind):
+        return _stored(pc.run_end_decode(array))
+    if _is("struct", kind):
+        children = [_stored(array.field(at)) for at in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(children, fields=list(wanted), mask=array.is_null())
+    if _is("fixed_size_list", kind):
+        items = array.values.slice(array.offset * kind.list_size, len(array) * kind.list_size)
+        return pa.FixedSizeListArray.from_arrays(_stored(items), type=wanted, mask=array.is_null())
+    if _is("list", wanted) or _is(
+        "large_list", wanted
+    ):  # Arrow's own cast of list views makes no sound lists
+        ends = np.cumsum([0, *pc.fill_null(pc.list_value_length(array), 0).to_numpy()])
+        make, width = (pa.ListArray, "i4") if _is("list", wanted) else (pa.LargeListArray, "i8")
+        items = _stored(array.flatten())
+        return make.from_arrays(pa.array(ends.astype(width)), items, type=wanted, mask=array.is_null())
+    return array.cast(wanted)
+
+
+def restored(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Values in the type in which they are stored, as `kind`. Raises ArrowException for a few nested types."""
+    if _is("list_view", kind) or _is("large_list_view", kind):
+        return pa.chunked_array([_view(chunk, kind) for chunk in column.chunks], kind)
+    if _is("run_end_encoded", kind):
+        dense = restored(column, kind.value_type)
+        runs = [pc.run_end_encode(chunk, run_end_type=kind.run_end_type) for chunk in dense.chunks]
+        return pa.chunked_array(runs, kind)
+    if _is("dictionary", kind):
+        return pa.chunked_array([piece for chunk in column.chunks for piece in _codes(chunk, kind)], kind)
+    return column.cast(kind)
+
+
+def check_restorable(kind: pa.DataType) -> None:
+    """Raise Refused for a type that the stored values could not be given back in."""
+    try:
+        restored(pa.chunked_array([pa.array([], stored_type(kind))]), kind)
+    except pa.ArrowException:
+        raise _no_way(kind) from None
+    while _is("list_view", kind) or _is("large_list_view", kind):
+        kind = kind.value_type
+    if any(map(_no_cast, _inner(kind))):
+        raise _no_way(kind)
+
+
+def _no_cast(kind: pa.DataType) -> bool:
+    odd = any(_is(test, kind) for test in ("list_view", "large_list_view", "run_end_encoded"))
+    return odd or any(map(_no_cast, _inner(kind)))
+
+
+def _inner(kind: pa.DataType) -> list[pa.DataType]:
+    return [kind.field(at).type for at in range(kind.num_fields)]
+
+
+def _view(chunk: pa.Array, kind: pa.DataType) -> pa.Array:
+    large = _is("large_list_view", kind)
+    width = pa.int64() if large else pa.int32()
+    sizes = pc.fill_null(pc.list_value_length(chunk), 0).cast(width)
+    starts = pa.array(np.asarray(chunk.offsets)[:-1].copy(), width)  # a slice begins at an offset of its own
+    values = restored(pa.chunked_array([chunk.values]), kind.value_type).combine_chunks()
+    make = pa.LargeListViewArray if large else pa.ListViewArray
+    return make.from_arrays(starts, sizes, values, type=kind, mask=chunk.is_null())
+
+
+def _codes(chunk: pa.Array, kind: pa.DataType) -> list[pa.Array]:
+    """A dictionary array with the codes of `kind`: several, where together they have too many values for these codes."""
+    try:
+        return [chunk.cast(kind)]
+    except pa.ArrowInvalid:
+        rows = int(np.iinfo(kind.index_type.to_pandas_dtype()).max)
+    dense = chunk.cast(kind.value_type)
+    parts = [dense[at : at + rows].dictionary_encode() for at in range(0, len(dense), rows)]
+    return [
+        pa.DictionaryArray.from_arrays(
+            part.indices.cast(kind.index_type), part.dictionary, ordered=kind.ordered
+        )
+        for part in parts
+    ]
+
+
+def _check_size(column: pa.ChunkedArray) -> None:
+    """Refuse what 32-bit offsets cannot count once the chunks are one array."""
+    if column.num_chunks > 1 and _widest(column.chunks) >= LIMIT:
+        raise Refused(
+            f"the type {column.type} counts with offsets of 32 bits, and the column holds more than that; "
+            "cast it to large_string, large_binary or large_list, or save it in parts"
+        )
+
+
+def _widest(chunks: list[pa.Array]) -> int:
+    """The most bytes or items under 32-bit offsets that one level of these chunks holds."""
+    kind = chunks[0].type
+    if _t.is_struct(kind):
+        return max((_widest([c.field(at) for c in chunks]) for at in range(kind.num_fields)), default=0)
+    if not any(_is(test, kind) for test in ("string", "binary", "list", "map")):
+        return 0
+    inner = 0 if not kind.num_fields else _widest([chunk.values for chunk in chunks])
+    return max(inner, sum(map(_extent, chunks)))
+
+
+def _extent(chunk: pa.Array) -> int:
+    """How many bytes or items the cells of a chunk have."""
+    if not len(chunk):
+        return 0
+    ends = np.frombuffer(chunk.buffers()[1], "i4")
+    return int(ends[chunk.offset + len(chunk)]) - int(ends[chunk.offset])
+
+
+# ---------------------------------------------------------------- types in a spec
+
+
+def type_text(kind: pa.DataType) -> str:
+    """An Arrow type as text."""
+    return base64.b64encode(pa.schema([pa.field("values", kind)]).serialize()).decode("ascii")
+
+
+@lru_cache(maxsize=256)
+def type_of(text: str) -> pa.DataType:
+    """The type that :func:`type_text` told."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))).field(0).type
+
+
+# ---------------------------------------------------------------- pandas columns
+
+
+@register
+class _ArrowCodec(Codec):
+    """``pd.ArrowDtype``: the Arrow array, in its own type or in the one it is stored in."""
+
+    name = "arrow"
+
+    def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
+        return pd.ArrowDtype(type_of(spec["own"]) if "own" in spec else kind)
+
+    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
+        return pandas_arrow(restored(column, type_of(spec["own"])) if "own" in spec else column)
+
+
+def pandas_arrow(column: pa.ChunkedArray) -> Any:
+    """An Arrow column as a pandas array of ``pd.ArrowDtype``."""
+    dtype: Any = pd.ArrowDtype(column.type)
+    return dtype.__from_arrow__(column)
+
+
+@encodes_dtype(pd.ArrowDtype)
+def _encode_arrow(values: Any) -> Encoded:
+    kind = values.dtype.pyarrow_dtype
+    column = stored(values.__arrow_array__())
+    if column.type == kind:
+        return Encoded(column, {"codec": "arrow"})
+    check_restorable(kind)
+    return Encoded(column, {"codec": "arrow", "own": type_text(kind)})

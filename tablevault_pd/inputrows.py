@@ -1,0 +1,102 @@
+"""Rows of plain Python (dicts, tuples, dataclasses, rows of a database cursor) as frames, with every integer exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
+
+_EXACT = 2**53
+
+
+def as_mapping(item: Any) -> Mapping[Any, Any] | None:
+    """A row that names its fields, as a mapping; None for anything else."""
+    if isinstance(item, Mapping):
+        return item
+    if isinstance(item, (pd.DataFrame, pd.Series, type)):
+        return None
+    if is_dataclass(item):
+        return {field.name: getattr(item, field.name) for field in fields(item)}
+    if hasattr(item, "_asdict"):  # namedtuples, rows of SQLAlchemy
+        found: Mapping[Any, Any] = item._asdict()
+        return found
+    if hasattr(item, "keys") and hasattr(item, "__getitem__"):  # rows of sqlite3 and asyncpg
+        return {key: item[key] for key in item.keys()}  # noqa: SIM118  # iterating gives the values
+    return dict(item) if hasattr(type(item), "model_fields") else None  # models of pydantic
+
+
+def frame_of_mappings(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
+    """One row per mapping; the keys are the columns. Raises UnsupportedColumn."""
+    frame = _made([dict(row) for row in rows], lambda: ((row.items(), at) for at, row in enumerate(rows)))
+    return _exact(frame, lambda label: [row.get(label) for row in rows])
+
+
+def frame_of_tuples(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    """One row per tuple; the columns are 0, 1, 2 and so on. Raises InvalidInput, UnsupportedColumn."""
+    for at, row in enumerate(rows):
+        if len(row) != len(rows[0]):
+            raise InvalidInput(
+                f"Rows have one length: row {at} has {len(row)} values, the first {len(rows[0])}. Save dicts where values may lack."
+            )
+    frame = _made(rows, lambda: ((enumerate(row), at) for at, row in enumerate(rows)))
+    return _exact(frame, lambda label: [row[label] for row in rows])
+
+
+def _made(
+    rows: Any, cells: Callable[[], Iterable[tuple[Iterable[tuple[Hashable, Any]], int]]]
+) -> pd.DataFrame:
+    try:
+        return pd.DataFrame(rows)
+    except UnicodeEncodeError as error:  # of pandas, which says neither where nor what to do
+        for row, at in cells():
+            for label, value in row:
+                if not (_is_unicode(label) and _is_unicode(value)):
+                    raise UnsupportedColumn(
+                        f"Nothing was stored. In column {shown(label)}, row {at}: a lone surrogate, which no UTF-8 text can hold; "
+                        "decode the text with errors='replace'."
+                    ) from error
+        raise
+
+
+def _is_unicode(value: Any) -> bool:
+    return not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+# ---------------------------------------------------------------- integers
+
+
+def _exact(frame: pd.DataFrame, cells: Callable[[Any], list[Any]]) -> pd.DataFrame:
+    """`frame` with the integers that pandas rounded, because some were missing, as Int64."""
+    for at, label in enumerate(frame.columns):
+        column = frame.iloc[:, at]
+        if column.dtype == np.float64 and (column.abs() >= _EXACT).any():
+            found = _integers(label, cells(label))
+            if found is not None:
+                frame.isetitem(at, found)
+    return frame
+
+
+def _integers(label: Hashable, cells: list[Any]) -> pd.api.extensions.ExtensionArray | None:
+    """The cells as nullable integers; None if floats hold all of them. Raises UnsupportedColumn for floats among them."""
+    lost = next(
+        (row for row, cell in enumerate(cells) if _is_integer(cell) and int(float(cell)) != cell), None
+    )
+    if lost is None:
+        return None
+    if not all(_is_integer(cell) or pd.isna(cell) for cell in cells):
+        raise UnsupportedColumn(
+            f"Nothing was stored. In column {shown(label)}, row {lost}: the integer {cells[lost]} stands among floats, and no "
+            "float holds it exactly; make the column integers only, or text."
+        )
+    whole = [int(cell) if _is_integer(cell) else pd.NA for cell in cells]
+    largest = max(cell for cell in whole if cell is not pd.NA)
+    return pd.array(whole, dtype="Int64" if largest < 2**63 else "UInt64")
+
+
+def _is_integer(cell: Any) -> bool:
+    return isinstance(cell, (int, np.integer)) and not isinstance(cell, bool)
