@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import importlib.resources
 import io
 import pathlib
 import sqlite3
@@ -89,7 +90,9 @@ def missing_levels() -> pd.MultiIndex:
         pd.interval_range(0, 2),
         np.array([5, 6], "i1"),
     ]
-    return pd.MultiIndex(levels, [[0, 1, 1], [0, -1, 1], [1, 0, -1], [-1, 0, 1], [0, -1, 1], [0, 1, 0]], names=list("abcdef"))  # fmt: skip
+    return pd.MultiIndex(
+        levels, [[0, 1, 1], [0, -1, 1], [1, 0, -1], [-1, 0, 1], [0, -1, 1], [0, 1, 0]], names=list("abcdef")
+    )
 
 
 def same_levels(got: pd.Index, wanted: pd.MultiIndex) -> None:
@@ -168,11 +171,14 @@ ROWS = {
     "itertuples": (lambda: NAMED.itertuples(index=False), NAMED),
     "texts in tuples": (lambda: [("a", "b"), ("c", "d")], pd.DataFrame([("a", "b"), ("c", "d")])),
     "integers in tuples": (lambda: ((1, 2), (3, 4)), pd.DataFrame([(1, 2), (3, 4)])),
-    "an iterator of tuples": (lambda: zip("ab", [B, None], strict=True), pd.DataFrame({0: ["a", "b"], 1: pd.array([B, None], "Int64")})),
+    "an iterator of tuples": (
+        lambda: zip("ab", [B, None], strict=True),
+        pd.DataFrame({0: ["a", "b"], 1: pd.array([B, None], "Int64")}),
+    ),
     "one namedtuple": (lambda: Point(1, "a"), NAMED[:1]),
     "one dataclass": (lambda: Run(1, "a"), NAMED[:1]),
     "chunks of rows": (lambda: iter([[Point(1, "a")], [{"x": 2, "label": "b"}]]), NAMED),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -186,7 +192,10 @@ def test_rows_of_plain_python_are_rows(folder_vault, name):
 def test_arrays_without_dimension_are_cells(vault):
     vault.save("a", [{"loss": np.array(0.5), "step": 1}, {"loss": np.array(np.float32(0.25)), "step": 2}])
     cells = vault.read("a", filters="step > 0")["loss"].tolist()
-    assert [(cell.dtype, cell.shape, float(cell)) for cell in cells] == [(np.float64, (), 0.5), (np.float32, (), 0.25)]  # fmt: skip
+    assert [(cell.dtype, cell.shape, float(cell)) for cell in cells] == [
+        (np.float64, (), 0.5),
+        (np.float32, (), 0.25),
+    ]
     assert len(vault.search(filters="step == 2")) == 1
 
 
@@ -236,17 +245,22 @@ UNCOMMON = [
     several(pa.large_list_view(pa.string_view()), ["storm"], [None, "b"]),
     several(pa.list_(pa.string_view()), ["storm"], []),
     several(pa.list_(pa.string_view(), 1), ["storm"], ["b"]),
-    several(pa.struct([("a", pa.string_view()), ("b", pa.list_(pa.binary_view()))]), {"a": "storm", "b": [b"y"]}),
+    several(
+        pa.struct([("a", pa.string_view()), ("b", pa.list_(pa.binary_view()))]), {"a": "storm", "b": [b"y"]}
+    ),
     several(pa.map_(pa.string_view(), pa.string_view()), [("k", "storm")], []),
     pc.run_end_encode(pa.array(["storm", "storm", None, "b"])),
     pc.run_end_encode(pa.array([B, B, None]), run_end_type=pa.int16()),
     pc.run_end_encode(pa.array([[1], [1], None])),
-    *(dictionary(kind, ["a", "storm"], of) for kind in (pa.int8(), pa.uint8(), pa.uint32(), pa.int64(), pa.uint64())
-      for of in (pa.string(), pa.string_view())),
+    *(
+        dictionary(kind, ["a", "storm"], of)
+        for kind in (pa.int8(), pa.uint8(), pa.uint32(), pa.int64(), pa.uint64())
+        for of in (pa.string(), pa.string_view())
+    ),
     dictionary(pa.uint16(), [B, 7], pa.int64()),
     dictionary(pa.int32(), [b"x", b"y"], pa.binary_view(), ordered=True),
     pa.ListArray.from_arrays(pa.array([0, 2, 3]), dictionary(pa.uint8(), ["a", "storm"], pa.string_view())),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("array", UNCOMMON, ids=lambda array: str(array.type))
@@ -303,17 +317,27 @@ def test_dictionaries_of_other_tools_are_categories(folder_vault, kind, ordered)
 
 def test_polars_comes_in_and_goes_out(vault):
     df = pl.DataFrame(
-        {"c": ["x", None], "e": ["b", None], "l": [["storm"], None], "s": [{"a": "x", "b": [1]}, None], "b": [b"x", None], "n": [1, 2],
-         "a": [["p", "q"], None], "i": [B, None]},
+        {
+            "c": ["x", None],
+            "e": ["b", None],
+            "l": [["storm"], None],
+            "s": [{"a": "x", "b": [1]}, None],
+            "b": [b"x", None],
+            "n": [1, 2],
+            "a": [["p", "q"], None],
+            "i": [B, None],
+        },
         schema_overrides={"c": pl.Categorical, "e": pl.Enum(["a", "b"]), "a": pl.Array(pl.String, 2)},
-    )  # fmt: skip
+    )
     vault.save("p", df)
     got = vault.read("p")
     assert [str(got[name].dtype) for name in "cei"] == ["category", "category", "Int64"]
     assert got["e"].cat.categories.tolist() == ["a", "b"]
     assert vault.read("p", filters=[("n", "==", 2)])["c"].isna().tolist() == [True]
     back = pl.DataFrame(vault["p"])
-    assert back.cast({"c": pl.String, "e": pl.String}).rows() == df.cast({"c": pl.String, "e": pl.String}).rows()  # fmt: skip
+    assert (
+        back.cast({"c": pl.String, "e": pl.String}).rows() == df.cast({"c": pl.String, "e": pl.String}).rows()
+    )
     assert len(vault.search("storm")) == 0  # texts inside of lists are no texts of a row, but in nobody's way
 
 
@@ -358,7 +382,8 @@ def test_a_column_of_arrow_is_a_series(folder_vault, name):
 
 def test_tables_of_arrow_are_tables(folder_vault):
     batch = pa.record_batch({"a": [1, 2]})
-    for number, obj in enumerate([batch, pa.table(batch), Exported(pa.table(batch)), pa.RecordBatchReader.from_batches(batch.schema, [batch])]):  # fmt: skip
+    reader = pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    for number, obj in enumerate([batch, pa.table(batch), Exported(pa.table(batch)), reader]):
         assert_frame_equal(
             folder_vault.save(f"a{number}", obj).read(), positions(pd.DataFrame({"a": [1, 2]}))
         )
@@ -513,14 +538,16 @@ def test_only_what_needs_a_time_zone_fails_without_it(folder_vault):
     folder_vault.save("index", df[["a"]].set_index(times))
     folder_vault.save("labels", pd.DataFrame([[1, 2]], columns=pd.Index([times[0], "storm"], dtype=object)))
     folder_vault.save("other", pd.DataFrame({"t": ["storm"]}))
-    done = subprocess.run([sys.executable, "-c", READS, folder_vault.place], cwd=folder_vault.place, capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+    program = [sys.executable, "-c", READS, folder_vault.place]
+    done = subprocess.run(program, cwd=folder_vault.place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_zones_that_only_this_process_has_are_refused(folder_vault):
-    path = next(pathlib.Path(root) / "Asia/Tokyo" for root in [*zoneinfo.TZPATH, str(pathlib.Path(__import__("tzdata").__file__).parent / "zoneinfo")] if (pathlib.Path(root) / "Asia/Tokyo").exists())  # fmt: skip
+    with importlib.resources.files("tzdata").joinpath("zoneinfo/Asia/Tokyo").open("rb") as file:
+        data = file.read()
     for key in (None, "Europe/Berlin", "My/Zone"):
-        zone = zoneinfo.ZoneInfo.from_file(io.BytesIO(path.read_bytes()), key=key)
+        zone = zoneinfo.ZoneInfo.from_file(io.BytesIO(data), key=key)
         moment = dt.datetime(2020, 1, 1, tzinfo=zone)
         refused(
             folder_vault, pd.DataFrame({"t": pd.DatetimeIndex(["2020"]).tz_localize(zone)}), "'t'", "zone"
@@ -528,7 +555,12 @@ def test_zones_that_only_this_process_has_are_refused(folder_vault):
         refused(
             folder_vault, pd.DataFrame({"t": pd.Series([moment, "x"], dtype=object)}), "'t', row 0", "zone"
         )
-    refused(folder_vault, pa.table({"n": [1], "t": pa.array([1], pa.timestamp("us", "Mars/Olympus"))}), "'t'", "Mars/Olympus")  # fmt: skip
+    refused(
+        folder_vault,
+        pa.table({"n": [1], "t": pa.array([1], pa.timestamp("us", "Mars/Olympus"))}),
+        "'t'",
+        "Mars/Olympus",
+    )
 
 
 @pytest.mark.parametrize("zone", ["+05:30", "-02:00", "+0530", "UTC", "Asia/Tokyo"])
