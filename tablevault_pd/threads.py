@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 # pyarrow imports this when it first meets pandas. Python refuses that while it ends, and then the first save could not be
 # made by a function of atexit.
@@ -18,3 +19,28 @@ def started(work: Callable[[], object], name: str) -> threading.Thread | None:
     except RuntimeError:
         return None
     return thread
+
+
+class Flag:
+    """As :class:`threading.Event`, for one thread that waits; an interrupt on any line of `set` does not leave it locked."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        """Raise the flag, and wake the thread that waits for it."""
+        self._set = True
+        self._rings.put(None)
+
+    def is_set(self) -> bool:
+        """Whether it is up."""
+        return self._set
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is up, at most so many seconds. Whether it is."""
+        try:
+            self._rings.get(timeout=timeout_s)
+        except Empty:
+            return self._set
+        return True

@@ -257,8 +257,8 @@ def test_ten_thousand_sessions_take_a_handful_of_statements(folder_vault):
         )  # fmt: skip
         db.execute("INSERT INTO latest SELECT id, 'acc', 1, 1, id / 10000.0 FROM sessions")
     statements: list[str] = []
-    connection = vault.store.catalog.connection()
-    connection.set_trace_callback(statements.append)
+    with vault.store.catalog.reading() as connection:  # the one that this thread uses next
+        connection.set_trace_callback(statements.append)
     found = vault.sessions()
     connection.set_trace_callback(None)
     assert len(found) == 10_001 and len(statements) <= 4

@@ -1,67 +1,200 @@
-"""Forks only happen while no thread is inside SQLite.
+"""No SQLite connection goes through a fork, and no lock does.
 
-A fork copies SQLite's own mutexes as they are. One that another thread holds at that moment is never released in the
-child, which then waits for it for ever. So a fork waits until all threads have left, and they wait while it happens.
+SQLite keeps its locks per process. A connection that was carried through a fork takes the parent's locks for its own, and
+commits are lost. A fork also copies SQLite's mutexes as they are: one that another thread holds is never released in the
+child. So a fork waits until all other threads have left SQLite, closes the connections, and closes in the child the files
+that hold locks. Parent and child open new connections when they need them.
+
+Nothing here takes a lock, because an interrupt may come on any line: marks are entries of a dict that only their own
+thread changes, and a mark that an interrupt left behind is found out by looking at the thread's stack.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from types import TracebackType
+import time
+import weakref
+from types import FrameType, TracebackType
+from typing import IO, Generic, Protocol, TypeVar
 
-PATIENCE_S = 10.0  # a fork does not wait longer than this for a thread that does not come out
+from tablevault_pd.errors import VaultClosed
+
+PATIENCE_S = 10.0  # how long a fork waits for threads inside SQLite, and they for it
+POLL_S = 0.0005
+_PACKAGE = __name__.rpartition(".")[0]
+T = TypeVar("T")
+
+
+class Forkable(Protocol):
+    """Holds connections."""
+
+    def before_fork(self, *, alone: bool) -> bool:
+        """Close connections: all if `alone`, else those that nobody uses. Whether none is left open."""
+
+    def in_child(self) -> None:
+        """Begin anew; what is still open belongs to the parent and may not be touched."""
 
 
 class _Inside:
-    """A context in which no fork happens. May be nested."""
+    """A context in which no other thread forks. May be nested."""
 
     def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._changed = threading.Condition()
         self._depths: dict[int, int] = {}  # by thread
-        self._forking = False
+        self._forking: int | None = None  # the thread that forks now
 
     def __enter__(self) -> None:
         me = threading.get_ident()
-        with self._changed:
-            while self._forking and me not in self._depths:
-                self._changed.wait(PATIENCE_S)
-            self._depths[me] = self._depths.get(me, 0) + 1
+        self._depths[me] = self._depths.get(me, 0) + 1
+        if self._forking is not None and self._depths[me] == 1:
+            self._let_fork(me)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         me = threading.get_ident()
-        with self._changed:
-            left = self._depths.get(me, 0) - 1
-            if left > 0:
-                self._depths[me] = left
-                return
+        left = self._depths.get(me, 0) - 1
+        if left > 0:
+            self._depths[me] = left
+        else:
             self._depths.pop(me, None)
-            if self._forking:
-                self._changed.notify_all()
 
-    def _before(self) -> None:
-        me = threading.get_ident()
-        with self._changed:
-            self._forking = True
-            self._changed.wait_for(lambda: set(self._depths) <= {me}, PATIENCE_S)
-        self._changed.acquire()  # so that the copy in the child is not in use either
+    def _let_fork(self, me: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self._forking not in (None, me) and time.monotonic() < deadline:
+            self._depths.pop(me, None)
+            time.sleep(POLL_S)
+            self._depths[me] = 1
 
-    def _after_in_parent(self) -> None:
-        self._forking = False
-        self._changed.notify_all()
-        self._changed.release()
+    def threads(self) -> set[int]:
+        """The threads inside. A mark without a frame of this package on the stack is what an interrupt left behind."""
+        frames = sys._current_frames()
+        for thread in list(self._depths):
+            if not _in_package(frames.get(thread)):
+                self._depths.pop(thread, None)
+        return set(self._depths)
+
+
+def _in_package(frame: FrameType | None) -> bool:
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith(_PACKAGE) and name != __name__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+class Weak(Generic[T]):
+    """A set of weak references, to be listed while threads add to it.
+
+    A WeakSet calls a function of Python when an object goes, and an interrupt in there is swallowed.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[int, weakref.ref[T]] = {}  # a new object often has the id of one that is gone
+
+    def add(self, one: T) -> None:
+        """Refer to `one` as long as it is there."""
+        if len(self._found) > 64:
+            for key, reference in list(self._found.items()):
+                if reference() is None:
+                    self._found.pop(key, None)
+        self._found[id(one)] = weakref.ref(one)
+
+    def living(self) -> list[T]:
+        """What is still there."""
+        return [one for reference in list(self._found.values()) if (one := reference()) is not None]
 
 
 inside = _Inside()
+_holders: Weak[Forkable] = Weak()
+_files: Weak[IO[bytes]] = Weak()
+_carried: list[str] = []  # why this process may not use SQLite
+
+
+def register(holder: Forkable) -> None:
+    """Have the connections of `holder` closed before a fork."""
+    _holders.add(holder)
+
+
+def close_in_child(file: IO[bytes]) -> None:
+    """Have a file that holds a lock closed in a forked child: the lock is the parent's."""
+    _files.add(file)
+
+
+def files() -> list[IO[bytes]]:
+    """The files that hold locks, or held some."""
+    return _files.living()
+
+
+def require_whole() -> None:
+    """Raise VaultClosed in a child that cannot use SQLite."""
+    if _carried:
+        raise VaultClosed(
+            f"This process was forked from process {os.getppid()} {_carried[0]}, and SQLite cannot be used in it. Nothing "
+            "was written. Fork while no thread uses the vault, or start workers with multiprocessing's spawn method."
+        )
+
+
+def require_process(pid: int, what: str) -> None:
+    """Raise VaultClosed in a child that was forked in the middle of something."""
+    if pid != os.getpid():
+        raise VaultClosed(
+            f"This {what} was begun by process {pid}, from which this process was forked meanwhile. Nothing of it is done here: "
+            f"begin another {what} in this process, or end it with os._exit()."
+        )
+
+
+def carried(why: str) -> None:
+    """Remember that connections were carried into this process."""
+    _carried.append(why)
+
+
+def leak(found: object) -> None:
+    """Keep an object for ever, the end of the interpreter included."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(found))
+
+
+def _before() -> None:
+    me = threading.get_ident()
+    inside._forking = me
+    deadline = time.monotonic() + PATIENCE_S
+    while (found := inside.threads()) - {me} and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    clean = [holder.before_fork(alone=not found) for holder in _holders.living()]
+    why = (
+        "while another thread was inside of a vault" if found - {me} else "in the middle of a call on a vault"
+    )
+    _open_ones[:] = [] if all(clean) else [why]
+
+
+_open_ones: list[str] = []  # why connections are open during the fork under way
+
+
+def _after_in_parent() -> None:
+    inside._forking = None
+
+
+def _after_in_child() -> None:
+    me = threading.get_ident()
+    depth = inside._depths.get(me)
+    inside._depths.clear()
+    if depth:
+        inside._depths[me] = depth
+    inside._forking = None
+    for file in files():
+        file.close()
+    _carried.extend(_open_ones)
+    for holder in _holders.living():
+        holder.in_child()
+
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=lambda: inside._before(),
-        after_in_parent=lambda: inside._after_in_parent(),
-        after_in_child=lambda: inside._reset(),
+        before=_before,
+        after_in_parent=_after_in_parent,
+        after_in_child=_after_in_child,
     )

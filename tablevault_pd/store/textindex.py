@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from tablevault_pd import frames, fts
 from tablevault_pd.fts import CODE, PLAIN, STEMMED
-from tablevault_pd.store import Chunk, Hits, Scope, Version
+from tablevault_pd.store import Chunk, Hits, Scope, Version, forks
 from tablevault_pd.store.query import Leaf, Node, Prefix, matching_ids
 from tablevault_pd.store.ranking import ranked
 
@@ -57,7 +57,9 @@ UPTO = "SELECT list, generation, upto FROM text_upto"
 UPTO_ONE = "SELECT upto FROM text_upto WHERE list = ? AND generation = ?"
 SET_UPTO = "INSERT OR REPLACE INTO text_upto (list, generation, upto) VALUES (?, ?, ?)"
 RUNS = "SELECT first, list, generation, start, rows, items FROM text_runs ORDER BY first"
-LAST_RUN = "SELECT first, list, generation, start, rows, items FROM text_runs ORDER BY first DESC LIMIT 1"
+LAST_RUN = """
+SELECT first, list, generation, start, rows, items FROM text_runs WHERE first = (SELECT max(first) FROM text_runs)
+"""
 INSERT_RUN = "INSERT INTO text_runs (first, list, generation, start, rows, items) VALUES (?, ?, ?, ?, ?, ?)"
 EXTEND_RUN = "UPDATE text_runs SET rows = rows + ? WHERE first = ?"
 INSERT_TEXT = (
@@ -394,16 +396,16 @@ def complete(db: Connection, lacking: Sequence[Gap], rows_of: RowsOf) -> None:
     ]
     if not left:
         return
-    db.execute("BEGIN")
     try:
+        db.execute("BEGIN")
         for number, chunk in rows_of(left):
             for start, tables in portions([chunk]):
                 for table in tables:
-                    add_rows(db, *left[number].key, start, table)
+                    with forks.inside:
+                        add_rows(db, *left[number].key, start, table)
                     start += table.num_rows
         for gap in left:
             db.execute(SET_UPTO, (*gap.key, gap.high))
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
+        db.execute("COMMIT")
+    finally:
+        db.rollback()  # nothing, once committed

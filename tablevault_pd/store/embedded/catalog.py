@@ -1,8 +1,8 @@
 """The SQLite catalogue: its tables, its connections, and transactions that commit or leave no trace.
 
-Every process and thread has a connection of its own. A connection that came through a fork is set aside and never
-touched again, not even closed: SQLite loses data otherwise. The file is never opened by other means in a process
-that has it open, because closing any descriptor of it would drop SQLite's locks.
+A call takes a connection for itself and gives it back; a call within a call takes another one, so it sees what is
+committed. No connection goes through a fork: SQLite loses data otherwise. The file is never opened by other means in a
+process that has it open, because closing any descriptor of it would drop SQLite's locks.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ import os
 import re
 import sqlite3
 import threading
+import time
+import traceback
 import uuid
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from tablevault_pd.errors import (
@@ -63,6 +67,7 @@ CREATE TABLE batches (
     gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (list, version)
 ) WITHOUT ROWID;
+CREATE UNIQUE INDEX batches_by_token ON batches (list, token);
 CREATE INDEX restores ON batches (list, version) WHERE base_generation IS NOT NULL;
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -78,6 +83,7 @@ CREATE TABLE segments (
     data BLOB,
     UNIQUE (list, generation, start, rows)
 );
+CREATE UNIQUE INDEX segments_by_file ON segments (file) WHERE file IS NOT NULL;
 CREATE TABLE sessions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
@@ -179,6 +185,13 @@ _SETTINGS = (
 )
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+VAULT_ID = "SELECT value FROM meta WHERE key = 'vault'"
+POLL_S = 0.005
+YOUNG_S = 0.05  # file times are no finer than a few milliseconds
+
+
 class Catalog:
     """The catalogue of one vault folder."""
 
@@ -187,18 +200,20 @@ class Catalog:
         self.read_only = read_only
         self._timeout_s = timeout_s
         self._synchronous = "NORMAL" if durability == "fast" else "FULL"
-        self._reset()
+        self._gate = gate.Gate(folder)
+        self._file = str(self.path)
         self._inode = self._check_file()
-        self._gate: gate.Gate | None = None
-        if not read_only:
-            self._gate = gate.gate_of(folder / "write.lock")
-            self._gate_pid = os.getpid()
-
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._connections: dict[int, sqlite3.Connection] = {}
+        self._vault: str | None = None
         self._closed = False
+        self._begin()
+        forks.register(self)
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._idle: dict[int, _Connection] = {}  # by thread; whoever takes one out has it alone
+        self._open_ones: forks.Weak[_Connection] = forks.Weak()  # and perhaps closed ones
+        self._local = threading.local()  # tells when a thread ends
+        self._used: list[_Connection] = []  # those that could not be closed before the fork under way
 
     def _check_file(self) -> int | None:
         try:
@@ -208,53 +223,135 @@ class Catalog:
 
     # -- connections
 
-    def connection(self) -> sqlite3.Connection:
-        """This thread's connection."""
-        if self._pid != os.getpid():
-            self._after_fork()
+    def _require_usable(self) -> None:
         if self._closed:
             raise VaultClosed("This vault was closed. Connect to it again with tablevault_pd.connect(…).")
-        found = self._connections.get(threading.get_ident())
-        if found is not None:
-            return found
-        opened = self._open()
-        with self._lock:
-            self._connections[threading.get_ident()] = opened
-        return opened
+        if self._pid != os.getpid():  # forked by a library that does not run Python's hooks
+            forks.carried("without Python being told")
+            self.in_child()
+        if self._inode is not None and not self.is_current():
+            raise self._replaced()
 
-    def _after_fork(self) -> None:
-        _abandoned.append(self._connections)
-        closed = self._closed
-        self._reset()
-        self._closed = closed
-        if self._gate is not None:
-            self._gate = gate.gate_of(self.path.parent / "write.lock")
+    def _take(self) -> _Connection:
+        """A connection for the current thread alone."""
+        self._require_usable()
+        found = self._idle.pop(threading.get_ident(), None)
+        if found is not None and found.proof is not None and found.proof != self._proof():
+            self._close(found)
+            found = None
+        return found or self._open()
 
-    def _open(self) -> sqlite3.Connection:
-        if not self.read_only:
-            mode = "rwc"
-        elif os.access(self.path.parent, os.W_OK):
-            mode = "ro"
-        else:  # on read-only media SQLite cannot make its shared memory file, and nobody can be writing
-            mode = "ro&immutable=1"
-        address = f"file:{quote(str(self.path))}?mode={mode}"
-        try:
-            connection = sqlite3.connect(
-                address,
-                uri=True,
-                isolation_level=None,
-                check_same_thread=False,
-                timeout=self._timeout_s,
-                cached_statements=256,
+    def _give_back(self, connection: _Connection) -> None:
+        """Keep a connection that is at rest for the thread's next call."""
+        if connection.pid != self._pid:
+            forks.require_whole()
+        if connection.proof is not None and connection.proof != self._proof():
+            self._close(connection)
+            raise VaultBusy(
+                f"The vault {self.path.parent} was written to during this call, which could not wait for the writer because "
+                "this user may not write to its folder. Try again."
             )
-            for setting in _SETTINGS:
-                connection.execute(setting)
-            if not self.read_only:
-                connection.execute("PRAGMA journal_size_limit = 67108864")
-                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+        me = threading.get_ident()
+        if self._idle.setdefault(me, connection) is not connection:
+            self._close(connection)  # of a call inside of another one
+        if self._closed:
+            self.close_idle(me)
+
+    def _after_error(self, connection: _Connection, error: BaseException) -> None:
+        """Close a connection that may have a statement under way: it would go on showing the state of that moment."""
+        if connection.pid != self._pid:
+            return  # the parent's
+        traceback.clear_frames(error.__traceback__)  # cursors in there would keep it open
+        if isinstance(error, VaultError):
+            self._give_back(connection)
+        else:
+            self._close(connection)
+
+    def _open(self) -> _Connection:
+        forks.require_whole()
+        proof = self._proof()
+        while proof is not None and proof.is_young():
+            time.sleep(YOUNG_S)
+            proof = self._proof()
+        mode = "rwc" if not self.read_only else "ro" if proof is None else "ro&immutable=1"
+        connection = sqlite3.connect(
+            f"file:{quote(self._file)}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=self._timeout_s,
+            cached_statements=256,
+            factory=_Connection,
+        )
+        connection.proof = proof
+        connection.pid = self._pid
+        connection.thread = threading.get_ident()
+        self._open_ones.add(connection)
+        for setting in _SETTINGS:
+            connection.execute(setting)
+        if not self.read_only:
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        if self._vault is not None and connection.execute(VAULT_ID).fetchone() != (self._vault,):
+            self._close(connection)
+            raise self._replaced()
+        if not hasattr(self._local, "end"):
+            self._local.end = _ThreadEnd(self)
         return connection
+
+    def _proof(self) -> _Proof | None:
+        """What shows that no log has to be read; None where there is one, or where SQLite can find out by itself.
+
+        A user without rights to the folder cannot make the file by which SQLite's readers and writers know of each
+        other. Where nobody has a log, none is needed, and SQLite is told that the file does not change.
+        """
+        if not self.read_only or os.access(self.path.parent, os.W_OK) or _size(self._file + "-wal"):
+            return None
+        return _Proof(_state(self._file), _state(str(self.path.parent)))
+
+    def is_current(self) -> bool:
+        """Whether the file that was opened still lies in its place."""
+        try:
+            return os.stat(self._file).st_ino == self._inode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _replaced(self) -> VaultNotFound:
+        return VaultNotFound(
+            f"The vault {self.path.parent} was removed or replaced while it was open. Nothing was read or written; "
+            "connect again to use what is there now."
+        )
+
+    def _close(self, connection: _Connection) -> None:
+        connection.close()
+        connection.closed = True
+
+    def close_idle(self, thread: int) -> None:
+        """Close the connection that a thread has left."""
+        connection = self._idle.pop(thread, None)
+        if connection is not None and connection.pid == os.getpid():
+            self._close(connection)
+
+    # -- forks
+
+    def before_fork(self, *, alone: bool) -> bool:
+        """Close connections: all if `alone`, else those that nobody uses. Whether none is left open."""
+        for thread in list(self._idle):
+            self.close_idle(thread)
+        self._used = [each for each in self._open_ones.living() if not each.closed]
+        if alone:
+            for connection in self._used:
+                self._close(connection)
+            self._used = []
+        return not self._used
+
+    def in_child(self) -> None:
+        """Begin anew. What came through the fork is never touched, not even closed."""
+        for connection in [*self._used, *self._idle.values()]:
+            if connection.thread == threading.get_ident():  # its caller goes on in the child
+                connection.set_authorizer(_refuse)
+            forks.leak(connection)
+        self._begin()
 
     # -- transactions
 
@@ -263,8 +360,15 @@ class Catalog:
         """A connection whose errors become ours. Each SELECT is a snapshot; fetch and decode all rows before leaving."""
         try:
             with forks.inside:
-                yield self.connection()
+                connection = self._take()
+                try:
+                    yield connection
+                except BaseException as error:
+                    self._after_error(connection, error)
+                    raise
+                self._give_back(connection)
         except sqlite3.Error as error:
+            forks.require_whole()
             raise translated(error, self.path) from error
         except VaultError:
             raise
@@ -273,71 +377,77 @@ class Catalog:
                 f"A row of the catalogue {self.path} cannot be decoded: {error}. Restore it from a backup."
             ) from error
 
+    def write(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Return ``work(connection, …)``, done in one write transaction: committed, or rolled back on any error.
+
+        An interrupt may come on any line. What undoes a line is a function of C in a ``finally``, which no signal handler
+        gets in front of; the exit of a context manager written in Python could be left out.
+        """
+        lock = self._lock()
+        try:
+            io.point("gate-taken")
+            with self.reading() as db:
+                answer = _transaction(db, work, *args, **kwargs)
+            io.point("after-commit")
+            return answer
+        finally:
+            lock.close()
+
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One write transaction behind the gate: committed on leaving, rolled back on any error."""
-        with forks.inside:
-            connection = self.connection()
-        if self._gate is None:
-            raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
-        self._still_there()
-        with self._gate.hold(self._timeout_s), forks.inside:
-            io.point("gate-taken")
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                    io.point("before-commit")
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise translated(error, self.path) from error
-            io.point("after-commit")
-
-    def _still_there(self) -> None:
-        """Refuse to write into a catalogue that was removed or replaced while it was open."""
+        """As :meth:`write`, for the length of a block. Not for what an interrupt may hit: its exit could be left out."""
+        lock = self._lock()
         try:
-            inode = os.stat(self.path).st_ino
-        except FileNotFoundError:
-            inode = None
-        if inode != self._inode:
-            raise VaultNotFound(
-                f"The vault {self.path.parent} was removed or replaced while it was open. Nothing was written; "
-                "connect again to use what is there now."
-            )
+            with self.reading() as db:
+                try:
+                    db.execute("BEGIN IMMEDIATE")
+                    yield db
+                    db.execute("COMMIT")
+                finally:
+                    db.rollback()
+        finally:
+            lock.close()
+
+    def _lock(self) -> gate.Lock:
+        if self.read_only:
+            raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
+        self._require_usable()
+        return self._gate.take(self._timeout_s)
 
     # -- opening and closing
 
     def create(self) -> None:
         """Lay out an empty catalogue; one that has tables already is left as it is."""
-        assert self._gate is not None
+        with self.reading() as db:
+            self._inode = self._check_file()
+            if not _is_empty(db):
+                return
+        lock = self._gate.take(self._timeout_s)
         try:
-            with forks.inside:
-                connection = self.connection()
-                self._inode = self._check_file()
-                if not _is_empty(connection):
-                    return
-            with self._gate.hold(self._timeout_s), forks.inside:
-                if not _is_empty(connection):
-                    return  # another process was faster
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("BEGIN IMMEDIATE")
-                for statement in LAYOUT.split(";\n"):
-                    connection.execute(statement)
-                connection.execute("INSERT INTO meta VALUES ('vault', ?)", (uuid.uuid4().hex,))
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-                connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            with self.reading() as db:
+                if _is_empty(db):  # no other process was faster
+                    db.execute("PRAGMA journal_mode = WAL")
+                    _transaction(db, _lay_out)
+        finally:
+            lock.close()
 
     def verify(self) -> str:
-        """Check that this is a vault of a format we know, and return its id."""
+        """Check that this is a vault of a format we know, and return its id. One in the making is waited for."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            with self.reading() as db:
+                application = db.execute("PRAGMA application_id").fetchone()[0]
+                if application or not _is_empty(db):
+                    break
+            if time.monotonic() > deadline:
+                raise VaultNotFound(
+                    f"The vault {self.path.parent} is empty: a process that was making it did not come to its end. "
+                    "Connect with mode='rw' to complete it."
+                )
+            time.sleep(POLL_S)
         with self.reading() as db:
-            application = db.execute("PRAGMA application_id").fetchone()[0]
             found = db.execute("PRAGMA user_version").fetchone()[0]
             if application != APPLICATION_ID:
                 raise VaultFormatError(
@@ -351,22 +461,86 @@ class Catalog:
             actual = db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
             if _layout(actual) != _expected_layout():
                 raise VaultFormatError(f"{self.path} does not have the tables of a vault of format {found}.")
-            return str(db.execute("SELECT value FROM meta WHERE key = 'vault'").fetchone()[0])
+            self._vault = str(db.execute(VAULT_ID).fetchone()[0])
+        return self._vault
 
     def close(self) -> None:
-        """Close this process's connections; those of a parent are left alone."""
-        if self._closed:
-            return
-        if self._pid != os.getpid():
-            self._after_fork()
+        """Close the connections that no thread uses at this moment; the others are closed when their call is done."""
         self._closed = True
-        with self._lock:
-            for connection in self._connections.values():
-                connection.close()
-            self._connections.clear()
-        if self._gate is not None:
-            gate.leave(self._gate)
-            self._gate = None
+        for thread in list(self._idle):
+            self.close_idle(thread)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection, and whose it is."""
+
+    pid = thread = 0
+    closed = False
+    proof: _Proof | None = None  #: what shows that it needs no locks
+
+
+class _ThreadEnd:
+    """Closes what a thread leaves behind."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog, self._thread = weakref.ref(catalog), threading.get_ident()
+
+    def __del__(self) -> None:
+        catalog = self._catalog()
+        if catalog is not None:
+            catalog.close_idle(self._thread)
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """The state of two files. Equal before and after a read, it shows that nothing was written meanwhile."""
+
+    database: tuple[int, ...]
+    folder: tuple[int, ...]
+
+    def is_young(self) -> bool:
+        """Whether another change could leave it as it is, because it comes within the same tick of the clock."""
+        return time.time() - max(self.database[-1], self.folder[-1]) / 1e9 < YOUNG_S
+
+
+def _state(path: str) -> tuple[int, ...]:
+    status = os.stat(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _refuse(*_: Any) -> int:
+    return sqlite3.SQLITE_DENY
+
+
+def _transaction(
+    db: sqlite3.Connection,
+    work: Callable[Concatenate[sqlite3.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        answer = work(db, *args, **kwargs)
+        io.point("before-commit")
+        db.execute("COMMIT")
+        return answer
+    finally:
+        db.rollback()  # nothing, once committed
+
+
+def _lay_out(db: sqlite3.Connection) -> None:
+    for statement in LAYOUT.split(";\n"):
+        db.execute(statement)
+    db.execute("INSERT INTO meta VALUES ('vault', ?)", (uuid.uuid4().hex,))
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
@@ -384,9 +558,6 @@ def to_time(microseconds: int) -> datetime:
 def from_time(time: datetime) -> int:
     """A time as it is stored: whole microseconds since 1970, UTC."""
     return (time.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
-
-
-_abandoned: list[Any] = []  # connections inherited through fork: kept so that nothing ever finalises them
 
 
 def _layout(rows: list[Any]) -> set[tuple[str, str, str]]:

@@ -86,16 +86,9 @@ class Control:
         spoken = [beat for beat in beats if not beat.silent]
         ids = json.dumps([beat.session_id for beat in beats])
         if spoken:
-            with self.catalog.writing() as db:
-                now = datetime.now(UTC)
-                for beat in spoken:
-                    _write(db, beat, from_time(now))
-                rows = db.execute(WAITING, (ids,)).fetchall()
-        else:
-            now = datetime.now(UTC)
-            with self.catalog.reading() as db:
-                rows = db.execute(WAITING, (ids,)).fetchall()
-        return Pulse(now, tuple(_request(row) for row in rows))
+            return self.catalog.write(_beat, spoken, ids)
+        with self.catalog.reading() as db:
+            return _beat(db, (), ids)
 
     def ask(
         self,
@@ -106,18 +99,7 @@ class Control:
         asked_by: int | None = None,
     ) -> list[Request]:
         """Ask something of sessions."""
-        found = []
-        with self.catalog.writing() as db:
-            now = from_time(datetime.now(UTC))
-            for (key,) in db.execute(STILL_OPEN, (json.dumps([int(key) for key in session_ids]),)).fetchall():
-                last = db.execute(LAST_REQUEST, (key,)).fetchone()
-                if last is not None and last[2] == request:
-                    found.append(_request(last))
-                    continue
-                number = db.execute(INSERT_REQUEST, (key, request, now, exit_code, asked_by)).lastrowid
-                assert number is not None
-                found.append(Request(number, key, request, to_time(now), None, exit_code, asked_by))
-        return found
+        return self.catalog.write(_ask, session_ids, request, exit_code, asked_by)
 
     def requests(self, ids: Sequence[int]) -> list[Request]:
         """Requests by id."""
@@ -177,6 +159,28 @@ class Control:
         with self.catalog.reading() as db:
             rows = db.execute(SOURCES, (json.dumps([int(key) for key in session_ids]),)).fetchall()
         return [Source(*row) for row in rows]
+
+
+def _beat(db: Any, beats: Sequence[Beat], ids: str) -> Pulse:
+    now = datetime.now(UTC)
+    for beat in beats:
+        _write(db, beat, from_time(now))
+    return Pulse(now, tuple(_request(row) for row in db.execute(WAITING, (ids,)).fetchall()))
+
+
+def _ask(
+    db: Any, session_ids: Sequence[int], request: plain.Control, exit_code: int, asked_by: int | None
+) -> list[Request]:
+    found = []
+    now = from_time(datetime.now(UTC))
+    for (key,) in db.execute(STILL_OPEN, (json.dumps([int(key) for key in session_ids]),)).fetchall():
+        last = db.execute(LAST_REQUEST, (key,)).fetchone()
+        if last is not None and last[2] == request:
+            found.append(_request(last))
+            continue
+        number = db.execute(INSERT_REQUEST, (key, request, now, exit_code, asked_by)).lastrowid
+        found.append(Request(number, key, request, to_time(now), None, exit_code, asked_by))
+    return found
 
 
 def _write(db: Any, beat: Beat, now: int) -> None:

@@ -163,8 +163,7 @@ class Edges:
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version)."""
-        with self.catalog.writing() as db:
-            insert_reads(db, session_id, reads)
+        self.catalog.write(insert_reads, session_id, reads)
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
         """(session id, list, version): what sessions read, in order."""

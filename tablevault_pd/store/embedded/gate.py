@@ -1,119 +1,98 @@
-"""The write gate: one writer at a time per vault, served fairly, and never locked by the dead.
+"""The write gate: one writer at a time per vault, served in turn, and never locked by the dead.
 
-A POSIX record lock on ``write.lock`` is held over each write transaction. The kernel wakes waiters in turn and
-drops the lock of a process that dies; SQLite's own waiting sleeps and polls, which starves writers for seconds.
+An open-file-description lock on ``write.lock`` is held over each write transaction. The file is opened anew for each
+holding, so closing it is releasing it, and the kernel does so for a process that dies. Threads of one process wait for
+each other in the same way. SQLite's own waiting lets one busy writer starve the others for seconds; here whoever waits
+holds the byte ``TURN``, which a writer needs before it may ask for the byte ``WRITE``.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 from tablevault_pd.errors import VaultBusy
+from tablevault_pd.store import forks
 from tablevault_pd.store.embedded import io
-from tablevault_pd.threads import started
 
 try:
     import fcntl
 except ImportError:  # Windows: SQLite's own write lock still serialises writers, only less fairly
     fcntl = None  # type: ignore[assignment]
 
-POLL_S = 0.005
-_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+NEXT_POLL_S = 0.0001  # of the one whose turn comes next; doubled up to …
+LAST_POLL_S = 0.002
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_WRITE, _TURN, _BOTH = (0, 1), (1, 1), (0, 2)  # (first byte, bytes)
+_WIDE = 120  # bytes of what the file says of its holder
 
-# Closing any descriptor of a file drops all of this process's record locks on it, so every store of one vault in
-# one process shares one gate, and with it one descriptor.
-_gates: dict[tuple[int, str], Gate] = {}
-_gates_lock = threading.Lock()
+
+class Lock(FileIO):
+    """The lock file, opened for one holding. Closing it, which no signal can interrupt, releases the lock."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "r+", opener=lambda name, _: os.open(name, _FLAGS, 0o600))
+        self.thread = threading.get_ident()
+        self.held = self.next = False
 
 
 class Gate:
-    """The lock of one vault in this process. Use :func:`gate_of`."""
+    """The lock of one vault."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._thread_lock = threading.Lock()
+    def __init__(self, folder: Path) -> None:
+        self._path = str(folder / "write.lock")
+
+    def take(self, timeout_s: float) -> Lock:
+        """Wait at most `timeout_s` seconds to be the only writer, until the lock is closed. Raises VaultBusy."""
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+            with forks.inside:
+                lock = Lock(self._path)
+                forks.close_in_child(lock)
         except OSError as error:
-            raise io.disk_error(error, f"opening {path}") from error
-        self.users = 0
+            raise io.disk_error(error, f"opening {self._path}") from error
+        try:
+            if not _lock(lock, _BOTH):
+                self._wait(lock, timeout_s)
+            lock.held = True
+            _unlock(lock, _TURN)
+            _tell_holder(lock)
+            return lock
+        except BaseException:
+            lock.close()
+            raise
 
-    @contextmanager
-    def hold(self, timeout_s: float) -> Iterator[None]:
-        """Wait at most `timeout_s` seconds, then be the only writer. Raises VaultBusy naming the holder."""
+    def _wait(self, lock: Lock, timeout_s: float) -> None:
+        mine = [other for other in _open_locks(lock) if other.thread == lock.thread]
+        if any(other.held for other in mine):
+            raise VaultBusy(
+                "This thread is in the middle of writing to the vault: a signal handler or a finalizer that interrupts a "
+                "call cannot write before it is done. Nothing was written; set a flag there, and save afterwards."
+            )
         deadline = time.monotonic() + timeout_s
-        if not self._thread_lock.acquire(timeout=timeout_s):
-            raise self._busy(timeout_s)
+        if not any(other.next for other in mine):  # else this thread's turn comes next already
+            self._poll(lock, _TURN, deadline, timeout_s)
+            lock.next = True
+        self._poll(lock, _WRITE, deadline, timeout_s)
+
+    def _poll(self, lock: Lock, what: tuple[int, int], deadline: float, timeout_s: float) -> None:
+        pause = NEXT_POLL_S
+        while not _lock(lock, what):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._busy(lock, timeout_s)
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, LAST_POLL_S)
+
+    def _busy(self, lock: Lock, timeout_s: float) -> VaultBusy:
         try:
-            if not self._lock(deadline):
-                raise self._busy(timeout_s)
-            try:
-                yield
-            finally:
-                self._unlock()
-        finally:
-            self._thread_lock.release()
-
-    def _lock(self, deadline: float) -> bool:
-        if fcntl is None:
-            return True
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if not self._wait(deadline):
-                return False
-        os.pwrite(
-            self._descriptor,
-            f"{os.getpid()} {socket.gethostname()} {time.time():.3f}\n".ljust(120).encode(),
-            0,
-        )
-        return True
-
-    def _wait(self, deadline: float) -> bool:
-        """Block in a helper thread, which the kernel wakes at once, so that the caller keeps its time limit."""
-        settled = threading.Lock()
-        given_up = False
-        got = threading.Event()
-
-        def wait() -> None:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
-            with settled:
-                if given_up:
-                    fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
-                else:
-                    got.set()
-
-        if started(wait, "gate") is None:
-            return self._poll(deadline)
-        got.wait(max(0.0, deadline - time.monotonic()))
-        with settled:
-            given_up = not got.is_set()
-            return not given_up
-
-    def _poll(self, deadline: float) -> bool:
-        """The same where no thread can be started."""
-        while time.monotonic() < deadline:
-            time.sleep(POLL_S)
-            try:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-            return True
-        return False
-
-    def _unlock(self) -> None:
-        if fcntl is not None:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
-
-    def _busy(self, timeout_s: float) -> VaultBusy:
-        try:
-            pid, host, since = os.pread(self._descriptor, 120, 0).decode().split()
+            pid, host, since = os.pread(lock.fileno(), _WIDE, 0).decode().split()
             holder = f"Process {pid} on {host} has held it for {time.time() - float(since):.1f} s. "
         except (OSError, ValueError):
             holder = ""
@@ -122,35 +101,48 @@ class Gate:
             "Nothing was written; try again, or connect with a longer timeout_s."
         )
 
-    def close(self) -> None:
-        """Give back the descriptor."""
-        os.close(self._descriptor)
+
+def _open_locks(lock: Lock) -> list[Lock]:
+    """The other locks of this process on the same file."""
+    return [
+        other
+        for other in forks.files()
+        if isinstance(other, Lock) and other is not lock and other.name == lock.name and not other.closed
+    ]
 
 
-def gate_of(path: Path) -> Gate:
-    """This process's gate for the lock file `path`; every call needs a :func:`leave`."""
-    with _gates_lock:
-        key = (os.getpid(), str(path.resolve()))
-        gate = _gates.get(key) or _gates.setdefault(key, Gate(path))
-        gate.users += 1
-        return gate
+def _tell_holder(lock: Lock) -> None:
+    holder = f"{os.getpid()} {socket.gethostname()} {time.time():.3f}\n".ljust(_WIDE)
+    with suppress(OSError):  # on a full disk the lock holds all the same
+        os.pwrite(lock.fileno(), holder.encode(), 0)
 
 
-def leave(gate: Gate) -> None:
-    """Give back what :func:`gate_of` returned."""
-    with _gates_lock:
-        gate.users -= 1
-        if gate.users == 0:
-            for key in [key for key, known in _gates.items() if known is gate]:
-                del _gates[key]
-            gate.close()
+# -- the system's locks
+
+_HAS_OFD = hasattr(fcntl, "F_OFD_SETLK")
 
 
-def _after_fork() -> None:
-    global _gates_lock
-    _gates_lock = threading.Lock()  # another thread of the parent may have held it
-    _gates.clear()  # the child makes its own: the parent's locks are not the child's
+def _lock(lock: Lock, what: tuple[int, int]) -> bool:
+    """Lock some bytes; False if another description of the file has locked one of them."""
+    if fcntl is None:
+        return True
+    try:
+        if _HAS_OFD:
+            fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _record(fcntl.F_WRLCK, what))
+        elif what is not _TURN:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+def _unlock(lock: Lock, what: tuple[int, int]) -> None:
+    if _HAS_OFD:
+        fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _record(fcntl.F_UNLCK, what))
+
+
+def _record(kind: int, what: tuple[int, int]) -> bytes:
+    """A ``struct flock`` of C: type, whence, start, length, and a pid of 0."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, *what, 0)

@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from pathlib import Path
+from sqlite3 import Connection
 from typing import BinaryIO
 
 from tablevault_pd.errors import FileMissing, VaultCorrupt
@@ -40,8 +41,7 @@ class KeptFiles:
         finally:
             fresh.unlink(missing_ok=True)
         io.sync_folder(self.files)
-        with self.catalog.writing() as db:
-            db.execute(INSERT, (sha256, size))
+        self.catalog.write(_insert, sha256, size)
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content of a file."""
@@ -58,6 +58,10 @@ class KeptFiles:
             return path.open("rb")
         except FileNotFoundError as error:
             raise VaultCorrupt(f"The kept file {sha256} is missing from the vault.") from error
+
+
+def _insert(db: Connection, sha256: str, size: int) -> None:
+    db.execute(INSERT, (sha256, size))
 
 
 def kept_path(files: Path, sha256: str) -> Path:

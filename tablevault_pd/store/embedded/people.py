@@ -66,8 +66,7 @@ class People:
 
     def describe(self, description: Description) -> None:
         """Keep a description."""
-        with self.catalog.writing() as db:
-            insert_description(db, description)
+        self.catalog.write(insert_description, description)
 
     def descriptions(self) -> list[Description]:
         """The newest description of each target and label."""
@@ -77,38 +76,15 @@ class People:
 
     def open_session(self, session: Session) -> Session:
         """Keep a new session."""
-        with self.catalog.writing() as db:
-            run = db.execute(NEXT_RUN, (session.name,)).fetchone()[0]
-            now = datetime.now(UTC)
-            key = db.execute(
-                INSERT_SESSION,
-                (session.name, run, session.user, session.host, session.pid, session.parent, from_time(now), from_time(now),
-                 session.beat_s, json.dumps(session.tags), json.dumps(dict(session.params)), json.dumps(dict(session.info))),
-            ).lastrowid  # fmt: skip
-        assert key is not None
-        return replace(session, id=key, run=run, started=now, heartbeat=now)
+        return self.catalog.write(_insert_session, session)
 
     def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
         """Let a run go on in another process."""
-        with self.catalog.writing() as db:
-            now = from_time(datetime.now(UTC))
-            changed = db.execute(
-                REOPEN_SESSION,
-                (session.user, session.host, session.pid, session.parent, now, session.beat_s, json.dumps(session.tags),
-                 json.dumps(dict(session.params)), json.dumps(dict(session.info)), session.id, _maybe(seen)),
-            ).rowcount  # fmt: skip
-            if not changed:
-                raise Conflict(
-                    f"The session {session.label} cannot be continued: it beats again, or another process took it."
-                )
-            db.execute(FORGET_REQUESTS, (now, session.id))
-            row = db.execute(SESSIONS_BY_ID, (json.dumps([session.id]),)).fetchone()
-        return to_session(row)
+        return self.catalog.write(_reopen_session, session, seen)
 
     def update_session(self, session_id: int, **changes: Any) -> None:
         """Set fields of a session."""
-        with self.catalog.writing() as db:
-            change_session(db, session_id, changes)
+        self.catalog.write(change_session, session_id, changes)
 
     def change_tags(
         self,
@@ -142,8 +118,7 @@ class People:
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
-        with self.catalog.writing() as db:
-            insert_cell(db, cell)
+        self.catalog.write(insert_cell, cell)
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells in order."""
@@ -153,6 +128,32 @@ class People:
             else:
                 rows = db.execute(CELLS_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
             return [_cell(*row) for row in rows]
+
+
+def _insert_session(db: Any, session: Session) -> Session:
+    run = db.execute(NEXT_RUN, (session.name,)).fetchone()[0]
+    now = datetime.now(UTC)
+    key = db.execute(
+        INSERT_SESSION,
+        (session.name, run, session.user, session.host, session.pid, session.parent, from_time(now), from_time(now),
+         session.beat_s, json.dumps(session.tags), json.dumps(dict(session.params)), json.dumps(dict(session.info))),
+    ).lastrowid  # fmt: skip
+    return replace(session, id=key, run=run, started=now, heartbeat=now)
+
+
+def _reopen_session(db: Any, session: Session, seen: datetime | None) -> Session:
+    now = from_time(datetime.now(UTC))
+    changed = db.execute(
+        REOPEN_SESSION,
+        (session.user, session.host, session.pid, session.parent, now, session.beat_s, json.dumps(session.tags),
+         json.dumps(dict(session.params)), json.dumps(dict(session.info)), session.id, _maybe(seen)),
+    ).rowcount  # fmt: skip
+    if not changed:
+        raise Conflict(
+            f"The session {session.label} cannot be continued: it beats again, or another process took it."
+        )
+    db.execute(FORGET_REQUESTS, (now, session.id))
+    return to_session(db.execute(SESSIONS_BY_ID, (json.dumps([session.id]),)).fetchone())
 
 
 def session_rows(db: Any, ids: Sequence[int] | None, name: str | None) -> list[tuple[Any, ...]]:

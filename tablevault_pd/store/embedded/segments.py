@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ import pyarrow as pa
 import xxhash
 
 from tablevault_pd.errors import VaultCorrupt, VaultFormatError
+from tablevault_pd.store import forks
 from tablevault_pd.store.embedded import io
 from tablevault_pd.store.staging import joined
 
@@ -110,8 +112,8 @@ class _ChecksumSink:
 
     closed = False
 
-    def __init__(self, descriptor: int, seed: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: FileIO, seed: int) -> None:
+        self._file = file
         self._hash = xxhash.xxh3_64(seed=seed)
         self.size = 0
 
@@ -126,7 +128,7 @@ class _ChecksumSink:
         self.size += len(view)
         written = 0
         while written < len(view):
-            written += os.write(self._descriptor, view[written:])
+            written += self._file.write(view[written:])
         return written
 
     def tell(self) -> int:
@@ -148,17 +150,18 @@ class SegmentWriter:
         while True:
             self.name = uuid.uuid4().hex
             self.path = folder / (self.name + SUFFIX)
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with forks.inside:
+                self._file = FileIO(self.path, "xb", opener=lambda path, flags: os.open(path, flags, 0o600))
+                forks.close_in_child(self._file)
             if fcntl is None:
                 break
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            if os.fstat(self._descriptor).st_nlink:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            if os.fstat(self._file.fileno()).st_nlink:
                 break
-            os.close(
-                self._descriptor
-            )  # somebody cleaned up between its making and its locking: take another name
+            self._file.close()  # somebody cleaned up between its making and its locking: take another name
+        self._pid = os.getpid()
         io.point("created")
-        self._sink = _ChecksumSink(self._descriptor, self._seed)
+        self._sink = _ChecksumSink(self._file, self._seed)
         self._codec = compression or "file"
         options = pa.ipc.IpcWriteOptions(compression=compression)
         self._writer = pa.ipc.new_file(pa.PythonFile(self._sink, mode="w"), schema, options=options)
@@ -177,7 +180,7 @@ class SegmentWriter:
     def finish(self) -> Part:
         """Make the file durable. Its name is not: sync the folder after the last file."""
         self._writer.close()
-        os.fsync(self._descriptor)
+        os.fsync(self._file.fileno())
         io.point("synced")
         return Part(
             self.rows,
@@ -191,13 +194,12 @@ class SegmentWriter:
 
     def release(self) -> None:
         """Let go of the file, which the catalogue now names, or nothing does."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._file.close()
 
     def discard(self) -> None:
-        """Remove the file: it will not be committed."""
-        self.path.unlink(missing_ok=True)
+        """Remove the file: it will not be committed. In a forked child it is the parent's, and stays."""
+        if self._pid == os.getpid():
+            self.path.unlink(missing_ok=True)
         self.release()
 
 
@@ -211,11 +213,13 @@ class Stage:
         self._writer: SegmentWriter | None = None
         self._written: list[SegmentWriter] = []
         self._parts: list[Part] = []
-        self._committed = False
+        self._kept = False
+        self._pid = os.getpid()
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
         """Add the rows of `table`; see the protocol."""
+        forks.require_process(self._pid, "save")
         self.rows += table.num_rows
         if table.num_rows == 0 and (self._pending or self._writer):
             return  # an empty table only matters alone, for its types
@@ -245,6 +249,7 @@ class Stage:
 
     def finish(self) -> Sequence[Part]:
         """Everything written, durable and in order."""
+        forks.require_process(self._pid, "save")
         with _disk("writing rows"):
             self._close_writer()
             if self._written:
@@ -254,9 +259,9 @@ class Stage:
         self._pending.clear()
         return self._parts
 
-    def keep(self) -> None:
-        """The commit succeeded: the files are the vault's now."""
-        self._committed = True
+    def keep(self, kept: bool = True) -> None:
+        """A commit is about to name the files: from here on they are the vault's, or strays; `kept` false: it cannot have."""
+        self._kept = kept
 
     def __enter__(self) -> Self:
         return self
@@ -265,7 +270,7 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for writer in self._written:
-            if self._committed:
+            if self._kept:
                 writer.release()
             else:
                 writer.discard()

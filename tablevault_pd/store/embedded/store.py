@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from tablevault_pd.errors import (
+    StorageFull,
     VaultCorrupt,
     VaultFormatError,
     VaultNotFound,
@@ -134,21 +135,20 @@ class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, Vec
         """Make the batch visible, or nothing of it."""
         assert rows is None or isinstance(rows, Stage)
         parts = rows.finish() if rows is not None else ()
+        learnt: dict[bytes, int] = {}  # ids of schemas, which count when they are committed
         try:
-            with self.catalog.writing() as db:
-                version, indexed = self._commit(db, batch, parts)
-        except BaseException as error:
-            # The commit may stand although it seems to have failed: what the catalogue names is never taken away.
+            version, indexed = self.catalog.write(self._commit, batch, parts, learnt, rows)
+        except StorageFull:
+            if rows is not None:
+                rows.keep(False)
+            raise
+        except Exception:
+            # The commit may stand although it seems to have failed. A reader knows.
             settled = self._settled(batch)
             if settled is None:
                 raise
-            if rows is not None:
-                rows.keep()
-            if not isinstance(error, Exception):
-                raise
             version, indexed = settled, True  # indexed with it, or the next search does it
-        if rows is not None:
-            rows.keep()
+        self._schema_ids.update(learnt)
         if not indexed:
             self._index_later(version)
         return version
@@ -158,7 +158,14 @@ class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, Vec
         head = self.head(batch.list)
         return None if head is None else self._one(TOKEN, head.list_id, batch.token)
 
-    def _commit(self, db: Connection, batch: Batch, parts: Sequence[Part]) -> tuple[Version, bool]:
+    def _commit(
+        self,
+        db: Connection,
+        batch: Batch,
+        parts: Sequence[Part],
+        learnt: dict[bytes, int],
+        rows: Stage | None,
+    ) -> tuple[Version, bool]:
         """The new version, and whether its texts are in the index."""
         row = db.execute(HEAD, (batch.list,)).fetchone()
         head = version_of(row) if row else None
@@ -178,7 +185,7 @@ class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, Vec
             head,
             list_id=list_id,
             rows=sum(part.rows for part in parts),
-            schema_id=None if batch.schema is None else self._schema_id(db, batch.schema),
+            schema_id=None if batch.schema is None else self._schema_id(db, batch.schema, learnt),
             now=datetime.now(UTC),
             target=target,
         )
@@ -192,7 +199,7 @@ class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, Vec
         for part in parts:
             if part.rows == 0 and version.generation != version.version:
                 continue  # an empty part only says which types new content has
-            schema_id = self._schema_id(db, part.schema)
+            schema_id = self._schema_id(db, part.schema, learnt)
             db.execute(
                 INSERT_SEGMENT,
                 (
@@ -216,6 +223,8 @@ class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, Vec
             insert_description(db, replace(description, list_id=list_id))
         indexed = add_small(db, version, parts, self.segments)
         io.point("rows-in")
+        if rows is not None:
+            rows.keep()
         return version, indexed
 
     def _target(self, db: Connection, batch: Batch) -> Version:
@@ -231,19 +240,17 @@ class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, Vec
                 return generation, target.total
             generation = base
 
-    def _schema_id(self, db: Connection, schema: pa.Schema) -> int:
+    def _schema_id(self, db: Connection, schema: pa.Schema, learnt: dict[bytes, int]) -> int:
+        """The schema's id; one that is not known yet is added to `learnt`, for its transaction may be rolled back."""
         data = schema.serialize().to_pybytes()
-        known = self._schema_ids.get(data)
-        if known is not None:
-            return known
-        digest = sha256_of(data).digest()
-        row = db.execute(SCHEMA_ID, (digest,)).fetchone()
-        if row is not None:
-            self._schema_ids[data] = row[0]  # committed before, so it stays
-            return int(row[0])
-        inserted = db.execute(INSERT_SCHEMA, (digest, data)).lastrowid
-        assert inserted is not None
-        return inserted
+        known = self._schema_ids.get(data, learnt.get(data))
+        if known is None:
+            digest = sha256_of(data).digest()
+            row = db.execute(SCHEMA_ID, (digest,)).fetchone()
+            if row is None:
+                row = (db.execute(INSERT_SCHEMA, (digest, data)).lastrowid,)
+            known = learnt[data] = int(row[0])
+        return known
 
     # -- schemas
 

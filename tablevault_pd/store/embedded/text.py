@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from tablevault_pd import fts
 from tablevault_pd.errors import StorageFull, VaultBusy, VaultError, VaultReadOnly
-from tablevault_pd.store import Chunk, Description, Hits, Scope, Spans, Version
+from tablevault_pd.store import Chunk, Description, Hits, Scope, Spans, Version, forks
 from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.segments import Part, unpack
 from tablevault_pd.store.query import Node
@@ -45,7 +45,7 @@ from tablevault_pd.store.textindex import (
     private_index,
     search,
 )
-from tablevault_pd.threads import started
+from tablevault_pd.threads import Flag, started
 
 SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
 IDLE_S = 0.5  # the thread lets the program get on before it starts
@@ -116,6 +116,31 @@ def add_small(db: Connection, version: Version, parts: Sequence[Part], folder: A
     return True
 
 
+def _add_portion(db: Connection, key: tuple[int, int], start: int, tables: Sequence[pa.Table]) -> int:
+    """Index the rows from `start` on, unless they are indexed already. Up to where they are now."""
+    row = db.execute(UPTO_ONE, key).fetchone()
+    if row and row[0] > start:
+        return int(row[0])
+    for table in tables:
+        add_rows(db, *key, start, table)
+        start += table.num_rows
+    db.execute(SET_UPTO, (*key, start))
+    return start
+
+
+def _check(db: Connection) -> None:
+    for statement in CHECKS:
+        db.execute(statement)
+
+
+def _rebuild(db: Connection) -> None:
+    clear(db)
+    for statement in CLEAR_CODE:
+        db.execute(statement)
+    for session_id, cell, text in db.execute(CELL_TEXTS).fetchall():
+        add_code(db, session_id, cell, text)
+
+
 def clear(db: Connection) -> None:
     """Forget the whole index of rows, so that it is made anew: vacuum cannot take single rows out of it."""
     for statement in CLEAR:
@@ -147,7 +172,7 @@ class TextSearch:
         self._text_lock = threading.RLock()
         self._memory: Connection | None = None  # the index of what may not be written
         self._waiting: list[Version] = []
-        self._stop_indexing = threading.Event()
+        self._stop_indexing = Flag()
         self._indexer: threading.Thread | None = None
 
     def _text_after_fork(self) -> None:
@@ -202,7 +227,7 @@ class TextSearch:
         return found
 
     def _complete(
-        self, wanted: Sequence[tuple[Version, list[Run]]], stop: threading.Event | None = None
+        self, wanted: Sequence[tuple[Version, list[Run]]], stop: Flag | None = None
     ) -> Connection | None:
         """Index all that these runs show. What may not be written goes into memory, whose connection is returned."""
         with self.catalog.reading() as db:
@@ -220,24 +245,20 @@ class TextSearch:
                     raise
         return self._index_in_memory(lacking)
 
-    def _index(self, gap: Gap, stop: threading.Event | None) -> None:
+    def _index(self, gap: Gap, stop: Flag | None) -> None:
         key, low, high = gap.key, gap.low, gap.high
         while low < high:
             for start, tables in portions(self._rows_of_run(gap.version, gap.generation, low, high, None)):
                 if stop is not None and stop.is_set():
                     return
-                with self.catalog.writing() as db:
-                    row = db.execute(UPTO_ONE, key).fetchone()
-                    low = max(low, row[0]) if row else low
-                    if low != start:
-                        break  # somebody else does the same work: go on where they are
-                    for table in tables:
-                        add_rows(db, *key, low, table)
-                        low += table.num_rows
-                    db.execute(SET_UPTO, (*key, low))
+                low = self.catalog.write(_add_portion, key, start, tables)
+                if low != start + sum(table.num_rows for table in tables):
+                    break  # somebody else does the same work: go on where they are
 
     def _index_in_memory(self, lacking: Sequence[Gap]) -> Connection:
-        if self._memory is None:
+        if (
+            self._memory is None or self._memory.in_transaction
+        ):  # a call that this one interrupts is adding to it
             self._memory = private_index()
         complete(self._memory, lacking, self._rows_of_gaps)
         return self._memory
@@ -261,13 +282,16 @@ class TextSearch:
         places = places_of(seen, wanted)
         with self._text_lock:  # the index in memory is one connection for all threads
             memory = self._complete(wanted)
-            found = [] if memory is None else [search(memory, query, places, scopes, k)]
+            found = []
+            if memory is not None:
+                with forks.inside:
+                    found.append(search(memory, query, places, scopes, k))
         with self.catalog.reading() as db:
-            db.execute("BEGIN")  # the runs and the index as of one moment
             try:
+                db.execute("BEGIN")  # the runs and the index as of one moment
                 found.append(search(db, query, places, scopes, k))
             finally:
-                db.execute("COMMIT")
+                db.rollback()
         return joined(found)
 
     # -- code and descriptions
@@ -318,18 +342,11 @@ class TextSearch:
         if self.read_only:
             return None
         try:
-            with self.catalog.writing() as db:
-                for statement in CHECKS:
-                    db.execute(statement)
+            self.catalog.write(_check)
         except VaultError as error:
             return str(error)
         return None
 
     def rebuild_text(self) -> None:
         """Make the index of texts anew: code and descriptions now, rows when they are searched next."""
-        with self.catalog.writing() as db:
-            clear(db)
-            for statement in CLEAR_CODE:
-                db.execute(statement)
-            for session_id, cell, text in db.execute(CELL_TEXTS).fetchall():
-                add_code(db, session_id, cell, text)
+        self.catalog.write(_rebuild)

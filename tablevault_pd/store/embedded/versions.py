@@ -24,7 +24,9 @@ BY_NUMBER = _VERSION + "WHERE b.list = ? AND b.version = ?"
 TOKEN = _VERSION + "WHERE b.list = ? AND b.token = ?"
 CREATED = "SELECT list, time FROM batches WHERE version = 1"
 SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
-NAMES = "SELECT name FROM lists WHERE substr(name, 1, ?) = ? ORDER BY name"
+NAMES = "SELECT name FROM lists ORDER BY name"
+# The byte FF comes after every character of UTF-8.
+NAMES_FROM = "SELECT name FROM lists WHERE name BETWEEN ?1 AND ?1 || CAST(x'FF' AS TEXT) ORDER BY name"
 
 
 def version_of(row: tuple[Any, ...]) -> Version:
@@ -74,4 +76,5 @@ class Versions:
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""
         with self.catalog.reading() as db:
-            return [name for (name,) in db.execute(NAMES, (len(prefix), prefix)).fetchall()]
+            rows = db.execute(NAMES_FROM, (prefix,)) if prefix else db.execute(NAMES)
+            return [name for (name,) in rows.fetchall()]

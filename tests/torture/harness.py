@@ -1,0 +1,77 @@
+"""What torture tests share: scaling, writers in real processes, and a log of what was acknowledged, kept outside of the vault.
+
+``TABLEVAULT_TORTURE=20`` repeats everything twenty times as often; 1 is what every run of the tests has time for.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import tablevault_pd as tv
+
+FACTOR = float(os.environ.get("TABLEVAULT_TORTURE", "1"))
+
+
+def times(count: int) -> int:
+    """How often to do what is done `count` times by default."""
+    return max(1, round(count * FACTOR))
+
+
+def run(code: str, *arguments: object, timeout_s: float = 60.0, **variables: str) -> str:
+    """Run `code` in a process of its own; what it printed. Fails with its traceback if it fails, or hangs."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"} | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s * max(1.0, FACTOR),
+    )
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+class Acks:
+    """Numbers that were acknowledged, in a file: a line is appended by one write once the call has returned."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        self._path = path
+
+    def add(self, number: int) -> None:
+        """The row with this number was acknowledged."""
+        os.write(self._file, f"{number}\n".encode())
+
+    def all(self) -> list[int]:
+        """Every number, in order."""
+        return [int(line) for line in self._path.read_text().split()]
+
+
+def check_rows(vault: tv.Vault, name: str, acknowledged: list[int], column: str = "n") -> None:
+    """Every acknowledged number is in the list exactly once, and none twice."""
+    found = Counter(vault.read(name)[column].tolist()) if name in vault else Counter()
+    lost = sorted(set(acknowledged) - set(found))
+    assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged rows are lost: {lost[:10]}"
+    twice = sorted(number for number, count in found.items() if count > 1)
+    assert not twice, f"rows that are there more than once: {twice[:10]}"
+
+
+def check_sound(vault: tv.Vault) -> None:
+    """Nothing is damaged. Files of writers that were killed may lie about, and can be removed."""
+    problems = vault.check(fix=True)
+    assert set(problems["severity"]) <= {"stray"}, problems.to_string()
+    assert vault.check().empty
+
+
+def check_goes_on(place: Path, name: str) -> None:
+    """Another process can write to the vault at once."""
+    run(
+        "import sys, tablevault_pd as tv\n"
+        "with tv.connect(sys.argv[1], session='another', timeout_s=10) as vault: vault.append(sys.argv[2], {'n': -1})",
+        place,
+        name,
+    )
