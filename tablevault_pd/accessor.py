@@ -87,13 +87,17 @@ class _Relatives:
         """The cells whose code wrote these rows. Columns as of :meth:`Vault.cells`."""
         from tablevault_pd.lineage import asking
 
-        return asking.frame_code(_current_vault(), self._obj)
+        vault = _current_vault()
+        vault._flush()
+        return asking.frame_code(vault, self._obj)
 
     def sessions(self) -> pd.DataFrame:
         """The sessions that wrote these rows. Columns as of :meth:`Vault.sessions`."""
         from tablevault_pd.lineage import asking
 
-        return asking.frame_sessions(_current_vault(), self._obj)
+        vault = _current_vault()
+        vault._flush()
+        return asking.frame_sessions(vault, self._obj)
 
 
 @pd.api.extensions.register_dataframe_accessor("vault")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +18,18 @@ import pandas as pd
 
 from tablevault_pd import __version__, session_cli
 from tablevault_pd.connecting import connect
-from tablevault_pd.errors import InvalidInput, VaultError, shown
+from tablevault_pd.errors import (
+    DimensionMismatch,
+    InvalidFilter,
+    InvalidInput,
+    InvalidName,
+    VaultError,
+    shown,
+)
 from tablevault_pd.lineage.cli import add_lineage_arguments, lineage_command
 from tablevault_pd.lists import List
 from tablevault_pd.names import parse_address
-from tablevault_pd.printing import Answer, Frames, print_csv, print_json, print_table, size_text
+from tablevault_pd.printing import Answer, Frames, print_csv, print_json, print_table, size_text, visible
 from tablevault_pd.search.cli import add_search_arguments, search_command
 from tablevault_pd.vault import Vault
 
@@ -31,6 +39,8 @@ ROWS_PER_READ = 50_000  # a long list is printed in pieces of so many rows
 PIPE_CLOSED = 128 + 13  # what a shell reports of a program that SIGPIPE ended
 INTERRUPTED = 128 + 2
 NOBODY = "No session fits."
+WRONG_ARGUMENT = 2  # as argparse has it
+WRONG_ARGUMENTS = (InvalidInput, InvalidFilter, InvalidName, DimensionMismatch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,7 @@ class Command:
     help: str
     arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
     writes: Callable[[argparse.Namespace], bool] = field(default=lambda _: False)
+    session: bool = False  #: whether a session of its own says who did it: versions of lists are made
     add: Callable[[argparse.ArgumentParser], None] | None = None  #: adds further arguments
 
 
@@ -51,14 +62,16 @@ def argument(*flags: str, **options: Any) -> tuple[tuple[str, ...], dict[str, An
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Return the exit code: 0, 1 for an error or damage, 2 for arguments that make no sense."""
+    """Run one command. Return the exit code: 0, 1 for an error or damage, 2 for an argument that cannot be used."""
     arguments = parser().parse_args(argv)
     # A terminal of a narrow encoding shows escapes in place of what it cannot show.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has read enough; what is still buffered has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,9 +79,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (VaultError, OSError) as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 1
+        message = "\n".join(visible(line) for line in str(error).splitlines())
+        print(f"{PROGRAM}: {message}", file=sys.stderr)
+        return WRONG_ARGUMENT if isinstance(error, WRONG_ARGUMENTS) else 1
     return code
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning without the place in the code, which says nothing to whoever typed a command."""
+    print(f"{PROGRAM}: warning: {visible(str(message))}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
         PROGRAM,
         description="Look into a vault of DataFrames, and look after it.",
         epilog=f"Each command has its own help: {PROGRAM} show --help. "
-        "Exit codes: 0; 1 for an error, or damage found by check; 2 for unknown arguments.",
+        "Times are in UTC. Exit codes: 0; 1 for an error, or damage found by check; 2 for a wrong argument.",
         allow_abbrev=False,  # --k would be --kind
     )
     _add_common(top)
@@ -123,7 +142,7 @@ def _run(arguments: argparse.Namespace) -> int:
     ) as vault:  # an error, and not an empty new vault, if there is none
         if not command.writes(arguments):
             return _print(command.run(vault, arguments), arguments.form)
-    with connect(arguments.vault, session=PROGRAM) as vault:
+    with connect(arguments.vault, session=PROGRAM if command.session else False) as vault:
         return _print(command.run(vault, arguments), arguments.form)
 
 
@@ -396,7 +415,7 @@ COMMANDS = (
             ),
         ),
     ),
-    Command("delete", delete, "hide a list; its versions stay", (_NAME,), writes=_always),
+    Command("delete", delete, "hide a list; its versions stay", (_NAME,), writes=_always, session=True),
     Command(
         "restore",
         restore,
@@ -408,5 +427,6 @@ COMMANDS = (
             ),
         ),
         writes=_always,
+        session=True,
     ),
 )

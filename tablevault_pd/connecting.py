@@ -27,7 +27,7 @@ _keep: list[Vault] = []  # the current vault stays open even if nobody keeps the
 def connect(
     place: str | os.PathLike[str] | None = None,
     *,
-    session: str | None = None,
+    session: str | Literal[False] | None = None,
     mode: Literal["rw", "r"] = "rw",
     durability: Literal["full", "fast"] = "full",
     timeout_s: float = 30.0,
@@ -45,8 +45,9 @@ def connect(
     place : str or path, optional
         A folder, or a database as ``arangodb://user@host:8529/database`` (``arangodbs://`` for TLS). Default: the
         environment variable ``TABLEVAULT_URL``, else ``./vault``.
-    session : str, optional
-        What to call the session that this process opens. Default: the name of its script.
+    session : str or False, optional
+        What to call the session that this process opens. Default: the name of its script. ``False`` opens none: what is
+        written then names no session, as fits looking after a vault.
     mode : {"rw", "r"}
         ``"r"`` reads only: nothing is made or changed, and no session is opened.
     durability : {"full", "fast"}
@@ -101,7 +102,9 @@ def connect(
         "password": password, "token": token, "create": create, "verify_tls": verify_tls,
     }  # fmt: skip
     shared = _open(address, options)
-    vault = Vault(shared, shared.run(session, Settings.of(capture, redact)) if mode == "rw" else None)
+    settings = Settings.of(capture, redact)
+    run = None if mode == "r" or session is False else shared.run(session, settings)
+    vault = Vault(shared, run, settings)
     _current.append(weakref.ref(vault))
     _keep[:] = [vault]
     return vault

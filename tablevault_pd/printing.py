@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -82,16 +83,35 @@ def _plain_frame(frame: pd.DataFrame, index: bool) -> tuple[list[str], Iterator[
 
 
 def _with_index(frame: pd.DataFrame, index: bool) -> tuple[list[str], list[pd.Series[Any]]]:
-    """Names and values of the columns, those of the index first."""
-    names = [_label(label) for label in frame.columns]
+    """Names and values of the columns, those of the index first. No name stands twice: JSON would lose one of them."""
+    named = [(_label(label), type(label).__name__) for label in frame.columns]
     columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
     if index:
         levels = [frame.index.get_level_values(i) for i in range(frame.index.nlevels)]
-        names = [
-            _label(level.name) if level.name is not None else f"index_{i}" for i, level in enumerate(levels)
-        ] + names
+        labels = [f"index_{i}" if level.name is None else level.name for i, level in enumerate(levels)]
+        named = [(_label(label), "index") for label in labels] + named
         columns = [pd.Series(level) for level in levels] + columns
-    return names, columns
+    return _unique(named), columns
+
+
+def _unique(named: Sequence[tuple[str, str]]) -> list[str]:
+    """Texts for (text, what it is): a text that several have is left to the one that is a text, and told apart by what they are.
+
+    ``1`` and ``"1"`` are ``1 (int)`` and ``1``; an index named like the column ``a`` is ``a (index)``.
+    """
+    times = Counter(text for text, _ in named)
+    taken = {text for text, kind in named if times[text] == 1 or kind == "str"}
+    found = []
+    for text, kind in named:
+        name, number = text, 1
+        if times[text] > 1 and kind != "str":
+            name = f"{text} ({kind})"
+            while name in taken:
+                number += 1
+                name = f"{text} ({kind} {number})"
+            taken.add(name)
+        found.append(name)
+    return found
 
 
 def _label(label: Hashable) -> str:
@@ -105,7 +125,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, (np.ndarray, list, tuple, set, frozenset)):
         return [plain(each) for each in (value.tolist() if isinstance(value, np.ndarray) else value)]
     if isinstance(value, dict):
-        return {str(key): plain(each) for key, each in value.items()}
+        names = _unique([(str(key), type(key).__name__) for key in value])
+        return dict(zip(names, map(plain, value.values()), strict=True))
     if isinstance(value, np.generic) and not isinstance(value, (np.datetime64, np.timedelta64)):
         return plain(value.item())
     if pd.isna(value):
@@ -256,8 +277,8 @@ def _text(value: Any) -> str:
 
 
 def _moment(value: datetime) -> str:
-    """A time in UTC to the second; a time of the user's own in full."""
-    return f"{value:%Y-%m-%d %H:%M:%S}" if value.tzinfo is UTC or str(value.tzinfo) == "UTC" else str(value)
+    """A time in UTC to the second, marked as such; any other time in full."""
+    return f"{value:%Y-%m-%d %H:%M:%SZ}" if value.tzinfo is UTC or str(value.tzinfo) == "UTC" else str(value)
 
 
 def _vector(value: np.ndarray) -> str:

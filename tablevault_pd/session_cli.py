@@ -24,8 +24,10 @@ def sessions(vault: Vault, arguments: Namespace) -> pd.DataFrame:
         parent=arguments.parent,
         tags=arguments.tag or None,
         since=arguments.since,
+        until=arguments.until,
         filters=arguments.filters,
         code=arguments.code,
+        info=arguments.info,
     )
 
 
@@ -52,15 +54,17 @@ def add_sessions_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--parent", help="only the children of this session")
     parser.add_argument("--tag", action="append", help="only those with this tag; may be repeated")
-    parser.add_argument("--since", help="only those that started at or after this time")
-    parser.add_argument("--filters", metavar="QUERY", help='only those that fit: "`metrics.acc` > 0.9"')
+    parser.add_argument("--since", metavar="TIME", help="only those that started at this time (UTC) or later")
+    parser.add_argument("--until", metavar="TIME", help="only those that started before this time (UTC)")
+    parser.add_argument("--filters", metavar="QUERY", help='only those that fit: "metrics.acc > 0.9"')
     parser.add_argument("--code", help="only those with code that mentions this")
+    parser.add_argument("--info", action="store_true", help="with command line, packages and git state")
 
 
 def add_asking_arguments(parser: ArgumentParser) -> None:
     """What ``tablevault-pd pause`` and ``resume`` take."""
     parser.add_argument(
-        "which", nargs="+", help="names (the latest run), name#run, or patterns such as 'sweep-*'"
+        "which", nargs="+", help="names (the runs that live), name#run, or patterns such as 'sweep-*'"
     )
     parser.add_argument(
         "--wait", type=float, default=0.0, metavar="SECONDS", help="wait until they have acknowledged"

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from tablevault_pd import validate
 from tablevault_pd.connecting import current_vault
-from tablevault_pd.errors import InvalidType, VaultReadOnly, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, VaultReadOnly, shown
 from tablevault_pd.progress import Bar
 from tablevault_pd.session import Run, current
 
@@ -26,9 +26,7 @@ def log(*, step: int | None = None, **values: Any) -> None:
     """
     run = _run()
     if run is None:
-        raise VaultReadOnly(
-            "This vault is open for reading, and has no session to log to. Connect with mode='rw'."
-        )
+        raise _no_session()
     run.log(step=step, **values)
 
 
@@ -84,6 +82,16 @@ def _loop(items: Iterable[T], name: str, total: int | None) -> Iterator[T]:
             checkpoint()
             yield item
             bar(1)
+
+
+def _no_session() -> Exception:
+    if current_vault().store.read_only:
+        return VaultReadOnly(
+            "This vault is open for reading, and has no session to log to. Connect with mode='rw'."
+        )
+    return InvalidInput(
+        "This vault was opened with session=False, and has no session to log to. Log inside of `with vault.session(…)`."
+    )
 
 
 def _run() -> Run | None:

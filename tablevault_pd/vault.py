@@ -31,7 +31,7 @@ from tablevault_pd.lists import List
 from tablevault_pd.names import check_name, parse_address
 from tablevault_pd.progress import Bar
 from tablevault_pd.searching import Search
-from tablevault_pd.session import Run
+from tablevault_pd.session import Run, Settings
 from tablevault_pd.session.calls import Sessions
 from tablevault_pd.session.lookup import resolve_session
 from tablevault_pd.shared import Shared
@@ -58,9 +58,10 @@ class SaveOptions(TypedDict, total=False):
 class Vault(Search, Sessions, Lineage):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`."""
 
-    def __init__(self, shared: Shared, run: Run | None) -> None:
+    def __init__(self, shared: Shared, run: Run | None, settings: Settings | None = None) -> None:
         self._shared = shared
         self._run = run
+        self._settings = settings or Settings()
         self.closed = False
         shared.handles.add(self)
 

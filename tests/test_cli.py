@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -203,7 +204,7 @@ def test_delete_hides_and_restore_brings_back(run):
     assert [each["name"] for each in objects(run("lists", "--json")[1])] == ["losses"]
     assert [each["name"] for each in objects(run("lists", "--deleted", "--json")[1])] == ["losses", "words"]
     code, _, err = run("restore", "words")
-    assert code == 1 and "restore words@1" in err
+    assert code == 2 and "restore words@1" in err
     assert run("restore", "words@1")[0] == 0
     assert len(objects(run("show", "words", "--json")[1])) == 2
     assert run("restore", "losses", "1")[0] == 0
@@ -231,29 +232,61 @@ def test_commands_that_read_open_no_session(run, arguments):
     assert objects(run("sessions", "--json")[1]) == before
 
 
-def test_commands_that_write_open_one(run):
+def test_commands_that_make_versions_open_one_and_those_that_look_after_a_vault_do_not(run):
+    for arguments in (
+        ("check", "--fix"),
+        ("vacuum", "--yes"),
+        ("compact",),
+        ("stop", "train"),
+        ("pause", "*"),
+    ):
+        assert run(*arguments)[0] == 0
+    assert [each["name"] for each in objects(run("sessions", "--json")[1])] == ["train"]
     run("delete", "words")
     assert [each["name"] for each in objects(run("sessions", "--json")[1])] == ["train", "tablevault-pd"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "said", "exit_code"),
     [
-        (("show", "lossses"), "Did you mean 'losses'"),
-        (("show", "losses@9"), "no version 9"),
-        (("show", "losses", "-c", "los"), "no column 'los'"),
-        (("show", "losses", "--where", "nothing > 1"), "nothing"),
-        (("code", "trian"), "train"),
-        (("versions", "a@b"), "'@'"),
-        (("vacuum", "--keep", "0"), "keep="),
-        (("export", "."), "not an empty folder"),
-        (("--vault", "elsewhere", "lists"), "no vault"),
-        (("--vault", "elsewhere", "delete", "words"), "no vault"),
+        (("show", "lossses"), "Did you mean 'losses'", 1),
+        (("show", "losses@9"), "no version 9", 1),
+        (("show", "losses", "-c", "los"), "no column 'los'", 2),
+        (("show", "losses", "--where", "nothing > 1"), "nothing", 2),
+        (("show", "losses", "--where", ""), "empty", 2),
+        (("code", "trian"), "Did you mean 'train'", 1),
+        (("code", "train#9"), "no run 9", 1),
+        (("versions", "a@b"), "'@'", 2),
+        (("vacuum", "--keep", "0"), "keep=", 2),
+        (("export", "."), "not an empty folder", 2),
+        (("--vault", "elsewhere", "lists"), "no vault", 1),
+        (("--vault", "elsewhere", "delete", "words"), "no vault", 1),
+        (("sessions", "trian"), "Did you mean 'train'", 1),
+        (("sessions", "--parent", "trian"), "Did you mean 'train'", 1),
+        (("sessions", "--since", "soon"), "since=", 2),
+        (("sessions", "--until", "NaT"), "until=", 2),
+        (("sessions", "--tag", " "), "blank", 2),
+        (("sessions", "--filters", "metrics.acc >"), "metrics.acc >", 2),
+        (("sessions", "--filters", "params.nothing > 1"), "nothing", 2),
+        (("search", "a", "--kind", "table"), "kind=", 2),
+        (("search", "a", "--session", "trian"), "Did you mean 'train'", 1),
+        (("search", "a", "--since", "soon"), "since=", 2),
+        (("search", "a", "-k", "-1"), "k=", 2),
+        (("search", "a", "-k", str(10**30)), "too large", 2),
+        (("search", "--near", "[1, "), "JSON", 2),
+        (("search",), "what to search for", 2),
+        (("lineage", "losses", "99"), "99", 2),
+        (("lineage", "losses", "--depth", "0"), "depth=", 2),
+        (("stop", "trian"), "Did you mean 'train'", 1),
+        (("stop", "train", "--wait", "nan"), "wait_s=", 2),
+        (("pause", "train", "--wait", "-1"), "wait_s=", 2),
+        (("stop", "train", "--exit-code", "256"), "exit_code=", 2),
+        (("restore", "losses", "0"), "version", 2),
     ],
 )
-def test_an_error_is_one_message_and_exit_code_1(run, tmp_path, arguments, said):
+def test_an_error_is_one_message_and_an_exit_code(run, tmp_path, arguments, said, exit_code):
     code, out, err = run(*arguments)
-    assert (code, out) == (1, "")
+    assert (code, out) == (exit_code, "")
     assert err.startswith("tablevault-pd: ") and said in err and "Traceback" not in err
     assert not (tmp_path / "elsewhere").exists()
 
@@ -354,6 +387,28 @@ def test_an_index_of_its_own_and_levels_of_columns_are_shown(run, place):
         vault.save("multi", pd.DataFrame([[1, 2], [3, 4]], index=index, columns=columns))
     assert objects(run("show", "multi", "--json")[1])[1] == {"key": "l", "index_1": 2, "a.x": 3, "a.y": 4}
     assert run("show", "multi")[1].splitlines()[0].split() == ["key", "index_1", "a.x", "a.y"]
+
+
+def test_no_value_hides_another_of_the_same_name(run, place):
+    with tv.connect(place) as vault:
+        frame = pd.DataFrame([[1, 2, 3, 4]], columns=[1, "1", "a", "1 (int)"], index=pd.Index([9], name="a"))
+        vault.save("same", frame.assign(d=[{"k": 1}]))
+    found = {"a (index)": 9, "1 (int 2)": 1, "1": 2, "a": 3, "1 (int)": 4, "d": {"k": 1}}
+    assert objects(run("show", "same", "--json")[1]) == [found]
+    assert next(csv.reader(io.StringIO(run("show", "same", "--csv")[1]))) == list(found)
+    assert plain({1: "a", "1": "b", 2: "c"}) == {"1 (int)": "a", "1": "b", "2": "c"}
+
+
+def test_times_are_marked_as_utc(run):
+    row = run("versions", "words")[1].splitlines()[1]
+    assert re.search(r"\d\d:\d\d:\d\dZ$", row)
+    assert objects(run("versions", "words", "--json")[1])[0]["time"].endswith("+00:00")
+
+
+def test_a_warning_is_one_line(run):
+    code, out, err = run("search", "--filters", "nothing > 1", "--kind", "record")
+    assert (code, out) == (0, "Nothing was found.\n")
+    assert err.startswith("tablevault-pd: warning: ") and ".py" not in err
 
 
 def test_an_empty_list_still_shows_its_columns(run, place):

@@ -30,9 +30,9 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--code", help="rows written by code that mentions this")
     parser.add_argument("--description", help="rows of lists, or by sessions, so described")
-    parser.add_argument("--session", help="rows written by this session: train, or train#2")
-    parser.add_argument("--since", metavar="TIME", help="rows committed from then on")
-    parser.add_argument("--until", metavar="TIME", help="rows committed up to then")
+    parser.add_argument("--session", help="rows written by this session: train, train#2, or a pattern")
+    parser.add_argument("--since", metavar="TIME", help="rows committed at that time (UTC) or later")
+    parser.add_argument("--until", metavar="TIME", help="rows committed before that time (UTC)")
     parser.add_argument(
         "--columns", action="append", metavar="COLUMN", help="a column of the rows to show; may be repeated"
     )

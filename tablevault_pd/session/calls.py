@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tablevault_pd import answers, validate
-from tablevault_pd.session import Run, current
+from tablevault_pd.session import Run, Settings, current
 from tablevault_pd.session.asking import ask
 from tablevault_pd.session.heart import HEART
 from tablevault_pd.session.info import RunInfo
@@ -26,6 +26,7 @@ class Sessions:
 
     _shared: Shared
     _run: Run | None
+    _settings: Settings
 
     if TYPE_CHECKING:
 
@@ -112,7 +113,7 @@ class Sessions:
             parent=None if parent is None else resolve_session(self.store, parent).id,
             around=around,
             resume=run_to_resume(self.store, name, resume),
-            settings=None if around is None else around.settings,
+            settings=self._settings if around is None else around.settings,
             begin=False,
         )
         self._shared.others.add(run)
@@ -356,15 +357,35 @@ class Sessions:
         return self._ask(which, "stop", exit_code=exit_code, wait_s=wait_s)
 
     def pause(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
-        """Ask sessions to wait at their next checkpoint until :meth:`resume` or :meth:`stop`. As for :meth:`stop`."""
+        """Ask sessions to wait at their next checkpoint until :meth:`resume` or :meth:`stop`.
+
+        Parameters, answer and errors as for :meth:`stop`.
+
+        Examples
+        --------
+        >>> with vault.session("train"):
+        ...     asked = vault.pause("train")
+        >>> asked[["session", "request", "state"]]
+           session request    state
+        0  train#1   pause  running
+        """
         return self._ask(which, "pause", wait_s=wait_s)
 
     def resume(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
-        """Let paused sessions go on. As for :meth:`stop`."""
+        """Let paused sessions go on. Parameters, answer and errors as for :meth:`stop`.
+
+        Examples
+        --------
+        >>> with vault.session("train"):
+        ...     asked = vault.resume("train")
+        >>> asked[["session", "request"]]
+           session request
+        0  train#1  resume
+        """
         return self._ask(which, "resume", wait_s=wait_s)
 
-    def _ask(self, which: Any, request: Control, *, wait_s: float, **options: Any) -> pd.DataFrame:
-        wait_s = validate.seconds(wait_s, "wait_s")
+    def _ask(self, which: Any, request: Control, *, wait_s: float, exit_code: int = 0) -> pd.DataFrame:
         self._writable()
+        wait_s = validate.seconds(wait_s, "wait_s")
         self._flush()
-        return ask(self.store, which, request, asked_by=self._session_id, wait_s=wait_s, **options)
+        return ask(self.store, which, request, exit_code=exit_code, wait_s=wait_s, asked_by=self._session_id)

@@ -105,6 +105,8 @@ class _Lookup:
         return {session.id: session for session in self._everyone}
 
     def _named(self, name: str) -> Sequence[Session]:
+        if any("\ud800" <= each <= "\udfff" for each in name):
+            return ()  # half a character: no name has it, and no store takes it
         return self._by_name.get(name, ()) if self._many else self._store.sessions(name=name)
 
     def _with_id(self, key: int) -> Session:

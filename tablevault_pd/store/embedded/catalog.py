@@ -25,6 +25,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from tablevault_pd.errors import (
+    InvalidInput,
     StorageFull,
     VaultBusy,
     VaultClosed,
@@ -373,6 +374,10 @@ class Catalog:
         except VaultError:
             raise
         except (ValueError, TypeError, OverflowError) as error:  # a damaged page can hold anything
+            if isinstance(error, UnicodeEncodeError) or "SQLite INTEGER" in str(
+                error
+            ):  # what was asked for, no answer
+                raise InvalidInput(f"No vault holds such a text or number: {error}.") from error
             raise VaultCorrupt(
                 f"A row of the catalogue {self.path} cannot be decoded: {error}. Restore it from a backup."
             ) from error
