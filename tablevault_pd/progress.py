@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,10 +31,15 @@ class Bar:
     def __call__(self, steps: int = 1) -> None:
         """Say that so many steps more are done."""
         self._done += steps
-        if self._bar is not None:
-            self._bar.update(steps)
-        elif self._wanted and time.monotonic() - self._started > PATIENCE_S:
-            self._show()
+        if not self._wanted:
+            return
+        try:
+            if self._bar is not None:
+                self._bar.update(steps)
+            elif time.monotonic() - self._started > PATIENCE_S:
+                self._show()
+        except (OSError, ValueError):  # the stream was closed, or its reader has gone: nobody looks any more
+            self._bar, self._wanted = None, False
 
     def _show(self) -> None:
         make = _tqdm()
@@ -56,11 +62,26 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError, ValueError):
+                self._bar.close()
+
+
+def say(text: str) -> None:
+    """Print a line to ``sys.stderr``. Never raises: the stream may be None, closed, or an object of the user's."""
+    try:
+        print(text, file=sys.stderr)
+    except (AttributeError, OSError, ValueError):
+        return
 
 
 def _somebody_looks() -> bool:
-    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
+    """Tell whether a bar would be seen. ``sys.stderr`` may be None, closed, or an object of the user's with ``write`` alone."""
+    if "ipykernel" in sys.modules:
+        return True
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _tqdm() -> Callable[..., Any] | None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tablevault_pd.capture.redact import MASK, Keep, Redactor
+from tablevault_pd.session.params import Params
 
 AWS = "AKIA" + "IOSFODNN7EXAMPLE"
 GITHUB = "ghp_" + "a1B2" * 9
@@ -47,6 +48,10 @@ SECRET = [  # (code, the part that must be gone)
     ("export PASSWORD=hunter2", "hunter2"),
     ("openai.api_key = 'sk-" + "x" * 40 + "'", "xxxx"),
     ("slack('xoxb-1234567890-abcdef')", "xoxb-1"),
+    ("os.getenv('DB_PASSWORD', 'hunter2')", "hunter2"),
+    ("print('it', 'is'); password = 'hunter2'", "hunter2"),
+    ("# it's here: password = 'hunter2'", "hunter2"),
+    ("password = 'with \\' hunter2'", "hunter2"),
 ]
 PLAIN = [
     "tokenizer = AutoTokenizer.from_pretrained('bert-base-uncased')",
@@ -63,6 +68,11 @@ PLAIN = [
     "passage = 'It was late.'",
     "author = 'Ann'; auth_method = 'none'",
     "x = d['a:b@c']",
+    "df = df[['token', 'pos']]",
+    "print('secret:', 'x')",
+    "print('the token: ', x, 'pos')",
+    "labels = ['password', 'x'] + ('secret', 'y')",
+    "text = 'password='; other = 'x'",
 ]
 
 
@@ -89,6 +99,25 @@ def test_values_of_telling_environment_variables():
         redactor.text("f('abcdefgh12', 'abcdefgh', '/home/ann', 'x')")
         == f"f('{MASK}', '{MASK}', '/home/ann', 'x')"
     )
+
+
+def test_the_working_directory_is_no_secret(tmp_path):
+    folder = str(tmp_path)
+    surroundings = {"PWD": folder, "OLDPWD": "/gone/since", "DB_PASSWORD": folder, "MAX_TOKENS": "100000000"}
+    code = f"read_csv('{folder}/train.csv', '/gone/since/x', nrows=100000000)"
+    assert Redactor(surroundings).text(code) == code
+
+
+def test_parameters_are_masked_by_name_at_any_depth():
+    params = Params(
+        {"db": {"password": "hunter2", "user": "ann"}, "api_key": "abc", "pad_token": "<pad>", "token": 5}
+    )
+    assert params == {
+        "db": {"password": MASK, "user": "ann"},
+        "api_key": MASK,
+        "pad_token": "<pad>",
+        "token": 5,
+    }
 
 
 def test_command_lines():
@@ -128,6 +157,8 @@ def test_long_odd_texts_take_no_time_at_all():
         "token=" * 50_000,
         "x" * 1_000_000,
         "://a:" * 60_000,
+        '\\"' * 50_000,
+        'password="' * 30_000,
     ):
         before = time.monotonic()
         Redactor({}).text(odd)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 
 MASK = "[masked]"
 MIN_VALUE = 8  # shorter values of environment variables would mask half of the code
+_FOLDERS = {"PWD", "OLDPWD"}  # variables of every shell, which name the working directory
+_LOOK_BACK = 200  # so many characters before a string are looked at for a name
 
 _WORDS = r"pass(?:word|wd|phrase|code)|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key|auth[_-]?key|credential"
 # The lengths are bounded, so that no text, however odd, makes a search slow.
@@ -42,12 +44,19 @@ _SHAPES = [
 _BEARER = re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}")
 _URL = re.compile(r"(?P<start>[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s:/?#@'\"]{0,200}:)[^\s/@'\"]{1,400}@")
 _QUERY = re.compile(rf"(?i)(?P<start>[?&][\w.-]{{0,64}}?(?:{_WORDS}|sig(?:nature)?)=)[^&\s'\"]+")
-_LITERAL = r"(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>\"\"\"|'''|\"|')(?P<value>.{1,2000}?)(?P=quote)"
-# password = "x", password: str = "x", "password": "x", environ["PASSWORD"] = "x", set_password("x")
-_ASSIGNED = re.compile(
-    rf"(?i:{_NAME})(?P<middle>[\"'\]]{{0,2}}\s{{0,20}}(?::\s{{0,20}}[\w.\[\]| ]{{1,40}}=|:=|[=:(]|==|!=|,)\s{{0,20}}){_LITERAL}",
+# A string of Python: three quotes on several lines, else on one. An apostrophe within a word opens none.
+_LITERAL = re.compile(
+    r"(?<!\w)[rRbBuUfF]{0,2}(?:(?P<quote>\"\"\"|\'\'\')(?P<long>.{0,2000}?)(?P=quote)"
+    r"|\"(?P<double>(?:[^\"\\\n]|\\.){0,2000})\"|'(?P<single>(?:[^'\\\n]|\\.){0,2000})')",
     re.DOTALL,
 )
+# What may stand between a name and the string that it is given: password = "x", password: str = "x", set_password("x")
+_GIVEN = r"(?::\s{0,20}[\w.\[\]| ]{1,40}=|:=|[=:(]|==|!=)"
+_NAMED = re.compile(rf"(?i:{_NAME})\s{{0,20}}{_GIVEN}\s{{0,20}}$")
+# The same after a string that is a name: "password": "x", environ["PASSWORD"] = "x"
+_KEY = re.compile(rf"(?i)[\w.-]{{0,64}}?(?:{_WORDS})s?\d{{0,3}}")
+_KEYED = re.compile(r"\s{0,20}\]?\s{0,20}(?::|=|==|!=)\s{0,20}")
+_CALL_OF_KEY = re.compile(r"(?i)(?:get|getenv|setdefault|set|setenv|putenv|pop)\(\s{0,20}$")
 _AUTH = re.compile(
     r"(?P<start>\bauth\s{0,8}=\s{0,8}\(\s{0,8}[^,()\n]{1,200},\s{0,8})[rRbB]?(?P<quote>[\"'])[^\"'\n]{1,400}(?P=quote)"
 )
@@ -70,7 +79,12 @@ class Redactor:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         found = os.environ if environment is None else environment
         values = {
-            value for name, value in found.items() if _SECRET_NAME.search(name) and len(value) >= MIN_VALUE
+            value
+            for name, value in found.items()
+            if is_secret_name(name)
+            and name not in _FOLDERS
+            and len(value) >= MIN_VALUE
+            and not (os.path.isabs(value) and os.path.exists(value))
         }
         self._values = sorted(values, key=len, reverse=True)  # one may be part of another
 
@@ -84,15 +98,14 @@ class Redactor:
         text = _QUERY.sub(rf"\g<start>{MASK}", text)
         text = _BEARER.sub(rf"\g<1>{MASK}", text)
         text = _AUTH.sub(rf"\g<start>\g<quote>{MASK}\g<quote>", text)
-        text = _ASSIGNED.sub(_assigned, text)
-        return _BARE.sub(_bare, text)
+        return _BARE.sub(_bare, _masked_strings(text))
 
     def arguments(self, arguments: Sequence[str]) -> list[str]:
         """A command line with its secrets masked, also those that follow their option: ``--token abc``."""
         masked: list[str] = []
         for before, argument in zip(["", *arguments], arguments, strict=False):
-            option = before.startswith("-") and "=" not in before and _SECRET_NAME.search(before)
-            if option and not _NO_SECRET.search(before) and not argument.startswith("-"):
+            option = before.startswith("-") and "=" not in before and is_secret_name(before)
+            if option and not argument.startswith("-"):
                 masked.append(MASK)
             else:
                 masked.append(self.text(_OPTION.sub(_bare, argument)))
@@ -111,10 +124,40 @@ class Keep:
         return list(arguments)
 
 
-def _assigned(found: re.Match[str]) -> str:
-    if _NO_SECRET.search(found["name"]):
-        return found[0]
-    return f"{found['name']}{found['middle']}{found['prefix']}{found['quote']}{MASK}{found['quote']}"
+def is_secret_name(name: str) -> bool:
+    """Tell whether what has that name is a secret: ``DB_PASSWORD`` is one, ``pad_token`` is none."""
+    return bool(_SECRET_NAME.search(name)) and not _NO_SECRET.search(name)
+
+
+def _masked_strings(text: str) -> str:
+    """Mask the strings of a program that are given to something with a telling name."""
+    pieces: list[str] = []
+    done = 0
+    previous: re.Match[str] | None = None
+    for string in _LITERAL.finditer(text):
+        kind = string.lastgroup or "single"
+        if string[kind] and _is_given_to_secret(text, previous, string):
+            pieces += text[done : string.start(kind)], MASK
+            done = string.end(kind)
+        previous = string
+    return "".join(pieces) + text[done:]
+
+
+def _is_given_to_secret(text: str, previous: re.Match[str] | None, string: re.Match[str]) -> bool:
+    end = previous.end() if previous is not None else 0
+    between = text[max(end, string.start() - _LOOK_BACK) : string.start()]
+    named = _NAMED.search(between)
+    if named is not None:
+        return not _NO_SECRET.search(named["name"])
+    if previous is None or string.start() - end > _LOOK_BACK:
+        return False
+    key = previous[previous.lastgroup or "single"]
+    if not _KEY.fullmatch(key) or _NO_SECRET.search(key):
+        return False
+    called = between.strip() == "," and _CALL_OF_KEY.search(
+        text[max(0, previous.start() - 40) : previous.start()]
+    )
+    return bool(_KEYED.fullmatch(between) or called)
 
 
 def _bare(found: re.Match[str]) -> str:

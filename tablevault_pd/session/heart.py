@@ -8,7 +8,6 @@ once, as a warning.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 import warnings
@@ -19,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultClosed, VaultCorrupt, VaultFormatError, VaultNotFound, VaultReadOnly
+from tablevault_pd.progress import say
 from tablevault_pd.store import Pulse, Store
 from tablevault_pd.threads import started
 
@@ -189,8 +189,8 @@ def warn(error: Exception) -> None:
     text = f"tablevault_pd cannot record this session: {error}"
     try:
         warnings.warn(text, RuntimeWarning, stacklevel=2)
-    except RuntimeWarning:
-        print(text, file=sys.stderr)
+    except (RuntimeWarning, OSError, ValueError):  # a filter made it an error, or sys.stderr is closed
+        say(text)
 
 
 HEART = Heart()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from traceback import format_exc
 from typing import Any
 
 from tablevault_pd.errors import SessionStopped
+from tablevault_pd.progress import say
 from tablevault_pd.session.heart import HEART
 from tablevault_pd.session.orders import Orders, Want, orders
 from tablevault_pd.store import Request
@@ -121,7 +121,7 @@ class Obedience:
             try:
                 function()
             except Exception:  # noqa: BLE001  # the others are to be called, and the session to be stopped, all the same
-                print(f"on_stop failed, {label} stops all the same:\n{format_exc()}", file=sys.stderr)
+                say(f"on_stop failed, {label} stops all the same:\n{format_exc()}")
 
     def go_on_after_stop(self) -> None:
         """A stop ends the cell of a notebook, not its kernel: with the next cell the session can be stopped again."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from copy import deepcopy
@@ -12,12 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tablevault_pd.capture.redact import MASK, is_secret_name
 from tablevault_pd.errors import InvalidInput, InvalidType, shown
-
-_SECRET = re.compile(
-    r"(?i)(pass(word|wd|phrase)?|secret|token|api_?key|access_?key|private_?key|credential)s?$"
-)
-MASK = "[masked]"
 
 
 class Params(MutableMapping[str, Any]):
@@ -48,9 +43,7 @@ class Params(MutableMapping[str, Any]):
         if not isinstance(name, str):
             raise InvalidType(f"The name of a parameter is a text, not {shown(name)}.")
         self._check()
-        kept = plain(value)
-        if self._redact and isinstance(kept, str) and _SECRET.search(name):
-            kept = MASK
+        kept = _masked(name, plain(value)) if self._redact else plain(value)
         # A new dict: the background thread may be reading the old one.
         self._values = {**self._values, name: kept}
 
@@ -86,6 +79,13 @@ class Params(MutableMapping[str, Any]):
         """Return a copy to be written to the store."""
         self._taken = self.plain()
         return self._taken
+
+
+def _masked(name: str, value: Any) -> Any:
+    """Mask a text whose name says that it is a secret, inside of nested dicts too."""
+    if isinstance(value, dict):
+        return {key: _masked(key, each) for key, each in value.items()}
+    return MASK if isinstance(value, str) and is_secret_name(name) else value
 
 
 def as_mapping(params: Any) -> Mapping[Any, Any]:
