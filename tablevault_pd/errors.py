@@ -72,12 +72,12 @@ class DimensionMismatch(SchemaMismatch):
     """A vector is not as wide as the column it belongs to."""
 
 
-class InvalidFilter(VaultError, ValueError):
-    """A filter that cannot be read, or names a column that is not there."""
-
-
 class InvalidInput(VaultError, ValueError):
     """An argument that cannot be used as it is."""
+
+
+class InvalidFilter(InvalidInput):
+    """A filter that cannot be read, or names a column that is not there."""
 
 
 class InvalidType(InvalidInput, TypeError):

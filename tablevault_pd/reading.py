@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow as pa
 
 from tablevault_pd import frames, validate
 from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VersionNotFound
-from tablevault_pd.filters import Filter, parse_filter
+from tablevault_pd.filters import Filter, Names, parse_filter
 from tablevault_pd.lineage.origin import tag
 from tablevault_pd.names import parse_address
 from tablevault_pd.progress import Bar
@@ -128,28 +127,61 @@ def _with_refs(
 
 
 def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
-    """`filters` as they are to be judged for this version."""
+    """`filters` as they are to be judged for this version. Raises InvalidFilter and UnknownColumn."""
     schema = store.schema(version.schema_id)
-    known = [column.label for column in frames.columns(schema)]
-    found = parse_filter(filters, known, lambda: frames.empty(schema))
-    return None if found is None else replace(found, where=lambda: _hint(filters, schema))
+    columns = frames.columns(schema)
+    # What holds dicts is a column of objects or Arrow structs.
+    nested = {each.label for each in columns if each.dtype == "object" or each.dtype.startswith("struct")}
+    return parse_filter(filters, Names([each.label for each in columns], frames.index_names(schema), nested))
 
 
-def _hint(filters: Any, schema: pa.Schema) -> Where | None:
-    from tablevault_pd.hints import hint  # what only stores that judge rows need
+def pushed_down(store: Store, version: Version, condition: Filter) -> Where | None:
+    """Which rows the store may leave out; None: none, or the store leaves none out."""
+    if not store.judges or condition.tree is None:
+        return None
+    from tablevault_pd.filters.pushdown import pushdown  # what only stores that judge rows need
 
-    return hint(filters, schema)
+    return pushdown(condition.tree, store.schema(version.schema_id))
+
+
+def _judged_schema(schema: pa.Schema, condition: Filter) -> pa.Schema:
+    """The part of a schema that a filter looks at."""
+    return schema if condition.columns is None else frames.select(schema, list(condition.columns))
+
+
+def _masks(
+    condition: Filter, tables: Iterable[tuple[pa.Table, np.ndarray]], schema: pa.Schema
+) -> Iterator[np.ndarray]:
+    """Which rows of each table pass. A filter that needs all rows at once sees the tables together."""
+    if condition.rowwise:
+        for table, positions in tables:
+            yield condition.mask(frames.decode([table], schema, positions=positions))
+        return
+    parts = list(tables)
+    if parts:
+        whole = frames.decode(
+            [table for table, _ in parts],
+            schema,
+            positions=np.concatenate([positions for _, positions in parts]),
+        )
+        ends = np.cumsum([len(positions) for _, positions in parts])
+        yield from np.split(condition.mask(whole), ends[:-1])
 
 
 def kept(store: Store, version: Version, condition: Filter) -> np.ndarray:
     """Which rows of a version pass the filter: bool, shape (version.total,)."""
-    schema = store.schema(version.schema_id)
-    judged = schema if condition.columns is None else frames.select(schema, list(condition.columns))
+    judged = _judged_schema(store.schema(version.schema_id), condition)
     found = np.zeros(version.total, bool)
-    where = condition.where() if store.judges else None
-    for chunk in store.scan(version, columns=judged.names, where=where):
-        seen = frames.decode([aligned(chunk, judged)], judged, positions=chunk.positions, private=False)
-        found[np.asarray(chunk.positions)] = condition.mask(seen)
+    positions: list[np.ndarray] = []
+
+    def tables() -> Iterator[tuple[pa.Table, np.ndarray]]:
+        where = pushed_down(store, version, condition)
+        for chunk in store.scan(version, columns=judged.names, where=where):
+            positions.append(np.asarray(chunk.positions))
+            yield aligned(chunk, judged), positions[-1]
+
+    for number, mask in enumerate(_masks(condition, tables(), judged)):
+        found[positions[number]] = mask
     return found
 
 
@@ -204,17 +236,23 @@ def _read_filtered(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Only the columns that the filter looks at are decoded for every row that the store did not leave out."""
     whole = store.schema(version.schema_id)
-    judged = whole if condition.columns is None else frames.select(whole, list(condition.columns))
-    names = list(dict.fromkeys([*schema.names, *judged.names]))
-    both = pa.schema([whole.field(name) for name in names], metadata=whole.metadata)
-    tables, positions = [], []
-    where = condition.where() if store.judges else None
-    for chunk in _scan(store, version, both, first, last, where):
-        table = aligned(chunk, both)
-        seen = frames.decode([table.select(judged.names)], judged, positions=chunk.positions, private=False)
-        kept = np.flatnonzero(condition.mask(seen))
-        tables.append(table.select(schema.names).take(kept))
-        positions.append(np.asarray(chunk.positions)[kept])
+    judged = _judged_schema(whole, condition)
+    names = [name for name in dict.fromkeys([*schema.names, *judged.names]) if name in whole.names]
+    # Neither the answer nor the filter may have a column: then the rows are only counted.
+    both = pa.schema([whole.field(name) for name in names], metadata=whole.metadata) if names else judged
+    tables: list[pa.Table] = []
+    positions: list[np.ndarray] = []
+
+    def scanned() -> Iterator[tuple[pa.Table, np.ndarray]]:
+        for chunk in _scan(store, version, both, first, last, pushed_down(store, version, condition)):
+            tables.append(aligned(chunk, both))
+            positions.append(np.asarray(chunk.positions))
+            yield tables[-1], positions[-1]
+
+    for number, mask in enumerate(_masks(condition, scanned(), judged)):
+        rows = np.flatnonzero(mask)
+        tables[number] = tables[number].select([n for n in schema.names if n in names]).take(rows)
+        positions[number] = positions[number][rows]
     found = np.concatenate(positions) if positions else np.empty(0, np.int64)
     frame = frames.decode(tables, schema, positions=found, private=True)
     return frame, found

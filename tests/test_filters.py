@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tablevault_pd as tv
-from tablevault_pd.filters import parse_filter
+from tablevault_pd.filters import Names, parse_filter
 
 COLUMNS = {
     "f": st.lists(st.sampled_from([0.0, -0.0, 1.5, -2.0, np.nan, np.inf]), min_size=5, max_size=5).map(
@@ -64,7 +64,7 @@ def test_tuples_keep_what_read_parquet_keeps(df, dnf):
         pa.ArrowTypeError
     ):  # Arrow does not look for texts in a column that is missing throughout: there are none
         assume(False)
-    condition = parse_filter(dnf, df.columns)
+    condition = parse_filter(dnf, Names.of(df))
     assert np.flatnonzero(condition.mask(df)).tolist() == expected
 
 
@@ -90,9 +90,9 @@ def test_strings_keep_what_query_keeps(df, parts, join):
         expected = df.query(text, engine="python").index.tolist()
     except Exception:  # noqa: BLE001  # what pandas itself cannot judge is refused in our words
         with pytest.raises(tv.InvalidFilter):
-            parse_filter(text, df.columns).mask(df)
+            parse_filter(text, Names.of(df)).mask(df)
         return
-    assert np.flatnonzero(parse_filter(text, df.columns).mask(df)).tolist() == expected
+    assert np.flatnonzero(parse_filter(text, Names.of(df)).mask(df)).tolist() == expected
 
 
 @pytest.mark.skipif(not hasattr(pd, "col"), reason="pd.col came with pandas 3")
@@ -111,9 +111,9 @@ def test_expressions_keep_what_pandas_keeps(df, parts, either, invert):
         expected = df[df.assign(_keep=expression)["_keep"].fillna(False).astype(bool)].index.tolist()
     except TypeError:  # NA against a plain object: pandas cannot judge it, and we say so in our words
         with pytest.raises(tv.InvalidFilter):
-            parse_filter(expression, df.columns).mask(df)
+            parse_filter(expression, Names.of(df)).mask(df)
         return
-    assert np.flatnonzero(parse_filter(expression, df.columns).mask(df)).tolist() == expected
+    assert np.flatnonzero(parse_filter(expression, Names.of(df)).mask(df)).tolist() == expected
 
 
 @pytest.mark.skipif(not hasattr(pd, "col"), reason="pd.col came with pandas 3")
@@ -129,8 +129,8 @@ def test_pandas_still_evaluates_expressions_as_we_do():
 
 def test_messages_name_the_column():
     with pytest.raises(tv.InvalidFilter, match=r"'los'.*Did you mean 'loss'"):
-        parse_filter([("los", "<", 1)], ["loss", "acc"])
+        parse_filter([("los", "<", 1)], Names(["loss", "acc"]))
     with pytest.raises(tv.InvalidFilter, match=r"'x' of dtype int64 cannot be compared as < 'a'"):
-        parse_filter([("x", "<", "a")], ["x"]).mask(pd.DataFrame({"x": [1]}))
+        parse_filter([("x", "<", "a")], Names(["x"])).mask(pd.DataFrame({"x": [1]}))
     with pytest.raises(tv.InvalidFilter, match="list, tuple or set"):
-        parse_filter([("x", "in", "abc")], ["x"])
+        parse_filter([("x", "in", "abc")], Names(["x"]))

@@ -380,11 +380,11 @@ def test_expressions_are_recorded_not_guessed(vault, news):
     assert positions(vault.search(filters=pd.col("params.lr") > 0.15)) == [1]
     with pytest.warns(UserWarning, match="nothing"):
         assert positions(vault.search(filters=pd.col("nothing") > 0.9)) == []
-    from tablevault_pd.filters import parse_filter
+    from tablevault_pd.filters import Names, parse_filter
 
     frame = pd.DataFrame({"a": [1], "b": [2], "c": [3]})
     expression = (pd.col("a") > 0) & pd.col("c").isin([3])
-    assert parse_filter(expression, frame.columns, lambda: frame.iloc[:0]).columns == {"a", "c"}
+    assert parse_filter(expression, Names.of(frame)).columns == {"a", "c"}
 
 
 def test_filters_apply_before_the_cut(vault):

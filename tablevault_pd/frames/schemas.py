@@ -161,6 +161,12 @@ def index_fields(schema: pa.Schema) -> list[str]:
     return [field.name for field, _ in level_fields(schema)]
 
 
+def index_names(schema: pa.Schema) -> tuple[Hashable, ...]:
+    """The names of the index levels of a frame that is read."""
+    index = meta_of(schema).get("index")
+    return tuple(map(cells.from_plain, index["names"])) if index else (labels.POSITION,)
+
+
 def field_for(schema: pa.Schema, label: Hashable) -> str:
     """The Arrow field name of the column `label`. Raises InvalidInput."""
     return str(_find(schema, [label])[0].name)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tablevault_pd import answers
 from tablevault_pd.errors import InvalidFilter, did_you_mean
-from tablevault_pd.filters import UnknownColumn, parse_filter
+from tablevault_pd.filters import Names, UnknownColumn, parse_filter
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
 from tablevault_pd.session.params import flat
@@ -61,7 +61,7 @@ def _filtered(store: Store, frame: pd.DataFrame, filters: Any) -> pd.DataFrame:
 
 def _mask(frame: pd.DataFrame, filters: Any) -> np.ndarray:
     try:
-        condition = parse_filter(filters, list(frame.columns), lambda: frame.iloc[:0])
+        condition = parse_filter(filters, Names.of(frame))
         assert condition is not None
         return condition.mask(frame)
     except InvalidFilter as error:

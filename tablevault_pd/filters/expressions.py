@@ -1,0 +1,157 @@
+"""Expressions of ``pd.col``, read into the tree by running them on stand-ins for columns that note what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.filters.names import Names
+from tablevault_pd.filters.tree import (
+    And,
+    Arithmetic,
+    Compare,
+    Constant,
+    Function,
+    Member,
+    Method,
+    Node,
+    Not,
+    Or,
+    Sign,
+)
+
+
+class Untraceable(Exception):
+    """What an expression does cannot be said by the tree."""
+
+
+def is_expression(filters: Any) -> bool:
+    """Whether it is an expression of ``pd.col``."""
+    expression = getattr(getattr(pd.api, "typing", None), "Expression", None)
+    return expression is not None and isinstance(filters, expression)
+
+
+def evaluate_expression(expression: Any, frame: Any) -> Any:
+    """The expression's value on a frame, or on what stands in for one."""
+    return expression._eval_expression(frame)  # what assign() and loc[] call; a test watches that it stays so
+
+
+def trace(expression: Any, names: Names) -> Node | None:
+    """The tree of an expression; None if it has none. Raises UnknownColumn for a column that is not there."""
+    frame = _Frame(names)
+    try:
+        found = _node(evaluate_expression(expression, frame))
+    except Exception:  # noqa: BLE001  # whatever a stand-in lacks
+        found = None
+    if frame.unknown is not None:
+        raise frame.unknown
+    return found
+
+
+class _Frame:
+    """Stands in for a frame."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self.columns = _Everything()
+        self.unknown: Exception | None = None
+
+    def __getitem__(self, label: Hashable) -> Traced:
+        found = self._names.find(label, index=False)
+        if found is None:
+            self.unknown = self._names.unknown(label)
+            raise self.unknown
+        return Traced(found)
+
+
+class _Everything:
+    """Columns that contain every name: the stand-in itself says which are not there."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def _node(value: Any) -> Node:
+    return value._node if isinstance(value, Traced) else Constant(value)
+
+
+def _binary(kind: Any, sign: str, *, mirrored: bool = False) -> Any:
+    def method(self: Traced, other: Any) -> Traced:
+        left, right = (_node(other), self._node) if mirrored else (self._node, _node(other))
+        return Traced(kind(left, sign, right))
+
+    return method
+
+
+class Traced:
+    """Stands in for a column or a value made of columns."""
+
+    __slots__ = ("_node",)
+    __hash__ = None  # type: ignore[assignment]  # as pandas' columns
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def __getattr__(self, name: str) -> Traced:
+        if name.startswith("__"):
+            raise Untraceable(name)
+        return Traced(Method(self._node, name, called=False))
+
+    def __call__(self, *args: Any, **options: Any) -> Traced:  # noqa: D102
+        node = self._node
+        if not isinstance(node, Method) or node.called:
+            raise Untraceable
+        if node.name == "isin" and len(args) + len(options) == 1:
+            return Traced(Member(node.of, _node([*args, *options.values()][0])))
+        named = tuple((key, _node(value)) for key, value in options.items())
+        return Traced(Method(node.of, node.name, tuple(map(_node, args)), named))
+
+    def __array_ufunc__(self, function: np.ufunc, method: str, *inputs: Any, **options: Any) -> Traced:
+        if method != "__call__" or options:
+            raise Untraceable
+        return Traced(Function(function.__name__, tuple(map(_node, inputs))))
+
+    def __bool__(self) -> bool:
+        raise Untraceable
+
+    def __iter__(self) -> Any:
+        raise Untraceable
+
+    def __len__(self) -> int:
+        raise Untraceable
+
+    def __abs__(self) -> Traced:
+        return Traced(Method(self._node, "abs"))
+
+    def __invert__(self) -> Traced:
+        return Traced(Not(self._node))
+
+    def __neg__(self) -> Traced:
+        return Traced(Sign("-", self._node))
+
+    def __pos__(self) -> Traced:
+        return Traced(Sign("+", self._node))
+
+    def __and__(self, other: Any) -> Traced:
+        return Traced(And((self._node, _node(other))))
+
+    def __or__(self, other: Any) -> Traced:
+        return Traced(Or((self._node, _node(other))))
+
+    __rand__, __ror__ = __and__, __or__
+    __eq__ = _binary(Compare, "==")
+    __ne__ = _binary(Compare, "!=")
+    __lt__ = _binary(Compare, "<")
+    __le__ = _binary(Compare, "<=")
+    __gt__ = _binary(Compare, ">")
+    __ge__ = _binary(Compare, ">=")
+    __add__, __radd__ = _binary(Arithmetic, "+"), _binary(Arithmetic, "+", mirrored=True)
+    __sub__, __rsub__ = _binary(Arithmetic, "-"), _binary(Arithmetic, "-", mirrored=True)
+    __mul__, __rmul__ = _binary(Arithmetic, "*"), _binary(Arithmetic, "*", mirrored=True)
+    __truediv__, __rtruediv__ = _binary(Arithmetic, "/"), _binary(Arithmetic, "/", mirrored=True)
+    __floordiv__, __rfloordiv__ = _binary(Arithmetic, "//"), _binary(Arithmetic, "//", mirrored=True)
+    __mod__, __rmod__ = _binary(Arithmetic, "%"), _binary(Arithmetic, "%", mirrored=True)
+    __pow__, __rpow__ = _binary(Arithmetic, "**"), _binary(Arithmetic, "**", mirrored=True)

@@ -1,0 +1,85 @@
+"""Which column, index level or value inside of dicts a name means."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from tablevault_pd.errors import InvalidFilter, did_you_mean, shown
+from tablevault_pd.filters.tree import Column, Inside, Level, Node
+
+_LEVEL = re.compile(r"ilevel_(\d{1,3})")
+DEEPEST = 100  #: so many keys one inside of the other
+
+
+class UnknownColumn(InvalidFilter):
+    """A filter that names a column which is not there. In a search such a list just does not match."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names that a filter may use."""
+
+    columns: Sequence[Hashable]
+    levels: tuple[Hashable, ...] = (None,)  #: names of the index
+    nested: Collection[Hashable] | None = None  #: columns that may hold dicts; None: all
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> Names:
+        """The names of a frame."""
+        kinds = zip(frame.columns, frame.dtypes, strict=True)
+        nested = [
+            label for label, dtype in kinds if str(dtype) == "object" or str(dtype).startswith("struct")
+        ]
+        return cls(list(frame.columns), tuple(frame.index.names), nested)
+
+    def find(self, name: Hashable, *, index: bool = True) -> Node | None:
+        """What `name` means: a column, else the index, else a value inside of dicts. Raises InvalidFilter."""
+        if name in self._counts:
+            if self._counts[name] > 1:
+                raise InvalidFilter(f"The filter names {shown(name)}, which is the name of several columns.")
+            return Column(name)
+        return (self._level(name) if index else None) or self._inside(name)
+
+    @cached_property
+    def _counts(self) -> Counter[Hashable]:
+        return Counter(self.columns)
+
+    def _level(self, name: Hashable) -> Level | None:
+        if name is not None and name in self.levels:
+            return Level(self.levels.index(name))
+        if not isinstance(name, str):
+            return None
+        if name == "index" and len(self.levels) == 1:
+            return Level(0)
+        numbered = _LEVEL.fullmatch(name)
+        if numbered and int(numbered[1]) < len(self.levels):
+            return Level(int(numbered[1]))
+        return None
+
+    def _inside(self, name: Hashable) -> Inside | None:
+        """``params.lr`` where ``params`` is a column that may hold dicts; the longest such column."""
+        if not isinstance(name, str) or name.count(".") > DEEPEST:
+            return None
+        parts = name.split(".")
+        for count in range(len(parts) - 1, 0, -1):
+            column = ".".join(parts[:count])
+            if column in self._counts and (self.nested is None or column in self.nested):
+                return Inside(column, tuple(parts[count:]))
+        return None
+
+    def unknown(self, name: Hashable, hint: str = "") -> UnknownColumn:
+        """The error for a name that means nothing, with names that come close."""
+        there = [*self.columns, *(level for level in self.levels if level is not None)]
+        more = f", … ({len(there)} names)" if len(there) > 20 else ""
+        close = did_you_mean(str(name), [str(each) for each in there]) or (
+            f"There are {', '.join(map(shown, there[:20]))}{more}." if there else "The list has no columns."
+        )
+        return UnknownColumn(
+            f"The filter names the column {shown(name)}, which the list does not have. {hint or close}"
+        )

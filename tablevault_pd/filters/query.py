@@ -1,0 +1,402 @@
+"""Query strings, as for ``DataFrame.query``, read into the tree. A text can do nothing but filter.
+
+Python's parser reads it (see :mod:`source`); whatever the tree has no node for is refused by name.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from tablevault_pd.errors import InvalidFilter, did_you_mean, shown
+from tablevault_pd.filters.caller import caller_value, is_variable
+from tablevault_pd.filters.methods import ACCESSORS, ATTRIBUTES, CONSTANTS, DTYPES, FUNCTIONS, METHODS, TIMES
+from tablevault_pd.filters.names import Names
+from tablevault_pd.filters.source import Source
+from tablevault_pd.filters.tree import (
+    And,
+    Arithmetic,
+    Compare,
+    Constant,
+    Function,
+    Inside,
+    Member,
+    Method,
+    Node,
+    Not,
+    Or,
+    Sign,
+)
+
+DEEPEST = 100  #: Python's stack is some thousand calls deep, and evaluation takes a few for each level
+_COMPARE: dict[type[ast.cmpop], str] = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+}
+_ARITHMETIC: dict[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.Pow: "**",
+}
+#: How constants are joined. Powers are left out: a few letters could take hours.
+_FOLD: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+}
+_REFUSED: dict[type[ast.AST], str] = {
+    ast.Lambda: "a lambda",
+    ast.ListComp: "a comprehension",
+    ast.SetComp: "a comprehension",
+    ast.DictComp: "a comprehension",
+    ast.GeneratorExp: "a comprehension",
+    ast.NamedExpr: "an assignment (:=)",
+    ast.JoinedStr: "an f-string",
+    ast.IfExp: "an if-else",
+    ast.Dict: "a dict",
+    ast.Set: "a set (write a list)",
+    ast.Starred: "a starred value",
+    ast.Await: "an await",
+    ast.Yield: "a yield",
+    ast.YieldFrom: "a yield",
+    ast.Slice: "a slice",
+    ast.Subscript: "an index in brackets (but for .str[0] and .str[1:3])",
+    ast.Is: "'is' (write == or .isna())",
+    ast.IsNot: "'is not' (write != or .notna())",
+    ast.Constant: "an ellipsis",
+    ast.BitXor: "the operator ^",
+    ast.LShift: "the operator <<",
+    ast.RShift: "the operator >>",
+    ast.MatMult: "the operator @",
+}
+
+
+def parse_query(text: str, names: Names) -> Node:
+    """The tree of a query string. Raises InvalidFilter and UnknownColumn.
+
+    Examples
+    --------
+    >>> parse_query("n > 2", Names(["n"]))
+    Compare(left=Column(label='n'), operator='>', right=Constant(value=2))
+    """
+    if not text.strip():
+        raise InvalidFilter("The filter is an empty string. Leave it out to keep every row.")
+    source = Source(text)
+    return _Reader(source, names).read(source.parse())
+
+
+@dataclass
+class _Reader:
+    """Turns Python's syntax tree into the filter's."""
+
+    source: Source
+    names: Names
+    depth: int = 0
+
+    def error(self, why: str, node: ast.AST, hint: str = "") -> InvalidFilter:
+        """The error that says where in the text."""
+        return self.source.error(why, self.source.origin_of(node), hint)
+
+    def read(self, node: ast.expr) -> Node:
+        """Any expression. Raises InvalidFilter."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise self.error(f"is nested more than {DEEPEST} levels deep", node)
+        found = self._read(node)
+        self.depth -= 1
+        return found
+
+    def _read(self, node: ast.expr) -> Node:
+        match node:
+            case ast.Name() | ast.Attribute():
+                return self._path(node)
+            case ast.Constant(value=value) if value is None or isinstance(
+                value, (bool, int, float, complex, str, bytes)
+            ):
+                return Constant(value)
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return Constant([self._constant(each) for each in items])
+            case ast.BoolOp(op=op, values=values):
+                parts = tuple(self.read(each) for each in values)
+                return And(parts) if isinstance(op, ast.And) else Or(parts)
+            case ast.UnaryOp():
+                return self._unary(node)
+            case ast.BinOp():
+                return self._binary(node)
+            case ast.Compare():
+                return self._comparisons(node)
+            case ast.Call():
+                return self._call(node)
+            case ast.Subscript():
+                return self._subscript(node)
+        raise self._node_error(node)
+
+    def _node_error(self, node: ast.AST, at: ast.AST | None = None) -> InvalidFilter:
+        what = _REFUSED.get(type(node), f"a {type(node).__name__}")
+        return self.error(f"holds {what}, which no filter may", at or node)
+
+    def _constant(self, node: ast.expr) -> Any:
+        found = self.read(node)
+        if not isinstance(found, Constant):
+            raise self.error("has a list with something else than constants", node)
+        return found.value
+
+    # -- operators
+
+    def _unary(self, node: ast.UnaryOp) -> Node:
+        of = self.read(node.operand)
+        if isinstance(node.op, (ast.Not, ast.Invert)):
+            return Not(of)
+        sign = "-" if isinstance(node.op, ast.USub) else "+"
+        if not isinstance(of, Constant):
+            return Sign(sign, of)
+        try:
+            return Constant(-of.value if sign == "-" else +of.value)
+        except TypeError as error:
+            raise self.error(f"has a {sign} in front of something else than a number", node) from error
+
+    def _binary(self, node: ast.BinOp) -> Node:
+        sign = _ARITHMETIC.get(type(node.op))
+        if sign is None:
+            raise self._node_error(node.op, node)
+        left, right = self.read(node.left), self.read(node.right)
+        if not (isinstance(left, Constant) and isinstance(right, Constant)):
+            return Arithmetic(left, sign, right)
+        if sign == "**":
+            raise self.error("holds a power of constants. Write the number", node)
+        return self._folded(left.value, sign, right.value, node)
+
+    def _folded(self, left: Any, sign: str, right: Any, node: ast.AST) -> Constant:
+        if any(isinstance(each, (str, bytes)) or not pd.api.types.is_scalar(each) for each in (left, right)):
+            raise self.error(f"joins constants by {sign} that are no numbers", node)
+        try:
+            return Constant(_FOLD[sign](left, right))
+        except Exception as error:  # of the values' own operators
+            raise self.error(f"cannot be worked out ({type(error).__name__}: {error})", node) from error
+
+    def _comparisons(self, node: ast.Compare) -> Node:
+        sides = [node.left, *node.comparators]
+        read = [self.names_or_values(side) for side in sides]
+        parts = tuple(
+            self._comparison(left, op, right, node)
+            for left, op, right in zip(read, node.ops, read[1:], strict=False)
+        )
+        return parts[0] if len(parts) == 1 else And(parts)
+
+    def names_or_values(self, node: ast.expr) -> Node | list[Node]:
+        """One side of a comparison; a list that holds columns or variables stays a list of its items."""
+        if isinstance(node, (ast.List, ast.Tuple)) and any(isinstance(each, ast.Name) for each in node.elts):
+            return [self.read(each) for each in node.elts]
+        return self.read(node)
+
+    def _comparison(self, left: Any, op: ast.cmpop, right: Any, node: ast.AST) -> Node:
+        sign = _COMPARE.get(type(op))
+        if sign is None and not isinstance(op, (ast.In, ast.NotIn)):
+            raise self._node_error(op, node)
+        if isinstance(left, list) or (isinstance(right, list) and sign not in (None, "==", "!=")):
+            raise self.error("has a list with columns or variables where none may stand", node)
+        negated = isinstance(op, (ast.NotIn, ast.NotEq))
+        if isinstance(right, list):  # as pandas: a comparison with each item
+            each = tuple(Compare(left, "!=" if negated else "==", item) for item in right)
+            return And(each) if negated else Or(each)
+        if sign is not None and not _is_list(left) and not _is_list(right):
+            return Compare(left, sign, right)
+        if sign not in (None, "==", "!="):
+            raise self.error(f"compares by {sign} with a list", node)
+        if isinstance(left, Constant) and not isinstance(right, Constant):
+            left, right = right, left  # 'x' in column, as in pandas: which rows hold it
+        found = Member(left, _values(right))
+        return Not(found) if negated else found
+
+    # -- names
+
+    def _path(self, node: ast.expr) -> Node:
+        """A name, perhaps with attributes."""
+        parts: list[str] = []
+        inner = node
+        while isinstance(inner, ast.Attribute):
+            parts.append(inner.attr)
+            inner = inner.value
+            if len(parts) > DEEPEST:
+                raise self.error(f"is nested more than {DEEPEST} levels deep", node)
+        parts.reverse()
+        private = next((part for part in parts if part.startswith("__")), None)
+        if private is not None:
+            raise self.error(f"holds the attribute {shown(private)}, which no filter may", node)
+        if not isinstance(inner, ast.Name):
+            return self._attributes(self.read(inner), parts, node)
+        return self._named(inner, parts, node)
+
+    def _named(self, name: ast.Name, parts: list[str], node: ast.expr) -> Node:
+        if name.id in self.source.variables:
+            variable = self.source.variables[name.id]
+            if parts:
+                raise self.error(
+                    f"asks for @{variable[:80]}.{parts[0][:80]}: give that value a name of its own", node
+                )
+            return Constant(caller_value(variable))
+        first = self.source.quoted.get(name.id, name.id)
+        whole = ".".join([first, *parts])
+        found = self.names.find(first)
+        if parts and found is not None and self._is_attribute(found, parts):
+            return self._attributes(found, parts, node)
+        if parts and (inside := self.names.find(whole)) is not None:
+            return inside
+        if found is None and not parts and first in CONSTANTS:
+            return Constant(CONSTANTS[first])
+        if found is not None and (not parts or parts[0] in ACCESSORS or parts[-1] in METHODS[""]):
+            return self._attributes(found, parts, node)
+        for count in range(len(parts) - 1, 0, -1):  # a column with dots in its name, then attributes
+            dotted = self.names.find(".".join([first, *parts[:count]]))
+            if dotted is not None and not isinstance(dotted, Inside):
+                return self._attributes(dotted, parts[count:], node)
+            if dotted is not None and self._is_attribute(dotted, parts[count:]):
+                return self._attributes(dotted, parts[count:], node)
+        hint = ""
+        if found is not None:
+            hint = did_you_mean(parts[0], [*METHODS[""], *ACCESSORS])
+        elif len(first) < 80 and not parts and is_variable(first):
+            hint = f"For the variable write @{first}."
+        raise self.names.unknown(whole, hint)
+
+    def _is_attribute(self, of: Node, parts: Sequence[str]) -> bool:
+        """Whether ``of.parts`` are attributes that columns have, and not keys of a dict."""
+        accessor = parts[0] if len(parts) == 2 and parts[0] in ACCESSORS else ""
+        return parts[-1] in ATTRIBUTES[accessor] and len(parts) == (2 if accessor else 1)
+
+    def _attributes(self, of: Node, parts: Sequence[str], node: ast.AST) -> Node:
+        """Attributes of a value that need no call: an accessor, the parts of times."""
+        if not parts:
+            return of
+        if parts[0] in ACCESSORS and len(parts) == 1:
+            raise self.error(f"has .{parts[0]} without a method", node)
+        if not self._is_attribute(of, parts):
+            raise self._attribute_error(parts, node)
+        for part in parts:
+            of = Method(of, part, called=False)
+        return of
+
+    def _attribute_error(self, parts: Sequence[str], node: ast.AST) -> InvalidFilter:
+        accessor = parts[0] if parts[0] in ACCESSORS else ""
+        name = parts[-1]
+        if name in METHODS[accessor] and len(parts) == (2 if accessor else 1):
+            return self.error(f"has .{name} without a call: write .{name}()", node)
+        known = {*METHODS[accessor], *ATTRIBUTES[accessor], *(() if accessor else ACCESSORS)}
+        of = f"a column's .{accessor}" if accessor else "a column"
+        return self.error(
+            f"asks {of} for {shown(name)}, which filters do not know", node, did_you_mean(name, known)
+        )
+
+    # -- calls
+
+    def _call(self, node: ast.Call) -> Node:
+        if isinstance(node.func, ast.Name):
+            return self._function(node, node.func.id)
+        if not isinstance(node.func, ast.Attribute):
+            raise self.error("calls something else than a method of a column", node)
+        name, of = node.func.attr, node.func.value
+        if name.startswith("__"):
+            raise self.error(f"holds the attribute {shown(name)}, which no filter may", node)
+        accessor = ""
+        if isinstance(of, ast.Attribute) and of.attr in ACCESSORS:
+            accessor, of = of.attr, of.value
+        value = self.read(of)
+        if name not in METHODS[accessor]:
+            raise self._attribute_error([accessor, name] if accessor else [name], node)
+        if isinstance(value, Constant):
+            raise self.error(f"calls .{name}() of a constant", node)
+        if accessor:
+            value = Method(value, accessor, called=False)
+        return self._method(value, name, METHODS[accessor][name], node)
+
+    def _method(self, of: Node, name: str, allowed: Sequence[str], node: ast.Call) -> Node:
+        arguments, options = self._arguments(node)
+        wrong = next((key for key, _ in options if key not in allowed), None)
+        if wrong is not None or len(arguments) > len(allowed):
+            what = f"the option {shown(wrong)}" if wrong is not None else "so many arguments"
+            raise self.error(f"gives .{name}() {what}; it takes {', '.join(allowed) or 'none'}", node)
+        values = [*arguments, *(value for _, value in options)]
+        if name == "isin" and len(values) == 1:
+            return Member(of, _values(values[0]))
+        if name == "astype" and not all(
+            isinstance(each, Constant) and each.value in DTYPES for each in values
+        ):
+            raise self.error(f"has .astype() of something else than {', '.join(DTYPES)}", node)
+        return Method(of, name, tuple(arguments), tuple(options))
+
+    def _function(self, node: ast.Call, name: str) -> Node:
+        arguments, options = self._arguments(node)
+        constant = all(isinstance(each, Constant) for each in [*arguments, *(value for _, value in options)])
+        if name in TIMES and constant and not options:
+            try:
+                return Constant(
+                    TIMES[name](*[each.value for each in arguments if isinstance(each, Constant)])
+                )
+            except (TypeError, ValueError, OverflowError) as error:
+                raise self.error(f"has no time in {name}() ({error})", node) from error
+        if (
+            name in FUNCTIONS
+            and not options
+            and len(arguments) == (2 if name == "arctan2" else 1)
+            and not constant
+        ):
+            return Function(name, tuple(arguments))
+        hint = did_you_mean(name, [*FUNCTIONS, *TIMES])
+        raise self.error(
+            f"calls {shown(self.source.written(name))}, which filters do not know or not so", node, hint
+        )
+
+    def _arguments(self, node: ast.Call) -> tuple[list[Node], list[tuple[str, Node]]]:
+        options = [(each.arg, self.read(each.value)) for each in node.keywords if each.arg is not None]
+        if len(options) < len(node.keywords):
+            raise self.error("holds a starred value, which no filter may", node)
+        return [self.read(each) for each in node.args], options
+
+    def _subscript(self, node: ast.Subscript) -> Node:
+        """``column.str[0]`` and ``column.str[1:3]``."""
+        of, part = node.value, node.slice
+        if not (isinstance(of, ast.Attribute) and of.attr == "str"):
+            raise self._node_error(node)
+        value = Method(self.read(of.value), "str", called=False)
+        if isinstance(part, ast.Slice):
+            bounds = [
+                Constant(None) if each is None else self.read(each)
+                for each in (part.lower, part.upper, part.step)
+            ]
+            if all(
+                isinstance(each, Constant) and isinstance(each.value, (int, type(None))) for each in bounds
+            ):
+                return Method(value, "slice", tuple(bounds))
+        elif isinstance(index := self.read(part), Constant) and type(index.value) is int:
+            return Method(value, "get", (index,))
+        raise self.error("has .str[…] with something else than whole numbers", node)
+
+
+def _is_list(node: Any) -> bool:
+    return isinstance(node, Constant) and isinstance(node.value, list)
+
+
+def _values(node: Node) -> Node:
+    """What membership looks through. A text is one value, as in pandas; a Series stands for its values."""
+    if not isinstance(node, Constant):
+        return node
+    value = node.value
+    if isinstance(value, (pd.Series, pd.Index)):
+        return Constant(value.array)
+    return Constant([value]) if pd.api.types.is_scalar(value) else node

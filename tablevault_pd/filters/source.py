@@ -1,0 +1,129 @@
+"""A query string as a Python expression, and where each part of it stands in the text.
+
+Names in backticks and ``@names`` become identifiers, and ``&`` and ``|`` the words "and" and "or", as in pandas.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+from tablevault_pd.errors import InvalidFilter, shown
+
+_TOKEN = re.compile(
+    r"""
+    (?P<text> \"{3}(?:[^\\]|\\.)*?\"{3} | '{3}(?:[^\\]|\\.)*?'{3} | "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*')
+    | (?P<quoted> `(?:[^`]|``)+`(?!`))
+    | (?P<variable> @[^\W\d]\w*)
+    | (?P<word> \w+)
+    | (?P<space> \s+)
+    | (?P<other> .)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_WORDS = {"&": " and ", "|": " or "}
+
+
+@dataclass
+class Source:
+    """A filter text, and the Python expression that it is read as."""
+
+    text: str
+    python: str = ""
+    quoted: dict[str, str] = field(default_factory=dict)  #: identifiers that stand for names in backticks
+    variables: dict[str, str] = field(default_factory=dict)  #: identifiers that stand for @names
+    _starts: list[int] = field(default_factory=list)
+    _origins: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        used = set(self.text)
+        # A letter of which the text has none begins the identifiers, so that none is a name of the text.
+        mark = next((letter for letter in map(chr, range(0x4E00, 0x9FFF)) if letter not in used), None)
+        if mark is None:
+            raise self.error("holds too many different characters")
+        fresh = (f"{mark}{number}" for number in count())
+        parts: list[str] = []
+        length = 0
+        for found in _TOKEN.finditer(self.text):
+            part = self._python_of(found, fresh)
+            if not parts and not part.strip():
+                continue
+            self._starts.append(length)
+            self._origins.append(found.start())
+            parts.append(part)
+            length += len(part)
+        self.python = "".join(parts)
+
+    def _python_of(self, found: re.Match[str], fresh: Iterator[str]) -> str:
+        piece = found[0]
+        match found.lastgroup:
+            case "quoted":
+                name = next(fresh)
+                self.quoted[name] = piece[1:-1].replace("``", "`")
+                return name
+            case "variable":
+                name = next(fresh)
+                self.variables[name] = piece[1:]
+                return name
+            case "space":
+                return " " * len(piece)
+            case "other" if piece in "\"'`":
+                raise self.error(f"has a {piece} that is not closed", found.start())
+            case "other" if piece == "#":
+                raise self.error(
+                    "has a '#' outside of a text: put names that hold one in `backticks`", found.start()
+                )
+            case "other" if piece in "\\@;":
+                raise self.error(f"has a {piece!r} that means nothing there", found.start())
+        return _WORDS.get(piece, piece)
+
+    def written(self, identifier: str) -> str:
+        """An identifier as the text has it."""
+        if identifier in self.variables:
+            return f"@{self.variables[identifier]}"
+        return self.quoted.get(identifier, identifier)
+
+    def error(self, why: str, at: int | None = None, hint: str = "") -> InvalidFilter:
+        """The error that says what is wrong, and where in the text."""
+        place = "" if at is None else f", at character {at + 1}"
+        return InvalidFilter(f"The filter {shown(self.text)} {why}{place}. {hint}".rstrip())
+
+    def origin(self, at: int) -> int:
+        """Where in the text the character `at` of the Python expression comes from."""
+        token = max(0, bisect_right(self._starts, at) - 1)
+        return min(self._origins[token] + at - self._starts[token], len(self.text)) if self._starts else 0
+
+    def origin_of(self, node: ast.AST) -> int | None:
+        """Where in the text a node begins, if it says so; in Python's tree places are counted in bytes."""
+        column = getattr(node, "col_offset", None)
+        if column is None:
+            return None
+        return self.origin(len(self.python.encode("utf-8", "replace")[:column].decode("utf-8", "ignore")))
+
+    def parse(self) -> ast.expr:
+        """The expression. Raises InvalidFilter."""
+        try:
+            return ast.parse(self.python, mode="eval").body
+        except (RecursionError, MemoryError) as error:
+            raise self.error("is nested too deeply") from error
+        except SyntaxError as error:
+            raise self._syntax_error(error) from error
+        except ValueError as error:  # zero bytes, half surrogate pairs
+            raise self.error(f"cannot be read ({error})") from error
+
+    def _syntax_error(self, error: SyntaxError) -> InvalidFilter:
+        if "too many nested" in str(error.msg):
+            return self.error("is nested too deeply")
+        single = re.search(r"(?<![=!<>:])=(?!=)", _TOKEN.sub(_blank, self.text))
+        if single:
+            return self.error("has a single =: write == to compare", single.start())
+        at = self.origin(error.offset - 1) if error.offset else len(self.text)
+        return self.error(f"is no expression ({error.msg})", at)
+
+
+def _blank(found: re.Match[str]) -> str:
+    return " " * len(found[0]) if found.lastgroup in ("text", "quoted") else found[0]

@@ -1,0 +1,132 @@
+"""DNF tuples, as for ``pandas.read_parquet``, read into the tree and judged as Arrow judges them.
+
+A missing value fits no comparison, but is "not in" a list without None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tablevault_pd.errors import InvalidFilter, shown
+from tablevault_pd.filters.names import Names
+from tablevault_pd.filters.tree import And, Node, Or, Term
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "=": pc.equal,
+    "==": pc.equal,
+    "!=": pc.not_equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+}
+OPERATORS = (*_COMPARE, "in", "not in", "between", "contains", "is null", "is not null")
+
+
+def parse_tuples(filters: Any, names: Names) -> Node:
+    """The tree of tuples: any of several groups of which all must fit. Raises InvalidFilter and UnknownColumn."""
+    if isinstance(filters, tuple) and len(filters) == 3 and isinstance(filters[1], str):
+        filters = [filters]
+    if not isinstance(filters, (list, tuple)) or not filters:
+        raise _unreadable(filters)
+    groups = [filters] if all(isinstance(term, tuple) for term in filters) else filters
+    if not all(isinstance(group, (list, tuple)) and group for group in groups):
+        raise _unreadable(filters)
+    return Or(tuple(And(tuple(_term(term, names) for term in group)) for group in groups))
+
+
+def _term(term: Any, names: Names) -> Term:
+    if not isinstance(term, (tuple, list)) or len(term) != 3:
+        raise _unreadable(term)
+    column, operator, value = term
+    if not isinstance(operator, str) or operator not in OPERATORS:
+        raise InvalidFilter(
+            f"The filter {shown(term)} has no operator known here. Use one of {', '.join(OPERATORS)}."
+        )
+    if operator in ("in", "not in"):
+        if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
+            raise InvalidFilter(f"The filter {shown(term)} needs a list, tuple or set after {operator!r}.")
+        value = list(value)
+    if operator == "between" and (
+        isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2
+    ):
+        raise InvalidFilter(
+            f"The filter {shown(term)} needs two bounds after 'between': (low, high). Both are included."
+        )
+    if operator == "contains" and not isinstance(value, str):
+        raise InvalidFilter(f"The filter {shown(term)} needs a text after 'contains'.")
+    try:
+        of = names.find(column)
+    except TypeError:  # not hashable
+        raise _unreadable(term) from None
+    if of is None:
+        raise names.unknown(column)
+    return Term(of, operator, value, column)
+
+
+def _unreadable(filters: Any) -> InvalidFilter:
+    return InvalidFilter(
+        f"Cannot read the filter {shown(filters)}. It is a list of (column, operator, value) tuples, a list of such lists, "
+        "a DataFrame.query string, or an expression of pd.col."
+    )
+
+
+def judge(values: pd.Series, label: Hashable, operator: str, value: Any) -> np.ndarray:
+    """Which values fit one comparison, as Arrow judges them once missing values are null. Raises InvalidFilter."""
+    try:
+        if operator in ("is null", "is not null"):
+            return np.asarray(values.isna() if operator == "is null" else values.notna(), bool)
+        cells = pa.array(values, from_pandas=True)
+        if isinstance(cells, pa.ChunkedArray):
+            cells = cells.combine_chunks()
+        if pa.types.is_null(cells.type) and operator not in ("in", "not in"):
+            return np.zeros(len(values), bool)
+        if operator in _COMPARE:
+            verdict = _COMPARE[operator](cells, _scalar(value, cells.type))
+        elif operator == "between":
+            low, high = (_scalar(bound, cells.type) for bound in value)
+            verdict = pc.and_kleene(pc.greater_equal(cells, low), pc.less_equal(cells, high))
+        elif operator == "contains":
+            texts = cells.cast(cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
+            verdict = pc.match_substring(texts, value)
+        else:
+            verdict = _member(cells, value)
+            verdict = verdict if operator == "in" else pc.invert(verdict)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError) as error:
+        raise InvalidFilter(
+            f"Column {label!r} of dtype {values.dtype} cannot be compared as {operator} {shown(value)}: {error}"
+        ) from error
+    return np.asarray(pc.fill_null(verdict, False).to_numpy(zero_copy_only=False), bool)
+
+
+def _member(cells: pa.Array, values: list[Any]) -> pa.Array:
+    kind = cells.type.value_type if pa.types.is_dictionary(cells.type) else cells.type
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.cast(kind)
+    if pa.types.is_null(kind):
+        return pa.array([any(map(is_missing, values))] * len(cells), pa.bool_())
+    wanted = pa.array([None if is_missing(value) else _python(value) for value in values])
+    return pc.is_in(cells, wanted.cast(kind))  # None among the values matches a missing cell
+
+
+def _scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
+    if value is None or value is pd.NA or value is pd.NaT:
+        return pa.scalar(None, kind.value_type if pa.types.is_dictionary(kind) else kind)
+    return pa.scalar(_python(value))  # NaN stays a number, to which every number but a missing one is unequal
+
+
+def _python(value: Any) -> Any:
+    if isinstance(value, np.generic) and not isinstance(value, (np.datetime64, np.timedelta64)):
+        return value.item()
+    return value
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a constant stands for a missing value."""
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
