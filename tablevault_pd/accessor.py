@@ -51,9 +51,10 @@ class _Relatives:
         to: str | None = None,
         read: bool = False,
         columns: Sequence[Hashable] | None = None,
+        basis: Literal["stated", "inferred", "read"] = "inferred",
     ) -> pd.DataFrame:
         """The rows that these rows were made from. See :meth:`Vault.lineage` for the columns."""
-        return self.lineage(depth, to=to, read=read, columns=columns)
+        return self.lineage(depth, to=to, read=read, columns=columns, basis=basis)
 
     def children(
         self,
@@ -62,9 +63,10 @@ class _Relatives:
         to: str | None = None,
         read: bool = False,
         columns: Sequence[Hashable] | None = None,
+        basis: Literal["stated", "inferred", "read"] = "inferred",
     ) -> pd.DataFrame:
         """The rows that were made from these rows. See :meth:`Vault.lineage` for the columns."""
-        return self.lineage(depth, "down", to, read=read, columns=columns)
+        return self.lineage(depth, "down", to, read=read, columns=columns, basis=basis)
 
     def lineage(
         self,
@@ -74,13 +76,21 @@ class _Relatives:
         *,
         read: bool = False,
         columns: Sequence[Hashable] | None = None,
+        basis: Literal["stated", "inferred", "read"] = "inferred",
     ) -> pd.DataFrame:
         """All relatives of these rows, up or down. See :meth:`Vault.lineage`."""
         from tablevault_pd.lineage import asking
 
         vault = _current_vault()
         return asking.frame_lines(
-            vault, self._obj, direction=direction, depth=depth, to=to, read=read, columns=columns
+            vault,
+            self._obj,
+            direction=direction,
+            depth=depth,
+            to=to,
+            read=read,
+            columns=columns,
+            basis=basis,
         )
 
     def code(self) -> pd.DataFrame:

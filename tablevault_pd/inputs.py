@@ -50,7 +50,7 @@ def column_names(value: Any, option: str) -> tuple[Hashable, ...]:
 def encoded(obj: Any, columns: Columns, *, kind: str | None = None) -> Iterator[pa.Table]:
     """The rows of `obj` as Arrow tables ready to be stored, one or many. Raises InvalidInput, UnsupportedColumn."""
     if isinstance(obj, pd.DataFrame):
-        yield _frame(obj, columns)
+        yield _frame(obj, columns, ours=False)
     elif isinstance(obj, pd.Series):
         yield _series(obj, columns, kind)
     elif isinstance(obj, np.ndarray):
@@ -75,9 +75,9 @@ def encoded(obj: Any, columns: Columns, *, kind: str | None = None) -> Iterator[
 # -- one object
 
 
-def _frame(frame: pd.DataFrame, columns: Columns) -> pa.Table:
+def _frame(frame: pd.DataFrame, columns: Columns, *, ours: bool = True) -> pa.Table:
     if columns.trace is not None:
-        frame = columns.trace.frame(frame)
+        frame = columns.trace.frame(frame, ours=ours)
     absent = [name for name in (*columns.documents, *columns.files) if name not in frame.columns]
     if absent:
         raise InvalidInput(f"documents= or files= names {absent}, and the frame has no such column.")
@@ -93,12 +93,12 @@ def _series(series: pd.Series, columns: Columns, kind: str | None) -> pa.Table:
     frame = series.to_frame(name)
     frame.attrs = series.attrs
     if kind == "document":
-        return _frame(frame, replace(columns, embeddings=False, documents=(name,), files=()))
+        return _frame(frame, replace(columns, embeddings=False, documents=(name,), files=()), ours=False)
     if kind == "embedding":
-        return _frame(frame, replace(columns, embeddings=[name], documents=(), files=()))
+        return _frame(frame, replace(columns, embeddings=[name], documents=(), files=()), ours=False)
     if kind == "file":
-        return _frame(frame, replace(columns, embeddings=False, documents=(), files=(name,)))
-    return _frame(frame, replace(columns, embeddings=False, documents=(), files=()))
+        return _frame(frame, replace(columns, embeddings=False, documents=(), files=(name,)), ours=False)
+    return _frame(frame, replace(columns, embeddings=False, documents=(), files=()), ours=False)
 
 
 def _kind_of(series: pd.Series) -> str:

@@ -26,6 +26,7 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.inputs import Columns, column_names
 from tablevault_pd.lineage.asking import Lineage
+from tablevault_pd.lineage.lost import Lost
 from tablevault_pd.lineage.trace import Trace
 from tablevault_pd.lists import List
 from tablevault_pd.names import check_name, parse_address
@@ -128,7 +129,8 @@ class Vault(Search, Sessions, Lineage):
             Which rows these were made from: a frame read from this vault (every row saved came from all of its rows),
             ``tv.rows(frame)`` (row by row), a list's name, ``{name: positions}`` (one cell for each row, in row order; a cell
             may be a list), ``{name: slice(a, b)}``, ``{name: "column of obj"}``, a list of several of these, or ``False`` for
-            none. Left out, it is told from reference columns, or from the index of a frame that was read from this vault.
+            none. Left out, it is told from reference columns, or from the index of a frame that was read from this vault; where
+            pandas dropped that, the lists that the session had read stand in (basis ``read``), with a warning.
         description : str, optional
             A text about the list, found by search.
         documents : name or list of names
@@ -214,12 +216,14 @@ class Vault(Search, Sessions, Lineage):
         _check_kind(kind, obj)
         _check_copy(copy, files)
         self._writable()
+        run, cell = self._current_run(), self._cell
+        lost = None if run is None else Lost(self.store, run.reads, name, cell, append=operation == "append")
         options = Columns(
             embeddings,
             column_names(documents, "documents"),
             column_names(files, "files"),
             self.store.keep_file if copy else None,
-            Trace(self.store, inputs),
+            Trace(self.store, inputs, lost),
         )
         told = () if description is None else (self._description(description),)
         assert options.trace is not None
@@ -229,24 +233,18 @@ class Vault(Search, Sessions, Lineage):
             options.trace,
             schema,
             self._session_id,
-            self._cell,
+            cell,
             validate.tags(tags),
             told,
-            self._reads,
+            () if run is None else run.reads.take(),
             expect,
         )
         if isinstance(obj, List):
             obj = obj.batches(objects.ROWS_PER_TABLE)
         version = write(self.store, what, options.trace.counted(objects.encoded(obj, options, kind=kind)))
-        run = self._current_run()
         if run is not None and version.session_id == run.id:
             run.reads.kept(what.reads)
         return List(self, name, version)
-
-    @property
-    def _reads(self) -> tuple[tuple[int, int], ...]:
-        run = self._current_run()
-        return () if run is None else run.reads.take()
 
     @property
     def _cell(self) -> int | None:

@@ -19,7 +19,7 @@ from stores import Faults, act, database_of, edges_at, faults, new_database, put
 import tablevault_pd as tv
 from tablevault_pd.errors import SessionNotFound, StoreUnavailable, VaultCorrupt, VaultReadOnly
 from tablevault_pd.store import Version
-from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, Edge, Wanted
+from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, STATED, Edge, Wanted
 
 pytest.importorskip("arango")
 
@@ -58,13 +58,13 @@ def numbers(count: int) -> pa.Table:
 
 
 def one_to_one(source: Version, rows: int) -> Edge:
-    return Edge(source.list_id, source.version, source.generation, True, AFFINE, 0, rows, 0, rows, step=1)
+    return Edge(source.list_id, source.version, source.generation, STATED, AFFINE, 0, rows, 0, rows, step=1)
 
 
 def permuted(source: Version, rows: int) -> Edge:
     order = np.random.default_rng(1).permutation(rows)
     return Edge(
-        source.list_id, source.version, source.generation, True, PAIRS, 0, rows, 0, rows, parents=order
+        source.list_id, source.version, source.generation, STATED, PAIRS, 0, rows, 0, rows, parents=order
     )
 
 
@@ -188,9 +188,9 @@ def test_the_graph_leads_from_a_batch_to_those_it_came_from(url: str, store: Ara
         versions.append(put(store, name, numbers(4), edges=(one_to_one(versions[-1], 4),)))
     database = database_of(url)
     (start,) = [d["_id"] for d in database.collection("tv_batches").find({"name": "d"})]
-    walk = "FOR v, e IN 1..5 OUTBOUND @start GRAPH 'tv_lineage' RETURN [v.name, e.parent_version, e.stated, e.rows]"
+    walk = "FOR v, e IN 1..5 OUTBOUND @start GRAPH 'tv_lineage' RETURN [v.name, e.parent_version, e.basis, e.rows]"
     found = list(database.aql.execute(walk, bind_vars={"start": start}))
-    assert found == [["c", 1, True, 4], ["b", 1, True, 4], ["a", 1, True, 4]]
+    assert found == [["c", 1, "stated", 4], ["b", 1, "stated", 4], ["a", 1, "stated", 4]]
     documented = re.findall(r"```aql\n(.*?)```", (DOCS / "server.md").read_text(encoding="utf-8"), re.DOTALL)
     (walk,) = [each.replace("answers", "d") for each in documented if "GRAPH" in each]
     assert [(each["list"], each["steps"]) for each in database.aql.execute(walk)] == [
@@ -212,7 +212,9 @@ def counted(sent: list[str], do: Callable[[], Any]) -> int:
 
 def test_every_question_is_one_request(store: ArangoStore, sent: list[str]) -> None:
     source = put(store, "source", numbers(3000))
-    each = [Edge(source.list_id, 1, 1, True, EACH, i, 1, i, 3, parents=np.array([0, 2])) for i in range(200)]
+    each = [
+        Edge(source.list_id, 1, 1, STATED, EACH, i, 1, i, 3, parents=np.array([0, 2])) for i in range(200)
+    ]
     made = put(store, "made", numbers(200), edges=tuple(each))
     for _ in range(30):
         put(store, "made", numbers(1), operation="append", edges=(one_to_one(source, 1),))
@@ -340,7 +342,7 @@ def test_regular_rows_are_followed_exactly(store: ArangoStore, step: int) -> Non
     source = put(store, "source", numbers(60))
     put(store, "made", numbers(5))
     span = 11 * abs(step) + 1
-    edge = Edge(source.list_id, 1, 1, True, AFFINE, 2, 12, 20, span, step=step)
+    edge = Edge(source.list_id, 1, 1, STATED, AFFINE, 2, 12, 20, span, step=step)
     made = put(store, "made", numbers(20), operation="append", edges=(edge,))
     parents = {
         7 + i: (20 if step >= 0 else 20 + span - 1) + i * step for i in range(12)
@@ -357,8 +359,8 @@ def test_regular_rows_are_followed_exactly(store: ArangoStore, step: int) -> Non
 
 def test_runs_that_overlap_are_asked_for_as_one(store: ArangoStore) -> None:
     source = put(store, "source", numbers(400))
-    running = [Edge(source.list_id, 1, 1, True, SPAN, row, 1, 0, row + 1) for row in range(300)]
-    apart = [Edge(source.list_id, 1, 1, True, SPAN, row, 1, 2 * row, 1) for row in range(150)]
+    running = [Edge(source.list_id, 1, 1, STATED, SPAN, row, 1, 0, row + 1) for row in range(300)]
+    apart = [Edge(source.list_id, 1, 1, STATED, SPAN, row, 1, 2 * row, 1) for row in range(150)]
     for name, edges, meant in (
         ("running", running, [(0, 300)]),
         ("apart", apart, [(2 * row, 2 * row + 1) for row in range(150)]),
@@ -377,7 +379,7 @@ def test_a_server_goes_ahead_only_where_little_is_read_in_vain(store: ArangoStor
     long = put(store, "long", numbers(0))
     for _ in range(80):  # more commits than one row is worth
         long = put(store, "long", numbers(50), operation="append")
-    edge = Edge(long.list_id, long.version, 1, True, PAIRS, 0, rows, 0, rows, parents=order)
+    edge = Edge(long.list_id, long.version, 1, STATED, PAIRS, 0, rows, 0, rows, parents=order)
     made = put(store, "made", numbers(rows), edges=(edge,))
     for low, high, further in ((7, 8, False), (0, rows, True)):
         found = store.edges([Wanted(made.list_id, 1, [(low, high)])], side="child", ahead=3)
@@ -395,7 +397,7 @@ def test_edges_follow_their_batch_to_the_place_it_gets(store: ArangoStore) -> No
 
     def write(writer: int) -> None:
         for row in range(writer, 40, 4):
-            edge = Edge(source.list_id, 1, 1, True, AFFINE, 0, 1, row, 1)
+            edge = Edge(source.list_id, 1, 1, STATED, AFFINE, 0, 1, row, 1)
             put(store, "made", pa.table({"x": [row]}), operation="append", edges=(edge,))
 
     with ThreadPoolExecutor(4) as pool:

@@ -40,7 +40,7 @@ from tablevault_pd.store import (
     Source,
     Store,
 )
-from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, WHOLE, Edge, Facts
+from tablevault_pd.store.edges import AFFINE, EACH, INFERRED, PAIRS, READ, SPAN, STATED, WHOLE, Edge, Facts
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 
@@ -716,9 +716,9 @@ def test_compact_changes_nothing_that_is_seen(store: Store) -> None:
 
 
 def edge(parent: Any, form: int, child: int, rows: int, low: int, span: int, **more: Any) -> Edge:
-    stated = more.pop("stated", True)
+    basis = more.pop("basis", STATED)
     return Edge(
-        parent.list_id, parent.version, parent.generation, stated, form, child, rows, low, span, **more
+        parent.list_id, parent.version, parent.generation, basis, form, child, rows, low, span, **more
     )
 
 
@@ -730,7 +730,7 @@ def said(table: Any) -> list[tuple[Any, ...]]:
         found.append(
             (int(table.list[i]), int(table.version[i]), int(table.generation[i]), int(table.start[i]), int(table.rows[i]),
              int(table.parent_list[i]), int(table.parent_version[i]), int(table.parent_generation[i]), int(table.parent[i]),
-             int(table.span[i]), bool(table.stated[i]), int(table.form[i]), int(table.step[i]), *arrays)
+             int(table.span[i]), int(table.basis[i]), int(table.form[i]), int(table.step[i]), *arrays)
         )  # fmt: skip
     return sorted(found, key=str)
 
@@ -740,9 +740,9 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
     shuffled = np.random.default_rng(0).permutation(40)
     forms = (
         edge(source, WHOLE, 0, 40, 0, 100),
-        edge(source, SPAN, 0, 40, 20, 3, stated=False),
+        edge(source, SPAN, 0, 40, 20, 3, basis=INFERRED),
         edge(source, AFFINE, 0, 40, 60, 40, step=-1),
-        edge(source, PAIRS, 0, 40, 10, 40, parents=shuffled),
+        edge(source, PAIRS, 0, 40, 10, 40, basis=READ, parents=shuffled),
         edge(source, PAIRS, 5, 9, 50, 30, children=np.array([0, 0, 8]), parents=np.array([29, 0, 7])),
         edge(source, EACH, 3, 2, 1, 8, parents=np.array([0, 7])),
     )
@@ -755,7 +755,7 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
         arrays = [None if a is None else a.tolist() for a in (each.children, each.parents)]
         return (
             lists[0], version.version, 1, version.start + each.child, each.rows, lists[1], 1, 1, each.parent, each.span,
-            each.stated, each.form, each.step, *arrays,
+            each.basis, each.form, each.step, *arrays,
         )  # fmt: skip
 
     assert said(store.edges_of(first)) == sorted([meant(first, each) for each in forms], key=str)
@@ -850,19 +850,20 @@ def test_summaries_say_what_came_from_which_version(store: Store) -> None:
     session = store.open_session(Session("s", "u", "h", 1, NOW))
     edges = (
         edge(second, AFFINE, 0, 1, 2, 1),
-        edge(second, AFFINE, 1, 1, 0, 1, stated=False),
+        edge(second, AFFINE, 1, 1, 0, 1, basis=INFERRED),
+        edge(second, AFFINE, 1, 1, 1, 1, basis=READ),
         edge(first, WHOLE, 0, 2, 0, 2),
     )
     made = put(store, "made", numbers(1, 2), edges=edges, session_id=session.id, cell=4)
-    later = put(store, "later", numbers(1), edges=(edge(made, WHOLE, 0, 1, 0, 2),))
+    later = put(store, "later", numbers(1), edges=(edge(made, WHOLE, 0, 1, 0, 2, basis=READ),))
     found = [
-        (s.parent_list, s.parent_version, s.list, s.version, s.rows, s.stated, s.session_id, s.cell, s.time)
+        (s.parent_list, s.parent_version, s.list, s.version, s.rows, s.basis, s.session_id, s.cell, s.time)
         for s in store.edge_summaries()
     ]
     assert found == [
-        (first.list_id, 1, made.list_id, 1, 2, True, session.id, 4, made.time.isoformat()),
-        (first.list_id, 2, made.list_id, 1, 2, False, session.id, 4, made.time.isoformat()),
-        (made.list_id, 1, later.list_id, 1, 1, True, None, None, later.time.isoformat()),
+        (first.list_id, 1, made.list_id, 1, 2, STATED, session.id, 4, made.time.isoformat()),
+        (first.list_id, 2, made.list_id, 1, 2, INFERRED, session.id, 4, made.time.isoformat()),
+        (made.list_id, 1, later.list_id, 1, 1, READ, None, None, later.time.isoformat()),
     ]
 
 

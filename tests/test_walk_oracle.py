@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from stores import new_database, put
 
 import tablevault_pd as tv
-from tablevault_pd.store.edges import AFFINE, COLUMNS, EACH, PAIRS, SPAN, WHOLE, Edge
+from tablevault_pd.store.edges import AFFINE, COLUMNS, EACH, INFERRED, PAIRS, READ, SPAN, STATED, WHOLE, Edge
 
 NAMES = ("a", "b", "c")
 
@@ -42,7 +42,7 @@ class Step:
 
     list: str
     version: int
-    stated: bool
+    basis: int
     row: Row | None
 
 
@@ -91,23 +91,23 @@ def stated_input(draw, model: Model, rows: int):
     form = draw(st.sampled_from(["whole", "slice", "rows", "several", "ends"] if content else ["whole"]))
     at = st.integers(0, max(len(content) - 1, 0))
     if form == "whole":
-        return address, [[Step(name, version, True, None)] for _ in range(rows)]
+        return address, [[Step(name, version, STATED, None)] for _ in range(rows)]
     if form == "slice":
         low = draw(at)
         high = draw(st.integers(low, len(content)))
         return {address: slice(low, high)}, [
-            [Step(name, version, True, each) for each in content[low:high]] for _ in range(rows)
+            [Step(name, version, STATED, each) for each in content[low:high]] for _ in range(rows)
         ]
     if form == "several":
         cells = draw(st.lists(st.lists(at, max_size=12), min_size=rows, max_size=rows))
-        return {address: cells}, [[Step(name, version, True, content[p]) for p in cell] for cell in cells]
+        return {address: cells}, [[Step(name, version, STATED, content[p]) for p in cell] for cell in cells]
     if form == "ends":  # long regular runs, down and up
         start = draw(at)
         step = draw(st.sampled_from([1, -1, 2, 0]))
         cells = [(start + i * step) % len(content) for i in range(rows)]
     else:
         cells = draw(st.lists(at, min_size=rows, max_size=rows))
-    return {address: cells}, [[Step(name, version, True, content[p])] for p in cells]
+    return {address: cells}, [[Step(name, version, STATED, content[p])] for p in cells]
 
 
 def build(draw, vault) -> Model:
@@ -140,7 +140,7 @@ def build(draw, vault) -> Model:
             content = model.versions[name_of][number_of - 1]
             order = draw(st.lists(st.integers(0, len(content) - 1), max_size=8)) if content else []
             frame = vault.read(name_of, version=number_of).iloc[order].assign(**{f"m{number}": number})
-            parents = [[Step(name_of, number_of, False, content[at])] for at in order]
+            parents = [[Step(name_of, number_of, INFERRED, content[at])] for at in order]
             getattr(vault, operation)(name, frame, tags=str(number))
         else:
             for _ in range(draw(st.integers(0, 3)) if model.readable() else 0):
@@ -157,7 +157,7 @@ def any_edge(draw, model: Model, numbers: dict[str, int], rows: int):
     """Some edge of any form for a batch of `rows` rows, and (child, step) for each child and parent it means."""
     name, version = draw(st.sampled_from(model.readable()))
     content = model.versions[name][version - 1]
-    stated = draw(st.booleans())
+    basis = draw(st.sampled_from([READ, INFERRED, STATED]))
     child = draw(st.integers(0, rows - 1))
     size = draw(st.integers(1, rows - child))
     form = draw(st.sampled_from([SPAN, AFFINE, AFFINE, PAIRS, EACH, WHOLE])) if content else WHOLE
@@ -196,10 +196,10 @@ def any_edge(draw, model: Model, numbers: dict[str, int], rows: int):
         pairs = [(i, j) for i in range(size) for j in some]
     generation = content[0].generation if content else version
     edge = Edge(
-        numbers[name], version, generation, stated, form, child, size, parent, span, step, children, parents
+        numbers[name], version, generation, basis, form, child, size, parent, span, step, children, parents
     )
     return edge, [
-        (child + i, Step(name, version, stated, None if j is None else content[j])) for i, j in pairs
+        (child + i, Step(name, version, basis, None if j is None else content[j])) for i, j in pairs
     ]
 
 
@@ -224,66 +224,67 @@ def build_from_edges(draw, vault) -> Model:
     return model
 
 
-def expected(model: Model, asked: Row, *, up: bool, depth: int | None):
-    """Breadth first over rows and versions; {(list, position, version of a whole): (depth, version, stated)}."""
+def expected(model: Model, asked: Row, *, up: bool, depth: int | None, weakest: int):
+    """Breadth first over rows and versions; {(list, position, version of a whole): (depth, basis)}."""
     children: dict[int, list[tuple[Row, Step]]] = {}
     everybody = model.rows()
+    parents = {id(row): [step for step in row.parents if step.basis >= weakest] for row in everybody}
     for row in everybody:
-        for step in row.parents:
+        for step in parents[id(row)]:
             if step.row is not None:
                 children.setdefault(id(step.row), []).append((row, step))
-    wholes = [(row, step) for row in everybody for step in row.parents]
+    wholes = [(row, step) for row in everybody for step in parents[id(row)]]
 
     def shown(row: Row, name: str, version: int) -> bool:
         return row.list == name and any(row is each for each in model.versions[name][version - 1] or ())
 
     def next_of(node):
         if isinstance(node, Row) and up:
-            for step in node.parents:
+            for step in parents[id(node)]:
                 yield (
                     (step.row if step.row is not None else (step.list, step.version)),
                     step.version,
-                    step.stated,
+                    step.basis,
                 )
         elif isinstance(node, Row):
             for child, step in children.get(id(node), ()):
-                yield child, child.batch, step.stated
+                yield child, child.batch, step.basis
             for child, step in wholes:
                 if step.row is None and shown(node, step.list, step.version):
-                    yield (child.list, child.batch), child.batch, step.stated
+                    yield (child.list, child.batch), child.batch, step.basis
         elif up:
             name, version = node
             for row in model.versions[name][version - 1] or ():
-                for step in row.parents:
-                    yield (step.list, step.version), step.version, step.stated
+                for step in parents[id(row)]:
+                    yield (step.list, step.version), step.version, step.basis
         else:
             name, batch = node
             own = next(row for row in everybody if row.list == name and row.batch == batch)
             for child, step in wholes:
                 same = step.row is None or step.row.generation == own.generation
                 if step.list == name and same and shown(own, step.list, step.version):
-                    yield (child.list, child.batch), child.batch, step.stated
+                    yield (child.list, child.batch), child.batch, step.basis
 
     def key(node):
         return ("row", id(node)) if isinstance(node, Row) else ("list", *node)
 
     seen = {key(asked)}
-    level, found, at = [(asked, True)], {}, 0
+    level, found, at = [(asked, STATED)], {}, 0
     while level and (depth is None or at < depth):
         at += 1
         best: dict = {}
         for node, so_far in level:
-            for other, version, stated in next_of(node):
+            for other, version, basis in next_of(node):
                 if key(other) in seen:
                     continue
-                rank = (so_far and stated, version)
+                rank = (min(so_far, basis), version)
                 if key(other) not in best or rank > best[key(other)][1]:
                     best[key(other)] = (other, rank)
         seen |= set(best)
         level = [(node, rank[0]) for node, rank in best.values()]
-        for node, (stated, version) in best.values():
+        for node, (basis, version) in best.values():
             where = (node.list, node.position) if isinstance(node, Row) else (node[0], None)
-            found[(*where, version)] = (at, "stated" if stated else "inferred")
+            found[(*where, version)] = (at, ("read", "inferred", "stated")[basis])
     return found
 
 
@@ -295,7 +296,8 @@ def check_walks(data, vault, build=build) -> None:
         content = model.versions[name][-1]
         for direction, side in (("up", "parent"), ("down", "child")):
             depth = data.draw(st.sampled_from([None, None, 1, 2]))
-            frame = vault.lineage(name, direction=direction, depth=depth)
+            weakest = data.draw(st.sampled_from(["inferred", "inferred", "stated", "read"]))
+            frame = vault.lineage(name, direction=direction, depth=depth, basis=weakest)
             assert not frame.duplicated(
                 ["position", f"{side}_list", f"{side}_position", f"{side}_version"]
             ).any()
@@ -309,7 +311,8 @@ def check_walks(data, vault, build=build) -> None:
                     ): (int(line["depth"]), line["basis"])
                     for line in mine.to_dict("records")
                 }
-                assert got == expected(model, row, up=direction == "up", depth=depth)
+                floor = ("read", "inferred", "stated").index(weakest)
+                assert got == expected(model, row, up=direction == "up", depth=depth, weakest=floor)
     assert vault.store.check() == []
 
 

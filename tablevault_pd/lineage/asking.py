@@ -41,6 +41,7 @@ class Lineage:
         to: str | None = None,
         read: bool = False,
         columns: Sequence[Hashable] | None = None,
+        basis: Literal["stated", "inferred", "read"] = "inferred",
     ) -> pd.DataFrame:
         """Where rows of a list came from, or what was made of them, however many steps away.
 
@@ -60,12 +61,15 @@ class Lineage:
             Join the relatives' own values on.
         columns : list of column names, optional
             Join only these.
+        basis : {"inferred", "stated", "read"}
+            The weakest steps to follow: by default those that were stated or that pandas code kept; ``"stated"`` for the
+            first alone; ``"read"`` also to the lists that a session had read before it saved a frame of unknown origin.
 
         Returns
         -------
         DataFrame
             One line for each row asked for and relative: list, position, depth, parent_list, parent_position (missing: the
-            whole list), parent_version (that was read), basis (stated or inferred), session and cell that wrote the parent,
+            whole list), parent_version (that was read), basis (of the weakest step), session and cell that wrote the parent,
             ref, gone (its data was vacuumed). Down, ``child_`` in place of ``parent_``.
 
         Raises
@@ -87,7 +91,16 @@ class Lineage:
         asked = _asked(version, positions)
         from tablevault_pd.lineage.lines import lines
 
-        return lines(self.store, asked, direction=direction, depth=depth, to=to, read=read, columns=columns)
+        return lines(
+            self.store,
+            asked,
+            direction=direction,
+            depth=depth,
+            to=to,
+            read=read,
+            columns=columns,
+            basis=basis,
+        )
 
     def graph(self, name: str | None = None) -> LineageGraph:
         """Which lists were made from which, as a frame that can draw itself.

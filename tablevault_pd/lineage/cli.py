@@ -18,6 +18,12 @@ def add_lineage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depth", type=int, help="how many steps (default: all)")
     parser.add_argument("--down", action="store_true", help="to children instead of parents")
     parser.add_argument("--to", help="only relatives in this list")
+    parser.add_argument(
+        "--basis",
+        choices=("stated", "inferred", "read"),
+        default="inferred",
+        help="the weakest steps to follow: read = also to what a session had read before (default: inferred)",
+    )
     parser.add_argument("--read", action="store_true", help="with the relatives' own values")
     parser.add_argument("--graph", action="store_true", help="the graph of lists around this one")
 
@@ -33,4 +39,5 @@ def lineage_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
         direction="down" if args.down else "up",
         to=args.to,
         read=args.read,
+        basis=args.basis,
     )

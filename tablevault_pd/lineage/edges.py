@@ -27,7 +27,7 @@ class Claim:
 
     parent_list: int
     parent_version: int
-    stated: bool
+    basis: int  #: READ, INFERRED or STATED
     child: int
     rows: int
     whole: bool = False  #: each from the whole list
@@ -66,7 +66,7 @@ def _edge(
     claim: Claim, place: int, form: int, child: int, rows: int, parent: int, span: int, step: int = 0
 ) -> Edge:
     return Edge(
-        claim.parent_list, claim.parent_version, place, claim.stated, form, child, rows, parent, span, step
+        claim.parent_list, claim.parent_version, place, claim.basis, form, child, rows, parent, span, step
     )  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def _every(claim: Claim, place: int, parents: np.ndarray, low: int, high: int) -
         part = parents[first : first + CHUNK]
         lowest = int(part[0])
         yield Edge(
-            claim.parent_list, claim.parent_version, place, claim.stated, EACH, claim.child, claim.rows, lowest,
+            claim.parent_list, claim.parent_version, place, claim.basis, EACH, claim.child, claim.rows, lowest,
             int(part[-1]) - lowest + 1, 0, None, part - lowest,
         )  # fmt: skip
 
@@ -146,7 +146,7 @@ def _rowwise(claim: Claim, place: int, first: int, parents: np.ndarray) -> Itera
         part = parents[low : low + CHUNK]
         lowest = int(part.min())
         yield Edge(
-            claim.parent_list, claim.parent_version, place, claim.stated, PAIRS, claim.child + first + low, len(part),
+            claim.parent_list, claim.parent_version, place, claim.basis, PAIRS, claim.child + first + low, len(part),
             lowest, int(part.max()) - lowest + 1, 0, None, part - lowest,
         )  # fmt: skip
 
@@ -169,7 +169,7 @@ def _of_one_child(claim: Claim, place: int, child: int, parents: np.ndarray) -> 
 def _arrays(claim: Claim, place: int, children: np.ndarray, parents: np.ndarray) -> Edge:
     first, lowest = int(children[0]), int(parents.min())
     return Edge(
-        claim.parent_list, claim.parent_version, place, claim.stated, PAIRS, claim.child + first, int(children[-1]) - first + 1,
+        claim.parent_list, claim.parent_version, place, claim.basis, PAIRS, claim.child + first, int(children[-1]) - first + 1,
         lowest, int(parents.max()) - lowest + 1, 0, children - first, parents - lowest,
     )  # fmt: skip
 
@@ -211,7 +211,7 @@ class Hop:
     source: np.ndarray
     position: np.ndarray | None  #: None: the whole list
     version: np.ndarray
-    stated: np.ndarray
+    basis: np.ndarray
 
 
 def up(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
@@ -278,26 +278,26 @@ def _up_affine(table: EdgeTable, points: np.ndarray, place: int, generation: int
     edge, source = interval_join(table.start, table.start + table.rows, points)
     first = np.where(table.step < 0, table.parent + table.span - 1, table.parent)
     position = first[edge] + (points[source] - table.start[edge]) * table.step[edge]
-    yield Hop(place, generation, source, position, table.parent_version[edge], table.stated[edge])
+    yield Hop(place, generation, source, position, table.parent_version[edge], table.basis[edge])
 
 
 def _up_span(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     line, position = expand(table.parent[edge], table.span[edge])
     edge, source = edge[line], source[line]
-    yield Hop(place, generation, source, position, table.parent_version[edge], table.stated[edge])
+    yield Hop(place, generation, source, position, table.parent_version[edge], table.basis[edge])
 
 
 def _up_whole(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
     edge, source = interval_join(table.start, table.start + table.rows, points)
-    yield Hop(place, -1, source, None, table.parent_version[edge], table.stated[edge])
+    yield Hop(place, -1, source, None, table.parent_version[edge], table.basis[edge])
 
 
 def _up_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
     edge, children, parents = flat(table)
     line, source = _lookup(children, points)
     edge = edge[line]
-    yield Hop(place, generation, source, parents[line], table.parent_version[edge], table.stated[edge])
+    yield Hop(place, generation, source, parents[line], table.parent_version[edge], table.basis[edge])
 
 
 def _down_affine(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
@@ -312,19 +312,19 @@ def _down_affine(table: EdgeTable, points: np.ndarray, place: int, generation: i
     if (step == 0).any():  # one parent of all
         line, at = expand(at, np.where(step == 0, table.rows[edge], 1))
         edge, source = edge[line], source[line]
-    yield Hop(place, generation, source, at, table.version[edge], table.stated[edge])
+    yield Hop(place, generation, source, at, table.version[edge], table.basis[edge])
 
 
 def _down_span(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
     line, position = expand(table.start[edge], table.rows[edge])
     edge, source = edge[line], source[line]
-    yield Hop(place, generation, source, position, table.version[edge], table.stated[edge])
+    yield Hop(place, generation, source, position, table.version[edge], table.basis[edge])
 
 
 def _down_whole(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
-    yield Hop(place, -1, source, None, table.version[edge], table.stated[edge])
+    yield Hop(place, -1, source, None, table.version[edge], table.basis[edge])
 
 
 def _down_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
@@ -333,7 +333,7 @@ def _down_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: in
     line, source = _lookup(parents[order], points)
     line = order[line]
     edge = edge[line]
-    yield Hop(place, generation, source, children[line], table.version[edge], table.stated[edge])
+    yield Hop(place, generation, source, children[line], table.version[edge], table.basis[edge])
 
 
 def _up_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
@@ -341,7 +341,7 @@ def _up_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) 
     sizes, parents = _sets(table)
     line, at = expand((np.cumsum(sizes) - sizes)[edge], sizes[edge])
     edge, source = edge[line], source[line]
-    yield Hop(place, generation, source, parents[at], table.parent_version[edge], table.stated[edge])
+    yield Hop(place, generation, source, parents[at], table.parent_version[edge], table.basis[edge])
 
 
 def _down_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
@@ -352,7 +352,7 @@ def _down_each(table: EdgeTable, points: np.ndarray, place: int, generation: int
     edge = edge[order[found]]
     line, position = expand(table.start[edge], table.rows[edge])
     edge, source = edge[line], source[line]
-    yield Hop(place, generation, source, position, table.version[edge], table.stated[edge])
+    yield Hop(place, generation, source, position, table.version[edge], table.basis[edge])
 
 
 def _sets(table: EdgeTable) -> tuple[np.ndarray, np.ndarray]:

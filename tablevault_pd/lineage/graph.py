@@ -13,7 +13,7 @@ from tablevault_pd.answers import answer, labels_of
 from tablevault_pd.errors import MissingDependency
 from tablevault_pd.lineage import picture
 from tablevault_pd.store import Store
-from tablevault_pd.store.edges import EdgeSummary
+from tablevault_pd.store.edges import BASES, READ, EdgeSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +28,8 @@ VERSION_URL = "https://openlineage.io/spec/facets/1-0-1/DatasetVersionDatasetFac
 
 class LineageGraph(pd.DataFrame):
     """Edges between versions of lists, one a row. What pandas makes of it is a plain DataFrame.
+
+    Pictures show with dashes what is known only from what a session had read (basis ``read``).
 
     Examples
     --------
@@ -45,6 +47,11 @@ class LineageGraph(pd.DataFrame):
     def _pairs(self) -> list[tuple[str, str]]:
         """(parent, child) of lists, each pair once, in the order in which they were made."""
         return list(dict.fromkeys(zip(self["parent_list"], self["child_list"], strict=True)))
+
+    def _dashed(self) -> set[tuple[str, str]]:
+        """The pairs known only from what sessions read."""
+        sure = self[self["basis"] != BASES[READ]]
+        return set(self._pairs()) - set(zip(sure["parent_list"], sure["child_list"], strict=True))
 
     def to_networkx(self) -> Any:
         """A ``networkx.MultiDiGraph``: nodes are ``news@3`` with the attributes list and version; edges carry the other columns.
@@ -72,22 +79,28 @@ class LineageGraph(pd.DataFrame):
 
     def to_mermaid(self) -> str:
         """The graph of lists as Mermaid text, which many Markdown viewers draw."""
-        pairs = self._pairs()
+        pairs, dashed = self._pairs(), self._dashed()
         numbers = {
             name: f"n{at}" for at, name in enumerate(dict.fromkeys(end for pair in pairs for end in pair))
         }
         shown = {name: f'{number}["{_mermaid(name)}"]' for name, number in numbers.items()}
         return "\n".join(
-            ["graph LR", *(f"    {shown[parent]} --> {shown[child]}" for parent, child in pairs)]
+            [
+                "graph LR",
+                *(
+                    f"    {shown[parent]} {'-.->' if (parent, child) in dashed else '-->'} {shown[child]}"
+                    for parent, child in pairs
+                ),
+            ]
         )
 
     def to_svg(self) -> str:
         """The graph of lists as an SVG picture, with nothing but text and lines in it."""
-        return picture.svg(self._pairs())
+        return picture.svg(self._pairs(), self._dashed())
 
     def draw(self, ax: Axes | None = None) -> Axes:
         """Draw the graph of lists with Matplotlib, and return the axes."""
-        return picture.draw(self._pairs(), ax)
+        return picture.draw(self._pairs(), ax, self._dashed())
 
     def _repr_svg_(self) -> str:
         return self.to_svg()
@@ -163,7 +176,7 @@ def graph(store: Store, name: str | None) -> LineageGraph:
     rows = [
         (
             names[each.parent_list], each.parent_version, names[each.list], each.version, each.rows,
-            "stated" if each.stated else "inferred", sessions.get(each.session_id), each.cell,
+            BASES[each.basis], sessions.get(each.session_id), each.cell,
         )
         for each in summaries
     ]  # fmt: skip

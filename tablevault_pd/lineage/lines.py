@@ -18,7 +18,7 @@ from tablevault_pd.lineage.walk import Rows, Step, Walk, Wholes
 from tablevault_pd.names import check_name
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store import Store, Version
-from tablevault_pd.store.edges import Place, Writers
+from tablevault_pd.store.edges import BASES, INFERRED, STATED, Place, Writers
 
 PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
 ROWS_PER_WALK = 1 << 22  # (row asked for, position) must fit one int64
@@ -46,8 +46,10 @@ def lines(
     to: str | None = None,
     columns: Sequence[Hashable] | None = None,
     read: bool = False,
+    basis: str = BASES[INFERRED],
 ) -> pd.DataFrame:
     """Walk, and show every relative."""
+    weakest = BASES.index(validate.choice(basis, "basis", BASES))
     validate.choice(direction, "direction", ("up", "down"))
     depth = None if depth is None else validate.whole(depth, "depth", least=1)
     columns, read = validate.labels(columns), validate.flag(read, "read")
@@ -56,7 +58,7 @@ def lines(
     for first in range(0, max(len(asked), 1), ROWS_PER_WALK):
         part = slice(first, first + ROWS_PER_WALK)
         some = Asked(asked.list[part], asked.version[part], asked.position[part], asked.known)
-        parts.append(_walk(store, some, direction, depth, target))
+        parts.append(_walk(store, some, direction, depth, target, weakest))
     frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
     return (
         joined_values(store, frame, "parent" if direction == "up" else "child", columns)
@@ -73,9 +75,9 @@ def _list_id(store: Store, name: str) -> int:
 
 
 def _walk(
-    store: Store, asked: Asked, direction: Direction, depth: int | None, to: int | None
+    store: Store, asked: Asked, direction: Direction, depth: int | None, to: int | None, basis: int
 ) -> pd.DataFrame:
-    walk = Walk(store, direction)
+    walk = Walk(store, direction, basis)
     rows, wholes, asked = _start(walk.lookups, asked)
     steps = walk.steps(rows, wholes, depth=depth, to=to)
     return _frame(store, walk.lookups, asked, steps, "parent" if direction == "up" else "child")
@@ -97,7 +99,7 @@ def _start(lookups: Lookups, asked: Asked) -> tuple[dict[Place, Rows], dict[int,
             _, first = np.unique(asked.version[whole], return_index=True)
             whole = whole[np.sort(first)]
             keep[whole] = True
-            wholes[list_id] = Wholes(whole, asked.version[whole], np.ones(len(whole), bool))
+            wholes[list_id] = Wholes(whole, asked.version[whole], np.full(len(whole), STATED, np.int8))
         for number in sorted(number for each, number in named if each == list_id):
             of_version = of_list[(asked.version[of_list] == number) & (asked.position[of_list] >= 0)]
             for generation, low, high in lookups.runs(lookups.version(list_id, number)):
@@ -119,11 +121,13 @@ def _start(lookups: Lookups, asked: Asked) -> tuple[dict[Place, Rows], dict[int,
         renumber = np.cumsum(keep) - 1
         chosen = {place: (renumber[numbers], position) for place, (numbers, position) in chosen.items()}
         wholes = {
-            each: Wholes(renumber[whole.asked], whole.version, whole.stated) for each, whole in wholes.items()
+            each: Wholes(renumber[whole.asked], whole.version, whole.basis) for each, whole in wholes.items()
         }
         asked = Asked(asked.list[keep], asked.version[keep], asked.position[keep], asked.known)
     rows = {
-        place: Rows(numbers, position, np.zeros(len(numbers), np.int64), np.ones(len(numbers), bool))
+        place: Rows(
+            numbers, position, np.zeros(len(numbers), np.int64), np.full(len(numbers), STATED, np.int8)
+        )
         for place, (numbers, position) in chosen.items()
     }
     return rows, wholes, asked
@@ -157,15 +161,15 @@ def _frame(store: Store, lookups: Lookups, asked: Asked, steps: Sequence[Step], 
     depth = _repeated([step.depth for step in steps], steps)
     position = _concatenated([step.rows.position for step in steps])
     version = _concatenated([step.rows.version for step in steps])
-    stated = np.concatenate([step.rows.stated for step in steps]) if steps else np.empty(0, bool)
+    basis = np.concatenate([step.rows.basis for step in steps]) if steps else np.empty(0, np.int8)
     written = _written(store, lookups, steps)
     session, cell = (_concatenated([each[at] for each in written]) for at in (0, 1))
     gone = np.concatenate([_gone(lookups, step) for step in steps]) if steps else np.empty(0, bool)
     if order is not None:
         numbers, codes, depth, position = numbers[order], codes[order], depth[order], position[order]
-        version, stated, session, cell, gone = (
+        version, basis, session, cell, gone = (
             version[order],
-            stated[order],
+            basis[order],
             session[order],
             cell[order],
             gone[order],
@@ -185,7 +189,7 @@ def _frame(store: Store, lookups: Lookups, asked: Asked, steps: Sequence[Step], 
         f"{side}_list": texts(codes, [names[each] for each in lists]),
         f"{side}_position": integers(position, whole),
         f"{side}_version": integers(version),
-        "basis": texts(stated.astype(np.int64), ["inferred", "stated"]),
+        "basis": texts(basis.astype(np.int64), BASES),
         "session": texts(
             np.where(session < 0, -1, np.searchsorted(session_ids, session)),
             [labels[each] for each in session_ids],

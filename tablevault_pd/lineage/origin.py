@@ -9,6 +9,7 @@ same everywhere) but remembers its origin: an index made by other means has a pl
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -92,6 +93,10 @@ def _identity(index: pd.Index) -> object:
     )  # what Index.is_ compares; to keep the index itself would keep all its labels
 
 
+#: The latest reads whose index has no name to be marked.
+_unnamed: deque[Read] = deque(maxlen=256)
+
+
 class Mark(str):
     """The name of an index that came out of a vault: a text like any other, that knows where it came from."""
 
@@ -127,6 +132,8 @@ def tag(
     frame.attrs[ATTR] = text
     names = None if columns is None else frozenset(columns)
     read = Read(text, len(frame), names, positions, _identity(frame.index))
+    if not all(isinstance(name, str) for name in frame.index.names):
+        _unnamed.append(read)
     frame.index.names = [Mark(name, read) if isinstance(name, str) else name for name in frame.index.names]
     return frame
 
@@ -134,7 +141,9 @@ def tag(
 def read_of(index: pd.Index, origin: Origin) -> Read | None:
     """The read of `origin` that this index descends from; None if it does not, or from several."""
     if not marked(index, origin):
-        return None
+        text = str(origin)
+        known = (read for read in tuple(_unnamed) if read.origin == text and read.untouched(index))
+        return next(known, None)
     reads = {id(name.read): name.read for name in index.names if type(name) is Mark}
     return next(iter(reads.values())) if len(reads) == 1 else None
 

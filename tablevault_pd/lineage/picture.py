@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -65,8 +65,8 @@ def _short(name: str) -> str:
     return name if len(name) <= SHOWN else name[: SHOWN - 1] + "…"
 
 
-def svg(pairs: Sequence[Pair]) -> str:
-    """The picture as SVG text."""
+def svg(pairs: Sequence[Pair], dashed: Collection[Pair] = ()) -> str:
+    """The picture as SVG text; the arrows of the pairs in `dashed` have dashes."""
     places = layers(pairs)
     corner = {
         name: (MARGIN + column * (WIDTH + GAP_X), MARGIN + row * (HEIGHT + GAP_Y))
@@ -82,7 +82,7 @@ def svg(pairs: Sequence[Pair]) -> str:
     ]
     for parent, child in pairs:
         if parent != child:
-            parts.append(_arrow(*corner[parent], *corner[child]))
+            parts.append(_arrow(*corner[parent], *corner[child], dashed=(parent, child) in dashed))
     for name, (x, y) in corner.items():
         again = " ↻" if (name, name) in pairs else ""
         parts.append(
@@ -93,14 +93,15 @@ def svg(pairs: Sequence[Pair]) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _arrow(x: int, y: int, to_x: int, to_y: int) -> str:
+def _arrow(x: int, y: int, to_x: int, to_y: int, *, dashed: bool) -> str:
     start, end = (x + WIDTH, y + HEIGHT // 2), (to_x, to_y + HEIGHT // 2)
     middle = (start[0] + end[0]) // 2
     path = f"M{start[0]},{start[1]} C{middle},{start[1]} {middle},{end[1]} {end[0]},{end[1]}"
-    return f'<path d="{path}" fill="none" stroke="#777" marker-end="url(#tv-arrow)"/>'
+    dashes = ' stroke-dasharray="5 4"' if dashed else ""
+    return f'<path d="{path}" fill="none" stroke="#777"{dashes} marker-end="url(#tv-arrow)"/>'
 
 
-def draw(pairs: Sequence[Pair], ax: Axes | None) -> Axes:
+def draw(pairs: Sequence[Pair], ax: Axes | None, dashed: Collection[Pair] = ()) -> Axes:
     """The picture on Matplotlib axes."""
     if ax is None:
         try:
@@ -113,7 +114,8 @@ def draw(pairs: Sequence[Pair], ax: Axes | None) -> Axes:
     for parent, child in pairs:
         if parent != child:
             (x, y), (to_x, to_y) = places[parent], places[child]
-            style = {"arrowstyle": "->", "color": "#777", "shrinkA": 28, "shrinkB": 28}
+            line = "--" if (parent, child) in dashed else "-"
+            style = {"linestyle": line, "arrowstyle": "->", "color": "#777", "shrinkA": 28, "shrinkB": 28}
             ax.annotate("", xy=(to_x, -to_y), xytext=(x, -y), arrowprops=style)
     for name, (x, y) in places.items():
         ax.text(x, -y, _short(name).replace("$", r"\$"), ha="center", va="center", bbox=box)

@@ -17,6 +17,7 @@ from tablevault_pd.lineage.identity import Named, identity
 from tablevault_pd.lineage.origin import marked, origin_of
 from tablevault_pd.lists import List
 from tablevault_pd.store import Store, Version
+from tablevault_pd.store.edges import STATED
 
 FORMS = (
     "a frame read from this vault, tablevault_pd.rows(frame), a list's name, {name: positions} (an array, a slice, or the name "
@@ -89,7 +90,7 @@ class FromColumn:
         rows, positions = _cells(column, what)
         _check(positions, self.version, what)
         yield Claim(
-            self.version.list_id, self.version.version, True, first, len(column), children=rows, parents=positions
+            self.version.list_id, self.version.version, STATED, first, len(column), children=rows, parents=positions
         )  # fmt: skip
 
 
@@ -135,7 +136,7 @@ def _identity(store: Store, obj: pd.DataFrame | pd.Series) -> list[Named]:
 
 def _whole(version: Version) -> Given:
     def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
-        yield Claim(version.list_id, version.version, True, 0, rows, whole=True)
+        yield Claim(version.list_id, version.version, STATED, 0, rows, whole=True)
 
     return claims
 
@@ -151,7 +152,7 @@ def _frame(store: Store, named: Named, frame: pd.DataFrame | pd.Series) -> Given
             yield _pairs(version, rows, named.rows, positions)
         else:
             known = positions[positions >= 0]
-            yield Claim(version.list_id, version.version, True, 0, rows, each=True, parents=known)
+            yield Claim(version.list_id, version.version, STATED, 0, rows, each=True, parents=known)
 
     return claims
 
@@ -189,7 +190,7 @@ def _pairs(version: Version, rows: int, children: np.ndarray | None, parents: np
     if not present.all():
         at = np.arange(len(parents)) if children is None else children
         children, parents = at[present], parents[present]
-    return Claim(version.list_id, version.version, True, 0, rows, children=children, parents=parents)
+    return Claim(version.list_id, version.version, STATED, 0, rows, children=children, parents=parents)
 
 
 def _mapping(store: Store, inputs: Mapping[Any, Any]) -> tuple[list[Given], list[FromColumn]]:
@@ -225,7 +226,7 @@ def _slice(version: Version, positions: slice) -> Given:
         )
 
     def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
-        yield Claim(version.list_id, version.version, True, 0, rows, span=(int(first), int(end)))
+        yield Claim(version.list_id, version.version, STATED, 0, rows, span=(int(first), int(end)))
 
     return claims
 
@@ -243,7 +244,7 @@ def _positions(version: Version, positions: Any) -> Given:
 
     def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
         if alone:
-            yield Claim(version.list_id, version.version, True, 0, rows, each=True, parents=parents)
+            yield Claim(version.list_id, version.version, STATED, 0, rows, each=True, parents=parents)
             return
         if len(positions) != rows:
             raise InvalidInput(

@@ -1,7 +1,7 @@
 """Finding the parents of what is being saved, frame by frame, and making edges of them once all rows are known.
 
 What decides, in this order: ``inputs=``; reference columns; the frame's origin and an index that still names rows;
-the origin alone, which stands for the whole list. A frame without an origin has no parents.
+the origin alone, which stands for the whole list; for a frame without an origin, what its session had read.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ import pyarrow as pa
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.edges import Claim, edges_of, runs_of
 from tablevault_pd.lineage.identity import Named, from_columns, origin_version, reference_columns, rows_named
-from tablevault_pd.lineage.origin import plain
+from tablevault_pd.lineage.lost import Lost
+from tablevault_pd.lineage.origin import origin_of, plain
 from tablevault_pd.lineage.stated import stated
 from tablevault_pd.refs import is_refs
 from tablevault_pd.store import Store, Version
-from tablevault_pd.store.edges import Edge, EdgeTable
+from tablevault_pd.store.edges import INFERRED, READ, STATED, Edge, EdgeTable
 
 
 class Trace:
     """The lineage of one save or append."""
 
-    def __init__(self, store: Store, inputs: Any = None) -> None:
+    def __init__(self, store: Store, inputs: Any = None, lost: Lost | None = None) -> None:
         self._store = store
+        self._lost = lost
         self._infer = inputs is None
         self._none = inputs is False
         self._given, self._columns = stated(store, inputs)
@@ -42,14 +44,17 @@ class Trace:
             self._rows += table.num_rows
             yield table
 
-    def frame(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Note the parents of a frame about to be stored, and return it without references and marks."""
+    def frame(self, frame: pd.DataFrame, *, ours: bool = False) -> pd.DataFrame:
+        """Note the parents of a frame about to be stored, and return it without references and marks.
+
+        A frame of `ours` was made of rows or texts that were given, and not by the user.
+        """
         if self._given:
             self._frames = [*self._frames, frame][:2]
         columns = reference_columns(frame)
         levels = [at for at in range(frame.index.nlevels) if is_refs(frame.index.get_level_values(at).dtype)]
         if self._infer:
-            self._note(frame, columns, levels)
+            self._note(frame, columns, levels, ours=ours)
         for given in self._columns:
             if given.column not in frame.columns:
                 raise InvalidInput(
@@ -76,15 +81,18 @@ class Trace:
 
     # -- inferring
 
-    def _note(self, frame: pd.DataFrame, columns: list[int], levels: list[int]) -> None:
+    def _note(self, frame: pd.DataFrame, columns: list[int], levels: list[int], *, ours: bool) -> None:
         if columns or levels:
             indexed = [pd.DataFrame({"index": frame.index.get_level_values(at).array}) for at in levels]
             named = from_columns(self._store, frame, columns)
             named += [each for part in indexed for each in from_columns(self._store, part, [0])]
-            self._claims += [self._claim(each, len(frame), stated=True) for each in named]
+            self._claims += [self._claim(each, len(frame), STATED) for each in named]
             return
         found = origin_version(self._store, frame)
         if found is None:
+            if not ours and len(frame) and origin_of(frame) is None and self._lost is not None:
+                read = self._lost.parents(frame)
+                self._claims += [self._claim(Named(each), len(frame), READ) for each in read]
             return
         origin, version = found
         positions = rows_named(self._store, frame, origin, version)
@@ -93,16 +101,16 @@ class Trace:
             present = np.flatnonzero(~_empty_rows(frame))
             if len(present) < len(frame):
                 rows, positions = present, positions[present]
-        self._claims.append(self._claim(Named(version, rows, positions), len(frame), stated=False))
+        self._claims.append(self._claim(Named(version, rows, positions), len(frame), INFERRED))
 
-    def _claim(self, named: Named, rows: int, *, stated: bool) -> Claim:
+    def _claim(self, named: Named, rows: int, basis: int) -> Claim:
         children, parents = named.rows, named.positions
         if parents is not None and (parents < 0).any():
             present = np.flatnonzero(parents >= 0)
             children = present if children is None else children[present]
             parents = parents[present]
         return Claim(
-            named.version.list_id, named.version.version, stated, self._rows, rows,
+            named.version.list_id, named.version.version, basis, self._rows, rows,
             whole=parents is None, children=children, parents=parents,
         )  # fmt: skip
 
@@ -127,14 +135,17 @@ class Trace:
     def same(self, version: Version, edges: Sequence[Edge]) -> bool:
         """Whether saving the rows of `version` again, with these edges, would tell nothing new about their parents.
 
-        Parents that are not known say nothing new, but ``inputs=False`` does. A row that was read and saved as it was is not
-        its own parent.
+        Parents that are not known, or only from what was read, say nothing new; ``inputs=False`` does. A row that was read and
+        saved as it was is not its own parent.
         """
         itself = (version.list_id, version.version)
-        new = [edge for edge in edges if (edge.parent_list, edge.parent_version) != itself]
+        new = [
+            edge for edge in edges if edge.basis != READ and (edge.parent_list, edge.parent_version) != itself
+        ]
         if not new and not self._none:
             return True
-        return _same_edges(self._store.edges_of(version), new)
+        known = self._store.edges_of(version)
+        return _same_edges(known if self._none else known.take(np.flatnonzero(known.basis != READ)), new)
 
 
 def _empty_rows(frame: pd.DataFrame) -> np.ndarray:
@@ -166,9 +177,9 @@ def _merged(claims: list[Claim]) -> Iterator[Claim]:
             yield _over(parts, children=None if dense else np.concatenate(children), parents=parents)
 
 
-def _kind(claim: Claim) -> tuple[int, int, bool, bool, bool]:
+def _kind(claim: Claim) -> tuple[int, int, int, bool, bool]:
     simple = claim.span is None and not claim.each
-    return claim.parent_list, claim.parent_version, claim.stated, claim.whole, simple
+    return claim.parent_list, claim.parent_version, claim.basis, claim.whole, simple
 
 
 def _adjoin(parts: list[Claim]) -> bool:
@@ -178,20 +189,20 @@ def _adjoin(parts: list[Claim]) -> bool:
 def _over(parts: list[Claim], **what: Any) -> Claim:
     first = parts[0]
     rows = sum(part.rows for part in parts)
-    return Claim(first.parent_list, first.parent_version, first.stated, first.child, rows, **what)
+    return Claim(first.parent_list, first.parent_version, first.basis, first.child, rows, **what)
 
 
 def _same_edges(known: EdgeTable, new: Sequence[Edge]) -> bool:
     if len(known) != len(new):
         return False
     old = sorted(
-        (int(known.parent_list[at]), int(known.parent_version[at]), bool(known.stated[at]), int(known.form[at]), int(known.start[at]),
+        (int(known.parent_list[at]), int(known.parent_version[at]), int(known.basis[at]), int(known.form[at]), int(known.start[at]),
          int(known.rows[at]), int(known.parent[at]), int(known.span[at]), int(known.step[at]), _bytes(known.parents[at]),
          _bytes(known.children[at]))
         for at in range(len(known))
     )  # fmt: skip
     return old == sorted(
-        (edge.parent_list, edge.parent_version, edge.stated, edge.form, edge.child, edge.rows, edge.parent, edge.span, edge.step,
+        (edge.parent_list, edge.parent_version, edge.basis, edge.form, edge.child, edge.rows, edge.parent, edge.span, edge.step,
          _bytes(edge.parents), _bytes(edge.children))
         for edge in new
     )  # fmt: skip

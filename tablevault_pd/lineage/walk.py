@@ -18,7 +18,7 @@ from tablevault_pd.lineage import edges
 from tablevault_pd.lineage.edges import Run
 from tablevault_pd.lineage.lookups import Asking, Direction, Lookups
 from tablevault_pd.store import Store
-from tablevault_pd.store.edges import EdgeTable, Place, Span
+from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeTable, Place, Span
 
 FAR = 1 << 40  # no list has so many rows
 
@@ -30,7 +30,7 @@ class Rows:
     asked: np.ndarray
     position: np.ndarray
     version: np.ndarray
-    stated: np.ndarray  #: whether every step to here was stated
+    basis: np.ndarray  #: of the weakest step to here
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +39,7 @@ class Wholes:
 
     asked: np.ndarray
     version: np.ndarray
-    stated: np.ndarray
+    basis: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +58,9 @@ Nodes = dict[int, list[Run]]  #: whole versions of one list: number -> its rows 
 class Walk:
     """One walk over one store."""
 
-    def __init__(self, store: Store, direction: Direction) -> None:
+    def __init__(self, store: Store, direction: Direction, basis: int = INFERRED) -> None:
         self.lookups = Lookups(store, direction)
+        self._basis = basis  #: of the weakest edges to follow
         self._up = direction == "up"
         self._seen: dict[Place, list[Rows]] = defaultdict(list)
         self._seen_wholes: dict[int, list[Wholes]] = defaultdict(list)
@@ -90,7 +91,7 @@ class Walk:
                 if to is None or list_id == to:
                     nowhere = np.full(len(whole.asked), -1, np.int64)
                     found.append(
-                        Step(level, list_id, -1, Rows(whole.asked, nowhere, whole.version, whole.stated))
+                        Step(level, list_id, -1, Rows(whole.asked, nowhere, whole.version, whole.basis))
                     )
         return found
 
@@ -141,7 +142,12 @@ class Walk:
                 asked.append(Asking(place, spans, each.position))
         asked += [Asking(place, [(0, high)], None, whole=True) for place, high in reach.items()]
         found = self.lookups.edges(asked, ahead=further)
-        return {each.place: _with_rows(table) for each, table in zip(asked, found, strict=True)}
+        return {each.place: self._followed(table) for each, table in zip(asked, found, strict=True)}
+
+    def _followed(self, table: EdgeTable) -> EdgeTable:
+        """The edges that are sure enough, without those of batches that had no rows: nothing came from anything there."""
+        follow = (table.rows > 0) & (table.basis >= self._basis)
+        return table if follow.all() else table.take(np.flatnonzero(follow))
 
     # -- one step
 
@@ -157,11 +163,11 @@ class Walk:
             if not len(hop.source):
                 continue
             asked = rows.asked[hop.source]
-            stated = rows.stated[hop.source] & hop.stated
+            basis = np.minimum(rows.basis[hop.source], hop.basis)
             if hop.position is None:
-                wholes[hop.list].append(Wholes(asked, hop.version, stated))
+                wholes[hop.list].append(Wholes(asked, hop.version, basis))
             else:
-                found[hop.list, hop.generation].append(Rows(asked, hop.position, hop.version, stated))
+                found[hop.list, hop.generation].append(Rows(asked, hop.position, hop.version, basis))
 
     def _from_wholes(
         self,
@@ -216,18 +222,23 @@ class Walk:
         )
         asked, which = np.unique(wholes.asked, return_inverse=True)
         which = which.reshape(-1)
-        furthest = _highest(reach, which, len(asked))
-        furthest_stated = _highest(np.where(wholes.stated, reach, -FAR), which, len(asked))
         keys, key = np.unique(np.stack([lists, versions]), axis=1, return_inverse=True)
         key = key.reshape(-1)
-        nearest = -_highest(-needed, key, keys.shape[1])
-        nearest_stated = -_highest(np.where(table.stated, -needed, -2 * FAR), key, keys.shape[1])
+        # By basis: how far the nodes of each row asked reach that are at least as sure, and the nearest such edge.
+        sure = range(READ, STATED + 1)
+        furthest = [
+            _highest(np.where(wholes.basis >= basis, reach, -FAR), which, len(asked)) for basis in sure
+        ]
+        nearest = [
+            -_highest(np.where(table.basis >= basis, -needed, -2 * FAR), key, keys.shape[1]) for basis in sure
+        ]
         for number in range(keys.shape[1]):
-            hit = np.flatnonzero(furthest >= nearest[number])
+            hits = [furthest[basis] >= nearest[basis][number] for basis in sure]
+            hit = np.flatnonzero(hits[READ])
             if len(hit):
-                stated = furthest_stated[hit] >= nearest_stated[number]
+                basis = np.max([np.where(hits[basis][hit], basis, READ) for basis in sure], axis=0)
                 version = np.full(len(hit), keys[1, number])
-                found[int(keys[0, number])].append(Wholes(asked[hit], version, stated))
+                found[int(keys[0, number])].append(Wholes(asked[hit], version, basis))
 
     # -- each relative once
 
@@ -243,14 +254,14 @@ class Walk:
     def _fresh_wholes(self, found: dict[int, list[Wholes]]) -> dict[int, Wholes]:
         fresh = {}
         for list_id, parts in found.items():
-            joined = _joined([Rows(each.asked, each.version, each.version, each.stated) for each in parts])
+            joined = _joined([Rows(each.asked, each.version, each.version, each.basis) for each in parts])
             before = [
-                Rows(each.asked, each.version, each.version, each.stated)
+                Rows(each.asked, each.version, each.version, each.basis)
                 for each in self._seen_wholes[list_id]
             ]
             rows = _best(joined, before)
             if len(rows.asked):
-                fresh[list_id] = Wholes(rows.asked, rows.version, rows.stated)
+                fresh[list_id] = Wholes(rows.asked, rows.version, rows.basis)
                 self._seen_wholes[list_id].append(fresh[list_id])
         return fresh
 
@@ -262,11 +273,6 @@ class Walk:
         return [(version.generation, version.start, version.start + version.rows)]
 
 
-def _with_rows(table: EdgeTable) -> EdgeTable:
-    """Without the edges of batches that had no rows: nothing came from anything there."""
-    return table if table.rows.all() else table.take(np.flatnonzero(table.rows))
-
-
 def _highest(values: np.ndarray, which: np.ndarray, count: int) -> np.ndarray:
     found = np.full(count, -3 * FAR, np.int64)
     np.maximum.at(found, which, values)
@@ -276,12 +282,12 @@ def _highest(values: np.ndarray, which: np.ndarray, count: int) -> np.ndarray:
 def _joined(parts: Sequence[Rows]) -> Rows:
     if len(parts) == 1:
         return parts[0]
-    names = ("asked", "position", "version", "stated")
+    names = ("asked", "position", "version", "basis")
     return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def _best(rows: Rows, before: Sequence[Rows]) -> Rows:
-    """Each (asked, position) once and none of those `before`: the stated one if there is one, of the newest version."""
+    """Each (asked, position) once and none of those `before`: the surest, and of those the one of the newest version."""
     if not before and _increasing(rows.asked):
         return rows
     bits = max(int(each.position.max()) for each in (rows, *before) if len(each.position)).bit_length()
@@ -289,7 +295,7 @@ def _best(rows: Rows, before: Sequence[Rows]) -> Rows:
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     if len(ordered) > 1 and (ordered[1:] == ordered[:-1]).any():
-        order = np.lexsort((-rows.version, ~rows.stated, keys))
+        order = np.lexsort((-rows.version, -rows.basis, keys))
         ordered = keys[order]
         first = np.r_[True, ordered[1:] != ordered[:-1]]
         order, ordered = order[first], ordered[first]
@@ -297,7 +303,7 @@ def _best(rows: Rows, before: Sequence[Rows]) -> Rows:
         known = (each.asked << bits) | each.position
         fresh = ~np.isin(ordered, known)
         order, ordered = order[fresh], ordered[fresh]
-    return Rows(rows.asked[order], rows.position[order], rows.version[order], rows.stated[order])
+    return Rows(rows.asked[order], rows.position[order], rows.version[order], rows.basis[order])
 
 
 def _increasing(values: np.ndarray) -> bool:

@@ -6,19 +6,28 @@ from tablevault_pd.store import Store, Version
 
 
 class Reads:
-    """The reads of one session that are not kept yet. A read costs no write of its own."""
+    """The reads of one session, and which of them are not kept yet. A read costs no write of its own."""
 
     def __init__(self, store: Store, session_id: int) -> None:
         self._store = store
         self._session_id = session_id
         self._new: dict[tuple[int, int], None] = {}
         self._known: set[tuple[int, int]] = set()
+        self._last: dict[int, Version] = {}
+        self.warned: set[tuple[int | None, str]] = (
+            set()
+        )  #: (cell, list saved to) whose lost parents were warned about
 
     def note(self, version: Version) -> None:
         """The session read this version."""
         key = (version.list_id, version.version)
+        self._last[version.list_id] = version
         if key not in self._known:
             self._new[key] = None
+
+    def last(self) -> tuple[Version, ...]:
+        """The version of each list that was read last."""
+        return tuple(self._last.values())
 
     def take(self) -> tuple[tuple[int, int], ...]:
         """What is to be kept with the commit that comes now."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 WHOLE, SPAN, AFFINE, PAIRS, EACH = range(5)
 
+#: How sure an edge is, the weakest first: its session had read the parent before, pandas code kept the rows, the user said so.
+READ, INFERRED, STATED = range(3)
+BASES = ("read", "inferred", "stated")
+
 #: Positions are filed in bins of 16 ** level, in the smallest that holds the whole run (see :func:`bin_of`).
 LEVELS = 11
 _BITS = 4
@@ -46,7 +50,7 @@ class Edge:
     parent_list: int
     parent_version: int
     parent_generation: int
-    stated: bool
+    basis: int  #: READ, INFERRED or STATED
     form: int
     child: int  #: offset of the first child within the batch
     rows: int  #: how many child rows the run is long
@@ -71,7 +75,7 @@ class EdgeTable:
     parent_generation: np.ndarray
     parent: np.ndarray
     span: np.ndarray
-    stated: np.ndarray
+    basis: np.ndarray
     form: np.ndarray
     step: np.ndarray
     children: Sequence[np.ndarray | None]
@@ -91,7 +95,7 @@ class EdgeTable:
 #: The plain integer columns of an EdgeTable, in order.
 COLUMNS = (
     "list", "version", "generation", "start", "rows", "parent_list", "parent_version", "parent_generation", "parent",
-    "span", "stated", "form", "step",
+    "span", "basis", "form", "step",
 )  # fmt: skip
 
 
@@ -105,7 +109,7 @@ def edge_table(
         COLUMNS
     )
     named = dict(zip(COLUMNS, arrays, strict=True))
-    named["stated"] = named["stated"].astype(bool)
+    named["basis"] = named["basis"].astype(np.int8)  # carried along with millions of lines
     return EdgeTable(**named, children=children, parents=parents)
 
 
@@ -179,7 +183,7 @@ class EdgeSummary:
     list: int
     version: int
     rows: int  #: of the batch
-    stated: bool
+    basis: int  #: of the weakest of its edges; READ only if all are
     session_id: int | None
     cell: int | None
     time: str  #: of the batch, ISO 8601, UTC

@@ -28,6 +28,7 @@ from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.placing import to_time, version_of
 from tablevault_pd.store.arango.spans import ANSWER_BYTES
 from tablevault_pd.store.edges import (
+    BASES,
     EACH,
     PAIRS,
     Edge,
@@ -45,7 +46,7 @@ from tablevault_pd.store.edges import (
 from tablevault_pd.store.packing import pack, unpack
 
 # An edge in a batch document is an array, which is a third of an object's size, in the order of _plain():
-#   0 parent list, 1 parent version, 2 parent generation, 3 stated, 4 form, 5 first child (offset in the batch),
+#   0 parent list, 1 parent version, 2 parent generation, 3 basis, 4 form, 5 first child (offset in the batch),
 #   6 rows, 7 lowest parent, 8 span, 9 step, 10 children and 11 parents (packed, base64; null where the form has none)
 
 # 3.12; nothing in it is newer than 3.8, and nothing is removed in 4.0: so for all statements here.
@@ -57,7 +58,8 @@ FOR b IN tv_batches
 SUMMARIES = """
 FOR b IN tv_batches
   FILTER b.list > 0 AND LENGTH(NOT_NULL(b.edges, [])) > 0
-  LET parents = (FOR e IN b.edges COLLECT list = e[0], version = e[1] AGGREGATE stated = MIN(e[3]) RETURN [list, version, stated])
+  LET parents = (FOR e IN b.edges COLLECT list = e[0], version = e[1] AGGREGATE basis = MIN(e[3] > 0 ? e[3] : null)
+    RETURN [list, version, NOT_NULL(basis, 0)])
   RETURN [b.list, b.version, b.rows, b.session, b.cell, b.time, parents]
 """
 WRITERS = """
@@ -174,8 +176,8 @@ class Edges:
         rows = self.client.query(SUMMARIES)
         found = [(row[5], row[0], row[1], *each, row) for row in rows for each in row[6]]
         return [
-            EdgeSummary(parent, number, list_id, version, row[2], bool(stated), row[3], row[4], to_time(time).isoformat())
-            for time, list_id, version, parent, number, stated, row in sorted(found, key=lambda one: one[:5])
+            EdgeSummary(parent, number, list_id, version, row[2], basis, row[3], row[4], to_time(time).isoformat())
+            for time, list_id, version, parent, number, basis, row in sorted(found, key=lambda one: one[:5])
         ]  # fmt: skip
 
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
@@ -278,7 +280,7 @@ def plain(edge: Edge) -> list[int]:
     return [
         int(value)
         for value in (
-            edge.parent_list, edge.parent_version, edge.parent_generation, edge.stated, edge.form, edge.child, edge.rows,
+            edge.parent_list, edge.parent_version, edge.parent_generation, edge.basis, edge.form, edge.child, edge.rows,
             edge.parent, edge.span, edge.step,
         )
     ]  # fmt: skip
@@ -303,7 +305,7 @@ def _mirrored(key: str, number: int, edge: Sequence[Any]) -> dict[str, Any]:
         "parent_list": edge[0],
         "parent_version": edge[1],
         "parent_generation": edge[2],
-        "stated": bool(edge[3]),
+        "basis": BASES[edge[3]],
         "rows": edge[6],
         "parent_level": level,
         "parent_bin": bin_,

@@ -1,7 +1,7 @@
 """The tables of lineage, a part of the catalogue's layout."""
 
 # Both ends of an edge are filed by (level, bin): see store/edges.py. Forms: 0 whole list, 1 span, 2 affine, 3 pairs,
-# 4 each of several.
+# 4 each of several. Bases: 0 read, 1 inferred, 2 stated.
 EDGE_TABLES = """
 CREATE TABLE edges (
     id INTEGER PRIMARY KEY,
@@ -19,7 +19,7 @@ CREATE TABLE edges (
     span INTEGER NOT NULL CHECK (span >= 0),
     parent_level INTEGER NOT NULL,
     parent_bin INTEGER NOT NULL,
-    stated INTEGER NOT NULL CHECK (stated IN (0, 1)),
+    basis INTEGER NOT NULL CHECK (basis BETWEEN 0 AND 2),
     form INTEGER NOT NULL CHECK (form BETWEEN 0 AND 4),
     step INTEGER NOT NULL,
     children BLOB,

@@ -37,7 +37,7 @@ from tablevault_pd.store.packing import pack, unpack
 
 INSERT_EDGE = """
 INSERT INTO edges (list, version, generation, start, rows, level, bin, parent_list, parent_version, parent_generation,
-                   parent, span, parent_level, parent_bin, stated, form, step, children, parents)
+                   parent, span, parent_level, parent_bin, basis, form, step, children, parents)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 # The bins come as JSON, so that one statement serves one row and thousands.
@@ -46,7 +46,7 @@ WITH wanted AS MATERIALIZED (
     SELECT json_extract(value, '$[0]') AS level, json_extract(value, '$[1]') AS low, json_extract(value, '$[2]') AS high
     FROM json_each(:bins))
 SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
-       e.span, e.stated, e.form, e.step, e.children, e.parents
+       e.span, e.basis, e.form, e.step, e.children, e.parents
 FROM edges e
 WHERE e.id IN (SELECT f.id FROM wanted w CROSS JOIN edges f ON f.list = :list AND f.generation = :generation
                AND f.level = w.level AND f.bin BETWEEN w.low AND w.high)
@@ -57,7 +57,7 @@ WITH wanted AS MATERIALIZED (
     SELECT json_extract(value, '$[0]') AS level, json_extract(value, '$[1]') AS low, json_extract(value, '$[2]') AS high
     FROM json_each(:bins))
 SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
-       e.span, e.stated, e.form, e.step, e.children, e.parents
+       e.span, e.basis, e.form, e.step, e.children, e.parents
 FROM edges e
 WHERE e.id IN (SELECT f.id FROM wanted w CROSS JOIN edges f ON f.parent_list = :list AND f.parent_generation = :generation
                AND f.parent_level = w.level AND f.parent_bin BETWEEN w.low AND w.high)
@@ -65,7 +65,7 @@ ORDER BY e.id
 """
 EDGES_OF_BATCH = """
 SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
-       e.span, e.stated, e.form, e.step, e.children, e.parents
+       e.span, e.basis, e.form, e.step, e.children, e.parents
 FROM edges e
 WHERE e.list = ? AND e.generation = ? AND e.version = ? ORDER BY e.start, e.id
 """
@@ -78,7 +78,7 @@ WHERE list = :list AND generation = :generation AND rows > 0 AND start < :high
 ORDER BY start
 """
 SUMMARIES = """
-SELECT e.parent_list, e.parent_version, e.list, e.version, b.rows, min(e.stated), b.session, b.cell, b.time
+SELECT e.parent_list, e.parent_version, e.list, e.version, b.rows, coalesce(min(nullif(e.basis, 0)), 0), b.session, b.cell, b.time
 FROM edges e JOIN batches b ON b.list = e.list AND b.version = e.version
 GROUP BY e.parent_list, e.parent_version, e.list, e.version ORDER BY b.time, e.list, e.version, e.parent_list, e.parent_version
 """
@@ -133,8 +133,8 @@ class Edges:
         with self.catalog.reading() as db:
             rows = db.execute(SUMMARIES).fetchall()
         return [
-            EdgeSummary(a, m, b, n, count, bool(stated), session, cell, to_time(time).isoformat())
-            for a, m, b, n, count, stated, session, cell, time in rows
+            EdgeSummary(a, m, b, n, count, basis, session, cell, to_time(time).isoformat())
+            for a, m, b, n, count, basis, session, cell, time in rows
         ]
 
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
@@ -219,7 +219,7 @@ def _row(version: Version, edge: Edge) -> tuple[Any, ...]:
     return (
         version.list_id, version.version, version.generation, start, edge.rows, *bin_of(start, start + edge.rows),
         edge.parent_list, edge.parent_version, edge.parent_generation, edge.parent, edge.span,
-        *bin_of(edge.parent, edge.parent + edge.span), int(edge.stated), edge.form, edge.step, *packed,
+        *bin_of(edge.parent, edge.parent + edge.span), int(edge.basis), edge.form, edge.step, *packed,
     )  # fmt: skip
 
 
