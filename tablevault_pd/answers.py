@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from tablevault_pd import frames, reading
 from tablevault_pd.session.params import flat
-from tablevault_pd.store import Compacted, Freed, Overview, Problem, Session, Store, Version
+from tablevault_pd.store import Compacted, Freed, Overview, Problem, Rows, Session, Store, Version
 
 #: The dtypes of columns wherever they stand; everything else is text or plain objects.
 DTYPES = {
@@ -143,10 +144,11 @@ def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
     states = [state for state in store.lists() if deleted or not state.head.deleted]
     sessions = labels_of(store, [state.head.session_id for state in states])
     told = {(found.list_id, found.label): found.text for found in store.descriptions()}
+    schemas = store.schemas({state.head.schema_id for state in states})
     rows = []
     for state in states:
         head = state.head
-        columns = frames.columns(store.schema(head.schema_id))
+        columns = frames.columns(schemas[head.schema_id])
         rows.append(
             (
                 head.list,
@@ -296,28 +298,35 @@ def descriptions(store: Store) -> pd.DataFrame:
 
 def files(store: Store, found: Sequence[Version]) -> pd.DataFrame:
     """Every file that a cell of these versions names."""
-    rows: list[tuple[Any, ...]] = []
-    for version in found:
-        schema = store.schema(version.schema_id)
-        for column in frames.columns(schema):
-            if column.kind == "file":
-                rows += [
-                    (version.list, position, *kept.values(), column.label)
-                    for position, kept in file_cells(store, version, column)
-                ]
+    columns = [
+        (version, column)
+        for version, schema in zip(found, _schemas(store, found), strict=True)
+        for column in frames.columns(schema)
+        if column.kind == "file"
+    ]
+    rows: list[tuple[Any, ...]] = [
+        (columns[number][0].list, position, *kept.values(), columns[number][1].label)
+        for number, position, kept in file_cells(store, columns)
+    ]
     return answer((*FILES, "column"), rows)
 
 
-def file_cells(store: Store, version: Version, column: frames.Column) -> Iterable[tuple[int, dict[str, Any]]]:
-    """(position, what is kept about the file) for every cell of a file column that is not missing."""
-    schema = reading.wanted_schema(store, version, [column.label])
-    for chunk in store.scan(version, columns=schema.names):
-        cells = reading.aligned(chunk, schema).column(column.field).to_pylist()
-        yield from (
-            (position, kept)
-            for position, kept in zip(chunk.positions, cells, strict=True)
-            if kept is not None
-        )
+def _schemas(store: Store, found: Sequence[Version]) -> list[pa.Schema]:
+    schemas = store.schemas({version.schema_id for version in found})
+    return [schemas[version.schema_id] for version in found]
+
+
+def file_cells(
+    store: Store, wanted: Sequence[tuple[Version, frames.Column]]
+) -> Iterable[tuple[int, int, dict[str, Any]]]:
+    """(number of the column, position, what is kept about the file) for every cell that is not missing."""
+    schemas = [reading.wanted_schema(store, version, [column.label]) for version, column in wanted]
+    asked = [Rows(version, (column.field,)) for version, column in wanted]
+    for number, chunk in store.scan_many(asked):
+        cells = reading.aligned(chunk, schemas[number]).column(wanted[number][1].field).to_pylist()
+        for position, kept in zip(chunk.positions, cells, strict=True):
+            if kept is not None:
+                yield number, position, kept
 
 
 def checked(found: Sequence[Problem]) -> pd.DataFrame:

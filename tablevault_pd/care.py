@@ -35,7 +35,7 @@ def _changed_files(store: Store, version: Version) -> list[Problem]:
         if column.kind != "file":
             continue
         try:
-            cells = list(answers.file_cells(store, version, column))
+            cells = [(position, kept) for _, position, kept in answers.file_cells(store, [(version, column)])]
         except VaultError:
             continue  # its rows are damaged, which the store has reported
         for position, path, detail in filecells.changes(cells):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,40 +18,53 @@ from tablevault_pd.lineage.origin import tag
 from tablevault_pd.names import parse_address
 from tablevault_pd.progress import Bar
 from tablevault_pd.refs import RefArray, Source
-from tablevault_pd.store import Chunk, Store, Version
+from tablevault_pd.store import Chunk, Lookup, Rows, Store, Version
 from tablevault_pd.store.where import Where
-
-NEAR_ROWS = 4096
 
 
 def resolve(store: Store, address: str, *, version: int | None = None, as_of: Any = None) -> Version:
     """The version that a name such as ``news`` or ``news@3`` means, perhaps at another time."""
+    return resolve_all(store, [_lookup(address, version, as_of)])[0]
+
+
+def resolve_all(store: Store, wanted: Sequence[Lookup]) -> list[Version]:
+    """The versions meant, each of which must be there and not be deleted."""
+    found = []
+    for lookup, version in zip(wanted, store.find_versions(wanted), strict=True):
+        if version is None:
+            raise _not_found(store, lookup)
+        if version.deleted:
+            raise ListDeleted.named(lookup.name)
+        found.append(version)
+    return found
+
+
+def lookup(address: str, *, as_of: Any = None) -> Lookup:
+    """What an address such as ``news`` or ``news@3`` means; `as_of` is for addresses that name no version."""
+    return _lookup(address, None, None if parse_address(address).version is not None else as_of)
+
+
+def _lookup(address: str, version: int | None, as_of: Any) -> Lookup:
     parsed = parse_address(address)
-    name = parsed.name
     if parsed.version is not None and version is not None and parsed.version != version:
         raise InvalidInput(
             f"{address!r} names version {parsed.version}, and version={version} another one. Say one of them."
         )
-    if (parsed.version is not None or version is not None) and as_of is not None:
-        raise InvalidInput("version= and as_of= exclude each other.")
     number = version if parsed.version is None else parsed.version
-    if number is not None:
-        found = store.version(name, validate.whole(number, "version", least=1))
-    elif as_of is not None:
-        found = store.version_at(name, validate.time(as_of, "as_of"))
-    else:
-        found = store.head(name)
-    if found is None:
-        newest = store.head(name)
-        if newest is None:
-            raise ListNotFound.named(name, store.names())
-        asked = f"at {as_of}" if number is None else f"{number}"
-        raise VersionNotFound(
-            f"The list {name!r} has no version {asked}; its newest is {newest.version}. vault.versions({name!r})"
-        )
-    if found.deleted:
-        raise ListDeleted.named(name)
-    return found
+    if number is not None and as_of is not None:
+        raise InvalidInput("version= and as_of= exclude each other.")
+    number = None if number is None else validate.whole(number, "version", least=1)
+    return Lookup(parsed.name, number, None if as_of is None else validate.time(as_of, "as_of"))
+
+
+def _not_found(store: Store, lookup: Lookup) -> LookupError:
+    newest = store.head(lookup.name)
+    if newest is None:
+        return ListNotFound.named(lookup.name, store.names())
+    asked = f"at {lookup.time}" if lookup.version is None else f"{lookup.version}"
+    return VersionNotFound(
+        f"The list {lookup.name!r} has no version {asked}; its newest is {newest.version}. vault.versions({lookup.name!r})"
+    )
 
 
 def bounds(start: int | None, stop: int | None, total: int) -> tuple[int, int]:
@@ -168,44 +183,51 @@ def _masks(
         yield from np.split(condition.mask(whole), ends[:-1])
 
 
-def kept(store: Store, version: Version, condition: Filter) -> np.ndarray:
-    """Which rows of a version pass the filter: bool, shape (version.total,)."""
-    judged = _judged_schema(store.schema(version.schema_id), condition)
-    found = np.zeros(version.total, bool)
-    positions: list[np.ndarray] = []
-
-    def tables() -> Iterator[tuple[pa.Table, np.ndarray]]:
-        where = pushed_down(store, version, condition)
-        for chunk in store.scan(version, columns=judged.names, where=where):
-            positions.append(np.asarray(chunk.positions))
-            yield aligned(chunk, judged), positions[-1]
-
-    for number, mask in enumerate(_masks(condition, tables(), judged)):
-        found[positions[number]] = mask
+def kept(store: Store, wanted: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
+    """Which rows of each version pass its filter: bool, shape (version.total,)."""
+    judged = [_judged_schema(store.schema(version.schema_id), condition) for version, condition in wanted]
+    asked = [
+        Rows(version, tuple(schema.names), where=pushed_down(store, version, condition))
+        for (version, condition), schema in zip(wanted, judged, strict=True)
+    ]
+    found = [np.zeros(version.total, bool) for version, _ in wanted]
+    for number, chunks in groupby(store.scan_many(asked), key=itemgetter(0)):
+        positions: list[np.ndarray] = []
+        tables = _noting(chunks, judged[number], positions)
+        for at, mask in enumerate(_masks(wanted[number][1], tables, judged[number])):
+            found[number][positions[at]] = mask
     return found
 
 
+def _noting(
+    chunks: Iterable[tuple[int, Chunk]], schema: pa.Schema, positions: list[np.ndarray]
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """The rows of each chunk, whose positions are added to `positions`."""
+    for _, chunk in chunks:
+        positions.append(np.asarray(chunk.positions))
+        yield aligned(chunk, schema), positions[-1]
+
+
 def take(
-    store: Store, version: Version, positions: np.ndarray, columns: Sequence[Hashable] | None = None
-) -> pd.DataFrame:
-    """The rows at these positions, in their order; repeated ones too."""
-    schema = wanted_schema(store, version, columns)
-    wanted, back = np.unique(positions, return_inverse=True)
-    tables = []
-    done = 0
-    while done < len(wanted):
-        # From chunk to chunk while the next row is close; a new scan where there is much to pass over.
-        for chunk in store.scan(
-            version, start=int(wanted[done]), stop=int(wanted[-1]) + 1, columns=schema.names
-        ):
-            first, last = int(chunk.positions[0]), int(chunk.positions[-1])
-            here = wanted[done : np.searchsorted(wanted, last, side="right")]
-            tables.append(aligned(chunk, schema).take(pa.array(here - first)))
-            done += len(here)
-            if done == len(wanted) or wanted[done] - last > NEAR_ROWS:
-                break
-    found = frames.decode(tables or [schema.empty_table()], schema, positions=wanted, private=True)
-    return found.iloc[back]
+    store: Store, wanted: Sequence[tuple[Version, np.ndarray, Sequence[Hashable]]]
+) -> list[pd.DataFrame]:
+    """The rows at these positions of each version, in their order, repeated ones too; some columns of them."""
+    schemas = [wanted_schema(store, version, columns) for version, _, columns in wanted]
+    unique = [np.unique(positions, return_inverse=True) for _, positions, _ in wanted]
+    asked = [
+        Rows(version, tuple(schema.names), positions)
+        for (version, _, _), schema, (positions, _) in zip(wanted, schemas, unique, strict=True)
+    ]
+    tables: list[list[pa.Table]] = [[] for _ in wanted]
+    for number, chunk in store.scan_many(asked):
+        first, last = int(chunk.positions[0]), int(chunk.positions[-1])
+        positions = unique[number][0]
+        here = positions[np.searchsorted(positions, first) : np.searchsorted(positions, last, side="right")]
+        tables[number].append(aligned(chunk, schemas[number]).take(pa.array(here - first)))
+    return [
+        frames.decode(some or [schema.empty_table()], schema, positions=positions, private=True).iloc[back]
+        for some, schema, (positions, back) in zip(tables, schemas, unique, strict=True)
+    ]
 
 
 def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | None) -> pa.Schema:

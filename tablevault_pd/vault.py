@@ -408,7 +408,9 @@ class Vault(Search, Sessions, Lineage):
         0  inputs         0  notes.txt           5
         """
         names = list(self) if name is None else [name]
-        return answers.files(self.store, [reading.resolve(self.store, each) for each in names])
+        return answers.files(
+            self.store, reading.resolve_all(self.store, [reading.lookup(each) for each in names])
+        )
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The content of a file that was saved with ``copy=True``, opened for reading in binary.

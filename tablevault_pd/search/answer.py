@@ -140,16 +140,40 @@ def _spans_of(spans: Spans, number: int) -> Spans:
 # -- what was found
 
 
+@dataclass(slots=True)
+class _Part:
+    """The lines of one version, and what is read of it for them."""
+
+    place: Place
+    here: np.ndarray  #: numbers of the lines
+    needed: list[
+        Label | None
+    ]  #: of each line, the column of the item that was found; None: the record, or none
+    is_record: np.ndarray
+    record: list[Label]  #: the columns whose texts together are the record
+    wanted: list[Label]  #: the columns to read
+
+
 def _items(store: Store, what: Request, found: Sequence[Place], lines: _Lines) -> dict[str, Any]:
     """For each line the kind, column and value of its item, and the asked columns of its row."""
     size = len(lines.rank)
     items: dict[str, Any] = {name: np.full(size, None, object) for name in ("kind", "column", "value")}
-    parts: list[pd.DataFrame] = []
-    for number in np.unique(lines.ranking.scope).tolist():
-        here = np.flatnonzero(lines.ranking.scope == number)
-        parts.append(_items_of(store, what, found[number], lines, here, items).set_axis(here, axis=0))
-    asked = pd.concat(parts).sort_index() if parts else pd.DataFrame()
-    items["asked"] = {label: asked[label] if label in asked else _missing(size) for label in what.columns}
+    parts = [
+        _part(store, what, found[number], lines, np.flatnonzero(lines.ranking.scope == number))
+        for number in np.unique(lines.ranking.scope).tolist()
+    ]
+    read = [part for part in parts if part.wanted]
+    taken = iter(_taken(store, what, lines, read))
+    asked = []
+    for part in parts:
+        rows = next(taken) if part.wanted else pd.DataFrame(index=lines.ranking.position[part.here])
+        _fill(what, lines, part, rows, items)
+        labels = [label for label in what.columns if label in part.wanted]
+        asked.append(rows[labels].set_axis(part.here, axis=0))
+    together = pd.concat(asked).sort_index() if asked else pd.DataFrame()
+    items["asked"] = {
+        label: together[label] if label in together else _missing(size) for label in what.columns
+    }
     return items
 
 
@@ -157,10 +181,8 @@ def _missing(size: int) -> pd.Series:
     return pd.Series(np.full(size, None, object))
 
 
-def _items_of(
-    store: Store, what: Request, place: Place, lines: _Lines, here: np.ndarray, items: dict[str, Any]
-) -> pd.DataFrame:
-    """Fill in the items of one version's lines; the columns asked for come back."""
+def _part(store: Store, what: Request, place: Place, lines: _Lines, here: np.ndarray) -> _Part:
+    """What is needed of one version."""
     ranking = lines.ranking
     by_field = {column.field: column for column in place.columns}
     record = _record_labels(store, place)
@@ -171,48 +193,55 @@ def _items_of(
             needed[line] = by_field[place.documents[ranking.item[at]]].label
         elif ranking.by[at] == fuse.NEAR and ranking.item[at] < len(lines.labels):
             needed[line] = lines.labels[ranking.item[at]]
-    known = [column.label for column in place.columns]
-    wanted = [
-        label for label in known if label in {*needed, *what.columns} or (is_record.any() and label in record)
-    ]
-    positions = ranking.position[here]
-    rows = _taken(store, place.version, positions, wanted, {*record} - {*what.columns})
-    if is_record.any():
+    wanted = {*needed, *what.columns, *(record if is_record.any() else ())}
+    labels = [column.label for column in place.columns if column.label in wanted]
+    return _Part(place, here, needed, is_record, record, labels)
+
+
+def _fill(what: Request, lines: _Lines, part: _Part, rows: pd.DataFrame, items: dict[str, Any]) -> None:
+    """Fill in the items of one version's lines, of which `rows` are the rows."""
+    ranking, needed = lines.ranking, part.needed
+    if part.is_record.any():
         assert what.text is not None
-        lines_of_records = np.flatnonzero(is_record)
+        lines_of_records = np.flatnonzero(part.is_record)
         texts = [
             [cell if isinstance(cell, str) else None for cell in rows[label].iloc[lines_of_records]]
-            for label in record
+            for label in part.record
         ]
         for line, field in zip(lines_of_records.tolist(), best_fields(what.text, texts), strict=True):
-            needed[line] = record[field]
-    kinds = {column.label: column.kind for column in place.columns}
+            needed[line] = part.record[field]
+    kinds = {column.label: column.kind for column in part.place.columns}
     default = next((kind for kind in what.kinds if kind in kinds.values()), what.kinds[0])
     cells = {label: rows[label].to_numpy(dtype=object) for label in set(needed) if label is not None}
-    for line, at in enumerate(here):
+    for line, at in enumerate(part.here):
         label = needed[line]
         told = ranking.by[at] == fuse.NEAR and label is None
         items["kind"][at] = "description" if told else default if label is None else kinds[label]
         items["column"][at] = label
         items["value"][at] = None if label is None else cells[label][line]
-    return rows[[label for label in what.columns if label in known]]
 
 
-def _taken(
+def _taken(store: Store, what: Request, lines: _Lines, parts: Sequence[_Part]) -> list[pd.DataFrame]:
+    """The rows of each part, with the columns that are read of it."""
+    wanted = [(part.place.version, lines.ranking.position[part.here], part.wanted) for part in parts]
+    try:
+        return reading.take(store, wanted)
+    except MissingDependency:
+        return [
+            _readable(store, *each, {*part.record} - {*what.columns})
+            for each, part in zip(wanted, parts, strict=True)
+        ]
+
+
+def _readable(
     store: Store, version: Version, positions: np.ndarray, wanted: list[Label], spare: set[Label]
 ) -> pd.DataFrame:
     """The `wanted` columns of these rows; those in `spare` without values, if this machine lacks their time zones."""
-    if not wanted:
-        return pd.DataFrame(index=positions)
-    try:
-        return reading.take(store, version, positions, wanted)
-    except MissingDependency:
-        if not spare & {*wanted}:
-            raise
     readable = {}
     for label in wanted:
         try:
-            readable[label] = reading.take(store, version, positions, [label]).iloc[:, 0]
+            [rows] = reading.take(store, [(version, positions, [label])])
+            readable[label] = rows.iloc[:, 0]
         except MissingDependency:
             if label not in spare:
                 raise

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import frames, reading, validate
-from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, VersionNotFound, shown
+from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, shown
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.identity import identity
@@ -20,7 +20,7 @@ from tablevault_pd.lineage.lines import Asked, asked_of, lines
 from tablevault_pd.names import parse_address
 from tablevault_pd.search.request import Request
 from tablevault_pd.session.lookup import resolve_sessions
-from tablevault_pd.store import Scope, Spans, Store, Version
+from tablevault_pd.store import Lookup, Scope, Spans, Store, Version
 from tablevault_pd.store.query import Node
 
 _GLOB = re.compile(r"[*?\[]")
@@ -55,11 +55,11 @@ class Place:
 
 def places(store: Store, request: Request) -> list[Place]:
     """The versions to be searched, in order of name, before any filter on rows."""
+    versions = [version for version in _versions(store, request) if not version.gone]
+    schemas = store.schemas({version.schema_id for version in versions})
     found = []
-    for version in _versions(store, request):
-        if version.gone:
-            continue
-        columns = frames.columns(store.schema(version.schema_id))
+    for version in versions:
+        columns = frames.columns(schemas[version.schema_id])
         alone = tuple(
             each.field for each in columns if each.kind in ("document", "file") and each.kind in request.kinds
         )
@@ -76,19 +76,19 @@ def _versions(store: Store, request: Request) -> list[Version]:
     asked = validate.items(request.lists)
     if not asked:
         raise InvalidInput("lists= is empty. Leave it out to search every list.")
-    found: dict[tuple[int, int], Version] = {}
-    known: list[Version] | None = None
-    for each in asked:
-        address = address_of(each)
-        if _GLOB.search(address) and store.head(parse_address(address).name) is None:
-            known = _newest(store, request.as_of) if known is None else known
-            matches = re.compile(translate(address)).match
-            versions = [version for version in known if matches(version.list)]
-        else:
-            at = None if parse_address(address).version is not None else request.as_of
-            versions = [reading.resolve(store, address, as_of=at)]
-        found.update(((version.list_id, version.version), version) for version in versions)
-    return list(found.values())
+    addresses = [address_of(each) for each in asked]
+    patterns = [
+        address
+        for address in addresses
+        if _GLOB.search(address) and store.head(parse_address(address).name) is None
+    ]
+    named = [reading.lookup(each, as_of=request.as_of) for each in addresses if each not in patterns]
+    versions = reading.resolve_all(store, named)
+    if patterns:
+        matches = [re.compile(translate(pattern)).match for pattern in patterns]
+        known = _newest(store, request.as_of)
+        versions += [version for version in known if any(match(version.list) for match in matches)]
+    return list({(version.list_id, version.version): version for version in versions}.values())
 
 
 def address_of(which: Any) -> str:
@@ -105,18 +105,11 @@ def address_of(which: Any) -> str:
 
 def _newest(store: Store, as_of: Any) -> list[Version]:
     """The newest visible version of every list, perhaps as of some time."""
-    heads = [state.head for state in store.lists()]
-    if as_of is None:
-        return [head for head in heads if not head.deleted]
-    found = []
-    for head in heads:
-        try:
-            found.append(reading.resolve(store, head.list, as_of=as_of))
-        except LookupError as error:
-            if isinstance(error, VersionNotFound) or store.head(head.list) is not None:
-                continue  # it was not there yet, or was deleted then
-            raise
-    return found
+    heads: list[Version | None] = [state.head for state in store.lists()]
+    if as_of is not None:
+        time = validate.time(as_of, "as_of")
+        heads = store.find_versions([Lookup(head.list, None, time) for head in heads if head is not None])
+    return [head for head in heads if head is not None and not head.deleted]
 
 
 # -- filters on rows
@@ -225,19 +218,20 @@ def narrow_by_values(store: Store, found: list[Place], filters: Any) -> list[Pla
     """By what is in the rows. A list without a column that the filter names has no row that fits."""
     if filters is None:
         return found
-    kept = []
+    fit, conditions = [], []
     for place in found:
         try:
             condition = reading.filter_for(store, place.version, filters)
-            assert condition is not None
-            place.narrow(reading.kept(store, place.version, condition))
         except UnknownColumn:
             continue
         except InvalidFilter as error:
             raise InvalidFilter(f"In the list {place.version.list!r}: {error}") from error
-        if not place.empty:
-            kept.append(place)
-    return kept
+        assert condition is not None
+        fit.append(place)
+        conditions.append((place.version, condition))
+    for place, mask in zip(fit, reading.kept(store, conditions), strict=True):
+        place.narrow(mask)
+    return [place for place in fit if not place.empty]
 
 
 def _stamp(time: Any) -> np.datetime64:

@@ -6,7 +6,7 @@ stay inside a store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from tablevault_pd.store.plain import (
     Freed,
     Hits,
     ListState,
+    Lookup,
     Measures,
     Metric,
     Near,
@@ -39,6 +40,7 @@ from tablevault_pd.store.plain import (
     Progress,
     Pulse,
     Request,
+    Rows,
     Scope,
     Session,
     Source,
@@ -120,8 +122,14 @@ class Store(Protocol):
     def names(self, prefix: str = "") -> list[str]:
         """Names of all lists, deleted ones included, that begin with `prefix`, sorted."""
 
+    def find_versions(self, wanted: Sequence[Lookup]) -> list[Version | None]:
+        """What :meth:`head`, :meth:`version` or :meth:`version_at` says of each. One request."""
+
     def schema(self, schema_id: int) -> pa.Schema:
         """A schema as committed."""
+
+    def schemas(self, ids: Iterable[int]) -> dict[int, pa.Schema]:
+        """Schemas by id. One request."""
 
     def scan(
         self,
@@ -140,6 +148,13 @@ class Store(Protocol):
         chunk, be it without rows, as it may bring categories; and rows that are missing are noticed all the same.
         Each payload is verified the first time this process reads it. Raises VaultCorrupt naming list and version,
         VersionNotFound if the rows were vacuumed.
+        """
+
+    def scan_many(self, wanted: Sequence[Rows]) -> Iterator[tuple[int, Chunk]]:
+        """Rows of several versions in the order asked for, each chunk with the number of what it belongs to.
+
+        Rows beside those at the positions may come. The number of requests does not grow with what is wanted, apart from
+        pages. Errors as those of :meth:`scan`.
         """
 
     # -- descriptions, files kept in the vault
@@ -316,6 +331,7 @@ __all__ = [
     "Freed",
     "Hits",
     "ListState",
+    "Lookup",
     "Measures",
     "Metric",
     "Near",
@@ -325,6 +341,7 @@ __all__ = [
     "Progress",
     "Pulse",
     "Request",
+    "Rows",
     "Scope",
     "Session",
     "Source",

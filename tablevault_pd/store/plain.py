@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.store.edges import Edge
+from tablevault_pd.store.where import Where
 
 Operation = Literal["save", "append", "delete", "restore"]
 Control = Literal["stop", "pause", "resume"]
@@ -51,6 +52,25 @@ class Version:
     def deleted(self) -> bool:
         """Whether the list is hidden at this version."""
         return self.operation == "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A version that is looked up: by its number, or as of a time, else the newest one."""
+
+    name: str
+    version: int | None = None
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a version, to be read together with those of others."""
+
+    version: Version
+    columns: tuple[str, ...]
+    positions: np.ndarray | None = None  #: ascending, each once; None: all
+    where: Where | None = None  #: rows of which it is surely false may be left out
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from itertools import groupby, islice
@@ -118,7 +119,7 @@ _CELLS_OF = {EMBEDDINGS: EMBEDDINGS_OF, DOCUMENTS: DOCUMENTS_OF, FILES: FILES_OF
 DICTIONARY_CHUNKS = """
 FOR d IN tv_dictionaries FILTER d.digest IN @digests SORT d.digest, d.n RETURN [d.digest, d.values]
 """
-SCHEMA = "FOR s IN tv_schemas FILTER s._key == @key RETURN [s.arrow, s.digest]"
+SCHEMAS = "FOR s IN tv_schemas FILTER s._key IN @keys RETURN [s._key, s.arrow, s.digest]"
 GONE = "FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN b.gone"
 
 
@@ -129,6 +130,10 @@ Run = tuple[
 
 class Incomplete(Exception):
     """Items that a batch document promises were not there."""
+
+    def __init__(self, problem: str, wanted: int) -> None:
+        super().__init__(problem)
+        self.wanted = wanted  #: of what is read together, which one lacks them
 
 
 class Reader:
@@ -143,15 +148,20 @@ class Reader:
 
     def schema(self, key: str) -> pa.Schema:
         """A schema as committed."""
-        found = self._schemas.get(key)
-        if found is None:
-            rows = self._client.query(SCHEMA, key=key)
-            if not rows:
-                raise VaultCorrupt(
-                    f"{self._client.address} lacks the schema {key}. Restore the database from a backup."
-                )
-            found = self._schemas[key] = _read_schema(rows[0][0], rows[0][1], key)
-        return found
+        if key not in self._schemas:
+            self.learn([key])
+        if key not in self._schemas:
+            raise VaultCorrupt(
+                f"{self._client.address} lacks the schema {key}. Restore the database from a backup."
+            )
+        return self._schemas[key]
+
+    def learn(self, keys: Iterable[str]) -> None:
+        """Fetch the schemas that are not known yet. One request."""
+        unknown = sorted(set(keys) - self._schemas.keys())
+        if unknown:
+            for key, data, digest in self._client.query(SCHEMAS, keys=unknown):
+                self._schemas[key] = _read_schema(data, digest, key)
 
     def _wanted(self, key: str, columns: Sequence[str] | None) -> list[Column]:
         """The columns of a schema that are asked for."""
@@ -189,6 +199,7 @@ class Reader:
         found: list[list[Span]] = [[] for _ in runs]
         for row in self._client.query(SPANS_OF_RUNS, runs=bound):
             found[row["number"]] += spans_of(row, row["number"])
+        self.learn(span.schema for spans in found for span in spans)
         for spans, (version, _, low, high) in zip(found, runs, strict=True):
             self._whole(spans, version, low, high)
         return [span for spans in found for span in spans]
@@ -225,7 +236,8 @@ class Reader:
         spans = self.spans(version, start, stop)
         where = judged(where, self._elsewhere(spans))
         if where is not None:
-            yield from self._scan_where(version, spans, columns, bound(where))
+            for _, chunk in self._scan_where([version], spans, columns, bound(where)):
+                yield chunk
             return
         for window in windows([(span, self._row_bytes(span, columns)) for span in spans]):
             for _, chunk in self._window(window, columns, [version]):
@@ -237,26 +249,33 @@ class Reader:
         return {one.name for key in schemas for one in self._wanted(key, None) if one.collection != RECORDS}
 
     def _scan_where(
-        self, version: Version, spans: list[Span], columns: Sequence[str] | None, where: dict[str, Any]
-    ) -> Iterator[Chunk]:
+        self,
+        versions: Sequence[Version],
+        spans: list[Span],
+        columns: Sequence[str] | None,
+        where: dict[str, Any],
+    ) -> Iterator[tuple[int, Chunk]]:
         """The server judges the records; cells in other collections are fetched for the rows that passed."""
         weights = [(span, span.sizes.get(RECORDS, 0.0)) for span in spans]
         for window in windows(weights):
-            passed = self._patiently(partial(self._matching, window, columns, where), version)
+            passed = self._patiently(partial(self._matching, window, columns, where), versions)
             dictionaries = self._dictionaries(window)
             matched = iter(passed)
             for _, group in groupby(window, key=alike):
                 some = list(group)
                 found = [(span, next(matched)) for span in some]
                 runs = [run for span, rows in found for run in runs_of(span, rows)]
+                number = some[0].wanted
+                version = versions[number]
                 if not runs:  # it may bring categories
-                    yield self._chunk(some[:1], {}, columns, dictionaries, version, np.empty(0, np.int64))
+                    none = np.empty(0, np.int64)
+                    yield number, self._chunk(some[:1], {}, columns, dictionaries, version, none)
                 records = iter([row for _, rows in found for row in rows])
                 for part in windows([(run, self._row_bytes(run, columns)) for run in runs]):
                     here = {None: list(islice(records, sum(run.rows for run in part)))}
-                    cells = self._patiently(partial(self._cells, part, columns), version)
+                    cells = self._patiently(partial(self._cells, part, columns), versions)
                     positions = np.concatenate([np.arange(r.position, r.position + r.rows) for r in part])
-                    yield self._chunk(part, here | cells, columns, dictionaries, version, positions)
+                    yield number, self._chunk(part, here | cells, columns, dictionaries, version, positions)
 
     def _matching(
         self, spans: list[Span], columns: Sequence[str] | None, where: dict[str, Any]
@@ -286,11 +305,14 @@ class Reader:
             if not there:  # rows without a record have nothing to judge
                 found[number] = [[number, row, {}] for row in range(span.low, span.high)]
             elif items[number] != span.rows:
-                raise Incomplete(f"batch {span.batch}: {items[number]} of {span.rows} items")
+                raise Incomplete(f"batch {span.batch}: {items[number]} of {span.rows} items", span.wanted)
         return found
 
     def scan_runs(
-        self, runs: Sequence[Run], columns: Callable[[pa.Schema], Sequence[str]]
+        self,
+        runs: Sequence[Run],
+        columns: Callable[[pa.Schema], Sequence[str]],
+        where: Where | None = None,
     ) -> Iterator[tuple[int, Chunk]]:
         """The rows of several runs, each chunk with the number of its run; `columns` says which are wanted of a schema.
 
@@ -300,6 +322,10 @@ class Reader:
         names = {name for key in {span.schema for span in spans} for name in columns(self.schema(key))}
         wanted = sorted(names)
         versions = [run[0] for run in runs]
+        where = judged(where, self._elsewhere(spans))
+        if where is not None:
+            yield from self._scan_where(versions, spans, wanted, bound(where))
+            return
         for window in windows([(span, self._row_bytes(span, wanted)) for span in spans]):
             yield from self._window(window, wanted, versions)
 
@@ -311,7 +337,7 @@ class Reader:
     def _window(
         self, spans: list[Span], columns: Sequence[str] | None, versions: Sequence[Version]
     ) -> Iterator[tuple[int, Chunk]]:
-        found = self._patiently(partial(self._fetch, spans, columns), versions[spans[0].wanted])
+        found = self._patiently(partial(self._fetch, spans, columns), versions)
         dictionaries = self._dictionaries(spans)
         at = 0
         for _, group in groupby(spans, key=alike):
@@ -322,12 +348,12 @@ class Reader:
             number = some[0].wanted
             yield number, self._chunk(some, cut, columns, dictionaries, versions[number])
 
-    def _patiently(self, fetch: Callable[[], T], version: Version) -> T:
+    def _patiently(self, fetch: Callable[[], T], versions: Sequence[Version]) -> T:
         for pause in (*INCOMPLETE_PAUSES_S, None):
             try:
                 return fetch()
             except Incomplete as error:
-                problem = str(error)
+                problem, version = str(error), versions[error.wanted]
             if pause is not None:
                 time.sleep(pause)
         raise self._missing(version, problem)
@@ -342,7 +368,7 @@ class Reader:
         )
 
     def _fetch(self, spans: list[Span], columns: Sequence[str] | None) -> dict[Any, list[Any]]:
-        """Values of all rows of the spans: of the records under ``None``, of other columns under (collection, name)."""
+        """Values of all rows of the spans: of the records under ``None``, of others as :meth:`_cells` has them."""
         wanted = [self._wanted(span.schema, columns) for span in spans]
         found: dict[Any, list[Any]] = {}
         if any(one.collection == RECORDS for of_span in wanted for one in of_span):
@@ -359,18 +385,15 @@ class Reader:
         return sorted({one.attribute for one in wanted if one.collection == RECORDS})
 
     def _cells(self, spans: list[Span], columns: Sequence[str] | None) -> dict[Any, list[Any]]:
-        """Values of the columns that are not in the records."""
+        """Values of the columns that are not in the records, under their collection and their number in it."""
         wanted = [self._wanted(span.schema, columns) for span in spans]
         found: dict[Any, list[Any]] = {}
         scattered = sum(span.rows for span in spans) < SCATTERED_ROWS * len(spans)
         for collection, statement in (_CELLS_BY_KEY if scattered else _CELLS_OF).items():
-            names = dict.fromkeys(one.name for of in wanted for one in of if one.collection == collection)
-            for name in names:
-                cells = [
-                    next((o for o in of if o.name == name and o.collection == collection), None)
-                    for of in wanted
-                ]
-                found[collection, name] = self._rows(collection, statement, spans, cells)
+            held = [[one for one in of if one.collection == collection] for of in wanted]
+            for number in range(max(map(len, held))):
+                cells = [of[number] if number < len(of) else None for of in held]
+                found[collection, number] = self._rows(collection, statement, spans, cells)
         return found
 
     def _rows(
@@ -407,10 +430,10 @@ class Reader:
             for expected in range(span.low, span.high):
                 row = next(answer, None)
                 if row is None or row[0] != number or row[1] != expected:
-                    raise Incomplete(f"row {expected} of batch {span.batch}")
+                    raise Incomplete(f"row {expected} of batch {span.batch}", span.wanted)
                 rows.append(row)
         if next(answer, None) is not None:
-            raise Incomplete("more rows than were committed")
+            raise Incomplete("more rows than were committed", spans[-1].wanted)
         return rows
 
     def _dictionaries(self, spans: list[Span]) -> dict[str, list[Any]]:
@@ -495,9 +518,11 @@ def _arrays(
     plain = [row[2] for row in found.get(None, ())] if records else []
     decoded = decode_records(records, plain, dictionaries)
     arrays = {one.name: array for one, array in zip(records, decoded, strict=True)}
+    numbers: Counter[str] = Counter()
     for one in wanted:
         if one.collection != RECORDS:
-            rows = found.get((one.collection, one.name), [])
+            rows = found.get((one.collection, numbers[one.collection]), [])
+            numbers[one.collection] += 1
             arrays[one.name] = decode_cells(
                 one, [row[2] for row in rows], [row[3] for row in rows], dictionaries
             )

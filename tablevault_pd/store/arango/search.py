@@ -10,18 +10,22 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Spans, Version
+from tablevault_pd.store import Chunk, Hits, Metric, Near, Rows, Scope, Spans, Version
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.near import Nearest
 from tablevault_pd.store.arango.reading import Reader
 from tablevault_pd.store.textindex import Run
 from tablevault_pd.store.vectors import Column, VectorSearch, Wanted
+
+CLOSE_ROWS, FAR_ROWS = 8, 4096  # rows that nobody wants between two that are read together
+MOST_RANGES = 1000  # rows that are looked up by themselves; with more, what is between them is read along
 
 # All statements: 3.12; nothing in them is newer than 3.8. @wanted: [number, list, generation, total] each.
 RUNS_OF = """
@@ -95,6 +99,24 @@ class Search(VectorSearch):
         ):
             yield chunk
 
+    def scan_many(self, wanted: Sequence[Rows]) -> Iterator[tuple[int, Chunk]]:
+        """Rows of several versions, read together; those with the same `where` one after the other."""
+        runs_of = self._runs_of([rows.version for rows in wanted])
+        for where, group in groupby(enumerate(wanted), key=lambda each: each[1].where):
+            numbers: list[int] = []
+            runs: list[tuple[Version, int, int, int]] = []
+            names: set[str] = set()
+            for number, rows in group:
+                names |= {*rows.columns}
+                for generation, low, high in runs_of[number][1]:
+                    for first, last in _ranges(rows.positions, low, high):
+                        numbers.append(number)
+                        runs.append((rows.version, generation, first, last))
+            chunks = self.reader.scan_runs(runs, partial(_named, sorted(names)), where)
+            for at, chunk in chunks:
+                mine = [name for name in wanted[numbers[at]].columns if name in chunk.table.schema.names]
+                yield numbers[at], Chunk(chunk.positions, chunk.table.select(mine), private=False)
+
     def find_near(
         self,
         near: Sequence[Near],
@@ -158,6 +180,23 @@ class Search(VectorSearch):
         rows = self.client.query(WRITTEN, wanted=_wanted(versions)) if versions else []
         scope, start, stop, session_id, cell, time_us = np.array(rows, np.int64).reshape(-1, 6).T.copy()
         return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"))
+
+
+def _named(names: Sequence[str], schema: pa.Schema) -> list[str]:
+    return [name for name in names if name in schema.names]
+
+
+def _ranges(positions: np.ndarray | None, low: int, high: int) -> list[tuple[int, int]]:
+    """The positions from `low` to `high` as ranges, (first, end); not too many, and with few others between."""
+    if positions is None:
+        return [(low, high)]
+    here = positions[np.searchsorted(positions, low) : np.searchsorted(positions, high)]
+    if not len(here):
+        return []
+    gap = CLOSE_ROWS if len(here) <= MOST_RANGES else FAR_ROWS
+    ends = np.flatnonzero(np.diff(here) > gap)
+    firsts, lasts = here[np.append(0, ends + 1)], here[np.append(ends, len(here) - 1)] + 1
+    return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
 def _wanted(versions: Sequence[Version]) -> list[list[int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time as clocks
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -296,6 +296,12 @@ class ArangoStore(Versions, People, Control, Edges, KeptFiles, Search, TextSearc
     def schema(self, schema_id: int) -> pa.Schema:
         """A schema as committed."""
         return self.reader.schema(schema_key(schema_id))
+
+    def schemas(self, ids: Iterable[int]) -> dict[int, pa.Schema]:
+        """Schemas by id. One request for all that are not known yet."""
+        keys = {key: schema_key(key) for key in ids}
+        self.reader.learn(keys.values())
+        return {key: self.reader.schema(each) for key, each in keys.items()}
 
     # -- reading
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from tablevault_pd.store import ListState, Version
+from tablevault_pd.store import ListState, Lookup, Version
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.people import digest_of
 from tablevault_pd.store.arango.placing import from_time, to_time, version_of
@@ -23,6 +24,16 @@ FOR b IN tv_batches FILTER b.list == list AND b.version == @version RETURN UNSET
 VERSION_AT = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 FOR b IN tv_batches FILTER b.list == list AND b.time <= @time SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads")
+"""
+FIND_VERSIONS = """
+FOR w IN @wanted
+  LET list = FIRST(FOR l IN tv_lists FILTER l.digest == w[0] RETURN l.id)
+  RETURN w[1] != null
+    ? FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == w[1] RETURN UNSET(b, "edges", "reads"))
+    : w[2] != null
+    ? FIRST(FOR b IN tv_batches FILTER b.list == list AND b.time <= w[2] SORT b.version DESC LIMIT 1
+        RETURN UNSET(b, "edges", "reads"))
+    : FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads"))
 """
 VERSIONS_OF = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
@@ -64,6 +75,20 @@ class Versions:
     def version_at(self, name: str, time: datetime) -> Version | None:
         """The newest version at `time`."""
         return self._one(VERSION_AT, name, time=from_time(time))
+
+    def find_versions(self, wanted: Sequence[Lookup]) -> list[Version | None]:
+        """Versions by number or time, or the newest ones. One request."""
+        if len(wanted) == 1:  # the statements for one are read from an index alone
+            name, version, time = wanted[0].name, wanted[0].version, wanted[0].time
+            if version is not None:
+                return [self.version(name, version)]
+            return [self.head(name) if time is None else self.version_at(name, time)]
+        asked = [
+            [digest_of(each.name), each.version, None if each.time is None else from_time(each.time)]
+            for each in wanted
+        ]
+        rows = self.client.query(FIND_VERSIONS, wanted=asked) if asked else []
+        return [None if row is None else version_of(row) for row in rows]
 
     def versions(self, name: str | None = None) -> list[Version]:
         """All versions of one list, or of all."""

@@ -47,6 +47,7 @@ from tablevault_pd.store.embedded.text import TextSearch, add_small
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, Versions, version_of
 from tablevault_pd.store.placing import check_place, check_target, placed
+from tablevault_pd.store.singly import Singly
 from tablevault_pd.store.vectors import VectorSearch
 from tablevault_pd.store.where import Where
 
@@ -80,7 +81,9 @@ WHERE list = ? AND generation = ? AND rows = 0 ORDER BY id LIMIT 1
 """
 
 
-class EmbeddedStore(Versions, People, Control, KeptFiles, Edges, TextSearch, VectorSearch, SessionValues):
+class EmbeddedStore(
+    Versions, People, Control, KeptFiles, Edges, TextSearch, VectorSearch, SessionValues, Singly
+):
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
     judges = False  # a row that is mapped from a file costs nothing until it is looked at
