@@ -20,6 +20,12 @@ def _current_vault() -> Vault:
     return current_vault()
 
 
+def _vault_to_read() -> Vault:
+    from tablevault_pd.connecting import current_vault_to_read
+
+    return current_vault_to_read()
+
+
 class _Relatives:
     """What ``df.vault`` and ``series.vault`` both answer about where their rows came from."""
 
@@ -32,7 +38,7 @@ class _Relatives:
         """``"news@3"``: the list and version that this was read from; None if it was not read from the current vault."""
         from tablevault_pd.lineage import asking
 
-        return asking.frame_origin(_current_vault(), self._obj)
+        return asking.frame_origin(_vault_to_read(), self._obj)
 
     @property
     def refs(self) -> pd.Series[Any] | pd.DataFrame:
@@ -42,7 +48,7 @@ class _Relatives:
         """
         from tablevault_pd.lineage import asking
 
-        return asking.frame_refs(_current_vault(), self._obj)
+        return asking.frame_refs(_vault_to_read(), self._obj)
 
     def parents(
         self,
@@ -81,7 +87,7 @@ class _Relatives:
         """All relatives of these rows, up or down. See :meth:`Vault.lineage`."""
         from tablevault_pd.lineage import asking
 
-        vault = _current_vault()
+        vault = _vault_to_read()
         return asking.frame_lines(
             vault,
             self._obj,
@@ -97,7 +103,7 @@ class _Relatives:
         """The cells whose code wrote these rows. Columns as of :meth:`Vault.cells`."""
         from tablevault_pd.lineage import asking
 
-        vault = _current_vault()
+        vault = _vault_to_read()
         vault._flush()
         return asking.frame_code(vault, self._obj)
 
@@ -105,7 +111,7 @@ class _Relatives:
         """The sessions that wrote these rows. Columns as of :meth:`Vault.sessions`."""
         from tablevault_pd.lineage import asking
 
-        vault = _current_vault()
+        vault = _vault_to_read()
         vault._flush()
         return asking.frame_sessions(vault, self._obj)
 
@@ -131,7 +137,7 @@ class FrameAccessor(_Relatives):
         """These rows, which were read from a list, best first. See :meth:`Vault.search`."""
         from tablevault_pd.search.frames import search_frame
 
-        return search_frame(_current_vault(), self._frame, text, options)
+        return search_frame(_vault_to_read(), self._frame, text, options)
 
 
 @pd.api.extensions.register_series_accessor("vault")

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, MissingDependency, shown
+from tablevault_pd.errors import InvalidInput, MissingDependency, VaultNotFound, shown
+from tablevault_pd.progress import say
 from tablevault_pd.session import CaptureMode, Run, Settings, process
 from tablevault_pd.shared import Shared, open_places
 from tablevault_pd.store import Store
@@ -19,6 +20,7 @@ from tablevault_pd.vault import Vault
 
 DEFAULT_PLACE = "vault"
 PLACE_VARIABLE = "TABLEVAULT_URL"
+_DEFAULTS: dict[str, Any] = {"durability": "full", "timeout_s": 30.0, "verify_tls": True}
 
 _current: list[weakref.ref[Vault]] = []
 _keep: list[Vault] = []  # the current vault stays open even if nobody keeps the handle
@@ -29,14 +31,14 @@ def connect(
     *,
     session: str | Literal[False] | None = None,
     mode: Literal["rw", "r"] = "rw",
-    durability: Literal["full", "fast"] = "full",
-    timeout_s: float = 30.0,
-    capture: CaptureMode = "main",
-    redact: bool = True,
+    durability: Literal["full", "fast"] | None = None,
+    timeout_s: float | None = None,
+    capture: CaptureMode | None = None,
+    redact: bool | None = None,
     password: str | Callable[[], str] | None = None,
     token: str | Callable[[], str] | None = None,
     create: bool | Literal["oneshard"] = False,
-    verify_tls: bool | str = True,
+    verify_tls: bool | str | None = None,
 ) -> Vault:
     """Open a vault, and make it the current one. A folder that is not there yet is made.
 
@@ -50,15 +52,15 @@ def connect(
         written then names no session, as fits looking after a vault.
     mode : {"rw", "r"}
         ``"r"`` reads only: nothing is made or changed, and no session is opened.
-    durability : {"full", "fast"}
+    durability : {"full", "fast"}, default "full"
         ``"full"``: what was committed survives a power failure. ``"fast"``: the last seconds may be lost then, but
         never in a mere crash of the program.
-    timeout_s : float
+    timeout_s : float, default 30
         How long to wait, in seconds, for another writer or for the server.
-    capture : {"main", "all", "none"}
+    capture : {"main", "all", "none"}, default "main"
         Which code the session keeps: that of the script, or every cell of the notebook; with ``"all"`` also the modules
         of the project that it imports; or none.
-    redact : bool
+    redact : bool, default True
         Mask what looks like a password, key or token in the code, in tracebacks and in the command line.
     password : str or callable, optional
         Of the server's user, or a function that returns it. Default: the one in the URL, else the environment variable
@@ -67,16 +69,19 @@ def connect(
         A JSON web token, instead of a user and password.
     create : bool or "oneshard"
         Make the database on the server if it is not there; in a cluster, on one shard.
-    verify_tls : bool or str
+    verify_tls : bool or str, default True
         Whether the server's certificate is verified, or the file of the authorities to verify it with.
 
     Returns
     -------
     Vault
-        Connecting again to the same place shares the session.
+        Connecting again to the same place, in the same mode, shares the connection and the session. Options left out are
+        those of the first time then; a password or token is checked by the server each time it is given.
 
     Raises
     ------
+    InvalidInput
+        If an argument is wrong, or the place is open in this process with other options.
     VaultNotFound
         With ``mode="r"``, if there is no vault.
     VaultFormatError
@@ -92,18 +97,22 @@ def connect(
     0            1   0.5
     """
     validate.choice(mode, "mode", ("rw", "r"))
-    validate.choice(durability, "durability", ("full", "fast"))
-    validate.choice(capture, "capture", ("main", "all", "none"))
-    validate.flag(redact, "redact")
-    timeout_s = validate.seconds(timeout_s, "timeout_s")
-    address = _address(place)
-    options = {
-        "read_only": mode == "r", "timeout_s": timeout_s, "durability": durability,
-        "password": password, "token": token, "create": create, "verify_tls": verify_tls,
-    }  # fmt: skip
-    shared = _open(address, options)
-    settings = Settings.of(capture, redact)
-    run = None if mode == "r" or session is False else shared.run(session, settings)
+    if durability is not None:
+        validate.choice(durability, "durability", ("full", "fast"))
+    if capture is not None:
+        validate.choice(capture, "capture", ("main", "all", "none"))
+    if redact is not None:
+        validate.flag(redact, "redact")
+    if timeout_s is not None:
+        timeout_s = validate.seconds(timeout_s, "timeout_s")
+    options = {"durability": durability, "timeout_s": timeout_s, "verify_tls": verify_tls}
+    credentials = {"password": password, "token": token, "create": create}
+    shared = _open(_address(place), mode == "r", options, credentials)
+    settings = Settings.of(capture or "main", redact is not False)
+    if mode == "r" or session is False:
+        run = None
+    else:
+        run = shared.run(session, settings, {"capture": capture, "redact": redact})
     vault = Vault(shared, run, settings)
     _current.append(weakref.ref(vault))
     _keep[:] = [vault]
@@ -116,33 +125,46 @@ def _address(place: Any) -> str:
     return validate.path(place, "The place of a vault")
 
 
-def _open(address: str, options: dict[str, Any]) -> Shared:
-    """The store at that place, shared by all who connect to it in the same way."""
+def _open(address: str, read_only: bool, given: dict[str, Any], credentials: dict[str, Any]) -> Shared:
+    """Return the open store at that place if its options are those `given` (None: left out), or open one."""
     server = "://" in address
-    key = (
-        _server_key(address) if server else os.path.realpath(os.path.expanduser(address)),
-        str(options["read_only"]),
-    )
+    if not server:
+        _refuse_server_options(address, given | credentials)
+    key = (_server_key(address) if server else os.path.realpath(os.path.expanduser(address)), str(read_only))
     found = open_places.get(key)
     if found is None:
-        store = _server_store(address, options) if server else _folder_store(key[0], options)
-        found = open_places[key] = Shared(key, store)
+        options = _DEFAULTS | {name: value for name, value in given.items() if value is not None}
+        options["read_only"] = read_only
+        store = _server_store(address, options | credentials) if server else _folder_store(key[0], options)
+        open_places[key] = Shared(key, store, options)
+        return open_places[key]
+    found.check_options(given)
+    if server and _names_credentials(address, credentials):
+        _server_store(address, found.options | credentials).close()  # it raises where the server refuses them
     return found
 
 
-def _folder_store(folder: str, options: dict[str, Any]) -> Store:
-    from tablevault_pd.store.embedded import EmbeddedStore
+def _names_credentials(address: str, credentials: dict[str, Any]) -> bool:
+    user = address.partition("://")[2].rpartition("@")[0]
+    return ":" in user or credentials["password"] is not None or credentials["token"] is not None
 
+
+def _refuse_server_options(folder: str, given: dict[str, Any]) -> None:
     only_servers = [
         name
         for name in ("password", "token", "create", "verify_tls")
-        if options.pop(name) not in (None, False, True)
+        if not any(given[name] is plain for plain in (None, False, True))
     ]
     if only_servers:
         raise InvalidInput(
             f"{', '.join(only_servers)}= is for a vault on a server, and {folder} is a folder."
         )
-    return EmbeddedStore(folder, **options)
+
+
+def _folder_store(folder: str, options: dict[str, Any]) -> Store:
+    from tablevault_pd.store.embedded import EmbeddedStore
+
+    return EmbeddedStore(folder, **{name: value for name, value in options.items() if name != "verify_tls"})
 
 
 def _server_store(address: str, options: dict[str, Any]) -> Store:
@@ -169,15 +191,40 @@ def _server_key(address: str) -> str:
 
 
 def current_vault() -> Vault:
-    """The vault connected last; the default one is connected if there is none."""
+    """Return the vault connected last; the default one is connected, and made, if there is none."""
+    vault = _last_connected()
+    return vault if vault is not None else _connect_default(make=True)
+
+
+def current_vault_to_read() -> Vault:
+    """Return the same for a call that only reads: nothing is made for it. Raises VaultNotFound."""
+    vault = _last_connected()
+    return vault if vault is not None else _connect_default(make=False)
+
+
+def _last_connected() -> Vault | None:
     while _current:
         vault = _current[-1]()
         if vault is not None and not vault.closed:
             return vault
         _current.pop()
         _keep.clear()
+    return None
+
+
+def _connect_default(*, make: bool) -> Vault:
     parent = process.parent()
-    return connect(None if parent is None else parent.place)  # a worker works where its parent does
+    address = _address(None if parent is None else parent.place)  # a worker works where its parent does
+    if "://" in address or os.path.exists(os.path.join(os.path.expanduser(address), "catalog.db")):
+        return connect(address)
+    if not make:
+        raise VaultNotFound(
+            f"No vault is connected, and there is none at the default place, {os.path.abspath(address)}. "
+            f"Connect to one with tablevault_pd.connect(…), or name it in {PLACE_VARIABLE}."
+        )
+    vault = connect(address)
+    say(f"tablevault_pd: no vault was connected, so a new one was made at {vault.place}.")
+    return vault
 
 
 def _received(place: str, session_id: int) -> Run:
@@ -199,7 +246,7 @@ copyreg.pickle(Run, _sent)  # a worker that is handed a session logs to one of i
 
 def read(name: str, **options: Any) -> pd.DataFrame:
     """Rows of a list of the current vault. See :meth:`Vault.read`."""
-    return current_vault().read(name, **options)
+    return current_vault_to_read().read(name, **options)
 
 
 __all__ = ["connect", "current_vault", "read"]

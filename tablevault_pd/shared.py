@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.names import check_name
 from tablevault_pd.session import Run, Settings
 from tablevault_pd.store import Store
@@ -19,23 +21,34 @@ open_places: dict[tuple[str, str], Shared] = {}
 class Shared:
     """What all handles on one place have in common: the store, and the sessions opened in it."""
 
-    def __init__(self, key: tuple[str, str], store: Store) -> None:
+    def __init__(self, key: tuple[str, str], store: Store, options: dict[str, Any]) -> None:
         self.key = key
         self.store = store
+        self.options = options  #: what the store was opened with
         self.runs: dict[str, Run] = {}  # the quiet ones
         self.others: weakref.WeakSet[Run] = weakref.WeakSet()  # those of Vault.session()
         self.handles: weakref.WeakSet[Vault] = weakref.WeakSet()
 
-    def run(self, name: str | None, settings: Settings) -> Run:
-        """The session of that name; the one opened last if none is named."""
+    def check_options(self, given: Mapping[str, Any]) -> None:
+        """Refuse options that differ from those of the open store; None stands for one that was left out."""
+        _refuse_other(f"The vault {self.store.place} is open in this process", given, self.options)
+
+    def run(self, name: str | None, settings: Settings, given: Mapping[str, Any]) -> Run:
+        """Return the session of that name; the one opened last if none is named.
+
+        A new one gets `settings`; one that is there must have those of them that were `given` (None: left out).
+        """
         name = None if name is None else check_name(name, "session")
         if name is None and self.runs:
-            return next(reversed(self.runs.values()))
+            name = next(reversed(self.runs))
         if name is None or name not in self.runs:
             run = Run(self.store, name, settings=settings)
             self.runs[run.row.name] = run
             return run
-        return self.runs[name]
+        run = self.runs[name]
+        there = {"capture": run.settings.capture, "redact": run.settings.redact}
+        _refuse_other(f"The session {name!r} of this process is recorded", given, there)
+        return run
 
     def sessions(self) -> list[Run]:
         """Every session of this process that is opened here."""
@@ -49,3 +62,12 @@ class Shared:
             for run in self.sessions():
                 run.end()
             self.store.close()
+
+
+def _refuse_other(what: str, given: Mapping[str, Any], there: Mapping[str, Any]) -> None:
+    other = [name for name, value in given.items() if value is not None and value != there[name]]
+    if other:
+        raise InvalidInput(
+            f"{what} with {', '.join(f'{name}={shown(there[name])}' for name in other)}. "
+            f"Leave {', '.join(f'{name}=' for name in other)} out to share it, or close it first."
+        )

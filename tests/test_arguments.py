@@ -148,7 +148,7 @@ def test_a_wrong_type_is_a_type_error_too(vault):
         vault.read(5)
 
 
-@pytest.mark.parametrize("wrong", [-1, True, "2", float("inf"), None])
+@pytest.mark.parametrize("wrong", [-1, True, "2", float("inf")])
 def test_connect_refuses_a_timeout_that_is_no_number_of_seconds(tmp_path, wrong):
     with pytest.raises(tv.InvalidInput, match="timeout_s="):
         tv.connect(tmp_path / "v", timeout_s=wrong)

@@ -1,0 +1,100 @@
+"""Connecting: which vault is meant, and what happens where it is open already."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pytest
+from stores import new_database
+
+import tablevault_pd as tv
+
+READS = {
+    "tv.read": lambda frame: tv.read("x"),
+    "origin": lambda frame: frame.vault.origin,
+    "refs": lambda frame: frame.vault.refs,
+    "parents": lambda frame: frame.vault.parents(),
+    "lineage": lambda frame: frame.vault.lineage(),
+    "code": lambda frame: frame.vault.code(),
+    "sessions": lambda frame: frame.vault.sessions(),
+    "search": lambda frame: frame.vault.search("x"),
+}
+
+
+@pytest.mark.parametrize("call", READS)
+def test_reading_without_a_vault_makes_none_and_names_the_place(here, call):
+    with pytest.raises(tv.VaultNotFound, match="connect") as error:
+        READS[call](pd.DataFrame({"a": [1]}))
+    assert str(here / "vault") in str(error.value)
+    assert list(here.iterdir()) == []
+
+
+def test_saving_without_a_vault_makes_the_default_one_and_says_where(here, capfd):
+    pd.DataFrame({"a": [1]}).vault.save("x")
+    assert str(here / "vault") in capfd.readouterr().err
+    tv.current_vault().close()
+    assert tv.read("x")["a"].tolist() == [1]
+    assert capfd.readouterr().err == ""
+    tv.current_vault().close()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({}, {"durability": "fast"}),
+        ({"durability": "fast"}, {"durability": "full"}),
+        ({}, {"timeout_s": 1}),
+        ({}, {"capture": "none"}),
+        ({"capture": "all"}, {"capture": "main"}),
+        ({}, {"redact": False}),
+        ({"redact": False}, {"redact": True}),
+    ],
+    ids=str,
+)
+def test_other_options_for_an_open_vault_are_refused(here, first, then):
+    with tv.connect("v", **first):
+        with pytest.raises(tv.InvalidInput, match=f"{next(iter(then))}="):
+            tv.connect("v", **then)
+        tv.connect("v", **first).close()
+        tv.connect("v").close()
+    with tv.connect("v", **then) as vault:  # closed by everybody: it is opened anew
+        vault.save("x", {"a": 1})
+
+
+def test_a_new_session_of_an_open_vault_has_settings_of_its_own(here):
+    with (
+        tv.connect("v", session="one"),
+        tv.connect("v", session="two", capture="none", redact=False) as vault,
+    ):
+        assert vault.cells("two").empty
+
+
+@pytest.mark.parametrize(
+    "option", [{"password": "x"}, {"token": "x"}, {"create": "oneshard"}, {"verify_tls": "x.pem"}], ids=str
+)
+def test_options_of_a_server_are_refused_for_a_folder_each_time(here, option):
+    with pytest.raises(tv.InvalidInput, match="is for a vault on a server"):
+        tv.connect("v", **option)
+    with tv.connect("v"), pytest.raises(tv.InvalidInput, match="is for a vault on a server"):
+        tv.connect("v", **option)
+
+
+@pytest.mark.arango
+def test_credentials_are_checked_each_time_they_are_given(here, monkeypatch):
+    monkeypatch.delenv("TABLEVAULT_PASSWORD", raising=False)
+    with new_database() as url:
+        parts = urlsplit(url)
+        bare = parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}").geturl()
+        wrong = parts._replace(netloc=f"{parts.username}:wrong@{parts.hostname}:{parts.port}").geturl()
+        with tv.connect(url, create=True) as vault:
+            vault.save("x", {"a": 1})
+            for arguments in (
+                {"place": bare, "password": "wrong"},
+                {"place": wrong},
+                {"place": bare, "token": "wrong"},
+            ):
+                with pytest.raises(tv.StoreUnavailable):
+                    tv.connect(**arguments)
+            assert tv.connect(bare).read("x")["a"].tolist() == [1]
+            assert tv.connect(bare, password=parts.password).read("x")["a"].tolist() == [1]
