@@ -44,6 +44,7 @@ from tablevault_pd.errors import (
     VaultNotFound,
     VaultReadOnly,
     VersionNotFound,
+    WorkerStopped,
 )
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ __all__ = [
     "VaultNotFound",
     "VaultReadOnly",
     "VersionNotFound",
+    "WorkerStopped",
     "checkpoint",
     "connect",
     "current_vault",

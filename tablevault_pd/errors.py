@@ -144,5 +144,24 @@ class SessionStopped(SystemExit):
     """Raised by ``checkpoint()`` when somebody asked the session to stop.
 
     A SystemExit and no VaultError: it is to end the program, with ``finally``, ``with`` and ``atexit`` run, and not to be
-    caught along with errors. Its ``code`` is the exit code, 0 unless whoever asked wanted another.
+    caught along with errors. Its ``code`` is the exit code, 0 unless whoever asked wanted another; its text says who asked,
+    and when.
     """
+
+    def __init__(self, code: int = 0, message: str = "The session was asked to stop.") -> None:
+        super().__init__(code)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class WorkerStopped(SessionStopped, Exception):
+    """SessionStopped in a worker of a pool: also an Exception, so that the pool hands it to whoever waits for the result.
+
+    Every later call on a vault in that session raises it again: the worker does none of the tasks that still wait.
+    """
+
+
+class NotRecorded(RuntimeWarning):
+    """Something that a session logged is not recorded."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tablevault_pd.errors import InvalidName, InvalidType, shown
 
@@ -66,3 +68,18 @@ def parse_address(address: object) -> Address:
         if found:
             return Address(check_name(found["name"]), int(found["version"]))
     return Address(check_name(address))
+
+
+def encodable(value: Any) -> Any:
+    r"""`value`, plain JSON, with each half of a surrogate pair in its texts replaced by its escape, such as ``\ud83d``.
+
+    >>> encodable({"tags": ["half an emoji: \ud83d", "whole"]})
+    {'tags': ['half an emoji: \\ud83d', 'whole']}
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {encodable(key): encodable(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(encodable(each) for each in value)
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.names import check_name
 from tablevault_pd.session import Run, Settings
+from tablevault_pd.session.heart import HEART
 from tablevault_pd.store import Store
 
 if TYPE_CHECKING:
@@ -59,8 +61,10 @@ class Shared:
         self.handles.discard(vault)
         if not self.handles:
             open_places.pop(self.key, None)
+            deadline = time.monotonic() + self.store.timeout_s  # for all of them together
             for run in self.sessions():
-                run.end()
+                run.end(timeout_s=max(deadline - time.monotonic(), 0.0))
+            HEART.abandon(self.store)
             self.store.close()
 
 

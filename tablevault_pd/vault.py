@@ -76,6 +76,9 @@ class Vault(Search, Sessions, Lineage):
         """The store below. Not part of the public interface."""
         if self.closed:
             raise VaultClosed("This vault was closed. Connect to it again with tablevault_pd.connect(…).")
+        run = self._current_run()
+        if run is not None:
+            run.raise_if_stopped()
         return self._shared.store
 
     @property

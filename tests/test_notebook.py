@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def execute(folder: Path, *cells: str):
         allow_errors=True,
         resources={"metadata": {"path": str(folder)}},
     )
-    client.execute(env=plain | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"})
+    client.execute(env=plain | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore::RuntimeWarning"})
     return notebook
 
 
@@ -67,6 +68,7 @@ def ran(tmp_path_factory):
         "vault.stop('nb')\ntime.sleep(0.7)\ntv.checkpoint()\nprint('never')",
         "vault.close()",
         "print([c for e in ('pre_run_cell', 'post_run_cell') for c in get_ipython().events.callbacks[e] if 'tablevault' in c.__module__])",
+        "print('showtraceback' not in vars(get_ipython()))",
     )
     with tv.connect(folder / "v", mode="r") as vault:
         yield notebook, vault
@@ -97,7 +99,10 @@ def test_how_each_cell_ended(ran):
     assert found.error["this is no python"].startswith("SyntaxError")
     assert found.duration_s[found.index.str.startswith("import asyncio")].item() >= 0.05
     stopped = found[found.index.str.contains("never")]
-    assert stopped.error.tolist() == ["SessionStopped: 0"] * 2
+    assert (
+        stopped.error.str.startswith("SessionStopped: nb#1 was asked to stop by nb#1 (").tolist()
+        == [True] * 2
+    )
     assert found.outcome["%run other.py"] == "ok"
 
 
@@ -117,6 +122,16 @@ def test_a_stop_ends_the_cell_and_not_the_kernel(ran):
     assert all("never" not in printed(cell) for cell in notebook.cells)
     assert printed(notebook.cells[13]).strip() == "the kernel goes on"
     assert vault.sessions("nb").state.tolist() == ["finished"]
+
+
+def test_a_stop_is_told_in_one_quiet_line(ran):
+    notebook, _ = ran
+    for cell in (notebook.cells[12], notebook.cells[14]):
+        assert [output.output_type for output in cell.outputs] == ["stream"]
+        assert re.fullmatch(
+            r"nb#1 was asked to stop by nb#1 \(.+\) at [-0-9]+ [:0-9]+ UTC\.", printed(cell).strip()
+        )
+    assert printed(notebook.cells[17]).strip() == "True", "IPython shows exceptions itself again"
 
 
 def test_closing_removes_the_hooks_and_cells_print_nothing_of_ours(ran):

@@ -77,13 +77,13 @@ ENDINGS = {
         "def main(): return 5\nraise SystemExit(main())",
         5,
         "failed",
-        "SystemExit: 5",
+        "SystemExit: exit code unknown",
     ),
     "raise SystemExit in a function": (
         "def main(): raise SystemExit(6)\nmain()",
         6,
         "failed",
-        "SystemExit: 6",
+        "SystemExit: exit code unknown",
     ),
     "raise SystemExit(0)": ("raise SystemExit(0)", 0, "finished", None),
     "a caught SystemExit": (
@@ -269,7 +269,7 @@ def test_a_pytest_run_that_fails(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert done.returncode == 1, done.stdout
     row = sessions(tmp_path).iloc[0]
-    assert (row["name"], row.state, row.error) == ("pytest", "failed", "SystemExit: 1")
+    assert (row["name"], row.state, row.error) == ("pytest", "failed", "SystemExit: exit code unknown")
 
 
 def test_secrets_never_reach_the_vault(tmp_path):

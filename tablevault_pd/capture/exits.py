@@ -1,17 +1,23 @@
 """How the process ends.
 
-``atexit`` is told nothing about it, so the ways out are watched:
+``atexit`` is told nothing about it, so the ways out are watched, from the first session on until the last one is closed:
 
 - an exception: ``sys.excepthook``, which goes on to whatever hook was there before;
-- ``sys.exit(n)``, ``raise SystemExit(n)``: the interpreter reads the exception's ``code`` when nobody caught it;
+- ``sys.exit(n)``, ``exit(n)``: wrapped, and remembered where it was called;
+- ``raise SystemExit(n)``: no hook of Python's is told about it. That it left the script is seen by the last instruction of
+  the script; its code is known where it stands there as a number or text, and said to be unknown elsewhere;
 - SIGTERM, SIGHUP: a handler, where nobody else had one; it lets the sessions end and then dies of the same signal.
+  Processes that multiprocessing started keep the default handlers: a handler of Python's is not run while the main thread
+  waits in a semaphore, and a pool that ends its workers by SIGTERM would wait for them for ever.
 """
 
 from __future__ import annotations
 
+import ast
 import atexit
-import ctypes
-import gc
+import builtins
+import dis
+import linecache
 import os
 import signal
 import sys
@@ -31,8 +37,8 @@ SIGNALS = tuple(
     number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
 )
 PATIENCE_S = 0.5  # how long the main thread stands still in the handler of a signal
-_IDLE_MODULES = ("multiprocessing.", "concurrent.futures.", "joblib.", "threading", "selectors")
-_IDLE_FUNCTIONS = {"worker", "_process_worker"}
+UNKNOWN_CODE = "SystemExit: exit code unknown"
+_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +70,71 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+class Wrapped:
+    """An attribute of a module, class or object, replaced by what `make` makes of it until :meth:`put_back`."""
+
+    def __init__(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        self._owner, self._name = owner, name
+        self._raw = vars(owner).get(name, _MISSING)
+        self._now = make(getattr(owner, name))
+        setattr(owner, name, staticmethod(self._now) if isinstance(owner, type) else self._now)
+
+    def put_back(self) -> None:
+        """Put back what was there. If somebody else has replaced it since, theirs stays, and goes on through ours."""
+        if getattr(self._owner, self._name, None) is not self._now:
+            return
+        if self._raw is _MISSING:
+            delattr(self._owner, self._name)
+        else:
+            setattr(self._owner, self._name, self._raw)
+
+
 class Watch:
     """Learns how the process ends, and calls `end` with it, once. One for each process."""
 
     def __init__(self, end: Callable[[Ending], None]) -> None:
         self._end = end
-        self._ending = Ending()
-        self._excepthook: Any = None
-        self._watching = self._dying = self._told = False
-        self.installed = False
+        self._wrapped: list[Wrapped] = []
+        self.forked()
 
-    def install(self) -> None:
+    def forked(self) -> None:
+        """This process is a child now: it keeps the default handlers of signals, until it opens a session of its own."""
+        for number in SIGNALS:
+            if signal.getsignal(number) == self._see_signal:
+                signal.signal(number, signal.SIG_DFL)
+        self._ending = Ending()
+        self._exit: tuple[int, Ending] | None = None  # the last one, and where the script was then
+        self._script: FrameType | None = None
+        self._watching = self._worker = self._dying = self._told = False
+
+    def install(self, *, signals: bool = True) -> None:
         """Start watching. Signals can be watched from the main thread only: perhaps with a later session."""
-        self._watch_signals()
-        if self.installed:
+        if signals:
+            self._watch_signals()
+        if self._script is None:
+            self._script = _main_frame()
+        if self._wrapped:
             return
-        self.installed = True
-        self._excepthook, sys.excepthook = sys.excepthook, self._see_exception
-        _watch_system_exit(self._see_exit)
+        self._wrapped.append(Wrapped(sys, "excepthook", self._hook))
+        self._wrapped.append(Wrapped(sys, "exit", self._exiting))
+        if not script.at_prompt():
+            for name in {"exit", "quit"} & set(vars(builtins)):
+                self._wrapped.append(Wrapped(builtins, name, self._exiting))
         atexit.register(self._at_exit)
+
+    def remove(self) -> None:
+        """Put everything back. Signals can be put back by the main thread only; elsewhere ours do what the default does."""
+        for wrapped in reversed(self._wrapped):
+            wrapped.put_back()
+        self._wrapped.clear()
+        atexit.unregister(self._at_exit)
+        self._script = self._exit = None
+        self._worker = False
+        if self._watching and threading.current_thread() is threading.main_thread():
+            self._watching = False
+            for number in SIGNALS:
+                if signal.getsignal(number) == self._see_signal:
+                    signal.signal(number, signal.SIG_DFL)
 
     def _watch_signals(self) -> None:
         if self._watching or threading.current_thread() is not threading.main_thread():
@@ -92,30 +144,70 @@ class Watch:
             if signal.getsignal(number) is signal.SIG_DFL:  # somebody who handles it is not disturbed
                 signal.signal(number, self._see_signal)
 
-    def watch_worker(self) -> None:
-        """A worker of multiprocessing skips atexit when it was forked; it runs its own finalizers."""
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None:
-            util.Finalize(None, self._at_worker_exit, exitpriority=0)
+    def watch_worker(self, hand_over: Callable[[], None]) -> None:
+        """Learn how a worker of multiprocessing ends, and call `hand_over` before one of a Pool sends a result.
+
+        A worker skips atexit when it was forked; it runs its own finalizers. One of a Pool does not even do that: the pool
+        kills it, as soon as it has all results.
+        """
+        process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+        if process is None or util is None or self._worker:
+            return
+        self._worker = True
+        util.Finalize(None, self._at_worker_exit, exitpriority=0)
+        if "PoolWorker" not in process.current_process().name:
+            return
+
+        def handing_over(dumps: Callable[..., Any]) -> Callable[..., Any]:
+            def dumps_handing_over(obj: Any, protocol: int | None = None) -> Any:
+                if threading.current_thread() is threading.main_thread():
+                    hand_over()
+                return dumps(obj, protocol)
+
+            return dumps_handing_over
+
+        pickler = sys.modules["multiprocessing.reduction"].ForkingPickler
+        self._wrapped.append(Wrapped(pickler, "dumps", handing_over))
+
+    def note_exit(self, error: SystemExit) -> None:
+        """This exception is on its way; if it leaves the script, it is how the process ended."""
+        if self._script is not None and threading.current_thread() is threading.main_thread():
+            self._exit = self._script.f_lasti, ending_of(error)
+
+    def _hook(self, before: Callable[..., Any]) -> Callable[..., Any]:
+        def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            if not script.at_prompt():
+                text = "".join(format_exception(kind, error, trace))
+                self._ending = Ending("failed", one_line(error), text)
+            before(kind, error, trace)
+
+        return hook
+
+    def _exiting(self, before: Callable[..., Any]) -> Callable[..., NoReturn]:
+        def exit(status: object = None, /) -> NoReturn:
+            """Exit the interpreter by raising SystemExit(status)."""
+            try:
+                before(status)
+            except SystemExit as error:
+                self.note_exit(error)
+                raise
+            raise AssertionError("exit() returned")
+
+        return exit
 
     def _at_worker_exit(self) -> None:
         self._end(ending_of(sys.exc_info()[1]))
 
-    def _see_exception(
-        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        if not script.at_prompt():
-            self._ending = Ending("failed", one_line(error), "".join(format_exception(kind, error, trace)))
-        self._excepthook(kind, error, trace)
-
-    def _see_exit(self, error: SystemExit, code: object) -> None:
-        if isinstance(error, SessionStopped):
-            self._ending = Ending("stopped")
-        elif code not in (None, 0):
-            self._ending = Ending("failed", f"SystemExit: {code}")
-
     def _at_exit(self) -> None:
-        self._end(self._ending)
+        self._end(self._how())
+
+    def _how(self) -> Ending:
+        frame = self._script
+        if self._ending.outcome != "finished" or frame is None or script.at_prompt() or _returned(frame):
+            return self._ending
+        if self._exit is not None and self._exit[0] == frame.f_lasti:
+            return self._exit[1]
+        return _stated_exit(frame) or Ending("failed", UNKNOWN_CODE)
 
     def _see_signal(self, number: int, frame: FrameType | None) -> None:
         """Let a thread end the sessions and send the signal once more; then die of it, as if nobody had handled it.
@@ -129,7 +221,7 @@ class Watch:
             self._dying = True
             ending = Ending("failed", f"killed by {signal.Signals(number).name}")
             # threading.Thread takes a lock to start, which the main thread may hold
-            start_new_thread(self._die, (number, Ending() if between_tasks(frame) else ending))
+            start_new_thread(self._die, (number, ending))
             deadline = time.monotonic() + PATIENCE_S
             while not self._told and time.monotonic() < deadline:
                 time.sleep(0.005)
@@ -142,45 +234,41 @@ class Watch:
             os.kill(os.getpid(), number)
 
 
-def between_tasks(frame: FrameType | None) -> bool:
-    """Whether this is a worker of a pool that waits for work: a pool that is done kills its workers."""
-    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_IDLE_MODULES):
-        if frame.f_code.co_name in _IDLE_FUNCTIONS:
-            return True
+def _main_frame() -> FrameType | None:
+    """The frame of the script that the main thread runs."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    found = None
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__":
+            found = frame
         frame = frame.f_back
-    return False
+    return found
 
 
-def _exit(status: object = None, /) -> NoReturn:
-    """Exit the interpreter by raising SystemExit(status), as sys.exit does."""
-    raise SystemExit(status)
+def _returned(frame: FrameType) -> bool:
+    """Whether a frame that is over came to its end, and was not left by an exception."""
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN")
 
 
-def _watch_system_exit(see: Callable[[SystemExit, object], None]) -> None:
-    """Call `see` when the interpreter, and not some code, reads the ``code`` of a SystemExit: then it ends the process.
-
-    No hook of Python's is told about a SystemExit: neither ``sys.excepthook`` nor ``atexit``, and wrapping ``sys.exit``
-    misses ``raise SystemExit(main())``. So the attribute is replaced by a property that behaves the same. A call without
-    a Python frame around it comes from the interpreter.
-    """
-    if sys.implementation.name != "cpython":
-        return  # elsewhere an exit with a code is taken for an end like any other
-    attributes = gc.get_referents(SystemExit.__dict__)[0]
-    member = attributes["code"]
-    if isinstance(member, property):
-        return
-
-    def read(self: SystemExit) -> object:
-        code = member.__get__(self, type(self))
-        try:
-            sys._getframe(1)
-        except ValueError:
-            see(self, code)
-        return code
-
-    if sys.version_info < (3, 12):
-        sys.exit = (
-            _exit  # the built-in one raises there without making the exception, which then has no attributes
-        )
-    attributes["code"] = property(read, member.__set__, member.__delete__, "exception code")
-    ctypes.pythonapi.PyType_Modified(ctypes.py_object(SystemExit))
+def _stated_exit(frame: FrameType) -> Ending | None:
+    """The end by a ``raise SystemExit(4)`` that stands in the script itself and was the last it did."""
+    start, end, left, right = list(frame.f_code.co_positions())[frame.f_lasti // 2]
+    if None in (start, end, left, right):
+        return None
+    lines = [
+        linecache.getline(frame.f_code.co_filename, line).encode()
+        for line in range(start or 0, (end or 0) + 1)
+    ]
+    if not any(lines):
+        return None
+    lines[-1] = lines[-1][:right]
+    lines[0] = lines[0][left:]
+    try:
+        [statement] = ast.parse(b"".join(lines)).body
+        raised = statement.exc if isinstance(statement, ast.Raise) else None
+        name, arguments = (raised.func, raised.args) if isinstance(raised, ast.Call) else (raised, [])
+        if not isinstance(name, ast.Name) or name.id != "SystemExit":
+            return None
+        return ending_of(SystemExit(*(ast.literal_eval(each) for each in arguments)))
+    except (SyntaxError, ValueError, TypeError):
+        return None

@@ -6,12 +6,16 @@ The hooks are IPython's own events. They are silent and let no error into the us
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from traceback import format_exception
 from typing import Any
 
-from tablevault_pd.capture.exits import one_line
+from tablevault_pd.capture.exits import Wrapped, one_line
+from tablevault_pd.errors import SessionStopped
+
+EXIT_HINT = "To exit: use 'exit'"  # what IPython warns of when a cell raised a SystemExit
 
 
 @dataclass(slots=True)
@@ -73,6 +77,38 @@ class Hooks:
             self._ended(executed(result.error_before_exec or result.error_in_exec))
         except Exception as error:  # noqa: BLE001
             self._failed(error)
+
+
+class QuietStop:
+    """Has IPython say in one line that a session was stopped, and not how to leave IPython."""
+
+    def __init__(self) -> None:
+        self._wrapped: Wrapped | None = None
+
+    def install(self) -> None:
+        """Begin, once."""
+        shell = _shell()
+        if shell is not None and self._wrapped is None:
+            self._wrapped = Wrapped(shell, "showtraceback", _quietly)
+
+    def remove(self) -> None:
+        """Let IPython show all exceptions itself again."""
+        wrapped, self._wrapped = self._wrapped, None
+        if wrapped is not None:
+            wrapped.put_back()
+
+
+def _quietly(before: Callable[..., Any]) -> Callable[..., Any]:
+    def showtraceback(*arguments: Any, **options: Any) -> Any:
+        error = sys.exc_info()[1]
+        if not isinstance(error, SessionStopped):
+            return before(*arguments, **options)
+        print(error)
+        # IPython warns of it next; the filter is one of many that are the same, and does no harm beyond.
+        warnings.filterwarnings("ignore", EXIT_HINT, UserWarning)
+        return None
+
+    return showtraceback
 
 
 def executed(error: BaseException | None) -> Executed:

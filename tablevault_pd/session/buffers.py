@@ -1,16 +1,29 @@
-"""What a session has to tell and has not told yet. Filled by the user's threads, emptied by the background thread."""
+"""Logged values that the store does not have yet: in memory, and beyond a limit in a file without a name.
+
+User threads add rows to a deque. The background thread takes them in batches of bounded size.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.names import encodable
 from tablevault_pd.store import NO_STEP, Measures
 
-MAX_ROWS = 1_000_000  # so many logged rows may wait; some 300 MB
+MAX_ROWS = 500_000  # rows kept in memory; some 150 MB
+BATCH_VALUES = 250_000  # values told to the store at once; 6 MB as arrays
+MAX_FILE_BYTES = 4 << 30  # log() waits when the file is as large as this
+STEP_ROWS = 1000  # rows moved between two looks at the number of their values
 
 #: (step, seconds since 1970, values by metric)
 Row = tuple[int | None, float, dict[str, float]]
@@ -39,9 +52,140 @@ def whole(step: Any) -> int:
     raise InvalidInput(f"step= is a whole number, not {shown(step)}.")
 
 
-def drained(rows: deque[Row]) -> list[Row]:
-    """All rows that are there now, taken out. A deque needs no lock for that, whoever adds to it meanwhile."""
-    return [rows.popleft() for _ in range(len(rows))]
+class Backlog:
+    """The rows of one session on their way to the store, oldest first: file, then `_taken`, then `rows`.
+
+    Parameters
+    ----------
+    offset_s
+        What is to be added to our clock to have the store's, in seconds.
+    folder
+        Where the file is made; None: the system's temporary folder.
+    """
+
+    def __init__(self, session_id: int, offset_s: Callable[[], float], folder: Path | None) -> None:
+        self.rows: deque[Row] = deque()  #: user threads append here
+        self.batch: tuple[Measures, ...] | None = None  #: what :meth:`next_batch` returned last
+        self.session_id, self._offset_s, self._folder = session_id, offset_s, folder
+        self._taken: list[Row] = []
+        self._blocks: tuple[tuple[int, tuple[tuple[str, int], ...]], ...] = ()  # offset; metric and size
+        self._file: IO[bytes] | None = None
+        self._file_end = 0
+        self._lock = threading.RLock()
+        self._spilling = False  # a signal handler that logs may come in between
+
+    def __len__(self) -> int:
+        """How many values wait."""
+        batch = sum(len(measures.values) for measures in self.batch or ())
+        filed = sum(size for _, sizes in self._blocks for _, size in sizes)
+        return batch + filed + sum(len(row[2]) for rows in (self._taken, self.rows.copy()) for row in rows)
+
+    @property
+    def later_batches(self) -> int:
+        """How many batches hold what waits beside `batch`."""
+        values = sum(len(row[2]) for rows in (self._taken, self.rows.copy()) for row in rows)
+        return len(self._blocks) + -(-values // BATCH_VALUES)
+
+    def __bool__(self) -> bool:
+        return self.waits or bool(self.batch)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something beside the batch."""
+        return bool(self.rows or self._taken or self._blocks)
+
+    def next_batch(self) -> tuple[Measures, ...]:
+        """The oldest values, about BATCH_VALUES of them; the same ones until `batch` is set to None."""
+        with self._lock:
+            if self.batch is not None or self._spilling:
+                return self.batch or ()
+            # No call stands between two assignments of one line: an interrupt finds every row in exactly one place.
+            if self._blocks:
+                batch = self._read(*self._blocks[0])
+                rest = self._blocks[1:]
+                self.batch, self._blocks = batch, rest
+                if not rest:
+                    self._drop_file()
+            else:
+                self._take()
+                batch = packed(self.session_id, self._taken, self._offset_s())
+                self.batch, self._taken = batch, []
+            return batch
+
+    def spill(self) -> bool:
+        """Move most rows to the file. False if it takes no more: it has its full size, or the disk is full."""
+        while len(self.rows) > MAX_ROWS // 2:
+            with self._lock:
+                if self._spilling:
+                    return True
+                self._spilling = True
+                try:
+                    self._take()
+                    if not self._write(packed(self.session_id, self._taken, self._offset_s())):
+                        return False
+                finally:
+                    self._spilling = False
+        return True
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.rows.clear()
+        self.batch, self._taken, self._blocks = None, [], ()
+        self._drop_file()
+
+    def _take(self) -> None:
+        """Move rows from the deque to `_taken` until that has BATCH_VALUES values."""
+        values = sum(len(row[2]) for row in self._taken)
+        while values < BATCH_VALUES and self.rows:
+            before = len(self._taken)
+            with suppress(IndexError):  # where those are all
+                # C all along: neither another thread nor an interrupt comes between taking a row and adding it.
+                self._taken.extend(islice(iter(self.rows.popleft, None), STEP_ROWS))
+            values += sum(len(row[2]) for row in self._taken[before:])
+
+    def _write(self, batch: tuple[Measures, ...]) -> bool:
+        arrays = [part for each in batch for part in (each.steps, each.times, each.values)]
+        data = b"".join(array.tobytes() for array in arrays)
+        if self._file_end + len(data) > MAX_FILE_BYTES:
+            return False
+        try:
+            if self._file is None:
+                self._file = TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115  # for this user alone
+            self._file.seek(self._file_end)
+            left = memoryview(data)
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            return False
+        block = (self._file_end, tuple((each.metric, len(each.values)) for each in batch))
+        blocks, end = (*self._blocks, block), self._file_end + len(data)
+        self._blocks, self._file_end, self._taken = blocks, end, []
+        return True
+
+    def _read(self, offset: int, sizes: tuple[tuple[str, int], ...]) -> tuple[Measures, ...]:
+        assert self._file is not None
+        self._file.seek(offset)
+        batch = []
+        for metric, size in sizes:
+            steps, times, values = (self._array(kind, size) for kind in ("i8", "i8", "f8"))
+            batch.append(Measures(self.session_id, metric, steps, times, values))
+        return tuple(batch)
+
+    def _array(self, kind: str, size: int) -> np.ndarray:
+        assert self._file is not None
+        array = np.empty(size, dtype=kind)
+        left = memoryview(array.data).cast("B")
+        while left:
+            count = self._file.readinto(left)  # type: ignore[attr-defined]  # a FileIO, where buffering is 0
+            if not count:
+                raise OSError("the file of values that wait to be recorded is shorter than it was")
+            left = left[count:]
+        return array
+
+    def _drop_file(self) -> None:
+        file, self._file, self._file_end = self._file, None, 0
+        if file is not None:
+            file.close()
 
 
 def packed(session_id: int, rows: list[Row], offset_s: float) -> tuple[Measures, ...]:
@@ -58,7 +202,7 @@ def packed(session_id: int, rows: list[Row], offset_s: float) -> tuple[Measures,
     return tuple(
         Measures(
             session_id,
-            metric,
+            encodable(metric),
             np.array(steps, dtype=np.int64),
             ((np.array(times) + offset_s) * 1e6).astype(np.int64),
             np.array(values, dtype=np.float64),

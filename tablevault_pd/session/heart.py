@@ -1,8 +1,7 @@
-"""The one background thread of a process: it beats for every open session, fetches requests, and writes what is buffered.
+"""The background thread of a process: it beats for every open session, fetches requests, and writes what is buffered.
 
-It sleeps on an event and looks twice a second. Everything the tracker writes once a session is open, it writes, so that
-the user's threads wait for no disk and no server. What it cannot write it keeps and tries again; what went wrong is said
-once, as a warning.
+It sleeps on a queue and looks twice a second, so that the user's threads wait for no disk and no server. What it cannot
+write it keeps and tries again; the trouble is told once, as a warning, and anew if it comes back.
 """
 
 from __future__ import annotations
@@ -12,12 +11,18 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import VaultClosed, VaultCorrupt, VaultFormatError, VaultNotFound, VaultReadOnly
+from tablevault_pd.errors import (
+    NotRecorded,
+    SessionNotFound,
+    VaultClosed,
+    VaultError,
+    VaultNotFound,
+)
 from tablevault_pd.progress import say
 from tablevault_pd.store import Pulse, Store
 from tablevault_pd.threads import started
@@ -26,10 +31,11 @@ if TYPE_CHECKING:
     from tablevault_pd.session.run import Run
 
 WATCH_S = 0.5  # how often requests are looked for, and buffers written; what kill -9 loses at most
-RETRY_S = 1.0  # after a failure
+RETRY_S = 1.0  # after a failure; twice as long after each further one
+LONGEST_RETRY_S = 4.0  # a request is seen within five seconds once the store answers again
 FLUSH_S = 2.0  # how long a call that reads sessions waits for what this process has not written yet
 EXIT_S = 5.0  # how long the end of the interpreter waits for what is buffered
-FINAL = (VaultNotFound, VaultCorrupt, VaultReadOnly, VaultClosed, VaultFormatError)  # trying again is no use
+FINAL = (VaultNotFound, VaultClosed)  # trying again is no use
 
 
 class Bell:
@@ -60,7 +66,8 @@ class Heart:
         self._lock = threading.RLock()  # over _runs and _thread; a signal handler may come in between
         self._bell = Bell()
         self._thread: threading.Thread | None = None
-        self._warned: weakref.WeakSet[Store] = weakref.WeakSet()  # whose trouble was told
+        self._troubled: weakref.WeakSet[Store] = weakref.WeakSet()  # whose trouble was told
+        self._retry_s: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
         self._retry_at: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
 
     def add(self, run: Run) -> None:
@@ -70,7 +77,7 @@ class Heart:
             if self._thread is None:
                 self._thread = started(self._work, "heart")
                 if self._thread is None:
-                    return  # end() will write by itself
+                    return  # wait_for() will write by itself
         self._bell.ring()
 
     def wake(self) -> None:
@@ -86,13 +93,13 @@ class Heart:
             return
         runs = [run for run in list(self._runs) if run.store.vault_id == store.vault_id]
         waiting = {run: number for run in runs if (number := run.waits_for())}
-        if waiting and self._thread is None:
-            self._round()
         deadline = time.monotonic() + timeout_s
         for tries in count():
             if not waiting or time.monotonic() >= deadline:
                 break
-            if tries % 10 == 0:
+            if self._thread is None:
+                self._round()
+            elif tries % 10 == 0:
                 self._bell.ring()  # again, for what was logged while a beat was under way
             time.sleep(0.001)
             waiting = {run: number for run, number in waiting.items() if not run.has_told(number)}
@@ -104,18 +111,32 @@ class Heart:
                 stacklevel=4,
             )
 
-    def finish(self, run: Run, timeout_s: float) -> None:
-        """Wait until the end of `run`, and all that it has buffered, is written; at most `timeout_s` seconds."""
-        self._retry_at.clear()  # the last chance: do not sit out a pause between two tries
-        if self._thread is None or threading.current_thread() is self._thread:
-            for _ in range(2):  # the first may still carry what could not be written before
-                self._round()
-            self._forget([run])
-            return
-        self._bell.ring()
-        if not run.told.wait(timeout_s):
-            self._warn(run.store, TimeoutError(f"{run.row.label} could not be closed within {timeout_s:g} s"))
-        self._forget([run])
+    def wait_for(self, run: Run, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `done`; at most `timeout_s` seconds, and not beyond an attempt that failed for want of more than time."""
+        deadline = time.monotonic() + timeout_s
+        self._retry_at.pop(run.store, None)  # do not sit out a pause between two attempts
+        while not done():
+            run.attempted.clear()
+            if done():  # in between
+                return True
+            if self._thread is None or threading.current_thread() is self._thread:
+                self._round()  # Python starts no thread any more
+            else:
+                self._bell.ring()
+                run.attempted.wait(
+                    min(max(deadline - time.monotonic(), 0.0), WATCH_S)
+                )  # another waiter may clear it
+            if not done() and (run.failing or time.monotonic() >= deadline):
+                return False
+        return True
+
+    def abandon(self, store: Store | None = None) -> None:
+        """Give up what `store`, or any, did not take until now, and say what is lost: the vault or the process ends."""
+        runs = [run for run in self._runs if store is None or run.store is store]
+        left = [run for run in runs if not run.told.is_set()]
+        if left:
+            self._give_up(left, VaultClosed("It was closed before everything was written."), NotRecorded)
+        self._forget(runs)
 
     def _work(self) -> None:
         while True:
@@ -140,11 +161,14 @@ class Heart:
             pulse = store.beat([run.collect() for run in runs])
         except Exception as error:  # noqa: BLE001  # whatever it is, the user's code goes on
             self._failed(runs, error)
-            return
-        self._retry_at.pop(store, None)
-        self._delivered(runs, pulse)
+        else:
+            self._delivered(runs, pulse)
 
     def _delivered(self, runs: Sequence[Run], pulse: Pulse) -> None:
+        store = runs[0].store
+        self._troubled.discard(store)
+        self._retry_s.pop(store, None)
+        self._retry_at.pop(store, None)
         again = False
         for run in runs:
             mine = [request for request in pulse.requests if request.session_id == run.row.id]
@@ -156,26 +180,62 @@ class Heart:
             self._bell.ring()
 
     def _failed(self, runs: Sequence[Run], error: Exception) -> None:
-        store = runs[0].store
-        self._warn(store, error)
         if isinstance(error, FINAL):
+            self._give_up(runs, error)
+        elif isinstance(error, SessionNotFound) or not isinstance(error, (VaultError, OSError, MemoryError)):
+            self._isolate(runs, error)
+        else:
+            self._try_later(runs, error)
+
+    def _isolate(self, runs: Sequence[Run], error: Exception) -> None:
+        """What one session tells is the trouble: the others beat by themselves, and of that one the rest is recorded."""
+        if len(runs) > 1:
             for run in runs:
-                run.give_up()
-            self._forget(runs)
-            return
-        self._retry_at[store] = time.monotonic() + RETRY_S
+                self._beat([run])
+        elif isinstance(error, SessionNotFound):
+            self._give_up(runs, error)
+        elif (pulse := self._piecewise(runs[0])) is not None:
+            self._delivered(runs, pulse)
+        else:
+            self._try_later(runs, error)
+
+    def _piecewise(self, run: Run) -> Pulse | None:
+        """Beat in pieces, without those that the store does not take; None if it takes none."""
+        pulse = None
+        refused: dict[str, Exception] = {}
+        try:
+            for what, piece in run.collect().pieces():
+                try:
+                    pulse = run.store.beat([piece])
+                except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+                    refused[what] = error
+        except Exception:  # noqa: BLE001  # the store has other troubles, or the beat cannot be made
+            return None
+        if pulse is not None:
+            for what, why in refused.items():
+                warn(f"{what} of {run.row.label} cannot be recorded and was left out: {why}", NotRecorded)
+        return pulse
+
+    def _give_up(
+        self, runs: Sequence[Run], error: Exception, category: type[RuntimeWarning] = RuntimeWarning
+    ) -> None:
+        lost = ", ".join(run.give_up(error) for run in runs)
+        warn(f"tablevault_pd cannot record any more. {error} Lost: {lost}.", category)
+        self._forget(runs)
+
+    def _try_later(self, runs: Sequence[Run], error: Exception) -> None:
+        store = runs[0].store
+        if store not in self._troubled:
+            self._troubled.add(store)
+            warn(f"tablevault_pd cannot record this session now, and goes on trying: {error}")
+        self._retry_s[store] = min(self._retry_s.get(store, RETRY_S / 2) * 2, LONGEST_RETRY_S)
+        self._retry_at[store] = time.monotonic() + self._retry_s[store]
         for run in runs:
             run.undelivered(error)
-        self._forget([run for run in runs if run.told.is_set()])
 
     def _forget(self, runs: Sequence[Run]) -> None:
         with self._lock:
             self._runs = [run for run in self._runs if run not in runs]
-
-    def _warn(self, store: Store, error: Exception) -> None:
-        if store not in self._warned:
-            self._warned.add(store)
-            warn(error)
 
     def in_child(self) -> list[Run]:
         """Begin anew, without a thread; the sessions that were the parent's come back."""
@@ -184,11 +244,10 @@ class Heart:
         return runs
 
 
-def warn(error: Exception) -> None:
+def warn(text: str, category: type[RuntimeWarning] = RuntimeWarning, *, stacklevel: int = 2) -> None:
     """Say what keeps the tracker from working. Never raises, whatever the warning filters are."""
-    text = f"tablevault_pd cannot record this session: {error}"
     try:
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        warnings.warn(text, category, stacklevel=stacklevel + 1)
     except (RuntimeWarning, OSError, ValueError):  # a filter made it an error, or sys.stderr is closed
         say(text)
 

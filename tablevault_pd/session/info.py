@@ -9,6 +9,7 @@ import pandas as pd
 
 from tablevault_pd import answers
 from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.session import witness
 from tablevault_pd.store import Session, Store
 
 
@@ -40,7 +41,7 @@ class RunInfo:
 
     def __init__(self, store: Store, session: Session) -> None:
         self._store = store
-        seen = store.overview([session.id])
+        seen = witness.overview(store, [session.id])
         (self._session,) = seen.sessions
         self.state = self._session.state(seen.time)
         self.params = deepcopy(dict(self._session.params))

@@ -21,6 +21,7 @@ import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, InvalidType, SessionNotFound, did_you_mean, shown
+from tablevault_pd.session import witness
 from tablevault_pd.session.params import as_mapping, flat, plain
 from tablevault_pd.store import Session, Store
 
@@ -153,8 +154,8 @@ class _Lookup:
         still_open = [session.id for session in named if session.outcome is None]
         if not still_open:
             return []
-        seen = self._store.overview(
-            still_open
+        seen = witness.overview(
+            self._store, still_open
         )  # it has the store's clock, which tells lost sessions from live ones
         return [session for session in seen.sessions if session.state(seen.time) in LIVE]
 

@@ -1,17 +1,23 @@
-"""Stop and pause, as one session takes them: what is asked of it, what its threads have obeyed, and what it answers."""
+"""The stop, pause and resume requests of one session: what is asked, what its threads have obeyed, what it answers."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from traceback import format_exc
 from typing import Any
 
-from tablevault_pd.errors import SessionStopped
+from tablevault_pd.errors import SessionStopped, WorkerStopped
 from tablevault_pd.progress import say
+from tablevault_pd.session import family
 from tablevault_pd.session.heart import HEART
 from tablevault_pd.session.orders import Orders, Want, orders
 from tablevault_pd.store import Request
+
+#: The stops, by what `Obedience.stop` was, that were raised in this context: each thread and each task is stopped once.
+_raised: ContextVar[frozenset[SessionStopped]] = ContextVar("tablevault_stops", default=frozenset())
 
 
 class Obedience:
@@ -19,28 +25,37 @@ class Obedience:
 
     def __init__(self, callbacks: Sequence[Callable[[], Any]]) -> None:
         self.paused = False
-        self.stopping = False
+        self.stop: SessionStopped | None = (
+            None  #: set once a checkpoint obeyed a stop: what is raised everywhere
+        )
         self._callbacks = callbacks  #: called once, before the first thread is stopped
         self._condition = threading.Condition()
         self._orders = Orders()
-        self._stopped: set[int] = set()  # threads that were told so
+        self._message = ""
         self._pausing = 0  # threads that wait in a checkpoint
         self._told_paused = False
         self._answered: list[int] = []
         self._done: set[int] = set()
-        self._exit_code = 0
 
     @property
     def want(self) -> Want:
         """What the session is to do."""
         return self._orders.want
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a checkpoint obeyed a stop."""
+        return self.stop is not None
+
     # -- the background thread
 
-    def take(self, requests: Sequence[Request]) -> None:
-        """These requests are not acknowledged yet, by what the store knows."""
+    def take(self, requests: Sequence[Request], message: Callable[[Request], str]) -> None:
+        """These requests are not acknowledged yet, by what the store knows; `message` says who made one."""
+        fresh = [request for request in requests if request.id not in self._done]
+        stop = next((request for request in fresh if request.request == "stop"), None)
+        if stop is not None and not self._message:
+            self._message = message(stop)
         with self._condition:
-            fresh = [request for request in requests if request.id not in self._done]
             self._orders = orders(fresh, paused=self.paused, stopping=self.stopping)
             self._settle(self._orders.settled)
             self._condition.notify_all()
@@ -77,21 +92,26 @@ class Obedience:
     # -- checkpoints
 
     def stop_if_asked(self, label: str) -> None:
-        """Raises SessionStopped once in each thread, if that was asked."""
+        """Raises SessionStopped, if that was asked: once in each thread and task, so that what cleans up may pass."""
         with self._condition:
-            first = self._orders.want == "stop" and not self.stopping
+            first = self._orders.want == "stop" and self.stop is None
             if first:
-                self.stopping = True
+                kind = WorkerStopped if family.is_worker() else SessionStopped
+                self.stop = kind(self._orders.exit_code, self._message)
                 self._settle(self._orders.waiting)
-                self._exit_code = self._orders.exit_code
                 self._orders = Orders()
                 HEART.wake()
-            if not self.stopping or threading.get_ident() in self._stopped:
-                return
-            self._stopped.add(threading.get_ident())
+        if self.stop is None or self.stop in _raised.get():
+            return
+        _raised.set(_raised.get() | {self.stop})
         if first:
             self._call_back(label)
-        raise SessionStopped(self._exit_code)
+        raise _again(self.stop)
+
+    def raise_again(self) -> None:
+        """Raises WorkerStopped in a stopped worker, but in what cleans up while that is on its way."""
+        if isinstance(self.stop, WorkerStopped) and not isinstance(sys.exc_info()[1], SessionStopped):
+            raise _again(self.stop)
 
     def pause_if_asked(self, chain: Sequence[Obedience]) -> None:
         """Blocks until somebody resumes the session, or stops it or one around it: those are its `chain`."""
@@ -99,10 +119,10 @@ class Obedience:
             if self.want != "pause":
                 return
             self._settle(self._orders.waiting)
-            self._pausing += 1
-            self.paused = True
-            HEART.wake()
             try:
+                self._pausing += 1
+                self.paused = True
+                HEART.wake()
                 while self.want == "pause" and not any(each.want == "stop" for each in chain):
                     self._condition.wait()
             finally:
@@ -126,5 +146,9 @@ class Obedience:
     def go_on_after_stop(self) -> None:
         """A stop ends the cell of a notebook, not its kernel: with the next cell the session can be stopped again."""
         with self._condition:
-            self.stopping = False
-            self._stopped.clear()
+            self.stop, self._message = None, ""
+
+
+def _again(stop: SessionStopped) -> SessionStopped:
+    """An equal exception, with a traceback of its own."""
+    return type(stop)(stop.code if isinstance(stop.code, int) else 0, stop.message)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
 from tablevault_pd.capture.exits import Ending, Watch
-from tablevault_pd.capture.notebook import Executed, Hooks
+from tablevault_pd.capture.notebook import Executed, Hooks, QuietStop
+from tablevault_pd.errors import WorkerStopped
 from tablevault_pd.session import family
-from tablevault_pd.session.heart import EXIT_S, warn
+from tablevault_pd.session.heart import EXIT_S, HEART, warn
 
 if TYPE_CHECKING:
     from tablevault_pd.session.run import Run
+    from tablevault_pd.store import Store
 
 _open: list[Run] = []
 _typed: list[tuple[str, int | None, dict[Run, int]]] = []  # cells that run now; %run of a notebook nests them
@@ -19,8 +22,10 @@ _typed: list[tuple[str, int | None, dict[Run, int]]] = []  # cells that run now;
 
 def opened(run: Run) -> None:
     """A session began: watch what happens to the process, and tell the processes it starts."""
-    _open.append(run)
-    WATCH.install()
+    if run not in _open:  # a forked child adopts one
+        _open.append(run)
+    WATCH.install(signals=not family.is_worker())
+    _quiet_stop.install()
     if run.settings.capture != "none":
         for text, count, numbers in _typed:  # opened inside of a cell: that cell is its code
             numbers[run] = run.begin_cell(text, count)
@@ -31,13 +36,25 @@ def opened(run: Run) -> None:
 
 
 def closed(run: Run) -> None:
-    """A session is over."""
+    """A session is over; with the last one the process is watched no longer."""
     if run in _open:
         _open.remove(run)
+    if run.around is None and isinstance(run.stopped, WorkerStopped):
+        _stopped[run.store.vault_id] = run
+    if not _open:
+        WATCH.remove()
+        _quiet_stop.remove()
     if not any(each.settings.capture != "none" for each in _open):
         _hooks.remove()
         _typed.clear()
     announce()
+
+
+def raise_if_stopped(store: Store) -> None:
+    """Raises WorkerStopped where the session of this worker was stopped: it begins no other one."""
+    run = _stopped.get(store.vault_id)
+    if run is not None:
+        run.raise_if_stopped()
 
 
 def forked() -> None:
@@ -45,6 +62,7 @@ def forked() -> None:
     _announced.clear()
     _before.clear()
     _typed.clear()
+    _stopped.clear()
 
 
 def parent() -> family.Parent | None:
@@ -72,6 +90,7 @@ def announce() -> None:
     family.announce(family.Parent(run.store.vault_id, run.store.place, run.row.id, run.row.name))
 
 
+_stopped: dict[str, Run] = {}  # in a worker of a pool: its session that was stopped, by vault
 _announced: list[int] = []
 _before: list[family.Parent] = []
 
@@ -81,14 +100,20 @@ def _quiet() -> list[Run]:
 
 
 def watch_worker() -> None:
-    """Learn how a worker of multiprocessing ends."""
-    WATCH.watch_worker()
+    """Learn how a worker of multiprocessing ends, and when one of a pool is done with a task."""
+    WATCH.watch_worker(_hand_over)
+
+
+def _hand_over() -> None:
+    for run in list(_open):
+        run.hand_over()
 
 
 def _end_all(ending: Ending) -> None:
     deadline = time.monotonic() + EXIT_S  # for all of them together
     for run in reversed(list(_open)):  # the inner ones first
         run.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1))
+    HEART.abandon()
 
 
 def _cell_started(text: str, execution_count: int | None) -> None:
@@ -107,4 +132,10 @@ def _cell_ended(how: Executed) -> None:
 
 
 WATCH = Watch(_end_all)
-_hooks = Hooks(_cell_started, _cell_ended, warn)
+_hooks = Hooks(
+    _cell_started, _cell_ended, lambda error: warn(f"tablevault_pd cannot record this cell: {error}")
+)
+_quiet_stop = QuietStop()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=WATCH.forked)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,22 +13,25 @@ from typing import Any, Literal, Self
 
 from tablevault_pd import validate
 from tablevault_pd.capture import environment, script
-from tablevault_pd.capture.exits import Ending, ending_of
+from tablevault_pd.capture.exits import UNKNOWN_CODE, Ending, ending_of
 from tablevault_pd.capture.redact import Keep, Redactor
 from tablevault_pd.errors import (
     Conflict,
     InvalidInput,
     InvalidName,
+    NotRecorded,
+    SessionStopped,
     VaultBusy,
     VaultClosed,
     VaultError,
+    WorkerStopped,
     shown,
 )
-from tablevault_pd.names import check_name
-from tablevault_pd.session import current, family, process
-from tablevault_pd.session.buffers import MAX_ROWS, Row, drained, number, packed, whole
+from tablevault_pd.names import check_name, encodable
+from tablevault_pd.session import current, family, process, witness
+from tablevault_pd.session.buffers import MAX_ROWS, Backlog, number, whole
 from tablevault_pd.session.cells import Cells
-from tablevault_pd.session.heart import EXIT_S, HEART, warn
+from tablevault_pd.session.heart import EXIT_S, HEART, LONGEST_RETRY_S, warn
 from tablevault_pd.session.lookup import resolve_session
 from tablevault_pd.session.obeying import Obedience
 from tablevault_pd.session.params import Params
@@ -39,7 +41,6 @@ from tablevault_pd.store import BEAT_S, Beat, Request, Session, Source, Store
 
 CaptureMode = Literal["main", "all", "none"]
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
-CLOSE_S = 30.0  # how long leaving a `with`, or closing the vault, waits for what is buffered
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,10 @@ class Settings:
     def of(cls, capture: CaptureMode, redact: bool) -> Settings:
         """Settings as :func:`connect` takes them."""
         return cls(capture, redact, Redactor() if redact else Keep())
+
+    def text(self, text: str) -> str:
+        """A captured text as it may be stored: secrets masked, and UTF-8."""
+        return str(encodable(self.redactor.text(text)))
 
 
 class Run:
@@ -90,27 +95,29 @@ class Run:
         self._tags = validate.tags(tags) or ()
         self._callbacks: list[Callable[[], Any]] = []
         self._beginning, self._process = threading.RLock(), os.getpid()
+        process.raise_if_stopped(store)
         self._begin()
         self._name, inherited = _named(store, name if resume is None else resume.name)
         self.row = Session(self._name, "", "", os.getpid(), datetime.now(UTC))  # its id is 0 until it begins
         above = parent if parent is not None or around is not None else inherited
         self._unbegun: _Opening | None = _Opening(above, resume)
-        self._orphan = self._asked = True  # whatever is done with it begins it first
+        self._orphan = self._asked = self._unusual = True  # whatever is done with it begins it first
         if begin:
             self._adopt()
 
     def _begin(self) -> None:
         """Everything that a session begins with; a forked child begins again."""
         self._asked = False  # the one attribute that checkpoint() reads
+        self._unusual = False  # whether log() has to look twice: one of the next three, or a stopped worker
         self._orphan = False  # this process was forked from the one whose session it was
-        self._dead = False  # the store is gone: nothing is recorded any more
+        self._given_up: str | None = None  # why nothing is recorded any more
         self._ended = False
+        self.failing = False  #: the last attempt to write failed, and not because the store was busy
         self._control = Obedience(self._callbacks)
-        self._cells = Cells(self._now, self.settings.redactor.text)
-        self._surroundings = Surroundings(
-            modules=self.settings.capture == "all", mask=self.settings.redactor.text
-        )
-        self._rows: deque[Row] = deque()
+        self._cells = Cells(self._now, self.settings.text)
+        self._surroundings = Surroundings(modules=self.settings.capture == "all", mask=self.settings.text)
+        self._backlog = Backlog(0, lambda: self._offset.total_seconds(), self.store.scratch)
+        self._rows = self._backlog.rows
         self._sources: list[Source] = []
         self._changes: dict[str, Any] = {}
         self._ending: Ending | None = None
@@ -118,8 +125,11 @@ class Run:
         self._number = 0  # of the last beat that was begun
         self._delivered = 0  # of the last beat that the store took
         self._beaten_at = float("-inf")
+        self._idle = self._told_idle = False  # a worker of a pool, between two tasks
         self._offset = timedelta()  # of the store's clock to ours
+        self._waited = False  # log() had to wait for the store, and said so
         self.told = threading.Event()  #: its end is written, or never will be
+        self.attempted = threading.Event()  #: a beat was delivered, or was not
 
     # -- opening
 
@@ -130,17 +140,27 @@ class Run:
         info["argv"] = self.settings.redactor.arguments(info["argv"])
         here = Session(
             self._name, environment.user_name(), environment.host_name(), os.getpid(), datetime.now(UTC), parent=parent,
-            beat_s=beat_s(), tags=self._tags, params=self.params.take(), info=info,
+            beat_s=beat_s(), tags=encodable(self._tags), params=encodable(self.params.take()), info=encodable(info),
         )  # fmt: skip
         before = datetime.now(UTC)
         self.row = self.store.open_session(here) if last is None else self._go_on(last, here)
         self.reads = Reads(self.store, self.row.id)
+        self._backlog.session_id = self.row.id
+        self._heed_the_parent()
         began = self.row.heartbeat or self.row.started
         self._offset = began - (before + (datetime.now(UTC) - before) / 2)
         self._info = info
         text = script.main_source()
         if self.settings.capture != "none" and (text is not None or self._cells.prompt is not None):
             self.begin_cell(text or "", None)
+
+    def _heed_the_parent(self) -> None:
+        """A process that starts while its parent is asked to stop is asked, too."""
+        if self.around is not None or self.row.parent is None:
+            return
+        asked = self.store.beat([Beat(self.row.parent)]).requests
+        for stop in [request for request in asked if request.request == "stop"]:
+            self.store.ask([self.row.id], "stop", exit_code=stop.exit_code, asked_by=stop.asked_by)
 
     def _go_on(self, last: Session, here: Session) -> Session:
         for name, value in last.params.items():
@@ -196,12 +216,12 @@ class Run:
 
     def keep_reads(self) -> None:
         """Keep which lists it has read so far; with the next commit if that fails."""
-        if self._orphan or self._ended or self._dead:
+        if self._orphan or self._ended or self._given_up is not None:
             return
         try:
             self.reads.flush()
         except VaultError as error:
-            warn(error)
+            warn(f"tablevault_pd cannot record now what {self.row.label} read: {error}")
 
     def _check_open(self) -> None:
         """Refuse a change of parameters and tags that would be lost."""
@@ -213,6 +233,11 @@ class Run:
             )
 
     @property
+    def stopped(self) -> SessionStopped | None:
+        """The stop that it obeyed."""
+        return self._control.stop
+
+    @property
     def ended(self) -> bool:
         """Whether it is over."""
         return self._ended
@@ -220,8 +245,15 @@ class Run:
     def __repr__(self) -> str:
         if self._unbegun:
             return f"<Session {self._name!r}: {'ended before it began' if self._ended else 'not begun'}>"
-        state = "ended" if self._ended else "paused" if self._control.paused else "running"
-        return f"<Session {self.row.label!r}: {state}>"
+        return f"<Session {self.row.label!r}: {self._state()}>"
+
+    def _state(self) -> str:
+        if self._given_up is not None:
+            return "not recorded any more"
+        if self._ended:
+            return "ended"
+        state = "paused" if self._control.paused else "running"
+        return f"{state}, nothing could be written for now" if self.failing else state
 
     def _repr_html_(self) -> str:
         from tablevault_pd.reprs import session_html
@@ -252,25 +284,35 @@ class Run:
         for metric, value in values.items():
             if type(value) is not float:
                 values[metric] = number(metric, value)
-        unusual = self._orphan or self._ended or self._dead or len(self._rows) >= MAX_ROWS
-        if unusual and not self._may_log():
+        if (self._unusual or len(self._rows) >= MAX_ROWS) and not self._may_log():
             return
         self._rows.append((step, time.time(), values))
 
     def _may_log(self) -> bool:
+        self.raise_if_stopped()
         if self._ended:
             raise VaultClosed(
                 f"The session {self!r} has ended. vault.session({self._name!r}) begins another run."
             )
         if self._orphan:
             self._adopt()
-        while len(self._rows) >= MAX_ROWS and not self._dead:
-            if self._unsent is not None:
-                self.give_up()  # a million rows wait for a store that takes none
-                break
-            HEART.wake()
-            time.sleep(0.01)
-        return not self._dead
+        while self._given_up is None and len(self._rows) >= MAX_ROWS and not self._backlog.spill():
+            self._wait_for_room()
+        if self._given_up is not None:
+            warn(
+                f"log() of {self.row.label} keeps nothing any more: {self._given_up}",
+                NotRecorded,
+                stacklevel=3,
+            )
+        return self._given_up is None
+
+    def _wait_for_room(self) -> None:
+        if not self._waited:
+            self._waited = True
+            warn(
+                f"log() of {self.row.label} waits: the store takes less than is logged, and the buffer is full"
+            )
+        HEART.wait_for(self, lambda: len(self._rows) < MAX_ROWS, LONGEST_RETRY_S)
 
     # -- control
 
@@ -291,16 +333,32 @@ class Run:
     def _obey(self) -> None:
         if self._orphan:
             self._adopt()
-        chain = self._chain()
+        self.raise_if_stopped()
+        chain = self.chain()
         controls = [run._control for run in chain]
-        for run in chain:
-            run._control.stop_if_asked(run.label)
-        for control in controls:
-            control.pause_if_asked(controls)
-        for run in chain:
-            run._control.stop_if_asked(run.label)  # while it was paused
+        try:
+            for run in chain:
+                run._control.stop_if_asked(run.label)
+            for control in controls:
+                control.pause_if_asked(controls)
+            for run in chain:
+                run._control.stop_if_asked(run.label)  # while it was paused
+        except SessionStopped as error:
+            process.WATCH.note_exit(error)
+            raise
 
-    def _chain(self) -> list[Run]:
+    def raise_if_stopped(self) -> None:
+        """Raises WorkerStopped again in a worker of a pool where this session, or one around it, was stopped."""
+        run: Run | None = self
+        while run is not None:
+            try:
+                run._control.raise_again()
+            except WorkerStopped:
+                run.end(Ending("stopped"))
+                raise
+            run = run.around
+
+    def chain(self) -> list[Run]:
         """This session and those around it in this process: to stop or pause one of them is to stop or pause what it does."""
         chain: list[Run] = []
         run: Run | None = self
@@ -326,7 +384,8 @@ class Run:
 
     def told_cell(self) -> int | None:
         """The number of the cell that runs now, which the store knows from here on."""
-        return self.cell if self._dead else self._cells.put(self.store)
+        self._idle = False
+        return self.cell if self._given_up is not None else self._cells.put(self.store)
 
     def end_cell(
         self, key: int, outcome: str, error: str | None = None, traceback: str | None = None
@@ -347,6 +406,13 @@ class Run:
         self._number += 1  # before anything is taken: see waits_for()
         self._look_around()
         ending = self._ending  # first: what was logged before the end is told with it, or before
+        if ending is not None:
+            self.reads.flush()
+        if self._told_idle and self._rows:
+            self._idle = False  # the next task has begun
+        measures = self._backlog.next_batch()
+        if self._backlog.waits:
+            ending = None  # there is more to tell before it
         now = time.monotonic()
         alive = now - self._beaten_at >= self.row.beat_s
         if alive:
@@ -354,58 +420,87 @@ class Run:
         changes, self._changes = self._changes, {}
         if self.params.changed:
             changes["params"] = self.params.take()
+        changes |= self._idleness()
         sources, self._sources = tuple(self._sources), []
         answered, paused = self._control.report()
         cells = self._cells.collect()
-        measures = packed(self.row.id, drained(self._rows), self._offset.total_seconds())
         outcome, error = (None, None) if ending is None else (ending.outcome, ending.error)
         self._unsent = Beat(
-            self.row.id, self._number, alive, paused, answered, cells, measures, sources, changes, outcome, error
+            self.row.id, self._number, alive, paused, answered, cells, measures, sources, encodable(changes), outcome, error
         )  # fmt: skip
         return self._unsent
 
     def waits_for(self) -> int:
         """The number of the beat that will have told all that there is to tell now; 0 if the store knows it."""
-        if self._orphan or self._dead or self.told.is_set():
+        if self._orphan or self.told.is_set():
             return 0
-        news = self._rows or self._changes or self._sources or self._cells.has_news or self.params.changed
-        return self._number + 1 if news else self._number if self._delivered < self._number else 0
+        news = self._changes or self._sources or self._cells.has_news or self.params.changed
+        later = self._backlog.later_batches or bool(news)
+        return self._number + later if later or self._delivered < self._number else 0
 
     def has_told(self, number: int) -> bool:
         """Whether the store took the beat of that number, or never will."""
-        return self._delivered >= number or self._dead or self.told.is_set()
+        return self._delivered >= number or self.told.is_set()
+
+    def _idleness(self) -> dict[str, Any]:
+        """What says that a worker of a pool waits for its next task, and was not lost if its process is gone."""
+        if self._idle == self._told_idle or self._ending is not None:
+            return {}
+        self._told_idle = self._idle
+        return {"ended": self._now() if self._idle else None}
 
     def delivered(self, now: datetime, requests: Sequence[Request]) -> bool:
         """The store took the last beat, at `now` by its clock, and returned `requests`. Whether there is more to tell at once."""
-        sent, self._unsent = self._unsent, None
+        sent, self._unsent, self._backlog.batch = self._unsent, None, None
+        self.failing = False
         if abs(now - self._now()) > timedelta(seconds=1):
             self._offset = now - datetime.now(UTC)  # the clock here was set, or goes wrong
         self._delivered = self._number
         if sent is not None and sent.outcome is not None:
             self.told.set()
-            return False
-        self._control.take(requests)
-        return self._ending is not None or self._control.has_news
+        else:
+            self._control.take(requests, self._message)
+        self.attempted.set()
+        return not self.told.is_set() and (
+            self._ending is not None or self._control.has_news or self._backlog.waits
+        )
 
     def undelivered(self, error: Exception) -> None:
-        """The store did not take the last beat: it is kept. Where that will not change at once, nobody waits for its end."""
-        if self._ending is not None and not isinstance(error, VaultBusy):
-            self.told.set()
+        """The store did not take the last beat: it is kept."""
+        self.failing = not isinstance(error, VaultBusy)  # or waiting for it is of use
+        self.attempted.set()
+
+    def _message(self, request: Request) -> str:
+        """Who made a request, and when."""
+        asker, time = self._asker(request.asked_by), f"{request.requested:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.row.label} was asked to {request.request} by {asker} at {time}."
+
+    def _asker(self, session_id: int | None) -> str:
+        try:
+            found = [] if session_id is None else self.store.sessions([session_id])
+        except Exception:  # noqa: BLE001  # the stop is worth more than who asked for it
+            found = []
+        if found:
+            return f"{found[0].label} ({found[0].user} on {found[0].host})"
+        return "a process without a session" if session_id is None else f"the session {session_id}"
 
     def refresh(self) -> None:
         """Tell checkpoint() whether there is something to obey, here or in a session around."""
-        self._asked = any(run._control.want != "run" or run._control.stopping for run in self._chain())
+        self._asked = any(run._control.want != "run" or run._control.stopping for run in self.chain())
         self._control.notify()
 
-    def give_up(self) -> None:
-        """The store is gone: forget what is buffered, and let everybody go on."""
-        self._dead = True
+    def give_up(self, error: Exception) -> str:
+        """Record nothing any more, and let everybody go on; what is lost by that."""
+        count = len(self._backlog)
+        lost = f"{count:,} logged values of {self.row.label}" if count else f"the end of {self.row.label}"
+        self._given_up, self._unusual, self._asked = str(error), True, False
         self._unsent = None
-        self._asked = False
-        self._rows.clear()
+        self._backlog.clear()
         self._cells.forget()
         self._control.release()
         self.told.set()
+        self.attempted.set()
+        return lost
 
     def _look_around(self) -> None:
         """What is found out beside: not before everybody knows that the session lives."""
@@ -414,7 +509,7 @@ class Run:
         try:
             found, modules = self._surroundings.look(self.row.id, at_once=self._ending is not None)
         except Exception as error:  # noqa: BLE001  # whatever it is, the session goes on beating without it
-            warn(error)
+            warn(f"tablevault_pd cannot record what {self.row.label} runs in: {error}")
             return
         self._sources += modules
         if found is not None:
@@ -423,32 +518,44 @@ class Run:
 
     # -- ending
 
-    def end(self, ending: Ending | None = None, *, timeout_s: float = CLOSE_S) -> None:
-        """End the session, and wait up to `timeout_s` seconds until everything it logged is written."""
-        if self._ended:
-            self._wait_until_told(timeout_s)  # a signal came while it was ending
-            return
-        self._ended = True
-        if not (self._orphan or self._dead):
-            self._end(ending or Ending(), timeout_s)
-        process.closed(self)
+    def end(self, ending: Ending | None = None, *, timeout_s: float | None = None) -> None:
+        """End the session, and wait up to `timeout_s` seconds, by default the vault's, until all it logged is written.
 
-    def _end(self, ending: Ending, timeout_s: float) -> None:
-        if self._control.stopping and ending.outcome == "finished":
-            ending = replace(ending, outcome="stopped")
-        mask = self.settings.redactor.text
+        What is not written then is written later, in the background, or told as lost when the vault is closed.
+        """
+        if self._ending is None and not (self._orphan or self._given_up):
+            self._begin_to_end(ending or Ending())
+        self._ended = self._unusual = True
         try:
-            self.reads.flush()
-        except VaultError as error:  # the end of the session is worth more than what it read
-            warn(error)
+            if self._ending is not None:
+                limit = self.store.timeout_s if timeout_s is None else timeout_s
+                self._wait_until_told(limit)
+        finally:
+            process.closed(self)
+
+    def _begin_to_end(self, ending: Ending) -> None:
+        if self._control.stopping and (ending.outcome == "finished" or ending.error == UNKNOWN_CODE):
+            ending = replace(ending, outcome="stopped")
         self._cells.end_all(_cell_outcome(ending), ending.error, ending.traceback)
-        self._ending = replace(ending, error=None if ending.error is None else mask(ending.error))
-        HEART.finish(self, timeout_s)
+        self._ending = replace(
+            ending, error=None if ending.error is None else self.settings.text(ending.error)
+        )
 
     def _wait_until_told(self, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not (self.told.is_set() or self._orphan or self._dead) and time.monotonic() < deadline:
-            time.sleep(0.005)  # no lock: the signal's handler may have interrupted whoever holds it
+        if not HEART.wait_for(self, self.told.is_set, timeout_s) and not self.failing:
+            warn(
+                f"{self.row.label} could not be closed within {timeout_s:g} s; it is tried again in the background"
+            )
+
+    def hand_over(self) -> None:
+        """A worker of a pool is about to give a result back: write what it logged, as the pool may kill it from then on."""
+        if self._orphan or self._ended or self._given_up or self.failing:
+            return
+        if self._control.stopping:
+            self.end(Ending("stopped"))
+            return
+        self._idle, self._told_idle = True, False
+        HEART.wait_for(self, lambda: self._told_idle and self._unsent is None and not self._backlog, EXIT_S)
 
     def __enter__(self) -> Self:
         if self._orphan:
@@ -474,7 +581,7 @@ class Run:
                 raise VaultClosed(f"The session {self._name!r} ended before it began. Begin another one.")
             self._open(parent=opening.parent, last=opening.resume)
             self._unbegun = None
-            self._orphan = self._asked = False
+            self._orphan = self._asked = self._unusual = False
         process.opened(self)
         HEART.add(self)
 
@@ -483,7 +590,7 @@ class Run:
     def orphan(self) -> None:
         """This process was forked: the session is the parent's. Whoever uses it here begins one of this process."""
         self._begin()
-        self._orphan = self._asked = True
+        self._orphan = self._asked = self._unusual = True
         process.forked()
 
     def _adopt(self) -> None:
@@ -500,8 +607,8 @@ class Run:
         try:
             self._open(parent=parent.id, last=None)
         except VaultError as error:
-            warn(error)
-            self.give_up()
+            warn(f"tablevault_pd cannot record this process: {error}")
+            self.give_up(error)
             return
         process.opened(self)
         process.watch_worker()
@@ -532,10 +639,9 @@ def run_to_resume(store: Store, name: str | None, resume: Any) -> Session | None
                 f"resume= means a run of {session.name!r}, and the session is to be called {name!r}."
             )
         key = session.id
-    seen = store.overview([key])
+    seen = witness.overview(store, [key])
     (last,) = store.sessions([key], info=True)
-    alive = seen.sessions[0].state(seen.time) in ("running", "paused")
-    if alive and not family.surely_dead(last.pid, str(last.info.get("machine", ""))):
+    if seen.sessions[0].state(seen.time) in ("running", "paused"):
         raise Conflict(
             f"The session {last.label} is still running: process {last.pid} on {last.host}, last heard of at "
             f"{last.heartbeat:%H:%M:%S} UTC. Stop it, or try again when it is lost; without resume= a new run begins."

@@ -86,6 +86,14 @@ class Store(Protocol):
         """Whether nothing may be written."""
 
     @property
+    def timeout_s(self) -> float:
+        """How long a call waits, in seconds, for another writer or for the server."""
+
+    @property
+    def scratch(self) -> Path | None:
+        """A folder for files without a name; None: the system's temporary one."""
+
+    @property
     def judges(self) -> bool:
         """Whether a scan leaves out rows by its `where`. If not, there is no need to think of one."""
 

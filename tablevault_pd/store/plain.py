@@ -7,8 +7,8 @@ starts one whose first rows are those of the version restored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -137,7 +137,7 @@ class Session:
     id: int = 0  #: given by the store
     run: int = 0  #: given by the store: 1, 2, 3 … of that name
     parent: int | None = None
-    ended: datetime | None = None
+    ended: datetime | None = None  #: with no outcome: when a worker of a pool was done with its last task
     heartbeat: datetime | None = None
     outcome: str | None = None  #: finished, failed or stopped, once it ended
     error: str | None = None
@@ -148,6 +148,7 @@ class Session:
     )  #: argv, versions, git commit … plain JSON; only if asked for
     beat_s: float = BEAT_S  #: how often it promises to beat, in seconds
     paused: bool = False
+    gone: bool = False  #: its process is known to be gone; found out by whoever looks, and not stored
 
     @property
     def label(self) -> str:
@@ -159,7 +160,7 @@ class Session:
         if self.outcome is not None:
             return self.outcome
         seen = self.heartbeat or self.started
-        if (time - seen).total_seconds() > LOST_AFTER_BEATS * self.beat_s:
+        if self.gone or (time - seen).total_seconds() > LOST_AFTER_BEATS * self.beat_s:
             return "lost"
         return "paused" if self.paused else "running"
 
@@ -236,6 +237,19 @@ class Beat:
         """Whether there is nothing to write."""
         told = self.answered or self.cells or self.measures or self.sources or self.changes or self.outcome
         return not (self.alive or self.paused is not None or told)
+
+    def pieces(self) -> Iterator[tuple[str, Beat]]:
+        """The same in beats that each tell one thing, with its name; the end comes last."""
+        bare = Beat(self.session_id, self.number)
+        for cell in self.cells:
+            yield f"The code of cell {cell.cell}", replace(bare, cells=(cell,))
+        for each in self.measures:
+            yield f"The metric {each.metric!r}", replace(bare, measures=(each,))
+        for source in self.sources:
+            yield f"The module {source.path!r}", replace(bare, sources=(source,))
+        for name, value in self.changes.items():
+            yield f"A change of its {name}", replace(bare, changes={name: value})
+        yield "The rest", replace(self, cells=(), measures=(), sources=(), changes={})
 
 
 @dataclass(frozen=True, slots=True)

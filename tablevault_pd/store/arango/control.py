@@ -72,7 +72,7 @@ ASK = """
 LET now = DATE_NOW() * 1000
 LET seen = (
   FOR s IN tv_sessions
-    FILTER s.id IN @ids AND s.ended == null
+    FILTER s.id IN @ids AND s.outcome == null
     SORT s.id
     LET mine = FIRST(FOR r IN tv_requests FILTER r.session == s.id AND r.token == @token RETURN r)
     LET last = FIRST(

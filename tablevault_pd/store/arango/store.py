@@ -121,6 +121,8 @@ class ArangoStore(Versions, People, Control, Edges, KeptFiles, Search, TextSearc
             raise InvalidInput(f"durability is 'full' or 'fast', not {durability!r}.")
         address, in_url = addresses.parse(url)
         self.read_only = read_only
+        self.timeout_s = timeout_s
+        self.scratch = None
         self.stray_age_s = stray_age_s
         self.client = Client(
             address,
@@ -138,7 +140,6 @@ class ArangoStore(Versions, People, Control, Edges, KeptFiles, Search, TextSearc
         self.vault_id, self.clock = self._open(bool(create) and not read_only, one_shard=create == "oneshard")
         self.reader = Reader(self.client)
         self._shared = Shared(self.client)
-        self._timeout_s = timeout_s
         self._open_search()
 
     def _open(self, create: bool, *, one_shard: bool) -> tuple[str, layout.Clock]:
@@ -183,7 +184,7 @@ class ArangoStore(Versions, People, Control, Edges, KeptFiles, Search, TextSearc
         schema = None if batch.schema is None else self._shared.put_schema(batch.schema)
         key = rows.batch if rows is not None else new_batch_key(self.clock)
         lineage = carried(batch, self.clock)
-        deadline = clocks.monotonic() + self._timeout_s
+        deadline = clocks.monotonic() + self.timeout_s
         pause = 0.005
         while True:
             committed = self._try(key, batch, rows, schema, lineage)
@@ -193,7 +194,7 @@ class ArangoStore(Versions, People, Control, Edges, KeptFiles, Search, TextSearc
                 return version_of(committed)
             if clocks.monotonic() > deadline:
                 raise Conflict(
-                    f"Other writers of the list {batch.list!r} were faster for {self._timeout_s:.0f} s. Nothing was "
+                    f"Other writers of the list {batch.list!r} were faster for {self.timeout_s:.0f} s. Nothing was "
                     "written; try again."
                 )
             clocks.sleep(pause * random.random())  # noqa: S311  # jitter, no secret

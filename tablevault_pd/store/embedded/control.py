@@ -28,7 +28,7 @@ SELECT id, session, request, requested, acknowledged, exit_code, asked_by FROM r
 WHERE session = ? AND acknowledged IS NULL ORDER BY id DESC LIMIT 1
 """
 STILL_OPEN = (
-    "SELECT id FROM sessions WHERE ended IS NULL AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
+    "SELECT id FROM sessions WHERE outcome IS NULL AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
 )
 INSERT_REQUEST = (
     "INSERT INTO requests (session, request, requested, exit_code, asked_by) VALUES (?, ?, ?, ?, ?)"

@@ -98,6 +98,8 @@ class EmbeddedStore(
     ) -> None:
         self.folder = Path(folder).absolute()
         self.read_only = read_only
+        self.timeout_s = timeout_s
+        self.scratch = self.folder
         _prepare(self.folder, read_only=read_only)
         self.catalog = Catalog(self.folder, read_only=read_only, timeout_s=timeout_s, durability=durability)
         try:
