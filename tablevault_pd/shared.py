@@ -63,7 +63,7 @@ class Shared:
             open_places.pop(self.key, None)
             deadline = time.monotonic() + self.store.timeout_s  # for all of them together
             for run in self.sessions():
-                run.end(timeout_s=max(deadline - time.monotonic(), 0.0))
+                run.end(timeout_s=max(deadline - time.monotonic(), 0.0), quietly=True)  # abandon() tells
             HEART.abandon(self.store)
             self.store.close()
 

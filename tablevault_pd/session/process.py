@@ -112,7 +112,7 @@ def _hand_over() -> None:
 def _end_all(ending: Ending) -> None:
     deadline = time.monotonic() + EXIT_S  # for all of them together
     for run in reversed(list(_open)):  # the inner ones first
-        run.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1))
+        run.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1), quietly=True)
     HEART.abandon()
 
 

@@ -518,7 +518,9 @@ class Run:
 
     # -- ending
 
-    def end(self, ending: Ending | None = None, *, timeout_s: float | None = None) -> None:
+    def end(
+        self, ending: Ending | None = None, *, timeout_s: float | None = None, quietly: bool = False
+    ) -> None:
         """End the session, and wait up to `timeout_s` seconds, by default the vault's, until all it logged is written.
 
         What is not written then is written later, in the background, or told as lost when the vault is closed.
@@ -528,8 +530,7 @@ class Run:
         self._ended = self._unusual = True
         try:
             if self._ending is not None:
-                limit = self.store.timeout_s if timeout_s is None else timeout_s
-                self._wait_until_told(limit)
+                self._wait_until_told(self.store.timeout_s if timeout_s is None else timeout_s, quietly)
         finally:
             process.closed(self)
 
@@ -541,10 +542,10 @@ class Run:
             ending, error=None if ending.error is None else self.settings.text(ending.error)
         )
 
-    def _wait_until_told(self, timeout_s: float) -> None:
-        if not HEART.wait_for(self, self.told.is_set, timeout_s) and not self.failing:
+    def _wait_until_told(self, timeout_s: float, quietly: bool) -> None:
+        if not (HEART.wait_for(self, self.told.is_set, timeout_s) or self.failing or quietly):
             warn(
-                f"{self.row.label} could not be closed within {timeout_s:g} s; it is tried again in the background"
+                f"{self.row.label} could not be closed within {timeout_s:g} s; this goes on in the background"
             )
 
     def hand_over(self) -> None:

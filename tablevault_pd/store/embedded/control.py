@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import store as plain
+from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source
 from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
 from tablevault_pd.store.embedded.people import change_session, insert_cell, session_rows, to_session
@@ -36,6 +37,7 @@ INSERT_REQUEST = (
 ACKNOWLEDGE = """
 UPDATE requests SET acknowledged = ? WHERE acknowledged IS NULL AND id IN (SELECT value FROM json_each(?))
 """
+IS_THERE = "SELECT 1 FROM sessions WHERE id = ?"
 ALIVE = "UPDATE sessions SET heartbeat = ? WHERE id = ?"
 PAUSED = "UPDATE sessions SET paused = ? WHERE id = ?"
 END = "UPDATE sessions SET ended = ?, heartbeat = ?, paused = 0, outcome = ?, error = ? WHERE id = ?"
@@ -185,6 +187,8 @@ def _ask(
 
 def _write(db: Any, beat: Beat, now: int) -> None:
     key = beat.session_id
+    if db.execute(IS_THERE, (key,)).fetchone() is None:
+        raise SessionNotFound(f"No session with the id {key} is in this vault.")
     for cell in beat.cells:
         insert_cell(db, cell)
     for measures in beat.measures:
