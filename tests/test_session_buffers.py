@@ -105,6 +105,8 @@ def test_log_waits_when_the_file_is_full_and_says_so(vault, brake, monkeypatch):
     monkeypatch.setattr("tablevault_pd.session.run.MAX_ROWS", 100)
     monkeypatch.setattr(buffers, "MAX_ROWS", 100)
     monkeypatch.setattr(buffers, "MAX_FILE_BYTES", 3000)
+    monkeypatch.setattr(buffers, "BATCH_VALUES", 50)
+    monkeypatch.setattr(buffers, "STEP_ROWS", 10)
     told = threading.Event()
     real = heart.warn
 
