@@ -29,8 +29,10 @@ DTYPES = {
     "pid": "Int64",
     "parts_before": "Int64",
     "parts_after": "Int64",
+    "damaged": "Int64",
     "duration_s": "float64",
     "deleted": "bool",
+    "gone": "bool",
     "stored": "bool",
     "fixed": "bool",
     "removed": "bool",
@@ -61,7 +63,7 @@ LISTS = (
     "description",
     "tags",
 )
-VERSIONS = ("list", "version", "operation", "rows", "total", "session", "cell", "time")
+VERSIONS = ("list", "version", "operation", "rows", "total", "session", "cell", "time", "message", "gone")
 SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
     "tags", "reads",
@@ -82,7 +84,7 @@ SOURCES = ("session", "path", "sha256", "text")
 DESCRIPTIONS = ("list", "label", "text", "session", "time")
 FILES = ("list", "position", "path", "size_bytes", "modified", "sha256", "stored")
 CHECK = ("severity", "what", "list", "version", "path", "detail", "fixed")
-COMPACT = ("list", "parts_before", "parts_after", "bytes")
+COMPACT = ("list", "parts_before", "parts_after", "bytes", "damaged")
 VACUUM = ("what", "list", "versions", "rows", "bytes", "path", "removed")
 
 
@@ -185,6 +187,8 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
                 sessions.get(each.session_id),
                 each.cell,
                 each.time,
+                each.message,
+                each.gone,
             )
             for each in found
         ],
@@ -278,9 +282,9 @@ def sources(store: Store, found: Sequence[Session]) -> pd.DataFrame:
     return answer(SOURCES, [(names[each.session_id], each.path, each.sha256, each.text) for each in rows])
 
 
-def descriptions(store: Store) -> pd.DataFrame:
+def descriptions(store: Store, *, history: bool = False) -> pd.DataFrame:
     """What was said, about lists and about sessions (whose ``list`` is missing)."""
-    found = store.descriptions()
+    found = store.descriptions(history=history)
     names: dict[int | None, str] = {state.head.list_id: state.head.list for state in store.lists()}
     people = labels_of(store, [each.session_id for each in found] + [each.session_of for each in found])
     rows = [
@@ -305,11 +309,12 @@ def files(store: Store, found: Sequence[Version]) -> pd.DataFrame:
         for column in frames.columns(schema)
         if column.kind == "file"
     ]
-    rows: list[tuple[Any, ...]] = [
-        (columns[number][0].list, position, *kept.values(), columns[number][1].label)
-        for number, position, kept in file_cells(store, columns)
-    ]
-    return answer((*FILES, "column"), rows)
+    rows: list[tuple[Any, ...]] = []
+    for number, position, kept in file_cells(store, columns):
+        version, column = columns[number]
+        told = (kept[name] for name in FILES[2:])
+        rows.append((version.list, position, *told, column.label, kept["folder"]))
+    return answer((*FILES, "column", "folder"), rows)
 
 
 def _schemas(store: Store, found: Sequence[Version]) -> list[pa.Schema]:
@@ -344,7 +349,8 @@ def checked(found: Sequence[Problem]) -> pd.DataFrame:
 def compacted(found: Sequence[Compacted]) -> pd.DataFrame:
     """What compacting did to each list."""
     return answer(
-        COMPACT, [(each.list, each.parts_before, each.parts_after, each.size_bytes) for each in found]
+        COMPACT,
+        [(each.list, each.parts_before, each.parts_after, each.size_bytes, each.damaged) for each in found],
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pandas as pd
 
 from tablevault_pd import answers, filecells, frames, reading
-from tablevault_pd.errors import InvalidInput, VaultError, shown
+from tablevault_pd.errors import InvalidInput, VaultCorrupt, VaultError, shown
 from tablevault_pd.progress import Bar
-from tablevault_pd.store import Problem, Store, Version
+from tablevault_pd.store import Problem, Severity, Store, Version
 
 if TYPE_CHECKING:
     from tablevault_pd.vault import Vault
@@ -38,10 +38,30 @@ def _changed_files(store: Store, version: Version) -> list[Problem]:
             cells = [(position, kept) for _, position, kept in answers.file_cells(store, [(version, column)])]
         except VaultError:
             continue  # its rows are damaged, which the store has reported
-        for position, path, detail in filecells.changes(cells):
-            what = f"file changed (row {position}, column {column.label!r})"
-            found.append(Problem("damage", what, version.list, version.version, path, detail))
+        for position, path, detail, certain in filecells.changes(cells):
+            what = f"file {'changed' if certain else 'not checked'} (row {position}, column {column.label!r})"
+            severity: Severity = "damage" if certain else "unchecked"
+            found.append(Problem(severity, what, version.list, version.version, path, detail))
     return found
+
+
+def open_file(store: Store, sha256: str) -> BinaryIO:
+    """The content of a kept file. What is damaged is told by the rows it belongs to."""
+    try:
+        return store.open_file(sha256)
+    except VaultCorrupt as error:
+        rows = _rows_with_file(store, sha256)
+        if not rows:
+            raise
+        raise VaultCorrupt(f"{error} It belongs to {', '.join(rows[:5])}.") from error
+
+
+def _rows_with_file(store: Store, sha256: str) -> list[str]:
+    heads = [state.head for state in store.lists() if not state.head.deleted and not state.head.gone]
+    files = answers.files(store, heads)
+    files = files[files["sha256"] == sha256]
+    named = files[["list", "position", "path"]].itertuples(index=False)
+    return [f"{name}[{position}] ({shown(path)})" for name, position, path in named]
 
 
 def export(vault: Vault, folder: Path, kind: str) -> pd.DataFrame:

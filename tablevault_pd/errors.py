@@ -55,6 +55,13 @@ class ListDeleted(ListNotFound):
 class VersionNotFound(VaultError, LookupError):
     """The list has no such version, or had none at that time."""
 
+    @classmethod
+    def vacuumed(cls, name: str, version: int) -> VersionNotFound:
+        """The error for a version whose rows are gone."""
+        return cls(
+            f"The rows of {name}@{version} were removed by vacuum. vault.versions({shown(name)}) marks such versions as gone."
+        )
+
 
 class SessionNotFound(VaultError, LookupError):
     """No session of that name or id is in the vault."""
@@ -112,7 +119,11 @@ class VaultReadOnly(VaultError, PermissionError):
     """The vault is open for reading, or its place cannot be written to."""
 
 
-class StorageFull(VaultError, OSError):
+class StorageError(VaultError, OSError):
+    """The system could not read or write, for a reason that says nothing about the data: its ``errno`` tells which."""
+
+
+class StorageFull(StorageError):
     """The disk is full; nothing of the batch was kept."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,9 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import FileMissing, UnsupportedColumn, shown
+from tablevault_pd.frames.files import FILE_TYPE
 from tablevault_pd.hashing import sha256_of_file
 from tablevault_pd.progress import Bar
-
-FILE = pa.struct(
-    [
-        ("path", pa.string()),
-        ("size_bytes", pa.int64()),
-        ("modified", pa.timestamp("us", "UTC")),
-        ("sha256", pa.string()),
-        ("stored", pa.bool_()),
-    ]
-)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,6 +29,7 @@ class FileState:
     modified: datetime
     sha256: str
     stored: bool = False
+    folder: str | None = None  #: that a relative path starts from
 
 
 def file_column(
@@ -73,7 +65,7 @@ def file_column(
         None if state is None else {name: getattr(state, name) for name in FileState.__slots__}
         for state in states
     ]
-    return pa.array(rows, FILE)
+    return pa.array(rows, FILE_TYPE)
 
 
 def _missing(cell: object) -> bool:
@@ -89,35 +81,47 @@ def look(path: str | os.PathLike[str]) -> FileState:
         raise FileMissing(
             f"The file {shown(os.fspath(path))} cannot be read: {error.strerror}. Nothing was saved."
         ) from error
-    return FileState(os.fspath(path), status.st_size, _modified(status), digest)
+    folder = None if os.path.isabs(path) else os.getcwd()
+    return FileState(os.fspath(path), status.st_size, _modified(status), digest, folder=folder)
 
 
 def _kept(state: FileState, keep: Callable[[Path, str], None]) -> FileState:
     keep(Path(state.path), state.sha256)
-    return FileState(state.path, state.size_bytes, state.modified, state.sha256, stored=True)
+    return replace(state, stored=True)
 
 
-def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, str, str]]:
-    """Which files, not kept in the vault, have changed since: (position, path, what is different).
+def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, str, str, bool]]:
+    """Which files, not kept in the vault, have changed since: (position, path, what is different, whether that is certain).
 
-    `cells` gives what was kept about each, by position.
+    `cells` gives what was kept about each, by position. A relative path starts from the folder that it was saved in. What
+    cannot be looked at from here is told as uncertain.
     """
     for position, kept in cells:
-        difference = None if kept["stored"] else _difference(kept)
-        if difference is not None:
-            yield position, kept["path"], difference
+        if kept["stored"]:
+            continue
+        folder = kept["folder"] or ""
+        try:
+            difference = _difference(os.path.join(folder, kept["path"]), kept)
+        except FileNotFoundError:
+            certain = not folder or os.path.isdir(folder)
+            missing = (
+                "is not there" if certain else f"cannot be checked from here: there is no folder {folder}"
+            )
+            yield position, kept["path"], missing, certain
+        except OSError as error:
+            yield position, kept["path"], f"cannot be read: {error.strerror}", False
+        else:
+            if difference is not None:
+                yield position, kept["path"], difference, True
 
 
-def _difference(kept: dict[str, Any]) -> str | None:
-    try:
-        status = os.stat(kept["path"])
-        if status.st_size != kept["size_bytes"]:
-            return f"has {status.st_size} bytes, had {kept['size_bytes']}"
-        touched = _modified(status) != kept["modified"]
-        if touched and sha256_of_file(Path(kept["path"])) != kept["sha256"]:
-            return "has other content of the same size"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
+def _difference(path: str, kept: dict[str, Any]) -> str | None:
+    status = os.stat(path)
+    if status.st_size != kept["size_bytes"]:
+        return f"has {status.st_size} bytes, had {kept['size_bytes']}"
+    touched = _modified(status) != kept["modified"]
+    if touched and sha256_of_file(Path(path)) != kept["sha256"]:
+        return "has other content of the same size"
     return None
 
 

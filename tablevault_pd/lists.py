@@ -209,9 +209,9 @@ class List:
         """Describe this list. See :meth:`Vault.describe`."""
         self._vault.describe(self.name, text, **options)
 
-    def delete(self, *, expect: int | None = None) -> None:
+    def delete(self, *, message: str | None = None, expect: int | None = None) -> None:
         """Hide this list. See :meth:`Vault.delete`."""
-        self._vault.delete(self.name, expect=expect)
+        self._vault.delete(self.name, message=message, expect=expect)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows as an Arrow stream, so that ``polars.DataFrame(vault["news"])`` works."""

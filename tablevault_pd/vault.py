@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +52,7 @@ class SaveOptions(TypedDict, total=False):
     embeddings: Any
     files: Hashable | Sequence[Hashable]
     copy: bool
+    message: str | None
     tags: str | Sequence[str] | None
     schema: Literal["evolve", "strict"]
     kind: str | None
@@ -109,6 +112,7 @@ class Vault(Search, Sessions, Lineage):
         *,
         inputs: Any = None,
         description: str | None = None,
+        message: str | None = None,
         documents: Any = None,
         embeddings: Any = None,
         files: Any = None,
@@ -135,7 +139,9 @@ class Vault(Search, Sessions, Lineage):
             none. Left out, it is told from reference columns, or from the index of a frame that was read from this vault; where
             pandas dropped that, the lists that the session had read stand in (basis ``read``), with a warning.
         description : str, optional
-            A text about the list, found by search.
+            A text about the list, found by search. Earlier ones are kept, with their times: :meth:`descriptions`.
+        message : str, optional
+            A text about this version, shown by :meth:`versions`. The same rows with another message are a new version.
         documents : name or list of names
             Text columns that are documents.
         embeddings : None, False, name, list of names, or dict
@@ -178,8 +184,8 @@ class Vault(Search, Sessions, Lineage):
           vec    object, embedding of width 2
         """
         return self._write(
-            "save", name, obj, inputs=inputs, description=description, documents=documents, embeddings=embeddings, files=files, copy=copy,
-            tags=tags, schema=schema, kind=kind, expect=expect,
+            "save", name, obj, inputs=inputs, description=description, message=message, documents=documents, embeddings=embeddings,
+            files=files, copy=copy, tags=tags, schema=schema, kind=kind, expect=expect,
         )  # fmt: skip
 
     def append(self, name: str, obj: Any, **options: Any) -> List:
@@ -204,6 +210,7 @@ class Vault(Search, Sessions, Lineage):
         *,
         inputs: Any = None,
         description: str | None = None,
+        message: str | None = None,
         documents: Any = None,
         embeddings: Any = None,
         files: Any = None,
@@ -218,22 +225,19 @@ class Vault(Search, Sessions, Lineage):
         schema = validate.choice(schema, "schema", ("evolve", "strict"))
         _check_kind(kind, obj)
         _check_copy(copy, files)
+        message = None if message is None else validate.text(message, "message=")
         self._writable()
         run, cell = self._current_run(), self._cell
         lost = None if run is None else Lost(self.store, run.reads, name, cell, append=operation == "append")
-        options = Columns(
-            embeddings,
-            column_names(documents, "documents"),
-            column_names(files, "files"),
-            self.store.keep_file if copy else None,
-            Trace(self.store, inputs, lost),
+        trace = Trace(self.store, inputs, lost)
+        columns = Columns(
+            embeddings, column_names(documents, "documents"), column_names(files, "files"), None, trace
         )
         told = () if description is None else (self._description(description),)
-        assert options.trace is not None
         what = Write(
             name,
             operation,
-            options.trace,
+            trace,
             schema,
             self._session_id,
             cell,
@@ -241,10 +245,13 @@ class Vault(Search, Sessions, Lineage):
             told,
             () if run is None else run.reads.take(),
             expect,
+            message,
         )
         if isinstance(obj, List):
             obj = obj.batches(objects.ROWS_PER_TABLE)
-        version = write(self.store, what, options.trace.counted(objects.encoded(obj, options, kind=kind)))
+        with self.store.keeping() if copy else nullcontext() as keeping:
+            encoded = objects.encoded(obj, replace(columns, keep=keeping), kind=kind)
+            version = write(self.store, what, trace.counted(encoded), keeping)
         if run is not None and version.session_id == run.id:
             run.reads.kept(what.reads)
         return List(self, name, version)
@@ -319,10 +326,9 @@ class Vault(Search, Sessions, Lineage):
         1            2   0.4
         2            3   0.2
         """
-        found = reading.resolve(self.store, name, version=version, as_of=as_of)
-        frame = reading.read(
+        read = partial(
+            reading.read,
             self.store,
-            found,
             columns=validate.labels(columns),
             filters=filters,
             start=start,
@@ -330,6 +336,15 @@ class Vault(Search, Sessions, Lineage):
             refs=refs,
             tagged=True,
         )
+        found = reading.resolve(self.store, name, version=version, as_of=as_of)
+        try:
+            frame = read(found)
+        except VersionNotFound:
+            # Vacuumed under this read: who asked for the newest version is given what is the newest by now.
+            newest = reading.resolve(self.store, name, version=version, as_of=as_of)
+            if newest.version == found.version:
+                raise
+            found, frame = newest, read(newest)
         self._noted(found)
         return frame
 
@@ -380,14 +395,23 @@ class Vault(Search, Sessions, Lineage):
     def versions(self, name: str | None = None) -> pd.DataFrame:
         """The versions of one list, deleted or not, or of all lists.
 
+        Returns
+        -------
+        DataFrame
+            list, version, operation (save, append, delete, restore), rows, total, session, cell, time, message, and gone:
+            whether vacuum has removed its rows.
+
         Examples
         --------
         >>> first = vault.save("words", ["cat"])
-        >>> second = vault.append("words", ["dog"])
-        >>> vault.versions("words")[["version", "operation", "rows", "total"]]
-           version operation  rows  total
-        0        1      save     1      1
-        1        2    append     1      2
+        >>> second = vault.append("words", ["dog"], message="the other pet")
+        >>> versions = vault.versions("words")
+        >>> versions[["version", "operation", "rows", "total", "gone"]]
+           version operation  rows  total   gone
+        0        1      save     1      1  False
+        1        2    append     1      2  False
+        >>> versions["message"][1]
+        'the other pet'
         """
         if name is not None:
             name = parse_address(name).name
@@ -395,9 +419,17 @@ class Vault(Search, Sessions, Lineage):
                 raise ListNotFound.named(name, self.store.names())
         return answers.versions(self.store, name)
 
-    def descriptions(self) -> pd.DataFrame:
-        """What was said about lists and sessions; the newest text of each label."""
-        return answers.descriptions(self.store)
+    def descriptions(self, *, history: bool = False) -> pd.DataFrame:
+        """What was said about lists and sessions; the newest text of each label, or with ``history=True`` every one.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"loss": 0.5}, description="loss of the first model")
+        >>> vault.describe("losses", "loss of all models")
+        >>> vault.descriptions(history=True)["text"].tolist()
+        ['loss of the first model', 'loss of all models']
+        """
+        return answers.descriptions(self.store, history=validate.flag(history, "history"))
 
     def files(self, name: str | None = None) -> pd.DataFrame:
         """Every file that a list names, with size in bytes, modified time and SHA-256.
@@ -418,12 +450,17 @@ class Vault(Search, Sessions, Lineage):
     def open_file(self, sha256: str) -> BinaryIO:
         """The content of a file that was saved with ``copy=True``, opened for reading in binary.
 
+        All of it is verified against its hash before the first byte is handed out: a caller that reads the beginning of a
+        file, or from its middle, would not notice otherwise.
+
         Raises
         ------
         FileMissing
             If no such content is kept.
+        VaultCorrupt
+            If the content is damaged or lost, naming the rows it belongs to. Saving the same file again keeps it anew.
         """
-        return self.store.open_file(_sha256(sha256))
+        return care.open_file(self.store, _sha256(sha256))
 
     def describe(self, name: str, text: str, vector: Any = None, *, label: str = "BASE") -> None:
         """Keep a text about a list, or about a session (``"train#2"``), and perhaps a vector for it.
@@ -451,10 +488,11 @@ class Vault(Search, Sessions, Lineage):
 
     # -- versions
 
-    def delete(self, name: str, *, expect: int | None = None) -> None:
+    def delete(self, name: str, *, message: str | None = None, expect: int | None = None) -> None:
         """Hide a list. Its versions stay; :meth:`restore` brings them back, :meth:`vacuum` frees their space.
 
-        With `expect`, only if that is its newest version: else Conflict is raised, as by :meth:`save`.
+        With `expect`, only if that is its newest version: else Conflict is raised, as by :meth:`save`. `message` says
+        why, and is shown by :meth:`versions`.
 
         Examples
         --------
@@ -467,19 +505,23 @@ class Vault(Search, Sessions, Lineage):
         position
         0          0.5
         """
-        self._change("delete", name, None, _expected(expect))
+        self._change("delete", name, None, message, _expected(expect))
 
-    def restore(self, name: str, version: int, *, expect: int | None = None) -> List:
-        """Make an older version the newest one. Restoring the newest changes nothing.
+    def restore(
+        self, name: str, version: int, *, message: str | None = None, expect: int | None = None
+    ) -> List:
+        """Make an older version the newest one. Restoring the newest changes nothing, unless with another message.
 
-        With `expect`, only if that is the newest version now: else Conflict is raised, as by :meth:`save`.
+        With `expect`, only if that is the newest version now: else Conflict is raised, as by :meth:`save`. `message` says
+        why, and is shown by :meth:`versions`.
         """
         name = check_name(name)
         version = validate.whole(version, "version", least=1)
         expect = _expected(expect)
         head = self.store.head(name)
         check_expected(name, expect, head)
-        if head is not None and head.version == version and not head.deleted:
+        as_it_is = head is not None and not head.deleted and message in (None, head.message)
+        if head is not None and as_it_is and head.version == version:
             return List(self, name, head)
         target = self.store.version(name, version) if head is not None else None
         if head is not None and target is None:
@@ -490,14 +532,20 @@ class Vault(Search, Sessions, Lineage):
             raise VersionNotFound(
                 f"Version {version} of {name!r} is the one that deleted it. Restore one before it."
             )
-        if head is not None and target is not None and not head.deleted and _same_content(head, target):
+        if head is not None and target is not None and as_it_is and _same_content(head, target):
             return List(self, name, head)
-        return self._change("restore", name, version, expect)
+        return self._change("restore", name, version, message, expect)
 
     def _change(
-        self, operation: Literal["delete", "restore"], name: str, target: int | None, expect: int | None
+        self,
+        operation: Literal["delete", "restore"],
+        name: str,
+        target: int | None,
+        message: str | None,
+        expect: int | None,
     ) -> List:
         name = check_name(name)
+        message = None if message is None else validate.text(message, "message=")
         self._writable()
         if self.store.head(name) is None:
             raise ListNotFound.named(name, self.store.names())
@@ -509,6 +557,7 @@ class Vault(Search, Sessions, Lineage):
             target=target,
             session_id=self._session_id,
             cell=self._cell,
+            message=message,
         )
         return List(self, name, self.store.commit(batch))
 

@@ -16,7 +16,7 @@ from tablevault_pd.errors import Conflict, InvalidName, ListDeleted, SchemaMisma
 from tablevault_pd.lineage.trace import Trace
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import aligned
-from tablevault_pd.store import Batch, Description, Operation, Staging, Store, Version
+from tablevault_pd.store import Batch, Description, Keeping, Operation, Staging, Store, Version
 from tablevault_pd.store.edges import Edge
 from tablevault_pd.store.placing import check_expected
 
@@ -37,10 +37,13 @@ class Write:
     descriptions: tuple[Description, ...] = ()
     reads: tuple[tuple[int, int], ...] = ()
     expect: int | None = None  #: the version the list must be at (0: it never was)
+    message: str | None = None
 
 
-def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
+def write(store: Store, what: Write, tables: Iterable[pa.Table], kept: Keeping | None = None) -> Version:
     """Commit the rows of `tables` as one batch, and return the version that shows them.
+
+    `kept` knows the files that were kept for the rows once all of these were encoded.
 
     Everything is checked against the list as it stands before the first row is staged, and again if another writer
     changes the list meanwhile.
@@ -78,9 +81,8 @@ def write(store: Store, what: Write, tables: Iterable[pa.Table]) -> Version:
             fitter.add(table)
             rows.write(table)
             bar(table.num_rows)
-        return _commit(
-            store, what, fitter, rows, head, what.trace.edges(rows.rows) if edges is None else edges
-        )
+        edges = what.trace.edges(rows.rows) if edges is None else edges
+        return _commit(store, what, fitter, rows, head, edges, () if kept is None else kept.files)
 
 
 def _describe(store: Store, head: Version, told: Sequence[Description]) -> None:
@@ -141,6 +143,7 @@ def _commit(
     rows: Staging,
     head: Version | None,
     edges: tuple[Edge, ...],
+    files: tuple[tuple[str, int], ...],
 ) -> Version:
     """Commit, fitting the list's columns anew each time another writer was faster."""
     token = uuid.uuid4().hex
@@ -148,7 +151,7 @@ def _commit(
     while True:
         try:
             batch = _batch(store, what, fitter, token, head)
-            return store.commit(replace(batch, edges=edges), rows)
+            return store.commit(replace(batch, edges=edges, files=files), rows)
         except Conflict:
             if what.expect is not None or time.monotonic() > deadline:
                 raise
@@ -165,6 +168,7 @@ def _batch(store: Store, what: Write, fitter: _Fitter, token: str, head: Version
         session_id=what.session_id,
         cell=what.cell,
         tags=what.tags,
+        message=what.message,
         descriptions=what.descriptions,
         reads=what.reads,
         expect=what.expect,
@@ -201,6 +205,7 @@ def _unchanged(store: Store, head: Version, table: pa.Table, what: Write) -> boo
         or head.gone
         or head.total != table.num_rows
         or (what.tags is not None and what.tags != head.tags)
+        or what.message not in (None, head.message)
     ):
         return False
     schema = store.schema(head.schema_id)

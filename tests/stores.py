@@ -169,6 +169,17 @@ def put(store: Store, name: str, *tables: pa.Table, operation: str = "save", **o
         return store.commit(Batch(list=name, operation=operation, **options), stage)  # type: ignore[arg-type]
 
 
+def keep(store: Store, path: Path, sha256: str) -> Version:
+    """Keep a file with the row of a list of its name."""
+    with store.keeping() as keeping, store.stage() as stage:
+        keeping(path, sha256)
+        table = pa.table({"sha256": [sha256]})
+        stage.write(table)
+        return store.commit(
+            Batch(uuid.uuid4().hex, path.name, "save", schema=table.schema, files=keeping.files), stage
+        )
+
+
 def act(store: Store, name: str, operation: str, **options: Any) -> Version:
     """Commit a batch without rows."""
     options.setdefault("token", uuid.uuid4().hex)

@@ -24,13 +24,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stores import Faults, act, database_of, faults, new_database, put, rows, system, table_of
+from stores import Faults, act, database_of, faults, keep, new_database, put, rows, system, table_of
 
+import tablevault_pd as tv
 from tablevault_pd.errors import (
     Conflict,
     InvalidInput,
@@ -282,7 +284,7 @@ def test_everything_else_survives_a_lost_answer(
     faults.add(ANYTHING, kind)
     store.describe(Description("BASE", "t", list_id=version.list_id))
     faults.add(r"document/tv_blobs", kind)
-    store.keep_file(tmp_path / "f", sha256(b"content").hexdigest())
+    keep(store, tmp_path / "f", sha256(b"content").hexdigest())
     assert faults.left() == 0
     assert [s.label for s in store.sessions()] == ["s#1", "s#2"]
     assert second.run == 2
@@ -528,11 +530,37 @@ def test_a_damaged_file_is_not_handed_out(url: str, store: ArangoStore, tmp_path
 
     (tmp_path / "f").write_bytes(b"content")
     digest = sha256(b"content").hexdigest()
-    store.keep_file(tmp_path / "f", digest)
+    keep(store, tmp_path / "f", digest)
     database_of(url).aql.execute('FOR b IN tv_blobs FILTER b.n == 0 UPDATE b WITH {data: "AAAA"} IN tv_blobs')
     with pytest.raises(VaultCorrupt, match="damaged"):
         store.open_file(digest)
     assert [p.what for p in store.check()] == ["damaged kept file"]
+
+
+def test_kept_content_is_kept_again_and_freed(url: str, tmp_path: Path) -> None:
+    """Damaged or lost chunks are sent again; what no row names goes, but not what somebody touched lately."""
+    from hashlib import sha256
+
+    path = tmp_path / "f"
+    path.write_bytes(b"content")
+    digest = sha256(b"content").hexdigest()
+    blobs = "FOR b IN tv_blobs FILTER b.n >= 0 "
+    with tv.connect(url, capture="none") as vault:
+        for damage in ('UPDATE b WITH {data: "AAAA"} IN tv_blobs', "REMOVE b IN tv_blobs"):
+            vault.save("a", pd.DataFrame({"p": [str(path)]}), files="p", copy=True)
+            database_of(url).aql.execute(blobs + damage)
+            with pytest.raises(VaultCorrupt, match=r"a\[0\] .*f"):
+                vault.open_file(digest)
+        vault.save("a", pd.DataFrame({"p": [str(path)]}), files="p", copy=True)
+        with vault.open_file(digest) as file:
+            assert file.read() == b"content"
+        vault.delete("a")
+    for age, left in ((3600.0, 1), (-1.0, 0)):  # a second from now, everything is old
+        store = ArangoStore(url, stray_age_s=age)
+        store.vacuum(dry_run=False)
+        assert len(store.client.query("FOR b IN tv_blobs FILTER b.n == -1 RETURN 1")) == left
+        assert [problem for problem in store.check() if problem.severity == "damage"] == []
+        store.close()
 
 
 def test_a_newer_format_is_refused_and_left_alone(url: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from stores import BOTH, Place, act, edges_at, new_place, put, rows, table_of
+from stores import BOTH, Place, act, edges_at, keep, new_place, put, rows, table_of
 
 from tablevault_pd.errors import (
     Conflict,
@@ -641,12 +641,12 @@ def test_kept_files(store: Store, tmp_path: Path) -> None:
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     for _ in range(2):
-        store.keep_file(path, digest)
+        keep(store, path, digest)
     with store.open_file(digest) as file:
         assert file.read() == content
     empty = hashlib.sha256(b"").hexdigest()
     path.write_bytes(b"")
-    store.keep_file(path, empty)
+    keep(store, path, empty)
     with store.open_file(empty) as file:
         assert file.read() == b""
     with pytest.raises(FileMissing):
@@ -659,7 +659,7 @@ def test_a_file_that_changes_is_not_kept(place: Place, tmp_path: Path) -> None:
     path.write_bytes(b"new")
     digest = hashlib.sha256(b"old").hexdigest()
     with pytest.raises(FileMissing):
-        store.keep_file(path, digest)
+        keep(store, path, digest)
     with pytest.raises(FileMissing):
         store.open_file(digest)
     assert {problem.severity for problem in store.check()} <= {"stray"}

@@ -331,6 +331,8 @@ def test_lists_and_versions(vault):
         "session",
         "cell",
         "time",
+        "message",
+        "gone",
     ]
     assert versions["total"].tolist() == [1, 2]
     assert str(versions["time"].dtype) == "datetime64[us, UTC]"
@@ -420,7 +422,7 @@ def test_files_are_kept_and_watched(vault, tmp_path):
     problems = vault.check()
     assert problems[["severity", "list", "path"]].to_numpy().tolist() == [["damage", "seen", str(two)]]
     two.unlink()
-    assert "cannot be read" in vault.check()["detail"].iloc[0]
+    assert "is not there" in vault.check()["detail"].iloc[0]
     with pytest.raises(tv.FileMissing, match="row 0"):
         vault.save("x", pd.DataFrame({"p": ["nowhere.txt"]}), files="p")
     with pytest.raises(tv.FileMissing):

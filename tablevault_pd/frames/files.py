@@ -21,6 +21,7 @@ FILE_TYPE = pa.struct(
         ("modified", pa.timestamp("us", "UTC")),
         ("sha256", pa.string()),
         ("stored", pa.bool_()),
+        ("folder", pa.string()),  # that a relative path starts from
     ]
 )
 

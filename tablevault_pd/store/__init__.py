@@ -7,6 +7,7 @@ stay inside a store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,7 @@ from tablevault_pd.store.plain import (
     Rows,
     Scope,
     Session,
+    Severity,
     Source,
     Spans,
     Version,
@@ -65,6 +67,17 @@ class Staging(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Forget what was not committed."""
+
+
+class Keeping(Protocol):
+    """Keeps the content of files for the rows of one save."""
+
+    def __call__(self, path: Path, sha256: str) -> None:
+        """Keep the content of a file under its hash, once, however often it comes; anew if it is damaged or lost."""
+
+    @property
+    def files(self) -> tuple[tuple[str, int], ...]:
+        """(SHA-256, size) of all that it kept, for :attr:`Batch.files`."""
 
 
 class Store(Protocol):
@@ -169,11 +182,11 @@ class Store(Protocol):
     def describe(self, description: Description) -> None:
         """Keep a description. One of the same target and label is superseded, not lost."""
 
-    def descriptions(self) -> list[Description]:
-        """The newest description of each target and label."""
+    def descriptions(self, *, history: bool = False) -> list[Description]:
+        """The newest description of each target and label; with `history` all that ever were, oldest first."""
 
-    def keep_file(self, path: Path, sha256: str) -> None:
-        """Keep the content of a file under its hash. Kept once, however often it comes."""
+    def keeping(self) -> AbstractContextManager[Keeping]:
+        """Keep the files of one save. Nothing that it keeps is swept until it is left, which comes after the commit."""
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content. Raises FileMissing if it is not kept here, VaultCorrupt if it is damaged."""
@@ -338,6 +351,7 @@ __all__ = [
     "Description",
     "Freed",
     "Hits",
+    "Keeping",
     "ListState",
     "Lookup",
     "Measures",
@@ -352,6 +366,7 @@ __all__ = [
     "Rows",
     "Scope",
     "Session",
+    "Severity",
     "Source",
     "Spans",
     "Staging",

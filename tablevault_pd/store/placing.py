@@ -62,12 +62,13 @@ def placed(
     schema_id: int | None,
     now: datetime,
     target: Version | None = None,
+    after: int = 0,
 ) -> Version:
     """The version that a batch of so many rows becomes after `head`; for a restore, of the checked `target`.
 
-    `schema_id` is that of ``batch.schema``, `now` the store's time.
+    `schema_id` is that of ``batch.schema``, `now` the store's time, `after` the highest number that was given before.
     """
-    number = head.version + 1 if head else 1
+    number = max(head.version if head else 0, after) + 1
     generation, start, total = number, 0, rows
     if target is not None:
         start = total = target.total
@@ -82,5 +83,5 @@ def placed(
         now = max(now, head.time + _TICK)
     return Version(
         list_id, batch.list, number, batch.operation, generation, start, rows, total, schema_id, batch.session_id, batch.cell,
-        now, tags,
+        now, tags, batch.message,
     )  # fmt: skip

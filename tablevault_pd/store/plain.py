@@ -20,6 +20,9 @@ from tablevault_pd.store.where import Where
 
 Operation = Literal["save", "append", "delete", "restore"]
 Control = Literal["stop", "pause", "resume"]
+Severity = Literal[
+    "damage", "stray", "unchecked"
+]  #: unchecked: it could not be looked at, for a reason that is no damage
 
 BEAT_S = 5.0  #: seconds between two heartbeats of a session
 LOST_AFTER_BEATS = 6  #: so many missed, and a session is lost
@@ -46,6 +49,7 @@ class Version:
     cell: int | None
     time: datetime  #: UTC; never earlier than the version before
     tags: tuple[str, ...] = ()
+    message: str | None = None  #: what was said about this commit
     gone: bool = False  #: its rows were vacuumed
 
     @property
@@ -109,7 +113,9 @@ class Batch:
     session_id: int | None = None
     cell: int | None = None
     tags: tuple[str, ...] | None = None  #: None keeps those of the version before
+    message: str | None = None  #: about this version
     descriptions: tuple[Description, ...] = ()  #: about the list; committed with its rows
+    files: tuple[tuple[str, int], ...] = ()  #: (SHA-256, size) of what was kept for its rows; named with them
     edges: tuple[Edge, ...] = ()  #: which rows its rows came from; committed with them
     reads: tuple[
         tuple[int, int], ...
@@ -273,7 +279,7 @@ class Overview:
 class Problem:
     """One finding of ``check()``."""
 
-    severity: Literal["damage", "stray"]
+    severity: Severity
     what: str
     list: str | None = None
     version: int | None = None
@@ -286,7 +292,7 @@ class Problem:
 class Freed:
     """One thing that ``vacuum`` removes, or would remove."""
 
-    what: str  #: rows, or stray
+    what: str  #: rows, kept file, catalogue or stray
     list: str | None
     versions: tuple[int, ...]
     rows: int
@@ -302,6 +308,7 @@ class Compacted:
     parts_before: int
     parts_after: int
     size_bytes: int
+    damaged: int = 0  #: parts that were left as they are, because they do not match their checksum
 
 
 @dataclass(frozen=True, slots=True)

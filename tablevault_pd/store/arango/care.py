@@ -31,6 +31,19 @@ DESCRIBED = "FOR d IN tv_descriptions FILTER d.batch != null RETURN DISTINCT d.b
 MIRRORED = "FOR e IN tv_edges FILTER e.batch != null RETURN DISTINCT e.batch"
 UPLOADS = "FOR b IN tv_blobs COLLECT upload = b.upload WITH COUNT INTO n RETURN [upload, n]"
 KEPT = "FOR b IN tv_blobs FILTER b.n == -1 RETURN b"
+# Content that no cell of a file column names, and that nobody has kept or found to be kept since @before.
+UNUSED = """
+LET used = (FOR f IN tv_files FILTER f.file.stored == true RETURN DISTINCT f.file.sha256)
+FOR b IN tv_blobs
+  FILTER b.n == -1 AND b._key NOT IN used AND (b.touched == null OR b.touched < @before)
+  RETURN b
+"""
+REMOVE_WHOLE = """
+FOR b IN tv_blobs
+  FILTER b._key == @key AND b.upload == @upload AND (b.touched == null OR b.touched < @before)
+  REMOVE b IN tv_blobs
+  RETURN OLD
+"""
 SCHEMA_KEYS = "FOR s IN tv_schemas RETURN s._key"
 DICTIONARY_DIGESTS = "FOR d IN tv_dictionaries RETURN DISTINCT d.digest"
 NOW = "RETURN DATE_NOW()"
@@ -280,12 +293,26 @@ def vacuum(store: ArangoStore, *, keep: int, dry_run: bool) -> list[Freed]:
         else:
             freed += _vacuum_list(store, head, keep)
     [now] = store.client.query(NOW)
+    freed += _unused_files(store, now, dry_run=dry_run)
     for key, places, count, old in _found(store, now):
         if old and not dry_run:
             _sweep(store, key, places)
         if old:
             freed.append(Freed("stray", None, (), count, 0, f"{places[0]}/{key}"))
     return freed
+
+
+def _unused_files(store: ArangoStore, now_ms: int, *, dry_run: bool) -> Iterator[Freed]:
+    """Kept content that no remaining row names: its document goes first, then its chunks."""
+    before = now_ms - store.stray_age_s * 1000
+    for whole in store.client.query(UNUSED, before=before):
+        if not _old(store, whole["upload"], now_ms):
+            continue
+        if not dry_run:
+            if not store.client.query(REMOVE_WHOLE, key=whole["_key"], upload=whole["upload"], before=before):
+                continue
+            store.client.query(REMOVE_UPLOADS, uploads=[whole["upload"]])
+        yield Freed("kept file", None, (), 0, whole["size_bytes"], f"{BLOBS}/{whole['_key']}")
 
 
 def _vacuum_list(store: ArangoStore, head: Version, keep: int) -> list[Freed]:

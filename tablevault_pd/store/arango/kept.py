@@ -10,6 +10,7 @@ import base64
 import hashlib
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,9 +22,61 @@ from tablevault_pd.store.arango.stage import new_batch_key
 CHUNK_BYTES = 3 << 20  # 4 MB as base64
 IN_MEMORY_BYTES = 64 << 20
 
-# 3.12; works on every version
+# All statements: 3.12; nothing in them is newer than 3.8.
 KNOWN = "FOR b IN tv_blobs FILTER b._key == @key RETURN b"
+# A vacuum leaves alone what was touched lately: the commit of whoever touched it may still be on its way.
+TOUCH = """
+FOR b IN tv_blobs FILTER b._key == @key
+  UPDATE b WITH {touched: DATE_NOW()} IN tv_blobs OPTIONS {waitForSync: true}
+  RETURN NEW
+"""
 CHUNKS = "FOR b IN tv_blobs FILTER b.upload == @upload AND b.n >= 0 SORT b.n RETURN b.data"
+DIGESTS = "FOR b IN tv_blobs FILTER b.upload == @upload AND b.n >= 0 SORT b.n RETURN SHA256(b.data)"
+
+
+class Keeping:
+    """Keeps the files of one save."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._sizes: dict[str, int] = {}
+
+    def __call__(self, path: Path, sha256: str) -> None:
+        """Keep the content of a file under its hash, unless it is there already, and whole."""
+        if sha256 in self._sizes:
+            return
+        found = self._client.query(TOUCH, key=sha256)
+        size = (
+            found[0]["size_bytes"] if found and self._is_whole(found[0], path) else self._upload(path, sha256)
+        )
+        self._sizes[sha256] = size
+
+    def _is_whole(self, whole: dict[str, Any], path: Path) -> bool:
+        """Whether the chunks on the server are those of the file."""
+        there = self._client.query(DIGESTS, upload=whole["upload"])
+        return there == [hashlib.sha256(text.encode()).hexdigest() for text, _ in _encoded(path)]
+
+    def _upload(self, path: Path, sha256: str) -> int:
+        upload = new_batch_key(self._clock)
+        digest, size, chunks = hashlib.sha256(), 0, 0
+        for chunks, (text, data) in enumerate(_encoded(path), start=1):
+            digest.update(data)
+            size += len(data)
+            document = {"_key": f"{upload}-{chunks - 1}", "upload": upload, "n": chunks - 1, "data": text}
+            self._client.insert(BLOBS, document, mode="ignore")
+        if digest.hexdigest() != sha256:
+            raise FileMissing(
+                f"{path} changed while it was being saved. Save again when nobody writes to it."
+            )
+        whole = {"_key": sha256, "upload": upload, "n": -1, "chunks": chunks, "size_bytes": size}
+        self._client.insert(BLOBS, whole, mode="replace")
+        return size
+
+    @property
+    def files(self) -> tuple[tuple[str, int], ...]:
+        """(SHA-256, size in bytes) of all that was kept."""
+        return tuple(self._sizes.items())
 
 
 class KeptFiles:
@@ -32,25 +85,11 @@ class KeptFiles:
     client: Client
     clock: Clock
 
-    def keep_file(self, path: Path, sha256: str) -> None:
-        """Keep the content of a file under its hash."""
+    @contextmanager
+    def keeping(self) -> Iterator[Keeping]:
+        """Keep the files of one save."""
         self.client.writable()
-        if self.client.query(KNOWN, key=sha256):
-            return
-        upload = new_batch_key(self.clock)
-        digest, size, chunks = hashlib.sha256(), 0, 0
-        for chunks, data in enumerate(_read(path), start=1):
-            digest.update(data)
-            size += len(data)
-            text = base64.b64encode(data).decode("ascii")
-            document = {"_key": f"{upload}-{chunks - 1}", "upload": upload, "n": chunks - 1, "data": text}
-            self.client.insert(BLOBS, document, mode="ignore")
-        if digest.hexdigest() != sha256:
-            raise FileMissing(
-                f"{path} changed while it was being saved. Save again when nobody writes to it."
-            )
-        whole = {"_key": sha256, "upload": upload, "n": -1, "chunks": chunks, "size_bytes": size}
-        self.client.insert(BLOBS, whole, mode="ignore")
+        yield Keeping(self.client, self.clock)
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content of a file, verified."""
@@ -62,10 +101,14 @@ class KeptFiles:
         return _fetched(self.client, found[0])
 
 
-def _read(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while data := file.read(CHUNK_BYTES):
-            yield data
+def _encoded(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The chunks of a file: as they are sent, and as they are."""
+    try:
+        with path.open("rb") as file:
+            while data := file.read(CHUNK_BYTES):
+                yield base64.b64encode(data).decode("ascii"), data
+    except OSError as error:
+        raise FileMissing(f"{path} cannot be read: {error.strerror}. Nothing was saved.") from error
 
 
 def _fetched(client: Client, whole: dict[str, Any]) -> BinaryIO:
@@ -80,6 +123,8 @@ def _fetched(client: Client, whole: dict[str, Any]) -> BinaryIO:
     except (ValueError, TypeError) as error:
         raise VaultCorrupt(f"The kept file {sha256} is damaged: {error}.") from error
     if digest.hexdigest() != sha256:
-        raise VaultCorrupt(f"The kept file {sha256} is damaged: its content does not match its hash.")
+        raise VaultCorrupt(
+            f"The kept file {sha256} is damaged: its content does not match its hash. Save the same file again to keep it."
+        )
     file.seek(0)
     return file  # type: ignore[return-value]  # a binary file in all but its declared type

@@ -123,10 +123,13 @@ class People:
         document = description_document(description, 0, None)
         self.client.query(ADD_DESCRIPTIONS, documents=[document], count=1)
 
-    def descriptions(self) -> list[Description]:
-        """The newest description of each target and label."""
+    def descriptions(self, *, history: bool = False) -> list[Description]:
+        """The newest description of each target and label, or all that ever were, oldest first."""
+        rows = self.client.query(DESCRIPTIONS)
+        if history:
+            return [description_of(row) for row in rows]
         newest: dict[tuple[Any, ...], Description] = {}
-        for row in self.client.query(DESCRIPTIONS):
+        for row in rows:
             key = (row["list"], row["session_of"], row["label"])
             newest.pop(key, None)  # the newest one takes its place in the order, too
             newest[key] = description_of(row)

@@ -27,7 +27,8 @@ def version_of(document: Document) -> Version:
     return Version(
         document["list"], document["name"], document["version"], document["operation"], document["generation"],
         document["start"], document["rows"], document["total"], int(document["schema"], 16), document["session"],
-        document["cell"], to_time(document["time"]), tuple(document["tags"]), document["gone"],
+        document["cell"], to_time(document["time"]), tuple(document["tags"]), document.get("message"),
+        document["gone"],
     )  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def document_of(version: Version, token: str, base: list[list[int]] | None) -> d
         "time": time,
         "committed": to_time(time).isoformat(),
         "tags": list(version.tags),
+        "message": version.message,
         "token": token,
         "gone": version.gone,
         "emptied": False,

@@ -493,10 +493,7 @@ class Reader:
 
 def removed(version: Version) -> VersionNotFound:
     """The error for a version whose rows are gone."""
-    return VersionNotFound(
-        f"The rows of {version.list}@{version.version} were removed by vacuum. "
-        f"vault.versions({version.list!r}) shows which versions are left."
-    )
+    return VersionNotFound.vacuumed(version.list, version.version)
 
 
 def _read_schema(data: str, digest: str, key: str) -> pa.Schema:

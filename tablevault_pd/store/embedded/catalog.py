@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from tablevault_pd.errors import (
     InvalidInput,
-    StorageFull,
+    StorageError,
     VaultBusy,
     VaultClosed,
     VaultCorrupt,
@@ -38,11 +38,15 @@ from tablevault_pd.errors import (
 from tablevault_pd.store import forks
 from tablevault_pd.store.embedded import gate, io
 from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
+from tablevault_pd.store.embedded.journal import LOST_TABLE
+from tablevault_pd.store.embedded.sqlite_errors import translated
 from tablevault_pd.store.embedded.text_tables import SHADOW_TABLES, TEXT_TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
 BUSY_TIMEOUT_S = 30.0
+SHRINK_BYTES = 1 << 20  # less is left to be used again
+_SIZES = ("freelist_count", "page_count", "page_size")
 
 # Times are integer microseconds since 1970 in UTC. A batch is a version; a segment is a run of stored rows.
 TABLES = """
@@ -65,6 +69,7 @@ CREATE TABLE batches (
     cell INTEGER,
     time INTEGER NOT NULL,
     tags TEXT NOT NULL DEFAULT '[]',
+    message TEXT,
     gone INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (list, version)
 ) WITHOUT ROWID;
@@ -129,9 +134,12 @@ CREATE TABLE descriptions (
 );
 CREATE TABLE files (sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'),
     size INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE file_uses (sha256 TEXT NOT NULL REFERENCES files(sha256), list INTEGER NOT NULL, version INTEGER NOT NULL,
+    PRIMARY KEY (sha256, list, version)) WITHOUT ROWID;
 """
 TABLES += TEXT_TABLES
 TABLES += EDGE_TABLES
+TABLES += LOST_TABLE
 
 # Logged values are kept a flush at a time, as packed arrays: a statement for every value would have the background
 # thread ask for the interpreter's lock once a row, and a busy program hands it over only every 5 ms.
@@ -373,6 +381,8 @@ class Catalog:
             raise translated(error, self.path) from error
         except VaultError:
             raise
+        except OSError as error:
+            raise io.disk_error(error, f"using {self.path}") from error
         except (ValueError, TypeError, OverflowError) as error:  # a damaged page can hold anything
             if isinstance(error, UnicodeEncodeError) or "SQLite INTEGER" in str(
                 error
@@ -420,6 +430,39 @@ class Catalog:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         self._require_usable()
         return self._gate.take(self._timeout_s)
+
+    def checkpoint(self) -> bool:
+        """Move what is in the write-ahead log into the database file. Whether all of it is there now."""
+        with self.reading() as db:
+            busy, logged, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return not busy and logged == moved
+
+    def free_bytes(self) -> int:
+        """Bytes of the database file that hold nothing; 0 where so little is free that it is not worth a rewrite."""
+        with self.reading() as db:
+            free, pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZES)
+        worth_it = free * size >= SHRINK_BYTES and free * 4 >= pages
+        return int(free * size) if worth_it else 0
+
+    def shrink(self) -> int:
+        """Rewrite the database file without its free pages. Bytes given back; 0 where others are in the way.
+
+        It takes as long as copying what is left. Readers go on meanwhile, writers wait.
+        """
+        free = self.free_bytes()
+        if not free:
+            return 0
+        try:
+            with self.reading() as db:
+                db.execute("PRAGMA temp_store = FILE")  # what is left may not fit into memory
+                try:
+                    db.execute("VACUUM")
+                finally:
+                    db.execute("PRAGMA temp_store = MEMORY")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except (VaultBusy, StorageError):
+            return 0
+        return free
 
     # -- opening and closing
 
@@ -583,30 +626,3 @@ def _expected_layout() -> set[tuple[str, str, str]]:
         )
     finally:
         memory.close()
-
-
-_ERRORS_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
-_ERRORS_READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
-_ERRORS_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-
-def translated(error: sqlite3.Error, path: Path) -> Exception:
-    """The error of ours for an SQLite error."""
-    extended = getattr(error, "sqlite_errorcode", None) or 0
-    code = extended & 0xFF
-    folder = path.parent
-    if extended in _ERRORS_FULL or code in _ERRORS_FULL:
-        return StorageFull(
-            f"The disk that holds {folder} is full; nothing of this call was kept. Free some space and try again."
-        )
-    if code == sqlite3.SQLITE_BUSY:
-        return VaultBusy(
-            f"The catalogue of {folder} was locked for too long. Nothing was written; try again."
-        )
-    if code in _ERRORS_READ_ONLY:
-        return VaultReadOnly(f"The vault {folder} cannot be written to. Open it with mode='r' to read only.")
-    if code == sqlite3.SQLITE_NOTADB:
-        return VaultFormatError(f"{path} is not the catalogue of a vault.")
-    if code in _ERRORS_DAMAGE:
-        return VaultCorrupt(f"The catalogue {path} is damaged: {error}. Restore it from a backup.")
-    return VaultCorrupt(f"The catalogue {path} cannot be used: {error}.")

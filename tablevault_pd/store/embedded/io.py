@@ -11,11 +11,18 @@ import mmap
 import os
 import stat
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
-from tablevault_pd.errors import StorageFull, VaultFormatError, VaultReadOnly
+from tablevault_pd.errors import StorageError, StorageFull, VaultError, VaultFormatError, VaultReadOnly
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 #: "name=action": at the point `name`, `action` is exit (as kill -9 would), or an errno name such as ENOSPC or EIO.
 FAULT_VARIABLE = "TABLEVAULT_FAULT"
@@ -24,6 +31,13 @@ _fault_name, _, _fault_action = os.environ.get(FAULT_VARIABLE, "").partition("="
 MAP_FROM_BYTES = 1 << 20  # below this a copy is cheaper than setting up a map
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # private pages are counted only once written to
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_OPEN_FILES = "Close files that are no longer needed, or raise the limit (ulimit -n), and try again."
+_ADVICE = {
+    errno.EIO: "The disk or its connection reports an error: look at the system's log before you trust it again.",
+    errno.EMFILE: _OPEN_FILES,
+    errno.ENFILE: _OPEN_FILES,
+}
 
 
 def point(name: str) -> None:
@@ -36,23 +50,72 @@ def point(name: str) -> None:
     raise OSError(code, os.strerror(code))
 
 
-def disk_error(error: OSError, doing: str) -> Exception:
-    """The error of ours that says what an OSError means for the caller."""
-    if error.errno in _FULL:
-        return StorageFull(
-            f"The disk is full while {doing}; nothing of it was kept. Free some space and try again."
-        )
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+def disk_error(error: OSError, doing: str, *, reading: bool = False) -> VaultError:
+    """The error of ours for an OSError that came while `doing` something. Nothing else translates an errno."""
+    if error.errno in _FULL and not reading:
+        return full(doing)
+    if error.errno in _DENIED and not reading:
         return VaultReadOnly(
             f"Not allowed to write while {doing}: {error}. Open it with mode='r' to read only."
         )
-    return error
+    name = errno.errorcode.get(error.errno or 0, "unknown error")
+    found = StorageError(
+        f"The system failed while {doing}: {error} ({name}). {_ADVICE.get(error.errno or 0, '')}".rstrip()
+    )
+    found.errno = error.errno
+    return found
+
+
+def full(doing: str) -> StorageFull:
+    """The error for a disk without space."""
+    return StorageFull(
+        f"The disk is full while {doing}; nothing of it was kept. Free some space and try again."
+    )
+
+
+@contextmanager
+def naming(doing: str, *, reading: bool = False) -> Iterator[None]:
+    """Raise what :func:`disk_error` makes of an OSError."""
+    try:
+        yield
+    except VaultError:
+        raise
+    except OSError as error:
+        raise disk_error(error, doing, reading=reading) from error
+
+
+def require_growth(paths: Iterable[Path], size: int) -> None:
+    """Raise OSError (EFBIG) if this process may not let one of these files grow by `size` bytes."""
+    if resource is None:
+        return
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY and any(
+        path.stat().st_size + size > limit for path in paths if path.exists()
+    ):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of the vault anew: git, archives and object stores drop empty ones. Never the vault itself."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    point("folder-made")
+
+
+def remove(path: Path) -> bool:
+    """Remove a file that nothing names. Where that fails it stays as a stray, for a later vacuum. Whether it is gone."""
+    try:
+        point("remove")
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
+        point("folder-sync")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -79,6 +142,7 @@ def load_private(path: Path, size: int) -> tuple[pa.Buffer, Identity]:
     Large files are mapped copy-on-write: pages are read when touched, and a write never reaches the file. pandas
     refuses to set values in frames over read-only memory, so a shared map would not do.
     """
+    point("read")
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     try:
         status = os.fstat(descriptor)

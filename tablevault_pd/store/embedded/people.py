@@ -57,6 +57,7 @@ DESCRIPTIONS = """
 SELECT label, text, list, session_of, vector, session, time FROM descriptions
 WHERE id IN (SELECT max(id) FROM descriptions GROUP BY list, session_of, label) ORDER BY id
 """
+ALL_DESCRIPTIONS = "SELECT label, text, list, session_of, vector, session, time FROM descriptions ORDER BY id"
 
 
 class People:
@@ -68,10 +69,10 @@ class People:
         """Keep a description."""
         self.catalog.write(insert_description, description)
 
-    def descriptions(self) -> list[Description]:
-        """The newest description of each target and label."""
+    def descriptions(self, *, history: bool = False) -> list[Description]:
+        """The newest description of each target and label, or all that ever were, oldest first."""
         with self.catalog.reading() as db:
-            rows = db.execute(DESCRIPTIONS).fetchall()
+            rows = db.execute(ALL_DESCRIPTIONS if history else DESCRIPTIONS).fetchall()
             return [_description(row) for row in rows]
 
     def open_session(self, session: Session) -> Session:

@@ -151,7 +151,7 @@ class SegmentWriter:
             self.name = uuid.uuid4().hex
             self.path = folder / (self.name + SUFFIX)
             with forks.inside:
-                self._file = FileIO(self.path, "xb", opener=lambda path, flags: os.open(path, flags, 0o600))
+                self._file = _create(self.path)
                 forks.close_in_child(self._file)
             if fcntl is None:
                 break
@@ -199,8 +199,21 @@ class SegmentWriter:
     def discard(self) -> None:
         """Remove the file: it will not be committed. In a forked child it is the parent's, and stays."""
         if self._pid == os.getpid():
-            self.path.unlink(missing_ok=True)
+            io.remove(self.path)
         self.release()
+
+
+def _create(path: Path) -> FileIO:
+    """A new file, open for writing."""
+    try:
+        return FileIO(path, "xb", opener=_private)
+    except FileNotFoundError:
+        io.make_folder(path.parent)
+        return FileIO(path, "xb", opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class Stage:
@@ -226,7 +239,7 @@ class Stage:
         self._pending.append(table)
         self._pending_bytes += table.nbytes
         if self._writer is not None or self._pending_bytes > INLINE_BYTES:
-            with _disk("writing rows"):
+            with io.naming("writing rows"):
                 self._flush()
 
     def _flush(self) -> None:
@@ -250,7 +263,7 @@ class Stage:
     def finish(self) -> Sequence[Part]:
         """Everything written, durable and in order."""
         forks.require_process(self._pid, "save")
-        with _disk("writing rows"):
+        with io.naming("writing rows"):
             self._close_writer()
             if self._written:
                 io.sync_folder(self._folder)
@@ -274,22 +287,6 @@ class Stage:
                 writer.release()
             else:
                 writer.discard()
-
-
-class _disk:
-    """Turns an OSError into the error of ours that says what to do."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
-            ours = io.disk_error(error, self._doing)
-            if ours is not error:
-                raise ours from error
 
 
 #: Files whose checksum this process has seen match, as they were then. A name is never used twice, but a vault can be
@@ -325,7 +322,7 @@ def _unpack_file(
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise VaultCorrupt(f"The segment {part.file} with rows of {where} cannot be read: {error}") from error
+        raise io.disk_error(error, f"reading rows of {where} (segment {part.file})", reading=True) from error
     if again or _verified.get(path.name) != identity:
         _checked(part, buffer, where)
         _verified[path.name] = identity

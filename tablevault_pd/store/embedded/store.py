@@ -21,6 +21,7 @@ import pyarrow as pa
 from tablevault_pd.errors import (
     StorageFull,
     VaultCorrupt,
+    VaultError,
     VaultFormatError,
     VaultNotFound,
     VaultReadOnly,
@@ -36,11 +37,11 @@ from tablevault_pd.store import (
     Staging,
     Version,
 )
-from tablevault_pd.store.embedded import care, io
+from tablevault_pd.store.embedded import care, io, journal, space
 from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_time
 from tablevault_pd.store.embedded.control import Control
 from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
-from tablevault_pd.store.embedded.kept import KeptFiles
+from tablevault_pd.store.embedded.kept import LOCK_NAME, KeptFiles, insert_files
 from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, seed_of, unpack
 from tablevault_pd.store.embedded.text import TextSearch, add_small
@@ -57,13 +58,14 @@ BASE = "SELECT base_generation, base_total FROM batches WHERE list = ? AND versi
 INSERT_LIST = "INSERT INTO lists (name) VALUES (?)"
 INSERT_BATCH = """
 INSERT INTO batches (list, version, token, operation, generation, base_generation, base_total, start, rows, total, schema,
-                     session, cell, time, tags)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     session, cell, time, tags, message)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_SEGMENT = """
 INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+IS_SEGMENT = "SELECT 1 FROM segments WHERE file = ?"
 SCHEMA_ID = "SELECT id FROM schemas WHERE digest = ?"
 SCHEMA = "SELECT data, digest FROM schemas WHERE id = ?"
 INSERT_SCHEMA = "INSERT INTO schemas (digest, data) VALUES (?, ?)"
@@ -114,6 +116,8 @@ class EmbeddedStore(
         self._schemas: dict[int, pa.Schema] = {}
         self._seeds: dict[int, int] = {}
         self._schema_ids: dict[bytes, int] = {}
+        self.journal = journal.Journal(self.folder)
+        self.journal.notice(self.catalog)
         self._open_text()
         self._open_vectors()
 
@@ -154,6 +158,7 @@ class EmbeddedStore(
                 raise
             version, indexed = settled, True  # indexed with it, or the next search does it
         self._schema_ids.update(learnt)
+        self.journal.note(self.catalog, version, batch.token, _files_of(parts, batch))
         if not indexed:
             self._index_later(version)
         return version
@@ -193,12 +198,14 @@ class EmbeddedStore(
             schema_id=None if batch.schema is None else self._schema_id(db, batch.schema, learnt),
             now=datetime.now(UTC),
             target=target,
+            after=db.execute(journal.LAST_LOST, (batch.list,)).fetchone()[0] or 0,
         )
         base = (None, None) if target is None else self._base(db, target)
         db.execute(
             INSERT_BATCH,
             (list_id, version.version, batch.token, batch.operation, version.generation, *base, version.start, version.rows,
-             version.total, version.schema_id, version.session_id, version.cell, from_time(version.time), json.dumps(version.tags)),
+             version.total, version.schema_id, version.session_id, version.cell, from_time(version.time), json.dumps(version.tags),
+             version.message),
         )  # fmt: skip
         start = version.start
         for part in parts:
@@ -221,6 +228,7 @@ class EmbeddedStore(
                 ),
             )
             start += part.rows
+        insert_files(db, version, batch.files)
         insert_edges(db, version, batch.edges)
         if batch.session_id is not None:
             insert_reads(db, batch.session_id, batch.reads)
@@ -294,10 +302,7 @@ class EmbeddedStore(
     ) -> Iterator[Chunk]:
         """Rows of a version in position order. All of them: mapped from files, they cost nothing until looked at."""
         if version.gone:
-            raise VersionNotFound(
-                f"The rows of {version.list}@{version.version} were removed by vacuum. "
-                f"vault.versions({version.list!r}) shows which versions are left."
-            )
+            raise VersionNotFound.vacuumed(version.list, version.version)
         stop = version.total if stop is None else min(stop, version.total)
         if version.total == 0:
             yield from self._empty(version, columns)
@@ -342,8 +347,9 @@ class EmbeddedStore(
             with self.catalog.reading() as db:
                 rows = db.execute(SEGMENTS, wanted).fetchall()
             if not rows or rows[0][0] > low or rows[0][0] + rows[0][1] <= low:
-                raise VaultCorrupt(
-                    f"Rows of {where} from position {low} on are missing. vault.check() lists all damage."
+                raise self._lacking(
+                    version,
+                    f"Rows of {where} from position {low} on are missing. vault.check() lists all damage.",
                 )
             for row in rows:
                 if row[0] > low:
@@ -352,14 +358,22 @@ class EmbeddedStore(
                     chunk = self._chunk(row, low, high, columns, where)
                 except FileNotFoundError as error:
                     if missing == row[4]:
-                        raise VaultCorrupt(
+                        raise self._lacking(
+                            version,
                             f"The segment {row[4]} with rows of {where} is missing. Other lists and versions stay readable; "
-                            "restore this vault from a backup."
+                            "restore this vault from a backup.",
                         ) from error
                     missing = row[4]  # compaction may have replaced it since the catalogue was read
                     break
                 yield row[2], chunk
                 low = min(row[0] + row[1], high)
+
+    def _lacking(self, version: Version, damage: str) -> VaultError:
+        """The error for rows that are not there: a vacuum may have come since `version` was looked up."""
+        now = self.version(version.list, version.version)
+        if now is not None and now.gone:
+            return VersionNotFound.vacuumed(version.list, version.version)
+        return VaultCorrupt(damage)
 
     def _chunk(
         self, row: tuple[Any, ...], low: int, high: int, columns: Sequence[str] | None, where: str
@@ -379,17 +393,27 @@ class EmbeddedStore(
 
     # -- care
 
+    def is_segment(self, name: str) -> bool:
+        """Whether the catalogue names a segment."""
+        with self.catalog.reading() as db:
+            return db.execute(IS_SEGMENT, (name,)).fetchone() is not None
+
     def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:
         """Verify everything."""
         return care.check(self, fix=fix, progress=progress)
 
     def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:
         """Merge small parts."""
-        return care.compact(self, name, progress=progress)
+        return space.compact(self, name, progress=progress)
 
     def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> list[Freed]:
         """Remove what no kept version shows."""
-        return care.vacuum(self, keep=keep, dry_run=dry_run)
+        return space.vacuum(self, keep=keep, dry_run=dry_run)
+
+
+def _files_of(parts: Sequence[Part], batch: Batch) -> list[str]:
+    """What holds the content of a commit outside of the catalogue."""
+    return [part.file for part in parts if part.file is not None] + [sha256 for sha256, _ in batch.files]
 
 
 def _gathered(chunks: Iterable[tuple[int, Chunk]]) -> Iterator[Chunk]:
@@ -427,6 +451,9 @@ _OURS = {
     "catalog.db-shm",
     "catalog.db-journal",
     "write.lock",
+    LOCK_NAME,
+    journal.NAME,
+    "commits.new",
     "segments",
     "files",
 }
@@ -447,6 +474,10 @@ def _prepare(folder: Path, *, read_only: bool) -> None:
     except NotADirectoryError:
         raise VaultFormatError(f"{folder} is a file, and a vault is a folder. Choose another name.") from None
     if "catalog.db" in content:
+        if not read_only and not {"segments", "files"} <= content:
+            with io.naming(f"making the folders of {folder} anew"):
+                io.make_folder(folder / "segments")
+                io.make_folder(folder / "files")
         return
     if read_only:
         raise VaultNotFound(

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import fts
-from tablevault_pd.errors import StorageFull, VaultBusy, VaultError, VaultReadOnly
+from tablevault_pd.errors import StorageError, VaultBusy, VaultCorrupt, VaultError, VaultReadOnly
 from tablevault_pd.store import Chunk, Description, Hits, Scope, Spans, Version, forks
 from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.segments import Part, unpack
@@ -240,7 +240,7 @@ class TextSearch:
                 for gap in lacking:
                     self._index(gap, stop)
                 return None
-            except (VaultBusy, StorageFull, VaultReadOnly):
+            except (VaultBusy, StorageError, VaultReadOnly):
                 if stop is not None:
                     raise
         return self._index_in_memory(lacking)
@@ -316,7 +316,7 @@ class TextSearch:
             if key in wanted
         ]
 
-    def descriptions(self) -> list[Description]:
+    def descriptions(self, *, history: bool = False) -> list[Description]:
         """The newest description of each target and label."""
         raise NotImplementedError
 
@@ -343,7 +343,7 @@ class TextSearch:
             return None
         try:
             self.catalog.write(_check)
-        except VaultError as error:
+        except VaultCorrupt as error:
             return str(error)
         return None
 

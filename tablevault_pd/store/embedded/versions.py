@@ -11,7 +11,7 @@ from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
-       b.time, b.tags, b.gone
+       b.time, b.tags, b.message, b.gone
 FROM batches b JOIN lists l ON l.id = b.list
 """
 HEAD = _VERSION + "WHERE l.name = ? ORDER BY b.version DESC LIMIT 1"
@@ -22,7 +22,7 @@ ALL_VERSIONS = _VERSION + "ORDER BY b.time, l.name, b.version"
 HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"  # noqa: S608  # a constant
 BY_NUMBER = _VERSION + "WHERE b.list = ? AND b.version = ?"
 TOKEN = _VERSION + "WHERE b.list = ? AND b.token = ?"
-CREATED = "SELECT list, time FROM batches WHERE version = 1"
+CREATED = "SELECT list, min(time) FROM batches GROUP BY list"
 SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
 NAMES = "SELECT name FROM lists ORDER BY name"
 # The byte FF comes after every character of UTF-8.
@@ -31,8 +31,8 @@ NAMES_FROM = "SELECT name FROM lists WHERE name BETWEEN ?1 AND ?1 || CAST(x'FF' 
 
 def version_of(row: tuple[Any, ...]) -> Version:
     """A row of the statements above as a version."""
-    *plain, time, tags, gone = row
-    return Version(*plain, to_time(time), tuple(json.loads(tags)), bool(gone))  # type: ignore[call-arg]  # one row, one Version
+    *plain, time, tags, message, gone = row
+    return Version(*plain, to_time(time), tuple(json.loads(tags)), message, bool(gone))  # type: ignore[call-arg]  # one row, one Version
 
 
 class Versions:

@@ -1,0 +1,215 @@
+"""The commit journal: a mark for each version outside of SQLite's write-ahead log, so that lost commits are noticed.
+
+Each commit adds a line to ``commits.log``: list, version, token, rows, and the files that hold its content. It is written after
+the commit and never synced, so it costs no wait; a mark that is missing only means that the loss of its commit would
+not be noticed. A mark without its commit means that the commit is lost.
+
+A large journal is rewritten to the last line of each list, at a moment when the database file holds all commits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from tablevault_pd.store.embedded.filelock import appending
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Version
+    from tablevault_pd.store.embedded.catalog import Catalog
+
+NAME = "commits.log"
+REWRITE_BYTES = 4 << 20  # each time it has grown by so much
+TAIL_BYTES = 1 << 16
+
+LOST_TABLE = """
+CREATE TABLE lost (list TEXT NOT NULL, version INTEGER NOT NULL, token TEXT NOT NULL, rows INTEGER NOT NULL,
+    files TEXT NOT NULL, PRIMARY KEY (list, version, token)) WITHOUT ROWID;
+"""
+COMMITTED = "SELECT b.token FROM batches b JOIN lists l ON l.id = b.list WHERE l.name = ? AND b.version = ?"
+LOST = "SELECT list, version, token, rows, files FROM lost ORDER BY list, version"
+INSERT_LOST = "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?)"
+LAST_LOST = "SELECT max(version) FROM lost WHERE list = ?"
+HEAD = "SELECT max(b.version) FROM batches b JOIN lists l ON l.id = b.list WHERE l.name = ? AND b.version < ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One commit."""
+
+    list: str
+    version: int
+    token: str
+    rows: int
+    files: tuple[str, ...] = ()  #: names of its segments, and hashes of the files kept with it
+
+    def line(self) -> bytes:
+        """As it stands in the journal. It begins with the end of the line before, which may have been cut."""
+        body = json.dumps([self.list, self.version, self.token, self.rows, self.files]).encode()
+        return b"\n%s %s" % (_mark(body), body)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Commits that were made, and that the catalogue does not have."""
+
+    entries: tuple[Entry, ...] = ()
+    everything: bool = False  #: some of them are known by number only, so any file may be theirs
+
+    @property
+    def files(self) -> set[str]:
+        """What belongs to them, and must stay."""
+        return {file for entry in self.entries for file in entry.files}
+
+    def runs(self) -> list[tuple[str, int, int, int]]:
+        """(list, first version, last version, rows) of each run of lost versions."""
+        runs: list[tuple[str, int, int, int]] = []
+        for entry in sorted(self.entries, key=lambda entry: (entry.list, entry.version)):
+            if runs and runs[-1][0] == entry.list and entry.version <= runs[-1][2] + 1:
+                name, first, _, rows = runs.pop()
+                runs.append((name, first, entry.version, rows + entry.rows))
+            else:
+                runs.append((entry.list, entry.version, entry.version, entry.rows))
+        return runs
+
+
+class Journal:
+    """The journal of one vault folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+
+    def note(self, catalog: Catalog, version: Version, token: str, files: Sequence[str]) -> None:
+        """Mark a commit that was made. What stands must not seem to fail: no error is raised."""
+        entry = Entry(version.list, version.version, token, version.rows, tuple(files))
+        try:
+            with appending(self._path, exclusive=False) as file:
+                before = os.fstat(file.fileno()).st_size
+                file.write(entry.line())
+            if (
+                before // REWRITE_BYTES != os.stat(self._path).st_size // REWRITE_BYTES
+                and catalog.checkpoint()
+            ):
+                self._rewrite()
+        except OSError:
+            return
+
+    def _rewrite(self) -> None:
+        """Keep the last line of each list."""
+        with appending(self._path, exclusive=True):
+            last = {entry.list: entry for entry in _parsed(self._path.read_bytes())}
+            fresh = self._path.with_suffix(".new")
+            fresh.write_bytes(b"".join(entry.line() for entry in last.values()))
+            os.chmod(fresh, 0o600)
+            os.replace(fresh, self._path)
+
+    def entries(self) -> list[Entry]:
+        """All marks, in the order they were made. What was cut or damaged is left out."""
+        try:
+            return _parsed(self._path.read_bytes())
+        except OSError:
+            return []
+
+    def seems_whole(self, catalog: Catalog) -> bool:
+        """Whether the newest mark has its commit: a log that was cut, damaged or removed loses the newest ones first."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+                found = _parsed(file.read())
+        except OSError:
+            return True
+        return not found or not _missing(catalog, found[-1:])
+
+    def lost(self, catalog: Catalog) -> Lost:
+        """Commits that left a mark, or were noticed before, and are not in the catalogue."""
+        marked = self.entries()  # before the catalogue, which has all that they tell of
+        with catalog.reading() as db:
+            rows = db.execute(LOST).fetchall()
+        noticed = [
+            _entry(name, version, token, count, json.loads(files))
+            for name, version, token, count, files in rows
+        ]
+        entries = {(entry.list, entry.version, entry.token): entry for entry in noticed}
+        entries |= {(entry.list, entry.version, entry.token): entry for entry in _missing(catalog, marked)}
+        unknown = _unmarked(catalog, entries.values())
+        found = (*entries.values(), *unknown)
+        return Lost(found, everything=any(not entry.token for entry in found))
+
+    def notice(self, catalog: Catalog) -> None:
+        """Warn of commits that were lost since the last look, and have the catalogue remember them."""
+        if self.seems_whole(catalog):
+            return
+        with catalog.reading() as db:
+            known = {row[:3] for row in db.execute(LOST).fetchall()}
+        lost = self.lost(catalog)
+        new = Lost(
+            tuple(entry for entry in lost.entries if (entry.list, entry.version, entry.token) not in known)
+        )
+        if not new.entries:
+            return
+        if not catalog.read_only:
+            with catalog.writing() as db:
+                for entry in new.entries:
+                    db.execute(
+                        INSERT_LOST,
+                        (entry.list, entry.version, entry.token, entry.rows, json.dumps(entry.files)),
+                    )
+        named = "; ".join(
+            f"{name!r} versions {first} to {last} ({rows:,} rows)"
+            for name, first, last, rows in new.runs()[:5]
+        )
+        warnings.warn(
+            f"Commits of the vault {self._path.parent} are lost: {named}. Its write-ahead log was cut, damaged or removed, or "
+            "an older catalogue was put back. vault.check() lists what is lost and what is left of it; new versions are "
+            "numbered after the lost ones.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _missing(catalog: Catalog, entries: Iterable[Entry]) -> list[Entry]:
+    with catalog.reading() as db:
+        return [
+            entry
+            for entry in entries
+            if db.execute(COMMITTED, (entry.list, entry.version)).fetchone() != (entry.token,)
+        ]
+
+
+def _unmarked(catalog: Catalog, lost: Iterable[Entry]) -> list[Entry]:
+    """Versions between those the catalogue has and a lost one, whose marks are gone."""
+    found = []
+    versions: dict[str, set[int]] = {}
+    for entry in lost:
+        versions.setdefault(entry.list, set()).add(entry.version)
+    with catalog.reading() as db:
+        for name, known in versions.items():
+            for version in sorted(known):
+                before = db.execute(HEAD, (name, version)).fetchone()[0] or 0
+                found += [Entry(name, one, "", 0) for one in range(before + 1, version) if one not in known]
+                known.update(range(before + 1, version))
+    return found
+
+
+def _parsed(data: bytes) -> list[Entry]:
+    entries = []
+    for line in data.split(b"\n"):
+        mark, _, body = line.partition(b" ")
+        if body and mark == _mark(body):
+            entries.append(_entry(*json.loads(body)))
+    return entries
+
+
+def _entry(name: str, version: int, token: str, rows: int, files: list[str]) -> Entry:
+    return Entry(name, version, token, rows, tuple(files))
+
+
+def _mark(body: bytes) -> bytes:
+    return xxhash.xxh3_64_hexdigest(body).encode()

@@ -1,0 +1,70 @@
+"""What an SQLite error means for the caller. SQLite tells the kind of a failure, but not the system's errno."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from tablevault_pd.errors import (
+    StorageError,
+    VaultBusy,
+    VaultCorrupt,
+    VaultError,
+    VaultFormatError,
+    VaultReadOnly,
+)
+from tablevault_pd.store.embedded import io
+
+_READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+_FULL = {sqlite3.SQLITE_FULL}
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR_SHORT_READ}
+PROBE_BYTES = 1 << 16
+
+
+def translated(error: sqlite3.Error, path: Path) -> VaultError:
+    """The error of ours for an error of SQLite with the catalogue at `path`."""
+    extended = getattr(error, "sqlite_errorcode", None) or 0
+    code = extended & 0xFF
+    folder = path.parent
+    if code == sqlite3.SQLITE_BUSY:
+        return VaultBusy(
+            f"The catalogue of {folder} was locked for too long. Nothing was written; try again."
+        )
+    if code in _FULL:
+        return io.full(f"writing to {folder}")
+    if code in _READ_ONLY:
+        return VaultReadOnly(f"The vault {folder} cannot be written to. Open it with mode='r' to read only.")
+    if code == sqlite3.SQLITE_NOTADB:
+        return VaultFormatError(f"{path} is not the catalogue of a vault.")
+    if code in _DAMAGE or extended in _DAMAGE:
+        return VaultCorrupt(f"The catalogue {path} is damaged: {error}. Restore it from a backup.")
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM):
+        return _of_the_system(error, extended, path)
+    return VaultError(f"The catalogue {path} could not be used: {error}. Nothing was written.")
+
+
+def _of_the_system(error: sqlite3.Error, extended: int, path: Path) -> VaultError:
+    """Look for the errno behind a failed read, write or open by trying the like."""
+    reading = extended == sqlite3.SQLITE_IOERR_READ
+    try:
+        os.close(os.open(path.parent, os.O_RDONLY))
+        if not reading:
+            _write_probe(path)
+    except OSError as cause:
+        return io.disk_error(cause, f"using {path}", reading=reading)
+    return StorageError(
+        f"The system failed while using {path}: {error}. Nothing was written. Look at the state of the disk, then try again."
+    )
+
+
+def _write_probe(path: Path) -> None:
+    """Write a little beside the catalogue, and see whether its files may grow. Raises OSError."""
+    io.require_growth([path, path.with_name(path.name + "-wal")], PROBE_BYTES)
+    probe = path.with_name(f"{path.name}-probe{os.getpid()}")
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, bytes(PROBE_BYTES))
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)

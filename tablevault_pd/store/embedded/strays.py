@@ -1,0 +1,122 @@
+"""Files that no commit names: left by a crash, or superseded by compaction and vacuum.
+
+A file is removed only while its lock is held, the catalogue does not name it, and no commit that was lost did. Before
+that, all commits are moved from the write-ahead log into the database file, so that losing the log cannot bring back a
+catalogue that needs what was removed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tablevault_pd.store.embedded import io
+from tablevault_pd.store.embedded.kept import kept_strays
+from tablevault_pd.store.embedded.segments import SUFFIX
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from tablevault_pd.store.embedded.store import EmbeddedStore
+
+SEGMENT_FILES = "SELECT file FROM segments WHERE file IS NOT NULL"
+_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A file of no commit."""
+
+    path: Path
+    size: int
+    removed: bool
+
+    @property
+    def shown(self) -> str:
+        """The path inside of the vault."""
+        parts = self.path.parts
+        return "/".join(parts[-2:] if self.path.suffix == SUFFIX else parts[-3:])
+
+
+def strays(store: EmbeddedStore, *, remove: bool) -> list[Stray]:
+    """All strays, and whether each was removed. What a writer is about to commit is none."""
+    lost = store.journal.lost(store.catalog)
+    remove = remove and store.catalog.checkpoint()
+    found = [] if lost.everything else list(_segments(store, lost.files, remove=remove))
+    kept = (
+        []
+        if lost.everything
+        else kept_strays(store.folder, store.files, store.catalog, lost.files, remove=remove)
+    )
+    return found + [Stray(*each) for each in kept]
+
+
+def _segments(store: EmbeddedStore, lost: set[str], *, remove: bool) -> Iterator[Stray]:
+    paths = scan(store.segments)
+    with store.catalog.reading() as db:
+        named = {file for (file,) in db.execute(SEGMENT_FILES).fetchall()}
+    for path in paths:
+        if path.stem in named or path.stem in lost:
+            continue
+        with lock_of(path) as free:
+            if free and not store.is_segment(path.stem):
+                try:
+                    size = path.lstat().st_size
+                except FileNotFoundError:
+                    continue  # somebody else was faster
+                yield Stray(path, size, remove and io.remove(path))
+
+
+def scan(folder: Path) -> list[Path]:
+    """What is in a folder that may be missing."""
+    with io.naming(f"listing {folder}", reading=True):
+        io.point("list")
+        try:
+            return sorted(folder.iterdir())
+        except FileNotFoundError:
+            return []
+
+
+@contextmanager
+def lock_of(path: Path) -> Iterator[bool]:
+    """Hold the lock of a segment, which its writer holds until it is committed. Whether it was free."""
+    if fcntl is None or path.suffix != SUFFIX:
+        yield True
+        return
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def unlink(store: EmbeddedStore, paths: Iterable[Path]) -> None:
+    """Remove segments that the catalogue no longer names, as soon as losing its log could not bring them back."""
+    if store.catalog.checkpoint():
+        for path in paths:
+            io.remove(path)
+
+
+@contextmanager
+def holding(paths: Iterable[Path]) -> Iterator[None]:
+    """Lock segments that are about to go, so that nobody takes them for strays meanwhile."""
+    with ExitStack() as stack:
+        for path in paths:
+            stack.enter_context(lock_of(path))
+        yield
