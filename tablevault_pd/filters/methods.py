@@ -97,18 +97,26 @@ _TIME: Methods = {
     "total_seconds": (),
 }
 _TIME_PARTS = {
-    "date", "day", "day_of_week", "day_of_year", "dayofweek", "dayofyear", "days", "days_in_month", "daysinmonth", "hour",
+    "date", "day", "day_of_week", "day_of_year", "days", "days_in_month", "hour",
     "is_leap_year", "is_month_end", "is_month_start", "is_quarter_end", "is_quarter_start", "is_year_end", "is_year_start",
     "microsecond", "microseconds", "minute", "month", "nanosecond", "nanoseconds", "quarter", "second", "seconds", "time",
-    "weekday", "year",
+    "year",
 }  # fmt: skip
+
+#: Other names of the same, which pandas is about to drop.
+ALIASES = {
+    "dayofweek": "day_of_week",
+    "weekday": "day_of_week",
+    "dayofyear": "day_of_year",
+    "daysinmonth": "days_in_month",
+}
 
 #: Methods by accessor; "" are those of a column itself.
 METHODS: dict[str, Methods] = {"": _ELEMENTWISE | _OF_ALL_ROWS, "str": _TEXT, "dt": _TIME, "cat": {}}
-ATTRIBUTES: dict[str, set[str]] = {"": set(), "str": set(), "dt": _TIME_PARTS, "cat": {"codes"}}
+ATTRIBUTES: dict[str, set[str]] = {"": set(), "str": set(), "dt": {*_TIME_PARTS, *ALIASES}, "cat": {"codes"}}
 ACCESSORS = ("str", "dt", "cat")
 #: What judges each row by itself, whatever its accessor.
-ROWWISE = {*_ELEMENTWISE, *(_TEXT.keys() - {"count"}), *_TIME, *_TIME_PARTS, *ACCESSORS, "codes"}
+ROWWISE = {*_ELEMENTWISE, *(_TEXT.keys() - {"count"}), *_TIME, *_TIME_PARTS, *ALIASES, *ACCESSORS, "codes"}
 DTYPES = ("str", "string", "category", "bool", "boolean", "object", "int", "int8", "int16", "int32", "int64", "Int64",
           "uint8", "uint16", "uint32", "uint64", "float", "float32", "float64", "Float64")  # fmt: skip
 

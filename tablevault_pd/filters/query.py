@@ -15,7 +15,16 @@ import pandas as pd
 
 from tablevault_pd.errors import InvalidFilter, did_you_mean, shown
 from tablevault_pd.filters.caller import caller_value, is_variable
-from tablevault_pd.filters.methods import ACCESSORS, ATTRIBUTES, CONSTANTS, DTYPES, FUNCTIONS, METHODS, TIMES
+from tablevault_pd.filters.methods import (
+    ACCESSORS,
+    ALIASES,
+    ATTRIBUTES,
+    CONSTANTS,
+    DTYPES,
+    FUNCTIONS,
+    METHODS,
+    TIMES,
+)
 from tablevault_pd.filters.names import Names
 from tablevault_pd.filters.source import Source
 from tablevault_pd.filters.tree import (
@@ -289,7 +298,7 @@ class _Reader:
         if not self._is_attribute(of, parts):
             raise self._attribute_error(parts, node)
         for part in parts:
-            of = Method(of, part, called=False)
+            of = Method(of, ALIASES.get(part, part), called=False)
         return of
 
     def _attribute_error(self, parts: Sequence[str], node: ast.AST) -> InvalidFilter:

@@ -118,6 +118,8 @@ def _member(cells: pa.Array, values: list[Any]) -> pa.Array:
 def _scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
     if value is None or value is pd.NA or value is pd.NaT:
         return pa.scalar(None, kind.value_type if pa.types.is_dictionary(kind) else kind)
+    if pa.types.is_unsigned_integer(kind) and isinstance(value, int) and value >= 0:
+        return pa.scalar(value, kind)  # else Arrow takes both sides for signed ones, which hold less
     return pa.scalar(_python(value))  # NaN stays a number, to which every number but a missing one is unequal
 
 
