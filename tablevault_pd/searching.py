@@ -107,7 +107,9 @@ class Search:
 
         Raises
         ------
-        InvalidInput, InvalidFilter, ListNotFound, ListDeleted, SessionNotFound, DimensionMismatch, MissingDependency
+        InvalidInput, InvalidFilter, ListNotFound, ListDeleted, SessionNotFound, DimensionMismatch, MissingDependency,
+        VaultCorrupt
+            If rows that are needed are damaged. Where all lists are searched, a damaged one is left out with a warning.
 
         Examples
         --------

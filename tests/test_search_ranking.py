@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
 import numpy as np
 import pandas as pd
 import pytest
+from stores import BOTH, database_of, new_database
 
 import tablevault_pd as tv
 
@@ -208,3 +212,72 @@ def test_without_a_ranking_there_are_no_scores(vault, facts):
             "session",
             "cell",
         ]
+
+
+# -- damage
+
+
+@pytest.fixture(params=BOTH)
+def damaged(request, tmp_path, monkeypatch):
+    """A vault of two sound lists and one whose rows are damaged, and what its search may then say."""
+    monkeypatch.setattr("tablevault_pd.store.embedded.segments.INLINE_BYTES", 0)
+    rows = 5
+    frames = {
+        name: pd.DataFrame(
+            {"text": [f"apple {name} {n}" for n in range(rows)], "vec": [[1.0, n] for n in range(rows)]}
+        )
+        for name in ("bad", "good", "other")
+    }
+    with ExitStack() as stack:
+        place = tmp_path / "v"
+        if request.param == "arango":
+            place = stack.enter_context(new_database())
+            monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(place).password or "")
+            monkeypatch.setattr("tablevault_pd.store.arango.reading.INCOMPLETE_PAUSES_S", ())
+        with tv.connect(place, create=True, capture="none") as vault:
+            for name, frame in frames.items():
+                before = set((tmp_path / "v" / "segments").glob("*"))
+                vault.save(name, frame)
+                if name == "bad":
+                    new = set((tmp_path / "v" / "segments").glob("*")) - before
+            vault.search("apple", k=1)  # everything is indexed
+        if request.param == "arango":
+            database = database_of(place)
+            [key] = [
+                each["_key"] for each in database.collection("tv_batches").all() if each.get("name") == "bad"
+            ]
+            for collection in ("tv_records", "tv_embeddings"):
+                database.aql.execute(
+                    "FOR i IN @@items FILTER i.batch == @key && i.row == 1 REMOVE i IN @@items",
+                    bind_vars={"@items": collection, "key": key},
+                )
+        else:
+            assert new
+            for path in new:
+                data = bytearray(path.read_bytes())
+                data[len(data) // 2] ^= 1
+                path.write_bytes(data)
+        with tv.connect(place, capture="none") as vault:
+            yield vault
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"text": "apple"},
+        {"near": [1.0, 2.0]},
+        {"text": "apple", "near": [1.0, 2.0]},
+        {"filters": "text.str.contains('apple')"},
+    ],
+    ids=["text", "near", "both", "filters"],
+)
+def test_a_damaged_list_is_named_and_the_rest_is_found(damaged, asked):
+    with pytest.warns(UserWarning, match="damaged.*bad"):
+        answer = damaged.search(**asked)
+    sound = damaged.search(**asked, lists=["good", "other"])
+    assert len(sound) == damaged["good"].read().shape[0] * 2
+    pd.testing.assert_frame_equal(answer, sound)
+    with pytest.raises(tv.VaultCorrupt, match="bad"):
+        damaged.search(**asked, lists=["bad", "good"])
+    with pytest.raises(tv.VaultCorrupt, match="bad"):
+        damaged["bad"].search(**asked)

@@ -5,9 +5,13 @@ The store finds text and vectors and says who wrote what; filters, fusion and th
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.search import answer, fuse
 from tablevault_pd.search.columns import check_columns
 from tablevault_pd.search.described import near_descriptions
@@ -22,6 +26,31 @@ def search(store: Store, what: Request) -> pd.DataFrame:
     """The rows that match, best first."""
     found = places(store, what)
     check_columns(store, found, what)
+    try:
+        return _answered(store, [replace(place) for place in found], what)
+    except VaultCorrupt:
+        sound, damage = _tried(store, found, what)
+        if what.lists is not None or not damage or not sound:
+            raise
+    warnings.warn(
+        f"Lists were left out of this search, because they are damaged. {' '.join(damage)}", stacklevel=3
+    )
+    return _answered(store, sound, what)
+
+
+def _tried(store: Store, found: list[Place], what: Request) -> tuple[list[Place], list[str]]:
+    """The lists that can be searched, and what is said of those that cannot."""
+    sound, damage = [], []
+    for place in found:
+        try:
+            _answered(store, [replace(place)], what)
+            sound.append(place)
+        except VaultCorrupt as error:
+            damage.append(str(error))
+    return sound, damage
+
+
+def _answered(store: Store, found: list[Place], what: Request) -> pd.DataFrame:
     found = narrow_by_writing(store, found, what)
     if what.text is not None and not what.near:
         return _by_text(store, found, what)

@@ -128,6 +128,16 @@ def _add_portion(db: Connection, key: tuple[int, int], start: int, tables: Seque
     return start
 
 
+def _not_indexed(db: Connection, wanted: Sequence[tuple[Version, list[Run]]]) -> list[Gap]:
+    """What these runs show and the index in the catalogue does not have."""
+    return gaps(wanted, {row[:2]: row[2] for row in db.execute(UPTO).fetchall()})
+
+
+def _covers(covered: dict[tuple[int, int], tuple[int, int]], gap: Gap) -> bool:
+    low, high = covered.get(gap.key, (0, 0))
+    return low <= gap.low and gap.high <= high
+
+
 def _check(db: Connection) -> None:
     for statement in CHECKS:
         db.execute(statement)
@@ -171,6 +181,9 @@ class TextSearch:
         self._text_pid = os.getpid()
         self._text_lock = threading.RLock()
         self._memory: Connection | None = None  # the index of what may not be written
+        self._in_memory: dict[
+            tuple[int, int], tuple[int, int]
+        ] = {}  # which positions of a generation it covers
         self._waiting: list[Version] = []
         self._stop_indexing = Flag()
         self._indexer: threading.Thread | None = None
@@ -231,8 +244,7 @@ class TextSearch:
     ) -> Connection | None:
         """Index all that these runs show. What may not be written goes into memory, whose connection is returned."""
         with self.catalog.reading() as db:
-            upto = {row[:2]: row[2] for row in db.execute(UPTO).fetchall()}
-        lacking = gaps(wanted, upto)
+            lacking = _not_indexed(db, wanted)
         if not lacking:
             return None
         if not self.read_only:
@@ -256,11 +268,18 @@ class TextSearch:
                     break  # somebody else does the same work: go on where they are
 
     def _index_in_memory(self, lacking: Sequence[Gap]) -> Connection:
+        # A call that this one interrupts may be adding to it; and what a vacuum took out of the index in the catalogue lies
+        # before what is here.
         if (
-            self._memory is None or self._memory.in_transaction
-        ):  # a call that this one interrupts is adding to it
-            self._memory = private_index()
+            self._memory is None
+            or self._memory.in_transaction
+            or any(gap.low < self._in_memory.get(gap.key, (gap.low,))[0] for gap in lacking)
+        ):
+            self._memory, self._in_memory = private_index(), {}
         complete(self._memory, lacking, self._rows_of_gaps)
+        for gap in lacking:
+            low, high = self._in_memory.get(gap.key, (gap.low, gap.high))
+            self._in_memory[gap.key] = low, max(high, gap.high)
         return self._memory
 
     def _rows_of_gaps(self, lacking: Sequence[Gap]) -> Iterator[tuple[int, Chunk]]:
@@ -280,19 +299,23 @@ class TextSearch:
         ]
         wanted = self._runs_of([scopes[number].version for number in seen])
         places = places_of(seen, wanted)
-        with self._text_lock:  # the index in memory is one connection for all threads
-            memory = self._complete(wanted)
-            found = []
-            if memory is not None:
-                with forks.inside:
-                    found.append(search(memory, query, places, scopes, k))
-        with self.catalog.reading() as db:
-            try:
-                db.execute("BEGIN")  # the runs and the index as of one moment
-                found.append(search(db, query, places, scopes, k))
-            finally:
-                db.rollback()
-        return joined(found)
+        while True:
+            with self._text_lock:  # the index in memory is one connection for all threads
+                memory = self._complete(wanted)
+                found = []
+                if memory is not None:
+                    with forks.inside:
+                        found.append(search(memory, query, places, scopes, k))
+                covered = dict(self._in_memory) if memory is not None else {}
+            with self.catalog.reading() as db:
+                try:
+                    db.execute("BEGIN")  # the runs and the index as of one moment
+                    # A vacuum may have emptied the index since it was completed.
+                    if all(_covers(covered, gap) for gap in _not_indexed(db, wanted)):
+                        found.append(search(db, query, places, scopes, k))
+                        return joined(found)
+                finally:
+                    db.rollback()
 
     # -- code and descriptions
 
