@@ -63,7 +63,9 @@ LISTS = (
     "description",
     "tags",
 )
-VERSIONS = ("list", "version", "operation", "rows", "total", "session", "cell", "time", "message", "gone")
+VERSIONS = (
+    "list", "version", "operation", "rows", "total", "session", "cell", "time", "message", "gone", "tags",
+)  # fmt: skip
 SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
     "tags", "reads",
@@ -189,6 +191,7 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
                 each.time,
                 each.message,
                 each.gone,
+                list(each.tags),
             )
             for each in found
         ],
@@ -245,17 +248,13 @@ def environment(session: Session) -> dict[str, Any]:
 
 
 def curves(store: Store, found: Sequence[Session], metrics: Sequence[str] | None = None) -> pd.DataFrame:
-    """Every value that sessions logged."""
+    """Every value that sessions logged: session, metric, step, time, value."""
     names = {session.id: session.label for session in found}
     table = store.measures(list(names), metrics=metrics)
-    return pd.DataFrame(
-        {
-            "session": typed("session", [names[key] for key in table["session"].to_pylist()]),
-            "metric": typed("metric", table["metric"].to_pylist()),
-            "step": column(table["step"].to_pylist()).astype("Int64"),
-            "time": table["time"].to_pandas().astype("datetime64[us, UTC]"),
-            "value": table["value"].to_pandas(),
-        }
+    frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    return frame.assign(
+        session=typed("session", [names[key] for key in frame["session"]]),
+        metric=typed("metric", frame["metric"].to_list()),
     )
 
 

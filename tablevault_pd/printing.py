@@ -55,6 +55,14 @@ def print_json(answer: Answer, to: TextIO) -> None:
     to.write("[]\n" if before == "[\n" else "\n]\n")
 
 
+def print_json_lines(answer: Answer, to: TextIO) -> None:
+    """A JSON object for each row, one a line, with every digit."""
+    for names, rows in _records(answer):
+        for row in rows:
+            text = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
+            to.write(text + "\n")
+
+
 def print_csv(answer: Answer, to: TextIO) -> None:
     """CSV with a header. Missing is empty; lists and dicts are JSON."""
     writer = csv.writer(to, lineterminator="\n")

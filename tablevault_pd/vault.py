@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pandas as pd
 
-from tablevault_pd import answers, care, reading, validate
+from tablevault_pd import answers, care, exporting, reading, validate
 from tablevault_pd import inputs as objects
 from tablevault_pd.errors import (
     InvalidInput,
@@ -607,6 +607,11 @@ class Vault(Search, Sessions, Lineage):
     ) -> pd.DataFrame:
         """Write every list, and the frames about them, into a folder that other programs can read.
 
+        Beside the lists at their newest version, and ``index.csv`` which says which is where, there are ``lists.json``,
+        ``versions.json``, ``sessions.json`` (with parameters, last metrics, and what they ran in), ``cells.json`` and
+        ``sources.json`` (their code), ``descriptions.json``, ``graph.json`` (which lists were made from which), and, in
+        the format of the lists, ``metrics`` (every logged value) and ``lineage`` (the direct parents of every row).
+
         Parameters
         ----------
         path : path
@@ -618,9 +623,21 @@ class Vault(Search, Sessions, Lineage):
         -------
         DataFrame
             list, version, rows, file: which list went where.
+
+        Raises
+        ------
+        InvalidInput
+            If the folder is not empty.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"step": 1, "loss": 0.5})
+        >>> vault.export("losses.export", format="csv")
+             list  version  rows            file
+        0  losses        1     1  000-losses.csv
         """
         kind = validate.choice(format, "format", ("parquet", "csv", "jsonl"))
-        return care.export(self, Path(validate.path(path, "The folder to export to")), kind)
+        return exporting.export(self, Path(validate.path(path, "The folder to export to")), kind)
 
     def _repr_html_(self) -> str:
         from tablevault_pd.reprs import vault_html

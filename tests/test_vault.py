@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -525,6 +527,42 @@ def test_export_is_read_by_others(vault, tmp_path):
     vault.export(tmp_path / "csv", format="csv")
     vault.export(tmp_path / "jsonl", format="jsonl")
     assert pd.read_json(tmp_path / "jsonl" / "001-a_b.jsonl", lines=True)["n"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_export_has_what_is_known_about_the_lists(vault, tmp_path, kind):
+    third, big = 0.1 + 0.2, 2**53 + 1
+    vault.save("a", pd.DataFrame({"x": [third, 2.0], "n": [big, 1]}))
+    with vault.session("train", params={"seed": big}, tags="t") as s:
+        s.log(step=1, loss=third)
+        s.log(loss=float("nan"))
+        vault.read("a").query("x > 1").vault.save("b", description="the larger ones")
+    vault.export(tmp_path / "out", format=kind)
+    read = {
+        "parquet": pd.read_parquet,
+        "csv": pd.read_csv,
+        "jsonl": lambda path: pd.read_json(path, lines=True),
+    }
+    load = lambda name: read[kind](tmp_path / "out" / f"{name}.{kind}")  # noqa: E731
+    report = lambda name: json.loads((tmp_path / "out" / f"{name}.json").read_text())  # noqa: E731
+    if kind != "jsonl":  # whose reader, not its file, rounds
+        assert load("000-a").x.tolist() == [third, 2.0] and load("000-a").n.tolist() == [big, 1]
+    else:
+        lines = (tmp_path / "out" / "000-a.jsonl").read_text().splitlines()
+        assert json.loads(lines[0]) == {"x": third, "n": big}
+    metrics = load("metrics")
+    assert metrics.session.tolist() == ["train#1"] * 2 and metrics.step.fillna(-1).tolist() == [1, -1]
+    assert metrics.value.round(9).fillna(-1).tolist() == [0.3, -1]
+    edge = load("lineage").iloc[0]
+    assert (edge.list, edge.position, edge.parent_list, edge.parent_position) == ("b", 0, "a", 1)
+    [train] = [row for row in report("sessions") if row["name"] == "train"]
+    assert (train["params.seed"], train["tags"], train["metrics.loss"]) == (big, ["t"], None)
+    assert train["python"] == platform.python_version() and train["cwd"] == os.getcwd() and "argv" in train
+    assert [row["text"] for row in report("descriptions")] == ["the larger ones"]
+    assert [(row["parent_list"], row["child_list"]) for row in report("graph")] == [("a", "b")]
+    assert len(report("versions")) == 2 and {"cells", "sources", "lists"} <= {
+        path.stem for path in (tmp_path / "out").iterdir()
+    }
 
 
 # -- connecting

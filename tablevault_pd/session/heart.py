@@ -84,16 +84,16 @@ class Heart:
         """Have the thread look at once."""
         self._bell.ring()
 
-    def flush(self, store: Store, timeout_s: float = FLUSH_S) -> None:
+    def flush(self, store: Store) -> None:
         """Wait until the vault of `store` has all that the sessions of this process have to tell now; free if it has.
 
-        A slow store keeps nobody from reading: after `timeout_s` seconds a warning says what may be missing.
+        A slow store keeps nobody from reading: after `FLUSH_S` seconds a warning says what may be missing.
         """
         if threading.current_thread() is self._thread:
             return
         runs = [run for run in list(self._runs) if run.store.vault_id == store.vault_id]
         waiting = {run: number for run in runs if (number := run.waits_for())}
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + FLUSH_S
         for tries in count():
             if not waiting or time.monotonic() >= deadline:
                 break
@@ -106,7 +106,7 @@ class Heart:
         if waiting:
             labels = ", ".join(run.row.label for run in waiting)
             warnings.warn(
-                f"The store did not take within {timeout_s:g} s what {labels} logged last; the answer may lack it.",
+                f"The store did not take within {FLUSH_S:g} s what {labels} told it last; the answer may lack it.",
                 RuntimeWarning,
                 stacklevel=4,
             )
