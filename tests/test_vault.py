@@ -335,6 +335,7 @@ def test_lists_and_versions(vault):
         "time",
         "message",
         "gone",
+        "tags",
     ]
     assert versions["total"].tolist() == [1, 2]
     assert str(versions["time"].dtype) == "datetime64[us, UTC]"
