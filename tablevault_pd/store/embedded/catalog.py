@@ -296,17 +296,23 @@ class Catalog:
         connection.pid = self._pid
         connection.thread = threading.get_ident()
         self._open_ones.add(connection)
+        try:
+            self._set_up(connection)
+        except BaseException:
+            self._close(connection)  # left open, it would keep others from mending what it met
+            raise
+        if not hasattr(self._local, "end"):
+            self._local.end = _ThreadEnd(self)
+        return connection
+
+    def _set_up(self, connection: _Connection) -> None:
         for setting in _SETTINGS:
             connection.execute(setting)
         if not self.read_only:
             connection.execute("PRAGMA journal_size_limit = 67108864")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         if self._vault is not None and connection.execute(VAULT_ID).fetchone() != (self._vault,):
-            self._close(connection)
             raise self._replaced()
-        if not hasattr(self._local, "end"):
-            self._local.end = _ThreadEnd(self)
-        return connection
 
     def _proof(self) -> _Proof | None:
         """What shows that no log has to be read; None where there is one, or where SQLite can find out by itself.
@@ -365,7 +371,7 @@ class Catalog:
     # -- transactions
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[_Connection]:
         """A connection whose errors become ours. Each SELECT is a snapshot; fetch and decode all rows before leaving."""
         try:
             with forks.inside:
@@ -404,6 +410,7 @@ class Catalog:
         try:
             io.point("gate-taken")
             with self.reading() as db:
+                self._require_log(db)
                 answer = _transaction(db, work, *args, **kwargs)
             io.point("after-commit")
             return answer
@@ -416,6 +423,7 @@ class Catalog:
         lock = self._lock()
         try:
             with self.reading() as db:
+                self._require_log(db)
                 try:
                     db.execute("BEGIN IMMEDIATE")
                     yield db
@@ -430,6 +438,17 @@ class Catalog:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         self._require_usable()
         return self._gate.take(self._timeout_s)
+
+    def _require_log(self, connection: _Connection) -> None:
+        """Refuse to write to a log that was removed while it was open: what is committed to it vanishes with it."""
+        found = _file_of(self._file + "-wal")
+        known = {each.log for each in self._open_ones.living() if not each.closed and each.log}
+        if known - {found}:
+            raise VaultCorrupt(
+                f"The write-ahead log {self._file}-wal was removed or replaced while the vault was open. Nothing was written. "
+                "Close the vault in every process and connect again; vault.check() tells whether commits are lost."
+            )
+        connection.log = found
 
     def checkpoint(self) -> bool:
         """Move what is in the write-ahead log into the database file. Whether all of it is there now."""
@@ -525,6 +544,7 @@ class _Connection(sqlite3.Connection):
     pid = thread = 0
     closed = False
     proof: _Proof | None = None  #: what shows that it needs no locks
+    log: tuple[int, ...] = ()  #: which write-ahead log it has open, once that is known
 
 
 class _ThreadEnd:
@@ -554,6 +574,15 @@ class _Proof:
 def _state(path: str) -> tuple[int, ...]:
     status = os.stat(path)
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _file_of(path: str) -> tuple[int, ...]:
+    """Which file has that name; () if none has."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    return status.st_dev, status.st_ino
 
 
 def _size(path: str) -> int:
