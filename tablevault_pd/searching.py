@@ -19,7 +19,7 @@ class Search:
         def store(self) -> Store:
             """The store below."""
 
-        def _flush(self) -> None: ...
+        def _flush(self, *, info: bool = False) -> None: ...
 
     def search(
         self,

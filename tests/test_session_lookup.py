@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
+import sys
 import threading
 import warnings
 from contextlib import suppress
@@ -264,6 +266,25 @@ def test_what_a_session_ran_in_are_columns(vault):
     assert vault.sessions("nobody-*", info=True).columns[15:22].tolist() == [
         "argv", "cwd", "python", "packages", "git_commit", "git_branch", "git_dirty",
     ]  # fmt: skip
+
+
+def test_the_git_state_is_read_from_a_session_that_has_just_begun(here):
+    script = here / "train.py"
+    script.write_text(
+        "import sys, tablevault_pd as tv\n"
+        "with tv.connect('v') as vault:\n"
+        "    row = vault.sessions('train', info=True).iloc[0]\n"
+        "    print(row.git_commit, row.git_branch, row.git_dirty, row.argv[1:], vault.run('train').environment['git_commit'])\n"
+    )
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q", "-b", "work"], ["add", "train.py"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    script.write_text(script.read_text() + "# changed\n")
+    done = subprocess.run([sys.executable, "train.py", "--fast"], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [commit, "work", "True", "['--fast']", commit] and not done.stderr
 
 
 # -- parameters and tags

@@ -40,9 +40,12 @@ class Sessions:
         """The session that is meant here: the innermost ``with vault.session(…)``, else the quiet one."""
         return current.innermost(self._shared.store) or self._run
 
-    def _flush(self) -> None:
-        """Let the store know what the sessions of this process have done, before it is asked for sessions or code."""
-        HEART.flush(self.store)
+    def _flush(self, *, info: bool = False) -> None:
+        """Let the store know what the sessions of this process have done, before it is asked for sessions or code.
+
+        With `info` also what they run in, which the background thread finds out a moment after they began.
+        """
+        HEART.flush(self.store, info=info)
         for run in self._shared.sessions():
             run.keep_reads()
 
@@ -182,13 +185,13 @@ class Sessions:
              session  params.lr
         0  sweep-2#1        0.2
         """
-        self._flush()
+        self._flush(info=validate.flag(info, "info"))
         from tablevault_pd.search.sessions import sessions
 
         asked = SessionFilter.of(
             self.store, state=state, params=params, tags=tags, parent=parent, since=since, until=until
         )
-        return sessions(self.store, name, asked, filters=filters, code=code, info=validate.flag(info, "info"))
+        return sessions(self.store, name, asked, filters=filters, code=code, info=info)
 
     def run(self, which: Any) -> RunInfo:
         """One session to read, finished or running: its parameters, metrics, code, environment, and what it wrote.
@@ -228,7 +231,7 @@ class Sessions:
              list  version operation
         0  losses        1      save
         """
-        self._flush()
+        self._flush(info=True)
         return RunInfo(self.store, resolve_session(self.store, which))
 
     def tag(self, which: Any, *tags: str, remove: str | Sequence[str] | None = None) -> pd.DataFrame:
@@ -387,5 +390,4 @@ class Sessions:
     def _ask(self, which: Any, request: Control, *, wait_s: float, exit_code: int = 0) -> pd.DataFrame:
         self._writable()
         wait_s = validate.seconds(wait_s, "wait_s")
-        self._flush()
         return ask(self.store, which, request, exit_code=exit_code, wait_s=wait_s, asked_by=self._session_id)

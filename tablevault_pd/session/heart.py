@@ -84,7 +84,7 @@ class Heart:
         """Have the thread look at once."""
         self._bell.ring()
 
-    def flush(self, store: Store) -> None:
+    def flush(self, store: Store, *, info: bool = False) -> None:
         """Wait until the vault of `store` has all that the sessions of this process have to tell now; free if it has.
 
         A slow store keeps nobody from reading: after `FLUSH_S` seconds a warning says what may be missing.
@@ -92,7 +92,7 @@ class Heart:
         if threading.current_thread() is self._thread:
             return
         runs = [run for run in list(self._runs) if run.store.vault_id == store.vault_id]
-        waiting = {run: number for run in runs if (number := run.waits_for())}
+        waiting = {run: number for run in runs if (number := run.waits_for(info=info))}
         deadline = time.monotonic() + FLUSH_S
         for tries in count():
             if not waiting or time.monotonic() >= deadline:

@@ -430,12 +430,17 @@ class Run:
         )  # fmt: skip
         return self._unsent
 
-    def waits_for(self) -> int:
-        """The number of the beat that will have told all that there is to tell now; 0 if the store knows it."""
+    def waits_for(self, *, info: bool = False) -> int:
+        """The number of the beat that will have told all that there is to tell now; 0 if the store knows it.
+
+        With `info`, what it runs in is among it: the first beat only says that it lives.
+        """
         if self._orphan or self.told.is_set():
             return 0
         news = self._changes or self._sources or self._cells.has_news or self.params.changed
-        later = self._backlog.later_batches or bool(news)
+        later = self._backlog.later_batches or int(bool(news))
+        if info and not self._surroundings.seen:
+            later = max(later, 2 if self._beaten_at == float("-inf") else 1)
         return self._number + later if later or self._delivered < self._number else 0
 
     def has_told(self, number: int) -> bool:
