@@ -41,13 +41,11 @@ def file_column(
     at fault, before anything is kept.
     """
     paths = [None if _missing(cell) else cell for cell in cells]
-    wrong = [
-        row for row, cell in enumerate(paths) if cell is not None and not isinstance(cell, (str, os.PathLike))
-    ]
-    if wrong:
-        raise UnsupportedColumn(
-            f"Column {label!r} is to hold files, but row {wrong[0]} holds {shown(paths[wrong[0]])}. A file is a str or a Path."
-        )
+    for row, cell in enumerate(paths):
+        if cell is not None and (problem := _problem(cell)):
+            raise UnsupportedColumn(
+                f"Column {label!r} is to hold files, but row {row} holds {shown(cell)}, {problem}."
+            )
     gone = [(row, path) for row, path in enumerate(paths) if path is not None and not Path(path).is_file()]
     if gone:
         named = ", ".join(f"row {row}: {shown(os.fspath(path))}" for row, path in gone[:5])
@@ -66,6 +64,18 @@ def file_column(
         for state in states
     ]
     return pa.array(rows, FILE_TYPE)
+
+
+def _problem(cell: object) -> str | None:
+    """Why a cell is no path that can be stored; None if it is one."""
+    path = os.fspath(cell) if isinstance(cell, (str, os.PathLike)) else None
+    if not isinstance(path, str):
+        return "and a file is a str or a Path"
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "a name that is no UTF-8 text; rename the file"
+    return None
 
 
 def _missing(cell: object) -> bool:

@@ -47,6 +47,19 @@ def frame_of_tuples(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     return _exact(frame, lambda label: [row[label] for row in rows])
 
 
+def frame_of_texts(texts: list[str], name: str) -> pd.DataFrame:
+    """One row per text. Raises UnsupportedColumn."""
+    return _made({name: texts}, lambda: (([(name, text)], at) for at, text in enumerate(texts)))
+
+
+def check_label(label: Hashable) -> None:
+    """Refuse the name of a Series that pandas could not make a column label. Raises UnsupportedColumn."""
+    if not _is_unicode(label):
+        raise UnsupportedColumn(
+            f"Nothing was stored. The name {shown(label)} holds a lone surrogate, which no UTF-8 text can; rename the Series."
+        )
+
+
 def _made(
     rows: Any, cells: Callable[[], Iterable[tuple[Iterable[tuple[Hashable, Any]], int]]]
 ) -> pd.DataFrame:

@@ -15,7 +15,13 @@ import pyarrow as pa
 from tablevault_pd import arrowinputs, frames
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.filecells import file_column
-from tablevault_pd.inputrows import as_mapping, frame_of_mappings, frame_of_tuples
+from tablevault_pd.inputrows import (
+    as_mapping,
+    check_label,
+    frame_of_mappings,
+    frame_of_texts,
+    frame_of_tuples,
+)
 from tablevault_pd.lineage.trace import Trace
 
 ROWS_PER_TABLE = 10_000  # single rows from an iterator are gathered into tables of this many
@@ -90,6 +96,7 @@ def _series(series: pd.Series, columns: Columns, kind: str | None) -> pa.Table:
     if kind not in COLUMN_OF_KIND:
         raise InvalidInput(f"kind= is one of {', '.join(COLUMN_OF_KIND)}, not {shown(kind)}.")
     name = COLUMN_OF_KIND[kind] if series.name is None else series.name
+    check_label(name)
     frame = series.to_frame(name)
     frame.attrs = series.attrs
     if kind == "document":
@@ -154,9 +161,8 @@ def _vectors(rows: Sequence[Any], columns: Columns, *, ints: bool) -> pa.Table:
 
 def _texts(texts: list[str], columns: Columns) -> pa.Table:
     name = COLUMN_OF_KIND["document"]
-    return _frame(
-        pd.DataFrame({name: texts}), replace(columns, embeddings=False, documents=(name,), files=())
-    )
+    frame = frame_of_texts(texts, name)
+    return _frame(frame, replace(columns, embeddings=False, documents=(name,), files=()))
 
 
 # -- Arrow

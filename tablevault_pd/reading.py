@@ -104,7 +104,7 @@ def read(
         return _finished(frame, store, version, positions, columns, refs, tagged=tagged)
     chunks = list(_scan(store, version, schema, first, last))
     private = len(chunks) == 1 and chunks[0].private
-    tables = [aligned(chunk, schema) for chunk in chunks]
+    tables = [aligned(chunk, schema) for chunk in chunks] or _categories_alone(store, version, schema)
     frame = frames.decode(tables, schema, positions=range(first, last), private=private)
     return _finished(frame, store, version, range(first, last), columns, refs, tagged=tagged)
 
@@ -121,6 +121,13 @@ def _finished(
 ) -> pd.DataFrame:
     frame = _with_refs(frame, store, version, positions, refs)
     return tag(frame, store.vault_id, version, positions, columns) if tagged else frame
+
+
+def _categories_alone(store: Store, version: Version, schema: pa.Schema) -> list[pa.Table]:
+    """No rows, but with the categories of the first: for a read of none, where they stand with the rows."""
+    if not any(pa.types.is_dictionary(field.type) for field in schema):
+        return []
+    return [aligned(chunk, schema).slice(0, 0) for chunk in _scan(store, version, schema, 0, 1)]
 
 
 def _with_refs(

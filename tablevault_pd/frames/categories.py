@@ -67,7 +67,7 @@ def _name_spec(categories: pd.Index) -> Spec:
     if categories.name is None:
         return {}
     try:
-        return {"name": cells.to_plain(categories.name)}
+        return {"name": cells.name_plain(categories.name)}
     except cells.Unstorable as error:
         raise Refused(f"the name of the categories: {error}") from None
 

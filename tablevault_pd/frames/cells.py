@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tablevault_pd.errors import shown
 from tablevault_pd.frames import zones
 
 #: Python refuses to parse longer decimal texts as ints; such ints travel as hexadecimal.
@@ -61,6 +62,18 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, pd.tseries.offsets.BaseOffset):
         raise refuse(value)
     raise refuse(value)
+
+
+def name_plain(name: Any) -> Any:
+    """A label, or the name of an index, as JSON data that UTF-8 holds. Raises Unstorable."""
+    plain = to_plain(name)
+    try:
+        _encode(plain).encode()
+    except UnicodeEncodeError:
+        raise Unstorable(
+            f"{shown(name)} holds a lone surrogate, which no UTF-8 text can; rename it"
+        ) from None
+    return plain
 
 
 def wrapped(tag: str, content: Any) -> dict[str, Any]:

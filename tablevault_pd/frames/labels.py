@@ -25,8 +25,10 @@ POSITION = "position"
 
 def label_json(label: Hashable) -> Any:
     """A label as JSON data. Raises Refused."""
+    if label is None:
+        return None
     try:
-        return cells.to_plain(label)
+        return cells.name_plain(label)
     except cells.Unstorable as error:
         raise Refused(f"the label: {error}") from None
 

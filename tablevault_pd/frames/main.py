@@ -139,7 +139,7 @@ def _refusal(bad: list[tuple[Hashable, Refused]]) -> UnsupportedColumn:
 def encode_column(values: Any, wish: Wish = None, *, document: bool = False) -> Encoded:
     """Encode one column as its values and the caller's wish say. Raises Refused."""
     if document:
-        return _as_document(encode_array(values))
+        return _as_document(encode_array(values), values)
     dtype = values.dtype
     if dtype.kind == "O" and isinstance(dtype, np.dtype):
         return _encode_objects(np.asarray(values), wish)
@@ -178,11 +178,24 @@ def arrow_vectors(encoded: Encoded, wish: Wish) -> Encoded:
     return Encoded(array, {**spec, "kind": "embedding", "dim": dim})
 
 
-def _as_document(encoded: Encoded) -> Encoded:
+def _as_document(encoded: Encoded, values: Any = None) -> Encoded:
     kind = encoded.array.type
-    if not (is_text(kind) or pa.types.is_null(kind)) or encoded.spec["codec"] == "json":
+    if encoded.spec["codec"] == "json":
+        raise _no_texts(objects.Survey(np.asarray(values)))
+    if not (is_text(kind) or pa.types.is_null(kind)):
         raise Refused(f"documents= names it, but it holds other things than text ({kind})")
     return Encoded(encoded.array, {**encoded.spec, "kind": "document"})
+
+
+def _no_texts(survey: objects.Survey) -> Refused:
+    gone = survey.missing()
+    for row, value in enumerate(survey.values):
+        if not gone[row] and type(value) is not str:
+            return Refused(
+                f"documents= names it, but this is a {type(value).__name__}; leave the column out of documents=",
+                row,
+            )
+    return vectors.two_markers(survey)
 
 
 def is_text(kind: pa.DataType) -> bool:

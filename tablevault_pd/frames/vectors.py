@@ -36,7 +36,7 @@ def encode_vectors(survey: Survey, wish: Wish) -> Encoded | None:
         return None
     matrix, gone = found
     if len(survey.markers) > 1:
-        raise _two_markers(survey)
+        raise two_markers(survey)
     if isinstance(wish, np.dtype):
         matrix = narrowed(matrix, wish, gone)
     return Encoded(
@@ -151,7 +151,8 @@ def _shared_matrix(cells: np.ndarray, dtype: np.dtype, dim: int) -> np.ndarray |
     return np.lib.stride_tricks.as_strided(first, (len(cells), dim), (step, dtype.itemsize), writeable=False)
 
 
-def _two_markers(survey: Survey) -> Refused:
+def two_markers(survey: Survey) -> Refused:
+    """The error for a column that must have one kind of missing marker, and has two."""
     gone = np.flatnonzero(survey.missing())
     first = type(survey.values[gone[0]])
     other = next(row for row in gone if type(survey.values[row]) is not first)
