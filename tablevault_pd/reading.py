@@ -190,6 +190,11 @@ def _masks(
         yield from np.split(condition.mask(whole), ends[:-1])
 
 
+def _as_array(positions: range | np.ndarray) -> np.ndarray:
+    # np.asarray asks a range for each of its numbers.
+    return np.arange(positions.start, positions.stop) if isinstance(positions, range) else positions
+
+
 def kept(store: Store, wanted: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
     """Which rows of each version pass its filter: bool, shape (version.total,)."""
     judged = [_judged_schema(store.schema(version.schema_id), condition) for version, condition in wanted]
@@ -211,7 +216,7 @@ def _noting(
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """The rows of each chunk, whose positions are added to `positions`."""
     for _, chunk in chunks:
-        positions.append(np.asarray(chunk.positions))
+        positions.append(_as_array(chunk.positions))
         yield aligned(chunk, schema), positions[-1]
 
 
@@ -275,7 +280,7 @@ def _read_filtered(
     def scanned() -> Iterator[tuple[pa.Table, np.ndarray]]:
         for chunk in _scan(store, version, both, first, last, pushed_down(store, version, condition)):
             tables.append(aligned(chunk, both))
-            positions.append(np.asarray(chunk.positions))
+            positions.append(_as_array(chunk.positions))
             yield tables[-1], positions[-1]
 
     for number, mask in enumerate(_masks(condition, scanned(), judged)):

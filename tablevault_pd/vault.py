@@ -297,7 +297,8 @@ class Vault(Search, Sessions, Lineage):
             Only these, in this order.
         filters : optional
             Only rows that fit: ``[("loss", "<", 0.1)]`` as :func:`pandas.read_parquet` takes them, a
-            :meth:`pandas.DataFrame.query` string, or an expression such as ``pd.col("loss") < 0.1``.
+            :meth:`pandas.DataFrame.query` string, in which ``@name`` is a variable of yours, or an expression such as
+            ``pd.col("loss") < 0.1``. A string is parsed and can do nothing but filter.
         start, stop : int, optional
             Only these positions, as in a slice.
         version : int, optional

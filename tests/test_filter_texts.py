@@ -149,6 +149,11 @@ def test_values_that_floats_cannot_hold():
     assert kept(df, "u == 18446744073709551615") == [0]
     assert kept(df, f"u in [{BIG + 1}]") == kept(df, [("u", "==", BIG + 1)]) == [1]
     assert kept(df, f"k == {2**70}") == [0]
+    inside = pd.DataFrame({"p": [{"n": BIG + 1}, {"n": BIG}, {}, {"n": 2**70}, {"n": "x"}]})
+    for rows in (3, 4, 5):
+        assert kept(inside[:rows], f"p.n == {BIG + 1}") == [0]
+        assert kept(inside[:rows], f"p.n == {BIG}") == [1]
+    assert kept(inside[:3], [("p.n", "==", BIG + 1)]) == [0]
 
 
 # ---------------------------------------------------------------- what a name means

@@ -29,7 +29,7 @@ __all__ = ["Filter", "Names", "UnknownColumn", "parse_filter"]
 class Filter:
     """A condition on rows."""
 
-    shown: str
+    given: Any  #: as the caller wrote it
     tree: Node | None  #: None: an expression that only pandas can judge
     expression: Any = None  #: of ``pd.col``: pandas evaluates it, the tree says what it looks at
 
@@ -51,7 +51,7 @@ class Filter:
             raise
         except Exception as error:  # pandas raises whatever its operators and the user's own functions raise
             raise InvalidFilter(
-                f"The filter {self.shown} cannot be evaluated: {type(error).__name__}: {error}"
+                f"The filter {shown(self.given)} cannot be evaluated: {type(error).__name__}: {error}"
             ) from error
 
     def _mask(self, frame: pd.DataFrame) -> np.ndarray:
@@ -87,7 +87,7 @@ def parse_filter(filters: Any, names: Names) -> Filter | None:
     if filters is None:
         return None
     if isinstance(filters, str):
-        return Filter(shown(filters), parse_query(filters, names))
+        return Filter(filters, parse_query(filters, names))
     if is_expression(filters):
-        return Filter(shown(filters), trace(filters, names), filters)
-    return Filter(shown(filters), parse_tuples(filters, names))
+        return Filter(filters, trace(filters, names), filters)
+    return Filter(filters, parse_tuples(filters, names))

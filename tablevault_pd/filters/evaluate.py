@@ -219,6 +219,7 @@ def _check_factor(sign: str, values: Any) -> None:
         raise InvalidFilter(f"The filter joins texts, objects or too large numbers by {sign}.")
 
 
+EXACT = 2**53  #: no float holds every integer beyond it
 _NUMBERS = (
     "integer",
     "floating",
@@ -242,8 +243,12 @@ def inside(cells: pd.Series, keys: Sequence[str]) -> pd.Series:
     ):  # neither None, which pandas compares with no number, nor floats: these have no .str
         return pd.Series([np.nan] * len(values), index=cells.index, dtype=object)
     try:
+        if any(type(value) is int and abs(value) > EXACT for value in values):
+            return pd.Series(
+                values, index=cells.index, dtype="Int64"
+            )  # beside missing ones they would become floats
         return pd.Series(values, index=cells.index).infer_objects()
-    except OverflowError:  # of pandas 2, for integers that no float holds
+    except (TypeError, ValueError, OverflowError):  # beside other values, or too large for 64 bits
         return pd.Series(values, index=cells.index, dtype=object)
 
 

@@ -116,7 +116,7 @@ METHODS: dict[str, Methods] = {"": _ELEMENTWISE | _OF_ALL_ROWS, "str": _TEXT, "d
 ATTRIBUTES: dict[str, set[str]] = {"": set(), "str": set(), "dt": {*_TIME_PARTS, *ALIASES}, "cat": {"codes"}}
 ACCESSORS = ("str", "dt", "cat")
 #: What judges each row by itself, whatever its accessor.
-ROWWISE = {*_ELEMENTWISE, *(_TEXT.keys() - {"count"}), *_TIME, *_TIME_PARTS, *ALIASES, *ACCESSORS, "codes"}
+ROWWISE = {*_ELEMENTWISE, *(_TEXT.keys() - {"count"}), *_TIME, *_TIME_PARTS, *ALIASES, *ACCESSORS}
 DTYPES = ("str", "string", "category", "bool", "boolean", "object", "int", "int8", "int16", "int32", "int64", "Int64",
           "uint8", "uint16", "uint32", "uint64", "float", "float32", "float64", "Float64")  # fmt: skip
 
