@@ -132,6 +132,9 @@ def _open(address: str, read_only: bool, given: dict[str, Any], credentials: dic
         _refuse_server_options(address, given | credentials)
     key = (_server_key(address) if server else os.path.realpath(os.path.expanduser(address)), str(read_only))
     found = open_places.get(key)
+    if found is not None and not found.store.is_current():  # removed or replaced; its handles say so
+        found.forget()
+        found = None
     if found is None:
         options = _DEFAULTS | {name: value for name, value in given.items() if value is not None}
         options["read_only"] = read_only

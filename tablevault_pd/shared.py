@@ -60,12 +60,17 @@ class Shared:
         """A handle was closed; with the last one everything is."""
         self.handles.discard(vault)
         if not self.handles:
-            open_places.pop(self.key, None)
+            self.forget()
             deadline = time.monotonic() + self.store.timeout_s  # for all of them together
             for run in self.sessions():
                 run.end(timeout_s=max(deadline - time.monotonic(), 0.0), quietly=True)  # abandon() tells
             HEART.abandon(self.store)
             self.store.close()
+
+    def forget(self) -> None:
+        """Have the next `connect` open the place anew."""
+        if open_places.get(self.key) is self:
+            del open_places[self.key]
 
 
 def _refuse_other(what: str, given: Mapping[str, Any], there: Mapping[str, Any]) -> None:

@@ -110,6 +110,9 @@ class Store(Protocol):
     def judges(self) -> bool:
         """Whether a scan leaves out rows by its `where`. If not, there is no need to think of one."""
 
+    def is_current(self) -> bool:
+        """Whether the vault that was opened still lies in its place."""
+
     def close(self) -> None:
         """Give back connections and files. A closed store raises VaultClosed."""
 

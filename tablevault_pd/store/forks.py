@@ -31,7 +31,7 @@ class Forkable(Protocol):
     """Holds connections."""
 
     def before_fork(self, *, alone: bool) -> bool:
-        """Close connections: all if `alone`, else those that nobody uses. Whether none is left open."""
+        """Close every connection if no thread is inside (`alone`). Whether none is open."""
 
     def in_child(self) -> None:
         """Begin anew; what is still open belongs to the parent and may not be touched."""

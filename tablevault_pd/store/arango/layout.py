@@ -138,6 +138,12 @@ def open_vault(client: Client) -> tuple[str, Clock]:
     return found["vault"], Clock(found["now"])
 
 
+def vault_id(client: Client) -> str | None:
+    """The id of the vault in the database; None if there is none."""
+    found = _read_meta(client)
+    return None if found is None else str(found["vault"])
+
+
 def _read_meta(client: Client) -> dict[str, Any] | None:
     try:
         rows = client.query(READ_META, expect=(NO_COLLECTION,), patient=False)

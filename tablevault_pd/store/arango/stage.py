@@ -8,6 +8,7 @@ be alive, its commit fails instead of losing rows. So a clock decides when to sw
 from __future__ import annotations
 
 import base64
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import orjson
 import pyarrow as pa
 
 from tablevault_pd.errors import UnsupportedColumn, VaultError
+from tablevault_pd.store import forks
 from tablevault_pd.store.arango import codec, items
 from tablevault_pd.store.arango.client import Client, to_json
 from tablevault_pd.store.arango.layout import DICTIONARIES, SCHEMAS, Clock
@@ -115,6 +117,7 @@ class Stage:
         self.text_items = 0
         self.text_words = 0
         self.settled = False  #: committed, or perhaps committed: the items are not ours to remove
+        self._pid = os.getpid()
         self._client, self._shared = client, shared
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
@@ -126,6 +129,7 @@ class Stage:
 
     def write(self, table: pa.Table) -> None:
         """Add the rows of `table`; see the protocol."""
+        forks.require_process(self._pid, "save")
         if table.num_rows == 0 and (self._pending or self.parts):
             return  # an empty table only matters alone, for its types
         self.rows += table.num_rows
@@ -136,6 +140,7 @@ class Stage:
 
     def finish(self) -> None:
         """Send what is still here: all items are on the server, durably."""
+        forks.require_process(self._pid, "save")
         self._flush()
         for collection in list(self._lines):
             self._send(collection)
@@ -216,7 +221,7 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.settled:
+        if self.settled or self._pid != os.getpid():  # a forked child leaves what is its parent's
             return
         for collection in self._sent:
             try:

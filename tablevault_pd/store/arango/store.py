@@ -151,6 +151,10 @@ class ArangoStore(Versions, People, Control, Edges, KeptFiles, Search, TextSearc
         layout.create_database(self.client, one_shard=one_shard)
         return layout.open_vault(self.client)
 
+    def is_current(self) -> bool:
+        """Whether the database still holds the vault that was opened."""
+        return layout.vault_id(self.client) == self.vault_id
+
     def __repr__(self) -> str:
         return f"<ArangoStore {self.place}>"
 

@@ -197,7 +197,7 @@ _SETTINGS = (
 P = ParamSpec("P")
 T = TypeVar("T")
 VAULT_ID = "SELECT value FROM meta WHERE key = 'vault'"
-POLL_S = 0.005
+POLL_S = 0.001
 YOUNG_S = 0.05  # file times are no finer than a few milliseconds
 
 
@@ -221,8 +221,8 @@ class Catalog:
         self._pid = os.getpid()
         self._idle: dict[int, _Connection] = {}  # by thread; whoever takes one out has it alone
         self._open_ones: forks.Weak[_Connection] = forks.Weak()  # and perhaps closed ones
+        self._one_closes = threading.RLock()
         self._local = threading.local()  # tells when a thread ends
-        self._used: list[_Connection] = []  # those that could not be closed before the fork under way
 
     def _check_file(self) -> int | None:
         try:
@@ -238,6 +238,7 @@ class Catalog:
         if self._pid != os.getpid():  # forked by a library that does not run Python's hooks
             forks.carried("without Python being told")
             self.in_child()
+        forks.require_whole()
         if self._inode is not None and not self.is_current():
             raise self._replaced()
 
@@ -252,8 +253,7 @@ class Catalog:
 
     def _give_back(self, connection: _Connection) -> None:
         """Keep a connection that is at rest for the thread's next call."""
-        if connection.pid != self._pid:
-            forks.require_whole()
+        forks.require_whole()
         if connection.proof is not None and connection.proof != self._proof():
             self._close(connection)
             raise VaultBusy(
@@ -277,7 +277,6 @@ class Catalog:
             self._close(connection)
 
     def _open(self) -> _Connection:
-        forks.require_whole()
         proof = self._proof()
         while proof is not None and proof.is_young():
             time.sleep(YOUNG_S)
@@ -338,8 +337,10 @@ class Catalog:
         )
 
     def _close(self, connection: _Connection) -> None:
-        connection.close()
-        connection.closed = True
+        # One at a time: of two at once, neither would be the last, which clears the log away.
+        with forks.inside, self._one_closes:
+            connection.close()
+            connection.closed = True
 
     def close_idle(self, thread: int) -> None:
         """Close the connection that a thread has left."""
@@ -350,19 +351,17 @@ class Catalog:
     # -- forks
 
     def before_fork(self, *, alone: bool) -> bool:
-        """Close connections: all if `alone`, else those that nobody uses. Whether none is left open."""
-        for thread in list(self._idle):
-            self.close_idle(thread)
-        self._used = [each for each in self._open_ones.living() if not each.closed]
+        """Close every connection if no thread is inside. Whether none is open."""
+        open_ones = [each for each in self._open_ones.living() if not each.closed]
         if alone:
-            for connection in self._used:
+            for connection in open_ones:
                 self._close(connection)
-            self._used = []
-        return not self._used
+            self._idle.clear()
+        return alone or not open_ones
 
     def in_child(self) -> None:
         """Begin anew. What came through the fork is never touched, not even closed."""
-        for connection in [*self._used, *self._idle.values()]:
+        for connection in [each for each in self._open_ones.living() if not each.closed]:
             if connection.thread == threading.get_ident():  # its caller goes on in the child
                 connection.set_authorizer(_refuse)
             forks.leak(connection)
@@ -383,8 +382,7 @@ class Catalog:
                     raise
                 self._give_back(connection)
         except sqlite3.Error as error:
-            forks.require_whole()
-            raise translated(error, self.path) from error
+            raise self._refused(error) from error
         except VaultError:
             raise
         except OSError as error:
@@ -483,6 +481,18 @@ class Catalog:
             return 0
         return free
 
+    def _refused(self, error: sqlite3.Error) -> Exception:
+        """The error of ours for an SQLite error."""
+        forks.require_whole()
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        unreadable = code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+        if self.read_only and unreadable and _size(self._file + "-wal"):
+            return VaultReadOnly(
+                f"The newest commits of the vault {self.path.parent} are in its log, which this user has no rights to read. "
+                "Open the vault once as a user who may write to the folder: closing it clears the log away."
+            )
+        return translated(error, self.path)
+
     # -- opening and closing
 
     def create(self) -> None:
@@ -505,8 +515,7 @@ class Catalog:
         deadline = time.monotonic() + self._timeout_s
         while True:
             with self.reading() as db:
-                application = db.execute("PRAGMA application_id").fetchone()[0]
-                if application or not _is_empty(db):
+                if not _is_empty(db):
                     break
             if time.monotonic() > deadline:
                 raise VaultNotFound(
@@ -515,6 +524,7 @@ class Catalog:
                 )
             time.sleep(POLL_S)
         with self.reading() as db:
+            application = db.execute("PRAGMA application_id").fetchone()[0]
             found = db.execute("PRAGMA user_version").fetchone()[0]
             if application != APPLICATION_ID:
                 raise VaultFormatError(
@@ -532,10 +542,20 @@ class Catalog:
         return self._vault
 
     def close(self) -> None:
-        """Close the connections that no thread uses at this moment; the others are closed when their call is done."""
+        """Close all connections, once the calls under way in other threads are done; after `timeout_s` they close their own."""
         self._closed = True
-        for thread in list(self._idle):
-            self.close_idle(thread)
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            for thread in list(self._idle):
+                self.close_idle(thread)
+            inside = forks.inside.threads() | {threading.get_ident()}
+            for connection in self._open_ones.living():
+                if connection.thread not in inside and connection.pid == os.getpid():
+                    self._close(connection)
+            left = {each.thread for each in self._open_ones.living() if not each.closed}
+            if left <= {threading.get_ident()} or time.monotonic() > deadline:
+                return
+            time.sleep(POLL_S)
 
 
 class _Connection(sqlite3.Connection):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,7 +39,7 @@ from tablevault_pd.store import (
     Version,
 )
 from tablevault_pd.store.embedded import care, io, journal, space
-from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog, from_time
+from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, POLL_S, Catalog, from_time
 from tablevault_pd.store.embedded.control import Control
 from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
 from tablevault_pd.store.embedded.kept import LOCK_NAME, KeptFiles, insert_files
@@ -102,7 +103,7 @@ class EmbeddedStore(
         self.read_only = read_only
         self.timeout_s = timeout_s
         self.scratch = self.folder
-        _prepare(self.folder, read_only=read_only)
+        _prepare(self.folder, read_only=read_only, timeout_s=timeout_s)
         self.catalog = Catalog(self.folder, read_only=read_only, timeout_s=timeout_s, durability=durability)
         try:
             if not read_only:
@@ -125,6 +126,10 @@ class EmbeddedStore(
     def place(self) -> str:
         """The folder."""
         return str(self.folder)
+
+    def is_current(self) -> bool:
+        """Whether the catalogue that was opened still lies in the folder."""
+        return self.catalog.is_current()
 
     def close(self) -> None:
         """Close the catalogue."""
@@ -459,7 +464,7 @@ _OURS = {
 }
 
 
-def _prepare(folder: Path, *, read_only: bool) -> None:
+def _prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
     """Make the folder if it is to be made; refuse one that holds something else."""
     try:
         content = {entry.name for entry in os.scandir(folder)}
@@ -479,6 +484,12 @@ def _prepare(folder: Path, *, read_only: bool) -> None:
                 io.make_folder(folder / "segments")
                 io.make_folder(folder / "files")
         return
+    if read_only and content and content <= _OURS:  # it is being made
+        deadline = time.monotonic() + timeout_s
+        while not (found := (folder / "catalog.db").exists()) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        if found:
+            return
     if read_only:
         raise VaultNotFound(
             f"There is no vault in {folder}: it has no catalog.db. mode='rw' makes one in an empty folder."

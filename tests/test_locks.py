@@ -1,0 +1,524 @@
+"""The lock, transactions and connections of a vault folder: whatever is raised wherever, the vault goes on."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from stores import put, rows, table_of
+from test_forks import in_child, needs_proc, open_files, wait_until
+
+import tablevault_pd as tv
+from tablevault_pd.errors import StorageFull, VaultBusy, VaultClosed, VaultNotFound, VaultReadOnly
+from tablevault_pd.store.embedded import EmbeddedStore, io
+from tablevault_pd.store.embedded.gate import Gate
+
+# -- interrupts
+
+
+class Interrupts:
+    """Raises KeyboardInterrupt at the n-th point in the store's code where Python looks for signals.
+
+    It does so when a function of Python begins, and when one of C has returned; both are events of a profiler.
+    """
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, frame, event, argument) -> None:
+        if event in ("call", "c_return") and frame.f_globals.get("__name__", "").startswith(
+            "tablevault_pd.store"
+        ):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+
+    def __enter__(self) -> None:
+        sys.setprofile(self)
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with_closing = EmbeddedStore(tmp_path / "v", durability="fast", timeout_s=5)
+    yield with_closing
+    with_closing.close()
+    assert open_files(str(tmp_path / "v" / "catalog.db")) == open_files("write.lock") == []
+
+
+def commits(store, table):
+    put(store, "a", table, operation="append")
+
+
+def saves_a_file(store, table):
+    put(store, "large", pa.table({"n": np.arange(40_000) + table["n"][0].as_py()}))
+
+
+@needs_proc
+@pytest.mark.parametrize("work", [commits, saves_a_file], ids=lambda work: work.__name__)
+def test_an_interrupt_wherever_python_looks_for_one(store, work):
+    """Also where somebody keeps the traceback, as every notebook does."""
+    other = sqlite3.connect(store.catalog.path, timeout=0, isolation_level=None)
+    tables = iter(pa.table({"n": [number], "text": ["ridge"]}) for number in range(100_000))
+    work(store, next(tables))
+    kept, at, done = [], 0, False
+    while not done:
+        number = next(tables)
+        try:
+            with Interrupts(at):
+                work(store, number)
+                done = True
+        except KeyboardInterrupt as error:
+            kept.append(error)
+        other.execute("BEGIN IMMEDIATE")  # no transaction was left open,
+        other.execute("ROLLBACK")
+        Gate(store.folder).take(0).close()  # no lock is held,
+        at += 1 if at < 40 else 3
+    assert at > 100
+    other.close()
+    work(store, next(tables))  # and it goes on
+    name = "a" if work is commits else "large"
+    found = [row["n"] for row in rows(store, store.head(name))]
+    if work is commits:
+        assert len(set(found)) == len(found) and found[0] == 0 and len(found) > 2
+    else:
+        assert found == list(range(found[0], found[0] + 40_000))
+    kept.clear()  # with the files that they hold
+    gc.collect()
+    assert {problem.severity for problem in store.check(fix=True)} <= {"stray"}
+    assert store.check() == []
+
+
+def test_a_handler_that_saves_in_the_middle_of_a_save_is_refused_at_once(folder_vault):
+    """Not after `timeout_s`, which is 30 s, and with another reason."""
+    folder_vault.append("a", {"n": 1})
+    told = []
+
+    def handler(*_: object) -> None:
+        told.append(folder_vault.read("a").n.tolist())
+        with pytest.raises(VaultBusy, match="signal handler") as refused:
+            folder_vault.append("a", {"n": 2})
+        told.append(str(refused.value))
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        folder_vault.store.catalog.write(lambda db: signal.raise_signal(signal.SIGUSR1))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert told[0] == [1]
+    assert "locked by another writer" not in told[1]
+    folder_vault.append("a", {"n": 3})
+    assert folder_vault.read("a").n.tolist() == [1, 3]
+
+
+def test_a_handler_that_saves_while_its_thread_waits_is_served(folder_vault):
+    folder_vault.append("a", {"n": 1})
+    held = Gate(folder_vault.store.folder).take(5)
+    held.thread = 0  # another thread's, or another process's
+
+    def handler(*_: object) -> None:
+        held.close()
+        folder_vault.append("a", {"n": 2})
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        folder_vault.append("a", {"n": 3})
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert folder_vault.read("a").n.tolist() == [1, 2, 3]
+
+
+def test_whoever_waited_in_vain_leaves_the_lock_to_its_holder(tmp_path):
+    gate = Gate(tmp_path)
+    held = gate.take(1)
+    told = []
+
+    def wait() -> None:
+        try:
+            gate.take(0.01)
+        except VaultBusy as error:
+            told.append(str(error))
+
+    for _ in range(3):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    assert len(told) == 3 and f"Process {os.getpid()} on " in told[0]
+    held.close()
+    gate.take(0).close()
+
+
+TURNS = """
+import sys
+from pathlib import Path
+from tablevault_pd.store.embedded.gate import Gate
+gate = Gate(Path(sys.argv[1]))
+print("ready", flush=True)
+for line in sys.stdin:
+    with gate.take(30):
+        print("had it", flush=True)
+"""
+
+
+def test_a_writer_that_waits_comes_before_one_that_had_it(tmp_path):
+    """One that takes the lock again and again does not keep the others out."""
+    waiter = subprocess.Popen(
+        [sys.executable, "-c", TURNS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert waiter.stdin is not None and waiter.stdout is not None
+    try:
+        assert waiter.stdout.readline() == "ready\n"
+        gate, told = Gate(tmp_path), []
+        thread = threading.Thread(target=lambda: told.append(waiter.stdout.readline()))
+        thread.start()
+        waiter.stdin.write("go\n")
+        waiter.stdin.flush()
+        while not told:  # without a moment in between
+            gate.take(30).close()
+        assert told == ["had it\n"]
+        thread.join()
+    finally:
+        waiter.stdin.close()
+        assert waiter.wait(30) == 0
+
+
+# -- what is learnt in a transaction
+
+
+def test_nothing_learnt_in_a_transaction_outlives_its_rollback(store, monkeypatch):
+    """Of two payloads with the same schema, the second one finds what the first one has just inserted."""
+    floats, ints = pa.table({"x": [0.5] * 9}), pa.table({"n": [1] * 9})
+    categories = [
+        pa.table({"c": pa.array(words).dictionary_encode(), "n": [1, 2]})
+        for words in (["a", "b"], ["c", "d"])
+    ]
+    for several in ([ints, ints], categories):
+        monkeypatch.setattr(io, "_fault_name", "rows-in")
+        monkeypatch.setattr(io, "_fault_action", "ENOSPC")
+        with pytest.raises(OSError, match="No space left"):
+            put(store, "first", *several)
+        monkeypatch.setattr(io, "_fault_name", "")
+        put(store, "second", floats)
+        version = put(store, "first", *several)
+        assert table_of(store, store.head("second")).equals(floats)
+        assert rows(store, version) == [row for table in several for row in table.to_pylist()]
+        assert store.check() == []
+
+
+# -- statements
+
+KINDS = {
+    "append": lambda vault, n: vault.append("a", {"n": n, "text": "some words"}),
+    "append a frame": lambda vault, n: vault.append("frames", pd.DataFrame({"n": [n] * 10})),
+    "first save": lambda vault, n: vault.save(f"new {n}", {"n": n}),
+    "new column": lambda vault, n: vault.append("grows", {f"c{n}": n}),
+    "log": lambda vault, n: tv.log(value=n),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_statement_on_the_way_of_a_save_looks_through_a_table(folder_vault, kind):
+    vault, work = folder_vault, KINDS[kind]
+    for number in range(2):
+        work(vault, number)
+    statements: set[str] = set()
+    with vault.store.catalog.reading() as db:
+        db.set_trace_callback(statements.add)
+    work(vault, 2)
+    db.set_trace_callback(None)
+    assert kind == "log" or any(
+        statement.startswith("INSERT INTO batches") for statement in map(str.strip, statements)
+    )
+    for statement in statements:
+        if statement.split()[0] in ("SELECT", "UPDATE", "INSERT", "WITH", "DELETE"):
+            for *_, plan in db.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall():
+                assert "SCAN" not in plan or "json_each" in plan or "CONSTANT" in plan, f"{plan}: {statement}"
+
+
+# -- connections
+
+
+@needs_proc
+def test_a_thread_that_ends_leaves_no_connection_open(folder_vault):
+    vault = folder_vault
+    vault.append("a", {"n": 1})
+    barrier = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        barrier.wait()
+        vault.append("a", {"n": number})
+        assert len(vault.read("a")) > 1
+
+    mine = (
+        f"{vault.store.catalog.path}-wal"  # SQLite keeps descriptors of the file itself, and uses them again
+    )
+    before = len(open_files(mine))
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(open_files(mine)) <= before + 1  # the background thread of the session may have begun
+
+
+def test_closing_waits_for_the_calls_under_way(tmp_path):
+    vault = tv.connect(tmp_path / "v", mode="rw", session="s")
+    inside, go_on, told = threading.Event(), threading.Event(), []
+
+    def work(db: sqlite3.Connection) -> None:
+        inside.set()
+        go_on.wait(30)
+        told.append(db.execute("SELECT count(*) FROM lists").fetchone())
+
+    store = vault.store
+    thread = threading.Thread(target=store.catalog.write, args=(work,))
+    vault._run.end()
+    thread.start()
+    assert inside.wait(30)
+    closing = threading.Thread(target=vault.close)
+    closing.start()
+    wait_until(lambda: store.catalog._closed)
+    go_on.set()
+    thread.join(30)
+    closing.join(30)
+    assert told == [(0,)]
+    assert sorted(path.name for path in (tmp_path / "v").iterdir()) == [
+        "catalog.db",
+        "files",
+        "segments",
+        "write.lock",
+    ]
+    with pytest.raises(VaultClosed):
+        vault.read("a")
+
+
+# -- other users, other vaults
+
+
+def read_as_another_user(place: Path, between=lambda: None) -> str:
+    """What a user without rights to what this one owns reads, before and after `between`."""
+    tv.connect(place, mode="r").read("x")  # so that all is imported that lies where that user may not look
+    vaults = []
+
+    def read() -> list[int]:
+        if not vaults:
+            os.setgid(65534)
+            os.setuid(65534)
+            vaults.append(tv.connect(place, mode="r", timeout_s=1))
+        return vaults[0].read("x").n.tolist()
+
+    return in_child(lambda: [read(), between(), read()])
+
+
+WRITE_AND_DIE = """
+import os, sys
+import tablevault_pd as tv
+tv.connect(sys.argv[1], session="s").save("x", {"n": int(sys.argv[2])})
+os._exit(0)
+"""
+
+
+@pytest.fixture
+def shown() -> Path:
+    """A folder that every user may look into."""
+    folder = Path("/tmp") / f"tablevault-{os.getpid()}-{threading.get_ident()}"
+    folder.mkdir(mode=0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def show(folder: Path) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+only_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user"
+)
+
+
+@only_root
+def test_a_reader_without_rights_to_the_folder_sees_what_is_committed(shown):
+    place = shown / "v"
+    with tv.connect(place, session="s") as vault:
+        vault.save("x", {"n": 1})
+    show(place)
+    assert not (place / "catalog.db-wal").exists()
+    assert read_as_another_user(place) == "[[1], None, [1]]"
+    for number in (2, 3):
+        subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(place), str(number)], check=True)
+        show(place)
+        assert (place / "catalog.db-wal").stat().st_size
+        assert read_as_another_user(place) == f"[[{number}], None, [{number}]]"
+    with tv.connect(place, session="s") as vault:
+        vault.save("x", {"n": 4})
+        show(place)
+        assert read_as_another_user(place) == "[[4], None, [4]]"
+
+
+@only_root
+def test_a_reader_without_rights_says_so_where_the_log_cannot_be_read(shown):
+    place = shown / "v"
+    with tv.connect(place, session="s") as vault:
+        vault.save("x", {"n": 1})
+    subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(place), "2"], check=True)
+    copy = shown / "copy"
+    shutil.copytree(place, copy)
+    (copy / "catalog.db-shm").unlink()
+    show(copy)
+
+    def read() -> object:
+        os.setgid(65534)
+        os.setuid(65534)
+        return tv.connect(copy, mode="r", timeout_s=1).read("x")
+
+    tv.connect(place, mode="r").read("x")
+    assert in_child(read).startswith("VaultReadOnly: The newest commits of the vault")
+
+
+@only_root
+def test_a_reader_without_rights_sees_what_comes_later(shown):
+    """It read without any lock, as nobody was writing; then a writer comes and goes."""
+    place = shown / "v"
+    with tv.connect(place, session="s") as vault:
+        vault.save("x", {"n": 1})
+    show(place)
+    ready, go = os.pipe(), os.pipe()
+
+    def write() -> None:
+        os.read(ready[0], 1)
+        subprocess.run([sys.executable, "-c", WRITE_AND_DIE, str(place), "2"], check=True)
+        show(place)
+        os.write(go[1], b"x")
+
+    def between() -> None:
+        os.write(ready[1], b"x")
+        os.read(go[0], 1)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert read_as_another_user(place, between) == "[[1], None, [2]]"
+    thread.join()
+
+
+def test_a_vault_in_the_making_is_waited_for(tmp_path):
+    place = tmp_path / "v"
+    for part in (place, place / "segments"):
+        part.mkdir()
+    told: list[object] = []
+
+    def read() -> None:
+        with tv.connect(place, mode="r") as vault:
+            told.append(vault.lists().empty)
+
+    for made in ([], ["catalog.db"]):  # before there is a catalogue, and while it is empty
+        for name in made:
+            (place / name).touch()
+        with pytest.raises(VaultNotFound):
+            tv.connect(place, mode="r", timeout_s=0.05)
+        thread = threading.Thread(target=read)
+        thread.start()
+        if made:
+            tv.connect(place, session="s").close()
+        else:
+            shutil.copy(_empty_vault(tmp_path), place / "catalog.tmp")
+            os.replace(place / "catalog.tmp", place / "catalog.db")
+        thread.join(60)
+        assert told == [True]
+        told.clear()
+        (place / "catalog.db").unlink()
+
+
+def _empty_vault(folder: Path) -> Path:
+    tv.connect(folder / "other", session="s").close()
+    return folder / "other" / "catalog.db"
+
+
+@pytest.mark.filterwarnings("ignore:tablevault_pd cannot record:RuntimeWarning")
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_vault_that_is_replaced_or_removed_while_open_is_noticed(tmp_path, replaced):
+    place = tmp_path / "v"
+    old = tv.connect(place, session="s")
+    old.save("x", {"n": 1})
+    reader = tv.connect(place, mode="r")
+    assert reader.read("x").n.tolist() == [1]
+    if replaced:
+        with tv.connect(tmp_path / "new", session="s") as vault:
+            vault.save("x", {"n": 2})
+    place.rename(tmp_path / "away")
+    if replaced:
+        (tmp_path / "new").rename(place)
+    for work in (
+        lambda: old.read("x"),
+        lambda: reader.read("x"),
+        lambda: old.lists(),
+        lambda: old.append("x", {"n": 3}),
+    ):
+        with pytest.raises(VaultNotFound, match=r"removed or replaced while it was open.*connect again"):
+            work()
+    with tv.connect(place, session="s") as now:
+        assert now.lists().name.tolist() == (["x"] if replaced else [])
+        now.save("x", {"n": 4})
+        old.close()
+        reader.close()
+        assert now.read("x").n.tolist() == [4]  # the old handles have taken nothing of it away
+        assert tv.connect(place, session="s").read("x").n.tolist() == [4]
+    with tv.connect(tmp_path / "away", mode="r") as away:
+        assert away.read("x").n.tolist() == [1]
+
+
+def test_waits_obey_the_time_limit(tmp_path):
+    """Under the lock of another program, be it that of the vault or SQLite's own."""
+    with tv.connect(tmp_path / "v", session="s") as vault:
+        vault.save("x", {"n": 1})
+        vault._run.end()
+        store = EmbeddedStore(tmp_path / "v", timeout_s=0.05)
+        held = Gate(store.folder).take(1)
+        held.thread = 0
+        with pytest.raises(VaultBusy, match=r"for 0\.05 s"):
+            put(store, "x", pa.table({"n": [2]}))
+        held.close()
+        other = sqlite3.connect(store.catalog.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(VaultBusy):
+            put(store, "x", pa.table({"n": [2]}))
+        store.close()
+        other.close()
+
+
+def test_a_full_disk_leaves_no_file(store, monkeypatch):
+    monkeypatch.setattr(io, "_fault_name", "synced")
+    monkeypatch.setattr(io, "_fault_action", "ENOSPC")
+    with pytest.raises(StorageFull):
+        put(store, "large", pa.table({"n": np.arange(100_000)}))
+    monkeypatch.setattr(io, "_fault_name", "")
+    assert list(store.segments.iterdir()) == []
+    with EmbeddedReader(store.folder) as reader, pytest.raises(VaultReadOnly):
+        put(reader, "x", pa.table({"n": [1]}))
+
+
+class EmbeddedReader(EmbeddedStore):
+    """The same folder, to read."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, read_only=True)
+
+    def __enter__(self) -> EmbeddedReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
