@@ -133,10 +133,7 @@ class Heart:
     def abandon(self, store: Store | None = None) -> None:
         """Give up what `store`, or any, did not take until now, and say what is lost: the vault or the process ends."""
         runs = [run for run in self._runs if store is None or run.store is store]
-        left = [run for run in runs if not run.told.is_set()]
-        if left:
-            self._give_up(left, VaultClosed("It was closed before everything was written."), NotRecorded)
-        self._forget(runs)
+        self._give_up(runs, VaultClosed("It was closed before everything was written."), NotRecorded)
 
     def _work(self) -> None:
         while True:
@@ -219,8 +216,9 @@ class Heart:
     def _give_up(
         self, runs: Sequence[Run], error: Exception, category: type[RuntimeWarning] = RuntimeWarning
     ) -> None:
-        lost = ", ".join(run.give_up(error) for run in runs)
-        warn(f"tablevault_pd cannot record any more. {error} Lost: {lost}.", category)
+        lost = [run.give_up(error) for run in runs if not run.told.is_set()]
+        if lost:
+            warn(f"tablevault_pd cannot record any more. {error} Lost: {', '.join(lost)}.", category)
         self._forget(runs)
 
     def _try_later(self, runs: Sequence[Run], error: Exception) -> None:

@@ -108,9 +108,10 @@ class Obedience:
             self._call_back(label)
         raise _again(self.stop)
 
-    def raise_again(self) -> None:
-        """Raises WorkerStopped in a stopped worker, but in what cleans up while that is on its way."""
-        if isinstance(self.stop, WorkerStopped) and not isinstance(sys.exc_info()[1], SessionStopped):
+    def raise_again(self, *, over: bool) -> None:
+        """Raises WorkerStopped in a stopped worker. Until its session is over, what cleans up while that is on its way passes."""
+        passes = not over and isinstance(sys.exc_info()[1], SessionStopped)
+        if isinstance(self.stop, WorkerStopped) and not passes:
             raise _again(self.stop)
 
     def pause_if_asked(self, chain: Sequence[Obedience]) -> None:

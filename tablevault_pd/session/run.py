@@ -95,7 +95,6 @@ class Run:
         self._tags = validate.tags(tags) or ()
         self._callbacks: list[Callable[[], Any]] = []
         self._beginning, self._process = threading.RLock(), os.getpid()
-        process.raise_if_stopped(store)
         self._begin()
         self._name, inherited = _named(store, name if resume is None else resume.name)
         self.row = Session(self._name, "", "", os.getpid(), datetime.now(UTC))  # its id is 0 until it begins
@@ -126,6 +125,7 @@ class Run:
         self._delivered = 0  # of the last beat that the store took
         self._beaten_at = float("-inf")
         self._idle = self._told_idle = False  # a worker of a pool, between two tasks
+        self._told_stop = False
         self._offset = timedelta()  # of the store's clock to ours
         self._waited = False  # log() had to wait for the store, and said so
         self.told = threading.Event()  #: its end is written, or never will be
@@ -352,7 +352,7 @@ class Run:
         run: Run | None = self
         while run is not None:
             try:
-                run._control.raise_again()
+                run._control.raise_again(over=run._ended)
             except WorkerStopped:
                 run.end(Ending("stopped"))
                 raise
@@ -448,8 +448,13 @@ class Run:
         return self._delivered >= number or self.told.is_set()
 
     def _idleness(self) -> dict[str, Any]:
-        """What says that a worker of a pool waits for its next task, and was not lost if its process is gone."""
-        if self._idle == self._told_idle or self._ending is not None:
+        """What says that a worker of a pool waits for its next task, or was stopped, and is not lost if its process is gone."""
+        if self._ending is not None:
+            return {}
+        if isinstance(self.stopped, WorkerStopped):
+            told, self._told_stop = self._told_stop, True
+            return {} if told else {"outcome": "stopped", "ended": self._now()}
+        if self._idle == self._told_idle:
             return {}
         self._told_idle = self._idle
         return {"ended": self._now() if self._idle else None}
@@ -601,6 +606,7 @@ class Run:
 
     def _adopt(self) -> None:
         """Begin: for the first time, or as a session of this process, the child of one of the process that forked it."""
+        process.raise_if_stopped(self.store)
         if self._unbegun is not None:
             self._begin_now(self._unbegun)
             return

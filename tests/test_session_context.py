@@ -1,0 +1,531 @@
+"""Which session is current, in threads, tasks and generators, and how a stop reaches what a session started."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+import contextvars
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+import tablevault_pd as tv
+from tablevault_pd.session import current, family, process
+from tablevault_pd.store import Beat, Session
+
+
+def writers(vault: tv.Vault, name: str) -> dict[str, str]:
+    """Who wrote each row of a list of rows ``{"by": …}``."""
+    return dict(zip(vault.read(name)["by"], vault.versions(name)["session"], strict=True))
+
+
+# -- the current session
+
+
+def test_a_task_or_thread_without_a_session_uses_that_of_connect(vault):
+    quiet = vault._run.label
+    entered, done = asyncio.Event(), asyncio.Event()
+
+    async def inside() -> None:
+        with vault.session("inside"):
+            entered.set()
+            await done.wait()
+            vault.append("rows", {"by": "inside"})
+
+    async def beside() -> None:
+        await entered.wait()
+        vault.append("rows", {"by": "beside"})
+        tv.log(beside=1)
+        with vault.session("sibling"):
+            vault.append("rows", {"by": "sibling"})
+        await asyncio.to_thread(vault.append, "rows", {"by": "thread of beside"})
+        done.set()
+
+    async def both() -> None:
+        await asyncio.gather(inside(), beside())
+
+    asyncio.run(both())
+    with vault.session("main"), ThreadPoolExecutor(1) as pool:
+        pool.submit(vault.append, "rows", {"by": "thread"}).result()
+        context = contextvars.copy_context()
+        pool.submit(context.run, vault.append, "rows", {"by": "thread in this context"}).result()
+    assert writers(vault, "rows") == {
+        "inside": "inside#1", "beside": quiet, "sibling": "sibling#1", "thread of beside": quiet, "thread": quiet,
+        "thread in this context": "main#1",
+    }  # fmt: skip
+    frame = vault.sessions().set_index("session")
+    assert frame.loc[["inside#1", "sibling#1", "main#1"], "parent"].tolist() == [quiet] * 3
+    assert frame["metrics.beside"].dropna().to_dict() == {quiet: 1.0}
+
+
+def test_sessions_left_in_another_order_than_entered(vault):
+    quiet = vault._run
+    first, second, third = (vault.session(name) for name in ("first", "second", "third"))
+    for each in (first, second, third):
+        each.__enter__()
+    second.__exit__(None, None, None)
+    assert vault._current_run() is third
+    third.__exit__(None, None, None)
+    assert vault._current_run() is first
+    first.__exit__(None, None, None)
+    assert vault._current_run() is quiet
+    assert current._of_main == [] and current._entered.get() == ()
+
+
+def test_the_with_of_a_suspended_generator_does_not_count(vault):
+    quiet = vault._run.label
+
+    def label() -> str:
+        return vault._current_run().label
+
+    def inner() -> Iterator[str]:
+        with vault.session("inner"):
+            yield label()
+            yield label()
+
+    def outer() -> Iterator[str]:
+        yield from inner()
+
+    for found in outer():
+        assert (found, label()) == ("inner#1", quiet)
+
+    async def numbers() -> AsyncIterator[str]:
+        with vault.session("numbers"):
+            yield label()
+            await asyncio.sleep(0)
+            yield label()
+
+    async def consume() -> None:
+        async for found in numbers():
+            assert (found, label()) == ("numbers#1", quiet)
+
+    asyncio.run(consume())
+
+    @contextlib.contextmanager
+    def tracked() -> Iterator[None]:
+        with vault.session("tracked"):
+            yield
+
+    with tracked():
+        assert label() == "tracked#1"
+        for found in inner():
+            assert (found, label()) == ("inner#2", "tracked#1")
+    assert label() == quiet
+    left = inner()
+    next(left)
+    del left  # never resumed: closing it leaves the with
+    assert label() == quiet and vault.sessions("inner").state.tolist() == ["finished"] * 3
+
+
+def test_what_is_started_beside_entered_tasks_belongs_to_what_is_around_all_of_them(vault):
+    """The environment is one for all tasks: it names no sibling as the parent."""
+    found: dict[str, int] = {}
+    barrier = asyncio.Barrier(2)
+
+    def announced() -> int:
+        return family.inherited().session
+
+    async def task(name: str) -> None:
+        with vault.session(name):
+            await barrier.wait()
+            found[name] = announced()
+            await barrier.wait()
+
+    async def both() -> None:
+        await asyncio.gather(task("a"), task("b"))
+
+    with vault.session("around") as around:
+        asyncio.run(both())
+        assert found == {"a": around.id, "b": around.id}
+        with vault.session("alone") as alone:
+            assert announced() == alone.id
+        assert announced() == around.id
+    assert announced() == vault._run.id
+
+
+# -- stopping
+
+
+def test_a_stop_ends_the_task_of_that_session_alone_and_says_who_asked(vault):
+    async def work(name: str, started: asyncio.Event, go: asyncio.Event) -> str:
+        try:
+            with vault.session(name) as s:
+                started.set()
+                await go.wait()
+                while name == "a" and not s._asked:
+                    await asyncio.sleep(0.01)
+                s.checkpoint()
+        except tv.SessionStopped as stop:
+            return str(stop)
+        return "ran"
+
+    async def both() -> tuple[str, ...]:
+        go, events = asyncio.Event(), [asyncio.Event() for _ in "ab"]
+        tasks = [asyncio.create_task(work(name, event, go)) for name, event in zip("ab", events, strict=True)]
+        for event in events:
+            await event.wait()
+        vault.stop("a")
+        go.set()
+        return tuple(await asyncio.gather(*tasks))
+
+    a, b = asyncio.run(both())
+    assert b == "ran" and vault.sessions(["a", "b"]).state.tolist() == ["stopped", "finished"]
+    me = vault.sessions(vault._run).iloc[0]
+    assert a.startswith(
+        f"a#1 was asked to stop by {me.session} ({me.user} on {me.host}) at 20"
+    ) and a.endswith(" UTC.")
+
+
+def test_stopping_what_is_around_stops_every_task_inside_once(vault):
+    async def work(name: str) -> list[str]:
+        seen = []
+        with contextlib.suppress(tv.SessionStopped), vault.session(name) as s:
+            try:
+                while not s._asked:
+                    await asyncio.sleep(0.01)
+                s.checkpoint()
+            except tv.SessionStopped as stop:
+                seen.append(str(stop)[:5])
+                s.checkpoint()  # what cleans up may pass
+                vault.append("saved", {"by": name})
+                raise
+        return seen
+
+    async def both() -> list[list[str]]:
+        tasks = [asyncio.create_task(work(name)) for name in "ab"]
+        while len(vault.sessions(["a", "b"]) if "b" in {run.name for run in process._open} else []) < 2:
+            await asyncio.sleep(0.01)
+        vault.stop("outer")
+        return await asyncio.gather(*tasks)
+
+    with contextlib.suppress(tv.SessionStopped), vault.session("outer") as outer:
+        assert asyncio.run(both()) == [["outer"], ["outer"]]
+        outer.checkpoint()
+        raise AssertionError("outer itself was not stopped")
+    assert vault.sessions(["a", "b", "outer"]).state.tolist() == ["stopped"] * 3
+    assert set(writers(vault, "saved").values()) == {"a#1", "b#1"}
+
+
+def test_what_is_asked_of_a_session_is_asked_of_what_other_processes_run_for_it(vault):
+    def opened(name: str, parent: int | None, pid: int) -> int:
+        return vault.store.open_session(
+            Session(name, "u", "elsewhere", pid, datetime.now(UTC), parent=parent)
+        ).id
+
+    boss = opened("boss", None, 1)
+    inside = opened("inside", boss, 1)  # the same process: it obeys with its parent
+    worker = opened("worker", inside, 2)
+    deeper = opened("deeper", worker, 3)
+    ended, other = opened("ended", boss, 4), opened("other", None, 5)
+    vault.store.beat([Beat(ended, 1, outcome="finished")])
+    for ask in (vault.stop, vault.pause, vault.resume):
+        assert ask("boss").session.tolist() == ["boss#1"]
+    waiting = vault.store.beat([Beat(key) for key in (boss, inside, worker, deeper, ended, other)]).requests
+    asked = {
+        key: [each.request for each in waiting if each.session_id == key] for key in (boss, worker, deeper)
+    }
+    assert asked == {key: ["stop", "pause", "resume"] for key in (boss, worker, deeper)}
+    assert {each.session_id for each in waiting} == {boss, worker, deeper}
+
+
+def test_the_exceptions_of_a_stop():
+    for kind in (tv.SessionStopped, tv.WorkerStopped):
+        error = pickle.loads(pickle.dumps(kind(3, "train#1 was asked to stop.")))
+        assert type(error) is kind and error.code == 3 and str(error) == "train#1 was asked to stop."
+        assert isinstance(error, tv.SessionStopped) and isinstance(error, SystemExit)
+    assert issubclass(tv.WorkerStopped, Exception) and not issubclass(tv.SessionStopped, Exception)
+
+
+POOLS = """
+import multiprocessing, os, signal, sys, threading, time
+from concurrent.futures import ProcessPoolExecutor
+import tablevault_pd as tv
+
+def quick(number):
+    tv.log(number=number)
+    return signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+def endless(number):
+    try:
+        while True:
+            tv.log(beat=number)
+            tv.checkpoint()
+            time.sleep(0.01)
+    finally:
+        tv.current_vault().append("cleaned", {"number": number})  # may still write
+
+def in_its_own_vault(place):
+    with tv.connect(place) as vault:
+        vault.append("forbidden", {"a": 1})
+
+def stop_when(vault, ready, which):
+    def wait():
+        while not ready():
+            time.sleep(0.02)
+        vault.stop(which)
+    threading.Thread(target=wait, daemon=True).start()
+
+def expect_stop(call):
+    try:
+        call()
+    except tv.WorkerStopped as stop:
+        print(stop, flush=True)
+    else:
+        print("not stopped", flush=True)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    vault = tv.connect("v", session="boss", durability="fast")
+    for _ in range(12):
+        with context.Pool(4) as pool:
+            assert all(pool.map(quick, range(8), chunksize=1))
+    print(vault.sessions("boss/worker").state.unique().tolist(), len(vault.store.measures()), flush=True)
+
+    live = lambda: len(vault.sessions("boss/worker*", state="running")) == 2
+    with vault.session("sweep"):
+        stop_when(vault, lambda: len(vault.sessions("sweep/worker*", state="running")) == 2, "sweep")
+        with context.Pool(2) as pool:
+            expect_stop(lambda: pool.map(endless, range(6), chunksize=1))
+    with ProcessPoolExecutor(2, mp_context=context) as executor:
+        futures = [executor.submit(endless, number) for number in range(6)]
+        stop_when(vault, live, "boss/worker*")
+        for future in futures:
+            expect_stop(future.result)
+        expect_stop(executor.submit(in_its_own_vault, vault.place).result)
+    print(vault.sessions(["sweep/worker", "sweep"]).state.tolist(), "forbidden" in vault)
+    print(sorted(vault.read("cleaned")["number"]), vault.sessions("boss/worker").state.tolist()[-2:])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_pools_never_hang_lose_nothing_and_stop(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(POOLS)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TABLEVAULT_")}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) == 11, done.stdout + done.stderr
+    assert lines[0] == "['finished'] 96"
+    assert lines[1].startswith("sweep/worker#") and " was asked to stop by boss#1 (" in lines[1]
+    assert all(line.startswith("boss/worker#") and "stop by boss#1" in line for line in lines[2:9])
+    assert lines[9] == "['finished', 'stopped', 'stopped'] False"
+    assert lines[10] == "[0, 0, 1, 1] ['stopped', 'stopped']"
+    assert "Warning" not in done.stderr, done.stderr
+
+
+def test_a_worker_that_starts_while_its_parent_is_asked_to_stop_is_asked_too(vault, monkeypatch):
+    boss = vault.store.open_session(Session("boss", "u", "elsewhere", 1, datetime.now(UTC)))
+    vault.stop("boss", exit_code=3)
+    monkeypatch.setattr(
+        process, "parent", lambda: family.Parent(vault.store.vault_id, vault.place, boss.id, "boss")
+    )
+    monkeypatch.setattr(type(vault), "_current_run", lambda self: None)
+    late = vault.session("late")
+    late.id  # noqa: B018  # begins it
+    (request,) = vault.store.beat([Beat(late.id)]).requests
+    assert (request.request, request.exit_code) == ("stop", 3)
+    late.end()
+
+
+# -- the way out
+
+
+def state() -> tuple[Any, ...]:
+    return (
+        sys.exit,
+        builtins.exit,
+        sys.excepthook,
+        *(signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)),
+    )
+
+
+def test_closing_the_last_vault_puts_everything_back(tmp_path):
+    assert not process._open
+    before = state()
+    with tv.connect(tmp_path / "a") as a, a.session("x"):
+        during = state()
+        with tv.connect(tmp_path / "b"):
+            assert state() == during
+        assert state() == during
+    assert state() == before
+    assert all(
+        mine is not there for mine, there in zip(during, before, strict=True) if there != signal.SIG_IGN
+    )
+    assert "code" in vars(SystemExit) and type(vars(SystemExit)["code"]).__name__ == "member_descriptor"
+
+
+def test_what_somebody_else_put_around_ours_stays_and_works(tmp_path, monkeypatch):
+    before = sys.exit
+    calls = []
+    monkeypatch.setattr(sys, "exit", before)  # so that it is put back, whatever happens here
+    for _ in range(2):
+        with tv.connect(tmp_path / "v"):
+            ours = sys.exit
+
+            def theirs(status: object = None, ours: Any = ours) -> None:
+                calls.append(status)
+                ours(status)
+
+            sys.exit = theirs
+        assert sys.exit is theirs
+        with pytest.raises(SystemExit) as raised:
+            sys.exit(3)
+        assert raised.value.code == 3
+    assert calls == [3, 3, 3]
+    with pytest.raises(SystemExit) as raised:
+        before("text")
+    assert raised.value.code == "text"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_keeps_the_default_handlers_until_it_has_a_session(folder_vault):
+    assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            first = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+            tv.log(loss=1.0)
+            then = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+            os.write(writing, f"{first} {then}".encode())
+            folder_vault._current_run().end()
+        finally:
+            os._exit(0)
+    assert os.read(reading, 100) == b"True False"
+    os.waitpid(pid, 0)
+    os.close(reading)
+    os.close(writing)
+
+
+# -- closing, and processes that are gone
+
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "r+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_closing_under_a_foreign_lock_keeps_to_its_time_and_says_what_is_lost(tmp_path):
+    vault = tv.connect(tmp_path / "v", timeout_s=0.3)
+    vault.save("a", {"x": 1})
+    sessions = [vault.session(f"s{number}") for number in range(4)]
+    for each in sessions:
+        each.id  # noqa: B018  # begins it
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "v" / "write.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        vault.read("a")  # what it read would be written, too
+        for each in sessions:
+            each.log(loss=1.0)
+        with pytest.warns(RuntimeWarning) as told:
+            thread = threading.Thread(target=vault.close)
+            thread.start()
+            thread.join(8)
+            assert not thread.is_alive(), "it once took 30 s for each session"
+        lost = next(str(each.message) for each in told if "Lost:" in str(each.message))
+        assert all(f"1 logged values of s{number}#1" in lost for number in range(4))
+    finally:
+        holder.communicate()
+    with tv.connect(tmp_path / "v") as again:
+        assert again.check().empty
+
+
+def test_a_session_whose_process_is_gone_is_lost_at_once_on_this_machine(vault):
+    def opened(name: str, pid: int, machine: str, **more: Any) -> None:
+        info = {"machine": machine}
+        vault.store.open_session(
+            Session(name, "u", vault.sessions().host[0], pid, datetime.now(UTC), info=info, **more)
+        )
+
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is dead, and nobody has asked how it ended
+    opened("zombie", child.pid, family.machine())
+    opened("elsewhere", child.pid, "another boot:1")
+    opened("alive", os.getppid(), family.machine())
+    assert vault.sessions(["zombie", "elsewhere", "alive"]).state.tolist() == ["lost", "running", "running"]
+    child.wait()
+    assert vault.sessions("zombie").state.tolist() == ["lost"]
+    assert vault.sessions(state="lost").session.tolist() == ["zombie#1"]
+    assert vault.run("zombie").state == "lost" and vault.stop("zombie").state.tolist() == ["lost"]
+    with vault.session("zombie", resume=True) as s:
+        assert s.label == "zombie#1"
+
+
+def test_a_process_number_that_was_given_to_another_process_is_gone():
+    here = Session(
+        "x", "u", "h", os.getppid(), datetime(2001, 1, 1, tzinfo=UTC), info={"machine": family.machine()}
+    )
+    assert family.surely_dead(here), "its process would be older than this machine"
+    assert not family.surely_dead(Session("x", "u", "h", os.getppid(), datetime.now(UTC), info=here.info))
+    assert multiprocessing.parent_process() is None
+
+
+# -- interrupts
+
+
+@pytest.mark.parametrize("name", ["log", "end"])
+def test_an_interrupt_in_log_or_end_leaves_a_session_that_can_be_ended(folder_vault, name):
+    """A trace function raises at each line of the package that the call reaches, in turn."""
+
+    def interrupted(call: Any, at: int) -> bool:
+        lines, raised = 0, False
+
+        def trace(frame: Any, event: str, argument: Any) -> Any:
+            nonlocal lines, raised
+            if "tablevault_pd/session/run" not in frame.f_code.co_filename:
+                return None if frame.f_code is not call.__code__ else trace
+            if event == "line" and not raised:
+                lines += 1
+                if lines == at:
+                    raised = True
+                    raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            call()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        return raised
+
+    at, raised = 0, True
+    while raised:
+        at += 1
+        s = folder_vault.session("train")
+        s.log(first=1.0)
+        raised = interrupted(lambda s=s: s.log(loss=1) if name == "log" else s.end(), at)
+        if name == "log":
+            s.log(loss=2)
+        s.end()
+        assert s.told.is_set() and s not in process._open
+    frame = folder_vault.sessions("train")
+    assert len(frame) == at > 5 and (frame.state == "finished").all()
+    assert (frame["metrics.first"] == 1.0).all()
