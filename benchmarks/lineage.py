@@ -41,7 +41,7 @@ def measure(folder: Path, scale: float) -> list[Line]:
 def walks(vault: tv.Vault, kind: str, mapping: np.ndarray) -> list[Line]:
     """Six lists, each row of one made from one row of the one before."""
     rows, first, last = len(mapping), f"{kind}0", f"{kind}{HOPS}"
-    vault.save(first, pd.DataFrame({"x": np.arange(rows)}))
+    vault.save(first, pd.DataFrame({"x": np.arange(rows)}), inputs=False)
     for hop in range(HOPS):
         vault.read(f"{kind}{hop}").iloc[mapping].vault.save(f"{kind}{hop + 1}")
     db, part = in_sqlite(mapping), max(rows // 100, 1)
@@ -98,7 +98,7 @@ def loops(vault: tv.Vault, batches: int) -> list[Line]:
     """Lists filled a row at a time, each row from a row of the list before."""
     rows = max(batches // HOPS, 2)
     parents = np.random.default_rng(1).permutation(rows).tolist()
-    vault.save("loop0", pd.DataFrame({"x": np.arange(rows)}))
+    vault.save("loop0", pd.DataFrame({"x": np.arange(rows)}), inputs=False)
     for hop in range(HOPS):
         for row, parent in enumerate(parents):
             vault.append(f"loop{hop + 1}", {"x": row}, inputs={f"loop{hop}": parent})

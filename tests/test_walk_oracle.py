@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from stores import new_database, put
 
 import tablevault_pd as tv
+from tablevault_pd.frames import encode
 from tablevault_pd.store.edges import AFFINE, COLUMNS, EACH, INFERRED, PAIRS, READ, SPAN, STATED, WHOLE, Edge
 
 NAMES = ("a", "b", "c")
@@ -34,6 +34,7 @@ class Row:
     batch: int
     generation: int
     parents: list[Step] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -52,6 +53,10 @@ class Model:
 
     versions: dict[str, list[list[Row] | None]] = field(default_factory=lambda: {name: [] for name in NAMES})
     generation: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, list[set[str]]] = field(default_factory=lambda: {name: [] for name in NAMES})
+    newest: dict[tuple[str, int], int] = field(
+        default_factory=dict
+    )  #: by generation: the last version that added to it
 
     def rows(self) -> list[Row]:
         seen: dict[int, Row] = {}
@@ -68,19 +73,53 @@ class Model:
             if content is not None
         ]
 
-    def add(self, name: str, operation: str, parents: list[list[Step]]) -> None:
+    def add(self, name: str, operation: str, parents: list[list[Step]], values: pd.DataFrame) -> None:
         before = self.versions[name][-1] if self.versions[name] else None
         version = len(self.versions[name]) + 1
         content = list(before) if operation == "append" and before is not None else []
-        if not (operation == "append" and before is not None):
+        columns = set(values.columns)
+        if operation == "append" and before is not None:
+            columns |= self.columns[name][-1]
+        else:
             self.generation[name] = version
-        for steps in parents:
-            content.append(Row(name, len(content), version, self.generation[name], steps))
+        for steps, cells in zip(parents, values.to_dict("records"), strict=True):
+            content.append(Row(name, len(content), version, self.generation[name], steps, cells))
         self.versions[name].append(content)
+        self.columns[name].append(columns)
+        if parents:
+            self.newest[name, self.generation[name]] = version
 
     def restore(self, name: str, version: int) -> None:
         self.versions[name].append(list(self.versions[name][version - 1] or ()))
         self.generation[name] = len(self.versions[name])
+        self.columns[name].append(self.columns[name][version - 1])
+
+    def delete(self, name: str) -> None:
+        self.versions[name].append(None)
+        self.columns[name].append(self.columns[name][-1])
+
+    def twins(self, row: Row) -> list[Row]:
+        """The same row in other generations: equal in the columns of the older version, the first to the first."""
+        mine = self.newest[row.list, row.generation]
+        found = []
+        for (name, generation), number in self.newest.items():
+            older, newer = sorted((mine, number))
+            columns = self.columns[row.list][older - 1]
+            if name != row.list or number == mine or not columns <= self.columns[row.list][newer - 1]:
+                continue
+            a, b = (list(self.versions[name][each - 1] or ()) for each in (mine, number))
+            while a and b and a[0] is b[0]:
+                del a[0], b[0]
+            if not any(row is each for each in a):
+                continue  # both show it
+
+            def content(each: Row, columns: set[str] = columns) -> list[str | None]:
+                return [each.values.get(column) for column in sorted(columns)]
+
+            equals = [each for each in b if content(each) == content(row)]
+            before = [each for each in a if each.position < row.position and content(each) == content(row)]
+            found += [each for each in equals[len(before) :][:1] if each.generation == generation]
+        return found
 
 
 def stated_input(draw, model: Model, rows: int):
@@ -119,7 +158,7 @@ def build(draw, vault) -> Model:
         alive = bool(contents) and contents[-1] is not None
         if operation == "delete" and alive and len(contents) > 1:
             vault.delete(name)
-            contents.append(None)
+            model.delete(name)
             continue
         if operation == "restore" and len(contents) > 1 and contents[0] is not None:
             target = draw(
@@ -139,7 +178,9 @@ def build(draw, vault) -> Model:
             name_of, number_of = draw(st.sampled_from(usable))
             content = model.versions[name_of][number_of - 1]
             order = draw(st.lists(st.integers(0, len(content) - 1), max_size=8)) if content else []
-            frame = vault.read(name_of, version=number_of).iloc[order].assign(**{f"m{number}": number})
+            frame = vault.read(name_of, version=number_of).iloc[order]
+            if draw(st.booleans()):
+                frame = frame.assign(**{f"m{number}": str(number)})
             parents = [[Step(name_of, number_of, INFERRED, content[at])] for at in order]
             getattr(vault, operation)(name, frame, tags=str(number))
         else:
@@ -147,10 +188,16 @@ def build(draw, vault) -> Model:
                 chosen, meant = stated_input(draw, model, rows)
                 given_inputs.append(chosen)
                 parents = [old + new for old, new in zip(parents, meant, strict=True)]
-            frame = pd.DataFrame({"n": [number] * rows})
+            frame = contents_of(draw, rows)
             getattr(vault, operation)(name, frame, inputs=given_inputs or False, tags=str(number))
-        model.add(name, operation, parents)
+        model.add(name, operation, parents, frame)
     return model
+
+
+def contents_of(draw, rows: int) -> pd.DataFrame:
+    """Rows many of which are equal to others, in this version and in others."""
+    cells = st.lists(st.sampled_from("xyz"), min_size=rows, max_size=rows)
+    return pd.DataFrame({"n": pd.Series(draw(cells), dtype="str")})
 
 
 def any_edge(draw, model: Model, numbers: dict[str, int], rows: int):
@@ -206,7 +253,7 @@ def any_edge(draw, model: Model, numbers: dict[str, int], rows: int):
 def build_from_edges(draw, vault) -> Model:
     """Batches whose edges have every form, some of which no call of the library makes at so few rows."""
     model, numbers = Model(), {}
-    for number in range(draw(st.integers(3, 9))):
+    for _ in range(draw(st.integers(3, 9))):
         name = draw(st.sampled_from(NAMES))
         rows = draw(st.integers(1, 9))
         parents: list[list[Step]] = [[] for _ in range(rows)]
@@ -217,10 +264,10 @@ def build_from_edges(draw, vault) -> Model:
             for at, step in meant:
                 parents[at].append(step)
         operation = draw(st.sampled_from(["save", "append", "append"]))
-        table = pa.table({"n": pa.array([number] * rows, pa.int64())})
-        version = put(vault.store, name, table, operation=operation, edges=tuple(edges))
+        frame = contents_of(draw, rows)
+        version = put(vault.store, name, encode(frame), operation=operation, edges=tuple(edges))
         numbers[name] = version.list_id
-        model.add(name, operation, parents)
+        model.add(name, operation, parents, frame)
     return model
 
 
@@ -247,10 +294,11 @@ def expected(model: Model, asked: Row, *, up: bool, depth: int | None, weakest: 
                     step.basis,
                 )
         elif isinstance(node, Row):
-            for child, step in children.get(id(node), ()):
+            same = [node, *model.twins(node)]
+            for child, step in (pair for each in same for pair in children.get(id(each), ())):
                 yield child, child.batch, step.basis
             for child, step in wholes:
-                if step.row is None and shown(node, step.list, step.version):
+                if step.row is None and any(shown(each, step.list, step.version) for each in same):
                     yield (child.list, child.batch), child.batch, step.basis
         elif up:
             name, version = node

@@ -11,7 +11,15 @@ from tablevault_pd.frames.evolve import Merge, ValueCheck, align, merge, run_che
 from tablevault_pd.frames.main import decode, empty, encode, matrix
 from tablevault_pd.frames.positions import fit_index
 from tablevault_pd.frames.rows import encode_row
-from tablevault_pd.frames.schemas import Column, columns, field_for, index_fields, index_names, select
+from tablevault_pd.frames.schemas import (
+    Column,
+    columns,
+    contents,
+    field_for,
+    index_fields,
+    index_names,
+    select,
+)
 from tablevault_pd.frames.texts import TextColumn, text_columns, texts
 from tablevault_pd.frames.vectors import vectors_of
 
@@ -22,6 +30,7 @@ __all__ = [
     "ValueCheck",
     "align",
     "columns",
+    "contents",
     "decode",
     "empty",
     "encode",

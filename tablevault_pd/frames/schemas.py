@@ -167,6 +167,12 @@ def index_names(schema: pa.Schema) -> tuple[Hashable, ...]:
     return tuple(map(cells.from_plain, index["names"])) if index else (labels.POSITION,)
 
 
+def contents(schema: pa.Schema) -> dict[str, str]:
+    """The fields that a row consists of, by what names them whatever the schema: label or index level."""
+    found = {f"column {key_of(field, spec)}": field.name for field, spec in data_fields(schema)}
+    return found | {f"level {spec['index']}": field.name for field, spec in level_fields(schema)}
+
+
 def field_for(schema: pa.Schema, label: Hashable) -> str:
     """The Arrow field name of the column `label`. Raises InvalidInput."""
     return str(_find(schema, [label])[0].name)

@@ -54,7 +54,7 @@ class Lineage:
         depth : int, optional
             How many steps to go. Default: all the way.
         direction : {"up", "down"}
-            To parents, or to children.
+            To parents, or to children: also to those made from the same row, its content unchanged, in another version.
         to : str, optional
             Show only relatives in this list.
         read : bool
@@ -134,8 +134,8 @@ class Lineage:
     def stale(self, name: str) -> pd.DataFrame:
         """Rows of a list whose parents have since changed or vanished, or whose code has since changed.
 
-        Where the parents' list has a named index of its own, a row is followed by its label, and otherwise by its
-        content: it vanished, or changed, if the newest version has no row like it.
+        A row is the same where its content is unchanged, matched in order. One that the newest version does not have any more has
+        changed if there is another under its label (or, without an index of the list's own, at its position), else vanished.
 
         Returns
         -------

@@ -7,13 +7,14 @@ walk gets there, and only what is lacking is asked for.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from tablevault_pd.lineage.edges import Run, groups, runs_of
+from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.store import Store, Version
 from tablevault_pd.store.edges import WHOLE, EdgeTable, Facts, Place, Span, Wanted
 
@@ -59,6 +60,9 @@ class Lookups:
         self._up = direction == "up"
         self._facts = Facts({}, {})
         self._ahead: dict[Place, list[_Answer]] = defaultdict(list)
+        self._generations: dict[Place, Version | None] = {}  # as the newest version that added rows to it
+        self._parents: dict[int, Sequence[int]] = {}  # generations with children, by list
+        self._all_parents = False  # whether those of all lists are known
 
     # -- edges
 
@@ -99,6 +103,36 @@ class Lookups:
             runs = _joined([span for each in answered for span in each.spans])
             whole = any(each.whole for each in answered)
             self._ahead[place].append(_Answer(*runs, split.get(place, none), whole))
+
+    # -- the same rows
+
+    def same_rows(self, place: Place, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """(generation, positions there, -1 where there is none): these rows of a place in other generations with children."""
+        list_id, generation = place
+        others = [each for each in self._parents_of(list_id) if each != generation]
+        if not others:
+            return
+        own, *versions = self._newest([place, *((list_id, each) for each in others)])
+        self.learn([list_id])
+        bases = self._facts.lists[list_id].bases
+        for other in versions:
+            if own is not None and other is not None:
+                found = same_rows(self._store, own, other, positions, bases)
+                low = bases.get(other.generation, (0, 0))[1]  # the rows before are of another generation
+                yield other.generation, np.where(found >= low, found, -1)
+
+    def _parents_of(self, list_id: int) -> Sequence[int]:
+        if list_id not in self._parents and not self._all_parents:
+            found, self._all_parents = self._store.parent_generations([list_id])
+            self._parents |= {list_id: (), **found}
+        return self._parents.get(list_id, ())
+
+    def _newest(self, places: Sequence[Place]) -> list[Version | None]:
+        lacking = [place for place in places if place not in self._generations]
+        if lacking:
+            found = {(each.list_id, each.generation): each for each in self._store.newest(lacking)}
+            self._generations |= {**dict.fromkeys(lacking), **found}
+        return [self._generations[place] for place in places]
 
     # -- lists and versions
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from tablevault_pd import reading
 from tablevault_pd.frames import index_fields
-from tablevault_pd.lineage.compare import row_codes
-from tablevault_pd.lineage.edges import Run, runs_of
+from tablevault_pd.lineage.edges import runs_of
+from tablevault_pd.lineage.same import same_rows, shared_rows
 from tablevault_pd.store import Store, Version
 
 COLUMNS = ("list", "position", "reason", "parent_list", "parent_position", "parent_version", "newest_version")
@@ -53,49 +53,26 @@ def _reasons(store: Store, old: Version, head: Version, positions: pd.Series) ->
     if head.deleted:
         return ["vanished"] * len(at)
     bases = store.facts([old.list_id]).lists[old.list_id].bases
-    shared = _shared(runs_of(old.generation, old.total, bases), runs_of(head.generation, head.total, bases))
-    same_content = shared == old.total == head.total
+    shared = shared_rows(*(runs_of(each.generation, each.total, bases) for each in (old, head)))
     fate = np.full(len(at), None, dtype=object)
-    moved = at >= shared  # the rows before are the very same ones
-    fate[(at < 0) & (not same_content)] = "changed"
-    if moved.any():
-        fate[moved] = "unknown" if old.gone else _compared(store, old, head, at[moved])
+    fate[(at < 0) & (not shared == old.total == head.total)] = "changed"
+    moved = np.flatnonzero(at >= shared)  # the rows before are the very same ones
+    if len(moved) and old.gone:
+        fate[moved] = "unknown"
+    elif len(moved):
+        lost = moved[same_rows(store, old, head, at[moved], bases) < 0]
+        fate[lost] = np.where(_still_there(store, old, head, at[lost]), "changed", "vanished")
     return list(fate)
 
 
-def _shared(old: list[Run], new: list[Run]) -> int:
-    """How many positions from the first one on are the same stored rows in both."""
-    shared = 0
-    for (generation, low, high), (other, start, end) in zip(old, new, strict=False):
-        if (generation, low) != (other, start):
-            break
-        shared = min(high, end)
-        if high != end:
-            break
-    return shared
-
-
-def _compared(store: Store, old: Version, head: Version, at: np.ndarray) -> np.ndarray:
-    before, after = reading.read(store, old), reading.read(store, head)
-    if set(before.columns) - set(after.columns):
-        return np.full(len(at), "changed", dtype=object)
-    old_codes, new_codes = row_codes(before, after[list(before.columns)])
-    fate = np.full(len(at), None, dtype=object)
-    if _keyed(store, old, before, after):
-        place = after.index.get_indexer(before.index[at])
-        fate[place < 0] = "vanished"
-        fate[(place >= 0) & (new_codes[place] != old_codes[at] if len(new_codes) else place >= 0)] = "changed"
-        return fate
-    lost = ~np.isin(old_codes[at], new_codes)
-    fate[lost] = np.where(at[lost] < head.total, "changed", "vanished")
-    return fate
-
-
-def _keyed(store: Store, old: Version, before: pd.DataFrame, after: pd.DataFrame) -> bool:
-    """Whether rows can be followed by the label of an index of their own."""
-    own = index_fields(store.schema(old.schema_id))
-    named = None not in before.index.names and list(before.index.names) == list(after.index.names)
-    return bool(own) and named and before.index.is_unique and after.index.is_unique
+def _still_there(store: Store, old: Version, head: Version, at: np.ndarray) -> np.ndarray:
+    """Whether `head` has a row in the place of each of these: under the same label, or at the same position."""
+    if len(at) and index_fields(store.schema(old.schema_id)):
+        before, after = (reading.read(store, each, columns=[]).index for each in (old, head))
+        named = None not in before.names and list(before.names) == list(after.names)
+        if named and before.is_unique and after.is_unique:
+            return np.asarray(after.get_indexer(before[at]) >= 0)
+    return np.asarray(at < head.total)
 
 
 # -- code

@@ -1,7 +1,7 @@
 """Walks: from rows to their parents or children, a whole level at a time.
 
 Breadth first, so that the first time a relative is met is its shortest depth. Rows travel as arrays; what is fetched
-from the store is at most one request per level (see :mod:`~tablevault_pd.lineage.lookups`). Past a step that names a
+from the store is at most a request or two per level (see :mod:`~tablevault_pd.lineage.lookups`). Past a step that names a
 whole list, the walk goes on from list to list: from a version to everything that any batch it shows has a parent in, or
 from a batch to everything that was made of its list from then on.
 """
@@ -98,6 +98,7 @@ class Walk:
     def _next(
         self, rows: dict[Place, Rows], wholes: dict[int, Wholes], further: int
     ) -> tuple[dict[Place, Rows], dict[int, Wholes]]:
+        rows = rows if self._up else self._with_same(rows)
         next_rows: dict[Place, list[Rows]] = defaultdict(list)
         next_wholes: dict[int, list[Wholes]] = defaultdict(list)
         nodes = self._nodes(wholes)
@@ -115,6 +116,17 @@ class Walk:
         for list_id, whole in wholes.items():
             self._from_wholes(list_id, whole, nodes[list_id], tables, next_wholes)
         return self._fresh_rows(next_rows), self._fresh_wholes(next_wholes)
+
+    def _with_same(self, rows: dict[Place, Rows]) -> dict[Place, Rows]:
+        """These rows, and the same rows of their lists in other generations: what was made from those was made from them."""
+        found: dict[Place, list[Rows]] = {place: [each] for place, each in rows.items()}
+        for (list_id, generation), each in rows.items():
+            for other, position in self.lookups.same_rows((list_id, generation), each.position):
+                at = np.flatnonzero(position >= 0)
+                if len(at):
+                    same = Rows(each.asked[at], position[at], each.version[at], each.basis[at])
+                    found.setdefault((list_id, other), []).append(same)
+        return {place: _joined(parts) for place, parts in found.items()}
 
     def _nodes(self, wholes: dict[int, Wholes]) -> dict[int, Nodes]:
         numbers = {list_id: np.unique(whole.version).tolist() for list_id, whole in wholes.items()}

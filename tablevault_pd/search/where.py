@@ -14,9 +14,9 @@ import pandas as pd
 from tablevault_pd import frames, reading, validate
 from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, shown
 from tablevault_pd.filters import UnknownColumn
-from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.identity import identity
 from tablevault_pd.lineage.lines import Asked, asked_of, lines
+from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.names import parse_address
 from tablevault_pd.search.request import Request
 from tablevault_pd.session.lookup import resolve_sessions
@@ -182,15 +182,8 @@ def _mark(
     store: Store, relative: Version, shown: Version, mask: np.ndarray, positions: np.ndarray | None
 ) -> None:
     """Mark the rows of `shown` that are the rows at `positions` (or all) of `relative`, another version of the list."""
-    bases = store.facts([shown.list_id]).lists[shown.list_id].bases
-    theirs = {run[0]: run[1:] for run in runs_of(relative.generation, relative.total, bases)}
-    for generation, low, high in runs_of(shown.generation, shown.total, bases):
-        if generation in theirs:
-            low, high = max(low, theirs[generation][0]), min(high, theirs[generation][1])
-            if positions is None:
-                mask[low : max(low, high)] = True
-            else:
-                mask[positions[(positions >= low) & (positions < high)]] = True
+    found = same_rows(store, relative, shown, np.arange(relative.total) if positions is None else positions)
+    mask[found[found >= 0]] = True
 
 
 def _asked(store: Store, of: Any) -> list[Asked]:

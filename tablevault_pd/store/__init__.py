@@ -6,7 +6,7 @@ stay inside a store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal, Protocol, Self
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd.store.edges import EdgeSummary, EdgeTable, Facts, Found, Wanted, Writers
+from tablevault_pd.store.edges import EdgeSummary, EdgeTable, Facts, Found, Place, Wanted, Writers
 from tablevault_pd.store.plain import (
     BEAT_S,
     LOST_AFTER_BEATS,
@@ -323,6 +323,15 @@ class Store(Protocol):
 
     def facts(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> Facts:
         """Facts about lists, and versions by (list id, number). What does not exist is left out. One request."""
+
+    def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
+        """The generations of these lists that edges name as parents, by list; lists without any are left out. One request.
+
+        A store to which a request is dear may tell of all lists, and then says so.
+        """
+
+    def newest(self, places: Sequence[Place]) -> list[Version]:
+        """Of each generation the newest version that added rows to it. One without rows is left out. One request."""
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version); what is known already is passed over."""

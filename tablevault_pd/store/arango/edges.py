@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +37,7 @@ from tablevault_pd.store.edges import (
     Facts,
     Found,
     ListFacts,
+    Place,
     Wanted,
     Writers,
     bin_of,
@@ -94,6 +95,21 @@ LET versions = (
       FILTER b.list == v[0] AND b.version == v[1]
       RETURN UNSET(b, "parts", "base", "edges", "reads"))
 RETURN {lists, versions}
+"""
+# Told by the index alone.
+PARENT_GENERATIONS = """
+FOR m IN tv_edges
+  COLLECT list = m.parent_list, generation = m.parent_generation
+  COLLECT parent = list INTO generations = generation
+  RETURN [parent, generations]
+"""
+NEWEST_OF_GENERATION = """
+FOR p IN @places
+  FOR b IN (
+    FOR b IN tv_batches
+      FILTER b.list == p[0] AND b.generation == p[1] AND b.rows > 0
+      SORT b.start DESC LIMIT 1 RETURN b)
+    RETURN UNSET(b, "parts", "base", "edges", "reads")
 """
 # Keys are made by the client and "ignore" lets it be repeated.
 MIRROR = """
@@ -206,6 +222,15 @@ class Edges:
         }
         shown = map(version_of, found["versions"])
         return Facts(known, {(version.list_id, version.version): version for version in shown})
+
+    def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
+        """The generations of all lists that have children."""
+        return dict(self.client.query(PARENT_GENERATIONS)), True
+
+    def newest(self, places: Sequence[Place]) -> list[Version]:
+        """The newest version that added rows to each of these generations."""
+        wanted = [[int(list_id), int(generation)] for list_id, generation in places]
+        return [version_of(each) for each in self.client.query(NEWEST_OF_GENERATION, places=wanted)]
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version)."""

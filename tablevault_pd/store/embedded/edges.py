@@ -7,7 +7,7 @@ that holds all its children, and the same for its parents; a look-up asks for th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from sqlite3 import Connection
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from tablevault_pd.store.edges import (
     Facts,
     Found,
     ListFacts,
+    Place,
     Wanted,
     Writers,
     bin_of,
@@ -32,7 +33,7 @@ from tablevault_pd.store.edges import (
     few_spans,
 )
 from tablevault_pd.store.embedded.catalog import Catalog, to_time
-from tablevault_pd.store.embedded.versions import BY_NUMBER, version_of
+from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, version_of
 from tablevault_pd.store.packing import pack, unpack
 
 INSERT_EDGE = """
@@ -97,6 +98,15 @@ FROM lists l WHERE l.id = ?
 """
 BASES = "SELECT version, base_generation, base_total FROM batches INDEXED BY restores WHERE list = ? AND base_generation IS NOT NULL"
 KEPT = "SELECT generation, max(start + rows) FROM segments WHERE list = ? GROUP BY generation"
+# One seek for each generation, however many edges there are.
+PARENT_GENERATIONS = """
+WITH RECURSIVE found (generation) AS (
+    SELECT min(parent_generation) FROM edges WHERE parent_list = :list
+    UNION ALL
+    SELECT (SELECT min(e.parent_generation) FROM edges e WHERE e.parent_list = :list AND e.parent_generation > found.generation)
+    FROM found WHERE generation IS NOT NULL)
+SELECT generation FROM found WHERE generation IS NOT NULL
+"""
 NOTE_READ = "INSERT OR IGNORE INTO reads (session, list, version) VALUES (?, ?, ?)"
 READS = """
 SELECT r.session, l.name, r.version FROM reads r JOIN lists l ON l.id = r.list
@@ -160,6 +170,18 @@ class Edges:
                 for row in db.execute(BY_NUMBER, (int(list_id), int(number))).fetchall():
                     shown[int(list_id), int(number)] = version_of(row)
         return Facts(known, shown)
+
+    def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
+        """The generations of these lists that have children."""
+        with self.catalog.reading() as db:
+            rows = {each: db.execute(PARENT_GENERATIONS, {"list": int(each)}).fetchall() for each in lists}
+            return {each: [row[0] for row in found] for each, found in rows.items() if found}, False
+
+    def newest(self, places: Sequence[Place]) -> list[Version]:
+        """The newest version that added rows to each of these generations."""
+        with self.catalog.reading() as db:
+            rows = [db.execute(NEWEST_OF_GENERATION, place).fetchone() for place in places]
+            return [version_of(row) for row in rows if row is not None]
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version)."""

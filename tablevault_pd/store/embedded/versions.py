@@ -21,6 +21,9 @@ VERSIONS_OF = _VERSION + "WHERE l.name = ? ORDER BY b.version"
 ALL_VERSIONS = _VERSION + "ORDER BY b.time, l.name, b.version"
 HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"  # noqa: S608  # a constant
 BY_NUMBER = _VERSION + "WHERE b.list = ? AND b.version = ?"
+NEWEST_OF_GENERATION = (
+    _VERSION + "WHERE b.list = ? AND b.generation = ? AND b.rows > 0 ORDER BY b.start DESC LIMIT 1"
+)
 TOKEN = _VERSION + "WHERE b.list = ? AND b.token = ?"
 CREATED = "SELECT list, min(time) FROM batches GROUP BY list"
 SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"

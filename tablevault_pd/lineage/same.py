@@ -1,0 +1,133 @@
+"""Which rows of two versions of a list are the same: the one definition that walks, searches and staleness share.
+
+A row is the same row through versions where its content is unchanged: the stored rows that versions share are, and of the
+others those that are equal in every column of the older version, index labels among them, the first to the first, the second
+to the second. A column that was added since changes nothing, one that was removed changes every row.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from tablevault_pd import reading
+from tablevault_pd.frames import contents
+from tablevault_pd.lineage.digests import mixed, row_digests
+from tablevault_pd.lineage.edges import Run, runs_of
+from tablevault_pd.store import Store, Version
+
+KEPT_BYTES = 128 << 20  # of keys, for each vault that is open
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Keys:
+    """A number for each row of a version from some position on, that no other of these rows has."""
+
+    keys: np.ndarray
+    ordered: np.ndarray  #: the same, sorted
+    rows: np.ndarray  #: which row each of `ordered` is of
+
+    @classmethod
+    def of(cls, digests: np.ndarray) -> _Keys:
+        """Equal rows are told apart by how many came before."""
+        order = np.argsort(digests, kind="stable")
+        ordered = digests[order]
+        first = np.r_[True, ordered[1:] != ordered[:-1]][: len(ordered)]
+        starts = np.flatnonzero(first)
+        number = np.arange(len(ordered)) - starts[np.cumsum(first) - 1] if len(ordered) else order
+        if number.any():
+            keys = np.empty_like(digests)
+            keys[order] = np.where(number > 0, mixed(ordered ^ mixed(number.astype(np.uint64))), ordered)
+            order = np.argsort(keys, kind="stable")
+            return cls(keys, keys[order], order)
+        return cls(digests, ordered, order)
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """The rows that have these keys, -1 where none has."""
+        if not len(self.ordered):
+            return np.full(len(keys), -1, np.int64)
+        at = np.minimum(np.searchsorted(self.ordered, keys), len(self.ordered) - 1)
+        return np.where(self.ordered[at] == keys, self.rows[at], -1)
+
+
+class _Cache:
+    """Keys that were computed: what they are of never changes. Threads may lose each other's, and need no lock."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[object, ...], _Keys] = {}
+
+    def get(self, key: tuple[object, ...]) -> _Keys | None:
+        return self._found.get(key)
+
+    def put(self, key: tuple[object, ...], keys: _Keys) -> None:
+        found = {**self._found, key: keys}
+        while len(found) > 1 and sum(24 * len(each.keys) for each in found.values()) > KEPT_BYTES:
+            del found[next(iter(found))]
+        self._found = found
+
+
+_caches: weakref.WeakKeyDictionary[Store, _Cache] = weakref.WeakKeyDictionary()
+
+
+def same_rows(
+    store: Store,
+    one: Version,
+    other: Version,
+    positions: np.ndarray,
+    bases: Mapping[int, tuple[int, int]] | None = None,
+) -> np.ndarray:
+    """For these rows of `one` the positions of the same rows in `other`, another version of the list; -1 where there is none.
+
+    Nothing is read of rows that both versions show. `bases` are those of the list, if they are known.
+    """
+    if bases is None:
+        bases = store.facts([one.list_id]).lists[one.list_id].bases
+    shared = shared_rows(*(runs_of(each.generation, each.total, bases) for each in (one, other)))
+    found = np.where(positions < shared, positions, -1)
+    moved = np.flatnonzero(positions >= shared)
+    if not len(moved) or other.total <= shared or one.gone or other.gone:
+        return found
+    older, newer = (one, other) if one.version < other.version else (other, one)
+    wanted = contents(store.schema(older.schema_id))
+    if wanted.keys() <= contents(store.schema(newer.schema_id)).keys():
+        ours, theirs = (_keys(store, each, shared, tuple(wanted)) for each in (one, other))
+        at = theirs.find(ours.keys[positions[moved] - shared])
+        found[moved] = np.where(at < 0, -1, at + shared)
+    return found
+
+
+def shared_rows(one: Sequence[Run], other: Sequence[Run]) -> int:
+    """How many positions from the first one on are the same stored rows in both."""
+    shared = 0
+    for (generation, low, high), (base, start, end) in zip(one, other, strict=False):
+        if (generation, low) != (base, start):
+            break
+        shared = min(high, end)
+        if high != end:
+            break
+    return shared
+
+
+def _keys(store: Store, version: Version, start: int, wanted: tuple[str, ...]) -> _Keys:
+    cache = _caches.setdefault(store, _Cache())
+    key = (version.list_id, version.generation, version.total, start, wanted)
+    found = cache.get(key)
+    if found is None:
+        found = _Keys.of(_digests(store, version, start, wanted))
+        cache.put(key, found)
+    return found
+
+
+def _digests(store: Store, version: Version, start: int, wanted: tuple[str, ...]) -> np.ndarray:
+    if not wanted:
+        return np.zeros(version.total - start, np.uint64)
+    schema = store.schema(version.schema_id)
+    names = {key: contents(schema)[key] for key in wanted}
+    part = pa.schema([schema.field(name) for name in names.values()], metadata=schema.metadata)
+    chunks = store.scan(version, start=start, columns=part.names)
+    parts = [row_digests(reading.aligned(chunk, part), names) for chunk in chunks]
+    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
