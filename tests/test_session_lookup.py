@@ -455,6 +455,22 @@ def test_one_run_is_resumed_however_it_ended(vault):
         vault.session("other", resume="train#1")
 
 
+def test_a_vault_without_a_session_of_its_own(here):
+    with tv.connect("v", session=False) as vault:
+        vault.save("a", {"x": 1})
+        tv.checkpoint()
+        with pytest.raises(tv.InvalidInput, match="session=False"):
+            tv.log(loss=1)
+        assert vault.stop("*").empty and vault.sessions().empty
+        with vault.session("mine", params={"api_key": "topsecret"}) as s:
+            tv.log(loss=1)
+            vault.append("a", {"x": 2})
+        assert vault.versions("a").session.fillna("").tolist() == ["", s.label]
+        assert vault.run("mine").metrics == {"loss": 1.0} and vault.run("mine").params == {
+            "api_key": "[masked]"
+        }
+
+
 # -- one run, to read
 
 

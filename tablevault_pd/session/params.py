@@ -109,6 +109,8 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
     A dict stays one value where it is empty, or where a key of that name is there already.
     """
+    if dict not in map(type, values.values()):
+        return dict(values)
     found: dict[str, Any] = {}
     for key, value in values.items():
         inner = flat(value) if isinstance(value, dict) else {}

@@ -97,7 +97,9 @@ class Run:
         self._beginning, self._process = threading.RLock(), os.getpid()
         self._begin()
         self._name, inherited = _named(store, name if resume is None else resume.name)
-        self.row = Session(self._name, "", "", os.getpid(), datetime.now(UTC))  # its id is 0 until it begins
+        self.row = Session(
+            self._name, "", "", os.getpid(), datetime.now(UTC)
+        )  # its id and run are 0 until it begins
         above = parent if parent is not None or around is not None else inherited
         self._unbegun: _Opening | None = _Opening(above, resume)
         self._orphan = self._asked = self._unusual = True  # whatever is done with it begins it first
@@ -292,7 +294,7 @@ class Run:
         self.raise_if_stopped()
         if self._ended:
             raise VaultClosed(
-                f"The session {self!r} has ended. vault.session({self._name!r}) begins another run."
+                f"The session {self.row.label} has ended. vault.session({self._name!r}) begins another run."
             )
         if self._orphan:
             self._adopt()

@@ -29,7 +29,7 @@ def _gone(store: Store, seen: Overview) -> set[int]:
 
 
 def _seen(session: Session, seen: Overview, gone: bool) -> Session:
-    if session.outcome is not None:
+    if session.outcome is not None or (not gone and session.ended is None):
         return session
     session = replace(session, gone=gone)
     if session.ended is not None and session.state(seen.time) == "lost":
