@@ -401,7 +401,7 @@ def test_no_value_hides_another_of_the_same_name(run, place):
 
 def test_times_are_marked_as_utc(run):
     row = run("versions", "words")[1].splitlines()[1]
-    assert re.search(r"\d\d:\d\d:\d\dZ$", row)
+    assert re.search(r"\d\d:\d\d:\d\dZ\b", row)
     assert objects(run("versions", "words", "--json")[1])[0]["time"].endswith("+00:00")
 
 

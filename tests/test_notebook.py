@@ -163,4 +163,4 @@ def test_two_runs_of_a_notebook(tmp_path):
         found = vault.sessions()
         assert found.session.tolist() == ["nb#1", "nb#2"] and found.state.tolist() == ["finished", "finished"]
         assert vault.cells("nb#2").outcome.tolist() == ["ok", "error"]
-        assert vault.cells("nb").session.unique().tolist() == ["nb#2"]
+        assert vault.cells("nb").session.unique().tolist() == ["nb#1", "nb#2"]
