@@ -1,13 +1,16 @@
 # Shortcuts. Nothing needs make: `python check.py` is the same check.
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
-.PHONY: check test format
+.PHONY: check test torture format
 
 check:  ## What CI runs: format, lint, types, examples, tests, doctests, the README's code
 	$(PYTHON) check.py
 
 test:  ## Only the tests, doctests and the README's code
 	$(PYTHON) check.py tests
+
+torture:  ## Kills, interrupts, forks and damage, TIMES as often as the tests do them (20: some ten minutes)
+	TABLEVAULT_TORTURE=$(or $(TIMES),20) $(PYTHON) -m pytest -q tests/torture
 
 format:  ## Bring the code into shape
 	$(PYTHON) -m ruff format .

@@ -92,6 +92,11 @@ def text(value: Any, what: str) -> str:
     return value
 
 
+def optional_text(value: Any, what: str) -> str | None:
+    """Return a text as :func:`text` does, or None where none was given."""
+    return None if value is None else text(value, what)
+
+
 def tags(value: Any) -> tuple[str, ...] | None:
     """Return tags as a tuple of texts; None where none were given."""
     if value is None:

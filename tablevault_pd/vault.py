@@ -225,7 +225,7 @@ class Vault(Search, Sessions, Lineage):
         schema = validate.choice(schema, "schema", ("evolve", "strict"))
         _check_kind(kind, obj)
         _check_copy(copy, files)
-        message = None if message is None else validate.text(message, "message=")
+        message = validate.optional_text(message, "message=")
         self._writable()
         run, cell = self._current_run(), self._cell
         lost = None if run is None else Lost(self.store, run.reads, name, cell, append=operation == "append")
@@ -521,6 +521,7 @@ class Vault(Search, Sessions, Lineage):
         expect = _expected(expect)
         head = self.store.head(name)
         check_expected(name, expect, head)
+        message = validate.optional_text(message, "message=")
         as_it_is = head is not None and not head.deleted and message in (None, head.message)
         if head is not None and as_it_is and head.version == version:
             return List(self, name, head)
@@ -546,7 +547,7 @@ class Vault(Search, Sessions, Lineage):
         expect: int | None,
     ) -> List:
         name = check_name(name)
-        message = None if message is None else validate.text(message, "message=")
+        message = validate.optional_text(message, "message=")
         self._writable()
         if self.store.head(name) is None:
             raise ListNotFound.named(name, self.store.names())

@@ -28,7 +28,6 @@ RIGHT = {
 OF_A_RUN = {"log", "checkpoint", "on_stop"}  #: its other methods are for the recording of sessions
 LEFT_OUT = {
     "Vault.close",  # takes nothing
-    "Vault.read.filters",
     "Vault.export",  # its folder is any path: see test_export_refuses
     "connect.place",  # any path is a place: see test_connect_refuses
 }
@@ -122,6 +121,7 @@ REFUSED = [
     ("read", {"name": "runs", "start": 0.5}),
     ("read", {"name": "runs", "as_of": 5}),
     ("read", {"name": "runs", "as_of": pd.NaT}),
+    ("read", {"name": "runs", "filters": "acc = 2"}),
     ("read", {"name": "runs", "columns": "acc"}),
     ("search", {"text": "x", "k": True}),
     ("search", {"text": "x", "since": "yesterday-ish"}),
