@@ -182,7 +182,7 @@ def expected(oracle, asked):
                 continue
             if "since" in asked and row.time < oracle.times[asked["since"]]:
                 continue
-            if "until" in asked and row.time > oracle.times[asked["until"]]:
+            if "until" in asked and row.time >= oracle.times[asked["until"]]:
                 continue
             text = "text" in asked and matches_text(row, asked, kinds)
             vector = row.cells["vec"]

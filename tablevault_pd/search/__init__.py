@@ -15,6 +15,7 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.search import answer, fuse
 from tablevault_pd.search.columns import check_columns
 from tablevault_pd.search.described import near_descriptions
+from tablevault_pd.search.hybrid import Hybrid
 from tablevault_pd.search.request import DESCRIPTION, Request, request
 from tablevault_pd.search.where import Place, narrow_by_values, narrow_by_writing, near_columns, places
 from tablevault_pd.store import Hits, Near, Store
@@ -78,6 +79,12 @@ def _by_near(store: Store, found: list[Place], what: Request) -> pd.DataFrame:
     scopes = [place.scope(what.kinds) for place in found]
     near, labels = _wanted(found, what)
     text = None if what.text is None else store.find_text(what.text, scopes)
+    if text is not None and near and _is_counted(store, what):
+        assert what.last is not None
+        hybrid = Hybrid(store, near, scopes, text, what.metric, what.weights)
+        best = hybrid.best(what.last)
+        if best is not None:
+            return answer.frame(store, what, found, [(_cut(ranking, what), labels) for ranking in best])
     k = what.last if text is None else max(FUSED_APPROX, what.last or 0) if what.approx and what.k else None
     queries = len(what.near[0][1])
     hits = (
@@ -98,6 +105,12 @@ def _by_near(store: Store, found: list[Place], what: Request) -> pd.DataFrame:
         ranking = fuse.single(mine, fuse.NEAR) if text is None else fuse.fused(text, mine, what.weights)
         rankings.append((_cut(ranking, what), labels))
     return answer.frame(store, what, found, rankings)
+
+
+def _is_counted(store: Store, what: Request) -> bool:
+    """Whether the store may count what is nearer, so that vectors need not travel."""
+    described = any(label == DESCRIPTION for label, _ in what.near)
+    return store.judges and what.last is not None and not what.approx and not described
 
 
 def _wanted(found: list[Place], what: Request) -> tuple[list[Near], tuple[answer.Label, ...]]:

@@ -42,19 +42,24 @@ def single(hits: Hits, by: int) -> Ranking:
     return Ranking(hits.scope, hits.position, hits.score, text, near, np.full(len(hits), by), hits.item)
 
 
-def fused(text: Hits, near: Hits, weights: Weights) -> Ranking:
+def fused(
+    text: Hits, near: Hits, weights: Weights, ranks: tuple[np.ndarray, np.ndarray] | None = None
+) -> Ranking:
     """Every row that one of the two has, by the sum of weight / (60 + rank); equal ones in order of scope and position.
 
-    Equal scores share a rank, so that the order within a tie decides nothing.
+    Equal scores share a rank, so that the order within a tie decides nothing. `ranks` are given where not all rows are.
     """
+    places = ranks or (ranks_of(text.score), ranks_of(near.score))
     keys = [(hits.scope << _ROW_BITS) | hits.position for hits in (text, near)]
     rows = np.unique(np.concatenate(keys))
     score = np.zeros(len(rows))
     scores, worth = [], []
-    for hits, key, weight in zip((text, near), keys, (weights.text, weights.near), strict=True):
+    for hits, key, weight, place in zip(
+        (text, near), keys, (weights.text, weights.near), places, strict=True
+    ):
         at = np.searchsorted(rows, key)
         gained = np.zeros(len(rows))
-        gained[at] = weight / (RANK_OFFSET + _ranks(hits.score))
+        gained[at] = weight / (RANK_OFFSET + place)
         own = np.full(len(rows), np.nan)
         own[at] = hits.score
         score += gained
@@ -78,7 +83,7 @@ def fused(text: Hits, near: Hits, weights: Weights) -> Ranking:
     )
 
 
-def _ranks(scores: np.ndarray) -> np.ndarray:
+def ranks_of(scores: np.ndarray) -> np.ndarray:
     """Ranks from 1 of descending scores; equal ones share the first."""
     if not len(scores):
         return np.empty(0, np.int64)
@@ -88,4 +93,4 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(ranks)
 
 
-__all__ = ["NEAR", "NONE", "TEXT", "Ranking", "fused", "single"]
+__all__ = ["NEAR", "NONE", "TEXT", "Ranking", "fused", "ranks_of", "single"]

@@ -286,6 +286,14 @@ class Store(Protocol):
         Raises MissingDependency if that needs a package that is not there.
         """
 
+    def count_nearer(
+        self, near: Sequence[Near], scopes: Sequence[Scope], scores: np.ndarray, *, metric: Metric
+    ) -> np.ndarray | None:
+        """How many items score above each of these, for the one query; None where reading the vectors is better.
+
+        Only a store that :attr:`judges` is asked.
+        """
+
     def find_code(self, query: Node) -> np.ndarray:
         """(session id, cell) of all cells whose code matches; int64, shape (n, 2), ascending."""
 

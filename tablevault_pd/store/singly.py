@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd.store import Chunk, Lookup, Rows, Version
+from tablevault_pd.store import Chunk, Lookup, Metric, Near, Rows, Scope, Version
 from tablevault_pd.store.where import Where
 
 NEAR_ROWS = 4096  # a scan goes on over so many rows that nobody wants; beyond, a new one begins
@@ -57,6 +57,12 @@ class Singly:
     def schemas(self, ids: Iterable[int]) -> dict[int, pa.Schema]:
         """Schemas by id."""
         return {key: self.schema(key) for key in ids}
+
+    def count_nearer(
+        self, near: Sequence[Near], scopes: Sequence[Scope], scores: np.ndarray, *, metric: Metric
+    ) -> np.ndarray | None:
+        """Nothing: all vectors are at hand."""
+        return None
 
     def scan_many(self, wanted: Sequence[Rows]) -> Iterator[tuple[int, Chunk]]:
         """Rows of several versions."""

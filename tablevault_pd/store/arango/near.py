@@ -74,6 +74,38 @@ RETURN {
 """
 
 
+# How many items surely score above some scores: [number of those scores, items]; and the items of which that is not sure:
+# [number, row, the least that their score may be, vector].
+_SCORED = """
+      FOR i IN tv_embeddings
+        FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
+        FILTER i.norm != null AND (i.norm != 0 OR @metric != "cosine")
+        LET vector = i.norm > 0 ? i[s[5]] : i.vector
+        LET q = @kinds[s[6]]
+        LET slack = i.norm < 0 ? 1.0e308
+          : (i.norm == 0 ? (@metric == "l2" ? @doubt * q.norm : 0)
+          : (@metric == "l2" ? @doubt * (i.norm + q.norm) : (@metric == "dot" ? @doubt * i.norm * q.norm : @doubt)))
+        LET score = i.norm < 0 ? 0
+          : (i.norm == 0 ? (@metric == "l2" ? 0 - q.norm : 0)
+          : (@metric == "l2" ? 0 - L2_DISTANCE(vector, q.vector)
+          : (@metric == "dot" ? COSINE_SIMILARITY(vector, q.vector) * i.norm * q.norm : COSINE_SIMILARITY(vector, q.vector))))
+        LET below = LENGTH(FOR t IN @scores FILTER t < score - slack RETURN 1)
+"""
+NEARER = f"""
+RETURN {{
+  sure: (
+    FOR s IN @spans{_SCORED}
+        COLLECT number = below WITH COUNT INTO items
+        RETURN [number, items]),
+  unsure: (
+    FOR s IN @spans{_SCORED}
+        FILTER below < LENGTH(FOR t IN @scores FILTER t <= score + slack RETURN 1)
+        LIMIT @limit
+        RETURN [s[0], i.row, score - slack, vector])
+}}
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Rows of one batch that one column is to be searched in."""
@@ -208,25 +240,7 @@ class Nearest:
         if not asked.pieces:
             return [(_hits(asked, query, []), True) for query in range(asked.queries)]
         kinds, kind_of = _kinds(asked.near)
-        narrow = any(piece.dtype.itemsize < 8 for piece in asked.pieces)
-        dim = max(each.queries.shape[1] for each in asked.near)
-        # A decimal of a float32 is off by half a unit of its last place; the rest is the server's rounding.
-        doubt = 4 * float(np.finfo(np.float32).eps) * narrow + (8 * dim + 64) * float(
-            np.finfo(np.float64).eps
-        )
-        spans = [
-            [
-                number,
-                piece.span.batch,
-                low,
-                high,
-                piece.column.field,
-                piece.column.vectors,
-                kind_of[piece.near],
-            ]
-            for number, piece in enumerate(asked.pieces)
-            for low, high in (piece.ranges - piece.first).tolist()
-        ]
+        doubt, spans = _doubt(asked), _bound(asked, kind_of)
         norms = [lengths(kind).tolist() for kind in kinds]
         queries = [
             {
@@ -251,6 +265,43 @@ class Nearest:
                 settled = bool(hits.score[asked.k - 1] > rows[-1][2])
             found.append((hits, settled))
         return found
+
+    def count(
+        self,
+        near: Sequence[Near],
+        scopes: Sequence[Scope],
+        runs: Sequence[tuple[Version, Sequence[Run]]],
+        scores: np.ndarray,
+        *,
+        metric: Metric,
+    ) -> np.ndarray | None:
+        """How many items score above each of `scores`, for one query; None where reading the columns is better."""
+        asked = self._asked(near, scopes, runs, metric, len(scores))
+        if asked is None or asked.looked_at != asked.kept:
+            return None
+        kinds, kind_of = _kinds(near)
+        limit = asked.most
+        levels = np.unique(scores)
+        [told] = self._client.query(
+            NEARER,
+            spans=_bound(asked, kind_of),
+            kinds=[{"vector": kind[0].tolist(), "norm": float(lengths(kind)[0])} for kind in kinds],
+            scores=levels.tolist(),
+            metric=metric,
+            doubt=_doubt(asked),
+            limit=limit,
+        )
+        unsure = told["unsure"]
+        if len(unsure) >= limit:
+            return None
+        above = np.zeros(len(levels), np.int64)
+        for number, items in told["sure"]:
+            above[:number] += items
+        for piece, row, least, vector in unsure:
+            hits = _hits(asked, 0, [(piece, row, vector)])
+            if len(hits):
+                above += (levels >= least) & (levels < hits.score[0])
+        return np.asarray(above[np.searchsorted(levels, scores)])
 
     # -- by an index
 
@@ -286,6 +337,23 @@ class Nearest:
             if min(map(len, found)) * HARDER < asked.k:
                 break
         return None
+
+
+def _doubt(asked: Asked) -> float:
+    """By what share the server's scores may be wrong."""
+    narrow = any(piece.dtype.itemsize < 8 for piece in asked.pieces)
+    dim: int = max(each.queries.shape[1] for each in asked.near)
+    # A decimal of a float32 is off by half a unit of its last place; the rest is the server's rounding.
+    return 4 * float(np.finfo(np.float32).eps) * narrow + (8 * dim + 64) * float(np.finfo(np.float64).eps)
+
+
+def _bound(asked: Asked, kind_of: Sequence[int]) -> list[list[Any]]:
+    """The pieces as the statements take them."""
+    return [
+        [number, piece.span.batch, low, high, piece.column.field, piece.column.vectors, kind_of[piece.near]]
+        for number, piece in enumerate(asked.pieces)
+        for low, high in (piece.ranges - piece.first).tolist()
+    ]
 
 
 def _kinds(near: Sequence[Near]) -> tuple[list[np.ndarray], list[int]]:

@@ -135,6 +135,14 @@ class Search(VectorSearch):
                 return found
         return super().find_near(near, scopes, metric=metric, k=k)
 
+    def count_nearer(
+        self, near: Sequence[Near], scopes: Sequence[Scope], scores: np.ndarray, *, metric: Metric
+    ) -> np.ndarray | None:
+        """How many items score above each of these: counted by the server."""
+        self._search_after_fork()
+        runs = self._runs_of([scopes[each.scope].version for each in near])
+        return self._nearest.count(near, scopes, runs, scores, metric=metric)
+
     def _columns_read(self, wanted: Sequence[Wanted]) -> list[Column]:
         """The columns; what is lacking of all of them is read together."""
         with self._reading_vectors:
