@@ -358,7 +358,10 @@ def state() -> tuple[Any, ...]:
 
 
 def test_closing_the_last_vault_puts_everything_back(tmp_path):
-    assert not process._open
+    for run in list(process._open):  # left by other tests
+        run.end()
+    with tv.connect(tmp_path / "first"):
+        pass  # a vault that a thread closed left the signals to the main thread
     before = state()
     with tv.connect(tmp_path / "a") as a, a.session("x"):
         during = state()

@@ -223,7 +223,9 @@ class Heart:
 
     def _try_later(self, runs: Sequence[Run], error: Exception) -> None:
         store = runs[0].store
-        if store not in self._troubled:
+        if store not in self._troubled and not all(
+            run.told.is_set() for run in runs
+        ):  # some were given up meanwhile
             self._troubled.add(store)
             warn(f"tablevault_pd cannot record this session now, and goes on trying: {error}")
         self._retry_s[store] = min(self._retry_s.get(store, RETRY_S / 2) * 2, LONGEST_RETRY_S)
