@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import uuid
 from pathlib import Path
 from time import perf_counter
 
@@ -16,6 +17,8 @@ WORK = "append one row, durable"
 ROWS_PER_ROUND = 100
 SQLITE = "SQLite commit (WAL, FULL)"
 MLFLOW = "MLflow log_metric"
+LONG = "append one row to a list of many versions"
+VERSIONS = 200_000, 1_000
 
 
 def measure(folder: Path, scale: float) -> list[Line]:
@@ -45,6 +48,7 @@ def measure(folder: Path, scale: float) -> list[Line]:
     if reason is None:
         contenders.append(Contender(MLFLOW, repeated(mlflow_append(folder))))
     lines = race(WORK, contenders, rounds=7, targets={SQLITE: 3.0})
+    lines += long_lists(vault)
     vault.close()
     bare.close()
     if reason is None:
@@ -52,6 +56,35 @@ def measure(folder: Path, scale: float) -> list[Line]:
 
         mlflow.end_run()
     return lines if reason is None else [*lines, skipped(WORK, MLFLOW, reason)]
+
+
+def long_lists(vault: tv.Vault) -> list[Line]:
+    """Appending takes as long however many versions a list has."""
+    names = [f"{count:,} versions" for count in VERSIONS]
+    for name, count in zip(names, VERSIONS, strict=True):
+        vault.append(name, row(0))
+        vault.store.catalog.write(lengthen, name, count)
+    contenders = [
+        Contender(name, repeated(lambda step, name=name: vault.append(name, row(step)))) for name in names
+    ]
+    return race(LONG, contenders, rounds=7, targets={names[1]: 1.5})
+
+
+def lengthen(db: sqlite3.Connection, name: str, count: int) -> None:
+    """Copy the only batch of a list, and its rows, until there are `count`: appending would take minutes."""
+    (key,) = db.execute("SELECT id FROM lists WHERE name = ?", (name,)).fetchone()
+    first = {"batches": "version = 1", "segments": "generation = 1 AND start = 0"}
+    for table, change in (("batches", COPY_BATCH), ("segments", COPY_SEGMENT)):
+        columns = [column for _, column, *_ in db.execute(f"PRAGMA table_info({table})")]
+        values = ", ".join(change.get(column, column) for column in columns)
+        db.executemany(
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table} WHERE list = :list AND {first[table]}",
+            ({"list": key, "n": number, "token": uuid.uuid4().hex} for number in range(1, count)),
+        )
+
+
+COPY_BATCH = {"version": ":n + 1", "start": ":n", "total": ":n + 1", "token": ":token"}
+COPY_SEGMENT = {"id": "NULL", "start": ":n"}
 
 
 def row(step: int) -> dict[str, float]:

@@ -15,6 +15,7 @@ import struct
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -29,7 +30,9 @@ except ImportError:  # Windows: SQLite's own write lock still serialises writers
 
 NEXT_POLL_S = 0.0001  # of the one whose turn comes next; doubled up to …
 LAST_POLL_S = 0.002
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_PRIVATE = partial(
+    os.open, mode=0o600
+)  # no function of Python: an interrupt in one would lose the descriptor
 _WRITE, _TURN, _BOTH = (0, 1), (1, 1), (0, 2)  # (first byte, bytes)
 _WIDE = 120  # bytes of what the file says of its holder
 
@@ -37,8 +40,8 @@ _WIDE = 120  # bytes of what the file says of its holder
 class Lock(FileIO):
     """The lock file, opened for one holding. Closing it, which no signal can interrupt, releases the lock."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path, "r+", opener=lambda name, _: os.open(name, _FLAGS, 0o600))
+    def __init__(self, path: str, mode: str = "r+") -> None:
+        super().__init__(path, mode, opener=_PRIVATE)
         self.thread = threading.get_ident()
         self.held = self.next = False
 
@@ -48,12 +51,14 @@ class Gate:
 
     def __init__(self, folder: Path) -> None:
         self._path = str(folder / "write.lock")
+        with suppress(FileNotFoundError):
+            io.require_regular(folder / "write.lock")
 
     def take(self, timeout_s: float) -> Lock:
         """Wait at most `timeout_s` seconds to be the only writer, until the lock is closed. Raises VaultBusy."""
         try:
             with forks.inside:
-                lock = Lock(self._path)
+                lock = self._open()
                 forks.close_in_child(lock)
         except OSError as error:
             raise io.disk_error(error, f"opening {self._path}") from error
@@ -67,6 +72,13 @@ class Gate:
         except BaseException:
             lock.close()
             raise
+
+    def _open(self) -> Lock:
+        while True:
+            with suppress(FileNotFoundError):
+                return Lock(self._path)
+            with suppress(FileExistsError):
+                return Lock(self._path, "x+")
 
     def _wait(self, lock: Lock, timeout_s: float) -> None:
         mine = [other for other in _open_locks(lock) if other.thread == lock.thread]

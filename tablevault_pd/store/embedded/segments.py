@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -212,8 +213,8 @@ def _create(path: Path) -> FileIO:
         return FileIO(path, "xb", opener=_private)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+#: As an opener. An interrupt in a function of Python would lose the descriptor.
+_private = partial(os.open, mode=0o600)
 
 
 class Stage:
