@@ -151,10 +151,8 @@ def _with_refs(
 def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
     """`filters` as they are to be judged for this version. Raises InvalidFilter and UnknownColumn."""
     schema = store.schema(version.schema_id)
-    columns = frames.columns(schema)
-    # What holds dicts is a column of objects or Arrow structs.
-    nested = {each.label for each in columns if each.dtype == "object" or each.dtype.startswith("struct")}
-    return parse_filter(filters, Names([each.label for each in columns], frames.index_names(schema), nested))
+    labels = [column.label for column in frames.columns(schema)]
+    return parse_filter(filters, Names(labels, frames.index_names(schema), frames.nested_columns(schema)))
 
 
 def pushed_down(store: Store, version: Version, condition: Filter) -> Where | None:

@@ -177,6 +177,7 @@ def test_names_of_columns_indexes_and_values_inside_of_dicts():
     assert kept(df, "inf == 1 and metrics.loss < inf") == []  # the column, not the number
     assert kept(df, "day == 'x' and ilevel_1 == 1") == [("x", 1)]
     assert kept(df, [("day", "==", "y"), (7, ">", 2), ("params.lr", "is null", None)]) == [("y", 1)]
+    assert Names.of(pd.DataFrame({"t": pd.Series(["x"], dtype="string")})).find("t.mean") is None
     with pytest.raises(tv.InvalidFilter, match="several columns"):
         kept(pd.DataFrame([[1, 2]], columns=["a", "a"]), "a > 0")
 
@@ -329,6 +330,7 @@ def test_variables_are_data(folder_vault):
     vault.save("a", pd.DataFrame({"a": [1, 2, 3]}))
     df = vault.read("a")
     array, series, some, none, one = np.array([3, 2, 1]), df["a"] * 0 + 2, {1, 3}, None, 1
+    ones = [1, 1]
     run, function, module = subprocess.CompletedProcess([], 0), len, sys
     for text, expected in [
         ("a == @array", [2]),
@@ -337,6 +339,8 @@ def test_variables_are_data(folder_vault):
         ("a in @some", [1, 3]),
         ("a in [@one, 3]", [1, 3]),
         ("a == @none or a == @one", [1]),
+        ("a in [@ones, 3]", [1, 3]),
+        ("a not in @some", [2]),
     ]:
         assert vault.read("a", filters=text)["a"].tolist() == expected, text
     for name in ("run", "function", "module", "df", "vault"):
@@ -344,7 +348,10 @@ def test_variables_are_data(folder_vault):
             vault.read("a", filters=f"a == @{name}")
     with pytest.raises(tv.InvalidInput, match="give that value a name of its own"):
         vault.read("a", filters="a == @run.returncode")
-    del array, series, some, none, one, run, function, module
+    for text in ("a == @some", "a < @some", "a + @ones > 1"):
+        with pytest.raises(tv.InvalidInput, match="with a"):
+            vault.read("a", filters=text)
+    del array, series, some, none, one, ones, run, function, module
 
 
 # ---------------------------------------------------------------- a text does nothing but filter

@@ -43,6 +43,7 @@ from tablevault_pd.filters.tree import (
 )
 
 DEEPEST = 100  #: Python's stack is some thousand calls deep, and evaluation takes a few for each level
+_PLAIN_LISTS = (list, tuple, set, frozenset, range)
 _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "==",
     ast.NotEq: "!=",
@@ -186,6 +187,10 @@ class _Reader:
             raise self._node_error(node.op, node)
         left, right = self.read(node.left), self.read(node.right)
         if not (isinstance(left, Constant) and isinstance(right, Constant)):
+            if any(
+                isinstance(each, Constant) and isinstance(each.value, _PLAIN_LISTS) for each in (left, right)
+            ):
+                raise self.error(f"joins a column by {sign} with a list", node)
             return Arithmetic(left, sign, right)
         if sign == "**":
             raise self.error("holds a power of constants. Write the number", node)
@@ -200,34 +205,46 @@ class _Reader:
             raise self.error(f"cannot be worked out ({type(error).__name__}: {error})", node) from error
 
     def _comparisons(self, node: ast.Compare) -> Node:
-        sides = [node.left, *node.comparators]
-        read = [self.names_or_values(side) for side in sides]
-        parts = tuple(
-            self._comparison(left, op, right, node)
-            for left, op, right in zip(read, node.ops, read[1:], strict=False)
-        )
+        sides = [self._side(each) for each in (node.left, *node.comparators)]
+        pairs = zip(sides, node.ops, sides[1:], strict=False)
+        parts = tuple(self._comparison(left, op, right, node) for left, op, right in pairs)
         return parts[0] if len(parts) == 1 else And(parts)
 
-    def names_or_values(self, node: ast.expr) -> Node | list[Node]:
-        """One side of a comparison; a list that holds columns or variables stays a list of its items."""
+    def _side(self, node: ast.expr) -> Node | list[Node]:
+        """One side of a comparison; a list that names columns or variables stays a list of its items."""
         if isinstance(node, (ast.List, ast.Tuple)) and any(isinstance(each, ast.Name) for each in node.elts):
             return [self.read(each) for each in node.elts]
         return self.read(node)
 
-    def _comparison(self, left: Any, op: ast.cmpop, right: Any, node: ast.AST) -> Node:
+    def _comparison(
+        self, left: Node | list[Node], op: ast.cmpop, right: Node | list[Node], node: ast.AST
+    ) -> Node:
         sign = _COMPARE.get(type(op))
         if sign is None and not isinstance(op, (ast.In, ast.NotIn)):
             raise self._node_error(op, node)
-        if isinstance(left, list) or (isinstance(right, list) and sign not in (None, "==", "!=")):
-            raise self.error("has a list with columns or variables where none may stand", node)
-        negated = isinstance(op, (ast.NotIn, ast.NotEq))
-        if isinstance(right, list):  # as pandas: a comparison with each item
-            each = tuple(Compare(left, "!=" if negated else "==", item) for item in right)
-            return And(each) if negated else Or(each)
-        if sign is not None and not _is_list(left) and not _is_list(right):
+        if isinstance(left, list):
+            raise self.error("has a list with columns or variables on the left", node)
+        if isinstance(right, list):  # as in pandas: compared with each item
+            if sign not in (None, "==", "!="):
+                raise self.error(f"compares by {sign} with a list", node)
+            negated = isinstance(op, (ast.NotIn, ast.NotEq))
+            parts = tuple(self._compared(left, "!=" if negated else "==", item, node) for item in right)
+            return And(parts) if negated else Or(parts)
+        if sign is not None:
+            return self._compared(left, sign, right, node)
+        return self._member(left, right, negated=isinstance(op, ast.NotIn))
+
+    def _compared(self, left: Node, sign: str, right: Node, node: ast.AST) -> Node:
+        for each in (left, right):
+            if isinstance(each, Constant) and isinstance(each.value, _PLAIN_LISTS[1:]):
+                raise self.error(f"compares by {sign} with a {type(each.value).__name__}: write in", node)
+        if not any(isinstance(each, Constant) and isinstance(each.value, list) for each in (left, right)):
             return Compare(left, sign, right)
-        if sign not in (None, "==", "!="):
+        if sign not in ("==", "!="):
             raise self.error(f"compares by {sign} with a list", node)
+        return self._member(left, right, negated=sign == "!=")
+
+    def _member(self, left: Node, right: Node, *, negated: bool) -> Node:
         if isinstance(left, Constant) and not isinstance(right, Constant):
             left, right = right, left  # 'x' in column, as in pandas: which rows hold it
         found = Member(left, _values(right))
@@ -395,10 +412,6 @@ class _Reader:
         elif isinstance(index := self.read(part), Constant) and type(index.value) is int:
             return Method(value, "get", (index,))
         raise self.error("has .str[…] with something else than whole numbers", node)
-
-
-def _is_list(node: Any) -> bool:
-    return isinstance(node, Constant) and isinstance(node.value, list)
 
 
 def _values(node: Node) -> Node:

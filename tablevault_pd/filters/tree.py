@@ -9,6 +9,8 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
+from pandas.api.types import is_list_like
+
 from tablevault_pd.filters.methods import ROWWISE
 
 
@@ -169,7 +171,7 @@ def is_rowwise(node: Node) -> bool:
 
 def _is_rowwise(part: Node) -> bool:
     if isinstance(part, Constant):
-        return not hasattr(part.value, "__array__") or getattr(part.value, "ndim", 1) == 0
+        return not is_list_like(part.value)
     if isinstance(part, Member):
         return isinstance(part.values, Constant)
     return not isinstance(part, Method) or part.name in ROWWISE

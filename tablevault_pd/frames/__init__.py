@@ -18,6 +18,7 @@ from tablevault_pd.frames.schemas import (
     field_for,
     index_fields,
     index_names,
+    nested_columns,
     select,
 )
 from tablevault_pd.frames.texts import TextColumn, text_columns, texts
@@ -42,6 +43,7 @@ __all__ = [
     "index_names",
     "matrix",
     "merge",
+    "nested_columns",
     "run_check",
     "same",
     "select",

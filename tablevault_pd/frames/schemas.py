@@ -173,6 +173,15 @@ def contents(schema: pa.Schema) -> dict[str, str]:
     return found | {f"level {spec['index']}": field.name for field, spec in level_fields(schema)}
 
 
+def nested_columns(schema: pa.Schema) -> set[Hashable]:
+    """The labels of columns whose cells may be dicts."""
+    return {
+        label_of(field, spec)
+        for field, spec in data_fields(schema)
+        if spec["codec"] in ("json", "null") or pa.types.is_struct(field.type)
+    }
+
+
 def field_for(schema: pa.Schema, label: Hashable) -> str:
     """The Arrow field name of the column `label`. Raises InvalidInput."""
     return str(_find(schema, [label])[0].name)
