@@ -299,22 +299,22 @@ def test_places_are_folders(vault):
 
 
 def test_cleaning_between_the_making_and_the_locking_of_a_file_takes_nothing(folder_vault, monkeypatch):
-    from tablevault_pd.store.embedded import care, segments
+    from tablevault_pd.store.embedded import segments, strays
 
     store, real, taken = folder_vault.store, segments.fcntl.flock, []
 
     def slow(descriptor: int, how: int) -> None:
         if not taken:  # somebody else cleans up just before the new file is locked
             taken.append(True)
-            assert all(care._take_away(store, path) for path in care.strays(store, lock=True))
+            found = strays.strays(store, remove=True)
+            assert [stray.removed for stray in found] == [True]
         real(descriptor, how)
 
     monkeypatch.setattr(segments.fcntl, "flock", slow)
     folder_vault.save("large", rows(0, 0, 50_000))
     assert taken
     assert len(folder_vault.read("large")) == 50_000
-    (path,) = store.segments.iterdir()
-    assert not care._take_away(store, path)  # it is committed
+    assert strays.strays(store, remove=True) == []  # it is committed
 
 
 def test_an_interpreter_that_starts_no_more_threads_still_saves(tmp_path, monkeypatch):
