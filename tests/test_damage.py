@@ -305,7 +305,7 @@ def test_a_vault_removed_while_open(tmp_path):
     shutil.rmtree(tmp_path / "v")
     with pytest.raises(tv.VaultNotFound, match="removed"):
         vault.save("a", SMALL.tail(1))
-    with pytest.warns(RuntimeWarning, match="session"):
+    with pytest.warns(RuntimeWarning, match="Lost: the end of"):
         vault.close()
     assert not (tmp_path / "v").exists()
 
