@@ -13,9 +13,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import pytest
@@ -239,6 +241,50 @@ def test_what_is_asked_of_a_session_is_asked_of_what_other_processes_run_for_it(
     assert {each.session_id for each in waiting} == {boss, worker, deeper}
 
 
+def test_a_stop_ends_a_pool_of_threads_and_a_thread_quietly(vault, capfd):
+    """The pool would wait for ever for a task that raised a SystemExit."""
+    begun: list[int] = []
+
+    def work(s: tv.Run, number: int) -> None:
+        begun.append(number)
+        try:
+            while True:
+                s.checkpoint()
+                time.sleep(0.005)
+        finally:
+            s.checkpoint()
+            vault.append("cleaned", {"number": number})
+
+    for kind in (ThreadPool, ThreadPoolExecutor):
+        begun.clear()
+        with pytest.raises(tv.SessionStopped), vault.session("threads") as s, kind(2) as pool:
+            submit = (
+                pool.apply_async if kind is ThreadPool else lambda do, more, to=pool: to.submit(do, *more)
+            )
+            tasks = [submit(work, (s, number)) for number in range(6)]
+            while len(begun) < 2:
+                time.sleep(0.005)
+            vault.stop("threads")
+            errors = []
+            for task in tasks:
+                try:
+                    task.get(30) if kind is ThreadPool else task.result(30)
+                except tv.SessionStopped as error:
+                    errors.append(error)
+            assert len(errors) == 6
+            raise errors[0]
+        assert vault.sessions("threads").state.iloc[-1] == "stopped"
+    assert len(vault.read("cleaned")) == 12, "each task came to its first checkpoint and no further"
+
+    with vault.session("one") as s:
+        thread = threading.Thread(target=work, args=(s, 0))
+        thread.start()
+        vault.stop("one")
+        thread.join(30)
+        assert not thread.is_alive()
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_the_exceptions_of_a_stop():
     for kind in (tv.SessionStopped, tv.WorkerStopped):
         error = pickle.loads(pickle.dumps(kind(3, "train#1 was asked to stop.")))
@@ -353,6 +399,7 @@ def state() -> tuple[Any, ...]:
         sys.exit,
         builtins.exit,
         sys.excepthook,
+        threading.excepthook,
         *(signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)),
     )
 

@@ -117,6 +117,7 @@ class Watch:
             return
         self._wrapped.append(Wrapped(sys, "excepthook", self._hook))
         self._wrapped.append(Wrapped(sys, "exit", self._exiting))
+        self._wrapped.append(Wrapped(threading, "excepthook", _quietly))
         if not script.at_prompt():
             for name in {"exit", "quit"} & set(vars(builtins)):
                 self._wrapped.append(Wrapped(builtins, name, self._exiting))
@@ -232,6 +233,14 @@ class Watch:
         finally:
             self._told = True
             os.kill(os.getpid(), number)
+
+
+def _quietly(before: Callable[..., Any]) -> Callable[..., Any]:
+    def hook(arguments: threading.ExceptHookArgs, /) -> Any:
+        """Say nothing of a thread that a stop has ended, as Python does of SystemExit."""
+        return None if isinstance(arguments.exc_value, SessionStopped) else before(arguments)
+
+    return hook
 
 
 def _main_frame() -> FrameType | None:

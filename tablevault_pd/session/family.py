@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +56,12 @@ def is_worker() -> bool:
     """Whether this process is a worker of multiprocessing, concurrent.futures or joblib."""
     processes = sys.modules.get("multiprocessing.process")
     return processes is not None and processes.parent_process() is not None
+
+
+def is_pool_thread() -> bool:
+    """Whether this thread is one of ``multiprocessing.pool.ThreadPool``, which joblib uses, too."""
+    dummy = sys.modules.get("multiprocessing.dummy")
+    return dummy is not None and isinstance(threading.current_thread(), dummy.DummyProcess)
 
 
 def worker_name(parent: str) -> str:

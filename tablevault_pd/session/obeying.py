@@ -92,7 +92,10 @@ class Obedience:
     # -- checkpoints
 
     def stop_if_asked(self, label: str) -> None:
-        """Raises SessionStopped, if that was asked: once in each thread and task, so that what cleans up may pass."""
+        """Raises SessionStopped, if that was asked: once in each task of the main thread, so that what cleans up may pass.
+
+        In other threads only what cleans up while it is on its way passes: one of a pool would go on with the next task.
+        """
         with self._condition:
             first = self._orders.want == "stop" and self.stop is None
             if first:
@@ -101,7 +104,7 @@ class Obedience:
                 self._settle(self._orders.waiting)
                 self._orders = Orders()
                 HEART.wake()
-        if self.stop is None or self.stop in _raised.get():
+        if self.stop is None or (self.stop in _raised.get() and (_in_main_thread() or _on_its_way())):
             return
         _raised.set(_raised.get() | {self.stop})
         if first:
@@ -110,8 +113,7 @@ class Obedience:
 
     def raise_again(self, *, over: bool) -> None:
         """Raises WorkerStopped in a stopped worker. Until its session is over, what cleans up while that is on its way passes."""
-        passes = not over and isinstance(sys.exc_info()[1], SessionStopped)
-        if isinstance(self.stop, WorkerStopped) and not passes:
+        if isinstance(self.stop, WorkerStopped) and (over or not _on_its_way()):
             raise _again(self.stop)
 
     def pause_if_asked(self, chain: Sequence[Obedience]) -> None:
@@ -151,5 +153,14 @@ class Obedience:
 
 
 def _again(stop: SessionStopped) -> SessionStopped:
-    """An equal exception, with a traceback of its own."""
-    return type(stop)(stop.code if isinstance(stop.code, int) else 0, stop.message)
+    """An equal exception, with a traceback of its own. A ThreadPool waits for ever for a task that raised no Exception."""
+    kind = WorkerStopped if family.is_pool_thread() else type(stop)
+    return kind(stop.code if isinstance(stop.code, int) else 0, stop.message)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _on_its_way() -> bool:
+    return isinstance(sys.exc_info()[1], SessionStopped)
