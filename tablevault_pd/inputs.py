@@ -110,7 +110,10 @@ def _series(series: pd.Series, columns: Columns, kind: str | None) -> pa.Table:
 
 def _kind_of(series: pd.Series) -> str:
     """What a column of such cells is, if nobody says: texts are documents, vectors embeddings."""
-    present = series.dropna()
+    try:
+        present = series.dropna()
+    except ArithmeticError:  # a signalling NaN among Decimals, which pandas cannot ask
+        return "record"
     if isinstance(series.dtype, pd.StringDtype) or (
         len(present) and all(type(cell) is str for cell in present)
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import decimal
 import io
 import os
 import pathlib
@@ -646,3 +647,13 @@ def test_a_file_whose_name_is_no_text_is_refused(folder_vault, make):
 )
 def test_documents_that_are_not_texts_alone_are_refused_by_row(folder_vault, cells, words):
     refused(folder_vault, pd.DataFrame({"t": one_object(*cells)}), "'t'", *words, documents=["t"])
+
+
+def test_a_signalling_nan_is_a_decimal_like_others(folder_vault):
+    cells = one_object(decimal.Decimal("sNaN"), decimal.Decimal("1.50"), None)
+    folder_vault.save("a", cells.to_frame("x"))
+    again = folder_vault.read("a")
+    again.vault.save("b")  # pandas cannot ask whether the cell is missing
+    folder_vault.save("c", cells.rename("x"))
+    for name in "abc":
+        assert [str(cell) for cell in folder_vault.read(name)["x"]] == ["sNaN", "1.50", "None"]

@@ -122,3 +122,7 @@ def _count(terms: list[str], held: list[str], prefix: bool) -> int:
         for at in range(len(held) - size + 1)
         if size
     )
+
+
+def test_a_mark_without_a_letter_is_no_word() -> None:
+    assert PROSE.terms(["\u0327 storm", "\u0327\u0301"]) == (["storm", ""], ["storm", ""])

@@ -140,7 +140,7 @@ def reference_columns(frame: pd.DataFrame) -> list[int]:
 
 
 def _holds_references(column: pd.Series) -> bool:
-    first: Any = next((cell for cell in column.array if not _missing(cell)), None)
+    first: Any = next((cell for cell in column.array if not missing(cell)), None)
     if _is_sequence(first):
         first = first[0]
     return isinstance(first, Ref)
@@ -150,10 +150,11 @@ def _is_sequence(cell: Any) -> bool:
     return isinstance(cell, (list, tuple, np.ndarray, RefArray)) and getattr(cell, "ndim", 1) > 0
 
 
-def _missing(cell: Any) -> bool:
+def missing(cell: Any) -> bool:
+    """Whether a cell holds nothing: a missing marker, or an empty sequence."""
     if _is_sequence(cell):
         return len(cell) == 0
-    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
+    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
 
 
 def references(column: pd.Series, label: Hashable) -> tuple[np.ndarray | None, RefArray]:
@@ -167,7 +168,7 @@ def references(column: pd.Series, label: Hashable) -> tuple[np.ndarray | None, R
 
 def _several(cell: Any, row: int, label: Hashable) -> list[Any]:
     found = list(cell) if _is_sequence(cell) else [cell]
-    found = [each for each in found if not _missing(each)]
+    found = [each for each in found if not missing(each)]
     if not all(isinstance(each, Ref) for each in found):
         raise InvalidInput(
             f"Column {label!r} holds references to rows, but also {shown(cell)} (row {row}). Let it hold references alone."

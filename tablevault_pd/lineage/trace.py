@@ -16,7 +16,14 @@ import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.edges import Claim, edges_of, runs_of
-from tablevault_pd.lineage.identity import Named, from_columns, origin_version, reference_columns, rows_named
+from tablevault_pd.lineage.identity import (
+    Named,
+    from_columns,
+    missing,
+    origin_version,
+    reference_columns,
+    rows_named,
+)
 from tablevault_pd.lineage.lost import Lost
 from tablevault_pd.lineage.origin import origin_of, plain
 from tablevault_pd.lineage.stated import stated
@@ -154,8 +161,15 @@ def _empty_rows(frame: pd.DataFrame) -> np.ndarray:
     for at in range(frame.shape[1]):
         if not empty.any():
             break
-        empty &= frame.iloc[:, at].isna().to_numpy(bool)
+        empty &= _missing_cells(frame.iloc[:, at])
     return empty
+
+
+def _missing_cells(column: pd.Series) -> np.ndarray:
+    try:
+        return column.isna().to_numpy(bool)
+    except ArithmeticError:  # a signalling NaN among Decimals, which pandas cannot ask
+        return np.fromiter(map(missing, column.array), bool, len(column))
 
 
 def _merged(claims: list[Claim]) -> Iterator[Claim]:

@@ -84,7 +84,8 @@ def _terms(db: Connection, words: Sequence[str]) -> Iterator[str]:
     db.executemany(INSERT, enumerate(words))
     found: list[list[str]] = [[] for _ in words]
     for number, term in db.execute(TERMS):
-        found[number].append(_short(term))
+        if term is not None:  # of a mark that stands alone nothing is left without diacritics
+            found[number].append(_short(term))
     db.execute(CLEAR)
     return map(" ".join, found)
 
