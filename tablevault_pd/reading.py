@@ -221,8 +221,11 @@ def _noting(
 def take(
     store: Store, wanted: Sequence[tuple[Version, np.ndarray, Sequence[Hashable]]]
 ) -> list[pd.DataFrame]:
-    """The rows at these positions of each version, in their order, repeated ones too; some columns of them."""
-    schemas = [wanted_schema(store, version, columns) for version, _, columns in wanted]
+    """The rows at these positions of each version, in their order, repeated ones too; some columns of them.
+
+    Arrow types whose rows pandas cannot take (views, runs) come in the types in which they are stored.
+    """
+    schemas = [frames.as_stored(wanted_schema(store, version, columns)) for version, _, columns in wanted]
     unique = [np.unique(positions, return_inverse=True) for _, positions, _ in wanted]
     asked = [
         Rows(version, tuple(schema.names), positions)

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 
 import tablevault_pd as tv
 
-pytestmark = pytest.mark.filterwarnings("ignore:assert_index_equal will check the 'freq'")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:assert_index_equal will check the 'freq'"),
+    pytest.mark.filterwarnings("ignore:The rows saved to .* have no known parents"),
+]
 REFUSALS = (tv.UnsupportedColumn, tv.InvalidInput)
 some = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -25,6 +25,7 @@ from pandas.testing import assert_frame_equal
 
 import tablevault_pd as tv
 
+pytestmark = pytest.mark.filterwarnings("ignore:The rows saved to .* have no known parents")
 B = 2**53 + 1  #: no float64 is this integer
 
 
@@ -253,7 +254,7 @@ UNCOMMON = [
     several(pa.map_(pa.string_view(), pa.string_view()), [("k", "storm")], []),
     pc.run_end_encode(pa.array(["storm", "storm", None, "b"])),
     pc.run_end_encode(pa.array([B, B, None]), run_end_type=pa.int16()),
-    pc.run_end_encode(pa.array([[1], [1], None])),
+    pc.run_end_encode(pa.array([0.5, 0.5, None])),
     *(
         dictionary(kind, ["a", "storm"], of)
         for kind in (pa.int8(), pa.uint8(), pa.uint32(), pa.int64(), pa.uint64())
@@ -261,7 +262,7 @@ UNCOMMON = [
     ),
     dictionary(pa.uint16(), [B, 7], pa.int64()),
     dictionary(pa.int32(), [b"x", b"y"], pa.binary_view(), ordered=True),
-    pa.ListArray.from_arrays(pa.array([0, 2, 3]), dictionary(pa.uint8(), ["a", "storm"], pa.string_view())),
+    pa.ListArray.from_arrays(pa.array([0, 2, 3]), dictionary(pa.uint8(), ["a", "storm"], pa.string())),
 ]
 
 
@@ -280,7 +281,8 @@ def test_arrow_types_without_kernels_come_back_and_are_read_like_others(folder_v
         assert got["x"].array.__arrow_array__().to_pylist() == cells
     assert pl.DataFrame(folder_vault["a"]).shape == (len(array) + 1, 2)
     folder_vault.save("other", pd.DataFrame({"t": ["storm"]}))
-    assert "other" in folder_vault.search("storm")["list"].tolist()
+    assert "other" in folder_vault.search("storm", columns=["x"])["list"].tolist()
+    assert len(folder_vault.search(filters="n >= 0", columns=["x"])) == len(array) + 1
     folder_vault.compact()
     assert folder_vault.read("a", columns=["x"])["x"].dtype == df["x"].dtype
     stream = folder_vault.save("stream", pa.table({"n": pa.array(range(len(array))), "x": array}))
@@ -496,8 +498,8 @@ import zoneinfo; zoneinfo.reset_tzpath([])  # a machine without time zones, as a
 import pandas as pd, pyarrow as pa, tablevault_pd as tv
 vault = tv.connect(sys.argv[1], mode="r")
 assert vault.lists()["list" if "list" in vault.lists() else "name"].tolist()
-assert vault["t"].dtypes["t"] == "datetime64[us, America/New_York]", vault["t"].dtypes
-assert vault["t"].dtypes["i"] == "interval[datetime64[us, America/New_York], right]"
+assert vault["t"].dtypes["t"] == "datetime64[ns, America/New_York]", vault["t"].dtypes
+assert vault["t"].dtypes["i"] == "interval[datetime64[ns, America/New_York], right]"
 repr(vault["t"]), vault["t"].kinds, repr(vault["labels"])
 assert vault.check().empty
 assert vault.search("storm")["list"].tolist() == ["other", "t"] or len(vault.search("storm")) == 2
@@ -525,7 +527,7 @@ for name, word in [("index", "index"), ("labels", "labels")]:
 
 
 def test_only_what_needs_a_time_zone_fails_without_it(folder_vault):
-    times = pd.DatetimeIndex(["2020", "2021"], dtype="M8[us]").tz_localize(
+    times = pd.DatetimeIndex(["2020", "2021"], dtype="M8[ns]").tz_localize(
         zoneinfo.ZoneInfo("America/New_York")
     )
     df = pd.DataFrame(
@@ -652,8 +654,7 @@ def test_documents_that_are_not_texts_alone_are_refused_by_row(folder_vault, cel
 def test_a_signalling_nan_is_a_decimal_like_others(folder_vault):
     cells = one_object(decimal.Decimal("sNaN"), decimal.Decimal("1.50"), None)
     folder_vault.save("a", cells.to_frame("x"))
-    again = folder_vault.read("a")
-    again.vault.save("b")  # pandas cannot ask whether the cell is missing
-    folder_vault.save("c", cells.rename("x"))
+    folder_vault.save("b", cells.rename("x"))
+    folder_vault.read("a").vault.save("c")  # pandas cannot ask whether the cell is missing
     for name in "abc":
         assert [str(cell) for cell in folder_vault.read(name)["x"]] == ["sNaN", "1.50", "None"]

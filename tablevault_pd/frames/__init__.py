@@ -13,6 +13,7 @@ from tablevault_pd.frames.positions import fit_index
 from tablevault_pd.frames.rows import encode_row
 from tablevault_pd.frames.schemas import (
     Column,
+    as_stored,
     columns,
     contents,
     field_for,
@@ -30,6 +31,7 @@ __all__ = [
     "TextColumn",
     "ValueCheck",
     "align",
+    "as_stored",
     "columns",
     "contents",
     "decode",

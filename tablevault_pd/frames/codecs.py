@@ -115,7 +115,7 @@ def encode_array(values: Any) -> Encoded:
 def unwrapped(values: Any) -> Any:
     """What ``Series.array`` gives for NumPy columns as the NumPy array itself."""
     # not isinstance: the text array of Python strings is a subclass
-    return values.to_numpy() if type(values) is pd.arrays.NumpyExtensionArray else values
+    return np.asarray(values) if type(values) is pd.arrays.NumpyExtensionArray else values
 
 
 def _no_dtype(dtype: Any) -> str:

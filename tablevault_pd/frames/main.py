@@ -58,7 +58,12 @@ def encode(
     texts = document_labels(documents, df.columns)
     ready = prepared or {}
 
-    columns = [series.array for _, series in df.items()]
+    # By number: some labels of a MultiIndex with missing entries cannot be looked up.
+    columns = (
+        [df.iloc[:, at].array for at in range(df.shape[1])]
+        if df.columns.nlevels > 1
+        else [series.array for _, series in df.items()]
+    )
 
     def encode_one(at: int, label: Hashable) -> Encoded:
         values = unwrapped(columns[at])

@@ -194,6 +194,16 @@ def select(schema: pa.Schema, labels: Sequence[Hashable]) -> pa.Schema:
     return with_meta(fields or [hidden_field()], meta["columns"], meta.get("index"))
 
 
+def as_stored(schema: pa.Schema) -> pa.Schema:
+    """The schema with the Arrow types in which columns are stored, for those that they come back in otherwise."""
+    pairs = [(field, spec_of(field)) for field in schema]
+    if not any("own" in spec for _, spec in pairs):
+        return schema
+    plain = [{key: value for key, value in spec.items() if key != "own"} for _, spec in pairs]
+    fields = [with_spec(field.name, field.type, spec) for (field, _), spec in zip(pairs, plain, strict=True)]
+    return pa.schema(fields, schema.metadata)
+
+
 def _find(schema: pa.Schema, wanted: Sequence[Hashable]) -> list[pa.Field]:
     pairs = data_fields(schema)
     by_key = {key_of(field, spec): field for field, spec in pairs}

@@ -119,7 +119,13 @@ def _stored(array: pa.Array) -> pa.Array:
         make, width = (pa.ListArray, "i4") if _is("list", wanted) else (pa.LargeListArray, "i8")
         items = _stored(array.flatten())
         return make.from_arrays(pa.array(ends.astype(width)), items, type=wanted, mask=array.is_null())
+    if _is("dictionary", kind):
+        return _coded(array.indices, _stored(array.dictionary), wanted)
     return array.cast(wanted)
+
+
+def _coded(codes: pa.Array, words: pa.Array, kind: pa.DataType) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(codes.cast(kind.index_type), words, ordered=kind.ordered)
 
 
 def restored(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
@@ -169,17 +175,12 @@ def _view(chunk: pa.Array, kind: pa.DataType) -> pa.Array:
 def _codes(chunk: pa.Array, kind: pa.DataType) -> list[pa.Array]:
     """A dictionary array with the codes of `kind`: several, where together they have too many values for these codes."""
     try:
-        return [chunk.cast(kind)]
+        return [_coded(chunk.indices, chunk.dictionary.cast(kind.value_type), kind)]
     except pa.ArrowInvalid:
         rows = int(np.iinfo(kind.index_type.to_pandas_dtype()).max)
-    dense = chunk.cast(kind.value_type)
+    dense = chunk.cast(chunk.type.value_type)
     parts = [dense[at : at + rows].dictionary_encode() for at in range(0, len(dense), rows)]
-    return [
-        pa.DictionaryArray.from_arrays(
-            part.indices.cast(kind.index_type), part.dictionary, ordered=kind.ordered
-        )
-        for part in parts
-    ]
+    return [_coded(part.indices, part.dictionary.cast(kind.value_type), kind) for part in parts]
 
 
 def _check_size(column: pa.ChunkedArray) -> None:
