@@ -61,7 +61,10 @@ def _map(kind: pa.DataType) -> pa.DataType:
 
 def _dictionary(kind: pa.DataType) -> pa.DataType:
     codes = kind.index_type if kind.index_type == pa.int64() else pa.int32()
-    return _same_or(kind, pa.dictionary(codes, stored_type(kind.value_type), kind.ordered))
+    # Older pandas and pyarrow cannot join dictionaries of large texts.
+    short = {"string_view": pa.string(), "binary_view": pa.binary()}
+    words = next((made for test, made in short.items() if _is(test, kind.value_type)), None)
+    return _same_or(kind, pa.dictionary(codes, words or stored_type(kind.value_type), kind.ordered))
 
 
 _STORED: list[tuple[str, Callable[[pa.DataType], pa.DataType]]] = [
@@ -120,7 +123,7 @@ def _stored(array: pa.Array) -> pa.Array:
         items = _stored(array.flatten())
         return make.from_arrays(pa.array(ends.astype(width)), items, type=wanted, mask=array.is_null())
     if _is("dictionary", kind):
-        return _coded(array.indices, _stored(array.dictionary), wanted)
+        return _coded(array.indices, _stored(array.dictionary).cast(wanted.value_type), wanted)
     return array.cast(wanted)
 
 
@@ -144,7 +147,7 @@ def restored(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 def check_restorable(kind: pa.DataType) -> None:
     """Raise Refused for a type that the stored values could not be given back in."""
     try:
-        restored(pa.chunked_array([pa.array([], stored_type(kind))]), kind)
+        restored(pa.schema([("empty", stored_type(kind))]).empty_table().column(0), kind)
     except pa.ArrowException:
         raise _no_way(kind) from None
     while _is("list_view", kind) or _is("large_list_view", kind):
