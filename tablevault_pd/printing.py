@@ -180,7 +180,9 @@ def _tidy(answer: Answer) -> pd.DataFrame:
 
 
 def _blank(value: Any) -> bool:
-    return len(value) == 0 if isinstance(value, (list, tuple, dict, str)) else bool(pd.isna(value))
+    if isinstance(value, (list, tuple, dict, str, np.ndarray)):
+        return len(value) == 0
+    return bool(pd.isna(value))
 
 
 def _width(to: TextIO) -> int | None:

@@ -486,6 +486,8 @@ def test_the_commands_of_search_lineage_and_control(folder_vault, capsys):
     assert [
         row["position"] for row in run("search", "--near", "[0.1, 0.9]", "--lists", "news", "--k", "1")
     ] == [1]
+    assert main(["--vault", place, "search", "--near", "[0.1, 0.9]", "--lists", "news"]) == 0
+    assert "[0, 1]" in capsys.readouterr().out  # the vector, shown in a table
     with pytest.raises(SystemExit):
         main(
             ["--vault", place, "search", "storms", "--list", "news"]

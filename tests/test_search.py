@@ -470,6 +470,9 @@ def test_relatives_and_references(vault):
     assert str(answer["ref"].dtype) == "vault_ref"
     assert sorted(answer.vault.parents()["parent_position"]) == [0, 2]
     assert positions(read.iloc[1:].vault.search("solar")) == [2]
+    for option in ({"lists": "news"}, {"as_of": "2026-01-01"}):
+        with pytest.raises(tv.InvalidInput, match=rf"{next(iter(option))}= is for vault\.search"):
+            read.vault.search("solar", **option)
     vault.save("picked", answer[["ref", "value"]])
     assert sorted(found(vault.search(parents_of="picked"))) == [("chunks", 0), ("chunks", 1)]
 

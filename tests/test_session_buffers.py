@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pytest
 
 import tablevault_pd as tv
-from tablevault_pd.errors import NotRecorded
 from tablevault_pd.session import buffers, heart
 from tablevault_pd.session.buffers import Backlog
 from tablevault_pd.store import Beat, Measures, Pulse, Session, Store
@@ -183,7 +182,7 @@ def test_a_removed_vault_ends_the_recording_and_every_log_says_so(folder_vault, 
             assert s.told.wait(10)
         assert repr(s) == "<Session 'train#1': not recorded any more>"
         for _ in range(2):
-            with pytest.warns(NotRecorded, match="keeps nothing any more: It was removed"):
+            with pytest.warns(tv.NotRecorded, match="keeps nothing any more: It was removed"):
                 s.log(loss=2.0)
         s.checkpoint()
     assert folder_vault.sessions("train").state.tolist() == ["running"]
@@ -204,7 +203,7 @@ def test_what_is_not_written_when_the_vault_is_closed_is_told(tmp_path, monkeypa
 
     brake.refuse = busy
     s.log(loss=2.0, acc=3.0)
-    with pytest.warns(NotRecorded, match="3 logged values of train#1"):
+    with pytest.warns(tv.NotRecorded, match="3 logged values of train#1"):
         vault.close()
 
 
@@ -264,7 +263,7 @@ def test_what_the_store_does_not_take_is_left_out_and_named_and_the_rest_is_reco
     assert row.state == "finished"
     assert len(values(folder_vault, "sick")) == (what != "measures")
     assert (folder_vault.cells("sick").text == "code").sum() == (what != "cells")
-    assert any(names[what] in str(each.message) for each in told if each.category is NotRecorded)
+    assert any(names[what] in str(each.message) for each in told if each.category is tv.NotRecorded)
 
 
 def test_a_session_that_is_not_in_the_vault_stops_no_other(folder_vault, monkeypatch):

@@ -22,6 +22,11 @@ def search_frame(
     vault: Vault, frame: pd.DataFrame, text: str | None, options: dict[str, Any]
 ) -> pd.DataFrame:
     """The rows of `frame`, which was read from a list, best first."""
+    unfit = options.keys() & {"lists", "as_of"}
+    if unfit:
+        raise InvalidInput(
+            f"{min(unfit)}= is for vault.search(): df.vault.search() looks at the rows of the frame."
+        )
     named = known_rows(vault, frame)
     if len(named) != 1:
         raise InvalidInput("The rows of this frame are from several lists. Search with lists= instead.")
