@@ -54,4 +54,4 @@ def _rows_with_file(store: Store, sha256: str) -> list[str]:
     files = answers.files(store, heads)
     files = files[files["sha256"] == sha256]
     named = files[["list", "position", "path"]].itertuples(index=False)
-    return [f"{name}[{position}] ({shown(path)})" for name, position, path in named]
+    return [f"{name}[{position}] ({shown(path, 300)})" for name, position, path in named]

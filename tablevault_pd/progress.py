@@ -38,7 +38,7 @@ class Bar:
                 self._bar.update(steps)
             elif time.monotonic() - self._started > PATIENCE_S:
                 self._show()
-        except (OSError, ValueError):  # the stream was closed, or its reader has gone: nobody looks any more
+        except (AttributeError, OSError, ValueError):  # there is no stream, or its reader has gone: nobody looks
             self._bar, self._wanted = None, False
 
     def _show(self) -> None:
@@ -62,7 +62,7 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            with suppress(OSError, ValueError):
+            with suppress(AttributeError, OSError, ValueError):
                 self._bar.close()
 
 

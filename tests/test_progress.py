@@ -42,6 +42,7 @@ def closed() -> io.StringIO:
 def test_saving_and_stopping_work_whatever_stderr_is(tmp_path, monkeypatch, stream):
     monkeypatch.setattr(progress, "PATIENCE_S", -1.0)  # every bar is shown
     monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress, "_somebody_looks", lambda: True)  # as in a notebook
     with tv.connect(tmp_path / "v") as vault:
         vault.save("x", ({"a": n} for n in range(3)))
         assert list(tv.loop(range(3))) == [0, 1, 2]
