@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 PATIENCE_S = 1.0  # work that is done sooner shows no bar
+#: What a stream raises that is None, has no isatty(), was closed, or whose reader has gone.
+_NO_STREAM = (AttributeError, OSError, ValueError)
 
 
 class Bar:
@@ -38,7 +40,7 @@ class Bar:
                 self._bar.update(steps)
             elif time.monotonic() - self._started > PATIENCE_S:
                 self._show()
-        except (AttributeError, OSError, ValueError):  # there is no stream, or its reader has gone: nobody looks
+        except _NO_STREAM:
             self._bar, self._wanted = None, False
 
     def _show(self) -> None:
@@ -62,7 +64,7 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            with suppress(AttributeError, OSError, ValueError):
+            with suppress(*_NO_STREAM):
                 self._bar.close()
 
 
@@ -70,7 +72,7 @@ def say(text: str) -> None:
     """Print a line to ``sys.stderr``. Never raises: the stream may be None, closed, or an object of the user's."""
     try:
         print(text, file=sys.stderr)
-    except (AttributeError, OSError, ValueError):
+    except _NO_STREAM:
         return
 
 
@@ -80,7 +82,7 @@ def _somebody_looks() -> bool:
         return True
     try:
         return bool(sys.stderr.isatty())
-    except (AttributeError, OSError, ValueError):
+    except _NO_STREAM:
         return False
 
 
