@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import hashlib
+import itertools
 import os
 import shutil
 import signal
@@ -10,19 +12,25 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import uuid
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from stores import put, rows, table_of
+from stores import keep, put, rows, table_of
 from test_forks import in_child, needs_proc, open_files, wait_until
 
 import tablevault_pd as tv
 from tablevault_pd.errors import StorageFull, VaultBusy, VaultClosed, VaultNotFound, VaultReadOnly
+from tablevault_pd.store import Beat, Description, Measures, Session
 from tablevault_pd.store.embedded import EmbeddedStore, io
 from tablevault_pd.store.embedded.gate import Gate
+from tablevault_pd.store.embedded.lockfile import locked
+from tablevault_pd.store.query import Word
 
 # -- interrupts
 
@@ -44,11 +52,14 @@ class Interrupts:
             if self.left < 0:
                 raise KeyboardInterrupt
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Interrupts:
+        gc.disable()  # Python swallows what is raised in a finalizer
         sys.setprofile(self)
+        return self
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
+        gc.enable()
 
 
 @pytest.fixture
@@ -99,6 +110,86 @@ def test_an_interrupt_wherever_python_looks_for_one(store, work):
     kept.clear()  # with the files that they hold
     gc.collect()
     assert {problem.severity for problem in store.check(fix=True)} <= {"stray"}
+    assert store.check() == []
+
+
+def sessions(store, number, folder):
+    """One begins, logs, is tagged and ends."""
+    opened = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))
+    one = np.array([number], np.int64)
+    store.beat([Beat(opened.id, 1, measures=(Measures(opened.id, "loss", one, one, one.astype(float)),))])
+    store.change_tags(sessions=[opened.id], add=["a", "b"], remove=["b"])
+    store.beat([Beat(opened.id, 2, outcome="finished")])
+    (seen,) = store.sessions([opened.id])
+    assert (seen.tags, seen.outcome) == (("a",), "finished")
+    assert store.measures([opened.id])["value"].to_pylist() == [number]
+
+
+def descriptions(store, number, folder):
+    store.describe(Description("main", f"wind {number}"))
+    assert [told.text for told in store.find_descriptions(Word(str(number)))] == [f"wind {number}"]
+
+
+def compacts(store, number, folder):
+    for _ in range(2):
+        put(store, f"a{number}", pa.table({"n": [number]}), operation="append")
+    assert [merged.parts_after for merged in store.compact(f"a{number}")] == [1]
+
+
+def vacuums(store, number, folder):
+    put(store, "a", pa.table({"n": [number]}))
+    put(store, "a", pa.table({"n": [number]}))
+    assert store.vacuum(dry_run=False)
+    assert rows(store, store.head("a")) == [{"n": number}]
+
+
+def mends(store, number, folder):
+    (store.segments / f"{uuid.uuid4().hex}.arrow").write_bytes(b"of no commit")
+    assert any(problem.fixed for problem in store.check(fix=True))
+
+
+def keeps_a_file(store, number, folder):
+    path = folder / str(number)
+    path.write_text(str(number))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    keep(store, path, sha256)
+    with store.open_file(sha256) as file:
+        assert file.read() == path.read_bytes()
+
+
+@needs_proc
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "work",
+    [sessions, descriptions, compacts, vacuums, mends, keeps_a_file],
+    ids=lambda work: work.__name__,
+)
+def test_an_interrupt_of_what_looks_after_a_vault(store, tmp_path, work):
+    """Every transaction is whole or undone, and no lock and no descriptor stays behind."""
+    other = sqlite3.connect(store.catalog.path, timeout=0, isolation_level=None)
+    for number in range(2):
+        work(store, number, tmp_path)
+    kept, at = [], 0
+    while True:
+        try:
+            with Interrupts(at) as interrupts:
+                work(store, 100_000 + at, tmp_path)
+            if interrupts.left >= 0:  # it went through to its end
+                break
+        except KeyboardInterrupt as error:
+            kept.append(error)
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+        Gate(store.folder).take(0).close()
+        with locked(store.folder / "files.lock", exclusive=True) as lock:
+            assert lock.held
+        at += 1 + at // 16  # what was left undone makes the next call longer
+    assert at > 60
+    other.close()
+    kept.clear()
+    gc.collect()
+    work(store, 99, tmp_path)
+    store.check(fix=True)
     assert store.check() == []
 
 
@@ -247,6 +338,44 @@ def test_no_statement_on_the_way_of_a_save_looks_through_a_table(folder_vault, k
         if statement.split()[0] in ("SELECT", "UPDATE", "INSERT", "WITH", "DELETE"):
             for *_, plan in db.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall():
                 assert "SCAN" not in plan or "json_each" in plan or "CONSTANT" in plan, f"{plan}: {statement}"
+
+
+# -- answers
+
+
+@contextmanager
+def between_statements(store, work):
+    """Have another process's work done before each statement of this thread that reads."""
+
+    def meanwhile(statement: str) -> None:
+        if statement.lstrip().startswith("SELECT"):
+            work()
+
+    with store.catalog.reading() as db:
+        db.set_trace_callback(meanwhile)
+    yield
+    db.set_trace_callback(None)
+
+
+def test_what_an_answer_takes_from_several_statements_is_of_one_moment(store):
+    other, numbers = EmbeddedStore(store.folder), itertools.count()
+
+    def work() -> None:
+        number = next(numbers)
+        other.describe(Description(f"label {number}", "wind"))
+        key = other.open_session(Session("s", "u", "h", 1, datetime.now(UTC))).id
+        one = np.array([number], np.int64)
+        other.beat([Beat(key, 1, measures=(Measures(key, "loss", one, one, one.astype(float)),))])
+
+    work()
+    with between_statements(store, work):
+        found = store.find_descriptions(Word("wind"))
+        seen = store.overview()
+    assert next(numbers) > 4
+    assert [told.label for told in found] == [f"label {at}" for at in range(len(found))]
+    assert found
+    assert seen.latest["session"].to_pylist() == [session.id for session in seen.sessions]
+    other.close()
 
 
 # -- connections

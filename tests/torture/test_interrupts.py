@@ -42,6 +42,29 @@ def log():
 def read():
     vault.read("a", columns=["n"])
 
+def inner():
+    with vault.session("inner", params={"number": number}) as run:
+        run.log(loss=number)
+
+def describe():
+    vault.describe("a", f"as of {number}")
+    vault.tag("victim", f"as of {number % 5}")
+
+def keep():
+    path = f"{place}-{number}.txt"
+    with open(path, "w") as file:
+        file.write(str(number))
+    vault.save("kept", pd.DataFrame({"path": [path]}), files="path", copy=True)
+
+def compact():
+    vault.compact()
+
+def vacuum():
+    vault.vacuum(keep=2, dry_run=False)
+
+def mend():
+    vault.check(fix=True)
+
 def close():
     vault.close()
 
@@ -50,7 +73,8 @@ def connected():
     if vault is None or vault.closed:
         vault = tv.connect(place, session="victim", timeout_s=5, durability="fast")
 
-calls = [append] * 6 + [save, search, log, read]
+rare = [inner, describe, keep, compact, vacuum, mend]
+calls = [append] * 12 + [save, search, log, read] * 2 + rare
 connected()
 for call in calls:  # what is imported at the first call is not what this is about
     number += 1

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
 from tablevault_pd.hashing import sha256_of_file
-from tablevault_pd.store import Problem, Progress
+from tablevault_pd.store import Problem, Progress, Version
 from tablevault_pd.store.embedded import io
 from tablevault_pd.store.embedded.edges import damaged_edges
 from tablevault_pd.store.embedded.kept import kept_path
@@ -51,17 +50,6 @@ def check(store: EmbeddedStore, *, fix: bool, progress: Progress | None) -> list
     problems += _text_index(store, fix=fix)
     problems += map(_stray, strays(store, remove=fix))
     return sorted(problems, key=lambda problem: problem.severity)
-
-
-@contextmanager
-def _snapshot(store: EmbeddedStore) -> Iterator[sqlite3.Connection]:
-    """The catalogue as of one moment, over several statements."""
-    with store.catalog.reading() as db:
-        db.execute("BEGIN")
-        try:
-            yield db
-        finally:
-            db.execute("COMMIT")
 
 
 def _catalogue(store: EmbeddedStore) -> Iterator[Problem]:
@@ -153,11 +141,14 @@ def _damage(
     return None
 
 
+def _spans_and_versions(db: sqlite3.Connection) -> tuple[list[Any], list[Version]]:
+    versions = [version_of(row) for row in db.execute(ALL_VERSIONS).fetchall()]
+    return db.execute(SPANS).fetchall(), versions
+
+
 def _coverage(store: EmbeddedStore) -> Iterator[Problem]:
     """Positions must follow each other without a gap, up to the newest version of each generation."""
-    with _snapshot(store) as db:
-        spans = db.execute(SPANS).fetchall()
-        versions = [version_of(row) for row in db.execute(ALL_VERSIONS).fetchall()]
+    spans, versions = store.catalog.snapshot(_spans_and_versions)
     covered: dict[tuple[int, int], int] = {}
     gaps: set[tuple[int, int]] = set()
     for list_id, generation, start, rows in spans:

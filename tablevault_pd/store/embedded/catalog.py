@@ -415,21 +415,16 @@ class Catalog:
         finally:
             lock.close()
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """As :meth:`write`, for the length of a block. Not for what an interrupt may hit: its exit could be left out."""
-        lock = self._lock()
-        try:
-            with self.reading() as db:
-                self._require_log(db)
-                try:
-                    db.execute("BEGIN IMMEDIATE")
-                    yield db
-                    db.execute("COMMIT")
-                finally:
-                    db.rollback()
-        finally:
-            lock.close()
+    def snapshot(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Return ``work(connection, …)``, all statements of which see the same moment."""
+        with self.reading() as db:
+            try:
+                db.execute("BEGIN")
+                return work(db, *args, **kwargs)
+            finally:
+                db.rollback()
 
     def _lock(self) -> gate.Lock:
         if self.read_only:

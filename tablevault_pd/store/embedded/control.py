@@ -111,12 +111,7 @@ class Control:
 
     def overview(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> Overview:
         """Sessions with their last metrics."""
-        with self.catalog.reading() as db:
-            rows = session_rows(db, ids, name)
-            if ids is None and name is None:
-                latest = db.execute(ALL_LATEST).fetchall()
-            else:
-                latest = db.execute(LATEST_OF, (json.dumps([row[0] for row in rows]),)).fetchall()
+        rows, latest = self.catalog.snapshot(_overview, ids, name)
         keys, metrics, values = zip(*latest, strict=True) if latest else ((), (), ())
         numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
         table = pa.table(
@@ -161,6 +156,13 @@ class Control:
         with self.catalog.reading() as db:
             rows = db.execute(SOURCES, (json.dumps([int(key) for key in session_ids]),)).fetchall()
         return [Source(*row) for row in rows]
+
+
+def _overview(db: Any, ids: Sequence[int] | None, name: str | None) -> tuple[list[Any], list[Any]]:
+    rows = session_rows(db, ids, name)
+    if ids is None and name is None:
+        return rows, db.execute(ALL_LATEST).fetchall()
+    return rows, db.execute(LATEST_OF, (json.dumps([row[0] for row in rows]),)).fetchall()
 
 
 def _beat(db: Any, beats: Sequence[Beat], ids: str) -> Pulse:

@@ -159,17 +159,7 @@ class Edges:
 
     def facts(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> Facts:
         """Facts about lists, and versions by list id and number."""
-        known, shown = {}, {}
-        with self.catalog.reading() as db:
-            for list_id in map(int, lists):
-                for name, any_gone in db.execute(LIST_FACTS, (list_id,)).fetchall():
-                    bases = {row[0]: row[1:] for row in db.execute(BASES, (list_id,)).fetchall()}
-                    kept = dict(db.execute(KEPT, (list_id,)).fetchall()) if any_gone else None
-                    known[list_id] = ListFacts(name, bases, kept)
-            for list_id, number in versions:
-                for row in db.execute(BY_NUMBER, (int(list_id), int(number))).fetchall():
-                    shown[int(list_id), int(number)] = version_of(row)
-        return Facts(known, shown)
+        return self.catalog.snapshot(_facts, lists, versions)
 
     def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
         """The generations of these lists that have children."""
@@ -192,6 +182,19 @@ class Edges:
         wanted = None if session_ids is None else json.dumps([int(each) for each in session_ids])
         with self.catalog.reading() as db:
             return db.execute(READS, {"sessions": wanted}).fetchall()
+
+
+def _facts(db: Connection, lists: Sequence[int], versions: Sequence[tuple[int, int]]) -> Facts:
+    known, shown = {}, {}
+    for list_id in map(int, lists):
+        for name, any_gone in db.execute(LIST_FACTS, (list_id,)).fetchall():
+            bases = {row[0]: row[1:] for row in db.execute(BASES, (list_id,)).fetchall()}
+            kept = dict(db.execute(KEPT, (list_id,)).fetchall()) if any_gone else None
+            known[list_id] = ListFacts(name, bases, kept)
+    for list_id, number in versions:
+        for row in db.execute(BY_NUMBER, (int(list_id), int(number))).fetchall():
+            shown[int(list_id), int(number)] = version_of(row)
+    return Facts(known, shown)
 
 
 def damaged_edges(catalog: Catalog) -> Iterator[Problem]:

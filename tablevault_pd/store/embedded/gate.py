@@ -12,16 +12,14 @@ import errno
 import os
 import socket
 import struct
-import threading
 import time
 from contextlib import suppress
-from functools import partial
-from io import FileIO
 from pathlib import Path
 
 from tablevault_pd.errors import VaultBusy
 from tablevault_pd.store import forks
 from tablevault_pd.store.embedded import io
+from tablevault_pd.store.embedded.lockfile import LockFile
 
 try:
     import fcntl
@@ -30,20 +28,14 @@ except ImportError:  # Windows: SQLite's own write lock still serialises writers
 
 NEXT_POLL_S = 0.0001  # of the one whose turn comes next; doubled up to …
 LAST_POLL_S = 0.002
-_PRIVATE = partial(
-    os.open, mode=0o600
-)  # no function of Python: an interrupt in one would lose the descriptor
 _WRITE, _TURN, _BOTH = (0, 1), (1, 1), (0, 2)  # (first byte, bytes)
 _WIDE = 120  # bytes of what the file says of its holder
 
 
-class Lock(FileIO):
-    """The lock file, opened for one holding. Closing it, which no signal can interrupt, releases the lock."""
+class Lock(LockFile):
+    """The lock of one writer."""
 
-    def __init__(self, path: str, mode: str = "r+") -> None:
-        super().__init__(path, mode, opener=_PRIVATE)
-        self.thread = threading.get_ident()
-        self.held = self.next = False
+    next = False  #: its turn comes next
 
 
 class Gate:
@@ -51,17 +43,11 @@ class Gate:
 
     def __init__(self, folder: Path) -> None:
         self._path = str(folder / "write.lock")
-        with suppress(FileNotFoundError):
-            io.require_regular(folder / "write.lock")
 
     def take(self, timeout_s: float) -> Lock:
         """Wait at most `timeout_s` seconds to be the only writer, until the lock is closed. Raises VaultBusy."""
-        try:
-            with forks.inside:
-                lock = self._open()
-                forks.close_in_child(lock)
-        except OSError as error:
-            raise io.disk_error(error, f"opening {self._path}") from error
+        with io.naming(f"opening {self._path}"):
+            lock = self._open()
         try:
             if not _lock(lock, _BOTH):
                 self._wait(lock, timeout_s)
@@ -76,9 +62,9 @@ class Gate:
     def _open(self) -> Lock:
         while True:
             with suppress(FileNotFoundError):
-                return Lock(self._path)
+                return Lock.opened(self._path, "r+")
             with suppress(FileExistsError):
-                return Lock(self._path, "x+")
+                return Lock.opened(self._path, "x+")
 
     def _wait(self, lock: Lock, timeout_s: float) -> None:
         mine = [other for other in _open_locks(lock) if other.thread == lock.thread]

@@ -15,11 +15,13 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
 import xxhash
 
-from tablevault_pd.store.embedded.filelock import appending
+from tablevault_pd.errors import VaultError
+from tablevault_pd.store.embedded.lockfile import appending
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Version
@@ -98,7 +100,7 @@ class Journal:
                 and catalog.checkpoint()
             ):
                 self._rewrite()
-        except OSError:
+        except (OSError, VaultError):
             return
 
     def _rewrite(self) -> None:
@@ -155,12 +157,7 @@ class Journal:
         if not new.entries:
             return
         if not catalog.read_only:
-            with catalog.writing() as db:
-                for entry in new.entries:
-                    db.execute(
-                        INSERT_LOST,
-                        (entry.list, entry.version, entry.token, entry.rows, json.dumps(entry.files)),
-                    )
+            catalog.write(_remember, new.entries)
         named = "; ".join(
             f"{name!r} versions {first} to {last} ({rows:,} rows)"
             for name, first, last, rows in new.runs()[:5]
@@ -172,6 +169,11 @@ class Journal:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _remember(db: Connection, entries: Iterable[Entry]) -> None:
+    rows = [(one.list, one.version, one.token, one.rows, json.dumps(one.files)) for one in entries]
+    db.executemany(INSERT_LOST, rows)
 
 
 def _missing(catalog: Catalog, entries: Iterable[Entry]) -> list[Entry]:

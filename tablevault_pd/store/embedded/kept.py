@@ -21,7 +21,7 @@ from tablevault_pd.hashing import sha256_of, sha256_of_file
 from tablevault_pd.store import Version
 from tablevault_pd.store.embedded import io
 from tablevault_pd.store.embedded.catalog import Catalog
-from tablevault_pd.store.embedded.filelock import locked
+from tablevault_pd.store.embedded.lockfile import locked
 
 LOCK_NAME = "files.lock"
 COPY_BYTES = 1 << 20
@@ -124,8 +124,8 @@ def kept_strays(
 
     None while a save is keeping files: what it has not committed yet looks like a stray.
     """
-    with locked(folder / LOCK_NAME, exclusive=True) as free:
-        if not free:
+    with locked(folder / LOCK_NAME, exclusive=True) as lock:
+        if not lock.held:
             return []
         with catalog.reading() as db:
             named = {sha256 for (sha256,) in db.execute(NAMED).fetchall()}

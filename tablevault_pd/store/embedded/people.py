@@ -13,6 +13,8 @@ from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
 from tablevault_pd.store.embedded.text import add_code, add_description
+from tablevault_pd.store.query import Node
+from tablevault_pd.store.textindex import DESCRIPTIONS_FROM, matching
 
 # The last one is long and lies on pages of its own: it is read only where somebody asks for it.
 COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params"
@@ -54,10 +56,12 @@ INSERT_DESCRIPTION = """
 INSERT INTO descriptions (list, session_of, label, text, vector, session, time) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 DESCRIPTIONS = """
-SELECT label, text, list, session_of, vector, session, time FROM descriptions
+SELECT id, label, text, list, session_of, vector, session, time FROM descriptions
 WHERE id IN (SELECT max(id) FROM descriptions GROUP BY list, session_of, label) ORDER BY id
 """
-ALL_DESCRIPTIONS = "SELECT label, text, list, session_of, vector, session, time FROM descriptions ORDER BY id"
+ALL_DESCRIPTIONS = (
+    "SELECT id, label, text, list, session_of, vector, session, time FROM descriptions ORDER BY id"
+)
 
 
 class People:
@@ -73,7 +77,11 @@ class People:
         """The newest description of each target and label, or all that ever were, oldest first."""
         with self.catalog.reading() as db:
             rows = db.execute(ALL_DESCRIPTIONS if history else DESCRIPTIONS).fetchall()
-            return [_description(row) for row in rows]
+            return [to_description(row) for _, *row in rows]
+
+    def find_descriptions(self, query: Node) -> list[Description]:
+        """Descriptions that match."""
+        return self.catalog.snapshot(_find_descriptions, query)
 
     def open_session(self, session: Session) -> Session:
         """Keep a new session."""
@@ -100,11 +108,7 @@ class People:
             (TAGS_OF, SET_TAGS, (int(key),)) for key in sessions
         ]
         targets += [(TAGS_OF_VERSION, SET_TAGS_OF_VERSION, pair) for pair in versions]
-        with self.catalog.writing() as db:
-            for read, write, key in targets:
-                for (text,) in db.execute(read, key).fetchall():
-                    tags = [tag for tag in dict.fromkeys([*json.loads(text), *add]) if tag not in remove]
-                    db.execute(write, (json.dumps(tags), *key))
+        self.catalog.write(_change_tags, targets, add, remove)
 
     def sessions(
         self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False
@@ -129,6 +133,21 @@ class People:
             else:
                 rows = db.execute(CELLS_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
             return [_cell(*row) for row in rows]
+
+
+def _change_tags(
+    db: Any, targets: Sequence[tuple[str, str, tuple[int, ...]]], add: Sequence[str], remove: Sequence[str]
+) -> None:
+    for read, write, key in targets:
+        for (text,) in db.execute(read, key).fetchall():
+            tags = [tag for tag in dict.fromkeys([*json.loads(text), *add]) if tag not in remove]
+            db.execute(write, (json.dumps(tags), *key))
+
+
+def _find_descriptions(db: Any, query: Node) -> list[Description]:
+    found = matching(db, query, (DESCRIPTIONS_FROM, (1 << 63) - 1))
+    wanted = set((found - DESCRIPTIONS_FROM).tolist())
+    return [to_description(row) for key, *row in db.execute(DESCRIPTIONS).fetchall() if key in wanted]
 
 
 def _insert_session(db: Any, session: Session) -> Session:
@@ -230,7 +249,8 @@ def to_session(row: tuple[Any, ...]) -> Session:
     )  # fmt: skip
 
 
-def _description(row: tuple[Any, ...]) -> Description:
+def to_description(row: Sequence[Any]) -> Description:
+    """A row of :data:`DESCRIPTIONS` without its id as a Description."""
     label, text, list_id, session_of, vector, session_id, time = row
     numbers = None if vector is None else tuple(array("d", vector))
     return Description(label, text, list_id, session_of, numbers, session_id, to_time(time))

@@ -11,7 +11,6 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -23,12 +22,8 @@ import xxhash
 from tablevault_pd.errors import VaultCorrupt, VaultFormatError
 from tablevault_pd.store import forks
 from tablevault_pd.store.embedded import io
+from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.staging import joined
-
-try:
-    import fcntl
-except ImportError:  # Windows: an open file cannot be removed there anyway
-    fcntl = None  # type: ignore[assignment]
 
 INLINE_BYTES = (
     1 << 18
@@ -151,13 +146,9 @@ class SegmentWriter:
         while True:
             self.name = uuid.uuid4().hex
             self.path = folder / (self.name + SUFFIX)
-            with forks.inside:
-                self._file = _create(self.path)
-                forks.close_in_child(self._file)
-            if fcntl is None:
-                break
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            if os.fstat(self._file.fileno()).st_nlink:
+            self._file = _create(self.path)
+            self._file.lock(exclusive=True, wait=True)
+            if not HAS_LOCKS or os.fstat(self._file.fileno()).st_nlink:
                 break
             self._file.close()  # somebody cleaned up between its making and its locking: take another name
         self._pid = os.getpid()
@@ -204,17 +195,13 @@ class SegmentWriter:
         self.release()
 
 
-def _create(path: Path) -> FileIO:
+def _create(path: Path) -> LockFile:
     """A new file, open for writing."""
     try:
-        return FileIO(path, "xb", opener=_private)
+        return LockFile.opened(path, "x")
     except FileNotFoundError:
         io.make_folder(path.parent)
-        return FileIO(path, "xb", opener=_private)
-
-
-#: As an opener. An interrupt in a function of Python would lose the descriptor.
-_private = partial(os.open, mode=0o600)
+        return LockFile.opened(path, "x")
 
 
 class Stage:

@@ -18,6 +18,7 @@ from tablevault_pd.store.embedded.strays import holding, strays, unlink
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from sqlite3 import Connection
 
     from tablevault_pd.store.embedded.store import EmbeddedStore
 
@@ -188,14 +189,7 @@ def _replace(
         io.sync_folder(store.segments)
         old = _paths(store, group)
         with holding(old):
-            with store.catalog.writing() as db:
-                if sum(db.execute(DELETE_SEGMENT, (row[0],)).rowcount for row in group) != len(group):
-                    raise _Overtaken
-                db.execute(
-                    INSERT_MERGED,
-                    (list_id, generation, group[0][1], part.rows, group[0][3], part.codec, part.file, part.size,
-                     part.checksum, None),
-                )  # fmt: skip
+            store.catalog.write(_put_in_place, list_id, generation, group, part)
             writer.release()
             unlink(store, old)
     except _Overtaken:
@@ -206,6 +200,14 @@ def _replace(
         raise
     finally:
         writer.release()
+
+
+def _put_in_place(db: Connection, list_id: int, generation: int, group: Sequence[Row], part: Part) -> None:
+    if sum(db.execute(DELETE_SEGMENT, (row[0],)).rowcount for row in group) != len(group):
+        raise _Overtaken
+    _, start, _, schema_id, *_ = group[0]
+    merged = (part.rows, schema_id, part.codec, part.file, part.size, part.checksum, None)
+    db.execute(INSERT_MERGED, (list_id, generation, start, *merged))
 
 
 class _Overtaken(Exception):
@@ -261,27 +263,33 @@ def _unused_files(store: EmbeddedStore, emptied: set[tuple[int, int]], *, dry_ru
     used = {sha256 for sha256, _, *use in uses if use[0] is not None and tuple(use) not in emptied}
     unused = sorted(sizes.keys() - used)
     if unused and not dry_run:
-        with store.catalog.writing() as db:
-            db.execute(DELETE_UNUSED)
+        store.catalog.write(_delete_unused)
     return [
         Freed("kept file", None, (), 0, sizes[sha256], f"files/{sha256[:2]}/{sha256}") for sha256 in unused
     ]
+
+
+def _delete_unused(db: Connection) -> None:
+    db.execute(DELETE_UNUSED)
 
 
 def _vacuum_list(store: EmbeddedStore, head: Version, *, keep: int, dry_run: bool) -> _Plan:
     if dry_run:
         return _plan(store, head, keep)
     # Planned inside the transaction, so that no restore can bring back what is about to go.
-    with store.catalog.writing() as db:
-        plan = _plan(store, head, keep)
-        for version in plan.gone:
-            db.execute(MARK_GONE, (head.list_id, version.version))
-        for version in plan.emptied:
-            db.execute(DELETE_USE, (head.list_id, version.version))
-        for row in plan.doomed:
-            db.execute(DELETE_SEGMENT, (row[0],))
-        if plan.doomed:
-            text.clear(db)
+    return store.catalog.write(_carry_out, store, head, keep)
+
+
+def _carry_out(db: Connection, store: EmbeddedStore, head: Version, keep: int) -> _Plan:
+    plan = _plan(store, head, keep)
+    for version in plan.gone:
+        db.execute(MARK_GONE, (head.list_id, version.version))
+    for version in plan.emptied:
+        db.execute(DELETE_USE, (head.list_id, version.version))
+    for row in plan.doomed:
+        db.execute(DELETE_SEGMENT, (row[0],))
+    if plan.doomed:
+        text.clear(db)
     return plan
 
 

@@ -7,27 +7,22 @@ catalogue that needs what was removed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store.embedded import io
 from tablevault_pd.store.embedded.kept import kept_strays
+from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from tablevault_pd.store.embedded.store import EmbeddedStore
 
 SEGMENT_FILES = "SELECT file FROM segments WHERE file IS NOT NULL"
-_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +79,29 @@ def scan(folder: Path) -> list[Path]:
             return []
 
 
-@contextmanager
-def lock_of(path: Path) -> Iterator[bool]:
-    """Hold the lock of a segment, which its writer holds until it is committed. Whether it was free."""
-    if fcntl is None or path.suffix != SUFFIX:
-        yield True
-        return
+def lock_of(path: Path) -> AbstractContextManager[object]:
+    """Hold the lock of a segment, which its writer holds until it is committed. None if it was not free."""
+    if not HAS_LOCKS or path.suffix != SUFFIX:
+        return nullcontext(path)
+    return _locked(path) or nullcontext()
+
+
+def _locked(path: Path) -> LockFile | None:
     try:
-        descriptor = os.open(path, _FLAGS)
+        file = LockFile.opened(path)
+    except (OSError, VaultFormatError):
+        return None
+    try:
+        file.lock(exclusive=True, wait=False)
     except OSError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+        pass  # a file system without locks
+    except BaseException:
+        file.close()
+        raise
+    if file.held:
+        return file
+    file.close()
+    return None
 
 
 def unlink(store: EmbeddedStore, paths: Iterable[Path]) -> None:

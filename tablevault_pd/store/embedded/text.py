@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from tablevault_pd import fts
 from tablevault_pd.errors import StorageError, VaultBusy, VaultCorrupt, VaultError, VaultReadOnly
-from tablevault_pd.store import Chunk, Description, Hits, Scope, Spans, Version, forks
+from tablevault_pd.store import Chunk, Hits, Scope, Spans, Version, forks
 from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.segments import Part, unpack
 from tablevault_pd.store.query import Node
@@ -29,6 +29,7 @@ from tablevault_pd.store.textindex import (
     UPTO,
     UPTO_ONE,
     Gap,
+    Place,
     Run,
     add_rows,
     add_source,
@@ -38,7 +39,6 @@ from tablevault_pd.store.textindex import (
     insert_texts,
     items_of,
     joined,
-    matching,
     matching_sources,
     places_of,
     portions,
@@ -71,9 +71,6 @@ CLEAR_CODE = (
 )
 CELL_TEXTS = "SELECT session, cell, text FROM cells"
 DESCRIPTION_TEXTS = "SELECT id, text FROM descriptions"
-NEWEST_DESCRIPTIONS = """
-SELECT max(id) FROM descriptions GROUP BY list, session_of, label
-"""
 PUT_CELL_SOURCE = "INSERT OR REPLACE INTO cell_sources (session, cell, source) VALUES (?, ?, ?)"
 CELLS_OF_SOURCES = """
 SELECT session, cell FROM cell_sources WHERE source IN (SELECT value FROM json_each(?)) ORDER BY session, cell
@@ -157,6 +154,23 @@ def clear(db: Connection) -> None:
         db.execute(statement)
     for key, text in db.execute(DESCRIPTION_TEXTS).fetchall():
         add_description(db, key, text)
+
+
+# -- what is asked, as of one moment
+
+
+def _search_if_whole(
+    db: Connection,
+    covered: dict[tuple[int, int], tuple[int, int]],
+    wanted: Sequence[tuple[Version, list[Run]]],
+    query: Node,
+    places: dict[tuple[int, int], list[Place]],
+    scopes: Sequence[Scope],
+    k: int | None,
+) -> Hits | None:
+    """Search the index; None if a vacuum has emptied it since it was completed."""
+    whole = all(_covers(covered, gap) for gap in _not_indexed(db, wanted))
+    return search(db, query, places, scopes, k) if whole else None
 
 
 # -- what is searched
@@ -307,15 +321,9 @@ class TextSearch:
                     with forks.inside:
                         found.append(search(memory, query, places, scopes, k))
                 covered = dict(self._in_memory) if memory is not None else {}
-            with self.catalog.reading() as db:
-                try:
-                    db.execute("BEGIN")  # the runs and the index as of one moment
-                    # A vacuum may have emptied the index since it was completed.
-                    if all(_covers(covered, gap) for gap in _not_indexed(db, wanted)):
-                        found.append(search(db, query, places, scopes, k))
-                        return joined(found)
-                finally:
-                    db.rollback()
+            hits = self.catalog.snapshot(_search_if_whole, covered, wanted, query, places, scopes, k)
+            if hits is not None:
+                return joined([*found, hits])
 
     # -- code and descriptions
 
@@ -325,23 +333,6 @@ class TextSearch:
             found = matching_sources(db, query)
             rows = db.execute(CELLS_OF_SOURCES, (json.dumps(found.tolist()),)).fetchall()
         return np.array(rows, np.int64).reshape(-1, 2)
-
-    def find_descriptions(self, query: Node) -> list[Description]:
-        """Descriptions that match."""
-        span = (DESCRIPTIONS_FROM, (1 << 63) - 1)
-        with self.catalog.reading() as db:
-            found = matching(db, query, span)
-            newest = db.execute(NEWEST_DESCRIPTIONS).fetchall()
-        wanted = set((found - DESCRIPTIONS_FROM).tolist())
-        return [
-            description
-            for (key,), description in zip(sorted(newest), self.descriptions(), strict=True)
-            if key in wanted
-        ]
-
-    def descriptions(self, *, history: bool = False) -> list[Description]:
-        """The newest description of each target and label."""
-        raise NotImplementedError
 
     def written(self, versions: Sequence[Version]) -> Spans:
         """Who wrote which rows."""

@@ -1,0 +1,88 @@
+"""Files that are opened to be locked. No lock goes through a fork or outlives an interrupt.
+
+A file is opened anew for each holding, and closing it releases the lock. The kernel does so for a process that dies, and
+a ``with`` statement does so without running any Python code, in which an interrupt could come.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from functools import partial
+from io import FileIO
+from pathlib import Path
+from typing import Self
+
+from tablevault_pd.store import forks
+from tablevault_pd.store.embedded import io
+
+try:
+    import fcntl
+except ImportError:  # Windows: an open file cannot be removed there anyway
+    fcntl = None  # type: ignore[assignment]
+
+HAS_LOCKS = fcntl is not None
+# Not a function of Python: an interrupt in one would lose the descriptor.
+_PRIVATE = partial(os.open, mode=0o600)
+
+
+class LockFile(FileIO):
+    """A file open to be locked, and closed in forked children."""
+
+    def __init__(self, path: str | Path, mode: str = "r") -> None:
+        super().__init__(path, mode, opener=_PRIVATE)
+        self.thread = threading.get_ident()
+        self.held = False
+
+    @classmethod
+    def opened(cls, path: str | Path, mode: str = "r") -> Self:
+        """Open a plain file: no link, pipe or device. Mode ``a`` makes it if need be. Raises OSError."""
+        with suppress(FileNotFoundError):
+            io.require_regular(Path(path))
+        with forks.inside:
+            file = cls(path, mode)
+            forks.close_in_child(file)
+        return file
+
+    def lock(self, *, exclusive: bool, wait: bool) -> None:
+        """Lock the whole file; `held` tells whether that succeeded."""
+        self.held = fcntl is None or _flock(self, exclusive=exclusive, wait=wait)
+
+
+def locked(path: Path, *, exclusive: bool) -> LockFile:
+    """Open and lock the lock file `path`, which is made if need be.
+
+    A shared lock is waited for, since exclusive ones are short; an exclusive one is not, and may be refused (`held`).
+    """
+    with io.naming(f"opening {path}"):
+        file = LockFile.opened(path, "a")
+    try:
+        file.lock(exclusive=exclusive, wait=not exclusive)
+        return file
+    except BaseException:
+        file.close()
+        raise
+
+
+def appending(path: Path, *, exclusive: bool) -> LockFile:
+    """Open a file for appending, locked, and still the one of that name: others replace it under an exclusive lock."""
+    while True:
+        file = LockFile.opened(path, "a")
+        try:
+            file.lock(exclusive=exclusive, wait=True)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _flock(file: LockFile, *, exclusive: bool, wait: bool) -> bool:
+    kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    try:
+        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
