@@ -75,8 +75,8 @@ def connect(
     Returns
     -------
     Vault
-        Connecting again to the same place, in the same mode, shares the connection and the session. Options left out are
-        those of the first time then; a password or token is checked by the server each time it is given.
+        Connecting again to the same place, in the same mode, shares the connection, and the session unless another one is
+        named. Options left out are those of the first time then; the server checks a password or token each time one is given.
 
     Raises
     ------

@@ -56,18 +56,22 @@ def column_names(value: Any, option: str) -> tuple[Hashable, ...]:
 def encoded(obj: Any, columns: Columns, *, kind: str | None = None) -> Iterator[pa.Table]:
     """The rows of `obj` as Arrow tables ready to be stored, one or many. Raises InvalidInput, UnsupportedColumn."""
     if isinstance(obj, pd.DataFrame):
+        _check_kind(kind, None, obj)
         yield _frame(obj, columns, ours=False)
     elif isinstance(obj, pd.Series):
         yield _series(obj, columns, kind)
     elif isinstance(obj, np.ndarray):
+        _check_kind(kind, "embedding", obj)
         yield _matrix(obj, columns)
     elif arrowinputs.is_arrow(obj):
         if arrowinputs.is_column(obj):
             yield _series(arrowinputs.series(obj), columns, kind)
         else:
+            _check_kind(kind, None, obj)
             for table in arrowinputs.tables(obj):
                 yield _arrow_table(table, columns)
     elif (row := as_mapping(obj)) is not None:
+        _check_kind(kind, None, obj)
         yield _row(row, columns)
     elif isinstance(obj, (str, bytes, bytearray)) or not isinstance(obj, Iterable):
         raise InvalidInput(
@@ -76,6 +80,15 @@ def encoded(obj: Any, columns: Columns, *, kind: str | None = None) -> Iterator[
         )
     else:
         yield from _iterable(obj, columns, kind)
+
+
+def _check_kind(kind: str | None, made: str | None, obj: Any) -> None:
+    """Refuse a ``kind=`` that would be passed over: `obj` becomes `made`, or columns whose options have names of their own."""
+    if kind not in (None, made):
+        raise InvalidInput(
+            f"kind={kind!r} says what the values of a Series are, and {shown(obj)} is none. Save pd.Series(values) with it, "
+            "or name the columns of a frame with documents=, embeddings= or files=."
+        )
 
 
 # -- one object
@@ -200,6 +213,9 @@ def _iterable(items: Iterable[Any], columns: Columns, kind: str | None) -> Itera
             group = []
         if form is None:
             yield from encoded(item, columns, kind=kind)
+        elif form is not gather:
+            _check_kind(kind, _KIND_OF_FORM.get(form), item)
+            group.append(item)
         else:
             group.append(item)
         gather = form
@@ -253,3 +269,7 @@ def _listed_vectors(group: list[Any], columns: Columns) -> pa.Table:
                 "or make a DataFrame of them: pd.DataFrame(rows)."
             )
     return _vectors(group, columns, ints=False)
+
+
+#: What the items that a form gathers become, where that is one column.
+_KIND_OF_FORM: dict[_Form, str] = {_texts: "document", _listed_vectors: "embedding"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -158,7 +158,8 @@ class Vault(Search, Sessions, Lineage):
         schema : {"evolve", "strict"}
             ``"strict"`` refuses other columns or dtypes than the list has now.
         kind : {"record", "document", "embedding", "file"}, optional
-            What a Series holds, if not what its cells look like.
+            What the values of a Series are, if not what they look like. Refused for anything else that would be something
+            else.
         expect : int, optional
             Write only if the newest version of the list is this one; 0: only if there never was a list of that name.
 
@@ -223,7 +224,8 @@ class Vault(Search, Sessions, Lineage):
         name = check_name(name)
         expect = _expected(expect)
         schema = validate.choice(schema, "schema", ("evolve", "strict"))
-        _check_kind(kind, obj)
+        if kind is not None:
+            validate.choice(kind, "kind", tuple(objects.COLUMN_OF_KIND))
         _check_copy(copy, files)
         message = validate.optional_text(message, "message=")
         self._writable()
@@ -384,6 +386,11 @@ class Vault(Search, Sessions, Lineage):
     def lists(self, *, deleted: bool = False) -> pd.DataFrame:
         """Every list, one a row; with ``deleted=True`` the hidden ones too.
 
+        Returns
+        -------
+        DataFrame
+            name, version, kinds, rows, columns, bytes, created, updated, session, deleted, description, tags.
+
         Examples
         --------
         >>> saved = vault.save("losses", {"step": 1, "loss": 0.5}, description="loss by step")
@@ -399,8 +406,8 @@ class Vault(Search, Sessions, Lineage):
         Returns
         -------
         DataFrame
-            list, version, operation (save, append, delete, restore), rows, total, session, cell, time, message, and gone:
-            whether vacuum has removed its rows.
+            list, version, operation (save, append, delete, restore), rows, total, session, cell, time, message, gone
+            (whether vacuum has removed its rows) and tags.
 
         Examples
         --------
@@ -423,6 +430,11 @@ class Vault(Search, Sessions, Lineage):
     def descriptions(self, *, history: bool = False) -> pd.DataFrame:
         """What was said about lists and sessions; the newest text of each label, or with ``history=True`` every one.
 
+        Returns
+        -------
+        DataFrame
+            list, label, text, session (that wrote it), time, about_session (instead of a list).
+
         Examples
         --------
         >>> saved = vault.save("losses", {"loss": 0.5}, description="loss of the first model")
@@ -434,6 +446,12 @@ class Vault(Search, Sessions, Lineage):
 
     def files(self, name: str | None = None) -> pd.DataFrame:
         """Every file that a list names, with size in bytes, modified time and SHA-256.
+
+        Returns
+        -------
+        DataFrame
+            list, position, path, size_bytes, modified, sha256, stored (whether its content is kept), column, folder (that a
+            relative path starts from).
 
         Examples
         --------
@@ -573,6 +591,12 @@ class Vault(Search, Sessions, Lineage):
         fix : bool
             Remove strays: files that no commit names. Damage is never repaired by guessing.
 
+        Returns
+        -------
+        DataFrame
+            severity, what, list, version, path, detail, fixed. The severity is damage, stray, or unchecked: it could not be
+            looked at, for a reason that is no damage.
+
         Examples
         --------
         >>> saved = vault.save("losses", {"loss": 0.5})
@@ -582,7 +606,13 @@ class Vault(Search, Sessions, Lineage):
         return care.check(self.store, fix=validate.flag(fix, "fix"))
 
     def compact(self, name: str | None = None) -> pd.DataFrame:
-        """Merge what many small appends left behind, so that reading is fast. Positions and versions stay."""
+        """Merge what many small appends left behind, so that reading is fast. Positions and versions stay.
+
+        Returns
+        -------
+        DataFrame
+            list, parts_before, parts_after, bytes, damaged (parts that were left as they are).
+        """
         self._writable()
         if name is not None and self.store.head(check_name(name)) is None:
             raise ListNotFound.named(name, self.store.names())
@@ -598,6 +628,11 @@ class Vault(Search, Sessions, Lineage):
             How many of the newest versions of each list stay readable.
         dry_run : bool
             Only say what would be removed. ``False`` removes it, for good.
+
+        Returns
+        -------
+        DataFrame
+            what (rows, kept file, catalogue or stray), list, versions, rows, bytes, path, removed.
         """
         keep = validate.whole(keep, "keep", least=1)
         if not validate.flag(dry_run, "dry_run"):
@@ -656,16 +691,6 @@ class Vault(Search, Sessions, Lineage):
         if len(frame) > 20:
             lines.append(f"  … and {len(frame) - 20} more: vault.lists()")
         return "\n".join(lines)
-
-
-def _check_kind(kind: Any, obj: Any) -> None:
-    if kind is None:
-        return
-    validate.choice(kind, "kind", tuple(objects.COLUMN_OF_KIND))
-    if isinstance(obj, (pd.DataFrame, Mapping)):
-        raise InvalidInput(
-            f"kind={kind!r} says what a Series or a list holds. Name the columns of a frame or a dict by documents=, embeddings= or files=."
-        )
 
 
 def _check_copy(copy: Any, files: Any) -> None:

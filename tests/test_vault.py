@@ -112,6 +112,34 @@ def test_other_objects_are_refused(vault, obj):
     assert "a" not in vault
 
 
+@pytest.mark.parametrize(
+    ("obj", "kind"),
+    [
+        (pd.DataFrame({"a": ["x"]}), "document"),
+        ({"a": "x"}, "document"),
+        ([{"a": "x"}], "record"),
+        ([("x", 1)], "record"),
+        (["x"], "record"),
+        (["x"], "file"),
+        ([[0.5, 1.5]], "document"),
+        (np.eye(2), "record"),
+        (pa.table({"a": ["x"]}), "document"),
+        (iter([pd.DataFrame({"a": ["x"]})]), "document"),
+        (iter([pd.Series(["x"]), {"a": "x"}]), "document"),
+    ],
+)
+def test_a_kind_that_would_be_passed_over_is_refused(vault, obj, kind):
+    with pytest.raises(tv.InvalidInput, match=r"kind='.*' says what the values of a Series are"):
+        vault.save("a", obj, kind=kind)
+    assert "a" not in vault
+
+
+def test_a_kind_that_agrees_with_what_rows_become_is_taken(vault):
+    assert vault.save("texts", ["x"], kind="document").kinds == {"document": "document"}
+    assert vault.save("vectors", [[0.5, 1.5]], kind="embedding").kinds == {"embedding": "embedding"}
+    assert vault.save("series", iter([pd.Series(["x"])]), kind="record").kinds == {"value": "record"}
+
+
 def test_a_stream_is_one_commit(vault):
     saved = vault.save("a", (frame(1000, i * 1000) for i in range(5)))
     assert (saved.version, len(saved)) == (1, 5_000)
