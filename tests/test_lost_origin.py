@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from test_forks import in_child
 
 import tablevault_pd as tv
 
@@ -218,3 +220,42 @@ def test_a_warning_made_an_error_writes_nothing(vault: tv.Vault) -> None:
         with pytest.raises(UserWarning, match="no known parents"):
             vault.save("out", lost(docs))
     assert "out" not in vault
+
+
+# -- sessions
+
+
+def test_what_the_sessions_around_had_read_counts(vault: tv.Vault) -> None:
+    filled(vault)
+    docs = vault.read("docs")
+    with vault.session("sweep"):
+        vault.read("users")
+        with vault.session("train"):
+            with warned(1) as texts:
+                vault.save("out", lost(docs))
+            assert "'docs', 'users'" in texts[0]
+            vault.append("users", {"id": 3, "name": "cid"})
+            vault.read("users")
+            with warned(1):
+                vault.save("again", lost(docs))
+    assert relatives(vault, "out", basis="read") == {("docs", 1, "read"), ("users", 1, "read")}
+    assert relatives(vault, "again", basis="read") == {("docs", 1, "read"), ("users", 2, "read")}
+    with vault.session("beside"):
+        pass
+    assert vault.sessions("beside")["reads"].tolist() == [[]]
+    assert vault.sessions("train")["reads"].tolist() == [["users@2"]]  # each names its own
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_what_the_parent_had_read_before_a_fork_counts(folder_vault: tv.Vault) -> None:
+    filled(folder_vault)
+    docs = folder_vault.read("docs")
+
+    def child() -> str:
+        with warned(1) as texts:
+            folder_vault.save("out", lost(docs))
+        return texts[0]
+
+    assert "'docs'" in in_child(child)
+    folder_vault.read("users")  # after the fork
+    assert relatives(folder_vault, "out", basis="read") == {("docs", 1, "read")}

@@ -1,8 +1,8 @@
 """Frames whose origin pandas dropped: ``merge``, ``concat`` with another frame, ``value_counts``, ``get_dummies``, and others.
 
-Their parents are the lists that the session had read (basis ``read``). A frame made from scratch looks the same, so a warning
-needs a sign that the frame came from one of those lists: a mark on its index, or a label of theirs. Labels of the list that
-is saved to are none.
+Their parents are the lists that the session had read, or one around it, or this process before it was forked (basis
+``read``). A frame made from scratch looks the same, so a warning needs a sign that the frame came from one of those lists: a
+mark on its index, or a label of theirs. Labels of the list that is saved to are none.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ from tablevault_pd.store import Store, Version
 class Reads:
     """The reads of one session, and which of them are not kept yet. A read costs no write of its own."""
 
-    def __init__(self, store: Store, session_id: int) -> None:
+    def __init__(self, store: Store, around: Reads | None = None) -> None:
         self._store = store
-        self._session_id = session_id
+        self._around = around  # of the session around, or of the one that forked this process
+        self.session_id = 0  #: until the session has begun
         self._new: dict[tuple[int, int], None] = {}
         self._known: set[tuple[int, int]] = set()
         self._last: dict[int, Version] = {}
@@ -26,8 +27,11 @@ class Reads:
             self._new[key] = None
 
     def last(self) -> tuple[Version, ...]:
-        """The version of each list that was read last."""
-        return tuple(self._last.values())
+        """The version of each list that was read last, here or in the sessions around."""
+        return tuple(self._latest().values())
+
+    def _latest(self) -> dict[int, Version]:
+        return self._last if self._around is None else {**self._around._latest(), **self._last}
 
     def take(self) -> tuple[tuple[int, int], ...]:
         """What is to be kept with the commit that comes now."""
@@ -44,5 +48,5 @@ class Reads:
         """Keep what is left."""
         reads = self.take()
         if reads:
-            self._store.note_reads(self._session_id, reads)
+            self._store.note_reads(self.session_id, reads)
             self.kept(reads)

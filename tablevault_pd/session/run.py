@@ -91,6 +91,7 @@ class Run:
         self.store = store
         self.settings = settings or Settings()
         self.around = around
+        self.reads = Reads(store, None if around is None else around.reads)
         self.params = Params(params, redact=self.settings.redact, check=self._check_open)
         self._tags = validate.tags(tags) or ()
         self._callbacks: list[Callable[[], Any]] = []
@@ -146,7 +147,7 @@ class Run:
         )  # fmt: skip
         before = datetime.now(UTC)
         self.row = self.store.open_session(here) if last is None else self._go_on(last, here)
-        self.reads = Reads(self.store, self.row.id)
+        self.reads.session_id = self.row.id
         self._backlog.session_id = self.row.id
         self._heed_the_parent()
         began = self.row.heartbeat or self.row.started
@@ -616,7 +617,7 @@ class Run:
         self._begin()
         self.params = Params(redact=self.settings.redact, check=self._check_open)
         self._tags = ()
-        self.around = None
+        self.around, self.reads = None, Reads(self.store, self.reads)
         self._name = family.worker_name(parent.name)
         try:
             self._open(parent=parent.id, last=None)
