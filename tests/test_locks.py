@@ -633,6 +633,89 @@ def test_waits_obey_the_time_limit(tmp_path):
         other.close()
 
 
+def test_nothing_is_made_in_a_folder_that_is_being_removed(tmp_path):
+    """Its lock file goes first here, and its catalogue while somebody waits to write."""
+    store = EmbeddedStore(tmp_path / "v")
+    put(store, "x", pa.table({"n": [1]}))
+    told: list[str] = []
+
+    def write() -> None:
+        try:
+            store.describe(Description("main", "wind"))
+        except VaultNotFound as error:
+            told.append(str(error))
+
+    (store.folder / "write.lock").unlink()
+    waits = threading.Event()
+    store.catalog._gate.has_file = lambda: waits.set()
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert waits.wait(30)
+    shutil.rmtree(store.folder)
+    thread.join()
+    assert "removed or replaced" in told[0]
+    assert not store.folder.exists()
+    store.close()
+
+
+def test_a_lock_file_that_somebody_took_away_is_made_anew(store):
+    (store.folder / "write.lock").unlink()
+    store.describe(Description("main", "wind"))
+    assert (store.folder / "write.lock").exists()
+
+
+# -- shrinking
+
+
+def freed(store) -> None:
+    """Leave much of the catalogue free."""
+    put(store, "x", pa.table({"n": [1]}))
+
+    def fill(db: sqlite3.Connection) -> None:
+        db.execute("CREATE TABLE filling (data BLOB)")
+        db.execute("INSERT INTO filling VALUES (zeroblob(4000000))")
+
+    store.catalog.write(fill)
+    store.catalog.write(lambda db: db.execute("DROP TABLE filling") and None)
+    assert store.catalog.free_bytes()
+
+
+def test_writers_wait_in_turn_while_the_catalogue_shrinks(store):
+    freed(store)
+    threads, refused = [], []
+
+    def meanwhile(statement: str) -> None:
+        if statement == "VACUUM":
+            threads.append(
+                threading.Thread(target=lambda: put(store, "x", pa.table({"n": [2]}), operation="append"))
+            )
+            threads[0].start()
+            with pytest.raises(VaultBusy):
+                Gate(store.folder).take(0)
+            refused.append(statement)
+
+    with store.catalog.reading() as db:
+        db.set_trace_callback(meanwhile)
+    before = store.catalog.path.stat().st_size
+    assert store.catalog.shrink()
+    db.set_trace_callback(None)
+    assert refused == ["VACUUM"]
+    threads[0].join()
+    assert rows(store, store.head("x")) == [{"n": 1}, {"n": 2}]
+    assert store.catalog.path.stat().st_size < before / 2
+
+
+def test_the_catalogue_does_not_shrink_while_another_one_writes(tmp_path):
+    store = EmbeddedStore(tmp_path / "v", timeout_s=0.05)
+    freed(store)
+    held = Gate(store.folder).take(1)
+    held.thread = 0
+    assert store.catalog.shrink() == 0
+    held.close()
+    assert store.catalog.shrink() > 0
+    store.close()
+
+
 def test_a_full_disk_leaves_no_file(store, monkeypatch):
     monkeypatch.setattr(io, "_fault_name", "synced")
     monkeypatch.setattr(io, "_fault_action", "ENOSPC")

@@ -198,6 +198,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 VAULT_ID = "SELECT value FROM meta WHERE key = 'vault'"
 POLL_S = 0.001
+REMOVAL_S = 0.5  # a vault that has lost its lock file, and has its catalogue still, is not being removed
 YOUNG_S = 0.05  # file times are no finer than a few milliseconds
 
 
@@ -281,7 +282,8 @@ class Catalog:
         while proof is not None and proof.is_young():
             time.sleep(YOUNG_S)
             proof = self._proof()
-        mode = "rwc" if not self.read_only else "ro" if proof is None else "ro&immutable=1"
+        writable = "rwc" if self._inode is None else "rw"  # one that was removed is not made anew
+        mode = writable if not self.read_only else "ro" if proof is None else "ro&immutable=1"
         connection = sqlite3.connect(
             f"file:{quote(self._file)}?mode={mode}",
             uri=True,
@@ -430,7 +432,15 @@ class Catalog:
         if self.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         self._require_usable()
+        self._wait_for_lock_file()
         return self._gate.take(self._timeout_s)
+
+    def _wait_for_lock_file(self) -> None:
+        """Make no lock file in a folder that somebody is removing: its catalogue may go a moment after its lock file."""
+        deadline = time.monotonic() + REMOVAL_S
+        while not self._gate.has_file() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            self._require_usable()
 
     def _require_log(self, connection: _Connection) -> None:
         """Refuse to write to a log that was removed while it was open: what is committed to it vanishes with it."""
@@ -459,13 +469,14 @@ class Catalog:
     def shrink(self) -> int:
         """Rewrite the database file without its free pages. Bytes given back; 0 where others are in the way.
 
-        It takes as long as copying what is left. Readers go on meanwhile, writers wait.
+        It takes as long as copying what is left. Readers go on meanwhile; writers wait for their turn, as for any commit.
         """
         free = self.free_bytes()
         if not free:
             return 0
         try:
-            with self.reading() as db:
+            with self._lock(), self.reading() as db:
+                self._require_log(db)
                 db.execute("PRAGMA temp_store = FILE")  # what is left may not fit into memory
                 try:
                     db.execute("VACUUM")
@@ -494,7 +505,7 @@ class Catalog:
         """Lay out an empty catalogue; one that has tables already is left as it is."""
         with self.reading() as db:
             self._inode = self._check_file()
-            if not _is_empty(db):
+            if self._gate.has_file() and not _is_empty(db):
                 return
         lock = self._gate.take(self._timeout_s)
         try:

@@ -44,6 +44,10 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         self._path = str(folder / "write.lock")
 
+    def has_file(self) -> bool:
+        """Whether the lock file is there."""
+        return os.path.exists(self._path)
+
     def take(self, timeout_s: float) -> Lock:
         """Wait at most `timeout_s` seconds to be the only writer, until the lock is closed. Raises VaultBusy."""
         with io.naming(f"opening {self._path}"):
