@@ -91,7 +91,7 @@ class Run:
         self.store = store
         self.settings = settings or Settings()
         self.around = around
-        self.reads = Reads(store, None if around is None else around.reads)
+        self.reads: Reads = Reads(store, None if around is None else around.reads)
         self.params = Params(params, redact=self.settings.redact, check=self._check_open)
         self._tags = validate.tags(tags) or ()
         self._callbacks: list[Callable[[], Any]] = []
