@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import random
 import threading
 import time
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import BadStatusLine, RemoteDisconnected
@@ -30,6 +32,7 @@ from arango.request import Request
 from arango.response import Response
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
 from tablevault_pd.errors import (
     Conflict,
@@ -46,7 +49,6 @@ from tablevault_pd.errors import (
 from tablevault_pd.store.arango.address import Address, Secret
 
 CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 120.0  # a bulk insert of some MB, synced, on a busy server
 IMPATIENT_S = 1.0
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 1.0
@@ -108,11 +110,56 @@ class _Login(AuthBase):
         return requests.auth.HTTPBasicAuth(self._user, self._password.reveal())(request)
 
 
+class _Idle:
+    """The idle connections of a pool. An interrupt inside of Python's own queues leaves them locked for ever."""
+
+    def __init__(self, maxsize: int) -> None:
+        self._most = maxsize
+        self._items: deque[Any] = deque()
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Add a connection. Raises queue.Full: the caller closes it then."""
+        if item is not None and item in self._items:
+            return  # an interrupt came right after it was put back
+        if len(self._items) >= self._most:
+            raise queue.Full
+        self._items.append(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Take the one that was used last. Raises queue.Empty: the caller makes another one then."""
+        try:
+            return self._items.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def qsize(self) -> int:
+        """How many there are."""
+        return len(self._items)
+
+
+class _Pool(HTTPConnectionPool):
+    QueueCls = _Idle  # type: ignore[assignment]  # all of a queue that is used
+
+
+class _TlsPool(HTTPSConnectionPool):
+    QueueCls = _Idle  # type: ignore[assignment]
+
+
+class _Adapter(HTTPAdapter):
+    """Connections that are not tried again, in pools that an interrupt leaves usable."""
+
+    def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
+        """Make the pools."""
+        super().init_poolmanager(*sizes, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
 class _Transport(HTTPClient):
     """The driver's way to the network: no retries, short waits for a connection, answers as bytes."""
 
-    def __init__(self, login: _Login, verify: bool | str) -> None:
+    def __init__(self, login: _Login, verify: bool | str, wait_s: float) -> None:
         self._login, self._verify = login, verify
+        self.wait_s = wait_s  #: how long the answer to a request is waited for
 
     def create_session(self, host: str) -> requests.Session:
         """A session that ignores proxies and .netrc of the environment: the address and the login are settled."""
@@ -120,7 +167,7 @@ class _Transport(HTTPClient):
         session.trust_env = False
         session.verify = self._verify
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=0))
+            session.mount(scheme, _Adapter(max_retries=0))
         return session
 
     def send_request(
@@ -143,7 +190,7 @@ class _Transport(HTTPClient):
                 data=data,
                 headers=headers,
                 auth=self._login,
-                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                timeout=(min(CONNECT_TIMEOUT_S, self.wait_s), self.wait_s),
                 allow_redirects=False,
             )
         except requests.exceptions.SSLError as error:
@@ -153,10 +200,13 @@ class _Transport(HTTPClient):
                 foreign = "what answered speaks no TLS"
         except requests.RequestException as error:
             said = _no_http(error)
-            problem, foreign = (type(error).__name__, None) if said is None else (None, said)
+            problem, foreign = (self._problem(error), None) if said is None else (None, said)
         if foreign is not None:
             raise NotArango(foreign)
         if problem is not None:  # raised out here, so that it does not carry the request and its login along
+            self.wait_s = min(
+                self.wait_s, IMPATIENT_S
+            )  # what this attempt still asks, to tidy up, is not worth more
             raise NoAnswer(problem)
         if answer.status_code in _GATEWAY:
             raise NoAnswer(f"HTTP status {answer.status_code}")
@@ -172,6 +222,11 @@ class _Transport(HTTPClient):
             status_text=answer.reason,
             raw_body=answer.content,  # type: ignore[arg-type]  # our deserialiser reads bytes, which saves a copy
         )
+
+    def _problem(self, error: requests.RequestException) -> str:
+        if isinstance(error, requests.exceptions.ReadTimeout):
+            return f"ReadTimeout: none within {self.wait_s:.3g} s; timeout_s= sets how long to wait"
+        return type(error).__name__
 
 
 def _no_http(error: BaseException | None) -> str | None:
@@ -217,7 +272,7 @@ class Client:
         self.address = address
         self.read_only = read_only
         self.sync = sync
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._login = _Login(address.user, password, token)
         self._verify_tls = verify_tls
         self._closed = False
@@ -258,7 +313,7 @@ class Client:
             driver = ArangoClient(
                 hosts=self.address.base,
                 resolver_max_tries=1,
-                http_client=_Transport(self._login, self._verify_tls),
+                http_client=self._transport(),
                 serializer=to_json,  # type: ignore[arg-type]  # bytes are sent as they are
                 deserializer=orjson.loads,
             )
@@ -266,6 +321,12 @@ class Client:
             with self._lock:
                 self._drivers.add(driver)
         return driver
+
+    def _transport(self) -> _Transport:
+        transport: _Transport | None = self._here.__dict__.get("transport")
+        if transport is None:
+            transport = self._here.transport = _Transport(self._login, self._verify_tls, self.timeout_s)
+        return transport
 
     def close(self) -> None:
         """Close this process's connections; those of a parent are left alone."""
@@ -287,16 +348,20 @@ class Client:
         expect: Sequence[int] = (),
         patient: bool = True,
         database: str | None = None,
+        wait_s: float | None = None,
     ) -> T:
         """The result of `operation`, tried again while it fails for reasons that pass.
 
-        Failures whose numbers are in `expect` raise :class:`Said`; others raise an error of ours. With
-        ``patient=False`` a server that cannot be reached is reported within a second or one connection timeout.
+        Failures whose numbers are in `expect` raise :class:`Said`; others raise an error of ours. Each answer is waited
+        for until the time limit, or for `wait_s`. With ``patient=False`` a server that cannot be
+        reached is reported within a second or one connection timeout.
         """
-        deadline = time.monotonic() + (self._timeout_s if patient else min(self._timeout_s, IMPATIENT_S))
+        began = time.monotonic()
+        deadline = began + (self.timeout_s if patient else min(self.timeout_s, IMPATIENT_S))
         pause = FIRST_PAUSE_S
         while True:
-            result, failure = self._attempt(operation, database)
+            left_s = began + self.timeout_s - time.monotonic()
+            result, failure = self._attempt(operation, database, max(wait_s or left_s, IMPATIENT_S))
             if failure is None:
                 return result  # type: ignore[return-value]  # an operation may well return None
             if failure.number in expect:
@@ -307,9 +372,10 @@ class Client:
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _attempt(
-        self, operation: Callable[[StandardDatabase], T], database: str | None
+        self, operation: Callable[[StandardDatabase], T], database: str | None, wait_s: float
     ) -> tuple[T | None, Failure | None]:
         handle = self.database(database)
+        self._transport().wait_s = wait_s
         try:
             return operation(handle), None
         except NoAnswer as error:
@@ -373,6 +439,7 @@ class Client:
         patient: bool = True,
         binds: Mapping[str, Any] | None = None,
         without: Sequence[str] = (),
+        wait_s: float | None = None,
         **values: Any,
     ) -> list[Any]:
         """All results of a statement. Fails as a whole and is tried again as a whole.
@@ -384,6 +451,7 @@ class Client:
             lambda database: all_of(database, aql, bound, batch_rows, stream, without),
             expect=expect,
             patient=patient,
+            wait_s=wait_s,
         )
 
     def insert(
@@ -419,12 +487,13 @@ class Client:
             handle = database.begin_transaction(write=list(write), sync=self.sync, allow_implicit=False)
             try:
                 result = work(handle)
+                _commit(handle)
             except BaseException:
-                # If this fails too, the server ends the transaction by itself after a minute without requests.
+                # If this fails too, the server ends the transaction by itself after a minute without requests. One that
+                # was committed stays so.
                 with contextlib.suppress(NoAnswer, NotArango, ArangoServerError):
                     handle.abort_transaction()
                 raise
-            _commit(handle)
             return result
 
         return self.run(once, expect=expect)

@@ -22,6 +22,7 @@ from tablevault_pd.store.arango.people import cell_document, changed, digest_of,
 from tablevault_pd.store.arango.placing import to_time
 
 PART_ROWS = 10_000  # values in one document: some hundred kB
+BEAT_WAIT_S = 30.0  # nobody waits for a beat, and one of many values takes long
 
 # All statements: 3.12 now; nothing in them is newer than 3.8 (overwriteMode: 3.7), and nothing is removed in 4.0.
 # A statement reads a collection before it writes it, and writes it at one place: more the server does not allow.
@@ -167,7 +168,8 @@ class Control:
 
     def _tell(self, ids: Sequence[int], beats: Sequence[Beat]) -> list[Any]:
         try:
-            return self.client.query(BEAT, ids=ids, binds=_telling(beats), expect=(NOT_FOUND,))
+            wait_s = max(BEAT_WAIT_S, self.client.timeout_s)
+            return self.client.query(BEAT, ids=ids, binds=_telling(beats), expect=(NOT_FOUND,), wait_s=wait_s)
         except Said:
             known = ", ".join(str(beat.session_id) for beat in beats)
             raise SessionNotFound(

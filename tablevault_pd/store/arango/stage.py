@@ -23,7 +23,7 @@ import pyarrow as pa
 from tablevault_pd.errors import UnsupportedColumn, VaultError
 from tablevault_pd.store import forks
 from tablevault_pd.store.arango import codec, items
-from tablevault_pd.store.arango.client import Client, to_json
+from tablevault_pd.store.arango.client import IMPATIENT_S, Client, to_json
 from tablevault_pd.store.arango.layout import DICTIONARIES, SCHEMAS, Clock
 from tablevault_pd.store.arango.words import add_words
 from tablevault_pd.store.staging import joined
@@ -225,7 +225,13 @@ class Stage:
             return
         for collection in self._sent:
             try:
-                self._client.query(REMOVE_ITEMS, binds={"@items": collection}, batches=[self.batch])
+                self._client.query(
+                    REMOVE_ITEMS,
+                    binds={"@items": collection},
+                    batches=[self.batch],
+                    patient=False,
+                    wait_s=IMPATIENT_S,
+                )
             except VaultError:
                 return  # the server is away; invisible as they are, vacuum sweeps them when they are old
 

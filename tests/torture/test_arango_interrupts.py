@@ -1,0 +1,119 @@
+"""Ctrl-C at random moments of every call on a server: nothing acknowledged is lost or doubled, and the vault goes on."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+from stores import new_database
+
+import tablevault_pd as tv
+from torture.harness import Acks, check_goes_on, check_rows, run, times
+
+pytest.importorskip("arango")
+pytestmark = pytest.mark.arango
+
+VICTIM = """
+import random, signal, sys, warnings
+from pathlib import Path
+import numpy as np, pandas as pd
+import tablevault_pd as tv
+from torture.harness import Acks
+place, acks, wanted, seed = sys.argv[1], Acks(Path(sys.argv[2])), int(sys.argv[3]), int(sys.argv[4])
+warnings.simplefilter("ignore")  # a session that could not be ended in time says so
+r = random.Random(seed)
+number = interrupts = 0
+failed = []
+rows = pd.DataFrame({"n": 0, "x": np.arange(400)})
+vectors = pd.DataFrame({"v": list(np.eye(3))})
+vault = None
+
+def append():
+    vault.append("a", {"n": number, "t": f"word{number % 7} and more"})
+    acks.add(number)
+
+def save():
+    vault.save("rows", rows.assign(n=number))
+
+def restore():
+    vault.restore("rows", 1)
+
+def search():
+    assert len(vault.search("more", lists="a", k=3)) == 3
+
+def near():
+    assert vault.search(near=[1.0, 0.5, 0.0], lists="vectors", k=2)["position"].tolist() == [0, 1]
+
+def log():
+    tv.log(value=number)
+
+def read():
+    assert vault.read("rows", columns=["x"], start=7, stop=9)["x"].tolist() == [7, 8]
+
+def session():
+    with vault.session("inner") as inner:
+        inner.log(x=number)
+        vault.append("b", {"n": number})
+
+def sessions():
+    vault.sessions()
+
+def close():
+    vault.close()
+
+def connected():
+    global vault
+    if vault is None or vault.closed:
+        vault = tv.connect(place, session="victim", timeout_s=10, durability="fast")
+
+calls = [append] * 6 + [save, restore, search, near, log, read, session, sessions]
+connected()
+vault.save("vectors", vectors)
+for call in [save, append, append, *calls]:  # what is imported at the first call is not what this is about
+    number += 1
+    call()
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+while interrupts < wanted:
+    connecting = r.random() < 0.05
+    try:
+        if connecting:
+            close()
+        else:
+            connected()
+        signal.setitimer(signal.ITIMER_REAL, r.uniform(0.0005, 0.1 if connecting else 0.02), 0.2)
+        connected()
+        while True:
+            number += 1
+            (close if r.random() < 0.005 else r.choice(calls))()
+            connected()
+    except KeyboardInterrupt:
+        interrupts += 1
+    except Exception as error:
+        failed.append(f"after {interrupts} interrupts: {error!r}")
+        if len(failed) > 5:
+            break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+assert not failed, failed
+for _ in range(3):  # it goes on in this process
+    connected()
+    number += 1
+    append()
+    search()
+    close()
+print(interrupts, "interrupts,", number, "calls")
+"""
+
+
+def test_fifty_interrupts_on_a_server(tmp_path, monkeypatch):
+    seed = 20_240_917
+    print("seed", seed)
+    acks = tmp_path / "acks"
+    with new_database() as url:
+        monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+        tv.connect(url, create=True, session=False).close()
+        run(VICTIM, url, acks, times(50), seed)
+        with tv.connect(url) as vault:
+            check_rows(vault, "a", Acks(acks).all())
+            assert set(vault.check()["severity"]) <= {"stray"}
+        check_goes_on(url, "a")
