@@ -589,7 +589,8 @@ class Vault(Search, Sessions, Lineage):
         Parameters
         ----------
         fix : bool
-            Remove strays: files that no commit names. Damage is never repaired by guessing.
+            Remove strays: files that no commit names. Lost commits are told of for the last time; what is left of them stays.
+            Damage is never repaired by guessing.
 
         Returns
         -------

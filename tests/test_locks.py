@@ -614,6 +614,41 @@ def test_a_vault_that_is_replaced_or_removed_while_open_is_noticed(tmp_path, rep
         assert away.read("x").n.tolist() == [1]
 
 
+CONNECT = """
+import sys
+import tablevault_pd as tv
+try:
+    tv.connect(sys.argv[1], mode=sys.argv[2], timeout_s=1)
+except tv.VaultError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell who holds a lock")
+@pytest.mark.filterwarnings("ignore:tablevault_pd cannot record")
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_log_that_was_removed_under_another_process_loses_nothing(tmp_path, moved):
+    """Whoever comes is refused: it would begin another log under the index of the old one, and damage the catalogue."""
+    place = tmp_path / "v"
+    vault = tv.connect(place, session="s")
+    vault.append("x", {"n": 1})
+    if moved:
+        assert vault.store.catalog.checkpoint()
+    (place / "catalog.db-wal").unlink()
+    for mode in ("r", "rw"):
+        told = subprocess.run(
+            [sys.executable, "-c", CONNECT, str(place), mode], capture_output=True, text=True, check=True
+        )
+        assert told.stdout.startswith("VaultCorrupt The write-ahead log"), told
+        assert f"process {os.getpid()} has the vault open" in told.stdout
+        assert not (place / "catalog.db-wal").exists()
+    vault.close()
+    with tv.connect(place, session="s") as vault:
+        vault.append("x", {"n": 2})
+        assert vault.read("x").n.tolist() == [1, 2]
+        assert vault.check().empty
+
+
 def test_waits_obey_the_time_limit(tmp_path):
     """Under the lock of another program, be it that of the vault or SQLite's own."""
     with tv.connect(tmp_path / "v", session="s") as vault:

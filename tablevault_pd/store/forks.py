@@ -118,6 +118,11 @@ def register(holder: Forkable) -> None:
     _holders.add(holder)
 
 
+def holders() -> list[Forkable]:
+    """What holds connections in this process."""
+    return _holders.living()
+
+
 def close_in_child(file: IO[bytes]) -> None:
     """Have a file that holds a lock closed in a forked child: the lock is the parent's."""
     _files.add(file)

@@ -42,7 +42,7 @@ IS_KEPT = "SELECT 1 FROM files WHERE sha256 = ?"
 def check(store: EmbeddedStore, *, fix: bool, progress: Progress | None) -> list[Problem]:
     """Everything that is damaged, stray or could not be looked at, in that order."""
     problems = list(_catalogue(store))
-    problems += _lost(store)
+    problems += _lost(store, fix=fix)
     problems += _segments(store, progress)
     problems += _coverage(store)
     problems += damaged_edges(store.catalog)
@@ -69,14 +69,17 @@ def _catalogue(store: EmbeddedStore) -> Iterator[Problem]:
             yield Problem("damage", "catalogue", path="catalog.db", detail=str(error))
 
 
-def _lost(store: EmbeddedStore) -> Iterator[Problem]:
-    """Commits that left a mark outside of the catalogue and its log, and are in neither."""
-    lost = store.journal.lost(store.catalog)
+def _lost(store: EmbeddedStore, *, fix: bool) -> Iterator[Problem]:
+    """Commits that left a mark outside of the catalogue and its log, and are in neither. With `fix`, for the last time."""
+    lost = store.journal.lost(store.catalog).not_settled()
+    if fix:
+        store.journal.settle(store.catalog, lost)
     for name, first, last, rows in lost.runs():
         versions = f"version {first}" if first == last else f"versions {first} to {last}"
         yield Problem(
             "damage", "commits lost", name, first, "catalog.db-wal",
             f"{versions}, {rows} rows: the write-ahead log was cut, damaged or removed, or an older catalogue put back",
+            fix,
         )  # fmt: skip
     for entry in lost.entries:
         for file in entry.files:
@@ -84,7 +87,9 @@ def _lost(store: EmbeddedStore) -> Iterator[Problem]:
             if path.exists():
                 detail = "it stays where it is; pyarrow.ipc.open_file reads the rows of a segment"
                 shown = path.relative_to(store.folder).as_posix()
-                yield Problem("damage", "content of a lost commit", entry.list, entry.version, shown, detail)
+                yield Problem(
+                    "damage", "content of a lost commit", entry.list, entry.version, shown, detail, fix
+                )
 
 
 def _segments(store: EmbeddedStore, progress: Progress | None) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ import time
 import traceback
 import uuid
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store import forks
-from tablevault_pd.store.embedded import gate, io
+from tablevault_pd.store.embedded import gate, io, logs
 from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
 from tablevault_pd.store.embedded.journal import LOST_TABLE
 from tablevault_pd.store.embedded.sqlite_errors import translated
@@ -277,7 +277,27 @@ class Catalog:
         else:
             self._close(connection)
 
+    def _open_here(self) -> list[_Connection]:
+        """The connections of this process to the same database, those of other stores included."""
+        catalogs = [
+            each for each in forks.holders() if isinstance(each, Catalog) and each._file == self._file
+        ]
+        return [each for catalog in catalogs for each in catalog._open_ones.living() if not each.closed]
+
+    def _require_no_removed_log(self) -> None:
+        """Refuse to open the database where somebody has it open with a log that was removed."""
+        if open_here := self._open_here():
+            self._require_log(open_here)
+            return
+        holder = logs.removed_under(self._file)
+        if holder is not None:
+            raise VaultCorrupt(
+                f"The write-ahead log {self._file}-wal was removed while process {holder} has the vault open. Nothing was read "
+                "or written. Close the vault there, which moves what the log held into the catalogue, and connect again."
+            )
+
     def _open(self) -> _Connection:
+        self._require_no_removed_log()
         proof = self._proof()
         while proof is not None and proof.is_young():
             time.sleep(YOUNG_S)
@@ -410,7 +430,7 @@ class Catalog:
         try:
             io.point("gate-taken")
             with self.reading() as db:
-                self._require_log(db)
+                db.log = self._require_log(self._open_here())
                 answer = _transaction(db, work, *args, **kwargs)
             io.point("after-commit")
             return answer
@@ -442,16 +462,15 @@ class Catalog:
             time.sleep(POLL_S)
             self._require_usable()
 
-    def _require_log(self, connection: _Connection) -> None:
-        """Refuse to write to a log that was removed while it was open: what is committed to it vanishes with it."""
+    def _require_log(self, connections: Iterable[_Connection]) -> tuple[int, ...]:
+        """Which log there is. Refuse to go on with one that was removed: what is committed to it vanishes with it."""
         found = _file_of(self._file + "-wal")
-        known = {each.log for each in self._open_ones.living() if not each.closed and each.log}
-        if known - {found}:
+        if {each.log for each in connections if each.log} - {found}:
             raise VaultCorrupt(
                 f"The write-ahead log {self._file}-wal was removed or replaced while the vault was open. Nothing was written. "
                 "Close the vault in every process and connect again; vault.check() tells whether commits are lost."
             )
-        connection.log = found
+        return found
 
     def checkpoint(self) -> bool:
         """Move what is in the write-ahead log into the database file. Whether all of it is there now."""
@@ -476,7 +495,7 @@ class Catalog:
             return 0
         try:
             with self._lock(), self.reading() as db:
-                self._require_log(db)
+                db.log = self._require_log(self._open_here())
                 db.execute("PRAGMA temp_store = FILE")  # what is left may not fit into memory
                 try:
                     db.execute("VACUUM")

@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 from tablevault_pd.errors import VaultBusy
@@ -121,6 +122,7 @@ def _tell_holder(lock: Lock) -> None:
 
 # -- the system's locks
 
+_FLOCK = "hhqqi4x"
 _HAS_OFD = hasattr(fcntl, "F_OFD_SETLK")
 
 
@@ -145,6 +147,15 @@ def _unlock(lock: Lock, what: tuple[int, int]) -> None:
         fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _record(fcntl.F_UNLCK, what))
 
 
+def holder_of(file: FileIO, what: tuple[int, int]) -> int | None:
+    """The process that has locked some bytes of a file for itself; None if there is none, or the system does not tell."""
+    if not _HAS_OFD:
+        return None
+    found = fcntl.fcntl(file, fcntl.F_GETLK, _record(fcntl.F_WRLCK, what))
+    kind, *_, pid = struct.unpack(_FLOCK, found)
+    return None if kind == fcntl.F_UNLCK else int(pid)
+
+
 def _record(kind: int, what: tuple[int, int]) -> bytes:
     """A ``struct flock`` of C: type, whence, start, length, and a pid of 0."""
-    return struct.pack("hhqqi4x", kind, os.SEEK_SET, *what, 0)
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, *what, 0)

@@ -33,11 +33,14 @@ TAIL_BYTES = 1 << 16
 
 LOST_TABLE = """
 CREATE TABLE lost (list TEXT NOT NULL, version INTEGER NOT NULL, token TEXT NOT NULL, rows INTEGER NOT NULL,
-    files TEXT NOT NULL, PRIMARY KEY (list, version, token)) WITHOUT ROWID;
+    files TEXT NOT NULL, settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (list, version, token)) WITHOUT ROWID;
 """
 COMMITTED = "SELECT b.token FROM batches b JOIN lists l ON l.id = b.list WHERE l.name = ? AND b.version = ?"
-LOST = "SELECT list, version, token, rows, files FROM lost ORDER BY list, version"
-INSERT_LOST = "INSERT OR IGNORE INTO lost VALUES (?, ?, ?, ?, ?)"
+LOST = "SELECT list, version, token, rows, files, settled FROM lost ORDER BY list, version"
+INSERT_LOST = """
+INSERT INTO lost (list, version, token, rows, files, settled) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET settled = max(settled, excluded.settled)
+"""
 LAST_LOST = "SELECT max(version) FROM lost WHERE list = ?"
 HEAD = "SELECT max(b.version) FROM batches b JOIN lists l ON l.id = b.list WHERE l.name = ? AND b.version < ?"
 
@@ -51,6 +54,7 @@ class Entry:
     token: str
     rows: int
     files: tuple[str, ...] = ()  #: names of its segments, and hashes of the files kept with it
+    settled: bool = False  #: check(fix=True) has told of its loss
 
     def line(self) -> bytes:
         """As it stands in the journal. It begins with the end of the line before, which may have been cut."""
@@ -64,6 +68,10 @@ class Lost:
 
     entries: tuple[Entry, ...] = ()
     everything: bool = False  #: some of them are known by number only, so any file may be theirs
+
+    def not_settled(self) -> Lost:
+        """Those that ``check(fix=True)`` has not told of."""
+        return Lost(tuple(entry for entry in self.entries if not entry.settled), self.everything)
 
     @property
     def files(self) -> set[str]:
@@ -135,14 +143,19 @@ class Journal:
         with catalog.reading() as db:
             rows = db.execute(LOST).fetchall()
         noticed = [
-            _entry(name, version, token, count, json.loads(files))
-            for name, version, token, count, files in rows
+            Entry(name, version, token, count, tuple(json.loads(files)), bool(settled))
+            for name, version, token, count, files, settled in rows
         ]
-        entries = {(entry.list, entry.version, entry.token): entry for entry in noticed}
-        entries |= {(entry.list, entry.version, entry.token): entry for entry in _missing(catalog, marked)}
+        entries = {(entry.list, entry.version, entry.token): entry for entry in _missing(catalog, marked)}
+        entries |= {(entry.list, entry.version, entry.token): entry for entry in noticed}
         unknown = _unmarked(catalog, entries.values())
         found = (*entries.values(), *unknown)
         return Lost(found, everything=any(not entry.token for entry in found))
+
+    def settle(self, catalog: Catalog, lost: Lost) -> None:
+        """Have the catalogue remember that the user was told of these, by ``check(fix=True)``."""
+        if lost.entries:
+            catalog.write(_remember, lost.entries, True)
 
     def notice(self, catalog: Catalog) -> None:
         """Warn of commits that were lost since the last look, and have the catalogue remember them."""
@@ -171,8 +184,8 @@ class Journal:
         )
 
 
-def _remember(db: Connection, entries: Iterable[Entry]) -> None:
-    rows = [(one.list, one.version, one.token, one.rows, json.dumps(one.files)) for one in entries]
+def _remember(db: Connection, entries: Iterable[Entry], settled: bool = False) -> None:
+    rows = [(one.list, one.version, one.token, one.rows, json.dumps(one.files), settled) for one in entries]
     db.executemany(INSERT_LOST, rows)
 
 
