@@ -246,14 +246,11 @@ def code(vault: Vault, arguments: argparse.Namespace) -> Answer:
 def check(vault: Vault, arguments: argparse.Namespace) -> Answer:
     """What is damaged or stray; damage makes the program exit with 1."""
     frame = vault.check(fix=arguments.fix)
-    damaged = int(((frame["severity"] == "damage") & ~frame["fixed"]).sum())
-    strays = int(((frame["severity"] == "stray") & ~frame["fixed"]).sum())
-    if frame.empty:
-        note = "All is sound."
-    elif strays:
-        note = f"{damaged} damaged, {strays} stray; check --fix removes strays."
-    else:
-        note = f"{damaged} damaged."
+    left = frame.loc[~frame["fixed"], "severity"].value_counts()
+    damaged, strays, unchecked = (int(left.get(each, 0)) for each in ("damage", "stray", "unchecked"))
+    note = "All is sound." if frame.empty else f"{damaged} damaged, {strays} stray, {unchecked} not checked."
+    if strays:
+        note += " check --fix removes strays."
     return Answer(frame, note, code=int(damaged > 0))
 
 

@@ -170,6 +170,18 @@ def test_check_fix_removes_strays_and_only_then(run, place):
     assert run("check")[1] == "All is sound.\n"
 
 
+def test_check_tells_what_could_not_be_checked(run, place, tmp_path, monkeypatch):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("hello", encoding="utf-8")
+    with tv.connect(place) as vault, monkeypatch.context() as here:
+        here.chdir(folder)
+        vault.save("notes", pd.DataFrame({"path": ["notes.txt"]}), files="path")
+    folder.rename(tmp_path / "gone")
+    code, out, _ = run("check")
+    assert code == 0 and "0 damaged, 0 stray, 1 not checked." in out
+
+
 def test_vacuum_frees_nothing_before_yes(run, place):
     with tv.connect(place) as vault:
         vault.save("losses", {"step": 0, "loss": 0.0})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``tablevault-pd search`` takes."""
-    parser.add_argument("text", nargs="?", help='words that must all be there; "a phrase", OR, -not, pre*')
+    parser.add_argument("text", nargs="?", help='words to find; "a phrase", OR, -not, pre*')
     parser.add_argument("--near", metavar="VECTOR", help='as JSON: [0.1, 0.9] or {"column": [0.1, 0.9]}')
     parser.add_argument("--filters", metavar="QUERY", help='as for DataFrame.query: "loss < 0.1"')
     parser.add_argument(
@@ -37,7 +37,9 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         "--columns", action="append", metavar="COLUMN", help="a column of the rows to show; may be repeated"
     )
     parser.add_argument(
-        "--match", choices=("all", "any"), help="whether every word must be there, or one (default: all)"
+        "--match",
+        choices=("all", "any"),
+        help="whether every word must be there, or one (default: all; any with --near)",
     )
     parser.add_argument("--min-score", type=float, help="rows that score at least this")
     parser.add_argument("--offset", type=int, default=0, help="leave out so many of the best rows")
