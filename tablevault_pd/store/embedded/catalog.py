@@ -8,18 +8,14 @@ process that has it open, because closing any descriptor of it would drop SQLite
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import threading
 import time
 import traceback
-import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -36,155 +32,12 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store import forks
-from tablevault_pd.store.embedded import gate, io, logs
-from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
-from tablevault_pd.store.embedded.journal import LOST_TABLE
+from tablevault_pd.store.embedded import gate, io, logs, tables
 from tablevault_pd.store.embedded.sqlite_errors import translated
-from tablevault_pd.store.embedded.text_tables import SHADOW_TABLES, TEXT_TABLES
 
-FORMAT = 1
-APPLICATION_ID = 0x74766C74  # "tvlt"
 BUSY_TIMEOUT_S = 30.0
 SHRINK_BYTES = 1 << 20  # less is left to be used again
 _SIZES = ("freelist_count", "page_count", "page_size")
-
-# Times are integer microseconds since 1970 in UTC. A batch is a version; a segment is a run of stored rows.
-TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE lists (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
-CREATE TABLE schemas (id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE, data BLOB NOT NULL);
-CREATE TABLE batches (
-    list INTEGER NOT NULL REFERENCES lists(id),
-    version INTEGER NOT NULL CHECK (version > 0),
-    token TEXT NOT NULL,
-    operation TEXT NOT NULL CHECK (operation IN ('save', 'append', 'delete', 'restore')),
-    generation INTEGER NOT NULL,
-    base_generation INTEGER,
-    base_total INTEGER,
-    start INTEGER NOT NULL CHECK (start >= 0),
-    rows INTEGER NOT NULL CHECK (rows >= 0),
-    total INTEGER NOT NULL CHECK (total >= 0),
-    schema INTEGER NOT NULL REFERENCES schemas(id),
-    session INTEGER REFERENCES sessions(id),
-    cell INTEGER,
-    time INTEGER NOT NULL,
-    tags TEXT NOT NULL DEFAULT '[]',
-    message TEXT,
-    gone INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (list, version)
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX batches_by_token ON batches (list, token);
-CREATE INDEX restores ON batches (list, version) WHERE base_generation IS NOT NULL;
-CREATE TABLE segments (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    list INTEGER NOT NULL REFERENCES lists(id),
-    generation INTEGER NOT NULL,
-    start INTEGER NOT NULL,
-    rows INTEGER NOT NULL,
-    schema INTEGER NOT NULL REFERENCES schemas(id),
-    codec TEXT NOT NULL CHECK (codec IN ('batch', 'stream', 'file', 'zstd')),
-    file TEXT CHECK (file IS NULL OR (length(file) = 32 AND file NOT GLOB '*[^0-9a-f]*')),
-    size INTEGER NOT NULL CHECK (size >= 0),
-    checksum INTEGER NOT NULL,
-    data BLOB,
-    UNIQUE (list, generation, start, rows)
-);
-CREATE UNIQUE INDEX segments_by_file ON segments (file) WHERE file IS NOT NULL;
-CREATE TABLE sessions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL,
-    run INTEGER NOT NULL,
-    user TEXT NOT NULL,
-    host TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    parent INTEGER REFERENCES sessions(id),
-    started INTEGER NOT NULL,
-    ended INTEGER,
-    heartbeat INTEGER,
-    beat_s REAL NOT NULL DEFAULT 5,
-    paused INTEGER NOT NULL DEFAULT 0,
-    outcome TEXT,
-    error TEXT,
-    tags TEXT NOT NULL DEFAULT '[]',
-    params TEXT NOT NULL DEFAULT '{}',
-    info TEXT NOT NULL DEFAULT '{}',
-    UNIQUE (name, run)
-);
-CREATE TABLE cells (
-    session INTEGER NOT NULL REFERENCES sessions(id),
-    cell INTEGER NOT NULL,
-    text TEXT NOT NULL,
-    started INTEGER NOT NULL,
-    duration_s REAL,
-    outcome TEXT NOT NULL,
-    error TEXT,
-    traceback TEXT,
-    execution_count INTEGER,
-    PRIMARY KEY (session, cell)
-) WITHOUT ROWID;
-CREATE TABLE descriptions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    list INTEGER REFERENCES lists(id),
-    session_of INTEGER REFERENCES sessions(id),
-    label TEXT NOT NULL,
-    text TEXT NOT NULL,
-    vector BLOB,
-    session INTEGER REFERENCES sessions(id),
-    time INTEGER NOT NULL
-);
-CREATE TABLE files (sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'),
-    size INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE file_uses (sha256 TEXT NOT NULL REFERENCES files(sha256), list INTEGER NOT NULL, version INTEGER NOT NULL,
-    PRIMARY KEY (sha256, list, version)) WITHOUT ROWID;
-"""
-TABLES += TEXT_TABLES
-TABLES += EDGE_TABLES
-TABLES += LOST_TABLE
-
-# Logged values are kept a flush at a time, as packed arrays: a statement for every value would have the background
-# thread ask for the interpreter's lock once a row, and a busy program hands it over only every 5 ms.
-CONTROL_TABLES = """
-CREATE TABLE requests (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    session INTEGER NOT NULL REFERENCES sessions(id),
-    request TEXT NOT NULL CHECK (request IN ('stop', 'pause', 'resume')),
-    requested INTEGER NOT NULL,
-    acknowledged INTEGER,
-    exit_code INTEGER NOT NULL DEFAULT 0,
-    asked_by INTEGER REFERENCES sessions(id)
-);
-CREATE INDEX requests_waiting ON requests (session) WHERE acknowledged IS NULL;
-CREATE TABLE measures (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    session INTEGER NOT NULL REFERENCES sessions(id),
-    metric TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    steps BLOB NOT NULL,
-    times BLOB NOT NULL,
-    points BLOB NOT NULL
-);
-CREATE INDEX measures_of ON measures (session, metric, number);
-CREATE TABLE latest (
-    session INTEGER NOT NULL REFERENCES sessions(id),
-    metric TEXT NOT NULL,
-    step INTEGER,
-    time INTEGER NOT NULL,
-    value REAL,
-    PRIMARY KEY (session, metric)
-) WITHOUT ROWID;
-CREATE INDEX latest_by_value ON latest (metric, value);
-CREATE TABLE sources (
-    sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64),
-    text TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE session_sources (
-    session INTEGER NOT NULL REFERENCES sessions(id),
-    path TEXT NOT NULL,
-    sha256 TEXT NOT NULL REFERENCES sources(sha256),
-    PRIMARY KEY (session, path, sha256)
-) WITHOUT ROWID;
-"""
-LAYOUT = TABLES + CONTROL_TABLES
 
 _SETTINGS = (
     "PRAGMA foreign_keys = ON",
@@ -531,7 +384,7 @@ class Catalog:
             with self.reading() as db:
                 if _is_empty(db):  # no other process was faster
                     db.execute("PRAGMA journal_mode = WAL")
-                    _transaction(db, _lay_out)
+                    _transaction(db, tables.lay_out)
         finally:
             lock.close()
 
@@ -551,17 +404,16 @@ class Catalog:
         with self.reading() as db:
             application = db.execute("PRAGMA application_id").fetchone()[0]
             found = db.execute("PRAGMA user_version").fetchone()[0]
-            if application != APPLICATION_ID:
+            if application != tables.APPLICATION_ID:
                 raise VaultFormatError(
                     f"{self.path} is an SQLite database, but not the catalogue of a vault."
                 )
-            if found > FORMAT:
+            if found > tables.FORMAT:
                 raise VaultFormatError(
-                    f"The vault {self.path.parent} has format {found}; this tablevault_pd reads up to format {FORMAT}. "
+                    f"The vault {self.path.parent} has format {found}; this tablevault_pd reads up to format {tables.FORMAT}. "
                     "Install a newer release: pip install -U tablevault-pd"
                 )
-            actual = db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-            if _layout(actual) != _expected_layout():
+            if not tables.is_known(db):
                 raise VaultFormatError(f"{self.path} does not have the tables of a vault of format {found}.")
             self._vault = str(db.execute(VAULT_ID).fetchone()[0])
         return self._vault
@@ -657,46 +509,5 @@ def _transaction(
         db.rollback()  # nothing, once committed
 
 
-def _lay_out(db: sqlite3.Connection) -> None:
-    for statement in LAYOUT.split(";\n"):
-        db.execute(statement)
-    db.execute("INSERT INTO meta VALUES ('vault', ?)", (uuid.uuid4().hex,))
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    db.execute(f"PRAGMA user_version = {FORMAT}")
-
-
 def _is_empty(connection: sqlite3.Connection) -> bool:
     return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def to_time(microseconds: int) -> datetime:
-    """A stored time."""
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def from_time(time: datetime) -> int:
-    """A time as it is stored: whole microseconds since 1970, UTC."""
-    return (time.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
-
-
-def _layout(rows: list[Any]) -> set[tuple[str, str, str]]:
-    return {
-        (kind, name, re.sub(r"\s+", " ", sql))
-        for kind, name, sql in rows
-        if not name.startswith("sqlite_") and (kind != "table" or name not in SHADOW_TABLES)
-    }
-
-
-@cache
-def _expected_layout() -> set[tuple[str, str, str]]:
-    memory = sqlite3.connect(":memory:")
-    try:
-        memory.executescript(LAYOUT)
-        return _layout(
-            memory.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-        )
-    finally:
-        memory.close()

@@ -32,7 +32,8 @@ from tablevault_pd.store.edges import (
     edge_table,
     few_spans,
 )
-from tablevault_pd.store.embedded.catalog import Catalog, to_time
+from tablevault_pd.store.embedded.catalog import Catalog
+from tablevault_pd.store.embedded.times import to_time
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, version_of
 from tablevault_pd.store.packing import pack, unpack
 

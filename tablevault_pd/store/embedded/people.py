@@ -11,8 +11,9 @@ from typing import Any
 
 from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session
-from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
+from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.text import add_code, add_description
+from tablevault_pd.store.embedded.times import from_time, to_time
 from tablevault_pd.store.query import Node
 from tablevault_pd.store.textindex import DESCRIPTIONS_FROM, matching
 

@@ -39,13 +39,14 @@ from tablevault_pd.store import (
     Version,
 )
 from tablevault_pd.store.embedded import care, io, journal, space
-from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, POLL_S, Catalog, from_time
+from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, POLL_S, Catalog
 from tablevault_pd.store.embedded.control import Control
 from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
 from tablevault_pd.store.embedded.kept import LOCK_NAME, KeptFiles, insert_files
 from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, seed_of, unpack
 from tablevault_pd.store.embedded.text import TextSearch, add_small
+from tablevault_pd.store.embedded.times import from_time
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, Versions, version_of
 from tablevault_pd.store.placing import check_place, check_target, placed

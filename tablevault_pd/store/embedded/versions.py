@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from tablevault_pd.store import ListState, Version
-from tablevault_pd.store.embedded.catalog import Catalog, from_time, to_time
+from tablevault_pd.store.embedded.catalog import Catalog
+from tablevault_pd.store.embedded.times import from_time, to_time
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
