@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,8 +22,6 @@ from tablevault_pd.errors import (
     StorageFull,
     VaultCorrupt,
     VaultError,
-    VaultFormatError,
-    VaultNotFound,
     VaultReadOnly,
     VersionNotFound,
 )
@@ -38,11 +35,11 @@ from tablevault_pd.store import (
     Staging,
     Version,
 )
-from tablevault_pd.store.embedded import care, io, journal, space
-from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, POLL_S, Catalog
+from tablevault_pd.store.embedded import care, folders, io, journal, space
+from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog
 from tablevault_pd.store.embedded.control import Control
 from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
-from tablevault_pd.store.embedded.kept import LOCK_NAME, KeptFiles, insert_files
+from tablevault_pd.store.embedded.kept import KeptFiles, insert_files
 from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, seed_of, unpack
 from tablevault_pd.store.embedded.text import TextSearch, add_small
@@ -104,7 +101,7 @@ class EmbeddedStore(
         self.read_only = read_only
         self.timeout_s = timeout_s
         self.scratch = self.folder
-        _prepare(self.folder, read_only=read_only, timeout_s=timeout_s)
+        folders.prepare(self.folder, read_only=read_only, timeout_s=timeout_s)
         self.catalog = Catalog(self.folder, read_only=read_only, timeout_s=timeout_s, durability=durability)
         try:
             if not read_only:
@@ -449,58 +446,3 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     return Chunk(
         range(chunks[0].positions[0], chunks[-1].positions[-1] + 1), table.combine_chunks(), private=True
     )
-
-
-_OURS = {
-    "catalog.db",
-    "catalog.db-wal",
-    "catalog.db-shm",
-    "catalog.db-journal",
-    "write.lock",
-    LOCK_NAME,
-    journal.NAME,
-    "commits.new",
-    "segments",
-    "files",
-}
-
-
-def _prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
-    """Make the folder if it is to be made; refuse one that holds something else."""
-    try:
-        content = {entry.name for entry in os.scandir(folder)}
-    except FileNotFoundError:
-        content = set()
-        if read_only:
-            raise VaultNotFound(f"There is no vault at {folder}. mode='rw' makes one.") from None
-    except PermissionError as error:
-        raise VaultReadOnly(
-            f"The folder {folder} may not be looked into by this user. Ask for rights to it, or choose another one."
-        ) from error
-    except NotADirectoryError:
-        raise VaultFormatError(f"{folder} is a file, and a vault is a folder. Choose another name.") from None
-    if "catalog.db" in content:
-        if not read_only and not {"segments", "files"} <= content:
-            with io.naming(f"making the folders of {folder} anew"):
-                io.make_folder(folder / "segments")
-                io.make_folder(folder / "files")
-        return
-    if read_only and content and content <= _OURS:  # it is being made
-        deadline = time.monotonic() + timeout_s
-        while not (found := (folder / "catalog.db").exists()) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        if found:
-            return
-    if read_only:
-        raise VaultNotFound(
-            f"There is no vault in {folder}: it has no catalog.db. mode='rw' makes one in an empty folder."
-        )
-    if not content <= _OURS:
-        raise VaultFormatError(
-            f"{folder} holds other files, and no vault. Choose an empty or a new folder; nothing was changed in this one."
-        )
-    try:
-        for part in (folder, folder / "segments", folder / "files"):
-            part.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise io.disk_error(error, f"making a vault at {folder}") from error

@@ -1,0 +1,66 @@
+"""The folder of a vault: made where there is none, refused where it holds something else."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from tablevault_pd.errors import VaultFormatError, VaultNotFound, VaultReadOnly
+from tablevault_pd.store.embedded import io, journal
+from tablevault_pd.store.embedded.catalog import POLL_S
+from tablevault_pd.store.embedded.kept import LOCK_NAME
+
+_OURS = {
+    "catalog.db",
+    "catalog.db-wal",
+    "catalog.db-shm",
+    "catalog.db-journal",
+    "write.lock",
+    LOCK_NAME,
+    journal.NAME,
+    "commits.new",
+    "segments",
+    "files",
+}
+
+
+def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
+    """Make the folder if it is to be made; refuse one that holds something else."""
+    try:
+        content = {entry.name for entry in os.scandir(folder)}
+    except FileNotFoundError:
+        content = set()
+        if read_only:
+            raise VaultNotFound(f"There is no vault at {folder}. mode='rw' makes one.") from None
+    except PermissionError as error:
+        raise VaultReadOnly(
+            f"The folder {folder} may not be looked into by this user. Ask for rights to it, or choose another one."
+        ) from error
+    except NotADirectoryError:
+        raise VaultFormatError(f"{folder} is a file, and a vault is a folder. Choose another name.") from None
+    if "catalog.db" in content:
+        if not read_only and not {"segments", "files"} <= content:
+            with io.naming(f"making the folders of {folder} anew"):
+                io.make_folder(folder / "segments")
+                io.make_folder(folder / "files")
+        return
+    if read_only and content and content <= _OURS:  # it is being made
+        deadline = time.monotonic() + timeout_s
+        while not (found := (folder / "catalog.db").exists()) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        if found:
+            return
+    if read_only:
+        raise VaultNotFound(
+            f"There is no vault in {folder}: it has no catalog.db. mode='rw' makes one in an empty folder."
+        )
+    if not content <= _OURS:
+        raise VaultFormatError(
+            f"{folder} holds other files, and no vault. Choose an empty or a new folder; nothing was changed in this one."
+        )
+    try:
+        for part in (folder, folder / "segments", folder / "files"):
+            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise io.disk_error(error, f"making a vault at {folder}") from error
