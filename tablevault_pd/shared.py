@@ -27,6 +27,7 @@ class Shared:
         self.key = key
         self.store = store
         self.options = options  #: what the store was opened with
+        self.closed = False
         self.runs: dict[str, Run] = {}  # the quiet ones
         self.others: weakref.WeakSet[Run] = weakref.WeakSet()  # those of Vault.session()
         self.handles: weakref.WeakSet[Vault] = weakref.WeakSet()
@@ -57,15 +58,16 @@ class Shared:
         return [*self.others, *self.runs.values()]
 
     def leave(self, vault: Vault) -> None:
-        """A handle was closed; with the last one everything is."""
+        """A handle was closed; with the last one everything is. What an interrupt left out is done by the next call."""
         self.handles.discard(vault)
-        if not self.handles:
+        if not self.handles and not self.closed:
             self.forget()
             deadline = time.monotonic() + self.store.timeout_s  # for all of them together
             for run in self.sessions():
                 run.end(timeout_s=max(deadline - time.monotonic(), 0.0), quietly=True)  # abandon() tells
             HEART.abandon(self.store)
             self.store.close()
+            self.closed = True
 
     def forget(self) -> None:
         """Have the next `connect` open the place anew."""

@@ -91,9 +91,8 @@ class Vault(Search, Sessions, Lineage):
 
     def close(self) -> None:
         """Close the vault, and the session with it if nobody else in this process uses it."""
-        if not self.closed:
-            self.closed = True
-            self._shared.leave(self)
+        self.closed = True
+        self._shared.leave(self)
 
     def __enter__(self) -> Self:
         return self

@@ -185,6 +185,35 @@ def test_a_fork_that_cannot_wait_gives_a_child_that_says_so(folder_vault, monkey
     assert folder_vault.read("a").n.tolist() == [1, 3]
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Python tells of the hook left
+def test_an_interrupt_while_a_fork_waits_gives_a_child_that_says_so(folder_vault, monkeypatch):
+    folder_vault.append("a", {"n": 1})
+    assert in_child(lambda: folder_vault.append("a", {"n": 2}).version) == "2"
+    thread, found = busy(folder_vault, 1_500_000)
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        wait_until(lambda: forks.inside._forking == main)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    monkeypatch.setattr(forks, "POLL_S", 0.02)
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    other = threading.Thread(target=interrupt)
+    try:
+        other.start()
+        told = in_child(lambda: folder_vault.append("a", {"n": 3}))
+        other.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert told.startswith("VaultClosed: This process was forked"), told
+    thread.join()
+    assert found == [1_500_000] and forks.inside._forking is None
+    assert in_child(lambda: folder_vault.append("a", {"n": 4}).version) == "3"
+    assert folder_vault.read("a").n.tolist() == [1, 2, 4]
+
+
 def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(folder_vault):
     folder_vault.append("a", {"n": 1})
     catalog = folder_vault.store.catalog

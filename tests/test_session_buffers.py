@@ -207,6 +207,18 @@ def test_what_is_not_written_when_the_vault_is_closed_is_told(tmp_path, monkeypa
         vault.close()
 
 
+@pytest.mark.parametrize(
+    "step", [2**63, -(2**63), 2**70, -(10**30), np.uint64(2**63), 1.5, float("nan"), "1"]
+)
+def test_a_step_that_no_store_keeps_is_refused_and_the_rest_is_recorded(vault, step):
+    with vault.session("steps") as s:
+        s.log(step=2**63 - 1, a=1.0)
+        with pytest.raises(tv.InvalidInput, match="step="):
+            s.log(step=step, a=2.0)
+        s.log(step=-(2**63) + 1, b=3.0)
+    assert values(vault, "steps").tolist() == [1.0, 3.0]
+
+
 # -- what one session tells is the trouble
 
 

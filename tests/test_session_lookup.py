@@ -302,6 +302,29 @@ class Config:
     optimizer: Optimizer = field(default_factory=Optimizer)
 
 
+def test_params_of_numpy_are_plain_and_what_never_ends_is_refused(vault):
+    given = {
+        "long": np.longdouble("0.5"), "time": np.datetime64("2020-01-02", "ns"), "span": np.timedelta64(5, "ns"), "text": np.str_("a"),
+        "times": np.array(["2020-01-02"], dtype="M8[ns]"), "one": np.array(7), "many": np.array([[1, 2]]), "complex": np.clongdouble(1),
+    }  # fmt: skip
+    with vault.session("numpy", params=given) as s:
+        assert dict(s.params) == {
+            "long": 0.5, "time": "2020-01-02T00:00:00.000000000", "span": "5 nanoseconds", "text": "a",
+            "times": ["2020-01-02T00:00:00.000000000"], "one": 7, "many": [[1, 2]], "complex": str(np.clongdouble(1)),
+        }  # fmt: skip
+    endless: dict[str, object] = {}
+    endless["itself"] = [endless]
+    deep: list[object] = []
+    for _ in range(3000):
+        deep = [deep]
+    for value in (endless, deep):
+        with pytest.raises(tv.InvalidInput, match="nested more than"):
+            vault.session("endless", params={"p": value})
+    shared = {"a": 1}
+    with vault.session("shared", params={"x": shared, "y": shared}) as s:
+        assert dict(s.params) == {"x": shared, "y": shared}
+
+
 def test_params_are_a_dict_a_dataclass_or_a_namespace(vault):
     expected = {"lr": 0.1, "optimizer": {"name": "sgd", "betas": [0.9, 0.99]}}
     nested = SimpleNamespace(name="sgd", betas=(0.9, 0.99))

@@ -18,6 +18,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 import tablevault_pd as tv
+from tablevault_pd.session import Run
 
 
 def frame(n: int = 3, start: int = 0) -> pd.DataFrame:
@@ -606,6 +607,29 @@ def test_connecting_again_shares_the_session(vault):
     other.close()
     again.close()
     vault.save("b", frame())
+
+
+def test_close_is_taken_up_again_after_an_interrupt(tmp_path, monkeypatch):
+    vault = tv.connect(tmp_path / "v", session="s")
+    vault.save("a", {"n": 1})
+    end, calls = Run.end, []
+
+    def interrupted(run, *args, **kwargs):
+        calls.append(run)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        end(run, *args, **kwargs)
+
+    monkeypatch.setattr(Run, "end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        vault.close()
+    with pytest.raises(tv.VaultClosed):
+        vault.read("a")
+    vault.close()
+    vault.close()
+    assert len(calls) == 2
+    with tv.connect(tmp_path / "v", mode="r") as reader:
+        assert reader.sessions().state.tolist() == ["finished"]
 
 
 def test_a_closed_vault_says_so(tmp_path):

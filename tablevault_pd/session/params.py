@@ -14,6 +14,8 @@ import numpy as np
 from tablevault_pd.capture.redact import MASK, is_secret_name
 from tablevault_pd.errors import InvalidInput, InvalidType, shown
 
+DEEPEST = 100  # levels of nested parameters
+
 
 class Params(MutableMapping[str, Any]):
     """Parameters by name. Values are kept as JSON keeps them; what JSON does not know becomes its text.
@@ -122,24 +124,37 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def plain(value: Any) -> Any:
-    """Return a parameter's value as plain JSON."""
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return a parameter's value as plain JSON. Raises InvalidInput if it is nested too deeply, or contains itself."""
+    if depth > DEEPEST:
+        raise InvalidInput(
+            f"A parameter is nested more than {DEEPEST} levels deep, or contains itself. Nothing of it was kept."
+        )
+    if isinstance(value, np.ndarray) and value.ndim:
+        return [plain(each, depth + 1) for each in value]
     if isinstance(value, (np.generic, np.ndarray)):
-        return plain(value.tolist())
+        value = _cell(value[()] if isinstance(value, np.ndarray) else value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value if type(value) in (bool, int, float, str, type(None)) else _base(value)
     if isinstance(value, (Mapping, Namespace, SimpleNamespace)) or (
         is_dataclass(value) and not isinstance(value, type)
     ):
-        found = {str(key): plain(each) for key, each in as_mapping(value).items()}
+        found = {str(key): plain(each, depth + 1) for key, each in as_mapping(value).items()}
         if len(found) < len(as_mapping(value)):
             raise InvalidInput(
                 f"Two keys of a parameter are the same text: {shown(list(as_mapping(value)))}."
             )
         return found
     if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
-        return [plain(each) for each in value]
+        return [plain(each, depth + 1) for each in value]
     return str(value)
+
+
+def _cell(value: Any) -> Any:
+    """Return a scalar of NumPy as Python's: times as text, which ``item()`` makes a number of nanoseconds."""
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return str(value)
+    return float(value) if isinstance(value, np.longdouble) else getattr(value, "item", lambda: value)()
 
 
 def _base(value: Any) -> Any:

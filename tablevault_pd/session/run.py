@@ -37,7 +37,7 @@ from tablevault_pd.session.obeying import Obedience
 from tablevault_pd.session.params import Params
 from tablevault_pd.session.reads import Reads
 from tablevault_pd.session.surroundings import Surroundings
-from tablevault_pd.store import BEAT_S, Beat, Request, Session, Source, Store
+from tablevault_pd.store import BEAT_S, NO_STEP, Beat, Request, Session, Source, Store
 
 CaptureMode = Literal["main", "all", "none"]
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
@@ -282,7 +282,7 @@ class Run:
         VaultClosed
             If the session has ended.
         """
-        if step is not None and type(step) is not int:
+        if step is not None and (type(step) is not int or not NO_STEP < step < -NO_STEP):
             step = whole(step)
         for metric, value in values.items():
             if type(value) is not float:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import weakref
+from functools import partial
 from types import FrameType, TracebackType
 from typing import IO, Generic, Protocol, TypeVar
 
@@ -179,10 +180,6 @@ def _before() -> None:
 _open_ones: list[str] = []  # why connections are open during the fork under way
 
 
-def _after_in_parent() -> None:
-    inside._forking = None
-
-
 def _after_in_child() -> None:
     me = threading.get_ident()
     depth = inside._depths.get(me)
@@ -198,8 +195,11 @@ def _after_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
+    # An interrupt leaves a function of Python out, and a fork goes on. A function of C is called whatever comes.
     os.register_at_fork(
         before=_before,
-        after_in_parent=_after_in_parent,
+        after_in_parent=partial(setattr, inside, "_forking", None),
         after_in_child=_after_in_child,
     )
+    # Before a fork the last one registered comes first.
+    os.register_at_fork(before=partial(_open_ones.append, "before its connections could be closed"))
