@@ -770,11 +770,14 @@ def test_check_finds_damaged_edges(here):
         )
         vault.save("others", [{"a": 1}], inputs={"articles": 3})
         assert vault.check().empty
-        with vault.store.catalog.writing() as db:
+
+        def damage(db):
             db.execute(
                 "UPDATE edges SET parents = substr(parents, 1, length(parents) - 1) WHERE parents IS NOT NULL"
             )
             db.execute("UPDATE edges SET parent = 99 WHERE parents IS NULL")
+
+        vault.store.catalog.write(damage)
         found = vault.check()
         assert found[["what", "list"]].to_numpy().tolist() == [
             ["damaged edge", "answers"],

@@ -235,9 +235,10 @@ HOLD = """
 import sys, time
 import tablevault_pd as tv
 vault = tv.connect(sys.argv[1])
-with vault.store.catalog.writing():
+def hold(_):
     print("held", flush=True)
     time.sleep(60)
+vault.store.catalog.write(hold)
 """
 
 

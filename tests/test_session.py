@@ -248,7 +248,8 @@ def test_a_session_is_lost_when_its_heart_stops_by_the_clock_of_the_store(vault)
 
 def test_ten_thousand_sessions_take_a_handful_of_statements(folder_vault):
     vault = folder_vault
-    with vault.store.catalog.writing() as db:
+
+    def insert(db):
         rows = [
             (f"s{n}", 1, "u", "h", n, 1, n * 1000, n * 1000, '["t"]', f'{{"lr": {n}}}') for n in range(10_000)
         ]
@@ -257,6 +258,8 @@ def test_ten_thousand_sessions_take_a_handful_of_statements(folder_vault):
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows,
         )  # fmt: skip
         db.execute("INSERT INTO latest SELECT id, 'acc', 1, 1, id / 10000.0 FROM sessions")
+
+    vault.store.catalog.write(insert)
     statements: list[str] = []
     with vault.store.catalog.reading() as connection:  # the one that this thread uses next
         connection.set_trace_callback(statements.append)

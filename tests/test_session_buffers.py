@@ -280,9 +280,12 @@ def test_what_the_store_does_not_take_is_left_out_and_named_and_the_rest_is_reco
 
 def test_a_session_that_is_not_in_the_vault_stops_no_other(folder_vault, monkeypatch):
     with folder_vault.session("healthy") as healthy, folder_vault.session("gone") as gone:
-        with folder_vault.store.catalog.writing() as db:
+
+        def remove(db):
             db.execute("DELETE FROM cells WHERE session = ?", (gone.id,))
             db.execute("DELETE FROM sessions WHERE id = ?", (gone.id,))
+
+        folder_vault.store.catalog.write(remove)
         with pytest.warns(RuntimeWarning, match="gone#1"):
             gone.log(loss=1.0)
             gone.tags = "t"
