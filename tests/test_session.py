@@ -265,7 +265,8 @@ def test_ten_thousand_sessions_take_a_handful_of_statements(folder_vault):
         connection.set_trace_callback(statements.append)
     found = vault.sessions()
     connection.set_trace_callback(None)
-    assert len(found) == 10_001 and len(statements) <= 4
+    selects = [each for each in statements if each.startswith("SELECT")]
+    assert len(found) == 10_001 and len(selects) <= 4
     assert found["params.lr"].iloc[-1] == 9999 and found["metrics.acc"].iloc[-1] == 1.0001
     assert (found.parent.iloc[1:] == found.session.iloc[0]).all()
 
