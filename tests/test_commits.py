@@ -13,7 +13,7 @@ import pytest
 
 import tablevault_pd as tv
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "lists.md"
 
 
 # -- handles
@@ -134,8 +134,8 @@ for _ in range(10):
 
 
 def test_increments_of_several_processes_are_all_kept(here: Path) -> None:
-    """The recipe of the README, in four processes at once."""
-    text = README.read_text(encoding="utf-8")
+    """The recipe of docs/lists.md, in four processes at once."""
+    text = PAGE.read_text(encoding="utf-8")
     (recipe,) = [part.partition("```")[0] for part in text.split("```python") if "def add_one" in part]
     recipe = recipe[recipe.index("def add_one") :].partition("\n\n\n")[0]
     with tv.connect(here / "v") as vault:
