@@ -24,6 +24,7 @@ from tablevault_pd.errors import (
     InvalidInput,
     InvalidName,
     VaultError,
+    VaultNotFound,
     shown,
 )
 from tablevault_pd.lineage.cli import add_lineage_arguments, lineage_command
@@ -63,7 +64,10 @@ def argument(*flags: str, **options: Any) -> tuple[tuple[str, ...], dict[str, An
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Return the exit code: 0, 1 for an error or damage, 2 for an argument that cannot be used."""
-    arguments = parser().parse_args(argv)
+    top = parser()
+    arguments, left = top.parse_known_args(argv)
+    if left:
+        top.error(f"unrecognized arguments: {' '.join(left)}. A vault is named by --vault PLACE.")
     # A terminal of a narrow encoding shows escapes in place of what it cannot show.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -137,13 +141,22 @@ def _add_common(to: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     command: Command = arguments.command
-    with connect(
-        arguments.vault, mode="r"
-    ) as vault:  # an error, and not an empty new vault, if there is none
+    with _existing(arguments.vault) as vault:
         if not command.writes(arguments):
             return _print(command.run(vault, arguments), arguments.form)
     with connect(arguments.vault, session=PROGRAM if command.session else False) as vault:
         return _print(command.run(vault, arguments), arguments.form)
+
+
+def _existing(place: str | None) -> Vault:
+    """The vault for reading: an error, and not an empty new vault, if there is none."""
+    try:
+        return connect(place, mode="r")
+    except VaultNotFound as error:
+        found = str(error).partition(". mode='rw'")[0]
+        raise VaultNotFound(
+            f"{found}. Name a vault with --vault PLACE, or in the environment variable TABLEVAULT_URL."
+        ) from error
 
 
 def _print(answer: Answer, form: str) -> int:
@@ -256,7 +269,7 @@ def check(vault: Vault, arguments: argparse.Namespace) -> Answer:
 
 def vacuum(vault: Vault, arguments: argparse.Namespace) -> Answer:
     """What old versions alone still hold; freed only with --yes."""
-    frame = vault.vacuum(keep=arguments.keep, dry_run=not arguments.yes)
+    frame = vault.vacuum(keep=arguments.keep, deleted=arguments.deleted, dry_run=not arguments.yes)
     size = size_text(frame["bytes"].sum())
     if frame.empty:
         note = "There is nothing to free."
@@ -266,6 +279,9 @@ def vacuum(vault: Vault, arguments: argparse.Namespace) -> Answer:
             if arguments.yes
             else f"{size} can be freed; nothing was removed yet. --yes removes it for good."
         )
+    whole = frame.loc[frame["what"] == "deleted list", "list"]
+    if len(whole):
+        note += f" Lists that {'went' if arguments.yes else 'would go'} as a whole: {', '.join(whole)}."
     return Answer(frame, note)
 
 
@@ -283,7 +299,7 @@ def export(vault: Vault, arguments: argparse.Namespace) -> Answer:
 
 def delete(vault: Vault, arguments: argparse.Namespace) -> Answer:
     """Hide a list."""
-    vault.delete(arguments.name)
+    vault.delete(arguments.name, message=arguments.message)
     note = f"Hidden, not gone: {PROGRAM} restore brings a version back."
     return Answer(vault.versions(arguments.name).tail(1), note)
 
@@ -294,7 +310,7 @@ def restore(vault: Vault, arguments: argparse.Namespace) -> Answer:
     number = arguments.version if address.version is None else address.version
     if number is None:
         raise InvalidInput(f"Say which version to restore: {PROGRAM} restore {address.name}@1")
-    vault.restore(address.name, number)
+    vault.restore(address.name, number, message=arguments.message)
     return Answer(vault.versions(address.name).tail(1))
 
 
@@ -303,6 +319,7 @@ def _always(_: argparse.Namespace) -> bool:
 
 
 _NAME = argument("name", metavar="NAME", help="a list")
+_MESSAGE = argument("--message", metavar="TEXT", help="what it is for, shown by versions")
 
 #: Every command. A new one is a function above and a line here.
 COMMANDS = (
@@ -390,6 +407,7 @@ COMMANDS = (
                 metavar="N",
                 help="versions of each list that stay readable (default: 1)",
             ),
+            argument("--deleted", action="store_true", help="free deleted lists as a whole"),
             argument("--yes", action="store_true", help="remove it, for good"),
         ),
         writes=lambda arguments: bool(arguments.yes),
@@ -412,7 +430,9 @@ COMMANDS = (
             ),
         ),
     ),
-    Command("delete", delete, "hide a list; its versions stay", (_NAME,), writes=_always, session=True),
+    Command(
+        "delete", delete, "hide a list; its versions stay", (_NAME, _MESSAGE), writes=_always, session=True
+    ),
     Command(
         "restore",
         restore,
@@ -422,6 +442,7 @@ COMMANDS = (
             argument(
                 "version", nargs="?", type=int, metavar="VERSION", help="the version, if not named after @"
             ),
+            _MESSAGE,
         ),
         writes=_always,
         session=True,

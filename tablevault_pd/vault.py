@@ -619,25 +619,39 @@ class Vault(Search, Sessions, Lineage):
         with Bar("compacting", unit="lists") as bar:
             return answers.compacted(self.store.compact(name, progress=bar))
 
-    def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> pd.DataFrame:
+    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> pd.DataFrame:
         """Free the space of rows that only old versions show.
 
         Parameters
         ----------
         keep : int
-            How many of the newest versions of each list stay readable.
+            How many of the newest versions of each list stay readable. What `delete` made shows no rows and does not count:
+            a deleted list can still be restored.
+        deleted : bool
+            Free deleted lists as a whole. They cannot be restored afterwards.
         dry_run : bool
             Only say what would be removed. ``False`` removes it, for good.
 
         Returns
         -------
         DataFrame
-            what (rows, kept file, catalogue or stray), list, versions, rows, bytes, path, removed.
+            what (rows, deleted list, kept file, catalogue or stray), list, versions, rows, bytes, path, removed.
+
+        Examples
+        --------
+        >>> for loss in (0.5, 0.4):
+        ...     saved = vault.save("losses", {"loss": loss})
+        >>> vault.vacuum()[["what", "list", "versions", "rows", "removed"]]
+           what    list versions  rows  removed
+        0  rows  losses      [1]     1    False
         """
         keep = validate.whole(keep, "keep", least=1)
+        deleted = validate.flag(deleted, "deleted")
         if not validate.flag(dry_run, "dry_run"):
             self._writable()
-        return answers.vacuumed(self.store.vacuum(keep=keep, dry_run=dry_run), removed=not dry_run)
+        return answers.vacuumed(
+            self.store.vacuum(keep=keep, deleted=deleted, dry_run=dry_run), removed=not dry_run
+        )
 
     def export(
         self, path: str | os.PathLike[str], *, format: Literal["parquet", "csv", "jsonl"] = "parquet"

@@ -194,6 +194,18 @@ def test_vacuum_frees_nothing_before_yes(run, place):
     assert run("show", "losses")[1].endswith("1 rows.\n")
 
 
+def test_vacuum_frees_deleted_lists_only_when_asked(run, place):
+    run("delete", "losses", "--message", "wrong labels")
+    assert run("vacuum", "--yes")[1] == "There is nothing to free.\n"
+    assert "would go as a whole: losses." in run("vacuum", "--deleted")[1]
+    assert run("restore", "losses@1", "--message", "they were right")[0] == 0
+    with tv.connect(place) as vault:
+        assert vault.versions("losses")["message"].tolist()[-2:] == ["wrong labels", "they were right"]
+    run("delete", "losses")
+    assert "went as a whole: losses." in run("vacuum", "--deleted", "--yes")[1]
+    assert run("restore", "losses@1")[0] == 1
+
+
 def test_compact_keeps_rows_and_versions(run, place):
     with tv.connect(place) as vault:
         for n in range(20):
@@ -271,7 +283,7 @@ def test_commands_that_make_versions_open_one_and_those_that_look_after_a_vault_
         (("versions", "a@b"), "'@'", 2),
         (("vacuum", "--keep", "0"), "keep=", 2),
         (("export", "."), "not an empty folder", 2),
-        (("--vault", "elsewhere", "lists"), "no vault", 1),
+        (("--vault", "elsewhere", "lists"), "elsewhere. Name a vault with --vault PLACE", 1),
         (("--vault", "elsewhere", "delete", "words"), "no vault", 1),
         (("sessions", "trian"), "Did you mean 'train'", 1),
         (("sessions", "--parent", "trian"), "Did you mean 'train'", 1),
@@ -310,6 +322,12 @@ def test_arguments_that_make_no_sense_exit_with_2(run, arguments):
     with pytest.raises(SystemExit) as exit_:
         run(*arguments)
     assert exit_.value.code == 2
+
+
+def test_a_word_too_many_says_how_a_vault_is_named(run, capsys):
+    with pytest.raises(SystemExit):
+        run("lists", "exp.vault")
+    assert "unrecognized arguments: exp.vault. A vault is named by --vault PLACE." in capsys.readouterr().err
 
 
 def test_options_may_stand_before_or_after_the_command(run, place, monkeypatch):

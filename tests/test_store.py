@@ -676,13 +676,16 @@ def test_vacuum_frees_what_no_kept_version_shows(store: Store) -> None:
     act(store, "a", "restore", target=1)
     put(store, "b", numbers(5))
     act(store, "b", "delete")
-    planned = store.vacuum(keep=1)
+    planned = store.vacuum(keep=1, deleted=True)
     assert [(f.what, f.list, f.versions, f.rows) for f in planned] == [
         ("rows", "a", (2, 3), 4),
-        ("rows", "b", (1, 2), 1),
+        ("deleted list", "b", (1, 2), 1),
     ]
     assert [v.gone for v in store.versions("a")] == [False] * 4
-    assert [(f.list, f.rows) for f in store.vacuum(keep=1, dry_run=False)] == [("a", 4), ("b", 1)]
+    assert [(f.list, f.rows) for f in store.vacuum(keep=1, deleted=True, dry_run=False)] == [
+        ("a", 4),
+        ("b", 1),
+    ]
     assert [v.gone for v in store.versions("a")] == [False, True, True, False]
     assert rows(store, store.head("a")) == [{"x": 0}, {"x": 1}]
     assert rows(store, store.version("a", 1)) == [{"x": 0}, {"x": 1}]
@@ -693,6 +696,33 @@ def test_vacuum_frees_what_no_kept_version_shows(store: Store) -> None:
     assert store.vacuum(keep=1, dry_run=False) == []
     assert put(store, "a", numbers(3), operation="append").total == 3
     assert put(store, "b", numbers(6)).version == 3
+
+
+def test_vacuum_keeps_the_last_content_of_a_deleted_list(store: Store) -> None:
+    put(store, "a", numbers(1))
+    put(store, "a", numbers(2, 3))
+    act(store, "a", "delete")
+    put(store, "b", numbers(5))
+    act(store, "b", "delete")
+    put(store, "b", numbers(6))
+    act(store, "b", "delete")
+    assert [(f.what, f.list, f.rows) for f in store.vacuum(keep=2)] == []
+    assert [(f.what, f.list, f.versions) for f in store.vacuum(keep=1, dry_run=False)] == [
+        ("rows", "a", (1,)),
+        ("rows", "b", (1, 2)),
+    ]
+    assert store.vacuum(keep=1) == []
+    act(store, "a", "restore", target=2)
+    act(store, "b", "restore", target=3)
+    assert rows(store, store.head("a")) == [{"x": 2}, {"x": 3}]
+    assert rows(store, store.head("b")) == [{"x": 6}]
+    act(store, "b", "delete")
+    assert [(f.what, f.list, f.rows) for f in store.vacuum(deleted=True, dry_run=False)] == [
+        ("deleted list", "b", 1)
+    ]
+    with pytest.raises(VersionNotFound, match="vacuum"):
+        act(store, "b", "restore", target=3)
+    assert rows(store, store.head("a")) == [{"x": 2}, {"x": 3}]
 
 
 def test_vacuum_keeps_as_many_versions_as_asked(store: Store) -> None:

@@ -354,8 +354,11 @@ class Store(Protocol):
     def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:
         """Merge small parts. Positions, versions and who wrote what stay as they are."""
 
-    def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> list[Freed]:
-        """Remove rows that none of the newest `keep` versions of their list shows, and strays."""
+    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> list[Freed]:
+        """Remove rows that none of the newest `keep` versions of their list shows, and strays.
+
+        A delete makes a version that shows no rows, and does not count. With `deleted`, deleted lists keep no version.
+        """
 
 
 __all__ = [

@@ -292,7 +292,7 @@ class Problem:
 class Freed:
     """One thing that ``vacuum`` removes, or would remove."""
 
-    what: str  #: rows, kept file, catalogue or stray
+    what: str  #: rows, deleted list (all that is left of it), kept file, catalogue or stray
     list: str | None
     versions: tuple[int, ...]
     rows: int

@@ -283,15 +283,16 @@ def _sweep(store: ArangoStore, key: str, places: list[str]) -> None:
 # -- vacuum
 
 
-def vacuum(store: ArangoStore, *, keep: int, dry_run: bool) -> list[Freed]:
+def vacuum(store: ArangoStore, *, keep: int, deleted: bool, dry_run: bool) -> list[Freed]:
     """Remove the rows that no kept version shows, then strays."""
     freed = []
     for state in store.lists():
         head = state.head
         if dry_run:
-            freed += _plan(head, store.client.query(BATCHES_OF, list=head.list_id, batch_rows=1000), keep)[0]
+            batches = store.client.query(BATCHES_OF, list=head.list_id, batch_rows=1000)
+            freed += _plan(head, batches, keep, deleted)[0]
         else:
-            freed += _vacuum_list(store, head, keep)
+            freed += _vacuum_list(store, head, keep, deleted)
     [now] = store.client.query(NOW)
     freed += _unused_files(store, now, dry_run=dry_run)
     for key, places, count, old in _found(store, now):
@@ -315,12 +316,13 @@ def _unused_files(store: ArangoStore, now_ms: int, *, dry_run: bool) -> Iterator
         yield Freed("kept file", None, (), 0, whole["size_bytes"], f"{BLOBS}/{whole['_key']}")
 
 
-def _vacuum_list(store: ArangoStore, head: Version, keep: int) -> list[Freed]:
+def _vacuum_list(store: ArangoStore, head: Version, keep: int, deleted: bool) -> list[Freed]:
     """Mark first, in a transaction that excludes restores of this list; remove items afterwards."""
 
     def work(handle: Any) -> tuple[list[Freed], list[str]]:
         all_of(handle, TOUCH, {"list": head.list_id, "token": "vacuum"})
-        freed, gone, emptied = _plan(head, all_of(handle, BATCHES_OF, {"list": head.list_id}, 1000), keep)
+        batches = all_of(handle, BATCHES_OF, {"list": head.list_id}, 1000)
+        freed, gone, emptied = _plan(head, batches, keep, deleted)
         if emptied:
             all_of(handle, MARK, {"gone": gone, "emptied": emptied})
         return freed, emptied
@@ -333,14 +335,16 @@ def _vacuum_list(store: ArangoStore, head: Version, keep: int) -> list[Freed]:
 
 
 def _plan(
-    head: Version, batches: list[dict[str, Any]], keep: int
+    head: Version, batches: list[dict[str, Any]], keep: int, deleted: bool
 ) -> tuple[list[Freed], list[str], list[str]]:
     """What to free, the batches whose versions lose rows by it, and those whose own rows go."""
     bases = {batch["version"]: batch["base"] for batch in batches}
     shown = {batch["version"]: runs(batch, bases.get(batch["generation"])) for batch in batches}
+    whole = deleted and batches[-1]["operation"] == "delete"
+    kept = [] if whole else [batch for batch in batches if batch["operation"] != "delete"][-keep:]
     needed: dict[int, int] = defaultdict(int)  # generation -> positions from 0 to here are still shown
-    for batch in batches[-keep:]:
-        if batch["operation"] != "delete" and not batch["gone"]:
+    for batch in kept:
+        if not batch["gone"]:
             for generation, _, high in shown[batch["version"]]:
                 needed[generation] = max(needed[generation], high)
     doomed = [
@@ -361,5 +365,5 @@ def _plan(
     ]
     numbers = tuple(batch["version"] for batch in gone)
     rows, size = sum(batch["rows"] for batch in doomed), sum(batch["bytes"] for batch in doomed)
-    freed = Freed("rows", head.list, numbers, rows, size)
+    freed = Freed("deleted list" if whole else "rows", head.list, numbers, rows, size)
     return [freed], [batch["_key"] for batch in gone], [batch["_key"] for batch in doomed]

@@ -343,11 +343,11 @@ class ArangoStore(Versions, People, Control, Edges, KeptFiles, Search, TextSearc
         self.client.writable()
         return []
 
-    def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> list[Freed]:
+    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> list[Freed]:
         """Remove what no kept version shows."""
         if not dry_run:
             self.client.writable()
-        return care.vacuum(self, keep=keep, dry_run=dry_run)
+        return care.vacuum(self, keep=keep, deleted=deleted, dry_run=dry_run)
 
 
 _NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "item_bytes": {}, "bytes": 0}

@@ -231,13 +231,13 @@ class _Plan:
     doomed: list[Row]  #: the parts that hold those rows
 
 
-def vacuum(store: EmbeddedStore, *, keep: int, dry_run: bool) -> list[Freed]:
+def vacuum(store: EmbeddedStore, *, keep: int, deleted: bool, dry_run: bool) -> list[Freed]:
     """Remove the rows and the files that no kept version shows, then strays, and give free space back."""
     freed: list[Freed] = []
     emptied: set[tuple[int, int]] = set()
     doomed: list[Path] = []
     for state in store.lists():
-        plan = _vacuum_list(store, state.head, keep=keep, dry_run=dry_run)
+        plan = _vacuum_list(store, state.head, keep=keep, deleted=deleted, dry_run=dry_run)
         freed += plan.freed
         emptied |= {(version.list_id, version.version) for version in plan.emptied}
         doomed += _paths(store, plan.doomed)
@@ -273,15 +273,15 @@ def _delete_unused(db: Connection) -> None:
     db.execute(DELETE_UNUSED)
 
 
-def _vacuum_list(store: EmbeddedStore, head: Version, *, keep: int, dry_run: bool) -> _Plan:
+def _vacuum_list(store: EmbeddedStore, head: Version, *, keep: int, deleted: bool, dry_run: bool) -> _Plan:
     if dry_run:
-        return _plan(store, head, keep)
+        return _plan(store, head, keep, deleted)
     # Planned inside the transaction, so that no restore can bring back what is about to go.
-    return store.catalog.write(_carry_out, store, head, keep)
+    return store.catalog.write(_carry_out, store, head, keep, deleted)
 
 
-def _carry_out(db: Connection, store: EmbeddedStore, head: Version, keep: int) -> _Plan:
-    plan = _plan(store, head, keep)
+def _carry_out(db: Connection, store: EmbeddedStore, head: Version, keep: int, deleted: bool) -> _Plan:
+    plan = _plan(store, head, keep, deleted)
     for version in plan.gone:
         db.execute(MARK_GONE, (head.list_id, version.version))
     for version in plan.emptied:
@@ -293,11 +293,13 @@ def _carry_out(db: Connection, store: EmbeddedStore, head: Version, keep: int) -
     return plan
 
 
-def _plan(store: EmbeddedStore, head: Version, keep: int) -> _Plan:
+def _plan(store: EmbeddedStore, head: Version, keep: int, deleted: bool) -> _Plan:
     versions = store.versions(head.list)
+    whole = deleted and versions[-1].deleted
+    kept = [] if whole else [version for version in versions if not version.deleted][-keep:]
     needed: dict[int, int] = defaultdict(int)  # generation -> positions from 0 to here are still shown
-    for version in versions[-keep:]:
-        if not version.deleted and not version.gone:
+    for version in kept:
+        if not version.gone:
             for generation, _, high in store.runs(version):
                 needed[generation] = max(needed[generation], high)
     doomed: list[Row] = []
@@ -321,5 +323,6 @@ def _plan(store: EmbeddedStore, head: Version, keep: int) -> _Plan:
         return _Plan([], [], [], [])
     emptied = [one for one in versions if one.rows and one.start >= lost.get(one.generation, one.total)]
     numbers = tuple(version.version for version in gone)
-    freed = Freed("rows", head.list, numbers, sum(row[2] for row in doomed), sum(row[6] for row in doomed))
+    rows, size = sum(row[2] for row in doomed), sum(row[6] for row in doomed)
+    freed = Freed("deleted list" if whole else "rows", head.list, numbers, rows, size)
     return _Plan([freed], gone, emptied, doomed)

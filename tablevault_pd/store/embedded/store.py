@@ -409,9 +409,9 @@ class EmbeddedStore(
         """Merge small parts."""
         return space.compact(self, name, progress=progress)
 
-    def vacuum(self, *, keep: int = 1, dry_run: bool = True) -> list[Freed]:
+    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> list[Freed]:
         """Remove what no kept version shows."""
-        return space.vacuum(self, keep=keep, dry_run=dry_run)
+        return space.vacuum(self, keep=keep, deleted=deleted, dry_run=dry_run)
 
 
 def _files_of(parts: Sequence[Part], batch: Batch) -> list[str]:
