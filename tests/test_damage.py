@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xxhash
 from pandas.testing import assert_frame_equal
 
 import tablevault_pd as tv
@@ -433,3 +434,17 @@ def test_random_bytes_in_the_catalogue_never_give_wrong_rows(folder):
 def test_session_info_is_plain_json(folder):
     (info,) = catalogue(folder, "SELECT info FROM sessions")[0]
     assert {"argv", "python", "platform", "cwd"} <= set(json.loads(info))
+
+
+@pytest.mark.parametrize(
+    "body", ["5", "[]", '["a", "1", "t", 1, []]', '["a", 9, "t", 1, [5]]', '{"a": 1}', "[1, 2", "null"]
+)
+def test_lines_of_the_commit_log_that_nobody_wrote_are_passed_over(tmp_path, body):
+    with tv.connect(tmp_path / "v") as vault:
+        vault.save("a", {"n": 1})
+    mark = xxhash.xxh3_64_hexdigest(body.encode())
+    with (tmp_path / "v" / "commits.log").open("a") as file:
+        file.write(f"\n{mark} {body}\n")
+    with tv.connect(tmp_path / "v") as vault:
+        assert vault.check().empty
+        assert vault.append("a", {"n": 2}).read()["n"].tolist() == [1, 2]

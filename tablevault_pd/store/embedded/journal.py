@@ -217,12 +217,21 @@ def _parsed(data: bytes) -> list[Entry]:
     entries = []
     for line in data.split(b"\n"):
         mark, _, body = line.partition(b" ")
-        if body and mark == _mark(body):
-            entries.append(_entry(*json.loads(body)))
+        entry = _entry(body) if body and mark == _mark(body) else None
+        if entry is not None:
+            entries.append(entry)
     return entries
 
 
-def _entry(name: str, version: int, token: str, rows: int, files: list[str]) -> Entry:
+def _entry(body: bytes) -> Entry | None:
+    """The entry of a line; None for one that this library did not write, whatever its checksum."""
+    try:
+        name, version, token, rows, files = json.loads(body)
+    except ValueError:
+        return None
+    whole = isinstance(version, int) and isinstance(rows, int) and isinstance(files, list)
+    if not whole or not all(isinstance(text, str) for text in (name, token, *files)):
+        return None
     return Entry(name, version, token, rows, tuple(files))
 
 
