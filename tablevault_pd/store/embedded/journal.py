@@ -227,7 +227,7 @@ def _entry(body: bytes) -> Entry | None:
     """The entry of a line; None for one that this library did not write, whatever its checksum."""
     try:
         name, version, token, rows, files = json.loads(body)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
     whole = isinstance(version, int) and isinstance(rows, int) and isinstance(files, list)
     if not whole or not all(isinstance(text, str) for text in (name, token, *files)):
