@@ -30,6 +30,7 @@ _UNSPACED = re.compile(
     "\ua980-\ua9c0\ua9e0-\ua9fe\uaa60-\uaa7f\u3005-\u3007\u3040-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff])"
 )
+_RUN = re.compile(f"({_UNSPACED.pattern[1:-1]}+)")
 # Characters that do not count: soft hyphens, joiners, directions, variants; accents that FTS5 does not remove by itself,
 # vowel points and the stretching stroke of Hebrew and Arabic. A blank of no width (U+200B) does count, it ends a word.
 _IGNORED = re.compile(
@@ -54,9 +55,12 @@ def prose(text: str) -> str:
 
 
 def _spelt_out(text: str) -> str:
+    return _UNSPACED.sub(r" \1 ", _folded(text))
+
+
+def _folded(text: str) -> str:
     text = text.replace("\0", " ").replace(BETWEEN, " ")
-    text = _IGNORED.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return _UNSPACED.sub(r" \1 ", text)
+    return _IGNORED.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def prose_sources(text: str) -> tuple[str, list[int]]:
@@ -78,6 +82,27 @@ def record(texts: Iterable[str | None]) -> str | None:
     """The fields of one record as one text, or None if it has none."""
     present = [prose(text) for text in texts if text]
     return f" {BETWEEN} ".join(present) if present else None
+
+
+def pieces(text: str) -> list[str]:
+    """The words of which any may match in place of `text`: where a script has no blanks between words, pairs of neighbours.
+
+    Examples
+    --------
+    >>> pieces("GPT在中国")
+    ['gpt', '在中', '中国']
+    """
+    folded = _folded(text)
+    if _UNSPACED.search(folded) is None:
+        return [text]
+    found: list[str] = []
+    for number, part in enumerate(_RUN.split(folded)):
+        if number % 2 == 0:  # between two runs
+            found += [part] if has_words(part) else []
+            continue
+        for run in "".join(each if unicodedata.category(each)[0] in "LMN" else " " for each in part).split():
+            found += [run] if len(run) == 1 else map("".join, pairwise(run))
+    return found
 
 
 def has_words(text: str) -> bool:
@@ -177,6 +202,7 @@ __all__ = [
     "code_wholes",
     "has_words",
     "match",
+    "pieces",
     "prose",
     "prose_sources",
     "prose_term",

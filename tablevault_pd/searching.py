@@ -69,8 +69,9 @@ class Search:
             Only rows of lists, or by sessions, so described.
         session : name, pattern, id, session, frame of :meth:`sessions`, or list of these, optional
             Only rows written by them, as :meth:`sessions` takes them: a bare name means all its runs.
-        parents_of, children_of : frame, list or references, optional
-            Only rows that these were made from, or that were made from these.
+        parents_of, children_of : frame, list, reference, or list of these, optional
+            Only rows that these were made from, or that were made from these, however many steps away. One row is a frame
+            of one row, ``df.loc[["label"]]``, or its reference.
         since, until : time, optional
             Only rows committed at or after `since`, and before `until` (UTC unless it says otherwise).
         as_of : time, optional

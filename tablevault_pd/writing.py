@@ -82,6 +82,7 @@ def write(store: Store, what: Write, tables: Iterable[pa.Table], kept: Keeping |
             rows.write(table)
             bar(table.num_rows)
         edges = what.trace.edges(rows.rows) if edges is None else edges
+        what.trace.warn()
         return _commit(store, what, fitter, rows, head, edges, () if kept is None else kept.files)
 
 

@@ -219,7 +219,30 @@ def test_a_warning_made_an_error_writes_nothing(vault: tv.Vault) -> None:
         warnings.simplefilter("error", UserWarning)
         with pytest.raises(UserWarning, match="no known parents"):
             vault.save("out", lost(docs))
+        with pytest.raises(UserWarning, match="no known parents"):
+            vault.save("out", lost(docs))
     assert "out" not in vault
+    with warned(1):
+        vault.save("out", lost(docs))
+
+
+def test_the_warning_says_if_and_comes_once_and_never_for_a_save_that_is_refused(vault: tv.Vault) -> None:
+    filled(vault)
+    vault.save("kinds", [{"of": 1}])
+    docs, _ = vault.read("docs"), vault.read("users")
+    made = pd.DataFrame({"word": ["a", "b"], "n": [object(), 1]})  # from scratch, with a column called alike
+    with warned(0):
+        with pytest.raises(tv.UnsupportedColumn):
+            vault.save("kinds", made)
+        with pytest.raises(tv.Conflict):
+            vault.save("kinds", lost(docs), expect=7)
+        with pytest.raises(tv.SchemaMismatch):
+            vault.save("kinds", lost(docs), schema="strict")
+    with warned(1) as texts:
+        for number in range(3):
+            vault.save("kinds", made.assign(n=number))
+    assert "If they came from 'docs', 'users', which this session had read" in texts[0]
+    assert "dropped" not in texts[0]
 
 
 # -- sessions

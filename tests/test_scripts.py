@@ -45,6 +45,45 @@ def test_words_of_every_script_are_found(vault):
         assert vault.search(query).empty, query
 
 
+QUESTIONS = {
+    "中国的首都是哪里？": "北京是中国的首都。",
+    "GPT-4是什么时候发布的": "GPT-4 于三月发布",
+    "富士山はどこですか": "日本で一番高い山は富士山です",
+    "ﾃｷｽﾄ・ﾃﾞｰﾀは?": "テキストのデータ",
+    "ข้าวอยู่ที่ไหน": "ฉันชอบกินข้าว",
+    "대한민국의 수도는?": "서울은 대한민국 수도",
+    "猫?": "黒い猫",
+}
+
+
+def test_a_question_without_blanks_finds_what_shares_pairs_of_its_characters(vault):
+    answers = list(QUESTIONS.values())
+    vault.save("t", pd.DataFrame({"text": [*answers, "nothing of the kind"]}))
+    for row, question in enumerate(QUESTIONS):
+        found = vault.search(question, match="any", snippet=True)
+        assert found["position"][0] == row and len(answers) not in found["position"].tolist()
+        assert "[" in found["snippet"][0]
+    assert vault.search("中国的首都是哪里？").empty  # all words: the run as it stands
+    assert vault.search('"中国的首都是哪里？"', match="any").empty
+    assert 0 not in vault.search("首都有猫 -中国的", match="any")["position"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("中国的", ["中国", "国的"]),
+        ("中", ["中"]),
+        ("中，国的!", ["中", "国的"]),
+        ("タ・イヌ", ["タ", "イヌ"]),
+        ("GPT-4在中国", ["gpt-4", "在中", "中国"]),
+        ("few_shot", ["few_shot"]),
+        ("𠮷野家", ["𠮷野", "野家"]),
+    ],
+)
+def test_what_a_word_stands_for_where_any_of_its_pieces_is_enough(text, words):
+    assert fts.pieces(text) == words
+
+
 @pytest.mark.parametrize(
     ("query", "text", "shown"),
     [

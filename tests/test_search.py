@@ -474,7 +474,8 @@ def test_relatives_and_references(vault):
         with pytest.raises(tv.InvalidInput, match=rf"{next(iter(option))}= is for vault\.search"):
             read.vault.search("solar", **option)
     vault.save("picked", answer[["ref", "value"]])
-    assert sorted(found(vault.search(parents_of="picked"))) == [("chunks", 0), ("chunks", 1)]
+    assert found(vault.search(parents_of="picked", lists="chunks")) == [("chunks", 0), ("chunks", 1)]
+    assert found(vault.search(parents_of="picked", lists="papers")) == [("papers", 0), ("papers", 2)]
 
 
 def test_lists_by_name_and_pattern(vault):

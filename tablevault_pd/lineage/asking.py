@@ -132,33 +132,33 @@ class Lineage:
         return graph(self.store, name)
 
     def stale(self, name: str) -> pd.DataFrame:
-        """Rows of a list whose parents have since changed or vanished, or whose code has since changed.
+        """Rows of a list that an ancestor of has since changed or vanished, or whose own code has since changed.
 
         A row is the same where its content is unchanged, matched in order. One that the newest version does not have any more has
         changed if there is another under its label (or, without an index of the list's own, at its position), else vanished.
+        A parent that is still there is followed as it is now: what was made anew, and came out the same, makes nothing stale.
+        Nor does a list that was made from its own earlier rows.
 
         Returns
         -------
         DataFrame
             One line per row and reason: list, position, reason (changed, vanished, code, unknown if the old data was
-            vacuumed), parent_list, parent_position, parent_version, newest_version.
+            vacuumed), parent_list, parent_position (missing: the whole list), parent_version, newest_version, depth (steps to that
+            ancestor; missing for code).
 
         Examples
         --------
         >>> words = vault.save("words", pd.DataFrame({"word": ["storm", "sun"]}))
         >>> sizes = vault.save("sizes", vault.read("words").assign(size=lambda df: df.word.str.len()))
+        >>> marks = vault.save("marks", vault.read("sizes")[["size"]] * 2)
         >>> words = vault.save("words", pd.DataFrame({"word": ["storm", "rain"]}))
-        >>> vault.stale("sizes")[["position", "reason", "parent_list", "parent_position"]]
-           position   reason parent_list  parent_position
-        0         1  changed       words                1
+        >>> vault.stale("marks")[["position", "reason", "parent_list", "parent_position", "depth"]]
+           position   reason parent_list  parent_position  depth
+        0         1  changed       words                1      2
         """
-        version = reading.resolve(self.store, name)
-        from tablevault_pd.lineage.lines import lines
         from tablevault_pd.lineage.stale import stale
 
-        return stale(
-            self.store, version, lines(self.store, _asked(version, np.arange(version.total)), depth=1)
-        )
+        return stale(self.store, reading.resolve(self.store, name))
 
 
 def _positions(version: Version, rows: Any) -> np.ndarray:

@@ -203,19 +203,35 @@ def named_by(store: Store, rows: np.ndarray | None, refs: RefArray, what: str) -
 
 
 def identity(store: Store, obj: pd.DataFrame | pd.Series) -> list[Named]:
-    """What the rows of a frame are; empty if it was not read from this vault."""
+    """What the rows of a frame are; empty if it was not read from this vault. Raises InvalidInput for one row as a Series."""
+    found = origin_version(store, obj)
     if isinstance(obj, pd.Series):
-        if is_refs(obj.dtype):
-            return named_by(store, None, obj.array, "The Series of references")
+        if found is not None:
+            _check_no_row(store, obj, *found)
+        if is_refs(obj.dtype) or (obj.dtype == np.dtype(object) and _holds_references(obj)):
+            return named_by(store, *references(obj, obj.name), "The Series of references")
     else:
         columns = reference_columns(obj)
         if columns:
             return from_columns(store, obj, columns)
-    found = origin_version(store, obj)
     if found is None:
         return []
     origin, version = found
     return [Named(version, None, rows_named(store, obj, origin, version))]
+
+
+def _check_no_row(store: Store, series: pd.Series, origin: Origin, version: Version) -> None:
+    """Refuse ``df.loc[label]``: its index is the columns, its name may be a label or the name of an aggregate."""
+    if series.name is None or read_of(series.index, origin) is not None:
+        return
+    columns = [column.label for column in columns_of(store.schema(version.schema_id))]
+    labels = list(series.index)
+    if labels == columns or (series.name not in columns and not set(columns).isdisjoint(labels)):
+        row = f"df.loc[[{series.name!r}]]"
+        raise InvalidInput(
+            f"This Series is one row of a frame read from {version.list}@{version.version}, and does not say which. Keep it a "
+            f"frame, {row} in place of {row.replace('[[', '[').replace(']]', ']')}; for all rows give the whole frame."
+        )
 
 
 def from_columns(store: Store, frame: pd.DataFrame, columns: Sequence[int]) -> list[Named]:

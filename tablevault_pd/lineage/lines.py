@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,17 +54,28 @@ def lines(
     depth = None if depth is None else validate.whole(depth, "depth", least=1)
     columns, read = validate.labels(columns), validate.flag(read, "read")
     target = None if to is None else _list_id(store, check_name(to))
-    parts = []
-    for first in range(0, max(len(asked), 1), ROWS_PER_WALK):
-        part = slice(first, first + ROWS_PER_WALK)
-        some = Asked(asked.list[part], asked.version[part], asked.position[part], asked.known)
-        parts.append(_walk(store, some, direction, depth, target, weakest))
+    parts = [_walk(store, some, direction, depth, target, weakest) for some in _walkable(asked)]
     frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
     return (
         joined_values(store, frame, "parent" if direction == "up" else "child", columns)
         if read or columns is not None
         else frame
     )
+
+
+def relatives(store: Store, asked: Asked, direction: Direction) -> Iterator[Step]:
+    """Every relative, however far, of rows asked for; the same one again for each of these."""
+    for some in _walkable(asked):
+        walk = Walk(store, direction)
+        rows, wholes, _ = _start(walk.lookups, some)
+        yield from walk.steps(rows, wholes)
+
+
+def _walkable(asked: Asked) -> Iterator[Asked]:
+    """As many rows at a time as one walk takes."""
+    for first in range(0, max(len(asked), 1), ROWS_PER_WALK):
+        part = slice(first, first + ROWS_PER_WALK)
+        yield Asked(asked.list[part], asked.version[part], asked.position[part], asked.known)
 
 
 def _list_id(store: Store, name: str) -> int:

@@ -48,14 +48,14 @@ class Lost:
         self._reads = reads
         self._key = (cell, name)
         self._append = append
+        self._told: tuple[Version, ...] = ()  #: what a warning names
 
     def parents(self, frame: pd.DataFrame) -> tuple[Version, ...]:
-        """The versions that stand in for the parents of `frame`. Warns once for each cell and list."""
+        """The versions that stand in for the parents of `frame`. :meth:`warn` tells if it looks as if made of them."""
         name = self._key[1] if self._append else None
         read = tuple(version for version in self._reads.last() if version.list != name)
-        if read and self._key not in self._reads.warned and self._derived(frame, read):
-            self._reads.warned.add(self._key)
-            self._warn(read)
+        if read and not self._told and self._key not in self._reads.warned and self._derived(frame, read):
+            self._told = read
         return read
 
     def _derived(self, frame: pd.DataFrame, read: tuple[Version, ...]) -> bool:
@@ -71,16 +71,21 @@ class Lost:
         )  # as get_dummies names columns
         return any(label in known or (isinstance(label, str) and label.startswith(texts)) for label in labels)
 
-    def _warn(self, read: tuple[Version, ...]) -> None:
-        names = [version.list for version in read]
+    def warn(self) -> None:
+        """Warn, once for each cell and list, before the rows are committed: what is refused for another reason says that alone."""
+        if not self._told:
+            return
+        names = [version.list for version in self._told]
         shown = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         warnings.warn(
-            f"The rows saved to {self._key[1]!r} have no known parents: pandas dropped where their frame came from (as merge, "
-            f"concat of several frames, value_counts and get_dummies do). This session had read {shown}. Read with refs=True, "
-            f"or save with inputs={names[0]!r}, or with inputs=False if they came from nothing in this vault.",
+            f"The rows saved to {self._key[1]!r} have no known parents. If they came from {shown}, which this session had read, "
+            "pandas did not keep that (merge, concat of several frames, value_counts and get_dummies do not): read with refs=True, "
+            f"or save with inputs={names[0]!r}, or whichever it was. If they came from nothing in this vault, save with "
+            "inputs=False.",
             UserWarning,
             stacklevel=_level(),
         )
+        self._reads.warned.add(self._key)  # not where the warning is an error, which refuses the save
 
 
 def _labels(store: Store, version: Version) -> Iterator[Hashable]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,21 @@ import pandas as pd
 from tablevault_pd import reading
 from tablevault_pd.frames import index_fields
 from tablevault_pd.lineage.edges import runs_of
+from tablevault_pd.lineage.lines import Asked, lines
 from tablevault_pd.lineage.same import same_rows, shared_rows
 from tablevault_pd.store import Store, Version
 
-COLUMNS = ("list", "position", "reason", "parent_list", "parent_position", "parent_version", "newest_version")
+COLUMNS = (
+    "list", "position", "reason", "parent_list", "parent_position", "parent_version", "newest_version", "depth"
+)  # fmt: skip
 
 
-def stale(store: Store, version: Version, parents: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `version` that are stale, given the walk to their parents."""
-    parts = [_empty(), *_changed(store, parents), *_recoded(store, version)]
+def stale(store: Store, version: Version) -> pd.DataFrame:
+    """The rows of `version` that are stale."""
+    parts = [_empty(), *_changed(store, version), *_recoded(store, version)]
     found = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     found["list"] = found["list"].fillna(version.list)
-    return found.sort_values(["position", "reason"], kind="stable", ignore_index=True)
+    return found.sort_values(["position", "depth", "reason"], kind="stable", ignore_index=True)
 
 
 def _empty() -> pd.DataFrame:
@@ -31,38 +35,94 @@ def _empty() -> pd.DataFrame:
 _TEXT = {"list", "reason", "parent_list"}
 
 
-def _changed(store: Store, parents: pd.DataFrame) -> list[pd.DataFrame]:
-    found = []
-    keys: Any  # (list, version)
-    for keys, group in parents.groupby(["parent_list", "parent_version"], sort=False):
-        head, old = store.head(keys[0]), store.version(keys[0], int(keys[1]))
-        if head is None or old is None or head.version == old.version:
-            continue
-        reasons = _reasons(store, old, head, group["parent_position"])
-        part = group.assign(
-            reason=pd.Series(reasons, index=group.index),
-            newest_version=pd.array([head.version] * len(group), dtype="Int64"),
+def _changed(store: Store, version: Version) -> list[pd.DataFrame]:
+    """Ancestors that changed or are gone, level by level. Each parent that did not is followed as it is in the newest version.
+
+    So a row made from a result that was made anew, and came out the same, is up to date.
+    """
+    found: list[pd.DataFrame] = []
+    at = np.arange(version.total)
+    rows = pd.DataFrame({"root": at, "list": version.list, "version": version.version, "position": at})
+    seen = rows
+    for depth in count(1):
+        parents = _parents(store, rows)
+        if parents.empty:
+            return found
+        judged = [_judged(store, key, group) for key, group in parents.groupby(_PARENT, sort=False)]
+        steps = pd.concat(judged, ignore_index=True).assign(depth=depth)
+        bad = steps[steps["reason"].notna()]
+        found.append(
+            bad.assign(
+                list=version.list, position=bad["root"], parent_position=_missing(bad["parent_position"])
+            )[list(COLUMNS)].astype(_empty().dtypes.to_dict())
         )
-        found.append(part.loc[[each is not None for each in reasons], list(COLUMNS)])
-    return found
+        on = steps.loc[steps["reason"].isna(), ["root", "parent_list", "newest_version", "now"]]
+        on = on.set_axis(rows.columns, axis=1).drop_duplicates()
+        known = on.merge(seen, how="left", indicator=True)["_merge"].to_numpy() == "both"
+        rows = on[~known]
+        seen = pd.concat([seen, rows], ignore_index=True)
+    raise AssertionError
 
 
-def _reasons(store: Store, old: Version, head: Version, positions: pd.Series) -> list[str | None]:
-    """What has become of each of these rows of `old`; None if it is in `head` as it was."""
-    at = positions.to_numpy(dtype=np.int64, na_value=-1)
+_PARENT = ["parent_list", "parent_version", "own"]
+
+
+def _missing(positions: pd.Series) -> pd.Series:
+    return positions.astype("Int64").mask(positions < 0)
+
+
+def _parents(store: Store, rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per row of `rows` and direct parent, -1 for the position of a whole list."""
+    parts = []
+    key: Any  # (list, version)
+    for key, group in rows.groupby(["list", "version"], sort=False):
+        name, number = key
+        version = store.version(name, int(number))
+        assert version is not None
+        at = np.unique(group["position"])
+        size = len(at)
+        asked = Asked(np.full(size, version.list_id), np.full(size, version.version), at, (version,))
+        steps = lines(store, asked, depth=1)[["position", "parent_list", "parent_position", "parent_version"]]
+        places = {
+            column: steps[column].fillna(-1).astype(np.int64) for column in ("position", "parent_position")
+        }
+        steps = steps.assign(**places, own=(steps["parent_list"] == name).astype(bool))
+        parts.append(group[["root", "position"]].merge(steps, on="position"))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_PARENT)
+
+
+def _judged(store: Store, key: Any, group: pd.DataFrame) -> pd.DataFrame:
+    """What became of parents in one version: `reason`, the newest version, and `now`, where they are in it."""
+    name, number, own = key
+    head, old = store.head(name), store.version(name, int(number))
+    assert head is not None and old is not None
+    at = group["parent_position"].to_numpy(np.int64)
+    if (
+        own or head.version == old.version
+    ):  # a list made from its own rows is not out of date because of itself
+        return group.assign(reason=None, newest_version=old.version, now=at)
+    reasons, now = _fate(store, old, head, at)
+    return group.assign(
+        reason=pd.Series(reasons, group.index, dtype=object), newest_version=head.version, now=now
+    )
+
+
+def _fate(store: Store, old: Version, head: Version, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(reason, position in `head`) of each of these rows of `old`; no reason if it is in `head` as it was."""
     if head.deleted:
-        return ["vanished"] * len(at)
+        return np.full(len(at), "vanished", dtype=object), at
     bases = store.facts([old.list_id]).lists[old.list_id].bases
     shared = shared_rows(*(runs_of(each.generation, each.total, bases) for each in (old, head)))
-    fate = np.full(len(at), None, dtype=object)
+    fate, now = np.full(len(at), None, dtype=object), at.copy()
     fate[(at < 0) & (not shared == old.total == head.total)] = "changed"
     moved = np.flatnonzero(at >= shared)  # the rows before are the very same ones
     if len(moved) and old.gone:
         fate[moved] = "unknown"
     elif len(moved):
-        lost = moved[same_rows(store, old, head, at[moved], bases) < 0]
+        now[moved] = same_rows(store, old, head, at[moved], bases)
+        lost = moved[now[moved] < 0]
         fate[lost] = np.where(_still_there(store, old, head, at[lost]), "changed", "vanished")
-    return list(fate)
+    return fate, now
 
 
 def _still_there(store: Store, old: Version, head: Version, at: np.ndarray) -> np.ndarray:

@@ -123,6 +123,11 @@ class Trace:
 
     # -- the edges
 
+    def warn(self) -> None:
+        """Warn of lost parents, before the commit."""
+        if self._lost is not None:
+            self._lost.warn()
+
     def edges(self, rows: int) -> tuple[Edge, ...]:
         """The edges of a batch of that many rows. Raises InvalidInput if what was stated does not fit their number."""
         saved = self._frames[0] if len(self._frames) == 1 and len(self._frames[0]) == rows else None

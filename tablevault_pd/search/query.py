@@ -1,6 +1,7 @@
 """From what a user types to what is asked: words, "phrases", OR, -not, prefix*.
 
-Every word must match, or with ``match="any"`` one of them; ``OR`` in capitals separates alternatives, each of them a list
+Every word must match, or with ``match="any"`` one of them, where a word in a script without blanks stands for its pairs of
+neighbouring characters; ``OR`` in capitals separates alternatives, each of them a list
 of words; a minus excludes from its own alternative, and a phrase counts as one word. Whatever cannot be read so is a word
 like any other: no text is ever an error but a blank one.
 """
@@ -11,7 +12,7 @@ import re
 from typing import Literal
 
 from tablevault_pd.errors import InvalidInput, InvalidType, shown
-from tablevault_pd.fts import has_words
+from tablevault_pd.fts import has_words, pieces
 from tablevault_pd.store.query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word
 
 Match = Literal["all", "any"]
@@ -38,8 +39,14 @@ def parse_text(text: object, what: str = "text", *, code: bool = False, match: M
             alternatives.append({})
             continue
         leaf = _leaf(token["word"], token["phrase"], code)
-        if leaf is not None:
-            alternatives[-1][Not(leaf) if token["minus"] else leaf] = None
+        if leaf is None:
+            continue
+        if token["minus"]:
+            alternatives[-1][Not(leaf)] = None
+        elif match == "any" and isinstance(leaf, Word):
+            alternatives[-1] |= dict.fromkeys(map(Word, pieces(leaf.text)))
+        else:
+            alternatives[-1][leaf] = None
     found = [_alternative(tuple(parts), match) for parts in alternatives if parts]
     return found[0] if len(found) == 1 else Any(tuple(found))
 

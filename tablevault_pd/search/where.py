@@ -15,15 +15,17 @@ from tablevault_pd import frames, reading, validate
 from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, shown
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.lineage.identity import identity
-from tablevault_pd.lineage.lines import Asked, asked_of, lines
+from tablevault_pd.lineage.lines import Asked, asked_of, relatives
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.names import parse_address
+from tablevault_pd.refs import Ref, RefArray
 from tablevault_pd.search.request import Request
 from tablevault_pd.session.lookup import resolve_sessions
 from tablevault_pd.store import Lookup, Scope, Spans, Store, Version
 from tablevault_pd.store.query import Node
 
 _GLOB = re.compile(r"[*?\[]")
+_PRINTED_REF = re.compile(r"(.+)\[(\d+)\]")
 
 
 @dataclass(slots=True)
@@ -156,24 +158,21 @@ def narrow_by_writing(store: Store, found: list[Place], request: Request) -> lis
 
 
 def narrow_by_relatives(store: Store, found: list[Place], of: Any, direction: Literal["up", "down"]) -> None:
-    """Only rows that `of` was made from directly (up), or that were made from it (down)."""
-    side = "parent" if direction == "up" else "child"
-    steps = lines(store, asked_of(_asked(store, of)), direction=direction, depth=1)
-    steps = steps.drop_duplicates([f"{side}_list", f"{side}_version", f"{side}_position"])
+    """Only rows that `of` was made from (up), or that were made from it (down), however many steps away."""
+    option = "parents_of" if direction == "up" else "children_of"
     masks = [np.zeros(place.version.total, bool) for place in found]
-    for key, rows in steps.groupby([f"{side}_list", f"{side}_version"], observed=True):
-        name, number = np.asarray(key, dtype=object)
-        relative = store.version(str(name), int(number))
-        positions = rows[f"{side}_position"]
+    positions: dict[tuple[int, int], list[np.ndarray | None]] = {}  # (list, version) -> None for the whole
+    for step in relatives(store, asked_of(_asked(store, of, option)), direction):
+        for number in np.unique(step.rows.version).tolist():
+            at = step.rows.position[step.rows.version == number] if step.generation >= 0 else None
+            positions.setdefault((step.list, number), []).append(at)
+    versions = store.facts(versions=list(positions)).versions
+    for key, parts in positions.items():
+        known = [part for part in parts if part is not None]
+        at = np.unique(np.concatenate(known)) if len(known) == len(parts) else None
         for place, mask in zip(found, masks, strict=True):
-            if relative is not None and place.version.list_id == relative.list_id:
-                _mark(
-                    store,
-                    relative,
-                    place.version,
-                    mask,
-                    None if positions.isna().any() else positions.to_numpy(np.int64),
-                )
+            if place.version.list_id == key[0]:
+                _mark(store, versions[key], place.version, mask, at)
     for place, mask in zip(found, masks, strict=True):
         place.narrow(mask)
 
@@ -186,25 +185,48 @@ def _mark(
     mask[found[found >= 0]] = True
 
 
-def _asked(store: Store, of: Any) -> list[Asked]:
+def _asked(store: Store, of: Any, option: str) -> list[Asked]:
     """The rows meant: those of a frame or of references, of a whole list, or of several of these."""
+    if isinstance(of, Ref):
+        of = [of]
+    if isinstance(of, (list, tuple)) and of and all(isinstance(each, Ref) for each in of):
+        of = RefArray._from_sequence(of)
+    if isinstance(of, (RefArray, pd.Index)):
+        of = pd.Series(of)
     if isinstance(of, (pd.DataFrame, pd.Series)):
         named = identity(store, of)
-        if not named:
-            raise InvalidInput("parents_of= or children_of= has a frame that was not read from this vault.")
+        if not named and len(of):
+            raise InvalidInput(f"{option}= has a frame that was not read from this vault.")
         rows = [
             (each.version, np.array([-1]) if each.positions is None else each.positions) for each in named
         ]
     elif isinstance(of, (list, tuple)):
-        return [asked for each in of for asked in _asked(store, each)]
+        return [asked for each in of for asked in _asked(store, each, option)]
     else:
-        version = reading.resolve(store, address_of(of))
+        version = _related(store, of, option)
         rows = [(version, np.arange(version.total))]
     return [
         Asked(np.full(len(at), version.list_id), np.full(len(at), version.version), at, (version,))
         for version, positions in rows
         for at in [np.unique(positions[positions >= -1]) if len(positions) else positions]
     ]
+
+
+def _related(store: Store, of: Any, option: str) -> Version:
+    """The version that a name or handle stands for."""
+    address = of if isinstance(of, str) else getattr(of, "_text", None)
+    if not isinstance(address, str):
+        raise InvalidType(
+            f"{option}= is a frame that was read, a reference, a list's name or handle, or a list of these, not "
+            f"{type(of).__name__}: {shown(of)}"
+        )
+    printed = _PRINTED_REF.fullmatch(address)
+    if printed is not None and store.head(address) is None:
+        raise InvalidInput(
+            f"{option}={address!r} is how a reference prints. Give the reference itself, or the row as a frame: "
+            f"read({printed[1]!r}).iloc[[{printed[2]}]]."
+        )
+    return reading.resolve(store, address)
 
 
 def narrow_by_values(store: Store, found: list[Place], filters: Any) -> list[Place]:
