@@ -5,7 +5,12 @@ Each takes its message alone, so that an error survives the trip from a worker p
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Collection
+from typing import ClassVar
+
+from tablevault_pd.progress import say
 
 
 def shown(value: object, limit: int = 80) -> str:
@@ -156,12 +161,28 @@ class SessionStopped(SystemExit):
 
     A SystemExit and no VaultError: it is to end the program, with ``finally``, ``with`` and ``atexit`` run, and not to be
     caught along with errors. Its ``code`` is the exit code, 0 unless whoever asked wanted another; its text says who asked,
-    and when.
+    and when. Where it ends the process, that text is printed to ``sys.stderr``.
     """
+
+    ended_by: ClassVar[SessionStopped | None] = None  #: the one that left the script: the process ends by it
 
     def __init__(self, code: int = 0, message: str = "The session was asked to stop.") -> None:
         super().__init__(code)
         self.message = message
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        # Python reads it, from no frame of Python's, when this exception has left the script of the main thread.
+        alone = sys._getframe().f_back is None and threading.current_thread() is threading.main_thread()
+        if alone and SessionStopped.ended_by is None:
+            SessionStopped.ended_by = self
+            say(str(self))
+        return int(self.args[0])
+
+    @code.setter
+    def code(self, code: int) -> None:
+        self.args = (code,)
 
     def __str__(self) -> str:
         return self.message

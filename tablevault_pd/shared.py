@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.exits import Ending
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.names import check_name
 from tablevault_pd.session import Run, Settings
@@ -57,14 +58,18 @@ class Shared:
         """Every session of this process that is opened here."""
         return [*self.others, *self.runs.values()]
 
-    def leave(self, vault: Vault) -> None:
-        """A handle was closed; with the last one everything is. What an interrupt left out is done by the next call."""
+    def leave(self, vault: Vault, ending: Ending) -> None:
+        """A handle was closed; with the last one everything is, the sessions by `ending`.
+
+        What an interrupt left out is done by the next call.
+        """
         self.handles.discard(vault)
         if not self.handles and not self.closed:
             self.forget()
             deadline = time.monotonic() + self.store.timeout_s  # for all of them together
             for run in self.sessions():
-                run.end(timeout_s=max(deadline - time.monotonic(), 0.0), quietly=True)  # abandon() tells
+                left_s = max(deadline - time.monotonic(), 0.0)
+                run.end(ending, timeout_s=left_s, quietly=True)  # abandon() tells
             HEART.abandon(self.store)
             self.store.close()
             self.closed = True

@@ -17,6 +17,7 @@ import pandas as pd
 
 from tablevault_pd import answers, care, exporting, reading, validate
 from tablevault_pd import inputs as objects
+from tablevault_pd.capture.exits import Ending, ending_of
 from tablevault_pd.errors import (
     InvalidInput,
     ListNotFound,
@@ -91,8 +92,11 @@ class Vault(Search, Sessions, Lineage):
 
     def close(self) -> None:
         """Close the vault, and the session with it if nobody else in this process uses it."""
+        self._close(Ending())
+
+    def _close(self, ending: Ending) -> None:
         self.closed = True
-        self._shared.leave(self)
+        self._shared.leave(self, ending)
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +104,7 @@ class Vault(Search, Sessions, Lineage):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._close(ending_of(error))
 
     # -- writing
 

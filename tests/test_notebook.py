@@ -103,6 +103,7 @@ def test_how_each_cell_ended(ran):
         stopped.error.str.startswith("SessionStopped: nb#1 was asked to stop by nb#1 (").tolist()
         == [True] * 2
     )
+    assert stopped.outcome.tolist() == ["interrupted"] * 2
     assert found.outcome["%run other.py"] == "ok"
 
 

@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import contextlib
 import contextvars
+import gc
 import multiprocessing
 import os
 import pickle
@@ -217,6 +218,83 @@ def test_stopping_what_is_around_stops_every_task_inside_once(vault):
         raise AssertionError("outer itself was not stopped")
     assert vault.sessions(["a", "b", "outer"]).state.tolist() == ["stopped"] * 3
     assert set(writers(vault, "saved").values()) == {"a#1", "b#1"}
+
+
+def test_on_stop_reaches_the_sessions_inside_of_the_stopped_one_once(vault):
+    called: list[str] = []
+
+    def marked(s: tv.Run, name: str) -> tv.Run:
+        s.on_stop(lambda: (called.append(name), s.checkpoint()))
+        return s
+
+    def until_stopped(s: tv.Run) -> None:
+        while True:
+            s.checkpoint()
+            time.sleep(0.005)
+
+    def beside(inner: tv.Run) -> None:
+        with contextlib.suppress(tv.SessionStopped):
+            until_stopped(inner)
+
+    with (
+        marked(vault.session("around"), "around"),
+        contextlib.suppress(tv.SessionStopped),
+        marked(vault.session("outer"), "outer"),
+        marked(vault.session("inner"), "inner") as inner,
+    ):
+        threads = [threading.Thread(target=beside, args=(inner,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        vault.stop("outer")
+        try:
+            until_stopped(inner)
+        finally:
+            for thread in threads:
+                thread.join(30)
+    assert called == ["inner", "outer"]
+    with contextlib.suppress(tv.WorkerStopped), marked(vault.session("boss"), "boss"):
+        raise tv.WorkerStopped  # as a pool hands it over: no checkpoint of this process raised it
+    assert called == ["inner", "outer", "boss"]
+    found = vault.sessions(["around", "outer", "inner", "boss"]).state
+    assert found.tolist() == ["finished", "stopped", "stopped", "stopped"]
+
+
+@pytest.mark.parametrize("group", [True, False])
+def test_a_stop_that_leaves_the_event_loop_stops_the_tasks_beside_quietly(vault, capfd, group):
+    others: list[dict[str, Any]] = []
+
+    async def work(name: str) -> None:
+        with vault.session(name) as s:
+            while True:
+                await asyncio.sleep(0.005)
+                if name != "never":
+                    s.checkpoint()
+
+    async def both() -> None:
+        names = ("a", "b", "never")
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: others.append(context))
+        if not group:
+            await asyncio.gather(*map(work, names))
+        async with asyncio.TaskGroup() as tasks:
+            for name in names:
+                tasks.create_task(work(name))
+
+    with pytest.raises(tv.SessionStopped), vault.session("outer"):
+        vault.stop("outer")
+        asyncio.run(both())
+    gc.collect()
+    found = vault.sessions(["outer", "a", "b", "never"])
+    assert found.state.tolist() == ["stopped"] * 4 and found.error.isna().all()
+    assert others == [] and capfd.readouterr().err == ""
+
+    async def cancelled() -> None:
+        with vault.session("cancelled"):
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+    assert vault.sessions("cancelled").error.tolist() == ["CancelledError"], "nobody asked it to stop"
 
 
 def test_what_is_asked_of_a_session_is_asked_of_what_other_processes_run_for_it(vault):

@@ -12,10 +12,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas
 import pytest
 from stores import BOTH, new_database
 
 import tablevault_pd as tv
+from tablevault_pd.capture.environment import package_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 CONNECT = "import tablevault_pd as tv\nvault = tv.connect('v', session='train')\n"
@@ -77,8 +79,9 @@ ENDINGS = {
         "def main(): return 5\nraise SystemExit(main())",
         5,
         "failed",
-        "SystemExit: exit code unknown",
+        "SystemExit: 5",
     ),
+    "with vault": ("with vault: 1 / 0", 1, "failed", "ZeroDivisionError: division by zero"),
     "raise SystemExit in a function": (
         "def main(): raise SystemExit(6)\nmain()",
         6,
@@ -133,6 +136,187 @@ def test_the_outcome_of_a_script(endings, name):
     assert cell.outcome == {"finished": "ok", "failed": "error"}[state] if name != "Ctrl-C" else "interrupted"
     if name == "bare assert":
         assert "assert False" in cell.traceback and "line 3" in cell.traceback
+
+
+FORKING = """
+import os, sys, threading, time
+import tablevault_pd as tv
+
+{define}
+
+def forked(case):
+    "Whether this process, forked from one that has no session, is to run that case."
+    sys.stderr.flush()
+    pid = os.fork()
+    if not pid:
+        os.dup2(os.open(case + ".err", os.O_CREAT | os.O_WRONLY), 2)
+        return True
+    print(case, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    return False
+
+if __name__ == "__main__":
+    with tv.connect("v", session=False) as vault:
+        vault.sessions()  # imports what the cases need
+{cases}
+"""
+
+
+def run_forked(folder: Path, define: str, cases: dict[str, str]) -> dict[str, int]:
+    """Run scripts that differ only in their end, each in a process; their exit codes. Pandas is imported once."""
+    text = "".join(
+        f"    if forked({case!r}):\n{textwrap.indent(code, ' ' * 8)}\n        sys.exit()\n"
+        for case, code in cases.items()
+    )
+    done = run(folder, FORKING.format(define=textwrap.dedent(define), cases=text))
+    codes = dict(line.split() for line in done.stdout.splitlines())
+    assert list(codes) == list(cases), done.stderr
+    return {case: int(code) for case, code in codes.items()}
+
+
+# (what the script raises SystemExit of, exit code, error)
+VALUES = {
+    "constant": ("constant()", 4, "SystemExit: 4"),
+    "nothing": ("nothing()", 0, None),
+    "variable": ("variable(\n    5)", 5, "SystemExit: 5"),
+    "deeper": ("deeper()", 6, "SystemExit: 6"),
+    "later": ("later()", 0, None),
+    "text": ("text()", 1, "SystemExit: no data"),
+    "either": ("either(7)", 7, "SystemExit: exit code unknown"),
+    "computed": ("computed()", 8, "SystemExit: exit code unknown"),
+    "raised": ("raised()", 3, "SystemExit: exit code unknown"),
+    "called_by_max": ("max([9], key=constant)", 9, "SystemExit: exit code unknown"),
+}
+DEFINE_VALUES = """
+def begin():
+    tv.connect("v", session=sys._getframe(1).f_code.co_name)
+
+def constant(key=None):
+    begin()
+    return 4
+
+def nothing():
+    begin()
+
+def variable(code):
+    begin()
+    code = int(str(code))
+    return code
+
+def deeper():
+    return inner(3)
+
+def inner(half):
+    tv.connect("v", session="deeper")
+    code = 2 * half
+    return code
+
+def later():
+    begin()
+    return done()
+
+def done():
+    return 0
+
+def text():
+    with tv.connect("other"):
+        begin()
+        return "no data"
+
+def either(code):
+    begin()
+    return code or 0
+
+def computed():
+    begin()
+    return 2 ** int("3")
+
+def raised():
+    begin()
+    if len(sys.argv):
+        raise SystemExit(3)
+    return 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_what_main_returned_is_the_code_where_it_can_be_known(tmp_path):
+    codes = run_forked(
+        tmp_path, DEFINE_VALUES, {case: f"raise SystemExit({call})" for case, (call, *_) in VALUES.items()}
+    )
+    assert codes == {case: code for case, (_, code, _) in VALUES.items()}
+    found = sessions(tmp_path).set_index("name")
+
+    errors = [None if error != error else error for error in found.error]
+    expected = [error for _, _, error in VALUES.values()]
+    assert errors == expected
+    assert found.state.tolist() == ["failed" if error else "finished" for error in expected]
+
+
+DEFINE_STOPS = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+def work(number=0):
+    while True:
+        tv.checkpoint()
+        time.sleep(0.005)
+
+def asked(name, exit_code=0):
+    vault = tv.connect("v", session=name)
+    vault.stop(name, exit_code=exit_code)
+    return vault
+
+def stop_later(name, which, workers):
+    vault = tv.connect("v", session=name)
+    def stop():
+        while len(vault.sessions(name + "/worker*", state="running")) < workers:
+            time.sleep(0.02)
+        vault.stop(which)
+    threading.Thread(target=stop, daemon=True).start()
+
+def executor(method, workers):
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method))
+"""
+STOPS = {
+    "plain": ("asked('plain', 5)\nwork()", 5),
+    "finally": ("asked('finally')\ntry:\n    work()\nfinally:\n    open('cleaned', 'w').close()", 0),
+    "with": ("asked('with')\nwith open(__file__) as file:\n    work()", 0),
+    "raised again": ("asked('raised again')\ntry:\n    work()\nexcept SystemExit as stop:\n    raise stop", 0),
+    "with connect": ("with asked('with connect'):\n    work()", 0),
+    "threads": ("asked('threads')\nwith ThreadPoolExecutor(2) as pool:\n    list(pool.map(work, range(2)))", 0),
+    "Pool": (
+        "stop_later('Pool', 'Pool', 2)\n"
+        "with multiprocessing.get_context('fork').Pool(2) as pool:\n    pool.map(work, range(2))",
+        0,
+    ),
+    "spawn": ("stop_later('spawn', 'spawn', 1)\nwith executor('spawn', 1) as pool:\n    list(pool.map(work, range(1)))", 0),
+    "workers": (
+        "stop_later('workers', 'workers/worker*', 2)\nwith executor('fork', 2) as pool:\n    list(pool.map(work, range(2)))",
+        0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_a_stop_has_left_is_stopped_and_says_who_asked(tmp_path):
+    files = {case: case.replace(" ", "_") for case in STOPS}
+    codes = run_forked(tmp_path, DEFINE_STOPS, {files[case]: code for case, (code, _) in STOPS.items()})
+    assert codes == {files[case]: exit_code for case, (_, exit_code) in STOPS.items()}
+    found = sessions(tmp_path)
+    assert (found.state == "stopped").all() and found.error.isna().all(), found[["session", "state", "error"]]
+    assert set(STOPS) < set(found.name) and len(found) == len(STOPS) + 5
+    assert set(cells(tmp_path).outcome) == {"interrupted"}
+    for case, file in files.items():
+        lines = [
+            line
+            for line in (tmp_path / f"{file}.err").read_text().splitlines()
+            if "DeprecationWarning" not in line
+        ]
+        (line,) = [line for line in lines if "asked to stop" in line]
+        assert (
+            line.startswith(case) and f" was asked to stop by {case}#1 (" in line and line.endswith(" UTC.")
+        )
+        assert "Traceback" not in "".join(lines)
 
 
 def test_a_hook_for_exceptions_that_was_there_is_called(tmp_path):
@@ -258,7 +442,7 @@ def test_code_of_dash_c_and_dash_m_and_a_pipe(tmp_path):
     with tv.connect(tmp_path / "v", mode="r") as vault:
         infos = [each.info for each in vault.store.sessions(info=True)]
     assert infos[1]["argv"][1:] == ["--flag"]
-    assert {"numpy", "pandas", "pyarrow"} <= set(infos[0]["packages"])
+    assert {"numpy", "pandas", "pyarrow", "python-dateutil", "tablevault-pd"} <= set(infos[0]["packages"])
 
 
 def test_a_pytest_run_that_fails(tmp_path):
@@ -300,6 +484,34 @@ def test_modules_of_the_project_are_kept_once(tmp_path):
         assert found.text.str.startswith("def add").all() and found.sha256.nunique() == 1
         with vault.store.catalog.reading() as db:
             assert db.execute("SELECT count(*) FROM sources").fetchone() == (1,)
+
+
+def test_packages_are_found_by_what_they_are_imported_as(tmp_path, monkeypatch):
+    """PyYAML is imported as yaml, scikit-learn as sklearn; not every distribution lists its modules apart."""
+    forms = {
+        "One-Dist": {"top_level.txt": "tv_one\n"},
+        "two.dist": {"RECORD": "tv_two/__init__.py,,\ntwo_dist-1.5.dist-info/METADATA,,\n"},
+        "three": {"RECORD": "../../bin/three,,\ntv_three.py,,\n"},
+        "four": {"RECORD": "tv_four.cpython-311-x86_64-linux-gnu.so,,\n"},
+        "unused": {"top_level.txt": "tv_unused\n"},
+        "broken": {"METADATA": "Name: tv_one\n"},
+    }
+    for name, files in forms.items():
+        folder = tmp_path / f"{name.lower().replace('-', '_').replace('.', '_')}-1.5.dist-info"
+        folder.mkdir()
+        stated = {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n"}
+        for file, text in (stated | files).items():
+            (folder / file).write_text(text)
+    (tmp_path / "latin-1.dist-info").mkdir()
+    (tmp_path / "latin-1.dist-info" / "METADATA").write_bytes(b"Name: tv_one\nVersion: \xe9")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("tv_one", "tv_two", "tv_three", "tv_four"):
+        monkeypatch.setitem(sys.modules, f"{module}.part", sys)
+    found = package_versions()
+    assert {name: version for name, version in found.items() if version == "1.5"} == dict.fromkeys(
+        ["four", "one-dist", "three", "two-dist"], "1.5"
+    )
+    assert found["pandas"] == pandas.__version__ and found["python-dateutil"]
 
 
 def test_the_commit_and_how_far_the_code_is_from_it(tmp_path):

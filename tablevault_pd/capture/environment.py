@@ -9,12 +9,16 @@ import re
 import socket
 import subprocess
 import sys
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 GIT_TIMEOUT_S = 5.0
-_VERSION = re.compile(r"(?mi)^version:[ \t]*(\S+)")
+_FIELD = r"(?mi)^{}:[ \t]*(\S+)"
+_TOP_LEVEL = re.compile(
+    r"(?m)^\"?([^/,\"\n]+?)(?:/|\.py,|\.[^/,\n]*(?:so|pyd),)"
+)  # of the first column of RECORD
 
 
 def user_name() -> str:
@@ -47,22 +51,39 @@ def arguments() -> list[str]:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the distributions whose modules are loaded."""
-    loaded = {name.partition(".")[0] for name in tuple(sys.modules)}
-    versions = {}
-    for module in sorted(loaded - set(sys.stdlib_module_names)):
-        if module.startswith("_"):
-            continue
+    """Versions of the distributions whose modules are loaded, by the names that pip knows them by."""
+    loaded = {name.partition(".")[0] for name in tuple(sys.modules) if not name.startswith("_")}
+    return dict(_versions_of(frozenset(loaded - set(sys.stdlib_module_names))))
+
+
+@lru_cache(maxsize=1)
+def _versions_of(loaded: frozenset[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for distribution in metadata.distributions():
         try:
-            text = metadata.distribution(module).read_text("METADATA") or ""
-        except (metadata.PackageNotFoundError, ValueError):
-            continue  # a module of the user's own, or one that is named otherwise than its distribution
-        # Not metadata.version(): that imports the email package, and a fork in the middle of an import in this
-        # thread would leave the child with half a module.
-        found = _VERSION.search(text)
-        if found is not None:
-            versions[module] = found[1]
-    return versions
+            name, version = _name_and_version(distribution)
+            # The first on the path is the one that is imported.
+            if name not in found and (name.replace("-", "_") in loaded or loaded & _modules_of(distribution)):
+                found[name] = version
+        except (ValueError, OSError):
+            continue  # a folder that pip left half removed, or whose files cannot be read
+    return dict(sorted(found.items()))
+
+
+def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
+    # Not metadata.version() or packages_distributions(): these import the email package, and a fork in the middle of an
+    # import in this thread would leave the child with half a module.
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    name, version = (re.search(_FIELD.format(field), text) for field in ("name", "version"))
+    if name is None or version is None:
+        raise ValueError("no name or no version")
+    return re.sub(r"[-_.]+", "-", name[1]).lower(), version[1]
+
+
+def _modules_of(distribution: metadata.Distribution) -> set[str]:
+    """The names that a distribution is imported by."""
+    stated = distribution.read_text("top_level.txt")
+    return set((stated or "").split()) or set(_TOP_LEVEL.findall(distribution.read_text("RECORD") or ""))
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

@@ -4,8 +4,10 @@
 
 - an exception: ``sys.excepthook``, which goes on to whatever hook was there before;
 - ``sys.exit(n)``, ``exit(n)``: wrapped, and remembered where it was called;
+- a stop: :class:`SessionStopped` notices that Python asks it for the exit code;
 - ``raise SystemExit(n)``: no hook of Python's is told about it. That it left the script is seen by the last instruction of
-  the script; its code is known where it stands there as a number or text, and said to be unknown elsewhere;
+  the script; its code is known where it stands there as a number, a text, or a call that was running when the first
+  session began and whose frame tells what it returned. It is said to be unknown elsewhere;
 - SIGTERM, SIGHUP: a handler, where nobody else had one; it lets the sessions end and then dies of the same signal.
   Processes that multiprocessing started keep the default handlers: a handler of Python's is not run while the main thread
   waits in a semaphore, and a pool that ends its workers by SIGTERM would wait for them for ever.
@@ -17,20 +19,26 @@ import ast
 import atexit
 import builtins
 import dis
-import linecache
 import os
 import signal
 import sys
 import threading
 import time
 from _thread import start_new_thread
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from traceback import format_exception
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from tablevault_pd.capture import script
+from tablevault_pd.capture.returned import (
+    Called,
+    called_function,
+    returned_value,
+    running_calls,
+    statement_at,
+)
 from tablevault_pd.errors import SessionStopped
 
 SIGNALS = tuple(
@@ -105,6 +113,7 @@ class Watch:
         self._ending = Ending()
         self._exit: tuple[int, Ending] | None = None  # the last one, and where the script was then
         self._script: FrameType | None = None
+        self._called: list[Called] = []
         self._watching = self._worker = self._dying = self._told = False
 
     def install(self, *, signals: bool = True) -> None:
@@ -113,6 +122,7 @@ class Watch:
             self._watch_signals()
         if self._script is None:
             self._script = _main_frame()
+            self._called = [] if self._script is None else running_calls(_main_stack(self._script))
         if self._wrapped:
             return
         self._wrapped.append(Wrapped(sys, "excepthook", self._hook))
@@ -130,6 +140,7 @@ class Watch:
         self._wrapped.clear()
         atexit.unregister(self._at_exit)
         self._script = self._exit = None
+        self._called = []
         self._worker = False
         if self._watching and threading.current_thread() is threading.main_thread():
             self._watching = False
@@ -203,12 +214,14 @@ class Watch:
         self._end(self._how())
 
     def _how(self) -> Ending:
+        if SessionStopped.ended_by is not None:
+            return Ending("stopped")
         frame = self._script
         if self._ending.outcome != "finished" or frame is None or script.at_prompt() or _returned(frame):
             return self._ending
         if self._exit is not None and self._exit[0] == frame.f_lasti:
             return self._exit[1]
-        return _stated_exit(frame) or Ending("failed", UNKNOWN_CODE)
+        return _stated_exit(frame, self._called) or Ending("failed", UNKNOWN_CODE)
 
     def _see_signal(self, number: int, frame: FrameType | None) -> None:
         """Let a thread end the sessions and send the signal once more; then die of it, as if nobody had handled it.
@@ -243,15 +256,46 @@ def _quietly(before: Callable[..., Any]) -> Callable[..., Any]:
     return hook
 
 
+class _QuietHandler:
+    """Handler of exceptions in tasks that nobody awaits; all but a stop go on to the one `before`."""
+
+    def __init__(self, before: Callable[..., Any] | None) -> None:
+        self._before = before
+
+    def __call__(self, loop: Any, context: dict[str, Any]) -> None:
+        if isinstance(context.get("exception"), SessionStopped):
+            return
+        if self._before is None:
+            loop.default_exception_handler(context)
+        else:
+            self._before(loop, context)
+
+
+def quiet_loop() -> None:
+    """Have the event loop that runs here say nothing of a task that a stop has ended."""
+    asyncio = sys.modules.get("asyncio")
+    loop = None if asyncio is None else asyncio._get_running_loop()
+    before = None if loop is None else loop.get_exception_handler()
+    if loop is not None and not isinstance(before, _QuietHandler):
+        loop.set_exception_handler(_QuietHandler(before))
+
+
 def _main_frame() -> FrameType | None:
     """The frame of the script that the main thread runs."""
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    found = None
-    while frame is not None:
+    for frame in _main_stack():
         if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__":
-            found = frame
-        frame = frame.f_back
-    return found
+            return frame
+    return None
+
+
+def _main_stack(script: FrameType | None = None) -> list[FrameType]:
+    """The frames of the main thread, from the `script` inwards."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    stack: list[FrameType] = []
+    while frame is not None:
+        stack.insert(0, frame)
+        frame = None if frame is script else frame.f_back
+    return stack
 
 
 def _returned(frame: FrameType) -> bool:
@@ -259,25 +303,16 @@ def _returned(frame: FrameType) -> bool:
     return dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN")
 
 
-def _stated_exit(frame: FrameType) -> Ending | None:
-    """The end by a ``raise SystemExit(4)`` that stands in the script itself and was the last it did."""
-    start, end, left, right = list(frame.f_code.co_positions())[frame.f_lasti // 2]
-    if None in (start, end, left, right):
+def _stated_exit(frame: FrameType, called: Sequence[Called]) -> Ending | None:
+    """The end by a ``raise SystemExit(4)``, or of a call's value, that stands in the script itself and was the last it did."""
+    statement = statement_at(frame, frame.f_lasti)
+    raised = statement.exc if isinstance(statement, ast.Raise) else None
+    name, arguments = (raised.func, raised.args) if isinstance(raised, ast.Call) else (raised, [])
+    if not isinstance(name, ast.Name) or name.id != "SystemExit":
         return None
-    lines = [
-        linecache.getline(frame.f_code.co_filename, line).encode()
-        for line in range(start or 0, (end or 0) + 1)
-    ]
-    if not any(lines):
-        return None
-    lines[-1] = lines[-1][:right]
-    lines[0] = lines[0][left:]
     try:
-        [statement] = ast.parse(b"".join(lines)).body
-        raised = statement.exc if isinstance(statement, ast.Raise) else None
-        name, arguments = (raised.func, raised.args) if isinstance(raised, ast.Call) else (raised, [])
-        if not isinstance(name, ast.Name) or name.id != "SystemExit":
-            return None
+        if len(arguments) == 1 and isinstance(arguments[0], ast.Call):
+            return ending_of(SystemExit(returned_value(called, called_function(frame, arguments[0]))))
         return ending_of(SystemExit(*(ast.literal_eval(each) for each in arguments)))
-    except (SyntaxError, ValueError, TypeError):
+    except (ValueError, TypeError):
         return None

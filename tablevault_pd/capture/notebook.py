@@ -15,6 +15,7 @@ from typing import Any
 from tablevault_pd.capture.exits import Wrapped, one_line
 from tablevault_pd.errors import SessionStopped
 
+INTERRUPTS = (KeyboardInterrupt, SessionStopped)  # somebody wanted the cell to end
 EXIT_HINT = "To exit: use 'exit'"  # what IPython warns of when a cell raised a SystemExit
 
 
@@ -119,7 +120,7 @@ def executed(error: BaseException | None) -> Executed:
     while trace is not None and "IPython" in str(trace.tb_frame.f_globals.get("__name__", "")):
         trace = trace.tb_next  # the user's own frames come after IPython's
     text = "".join(format_exception(type(error), error, trace))
-    return Executed("interrupted" if isinstance(error, KeyboardInterrupt) else "error", one_line(error), text)
+    return Executed("interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), text)
 
 
 def _shell() -> Any:

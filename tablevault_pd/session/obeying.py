@@ -29,6 +29,7 @@ class Obedience:
             None  #: set once a checkpoint obeyed a stop: what is raised everywhere
         )
         self._callbacks = callbacks  #: called once, before the first thread is stopped
+        self._called_back = 0  # so many of them
         self._condition = threading.Condition()
         self._orders = Orders()
         self._message = ""
@@ -41,6 +42,11 @@ class Obedience:
     def want(self) -> Want:
         """What the session is to do."""
         return self._orders.want
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether a stop waits to be obeyed, or was."""
+        return self.want == "stop" or self.stopping
 
     @property
     def stopping(self) -> bool:
@@ -91,25 +97,22 @@ class Obedience:
 
     # -- checkpoints
 
-    def stop_if_asked(self, label: str) -> None:
-        """Raises SessionStopped, if that was asked: once in each task of the main thread, so that what cleans up may pass.
+    def stop_due(self) -> SessionStopped | None:
+        """The stop to raise here, if that was asked: once in each task of the main thread, so that what cleans up may pass.
 
         In other threads only what cleans up while it is on its way passes: one of a pool would go on with the next task.
         """
         with self._condition:
-            first = self._orders.want == "stop" and self.stop is None
-            if first:
+            if self._orders.want == "stop" and self.stop is None:
                 kind = WorkerStopped if family.is_worker() else SessionStopped
                 self.stop = kind(self._orders.exit_code, self._message)
                 self._settle(self._orders.waiting)
                 self._orders = Orders()
                 HEART.wake()
         if self.stop is None or (self.stop in _raised.get() and (_in_main_thread() or _on_its_way())):
-            return
+            return None
         _raised.set(_raised.get() | {self.stop})
-        if first:
-            self._call_back(label)
-        raise _again(self.stop)
+        return _again(self.stop)
 
     def raise_again(self, *, over: bool) -> None:
         """Raises WorkerStopped in a stopped worker. Until its session is over, what cleans up while that is on its way passes."""
@@ -139,17 +142,21 @@ class Obedience:
             self._settle(self._orders.waiting)  # not before: whoever asked is to see it running
         HEART.wake()
 
-    def _call_back(self, label: str) -> None:
-        for function in self._callbacks:
+    def call_back(self, label: str) -> None:
+        """Call the functions of ``on_stop``; those that were called for this stop are not called again."""
+        with self._condition:
+            functions = self._callbacks[self._called_back :]
+            self._called_back += len(functions)
+        for function in functions:
             try:
                 function()
-            except Exception:  # noqa: BLE001  # the others are to be called, and the session to be stopped, all the same
+            except (Exception, SessionStopped):  # noqa: BLE001  # the others are to be called, and the session to be stopped, all the same
                 say(f"on_stop failed, {label} stops all the same:\n{format_exc()}")
 
     def go_on_after_stop(self) -> None:
         """A stop ends the cell of a notebook, not its kernel: with the next cell the session can be stopped again."""
         with self._condition:
-            self.stop, self._message = None, ""
+            self.stop, self._message, self._called_back = None, "", 0
 
 
 def _again(stop: SessionStopped) -> SessionStopped:

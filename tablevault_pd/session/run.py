@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Literal, Self
 
 from tablevault_pd import validate
 from tablevault_pd.capture import environment, script
-from tablevault_pd.capture.exits import UNKNOWN_CODE, Ending, ending_of
+from tablevault_pd.capture.exits import UNKNOWN_CODE, Ending, ending_of, quiet_loop
 from tablevault_pd.capture.redact import Keep, Redactor
 from tablevault_pd.errors import (
     Conflict,
@@ -329,7 +330,11 @@ class Run:
             self._obey()
 
     def on_stop(self, function: Callable[[], Any]) -> Callable[[], Any]:
-        """Call `function` when the session is stopped, just before the checkpoint raises. Use it as a decorator."""
+        """Call `function` once when the session, or one around it, is stopped. Use it as a decorator.
+
+        It is called just before the checkpoint raises; where a stop arrives without one, as from a pool, when the
+        session ends. Functions of inner sessions are called first.
+        """
         self._callbacks.append(function)
         return function
 
@@ -339,16 +344,10 @@ class Run:
         self.raise_if_stopped()
         chain = self.chain()
         controls = [run._control for run in chain]
-        try:
-            for run in chain:
-                run._control.stop_if_asked(run.label)
-            for control in controls:
-                control.pause_if_asked(controls)
-            for run in chain:
-                run._control.stop_if_asked(run.label)  # while it was paused
-        except SessionStopped as error:
-            process.WATCH.note_exit(error)
-            raise
+        _stop_if_asked(chain)
+        for control in controls:
+            control.pause_if_asked(controls)
+        _stop_if_asked(chain)  # while it was paused
 
     def raise_if_stopped(self) -> None:
         """Raises WorkerStopped again in a worker of a pool where this session, or one around it, was stopped."""
@@ -549,7 +548,9 @@ class Run:
 
     def _begin_to_end(self, ending: Ending) -> None:
         if self._control.stopping and (ending.outcome == "finished" or ending.error == UNKNOWN_CODE):
-            ending = replace(ending, outcome="stopped")
+            ending = Ending("stopped")
+        if ending.outcome == "stopped":
+            self._control.call_back(self.row.label)
         self._cells.end_all(_cell_outcome(ending), ending.error, ending.traceback)
         self._ending = replace(
             ending, error=None if ending.error is None else self.settings.text(ending.error)
@@ -581,7 +582,12 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         current.leave(self)
-        self.end(ending_of(error))
+        self.end(Ending("stopped") if self._was_cancelled_by_a_stop(error) else ending_of(error))
+
+    def _was_cancelled_by_a_stop(self, error: BaseException | None) -> bool:
+        """Tell whether `error` is how asyncio ends the tasks beside the one whose checkpoint raised the stop."""
+        cancelled = getattr(sys.modules.get("asyncio"), "CancelledError", ())
+        return isinstance(error, cancelled) and any(run._control.asked_to_stop for run in self.chain())
 
     def _begin_now(self, opening: _Opening) -> None:
         if (
@@ -664,6 +670,17 @@ def run_to_resume(store: Store, name: str | None, resume: Any) -> Session | None
     return last
 
 
+def _stop_if_asked(chain: Sequence[Run]) -> None:
+    """Raises SessionStopped if a session of `chain` was asked to stop; it and those inside of it call their on_stop functions."""
+    for depth, run in enumerate(chain, 1):
+        stop = run._control.stop_due()
+        if stop is not None:
+            quiet_loop()
+            for inner in chain[:depth]:
+                inner._control.call_back(inner.label)
+            raise stop
+
+
 def beat_s() -> float:
     """How often sessions of this process beat, in seconds."""
     try:
@@ -697,9 +714,10 @@ def _hides_a_run(name: str) -> bool:
 
 
 def _cell_outcome(ending: Ending) -> str:
-    if ending.outcome in ("finished", "stopped"):
+    if ending.outcome == "finished":
         return "ok"
-    return "interrupted" if (ending.error or "").startswith("KeyboardInterrupt") else "error"
+    stopped = ending.outcome == "stopped" or (ending.error or "").startswith("KeyboardInterrupt")
+    return "interrupted" if stopped else "error"
 
 
 __all__ = ["EXIT_S", "CaptureMode", "Run", "Settings"]
