@@ -453,7 +453,7 @@ def test_a_pytest_run_that_fails(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert done.returncode == 1, done.stdout
     row = sessions(tmp_path).iloc[0]
-    assert (row["name"], row.state, row.error) == ("pytest", "failed", "SystemExit: exit code unknown")
+    assert (row["name"], row.state, row.error) == ("pytest", "failed", "SystemExit: 1")
 
 
 def test_secrets_never_reach_the_vault(tmp_path):
