@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, MissingDependency, VaultNotFound, shown
+from tablevault_pd.errors import InvalidInput, MissingDependency, VaultClosed, VaultNotFound, shown
 from tablevault_pd.progress import say
 from tablevault_pd.session import CaptureMode, Run, Settings, process
 from tablevault_pd.shared import Shared, open_places
@@ -23,6 +23,7 @@ PLACE_VARIABLE = "TABLEVAULT_URL"
 _DEFAULTS: dict[str, Any] = {"durability": "full", "timeout_s": 30.0, "verify_tls": True}
 
 _current: list[weakref.ref[Vault]] = []
+_connected_before: list[str] = []  # the place connected last, open or closed
 _keep: list[Vault] = []  # the current vault stays open even if nobody keeps the handle
 
 
@@ -115,6 +116,7 @@ def connect(
         run = shared.run(session, settings, {"capture": capture, "redact": redact})
     vault = Vault(shared, run, settings)
     _current.append(weakref.ref(vault))
+    _connected_before[:] = [vault.place]
     _keep[:] = [vault]
     return vault
 
@@ -224,6 +226,11 @@ def _connect_default(*, make: bool) -> Vault:
         raise VaultNotFound(
             f"No vault is connected, and there is none at the default place, {os.path.abspath(address)}. "
             f"Connect to one with tablevault_pd.connect(…), or name it in {PLACE_VARIABLE}."
+        )
+    if _connected_before:
+        raise VaultClosed(
+            f"The vault {_connected_before[0]} was closed, and there is none at the default place, {os.path.abspath(address)}. "
+            "Connect to one with tablevault_pd.connect(…)."
         )
     vault = connect(address)
     say(f"tablevault_pd: no vault was connected, so a new one was made at {vault.place}.")

@@ -29,6 +29,7 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.inputs import Columns, column_names
 from tablevault_pd.lineage.asking import Lineage
+from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.lost import Lost
 from tablevault_pd.lineage.trace import Trace
 from tablevault_pd.lists import List
@@ -555,7 +556,7 @@ class Vault(Search, Sessions, Lineage):
             raise VersionNotFound(
                 f"Version {version} of {name!r} is the one that deleted it. Restore one before it."
             )
-        if head is not None and target is not None and as_it_is and _same_content(head, target):
+        if head is not None and target is not None and as_it_is and _same_content(self.store, head, target):
             return List(self, name, head)
         return self._change("restore", name, version, message, expect)
 
@@ -730,5 +731,9 @@ def _sha256(value: Any) -> str:
     )
 
 
-def _same_content(a: Any, b: Any) -> bool:
-    return (a.generation, a.total, a.schema_id) == (b.generation, b.total, b.schema_id)
+def _same_content(store: Store, a: Version, b: Version) -> bool:
+    """Whether two versions of a list show the same stored rows, one perhaps by a restore of the other."""
+    if (a.total, a.schema_id) != (b.total, b.schema_id):
+        return False
+    bases = store.facts([a.list_id]).lists[a.list_id].bases
+    return runs_of(a.generation, a.total, bases) == runs_of(b.generation, b.total, bases)

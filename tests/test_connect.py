@@ -9,6 +9,7 @@ import pytest
 from stores import new_database
 
 import tablevault_pd as tv
+from tablevault_pd import connecting
 
 READS = {
     "tv.read": lambda frame: tv.read("x"),
@@ -30,7 +31,8 @@ def test_reading_without_a_vault_makes_none_and_names_the_place(here, call):
     assert list(here.iterdir()) == []
 
 
-def test_saving_without_a_vault_makes_the_default_one_and_says_where(here, capfd):
+def test_saving_without_a_vault_makes_the_default_one_and_says_where(here, capfd, monkeypatch):
+    monkeypatch.setattr(connecting, "_connected_before", [])  # as in a new process
     pd.DataFrame({"a": [1]}).vault.save("x")
     assert str(here / "vault") in capfd.readouterr().err
     tv.current_vault().close()
@@ -98,3 +100,11 @@ def test_credentials_are_checked_each_time_they_are_given(here, monkeypatch):
                     tv.connect(**arguments)
             assert tv.connect(bare).read("x")["a"].tolist() == [1]
             assert tv.connect(bare, password=parts.password).read("x")["a"].tolist() == [1]
+
+
+def test_logging_after_the_vault_was_closed_makes_no_other_one(here):
+    tv.connect("mine").close()
+    for call in (lambda: tv.log(loss=1), lambda: pd.DataFrame({"a": [1]}).vault.save("x")):
+        with pytest.raises(tv.VaultClosed, match="mine was closed"):
+            call()
+    assert not (here / "vault").exists()

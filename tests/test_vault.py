@@ -728,3 +728,16 @@ def test_some_columns_of_a_large_list_are_read_without_a_copy(folder_vault):
     assert sum(chunk.table.nbytes for chunk in kept) == 2 * 8 * rows
     assert pa.total_allocated_bytes() - before < rows  # what is read lies in the map of the file
     assert_frame_equal(folder_vault.read("big", columns=["c", "a"]), folder_vault.read("big")[["c", "a"]])
+
+
+def test_restoring_what_is_there_already_makes_no_version(vault):
+    vault.save("a", [{"n": 1}, {"n": 2}])
+    vault.append("a", {"n": 3})
+    assert vault.restore("a", 1).version == 3
+    assert vault.restore("a", 1).version == 3
+    assert vault.restore("a", 2).version == 4
+    assert vault.restore("a", 2).version == 4
+    vault.delete("a")
+    assert vault.restore("a", 2).version == 6
+    assert vault.restore("a", 4).version == 6
+    assert vault.read("a")["n"].tolist() == [1, 2, 3]
