@@ -12,11 +12,13 @@ import pytest
 from stores import BOTH, new_database
 
 import tablevault_pd as tv
+from tablevault_pd import connecting
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to be in, and no vault named by the environment."""
+    """An empty folder to be in, no vault named by the environment, and none connected before in this process."""
+    monkeypatch.setattr(connecting, "_connected_before", [])
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TABLEVAULT_URL", raising=False)
     return tmp_path

@@ -9,7 +9,6 @@ import pytest
 from stores import new_database
 
 import tablevault_pd as tv
-from tablevault_pd import connecting
 
 READS = {
     "tv.read": lambda frame: tv.read("x"),
@@ -31,8 +30,7 @@ def test_reading_without_a_vault_makes_none_and_names_the_place(here, call):
     assert list(here.iterdir()) == []
 
 
-def test_saving_without_a_vault_makes_the_default_one_and_says_where(here, capfd, monkeypatch):
-    monkeypatch.setattr(connecting, "_connected_before", [])  # as in a new process
+def test_saving_without_a_vault_makes_the_default_one_and_says_where(here, capfd):
     pd.DataFrame({"a": [1]}).vault.save("x")
     assert str(here / "vault") in capfd.readouterr().err
     tv.current_vault().close()
