@@ -227,7 +227,7 @@ def _connect_default(*, make: bool) -> Vault:
             f"No vault is connected, and there is none at the default place, {os.path.abspath(address)}. "
             f"Connect to one with tablevault_pd.connect(…), or name it in {PLACE_VARIABLE}."
         )
-    if _connected_before:
+    if _connected_before and not os.environ.get(PLACE_VARIABLE):
         raise VaultClosed(
             f"The vault {_connected_before[0]} was closed, and there is none at the default place, {os.path.abspath(address)}. "
             "Connect to one with tablevault_pd.connect(…)."
