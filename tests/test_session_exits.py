@@ -820,6 +820,45 @@ def test_a_parent_that_is_not_in_this_vault_is_no_parent(tmp_path):
     assert done.stdout.split() == ["True"], done.stderr
 
 
+FORKING_THREAD = """
+import os, sys, threading, time
+def in_child():
+    vault.append("a", {"n": 1})
+    if sys.argv[1] == "leaves another thread":
+        left = threading.Thread(target=later, args=(threading.current_thread(),), daemon=True)
+        left.start()
+def later(first):
+    first.join()
+    for number in range(2, 5):
+        time.sleep(0.3)  # while the background thread looks twice
+        vault.append("a", {"n": number})
+def work():
+    pids.append(os.fork())
+    if not pids[-1]:
+        in_child()
+pids = []
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(os.waitpid(pids[0], 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize("how", ["returns", "leaves another thread"])
+def test_a_child_that_a_thread_forked_ends_with_its_last_thread(tmp_path, how):
+    """The background thread does not keep it alive, and ends its session."""
+    done = run(tmp_path, CONNECT + FORKING_THREAD, how)
+    assert done.stdout == "0\n", done.stderr
+    found = sessions(tmp_path)
+    assert dict(zip(found.name, found.state, strict=True)) == {
+        "train": "finished",
+        "train/worker": "finished",
+    }
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.read("a").n.tolist() == ([1, 2, 3, 4] if how == "leaves another thread" else [1])
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_what_is_typed_at_the_prompt(tmp_path):
     import pty

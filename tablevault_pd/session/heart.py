@@ -7,6 +7,7 @@ write it keeps and tries again; the trouble is told once, as a warning, and anew
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import warnings
@@ -138,6 +139,10 @@ class Heart:
     def _work(self) -> None:
         while True:
             self._bell.wait(WATCH_S)
+            if _abandoned():
+                for run in reversed(list(self._runs)):
+                    run.end(timeout_s=EXIT_S, quietly=True)
+                self.abandon()
             self._round()
             with self._lock:
                 if not self._runs:
@@ -242,6 +247,18 @@ class Heart:
         runs = self._runs
         self.__init__()  # type: ignore[misc]  # every lock may have been held by a thread that is no more
         return runs
+
+
+def _abandoned() -> bool:
+    """Whether nobody is left in this process: a thread forked it, and has ended.
+
+    Python does not shut down such a process: it lives as long as any thread does, be it a daemon.
+    """
+    main = threading.main_thread()
+    forked_by_a_thread = type(main).__name__ != "_MainThread"
+    return (
+        forked_by_a_thread and not main.is_alive() and set(sys._current_frames()) == {threading.get_ident()}
+    )
 
 
 def warn(text: str, category: type[RuntimeWarning] = RuntimeWarning, *, stacklevel: int = 2) -> None:
