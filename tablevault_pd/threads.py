@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 # pyarrow imports this when it first meets pandas. Python refuses that while it ends, and then the first save could not be
 # made by a function of atexit.
 import concurrent.futures.thread  # noqa: F401  # isort: skip
+
+
+def start(work: Callable[[], object], name: str) -> None:
+    """Start a daemon thread that does `work`; nothing happens while the interpreter ends.
+
+    `Thread.start` waits for the new thread, which an interrupt there would block for ever: so another thread does that.
+    """
+    thread = threading.Thread(target=work, name=f"tablevault-{name}", daemon=True)
+
+    def start_thread() -> None:
+        with suppress(RuntimeError):
+            thread.start()
+
+    with suppress(RuntimeError):
+        start_new_thread(start_thread, ())
 
 
 def started(work: Callable[[], object], name: str) -> threading.Thread | None:
@@ -43,4 +60,31 @@ class Flag:
             self._rings.get(timeout=timeout_s)
         except Empty:
             return self._set
+        return True
+
+
+class Bell:
+    """What threads sleep on. A signal handler may ring it, and an interrupt on any line leaves it unlocked."""
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Wake a thread that sleeps; the next one that comes, if there is none."""
+        if self._rings.empty():
+            self._rings.put(None)
+
+    def clear(self) -> None:
+        """Forget what rang."""
+        with suppress(Empty):
+            while True:
+                self._rings.get_nowait()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until it rings, or for so many seconds. Whether it rang; what rang meanwhile has been heard."""
+        try:
+            self._rings.get(timeout=timeout_s)
+        except Empty:
+            return False
+        self.clear()
         return True

@@ -14,7 +14,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from itertools import count
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import (
@@ -26,7 +25,7 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.progress import say
 from tablevault_pd.store import Pulse, Store
-from tablevault_pd.threads import started
+from tablevault_pd.threads import Bell, start
 
 if TYPE_CHECKING:
     from tablevault_pd.session.run import Run
@@ -39,32 +38,14 @@ EXIT_S = 5.0  # how long the end of the interpreter waits for what is buffered
 FINAL = (VaultNotFound, VaultClosed)  # trying again is no use
 
 
-class Bell:
-    """What the thread sleeps on. An Event would do, but may not be set by a signal handler while it is being set."""
-
-    def __init__(self) -> None:
-        self._rings: SimpleQueue[None] = SimpleQueue()
-
-    def ring(self) -> None:
-        """Wake the thread."""
-        self._rings.put(None)
-
-    def wait(self, timeout_s: float) -> None:
-        """Sleep until it rings, or for so many seconds; what rang meanwhile has been heard."""
-        try:
-            self._rings.get(timeout=timeout_s)
-            while True:
-                self._rings.get_nowait()
-        except Empty:
-            return
-
-
 class Heart:
     """The background thread, running while there is a session to beat for."""
 
     def __init__(self) -> None:
         self._runs: list[Run] = []
-        self._lock = threading.RLock()  # over _runs and _thread; a signal handler may come in between
+        # Locks of C: an interrupt leaves none of them held. A signal handler may come in between.
+        self._lock = threading.RLock()  # over _runs and _thread
+        self._rounds = threading.RLock()  # one round at a time
         self._bell = Bell()
         self._thread: threading.Thread | None = None
         self._troubled: weakref.WeakSet[Store] = weakref.WeakSet()  # whose trouble was told
@@ -72,17 +53,16 @@ class Heart:
         self._retry_at: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
 
     def add(self, run: Run) -> None:
-        """Beat for a session from now on."""
+        """Beat for a session from now on; adding it again does nothing."""
         with self._lock:
-            self._runs.append(run)
-            if self._thread is None:
-                self._thread = started(self._work, "heart")
-                if self._thread is None:
-                    return  # wait_for() will write by itself
-        self._bell.ring()
+            if run not in self._runs:
+                self._runs.append(run)
+        self.wake()
 
     def wake(self) -> None:
-        """Have the thread look at once."""
+        """Have the thread look at once. Without one, as while Python ends, wait_for() writes by itself."""
+        if self._thread is None and self._runs:
+            start(self._work, "heart")
         self._bell.ring()
 
     def flush(self, store: Store, *, info: bool = False) -> None:
@@ -123,7 +103,7 @@ class Heart:
             if self._thread is None or threading.current_thread() is self._thread:
                 self._round()  # Python starts no thread any more
             else:
-                self._bell.ring()
+                self.wake()
                 run.attempted.wait(
                     min(max(deadline - time.monotonic(), 0.0), WATCH_S)
                 )  # another waiter may clear it
@@ -137,6 +117,10 @@ class Heart:
         self._give_up(runs, VaultClosed("It was closed before everything was written."), NotRecorded)
 
     def _work(self) -> None:
+        with self._lock:
+            if self._thread is not None:
+                return  # another one was faster
+            self._thread = threading.current_thread()
         while True:
             self._bell.wait(WATCH_S)
             if _abandoned():
@@ -150,12 +134,13 @@ class Heart:
                     return
 
     def _round(self) -> None:
-        by_store: dict[int, list[Run]] = {}
-        for run in list(self._runs):
-            by_store.setdefault(id(run.store), []).append(run)
-        for runs in by_store.values():
-            if time.monotonic() >= self._retry_at.get(runs[0].store, 0.0):
-                self._beat(runs)
+        with self._rounds:
+            by_store: dict[int, list[Run]] = {}
+            for run in list(self._runs):
+                by_store.setdefault(id(run.store), []).append(run)
+            for runs in by_store.values():
+                if time.monotonic() >= self._retry_at.get(runs[0].store, 0.0):
+                    self._beat(runs)
 
     def _beat(self, runs: Sequence[Run]) -> None:
         store = runs[0].store

@@ -12,9 +12,10 @@ from typing import Any
 from tablevault_pd.errors import SessionStopped, WorkerStopped
 from tablevault_pd.progress import say
 from tablevault_pd.session import family
-from tablevault_pd.session.heart import HEART
+from tablevault_pd.session.heart import HEART, WATCH_S
 from tablevault_pd.session.orders import Orders, Want, orders
 from tablevault_pd.store import Request
+from tablevault_pd.threads import Bell
 
 #: The stops, by what `Obedience.stop` was, that were raised in this context: each thread and each task is stopped once.
 _raised: ContextVar[frozenset[SessionStopped]] = ContextVar("tablevault_stops", default=frozenset())
@@ -24,16 +25,15 @@ class Obedience:
     """The state of one session between running, paused and stopping. The background thread asks, checkpoints obey."""
 
     def __init__(self, callbacks: Sequence[Callable[[], Any]]) -> None:
-        self.paused = False
         self.stop: SessionStopped | None = (
             None  #: set once a checkpoint obeyed a stop: what is raised everywhere
         )
         self._callbacks = callbacks  #: called once, before the first thread is stopped
         self._called_back = 0  # so many of them
-        self._condition = threading.Condition()
+        self._lock = threading.RLock()  # of C: an interrupt does not leave it held
         self._orders = Orders()
         self._message = ""
-        self._pausing = 0  # threads that wait in a checkpoint
+        self._pausing: set[Bell] = set()  # one for each thread that waits in a checkpoint
         self._told_paused = False
         self._answered: list[int] = []
         self._done: set[int] = set()
@@ -49,6 +49,11 @@ class Obedience:
         return self.want == "stop" or self.stopping
 
     @property
+    def paused(self) -> bool:
+        """Whether a checkpoint obeys a pause."""
+        return bool(self._pausing)
+
+    @property
     def stopping(self) -> bool:
         """Whether a checkpoint obeyed a stop."""
         return self.stop is not None
@@ -61,14 +66,14 @@ class Obedience:
         stop = next((request for request in fresh if request.request == "stop"), None)
         if stop is not None and not self._message:
             self._message = message(stop)
-        with self._condition:
+        with self._lock:
             self._orders = orders(fresh, paused=self.paused, stopping=self.stopping)
             self._settle(self._orders.settled)
-            self._condition.notify_all()
+        self.notify()
 
     def report(self) -> tuple[tuple[int, ...], bool | None]:
         """The requests to acknowledge, and whether the session is paused, if that is news. Said once."""
-        with self._condition:
+        with self._lock:
             answered, self._answered = tuple(self._answered), []
             paused = self.paused if self.paused != self._told_paused else None
             self._told_paused = self.paused
@@ -81,14 +86,13 @@ class Obedience:
 
     def notify(self) -> None:
         """Something changed in a session around this one: whoever is paused here looks again."""
-        with self._condition:
-            self._condition.notify_all()
+        for bell in tuple(self._pausing):
+            bell.ring()
 
     def release(self) -> None:
         """Let everybody go on: nobody can ask for anything any more."""
-        with self._condition:
-            self._orders = Orders()
-            self._condition.notify_all()
+        self._orders = Orders()
+        self.notify()
 
     def _settle(self, requests: Sequence[int]) -> None:
         fresh = [request for request in requests if request not in self._done]
@@ -102,7 +106,7 @@ class Obedience:
 
         In other threads only what cleans up while it is on its way passes: one of a pool would go on with the next task.
         """
-        with self._condition:
+        with self._lock:
             if self._orders.want == "stop" and self.stop is None:
                 kind = WorkerStopped if family.is_worker() else SessionStopped
                 self.stop = kind(self._orders.exit_code, self._message)
@@ -121,30 +125,31 @@ class Obedience:
 
     def pause_if_asked(self, chain: Sequence[Obedience]) -> None:
         """Blocks until somebody resumes the session, or stops it or one around it: those are its `chain`."""
-        with self._condition:
-            if self.want != "pause":
-                return
-            self._settle(self._orders.waiting)
-            try:
-                self._pausing += 1
-                self.paused = True
-                HEART.wake()
-                while self.want == "pause" and not any(each.want == "stop" for each in chain):
-                    self._condition.wait()
-            finally:
-                self._pausing -= 1
-                if not self._pausing:
-                    self._go_on()
+        if self.want != "pause":
+            return
+        bell = Bell()
+        try:
+            with self._lock:
+                if self.want != "pause":
+                    return
+                self._pausing.add(bell)
+                self._settle(self._orders.waiting)
+            HEART.wake()
+            while self.want == "pause" and not any(each.want == "stop" for each in chain):
+                bell.wait(WATCH_S)
+        finally:
+            self._pausing.discard(bell)
+            self._go_on()
 
     def _go_on(self) -> None:
-        self.paused = False
-        if self.want == "run":
-            self._settle(self._orders.waiting)  # not before: whoever asked is to see it running
+        with self._lock:
+            if not self._pausing and self.want == "run":
+                self._settle(self._orders.waiting)  # not before: whoever asked is to see it running
         HEART.wake()
 
     def call_back(self, label: str) -> None:
         """Call the functions of ``on_stop``; those that were called for this stop are not called again."""
-        with self._condition:
+        with self._lock:
             functions = self._callbacks[self._called_back :]
             self._called_back += len(functions)
         for function in functions:
@@ -155,7 +160,7 @@ class Obedience:
 
     def go_on_after_stop(self) -> None:
         """A stop ends the cell of a notebook, not its kernel: with the next cell the session can be stopped again."""
-        with self._condition:
+        with self._lock:
             self.stop, self._message, self._called_back = None, "", 0
 
 

@@ -39,6 +39,7 @@ from tablevault_pd.session.params import Params
 from tablevault_pd.session.reads import Reads
 from tablevault_pd.session.surroundings import Surroundings
 from tablevault_pd.store import BEAT_S, NO_STEP, Beat, Request, Session, Source, Store
+from tablevault_pd.threads import Bell, Flag
 
 CaptureMode = Literal["main", "all", "none"]
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
@@ -132,8 +133,8 @@ class Run:
         self._told_stop = False
         self._offset = timedelta()  # of the store's clock to ours
         self._waited = False  # log() had to wait for the store, and said so
-        self.told = threading.Event()  #: its end is written, or never will be
-        self.attempted = threading.Event()  #: a beat was delivered, or was not
+        self.told = Flag()  #: its end is written, or never will be
+        self.attempted = Bell()  #: a beat was delivered, or was not
 
     # -- opening
 
@@ -472,7 +473,7 @@ class Run:
             self.told.set()
         else:
             self._control.take(requests, self._message)
-        self.attempted.set()
+        self.attempted.ring()
         return not self.told.is_set() and (
             self._ending is not None or self._control.has_news or self._backlog.waits
         )
@@ -480,7 +481,7 @@ class Run:
     def undelivered(self, error: Exception) -> None:
         """The store did not take the last beat: it is kept."""
         self.failing = not isinstance(error, VaultBusy)  # or waiting for it is of use
-        self.attempted.set()
+        self.attempted.ring()
 
     def _message(self, request: Request) -> str:
         """Who made a request, and when."""
@@ -511,7 +512,7 @@ class Run:
         self._cells.forget()
         self._control.release()
         self.told.set()
-        self.attempted.set()
+        self.attempted.ring()
         return lost
 
     def _look_around(self) -> None:
