@@ -52,7 +52,7 @@ class Search:
         Parameters
         ----------
         text : str, optional
-            Every word must be there (see `match`), in any form (stemmed, case- and accent-blind); ``"a phrase"``, ``OR``,
+            Every word must be there (see `match`), case- and accent-blind, English words in any form (stemmed); ``"a phrase"``, ``OR``,
             ``-not``, ``pre*``. Looked for in documents, in paths of files, and in the text fields of a record together.
         near : vector, array of shape (m, dim), or dict, optional
             Rows with a vector near to it; ``{"vec": vector}`` names the column, ``{"description": vector}`` compares the

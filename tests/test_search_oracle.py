@@ -27,13 +27,16 @@ NOW = datetime.now(UTC)
 WRITTEN = {
     "lamp": {"lamp"}, "Lamps": {"lamp"}, "fox": {"fox"}, "foxes": {"fox"}, "zinc": {"zinc"}, "Zin\u0327c\u0301": {"zinc"},
     "moon": {"moon"}, "ｍｏｏｎ": {"moon"}, "oﬃces": {"office"}, "soft\u00adware": {"software"}, "ข้าว": {"rice"},
-    "กินข้าวเย็น": {"rice", "dinner"},
+    "กินข้าวเย็น": {"rice", "dinner"}, "首都": {"capital"}, "北京是首都": {"capital", "beijing"},
 }  # fmt: skip
 MEANT = {
     "lamp": "lamp", "LAMPS": "lamp", "foxes": "fox", "fox": "fox", "zinc": "zinc", "ZIŃC": "zinc", "moon": "moon",
     "office": "office", "oﬃce": "office", "software": "software", "ข้าว": "rice", "ข้าวเย็น": "dinner",
     "la*": "lamp", "mo*": "moon", "f*": "fox", "ofﬁ*": "office", "softw*": "software", "ข้*": "rice",
+    "首都": "capital", "北京是": "beijing", "北京的首都": "nothing",
 }  # fmt: skip
+# Without blanks between words, and where any word is enough, what shares a pair of characters with one of these.
+MEANT_ANY = MEANT | {"ข้าวเย็น": "rice", "北京的首都": "capital"}
 FIRST_CELL = 100  # the session itself keeps this very file as one of its first cells
 CODES = ["model.fit(x)", "few_shot(x)", "plot(x)"]
 TEXT = st.one_of(st.none(), st.lists(st.sampled_from(list(WRITTEN)), max_size=4).map(" ".join))
@@ -72,7 +75,8 @@ class Oracle:
 def has(text, words, match):
     """Whether the words of one alternative are there, all or one, and no excluded one."""
     present = set().union(*(WRITTEN[word] for word in (text or "").split()))
-    wanted = [MEANT[word] in present for word in words if not word.startswith("-")]
+    meant = MEANT_ANY if match == "any" else MEANT
+    wanted = [meant[word] in present for word in words if not word.startswith("-")]
     unwanted = [MEANT[word[1:]] in present for word in words if word.startswith("-")]
     enough = any(wanted) if match == "any" and wanted else all(wanted)
     return bool(present) and enough and not any(unwanted)

@@ -217,7 +217,7 @@ def test_filters_keep_the_rows_that_pandas_keeps(vault):
     if hasattr(pd, "col"):
         assert vault.read("a", filters=pd.col("n") != 1).index.tolist() == df.index[df["n"] != 1].tolist()
     assert vault.read("a", filters="n > 1", columns=["a b"], start=3).to_dict("list") == {"a b": ["x"]}
-    for wrong in ("nonsense ==", [("m", "==", 1)], [("n", "~", 1)], 5, [], [("n", "==")], "n + 1", ""):
+    for wrong in ("nonsense ==", [("m", "==", 1)], [("n", "~", 1)], 5, [[]], [("n", "==")], "n + 1", ""):
         with pytest.raises(tv.InvalidFilter):
             vault.read("a", filters=wrong)
 

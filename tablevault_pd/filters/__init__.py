@@ -22,7 +22,7 @@ from tablevault_pd.filters.query import parse_query
 from tablevault_pd.filters.tree import Inside, Node, is_rowwise, labels, walk
 from tablevault_pd.filters.tuples import parse_tuples
 
-__all__ = ["Filter", "Names", "UnknownColumn", "parse_filter"]
+__all__ = ["Filter", "Names", "UnknownColumn", "is_no_filter", "parse_filter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,11 @@ def _opened(frame: pd.DataFrame, tree: Node | None) -> pd.DataFrame:
     return frame
 
 
+def is_no_filter(filters: Any) -> bool:
+    """Whether `filters` keeps every row: None, or no tuples, as conditions gathered in a loop may be."""
+    return filters is None or (isinstance(filters, (list, tuple)) and not filters)
+
+
 def parse_filter(filters: Any, names: Names) -> Filter | None:
     """Read `filters`, in any of the three forms, for what has these `names`. Raises InvalidFilter and UnknownColumn.
 
@@ -84,7 +89,7 @@ def parse_filter(filters: Any, names: Names) -> Filter | None:
     >>> parse_filter("a > 1", Names.of(frame)).mask(frame).tolist()
     [False, True, True]
     """
-    if filters is None:
+    if is_no_filter(filters):
         return None
     if isinstance(filters, str):
         return Filter(filters, parse_query(filters, names))

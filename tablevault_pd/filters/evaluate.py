@@ -159,7 +159,29 @@ def _compared(node: Compare, sign: str, left: Any, right: Any) -> Any:
             if isinstance(other, str) and hasattr(one, "isin") and _is_plain(of, one):
                 return _among(one, [other]) if sign == "==" else ~_among(one, [other])
     left, right = _converted(node.left, left, right), _converted(node.right, right, left)
+    if sign not in ("==", "!="):  # which times with and without a zone never are, or always
+        _check_zones(left, right)
     return COMPARE[sign](left, right)
+
+
+def _check_zones(left: Any, right: Any) -> None:
+    """Say what to write where times with a zone are compared with one without, or the reverse."""
+    for times, one in ((left, right), (right, left)):
+        if not (isinstance(one, pd.Timestamp) and isinstance(times, pd.Series)):
+            continue
+        if not types.is_datetime64_any_dtype(times.dtype):
+            continue
+        zone = getattr(times.dtype, "tz", None)
+        if zone is not None and one.tz is None:
+            raise InvalidFilter(
+                f"The filter compares the times of the column {times.name!r}, which have the time zone {zone}, with "
+                f"{str(one)!r}, which has none. Write Timestamp({str(one)!r}, tz={str(zone)!r})."
+            )
+        if zone is None and one.tz is not None:
+            raise InvalidFilter(
+                f"The filter compares the times of the column {times.name!r}, which have no time zone, with "
+                f"{str(one)!r}, which has one. Write Timestamp({str(one.tz_localize(None))!r})."
+            )
 
 
 def _is_plain(node: Node, values: Any) -> bool:

@@ -6,6 +6,7 @@ All are pure and make at most as much data as they are given. Each method is lis
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -103,6 +104,7 @@ _TIME_PARTS = {
     "year",
 }  # fmt: skip
 
+_DATE_PARTS = ("year", "month", "day", "hour", "minute", "second", "microsecond")
 #: Other names of the same, which pandas is about to drop.
 ALIASES = {
     "dayofweek": "day_of_week",
@@ -125,6 +127,9 @@ FUNCTIONS = {
     for name in ("sin", "cos", "tan", "exp", "log", "expm1", "log1p", "sqrt", "sinh", "cosh", "tanh", "arcsin", "arccos",
                  "arctan", "arccosh", "arcsinh", "arctanh", "abs", "log10", "floor", "ceil", "arctan2")
 }  # fmt: skip
-#: Called with literals, they make a constant.
-TIMES = {"Timestamp": pd.Timestamp, "datetime": dt.datetime}
+#: Called with literals, they make a constant; with the options that may be named.
+TIMES: dict[str, tuple[Callable[..., dt.datetime], tuple[str, ...]]] = {
+    "Timestamp": (pd.Timestamp, ("tz", "unit", *_DATE_PARTS, "nanosecond")),
+    "datetime": (dt.datetime, _DATE_PARTS),
+}
 CONSTANTS = {"inf": np.inf, "Inf": np.inf}

@@ -76,6 +76,12 @@ class Names:
     def unknown(self, name: Hashable, hint: str = "") -> UnknownColumn:
         """The error for a name that means nothing, with names that come close."""
         there = [*self.columns, *(level for level in self.levels if level is not None)]
+        alike = [label for label in there if not isinstance(label, str) and str(label) == name]
+        if alike:
+            return UnknownColumn(
+                f"The filter names the column {shown(name)}, a text, and the list has {alike[0]!r}, of type "
+                f"{type(alike[0]).__name__}. A filter text cannot name it: write it as a tuple, ({alike[0]!r}, '==', value)."
+            )
         more = f", … ({len(there)} names)" if len(there) > 20 else ""
         close = did_you_mean(str(name), [str(each) for each in there]) or (
             f"There are {', '.join(map(shown, there[:20]))}{more}." if there else "The list has no columns."

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import InvalidFilter, did_you_mean, shown
@@ -224,6 +225,10 @@ class _Reader:
             raise self._node_error(op, node)
         if isinstance(left, list):
             raise self.error("has a list with columns or variables on the left", node)
+        variable = any(isinstance(each, ast.Name) for each in ast.walk(node))  # it may say that all rows fit
+        constants = isinstance(left, Constant) and isinstance(right, Constant) and not variable
+        if constants and isinstance(left, Constant) and isinstance(left.value, str):
+            raise self._constant_error(left.value, node)
         if isinstance(right, list):  # as in pandas: compared with each item
             if sign not in (None, "==", "!="):
                 raise self.error(f"compares by {sign} with a list", node)
@@ -232,7 +237,7 @@ class _Reader:
             return And(parts) if negated else Or(parts)
         if sign is not None:
             return self._compared(left, sign, right, node)
-        return self._member(left, right, negated=isinstance(op, ast.NotIn))
+        return self._member(left, right, node, negated=isinstance(op, ast.NotIn))
 
     def _compared(self, left: Node, sign: str, right: Node, node: ast.AST) -> Node:
         for each in (left, right):
@@ -242,13 +247,26 @@ class _Reader:
             return Compare(left, sign, right)
         if sign not in ("==", "!="):
             raise self.error(f"compares by {sign} with a list", node)
-        return self._member(left, right, negated=sign == "!=")
+        return self._member(left, right, node, negated=sign == "!=")
 
-    def _member(self, left: Node, right: Node, *, negated: bool) -> Node:
+    def _member(self, left: Node, right: Node, node: ast.AST, *, negated: bool) -> Node:
+        if isinstance(right, Constant) and isinstance(right.value, (bool, int, float, complex, np.number)):
+            raise self.error("looks for values in a number: write == or a list, [1, 2]", node)
         if isinstance(left, Constant) and not isinstance(right, Constant):
             left, right = right, left  # 'x' in column, as in pandas: which rows hold it
         found = Member(left, _values(right))
         return Not(found) if negated else found
+
+    def _constant_error(self, left: str, node: ast.AST) -> InvalidFilter:
+        """A comparison without a column: in SQL double quotes name one, in Python backticks do."""
+        found = self.names.find(left) is not None
+        name = left if left.isidentifier() else f"`{left}`"
+        hint = (
+            f"For the column write {name}, without quotes."
+            if found
+            else "Columns are written without quotes."
+        )
+        return self.error("compares constants, which fit every row or none", node, hint)
 
     # -- names
 
@@ -369,12 +387,18 @@ class _Reader:
     def _function(self, node: ast.Call, name: str) -> Node:
         arguments, options = self._arguments(node)
         constant = all(isinstance(each, Constant) for each in [*arguments, *(value for _, value in options)])
-        if name in TIMES and constant and not options:
-            try:
-                return Constant(
-                    TIMES[name](*[each.value for each in arguments if isinstance(each, Constant)])
+        if name in TIMES and constant:
+            allowed = TIMES[name][1]
+            wrong = next((key for key, _ in options if key not in allowed), None)
+            if wrong is not None:
+                raise self.error(
+                    f"gives {name}() the option {shown(wrong)}; it takes {', '.join(allowed)} by name", node
                 )
-            except (TypeError, ValueError, OverflowError) as error:
+            try:
+                values = [each.value for each in arguments if isinstance(each, Constant)]
+                named = {key: each.value for key, each in options if isinstance(each, Constant)}
+                return Constant(TIMES[name][0](*values, **named))
+            except (TypeError, ValueError, OverflowError, LookupError) as error:
                 raise self.error(f"has no time in {name}() ({error})", node) from error
         if (
             name in FUNCTIONS
@@ -383,10 +407,12 @@ class _Reader:
             and not constant
         ):
             return Function(name, tuple(arguments))
-        hint = did_you_mean(name, [*FUNCTIONS, *TIMES])
-        raise self.error(
-            f"calls {shown(self.source.written(name))}, which filters do not know or not so", node, hint
-        )
+        known = [*FUNCTIONS, *TIMES]
+        if name in known:
+            takes = "literals" if name in TIMES else "two columns" if name == "arctan2" else "one column"
+            raise self.error(f"calls {name}() otherwise than with {takes}", node)
+        hint = did_you_mean(name, known)
+        raise self.error(f"calls {shown(self.source.written(name))}, which filters do not know", node, hint)
 
     def _arguments(self, node: ast.Call) -> tuple[list[Node], list[tuple[str, Node]]]:
         options = [(each.arg, self.read(each.value)) for each in node.keywords if each.arg is not None]

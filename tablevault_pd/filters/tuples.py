@@ -99,10 +99,39 @@ def judge(values: pd.Series, label: Hashable, operator: str, value: Any) -> np.n
             verdict = _member(cells, value)
             verdict = verdict if operator == "in" else pc.invert(verdict)
     except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError) as error:
-        raise InvalidFilter(
-            f"Column {label!r} of dtype {values.dtype} cannot be compared as {operator} {shown(value)}: {error}"
-        ) from error
+        raise InvalidFilter(_why(values, label, operator, value)) from error
     return np.asarray(pc.fill_null(verdict, False).to_numpy(zero_copy_only=False), bool)
+
+
+def _why(values: pd.Series, label: Hashable, operator: str, value: Any) -> str:
+    """What does not fit, in the words of the caller and not of Arrow."""
+    what = f"The column {label!r} of dtype {values.dtype} cannot be compared as {operator} {shown(value)}"
+    if operator == "contains":
+        return f"{what}: it holds no texts."
+    zone = getattr(values.dtype, "tz", None)
+    each = value if operator in ("in", "not in", "between") else [value]
+    wrong = next((one for one in each if not _fits(one, values)), each[0] if len(each) else value)
+    said = f"{what}: {shown(wrong)} is of type {type(wrong).__name__}."
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        return (
+            f"{said} Give a pandas.Timestamp with a zone: Timestamp({str(wrong)[:40]!r}, tz={str(zone)!r})."
+        )
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return f"{said} Give a pandas.Timestamp without a zone."
+    if isinstance(wrong, int) and not -(2**63) <= wrong < 2**64:
+        return f"{said} It is larger than any 64-bit integer."
+    return said
+
+
+def _fits(value: Any, values: pd.Series) -> bool:
+    """Whether one value by itself can be compared with the column."""
+    try:
+        cells = pa.array(values, from_pandas=True)
+        cells = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+        pc.equal(cells[:1], _scalar(value, cells.type))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError):
+        return False
+    return True
 
 
 def _member(cells: pa.Array, values: list[Any]) -> pa.Array:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.filters import is_no_filter
 from tablevault_pd.search.query import Match, parse_text
 from tablevault_pd.store import Metric
 from tablevault_pd.store.query import Node
@@ -123,7 +124,7 @@ def request(
         text=None if text is None else parse_text(text, match=how),
         near=vectors,
         batch=batch,
-        filters=filters,
+        filters=None if is_no_filter(filters) else filters,
         kinds=KINDS if kind is None else validate.choices(kind, "kind", KINDS),
         lists=lists,
         code=None if code is None else parse_text(code, "code", code=True),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tablevault_pd import answers
 from tablevault_pd.errors import InvalidFilter, did_you_mean
-from tablevault_pd.filters import Names, UnknownColumn, parse_filter
+from tablevault_pd.filters import Names, UnknownColumn, is_no_filter, parse_filter
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.session import witness
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
@@ -37,6 +37,8 @@ def sessions(
     if code is not None:
         cells = store.find_code(parse_text(code, "code", code=True))
         ids = _both(ids, cells[:, 0].tolist())
+    if is_no_filter(filters):
+        filters = None
     seen = witness.overview(store, _by_values(store, ids, filters))
     chosen = [session for session in seen.sessions if asked.fits(session, seen.time)]
     if not chosen:
