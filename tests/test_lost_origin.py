@@ -121,9 +121,9 @@ def test_who_read_nothing_is_left_alone(vault: tv.Vault) -> None:
         vault.save("a", pd.DataFrame({"x": [1, 2]}))
         vault.save("b", pd.DataFrame({"x": [1, 2]}))
         vault.append("b", pd.DataFrame({"x": [1, 2]}))
-        vault.read("a")
-        with vault.session("other"):  # it is the session that has read, not the process
-            vault.save("c", pd.DataFrame({"x": [1, 2]}))
+        with tv.connect(vault.place, mode="r") as reader:  # it is a session that reads, not the process
+            reader.read("a")
+        vault.save("c", pd.DataFrame({"x": [1, 2]}))
     assert vault.graph().empty
 
 

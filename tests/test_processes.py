@@ -300,9 +300,9 @@ def test_places_are_folders(vault):
 
 
 def test_cleaning_between_the_making_and_the_locking_of_a_file_takes_nothing(folder_vault, monkeypatch):
-    from tablevault_pd.store.embedded import segments, strays
+    from tablevault_pd.store.embedded import lockfile, strays
 
-    store, real, taken = folder_vault.store, segments.fcntl.flock, []
+    store, real, taken = folder_vault.store, lockfile.fcntl.flock, []
 
     def slow(descriptor: int, how: int) -> None:
         if not taken:  # somebody else cleans up just before the new file is locked
@@ -311,7 +311,7 @@ def test_cleaning_between_the_making_and_the_locking_of_a_file_takes_nothing(fol
             assert [stray.removed for stray in found] == [True]
         real(descriptor, how)
 
-    monkeypatch.setattr(segments.fcntl, "flock", slow)
+    monkeypatch.setattr(lockfile.fcntl, "flock", slow)
     folder_vault.save("large", rows(0, 0, 50_000))
     assert taken
     assert len(folder_vault.read("large")) == 50_000

@@ -133,7 +133,9 @@ class Catalog:
     def _open_here(self) -> list[_Connection]:
         """The connections of this process to the same database, those of other stores included."""
         catalogs = [
-            each for each in forks.holders() if isinstance(each, Catalog) and each._file == self._file
+            each
+            for each in forks.holders()
+            if isinstance(each, Catalog) and (each._file, each._inode) == (self._file, self._inode)
         ]
         return [each for catalog in catalogs for each in catalog._open_ones.living() if not each.closed]
 
