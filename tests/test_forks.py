@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
+import socket
 import sqlite3
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import pytest
+from stores import new_database
 from torture.harness import Acks, check_rows, check_sound, run
 
 import tablevault_pd as tv
@@ -85,6 +89,95 @@ def test_what_was_acknowledged_is_there_whoever_ends_first(tmp_path, parent, chi
     with tv.connect(place) as vault:
         check_rows(vault, "a", Acks(acks).all())
         check_sound(vault)
+
+
+@pytest.mark.arango
+@pytest.mark.parametrize(
+    ("parent", "child", "reconnect"), [("closes", "raise", False), ("writes", "sys.exit", True)]
+)
+def test_what_was_acknowledged_is_on_the_server_whoever_ends_first(
+    server_vault, tmp_path, parent, child, reconnect
+):
+    run(FAMILY, server_vault.place, tmp_path / "acks", parent, child, reconnect)
+    assert len(Acks(tmp_path / "acks").all()) >= 12
+    check_rows(server_vault, "a", Acks(tmp_path / "acks").all())
+    ended = server_vault.sessions("family/worker").state.tolist()
+    assert ended == ["failed" if child == "raise" else "finished"]
+
+
+@pytest.fixture
+def server_vault(here, monkeypatch):
+    with new_database() as url:
+        monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+        with tv.connect(url, create=True, session="main") as vault:
+            yield vault
+            assert vault.check().empty
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """(process, inode) of every connection that was written to or read from."""
+    found: set[tuple[int, int]] = set()
+
+    def noted(real):
+        def call(self, *rest):
+            found.add((os.getpid(), os.fstat(self.fileno()).st_ino))
+            return real(self, *rest)
+
+        return call
+
+    for name in ("sendall", "recv_into"):
+        monkeypatch.setattr(socket.socket, name, noted(getattr(socket.socket, name)))
+    return found
+
+
+@pytest.mark.arango
+def test_a_connection_to_a_server_is_not_used_in_a_child(server_vault, used):
+    def work() -> tuple[object, ...]:
+        found = server_vault.append("a", {"n": 2, "text": "solar"}).version, len(server_vault.search("solar"))
+        mine = {inode for process, inode in used if process == os.getpid()}
+        return *found, bool(mine), mine & {inode for process, inode in used if process != os.getpid()}
+
+    server_vault.append("a", {"n": 1, "text": "solar"})
+    assert in_child(work) == "(2, 2, True, set())"
+    assert server_vault.append("a", {"n": 3, "text": "solar"}).version == 3
+
+
+@pytest.mark.arango
+@pytest.mark.parametrize("request_number", range(4))
+def test_a_fork_in_the_middle_of_a_request_leaves_the_answer_to_the_parent(
+    server_vault, monkeypatch, request_number
+):
+    """As a signal handler that forks, and returns in the child."""
+    server_vault.append("a", {"n": 1})
+    parent, main, number = os.getpid(), threading.get_ident(), [0]
+    answer = http.client.HTTPConnection.getresponse
+    read, write = os.pipe()
+
+    def forking(self):
+        if threading.get_ident() == main:
+            number[0] += 1
+            if number[0] == request_number + 1:
+                os.fork()
+        return answer(self)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "getresponse", forking)
+    told = "nothing"
+    try:
+        server_vault.save("b", {"n": 2})
+    except BaseException as error:
+        if os.getpid() == parent:
+            raise
+        told = f"{type(error).__name__}: {error}"
+    finally:
+        if os.getpid() != parent:
+            os.write(write, told.encode())
+            os._exit(0)
+    os.wait()
+    assert os.read(read, 1000).decode().startswith("VaultClosed: This call was begun by process")
+    os.close(read)
+    os.close(write)
+    assert server_vault.read("b").n.tolist() == [2]
 
 
 def wait_until(done) -> None:

@@ -1,4 +1,4 @@
-"""No SQLite connection goes through a fork, and no lock does.
+"""No connection goes through a fork, to SQLite or to a server, and no lock does.
 
 SQLite keeps its locks per process. A connection that was carried through a fork takes the parent's locks for its own, and
 commits are lost. A fork also copies SQLite's mutexes as they are: one that another thread holds is never released in the
@@ -12,6 +12,7 @@ thread changes, and a mark that an interrupt left behind is found out by looking
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 import time
@@ -111,6 +112,7 @@ class Weak(Generic[T]):
 inside = _Inside()
 _holders: Weak[Forkable] = Weak()
 _files: Weak[IO[bytes]] = Weak()
+_sockets: Weak[socket.socket] = Weak()
 _carried: list[str] = []  # why this process may not use SQLite
 
 
@@ -132,6 +134,11 @@ def close_in_child(file: IO[bytes]) -> None:
 def files() -> list[IO[bytes]]:
     """The files that hold locks, or held some."""
     return _files.living()
+
+
+def detach_in_child(connected: socket.socket) -> None:
+    """Have a connection closed in a forked child, without a word to the server: it is the parent's."""
+    _sockets.add(connected)
 
 
 def require_whole() -> None:
@@ -180,6 +187,15 @@ def _before() -> None:
 _open_ones: list[str] = []  # why connections are open during the fork under way
 
 
+def _detach(connections: list[socket.socket]) -> None:
+    """Put the null device in their place: a call that is inside of one fails then, and does not wait."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for connected in connections:
+        if connected.fileno() >= 0:
+            os.dup2(null, connected.fileno(), inheritable=False)
+    os.close(null)
+
+
 def _after_in_child() -> None:
     me = threading.get_ident()
     depth = inside._depths.get(me)
@@ -189,6 +205,7 @@ def _after_in_child() -> None:
     inside._forking = None
     for file in files():
         file.close()
+    _detach(_sockets.living())
     _carried.extend(_open_ones)
     for holder in _holders.living():
         holder.in_child()

@@ -33,6 +33,7 @@ from arango.response import Response
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from tablevault_pd.errors import (
     Conflict,
@@ -46,6 +47,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     shown,
 )
+from tablevault_pd.store import forks
 from tablevault_pd.store.arango.address import Address, Secret
 
 CONNECT_TIMEOUT_S = 5.0
@@ -137,12 +139,32 @@ class _Idle:
         return len(self._items)
 
 
+class _Connection(HTTPConnection):
+    """Is closed in a forked child: the two would read each other's answers."""
+
+    def connect(self) -> None:
+        """Connect."""
+        super().connect()
+        forks.detach_in_child(self.sock)
+
+
+class _TlsConnection(HTTPSConnection):
+    """The same with TLS."""
+
+    def connect(self) -> None:
+        """Connect."""
+        super().connect()
+        forks.detach_in_child(self.sock)
+
+
 class _Pool(HTTPConnectionPool):
     QueueCls = _Idle  # type: ignore[assignment]  # all of a queue that is used
+    ConnectionCls = _Connection
 
 
 class _TlsPool(HTTPSConnectionPool):
     QueueCls = _Idle  # type: ignore[assignment]
+    ConnectionCls = _TlsConnection
 
 
 class _Adapter(HTTPAdapter):
@@ -158,7 +180,7 @@ class _Transport(HTTPClient):
     """The driver's way to the network: no retries, short waits for a connection, answers as bytes."""
 
     def __init__(self, login: _Login, verify: bool | str, wait_s: float) -> None:
-        self._login, self._verify = login, verify
+        self._login, self._verify, self._pid = login, verify, os.getpid()
         self.wait_s = wait_s  #: how long the answer to a request is waited for
 
     def create_session(self, host: str) -> requests.Session:
@@ -181,6 +203,7 @@ class _Transport(HTTPClient):
         auth: Any = None,
     ) -> Response:
         """One HTTP request. The driver's `auth` is a placeholder and ignored."""
+        forks.require_process(self._pid, "call")
         problem = foreign = None
         try:
             answer = session.request(
@@ -203,6 +226,9 @@ class _Transport(HTTPClient):
             problem, foreign = (self._problem(error), None) if said is None else (None, said)
         if foreign is not None:
             raise NotArango(foreign)
+        forks.require_process(
+            self._pid, "call"
+        )  # forked by a signal handler meanwhile: the answer is the parent's
         if problem is not None:  # raised out here, so that it does not carry the request and its login along
             self.wait_s = min(
                 self.wait_s, IMPATIENT_S
@@ -491,7 +517,7 @@ class Client:
             except BaseException:
                 # If this fails too, the server ends the transaction by itself after a minute without requests. One that
                 # was committed stays so.
-                with contextlib.suppress(NoAnswer, NotArango, ArangoServerError):
+                with contextlib.suppress(NoAnswer, NotArango, ArangoServerError, VaultClosed):
                     handle.abort_transaction()
                 raise
             return result
