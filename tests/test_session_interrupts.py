@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from test_forks import wait_until
+from test_session_exits import environment
 
 import tablevault_pd as tv
 from tablevault_pd.session import Run, process
@@ -23,8 +26,8 @@ class Interrupts:
     It does so when a function of Python begins, and when one of C has returned; both are events of a profiler.
     """
 
-    def __init__(self, at: int) -> None:
-        self.left = at
+    def __init__(self, at: int, watched: tuple[str, ...] = WATCHED) -> None:
+        self.left, self.watched = at, watched
 
     def __call__(self, frame, event, argument) -> None:
         while frame is not None and frame.f_globals.get("__name__") == "threading":
@@ -32,7 +35,7 @@ class Interrupts:
         if (
             event in ("call", "c_return")
             and frame
-            and frame.f_globals.get("__name__", "").startswith(WATCHED)
+            and frame.f_globals.get("__name__", "").startswith(self.watched)
         ):
             self.left -= 1
             if self.left < 0:
@@ -49,10 +52,10 @@ class Interrupts:
         gc.enable()
 
 
-def interrupted(call, at: int) -> bool:
+def interrupted(call, at: int, watched: tuple[str, ...] = WATCHED) -> bool:
     """Whether `call` was interrupted at that point; False: it has fewer of them."""
     try:
-        with Interrupts(at) as interrupts:
+        with Interrupts(at, watched) as interrupts:
             call()
     except (KeyboardInterrupt, tv.SessionStopped):
         pass
@@ -142,3 +145,71 @@ def test_an_interrupt_wherever_python_looks_for_one(tmp_path, work):
     with tv.connect(vault.place, mode="r") as reader:
         found = reader.sessions("train")
     assert set(found.state) <= {"finished", "stopped"} and (found["metrics.first"] == 1.0).all()
+
+
+def test_a_start_that_is_interrupted_ends_in_the_store(tmp_path):
+    """Also where the store has opened the session already, and the call did not return."""
+    vault, at, went_on = tv.connect(tmp_path / "v", durability="fast", capture="none"), 0, True
+    while went_on:
+        s = vault.session("train")
+        went_on = interrupted(s.__enter__, at, (*WATCHED, "tablevault_pd.store"))
+        assert not went_on or s not in process._open
+        at += 1
+    s.__exit__(None, None, None)
+    again = vault.session("again")
+    assert interrupted(lambda: again.log(loss=1.0), 60)
+    again.log(loss=2.0)  # it begins once more
+    again.end()
+    found = vault.sessions(["train", "again"])
+    vault.close()
+    assert set(found.error.dropna()) == {"KeyboardInterrupt"} and set(found.state) == {"failed", "finished"}
+    assert found.state.tolist().count("finished") == 2 and len(found) > 12
+
+
+def test_connect_and_close_are_taken_up_again(tmp_path):
+    at, went_on = 0, True
+    while went_on:
+        opened: list[tv.Vault] = []
+
+        def connect(opened: list[tv.Vault] = opened) -> None:
+            opened.append(tv.connect(tmp_path / "v", session="train", durability="fast", capture="none"))
+
+        went_on = interrupted(connect, at)
+        if not opened:
+            connect()
+        went_on |= interrupted(opened[0].close, at)
+        in_another_thread(opened[0].close)
+        at += 2 + at // 8
+    assert not process._open
+    with tv.connect(tmp_path / "v", mode="r") as reader:
+        found = reader.sessions()
+    assert set(found.state) == {"failed", "finished"} and set(found.error.dropna()) == {"KeyboardInterrupt"}
+
+
+INTERRUPTED_TO_THE_END = """
+import sys, tablevault_pd as tv
+from test_session_interrupts import interrupted
+vault = tv.connect(sys.argv[1], session="main", durability="fast", capture="none")
+at = 0
+while at < 2 or interrupted(s.end, at):
+    s = vault.session("train")
+    s.log(first=1.0)
+    at += 1 + at // 8
+at = 0
+while at < 2 or interrupted(s.__enter__, at):
+    s = vault.session("start")
+    at += 1 + at // 8
+s.__exit__(None, None, None)
+"""
+
+
+def test_the_end_of_the_interpreter_writes_what_interrupts_left(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_TO_THE_END, str(tmp_path / "v")],
+        cwd=Path(__file__).parent, env=environment(), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "NotRecorded" not in done.stderr, done.stderr
+    with tv.connect(tmp_path / "v", mode="r") as reader:
+        found = reader.sessions()
+    assert set(found[found.name != "start"].state) == {"finished"}
+    assert set(found[found.name == "start"].state) == {"failed", "finished"}

@@ -50,6 +50,11 @@ def closed(run: Run) -> None:
     announce()
 
 
+def ids() -> set[int]:
+    """Return the ids of the sessions that are open in this process."""
+    return {run.row.id for run in _open}
+
+
 def raise_if_stopped(store: Store) -> None:
     """Raises WorkerStopped where the session of this worker was stopped: it begins no other one."""
     run = _stopped.get(store.vault_id)
@@ -96,7 +101,7 @@ _before: list[family.Parent] = []
 
 
 def _quiet() -> list[Run]:
-    return [run for run in _open if run.around is None and not run._orphan]
+    return [run for run in _open if run.around is None and not (run._orphan or run.ended)]
 
 
 def watch_worker() -> None:
@@ -117,7 +122,7 @@ def _end_all(ending: Ending) -> None:
 
 
 def _cell_started(text: str, execution_count: int | None) -> None:
-    recording = [run for run in _open if run.settings.capture != "none" and not run._orphan]
+    recording = [run for run in _open if run.settings.capture != "none" and not (run._orphan or run.ended)]
     for run in recording:
         if not _typed:
             run.go_on_after_stop()

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -107,7 +108,11 @@ class Run:
         self._unbegun: _Opening | None = _Opening(above, resume)
         self._orphan = self._asked = self._unusual = True  # whatever is done with it begins it first
         if begin:
-            self._adopt()
+            try:
+                self._adopt()
+            except BaseException as error:
+                self._end_what_began(error)
+                raise
 
     def _begin(self) -> None:
         """Everything that a session begins with; a forked child begins again."""
@@ -538,14 +543,24 @@ class Run:
 
         What is not written then is written later, in the background, or told as lost when the vault is closed.
         """
-        if self._ending is None and not (self._orphan or self._given_up):
-            self._begin_to_end(ending or Ending())
-        self._ended = self._unusual = True
+        ending = ending or Ending()
+        try:
+            if self._ending is None and not (self._orphan or self._given_up):
+                self._begin_to_end(ending)
+        finally:
+            if self._ending is None and not (
+                self._orphan or self._given_up
+            ):  # an interrupt: it ends all the same
+                self._ending = Ending(ending.outcome, ending.error and ending.error.partition(":")[0])
+            self._ended = self._unusual = True
         try:
             if self._ending is not None:
                 self._wait_until_told(self.store.timeout_s if timeout_s is None else timeout_s, quietly)
         finally:
-            process.closed(self)
+            if (
+                self._ending is None or self.told.is_set()
+            ):  # otherwise the end of the interpreter waits for it
+                process.closed(self)
 
     def _begin_to_end(self, ending: Ending) -> None:
         if self._control.stopping and (ending.outcome == "finished" or ending.error == UNKNOWN_CODE):
@@ -574,16 +589,23 @@ class Run:
         HEART.wait_for(self, lambda: self._told_idle and self._unsent is None and not self._backlog, EXIT_S)
 
     def __enter__(self) -> Self:
-        if self._orphan:
-            self._adopt()
-        current.enter(self)
+        try:
+            if self._orphan:
+                self._adopt()
+            current.enter(self)
+        except BaseException as error:
+            current.leave(self)
+            self._end_what_began(error)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        current.leave(self)
-        self.end(Ending("stopped") if self._was_cancelled_by_a_stop(error) else ending_of(error))
+        try:
+            current.leave(self)
+        finally:
+            self.end(Ending("stopped") if self._was_cancelled_by_a_stop(error) else ending_of(error))
 
     def _was_cancelled_by_a_stop(self, error: BaseException | None) -> bool:
         """Tell whether `error` is how asyncio ends the tasks beside the one whose checkpoint raised the stop."""
@@ -600,11 +622,64 @@ class Run:
                 return  # another thread was faster
             if self._ended:
                 raise VaultClosed(f"The session {self._name!r} ended before it began. Begin another one.")
-            self._open(parent=opening.parent, last=opening.resume)
-            self._unbegun = None
-            self._orphan = self._asked = self._unusual = False
-        process.opened(self)
+            self._start(opening.parent, opening.resume)
+
+    def _start(self, parent: int | None, last: Session | None) -> None:
+        """Begin in the store. What an error or an interrupt cuts off ends there, and can be begun once more."""
+        before, began = self.row, datetime.now(UTC)
+        try:
+            _starting.append(self)
+            self._open(parent=parent, last=last)
+            self._unbegun, self._orphan, self._asked, self._unusual = None, False, False, False
+        except BaseException as error:
+            row = self.row if self.row is not before else self._row_not_returned(error, began)
+            cut_off = object.__new__(Run)
+            vars(cut_off).update(vars(self))
+            self._begin()
+            self.row = before
+            self._orphan = self._asked = self._unusual = True
+            if row is not None:
+                cut_off._end_start(row, error)
+            raise
+        else:
+            try:
+                self._watch()
+            except BaseException:  # an interrupt: it has begun all the same
+                self._watch()
+                raise
+        finally:
+            _starting[:] = [run for run in _starting if run is not self]
+
+    def _watch(self) -> None:
         HEART.add(self)
+        process.opened(self)
+
+    def _row_not_returned(self, error: BaseException, began: datetime) -> Session | None:
+        """What the store has opened although the call was interrupted, if it can be told from what others open."""
+        if isinstance(error, Exception) or any(
+            run is not self and run._name == self._name for run in _starting
+        ):
+            return None
+        here = (os.getpid(), environment.host_name())
+        known = process.ids()
+        with suppress(VaultError):
+            for row in reversed(self.store.sessions(name=self._name)):
+                recent = row.started >= began - timedelta(seconds=family.SLACK_S)
+                if recent and (row.pid, row.host) == here and row.outcome is None and row.id not in known:
+                    return row
+        return None
+
+    def _end_start(self, row: Session, error: BaseException) -> None:
+        self.row, self._unbegun, self._orphan = row, None, False
+        self.reads = Reads(self.store)
+        self.reads.session_id = self._backlog.session_id = row.id
+        self._watch()
+        self.end(ending_of(error), timeout_s=EXIT_S, quietly=True)
+
+    def _end_what_began(self, error: BaseException) -> None:
+        """Nobody gets to use this session: `error` came when it had begun."""
+        if not self._orphan:
+            self.end(ending_of(error), timeout_s=EXIT_S, quietly=True)
 
     # -- forks
 
@@ -621,20 +696,25 @@ class Run:
             self._begin_now(self._unbegun)
             return
         parent = self.row
-        self._begin()
-        self.params = Params(redact=self.settings.redact, check=self._check_open)
-        self._tags = ()
-        self.around, self.reads = None, Reads(self.store, self.reads)
-        self._name = family.worker_name(parent.name)
         try:
-            self._open(parent=parent.id, last=None)
+            self._begin()
+            self.params = Params(redact=self.settings.redact, check=self._check_open)
+            self._tags = ()
+            self.around, self.reads = None, Reads(self.store, self.reads)
+            self._name = family.worker_name(parent.name)
+        finally:
+            self._orphan = self._asked = self._unusual = True
+        try:
+            self._start(parent.id, None)
         except VaultError as error:
             warn(f"tablevault_pd cannot record this process: {error}")
+            self._orphan = False
             self.give_up(error)
             return
-        process.opened(self)
         process.watch_worker()
-        HEART.add(self)
+
+
+_starting: list[Run] = []  # between two lines of `_start`, in any thread
 
 
 @dataclass(frozen=True, slots=True)
