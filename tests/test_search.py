@@ -179,7 +179,7 @@ def test_another_process_finds_at_once_what_was_committed(here):
 
 
 def test_a_large_commit_is_complete_for_the_next_search(vault):
-    size = 30_000 if vault.store.place.startswith("/") else 6_000  # more than is indexed with its commit
+    size = 6_000  # more than is indexed together with its commit
     vault.save("many", pd.DataFrame({"text": [f"word{n % 100} row" for n in range(size)]}))
     assert len(vault.search("word7")) == size // 100
     vault.append("many", pd.DataFrame({"text": [f"word{n % 100} more" for n in range(size)]}))

@@ -115,7 +115,9 @@ class Model:
 
             def content(each: Row, columns: set[str] = columns) -> list[str | None]:
                 cells = (each.values.get(column) for column in sorted(columns))
-                return [None if pd.isna(cell) else cell for cell in cells]  # one that was not there yet is missing
+                return [
+                    None if pd.isna(cell) else cell for cell in cells
+                ]  # one that was not there yet is missing
 
             equals = [each for each in b if content(each) == content(row)]
             before = [each for each in a if each.position < row.position and content(each) == content(row)]
