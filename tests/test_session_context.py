@@ -455,6 +455,38 @@ def test_pools_never_hang_lose_nothing_and_stop(tmp_path):
     assert "Warning" not in done.stderr, done.stderr
 
 
+FORK_SERVER = """
+import multiprocessing, os, sys
+import tablevault_pd as tv
+
+def work(place):
+    tv.connect(place).append("a", {"n": 1})
+
+if __name__ == "__main__":
+    vault = tv.connect("v", session="boss", durability="fast")
+    def in_pool():
+        with multiprocessing.get_context("forkserver").Pool(1) as pool:
+            pool.map(work, [vault.place])
+    for name in ("first", "second"):
+        with vault.session(name):
+            in_pool()
+    in_pool()
+    print(vault.sessions("*/worker", info=True).parent.tolist())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_worker_of_a_fork_server_is_the_child_of_the_session_that_made_its_pool(tmp_path):
+    """The server keeps the environment of the first pool."""
+    script = tmp_path / "script.py"
+    script.write_text(FORK_SERVER)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TABLEVAULT_")}
+    told = subprocess.check_output(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, text=True, timeout=60
+    )
+    assert told == "['first#1', 'second#1', 'boss#1']\n"
+
+
 def test_a_worker_that_starts_while_its_parent_is_asked_to_stop_is_asked_too(vault, monkeypatch):
     boss = vault.store.open_session(Session("boss", "u", "elsewhere", 1, datetime.now(UTC)))
     vault.stop("boss", exit_code=3)

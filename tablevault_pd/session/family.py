@@ -38,11 +38,21 @@ def announce(parent: Parent | None) -> None:
         os.environ.pop(VARIABLE, None)
     else:
         os.environ[VARIABLE] = json.dumps(asdict(parent))
+    if (passed := _passed_on()) is not None:
+        passed[VARIABLE] = os.environ.get(VARIABLE)
+
+
+def _passed_on() -> dict[str, str | None] | None:
+    """What multiprocessing hands to its workers. A fork server keeps the environment it was started with."""
+    processes = sys.modules.get("multiprocessing.process")
+    return None if processes is None else getattr(processes.current_process(), "_config", None)
 
 
 def inherited() -> Parent | None:
     """The parent of this process, if it was started from a session."""
     text = os.environ.get(VARIABLE)
+    if is_worker():
+        text = (_passed_on() or {}).get(VARIABLE, text)
     if not text:
         return None
     try:
