@@ -317,10 +317,18 @@ class Catalog:
             time.sleep(POLL_S)
             self._require_usable()
 
+    def _wait_for_removal(self) -> None:
+        """Raise VaultNotFound if the folder is being removed: its catalogue may go a moment after its log."""
+        deadline = time.monotonic() + REMOVAL_S
+        while time.monotonic() < deadline:
+            self._require_usable()
+            time.sleep(POLL_S)
+
     def _require_log(self, connections: Iterable[_Connection]) -> tuple[int, ...]:
         """Which log there is. Refuse to go on with one that was removed: what is committed to it vanishes with it."""
         found = _file_of(self._file + "-wal")
         if {each.log for each in connections if each.log} - {found}:
+            self._wait_for_removal()
             raise VaultCorrupt(
                 f"The write-ahead log {self._file}-wal was removed or replaced while the vault was open. Nothing was written. "
                 "Close the vault in every process and connect again; vault.check() tells whether commits are lost."
