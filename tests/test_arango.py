@@ -557,7 +557,7 @@ def test_kept_content_is_kept_again_and_freed(url: str, tmp_path: Path) -> None:
         vault.delete("a")
     for age, left in ((3600.0, 1), (-1.0, 0)):  # a second from now, everything is old
         store = ArangoStore(url, stray_age_s=age)
-        store.vacuum(dry_run=False)
+        store.vacuum(dry_run=False, deleted=True)
         assert len(store.client.query("FOR b IN tv_blobs FILTER b.n == -1 RETURN 1")) == left
         assert [problem for problem in store.check() if problem.severity == "damage"] == []
         store.close()

@@ -153,8 +153,8 @@ def test_vacuum_frees_kept_files_that_no_version_uses(folder_vault, tmp_path):
     vault.save("a", frame.head(1), files="p", copy=True)
     save_file(vault, "b", paths[2])
     vault.delete("b")
-    told = vault.vacuum()
-    freed = vault.vacuum(dry_run=False)
+    told = vault.vacuum(deleted=True)
+    freed = vault.vacuum(deleted=True, dry_run=False)
     sizes = {digest(content): len(content) for content in contents[1:]}
     for answer in (told, freed):
         lines = answer[answer["what"] == "kept file"]

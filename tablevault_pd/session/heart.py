@@ -168,7 +168,8 @@ class Heart:
 
     def _failed(self, runs: Sequence[Run], error: Exception) -> None:
         if isinstance(error, FINAL):
-            self._give_up(runs, error)
+            store = runs[0].store
+            self._give_up([run for run in self._runs if run.store is store], error)
         elif isinstance(error, SessionNotFound) or not isinstance(error, (VaultError, OSError, MemoryError)):
             self._isolate(runs, error)
         else:
