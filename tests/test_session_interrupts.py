@@ -18,10 +18,10 @@ import tablevault_pd as tv
 from tablevault_pd.session import Run, process
 from tablevault_pd.session.heart import HEART
 
-#: They pass alone, and fail after other tests of the same process: which sessions are open there is a matter of what ran before.
+#: They pass alone. Beside the open sessions of another vault, some interrupted starts leave a session that stays `running`.
 in_a_process_of_its_own = pytest.mark.skipif(
     "PYTEST_XDIST_WORKER" in os.environ,
-    reason="fails after other tests of one process, for a cause not found yet; run this file by itself, without -n",
+    reason="fails beside open sessions of other vaults, for a cause not found yet; run this file by itself, without -n",
 )
 
 WATCHED = ("tablevault_pd.session", "tablevault_pd.threads", "tablevault_pd.shared")

@@ -50,9 +50,9 @@ def closed(run: Run) -> None:
     announce()
 
 
-def ids() -> set[int]:
-    """Return the ids of the sessions that are open in this process."""
-    return {run.row.id for run in _open}
+def ids(store: Store) -> set[int]:
+    """Return the ids of the sessions of this vault that are open in this process: each vault counts from 1."""
+    return {run.row.id for run in _open if run.store.vault_id == store.vault_id}
 
 
 def raise_if_stopped(store: Store) -> None:

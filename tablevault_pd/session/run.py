@@ -661,7 +661,7 @@ class Run:
         ):
             return None
         here = (os.getpid(), environment.host_name())
-        known = process.ids()
+        known = process.ids(self.store)
         with suppress(VaultError):
             for row in reversed(self.store.sessions(name=self._name)):
                 recent = row.started >= began - timedelta(seconds=family.SLACK_S)

@@ -7,6 +7,7 @@ process that has it open, because closing any descriptor of it would drop SQLite
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -263,6 +264,8 @@ class Catalog:
         except VaultError:
             raise
         except OSError as error:
+            if error.errno == errno.ENOENT:
+                self._wait_for_removal()
             raise io.disk_error(error, f"using {self.path}") from error
         except (ValueError, TypeError, OverflowError) as error:  # a damaged page can hold anything
             if isinstance(error, UnicodeEncodeError) or "SQLite INTEGER" in str(
