@@ -21,14 +21,14 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tablevault_pd.filters.predicate import Condition, Where
 from tablevault_pd.frames import encode  # found by the path set above
-from tablevault_pd.lineage.lines import Asked
-from tablevault_pd.lineage.lines import lines as walked
+from tablevault_pd.lineage.report import Asked
+from tablevault_pd.lineage.report import lines as walked
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Batch, Near, Scope, Version
 from tablevault_pd.store.arango import ArangoStore, client
 from tablevault_pd.store.edges import PAIRS, Edge
-from tablevault_pd.store.where import Condition, Where
 
 WALK_LIMITS = {5: 8, 20: 12}  # steps, requests
 SAVE_LIMIT = 20  # for 10,000 rows with a vector column of width 384; TableVault 0.2.6 needs 360,000

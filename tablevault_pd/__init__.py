@@ -50,13 +50,13 @@ from tablevault_pd.errors import (
 )
 
 if TYPE_CHECKING:
-    from tablevault_pd.connecting import connect, current_vault, read
-    from tablevault_pd.lineage.stated import rows
-    from tablevault_pd.lists import List
+    from tablevault_pd.api import connect, current_vault, read
+    from tablevault_pd.lineage.declared import rows
     from tablevault_pd.session import Run
     from tablevault_pd.session.info import RunInfo
     from tablevault_pd.tracking import checkpoint, log, loop
-    from tablevault_pd.vault import Vault
+    from tablevault_pd.vault.lists import List
+    from tablevault_pd.vault.vault import Vault
 
 __version__ = "0.1.0"
 
@@ -104,17 +104,17 @@ __all__ = [
 
 # What a vault needs is imported when the first one is opened: a program that only may save something starts at once.
 _LATER = {
-    "List": "lists",
+    "List": "vault.lists",
     "Run": "session",
     "RunInfo": "session.info",
-    "Vault": "vault",
+    "Vault": "vault.vault",
     "checkpoint": "tracking",
-    "connect": "connecting",
-    "current_vault": "connecting",
+    "connect": "api",
+    "current_vault": "api",
     "log": "tracking",
     "loop": "tracking",
-    "read": "connecting",
-    "rows": "lineage.stated",
+    "read": "api",
+    "rows": "lineage.declared",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tablevault_pd.cli import main
+from tablevault_pd.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,18 +10,18 @@ import pandas as pd
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tablevault_pd.lists import List
-    from tablevault_pd.vault import SaveOptions, Vault
+    from tablevault_pd.vault.lists import List
+    from tablevault_pd.vault.vault import SaveOptions, Vault
 
 
 def _current_vault() -> Vault:
-    from tablevault_pd.connecting import current_vault  # not above: see _LATER in tablevault_pd/__init__.py
+    from tablevault_pd.api import current_vault  # not above: see _LATER in tablevault_pd/__init__.py
 
     return current_vault()
 
 
 def _vault_to_read() -> Vault:
-    from tablevault_pd.connecting import current_vault_to_read
+    from tablevault_pd.api import current_vault_to_read
 
     return current_vault_to_read()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from tablevault_pd import validate
-from tablevault_pd.connecting import current_vault
+from tablevault_pd.api import current_vault
 from tablevault_pd.errors import InvalidInput, InvalidType, VaultReadOnly, shown
 from tablevault_pd.progress import Bar
 from tablevault_pd.session import Run, current

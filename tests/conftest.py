@@ -12,7 +12,7 @@ import pytest
 from stores import BOTH, new_database
 
 import tablevault_pd as tv
-from tablevault_pd import connecting
+from tablevault_pd import api as connecting
 
 
 @pytest.fixture

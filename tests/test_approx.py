@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import tablevault_pd as tv
-from tablevault_pd.store import ann
+from tablevault_pd.store.engine import ann_index as ann
 
 pytest.importorskip("faiss")
 DIM = 8

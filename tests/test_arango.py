@@ -52,7 +52,7 @@ from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango.client import Client, to_json
 from tablevault_pd.store.arango.items import base36
 from tablevault_pd.store.arango.users import grant
-from tablevault_pd.store.query import Word
+from tablevault_pd.store.text_query import Word
 
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango

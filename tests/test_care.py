@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 import tablevault_pd as tv
-from tablevault_pd.store.embedded import EmbeddedStore, io, segments, strays
+from tablevault_pd.store.embedded import EmbeddedStore, segments, strays
+from tablevault_pd.store.embedded import fsio as io
 
 SPAWN = multiprocessing.get_context("spawn")
 LARGE = pd.DataFrame({"x": np.arange(40_000.0)})  # a segment of its own

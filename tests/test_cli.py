@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 import tablevault_pd as tv
-from tablevault_pd.cli import COMMANDS, main
-from tablevault_pd.printing import cells_wide, fitted, plain, table, visible
+from tablevault_pd.cli.commands import COMMANDS, main
+from tablevault_pd.cli.output import cells_wide, fitted, plain, table, visible
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import tablevault_pd as tv
-from tablevault_pd.store.embedded.io import FAULT_VARIABLE
+from tablevault_pd.store.embedded.fsio import FAULT_VARIABLE
 
 POINTS = [
     "created",
@@ -31,7 +31,7 @@ WRITER = """
 import sys
 import numpy as np, pandas as pd
 import tablevault_pd as tv
-from tablevault_pd.store.embedded import io
+from tablevault_pd.store.embedded import fsio as io
 place, acks, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 armed, io._fault_name = io._fault_name, ""  # the point is armed for the second batch, not for the session
 vault = tv.connect(place)

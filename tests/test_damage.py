@@ -362,7 +362,7 @@ def test_a_read_only_folder(folder, monkeypatch):
     """Root may write anywhere, so what the kernel would answer is asked for by name."""
     code = """
 import os, sys
-import tablevault_pd as tv, tablevault_pd.connecting, tablevault_pd.store.embedded  # which that user may not
+import tablevault_pd as tv, tablevault_pd.api, tablevault_pd.store.embedded  # which that user may not
 os.setgid(65534); os.setuid(65534)
 try:
     tv.connect(sys.argv[1])
@@ -387,7 +387,7 @@ print(len(tv.connect(sys.argv[1], mode="r").read("big")))
 def test_a_folder_that_may_not_be_looked_into(tmp_path):
     code = """
 import os, sys
-import tablevault_pd as tv, tablevault_pd.connecting, tablevault_pd.store.embedded
+import tablevault_pd as tv, tablevault_pd.api, tablevault_pd.store.embedded
 os.setgid(65534); os.setuid(65534)
 try:
     tv.connect(sys.argv[1])

@@ -18,7 +18,7 @@ from stores import new_database
 from torture.harness import Acks, check_rows, check_sound, run
 
 import tablevault_pd as tv
-from tablevault_pd.store import forks
+from tablevault_pd.store.engine import fork_guard as forks
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),

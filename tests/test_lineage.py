@@ -21,7 +21,7 @@ import tablevault_pd as tv
 from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VaultCorrupt
 from tablevault_pd.refs import Ref, RefDtype
 from tablevault_pd.store.edges import few_spans
-from tablevault_pd.store.packing import pack, unpack
+from tablevault_pd.store.engine.int_codec import pack, unpack
 
 PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
 

@@ -27,10 +27,11 @@ from test_forks import in_child, needs_proc, open_files, wait_until
 import tablevault_pd as tv
 from tablevault_pd.errors import StorageFull, VaultBusy, VaultClosed, VaultNotFound, VaultReadOnly
 from tablevault_pd.store import Beat, Description, Measures, Session
-from tablevault_pd.store.embedded import EmbeddedStore, io
-from tablevault_pd.store.embedded.gate import Gate
+from tablevault_pd.store.embedded import EmbeddedStore
+from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import locked
-from tablevault_pd.store.query import Word
+from tablevault_pd.store.embedded.write_lock import Gate
+from tablevault_pd.store.text_query import Word
 
 # -- interrupts
 
@@ -256,7 +257,7 @@ def test_whoever_waited_in_vain_leaves_the_lock_to_its_holder(tmp_path):
 TURNS = """
 import sys
 from pathlib import Path
-from tablevault_pd.store.embedded.gate import Gate
+from tablevault_pd.store.embedded.write_lock import Gate
 gate = Gate(Path(sys.argv[1]))
 print("ready", flush=True)
 for line in sys.stdin:

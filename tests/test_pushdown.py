@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from stores import database_of, new_database
 
 import tablevault_pd as tv
-from tablevault_pd import reading
+from tablevault_pd.filters.predicate import Condition
 from tablevault_pd.filters.pushdown import pushdown
-from tablevault_pd.store.where import Condition
+from tablevault_pd.reading import read as reading
 
 EDGE = 2**53
 INTS = st.sampled_from([0, 1, -1, 3, EDGE - 1, EDGE, EDGE + 1, -EDGE - 1, 2**63 - 1, -(2**63)])

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tablevault_pd import fts
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.search.snippets import snippets
+from tablevault_pd.store.engine import fts
 
 FOUND = {
     "ฉันชอบกินข้าว": ["กินข้าว", "ชอบ", "ข้า*"],

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tablevault_pd as tv
-from tablevault_pd.session.orders import orders
+from tablevault_pd.session.reduce_requests import orders
 from tablevault_pd.store import NO_STEP, Beat, Cell, Measures, Request, Session
 
 
@@ -480,7 +480,7 @@ def test_loop(vault):
 
 
 def test_the_commands_of_the_command_line(vault):
-    from tablevault_pd.cli import COMMANDS, parser
+    from tablevault_pd.cli.commands import COMMANDS, parser
 
     commands = {command.name: command for command in COMMANDS}
 

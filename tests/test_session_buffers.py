@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pytest
 
 import tablevault_pd as tv
-from tablevault_pd.session import buffers, heart
-from tablevault_pd.session.buffers import Backlog
+from tablevault_pd.session import heartbeat as heart
+from tablevault_pd.session import metrics_buffer as buffers
+from tablevault_pd.session.metrics_buffer import Backlog
 from tablevault_pd.store import Beat, Measures, Pulse, Session, Store
 
 HALF = "half \ud83d"
@@ -380,7 +381,7 @@ def test_the_file_of_a_backlog_has_no_name(tmp_path: Path):
 
 
 def test_a_session_of_another_process_is_not_found_gone_by_mistake():
-    from tablevault_pd.session import family
+    from tablevault_pd.session import inheritance as family
 
     here = Session("x", "u", "h", os.getppid(), datetime.now(UTC), info={"machine": family.machine()})
     assert not family.surely_dead(here)

@@ -24,7 +24,8 @@ from typing import Any
 import pytest
 
 import tablevault_pd as tv
-from tablevault_pd.session import current, family, process
+from tablevault_pd.session import current, process
+from tablevault_pd.session import inheritance as family
 from tablevault_pd.store import Beat, Session
 
 

@@ -569,7 +569,7 @@ def test_a_full_disk_is_told_once_and_the_code_finishes(tmp_path):
     run(tmp_path, CONNECT)
     code = """
     import os, time
-    from tablevault_pd.store.embedded import io
+    from tablevault_pd.store.embedded import fsio as io
     io._fault_name, io._fault_action = "gate-taken", "ENOSPC"
     for step in range(20):
         tv.log(step=step, loss=1.0); time.sleep(0.1)
@@ -587,7 +587,7 @@ def test_a_full_disk_is_told_once_and_the_code_finishes(tmp_path):
 def test_what_could_not_be_written_for_a_while_is_written_later(tmp_path):
     code = """
     import time
-    from tablevault_pd.store.embedded import io
+    from tablevault_pd.store.embedded import fsio as io
     io._fault_name, io._fault_action = "gate-taken", "ENOSPC"
     for step in range(100):
         tv.log(step=step, loss=float(step)); time.sleep(0.01)

@@ -16,7 +16,7 @@ from test_session_exits import environment
 
 import tablevault_pd as tv
 from tablevault_pd.session import Run, process
-from tablevault_pd.session.heart import HEART
+from tablevault_pd.session.heartbeat import HEART
 
 #: They pass alone. Beside the open sessions of another vault, some interrupted starts leave a session that stays `running`.
 in_a_process_of_its_own = pytest.mark.skipif(
@@ -24,7 +24,7 @@ in_a_process_of_its_own = pytest.mark.skipif(
     reason="fails beside open sessions of other vaults, for a cause not found yet; run this file by itself, without -n",
 )
 
-WATCHED = ("tablevault_pd.session", "tablevault_pd.threads", "tablevault_pd.shared")
+WATCHED = ("tablevault_pd.session", "tablevault_pd.store.engine.threads", "tablevault_pd.vault.context")
 
 
 class Interrupts:

@@ -567,7 +567,7 @@ def test_the_next_call_sees_what_was_done(vault):
 
 
 def test_a_slow_store_keeps_nobody_from_reading(vault, monkeypatch):
-    monkeypatch.setattr("tablevault_pd.session.heart.FLUSH_S", 0.05)
+    monkeypatch.setattr("tablevault_pd.session.heartbeat.FLUSH_S", 0.05)
     held, real = threading.Event(), vault.store.beat
     with vault.session("train") as s:
         monkeypatch.setattr(vault.store, "beat", lambda beats: (held.wait(30), real(beats))[1])
@@ -577,5 +577,5 @@ def test_a_slow_store_keeps_nobody_from_reading(vault, monkeypatch):
         held.set()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            monkeypatch.setattr("tablevault_pd.session.heart.FLUSH_S", 30.0)
+            monkeypatch.setattr("tablevault_pd.session.heartbeat.FLUSH_S", 30.0)
             assert vault.run("train").metrics == {"loss": 1.0}

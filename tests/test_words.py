@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tablevault_pd import fts
-from tablevault_pd.store.bm25 import Texts
-from tablevault_pd.store.query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word
-from tablevault_pd.store.words import LONGEST, PROSE, SOURCE, Vocabulary, beginning
+from tablevault_pd.store.engine import fts
+from tablevault_pd.store.engine.bm25 import Texts
+from tablevault_pd.store.engine.tokenizer import LONGEST, PROSE, SOURCE, Vocabulary, beginning
+from tablevault_pd.store.text_query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word
 
 ODD = "İıſßΣςÅé́東京ﬁǅ²Ⅷ٣\u200d\u00ad\ue000\U0001d400_-'’\x1f\x7f\xa0\u3000"
 TEXT = st.text(
@@ -41,7 +41,9 @@ def test_terms_are_those_of_fts5(texts: list[str]) -> None:
 
 
 def test_long_words_stay_apart_and_keep_their_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tablevault_pd.store.words.REMEMBERED", 1)  # what is forgotten is learnt again
+    monkeypatch.setattr(
+        "tablevault_pd.store.engine.tokenizer.REMEMBERED", 1
+    )  # what is forgotten is learnt again
     vocabulary = Vocabulary(fts.PLAIN)
     long = "x" * 5000
     for _ in range(2):

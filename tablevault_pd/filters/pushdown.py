@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import frames
+from tablevault_pd.filters.predicate import ALL, EXACT, Condition, Kind, Test, Where, both, either
 from tablevault_pd.filters.tree import (
     And,
     Arithmetic,
@@ -36,7 +37,6 @@ from tablevault_pd.filters.tree import (
 )
 from tablevault_pd.filters.tuples import is_missing, judge
 from tablevault_pd.frames import schemas
-from tablevault_pd.store.where import ALL, EXACT, Condition, Kind, Test, Where, both, either
 
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _OPPOSITE: dict[str, str] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}

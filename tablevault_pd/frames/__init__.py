@@ -7,10 +7,10 @@ live in one list.
 
 from tablevault_pd.frames.arrow import encode_arrow, to_arrow
 from tablevault_pd.frames.equal import same
-from tablevault_pd.frames.evolve import Merge, ValueCheck, align, merge, run_check
 from tablevault_pd.frames.main import decode, empty, encode, matrix
 from tablevault_pd.frames.positions import fit_index
 from tablevault_pd.frames.rows import encode_row
+from tablevault_pd.frames.schema_evolution import Merge, ValueCheck, align, merge, run_check
 from tablevault_pd.frames.schemas import (
     Column,
     as_stored,

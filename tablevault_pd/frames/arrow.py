@@ -13,10 +13,10 @@ from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.frames import buffers, labels, schemas
 from tablevault_pd.frames.categories import codes_of, unpack
 from tablevault_pd.frames.codecs import Encoded, Refused, Spec, encode_array, nullable
+from tablevault_pd.frames.column_options import document_labels, embedding_wishes
 from tablevault_pd.frames.main import _as_document, arrow_vectors, build, is_text
 from tablevault_pd.frames.storable import pandas_arrow, stored
 from tablevault_pd.frames.vectors import Wish
-from tablevault_pd.frames.wishes import document_labels, embedding_wishes
 
 
 def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()) -> pa.Table:

@@ -28,7 +28,7 @@ from tablevault_pd.frames.codecs import (
     encodes_dtype,
     register,
 )
-from tablevault_pd.frames.freqs import freq_spec, with_freq
+from tablevault_pd.frames.index_freq import freq_spec, with_freq
 
 
 @register

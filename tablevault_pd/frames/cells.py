@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import shown
-from tablevault_pd.frames import zones
+from tablevault_pd.frames import timezones as zones
 
 #: Python refuses to parse longer decimal texts as ints; such ints travel as hexadecimal.
 _PLAIN_INT_LIMIT = 10**4000

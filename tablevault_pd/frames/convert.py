@@ -13,7 +13,7 @@ from tablevault_pd.frames import buffers, schemas, vectors
 from tablevault_pd.frames.categories import categories_of, codes_of, from_codes
 from tablevault_pd.frames.codecs import Spec, codec_of, decode_column
 from tablevault_pd.frames.objects import Survey, encode_json, objects
-from tablevault_pd.frames.widen import physical
+from tablevault_pd.frames.promotion import physical
 
 #: The column, its spec, the spec and the field it is wanted in.
 Converter = Callable[[pa.ChunkedArray, Spec, Spec, pa.Field], Any]

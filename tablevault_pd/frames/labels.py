@@ -15,7 +15,7 @@ from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
 from tablevault_pd.frames import cells
 from tablevault_pd.frames.categories import dtype_of, full_spec
 from tablevault_pd.frames.codecs import Refused, Spec, decode_column, encode_array, nullable
-from tablevault_pd.frames.freqs import freq_spec, with_freq
+from tablevault_pd.frames.index_freq import freq_spec, with_freq
 
 POSITION = "position"
 

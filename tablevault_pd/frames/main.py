@@ -13,9 +13,9 @@ import pyarrow as pa
 from tablevault_pd.errors import InvalidInput, MissingDependency, UnsupportedColumn, shown
 from tablevault_pd.frames import files, labels, objects, schemas, vectors
 from tablevault_pd.frames.codecs import Encoded, Refused, Spec, decode_column, encode_array, unwrapped
+from tablevault_pd.frames.column_options import document_labels, embedding_wishes
+from tablevault_pd.frames.timezones import UnknownZone
 from tablevault_pd.frames.vectors import Wish
-from tablevault_pd.frames.wishes import document_labels, embedding_wishes
-from tablevault_pd.frames.zones import UnknownZone
 
 
 def encode(

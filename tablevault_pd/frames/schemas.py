@@ -14,7 +14,7 @@ import pyarrow as pa
 from tablevault_pd.errors import InvalidInput, VaultFormatError, shown
 from tablevault_pd.frames import cells, labels
 from tablevault_pd.frames.codecs import Spec, codec_of
-from tablevault_pd.frames.zones import UnknownZone
+from tablevault_pd.frames.timezones import UnknownZone
 
 KEY = b"tablevault"
 FORMAT = 1

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.frames import buffers, zones
+from tablevault_pd.frames import buffers
+from tablevault_pd.frames import timezones as zones
 from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, encodes_dtype, encodes_kind, register
 
 #: From the coarsest to the finest.

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from tablevault_pd import answers, reading
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.lineage.edges import runs_of
-from tablevault_pd.lineage.identity import Named, identity, origin_version, reference_columns
-from tablevault_pd.lists import List
+from tablevault_pd.lineage.resolve_rows import Named, identity, origin_version, reference_columns
+from tablevault_pd.reading import read as reading
+from tablevault_pd.reading import reports as answers
 from tablevault_pd.refs import RefArray, Source, is_refs
 from tablevault_pd.store import Store, Version
+from tablevault_pd.vault.lists import List
 
 if TYPE_CHECKING:
     from tablevault_pd.lineage.graph import LineageGraph
-    from tablevault_pd.lineage.lines import Asked
-    from tablevault_pd.vault import Vault
+    from tablevault_pd.lineage.report import Asked
+    from tablevault_pd.vault.vault import Vault
 
 
 class Lineage:
@@ -89,7 +90,7 @@ class Lineage:
         version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
         positions = _positions(version, rows)
         asked = _asked(version, positions)
-        from tablevault_pd.lineage.lines import lines
+        from tablevault_pd.lineage.report import lines
 
         return lines(
             self.store,
@@ -183,7 +184,7 @@ def _positions(version: Version, rows: Any) -> np.ndarray:
 
 def _asked(version: Version, positions: np.ndarray) -> Asked:
     size = len(positions)
-    from tablevault_pd.lineage.lines import Asked
+    from tablevault_pd.lineage.report import Asked
 
     return Asked(np.full(size, version.list_id), np.full(size, version.version), positions, (version,))
 
@@ -208,7 +209,7 @@ def frame_lines(vault: Vault, frame: pd.DataFrame | pd.Series, **options: Any) -
     for named in known_rows(vault, frame):
         positions = np.array([-1]) if named.positions is None else named.positions[named.positions >= 0]
         parts.append(_asked(named.version, positions))
-    from tablevault_pd.lineage.lines import asked_of, lines
+    from tablevault_pd.lineage.report import asked_of, lines
 
     return lines(vault.store, asked_of(parts), **options)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tablevault_pd.answers import answer, labels_of
 from tablevault_pd.errors import MissingDependency
-from tablevault_pd.lineage import picture
+from tablevault_pd.lineage import drawing as picture
+from tablevault_pd.reading.reports import answer, labels_of
 from tablevault_pd.store import Store
 from tablevault_pd.store.edges import BASES, READ, EdgeSummary
 

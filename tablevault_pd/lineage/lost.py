@@ -21,7 +21,7 @@ from tablevault_pd.lineage.origin import Mark
 from tablevault_pd.store import Store, Version
 
 if TYPE_CHECKING:
-    from tablevault_pd.session.reads import Reads
+    from tablevault_pd.session.read_log import Reads
 
 PACKAGE = str(Path(__file__).resolve().parents[1])
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd import reading
 from tablevault_pd.frames import contents
 from tablevault_pd.lineage.digests import mixed, row_digests
 from tablevault_pd.lineage.edges import Run, runs_of
+from tablevault_pd.reading import read as reading
 from tablevault_pd.store import Store, Version
 
 KEPT_BYTES = 128 << 20  # of keys, for each vault that is open

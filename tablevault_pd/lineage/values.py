@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd import frames, reading
+from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.edges import Run, runs_of, spans_of
+from tablevault_pd.reading import read as reading
 from tablevault_pd.store import Store, Version
 from tablevault_pd.store.edges import few_spans
 

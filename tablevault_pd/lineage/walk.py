@@ -1,7 +1,7 @@
 """Walks: from rows to their parents or children, a whole level at a time.
 
 Breadth first, so that the first time a relative is met is its shortest depth. Rows travel as arrays; what is fetched
-from the store is at most a request or two per level (see :mod:`~tablevault_pd.lineage.lookups`). Past a step that names a
+from the store is at most a request or two per level (see :mod:`~tablevault_pd.lineage.edge_cache`). Past a step that names a
 whole list, the walk goes on from list to list: from a version to everything that any batch it shows has a parent in, or
 from a batch to everything that was made of its list from then on.
 """
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tablevault_pd.lineage import edges
+from tablevault_pd.lineage.edge_cache import Asking, Direction, Lookups
 from tablevault_pd.lineage.edges import Run
-from tablevault_pd.lineage.lookups import Asking, Direction, Lookups
 from tablevault_pd.store import Store
 from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeTable, Place, Span
 

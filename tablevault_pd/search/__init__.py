@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import VaultCorrupt
-from tablevault_pd.search import answer, fuse
+from tablevault_pd.search import fusion as fuse
+from tablevault_pd.search import result as answer
+from tablevault_pd.search.candidates import Place, narrow_by_values, narrow_by_writing, near_columns, places
 from tablevault_pd.search.columns import check_columns
-from tablevault_pd.search.described import near_descriptions
+from tablevault_pd.search.description_vectors import near_descriptions
 from tablevault_pd.search.hybrid import Hybrid
 from tablevault_pd.search.request import DESCRIPTION, Request, request
-from tablevault_pd.search.where import Place, narrow_by_values, narrow_by_writing, near_columns, places
 from tablevault_pd.store import Hits, Near, Store
 
 FUSED_APPROX = 1000  # so many near rows are fused with the text at least, where near ones may be approximate

@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Hashable, Sequence
 from difflib import get_close_matches
 
-from tablevault_pd import reading
 from tablevault_pd.errors import DimensionMismatch, InvalidFilter, InvalidInput, shown
 from tablevault_pd.filters import UnknownColumn
-from tablevault_pd.search.answer import SETTLED
+from tablevault_pd.reading import read as reading
+from tablevault_pd.search.candidates import Place, near_columns
 from tablevault_pd.search.request import DESCRIPTION, Request
-from tablevault_pd.search.where import Place, near_columns
+from tablevault_pd.search.result import SETTLED
 from tablevault_pd.store import Store
 
 MANY = 10  # names that a message lists

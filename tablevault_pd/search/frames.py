@@ -15,7 +15,7 @@ from tablevault_pd.search.request import as_queries, request
 from tablevault_pd.store import Metric
 
 if TYPE_CHECKING:
-    from tablevault_pd.vault import Vault
+    from tablevault_pd.vault.vault import Vault
 
 
 def search_frame(

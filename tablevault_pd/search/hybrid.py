@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tablevault_pd.search import fuse
+from tablevault_pd.search import fusion as fuse
 from tablevault_pd.search.request import Weights
 from tablevault_pd.store import Hits, Metric, Near, Scope, Store
-from tablevault_pd.store.ranking import ROW_BITS
+from tablevault_pd.store.engine.ranking import ROW_BITS
 
 FIRST = 100  # nearest rows asked for at first, beside k
 GROWTH = 8

@@ -12,8 +12,8 @@ import re
 from typing import Literal
 
 from tablevault_pd.errors import InvalidInput, InvalidType, shown
-from tablevault_pd.fts import has_words, pieces
-from tablevault_pd.store.query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word
+from tablevault_pd.store.engine.fts import has_words, pieces
+from tablevault_pd.store.text_query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word
 
 Match = Literal["all", "any"]
 

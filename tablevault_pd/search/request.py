@@ -15,7 +15,7 @@ from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.filters import is_no_filter
 from tablevault_pd.search.query import Match, parse_text
 from tablevault_pd.store import Metric
-from tablevault_pd.store.query import Node
+from tablevault_pd.store.text_query import Node
 
 KINDS = ("record", "document", "embedding", "file")
 DESCRIPTION = "description"  #: in near=: the vectors of descriptions

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd import answers
 from tablevault_pd.errors import InvalidFilter, did_you_mean
 from tablevault_pd.filters import Names, UnknownColumn, is_no_filter, parse_filter
+from tablevault_pd.reading import reports as answers
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.session import witness
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions

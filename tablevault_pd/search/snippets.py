@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from tablevault_pd import fts
-from tablevault_pd.store.query import Node, Prefix, wanted_leaves
+from tablevault_pd.store.engine import fts
+from tablevault_pd.store.text_query import Node, Prefix, wanted_leaves
 
 TABLES = (
     f"CREATE VIRTUAL TABLE prose USING fts5(text, tokenize='{fts.STEMMED}')",

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from tablevault_pd import answers
 from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.reading import reports as answers
 from tablevault_pd.session import witness
 from tablevault_pd.store import Session, Store
 
@@ -209,7 +209,7 @@ class RunInfo:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from tablevault_pd.reprs import info_html
+        from tablevault_pd.display import info_html
 
         return info_html(self)
 

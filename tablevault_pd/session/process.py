@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from tablevault_pd.capture.exits import Ending, Watch
 from tablevault_pd.capture.notebook import Executed, Hooks, QuietStop
 from tablevault_pd.errors import WorkerStopped
-from tablevault_pd.session import family
-from tablevault_pd.session.heart import EXIT_S, HEART, warn
+from tablevault_pd.session import inheritance as family
+from tablevault_pd.session.heartbeat import EXIT_S, HEART, warn
 
 if TYPE_CHECKING:
     from tablevault_pd.session.run import Run

@@ -30,17 +30,18 @@ from tablevault_pd.errors import (
     shown,
 )
 from tablevault_pd.names import check_name, encodable
-from tablevault_pd.session import current, family, process, witness
-from tablevault_pd.session.buffers import MAX_ROWS, Backlog, number, whole
+from tablevault_pd.session import current, process, witness
+from tablevault_pd.session import inheritance as family
 from tablevault_pd.session.cells import Cells
-from tablevault_pd.session.heart import EXIT_S, HEART, LONGEST_RETRY_S, warn
+from tablevault_pd.session.control import Obedience
+from tablevault_pd.session.environment import Surroundings
+from tablevault_pd.session.heartbeat import EXIT_S, HEART, LONGEST_RETRY_S, warn
 from tablevault_pd.session.lookup import resolve_session
-from tablevault_pd.session.obeying import Obedience
+from tablevault_pd.session.metrics_buffer import MAX_ROWS, Backlog, number, whole
 from tablevault_pd.session.params import Params
-from tablevault_pd.session.reads import Reads
-from tablevault_pd.session.surroundings import Surroundings
+from tablevault_pd.session.read_log import Reads
 from tablevault_pd.store import BEAT_S, NO_STEP, Beat, Request, Session, Source, Store
-from tablevault_pd.threads import Bell, Flag
+from tablevault_pd.store.engine.threads import Bell, Flag
 
 CaptureMode = Literal["main", "all", "none"]
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
@@ -266,7 +267,7 @@ class Run:
         return f"{state}, nothing could be written for now" if self.failing else state
 
     def _repr_html_(self) -> str:
-        from tablevault_pd.reprs import session_html
+        from tablevault_pd.display import session_html
 
         return session_html(self)
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from tablevault_pd import answers, reading, validate
+from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, shown
-from tablevault_pd.lists import List
 from tablevault_pd.names import parse_address
+from tablevault_pd.reading import read as reading
+from tablevault_pd.reading import reports as answers
 from tablevault_pd.session.lookup import resolve_sessions
 from tablevault_pd.session.run import Run
 from tablevault_pd.store import Store, Version
+from tablevault_pd.vault.lists import List
 
 TAGGED = ("name", "tags")
 

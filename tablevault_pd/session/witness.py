@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tablevault_pd.capture.environment import host_name
-from tablevault_pd.session import family
+from tablevault_pd.session import inheritance as family
 from tablevault_pd.store import Overview, Session, Store
 
 

@@ -1,6 +1,6 @@
 """The Store protocol: what the library asks of a place to keep lists, batches and sessions in.
 
-Arrow tables and frozen dataclasses (:mod:`tablevault_pd.store.plain`) go in and come out; SQL rows, cursors and documents
+Arrow tables and frozen dataclasses (:mod:`tablevault_pd.store.types`) go in and come out; SQL rows, cursors and documents
 stay inside a store.
 """
 
@@ -16,8 +16,10 @@ from typing import Any, BinaryIO, Literal, Protocol, Self
 import numpy as np
 import pyarrow as pa
 
+from tablevault_pd.filters.predicate import Where
 from tablevault_pd.store.edges import EdgeSummary, EdgeTable, Facts, Found, Place, Wanted, Writers
-from tablevault_pd.store.plain import (
+from tablevault_pd.store.text_query import Node
+from tablevault_pd.store.types import (
     BEAT_S,
     LOST_AFTER_BEATS,
     NO_STEP,
@@ -49,8 +51,6 @@ from tablevault_pd.store.plain import (
     Spans,
     Version,
 )
-from tablevault_pd.store.query import Node
-from tablevault_pd.store.where import Where
 
 
 class Staging(Protocol):

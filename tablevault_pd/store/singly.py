@@ -8,8 +8,8 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
+from tablevault_pd.filters.predicate import Where
 from tablevault_pd.store import Chunk, Lookup, Metric, Near, Rows, Scope, Version
-from tablevault_pd.store.where import Where
 
 NEAR_ROWS = 4096  # a scan goes on over so many rows that nobody wants; beyond, a new one begins
 

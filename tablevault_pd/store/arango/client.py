@@ -47,8 +47,8 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     shown,
 )
-from tablevault_pd.store import forks
 from tablevault_pd.store.arango.address import Address, Secret
+from tablevault_pd.store.engine import fork_guard as forks
 
 CONNECT_TIMEOUT_S = 5.0
 IMPATIENT_S = 1.0

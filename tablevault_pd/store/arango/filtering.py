@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tablevault_pd.filters.predicate import EXACT, Condition, Where, without
 from tablevault_pd.store.arango import codec
-from tablevault_pd.store.where import EXACT, Condition, Where, without
 
 # 3.12; works since 3.10 (VALUE, and [? ANY FILTER …]). A cell that cannot be judged becomes an array, which is of no type
 # that a condition has. Of times, the text up to the second is looked at. A text with a wrapper stands for values that JSON

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tablevault_pd.store import Hits, Scope
-from tablevault_pd.store.ranking import ranked
-from tablevault_pd.store.textindex import Place
+from tablevault_pd.store.engine.fts_index import Place
+from tablevault_pd.store.engine.ranking import ranked
 
 _NOWHERE = (0, 0, 0, False)  # descriptions that belong to no batch
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 from tablevault_pd import frames
 from tablevault_pd.store.arango import codec
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
-from tablevault_pd.store.measure import is_tame, lengths
+from tablevault_pd.store.engine.vector_scores import is_tame, lengths
 
 _DIGITS = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyz", np.uint8)
 _ROW_WIDTH = 7  # 36**7 rows in one batch

@@ -88,7 +88,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
 # How much text there is, told by the index alone: batch documents may be large. Stored values: 3.10 or later.
 _TEXTS = {"sparse": True, "storedValues": ["text_words"]}
 
-#: The view's analyzer: it cuts at blanks the words that :mod:`tablevault_pd.store.words` has made.
+#: The view's analyzer: it cuts at blanks the words that :mod:`tablevault_pd.store.engine.tokenizer` has made.
 ANALYZER = "tv_words"
 _WORDS, _CODE = (
     {"fields": {name: {"analyzers": [ANALYZER]} for name in names}}

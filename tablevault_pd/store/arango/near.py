@@ -26,9 +26,9 @@ from tablevault_pd.store.arango.layout import EMBEDDINGS
 from tablevault_pd.store.arango.reading import Reader
 from tablevault_pd.store.arango.spans import Span
 from tablevault_pd.store.arango.vectorindex import VectorIndexes
-from tablevault_pd.store.measure import is_tame, lengths, measured
-from tablevault_pd.store.ranking import ranked
-from tablevault_pd.store.textindex import Run
+from tablevault_pd.store.engine.fts_index import Run
+from tablevault_pd.store.engine.ranking import ranked
+from tablevault_pd.store.engine.vector_scores import is_tame, lengths, measured
 
 MARGIN = 16  # rows beyond the k-th that are asked for at first
 GROWTH = 16  # … and so many times as many when the filters refuse too many of them

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import UnsupportedColumn, VaultCorrupt, VersionNotFound
+from tablevault_pd.filters.predicate import Where
 from tablevault_pd.store import Chunk, Version
 from tablevault_pd.store.arango import codec
 from tablevault_pd.store.arango.client import Client
@@ -26,7 +27,6 @@ from tablevault_pd.store.arango.filtering import MATCHING_OF, bound, judged
 from tablevault_pd.store.arango.items import Column, cell_keys, columns_of, decode_cells, decode_records
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
 from tablevault_pd.store.arango.spans import Span, alike, batch_rows, runs_of, spans_of, windows
-from tablevault_pd.store.where import Where
 
 T = TypeVar("T")
 

@@ -21,8 +21,8 @@ from tablevault_pd.store import Chunk, Hits, Metric, Near, Rows, Scope, Spans, V
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.near import Nearest
 from tablevault_pd.store.arango.reading import Reader
-from tablevault_pd.store.textindex import Run
-from tablevault_pd.store.vectors import Column, VectorSearch, Wanted
+from tablevault_pd.store.engine.fts_index import Run
+from tablevault_pd.store.engine.vector_scan import Column, VectorSearch, Wanted
 
 CLOSE_ROWS, FAR_ROWS = 8, 4096  # rows that nobody wants between two that are read together
 MOST_RANGES = 1000  # rows that are looked up by themselves; with more, what is between them is read along

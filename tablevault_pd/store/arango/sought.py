@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tablevault_pd import fts
-from tablevault_pd.store import words
-from tablevault_pd.store.query import Leaf, Node, Prefix, all_leaves
-from tablevault_pd.store.words import Vocabulary, beginning
+from tablevault_pd.store.engine import fts
+from tablevault_pd.store.engine import tokenizer as words
+from tablevault_pd.store.engine.tokenizer import Vocabulary, beginning
+from tablevault_pd.store.text_query import Leaf, Node, Prefix, all_leaves
 
 PHRASES = 4  #: how many phrases a statement has a place for
 NOWHERE = "."  #: no tokeniser makes this a word

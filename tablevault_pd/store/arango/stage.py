@@ -21,11 +21,11 @@ import orjson
 import pyarrow as pa
 
 from tablevault_pd.errors import UnsupportedColumn, VaultError
-from tablevault_pd.store import forks
 from tablevault_pd.store.arango import codec, items
 from tablevault_pd.store.arango.client import IMPATIENT_S, Client, to_json
 from tablevault_pd.store.arango.layout import DICTIONARIES, SCHEMAS, Clock
 from tablevault_pd.store.arango.words import add_words
+from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.staging import joined
 
 PENDING_BYTES = 4 << 20  # small tables wait until they make a request worth its while

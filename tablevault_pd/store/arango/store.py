@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from tablevault_pd.errors import Conflict, InvalidInput, VaultNotFound
+from tablevault_pd.filters.predicate import Where
 from tablevault_pd.store import (
     Batch,
     Chunk,
@@ -47,8 +48,7 @@ from tablevault_pd.store.arango.search import Search
 from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
 from tablevault_pd.store.arango.text import TextSearch
 from tablevault_pd.store.arango.versions import Versions
-from tablevault_pd.store.placing import check_place, check_target, placed
-from tablevault_pd.store.where import Where
+from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
 
 TIMEOUT_S = 30.0
 STRAY_AGE_S = 24 * 3600.0  # items this old whose batch never came are taken for those of a dead writer

@@ -21,9 +21,9 @@ from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.found import Items
 from tablevault_pd.store.arango.people import description_of
 from tablevault_pd.store.arango.sought import CODE, PROSE, Bound, in_code, in_prose
-from tablevault_pd.store.bm25 import Texts
-from tablevault_pd.store.query import Leaf, Node, matching_ids, needs_everything
-from tablevault_pd.store.textindex import Run, has_text, places_of
+from tablevault_pd.store.engine.bm25 import Texts
+from tablevault_pd.store.engine.fts_index import Run, has_text, places_of
+from tablevault_pd.store.text_query import Leaf, Node, matching_ids, needs_everything
 
 # All statements: 3.12; nothing in them is newer than 3.10. A search condition may refer to no variable of an outer loop,
 # hence the fixed number of phrases. What is sought is counted by splitting, since other functions for texts compare by the

@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from tablevault_pd import fts
 from tablevault_pd.store.arango.items import columns_of
 from tablevault_pd.store.arango.layout import RECORDS
-from tablevault_pd.store.textindex import item_texts
-from tablevault_pd.store.words import PROSE, SOURCE
+from tablevault_pd.store.engine import fts
+from tablevault_pd.store.engine.fts_index import item_texts
+from tablevault_pd.store.engine.tokenizer import PROSE, SOURCE
 
 
 def add_words(table: pa.Table, made: dict[str, list[Any]]) -> tuple[int, int]:

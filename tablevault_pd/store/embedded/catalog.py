@@ -32,9 +32,11 @@ from tablevault_pd.errors import (
     VaultNotFound,
     VaultReadOnly,
 )
-from tablevault_pd.store import forks
-from tablevault_pd.store.embedded import gate, io, logs, tables
+from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded import logs, tables
+from tablevault_pd.store.embedded import write_lock as gate
 from tablevault_pd.store.embedded.sqlite_errors import translated
+from tablevault_pd.store.engine import fork_guard as forks
 
 BUSY_TIMEOUT_S = 30.0
 SHRINK_BYTES = 1 << 20  # less is left to be used again

@@ -14,7 +14,7 @@ from tablevault_pd import store as plain
 from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source
 from tablevault_pd.store.embedded.catalog import Catalog
-from tablevault_pd.store.embedded.people import change_session, insert_cell, session_rows, to_session
+from tablevault_pd.store.embedded.sessions import change_session, insert_cell, session_rows, to_session
 from tablevault_pd.store.embedded.times import from_time, to_time
 
 WAITING = """

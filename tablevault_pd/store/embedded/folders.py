@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 from tablevault_pd.errors import VaultFormatError, VaultNotFound, VaultReadOnly
-from tablevault_pd.store.embedded import io, journal
+from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded import journal
+from tablevault_pd.store.embedded.blobs import LOCK_NAME
 from tablevault_pd.store.embedded.catalog import POLL_S
-from tablevault_pd.store.embedded.kept import LOCK_NAME
 
 _OURS = {
     "catalog.db",

@@ -14,8 +14,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Self
 
-from tablevault_pd.store import forks
-from tablevault_pd.store.embedded import io
+from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.engine import fork_guard as forks
 
 try:
     import fcntl

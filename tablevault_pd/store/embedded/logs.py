@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from io import FileIO
 
-from tablevault_pd.store.embedded import gate
+from tablevault_pd.store.embedded import write_lock as gate
 
 _CONNECTED = (128, 1)  # the byte that SQLite has locked in the index while it is open
 

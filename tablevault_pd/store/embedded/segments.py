@@ -20,9 +20,9 @@ import pyarrow as pa
 import xxhash
 
 from tablevault_pd.errors import VaultCorrupt, VaultFormatError
-from tablevault_pd.store import forks
-from tablevault_pd.store.embedded import io
+from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
+from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.staging import joined
 
 INLINE_BYTES = (

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Compacted, Freed, Progress, Version
-from tablevault_pd.store.embedded import io, text
+from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded import text
 from tablevault_pd.store.embedded.segments import SUFFIX, Part, SegmentWriter, has_dictionary, unpack
 from tablevault_pd.store.embedded.strays import holding, strays, unlink
 

@@ -14,7 +14,7 @@ from tablevault_pd.errors import (
     VaultFormatError,
     VaultReadOnly,
 )
-from tablevault_pd.store.embedded import io
+from tablevault_pd.store.embedded import fsio as io
 
 _READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 _FULL = {sqlite3.SQLITE_FULL}

@@ -25,6 +25,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     VersionNotFound,
 )
+from tablevault_pd.filters.predicate import Where
 from tablevault_pd.store import (
     Batch,
     Chunk,
@@ -35,21 +36,22 @@ from tablevault_pd.store import (
     Staging,
     Version,
 )
-from tablevault_pd.store.embedded import care, folders, io, journal, space
+from tablevault_pd.store.embedded import folders, journal, space
+from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded import maintenance as care
+from tablevault_pd.store.embedded.blobs import KeptFiles, insert_files
 from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog
 from tablevault_pd.store.embedded.control import Control
 from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
-from tablevault_pd.store.embedded.kept import KeptFiles, insert_files
-from tablevault_pd.store.embedded.people import People, insert_description
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, seed_of, unpack
+from tablevault_pd.store.embedded.sessions import People, insert_description
 from tablevault_pd.store.embedded.text import TextSearch, add_small
 from tablevault_pd.store.embedded.times import from_time
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, Versions, version_of
-from tablevault_pd.store.placing import check_place, check_target, placed
+from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
+from tablevault_pd.store.engine.vector_scan import VectorSearch
 from tablevault_pd.store.singly import Singly
-from tablevault_pd.store.vectors import VectorSearch
-from tablevault_pd.store.where import Where
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 

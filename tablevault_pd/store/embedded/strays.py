@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultFormatError
-from tablevault_pd.store.embedded import io
-from tablevault_pd.store.embedded.kept import kept_strays
+from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded.blobs import kept_strays
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX
 

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd import fts
 from tablevault_pd.errors import StorageError, VaultBusy, VaultCorrupt, VaultError, VaultReadOnly
-from tablevault_pd.store import Chunk, Hits, Scope, Spans, Version, forks
+from tablevault_pd.store import Chunk, Hits, Scope, Spans, Version
 from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.segments import Part, unpack
-from tablevault_pd.store.query import Node
-from tablevault_pd.store.textindex import (
+from tablevault_pd.store.engine import fork_guard as forks
+from tablevault_pd.store.engine import fts
+from tablevault_pd.store.engine.fts_index import (
     DESCRIPTIONS_FROM,
     SET_UPTO,
     UPTO,
@@ -45,7 +45,8 @@ from tablevault_pd.store.textindex import (
     private_index,
     search,
 )
-from tablevault_pd.threads import Flag, started
+from tablevault_pd.store.engine.threads import Flag, started
+from tablevault_pd.store.text_query import Node
 
 SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
 IDLE_S = 0.5  # the thread lets the program get on before it starts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tablevault_pd.store.textindex import CODE_TABLES, ITEM_TABLES
+from tablevault_pd.store.engine.fts_index import CODE_TABLES, ITEM_TABLES
 
 TEXT_TABLES = (
     ITEM_TABLES

@@ -1,0 +1,262 @@
+"""``connect``: which store is behind an address, and which vault is the current one."""
+
+from __future__ import annotations
+
+import copyreg
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pandas as pd
+
+from tablevault_pd import validate
+from tablevault_pd.errors import InvalidInput, MissingDependency, VaultClosed, VaultNotFound, shown
+from tablevault_pd.progress import say
+from tablevault_pd.session import CaptureMode, Run, Settings, process
+from tablevault_pd.store import Store
+from tablevault_pd.vault.context import Shared, open_places
+from tablevault_pd.vault.vault import Vault
+
+DEFAULT_PLACE = "vault"
+PLACE_VARIABLE = "TABLEVAULT_URL"
+_DEFAULTS: dict[str, Any] = {"durability": "full", "timeout_s": 30.0, "verify_tls": True}
+
+_current: list[weakref.ref[Vault]] = []
+_connected_before: list[str] = []  # the place connected last, open or closed
+_keep: list[Vault] = []  # the current vault stays open even if nobody keeps the handle
+
+
+def connect(
+    place: str | os.PathLike[str] | None = None,
+    *,
+    session: str | Literal[False] | None = None,
+    mode: Literal["rw", "r"] = "rw",
+    durability: Literal["full", "fast"] | None = None,
+    timeout_s: float | None = None,
+    capture: CaptureMode | None = None,
+    redact: bool | None = None,
+    password: str | Callable[[], str] | None = None,
+    token: str | Callable[[], str] | None = None,
+    create: bool | Literal["oneshard"] = False,
+    verify_tls: bool | str | None = None,
+) -> Vault:
+    """Open a vault, and make it the current one. A folder that is not there yet is made.
+
+    Parameters
+    ----------
+    place : str or path, optional
+        A folder, or a database as ``arangodb://user@host:8529/database`` (``arangodbs://`` for TLS). Default: the
+        environment variable ``TABLEVAULT_URL``, else ``./vault``.
+    session : str or False, optional
+        What to call the session that this process opens. Default: the name of its script. ``False`` opens none: what is
+        written then names no session, as fits looking after a vault.
+    mode : {"rw", "r"}
+        ``"r"`` reads only: nothing is made or changed, and no session is opened.
+    durability : {"full", "fast"}, default "full"
+        ``"full"``: what was committed survives a power failure. ``"fast"``: the last seconds may be lost then, but
+        never in a mere crash of the program.
+    timeout_s : float, default 30
+        How long to wait, in seconds, for another writer or for the server.
+    capture : {"main", "all", "none"}, default "main"
+        Which code the session keeps: that of the script, or every cell of the notebook; with ``"all"`` also the modules
+        of the project that it imports; or none.
+    redact : bool, default True
+        Mask what looks like a password, key or token in the code, in tracebacks and in the command line.
+    password : str or callable, optional
+        Of the server's user, or a function that returns it. Default: the one in the URL, else the environment variable
+        ``TABLEVAULT_PASSWORD``. It is never shown and never stored.
+    token : str or callable, optional
+        A JSON web token, instead of a user and password.
+    create : bool or "oneshard"
+        Make the database on the server if it is not there; in a cluster, on one shard.
+    verify_tls : bool or str, default True
+        Whether the server's certificate is verified, or the file of the authorities to verify it with.
+
+    Returns
+    -------
+    Vault
+        Connecting again to the same place, in the same mode, shares the connection, and the session unless another one is
+        named. Options left out are those of the first time then; the server checks a password or token each time one is given.
+
+    Raises
+    ------
+    InvalidInput
+        If an argument is wrong, or the place is open in this process with other options.
+    VaultNotFound
+        With ``mode="r"``, if there is no vault.
+    VaultFormatError
+        If the place holds something else, or a vault of a newer format.
+
+    Examples
+    --------
+    >>> with tv.connect("runs.vault", session="train") as runs:
+    ...     saved = runs.save("losses", {"step": 1, "loss": 0.5})
+    >>> tv.connect("runs.vault", mode="r").read("losses")
+              step  loss
+    position
+    0            1   0.5
+    """
+    validate.choice(mode, "mode", ("rw", "r"))
+    if durability is not None:
+        validate.choice(durability, "durability", ("full", "fast"))
+    if capture is not None:
+        validate.choice(capture, "capture", ("main", "all", "none"))
+    if redact is not None:
+        validate.flag(redact, "redact")
+    if timeout_s is not None:
+        timeout_s = validate.seconds(timeout_s, "timeout_s")
+    options = {"durability": durability, "timeout_s": timeout_s, "verify_tls": verify_tls}
+    credentials = {"password": password, "token": token, "create": create}
+    shared = _open(_address(place), mode == "r", options, credentials)
+    settings = Settings.of(capture or "main", redact is not False)
+    if mode == "r" or session is False:
+        run = None
+    else:
+        run = shared.run(session, settings, {"capture": capture, "redact": redact})
+    vault = Vault(shared, run, settings)
+    _current.append(weakref.ref(vault))
+    _connected_before[:] = [vault.place]
+    _keep[:] = [vault]
+    return vault
+
+
+def _address(place: Any) -> str:
+    if place is None:
+        return os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
+    return validate.path(place, "The place of a vault")
+
+
+def _open(address: str, read_only: bool, given: dict[str, Any], credentials: dict[str, Any]) -> Shared:
+    """Return the open store at that place if its options are those `given` (None: left out), or open one."""
+    server = "://" in address
+    if not server:
+        _refuse_server_options(address, given | credentials)
+    key = (_server_key(address) if server else os.path.realpath(os.path.expanduser(address)), str(read_only))
+    found = open_places.get(key)
+    if found is not None and not found.store.is_current():  # removed or replaced; its handles say so
+        found.forget()
+        found = None
+    if found is None:
+        options = _DEFAULTS | {name: value for name, value in given.items() if value is not None}
+        options["read_only"] = read_only
+        store = _server_store(address, options | credentials) if server else _folder_store(key[0], options)
+        open_places[key] = Shared(key, store, options)
+        return open_places[key]
+    found.check_options(given)
+    if server and _names_credentials(address, credentials):
+        _server_store(address, found.options | credentials).close()  # it raises where the server refuses them
+    return found
+
+
+def _names_credentials(address: str, credentials: dict[str, Any]) -> bool:
+    user = address.partition("://")[2].rpartition("@")[0]
+    return ":" in user or credentials["password"] is not None or credentials["token"] is not None
+
+
+def _refuse_server_options(folder: str, given: dict[str, Any]) -> None:
+    only_servers = [
+        name
+        for name in ("password", "token", "create", "verify_tls")
+        if not any(given[name] is plain for plain in (None, False, True))
+    ]
+    if only_servers:
+        raise InvalidInput(
+            f"{', '.join(only_servers)}= is for a vault on a server, and {folder} is a folder."
+        )
+
+
+def _folder_store(folder: str, options: dict[str, Any]) -> Store:
+    from tablevault_pd.store.embedded import EmbeddedStore
+
+    return EmbeddedStore(folder, **{name: value for name, value in options.items() if name != "verify_tls"})
+
+
+def _server_store(address: str, options: dict[str, Any]) -> Store:
+    try:
+        from tablevault_pd.store.arango import ArangoStore
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("arango", "orjson", "requests"):
+            raise
+        raise MissingDependency.for_extra(
+            "python-arango and orjson", "arango", "A vault on a server"
+        ) from error
+    return ArangoStore(address, **options)
+
+
+def _server_key(address: str) -> str:
+    """The address without what comes before the host: a password may stand there."""
+    scheme, _, rest = address.partition("://")
+    if scheme not in ("arangodb", "arangodbs"):
+        raise InvalidInput(
+            f"Cannot connect to {shown(scheme + '://…')}: a vault is a folder, or a database at arangodb://user@host:8529/database."
+        )
+    user, _, place = rest.rpartition("@")
+    return f"{scheme}://{user.partition(':')[0]}@{place}"
+
+
+def current_vault() -> Vault:
+    """Return the vault connected last; the default one is connected, and made, if there is none."""
+    vault = _last_connected()
+    return vault if vault is not None else _connect_default(make=True)
+
+
+def current_vault_to_read() -> Vault:
+    """Return the same for a call that only reads: nothing is made for it. Raises VaultNotFound."""
+    vault = _last_connected()
+    return vault if vault is not None else _connect_default(make=False)
+
+
+def _last_connected() -> Vault | None:
+    while _current:
+        vault = _current[-1]()
+        if vault is not None and not vault.closed:
+            return vault
+        _current.pop()
+        _keep.clear()
+    return None
+
+
+def _connect_default(*, make: bool) -> Vault:
+    parent = process.parent()
+    address = _address(None if parent is None else parent.place)  # a worker works where its parent does
+    if "://" in address or os.path.exists(os.path.join(os.path.expanduser(address), "catalog.db")):
+        return connect(address)
+    if not make:
+        raise VaultNotFound(
+            f"No vault is connected, and there is none at the default place, {os.path.abspath(address)}. "
+            f"Connect to one with tablevault_pd.connect(…), or name it in {PLACE_VARIABLE}."
+        )
+    if _connected_before and not os.environ.get(PLACE_VARIABLE):
+        raise VaultClosed(
+            f"The vault {_connected_before[0]} was closed, and there is none at the default place, {os.path.abspath(address)}. "
+            "Connect to one with tablevault_pd.connect(…)."
+        )
+    vault = connect(address)
+    say(f"tablevault_pd: no vault was connected, so a new one was made at {vault.place}.")
+    return vault
+
+
+def _received(place: str, session_id: int) -> Run:
+    """A session that was sent to this process: itself where it came from, elsewhere that of this process, its child."""
+    vault = connect(place)
+    for run in vault._shared.sessions():
+        if run.row.id == session_id:
+            return run
+    assert vault._run is not None
+    return vault._run
+
+
+def _sent(run: Run) -> tuple[Any, ...]:
+    return _received, (run.store.place, run.id)
+
+
+copyreg.pickle(Run, _sent)  # a worker that is handed a session logs to one of its own
+
+
+def read(name: str, **options: Any) -> pd.DataFrame:
+    """Rows of a list of the current vault. See :meth:`Vault.read`."""
+    return current_vault_to_read().read(name, **options)
+
+
+__all__ = ["connect", "current_vault", "read"]

@@ -1,0 +1,1 @@
+"""The command line: ``tablevault-pd``, over the same calls as Python."""

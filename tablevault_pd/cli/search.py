@@ -1,0 +1,75 @@
+"""The ``search`` command: the same search as ``vault.search``, its arguments from the shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from tablevault_pd.errors import InvalidInput, shown
+
+if TYPE_CHECKING:
+    from tablevault_pd.vault.vault import Vault
+
+
+def add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``tablevault-pd search`` takes."""
+    parser.add_argument("text", nargs="?", help='words to find; "a phrase", OR, -not, pre*')
+    parser.add_argument("--near", metavar="VECTOR", help='as JSON: [0.1, 0.9] or {"column": [0.1, 0.9]}')
+    parser.add_argument("--filters", metavar="QUERY", help='as for DataFrame.query: "loss < 0.1"')
+    parser.add_argument(
+        "--kind", action="append", help="record, document, embedding or file; may be repeated"
+    )
+    parser.add_argument(
+        "--lists",
+        action="append",
+        metavar="NAME",
+        help="a list, or a pattern such as 'run-*'; may be repeated",
+    )
+    parser.add_argument("--code", help="rows written by code that mentions this")
+    parser.add_argument("--description", help="rows of lists, or by sessions, so described")
+    parser.add_argument("--session", help="rows written by this session: train, train#2, or a pattern")
+    parser.add_argument("--since", metavar="TIME", help="rows committed at that time (UTC) or later")
+    parser.add_argument("--until", metavar="TIME", help="rows committed before that time (UTC)")
+    parser.add_argument(
+        "--columns", action="append", metavar="COLUMN", help="a column of the rows to show; may be repeated"
+    )
+    parser.add_argument(
+        "--match",
+        choices=("all", "any"),
+        help="whether every word must be there, or one (default: all; any with --near)",
+    )
+    parser.add_argument("--min-score", type=float, help="rows that score at least this")
+    parser.add_argument("--offset", type=int, default=0, help="leave out so many of the best rows")
+    parser.add_argument("-k", "--k", type=int, default=20, help="at most so many rows (default: 20; 0: all)")
+
+
+def search_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
+    """The frame that answers the command."""
+    return vault.search(
+        args.text,
+        near=None if args.near is None else _vector(args.near),
+        filters=args.filters,
+        kind=args.kind,
+        lists=args.lists,
+        code=args.code,
+        description=args.description,
+        session=args.session,
+        since=args.since,
+        until=args.until,
+        columns=args.columns,
+        k=args.k or None,
+        offset=args.offset,
+        match=args.match,
+        min_score=args.min_score,
+        snippet=args.text is not None,
+    )
+
+
+def _vector(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"--near is a vector as JSON, such as [0.1, 0.9], not {shown(text)}.") from error

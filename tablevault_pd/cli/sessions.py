@@ -1,0 +1,77 @@
+"""The commands about sessions, for the command line: each takes the vault and its parsed arguments and returns a frame.
+
+``sessions [name] [--state …] [--parent …] [--tag …]``, ``stop|pause|resume which … [--wait …]``.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from tablevault_pd.session.lookup import STATES
+
+if TYPE_CHECKING:
+    from tablevault_pd.vault.vault import Vault
+
+
+def sessions(vault: Vault, arguments: Namespace) -> pd.DataFrame:
+    """Who ran what, when, and how it ended."""
+    return vault.sessions(
+        arguments.name,
+        state=arguments.state or None,
+        parent=arguments.parent,
+        tags=arguments.tag or None,
+        since=arguments.since,
+        until=arguments.until,
+        filters=arguments.filters,
+        code=arguments.code,
+        info=arguments.info,
+    )
+
+
+def stop(vault: Vault, arguments: Namespace) -> pd.DataFrame:
+    """Ask sessions to stop at their next checkpoint."""
+    return vault.stop(arguments.which, exit_code=arguments.exit_code, wait_s=arguments.wait)
+
+
+def pause(vault: Vault, arguments: Namespace) -> pd.DataFrame:
+    """Ask sessions to wait at their next checkpoint."""
+    return vault.pause(arguments.which, wait_s=arguments.wait)
+
+
+def resume(vault: Vault, arguments: Namespace) -> pd.DataFrame:
+    """Let paused sessions go on."""
+    return vault.resume(arguments.which, wait_s=arguments.wait)
+
+
+def add_sessions_arguments(parser: ArgumentParser) -> None:
+    """What ``tablevault-pd sessions`` takes."""
+    parser.add_argument("name", nargs="?", help="a name, name#run or a pattern such as 'sweep-*'")
+    parser.add_argument(
+        "--state", action="append", choices=STATES, help="only those in this state; may be repeated"
+    )
+    parser.add_argument("--parent", help="only the children of this session")
+    parser.add_argument("--tag", action="append", help="only those with this tag; may be repeated")
+    parser.add_argument("--since", metavar="TIME", help="only those that started at this time (UTC) or later")
+    parser.add_argument("--until", metavar="TIME", help="only those that started before this time (UTC)")
+    parser.add_argument("--filters", metavar="QUERY", help='only those that fit: "metrics.acc > 0.9"')
+    parser.add_argument("--code", help="only those with code that mentions this")
+    parser.add_argument("--info", action="store_true", help="with command line, packages and git state")
+
+
+def add_asking_arguments(parser: ArgumentParser) -> None:
+    """What ``tablevault-pd pause`` and ``resume`` take."""
+    parser.add_argument(
+        "which", nargs="+", help="names (the runs that live), name#run, or patterns such as 'sweep-*'"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="wait until they have acknowledged"
+    )
+
+
+def add_stop_arguments(parser: ArgumentParser) -> None:
+    """What ``tablevault-pd stop`` takes."""
+    add_asking_arguments(parser)
+    parser.add_argument("--exit-code", type=int, default=0, help="what their processes exit with")

@@ -1,0 +1,344 @@
+"""One list, frames of several schemas: what the list becomes, and old rows under the new schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
+from tablevault_pd.frames import cells, labels, schemas
+from tablevault_pd.frames.codecs import Spec
+from tablevault_pd.frames.convert import LostValue, convert, missing_column
+from tablevault_pd.frames.misfits import check_vectors
+from tablevault_pd.frames.promotion import NoCommonDtype, common, physical, with_missing
+
+
+@dataclass(frozen=True)
+class ValueCheck:
+    """A widening that holds for most values only: look at the column `field` of the `side` ("old", "new") before it is done."""
+
+    side: str
+    field: str
+    source: pa.Field
+    target: pa.Field
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What a list's schema becomes with the rows of another, and which values must be looked at first."""
+
+    schema: pa.Schema
+    checks: tuple[ValueCheck, ...]
+
+
+def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Table | None = None) -> Merge:
+    """The list's schema `old`, widened so that it holds rows of `new`.
+
+    Parameters
+    ----------
+    mode : {"evolve", "strict"}
+        Strict: the same columns, in any order, with the same dtypes.
+    rows : Table, optional
+        The rows of `new`, so that a message can name the first that does not fit; otherwise they are not looked at.
+
+    Raises
+    ------
+    SchemaMismatch
+        If no schema holds both; every difference that stands in the way is listed.
+    DimensionMismatch
+        If only the widths of vectors differ.
+
+    Examples
+    --------
+    >>> from tablevault_pd.frames import columns, encode, merge
+    >>> old, new = (encode(pd.DataFrame({"a": [value]})).schema for value in (1, 1.5))
+    >>> [c.dtype for c in columns(merge(old, new).schema)]
+    ['float64']
+    """
+    if _alike(old, new):
+        return Merge(old, ())
+    index, levels = _merge_index(old, new)
+    ours = {schemas.key_of(f, s): f for f, s in schemas.data_fields(old)}
+    theirs = {schemas.key_of(f, s): f for f, s in schemas.data_fields(new)}
+    if mode == "strict":
+        _check_strict(ours, theirs)
+    problems = _Problems(rows)
+    fields = [_join(field, theirs.get(key), problems) for key, field in ours.items()]
+    taken = {*old.names}
+    for key, field in theirs.items():
+        if key not in ours:
+            fields.append(_renamed(with_missing(field), taken))
+    if problems.lines:
+        raise (DimensionMismatch if all(problems.widths) else SchemaMismatch)(_message(problems.lines))
+    merged = schemas.with_meta(
+        [*fields, *levels] or [schemas.hidden_field()],
+        _merge_columns(old, new, len(fields) > len(ours)),
+        index,
+    )
+    if merged.equals(old, check_metadata=True):
+        merged = old
+    return Merge(merged, (*_checks("old", old, merged), *_checks("new", new, merged)))
+
+
+def _alike(old: pa.Schema, new: pa.Schema) -> bool:
+    """Whether both say the same, but for what an index says of one frame only. So it is for most appends."""
+    if old.equals(new, check_metadata=True):
+        return True
+    if len(old) != len(new) or any(
+        not a.equals(b, check_metadata=True) for a, b in zip(old, new, strict=True)
+    ):
+        return False
+    return _lasting(schemas.meta_of(old)) == _lasting(schemas.meta_of(new))
+
+
+def _lasting(meta: Spec) -> Spec:
+    index = meta.get("index", {})
+    return meta | {"index": {key: value for key, value in index.items() if key not in ("range", "freq")}}
+
+
+def _renamed(field: pa.Field, taken: set[str]) -> pa.Field:
+    """The field under a name that the list does not use yet; its label stays."""
+    name = labels.unique_name(field.name, taken)
+    if name == field.name:
+        return field
+    return schemas.with_spec(name, field.type, {"label": field.name} | schemas.spec_of(field))
+
+
+def _message(problems: list[str]) -> str:
+    ways = "Convert the frame, or start new content with save()."
+    return "The rows do not fit the list:\n" + "\n".join(f"- {line}" for line in problems) + f"\n{ways}"
+
+
+class _Problems:
+    """What stands in the way of a merge, line by line."""
+
+    def __init__(self, rows: pa.Table | None) -> None:
+        self.rows = rows
+        self.lines: list[str] = []
+        self.widths: list[bool] = []  #: whether the line is about the width of vectors
+
+    def note(self, old: pa.Field, new: pa.Field, error: DimensionMismatch | NoCommonDtype) -> None:
+        """Add a line on the column `old`, which `new` does not fit."""
+        spec = schemas.spec_of(old)
+        label = shown(schemas.label_of(old, spec))
+        if self.rows is not None and "dim" in spec:
+            try:
+                check_vectors(self.rows, new, spec["dim"])
+            except DimensionMismatch as found:
+                error = found
+        about_width = isinstance(error, DimensionMismatch)
+        told = "" if about_width else f"the list has {_told(old)}, the frame {_told(new)}: "
+        self.lines.append(f"column {label}: {told}{error}")
+        self.widths.append(about_width)
+
+
+def _join(old: pa.Field, new: pa.Field | None, problems: _Problems) -> pa.Field:
+    if new is None:
+        return with_missing(old)
+    try:
+        return common(old, new)
+    except (DimensionMismatch, NoCommonDtype) as error:
+        problems.note(old, new, error)
+    return old
+
+
+def _told(field: pa.Field) -> str:
+    """What a message says of a field's dtype."""
+    spec = schemas.spec_of(field)
+    if "dim" in spec:
+        return f"vectors of {spec['dim']} {spec.get('dtype', field.type)}"
+    text = schemas.dtype_text(field, spec)
+    if text != "object":
+        return text
+    return {"objects": f"object ({spec.get('of')})", "null": "object (all missing)"}.get(
+        spec["codec"], "object (mixed)"
+    )
+
+
+def _check_strict(ours: dict[str, pa.Field], theirs: dict[str, pa.Field]) -> None:
+    problems = []
+    for key, field in ours.items():
+        other = theirs.get(key)
+        label = shown(schemas.label_of(field, schemas.spec_of(field)))
+        if other is None:
+            problems.append(f"column {label}: missing in the frame")
+        elif not _same_dtype(field, other):
+            problems.append(f"column {label}: the list has {_told(field)}, the frame {_told(other)}")
+    for key, field in theirs.items():
+        if key not in ours:
+            problems.append(
+                f"column {shown(schemas.label_of(field, schemas.spec_of(field)))}: not in the list"
+            )
+    if problems:
+        raise SchemaMismatch(
+            _message(problems).replace("fit the list", "fit the list exactly (schema='strict')")
+        )
+
+
+def _same_dtype(old: pa.Field, new: pa.Field) -> bool:
+    a, b = schemas.spec_of(old), schemas.spec_of(new)
+    if schemas.dtype_text(old, a) == schemas.dtype_text(new, b) == "object":
+        if "dim" in a and "dim" in b:
+            return bool(physical(a) | {"missing": 0} == physical(b) | {"missing": 0})
+        return True  # object is object; which of our codecs holds the cells is not the user's business
+    return bool(old.type == new.type and physical(a) == physical(b))
+
+
+def _merge_columns(old: pa.Schema, new: pa.Schema, grown: bool) -> Spec:
+    ours, theirs = (schemas.meta_of(schema)["columns"] for schema in (old, new))
+    if not grown or ours == theirs:
+        return dict(ours)
+    if not schemas.data_fields(old):
+        return dict(theirs)
+    if "levels" in ours and "levels" in theirs and len(ours["levels"]) == len(theirs["levels"]):
+        levels = [
+            a if a == b else {"dtype": None} for a, b in zip(ours["levels"], theirs["levels"], strict=True)
+        ]
+        return {"names": ours["names"], "levels": levels}
+    if "levels" in ours or "levels" in theirs:
+        raise SchemaMismatch(
+            "The rows do not fit the list: one has a column MultiIndex, the other has not (or has other levels). "
+            "Give both the same number of column levels, e.g. df.columns = df.columns.to_flat_index()."
+        )
+    same = ours.get("dtype") == theirs.get("dtype")
+    return {"names": ours["names"], "dtype": ours["dtype"] if same else None}
+
+
+# ---------------------------------------------------------------- index
+
+
+def _merge_index(old: pa.Schema, new: pa.Schema) -> tuple[Spec | None, list[pa.Field]]:
+    ours, theirs = (schemas.meta_of(schema).get("index") for schema in (old, new))
+    levels = [field for field, _ in schemas.level_fields(old)]
+    if ours is None:
+        if theirs is not None:
+            raise SchemaMismatch(
+                f"The list has no index of its own (rows are known by position), the frame has {_index_told(theirs)}. "
+                "Keep it as columns with df.reset_index(), or drop it with df.reset_index(drop=True)."
+            )
+        return None, []
+    if theirs is None:
+        raise SchemaMismatch(
+            f"The list has {_index_told(ours)}, the frame has none of its own. "
+            f"Give it one with df.set_index({shown(_names(ours) if ours.get('multi') else _names(ours)[0])})."
+        )
+    if ours["names"] != theirs["names"]:
+        raise SchemaMismatch(
+            f"The list has {_index_told(ours)}, the frame has {_index_told(theirs)}. "
+            "Rename it with df.rename_axis(...), or move it to columns with df.reset_index()."
+        )
+    return dict(ours), _merge_levels(levels, [field for field, _ in schemas.level_fields(new)])
+
+
+def _merge_levels(ours: list[pa.Field], theirs: list[pa.Field]) -> list[pa.Field]:
+    try:
+        return [_merge_level(a, b) for a, b in zip(ours, theirs, strict=True)]
+    except NoCommonDtype as error:
+        told = [", ".join(map(_told, fields)) for fields in (ours, theirs)]
+        raise SchemaMismatch(
+            f"The index of the list is {told[0]}, the frame's is {told[1]}: {error}."
+        ) from None
+
+
+def _merge_level(a: pa.Field, b: pa.Field) -> pa.Field:
+    """The field of both, with the level's own dtype if that is one and the values cannot have it."""
+    found = common(a, b)
+    spec = schemas.spec_of(found)
+    dtypes = {_level_dtype(field) for field in (a, b)} - {schemas.dtype_text(found, spec)}
+    own = dtypes.pop() if len(dtypes) == 1 and _level_dtype(a) == _level_dtype(b) else None
+    if own == spec.get("level"):
+        return found
+    rest = {key: value for key, value in spec.items() if key != "level"}
+    return schemas.with_spec(found.name, found.type, rest | ({"level": own} if own else {}))
+
+
+def _level_dtype(field: pa.Field) -> str:
+    spec = schemas.spec_of(field)
+    return str(spec.get("level") or schemas.dtype_text(field, spec))
+
+
+def _names(index: Spec) -> list[object]:
+    return [cells.from_plain(name) for name in index["names"]]
+
+
+def _index_told(index: Spec) -> str:
+    named = [shown(name) for name in _names(index)]
+    if index["names"] == [None]:
+        return "an unnamed index of its own"
+    return f"the index {', '.join(named)}"
+
+
+# ---------------------------------------------------------------- values
+
+
+def _checks(side: str, schema: pa.Schema, merged: pa.Schema) -> list[ValueCheck]:
+    pairs = _pairs(schema, merged)
+    return [ValueCheck(side, a.name, a, b) for a, b in pairs if a is not None and _may_lose(a, b)]
+
+
+def _may_lose(source: pa.Field, target: pa.Field) -> bool:
+    a, b = schemas.spec_of(source), schemas.spec_of(target)
+    if "ends" in a and "ends" in b:
+        return bool(a["ends"] != b["ends"])
+    if pa.types.is_integer(source.type) and pa.types.is_floating(target.type):
+        return bool(source.type.bit_width > 32)
+    return bool("unit" in a and "unit" in b and a["unit"] != b["unit"])
+
+
+def run_check(check: ValueCheck, column: pa.ChunkedArray) -> None:
+    """Raise SchemaMismatch if some value of `column` does not survive the widening."""
+    try:
+        convert(column, check.source, check.target)
+    except LostValue as error:
+        label = shown(schemas.label_of(check.source, schemas.spec_of(check.source)))
+        where = "the list" if check.side == "old" else "the frame"
+        raise SchemaMismatch(
+            f"Column {label} would become {_told(check.target)}, but {where} holds a value that would be lost: {error}."
+        ) from None
+
+
+def _pairs(schema: pa.Schema, target: pa.Schema) -> list[tuple[pa.Field | None, pa.Field]]:
+    """Every field of `target` with the field of `schema` that holds the same column or index level."""
+    source = {_identity(field): field for field in schema}
+    return [(source.get(_identity(field)), field) for field in target]
+
+
+def _identity(field: pa.Field) -> tuple[str, object]:
+    spec = schemas.spec_of(field)
+    if "index" in spec:
+        return "index", spec["index"]
+    return ("hidden", 0) if "hidden" in spec else ("column", schemas.key_of(field, spec))
+
+
+def align(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows written under another schema of the same list, as `schema` wants them: missing columns added, the rest widened.
+
+    Raises
+    ------
+    SchemaMismatch
+        If a value would be lost.
+
+    Examples
+    --------
+    >>> from tablevault_pd.frames import align, encode, merge
+    >>> table = encode(pd.DataFrame({"a": [1]}))
+    >>> align(table, merge(table.schema, encode(pd.DataFrame({"b": ["x"]})).schema).schema).to_pylist()
+    [{'a': 1, 'b': None}]
+    """
+    if table.schema.equals(schema, check_metadata=True):
+        return table
+    columns = []
+    for source, target in _pairs(table.schema, schema):
+        columns.append(_column(table, source, target))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _column(table: pa.Table, source: pa.Field | None, target: pa.Field) -> pa.ChunkedArray:
+    try:
+        if source is not None:
+            return convert(table.column(source.name), source, target)
+        return missing_column(target, table.num_rows)
+    except LostValue as error:
+        label = shown(schemas.label_of(target, schemas.spec_of(target)))
+        raise SchemaMismatch(f"Column {label} cannot be read as {_told(target)}: {error}.") from None

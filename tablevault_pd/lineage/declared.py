@@ -1,0 +1,327 @@
+"""``inputs=``: every form of it read and checked before a row is written, as claims about the rows saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.lineage.edges import Claim
+from tablevault_pd.lineage.origin import marked, origin_of
+from tablevault_pd.lineage.resolve_rows import Named, identity
+from tablevault_pd.reading import read as reading
+from tablevault_pd.store import Store, Version
+from tablevault_pd.store.edges import STATED
+from tablevault_pd.vault.lists import List
+
+FORMS = (
+    "a frame read from this vault, tablevault_pd.rows(frame), a list's name, {name: positions} (an array, a slice, or the name "
+    "of a column of the saved frame), a list of several of these, or False for none"
+)
+
+#: Claims once all rows are known: their number, and the frame they came in if it was a single one.
+Given = Callable[[int, pd.DataFrame | None], Iterator[Claim]]
+
+
+class Rows:
+    """A frame that states parents row by row. Made by :func:`rows`."""
+
+    def __init__(self, frame: pd.DataFrame | pd.Series) -> None:
+        self.frame = frame
+
+    def __repr__(self) -> str:
+        return f"<rows of a frame, {len(self.frame):,} in number>"
+
+
+def rows(frame: pd.DataFrame | pd.Series) -> Rows:
+    """State parents row by row: ``inputs=tv.rows(frame)`` means that row `i` saved came from row `i` of `frame`.
+
+    A bare frame means that every row saved came from all of its rows.
+
+    Parameters
+    ----------
+    frame : DataFrame or Series
+        Read from the vault, perhaps filtered or sorted since, or with a column of references (``read(…, refs=True)``). As
+        long as what is saved.
+
+    Returns
+    -------
+    Rows
+        To be given as ``inputs=``, alone or in a list.
+
+    Raises
+    ------
+    InvalidInput
+        If `frame` is no DataFrame or Series. Saving raises it if the lengths differ, or if it cannot be told which rows of
+        the vault those of `frame` are.
+
+    Examples
+    --------
+    >>> articles = vault.save("articles", pd.DataFrame({"text": ["storm", "sun", "rain"]}))
+    >>> test = tv.read("articles").iloc[[2, 0]]
+    >>> saved = vault.save("scores", [{"score": 0.9}, {"score": 0.4}], inputs=tv.rows(test))
+    >>> vault.lineage("scores")[["position", "parent_position", "basis"]]
+       position  parent_position   basis
+    0         0                2  stated
+    1         1                0  stated
+    """
+    if not isinstance(frame, (pd.DataFrame, pd.Series)):
+        raise InvalidInput(
+            f"rows() takes a DataFrame or a Series that was read from a vault, not {shown(frame)}."
+        )
+    return Rows(frame)
+
+
+@dataclass(frozen=True, slots=True)
+class FromColumn:
+    """``{"news": "column"}``: a column of the saved frame holds the positions."""
+
+    version: Version
+    column: str
+
+    def claims(self, column: Any, first: int) -> Iterator[Claim]:
+        """What the cells of that column say, of rows that start at `first`."""
+        what = f"inputs={{{self.version.list!r}: {self.column!r}}}: the column {self.column!r}"
+        rows, positions = _cells(column, what)
+        _check(positions, self.version, what)
+        yield Claim(
+            self.version.list_id, self.version.version, STATED, first, len(column), children=rows, parents=positions
+        )  # fmt: skip
+
+
+def stated(store: Store, inputs: Any) -> tuple[list[Given], list[FromColumn]]:
+    """Read `inputs`. Raises InvalidInput, ListNotFound, VersionNotFound, ListDeleted."""
+    if inputs is False or inputs is None:
+        return [], []
+    if isinstance(inputs, Rows):
+        return [_row_by_row(named, len(inputs.frame)) for named in _identity(store, inputs.frame)], []
+    if isinstance(inputs, (pd.DataFrame, pd.Series)):
+        return [_frame(store, named, inputs) for named in _identity(store, inputs)], []
+    if isinstance(inputs, List):
+        if inputs._vault.store.vault_id != store.vault_id:
+            raise InvalidInput(
+                f"inputs= names the list {inputs.name!r} of another vault, and lineage stays within one."
+            )
+        return [_whole(inputs._version())], []
+    if isinstance(inputs, str):
+        return [_whole(reading.resolve(store, inputs))], []
+    if isinstance(inputs, Mapping):
+        return _mapping(store, inputs)
+    if isinstance(inputs, (list, tuple)):
+        parts = [stated(store, each) for each in inputs]
+        if not all(isinstance(each, (pd.DataFrame, pd.Series, Rows, List, str, Mapping)) for each in inputs):
+            raise InvalidInput(
+                f"inputs={shown(inputs)} is a list of things that name no parents. Use {FORMS}."
+            )
+        return [each for given, _ in parts for each in given], [
+            each for _, columns in parts for each in columns
+        ]
+    raise InvalidInput(f"inputs={shown(inputs)} names no parents. Use {FORMS}.")
+
+
+def _identity(store: Store, obj: pd.DataFrame | pd.Series) -> list[Named]:
+    found = identity(store, obj)
+    if not found and len(obj):
+        raise InvalidInput(
+            "inputs= is a frame that was not read from this vault, so its rows cannot be told. "
+            "Use the frame that tablevault_pd.read returned, or name the list and positions: inputs={'news': [0, 1]}."
+        )
+    return found
+
+
+def _whole(version: Version) -> Given:
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
+        yield Claim(version.list_id, version.version, STATED, 0, rows, whole=True)
+
+    return claims
+
+
+def _frame(store: Store, named: Named, frame: pd.DataFrame | pd.Series) -> Given:
+    """Every row saved came from all rows of `frame`; row by row only if the saved frame has the same rows of one read."""
+    version, positions = named.version, named.positions
+    if positions is None:
+        return _whole(version)
+
+    def claims(rows: int, saved: pd.DataFrame | None) -> Iterator[Claim]:
+        if saved is not None and _same_rows(store, frame, saved):
+            yield _pairs(version, rows, named.rows, positions)
+        else:
+            known = positions[positions >= 0]
+            yield Claim(version.list_id, version.version, STATED, 0, rows, each=True, parents=known)
+
+    return claims
+
+
+def _same_rows(store: Store, frame: pd.DataFrame | pd.Series, saved: pd.DataFrame) -> bool:
+    """Whether the indexes prove that the rows are the same: of one version, each once, in one order."""
+    origin = origin_of(frame)
+    if origin is None or origin != origin_of(saved) or origin.vault_id != store.vault_id:
+        return False
+    descended = marked(frame.index, origin) and marked(saved.index, origin)
+    return descended and saved.index.is_unique and saved.index.equals(frame.index)
+
+
+def _row_by_row(named: Named, size: int) -> Given:
+    version, positions = named.version, named.positions
+    if positions is None:
+        raise InvalidInput(
+            f"rows() has a frame made of {version.list}@{version.version} whose index no longer says which rows of it they are. "
+            "Read it with refs=True before a groupby, merge or reset_index, or state positions: inputs={'news': [0, 1]}."
+        )
+
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
+        if rows != size:
+            raise InvalidInput(
+                f"rows() has a frame of {size:,} rows, and {rows:,} rows are saved. Without rows(), every row saved came from all "
+                "rows of the frame."
+            )
+        yield _pairs(version, rows, named.rows, positions)
+
+    return claims
+
+
+def _pairs(version: Version, rows: int, children: np.ndarray | None, parents: np.ndarray) -> Claim:
+    present = parents >= 0
+    if not present.all():
+        at = np.arange(len(parents)) if children is None else children
+        children, parents = at[present], parents[present]
+    return Claim(version.list_id, version.version, STATED, 0, rows, children=children, parents=parents)
+
+
+def _mapping(store: Store, inputs: Mapping[Any, Any]) -> tuple[list[Given], list[FromColumn]]:
+    given: list[Given] = []
+    columns: list[FromColumn] = []
+    for name, positions in inputs.items():
+        version = name._version() if isinstance(name, List) else reading.resolve(store, name)
+        if isinstance(positions, str):
+            columns.append(FromColumn(version, positions))
+        elif isinstance(positions, slice):
+            given.append(_slice(version, positions))
+        elif isinstance(positions, (bool, np.bool_)) or positions is None:
+            raise InvalidInput(
+                f"inputs={{{version.list!r}: {positions}}} names no rows. For the whole list: inputs={version.list!r}."
+            )
+        else:
+            given.append(_positions(version, positions))
+    return given, columns
+
+
+def _slice(version: Version, positions: slice) -> Given:
+    what = f"inputs={{{version.list!r}: {positions}}}"
+    if positions.step not in (None, 1):
+        raise InvalidInput(f"{what}: a slice of parents has no step. Name the positions in an array instead.")
+    first = 0 if positions.start is None else positions.start
+    end = version.total if positions.stop is None else positions.stop
+    if (
+        not all(isinstance(each, (int, np.integer)) for each in (first, end))
+        or not 0 <= first <= end <= version.total
+    ):
+        raise InvalidInput(
+            f"{what} does not lie within the {version.total} rows of {version.list}@{version.version}."
+        )
+
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
+        yield Claim(version.list_id, version.version, STATED, 0, rows, span=(int(first), int(end)))
+
+    return claims
+
+
+def _positions(version: Version, positions: Any) -> Given:
+    what = f"inputs={{{version.list!r}: …}}"
+    if isinstance(positions, (int, np.integer)):
+        positions, alone = [positions], True
+    elif not hasattr(positions, "__len__"):
+        raise InvalidInput(f"{what}: {shown(positions)} holds no positions. Use {FORMS}.")
+    else:
+        alone = False
+    children, parents = _cells(positions, what)
+    _check(parents, version, what)
+
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
+        if alone:
+            yield Claim(version.list_id, version.version, STATED, 0, rows, each=True, parents=parents)
+            return
+        if len(positions) != rows:
+            raise InvalidInput(
+                f"{what} has {len(positions)} positions for {rows} saved rows. It takes one cell for each row, in row order; "
+                "a cell may be a list of several positions."
+            )
+        yield _pairs(version, rows, children, parents)
+
+    return claims
+
+
+def _check(positions: np.ndarray, version: Version, what: str) -> None:
+    bad = positions[(positions < 0) | (positions >= version.total)]
+    if len(bad):
+        raise InvalidInput(
+            f"{what} names the position {bad[0]}, and {version.list}@{version.version} has {version.total} rows "
+            f"(0 to {version.total - 1})."
+        )
+
+
+def _cells(cells: Any, what: str) -> tuple[np.ndarray | None, np.ndarray]:
+    """(rows, positions): of cells that hold a whole number, several, or none."""
+    if isinstance(cells, (pa.Array, pa.ChunkedArray)):
+        cells = pd.Series(cells.to_pandas(), dtype=None)
+    values = cells if isinstance(cells, (pd.Series, np.ndarray)) else _series(cells)
+    series = (
+        values if isinstance(values, pd.Series) else pd.Series(list(values) if values.ndim > 1 else values)
+    )
+    if series.dtype == object or isinstance(series.dtype, pd.ArrowDtype):
+        listed = [_listed(cell) for cell in series.tolist()]
+        if any(each is not None for each in listed):
+            return _nested(series.tolist(), listed, what)
+        series = series.convert_dtypes()  # whole numbers among missing ones
+    numbers, missing = _whole_numbers(series, what)
+    if missing.any():
+        present = np.flatnonzero(~missing)
+        return present, numbers[present]
+    return None, numbers
+
+
+def _series(cells: Any) -> pd.Series:
+    listed = list(cells)
+    return pd.Series(listed, dtype="int64" if not listed else object if any(map(_is_list, listed)) else None)
+
+
+def _is_list(cell: Any) -> bool:
+    return isinstance(cell, (list, tuple, np.ndarray, pd.Series, range, set, frozenset))
+
+
+def _listed(cell: Any) -> list[Any] | None:
+    return list(cell) if _is_list(cell) else None
+
+
+def _nested(cells: list[Any], listed: list[list[Any] | None], what: str) -> tuple[np.ndarray, np.ndarray]:
+    rows, found = [], []
+    for row, (cell, several) in enumerate(zip(cells, listed, strict=True)):
+        for each in [cell] if several is None else several:
+            rows.append(row)
+            found.append(each)
+    numbers, missing = _whole_numbers(pd.Series(found, dtype=object).infer_objects(), what)
+    return np.asarray(rows, np.int64)[~missing], numbers[~missing]
+
+
+def _whole_numbers(series: pd.Series, what: str) -> tuple[np.ndarray, np.ndarray]:
+    missing = series.isna().to_numpy(bool)
+    if pd.api.types.is_bool_dtype(series.dtype) or (
+        not missing.all() and not pd.api.types.is_numeric_dtype(series.dtype)
+    ):
+        raise InvalidInput(
+            f"{what} holds {series.dtype} values. Positions are whole numbers, counted from 0."
+        )
+    if series.dtype.kind == "f":
+        floats = series.to_numpy(dtype="float64", na_value=np.nan)
+        broken = floats[~missing & (floats % 1 != 0)]
+        if len(broken):
+            raise InvalidInput(f"{what} holds {broken[0]}. Positions are whole numbers, counted from 0.")
+        return np.where(missing, -1, floats).astype(np.int64), missing
+    if missing.any():
+        return series.astype("Int64").to_numpy(dtype=np.int64, na_value=-1), missing
+    return series.to_numpy(dtype=np.int64), missing

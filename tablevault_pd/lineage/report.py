@@ -1,0 +1,338 @@
+"""Walks as frames: one line per row asked for and relative, in the columns that design and docs settle."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd import validate
+from tablevault_pd.errors import ListNotFound
+from tablevault_pd.lineage.edge_cache import Direction, Lookups
+from tablevault_pd.lineage.values import joined_values
+from tablevault_pd.lineage.walk import Rows, Step, Walk, Wholes
+from tablevault_pd.names import check_name
+from tablevault_pd.refs import RefArray, Source
+from tablevault_pd.store import Store, Version
+from tablevault_pd.store.edges import BASES, INFERRED, STATED, Place, Writers
+
+PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
+ROWS_PER_WALK = 1 << 22  # (row asked for, position) must fit one int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Rows whose relatives are asked for; `position` -1 is a whole version."""
+
+    list: np.ndarray
+    version: np.ndarray
+    position: np.ndarray
+    known: tuple[Version, ...] = ()  #: versions that need not be looked up again
+
+    def __len__(self) -> int:
+        return len(self.list)
+
+
+def lines(
+    store: Store,
+    asked: Asked,
+    *,
+    direction: Direction = "up",
+    depth: int | None = None,
+    to: str | None = None,
+    columns: Sequence[Hashable] | None = None,
+    read: bool = False,
+    basis: str = BASES[INFERRED],
+) -> pd.DataFrame:
+    """Walk, and show every relative."""
+    weakest = BASES.index(validate.choice(basis, "basis", BASES))
+    validate.choice(direction, "direction", ("up", "down"))
+    depth = None if depth is None else validate.whole(depth, "depth", least=1)
+    columns, read = validate.labels(columns), validate.flag(read, "read")
+    target = None if to is None else _list_id(store, check_name(to))
+    parts = [_walk(store, some, direction, depth, target, weakest) for some in _walkable(asked)]
+    frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+    return (
+        joined_values(store, frame, "parent" if direction == "up" else "child", columns)
+        if read or columns is not None
+        else frame
+    )
+
+
+def relatives(store: Store, asked: Asked, direction: Direction) -> Iterator[Step]:
+    """Every relative, however far, of rows asked for; the same one again for each of these."""
+    for some in _walkable(asked):
+        walk = Walk(store, direction)
+        rows, wholes, _ = _start(walk.lookups, some)
+        yield from walk.steps(rows, wholes)
+
+
+def _walkable(asked: Asked) -> Iterator[Asked]:
+    """As many rows at a time as one walk takes."""
+    for first in range(0, max(len(asked), 1), ROWS_PER_WALK):
+        part = slice(first, first + ROWS_PER_WALK)
+        yield Asked(asked.list[part], asked.version[part], asked.position[part], asked.known)
+
+
+def _list_id(store: Store, name: str) -> int:
+    head = store.head(name)
+    if head is None:
+        raise ListNotFound.named(name, store.names())
+    return head.list_id
+
+
+def _walk(
+    store: Store, asked: Asked, direction: Direction, depth: int | None, to: int | None, basis: int
+) -> pd.DataFrame:
+    walk = Walk(store, direction, basis)
+    rows, wholes, asked = _start(walk.lookups, asked)
+    steps = walk.steps(rows, wholes, depth=depth, to=to)
+    return _frame(store, walk.lookups, asked, steps, "parent" if direction == "up" else "child")
+
+
+def _start(lookups: Lookups, asked: Asked) -> tuple[dict[Place, Rows], dict[int, Wholes], Asked]:
+    """Where the walk begins: the rows by generation, and whole versions; each row once."""
+    places: list[tuple[Place, np.ndarray]] = []
+    wholes: dict[int, Wholes] = {}
+    keep = np.zeros(len(asked), bool)
+    chosen: dict[Place, tuple[np.ndarray, np.ndarray]] = {}
+    lookups.know(asked.known)
+    named = _versions_in(asked)
+    lookups.learn((list_id for list_id, _ in named), named)
+    for list_id in dict.fromkeys(list_id for list_id, _ in named):
+        of_list = np.flatnonzero(asked.list == list_id)
+        whole = of_list[asked.position[of_list] < 0]
+        if len(whole):
+            _, first = np.unique(asked.version[whole], return_index=True)
+            whole = whole[np.sort(first)]
+            keep[whole] = True
+            wholes[list_id] = Wholes(whole, asked.version[whole], np.full(len(whole), STATED, np.int8))
+        for number in sorted(number for each, number in named if each == list_id):
+            of_version = of_list[(asked.version[of_list] == number) & (asked.position[of_list] >= 0)]
+            for generation, low, high in lookups.runs(lookups.version(list_id, number)):
+                position = asked.position[of_version]
+                here = of_version[(position >= low) & (position < high)]
+                if len(here):
+                    places.append(((list_id, generation), here))
+    for place, numbers in places:
+        before = chosen.get(place)
+        both = numbers if before is None else np.concatenate([before[0], numbers])
+        chosen[place] = (both, asked.position[both])
+    for place, (numbers, position) in chosen.items():
+        if len(numbers) > 1 and not (np.diff(position) > 0).all():
+            _, first = np.unique(position, return_index=True)
+            numbers = np.sort(numbers[first])
+            chosen[place] = (numbers, asked.position[numbers])
+        keep[numbers] = True
+    if not keep.all():  # the numbers of the rows kept, counted anew
+        renumber = np.cumsum(keep) - 1
+        chosen = {place: (renumber[numbers], position) for place, (numbers, position) in chosen.items()}
+        wholes = {
+            each: Wholes(renumber[whole.asked], whole.version, whole.basis) for each, whole in wholes.items()
+        }
+        asked = Asked(asked.list[keep], asked.version[keep], asked.position[keep], asked.known)
+    rows = {
+        place: Rows(
+            numbers, position, np.zeros(len(numbers), np.int64), np.full(len(numbers), STATED, np.int8)
+        )
+        for place, (numbers, position) in chosen.items()
+    }
+    return rows, wholes, asked
+
+
+def _versions_in(asked: Asked) -> list[tuple[int, int]]:
+    """(list, version) of the rows asked for, each once, in the order of the lists."""
+    if _same(asked.list) and _same(asked.version):
+        return [(int(asked.list[0]), int(asked.version[0]))]
+    return list(dict.fromkeys(zip(asked.list.tolist(), asked.version.tolist(), strict=True)))
+
+
+def _same(values: np.ndarray) -> bool:
+    return len(values) > 0 and bool((values == values[0]).all())
+
+
+# -- the frame
+
+
+def _frame(store: Store, lookups: Lookups, asked: Asked, steps: Sequence[Step], side: str) -> pd.DataFrame:
+    steps = [step for step in steps if len(step.rows.asked)]
+    numbers = _concatenated([step.rows.asked for step in steps])
+    order = None if _ordered(numbers) else np.argsort(numbers, kind="stable")
+    wholes = [step for step in steps if step.generation < 0]
+    lookups.learn(
+        (step.list for step in steps),
+        {(step.list, number) for step in wholes for number in _distinct(step.rows.version)},
+    )
+    names = {list_id: each.name for list_id, each in lookups.facts.lists.items()}
+    lists, codes = _codes([step.list for step in steps], [len(step.rows.asked) for step in steps])
+    depth = _repeated([step.depth for step in steps], steps)
+    position = _concatenated([step.rows.position for step in steps])
+    version = _concatenated([step.rows.version for step in steps])
+    basis = np.concatenate([step.rows.basis for step in steps]) if steps else np.empty(0, np.int8)
+    written = _written(store, lookups, steps)
+    session, cell = (_concatenated([each[at] for each in written]) for at in (0, 1))
+    gone = np.concatenate([_gone(lookups, step) for step in steps]) if steps else np.empty(0, bool)
+    if order is not None:
+        numbers, codes, depth, position = numbers[order], codes[order], depth[order], position[order]
+        version, basis, session, cell, gone = (
+            version[order],
+            basis[order],
+            session[order],
+            cell[order],
+            gone[order],
+        )
+    sessions = _distinct(session[session >= 0])
+    labels = {each.id: each.label for each in store.sessions(sessions)} if sessions else {}
+    session_ids = sorted(labels)
+    asked_lists = _distinct(asked.list)
+    asked_at = asked.position[numbers]
+    whole = position < 0
+    frame = {
+        "list": texts(
+            np.searchsorted(asked_lists, asked.list[numbers]), [names[each] for each in asked_lists]
+        ),
+        "position": integers(asked_at, asked_at < 0),
+        "depth": depth,
+        f"{side}_list": texts(codes, [names[each] for each in lists]),
+        f"{side}_position": integers(position, whole),
+        f"{side}_version": integers(version),
+        "basis": texts(basis.astype(np.int64), BASES),
+        "session": texts(
+            np.where(session < 0, -1, np.searchsorted(session_ids, session)),
+            [labels[each] for each in session_ids],
+        ),
+        "cell": integers(cell, cell < 0),
+        "ref": _refs(store.vault_id, codes, lists, names, version, position),
+        "gone": gone,
+    }
+    return pd.DataFrame(frame, copy=False)
+
+
+def _ordered(values: np.ndarray) -> bool:
+    return bool((values[1:] >= values[:-1]).all())
+
+
+def _distinct(values: np.ndarray) -> list[int]:
+    if _same(values):
+        return [int(values[0])]
+    return [int(each) for each in np.unique(values)]
+
+
+def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
+
+
+def _repeated(values: Sequence[int], steps: Sequence[Step]) -> np.ndarray:
+    sizes = [len(step.rows.asked) for step in steps]
+    return np.repeat(np.asarray(values, np.int64), np.asarray(sizes, np.int64))
+
+
+def _codes(ids: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], np.ndarray]:
+    lists = sorted(set(ids))
+    return lists, np.repeat(np.searchsorted(lists, ids).astype(np.int64), np.asarray(sizes, np.int64))
+
+
+def _written(store: Store, lookups: Lookups, steps: Sequence[Step]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each step (session id, cell) of the commit that wrote each relative, -1 for none."""
+    by_row = [step for step in steps if step.generation >= 0]
+    places = [
+        (step.list, step.generation, int(step.rows.position.min()), int(step.rows.position.max()) + 1)
+        for step in by_row
+    ]
+    writers = iter(store.writers(places) if places else ())
+    return [
+        _by(next(writers), step.rows.position) if step.generation >= 0 else _by_version(lookups, step)
+        for step in steps
+    ]
+
+
+def _by(found: Writers, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if _same(found.session_id) and _same(found.cell):
+        return np.full(len(position), found.session_id[0]), np.full(len(position), found.cell[0])
+    at = np.searchsorted(found.start, position, side="right") - 1
+    return found.session_id[at], found.cell[at]
+
+
+def _by_version(lookups: Lookups, step: Step) -> tuple[np.ndarray, np.ndarray]:
+    numbers, which = np.unique(step.rows.version, return_inverse=True)
+    versions = [lookups.version(step.list, number) for number in numbers.tolist()]
+    session = np.array([-1 if each.session_id is None else each.session_id for each in versions])
+    cell = np.array([-1 if each.cell is None else each.cell for each in versions])
+    return session[which.reshape(-1)], cell[which.reshape(-1)]
+
+
+def _gone(lookups: Lookups, step: Step) -> np.ndarray:
+    """Which relatives' data was removed by a vacuum."""
+    kept = lookups.facts.lists[step.list].kept
+    if kept is None:
+        return np.zeros(len(step.rows.asked), bool)
+    if step.generation >= 0:
+        return step.rows.position >= kept.get(step.generation, 0)
+    numbers, which = np.unique(step.rows.version, return_inverse=True)
+    gone = np.array([lookups.version(step.list, number).gone for number in numbers.tolist()])
+    return np.asarray(gone[which.reshape(-1)])
+
+
+def _refs(
+    vault_id: str,
+    codes: np.ndarray,
+    lists: Sequence[int],
+    names: Mapping[int, str],
+    version: np.ndarray,
+    position: np.ndarray,
+) -> RefArray:
+    if not len(codes):
+        return RefArray.empty(0)
+    if _same(codes) and _same(version):
+        list_id = lists[int(codes[0])]
+        return RefArray.of(Source(vault_id, list_id, int(version[0]), names[list_id]), position)
+    bits = int(version.max()).bit_length()
+    found, which = _factorized((codes << bits) | version)
+    sources = [
+        Source(vault_id, lists[key >> bits], key & ((1 << bits) - 1), names[lists[key >> bits]])
+        for key in found.tolist()
+    ]
+    return RefArray.joined(sources, which, position)
+
+
+def _factorized(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    which, found = pd.factorize(values)  # a hash table: no sorting of millions of lines
+    return np.asarray(found), which
+
+
+def integers(values: np.ndarray, missing: np.ndarray | None = None) -> Any:
+    """An Int64 column without a copy."""
+    mask = np.zeros(len(values), bool) if missing is None else missing
+    return pd.arrays.IntegerArray(np.asarray(values, np.int64), mask)
+
+
+def texts(codes: np.ndarray, words: Sequence[str]) -> Any:
+    """A text column from the numbers of its words; -1 is missing."""
+    if not PANDAS_3:
+        return np.array([*words, None], dtype=object)[codes]
+    if not len(codes) or not words:
+        return pd.array([None] * len(codes), dtype="str")
+    missing = codes < 0
+    mask = missing if missing.any() else None
+    packed = pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32), mask=mask), pa.array(words, pa.large_string())
+    )
+    dtype: Any = pd.StringDtype(na_value=np.nan)
+    return dtype.__from_arrow__(packed.cast(pa.large_string()))
+
+
+def asked_of(rows: Iterable[Asked]) -> Asked:
+    """Several, one after the other."""
+    parts = list(rows)
+    return Asked(
+        _concatenated([each.list for each in parts]),
+        _concatenated([each.version for each in parts]),
+        _concatenated([each.position for each in parts]),
+        tuple(version for each in parts for version in each.known),
+    )

@@ -1,0 +1,243 @@
+"""Which rows of a vault the rows of a frame are: told by reference columns, or by origin and index.
+
+Nothing is guessed. An index names rows only if it descends from the one that was read (see :mod:`origin`), and every
+one of its values is a position, or a unique label, of that version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.frames import columns as columns_of
+from tablevault_pd.frames import index_fields
+from tablevault_pd.lineage.origin import POSITION, Mark, Origin, marked, origin_of, read_of
+from tablevault_pd.lineage.row_hash import row_codes
+from tablevault_pd.lineage.values import values_at
+from tablevault_pd.reading import read as reading
+from tablevault_pd.refs import Ref, RefArray, is_refs
+from tablevault_pd.store import Store, Version
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Named:
+    """Rows of one version that rows of a frame name; or, without `positions`, the version as a whole."""
+
+    version: Version
+    rows: np.ndarray | None = None  #: which rows of the frame; None: all of them, one parent each
+    positions: np.ndarray | None = None
+
+
+def origin_version(store: Store, obj: pd.DataFrame | pd.Series) -> tuple[Origin, Version] | None:
+    """The version of this vault that a frame was read from; None if there is none, or it is of another vault."""
+    origin = origin_of(obj)
+    if origin is None or origin.vault_id != store.vault_id:
+        return None
+    key = (origin.list_id, origin.version)
+    found = store.facts(versions=[key]).versions.get(key)
+    if found is None or Origin.of(store.vault_id, found) != origin:
+        return None  # a copy of this vault wrote it
+    return origin, found
+
+
+def rows_named(
+    store: Store, obj: pd.DataFrame | pd.Series, origin: Origin, version: Version
+) -> np.ndarray | None:
+    """The position that each label of a frame names; None if its index does not name rows of `version`."""
+    index = obj.index
+    read = read_of(index, origin)
+    if read is not None and read.untouched(index):
+        return np.asarray(read.positions, np.int64)  # be its labels repeated or missing
+    if not index_fields(store.schema(version.schema_id)):
+        found = _positions(index, origin, version.total)
+    elif version.gone or not marked(index, origin):
+        return None
+    else:
+        found = _labels(index, reading.read(store, version, columns=[]).index)
+    return None if found is not None and _counts_groups(store, obj, version, found) else found
+
+
+def _counts_groups(
+    store: Store, obj: pd.DataFrame | pd.Series, version: Version, positions: np.ndarray
+) -> bool:
+    """Whether the labels may be the numbers of groups: ``df.groupby(df.index // 10)`` keeps the index's name.
+
+    They rise and are fewer than the rows read, and the columns that were read were overwritten. A filtered frame whose
+    columns were overwritten looks the same; it loses its rows here rather than to name wrong ones.
+    """
+    index = obj.index
+    mark = index.name if index.nlevels == 1 else None
+    if not len(index) or type(mark) is not Mark or not pd.api.types.is_integer_dtype(index.dtype):
+        return False
+    if len(index) >= mark.read.rows or not (index.is_monotonic_increasing and index.is_unique):
+        return False
+    if version.gone:
+        return True
+    frame = obj.to_frame() if isinstance(obj, pd.Series) else obj
+    known = mark.read.columns
+    if known is None:
+        known = frozenset(column.label for column in columns_of(store.schema(version.schema_id)))
+    shared = [at for at, label in enumerate(frame.columns) if label in known]
+    return bool(shared) and not _recognised(store, version, positions, frame.iloc[:, shared])
+
+
+def _recognised(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:
+    """Whether the content says that these are those rows: all of it, or as much as no other row of the list has."""
+    kept = []
+    for at in range(frame.shape[1]):
+        now = frame.iloc[:, [at]].reset_index(drop=True)
+        before = values_at(store, version, positions, list(now.columns)).reset_index(drop=True)
+        old_codes, new_codes = (np.zeros(1), np.zeros(1)) if before.equals(now) else row_codes(before, now)
+        if (old_codes == new_codes).all():
+            kept.append(at)
+    if len(kept) in (0, frame.shape[1]):
+        return bool(kept)
+    whole = reading.read(store, version, columns=list(frame.columns[kept]))
+    columns = [whole.iloc[:, at] for at in range(whole.shape[1])]
+    if any(column.dtype != np.dtype(object) and column.is_unique for column in columns):
+        return True
+    codes = row_codes(whole, whole.iloc[:0])[0]
+    return bool((np.bincount(codes)[codes[positions]] == 1).all())
+
+
+def _positions(index: pd.Index, origin: Origin, total: int) -> np.ndarray | None:
+    if index.nlevels != 1 or index.name != POSITION or not marked(index, origin):
+        return None
+    if not pd.api.types.is_integer_dtype(index.dtype) or index.hasnans:
+        return None
+    found = index.to_numpy(dtype=np.int64)
+    return found if not len(found) or (found.min() >= 0 and found.max() < total) else None
+
+
+def _labels(index: pd.Index, parent: pd.Index) -> np.ndarray | None:
+    """Labels of a list with an index of its own: its names, each label once in the parent, all of them there."""
+    if list(index.names) != list(parent.names) or None in parent.names or not parent.is_unique:
+        return None
+    frequency = getattr(index, "freq", None)
+    if frequency is not None and frequency != getattr(parent, "freq", None):
+        return None  # resampled: its labels are times of the parent by accident
+    if index.nlevels == 1 and index.dtype != parent.dtype:
+        return None
+    found = parent.get_indexer(index)
+    return None if (found < 0).any() else found.astype(np.int64)
+
+
+# -- reference columns
+
+
+def reference_columns(frame: pd.DataFrame) -> list[int]:
+    """Numbers of the columns that hold references, one or several a cell."""
+    return [
+        at
+        for at, dtype in enumerate(frame.dtypes)
+        if is_refs(dtype) or (dtype == np.dtype(object) and _holds_references(frame.iloc[:, at]))
+    ]
+
+
+def _holds_references(column: pd.Series) -> bool:
+    first: Any = next((cell for cell in column.array if not missing(cell)), None)
+    if _is_sequence(first):
+        first = first[0]
+    return isinstance(first, Ref)
+
+
+def _is_sequence(cell: Any) -> bool:
+    return isinstance(cell, (list, tuple, np.ndarray, RefArray)) and getattr(cell, "ndim", 1) > 0
+
+
+def missing(cell: Any) -> bool:
+    """Whether a cell holds nothing: a missing marker, or an empty sequence."""
+    if _is_sequence(cell):
+        return len(cell) == 0
+    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
+
+
+def references(column: pd.Series, label: Hashable) -> tuple[np.ndarray | None, RefArray]:
+    """(rows, references) of a reference column; `rows` is None where each cell holds one."""
+    if is_refs(column.dtype):
+        return None, column.array
+    cells = [_several(cell, row, label) for row, cell in enumerate(column.array)]
+    rows = np.repeat(np.arange(len(cells)), [len(each) for each in cells])
+    return rows, RefArray._from_sequence([ref for each in cells for ref in each])
+
+
+def _several(cell: Any, row: int, label: Hashable) -> list[Any]:
+    found = list(cell) if _is_sequence(cell) else [cell]
+    found = [each for each in found if not missing(each)]
+    if not all(isinstance(each, Ref) for each in found):
+        raise InvalidInput(
+            f"Column {label!r} holds references to rows, but also {shown(cell)} (row {row}). Let it hold references alone."
+        )
+    return found
+
+
+def named_by(store: Store, rows: np.ndarray | None, refs: RefArray, what: str) -> list[Named]:
+    """References as rows of versions of this vault. Raises InvalidInput for those that are none."""
+    which, sources = refs.sources()
+    positions = refs.positions
+    found = []
+    own = [(each.list_id, each.version) for each in sources if each.vault_id == store.vault_id]
+    versions = store.facts(versions=own).versions if own else {}
+    for number, source in enumerate(sources):
+        if source.vault_id != store.vault_id:
+            raise InvalidInput(
+                f"{what} refers to rows of the list {source.list!r} of another vault, and lineage stays within one. "
+                "Leave it out with df.drop(columns=…), or say inputs=False and drop it."
+            )
+        version = versions.get((source.list_id, source.version))
+        here = np.flatnonzero(which == number)
+        if version is None or int(positions[here].max()) >= version.total:
+            raise InvalidInput(
+                f"{what} refers to {source.list}@{source.version}, which has no such row in this vault."
+            )
+        if len(here) == len(refs):
+            found.append(Named(version, rows, positions))
+        else:
+            found.append(Named(version, here if rows is None else rows[here], positions[here]))
+    return found
+
+
+def identity(store: Store, obj: pd.DataFrame | pd.Series) -> list[Named]:
+    """What the rows of a frame are; empty if it was not read from this vault. Raises InvalidInput for one row as a Series."""
+    found = origin_version(store, obj)
+    if isinstance(obj, pd.Series):
+        if found is not None:
+            _check_no_row(store, obj, *found)
+        if is_refs(obj.dtype) or (obj.dtype == np.dtype(object) and _holds_references(obj)):
+            return named_by(store, *references(obj, obj.name), "The Series of references")
+    else:
+        columns = reference_columns(obj)
+        if columns:
+            return from_columns(store, obj, columns)
+    if found is None:
+        return []
+    origin, version = found
+    return [Named(version, None, rows_named(store, obj, origin, version))]
+
+
+def _check_no_row(store: Store, series: pd.Series, origin: Origin, version: Version) -> None:
+    """Refuse ``df.loc[label]``: its index is the columns, its name may be a label or the name of an aggregate."""
+    if series.name is None or read_of(series.index, origin) is not None:
+        return
+    columns = [column.label for column in columns_of(store.schema(version.schema_id))]
+    labels = list(series.index)
+    if labels == columns or (series.name not in columns and not set(columns).isdisjoint(labels)):
+        row = f"df.loc[[{series.name!r}]]"
+        raise InvalidInput(
+            f"This Series is one row of a frame read from {version.list}@{version.version}, and does not say which. Keep it a "
+            f"frame, {row} in place of {row.replace('[[', '[').replace(']]', ']')}; for all rows give the whole frame."
+        )
+
+
+def from_columns(store: Store, frame: pd.DataFrame, columns: Sequence[int]) -> list[Named]:
+    """What reference columns say."""
+    found: list[Named] = []
+    for at in columns:
+        label = frame.columns[at]
+        found += named_by(store, *references(frame.iloc[:, at], label), f"Column {label!r}")
+    return found

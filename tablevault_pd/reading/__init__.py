@@ -1,0 +1,1 @@
+"""How rows and reports come out of a vault, as frames."""

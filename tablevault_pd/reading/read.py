@@ -1,0 +1,314 @@
+"""How rows come out of a list: one version, some columns, the rows that pass a filter, as exact frames."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd import frames, validate
+from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VersionNotFound
+from tablevault_pd.filters import Filter, Names, parse_filter
+from tablevault_pd.filters.predicate import Where
+from tablevault_pd.lineage.origin import tag
+from tablevault_pd.names import parse_address
+from tablevault_pd.progress import Bar
+from tablevault_pd.refs import RefArray, Source
+from tablevault_pd.store import Chunk, Lookup, Rows, Store, Version
+
+
+def resolve(store: Store, address: str, *, version: int | None = None, as_of: Any = None) -> Version:
+    """The version that a name such as ``news`` or ``news@3`` means, perhaps at another time."""
+    return resolve_all(store, [_lookup(address, version, as_of)])[0]
+
+
+def resolve_all(store: Store, wanted: Sequence[Lookup]) -> list[Version]:
+    """The versions meant, each of which must be there and not be deleted."""
+    found = []
+    for lookup, version in zip(wanted, store.find_versions(wanted), strict=True):
+        if version is None:
+            raise _not_found(store, lookup)
+        if version.deleted:
+            raise ListDeleted.named(lookup.name)
+        found.append(version)
+    return found
+
+
+def lookup(address: str, *, as_of: Any = None) -> Lookup:
+    """What an address such as ``news`` or ``news@3`` means; `as_of` is for addresses that name no version."""
+    return _lookup(address, None, None if parse_address(address).version is not None else as_of)
+
+
+def _lookup(address: str, version: int | None, as_of: Any) -> Lookup:
+    parsed = parse_address(address)
+    if parsed.version is not None and version is not None and parsed.version != version:
+        raise InvalidInput(
+            f"{address!r} names version {parsed.version}, and version={version} another one. Say one of them."
+        )
+    number = version if parsed.version is None else parsed.version
+    if number is not None and as_of is not None:
+        raise InvalidInput("version= and as_of= exclude each other.")
+    number = None if number is None else validate.whole(number, "version", least=1)
+    return Lookup(parsed.name, number, None if as_of is None else validate.time(as_of, "as_of"))
+
+
+def _not_found(store: Store, lookup: Lookup) -> LookupError:
+    newest = store.head(lookup.name)
+    if newest is None:
+        return ListNotFound.named(lookup.name, store.names())
+    asked = f"at {lookup.time}" if lookup.version is None else f"{lookup.version}"
+    return VersionNotFound(
+        f"The list {lookup.name!r} has no version {asked}; its newest is {newest.version}. vault.versions({lookup.name!r})"
+    )
+
+
+def bounds(start: int | None, stop: int | None, total: int) -> tuple[int, int]:
+    """Positions as a slice of `total` rows means them, negative ones counted from the end."""
+    first = None if start is None else validate.whole(start, "start")
+    last = None if stop is None else validate.whole(stop, "stop")
+    first, last, _ = slice(first, last).indices(total)
+    return first, max(first, last)
+
+
+def aligned(chunk: Chunk, schema: pa.Schema) -> pa.Table:
+    """The chunk's rows in the schema of the version that is read."""
+    table = chunk.table
+    if not table.num_columns and table.num_rows != len(chunk.positions):
+        # Written before any of the wanted columns was there: an Arrow table without columns knows no number of rows.
+        table = frames.encode(pd.DataFrame(index=pd.RangeIndex(len(chunk.positions))))
+    return frames.align(table, schema)
+
+
+def read(
+    store: Store,
+    version: Version,
+    *,
+    columns: Sequence[Hashable] | None = None,
+    filters: Any = None,
+    start: int | None = None,
+    stop: int | None = None,
+    refs: bool | str = False,
+    tagged: bool = False,
+) -> pd.DataFrame:
+    """Rows of one version as a frame; `refs` adds a column of references to them, `tagged` marks it with its origin."""
+    schema = wanted_schema(store, version, columns)
+    condition = filter_for(store, version, filters)
+    first, last = bounds(start, stop, version.total)
+    if condition is not None:
+        frame, positions = _read_filtered(store, version, schema, condition, first, last)
+        return _finished(frame, store, version, positions, columns, refs, tagged=tagged)
+    chunks = list(_scan(store, version, schema, first, last))
+    private = len(chunks) == 1 and chunks[0].private
+    tables = [aligned(chunk, schema) for chunk in chunks] or _categories_alone(store, version, schema)
+    frame = frames.decode(tables, schema, positions=range(first, last), private=private)
+    return _finished(frame, store, version, range(first, last), columns, refs, tagged=tagged)
+
+
+def _finished(
+    frame: pd.DataFrame,
+    store: Store,
+    version: Version,
+    positions: range | np.ndarray,
+    columns: Sequence[Hashable] | None,
+    refs: bool | str,
+    *,
+    tagged: bool,
+) -> pd.DataFrame:
+    frame = _with_refs(frame, store, version, positions, refs)
+    return tag(frame, store.vault_id, version, positions, columns) if tagged else frame
+
+
+def _categories_alone(store: Store, version: Version, schema: pa.Schema) -> list[pa.Table]:
+    """No rows, but with the categories of the first: for a read of none, where they stand with the rows."""
+    if not any(pa.types.is_dictionary(field.type) for field in schema):
+        return []
+    return [aligned(chunk, schema).slice(0, 0) for chunk in _scan(store, version, schema, 0, 1)]
+
+
+def _with_refs(
+    frame: pd.DataFrame, store: Store, version: Version, positions: range | np.ndarray, refs: bool | str
+) -> pd.DataFrame:
+    if refs is False:
+        return frame
+    name = "ref" if refs is True else refs
+    if not isinstance(name, str):
+        raise InvalidInput(f"refs= is True, False or the name of the column to add, not {name!r}.")
+    if name in frame.columns:
+        raise InvalidInput(
+            f"{version.list!r} has a column {name!r}. Call the references otherwise: refs='{name}_of_{version.list}'."
+        )
+    frame[name] = RefArray.of(
+        Source(store.vault_id, version.list_id, version.version, version.list), positions
+    )
+    return frame
+
+
+def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
+    """`filters` as they are to be judged for this version. Raises InvalidFilter and UnknownColumn."""
+    schema = store.schema(version.schema_id)
+    labels = [column.label for column in frames.columns(schema)]
+    return parse_filter(filters, Names(labels, frames.index_names(schema), frames.nested_columns(schema)))
+
+
+def pushed_down(store: Store, version: Version, condition: Filter) -> Where | None:
+    """Which rows the store may leave out; None: none, or the store leaves none out."""
+    if not store.judges or condition.tree is None:
+        return None
+    from tablevault_pd.filters.pushdown import pushdown  # what only stores that judge rows need
+
+    return pushdown(condition.tree, store.schema(version.schema_id))
+
+
+def _judged_schema(schema: pa.Schema, condition: Filter) -> pa.Schema:
+    """The part of a schema that a filter looks at."""
+    return schema if condition.columns is None else frames.select(schema, list(condition.columns))
+
+
+def _masks(
+    condition: Filter, tables: Iterable[tuple[pa.Table, np.ndarray]], schema: pa.Schema
+) -> Iterator[np.ndarray]:
+    """Which rows of each table pass. A filter that needs all rows at once sees the tables together."""
+    if condition.rowwise:
+        for table, positions in tables:
+            yield condition.mask(frames.decode([table], schema, positions=positions))
+        return
+    parts = list(tables)
+    if parts:
+        whole = frames.decode(
+            [table for table, _ in parts],
+            schema,
+            positions=np.concatenate([positions for _, positions in parts]),
+        )
+        ends = np.cumsum([len(positions) for _, positions in parts])
+        yield from np.split(condition.mask(whole), ends[:-1])
+
+
+def _as_array(positions: range | np.ndarray) -> np.ndarray:
+    # np.asarray asks a range for each of its numbers.
+    return np.arange(positions.start, positions.stop) if isinstance(positions, range) else positions
+
+
+def kept(store: Store, wanted: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
+    """Which rows of each version pass its filter: bool, shape (version.total,)."""
+    judged = [_judged_schema(store.schema(version.schema_id), condition) for version, condition in wanted]
+    asked = [
+        Rows(version, tuple(schema.names), where=pushed_down(store, version, condition))
+        for (version, condition), schema in zip(wanted, judged, strict=True)
+    ]
+    found = [np.zeros(version.total, bool) for version, _ in wanted]
+    for number, chunks in groupby(store.scan_many(asked), key=itemgetter(0)):
+        positions: list[np.ndarray] = []
+        tables = _noting(chunks, judged[number], positions)
+        for at, mask in enumerate(_masks(wanted[number][1], tables, judged[number])):
+            found[number][positions[at]] = mask
+    return found
+
+
+def _noting(
+    chunks: Iterable[tuple[int, Chunk]], schema: pa.Schema, positions: list[np.ndarray]
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """The rows of each chunk, whose positions are added to `positions`."""
+    for _, chunk in chunks:
+        positions.append(_as_array(chunk.positions))
+        yield aligned(chunk, schema), positions[-1]
+
+
+def take(
+    store: Store, wanted: Sequence[tuple[Version, np.ndarray, Sequence[Hashable]]]
+) -> list[pd.DataFrame]:
+    """The rows at these positions of each version, in their order, repeated ones too; some columns of them.
+
+    Arrow types whose rows pandas cannot take (views, runs) come in the types in which they are stored.
+    """
+    schemas = [frames.as_stored(wanted_schema(store, version, columns)) for version, _, columns in wanted]
+    unique = [np.unique(positions, return_inverse=True) for _, positions, _ in wanted]
+    asked = [
+        Rows(version, tuple(schema.names), positions)
+        for (version, _, _), schema, (positions, _) in zip(wanted, schemas, unique, strict=True)
+    ]
+    tables: list[list[pa.Table]] = [[] for _ in wanted]
+    for number, chunk in store.scan_many(asked):
+        first, last = int(chunk.positions[0]), int(chunk.positions[-1])
+        positions = unique[number][0]
+        here = positions[np.searchsorted(positions, first) : np.searchsorted(positions, last, side="right")]
+        tables[number].append(aligned(chunk, schemas[number]).take(pa.array(here - first)))
+    return [
+        frames.decode(some or [schema.empty_table()], schema, positions=positions, private=True).iloc[back]
+        for some, schema, (positions, back) in zip(tables, schemas, unique, strict=True)
+    ]
+
+
+def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | None) -> pa.Schema:
+    """The version's schema, cut to some columns. Raises InvalidInput for one that is not there."""
+    schema = store.schema(version.schema_id)
+    return schema if columns is None else frames.select(schema, columns)
+
+
+def _scan(
+    store: Store, version: Version, schema: pa.Schema, first: int, last: int, where: Where | None = None
+) -> Iterator[Chunk]:
+    whole = store.schema(version.schema_id)
+    columns = None if schema.names == whole.names else schema.names
+    total = last - first if where is None else None
+    with Bar(f"reading {version.list}", total=total, unit="rows") as bar:
+        for chunk in store.scan(version, start=first, stop=last, columns=columns, where=where):
+            yield chunk
+            bar(len(chunk.positions))
+
+
+def _read_filtered(
+    store: Store,
+    version: Version,
+    schema: pa.Schema,
+    condition: Filter,
+    first: int,
+    last: int,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Only the columns that the filter looks at are decoded for every row that the store did not leave out."""
+    whole = store.schema(version.schema_id)
+    judged = _judged_schema(whole, condition)
+    names = [name for name in dict.fromkeys([*schema.names, *judged.names]) if name in whole.names]
+    # Neither the answer nor the filter may have a column: then the rows are only counted.
+    both = pa.schema([whole.field(name) for name in names], metadata=whole.metadata) if names else judged
+    tables: list[pa.Table] = []
+    positions: list[np.ndarray] = []
+
+    def scanned() -> Iterator[tuple[pa.Table, np.ndarray]]:
+        for chunk in _scan(store, version, both, first, last, pushed_down(store, version, condition)):
+            tables.append(aligned(chunk, both))
+            positions.append(_as_array(chunk.positions))
+            yield tables[-1], positions[-1]
+
+    for number, mask in enumerate(_masks(condition, scanned(), judged)):
+        rows = np.flatnonzero(mask)
+        tables[number] = tables[number].select([n for n in schema.names if n in names]).take(rows)
+        positions[number] = positions[number][rows]
+    found = np.concatenate(positions) if positions else np.empty(0, np.int64)
+    frame = frames.decode(tables, schema, positions=found, private=True)
+    return frame, found
+
+
+def batches(
+    store: Store, version: Version, size: int, *, columns: Sequence[Hashable] | None = None
+) -> Iterator[pd.DataFrame]:
+    """The version in frames of `size` rows, marked with their origin, so that it need not fit into memory."""
+    for first in range(0, version.total, size):
+        yield read(store, version, columns=columns, start=first, stop=first + size, tagged=True)
+
+
+def arrow_batches(store: Store, version: Version) -> pa.RecordBatchReader:
+    """The version as a stream of Arrow record batches, for polars, DuckDB and others."""
+    schema = store.schema(version.schema_id)
+    plain = frames.to_arrow(schema.empty_table()).schema
+
+    def stream() -> Iterator[pa.RecordBatch]:
+        for chunk in _scan(store, version, schema, 0, version.total):
+            table = frames.to_arrow(aligned(chunk, schema))
+            yield from (table if table.schema.equals(plain) else table.cast(plain)).to_batches()
+
+    return pa.RecordBatchReader.from_batches(plain, stream())

@@ -1,0 +1,1 @@
+"""How rows get into a vault: anything to Arrow, fitted to the list, staged and committed."""

@@ -1,0 +1,139 @@
+"""Columns of files: what is kept about each file a cell names, and whether it has changed since."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd.errors import FileMissing, UnsupportedColumn, shown
+from tablevault_pd.frames.files import FILE_TYPE
+from tablevault_pd.progress import Bar
+from tablevault_pd.store.engine.hashing import sha256_of_file
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file as it was found."""
+
+    path: str
+    size_bytes: int
+    modified: datetime
+    sha256: str
+    stored: bool = False
+    folder: str | None = None  #: that a relative path starts from
+
+
+def file_column(
+    cells: pd.Series, label: Hashable, keep: Callable[[Path, str], None] | None
+) -> pa.StructArray:
+    """Stat and hash every file that a cell of the column names; hand each to `keep` if there is one.
+
+    Raises UnsupportedColumn for cells that are no paths, FileMissing for files that cannot be read, each with all rows
+    at fault, before anything is kept.
+    """
+    paths = [None if _missing(cell) else cell for cell in cells]
+    for row, cell in enumerate(paths):
+        if cell is not None and (problem := _problem(cell)):
+            raise UnsupportedColumn(
+                f"Column {label!r} is to hold files, but row {row} holds {shown(cell)}, {problem}."
+            )
+    gone = [(row, path) for row, path in enumerate(paths) if path is not None and not Path(path).is_file()]
+    if gone:
+        named = ", ".join(f"row {row}: {shown(os.fspath(path))}" for row, path in gone[:5])
+        raise FileMissing(
+            f"Column {label!r} names {len(gone)} files that are not there ({named}). Nothing was saved."
+        )
+    with Bar("hashing files", total=len(paths), unit="files") as bar:
+        states = []
+        for path in paths:
+            states.append(None if path is None else look(path))
+            bar()
+    if keep is not None:
+        states = [None if state is None else _kept(state, keep) for state in states]
+    rows = [
+        None if state is None else {name: getattr(state, name) for name in FileState.__slots__}
+        for state in states
+    ]
+    return pa.array(rows, FILE_TYPE)
+
+
+def _problem(cell: object) -> str | None:
+    """Why a cell is no path that can be stored; None if it is one."""
+    path = os.fspath(cell) if isinstance(cell, (str, os.PathLike)) else None
+    if not isinstance(path, str):
+        return "and a file is a str or a Path"
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "a name that is no UTF-8 text; rename the file"
+    return None
+
+
+def _missing(cell: object) -> bool:
+    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
+
+
+def look(path: str | os.PathLike[str]) -> FileState:
+    """The file as it is now. Raises FileMissing."""
+    try:
+        status = os.stat(path)
+        digest = sha256_of_file(Path(path))
+    except OSError as error:
+        raise FileMissing(
+            f"The file {shown(os.fspath(path))} cannot be read: {error.strerror}. Nothing was saved."
+        ) from error
+    folder = None if os.path.isabs(path) else os.getcwd()
+    return FileState(os.fspath(path), status.st_size, _modified(status), digest, folder=folder)
+
+
+def _kept(state: FileState, keep: Callable[[Path, str], None]) -> FileState:
+    keep(Path(state.path), state.sha256)
+    return replace(state, stored=True)
+
+
+def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, str, str, bool]]:
+    """Which files, not kept in the vault, have changed since: (position, path, what is different, whether that is certain).
+
+    `cells` gives what was kept about each, by position. A relative path starts from the folder that it was saved in. What
+    cannot be looked at from here is told as uncertain.
+    """
+    for position, kept in cells:
+        if kept["stored"]:
+            continue
+        folder = kept["folder"] or ""
+        try:
+            difference = _difference(os.path.join(folder, kept["path"]), kept)
+        except FileNotFoundError:
+            certain = not folder or os.path.isdir(folder)
+            missing = (
+                "is not there" if certain else f"cannot be checked from here: there is no folder {folder}"
+            )
+            yield position, kept["path"], missing, certain
+        except OSError as error:
+            yield position, kept["path"], f"cannot be read: {error.strerror}", False
+        else:
+            if difference is not None:
+                yield position, kept["path"], difference, True
+
+
+def _difference(path: str, kept: dict[str, Any]) -> str | None:
+    status = os.stat(path)
+    if status.st_size != kept["size_bytes"]:
+        return f"has {status.st_size} bytes, had {kept['size_bytes']}"
+    touched = _modified(status) != kept["modified"]
+    if touched and sha256_of_file(Path(path)) != kept["sha256"]:
+        return "has other content of the same size"
+    return None
+
+
+def _modified(status: os.stat_result) -> datetime:
+    return _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)

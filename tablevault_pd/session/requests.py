@@ -1,0 +1,75 @@
+"""Asking sessions to stop, pause or resume, and saying what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from tablevault_pd.reading import reports as answers
+from tablevault_pd.session import witness
+from tablevault_pd.session.lookup import resolve_sessions
+from tablevault_pd.store import Control, Request, Store
+
+LOOK_AGAIN_S = 0.05
+CONTROL = ("session", "request", "state", "requested", "acknowledged")
+
+
+def ask(
+    store: Store,
+    which: Any,
+    request: Control,
+    *,
+    exit_code: int = 0,
+    wait_s: float = 0.0,
+    asked_by: int | None = None,
+) -> pd.DataFrame:
+    """Ask, wait up to `wait_s` seconds for all to acknowledge, and answer with one line per session."""
+    ids = [session.id for session in resolve_sessions(store, which, runs="live")]
+    asked = []
+    if ids:
+        everyone = store.ask([*ids, *started_by(store, ids)], request, exit_code=exit_code, asked_by=asked_by)
+        asked = [each for each in everyone if each.session_id in ids]
+    deadline = time.monotonic() + wait_s
+    while asked and wait_s > 0 and time.monotonic() < deadline:
+        asked = store.requests([each.id for each in asked])
+        if not _waiting(store, asked):
+            break
+        time.sleep(LOOK_AGAIN_S)
+    return _answer(store, ids, request, asked)
+
+
+def started_by(store: Store, ids: Sequence[int]) -> list[int]:
+    """Sessions of other processes that these, or those they started, have started: what is asked of these is asked of them."""
+    sessions = {session.id: session for session in store.sessions()}
+    found: dict[int, None] = {}
+    inside = set(ids)
+    for session in sessions.values():  # oldest first: parents before their children
+        parent = sessions.get(session.parent or 0)
+        if parent is not None and parent.id in inside and session.id not in inside:
+            inside.add(session.id)
+            if session.outcome is None and (session.pid, session.host) != (parent.pid, parent.host):
+                found[session.id] = None
+    return list(found)
+
+
+def _waiting(store: Store, asked: Sequence[Request]) -> list[int]:
+    """Sessions that may still acknowledge: those that have ended meanwhile will not."""
+    open_ids = [each.session_id for each in asked if each.acknowledged is None]
+    if not open_ids:
+        return []
+    seen = witness.overview(store, open_ids)
+    return [session.id for session in seen.sessions if session.state(seen.time) in ("running", "paused")]
+
+
+def _answer(store: Store, ids: Sequence[int], request: Control, asked: Sequence[Request]) -> pd.DataFrame:
+    by_session = {each.session_id: each for each in asked}
+    seen = witness.overview(store, ids)
+    rows = []
+    for session in seen.sessions:
+        found = by_session.get(session.id)
+        requested, acknowledged = (None, None) if found is None else (found.requested, found.acknowledged)
+        rows.append((session.label, request, session.state(seen.time), requested, acknowledged))
+    return answers.answer(CONTROL, rows)

@@ -1,0 +1,183 @@
+"""Files whose content is kept in the vault, each once, under its SHA-256.
+
+A save holds a shared lock on ``files.lock`` from the first file it keeps, or finds to be kept already, until its commit has
+named them. Content that the catalogue does not name is removed under the same lock held exclusively, so that nothing in
+the making is ever taken away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import Connection
+from typing import BinaryIO
+
+from tablevault_pd.errors import FileMissing, StorageError, VaultCorrupt, VaultReadOnly
+from tablevault_pd.store import Version
+from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded.catalog import Catalog
+from tablevault_pd.store.embedded.lockfile import locked
+from tablevault_pd.store.engine.hashing import sha256_of, sha256_of_file
+
+LOCK_NAME = "files.lock"
+COPY_BYTES = 1 << 20
+KNOWN = "SELECT size FROM files WHERE sha256 = ?"
+NAMED = "SELECT sha256 FROM files"
+INSERT = "INSERT OR IGNORE INTO files VALUES (?, ?)"
+INSERT_USE = "INSERT OR IGNORE INTO file_uses VALUES (?, ?, ?)"
+
+
+class Keeping:
+    """Keeps the files of one save, and remembers them for its commit."""
+
+    def __init__(self, files: Path) -> None:
+        self._files = files
+        self._sizes: dict[str, int] = {}
+
+    def __call__(self, path: Path, sha256: str) -> None:
+        """Keep the content of a file under its hash; content that is there already, and whole, is not copied again."""
+        if sha256 in self._sizes:
+            return
+        target = kept_path(self._files, sha256)
+        with io.naming(f"reading the kept file {sha256}", reading=True):
+            size = _size_if_whole(target, sha256)
+        self._sizes[sha256] = self._copy(path, target, sha256) if size is None else size
+
+    def _copy(self, path: Path, target: Path, sha256: str) -> int:
+        doing = f"keeping {path} in the vault"
+        fresh = target.with_name(f"{uuid.uuid4().hex}.tmp")
+        with _opened(path) as source, io.naming(doing):
+            for folder in (self._files, target.parent):
+                io.make_folder(folder)
+            try:
+                size = _write(source, path, fresh, sha256)
+                io.point("file-written")
+                os.replace(fresh, target)
+                io.point("file-named")
+            finally:
+                io.remove(fresh)
+            for folder in (target.parent, self._files):
+                io.sync_folder(folder)
+        return size
+
+    @property
+    def files(self) -> tuple[tuple[str, int], ...]:
+        """(SHA-256, size in bytes) of all that was kept."""
+        return tuple(self._sizes.items())
+
+
+class KeptFiles:
+    """Content-addressed storage below ``files/``."""
+
+    catalog: Catalog
+    folder: Path
+    files: Path
+
+    @contextmanager
+    def keeping(self) -> Iterator[Keeping]:
+        """Keep the files of one save; leave this only after its commit."""
+        if self.catalog.read_only:
+            raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
+        with locked(self.folder / LOCK_NAME, exclusive=False):
+            yield Keeping(self.files)
+
+    def open_file(self, sha256: str) -> BinaryIO:
+        """The kept content of a file, all of it verified before it is handed out."""
+        for _ in range(2):  # a vacuum may come between the catalogue and the file
+            with self.catalog.reading() as db:
+                row = db.execute(KNOWN, (sha256,)).fetchone()
+            if row is None:
+                raise FileMissing(
+                    f"No file with the SHA-256 {sha256} is kept in this vault. vault.files() shows which are (stored)."
+                )
+            try:
+                with io.naming(f"reading the kept file {sha256}", reading=True):
+                    return _verified(kept_path(self.files, sha256), sha256)
+            except StorageError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+        raise VaultCorrupt(
+            f"The kept file {sha256} is missing from the vault. Save the same file again to keep it."
+        )
+
+
+def insert_files(db: Connection, version: Version, files: Iterable[tuple[str, int]]) -> None:
+    """Name kept files, and the version that uses them, in the transaction that commits it."""
+    for sha256, size in files:
+        db.execute(INSERT, (sha256, size))
+        db.execute(INSERT_USE, (sha256, version.list_id, version.version))
+
+
+def kept_path(files: Path, sha256: str) -> Path:
+    """Where content of that hash lies."""
+    return files / sha256[:2] / sha256
+
+
+def kept_strays(
+    folder: Path, files: Path, catalog: Catalog, lost: set[str], *, remove: bool
+) -> list[tuple[Path, int, bool]]:
+    """Files below `files` that neither the catalogue nor a lost commit names: path, size in bytes, whether it was removed.
+
+    None while a save is keeping files: what it has not committed yet looks like a stray.
+    """
+    with locked(folder / LOCK_NAME, exclusive=True) as lock:
+        if not lock.held:
+            return []
+        with catalog.reading() as db:
+            named = {sha256 for (sha256,) in db.execute(NAMED).fetchall()}
+        found = []
+        for path in files.glob("*/*"):
+            if path.name not in named and path.name not in lost:
+                size = path.lstat().st_size
+                found.append((path, size, remove and io.remove(path)))
+        return sorted(found)
+
+
+def _size_if_whole(path: Path, sha256: str) -> int | None:
+    try:
+        size = io.require_regular(path).st_size
+        return size if sha256_of_file(path) == sha256 else None
+    except FileNotFoundError:
+        return None
+
+
+def _verified(path: Path, sha256: str) -> BinaryIO:
+    """The file, open at its beginning. What is read is what was verified: nobody writes to a kept file."""
+    io.require_regular(path)
+    io.point("read")
+    file = path.open("rb")
+    try:
+        if sha256_of(file) != sha256:
+            raise VaultCorrupt(
+                f"The kept file {sha256} is damaged: its content does not match its hash. Save the same file again to keep it."
+            )
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _opened(path: Path) -> BinaryIO:
+    with io.naming(f"reading {path}", reading=True):
+        return path.open("rb")
+
+
+def _write(source: BinaryIO, path: Path, target: Path, sha256: str) -> int:
+    """Copy durably, and make sure that it is still the content that was hashed."""
+    digest = hashlib.sha256()
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as write:
+        while data := source.read(COPY_BYTES):
+            digest.update(data)
+            write.write(data)
+        write.flush()
+        os.fsync(write.fileno())
+        size = write.tell()
+    if digest.hexdigest() != sha256:
+        raise FileMissing(f"{path} changed while it was being saved. Save again when nobody writes to it.")
+    return size

@@ -1,0 +1,257 @@
+"""Sessions, their cells, and descriptions, as rows of the catalogue."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from tablevault_pd.errors import Conflict, SessionNotFound
+from tablevault_pd.store import Cell, Description, Session
+from tablevault_pd.store.embedded.catalog import Catalog
+from tablevault_pd.store.embedded.text import add_code, add_description
+from tablevault_pd.store.embedded.times import from_time, to_time
+from tablevault_pd.store.engine.fts_index import DESCRIPTIONS_FROM, matching
+from tablevault_pd.store.text_query import Node
+
+# The last one is long and lies on pages of its own: it is read only where somebody asks for it.
+COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params"
+NEXT_RUN = "SELECT coalesce(max(run), 0) + 1 FROM sessions WHERE name = ?"
+INSERT_SESSION = """
+INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, beat_s, tags, params, info)
+VALUES (?, ?, ?, ?, ?, (SELECT id FROM sessions WHERE id = ?), ?, ?, ?, ?, ?, ?)
+"""
+REOPEN_SESSION = """
+UPDATE sessions SET user = ?, host = ?, pid = ?, parent = (SELECT id FROM sessions WHERE id = ?), heartbeat = ?, beat_s = ?,
+    tags = ?, params = ?, info = ?, ended = NULL, paused = 0, outcome = NULL, error = NULL
+WHERE id = ? AND heartbeat IS ?
+"""
+# What was asked of a process that is no more is not asked of the one that takes its place.
+FORGET_REQUESTS = "UPDATE requests SET acknowledged = ? WHERE session = ? AND acknowledged IS NULL"
+UPDATE_SESSION = """
+UPDATE sessions SET started = ?, ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = ?, error = ?, tags = ?, params = ?,
+    info = ?
+WHERE id = ?
+"""
+ALL_SESSIONS = f"SELECT {COLUMNS}, '{{}}' FROM sessions ORDER BY id"  # noqa: S608  # a constant
+SESSIONS_NAMED = f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE name = ? ORDER BY id"  # noqa: S608  # a constant
+# A JSON array carries any number of ids in one bound value.
+SESSIONS_BY_ID = (
+    f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  # a constant
+)
+INFO_OF = "SELECT id, info FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
+TAGS_OF = "SELECT tags FROM sessions WHERE id = ?"
+SET_TAGS = "UPDATE sessions SET tags = ? WHERE id = ?"
+TAGS_OF_VERSION = "SELECT tags FROM batches WHERE list = ? AND version = ?"
+SET_TAGS_OF_VERSION = "UPDATE batches SET tags = ? WHERE list = ? AND version = ?"
+PUT_CELL = "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CELLS = (
+    "SELECT session, cell, text, started, duration_s, outcome, error, traceback, execution_count FROM cells"
+)
+ALL_CELLS = f"{_CELLS} ORDER BY session, cell"
+CELLS_OF = f"{_CELLS} WHERE session IN (SELECT value FROM json_each(?)) ORDER BY session, cell"  # noqa: S608  # a constant
+INSERT_DESCRIPTION = """
+INSERT INTO descriptions (list, session_of, label, text, vector, session, time) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+DESCRIPTIONS = """
+SELECT id, label, text, list, session_of, vector, session, time FROM descriptions
+WHERE id IN (SELECT max(id) FROM descriptions GROUP BY list, session_of, label) ORDER BY id
+"""
+ALL_DESCRIPTIONS = (
+    "SELECT id, label, text, list, session_of, vector, session, time FROM descriptions ORDER BY id"
+)
+
+
+class People:
+    """Who made what, and what was said about it."""
+
+    catalog: Catalog
+
+    def describe(self, description: Description) -> None:
+        """Keep a description."""
+        self.catalog.write(insert_description, description)
+
+    def descriptions(self, *, history: bool = False) -> list[Description]:
+        """The newest description of each target and label, or all that ever were, oldest first."""
+        with self.catalog.reading() as db:
+            rows = db.execute(ALL_DESCRIPTIONS if history else DESCRIPTIONS).fetchall()
+            return [to_description(row) for _, *row in rows]
+
+    def find_descriptions(self, query: Node) -> list[Description]:
+        """Descriptions that match."""
+        return self.catalog.snapshot(_find_descriptions, query)
+
+    def open_session(self, session: Session) -> Session:
+        """Keep a new session."""
+        return self.catalog.write(_insert_session, session)
+
+    def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
+        """Let a run go on in another process."""
+        return self.catalog.write(_reopen_session, session, seen)
+
+    def update_session(self, session_id: int, **changes: Any) -> None:
+        """Set fields of a session."""
+        self.catalog.write(change_session, session_id, changes)
+
+    def change_tags(
+        self,
+        *,
+        sessions: Sequence[int] = (),
+        versions: Sequence[tuple[int, int]] = (),
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+    ) -> None:
+        """Add and remove tags of sessions and versions."""
+        targets: list[tuple[str, str, tuple[int, ...]]] = [
+            (TAGS_OF, SET_TAGS, (int(key),)) for key in sessions
+        ]
+        targets += [(TAGS_OF_VERSION, SET_TAGS_OF_VERSION, pair) for pair in versions]
+        self.catalog.write(_change_tags, targets, add, remove)
+
+    def sessions(
+        self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False
+    ) -> list[Session]:
+        """Sessions, oldest first."""
+        with self.catalog.reading() as db:
+            found = [to_session(row) for row in session_rows(db, ids, name)]
+            if not info:
+                return found
+            infos = dict(db.execute(INFO_OF, (json.dumps([session.id for session in found]),)).fetchall())
+        return [replace(session, info=json.loads(infos[session.id])) for session in found]
+
+    def put_cell(self, cell: Cell) -> None:
+        """Keep a cell."""
+        self.catalog.write(insert_cell, cell)
+
+    def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
+        """Cells in order."""
+        with self.catalog.reading() as db:
+            if session_ids is None:
+                rows = db.execute(ALL_CELLS).fetchall()
+            else:
+                rows = db.execute(CELLS_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
+            return [_cell(*row) for row in rows]
+
+
+def _change_tags(
+    db: Any, targets: Sequence[tuple[str, str, tuple[int, ...]]], add: Sequence[str], remove: Sequence[str]
+) -> None:
+    for read, write, key in targets:
+        for (text,) in db.execute(read, key).fetchall():
+            tags = [tag for tag in dict.fromkeys([*json.loads(text), *add]) if tag not in remove]
+            db.execute(write, (json.dumps(tags), *key))
+
+
+def _find_descriptions(db: Any, query: Node) -> list[Description]:
+    found = matching(db, query, (DESCRIPTIONS_FROM, (1 << 63) - 1))
+    wanted = set((found - DESCRIPTIONS_FROM).tolist())
+    return [to_description(row) for key, *row in db.execute(DESCRIPTIONS).fetchall() if key in wanted]
+
+
+def _insert_session(db: Any, session: Session) -> Session:
+    run = db.execute(NEXT_RUN, (session.name,)).fetchone()[0]
+    now = datetime.now(UTC)
+    key = db.execute(
+        INSERT_SESSION,
+        (session.name, run, session.user, session.host, session.pid, session.parent, from_time(now), from_time(now),
+         session.beat_s, json.dumps(session.tags), json.dumps(dict(session.params)), json.dumps(dict(session.info))),
+    ).lastrowid  # fmt: skip
+    return replace(session, id=key, run=run, started=now, heartbeat=now)
+
+
+def _reopen_session(db: Any, session: Session, seen: datetime | None) -> Session:
+    now = from_time(datetime.now(UTC))
+    changed = db.execute(
+        REOPEN_SESSION,
+        (session.user, session.host, session.pid, session.parent, now, session.beat_s, json.dumps(session.tags),
+         json.dumps(dict(session.params)), json.dumps(dict(session.info)), session.id, _maybe(seen)),
+    ).rowcount  # fmt: skip
+    if not changed:
+        raise Conflict(
+            f"The session {session.label} cannot be continued: it beats again, or another process took it."
+        )
+    db.execute(FORGET_REQUESTS, (now, session.id))
+    return to_session(db.execute(SESSIONS_BY_ID, (json.dumps([session.id]),)).fetchone())
+
+
+def session_rows(db: Any, ids: Sequence[int] | None, name: str | None) -> list[tuple[Any, ...]]:
+    """Rows for :func:`to_session`: by id, by name, or all."""
+    if ids is not None:
+        rows = db.execute(SESSIONS_BY_ID, (json.dumps([int(key) for key in ids]),))
+    elif name is not None:
+        rows = db.execute(SESSIONS_NAMED, (name,))
+    else:
+        rows = db.execute(ALL_SESSIONS)
+    return rows.fetchall()  # type: ignore[no-any-return]  # sqlite3 types rows as Any
+
+
+def change_session(db: Any, session_id: int, changes: Mapping[str, Any]) -> None:
+    """Set fields of a session inside an open transaction."""
+    row = db.execute(SESSIONS_BY_ID, (json.dumps([session_id]),)).fetchone()
+    if row is None:
+        raise SessionNotFound(f"No session with the id {session_id} is in this vault.")
+    (_, info) = db.execute(INFO_OF, (json.dumps([session_id]),)).fetchone()
+    new = replace(to_session(row), **changes)
+    db.execute(
+        UPDATE_SESSION,
+        (from_time(new.started), _maybe(new.ended), _maybe(new.heartbeat), new.beat_s, new.paused, new.outcome, new.error,
+         json.dumps(new.tags), json.dumps(dict(new.params)), json.dumps(dict(new.info)) if "info" in changes else info, session_id),
+    )  # fmt: skip
+
+
+def insert_cell(db: Any, cell: Cell) -> None:
+    """Keep a cell inside an open transaction."""
+    db.execute(
+        PUT_CELL,
+        (cell.session_id, cell.cell, cell.text, from_time(cell.started), cell.duration_s, cell.outcome, cell.error,
+         cell.traceback, cell.execution_count),
+    )  # fmt: skip
+    add_code(db, cell.session_id, cell.cell, cell.text)
+
+
+def insert_description(db: Any, description: Description) -> None:
+    """Insert a description inside an open transaction."""
+    vector = None if description.vector is None else array("d", description.vector).tobytes()
+    now = from_time(datetime.now(UTC))
+    key = db.execute(
+        INSERT_DESCRIPTION,
+        (
+            description.list_id,
+            description.session_of,
+            description.label,
+            description.text,
+            vector,
+            description.session_id,
+            now,
+        ),
+    ).lastrowid
+    add_description(db, key, description.text)
+
+
+def _cell(session_id: int, number: int, text: str, started: int, *ending: Any) -> Cell:
+    return Cell(session_id, number, text, to_time(started), *ending)
+
+
+def _maybe(time: datetime | None) -> int | None:
+    return None if time is None else from_time(time)
+
+
+def to_session(row: tuple[Any, ...]) -> Session:
+    """A row of :data:`COLUMNS` as a Session."""
+    (key, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params,
+     info) = row  # fmt: skip
+    return Session(
+        name, user, host, pid, to_time(started), key, run, parent,
+        None if ended is None else to_time(ended), None if heartbeat is None else to_time(heartbeat), outcome, error,
+        tuple(json.loads(tags)), json.loads(params), json.loads(info), beat_s, bool(paused),
+    )  # fmt: skip
+
+
+def to_description(row: Sequence[Any]) -> Description:
+    """A row of :data:`DESCRIPTIONS` without its id as a Description."""
+    label, text, list_id, session_of, vector, session_id, time = row
+    numbers = None if vector is None else tuple(array("d", vector))
+    return Description(label, text, list_id, session_of, numbers, session_id, to_time(time))

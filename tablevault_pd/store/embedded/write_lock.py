@@ -1,0 +1,161 @@
+"""The write gate: one writer at a time per vault, served in turn, and never locked by the dead.
+
+An open-file-description lock on ``write.lock`` is held over each write transaction. The file is opened anew for each
+holding, so closing it is releasing it, and the kernel does so for a process that dies. Threads of one process wait for
+each other in the same way. SQLite's own waiting lets one busy writer starve the others for seconds; here whoever waits
+holds the byte ``TURN``, which a writer needs before it may ask for the byte ``WRITE``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import time
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+
+from tablevault_pd.errors import VaultBusy
+from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded.lockfile import LockFile
+from tablevault_pd.store.engine import fork_guard as forks
+
+try:
+    import fcntl
+except ImportError:  # Windows: SQLite's own write lock still serialises writers, only less fairly
+    fcntl = None  # type: ignore[assignment]
+
+NEXT_POLL_S = 0.0001  # of the one whose turn comes next; doubled up to …
+LAST_POLL_S = 0.002
+_WRITE, _TURN, _BOTH = (0, 1), (1, 1), (0, 2)  # (first byte, bytes)
+_WIDE = 120  # bytes of what the file says of its holder
+
+
+class Lock(LockFile):
+    """The lock of one writer."""
+
+    next = False  #: its turn comes next
+
+
+class Gate:
+    """The lock of one vault."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = str(folder / "write.lock")
+
+    def has_file(self) -> bool:
+        """Whether the lock file is there."""
+        return os.path.exists(self._path)
+
+    def take(self, timeout_s: float) -> Lock:
+        """Wait at most `timeout_s` seconds to be the only writer, until the lock is closed. Raises VaultBusy."""
+        with io.naming(f"opening {self._path}"):
+            lock = self._open()
+        try:
+            if not _lock(lock, _BOTH):
+                self._wait(lock, timeout_s)
+            lock.held = True
+            _unlock(lock, _TURN)
+            _tell_holder(lock)
+            return lock
+        except BaseException:
+            lock.close()
+            raise
+
+    def _open(self) -> Lock:
+        while True:
+            with suppress(FileNotFoundError):
+                return Lock.opened(self._path, "r+")
+            with suppress(FileExistsError):
+                return Lock.opened(self._path, "x+")
+
+    def _wait(self, lock: Lock, timeout_s: float) -> None:
+        mine = [other for other in _open_locks(lock) if other.thread == lock.thread]
+        if any(other.held for other in mine):
+            raise VaultBusy(
+                "This thread is in the middle of writing to the vault: a signal handler or a finalizer that interrupts a "
+                "call cannot write before it is done. Nothing was written; set a flag there, and save afterwards."
+            )
+        deadline = time.monotonic() + timeout_s
+        if not any(other.next for other in mine):  # else this thread's turn comes next already
+            self._poll(lock, _TURN, deadline, timeout_s)
+            lock.next = True
+        self._poll(lock, _WRITE, deadline, timeout_s)
+
+    def _poll(self, lock: Lock, what: tuple[int, int], deadline: float, timeout_s: float) -> None:
+        pause = NEXT_POLL_S
+        while not _lock(lock, what):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._busy(lock, timeout_s)
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, LAST_POLL_S)
+
+    def _busy(self, lock: Lock, timeout_s: float) -> VaultBusy:
+        try:
+            pid, host, since = os.pread(lock.fileno(), _WIDE, 0).decode().split()
+            holder = f"Process {pid} on {host} has held it for {time.time() - float(since):.1f} s. "
+        except (OSError, ValueError):
+            holder = ""
+        return VaultBusy(
+            f"The vault was locked by another writer for {timeout_s:g} s. {holder}"
+            "Nothing was written; try again, or connect with a longer timeout_s."
+        )
+
+
+def _open_locks(lock: Lock) -> list[Lock]:
+    """The other locks of this process on the same file."""
+    return [
+        other
+        for other in forks.files()
+        if isinstance(other, Lock) and other is not lock and other.name == lock.name and not other.closed
+    ]
+
+
+def _tell_holder(lock: Lock) -> None:
+    holder = f"{os.getpid()} {socket.gethostname()} {time.time():.3f}\n".ljust(_WIDE)
+    with suppress(OSError):  # on a full disk the lock holds all the same
+        os.pwrite(lock.fileno(), holder.encode(), 0)
+
+
+# -- the system's locks
+
+_FLOCK = "hhqqi4x"
+_HAS_OFD = hasattr(fcntl, "F_OFD_SETLK")
+
+
+def _lock(lock: Lock, what: tuple[int, int]) -> bool:
+    """Lock some bytes; False if another description of the file has locked one of them."""
+    if fcntl is None:
+        return True
+    try:
+        if _HAS_OFD:
+            fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _record(fcntl.F_WRLCK, what))
+        elif what is not _TURN:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+
+
+def _unlock(lock: Lock, what: tuple[int, int]) -> None:
+    if _HAS_OFD:
+        fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _record(fcntl.F_UNLCK, what))
+
+
+def holder_of(file: FileIO, what: tuple[int, int]) -> int | None:
+    """The process that has locked some bytes of a file for itself; None if there is none, or the system does not tell."""
+    if not _HAS_OFD:
+        return None
+    found = fcntl.fcntl(file, fcntl.F_GETLK, _record(fcntl.F_WRLCK, what))
+    kind, *_, pid = struct.unpack(_FLOCK, found)
+    return None if kind == fcntl.F_UNLCK else int(pid)
+
+
+def _record(kind: int, what: tuple[int, int]) -> bytes:
+    """A ``struct flock`` of C: type, whence, start, length, and a pid of 0."""
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, *what, 0)

@@ -1,0 +1,1 @@
+"""What the stores share: tokenising, ranking, vector scans, indexes, and the rules of a commit."""

@@ -1,0 +1,76 @@
+"""BM25 as SQLite's FTS5 computes it, over texts whose words were counted elsewhere. No I/O.
+
+The same numbers in the same order of operations: a store that keeps its words elsewhere ranks as one that asks FTS5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tablevault_pd.store.engine import fts
+from tablevault_pd.store.text_query import All, Leaf, Node, Not, Prefix, matching_ids, wanted_leaves
+
+K1 = 1.2
+B = 0.75
+LEAST = 1e-6  #: the weight of what is in more than half of all texts
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """All texts of a corpus that hold some leaf of a query, and perhaps others."""
+
+    lengths: np.ndarray  #: words in each
+    counts: Mapping[Leaf, np.ndarray]  #: how often each leaf of the query is in each
+    items: int  #: texts in the corpus
+    words: int  #: words in the corpus
+
+    def matching(self, query: Node) -> np.ndarray:
+        """The numbers of the texts that match, ascending."""
+        return matching_ids(
+            query, lambda leaf: np.flatnonzero(self.counts[leaf]), lambda: np.arange(len(self.lengths))
+        )
+
+    def scores(self, query: Node) -> np.ndarray:
+        """The score of each text, were it to match; higher is better."""
+        total = np.zeros(len(self.lengths))
+        if fts.match(query) is not None:  # FTS5 has one expression for it
+            for leaf, counted in self._counted(query, np.ones(len(total), bool)):
+                total += self._part(leaf, counted)
+            return total
+        for prefixes in (False, True):
+            one = np.zeros(len(total))
+            for leaf in wanted_leaves(query):
+                if isinstance(leaf, Prefix) == prefixes:
+                    one += self._part(leaf, self.counts[leaf])
+            total += one
+        return total
+
+    def _counted(self, node: Node, open_: np.ndarray) -> Iterator[tuple[Leaf, np.ndarray]]:
+        """How often each wanted leaf counts: not where something else is lacking that must be there with it."""
+        if isinstance(node, Not):
+            return
+        if isinstance(node, All):
+            here = np.zeros(len(open_), bool)
+            here[self.matching(node)] = True
+            open_ = open_ & here
+        if isinstance(node, Leaf):
+            yield node, np.where(open_, self.counts[node], 0)
+            return
+        for part in node.parts:
+            yield from self._counted(part, open_)
+
+    def _part(self, leaf: Leaf, counted: np.ndarray) -> np.ndarray:
+        """What a leaf adds to the scores."""
+        if not self.items or not self.words:
+            return np.zeros(len(counted))
+        holding = int(np.count_nonzero(self.counts[leaf]))
+        weight = math.log((self.items - holding + 0.5) / (holding + 0.5))
+        if weight <= 0.0:
+            weight = LEAST
+        average = self.words / self.items
+        found: np.ndarray = counted * (K1 + 1.0) / (counted + K1 * (1 - B + B * self.lengths / average))
+        return weight * found

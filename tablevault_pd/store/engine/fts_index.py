@@ -1,0 +1,413 @@
+"""The embedded store's index of texts in SQLite's FTS5: in its catalogue, or in a database of the process alone.
+
+Items of text are numbered in runs: the item `i` of the row at ``start + n`` has the row id ``first + n * len(items) + i``
+in ``prose`` and ``plain``, so that nothing needs to be kept per row. Descriptions have row ids from DESCRIPTIONS_FROM on.
+The texts themselves are not in it. Another store has its own index, of the same items, and finds the same in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain, pairwise
+from sqlite3 import Connection
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tablevault_pd import frames
+from tablevault_pd.store import Chunk, Hits, Scope, Version
+from tablevault_pd.store.engine import fork_guard as forks
+from tablevault_pd.store.engine import fts
+from tablevault_pd.store.engine.fts import CODE, PLAIN, STEMMED
+from tablevault_pd.store.engine.ranking import ranked
+from tablevault_pd.store.text_query import Leaf, Node, Prefix, matching_ids
+
+DESCRIPTIONS_FROM = 1 << 61
+
+# plain: the same texts without stemming, for prefixes. A stem is not what the word begins with.
+ITEM_TABLES = f"""
+CREATE VIRTUAL TABLE prose USING fts5(text, content='', tokenize='{STEMMED}');
+CREATE VIRTUAL TABLE plain USING fts5(text, content='', tokenize='{PLAIN}');
+CREATE TABLE text_runs (
+    first INTEGER PRIMARY KEY,
+    list INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    items TEXT NOT NULL
+);
+CREATE TABLE text_upto (list INTEGER NOT NULL, generation INTEGER NOT NULL, upto INTEGER NOT NULL,
+    PRIMARY KEY (list, generation)) WITHOUT ROWID;
+"""
+
+# The same code is indexed once, however many cells run it.
+CODE_TABLES = f"""
+CREATE TABLE code_texts (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
+CREATE VIRTUAL TABLE code_words USING fts5(parts, wholes, content='', tokenize='{CODE}');
+CREATE VIRTUAL TABLE code_triples USING fts5(text, content='', tokenize='trigram');
+"""
+
+ROWS_AT_ONCE = 5000  # … a larger one so many rows a transaction, so that no other writer waits for long
+BYTES_AT_ONCE = 4 << 20  # … or so many bytes of text
+FIRST_LOOK = 64  # how many of the best matches are fetched first, times k
+UPTO = "SELECT list, generation, upto FROM text_upto"
+UPTO_ONE = "SELECT upto FROM text_upto WHERE list = ? AND generation = ?"
+SET_UPTO = "INSERT OR REPLACE INTO text_upto (list, generation, upto) VALUES (?, ?, ?)"
+RUNS = "SELECT first, list, generation, start, rows, items FROM text_runs ORDER BY first"
+LAST_RUN = """
+SELECT first, list, generation, start, rows, items FROM text_runs WHERE first = (SELECT max(first) FROM text_runs)
+"""
+INSERT_RUN = "INSERT INTO text_runs (first, list, generation, start, rows, items) VALUES (?, ?, ?, ?, ?, ?)"
+EXTEND_RUN = "UPDATE text_runs SET rows = rows + ? WHERE first = ?"
+INSERT_TEXT = (
+    "INSERT INTO prose (rowid, text) VALUES (?, ?)",
+    "INSERT INTO plain (rowid, text) VALUES (?, ?)",
+)
+RANKED = "SELECT rowid, rank FROM prose WHERE prose MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rank LIMIT ?"
+MATCHING = {
+    "prose": "SELECT rowid, 0.0 FROM prose WHERE prose MATCH ? AND rowid BETWEEN ? AND ?",
+    "plain": "SELECT rowid, 0.0 FROM plain WHERE plain MATCH ? AND rowid BETWEEN ? AND ?",
+    "prose rank": "SELECT rowid, rank FROM prose WHERE prose MATCH ? AND rowid BETWEEN ? AND ?",
+    "plain rank": "SELECT rowid, rank FROM plain WHERE plain MATCH ? AND rowid BETWEEN ? AND ?",
+}
+ALL_ITEMS = "SELECT id, 0.0 FROM prose_docsize WHERE id BETWEEN ? AND ?"
+INSERT_SOURCE = "INSERT OR IGNORE INTO code_texts (digest) VALUES (?)"
+SOURCE = "SELECT id FROM code_texts WHERE digest = ?"
+INSERT_CODE = (
+    "INSERT INTO code_words (rowid, parts, wholes) VALUES (?, ?, ?)",
+    "INSERT INTO code_triples (rowid, text) VALUES (?, ?)",
+)
+CODE_WORDS = "SELECT rowid FROM code_words WHERE code_words MATCH ?"
+CODE_TRIPLES = "SELECT rowid FROM code_triples WHERE code_triples MATCH ?"
+ALL_SOURCES = "SELECT id FROM code_texts"
+
+Run = tuple[int, int, int]  #: (generation, first position, end)
+
+
+# -- what is inserted
+
+
+def insert_texts(db: Connection, items: Sequence[tuple[int, str]]) -> None:
+    """Index items given as (row id, text)."""
+    for statement in INSERT_TEXT:
+        db.executemany(statement, items)
+
+
+def items_of(schema: pa.Schema) -> tuple[list[str], list[str | None]]:
+    """The fields that are in the record, and the items a row has: None for the record, else a document's field."""
+    columns = frames.text_columns(schema)
+    fields = [column.field for column in columns if column.kind == "record"]
+    alone = [column.field for column in columns if column.kind != "record"]
+    return fields, [*([None] if fields else []), *alone]
+
+
+def item_texts(table: pa.Table) -> Iterator[tuple[str | None, Iterable[str | None]]]:
+    """Each item of :func:`items_of` with its text in every row, as it is indexed; nothing where it has none."""
+    fields, items = items_of(table.schema)
+    for field in items:
+        if field is None:
+            yield field, map(fts.record, zip(*(frames.texts(table, each) for each in fields), strict=True))
+        else:
+            yield field, (text and fts.prose(text) for text in frames.texts(table, field))
+
+
+def add_rows(db: Connection, list_id: int, generation: int, start: int, table: pa.Table) -> None:
+    """Index the rows of `table`, which begin at position `start`."""
+    _, items = items_of(table.schema)
+    if not items or not table.num_rows:
+        return
+    first = _next_run(db, list_id, generation, start, table.num_rows, json.dumps(items))
+    width = len(items)
+    for number, (_, texts) in enumerate(item_texts(table)):
+        insert_texts(db, [(first + row * width + number, text) for row, text in enumerate(texts) if text])
+
+
+def _next_run(db: Connection, list_id: int, generation: int, start: int, rows: int, items: str) -> int:
+    """Number the items of these rows: on from the last run if they follow it, as appends to one list do."""
+    last = db.execute(LAST_RUN).fetchone()
+    first = 1 if last is None else last[0] + last[4] * len(json.loads(last[5]))
+    if last is not None and (*last[1:3], last[3] + last[4], last[5]) == (list_id, generation, start, items):
+        db.execute(EXTEND_RUN, (rows, last[0]))
+    else:
+        db.execute(INSERT_RUN, (first, list_id, generation, start, rows, items))
+    return int(first)
+
+
+def add_source(db: Connection, text: str) -> int:
+    """Index a piece of code unless it is there already; its id."""
+    digest = sha256(text.encode(errors="replace")).digest()
+    new = db.execute(INSERT_SOURCE, (digest,)).rowcount
+    source = int(db.execute(SOURCE, (digest,)).fetchone()[0])
+    if new:
+        plain = fts.code_text(text)
+        db.execute(INSERT_CODE[0], (source, fts.code_parts(plain), fts.code_wholes(plain)))
+        db.execute(INSERT_CODE[1], (source, plain))
+    return source
+
+
+def matching_sources(db: Connection, query: Node) -> np.ndarray:
+    """The ids of the pieces of code that match."""
+    return matching_ids(query, lambda leaf: _sources(db, leaf), lambda: _ids(db.execute(ALL_SOURCES)))
+
+
+def portions(chunks: Iterable[Chunk]) -> Iterator[tuple[int, list[pa.Table]]]:
+    """Neighbouring rows, as many as one transaction is to index, with the position of the first; only their text."""
+    start, rows, size = -1, 0, 0
+    waiting: list[pa.Table] = []
+    for chunk in chunks:
+        table = chunk.table.select([column.field for column in frames.text_columns(chunk.table.schema)])
+        whole = chunk.table if table.num_columns == 0 else table
+        step = max(1, min(ROWS_AT_ONCE, whole.num_rows * BYTES_AT_ONCE // max(1, table.nbytes)))
+        for at in range(0, whole.num_rows, step):
+            piece = whole.slice(at, step)
+            if not waiting:
+                start = chunk.positions[0] + at
+            waiting.append(piece)
+            rows, size = rows + piece.num_rows, size + (piece.nbytes if table.num_columns else 0)
+            if rows >= ROWS_AT_ONCE or size >= BYTES_AT_ONCE:
+                yield start, waiting
+                waiting, rows, size = [], 0, 0
+    if waiting:
+        yield start, waiting
+
+
+# -- what is searched
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where rows of a scope lie."""
+
+    scope: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """The runs of items that some scope can see."""
+
+    first: np.ndarray
+    start: np.ndarray
+    rows: np.ndarray
+    items: list[list[str | None]]
+    places: list[list[Place]]
+    last: int  #: the highest row id
+
+
+def _pairs(rows: Iterable[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    flat = np.fromiter(chain.from_iterable(rows), np.float64).reshape(-1, 2)
+    return flat[:, 0].astype(np.int64), flat[:, 1]
+
+
+def _ids(rows: Iterable[tuple[Any, ...]]) -> np.ndarray:
+    return np.fromiter((row[0] for row in rows), np.int64)
+
+
+def matching(db: Connection, query: Node, span: tuple[int, int]) -> np.ndarray:
+    """The row ids in `span`, both ends included, of the items that match."""
+
+    def leaf(what: Leaf) -> np.ndarray:
+        statement = MATCHING["plain" if isinstance(what, Prefix) else "prose"]
+        return _ids(db.execute(statement, (fts.prose_term(what), *span)))
+
+    whole = fts.match(query)
+    if whole is not None:
+        return np.unique(_ids(db.execute(MATCHING["prose"], (whole, *span))))
+    return matching_ids(query, leaf, lambda: _ids(db.execute(ALL_ITEMS, span)))
+
+
+def _sources(db: Connection, leaf: Leaf) -> np.ndarray:
+    words, triples = fts.code_terms(leaf)
+    found = [_ids(db.execute(CODE_WORDS, (words,)))] if words else []
+    found += [_ids(db.execute(CODE_TRIPLES, (triples,)))] if triples else []
+    return np.concatenate([np.empty(0, np.int64), *found])
+
+
+def search(
+    db: Connection,
+    query: Node,
+    places: dict[tuple[int, int], list[Place]],
+    scopes: Sequence[Scope],
+    k: int | None,
+) -> Hits:
+    """The rows that match, best first. With `k`, the best matches are looked at first, and more only if need be."""
+    runs = _visible_runs(db, places)
+    if runs is None:
+        return ranked(*(np.empty(0, kind) for kind in (np.int64, np.int64, np.int64, np.float64)))
+    span = (int(runs.first[0]), runs.last)
+    whole = fts.match(query)
+    if whole is None:
+        ids = matching(db, query, span)
+        return _located(ids, _scores(db, query, ids, span), runs, scopes)
+    limit = -1 if k is None or any(scope.keep is not None for scope in scopes) else k + FIRST_LOOK
+    while True:
+        ids, ranks = _pairs(db.execute(RANKED, (whole, *span, limit)))
+        hits = _located(ids, -ranks, runs, scopes)
+        if limit < 0 or len(ids) < limit:
+            return hits
+        sure = int(
+            np.searchsorted(-hits.score, ranks[-1], side="left")
+        )  # rows better than any that was not fetched
+        if k is not None and sure >= k:
+            return Hits(hits.scope[:sure], hits.position[:sure], hits.item[:sure], hits.score[:sure])
+        limit = limit * 16 if limit < 16 * (FIRST_LOOK + (k or 0)) else -1
+
+
+def _scores(db: Connection, query: Node, ids: np.ndarray, span: tuple[int, int]) -> np.ndarray:
+    """BM25 of the items `ids` (ascending) over all leaves that are not negated."""
+    scores = np.zeros(len(ids))
+    for table, prefixes in (("prose rank", False), ("plain rank", True)):
+        term = fts.any_leaf(query, prefixes=prefixes)
+        if term is not None and len(ids):
+            found, ranks = _pairs(db.execute(MATCHING[table], (term, *span)))
+            at = np.searchsorted(ids, found)
+            here = (at < len(ids)) & (ids[np.minimum(at, len(ids) - 1)] == found)
+            scores[at[here]] -= ranks[here]
+    return scores
+
+
+def _visible_runs(db: Connection, places: dict[tuple[int, int], list[Place]]) -> _Runs | None:
+    rows = [row for row in db.execute(RUNS).fetchall() if (row[1], row[2]) in places]
+    if not rows:
+        return None
+    items = [json.loads(row[5]) for row in rows]
+    return _Runs(
+        np.array([row[0] for row in rows], np.int64),
+        np.array([row[3] for row in rows], np.int64),
+        np.array([row[4] for row in rows], np.int64),
+        items,
+        [places[row[1], row[2]] for row in rows],
+        rows[-1][0] + rows[-1][4] * len(items[-1]) - 1,
+    )
+
+
+def _located(ids: np.ndarray, scores: np.ndarray, runs: _Runs, scopes: Sequence[Scope]) -> Hits:
+    """The rows of the scopes that the items `ids` belong to."""
+    run = np.searchsorted(runs.first, ids, side="right") - 1
+    order = np.argsort(run, kind="stable")
+    edges = np.flatnonzero(np.diff(run[order], prepend=-2))
+    found: list[tuple[np.ndarray, ...]] = []
+    for at, end in pairwise([*edges, len(order)]):
+        here = order[at:end]
+        number = run[here[0]]
+        items = runs.items[number]
+        row, item = np.divmod(ids[here] - runs.first[number], len(items))
+        position = runs.start[number] + row
+        for place in runs.places[number]:
+            scope = scopes[place.scope]
+            codes = _codes(items, scope)[item]
+            # Between two runs that are seen there may be one that is not, and whose items come after this one's.
+            kept = (
+                (row < runs.rows[number]) & (position >= place.low) & (position < place.high) & (codes > -2)
+            )
+            if scope.keep is not None:
+                kept[kept] = scope.keep[position[kept]]
+            numbers = np.full(int(kept.sum()), place.scope, np.int64)
+            found.append((numbers, position[kept], codes[kept], scores[here][kept]))
+    empty = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+    return ranked(*map(np.concatenate, zip(empty, *found, strict=True)))
+
+
+def _codes(items: Sequence[str | None], scope: Scope) -> np.ndarray:
+    """The number in the scope of each item of a run; -2: the scope does not look at it."""
+    numbers = {field: number for number, field in enumerate(scope.documents)}
+    return np.array(
+        [(-1 if scope.record else -2) if field is None else numbers.get(field, -2) for field in items]
+    )
+
+
+def joined(found: Sequence[Hits]) -> Hits:
+    """What several indexes found, in order."""
+    if len(found) == 1:
+        return found[0]
+    columns = ((each.scope, each.position, each.item, each.score) for each in found)
+    return ranked(*map(np.concatenate, zip(*columns, strict=True)))
+
+
+def has_text(scope: Scope, schema: pa.Schema) -> bool:
+    """Whether a scope whose rows have this schema looks at any text."""
+    return any(
+        scope.record if column.kind == "record" else column.field in scope.documents
+        for column in frames.text_columns(schema)
+    )
+
+
+# -- an index that nobody else sees
+
+RowsOf = Callable[[Sequence["Gap"]], Iterator[tuple[int, Chunk]]]  #: chunks, and which gap each is from
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Rows that an index lacks: positions `low` to `high` of a generation, as `version` shows them."""
+
+    version: Version
+    generation: int
+    low: int
+    high: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Whose positions these are."""
+        return self.version.list_id, self.generation
+
+
+def gaps(wanted: Iterable[tuple[Version, list[Run]]], upto: dict[tuple[int, int], int]) -> list[Gap]:
+    """What is wanted and lies behind `upto`; rows that several versions show are wanted once."""
+    lacking: dict[tuple[int, int], Gap] = {}
+    for version, runs in wanted:
+        for generation, low, high in runs:
+            key = (version.list_id, generation)
+            first = max(low, upto.get(key, low))
+            if first < high and (key not in lacking or lacking[key].high < high):
+                lacking[key] = Gap(version, generation, first, high)
+    return list(lacking.values())
+
+
+def places_of(
+    numbers: Sequence[int], wanted: Sequence[tuple[Version, list[Run]]]
+) -> dict[tuple[int, int], list[Place]]:
+    """Where the rows of each scope lie, by list and generation."""
+    places: dict[tuple[int, int], list[Place]] = {}
+    for number, (version, runs) in zip(numbers, wanted, strict=True):
+        for generation, low, high in runs:
+            places.setdefault((version.list_id, generation), []).append(Place(number, low, high))
+    return places
+
+
+def private_index() -> Connection:
+    """An empty index in memory."""
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    db.executescript(ITEM_TABLES + CODE_TABLES)
+    return db
+
+
+def complete(db: Connection, lacking: Sequence[Gap], rows_of: RowsOf) -> None:
+    """Index the rows that are lacking. What fails halfway leaves the index as it was."""
+    known = {row[:2]: row[2] for row in db.execute(UPTO).fetchall()}
+    left = [
+        Gap(gap.version, gap.generation, max(gap.low, known.get(gap.key, gap.low)), gap.high)
+        for gap in lacking
+        if known.get(gap.key, gap.low) < gap.high
+    ]
+    if not left:
+        return
+    try:
+        db.execute("BEGIN")
+        for number, chunk in rows_of(left):
+            for start, tables in portions([chunk]):
+                for table in tables:
+                    with forks.inside:
+                        add_rows(db, *left[number].key, start, table)
+                    start += table.num_rows
+        for gap in left:
+            db.execute(SET_UPTO, (*gap.key, gap.high))
+        db.execute("COMMIT")
+    finally:
+        db.rollback()  # nothing, once committed

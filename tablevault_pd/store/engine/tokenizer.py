@@ -1,0 +1,105 @@
+"""The words that SQLite's FTS5 makes of a text, for stores that keep them outside of FTS5: so that all find the same.
+
+FTS5 itself is asked, by way of a table in memory, but only once for each word: a text is cut at characters that separate
+words whatever the tokeniser, and what FTS5 makes of each piece is remembered. Pieces do not influence each other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from sqlite3 import Connection
+
+from tablevault_pd.store.engine import fork_guard as forks
+from tablevault_pd.store.engine.fts import CODE, PLAIN, STEMMED
+
+REMEMBERED = 200_000  # pieces: some tens of MB
+LONGEST = (
+    1000  # characters: longer terms are cut, and told apart by a hash; search indexes on servers have limits
+)
+_KEPT = LONGEST - 64
+
+# ASCII that is no letter or digit, and white space: no tokeniser in use takes these for part of a word.
+_PIECE = re.compile(r"[^\s\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+")
+
+# One database in memory for each tokeniser, which only a constant of ours can name.
+TABLES = """
+CREATE VIRTUAL TABLE pieces USING fts5(text, content='', tokenize='{tokenizer}');
+CREATE VIRTUAL TABLE terms USING fts5vocab('pieces', 'instance');
+"""
+INSERT = "INSERT INTO pieces (rowid, text) VALUES (?, ?)"
+TERMS = "SELECT doc, term FROM terms ORDER BY doc, offset"
+CLEAR = "INSERT INTO pieces (pieces) VALUES ('delete-all')"
+
+
+class Vocabulary:
+    """What some tokenisers of FTS5 make of texts."""
+
+    def __init__(self, *tokenizers: str) -> None:
+        self._tokenizers = tokenizers
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()  # the connections are for all threads
+        self._databases: list[Connection] = []
+        self._known: tuple[dict[str, str], ...] = tuple({} for _ in self._tokenizers)
+
+    def terms(self, texts: Iterable[str]) -> tuple[list[str], ...]:
+        """For each tokeniser the terms of each text, with a blank between them."""
+        if self._pid != os.getpid():  # another thread of the parent may have held the lock
+            self._reset()
+        if len(self._known[0]) > REMEMBERED:
+            self._known = tuple({} for _ in self._tokenizers)
+        known = self._known
+        pieces = [_PIECE.findall(text) for text in texts]
+        new = set().union(*pieces) - known[0].keys()
+        if new:
+            self._learn(list(new), known)
+        return tuple(
+            [" ".join(filter(None, map(each.__getitem__, some))) for some in pieces] for each in known
+        )
+
+    def _learn(self, words: Sequence[str], known: tuple[dict[str, str], ...]) -> None:
+        with self._lock, forks.inside:
+            if not self._databases:
+                self._databases = [_opened(tokenizer) for tokenizer in self._tokenizers]
+            # The first one last: it says what is known.
+            for db, terms in reversed(list(zip(self._databases, known, strict=True))):
+                terms.update(zip(words, _terms(db, words), strict=True))
+
+
+def _opened(tokenizer: str) -> Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    db.executescript(TABLES.format(tokenizer=tokenizer))
+    return db
+
+
+def _terms(db: Connection, words: Sequence[str]) -> Iterator[str]:
+    """What the tokeniser makes of each word: one term, or several, or none."""
+    db.executemany(INSERT, enumerate(words))
+    found: list[list[str]] = [[] for _ in words]
+    for number, term in db.execute(TERMS):
+        if term is not None:  # of a mark that stands alone nothing is left without diacritics
+            found[number].append(_short(term))
+    db.execute(CLEAR)
+    return map(" ".join, found)
+
+
+def _short(term: str) -> str:
+    return term if len(term) <= LONGEST else term[:_KEPT] + sha256(term.encode()).hexdigest()
+
+
+def beginning(term: str) -> str:
+    """A term as the beginning of others, as short as these may have become."""
+    return term[:_KEPT]
+
+
+#: stems, and plain words
+PROSE = Vocabulary(STEMMED, PLAIN)
+#: words of code that was split already
+SOURCE = Vocabulary(CODE)

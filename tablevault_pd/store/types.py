@@ -1,0 +1,360 @@
+"""The plain data that crosses the Store protocol. No I/O, and nothing of pandas.
+
+A commit to a list is a *batch* and makes a *version*. Versions with the same *generation* share one growing run of
+positions: ``save`` starts a generation, ``append`` adds at its end, ``delete`` keeps it out of sight, ``restore``
+starts one whose first rows are those of the version restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from tablevault_pd.filters.predicate import Where
+from tablevault_pd.store.edges import Edge
+
+Operation = Literal["save", "append", "delete", "restore"]
+Control = Literal["stop", "pause", "resume"]
+Severity = Literal[
+    "damage", "stray", "unchecked"
+]  #: unchecked: it could not be looked at, for a reason that is no damage
+
+BEAT_S = 5.0  #: seconds between two heartbeats of a session
+LOST_AFTER_BEATS = 6  #: so many missed, and a session is lost
+NO_STEP = -(2**63)  #: stands for the step of a value logged without one
+
+#: Called with the number of steps just done; the vault turns it into a progress bar.
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of one list: the commit that made it and the content it shows."""
+
+    list_id: int
+    list: str
+    version: int
+    operation: Operation
+    generation: int
+    start: int  #: position of the first row this commit added
+    rows: int  #: rows this commit added
+    total: int  #: rows visible at this version
+    schema_id: int
+    session_id: int | None
+    cell: int | None
+    time: datetime  #: UTC; never earlier than the version before
+    tags: tuple[str, ...] = ()
+    message: str | None = None  #: what was said about this commit
+    gone: bool = False  #: its rows were vacuumed
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the list is hidden at this version."""
+        return self.operation == "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A version that is looked up: by its number, or as of a time, else the newest one."""
+
+    name: str
+    version: int | None = None
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a version, to be read together with those of others."""
+
+    version: Version
+    columns: tuple[str, ...]
+    positions: np.ndarray | None = None  #: ascending, each once; None: all
+    where: Where | None = None  #: rows of which it is surely false may be left out
+
+
+@dataclass(frozen=True, slots=True)
+class ListState:
+    """A list as ``lists()`` shows it: its newest version and what it costs."""
+
+    head: Version
+    created: datetime
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A labelled text, and optionally a vector, about a list or a session."""
+
+    label: str
+    text: str
+    list_id: int | None = None
+    session_of: int | None = None  #: the session described
+    vector: tuple[float, ...] | None = None
+    session_id: int | None = None  #: the session that wrote it
+    time: datetime | None = None  #: given by the store
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one commit is to do. Its rows wait in a :class:`Staging`."""
+
+    token: str  #: made by the client; the same token is never committed twice
+    list: str
+    operation: Operation
+    schema: pa.Schema | None = None  #: of the list from this version on; None keeps the present one
+    base: int | None = None  #: append: the schema id that `schema` was merged with (None: the list is new)
+    expect: int | None = None  #: the version the list must still be at (0: it must not exist)
+    target: int | None = None  #: restore: the version to bring back
+    session_id: int | None = None
+    cell: int | None = None
+    tags: tuple[str, ...] | None = None  #: None keeps those of the version before
+    message: str | None = None  #: about this version
+    descriptions: tuple[Description, ...] = ()  #: about the list; committed with its rows
+    files: tuple[tuple[str, int], ...] = ()  #: (SHA-256, size) of what was kept for its rows; named with them
+    edges: tuple[Edge, ...] = ()  #: which rows its rows came from; committed with them
+    reads: tuple[
+        tuple[int, int], ...
+    ] = ()  #: (list id, version) that the session read before; committed with them
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some rows of a list in position order, in the schema they were written with."""
+
+    positions: range | np.ndarray
+    table: pa.Table
+    private: bool = False  #: the memory belongs to this read alone and may be written to
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of a script, a notebook kernel or a worker."""
+
+    name: str
+    user: str
+    host: str
+    pid: int
+    started: datetime
+    id: int = 0  #: given by the store
+    run: int = 0  #: given by the store: 1, 2, 3 … of that name
+    parent: int | None = None
+    ended: datetime | None = None  #: with no outcome: when a worker of a pool was done with its last task
+    heartbeat: datetime | None = None
+    outcome: str | None = None  #: finished, failed or stopped, once it ended
+    error: str | None = None
+    tags: tuple[str, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(
+        default_factory=dict
+    )  #: argv, versions, git commit … plain JSON; only if asked for
+    beat_s: float = BEAT_S  #: how often it promises to beat, in seconds
+    paused: bool = False
+    gone: bool = False  #: its process is known to be gone; found out by whoever looks, and not stored
+
+    @property
+    def label(self) -> str:
+        """``name#run``, as every answer shows it."""
+        return f"{self.name}#{self.run}"
+
+    def state(self, time: datetime) -> str:
+        """running, paused, finished, failed, stopped or lost, as seen at `time` by the store's clock."""
+        if self.outcome is not None:
+            return self.outcome
+        seen = self.heartbeat or self.started
+        if self.gone or (time - seen).total_seconds() > LOST_AFTER_BEATS * self.beat_s:
+            return "lost"
+        return "paused" if self.paused else "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One piece of executed code of a session."""
+
+    session_id: int
+    cell: int
+    text: str
+    started: datetime
+    duration_s: float | None = None
+    outcome: str = "running"  #: ok, error, interrupted or running
+    error: str | None = None
+    traceback: str | None = None
+    execution_count: int | None = None  #: the number a notebook shows beside it
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The text of a project module that a session had imported."""
+
+    session_id: int
+    path: str  #: relative to the project's folder
+    sha256: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Values of one metric that one session logged, in order."""
+
+    session_id: int
+    metric: str
+    steps: np.ndarray  #: int64; NO_STEP where none was given
+    times: np.ndarray  #: int64: microseconds since 1970, UTC
+    values: np.ndarray  #: float64
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asked of a session: stop, pause or resume."""
+
+    id: int  #: rises with time
+    session_id: int
+    request: Control
+    requested: datetime
+    acknowledged: datetime | None = None
+    exit_code: int = 0
+    asked_by: int | None = None  #: the session that asked
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """All that a session has to tell the store at one moment. One without anything to tell only asks for requests."""
+
+    session_id: int
+    number: int = (
+        0  #: rises with every beat of a process; one that is sent again, for want of an answer, keeps it
+    )
+    alive: bool = False  #: note the time as its heartbeat
+    paused: bool | None = None
+    answered: tuple[int, ...] = ()  #: requests it acknowledges
+    cells: tuple[Cell, ...] = ()
+    measures: tuple[Measures, ...] = ()
+    sources: tuple[Source, ...] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)  #: tags, params, info
+    outcome: str | None = None  #: it ends now, so
+    error: str | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to write."""
+        told = self.answered or self.cells or self.measures or self.sources or self.changes or self.outcome
+        return not (self.alive or self.paused is not None or told)
+
+    def pieces(self) -> Iterator[tuple[str, Beat]]:
+        """The same in beats that each tell one thing, with its name; the end comes last."""
+        bare = Beat(self.session_id, self.number)
+        for cell in self.cells:
+            yield f"The code of cell {cell.cell}", replace(bare, cells=(cell,))
+        for each in self.measures:
+            yield f"The metric {each.metric!r}", replace(bare, measures=(each,))
+        for source in self.sources:
+            yield f"The module {source.path!r}", replace(bare, sources=(source,))
+        for name, value in self.changes.items():
+            yield f"A change of its {name}", replace(bare, changes={name: value})
+        yield "The rest", replace(self, cells=(), measures=(), sources=(), changes={})
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The store's answer to beats."""
+
+    time: datetime  #: by the store's clock
+    requests: tuple[Request, ...]  #: not acknowledged yet, oldest first
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Sessions as they stood at one moment."""
+
+    time: datetime  #: by the store's clock
+    sessions: list[Session]  #: oldest first, without their info
+    latest: pa.Table  #: session (int64), metric (string), value (float64): the last value of each metric
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding of ``check()``."""
+
+    severity: Severity
+    what: str
+    list: str | None = None
+    version: int | None = None
+    path: str | None = None
+    detail: str | None = None
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """One thing that ``vacuum`` removes, or would remove."""
+
+    what: str  #: rows, deleted list (all that is left of it), kept file, catalogue or stray
+    list: str | None
+    versions: tuple[int, ...]
+    rows: int
+    size_bytes: int
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What ``compact`` did to one list."""
+
+    list: str
+    parts_before: int
+    parts_after: int
+    size_bytes: int
+    damaged: int = 0  #: parts that were left as they are, because they do not match their checksum
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The rows of one version that a search may find."""
+
+    version: Version
+    documents: tuple[str, ...] = ()  #: fields whose every cell is an item of its own
+    record: bool = True  #: whether the other text fields, together one item a row, are looked at
+    keep: np.ndarray | None = None  #: bool, shape (version.total,): only these rows; None: all
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """One embedding column to be searched, and the vectors to be near to."""
+
+    scope: int  #: number of the scope
+    field: str
+    queries: np.ndarray  #: float, shape (m, dim)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Rows found, best first, one line per row, with its best item; equal scores in order of scope and position."""
+
+    scope: np.ndarray  #: int64: number of the scope
+    position: np.ndarray  #: int64
+    item: (
+        np.ndarray
+    )  #: int64: text: number in Scope.documents, or -1 for the record; vectors: number of the Near
+    score: np.ndarray  #: float64, higher is better
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Who wrote which rows, as runs of positions in ascending order of scope and start; -1 where nobody is known."""
+
+    scope: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    session_id: np.ndarray
+    cell: np.ndarray
+    time: np.ndarray  #: datetime64[us], UTC
+
+
+Metric = Literal["cosine", "dot", "l2"]

@@ -1,0 +1,1 @@
+"""The facade: where every public call is checked and documented."""

@@ -1,0 +1,172 @@
+"""The export: a vault as a folder of files that other programs read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd.cli.output import Answer, print_json, print_json_lines
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.progress import Bar
+from tablevault_pd.reading import read as reading
+from tablevault_pd.reading import reports as answers
+from tablevault_pd.store import Version
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+    from tablevault_pd.vault.vault import Vault
+
+EXPORT_ROWS = 100_000  # a list is exported in pieces of so many rows
+SESSIONS_AT_ONCE = 100  # so many are asked for their metrics at a time
+
+METRICS = pa.schema(
+    {
+        "session": pa.string(),
+        "metric": pa.string(),
+        "step": pa.int64(),
+        "time": pa.timestamp("us", "UTC"),
+        "value": pa.float64(),
+    }
+)
+LINEAGE = pa.schema(
+    {
+        "list": pa.string(),
+        "version": pa.int64(),
+        "position": pa.int64(),
+        "parent_list": pa.string(),
+        "parent_version": pa.int64(),
+        "parent_position": pa.int64(),
+        "basis": pa.string(),
+    }
+)
+
+
+def export(vault: Vault, folder: Path, kind: str) -> pd.DataFrame:
+    """Write every list, and the frames about them, into `folder`. Return which list is in which file."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"{folder} is not an empty folder. Choose a new one; nothing was written.")
+    folder.mkdir(parents=True, exist_ok=True)
+    heads = [state.head for state in vault.store.lists() if not state.head.deleted]
+    rows = []
+    with Bar("exporting", total=sum(head.total for head in heads), unit="rows") as bar:
+        for number, head in enumerate(heads):
+            name = f"{number:03d}-{_plain(head.list)}.{kind}"
+            _export_list(vault, head, folder / name, kind)
+            bar(head.total)
+            rows.append((head.list, head.version, head.total, name))
+    _export_reports(vault, folder)
+    _write(folder / f"metrics.{kind}", kind, METRICS, _metrics(vault))
+    _write(folder / f"lineage.{kind}", kind, LINEAGE, _lineage(vault, heads))
+    index = answers.answer(("list", "version", "rows", "file"), rows)
+    index.to_csv(folder / "index.csv", index=False)
+    return index
+
+
+def _plain(name: str) -> str:
+    """Return a file name that hints at the list; the number before it is what tells lists apart."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60].strip("_") or "list"
+
+
+def _export_reports(vault: Vault, folder: Path) -> None:
+    reports = {
+        "lists": vault.lists(),
+        "versions": vault.versions(),
+        "sessions": vault.sessions(info=True),
+        "cells": vault.cells(),
+        "sources": vault.sources("*"),
+        "descriptions": vault.descriptions(),
+        "graph": pd.DataFrame(vault.graph()),
+    }
+    for name, frame in reports.items():
+        with (folder / f"{name}.json").open("w", encoding="utf-8", errors="backslashreplace") as file:
+            print_json(Answer(frame), file)
+
+
+def _metrics(vault: Vault) -> Iterator[pd.DataFrame]:
+    """Yield all that was logged, some sessions at a time."""
+    sessions = vault.store.sessions()
+    for first in range(0, len(sessions), SESSIONS_AT_ONCE):
+        yield answers.curves(vault.store, sessions[first : first + SESSIONS_AT_ONCE])
+
+
+def _lineage(vault: Vault, heads: list[Version]) -> Iterator[pd.DataFrame]:
+    """Yield the direct parents of every row that is exported."""
+    for head in heads:
+        for first in range(0, head.total, EXPORT_ROWS):
+            rows = slice(first, min(first + EXPORT_ROWS, head.total))
+            found = vault.lineage(f"{head.list}@{head.version}", rows, depth=1)
+            yield found.assign(version=head.version)
+
+
+def _write(path: Path, kind: str, schema: pa.Schema, frames: Iterator[pd.DataFrame]) -> None:
+    """Write frames one after the other into one file, with the columns of `schema`."""
+    with _Writer(path, kind, schema) as writer:
+        for frame in frames:
+            writer.write(frame[schema.names])
+
+
+class _Writer:
+    """A file of rows in one of the formats. One without rows still has its columns, if the format can say so."""
+
+    def __init__(self, path: Path, kind: str, schema: pa.Schema) -> None:
+        self._path, self._kind, self._schema = path, kind, schema
+        self._parquet: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        if self._kind == "parquet":
+            import pyarrow.parquet as pq
+
+            self._parquet = pq.ParquetWriter(self._path, self._schema)
+        elif self._kind == "csv":
+            pd.DataFrame(columns=self._schema.names).to_csv(self._path, index=False)
+        else:
+            self._path.touch()
+        return self
+
+    def write(self, frame: pd.DataFrame) -> None:
+        """Write some more rows."""
+        if self._parquet is not None:
+            self._parquet.write_table(pa.Table.from_pandas(frame, self._schema, preserve_index=False))
+        elif self._kind == "csv":
+            frame.to_csv(self._path, mode="a", header=False, index=False)
+        else:
+            _append_lines(self._path, frame)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._parquet is not None:
+            self._parquet.close()
+
+
+def _export_list(vault: Vault, version: Version, path: Path, kind: str) -> None:
+    if kind == "parquet":
+        _export_parquet(vault, version, path)
+        return
+    for first in range(0, max(version.total, 1), EXPORT_ROWS):
+        frame = reading.read(vault.store, version, start=first, stop=first + EXPORT_ROWS)
+        if kind == "csv":
+            frame.to_csv(path, mode="a", header=first == 0)
+        else:
+            _append_lines(path, frame, index=list(frame.index.names) != ["position"])
+
+
+def _append_lines(path: Path, frame: pd.DataFrame, *, index: bool = False) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        print_json_lines(Answer(frame, index=index), file)
+
+
+def _export_parquet(vault: Vault, version: Version, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    reader = reading.arrow_batches(vault.store, version)
+    with pq.ParquetWriter(path, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)

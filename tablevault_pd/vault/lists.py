@@ -1,0 +1,244 @@
+"""A handle on one list: its rows, its versions, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import frames, validate
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.names import parse_address
+from tablevault_pd.reading import read as reading
+from tablevault_pd.store import Version
+
+if TYPE_CHECKING:
+    from tablevault_pd.vault.vault import Vault
+
+
+class List:
+    """One list of a vault: at its newest version (``vault["news"]``), or at a fixed one (``vault["news@3"]``).
+
+    What ``save``, ``append`` and ``restore`` return is at the version that they made, whatever others write later. A handle
+    holds no rows. Writing, ``versions()``, ``describe()`` and ``delete()`` act on the list, at whatever version the handle is.
+
+    Examples
+    --------
+    >>> first = vault.save("words", ["cat"])
+    >>> second = vault.append("words", ["dog"])
+    >>> first.version, len(first), second.version, len(second), len(vault["words"])
+    (1, 1, 2, 2, 2)
+    """
+
+    def __init__(self, vault: Vault, address: str, committed: Version | None = None) -> None:
+        self._vault = vault
+        self._address = parse_address(address)
+        self._text = address if committed is None else f"{committed.list}@{committed.version}"
+        #: The version that the call which returned this handle made (with ``.start`` and ``.rows``), or found unchanged.
+        self.committed = committed
+
+    def _version(self) -> Version:
+        """Look the version up anew: a vacuum may have removed its rows since it was committed."""
+        return reading.resolve(self._vault.store, self._text)
+
+    @property
+    def name(self) -> str:
+        """The list's name."""
+        return self._address.name
+
+    @property
+    def version(self) -> int:
+        """The version this handle reads, counted from 1."""
+        return (self.committed or self._version()).version
+
+    @property
+    def kinds(self) -> dict[Hashable, str]:
+        """What each column holds: record, embedding, document or file."""
+        return {column.label: column.kind for column in self._columns()}
+
+    @property
+    def columns(self) -> list[Hashable]:
+        """Names of the columns, in order."""
+        return [column.label for column in self._columns()]
+
+    @property
+    def dtypes(self) -> dict[Hashable, str]:
+        """The dtype of each column, as pandas shows it."""
+        return {column.label: column.dtype for column in self._columns()}
+
+    def _columns(self) -> list[frames.Column]:
+        return frames.columns(self._vault.store.schema(self._version().schema_id))
+
+    def __len__(self) -> int:
+        return (self.committed or self._version()).total
+
+    def __bool__(self) -> bool:
+        return True  # a handle is not "nothing" because its list is empty
+
+    def read(self, **options: Any) -> pd.DataFrame:
+        """Rows as a frame. See :meth:`Vault.read`."""
+        return self._vault.read(self._text, **options)
+
+    def batches(self, size: int, *, columns: Sequence[Hashable] | None = None) -> Iterator[pd.DataFrame]:
+        """Frames of `size` rows each, so that the list need not fit into memory.
+
+        Examples
+        --------
+        >>> words = vault.save("words", {"word": "cat"})
+        >>> [len(part) for part in words.batches(1000)]
+        [1]
+        """
+        size = validate.whole(size, "size", least=1)
+        columns = validate.labels(columns)
+        store, version = self._vault.store, self._version()
+        self._vault._noted(version)
+        return reading.batches(store, version, size, columns=columns)
+
+    def search(self, text: str | None = None, **options: Any) -> pd.DataFrame:
+        """Rows of this list that fit, best first. See :meth:`Vault.search`.
+
+        Examples
+        --------
+        >>> words = vault.save("words", [{"word": "cat", "vec": [1.0, 0.5]}, {"word": "dog", "vec": [0.0, 1.0]}])
+        >>> words.search(near=[0.0, 2.0], k=1)[["position", "score"]]
+           position  score
+        0         1    1.0
+        """
+        if text is None and not options.keys() - {
+            "k",
+            "offset",
+            "columns",
+            "metric",
+            "approx",
+            "snippet",
+            "as_of",
+        }:
+            options["kind"] = ("record", "document", "embedding", "file")  # nothing asked for: every row
+        return self._vault.search(text, lists=[self], **options)
+
+    def matrix(self, column: Hashable) -> np.ndarray:
+        """The vectors of an embedding column as one matrix.
+
+        Parameters
+        ----------
+        column : hashable
+            An embedding column.
+
+        Returns
+        -------
+        ndarray of float, shape (n_rows, dim)
+            Without a copy if the rows came in one commit. A missing vector is a row of NaN.
+
+        Raises
+        ------
+        InvalidInput
+            If the column holds no vectors.
+
+        Examples
+        --------
+        >>> words = vault.save("words", [{"word": "cat", "vec": [1.0, 0.5]}, {"word": "dog", "vec": [0.0, 1.0]}])
+        >>> words.matrix("vec").shape
+        (2, 2)
+        """
+        store, version = self._vault.store, self._version()
+        self._vault._noted(version)
+        schema = reading.wanted_schema(store, version, [validate.label(column, "column")])
+        if frames.columns(schema)[0].kind != "embedding":
+            raise InvalidInput(f"The column {column!r} of {self.name!r} holds no vectors.")
+        field = frames.field_for(schema, column)
+        tables = [reading.aligned(chunk, schema) for chunk in store.scan(version, columns=schema.names)]
+        return frames.matrix(tables or [schema.empty_table()], field)
+
+    def offsets(self, column: Hashable | None = None) -> pd.DataFrame:
+        """Where each document lies in the list's running text, in characters.
+
+        Parameters
+        ----------
+        column : hashable, optional
+            A column of documents; may be left out if there is just one.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, 2)
+            ``start`` and ``stop`` (excluded), Int64; a missing document is as long as none. Index: position.
+
+        Examples
+        --------
+        >>> novel = vault.save("novel", ["It was late.", "She left."])
+        >>> novel.offsets()
+                  start  stop
+        position
+        0             0    12
+        1            12    21
+        """
+        store, version = self._vault.store, self._version()
+        documents = [
+            found.label
+            for found in frames.columns(store.schema(version.schema_id))
+            if found.kind == "document"
+        ]
+        if column is None and len(documents) != 1:
+            raise InvalidInput(
+                f"The list {self.name!r} has {len(documents)} columns of documents: {documents}. Name one of them."
+            )
+        label = documents[0] if column is None else validate.label(column, "column")
+        if label not in documents:
+            raise InvalidInput(
+                f"The column {label!r} of {self.name!r} holds no documents. documents={documents}"
+            )
+        texts = reading.read(store, version, columns=[label])[label]
+        stop = texts.str.len().fillna(0).astype("int64").cumsum()
+        start = stop.shift(fill_value=0)
+        index = pd.RangeIndex(version.total, name="position")
+        return pd.DataFrame({"start": start.to_numpy(), "stop": stop.to_numpy()}, index=index)
+
+    def save(self, obj: Any, **options: Any) -> List:
+        """Save new content under this name. See :meth:`Vault.save`."""
+        return self._vault.save(self.name, obj, **options)
+
+    def append(self, obj: Any, **options: Any) -> List:
+        """Add rows at the end. See :meth:`Vault.append`."""
+        return self._vault.append(self.name, obj, **options)
+
+    def versions(self) -> pd.DataFrame:
+        """All versions of this list. See :meth:`Vault.versions`."""
+        return self._vault.versions(self.name)
+
+    def describe(self, text: str, **options: Any) -> None:
+        """Describe this list. See :meth:`Vault.describe`."""
+        self._vault.describe(self.name, text, **options)
+
+    def delete(self, *, message: str | None = None, expect: int | None = None) -> None:
+        """Hide this list. See :meth:`Vault.delete`."""
+        self._vault.delete(self.name, message=message, expect=expect)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows as an Arrow stream, so that ``polars.DataFrame(vault["news"])`` works."""
+        version = self._version()
+        self._vault._noted(version)
+        reader = reading.arrow_batches(self._vault.store, version)
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [str(label) for label in self.columns]
+
+    def _repr_html_(self) -> str:
+        from tablevault_pd.display import list_html
+
+        return list_html(self)
+
+    def __repr__(self) -> str:
+        version = self.committed or self._version()
+        lines = [f"<List {version.list!r}, version {version.version}: {version.total:,} rows>"]
+        found = frames.columns(self._vault.store.schema(version.schema_id))
+        width = max((len(str(column.label)) for column in found), default=0)
+        lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in found]
+        return "\n".join(lines)
+
+
+def _kind(column: frames.Column) -> str:
+    if column.kind == "embedding":
+        return f", embedding of width {column.dim}"
+    return "" if column.kind == "record" else f", {column.kind}"

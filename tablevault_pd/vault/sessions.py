@@ -1,0 +1,394 @@
+"""What a :class:`Vault` answers about sessions, and how it begins, stops, pauses and resumes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tablevault_pd import validate
+from tablevault_pd.reading import reports as answers
+from tablevault_pd.session import Run, Settings, current
+from tablevault_pd.session.heartbeat import HEART
+from tablevault_pd.session.info import RunInfo
+from tablevault_pd.session.lookup import SessionFilter, resolve_session, resolve_sessions
+from tablevault_pd.session.requests import ask
+from tablevault_pd.session.run import run_to_resume
+from tablevault_pd.session.tagging import tag
+from tablevault_pd.store import Control, Store
+
+if TYPE_CHECKING:
+    from tablevault_pd.vault.context import Shared
+
+
+class Sessions:
+    """The part of a :class:`Vault` that is about sessions."""
+
+    _shared: Shared
+    _run: Run | None
+    _settings: Settings
+
+    if TYPE_CHECKING:
+
+        @property
+        def store(self) -> Store:
+            """The store below."""
+
+        def _writable(self) -> None: ...
+
+    def _current_run(self) -> Run | None:
+        """The session that is meant here: the innermost ``with vault.session(…)``, else the quiet one."""
+        return current.innermost(self._shared.store) or self._run
+
+    def _flush(self, *, info: bool = False) -> None:
+        """Let the store know what the sessions of this process have done, before it is asked for sessions or code.
+
+        With `info` also what they run in, which the background thread finds out a moment after they began.
+        """
+        HEART.flush(self.store, info=info)
+        for run in self._shared.sessions():
+            run.keep_reads()
+
+    @property
+    def _session_id(self) -> int | None:
+        run = self._current_run()
+        return None if run is None else run.id
+
+    def session(
+        self,
+        name: str | None = None,
+        *,
+        params: Any = None,
+        tags: str | Sequence[str] | None = None,
+        parent: Any = None,
+        resume: Any = False,
+    ) -> Run:
+        """Prepare a session of its own inside of this process. In its ``with``, all that is saved names it.
+
+        It begins when the ``with`` is entered, or when it is first used: a session that nobody uses leaves no trace.
+        :meth:`run` and :meth:`sessions` look up those that are there.
+
+        Parameters
+        ----------
+        name : str, optional
+            What to call it; each run of a name gets its number: ``sweep-3#1``, ``sweep-3#2``. Default: the script's name.
+        params : mapping, dataclass or argparse.Namespace, optional
+            Its settings, columns ``params.…`` of :meth:`sessions`.
+        tags : str or list of str, optional
+            Its labels.
+        parent : name, id or session, optional
+            Of a bare name the latest run. Default: the session that this one is inside of, or the one that started this
+            process.
+        resume : bool, or name, id or session
+            With ``True``, continue the last run of that name if it crashed, failed or was stopped; if it came to its end,
+            or there is none, a new run begins. ``resume="train#3"`` continues that run, however it ended.
+
+        Returns
+        -------
+        Run
+            Leaving the ``with`` ends it, with the outcome that the exception, if any, says.
+
+        Raises
+        ------
+        Conflict
+            With ``resume=``, if that run is still running.
+        SessionNotFound
+            If `parent` or `resume` is not there.
+        InvalidInput, InvalidName
+
+        Examples
+        --------
+        >>> with vault.session("sweep-3", params={"lr": 0.1}) as s:
+        ...     for step in range(3):
+        ...         s.log(step=step, loss=1 / (step + 1))
+        ...         s.checkpoint()
+        >>> vault.sessions("sweep-3")[["session", "state", "params.lr", "metrics.loss"]].round(2)
+             session     state  params.lr  metrics.loss
+        0  sweep-3#1  finished        0.1          0.33
+        """
+        self._writable()
+        around = self._current_run()
+        run = Run(
+            self.store,
+            name,
+            params=params,
+            tags=tags,
+            parent=None if parent is None else resolve_session(self.store, parent).id,
+            around=around,
+            resume=run_to_resume(self.store, name, resume),
+            settings=self._settings if around is None else around.settings,
+            begin=False,
+        )
+        self._shared.others.add(run)
+        return run
+
+    def sessions(
+        self,
+        name: Any = None,
+        *,
+        state: str | Sequence[str] | None = None,
+        params: Any = None,
+        tags: str | Sequence[str] | None = None,
+        parent: Any = None,
+        since: Any = None,
+        until: Any = None,
+        filters: Any = None,
+        code: str | None = None,
+        info: bool = False,
+    ) -> pd.DataFrame:
+        """Sessions, oldest first: who ran what, when, how it ended, with parameters and last metrics as columns.
+
+        Parameters
+        ----------
+        name : str, int, session, DataFrame or a list of these, optional
+            Only these: every run of a name (``"train"``), one run (``"train#2"``), those that fit a pattern
+            (``"sweep-*"``), an id, or those of a frame with a column ``session``.
+        state : str or list of str, optional
+            running, paused, finished, failed, stopped or lost: those whose heartbeat stopped.
+        params : mapping, dataclass or argparse.Namespace, optional
+            Only those with these values.
+        tags : str or list of str, optional
+            Only those with all of these.
+        parent : name, pattern, id, session, frame or list of these, optional
+            Only the children of these.
+        since, until : time, optional
+            Only those that started at or after `since`, and before `until` (UTC unless it says otherwise).
+        filters : optional
+            Only those that fit, as for :meth:`read`: ``"metrics.acc > 0.9 and params.lr < 0.1"``, or
+            ``[("params.lr", "<", 0.1), ("metrics.acc", ">", 0.9)]``.
+        code : str, optional
+            Only those with a cell that mentions it, as for :meth:`search`.
+        info : bool
+            Add what they ran in: argv, cwd, python, packages, git_commit, git_branch and git_dirty.
+
+        Returns
+        -------
+        DataFrame
+            session, name, run, state, user, host, pid, parent, started, ended, heartbeat, outcome, error, tags, reads, then
+            ``params.*`` (those inside of a nested parameter with their path: ``params.opt.lr``) and ``metrics.*``. Whole
+            numbers are Int64, truth values boolean, whichever session lacks them; values of several types are objects. An
+            empty answer has the columns that the sessions looked at have.
+
+        Raises
+        ------
+        SessionNotFound
+            If a name, a run or an id is not there. A pattern or a frame may match nobody.
+        InvalidFilter
+            If `filters` or `params` names a parameter or metric that no session of the vault has.
+        InvalidInput
+
+        Examples
+        --------
+        >>> with vault.session("sweep-1", params={"lr": 0.1}), vault.session("sweep-2", params={"lr": 0.2}):
+        ...     running = vault.sessions("sweep-*", state="running", filters="params.lr > 0.1")
+        >>> running[["session", "params.lr"]]
+             session  params.lr
+        0  sweep-2#1        0.2
+        """
+        self._flush(info=validate.flag(info, "info"))
+        from tablevault_pd.search.sessions import sessions
+
+        asked = SessionFilter.of(
+            self.store, state=state, params=params, tags=tags, parent=parent, since=since, until=until
+        )
+        return sessions(self.store, name, asked, filters=filters, code=code, info=info)
+
+    def run(self, which: Any) -> RunInfo:
+        """One session to read, finished or running: its parameters, metrics, code, environment, and what it wrote.
+
+        Parameters
+        ----------
+        which : str, int, session, or a row or frame of :meth:`sessions`
+            ``"train#3"``, or ``"train"`` for its latest run.
+
+        Returns
+        -------
+        RunInfo
+            As the session is now; ask again to see a running one go on.
+
+        Raises
+        ------
+        SessionNotFound
+            If it is not there.
+        InvalidInput
+            If several sessions are meant.
+
+        Examples
+        --------
+        >>> with vault.session("train", params={"lr": 0.1}, tags="demo") as s:
+        ...     for step in range(3):
+        ...         s.log(step=step, loss=1 / (step + 1))
+        ...     losses = vault.save("losses", {"loss": 0.5})
+        >>> train = vault.run("train")
+        >>> train.state, train.params, train.tags, round(train.metrics["loss"], 2)
+        ('finished', {'lr': 0.1}, ('demo',), 0.33)
+        >>> train.curve("loss")[["step", "value"]].round(2)
+           step  value
+        0     0   1.00
+        1     1   0.50
+        2     2   0.33
+        >>> train.written()[["list", "version", "operation"]]
+             list  version operation
+        0  losses        1      save
+        """
+        self._flush(info=True)
+        return RunInfo(self.store, resolve_session(self.store, which))
+
+    def tag(self, which: Any, *tags: str, remove: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """Add labels to sessions, or to a version of a list, or remove some; also long after they ended.
+
+        Parameters
+        ----------
+        which : str, int, session, DataFrame, List, or a list of these
+            Sessions as for :meth:`sessions`, of a bare name the latest run; or a version of a list, ``"preds@3"``. A
+            handle, ``vault["preds"]``, is the version it shows.
+        *tags : str
+            Labels to add. Those that are there already stay where they are.
+        remove : str or list of str, optional
+            Labels to remove. Those that are not there are passed over.
+
+        Returns
+        -------
+        DataFrame
+            name (``"train#3"``, ``"preds@3"``) and tags, as they are now.
+
+        Raises
+        ------
+        SessionNotFound, ListNotFound, VersionNotFound, InvalidInput, VaultReadOnly
+
+        Examples
+        --------
+        >>> with vault.session("train", tags="draft"):
+        ...     preds = vault.save("preds", {"pred": 1})
+        >>> vault.tag("train", "paper", "best", remove="draft")
+              name           tags
+        0  train#1  [paper, best]
+        >>> vault.tag("preds@1", "gold")
+              name    tags
+        0  preds@1  [gold]
+        """
+        self._writable()
+        return tag(self.store, which, tags, remove, self._shared.sessions)
+
+    def cells(self, session: Any = None) -> pd.DataFrame:
+        """The code of sessions, in order: of all, of every run of a name, of one run.
+
+        What this process has executed so far is among it.
+
+        Parameters
+        ----------
+        session : str, int, session, DataFrame or a list of these, optional
+            As for :meth:`sessions`.
+
+        Returns
+        -------
+        DataFrame
+            session, cell, text, started, duration_s, outcome (ok, error, interrupted, running), error, traceback,
+            execution_count.
+
+        Raises
+        ------
+        SessionNotFound
+            If a name, a run or an id is not there.
+
+        Examples
+        --------
+        >>> vault.cells().columns.tolist()[:5]
+        ['session', 'cell', 'text', 'started', 'duration_s']
+        """
+        self._flush()
+        return answers.cells(self.store, None if session is None else resolve_sessions(self.store, session))
+
+    def sources(self, session: Any) -> pd.DataFrame:
+        """The project's modules that sessions had imported, kept with ``connect(…, capture="all")``.
+
+        Parameters
+        ----------
+        session : str, int, session, DataFrame or a list of these
+            As for :meth:`sessions`.
+
+        Returns
+        -------
+        DataFrame
+            session, path, sha256, text.
+
+        Raises
+        ------
+        SessionNotFound
+            If a name, a run or an id is not there.
+
+        Examples
+        --------
+        >>> vault.sources("*").columns.tolist()
+        ['session', 'path', 'sha256', 'text']
+        """
+        self._flush()
+        return answers.sources(self.store, resolve_sessions(self.store, session))
+
+    def stop(self, which: Any, *, exit_code: int = 0, wait_s: float = 0.0) -> pd.DataFrame:
+        """Ask sessions, on whatever machine, to stop at their next checkpoint.
+
+        Parameters
+        ----------
+        which : str, int, session, DataFrame or a list of these
+            A name or a pattern (``"sweep-*"``): those of its runs that live; where none does, the latest, which says so.
+            Or ``"train#2"``, an id, or a frame from :meth:`sessions`.
+        exit_code : int
+            What their process is to exit with.
+        wait_s : float
+            Wait up to so many seconds until all have acknowledged.
+
+        Returns
+        -------
+        DataFrame
+            session, request, state, requested, acknowledged. Of a session that has ended nothing is asked: its state says so.
+
+        Raises
+        ------
+        SessionNotFound
+            If a name or an id is not there. A pattern or a frame may match nobody.
+
+        Examples
+        --------
+        >>> with vault.session("train"):
+        ...     asked = vault.stop("train")
+        >>> asked[["session", "request", "state"]]
+           session request    state
+        0  train#1    stop  running
+        """
+        exit_code = validate.whole(exit_code, "exit_code", least=0, most=255)
+        return self._ask(which, "stop", exit_code=exit_code, wait_s=wait_s)
+
+    def pause(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
+        """Ask sessions to wait at their next checkpoint until :meth:`resume` or :meth:`stop`.
+
+        Parameters, answer and errors as for :meth:`stop`.
+
+        Examples
+        --------
+        >>> with vault.session("train"):
+        ...     asked = vault.pause("train")
+        >>> asked[["session", "request", "state"]]
+           session request    state
+        0  train#1   pause  running
+        """
+        return self._ask(which, "pause", wait_s=wait_s)
+
+    def resume(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
+        """Let paused sessions go on. Parameters, answer and errors as for :meth:`stop`.
+
+        Examples
+        --------
+        >>> with vault.session("train"):
+        ...     asked = vault.resume("train")
+        >>> asked[["session", "request"]]
+           session request
+        0  train#1  resume
+        """
+        return self._ask(which, "resume", wait_s=wait_s)
+
+    def _ask(self, which: Any, request: Control, *, wait_s: float, exit_code: int = 0) -> pd.DataFrame:
+        self._writable()
+        wait_s = validate.seconds(wait_s, "wait_s")
+        return ask(self.store, which, request, exit_code=exit_code, wait_s=wait_s, asked_by=self._session_id)
