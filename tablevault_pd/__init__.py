@@ -50,11 +50,10 @@ from tablevault_pd.errors import (
 )
 
 if TYPE_CHECKING:
-    from tablevault_pd.api import connect, current_vault, read
+    from tablevault_pd.api import checkpoint, connect, current_vault, log, loop, read
     from tablevault_pd.lineage.declared import rows
     from tablevault_pd.session import Run
     from tablevault_pd.session.info import RunInfo
-    from tablevault_pd.tracking import checkpoint, log, loop
     from tablevault_pd.vault.lists import List
     from tablevault_pd.vault.vault import Vault
 
@@ -108,11 +107,11 @@ _LATER = {
     "Run": "session",
     "RunInfo": "session.info",
     "Vault": "vault.vault",
-    "checkpoint": "tracking",
+    "checkpoint": "api",
     "connect": "api",
     "current_vault": "api",
-    "log": "tracking",
-    "loop": "tracking",
+    "log": "api",
+    "loop": "api",
     "read": "api",
     "rows": "lineage.declared",
 }

@@ -36,9 +36,9 @@ class _Relatives:
     @property
     def origin(self) -> str | None:
         """``"news@3"``: the list and version that this was read from; None if it was not read from the current vault."""
-        from tablevault_pd.lineage import asking
+        from tablevault_pd.lineage import of_rows
 
-        return asking.frame_origin(_vault_to_read(), self._obj)
+        return of_rows.frame_origin(_vault_to_read().store, self._obj)
 
     @property
     def refs(self) -> pd.Series[Any] | pd.DataFrame:
@@ -46,9 +46,9 @@ class _Relatives:
 
         A frame with several reference columns gives those columns.
         """
-        from tablevault_pd.lineage import asking
+        from tablevault_pd.lineage import of_rows
 
-        return asking.frame_refs(_vault_to_read(), self._obj)
+        return of_rows.frame_refs(_vault_to_read().store, self._obj)
 
     def parents(
         self,
@@ -85,11 +85,11 @@ class _Relatives:
         basis: Literal["stated", "inferred", "read"] = "inferred",
     ) -> pd.DataFrame:
         """All relatives of these rows, up or down. See :meth:`Vault.lineage`."""
-        from tablevault_pd.lineage import asking
+        from tablevault_pd.lineage import of_rows
 
         vault = _vault_to_read()
-        return asking.frame_lines(
-            vault,
+        return of_rows.frame_lines(
+            vault.store,
             self._obj,
             direction=direction,
             depth=depth,
@@ -101,19 +101,19 @@ class _Relatives:
 
     def code(self) -> pd.DataFrame:
         """The cells whose code wrote these rows. Columns as of :meth:`Vault.cells`."""
-        from tablevault_pd.lineage import asking
+        from tablevault_pd.lineage import of_rows
 
         vault = _vault_to_read()
         vault._flush()
-        return asking.frame_code(vault, self._obj)
+        return of_rows.frame_code(vault.store, self._obj)
 
     def sessions(self) -> pd.DataFrame:
         """The sessions that wrote these rows. Columns as of :meth:`Vault.sessions`."""
-        from tablevault_pd.lineage import asking
+        from tablevault_pd.lineage import of_rows
 
         vault = _vault_to_read()
         vault._flush()
-        return asking.frame_sessions(vault, self._obj)
+        return of_rows.frame_sessions(vault.store, self._obj)
 
 
 @pd.api.extensions.register_dataframe_accessor("vault")
@@ -137,7 +137,7 @@ class FrameAccessor(_Relatives):
         """These rows, which were read from a list, best first. See :meth:`Vault.search`."""
         from tablevault_pd.search.frames import search_frame
 
-        return search_frame(_vault_to_read(), self._frame, text, options)
+        return search_frame(_vault_to_read().store, self._frame, text, options)
 
 
 @pd.api.extensions.register_series_accessor("vault")

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tablevault_pd.session import Run
-    from tablevault_pd.session.info import RunInfo
-    from tablevault_pd.vault.lists import List
-    from tablevault_pd.vault.vault import Vault
+import pandas as pd
 
 ROWS = 20
 
 
-def vault_html(vault: Vault) -> str:
-    """The place, and a table of its lists."""
-    if vault.closed:
-        return f"<b>Vault</b> {escape(vault.place)} (closed)"
-    frame = vault.lists()
+def vault_html(place: str, frame: pd.DataFrame | None) -> str:
+    """The place, and a table of its lists; None for a vault that is closed."""
+    if frame is None:
+        return f"<b>Vault</b> {escape(place)} (closed)"
     columns = [list(labels) for labels in frame["columns"].head(ROWS)]
     texts = [", ".join(map(str, labels[:8])) + (" …" if len(labels) > 8 else "") for labels in columns]
     plain = frame[["name", "version", "rows"]].head(ROWS).itertuples(index=False, name=None)
@@ -27,31 +21,19 @@ def vault_html(vault: Vault) -> str:
     more = (
         f"<div>… and {len(frame) - ROWS} more: <code>vault.lists()</code></div>" if len(frame) > ROWS else ""
     )
-    head = f"<b>Vault</b> {escape(vault.place)}: {len(frame)} lists, {int(frame['rows'].sum()):,} rows"
+    head = f"<b>Vault</b> {escape(place)}: {len(frame)} lists, {int(frame['rows'].sum()):,} rows"
     return f"<div>{head}</div>{table(('list', 'version', 'rows', 'columns'), shown)}{more}"
 
 
-def list_html(found: List) -> str:
-    """Name, version and length, and its columns with what each holds."""
-    columns = [(column.label, column.dtype, column.kind) for column in found._columns()]
-    head = f"<b>{escape(found.name)}</b>, version {found.version}: {len(found):,} rows"
+def list_html(name: str, version: int, rows: int, columns: Iterable[tuple[object, ...]]) -> str:
+    """Name, version and length, and the columns as (label, dtype, kind)."""
+    head = f"<b>{escape(name)}</b>, version {version}: {rows:,} rows"
     return f"<div>{head}</div>{table(('column', 'dtype', 'kind'), columns)}"
 
 
-def session_html(run: Run) -> str:
-    """Name, state, and what it was told."""
-    rows = [("tags", ", ".join(run.tags))] if run.tags else []
-    return f"<div><b>{escape(repr(run).strip('<>'))}</b></div>{pairs(rows, run.params)}"
-
-
-def info_html(info: RunInfo) -> str:
-    """Name, state, when and where, then parameters and last metrics."""
-    rows = [("started", f"{info.started:%Y-%m-%d %H:%M:%S} UTC"), ("by", f"{info.user}@{info.host}")]
-    rows += [("error", info.error)] if info.error else []
-    rows += [("tags", ", ".join(info.tags))] if info.tags else []
-    told = {f"params.{name}": value for name, value in info.params.items()}
-    told |= {f"metrics.{name}": f"{value:.6g}" for name, value in info.metrics.items()}
-    return f"<div><b>Session {escape(repr(info.label))}: {escape(info.state)}</b></div>{pairs(rows, told)}"
+def session_html(title: str, rows: Iterable[tuple[str, str]], values: Mapping[str, object]) -> str:
+    """A title, then what is known of a session, by name."""
+    return f"<div><b>{escape(title)}</b></div>{pairs(rows, values)}"
 
 
 def pairs(rows: Iterable[tuple[str, str]], values: Mapping[str, object]) -> str:

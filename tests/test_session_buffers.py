@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pytest
 
 import tablevault_pd as tv
+from tablevault_pd.reading import liveness
 from tablevault_pd.session import heartbeat as heart
 from tablevault_pd.session import metrics_buffer as buffers
 from tablevault_pd.session.metrics_buffer import Backlog
@@ -381,7 +382,6 @@ def test_the_file_of_a_backlog_has_no_name(tmp_path: Path):
 
 
 def test_a_session_of_another_process_is_not_found_gone_by_mistake():
-    from tablevault_pd.session import inheritance as family
 
-    here = Session("x", "u", "h", os.getppid(), datetime.now(UTC), info={"machine": family.machine()})
-    assert not family.surely_dead(here)
+    here = Session("x", "u", "h", os.getppid(), datetime.now(UTC), info={"machine": liveness.machine()})
+    assert not liveness.surely_dead(here)

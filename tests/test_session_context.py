@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 import tablevault_pd as tv
+from tablevault_pd.reading import liveness
 from tablevault_pd.session import current, process
 from tablevault_pd.session import inheritance as family
 from tablevault_pd.store import Beat, Session
@@ -626,9 +627,9 @@ def test_a_session_whose_process_is_gone_is_lost_at_once_on_this_machine(vault):
 
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is dead, and nobody has asked how it ended
-    opened("zombie", child.pid, family.machine())
+    opened("zombie", child.pid, liveness.machine())
     opened("elsewhere", child.pid, "another boot:1")
-    opened("alive", os.getppid(), family.machine())
+    opened("alive", os.getppid(), liveness.machine())
     assert vault.sessions(["zombie", "elsewhere", "alive"]).state.tolist() == ["lost", "running", "running"]
     child.wait()
     assert vault.sessions("zombie").state.tolist() == ["lost"]
@@ -640,10 +641,10 @@ def test_a_session_whose_process_is_gone_is_lost_at_once_on_this_machine(vault):
 
 def test_a_process_number_that_was_given_to_another_process_is_gone():
     here = Session(
-        "x", "u", "h", os.getppid(), datetime(2001, 1, 1, tzinfo=UTC), info={"machine": family.machine()}
+        "x", "u", "h", os.getppid(), datetime(2001, 1, 1, tzinfo=UTC), info={"machine": liveness.machine()}
     )
-    assert family.surely_dead(here), "its process would be older than this machine"
-    assert not family.surely_dead(Session("x", "u", "h", os.getppid(), datetime.now(UTC), info=here.info))
+    assert liveness.surely_dead(here), "its process would be older than this machine"
+    assert not liveness.surely_dead(Session("x", "u", "h", os.getppid(), datetime.now(UTC), info=here.info))
     assert multiprocessing.parent_process() is None
 
 

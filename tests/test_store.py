@@ -40,7 +40,8 @@ from tablevault_pd.store import (
     Source,
     Store,
 )
-from tablevault_pd.store.edges import AFFINE, EACH, INFERRED, PAIRS, READ, SPAN, STATED, WHOLE, Edge, Facts
+from tablevault_pd.store.edges import AFFINE, EACH, INFERRED, PAIRS, READ, SPAN, STATED, WHOLE, Edge
+from tablevault_pd.store.types import Facts
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 

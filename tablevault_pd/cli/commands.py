@@ -20,7 +20,7 @@ from tablevault_pd import __version__
 from tablevault_pd.api import connect
 from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
-from tablevault_pd.cli.output import Answer, Frames, print_csv, print_json, print_table, size_text, visible
+from tablevault_pd.cli.output import Answer, Frames, print_table, size_text, visible
 from tablevault_pd.cli.search import add_search_arguments, search_command
 from tablevault_pd.errors import (
     DimensionMismatch,
@@ -32,6 +32,7 @@ from tablevault_pd.errors import (
     shown,
 )
 from tablevault_pd.names import parse_address
+from tablevault_pd.reading.machine_output import write_csv, write_json
 from tablevault_pd.vault.lists import List
 from tablevault_pd.vault.vault import Vault
 
@@ -162,9 +163,9 @@ def _existing(place: str | None) -> Vault:
 
 def _print(answer: Answer, form: str) -> int:
     if form == "json":
-        print_json(answer, sys.stdout)
+        write_json(answer.frames(), sys.stdout, index=answer.index)
     elif form == "csv":
-        print_csv(answer, sys.stdout)
+        write_csv(answer.frames(), sys.stdout, index=answer.index)
     else:
         print_table(answer, sys.stdout)
     return answer.code

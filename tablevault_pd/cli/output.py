@@ -1,24 +1,23 @@
-"""How the command line prints a frame: a table that fits the terminal, JSON, or CSV.
+"""How the command line prints a frame for people: a table that fits the terminal.
 
 Values come from whoever wrote them: what does not print is shown as its escape, so that no cell moves the cursor.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import os
 import shutil
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
+
+from tablevault_pd.reading.machine_output import plain, with_index
 
 WIDEST_CELL = 60
 NARROWEST_CELL = 8
@@ -39,116 +38,11 @@ class Answer:
     more: Callable[[], Frames] | None = None  #: frames of the same columns that follow, for JSON and CSV
     text: str | None = None  #: printed in the table's place
 
-
-# -- for machines
-
-
-def print_json(answer: Answer, to: TextIO) -> None:
-    """A JSON array with an object for each row, one a line. Missing is null; what JSON lacks is text."""
-    before = "[\n"
-    for names, rows in _records(answer):
-        for row in rows:
-            to.write(
-                before + json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
-            )
-            before = ",\n"
-    to.write("[]\n" if before == "[\n" else "\n]\n")
-
-
-def print_json_lines(answer: Answer, to: TextIO) -> None:
-    """A JSON object for each row, one a line, with every digit."""
-    for names, rows in _records(answer):
-        for row in rows:
-            text = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
-            to.write(text + "\n")
-
-
-def print_csv(answer: Answer, to: TextIO) -> None:
-    """CSV with a header. Missing is empty; lists and dicts are JSON."""
-    writer = csv.writer(to, lineterminator="\n")
-    for number, (names, rows) in enumerate(_records(answer)):
-        if number == 0:
-            writer.writerow(names)
-        writer.writerows([_csv_cell(value) for value in row] for row in rows)
-
-
-def _csv_cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict, bool)) else value
-
-
-def _records(answer: Answer) -> Iterator[tuple[list[str], Iterator[list[Any]]]]:
-    """The names of the columns and the rows of each frame, as plain values that JSON can hold."""
-    yield _plain_frame(answer.frame, answer.index)
-    if answer.more is not None:
-        for frame in answer.more():
-            yield _plain_frame(frame, answer.index)
-
-
-def _plain_frame(frame: pd.DataFrame, index: bool) -> tuple[list[str], Iterator[list[Any]]]:
-    names, columns = _with_index(frame, index)
-    rows = zip(*columns, strict=True) if columns else iter([])
-    return names, ([plain(value) for value in row] for row in rows)
-
-
-def _with_index(frame: pd.DataFrame, index: bool) -> tuple[list[str], list[pd.Series[Any]]]:
-    """Names and values of the columns, those of the index first. No name stands twice: JSON would lose one of them."""
-    named = [(_label(label), type(label).__name__) for label in frame.columns]
-    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
-    if index:
-        levels = [frame.index.get_level_values(i) for i in range(frame.index.nlevels)]
-        labels = [f"index_{i}" if level.name is None else level.name for i, level in enumerate(levels)]
-        named = [(_label(label), "index") for label in labels] + named
-        columns = [pd.Series(level) for level in levels] + columns
-    return _unique(named), columns
-
-
-def _unique(named: Sequence[tuple[str, str]]) -> list[str]:
-    """Texts for (text, what it is): a text that several have is left to the one that is a text, and told apart by what they are.
-
-    ``1`` and ``"1"`` are ``1 (int)`` and ``1``; an index named like the column ``a`` is ``a (index)``.
-    """
-    times = Counter(text for text, _ in named)
-    taken = {text for text, kind in named if times[text] == 1 or kind == "str"}
-    found = []
-    for text, kind in named:
-        name, number = text, 1
-        if times[text] > 1 and kind != "str":
-            name = f"{text} ({kind})"
-            while name in taken:
-                number += 1
-                name = f"{text} ({kind} {number})"
-            taken.add(name)
-        found.append(name)
-    return found
-
-
-def _label(label: Hashable) -> str:
-    return ".".join(str(part) for part in label) if isinstance(label, tuple) else str(label)
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: numbers, text, lists, dicts; null for missing, text for the rest."""
-    if isinstance(value, (str, bool, int)) or value is None:
-        return value
-    if isinstance(value, (np.ndarray, list, tuple, set, frozenset)):
-        return [plain(each) for each in (value.tolist() if isinstance(value, np.ndarray) else value)]
-    if isinstance(value, dict):
-        names = _unique([(str(key), type(key).__name__) for key in value])
-        return dict(zip(names, map(plain, value.values()), strict=True))
-    if isinstance(value, np.generic) and not isinstance(value, (np.datetime64, np.timedelta64)):
-        return plain(value.item())
-    if pd.isna(value):
-        return None
-    if isinstance(value, float):
-        return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value).hex()
-    return str(value)
-
-
-# -- for people
+    def frames(self) -> Frames:
+        """All frames, the first one included."""
+        yield self.frame
+        if self.more is not None:
+            yield from self.more()
 
 
 def print_table(answer: Answer, to: TextIO) -> None:
@@ -158,7 +52,7 @@ def print_table(answer: Answer, to: TextIO) -> None:
         text = answer.text if not to.isatty() else "\n".join(map(visible, answer.text.split("\n")))
         to.write(text if text.endswith("\n") else text + "\n")
         return
-    names, columns = _with_index(_tidy(answer), answer.index)
+    names, columns = with_index(_tidy(answer), answer.index)
     if columns and (len(answer.frame) or answer.whole):
         for line in table(
             names, columns, _width(to), fixed=answer.frame.index.nlevels if answer.index else 1

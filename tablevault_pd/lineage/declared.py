@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.lineage.edges import Claim
-from tablevault_pd.lineage.origin import marked, origin_of
 from tablevault_pd.lineage.resolve_rows import Named, identity
 from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.origin import marked, origin_of
+from tablevault_pd.reading.reference import ListReference
 from tablevault_pd.store import Store, Version
 from tablevault_pd.store.edges import STATED
-from tablevault_pd.vault.lists import List
 
 FORMS = (
     "a frame read from this vault, tablevault_pd.rows(frame), a list's name, {name: positions} (an array, a slice, or the name "
@@ -102,8 +102,8 @@ def stated(store: Store, inputs: Any) -> tuple[list[Given], list[FromColumn]]:
         return [_row_by_row(named, len(inputs.frame)) for named in _identity(store, inputs.frame)], []
     if isinstance(inputs, (pd.DataFrame, pd.Series)):
         return [_frame(store, named, inputs) for named in _identity(store, inputs)], []
-    if isinstance(inputs, List):
-        if inputs._vault.store.vault_id != store.vault_id:
+    if isinstance(inputs, ListReference):
+        if inputs.vault_id != store.vault_id:
             raise InvalidInput(
                 f"inputs= names the list {inputs.name!r} of another vault, and lineage stays within one."
             )
@@ -114,7 +114,9 @@ def stated(store: Store, inputs: Any) -> tuple[list[Given], list[FromColumn]]:
         return _mapping(store, inputs)
     if isinstance(inputs, (list, tuple)):
         parts = [stated(store, each) for each in inputs]
-        if not all(isinstance(each, (pd.DataFrame, pd.Series, Rows, List, str, Mapping)) for each in inputs):
+        if not all(
+            isinstance(each, (pd.DataFrame, pd.Series, Rows, ListReference, str, Mapping)) for each in inputs
+        ):
             raise InvalidInput(
                 f"inputs={shown(inputs)} is a list of things that name no parents. Use {FORMS}."
             )
@@ -197,7 +199,7 @@ def _mapping(store: Store, inputs: Mapping[Any, Any]) -> tuple[list[Given], list
     given: list[Given] = []
     columns: list[FromColumn] = []
     for name, positions in inputs.items():
-        version = name._version() if isinstance(name, List) else reading.resolve(store, name)
+        version = name._version() if isinstance(name, ListReference) else reading.resolve(store, name)
         if isinstance(positions, str):
             columns.append(FromColumn(version, positions))
         elif isinstance(positions, slice):

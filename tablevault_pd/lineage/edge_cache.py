@@ -16,7 +16,8 @@ import numpy as np
 from tablevault_pd.lineage.edges import Run, groups, runs_of
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.store import Store, Version
-from tablevault_pd.store.edges import WHOLE, EdgeTable, Facts, Place, Span, Wanted
+from tablevault_pd.store.edges import WHOLE, EdgeTable, Place, Span, Wanted
+from tablevault_pd.store.types import Facts
 
 Direction = Literal["up", "down"]
 VersionKey = tuple[int, int]  #: (list id, number)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
-from tablevault_pd.lineage.origin import Mark
+from tablevault_pd.reading.origin import Mark
 from tablevault_pd.store import Store, Version
 
 if TYPE_CHECKING:

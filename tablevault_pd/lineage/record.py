@@ -18,7 +18,6 @@ from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.declared import stated
 from tablevault_pd.lineage.edges import Claim, edges_of, runs_of
 from tablevault_pd.lineage.lost import Lost
-from tablevault_pd.lineage.origin import origin_of, plain
 from tablevault_pd.lineage.resolve_rows import (
     Named,
     from_columns,
@@ -27,6 +26,7 @@ from tablevault_pd.lineage.resolve_rows import (
     reference_columns,
     rows_named,
 )
+from tablevault_pd.reading.origin import origin_of, plain
 from tablevault_pd.refs import is_refs
 from tablevault_pd.store import Store, Version
 from tablevault_pd.store.edges import INFERRED, READ, STATED, Edge, EdgeTable

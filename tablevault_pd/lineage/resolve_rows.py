@@ -16,10 +16,10 @@ import pandas as pd
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
-from tablevault_pd.lineage.origin import POSITION, Mark, Origin, marked, origin_of, read_of
 from tablevault_pd.lineage.row_hash import row_codes
 from tablevault_pd.lineage.values import values_at
 from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.origin import POSITION, Mark, Origin, marked, origin_of, read_of
 from tablevault_pd.refs import Ref, RefArray, is_refs
 from tablevault_pd.store import Store, Version
 

@@ -15,9 +15,9 @@ from tablevault_pd import frames, validate
 from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VersionNotFound
 from tablevault_pd.filters import Filter, Names, parse_filter
 from tablevault_pd.filters.predicate import Where
-from tablevault_pd.lineage.origin import tag
 from tablevault_pd.names import parse_address
 from tablevault_pd.progress import Bar
+from tablevault_pd.reading.origin import tag
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store import Chunk, Lookup, Rows, Store, Version
 

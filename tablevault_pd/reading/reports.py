@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import frames
+from tablevault_pd.reading import liveness
 from tablevault_pd.reading import read as reading
-from tablevault_pd.session import witness
-from tablevault_pd.session.params import flat
+from tablevault_pd.reading.nested import flat
 from tablevault_pd.store import Compacted, Freed, Overview, Problem, Rows, Session, Store, Version
 
 #: The dtypes of columns wherever they stand; everything else is text or plain objects.
@@ -208,7 +208,7 @@ def sessions(
 ) -> pd.DataFrame:
     """Sessions, oldest first, with their parameters and the last value of each metric as columns, perhaps what they ran in."""
     if seen is None:
-        seen = witness.overview(store, None if found is None else [each.id for each in found])
+        seen = liveness.overview(store, None if found is None else [each.id for each in found])
     found = seen.sessions if found is None else found
     parents = labels_of(store, [session.parent for session in found])
     reads = defaultdict(list)

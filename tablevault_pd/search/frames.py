@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.errors import DimensionMismatch, InvalidInput
-from tablevault_pd.lineage.asking import known_rows
+from tablevault_pd.lineage.of_rows import known_rows
 from tablevault_pd.search import search
 from tablevault_pd.search.request import as_queries, request
-from tablevault_pd.store import Metric
-
-if TYPE_CHECKING:
-    from tablevault_pd.vault.vault import Vault
+from tablevault_pd.store import Metric, Store
 
 
 def search_frame(
-    vault: Vault, frame: pd.DataFrame, text: str | None, options: dict[str, Any]
+    store: Store, frame: pd.DataFrame, text: str | None, options: dict[str, Any]
 ) -> pd.DataFrame:
     """The rows of `frame`, which was read from a list, best first."""
     unfit = options.keys() & {"lists", "as_of"}
@@ -27,13 +24,13 @@ def search_frame(
         raise InvalidInput(
             f"{min(unfit)}= is for vault.search(): df.vault.search() looks at the rows of the frame."
         )
-    named = known_rows(vault, frame)
+    named = known_rows(store, frame)
     if len(named) != 1:
         raise InvalidInput("The rows of this frame are from several lists. Search with lists= instead.")
     version, positions = named[0].version, named[0].positions
     rows = None if positions is None else positions
     address = f"{version.list}@{version.version}"
-    return search(vault.store, request(text, lists=[address], rows=rows, **options))
+    return search(store, request(text, lists=[address], rows=rows, **options))
 
 
 def near(series: pd.Series, query: Any, k: int | None, metric: Metric) -> pd.Series:

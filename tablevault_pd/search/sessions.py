@@ -10,11 +10,11 @@ import pandas as pd
 
 from tablevault_pd.errors import InvalidFilter, did_you_mean
 from tablevault_pd.filters import Names, UnknownColumn, is_no_filter, parse_filter
+from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
+from tablevault_pd.reading.nested import flat
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.session import witness
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
-from tablevault_pd.session.params import flat
 from tablevault_pd.store import Store
 
 KINDS = ("params.", "metrics.")
@@ -39,7 +39,7 @@ def sessions(
         ids = _both(ids, cells[:, 0].tolist())
     if is_no_filter(filters):
         filters = None
-    seen = witness.overview(store, _by_values(store, ids, filters))
+    seen = liveness.overview(store, _by_values(store, ids, filters))
     chosen = [session for session in seen.sessions if asked.fits(session, seen.time)]
     if not chosen:
         _check_params(store, asked)
@@ -75,7 +75,7 @@ def _with_columns_of(
     store: Store, ids: list[int] | None, frame: pd.DataFrame, *, info: bool = False
 ) -> pd.DataFrame:
     """Return `frame` with the columns that these sessions (all, if there are none) have and it lacks, missing there."""
-    seen = witness.overview(store, ids or None)
+    seen = liveness.overview(store, ids or None)
     wide = answers.sessions(store, seen.sessions, seen=seen, info=info).iloc[:0]
     lacking = [name for name in wide.columns if name not in frame.columns]
     if not lacking:

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
-from tablevault_pd.session import witness
 from tablevault_pd.store import Session, Store
 
 
@@ -41,7 +41,7 @@ class RunInfo:
 
     def __init__(self, store: Store, session: Session) -> None:
         self._store = store
-        seen = witness.overview(store, [session.id])
+        seen = liveness.overview(store, [session.id])
         (self._session,) = seen.sessions
         self.state = self._session.state(seen.time)
         self.params = deepcopy(dict(self._session.params))
@@ -209,9 +209,14 @@ class RunInfo:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from tablevault_pd.display import info_html
+        from tablevault_pd.display import session_html
 
-        return info_html(self)
+        rows = [("started", f"{self.started:%Y-%m-%d %H:%M:%S} UTC"), ("by", f"{self.user}@{self.host}")]
+        rows += [("error", self.error)] if self.error else []
+        rows += [("tags", ", ".join(self.tags))] if self.tags else []
+        values = {f"params.{name}": value for name, value in self.params.items()}
+        values |= {f"metrics.{name}": f"{value:.6g}" for name, value in self.metrics.items()}
+        return session_html(f"Session {self.label!r}: {self.state}", rows, values)
 
 
 def _short(value: Any) -> str:

@@ -10,16 +10,12 @@ import json
 import os
 import sys
 import threading
-import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from tablevault_pd.names import MAX_BYTES
-from tablevault_pd.store import Session
 
 VARIABLE = "TABLEVAULT_PARENT"
 WORKER = "/worker"
-SLACK_S = 60.0  # clocks of a machine and of a server may differ so much
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,48 +76,3 @@ def worker_name(parent: str) -> str:
         return parent
     room = MAX_BYTES - len(WORKER)
     return parent.encode()[:room].decode(errors="ignore").rstrip() + WORKER
-
-
-def machine() -> str:
-    """What tells this machine, or container, from others on which the same process numbers mean other processes."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:
-        return ""
-
-
-def surely_dead(session: Session) -> bool:
-    """Whether the process of `session` is known to be gone; its info is needed. False where that cannot be told from here."""
-    where = str(session.info.get("machine", ""))
-    return bool(where) and where == machine() and looks_dead(session)
-
-
-def looks_dead(session: Session) -> bool:
-    """The same, provided that the session's process number is one of this machine."""
-    if session.pid == os.getpid():
-        return False
-    try:
-        os.kill(session.pid, 0)  # signal 0 only asks
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    try:
-        # After the name, which may hold anything, in parentheses: the state, and as the 20th field when it was started.
-        fields = (
-            Path(f"/proc/{session.pid}/stat")
-            .read_text(encoding="ascii", errors="replace")
-            .rpartition(")")[2]
-            .split()
-        )
-        born = _booted() + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError):
-        return False
-    return fields[0] in "ZX" or born > session.started.timestamp() + SLACK_S
-
-
-def _booted() -> float:
-    """When this machine was started, in seconds since 1970."""
-    with open("/proc/uptime", encoding="ascii") as file:
-        return time.time() - float(file.read().split()[0])

@@ -21,8 +21,9 @@ import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, InvalidType, SessionNotFound, did_you_mean, shown
-from tablevault_pd.session import witness
-from tablevault_pd.session.params import as_mapping, flat, plain
+from tablevault_pd.reading import liveness
+from tablevault_pd.reading.nested import flat
+from tablevault_pd.session.params import as_mapping, plain
 from tablevault_pd.store import Session, Store
 
 STATES = ("running", "paused", "finished", "failed", "stopped", "lost")
@@ -154,7 +155,7 @@ class _Lookup:
         still_open = [session.id for session in named if session.outcome is None]
         if not still_open:
             return []
-        seen = witness.overview(
+        seen = liveness.overview(
             self._store, still_open
         )  # it has the store's clock, which tells lost sessions from live ones
         return [session for session in seen.sessions if session.state(seen.time) in LIVE]

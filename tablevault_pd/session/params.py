@@ -106,24 +106,6 @@ def as_mapping(params: Any) -> Mapping[Any, Any]:
     )
 
 
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested dicts as one, keys joined by dots: ``{"opt": {"lr": 1}}`` is ``{"opt.lr": 1}``.
-
-    A dict stays one value where it is empty, or where a key of that name is there already.
-    """
-    if dict not in map(type, values.values()):
-        return dict(values)
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = flat(value) if isinstance(value, dict) else {}
-        inner = {f"{key}.{name}": each for name, each in inner.items()}
-        if inner and not inner.keys() & (found.keys() | values.keys()):
-            found |= inner
-        else:
-            found[key] = value
-    return found
-
-
 def plain(value: Any, depth: int = 0) -> Any:
     """Return a parameter's value as plain JSON. Raises InvalidInput if it is nested too deeply, or contains itself."""
     if depth > DEEPEST:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
-from tablevault_pd.session import witness
 from tablevault_pd.session.lookup import resolve_sessions
 from tablevault_pd.store import Control, Request, Store
 
@@ -60,13 +60,13 @@ def _waiting(store: Store, asked: Sequence[Request]) -> list[int]:
     open_ids = [each.session_id for each in asked if each.acknowledged is None]
     if not open_ids:
         return []
-    seen = witness.overview(store, open_ids)
+    seen = liveness.overview(store, open_ids)
     return [session.id for session in seen.sessions if session.state(seen.time) in ("running", "paused")]
 
 
 def _answer(store: Store, ids: Sequence[int], request: Control, asked: Sequence[Request]) -> pd.DataFrame:
     by_session = {each.session_id: each for each in asked}
-    seen = witness.overview(store, ids)
+    seen = liveness.overview(store, ids)
     rows = []
     for session in seen.sessions:
         found = by_session.get(session.id)

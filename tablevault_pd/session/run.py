@@ -30,7 +30,8 @@ from tablevault_pd.errors import (
     shown,
 )
 from tablevault_pd.names import check_name, encodable
-from tablevault_pd.session import current, process, witness
+from tablevault_pd.reading import liveness
+from tablevault_pd.session import current, process
 from tablevault_pd.session import inheritance as family
 from tablevault_pd.session.cells import Cells
 from tablevault_pd.session.control import Obedience
@@ -147,7 +148,7 @@ class Run:
     def _open(self, *, parent: int | None, last: Session | None) -> None:
         if parent is None and self.around is not None:
             parent = self.around.id
-        info = environment.process_info() | {"machine": family.machine()}
+        info = environment.process_info() | {"machine": liveness.machine()}
         info["argv"] = self.settings.redactor.arguments(info["argv"])
         here = Session(
             self._name, environment.user_name(), environment.host_name(), os.getpid(), datetime.now(UTC), parent=parent,
@@ -269,7 +270,8 @@ class Run:
     def _repr_html_(self) -> str:
         from tablevault_pd.display import session_html
 
-        return session_html(self)
+        rows = [("tags", ", ".join(self.tags))] if self.tags else []
+        return session_html(repr(self).strip("<>"), rows, self.params)
 
     # -- measuring
 
@@ -665,7 +667,7 @@ class Run:
         known = process.ids(self.store)
         with suppress(VaultError):
             for row in reversed(self.store.sessions(name=self._name)):
-                recent = row.started >= began - timedelta(seconds=family.SLACK_S)
+                recent = row.started >= began - timedelta(seconds=liveness.SLACK_S)
                 if recent and (row.pid, row.host) == here and row.outcome is None and row.id not in known:
                     return row
         return None
@@ -742,7 +744,7 @@ def run_to_resume(store: Store, name: str | None, resume: Any) -> Session | None
                 f"resume= means a run of {session.name!r}, and the session is to be called {name!r}."
             )
         key = session.id
-    seen = witness.overview(store, [key])
+    seen = liveness.overview(store, [key])
     (last,) = store.sessions([key], info=True)
     if seen.sessions[0].state(seen.time) in ("running", "paused"):
         raise Conflict(

@@ -12,10 +12,10 @@ from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports as answers
+from tablevault_pd.reading.reference import ListReference
 from tablevault_pd.session.lookup import resolve_sessions
 from tablevault_pd.session.run import Run
 from tablevault_pd.store import Store, Version
-from tablevault_pd.vault.lists import List
 
 TAGGED = ("name", "tags")
 
@@ -54,7 +54,7 @@ def _versions(store: Store, which: Any) -> tuple[list[Version], list[Any]]:
     versions: list[Version] = []
     sessions: list[Any] = []
     for each in several:
-        if isinstance(each, List):
+        if isinstance(each, ListReference):
             versions.append(each._version())
         elif isinstance(each, str) and "@" in each:
             versions.append(_version(store, each))

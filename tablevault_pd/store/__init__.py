@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.filters.predicate import Where
-from tablevault_pd.store.edges import EdgeSummary, EdgeTable, Facts, Found, Place, Wanted, Writers
+from tablevault_pd.store.edges import EdgeSummary, EdgeTable, Found, Place, Wanted, Writers
 from tablevault_pd.store.text_query import Node
 from tablevault_pd.store.types import (
     BEAT_S,
@@ -30,6 +30,7 @@ from tablevault_pd.store.types import (
     Compacted,
     Control,
     Description,
+    Facts,
     Freed,
     Hits,
     ListState,

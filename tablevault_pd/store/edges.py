@@ -7,13 +7,9 @@ bound the children and `parent` and `span` the parents, so that a store can find
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from tablevault_pd.store import Version
 
 WHOLE, SPAN, AFFINE, PAIRS, EACH = range(5)
 
@@ -142,14 +138,6 @@ class ListFacts:
     bases: Mapping[int, tuple[int, int]]
     #: how many rows of each generation a vacuum has left; None if it never removed any
     kept: Mapping[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What lineage needs to know of some lists, by id, and of some versions, by list id and number."""
-
-    lists: Mapping[int, ListFacts] = field(default_factory=dict)
-    versions: Mapping[tuple[int, int], Version] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

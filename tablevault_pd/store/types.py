@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.filters.predicate import Where
-from tablevault_pd.store.edges import Edge
+from tablevault_pd.store.edges import Edge, ListFacts
 
 Operation = Literal["save", "append", "delete", "restore"]
 Control = Literal["stop", "pause", "resume"]
@@ -84,6 +84,14 @@ class ListState:
     head: Version
     created: datetime
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What lineage needs to know of some lists, by id, and of some versions, by list id and number."""
+
+    lists: Mapping[int, ListFacts] = field(default_factory=dict)
+    versions: Mapping[tuple[int, int], Version] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

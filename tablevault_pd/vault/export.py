@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Self
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.cli.output import Answer, print_json, print_json_lines
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports as answers
+from tablevault_pd.reading.machine_output import write_json, write_json_lines
 from tablevault_pd.store import Version
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _export_reports(vault: Vault, folder: Path) -> None:
     }
     for name, frame in reports.items():
         with (folder / f"{name}.json").open("w", encoding="utf-8", errors="backslashreplace") as file:
-            print_json(Answer(frame), file)
+            write_json([frame], file)
 
 
 def _metrics(vault: Vault) -> Iterator[pd.DataFrame]:
@@ -160,7 +160,7 @@ def _export_list(vault: Vault, version: Version, path: Path, kind: str) -> None:
 
 def _append_lines(path: Path, frame: pd.DataFrame, *, index: bool = False) -> None:
     with path.open("a", encoding="utf-8") as file:
-        print_json_lines(Answer(frame, index=index), file)
+        write_json_lines([frame], file, index=index)
 
 
 def _export_parquet(vault: Vault, version: Version, path: Path) -> None:

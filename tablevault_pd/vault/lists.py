@@ -12,13 +12,14 @@ from tablevault_pd import frames, validate
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.reference import ListReference
 from tablevault_pd.store import Version
 
 if TYPE_CHECKING:
     from tablevault_pd.vault.vault import Vault
 
 
-class List:
+class List(ListReference):
     """One list of a vault: at its newest version (``vault["news"]``), or at a fixed one (``vault["news@3"]``).
 
     What ``save``, ``append`` and ``restore`` return is at the version that they made, whatever others write later. A handle
@@ -42,6 +43,11 @@ class List:
     def _version(self) -> Version:
         """Look the version up anew: a vacuum may have removed its rows since it was committed."""
         return reading.resolve(self._vault.store, self._text)
+
+    @property
+    def vault_id(self) -> str:
+        """The vault that the list is in."""
+        return self._vault.store.vault_id
 
     @property
     def name(self) -> str:
@@ -227,7 +233,8 @@ class List:
     def _repr_html_(self) -> str:
         from tablevault_pd.display import list_html
 
-        return list_html(self)
+        columns = [(column.label, column.dtype, column.kind) for column in self._columns()]
+        return list_html(self.name, self.version, len(self), columns)
 
     def __repr__(self) -> str:
         version = self.committed or self._version()

@@ -26,7 +26,6 @@ from tablevault_pd.errors import (
     VersionNotFound,
     shown,
 )
-from tablevault_pd.lineage.asking import Lineage
 from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.lost import Lost
 from tablevault_pd.lineage.record import Trace
@@ -44,6 +43,7 @@ from tablevault_pd.store.engine.commit_rules import check_expected
 from tablevault_pd.vault import export as exporting
 from tablevault_pd.vault import maintenance as care
 from tablevault_pd.vault.context import Shared
+from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
 from tablevault_pd.vault.search import Search
 from tablevault_pd.vault.sessions import Sessions
@@ -74,11 +74,6 @@ class Vault(Search, Sessions, Lineage):
         self._settings = settings or Settings()
         self.closed = False
         shared.handles.add(self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from tablevault_pd.api import connect  # what unpickles a vault connects to it
-
-        return partial(connect, mode="r" if self._shared.store.read_only else "rw"), (self.place,)
 
     @property
     def store(self) -> Store:
@@ -702,7 +697,7 @@ class Vault(Search, Sessions, Lineage):
     def _repr_html_(self) -> str:
         from tablevault_pd.display import vault_html
 
-        return vault_html(self)
+        return vault_html(self.place, None if self.closed else self.lists())
 
     def __repr__(self) -> str:
         if self.closed:

@@ -34,7 +34,6 @@ from tablevault_pd.store.edges import (
     Edge,
     EdgeSummary,
     EdgeTable,
-    Facts,
     Found,
     ListFacts,
     Place,
@@ -45,6 +44,7 @@ from tablevault_pd.store.edges import (
     few_spans,
 )
 from tablevault_pd.store.engine.int_codec import pack, unpack
+from tablevault_pd.store.types import Facts
 
 # An edge in a batch document is an array, which is a third of an object's size, in the order of _plain():
 #   0 parent list, 1 parent version, 2 parent generation, 3 basis, 4 form, 5 first child (offset in the batch),

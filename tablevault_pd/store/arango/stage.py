@@ -26,7 +26,7 @@ from tablevault_pd.store.arango.client import IMPATIENT_S, Client, to_json
 from tablevault_pd.store.arango.layout import DICTIONARIES, SCHEMAS, Clock
 from tablevault_pd.store.arango.words import add_words
 from tablevault_pd.store.engine import fork_guard as forks
-from tablevault_pd.store.staging import joined
+from tablevault_pd.store.engine.tables import joined
 
 PENDING_BYTES = 4 << 20  # small tables wait until they make a request worth its while
 SLICE_BYTES = 4 << 20  # rows encoded at a time

@@ -21,7 +21,6 @@ from tablevault_pd.store.edges import (
     Edge,
     EdgeSummary,
     EdgeTable,
-    Facts,
     Found,
     ListFacts,
     Place,
@@ -36,6 +35,7 @@ from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.times import to_time
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, version_of
 from tablevault_pd.store.engine.int_codec import pack, unpack
+from tablevault_pd.store.types import Facts
 
 INSERT_EDGE = """
 INSERT INTO edges (list, version, generation, start, rows, level, bin, parent_list, parent_version, parent_generation,

@@ -23,7 +23,7 @@ from tablevault_pd.errors import VaultCorrupt, VaultFormatError
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.engine import fork_guard as forks
-from tablevault_pd.store.staging import joined
+from tablevault_pd.store.engine.tables import joined
 
 INLINE_BYTES = (
     1 << 18

@@ -25,7 +25,7 @@ from tablevault_pd.errors import VaultClosed
 
 PATIENCE_S = 10.0  # how long a fork waits for threads inside SQLite, and they for it
 POLL_S = 0.0005
-_PACKAGE = __name__.rpartition(".")[0]
+_PACKAGE = "tablevault_pd.store."  # whose modules use SQLite
 T = TypeVar("T")
 
 

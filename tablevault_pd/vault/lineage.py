@@ -1,4 +1,4 @@
-"""What a vault answers about lineage; the part of :class:`Vault` that asks, and what ``df.vault`` asks for a frame."""
+"""The questions about lineage that a :class:`Vault` answers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, shown
-from tablevault_pd.lineage.edges import runs_of
-from tablevault_pd.lineage.resolve_rows import Named, identity, origin_version, reference_columns
+from tablevault_pd.lineage.of_rows import asked_rows
 from tablevault_pd.reading import read as reading
-from tablevault_pd.reading import reports as answers
-from tablevault_pd.refs import RefArray, Source, is_refs
 from tablevault_pd.store import Store, Version
 from tablevault_pd.vault.lists import List
 
 if TYPE_CHECKING:
     from tablevault_pd.lineage.graph import LineageGraph
-    from tablevault_pd.lineage.report import Asked
-    from tablevault_pd.vault.vault import Vault
 
 
 class Lineage:
@@ -89,7 +84,7 @@ class Lineage:
         """
         version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
         positions = _positions(version, rows)
-        asked = _asked(version, positions)
+        asked = asked_rows(version, positions)
         from tablevault_pd.lineage.report import lines
 
         return lines(
@@ -180,94 +175,3 @@ def _positions(version: Version, rows: Any) -> np.ndarray:
             f"rows= names the position {bad[0]}, and {version.list}@{version.version} has {version.total} rows."
         )
     return found
-
-
-def _asked(version: Version, positions: np.ndarray) -> Asked:
-    size = len(positions)
-    from tablevault_pd.lineage.report import Asked
-
-    return Asked(np.full(size, version.list_id), np.full(size, version.version), positions, (version,))
-
-
-# -- for df.vault
-
-
-def known_rows(vault: Vault, frame: pd.DataFrame | pd.Series) -> list[Named]:
-    """The rows of the vault that a frame's rows are. Raises InvalidInput if it was not read from there."""
-    found = identity(vault.store, frame)
-    if not found:
-        raise InvalidInput(
-            f"This frame was not read from the vault {vault.place}, so it is not known what its rows are. "
-            "Read it with tablevault_pd.read, or ask vault.lineage(name) for a list."
-        )
-    return found
-
-
-def frame_lines(vault: Vault, frame: pd.DataFrame | pd.Series, **options: Any) -> pd.DataFrame:
-    """The walk from the rows of a frame."""
-    parts = []
-    for named in known_rows(vault, frame):
-        positions = np.array([-1]) if named.positions is None else named.positions[named.positions >= 0]
-        parts.append(_asked(named.version, positions))
-    from tablevault_pd.lineage.report import asked_of, lines
-
-    return lines(vault.store, asked_of(parts), **options)
-
-
-def frame_refs(vault: Vault, frame: pd.DataFrame | pd.Series) -> pd.Series | pd.DataFrame:
-    """References to what the rows of a frame are."""
-    if isinstance(frame, pd.Series) and is_refs(frame.dtype):
-        return frame
-    if isinstance(frame, pd.DataFrame):
-        columns = reference_columns(frame)
-        if columns:
-            return frame.iloc[:, columns[0]] if len(columns) == 1 else frame.iloc[:, columns]
-    (named,) = known_rows(vault, frame)
-    version = named.version
-    source = Source(vault.store.vault_id, version.list_id, version.version, version.list)
-    positions = np.full(len(frame), -1) if named.positions is None else named.positions
-    return pd.Series(RefArray.of(source, positions), index=frame.index, name="ref")
-
-
-def frame_origin(vault: Vault, frame: pd.DataFrame | pd.Series) -> str | None:
-    """``news@3``: what a frame was read from; None if it was not read from this vault."""
-    found = origin_version(vault.store, frame)
-    return None if found is None else f"{found[1].list}@{found[1].version}"
-
-
-def frame_writers(vault: Vault, frame: pd.DataFrame | pd.Series) -> list[tuple[int, int]]:
-    """(session id, cell) of every commit that wrote one of the rows of a frame, -1 for none."""
-    store = vault.store
-    found: dict[tuple[int, int], None] = {}
-    parts: list[tuple[int, int, np.ndarray]] = []  # (list, generation, positions there)
-    rows = known_rows(vault, frame)
-    lists = store.facts(sorted({named.version.list_id for named in rows})).lists
-    for named in rows:
-        version = named.version
-        for generation, low, high in runs_of(version.generation, version.total, lists[version.list_id].bases):
-            positions = np.arange(low, high) if named.positions is None else named.positions
-            positions = np.unique(positions[(positions >= low) & (positions < high)])
-            if len(positions):
-                parts.append((version.list_id, generation, positions))
-    places = [(list_id, generation, int(at[0]), int(at[-1]) + 1) for list_id, generation, at in parts]
-    for (_, _, positions), by in zip(parts, store.writers(places), strict=True):
-        at = np.unique(np.searchsorted(by.start, positions, side="right") - 1)
-        found |= dict.fromkeys(zip(by.session_id[at].tolist(), by.cell[at].tolist(), strict=True))
-    return list(found)
-
-
-def frame_code(vault: Vault, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:
-    """The cells that wrote the rows of a frame."""
-    written = [pair for pair in frame_writers(vault, frame) if pair[0] >= 0]
-    sessions = vault.store.sessions(sorted({session for session, _ in written}))
-    labels = {session.id: session.label for session in sessions}
-    cells = answers.cells(vault.store, sessions)
-    wanted = {(labels[session], cell) for session, cell in written if cell >= 0}
-    pairs = zip(cells["session"], cells["cell"], strict=True)
-    return cells[[pair in wanted for pair in pairs]].reset_index(drop=True)
-
-
-def frame_sessions(vault: Vault, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:
-    """The sessions that wrote the rows of a frame."""
-    wanted = sorted({session for session, _ in frame_writers(vault, frame) if session >= 0})
-    return answers.sessions(vault.store, vault.store.sessions(wanted))

@@ -1,0 +1,86 @@
+"""Sessions as they are seen from this machine: a process that is known to be gone is not waited for."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tablevault_pd.capture.environment import host_name
+from tablevault_pd.store import Overview, Session, Store
+
+SLACK_S = 60.0  # clocks of a machine and of a server may differ so much
+
+
+def overview(store: Store, ids: Sequence[int] | None = None, *, name: str | None = None) -> Overview:
+    """As :meth:`Store.overview`; `gone` is set where a process is, and a worker that had handed over its last task finished."""
+    seen = store.overview(ids, name=name)
+    gone = _gone(store, seen)
+    return replace(seen, sessions=[_seen(each, seen, each.id in gone) for each in seen.sessions])
+
+
+def _gone(store: Store, seen: Overview) -> set[int]:
+    here = host_name()
+    running = [
+        each for each in seen.sessions if each.host == here and each.state(seen.time) in ("running", "paused")
+    ]
+    looks = [each.id for each in running if looks_dead(each)]
+    if not looks:
+        return set()
+    return {each.id for each in store.sessions(looks, info=True) if surely_dead(each)}
+
+
+def _seen(session: Session, seen: Overview, gone: bool) -> Session:
+    if session.outcome is not None or (not gone and session.ended is None):
+        return session
+    session = replace(session, gone=gone)
+    if session.ended is not None and session.state(seen.time) == "lost":
+        return replace(session, outcome="finished")  # its pool was done with it
+    return replace(session, ended=None)
+
+
+def machine() -> str:
+    """What tells this machine, or container, from others on which the same process numbers mean other processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
+
+
+def surely_dead(session: Session) -> bool:
+    """Whether the process of `session` is known to be gone; its info is needed. False where that cannot be told from here."""
+    where = str(session.info.get("machine", ""))
+    return bool(where) and where == machine() and looks_dead(session)
+
+
+def looks_dead(session: Session) -> bool:
+    """The same, provided that the session's process number is one of this machine."""
+    if session.pid == os.getpid():
+        return False
+    try:
+        os.kill(session.pid, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    try:
+        # After the name, which may hold anything, in parentheses: the state, and as the 20th field when it was started.
+        fields = (
+            Path(f"/proc/{session.pid}/stat")
+            .read_text(encoding="ascii", errors="replace")
+            .rpartition(")")[2]
+            .split()
+        )
+        born = _booted() + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return False
+    return fields[0] in "ZX" or born > session.started.timestamp() + SLACK_S
+
+
+def _booted() -> float:
+    """When this machine was started, in seconds since 1970."""
+    with open("/proc/uptime", encoding="ascii") as file:
+        return time.time() - float(file.read().split()[0])
