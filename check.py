@@ -1,6 +1,6 @@
 """Everything CI checks, in one command that needs no make: ``python check.py [step ...]``.
 
-Steps: format, lint, types, examples, tests (with doctests and the README's code). All of them run, also
+Steps: format, lint, layers, types, examples, tests (with doctests and the README's code). All of them run, also
 after one failed, so that one run shows everything. The tests come last: pytest's closing line ends the output.
 """
 
@@ -45,6 +45,12 @@ def tool(*arguments: str) -> Callable[[], int]:
     return lambda: subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, check=False).returncode
 
 
+def layers() -> int:
+    """Compare the imports with the layers in pyproject.toml."""
+    code = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode
+
+
 def examples() -> int:
     """Run each script of examples/ in an empty folder, as a user would. Its output is shown if it fails."""
     scripts = sorted((ROOT / "examples").glob("*.py"))
@@ -77,6 +83,7 @@ def example(script: Path, environment: dict[str, str]) -> int:
 STEPS: dict[str, Callable[[], int]] = {
     "format": tool("ruff", "format", "--check", "."),
     "lint": tool("ruff", "check", "."),
+    "layers": layers,
     "types": tool("mypy"),
     "examples": examples,
     "tests": tool("pytest", "-q", "-n", "auto"),
