@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import uuid
-from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from timing import OURS, Contender, Line, missing, race, skipped
 
 import tablevault_pd as tv
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WORK = "append one row, durable"
 ROWS_PER_ROUND = 100

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from timing import OURS, Contender, Line, child, race
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CODE = """
 from time import perf_counter

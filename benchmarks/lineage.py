@@ -7,14 +7,17 @@ a part of the rows, and its time is scaled up.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from timing import OURS, Contender, Line, race
 
 import tablevault_pd as tv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 HOPS = 5
 KINDS: dict[str, Callable[[int], np.ndarray]] = {

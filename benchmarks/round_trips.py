@@ -10,9 +10,8 @@ import argparse
 import os
 import sys
 import uuid
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -29,6 +28,9 @@ from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Batch, Near, Scope, Version
 from tablevault_pd.store.arango import ArangoStore, client
 from tablevault_pd.store.edges import PAIRS, Edge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WALK_LIMITS = {5: 8, 20: 12}  # steps, requests
 SAVE_LIMIT = 20  # for 10,000 rows with a vector column of width 384; TableVault 0.2.6 needs 360,000

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +16,10 @@ import pyarrow as pa
 from timing import OURS, Contender, Line, child, missing, race, skipped
 
 import tablevault_pd as tv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 HAND = "Arrow IPC by hand"
 PARQUET = "Parquet (pandas)"

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,9 @@ from timing import OURS, Contender, Line, race
 import tablevault_pd as tv
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Cell, Near, Scope, Session
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WIDTH = 384
 INNER_WIDTH = 32

@@ -13,11 +13,10 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -31,6 +30,9 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 import tablevault_pd as tv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 matplotlib.use("Agg")  # the picture goes to a file: no window
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
     from typing import Unpack
 
     from tablevault_pd.vault.lists import List

@@ -6,9 +6,7 @@ import copyreg
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, TypeVar
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tablevault_pd import validate
 from tablevault_pd.errors import (
@@ -22,9 +20,13 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.progress import Bar, say
 from tablevault_pd.session import CaptureMode, Run, Settings, current, process
-from tablevault_pd.store import Store
 from tablevault_pd.vault.context import Shared, open_places
 from tablevault_pd.vault.vault import Vault
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tablevault_pd.store import Store
 
 DEFAULT_PLACE = "vault"
 PLACE_VARIABLE = "TABLEVAULT_URL"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Collection
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tablevault_pd.progress import say
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 def shown(value: object, limit: int = 80) -> str:

@@ -8,11 +8,9 @@ array leaves the process (pickle, Parquet), the sources are written out.
 
 from __future__ import annotations
 
-import builtins
 import threading
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -20,6 +18,10 @@ import pyarrow as pa
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype, take
 
 from tablevault_pd.errors import InvalidInput, shown
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Callable, Iterable, Sequence
 
 POSITION_BITS = 40
 _POSITION = (1 << POSITION_BITS) - 1

@@ -11,11 +11,9 @@ import os
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -24,6 +22,10 @@ import pytest
 from tablevault_pd.store import Batch, Store, Version
 from tablevault_pd.store.edges import EdgeTable, Wanted
 from tablevault_pd.store.embedded import EmbeddedStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 
 def _own_url() -> str:

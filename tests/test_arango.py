@@ -15,12 +15,10 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -53,6 +51,10 @@ from tablevault_pd.store.arango.client import Client, to_json
 from tablevault_pd.store.arango.items import base36
 from tablevault_pd.store.arango.users import grant
 from tablevault_pd.store.text_query import Word
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
@@ -157,7 +159,8 @@ def test_a_beat_whose_answer_is_lost_counts_once(store: ArangoStore, faults: Fau
         assert store.beat([told(key, number, (asked.id,))]).requests == ()
     faults.clear()
     assert store.measures()["value"].to_pylist() == [0.5, 1.0, 1.5] * 2
-    assert [cell.cell for cell in store.cells()] == [1, 2, 3] and len(store.sources([key])) == 1
+    assert [cell.cell for cell in store.cells()] == [1, 2, 3]
+    assert len(store.sources([key])) == 1
     assert store.overview().latest.num_rows == 2
     [found] = store.sessions(info=True)
     assert (found.tags, found.info) == (("3",), {"n": 3})
@@ -168,10 +171,12 @@ def test_asking_and_reopening_survive_a_lost_answer(store: ArangoStore, faults: 
     row = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))
     faults.add(ANYTHING, kind, count=2)
     asked = store.ask([row.id], "pause")
-    assert store.beat([Beat(row.id)]).requests == tuple(asked) and len(asked) == 1
+    assert store.beat([Beat(row.id)]).requests == tuple(asked)
+    assert len(asked) == 1
     faults.add(ANYTHING, kind, count=2)
     opened = store.reopen_session(replace(row, pid=2, info={"a": 1}), seen=row.heartbeat)
-    assert store.sessions() == [opened] and opened.pid == 2
+    assert store.sessions() == [opened]
+    assert opened.pid == 2
     assert store.sessions(info=True)[0].info == {"a": 1}
     assert faults.left() == 0
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable
-from types import CodeType, FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from stores import Faults, faults, new_database  # noqa: F401  # a fixture
@@ -18,6 +16,10 @@ from tablevault_pd.errors import StoreUnavailable
 from tablevault_pd.store.arango import ArangoStore
 from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FrameType
 
 ON_THE_WAY = (
     "connectionpool.py",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -18,13 +18,15 @@ from stores import Faults, act, database_of, edges_at, faults, new_database, put
 
 import tablevault_pd as tv
 from tablevault_pd.errors import SessionNotFound, StoreUnavailable, VaultCorrupt, VaultReadOnly
-from tablevault_pd.store import Version
 from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, STATED, Edge, Wanted
 
 pytest.importorskip("arango")
 
 from tablevault_pd.store.arango import ArangoStore
 from tablevault_pd.store.arango.ahead import STATEMENTS, Side, binds
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Version
 
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
@@ -87,12 +89,14 @@ def test_edges_whose_batch_never_came_are_found_by_nobody_and_swept(url: str, fa
     faults.clear()
     store = ArangoStore(url, stray_age_s=0)
     assert database_of(url).collection("tv_edges").count() == 1
-    assert children_of(store, source) == [] and store.edge_summaries() == []
+    assert children_of(store, source) == []
+    assert store.edge_summaries() == []
     made = put(store, "made", numbers(3), edges=(one_to_one(source, 3),))
     assert children_of(store, source) == [(made.list_id, 1)]
     assert {problem.severity for problem in store.check()} == {"stray"}
     store.vacuum(dry_run=False)
-    assert store.check() == [] and database_of(url).collection("tv_edges").count() == 1
+    assert store.check() == []
+    assert database_of(url).collection("tv_edges").count() == 1
     assert children_of(store, source) == [(made.list_id, 1)]
 
 
@@ -144,7 +148,8 @@ def test_a_mirror_that_lost_edges_is_written_again(url: str, store: ArangoStore)
     assert len(edges_at(store, made.list_id, 1, [(0, 1)], side="child")) == 2  # those need no mirror
     assert [(p.what, p.list, p.fixed) for p in store.check()] == [("missing in tv_edges", "made", False)]
     assert [p.fixed for p in store.check(fix=True)] == [True]
-    assert store.check() == [] and children_of(store, source) == before
+    assert store.check() == []
+    assert children_of(store, source) == before
 
 
 def cut(edge: list[Any]) -> None:
@@ -297,7 +302,8 @@ def test_a_walk_takes_a_handful_of_requests(
         assert len(vault.lineage(f"l{hops}", rows=some)) == count * hops
         assert len(down) == (count * hops if every_row else count * hops * 3)
     one_step = counted(sent, lambda: vault.lineage(f"l{hops}", depth=1))
-    assert one_step <= 6 and len(vault.lineage(f"l{hops}", depth=1)) == ROWS
+    assert one_step <= 6
+    assert len(vault.lineage(f"l{hops}", depth=1)) == ROWS
 
 
 @pytest.mark.parametrize("make", [shuffled, as_wholes])
@@ -370,7 +376,8 @@ def test_runs_that_overlap_are_asked_for_as_one(store: ArangoStore) -> None:
             (source.list_id, 1, *run) for run in meant
         ]
     found = store.edges([Wanted(source.list_id, 1, [(0, 400)])], side="parent", ahead=1)
-    assert len(found.table) == 450 and len(found.ahead) == 3
+    assert len(found.table) == 450
+    assert len(found.ahead) == 3
 
 
 def test_a_server_goes_ahead_only_where_little_is_read_in_vain(store: ArangoStore) -> None:
@@ -404,7 +411,8 @@ def test_edges_follow_their_batch_to_the_place_it_gets(store: ArangoStore) -> No
         list(pool.map(write, range(4)))
     head = store.head("made")
     wrote = [row["x"] for row in rows(store, head)]
-    assert head is not None and sorted(wrote) == list(range(40))
+    assert head is not None
+    assert sorted(wrote) == list(range(40))
     found = edges_at(store, head.list_id, 1, [(0, 40)], side="child")
     assert dict(zip(found.start.tolist(), found.parent.tolist(), strict=True)) == dict(enumerate(wrote))
     for row in (0, 17, 39):

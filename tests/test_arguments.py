@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import tablevault_pd as tv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 WRONG: list[Any] = [
     -1, 0, 5, 10**30, 1.5, float("nan"), 1j, True, "wrong", "", "  ", "x" * 300, "half \ud800", b"x", [], [None], [5], ["wrong"], (1, 2),

@@ -62,7 +62,8 @@ def test_lists_names_every_list_and_what_it_holds(run):
     assert (code, err) == (0, "")
     assert lines[0].split()[:3] == ["name", "version", "kinds"]
     assert [line.split()[0] for line in lines[1:]] == ["losses", "words"]
-    assert "record, embedding" in lines[2] and "loss by step" in lines[1]
+    assert "record, embedding" in lines[2]
+    assert "loss by step" in lines[1]
 
 
 def test_lists_as_json_has_all_settled_columns(run):
@@ -74,11 +75,9 @@ def test_lists_as_json_has_all_settled_columns(run):
     assert list(found[0]) == [
         "name", "version", "kinds", "rows", "columns", "bytes", "created", "updated", "session", "deleted", "description", "tags",
     ]  # fmt: skip
-    assert (
-        found[0]["columns"] == ["step", "loss"]
-        and found[0]["tags"] == ["dev"]
-        and found[0]["deleted"] is False
-    )
+    assert found[0]["columns"] == ["step", "loss"]
+    assert found[0]["tags"] == ["dev"]
+    assert found[0]["deleted"] is False
 
 
 def test_show_prints_the_first_rows_and_says_how_many_there_are(run):
@@ -155,7 +154,9 @@ def test_check_exits_with_1_when_a_segment_is_damaged(run, place):
     data[len(data) // 2] ^= 1
     segment.write_bytes(data)
     code, out, _ = run("check")
-    assert code == 1 and "damage" in out and "big" in out
+    assert code == 1
+    assert "damage" in out
+    assert "big" in out
     assert run("check", "--json")[0] == 1
     assert run("show", "losses")[0] == 0  # the rest stays readable
 
@@ -164,7 +165,9 @@ def test_check_fix_removes_strays_and_only_then(run, place):
     stray = place / "segments" / f"{'0' * 32}.arrow"
     stray.write_bytes(b"left behind by a crash")
     code, out, _ = run("check")
-    assert code == 0 and "1 stray" in out and stray.exists()
+    assert code == 0
+    assert "1 stray" in out
+    assert stray.exists()
     assert run("check", "--fix")[0] == 0
     assert not stray.exists()
     assert run("check")[1] == "All is sound.\n"
@@ -179,7 +182,8 @@ def test_check_tells_what_could_not_be_checked(run, place, tmp_path, monkeypatch
         vault.save("notes", pd.DataFrame({"path": ["notes.txt"]}), files="path")
     folder.rename(tmp_path / "gone")
     code, out, _ = run("check")
-    assert code == 0 and "0 damaged, 0 stray, 1 not checked." in out
+    assert code == 0
+    assert "0 damaged, 0 stray, 1 not checked." in out
 
 
 def test_vacuum_frees_nothing_before_yes(run, place):
@@ -211,7 +215,8 @@ def test_compact_keeps_rows_and_versions(run, place):
         for n in range(20):
             vault.append("many", {"n": n})
     (done,) = objects(run("compact", "many", "--json")[1])
-    assert done["list"] == "many" and done["parts_after"] < done["parts_before"]
+    assert done["list"] == "many"
+    assert done["parts_after"] < done["parts_before"]
     assert [each["n"] for each in objects(run("show", "many@7", "--json")[1])] == list(range(7))
 
 
@@ -228,7 +233,8 @@ def test_delete_hides_and_restore_brings_back(run):
     assert [each["name"] for each in objects(run("lists", "--json")[1])] == ["losses"]
     assert [each["name"] for each in objects(run("lists", "--deleted", "--json")[1])] == ["losses", "words"]
     code, _, err = run("restore", "words")
-    assert code == 2 and "restore words@1" in err
+    assert code == 2
+    assert "restore words@1" in err
     assert run("restore", "words@1")[0] == 0
     assert len(objects(run("show", "words", "--json")[1])) == 2
     assert run("restore", "losses", "1")[0] == 0
@@ -311,7 +317,9 @@ def test_commands_that_make_versions_open_one_and_those_that_look_after_a_vault_
 def test_an_error_is_one_message_and_an_exit_code(run, tmp_path, arguments, said, exit_code):
     code, out, err = run(*arguments)
     assert (code, out) == (exit_code, "")
-    assert err.startswith("tablevault-pd: ") and said in err and "Traceback" not in err
+    assert err.startswith("tablevault-pd: ")
+    assert said in err
+    assert "Traceback" not in err
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -337,7 +345,8 @@ def test_options_may_stand_before_or_after_the_command(run, place, monkeypatch):
         run("lists", "--json", "--vault", str(place))[1],
         run("--json", "lists", "--vault", str(place))[1],
     }
-    assert len(outputs) == 1 and len(objects(outputs.pop())) == 2
+    assert len(outputs) == 1
+    assert len(objects(outputs.pop())) == 2
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -354,7 +363,8 @@ def test_the_module_runs_and_stops_quietly_when_the_pipe_closes(place):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tablevault_pd", "show", "long", "--csv"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     assert [process.stdout.readline() for _ in range(2)] == [b"position,n\n", b"0,0\n"]
     process.stdout.close()
     assert process.stderr.read() == b""
@@ -397,7 +407,9 @@ def test_machines_get_every_kind_of_value(run, place):
     }
     assert (third["float"], third["text"], third["nested"]) == ("Infinity", "\x1b[31m", {"b": "é"})
     rows = list(csv.DictReader(io.StringIO(run("show", "kinds", "--csv")[1])))
-    assert rows[0]["nested"] == '{"a": [1, null]}' and rows[0]["flag"] == "true" and rows[1]["whole"] == ""
+    assert rows[0]["nested"] == '{"a": [1, null]}'
+    assert rows[0]["flag"] == "true"
+    assert rows[1]["whole"] == ""
 
 
 def test_a_table_moves_no_cursor(run, place):
@@ -407,7 +419,9 @@ def test_a_table_moves_no_cursor(run, place):
         )
     out = run("show", "nasty")[1]
     assert out.replace("\n", "").isprintable()
-    assert len(out.splitlines()) == 5 and "\\x1b[2Jgone" in out and "a\\nb\\tc" in out
+    assert len(out.splitlines()) == 5
+    assert "\\x1b[2Jgone" in out
+    assert "a\\nb\\tc" in out
 
 
 def test_an_index_of_its_own_and_levels_of_columns_are_shown(run, place):
@@ -438,7 +452,8 @@ def test_times_are_marked_as_utc(run):
 def test_a_warning_is_one_line(run):
     code, out, err = run("search", "--filters", "nothing > 1", "--kind", "record")
     assert (code, out) == (0, "Nothing was found.\n")
-    assert err.startswith("tablevault-pd: warning: ") and ".py" not in err
+    assert err.startswith("tablevault-pd: warning: ")
+    assert ".py" not in err
 
 
 def test_an_empty_list_still_shows_its_columns(run, place):

@@ -39,10 +39,12 @@ def test_a_handle_stays_at_its_commit(vault: tv.Vault) -> None:
         (3, 1, ["y"]),
     ]
     assert first.read()["x"].tolist() == [1, 2]
-    assert "version 1: 2 rows" in repr(first) and "version 3: 1 rows" in repr(vault["a"])
+    assert "version 1: 2 rows" in repr(first)
+    assert "version 3: 1 rows" in repr(vault["a"])
     assert [len(part) for part in second.batches(2)] == [2, 1]
     assert second.search(columns=["x"])["x"].tolist() == [1, 2, 3]
-    assert vault.restore("a", 1).version == 4 and len(first.versions()) == 4
+    assert vault.restore("a", 1).version == 4
+    assert len(first.versions()) == 4
     assert vault["a"].version == 4  # asked for by name: live
     live = vault["a"]
     vault.append("a", {"x": 9})
@@ -163,7 +165,8 @@ def test_a_description_of_unchanged_rows_is_kept(vault: tv.Vault) -> None:
         assert vault.save("a", rows, description=text).version == 1
         assert vault.descriptions()["text"].tolist() == [text]
         assert vault.lists()["description"].tolist() == [text]
-    assert vault.save("a", rows).version == 1 and vault.descriptions()["text"].tolist() == ["second"]
+    assert vault.save("a", rows).version == 1
+    assert vault.descriptions()["text"].tolist() == ["second"]
     assert vault.search(description="second", lists="a")["position"].tolist() == [0, 1]
 
 
@@ -186,4 +189,5 @@ def test_other_parents_of_unchanged_rows_are_a_new_version(vault: tv.Vault) -> N
     assert vault.save("a", rows).version == 2  # says nothing about parents
     assert vault.save("a", rows, inputs=False).version == 3  # says that there are none
     assert vault.save("a", rows, inputs=False).version == 3
-    assert vault.lineage("a").empty and len(vault.lineage("a@2")) == 2
+    assert vault.lineage("a").empty
+    assert len(vault.lineage("a@2")) == 2

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import decimal
 import math
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tablevault_pd as tv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:assert_index_equal will check the 'freq'"),
@@ -60,7 +62,8 @@ def test_a_frame_is_read_as_it_was_saved(vault, df, cut):
     pieces = wanted[:cut], wanted[cut:]
     check(vault.read("a", start=0, stop=cut), pieces[0], freq=False)
     check(vault.read("a", start=cut), pieces[1], freq=False)
-    assert vault.save("a", df).version == head(vault) and vault.save("a", back).version == head(vault)
+    assert vault.save("a", df).version == head(vault)
+    assert vault.save("a", back).version == head(vault)
 
 
 @some

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,8 +11,13 @@ import pytest
 
 pytest.importorskip("arango")
 
+from typing import TYPE_CHECKING
+
 from tablevault_pd.errors import StoreUnavailable, VaultCorrupt
 from tablevault_pd.store.arango import ArangoStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def told(status: int, body: bytes, **headers: str) -> type[BaseHTTPRequestHandler]:
@@ -29,7 +33,7 @@ def told(status: int, body: bytes, **headers: str) -> type[BaseHTTPRequestHandle
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_PUT = do_POST
+        do_GET = do_PUT = do_POST  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass

@@ -6,9 +6,9 @@ import http.client
 import os
 import signal
 import socket
-import sqlite3
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -19,6 +19,9 @@ from torture.harness import Acks, check_rows, check_sound, run
 
 import tablevault_pd as tv
 from tablevault_pd.store.engine import fork_guard as forks
+
+if TYPE_CHECKING:
+    import sqlite3
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -270,7 +273,8 @@ def test_a_fork_that_cannot_wait_gives_a_child_that_says_so(folder_vault, monkey
     monkeypatch.setattr(forks, "PATIENCE_S", 0.01)
     thread, found = busy(folder_vault, 1_500_000)
     told = in_child(lambda: folder_vault.append("a", {"n": 2}))
-    assert told.startswith("VaultClosed: This process was forked") and "another thread" in told
+    assert told.startswith("VaultClosed: This process was forked")
+    assert "another thread" in told
     assert "spawn" in told
     thread.join()
     assert found == [1_500_000]
@@ -302,7 +306,8 @@ def test_an_interrupt_while_a_fork_waits_gives_a_child_that_says_so(folder_vault
         signal.signal(signal.SIGUSR1, before)
     assert told.startswith("VaultClosed: This process was forked"), told
     thread.join()
-    assert found == [1_500_000] and forks.inside._forking is None
+    assert found == [1_500_000]
+    assert forks.inside._forking is None
     assert in_child(lambda: folder_vault.append("a", {"n": 4}).version) == "3"
     assert folder_vault.read("a").n.tolist() == [1, 2, 4]
 
@@ -329,7 +334,8 @@ def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(folder_va
 
     catalog.write(work)
     assert told[0] == "DatabaseError: not authorized"
-    assert told[1].startswith("VaultClosed: This process was forked") and "in the middle of a call" in told[1]
+    assert told[1].startswith("VaultClosed: This process was forked")
+    assert "in the middle of a call" in told[1]
     assert told[2] == "DatabaseError: not authorized"
     with catalog.reading() as db:
         assert db.execute("SELECT name FROM lists ORDER BY id").fetchall() == [

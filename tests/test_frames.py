@@ -126,7 +126,8 @@ def test_a_row_is_encoded_as_the_frame_of_it(row: dict) -> None:
         assert not row or not plain or 2**63 in row.values() or not all(type(label) is str for label in row)
     else:
         assert table.equals(expected, check_metadata=True) or any(value != value for value in row.values())
-        assert table.schema.equals(expected.schema, check_metadata=True) and same(table, expected)
+        assert table.schema.equals(expected.schema, check_metadata=True)
+        assert same(table, expected)
 
 
 def test_a_row_of_plain_values_needs_no_frame() -> None:
@@ -700,7 +701,9 @@ def test_arrow_data_gets_pandas_dtypes() -> None:
     assert back["n"].tolist() == [2**60 + 1, pd.NA]
     assert back["c"].tolist()[0] == "x"
     assert back["v"].tolist()[1] is None
-    assert pd.isna(back["t"][1]) and pd.isna(back["z"][1]) and pd.isna(back["d"][1])
+    assert pd.isna(back["t"][1])
+    assert pd.isna(back["z"][1])
+    assert pd.isna(back["d"][1])
     assert [c.kind for c in columns(encoded.schema)][-2:] == ["embedding", "record"]
 
 

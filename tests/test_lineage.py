@@ -171,7 +171,8 @@ def test_chains_that_keep_rows_keep_lineage(data, names, index):
         df.vault.save("answers")
         assert parents(vault, "answers") == [{each} for each in df["id"]]
         lines = vault.lineage("answers")
-        assert (lines["basis"] == "inferred").all() and (lines["parent_version"] == 1).all()
+        assert (lines["basis"] == "inferred").all()
+        assert (lines["parent_version"] == 1).all()
         back = vault.read("answers")
         assert back["id"].tolist() == df["id"].tolist()
 
@@ -286,7 +287,8 @@ def test_references_through_parquet(vault, tmp_path):
     df = vault.read("articles", refs=True)[["id", "ref"]].iloc[[3, 1]]
     df.to_parquet(tmp_path / "x.parquet")
     back = pd.read_parquet(tmp_path / "x.parquet")
-    assert isinstance(back["ref"].dtype, RefDtype) and (back["ref"] == df["ref"]).all()
+    assert isinstance(back["ref"].dtype, RefDtype)
+    assert (back["ref"] == df["ref"]).all()
     assert back["ref"].astype(str).tolist() == ["articles[3]", "articles[1]"]
     vault.save("answers", back)
     assert parents(vault, "answers") == [{"articles:3"}, {"articles:1"}]
@@ -497,11 +499,13 @@ def test_columns_that_were_not_read_were_not_overwritten(vault):
 def test_a_column_of_the_saved_frame_holds_positions(vault):
     five(vault)
     pd.DataFrame({"n": [1, 2], "src": [4, 0]}).vault.save("one", inputs={"articles": "src"})
-    assert parents(vault, "one") == [{"articles:4"}, {"articles:0"}] and "src" in vault["one"].columns
+    assert parents(vault, "one") == [{"articles:4"}, {"articles:0"}]
+    assert "src" in vault["one"].columns
     pd.DataFrame({"src": [[4, 0], None]}).vault.save("several", inputs={"articles": "src"})
     assert parents(vault, "several") == [{"articles:4", "articles:0"}, set()]
     frame = pd.DataFrame({"src": [3.0, np.nan]}).vault.save("floats", inputs={"articles": "src"})
-    assert len(frame) == 2 and parents(vault, "floats") == [{"articles:3"}, set()]
+    assert len(frame) == 2
+    assert parents(vault, "floats") == [{"articles:3"}, set()]
     vault.save("rows", [{"src": 1}, {"src": 2}], inputs={"articles": "src"})
     assert parents(vault, "rows") == [{"articles:1"}, {"articles:2"}]
 
@@ -532,7 +536,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(vault, inputs, 
     vault.delete("gone")
     with pytest.raises(error, match=match):
         rows.vault.save("answers", inputs=inputs)
-    assert "answers" not in vault and vault.check().empty
+    assert "answers" not in vault
+    assert vault.check().empty
 
 
 def test_streams_infer_chunk_by_chunk(vault):
@@ -587,7 +592,9 @@ def test_vacuum_keeps_edges_and_walks_say_what_is_gone(vault):
     assert not vault.lineage("answers")["gone"].any()
     vault.vacuum(dry_run=False)
     line = vault.lineage("answers", read=True).iloc[0]
-    assert line["gone"] and line["parent_position"] == 2 and "id" not in line
+    assert line["gone"]
+    assert line["parent_position"] == 2
+    assert "id" not in line
     assert vault.check().empty
 
 
@@ -623,12 +630,15 @@ def test_attrs_are_one_short_string_and_parquet_takes_them(vault, tmp_path):
     vault.save("articles", source("articles", 4))
     frame = vault.read("articles")
     (text,) = frame.attrs.values()
-    assert type(text) is str and len(text) < 100
+    assert type(text) is str
+    assert len(text) < 100
     frame.to_parquet(tmp_path / "x.parquet")
     assert json.loads(json.dumps(frame.attrs)) == frame.attrs
-    assert frame.index.name == "position" and frame.reset_index().columns[0] == "position"
+    assert frame.index.name == "position"
+    assert frame.reset_index().columns[0] == "position"
     frame.reset_index().vault.save("flat")
-    assert vault["flat"].columns[0] == "position" and type(vault.read("flat").columns[0]) is str
+    assert vault["flat"].columns[0] == "position"
+    assert type(vault.read("flat").columns[0]) is str
 
 
 # -- asking
@@ -650,7 +660,8 @@ def test_asking_a_frame(vault):
         ["answers", 0, 1.0, "articles:4"],
         ["answers", 1, 1.0, "articles:2"],
     ]
-    assert answers.vault.origin == "answers@1" and some.vault.refs.astype(str).tolist() == [
+    assert answers.vault.origin == "answers@1"
+    assert some.vault.refs.astype(str).tolist() == [
         "articles[4]",
         "articles[2]",
     ]
@@ -662,7 +673,8 @@ def test_asking_a_frame(vault):
         vault.lineage("answers", rows=[7])
     with pytest.raises(InvalidInput):
         vault.lineage("answers", depth=0)
-    assert vault.lineage("articles").empty and list(vault.lineage("articles").columns) == list(up.columns)
+    assert vault.lineage("articles").empty
+    assert list(vault.lineage("articles").columns) == list(up.columns)
     assert vault.lineage("articles").dtypes.astype(str).to_dict() == up.dtypes.astype(str).to_dict()
 
 
@@ -697,10 +709,14 @@ def test_graph(vault):
     assert list(graph.columns) == [
         "parent_list", "parent_version", "child_list", "child_version", "rows", "basis", "session", "cell",
     ]  # fmt: skip
-    assert len(graph) == 2 and len(vault.graph("lonely")) == 0 and len(vault.graph("report")) == 2
+    assert len(graph) == 2
+    assert len(vault.graph("lonely")) == 0
+    assert len(vault.graph("report")) == 2
     assert list(graph.to_networkx().edges()) == [('articles <"1">@1', "answers@1"), ("answers@1", "report@1")]
-    assert "articles &lt;" in graph._repr_svg_() and '<"1">' not in graph.to_svg()
-    assert graph.to_mermaid().count("-->") == 2 and '"1"' not in graph.to_mermaid()
+    assert "articles &lt;" in graph._repr_svg_()
+    assert '<"1">' not in graph.to_svg()
+    assert graph.to_mermaid().count("-->") == 2
+    assert '"1"' not in graph.to_mermaid()
     events = json.loads(graph.to_openlineage())
     assert [event["outputs"][0]["name"] for event in events] == ["answers", "report"]
     assert type(graph[graph["rows"] > 1]) is pd.DataFrame
@@ -823,7 +839,8 @@ def test_few_runs_take_in_as_little_more_as_possible(ends: list[int], most: int)
     assert len(found) == min(most, len(spans))
     covered = {position for low, high in found for position in range(low, high)}
     asked = {position for low, high in spans for position in range(low, high)}
-    assert asked <= covered and sum(high - low for low, high in found) == len(covered)
+    assert asked <= covered
+    assert sum(high - low for low, high in found) == len(covered)
     gaps = sorted(after[0] - before[1] for before, after in pairwise(spans))
     assert len(covered - asked) == sum(gaps[: len(spans) - len(found)])
 

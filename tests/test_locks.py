@@ -105,7 +105,9 @@ def test_an_interrupt_wherever_python_looks_for_one(store, work):
     name = "a" if work is commits else "large"
     found = [row["n"] for row in rows(store, store.head(name))]
     if work is commits:
-        assert len(set(found)) == len(found) and found[0] == 0 and len(found) > 2
+        assert len(set(found)) == len(found)
+        assert found[0] == 0
+        assert len(found) > 2
     else:
         assert found == list(range(found[0], found[0] + 40_000))
     kept.clear()  # with the files that they hold
@@ -249,7 +251,8 @@ def test_whoever_waited_in_vain_leaves_the_lock_to_its_holder(tmp_path):
         thread = threading.Thread(target=wait)
         thread.start()
         thread.join()
-    assert len(told) == 3 and f"Process {os.getpid()} on " in told[0]
+    assert len(told) == 3
+    assert f"Process {os.getpid()} on " in told[0]
     held.close()
     gate.take(0).close()
 
@@ -271,7 +274,8 @@ def test_a_writer_that_waits_comes_before_one_that_had_it(tmp_path):
     waiter = subprocess.Popen(
         [sys.executable, "-c", TURNS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert waiter.stdin is not None and waiter.stdout is not None
+    assert waiter.stdin is not None
+    assert waiter.stdout is not None
     try:
         assert waiter.stdout.readline() == "ready\n"
         gate, told = Gate(tmp_path), []

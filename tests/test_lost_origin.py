@@ -69,20 +69,24 @@ def test_what_was_read_stands_in_for_a_lost_origin(vault: tv.Vault, how: str) ->
     assert not out.attrs  # pandas dropped it
     with warned(1) as texts:
         made = vault.save("out", out)
-    assert "'out'" in texts[0] and "'docs', 'users'" in texts[0]
+    assert "'out'" in texts[0]
+    assert "'docs', 'users'" in texts[0]
     assert all(remedy in texts[0] for remedy in ("refs=True", "inputs='docs'", "inputs=False"))
-    assert vault.lineage("out").empty and made.read().vault.parents().empty
+    assert vault.lineage("out").empty
+    assert made.read().vault.parents().empty
     read = {("docs", 1, "read"), ("users", 1, "read")}
     assert relatives(vault, "out", basis="read") == read
     assert len(made.read().vault.parents(basis="read")) == 2 * len(out)
     down = vault.read("docs").vault.children(basis="read")
-    assert set(down["child_list"]) == {"out"} and vault.read("docs").vault.children().empty
+    assert set(down["child_list"]) == {"out"}
+    assert vault.read("docs").vault.children().empty
     graph = vault.graph()
     assert graph[["parent_list", "child_list", "basis"]].to_numpy().tolist() == [
         ["docs", "out", "read"],
         ["users", "out", "read"],
     ]
-    assert graph.to_mermaid().count("-.->") == 2 and graph.to_svg().count("dasharray") == 2
+    assert graph.to_mermaid().count("-.->") == 2
+    assert graph.to_svg().count("dasharray") == 2
     assert vault.stale("out").empty
 
 

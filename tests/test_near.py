@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +18,10 @@ from stores import BOTH, Place, act, database_of, new_place, put
 
 from tablevault_pd import frames
 from tablevault_pd.store import Hits, Metric, Near, Scope, Store, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 arango = pytest.mark.arango
 DIM = 3

@@ -82,20 +82,22 @@ def test_every_cell_is_kept_as_typed_from_the_connecting_one_on(ran):
     assert found.text.tolist() == typed
     assert found.cell.tolist() == list(range(len(typed)))
     assert found.execution_count.tolist() == [cell.execution_count for cell in notebook.cells[1:16]]
-    assert found.started.is_monotonic_increasing and (found.duration_s >= 0).all()
+    assert found.started.is_monotonic_increasing
+    assert (found.duration_s >= 0).all()
 
 
 def test_how_each_cell_ended(ran):
     _, vault = ran
     found = vault.cells("nb").set_index("text")
-    assert found.outcome["assert False"] == "error" and found.error["assert False"] == "AssertionError"
-    assert (
-        "assert False" in found.traceback["assert False"] and "IPython" not in found.traceback["assert False"]
-    )
+    assert found.outcome["assert False"] == "error"
+    assert found.error["assert False"] == "AssertionError"
+    assert "assert False" in found.traceback["assert False"]
+    assert "IPython" not in found.traceback["assert False"]
     interrupted = found[found.index.str.contains("SIGINT")].iloc[0]
     assert (interrupted.outcome, interrupted.error) == ("interrupted", "KeyboardInterrupt")
     deep = found[found.index.str.startswith("def f")].iloc[0]
-    assert deep.error == "ValueError: deep" and deep.traceback.count("f()") >= 1
+    assert deep.error == "ValueError: deep"
+    assert deep.traceback.count("f()") >= 1
     assert found.error["this is no python"].startswith("SyntaxError")
     assert found.duration_s[found.index.str.startswith("import asyncio")].item() >= 0.05
     stopped = found[found.index.str.contains("never")]
@@ -111,11 +113,12 @@ def test_batches_name_the_cell_that_wrote_them(ran):
     _, vault = ran
     cells = vault.cells().set_index(["session", "cell"]).text
     wrote = {row.list: cells[(row.session, row.cell)] for row in vault.versions().itertuples()}
-    assert "connects here" in wrote["first"] and "asyncio" in wrote["second"]
-    assert wrote["from_run"] == "%run other.py" and wrote["from_nested"] == "%run nested.ipynb"
-    assert (
-        vault.versions("third").session.tolist() == ["sweep#1"] and "vault.session('sweep'" in wrote["third"]
-    )
+    assert "connects here" in wrote["first"]
+    assert "asyncio" in wrote["second"]
+    assert wrote["from_run"] == "%run other.py"
+    assert wrote["from_nested"] == "%run nested.ipynb"
+    assert vault.versions("third").session.tolist() == ["sweep#1"]
+    assert "vault.session('sweep'" in wrote["third"]
 
 
 def test_a_stop_ends_the_cell_and_not_the_kernel(ran):
@@ -162,6 +165,7 @@ def test_two_runs_of_a_notebook(tmp_path):
         execute(tmp_path, "import tablevault_pd as tv\nvault = tv.connect('v', session='nb')", "1 / 0")
     with tv.connect(tmp_path / "v", mode="r") as vault:
         found = vault.sessions()
-        assert found.session.tolist() == ["nb#1", "nb#2"] and found.state.tolist() == ["finished", "finished"]
+        assert found.session.tolist() == ["nb#1", "nb#2"]
+        assert found.state.tolist() == ["finished", "finished"]
         assert vault.cells("nb#2").outcome.tolist() == ["ok", "error"]
         assert vault.cells("nb").session.unique().tolist() == ["nb#1", "nb#2"]

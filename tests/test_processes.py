@@ -12,15 +12,18 @@ import time
 import uuid
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 import tablevault_pd as tv
 from tablevault_pd import frames
 from tablevault_pd.store import Batch, Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SPAWN = multiprocessing.get_context("spawn")
 

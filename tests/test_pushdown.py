@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import operator
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -20,6 +19,9 @@ import tablevault_pd as tv
 from tablevault_pd.filters.predicate import Condition
 from tablevault_pd.filters.pushdown import pushdown
 from tablevault_pd.reading import read as reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EDGE = 2**53
 INTS = st.sampled_from([0, 1, -1, 3, EDGE - 1, EDGE, EDGE + 1, -EDGE - 1, 2**63 - 1, -(2**63)])

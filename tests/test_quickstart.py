@@ -35,7 +35,8 @@ def quickstart(folder: Path, *arguments: str) -> str:
 @pytest.mark.slow
 def test_two_runs_make_two_versions(tmp_path):
     first = quickstart(tmp_path)
-    assert "Read back, exactly as saved: True" in first and "every byte is as it was saved" in first
+    assert "Read back, exactly as saved: True" in first
+    assert "every byte is as it was saved" in first
     assert (tmp_path / "quickstart.png").read_bytes().startswith(b"\x89PNG")
     quickstart(tmp_path, "quickstart.vault")
 

@@ -107,7 +107,8 @@ class TestInterface(base.BaseInterfaceTests):
 class TestMethods(base.BaseMethodsTests):
     def test_value_counts_with_normalize(self, data):
         shares = pd.Series(data).value_counts(normalize=True)
-        assert (shares == 1 / len(data)).all() and len(shares) == len(data)
+        assert (shares == 1 / len(data)).all()
+        assert len(shares) == len(data)
 
     def test_combine_le(self, data_repeated):  # noqa: F811
         """References have no order but that of sorting."""

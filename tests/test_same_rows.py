@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tablevault_pd as tv
 from tablevault_pd.lineage.digests import digests, row_digests
 from tablevault_pd.lineage.same import same_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import tablevault_pd as tv
 
 
 def docs(*texts: str) -> pd.DataFrame:
@@ -76,7 +79,8 @@ def test_changed_and_removed_rows_are_others(vault: tv.Vault) -> None:
         [1, "changed"],
     ]
     vault.save("docs", docs("y b")[["text"]])  # without a column: no row is as it was
-    assert children(vault) == [] and found(vault, children_of="docs") == []
+    assert children(vault) == []
+    assert found(vault, children_of="docs") == []
 
 
 def test_children_that_were_saved_again_are_shown_where_they_are_now(vault: tv.Vault) -> None:
@@ -107,7 +111,9 @@ def test_equal_rows_are_matched_in_order(vault: tv.Vault) -> None:
     first = vault.save("a", pd.DataFrame({"x": [1, 1, 2, 1]})).committed
     second = vault.save("a", pd.DataFrame({"x": [3, 1, 1, 2]})).committed
     third = vault.append("a", pd.DataFrame({"x": [1, 1]})).committed
-    assert first and second and third
+    assert first
+    assert second
+    assert third
     rows = np.arange(4)
     assert same_rows(vault.store, first, second, rows).tolist() == [1, 2, 3, -1]
     assert same_rows(vault.store, second, first, rows).tolist() == [-1, 0, 1, 2]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -21,6 +20,9 @@ from stores import new_database
 
 import tablevault_pd as tv
 from tablevault_pd.store import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW = datetime.now(UTC)
 # What stands in a text, and what is in it; no stem of one is another. Which queries mean what is said below, by hand.

@@ -39,7 +39,8 @@ def test_what_is_logged_comes_back_in_order(vault):
     found = logged(vault, "train")
     loss = found[found.metric == "loss"]
     assert loss.value.tolist() == [1 / (step + 1) for step in range(1000)] + [2.0]
-    assert loss.step.iloc[:1000].tolist() == list(range(1000)) and pd.isna(loss.step.iloc[1000])
+    assert loss.step.iloc[:1000].tolist() == list(range(1000))
+    assert pd.isna(loss.step.iloc[1000])
     assert found[found.metric == "acc"].value.tolist()[-2:] == [0.5, 1.0]
     assert (
         found.groupby("metric", observed=True).time.apply(lambda times: times.is_monotonic_increasing).all()
@@ -59,7 +60,8 @@ def test_values_that_are_no_numbers_are_refused_where_they_are_logged(vault):
         s.log(loss=float("nan"), gain=float("inf"))
     assert np.isnan(logged(vault, "train").value.iloc[1]) or np.isnan(logged(vault, "train").value.iloc[0])
     row = vault.sessions("train").iloc[0]
-    assert pd.isna(row["metrics.loss"]) and row["metrics.gain"] == np.inf
+    assert pd.isna(row["metrics.loss"])
+    assert row["metrics.gain"] == np.inf
     with pytest.raises(tv.VaultClosed, match="has ended"):
         s.log(loss=1)
 
@@ -201,7 +203,7 @@ def test_a_reader_has_no_session(vault):
                 call("train")
 
 
-# -- sessions()
+# -- what sessions() shows
 
 
 def test_filters(vault):
@@ -213,9 +215,11 @@ def test_filters(vault):
     names = lambda **options: vault.sessions(**options).session.tolist()  # noqa: E731
     assert names(name="sweep-*") == ["sweep-0#1", "sweep-1#1", "sweep-2#1", "sweep-0#2"]
     assert names(name="sweep-0") == ["sweep-0#1", "sweep-0#2"]
-    assert names(name="sweep-0#1") == ["sweep-0#1"] and names(name="*#2") == ["sweep-0#2"]
+    assert names(name="sweep-0#1") == ["sweep-0#1"]
+    assert names(name="*#2") == ["sweep-0#2"]
     assert names(params={"lr": 0.2}) == ["sweep-1#1", "sweep-2#1"]
-    assert names(tags="2") == ["sweep-2#1"] and names(tags=["t", "1"]) == ["sweep-1#1"]
+    assert names(tags="2") == ["sweep-2#1"]
+    assert names(tags=["t", "1"]) == ["sweep-1#1"]
     assert names(state="running") == [vault.sessions().session.iloc[0]]
     assert names(state=["finished", "lost"], name="sweep-0") == ["sweep-0#1", "sweep-0#2"]
     third = vault.sessions().started.iloc[2]
@@ -223,7 +227,8 @@ def test_filters(vault):
     assert names(until=third, name="s*") == ["sweep-0#1"]
     assert names(name="nob*") == []
     empty = vault.sessions("nob*")
-    assert empty.columns.tolist() == vault.sessions().columns.tolist() and empty.dtypes["run"] == "Int64"
+    assert empty.columns.tolist() == vault.sessions().columns.tolist()
+    assert empty.dtypes["run"] == "Int64"
     for wrong in ({"state": "gone"}, {"since": "not a time"}, {"name": 3.5}):
         with pytest.raises(tv.InvalidInput):
             vault.sessions(**wrong)
@@ -266,8 +271,10 @@ def test_ten_thousand_sessions_take_a_handful_of_statements(folder_vault):
     found = vault.sessions()
     connection.set_trace_callback(None)
     selects = [each for each in statements if each.startswith("SELECT")]
-    assert len(found) == 10_001 and len(selects) <= 4
-    assert found["params.lr"].iloc[-1] == 9999 and found["metrics.acc"].iloc[-1] == 1.0001
+    assert len(found) == 10_001
+    assert len(selects) <= 4
+    assert found["params.lr"].iloc[-1] == 9999
+    assert found["metrics.acc"].iloc[-1] == 1.0001
     assert (found.parent.iloc[1:] == found.session.iloc[0]).all()
 
 
@@ -286,9 +293,11 @@ def test_what_requests_add_up_to(asked, paused, stopping):
         range(len(asked))
     )  # each is acknowledged, at one time or another
     if stopping:
-        assert found.want == "run" and not found.waiting
+        assert found.want == "run"
+        assert not found.waiting
     elif "stop" in asked:
-        assert found.want == "stop" and not found.settled
+        assert found.want == "stop"
+        assert not found.settled
     else:
         last = asked[-1] if asked else ("pause" if paused else "resume")
         assert found.want == {"pause": "pause", "resume": "run"}[last]
@@ -325,13 +334,16 @@ def test_pause_resume_and_stop_of_a_thread(vault):
     vault.pause("worker", wait_s=10)
     stopped = vault.stop("worker#1", wait_s=10)
     thread.join(10)
-    assert not thread.is_alive() and seen == ["callback", "cleaned"]
+    assert not thread.is_alive()
+    assert seen == ["callback", "cleaned"]
     assert stopped.columns.tolist() == ["session", "request", "state", "requested", "acknowledged"]
     assert (stopped.acknowledged >= stopped.requested).all()
     assert vault.sessions("worker").state.tolist() == ["stopped"]
     for call in (vault.stop, vault.pause, vault.resume):
         row = call("worker").iloc[0]
-        assert row.state == "stopped" and pd.isna(row.requested) and pd.isna(row.acknowledged)
+        assert row.state == "stopped"
+        assert pd.isna(row.requested)
+        assert pd.isna(row.acknowledged)
 
 
 def test_stopping_what_is_around_stops_what_is_inside(vault):
@@ -362,7 +374,8 @@ def test_repeated_requests_are_one_and_nobody_is_an_empty_frame(vault):
     assert [each.request for each in waiting] == ["pause", "resume", "pause"]
     for nobody in ("no*", vault.sessions("nobody*"), []):
         found = vault.stop(nobody)
-        assert found.empty and found.columns.tolist() == first.columns.tolist()
+        assert found.empty
+        assert found.columns.tolist() == first.columns.tolist()
     for missing in ("nobody", "far#7", 12345):
         with pytest.raises(tv.SessionNotFound):
             vault.stop(missing)
@@ -379,7 +392,8 @@ def test_a_pattern_means_who_is_open_and_the_latest_of_each(vault):
             pass
     with vault.session("b"):
         found = vault.pause("[ab]")
-    assert found.session.tolist() == ["a#2", "b#1"] and found.state.tolist() == ["finished", "running"]
+    assert found.session.tolist() == ["a#2", "b#1"]
+    assert found.state.tolist() == ["finished", "running"]
 
 
 def test_continuing_runs(vault):
@@ -390,13 +404,16 @@ def test_continuing_runs(vault):
         s.log(step=1, loss=1)
         raise ValueError("x")
     with vault.session("train", params={"more": 2}, resume=True) as s:
-        assert s.label == "train#1" and dict(s.params) == {"lr": 1, "more": 2} and s.tags == ("t",)
+        assert s.label == "train#1"
+        assert dict(s.params) == {"lr": 1, "more": 2}
+        assert s.tags == ("t",)
         with pytest.raises(tv.Conflict, match="still running"):
             vault.session("train", resume=True)
         s.log(step=2, loss=0.5)
     assert logged(vault, "train").step.tolist() == [1, 2]
     row = vault.sessions("train").iloc[0]
-    assert row.state == "finished" and pd.isna(row.error)
+    assert row.state == "finished"
+    assert pd.isna(row.error)
     with vault.session("train", resume=True) as s:
         assert s.label == "train#2"
 
@@ -424,10 +441,13 @@ def test_a_beat_is_all_or_nothing(vault):
     )
     with pytest.raises(tv.SessionNotFound):
         store.beat([good, Beat(999_999, changes={"tags": ("a",)})])
-    assert store.cells([row.id]) == [] and store.measures([row.id]).num_rows == 0
+    assert store.cells([row.id]) == []
+    assert store.measures([row.id]).num_rows == 0
     store.beat([good])
     found = store.measures([row.id], metrics=["m"]).to_pydict()
-    assert found["step"] == [1, None] and found["value"][0] == 0.5 and np.isnan(found["value"][1])
+    assert found["step"] == [1, None]
+    assert found["value"][0] == 0.5
+    assert np.isnan(found["value"][1])
     assert store.measures([row.id], metrics=["other"]).num_rows == 0
     assert store.measures().schema == store.measures([]).schema
 
@@ -458,7 +478,8 @@ def test_what_a_notebook_shows_is_escaped(vault):
             vault.sessions()._repr_html_(),
         ]
     for html in shown:
-        assert "<script" not in html and "&lt;script&gt;" in html
+        assert "<script" not in html
+        assert "&lt;script&gt;" in html
     assert repr(s) == f"<Session {s.label!r}: ended>"
     with tv.connect("other.vault") as other:
         pass
@@ -476,7 +497,9 @@ def test_loop(vault):
                     vault.stop("x")
                 passed.append(item)
                 time.sleep(0.002)
-    assert passed and vault.sessions("x").state.tolist() == ["stopped"] and s.ended
+    assert passed
+    assert vault.sessions("x").state.tolist() == ["stopped"]
+    assert s.ended
 
 
 def test_the_commands_of_the_command_line(vault):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -20,6 +18,10 @@ from tablevault_pd.session import heartbeat as heart
 from tablevault_pd.session import metrics_buffer as buffers
 from tablevault_pd.session.metrics_buffer import Backlog
 from tablevault_pd.store import Beat, Measures, Pulse, Session, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 HALF = "half \ud83d"
 ESCAPED = "half \\ud83d"
@@ -126,7 +128,8 @@ def test_log_waits_when_the_file_is_full_and_says_so(vault, brake, monkeypatch):
 
         thread = threading.Thread(target=work)
         thread.start()
-        assert told.wait(10) and thread.is_alive(), "it waits"
+        assert told.wait(10)
+        assert thread.is_alive(), "it waits"
         brake.open.set()
         thread.join(30)
         assert not thread.is_alive()
@@ -165,7 +168,8 @@ def test_a_session_tells_that_it_cannot_be_written(folder_vault, monkeypatch):
             brake.refuse = fail
             s.log(loss=1.0)
             heart.HEART.wake()
-            assert failed.wait(10) and s.attempted.wait(10)
+            assert failed.wait(10)
+            assert s.attempted.wait(10)
             assert "nothing could be written" in repr(s)
             brake.refuse = lambda beat: None
             heart.HEART._retry_at.clear()
@@ -242,7 +246,9 @@ def test_text_that_is_no_utf8_is_escaped_wherever_it_comes_from(vault):
     assert frame.loc["healthy#1", "metrics.loss"] == 2.0
     assert frame.state.tolist()[1:] == ["failed", "failed"]
     cell = vault.cells("poisoned").iloc[-1]
-    assert cell.text.endswith(f"'{ESCAPED}')") and cell.outcome == "error" and ESCAPED in cell.traceback
+    assert cell.text.endswith(f"'{ESCAPED}')")
+    assert cell.outcome == "error"
+    assert ESCAPED in cell.traceback
     for frame in (vault.sessions(), vault.cells()):
         frame.to_csv().encode()
 
@@ -360,7 +366,8 @@ def test_a_signal_handler_may_log_while_the_buffer_is_emptied(tmp_path, monkeypa
 
     def write(batch: tuple[Measures, ...]) -> bool:
         backlog.rows.append((None, 0.0, {"m": 1.0}))
-        assert backlog.spill() and backlog.next_batch() == ()
+        assert backlog.spill()
+        assert backlog.next_batch() == ()
         return real(batch)
 
     monkeypatch.setattr(backlog, "_write", write)

@@ -15,11 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing.pool import ThreadPool
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,6 +27,9 @@ from tablevault_pd.reading import liveness
 from tablevault_pd.session import current, process
 from tablevault_pd.session import inheritance as family
 from tablevault_pd.store import Beat, Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
 
 
 def writers(vault: tv.Vault, name: str) -> dict[str, str]:
@@ -85,7 +87,8 @@ def test_sessions_left_in_another_order_than_entered(vault):
     assert vault._current_run() is first
     first.__exit__(None, None, None)
     assert vault._current_run() is quiet
-    assert current._of_main == [] and current._entered.get() == ()
+    assert current._of_main == []
+    assert current._entered.get() == ()
 
 
 def test_the_with_of_a_suspended_generator_does_not_count(vault):
@@ -130,7 +133,8 @@ def test_the_with_of_a_suspended_generator_does_not_count(vault):
     left = inner()
     next(left)
     del left  # never resumed: closing it leaves the with
-    assert label() == quiet and vault.sessions("inner").state.tolist() == ["finished"] * 3
+    assert label() == quiet
+    assert vault.sessions("inner").state.tolist() == ["finished"] * 3
 
 
 def test_what_is_started_beside_entered_tasks_belongs_to_what_is_around_all_of_them(vault):
@@ -185,11 +189,11 @@ def test_a_stop_ends_the_task_of_that_session_alone_and_says_who_asked(vault):
         return tuple(await asyncio.gather(*tasks))
 
     a, b = asyncio.run(both())
-    assert b == "ran" and vault.sessions(["a", "b"]).state.tolist() == ["stopped", "finished"]
+    assert b == "ran"
+    assert vault.sessions(["a", "b"]).state.tolist() == ["stopped", "finished"]
     me = vault.sessions(vault._run).iloc[0]
-    assert a.startswith(
-        f"a#1 was asked to stop by {me.session} ({me.user} on {me.host}) at 20"
-    ) and a.endswith(" UTC.")
+    assert a.startswith(f"a#1 was asked to stop by {me.session} ({me.user} on {me.host}) at 20")
+    assert a.endswith(" UTC.")
 
 
 def test_stopping_what_is_around_stops_every_task_inside_once(vault):
@@ -286,8 +290,10 @@ def test_a_stop_that_leaves_the_event_loop_stops_the_tasks_beside_quietly(vault,
         asyncio.run(both())
     gc.collect()
     found = vault.sessions(["outer", "a", "b", "never"])
-    assert found.state.tolist() == ["stopped"] * 4 and found.error.isna().all()
-    assert others == [] and capfd.readouterr().err == ""
+    assert found.state.tolist() == ["stopped"] * 4
+    assert found.error.isna().all()
+    assert others == []
+    assert capfd.readouterr().err == ""
 
     async def cancelled() -> None:
         with vault.session("cancelled"):
@@ -368,9 +374,13 @@ def test_a_stop_ends_a_pool_of_threads_and_a_thread_quietly(vault, capfd):
 def test_the_exceptions_of_a_stop():
     for kind in (tv.SessionStopped, tv.WorkerStopped):
         error = pickle.loads(pickle.dumps(kind(3, "train#1 was asked to stop.")))
-        assert type(error) is kind and error.code == 3 and str(error) == "train#1 was asked to stop."
-        assert isinstance(error, tv.SessionStopped) and isinstance(error, SystemExit)
-    assert issubclass(tv.WorkerStopped, Exception) and not issubclass(tv.SessionStopped, Exception)
+        assert type(error) is kind
+        assert error.code == 3
+        assert str(error) == "train#1 was asked to stop."
+        assert isinstance(error, tv.SessionStopped)
+        assert isinstance(error, SystemExit)
+    assert issubclass(tv.WorkerStopped, Exception)
+    assert not issubclass(tv.SessionStopped, Exception)
 
 
 POOLS = """
@@ -448,9 +458,11 @@ def test_pools_never_hang_lose_nothing_and_stop(tmp_path):
         timeout=120,
     )
     lines = done.stdout.splitlines()
-    assert done.returncode == 0 and len(lines) == 11, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(lines) == 11, done.stdout + done.stderr
     assert lines[0] == "['finished'] 96"
-    assert lines[1].startswith("sweep/worker#") and " was asked to stop by boss#1 (" in lines[1]
+    assert lines[1].startswith("sweep/worker#")
+    assert " was asked to stop by boss#1 (" in lines[1]
     assert all(line.startswith("boss/worker#") and "stop by boss#1" in line for line in lines[2:9])
     assert lines[9] == "['finished', 'stopped', 'stopped'] False"
     assert lines[10] == "[0, 0, 1, 1] ['stopped', 'stopped']"
@@ -531,7 +543,8 @@ def test_closing_the_last_vault_puts_everything_back(tmp_path):
     assert all(
         mine is not there for mine, there in zip(during, before, strict=True) if there != signal.SIG_IGN
     )
-    assert "code" in vars(SystemExit) and type(vars(SystemExit)["code"]).__name__ == "member_descriptor"
+    assert "code" in vars(SystemExit)
+    assert type(vars(SystemExit)["code"]).__name__ == "member_descriptor"
 
 
 def test_what_somebody_else_put_around_ours_stays_and_works(tmp_path, monkeypatch):
@@ -634,7 +647,8 @@ def test_a_session_whose_process_is_gone_is_lost_at_once_on_this_machine(vault):
     child.wait()
     assert vault.sessions("zombie").state.tolist() == ["lost"]
     assert vault.sessions(state="lost").session.tolist() == ["zombie#1"]
-    assert vault.run("zombie").state == "lost" and vault.stop("zombie").state.tolist() == ["lost"]
+    assert vault.run("zombie").state == "lost"
+    assert vault.stop("zombie").state.tolist() == ["lost"]
     with vault.session("zombie", resume=True) as s:
         assert s.label == "zombie#1"
 
@@ -687,7 +701,9 @@ def test_an_interrupt_in_log_or_end_leaves_a_session_that_can_be_ended(folder_va
         if name == "log":
             s.log(loss=2)
         s.end()
-        assert s.told.is_set() and s not in process._open
+        assert s.told.is_set()
+        assert s not in process._open
     frame = folder_vault.sessions("train")
-    assert len(frame) == at > 5 and (frame.state == "finished").all()
+    assert len(frame) == at > 5
+    assert (frame.state == "finished").all()
     assert (frame["metrics.first"] == 1.0).all()

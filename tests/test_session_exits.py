@@ -135,7 +135,8 @@ def test_the_outcome_of_a_script(endings, name):
     assert cell.text == CONNECT + code
     assert cell.outcome == {"finished": "ok", "failed": "error"}[state] if name != "Ctrl-C" else "interrupted"
     if name == "bare assert":
-        assert "assert False" in cell.traceback and "line 3" in cell.traceback
+        assert "assert False" in cell.traceback
+        assert "line 3" in cell.traceback
 
 
 FORKING = """
@@ -303,8 +304,10 @@ def test_a_run_that_a_stop_has_left_is_stopped_and_says_who_asked(tmp_path):
     codes = run_forked(tmp_path, DEFINE_STOPS, {files[case]: code for case, (code, _) in STOPS.items()})
     assert codes == {files[case]: exit_code for case, (_, exit_code) in STOPS.items()}
     found = sessions(tmp_path)
-    assert (found.state == "stopped").all() and found.error.isna().all(), found[["session", "state", "error"]]
-    assert set(STOPS) < set(found.name) and len(found) == len(STOPS) + 5
+    assert (found.state == "stopped").all(), found[["session", "state"]]
+    assert found.error.isna().all(), found[["session", "error"]]
+    assert set(STOPS) < set(found.name)
+    assert len(found) == len(STOPS) + 5
     assert set(cells(tmp_path).outcome) == {"interrupted"}
     for case, file in files.items():
         lines = [
@@ -313,9 +316,9 @@ def test_a_run_that_a_stop_has_left_is_stopped_and_says_who_asked(tmp_path):
             if "DeprecationWarning" not in line
         ]
         (line,) = [line for line in lines if "asked to stop" in line]
-        assert (
-            line.startswith(case) and f" was asked to stop by {case}#1 (" in line and line.endswith(" UTC.")
-        )
+        assert line.startswith(case)
+        assert f" was asked to stop by {case}#1 (" in line
+        assert line.endswith(" UTC.")
         assert "Traceback" not in "".join(lines)
 
 
@@ -419,7 +422,8 @@ def test_a_process_that_vanishes_is_lost(tmp_path, end):
     assert sessions(tmp_path, state="lost").session.tolist() == ["train#1"]
     with tv.connect(tmp_path / "v", session="other") as vault:
         asked = vault.stop("train")
-    assert asked.state.tolist() == ["lost"] and asked.acknowledged.isna().all()
+    assert asked.state.tolist() == ["lost"]
+    assert asked.acknowledged.isna().all()
 
 
 def test_code_of_dash_c_and_dash_m_and_a_pipe(tmp_path):
@@ -481,7 +485,8 @@ def test_modules_of_the_project_are_kept_once(tmp_path):
             ["train#1", "helper.py"],
             ["train#2", "helper.py"],
         ]
-        assert found.text.str.startswith("def add").all() and found.sha256.nunique() == 1
+        assert found.text.str.startswith("def add").all()
+        assert found.sha256.nunique() == 1
         with vault.store.catalog.reading() as db:
             assert db.execute("SELECT count(*) FROM sources").fetchone() == (1,)
 
@@ -511,7 +516,8 @@ def test_packages_are_found_by_what_they_are_imported_as(tmp_path, monkeypatch):
     assert {name: version for name, version in found.items() if version == "1.5"} == dict.fromkeys(
         ["four", "one-dist", "three", "two-dist"], "1.5"
     )
-    assert found["pandas"] == pandas.__version__ and found["python-dateutil"]
+    assert found["pandas"] == pandas.__version__
+    assert found["python-dateutil"]
 
 
 def test_the_commit_and_how_far_the_code_is_from_it(tmp_path):
@@ -533,7 +539,8 @@ def test_the_commit_and_how_far_the_code_is_from_it(tmp_path):
     head = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True
     ).stdout.strip()
-    assert found["commit"] == head and found["dirty"]
+    assert found["commit"] == head
+    assert found["dirty"]
     assert (found["changed_files"], found["lines_added"], found["lines_removed"]) == (1, 2, 1)
 
 
@@ -641,8 +648,10 @@ def test_workers_are_children_by_themselves(pools, kind):
     pids = json.loads(done.stdout)
     found = sessions(tmp_path)
     parent, children = found.iloc[0], found.iloc[1:]
-    assert parent.session == "train#1" and parent.state == "finished"
-    assert sorted(children.pid) == pids and parent.pid not in pids
+    assert parent.session == "train#1"
+    assert parent.state == "finished"
+    assert sorted(children.pid) == pids
+    assert parent.pid not in pids
     assert (children.parent == "train#1").all()
     if kind != "subprocess":
         assert (children["name"] == "train/worker").all()
@@ -682,7 +691,8 @@ def test_a_forked_worker_that_fails_says_so_and_explicit_parents_win(tmp_path):
     assert found.state.to_dict() == {
         "train#1": "finished", "sweep#1": "finished", "other#1": "finished", "sweep/worker#1": "failed", "mine#1": "finished",
     }  # fmt: skip
-    assert found.parent["sweep/worker#1"] == "sweep#1" and found.parent["mine#1"] == "train#1"
+    assert found.parent["sweep/worker#1"] == "sweep#1"
+    assert found.parent["mine#1"] == "train#1"
     assert found.error["sweep/worker#1"] == "ValueError: in the worker"
     assert found["metrics.loss"].dropna().to_dict() == {"sweep#1": 2.0, "sweep/worker#1": 1.0}
 
@@ -749,7 +759,8 @@ def test_other_machines_stop_pause_and_resume_without_signals(place, tmp_path):
     wait_for(process, "up")
     with tv.connect(place, session="boss") as vault:
         paused = vault.pause("far", wait_s=10)
-        assert paused.state.tolist() == ["paused"] and paused.acknowledged.notna().all()
+        assert paused.state.tolist() == ["paused"]
+        assert paused.acknowledged.notna().all()
         first = vault.sessions("far").iloc[0]
         assert (first.state, first.host, first.pid) == ("paused", "node-17", 4_000_000)
         time.sleep(1.0)
@@ -764,7 +775,8 @@ def test_other_machines_stop_pause_and_resume_without_signals(place, tmp_path):
         assert vault.sessions("far").state.tolist() == ["stopped"]
         assert vault.read("result").step.item() > first["metrics.at"] - 1
         late = vault.stop("far")
-        assert late.state.tolist() == ["stopped"] and late.requested.isna().all()
+        assert late.state.tolist() == ["stopped"]
+        assert late.requested.isna().all()
 
 
 def test_a_request_waits_for_the_first_checkpoint(place, tmp_path):
@@ -781,8 +793,10 @@ def test_a_request_waits_for_the_first_checkpoint(place, tmp_path):
     wait_for(process, "up")
     with tv.connect(place, session="boss") as vault:
         asked = vault.stop("train")
-        assert asked.acknowledged.isna().all() and asked.state.tolist() == ["running"]
-    assert process.communicate(timeout=20)[0] == "" and process.returncode == 0
+        assert asked.acknowledged.isna().all()
+        assert asked.state.tolist() == ["running"]
+    assert process.communicate(timeout=20)[0] == ""
+    assert process.returncode == 0
     with tv.connect(place, mode="r") as vault:
         assert vault.sessions("train").state.tolist() == ["stopped"]
 

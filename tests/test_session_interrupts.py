@@ -145,13 +145,15 @@ def test_an_interrupt_wherever_python_looks_for_one(tmp_path, work):
             s.end()
 
         in_another_thread(go_on)
-        assert s.told.is_set() and s not in process._open
+        assert s.told.is_set()
+        assert s not in process._open
         at += 1 + at // 12
     assert at > (0 if work is passes else 1)
     in_another_thread(vault.close)
     with tv.connect(vault.place, mode="r") as reader:
         found = reader.sessions("train")
-    assert set(found.state) <= {"finished", "stopped"} and (found["metrics.first"] == 1.0).all()
+    assert set(found.state) <= {"finished", "stopped"}
+    assert (found["metrics.first"] == 1.0).all()
 
 
 @in_a_process_of_its_own
@@ -170,8 +172,10 @@ def test_a_start_that_is_interrupted_ends_in_the_store(tmp_path):
     again.end()
     found = vault.sessions(["train", "again"])
     vault.close()
-    assert set(found.error.dropna()) == {"KeyboardInterrupt"} and set(found.state) == {"failed", "finished"}
-    assert found.state.tolist().count("finished") == 2 and len(found) > 12
+    assert set(found.error.dropna()) == {"KeyboardInterrupt"}
+    assert set(found.state) == {"failed", "finished"}
+    assert found.state.tolist().count("finished") == 2
+    assert len(found) > 12
 
 
 @in_a_process_of_its_own
@@ -192,7 +196,8 @@ def test_connect_and_close_are_taken_up_again(tmp_path):
     assert not process._open
     with tv.connect(tmp_path / "v", mode="r") as reader:
         found = reader.sessions()
-    assert set(found.state) == {"failed", "finished"} and set(found.error.dropna()) == {"KeyboardInterrupt"}
+    assert set(found.state) == {"failed", "finished"}
+    assert set(found.error.dropna()) == {"KeyboardInterrupt"}
 
 
 INTERRUPTED_TO_THE_END = """
@@ -217,7 +222,8 @@ def test_the_end_of_the_interpreter_writes_what_interrupts_left(tmp_path):
         [sys.executable, "-c", INTERRUPTED_TO_THE_END, str(tmp_path / "v")],
         cwd=Path(__file__).parent, env=environment(), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert done.returncode == 0 and "NotRecorded" not in done.stderr, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "NotRecorded" not in done.stderr, done.stderr
     with tv.connect(tmp_path / "v", mode="r") as reader:
         found = reader.sessions()
     assert set(found[found.name != "start"].state) == {"finished"}

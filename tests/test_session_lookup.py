@@ -148,7 +148,8 @@ def test_a_request_means_those_that_live_and_a_run_and_a_tag_the_latest(runs):
     assert labels(runs.pause(["tune", "tr*"])) == ["tune#1", "train#3"]
     assert runs.pause("tune").state.tolist() == ["finished"]
     runs.resume("train")
-    assert runs.run("train").label == "train#4" and runs.run("train").state == "lost"
+    assert runs.run("train").label == "train#4"
+    assert runs.run("train").state == "lost"
     assert runs.tag("train", "best").name.tolist() == ["train#4"]
     assert runs.tag(["sweep-*", "train#1"], "kept").name.tolist() == ["train#1", "sweep-1#1", "sweep-2#1"]
     with pytest.raises(tv.InvalidInput, match="means 2: sweep-1#1, sweep-2#1"):
@@ -197,9 +198,12 @@ def test_parameters_keep_their_type_whoever_lacks_them(vault):
         "seed": "Int64", "on": "boolean", "text": text, "lr": "float64", "mixed": "object", "opt.name": text, "opt.n": "Int64",
         "l": "object", "unsigned": "UInt64", "huge": "object", "opt": "object",
     }  # fmt: skip
-    assert found["params.seed"].tolist() == [BIG, -1, pd.NA] and found["params.opt.n"][0] == BIG
-    assert found["params.unsigned"][1] == 2**63 and found["params.huge"][1] == 2**70
-    assert found["params.mixed"].tolist()[:2] == [1, "x"] and found["params.lr"].tolist()[:2] == [1.0, 0.5]
+    assert found["params.seed"].tolist() == [BIG, -1, pd.NA]
+    assert found["params.opt.n"][0] == BIG
+    assert found["params.unsigned"][1] == 2**63
+    assert found["params.huge"][1] == 2**70
+    assert found["params.mixed"].tolist()[:2] == [1, "x"]
+    assert found["params.lr"].tolist()[:2] == [1.0, 0.5]
     for filters, expected in {
         f"params.seed == {BIG}": ["a#1"],
         f"params.seed == {BIG - 1}": [],
@@ -225,7 +229,8 @@ def test_a_key_with_a_dot_and_a_nested_one_of_the_same_name_are_both_kept(vault)
     with vault.session("a", params={"opt.lr": 1, "opt": {"lr": 2}}):
         pass
     found = vault.sessions("a").iloc[0]
-    assert found["params.opt.lr"] == 1 and found["params.opt"] == {"lr": 2}
+    assert found["params.opt.lr"] == 1
+    assert found["params.opt"] == {"lr": 2}
 
 
 def test_a_misspelt_column_is_an_error_and_an_empty_answer_has_its_columns(runs):
@@ -253,16 +258,20 @@ def test_a_misspelt_column_is_an_error_and_an_empty_answer_has_its_columns(runs)
         runs.sessions("tune", filters="metrics.loss > 0"),  # others have it
         runs.sessions(code="no such code"),
     ):
-        assert empty.empty and set(empty.columns) == set(full.columns)
-        assert empty["metrics.loss"].dtype == "float64" and empty["run"].dtype == "Int64"
+        assert empty.empty
+        assert set(empty.columns) == set(full.columns)
+        assert empty["metrics.loss"].dtype == "float64"
+        assert empty["run"].dtype == "Int64"
 
 
 def test_what_a_session_ran_in_are_columns(vault):
     with vault.session("a"):
         pass
     found = vault.sessions("a", info=True).iloc[0]
-    assert found.cwd == os.getcwd() and found.python == platform.python_version()
-    assert isinstance(found.argv, list) and found.packages["pandas"] == pd.__version__
+    assert found.cwd == os.getcwd()
+    assert found.python == platform.python_version()
+    assert isinstance(found.argv, list)
+    assert found.packages["pandas"] == pd.__version__
     assert vault.sessions("nobody-*", info=True).columns[15:22].tolist() == [
         "argv", "cwd", "python", "packages", "git_commit", "git_branch", "git_dirty",
     ]  # fmt: skip
@@ -284,7 +293,8 @@ def test_the_git_state_is_read_from_a_session_that_has_just_begun(here):
     ).stdout.strip()
     script.write_text(script.read_text() + "# changed\n")
     done = subprocess.run([sys.executable, "train.py", "--fast"], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == [commit, "work", "True", "['--fast']", commit] and not done.stderr
+    assert done.stdout.split() == [commit, "work", "True", "['--fast']", commit]
+    assert not done.stderr
 
 
 # -- parameters and tags
@@ -364,7 +374,8 @@ def test_what_is_set_is_kept_or_refused_but_never_lost(vault):
     ):
         with pytest.raises(tv.VaultClosed, match="ended"):
             change()
-    assert vault.run("a").tags == ("before",) and "late" not in vault.run("a").params
+    assert vault.run("a").tags == ("before",)
+    assert "late" not in vault.run("a").params
 
 
 def test_tags_of_sessions_and_versions_change_whenever(vault):
@@ -411,7 +422,9 @@ def test_tags_that_several_add_at_once_are_all_there(vault):
 def test_a_session_that_is_not_used_leaves_no_trace(vault):
     before = labels(vault.sessions())
     s = vault.session("train", params={"lr": 0.1})
-    assert repr(s) == "<Session 'train': not begun>" and s.name == "train" and not s.ended
+    assert repr(s) == "<Session 'train': not begun>"
+    assert s.name == "train"
+    assert not s.ended
     s.params["more"] = 1
     s._repr_html_()
     s.end()
@@ -438,11 +451,9 @@ def test_its_first_use_begins_it(vault, use):
     use(s)
     use(s)
     found = vault.sessions("train")
-    assert (
-        found.state.tolist() == ["running"]
-        and found["params.lr"].item() == 0.1
-        and found.tags.item() == ["t"]
-    )
+    assert found.state.tolist() == ["running"]
+    assert found["params.lr"].item() == 0.1
+    assert found.tags.item() == ["t"]
     s.__exit__(None, None, None)
     assert vault.sessions("train").state.tolist() == ["finished"]
 
@@ -467,7 +478,8 @@ def test_one_run_is_resumed_however_it_ended(vault):
         assert s.label == "train#1"
         s.log(step=1, loss=9)
     first = vault.run("train#1")
-    assert first.state == "finished" and first.params == {"n": 0, "more": 1}
+    assert first.state == "finished"
+    assert first.params == {"n": 0, "more": 1}
     assert first.curve("loss").value.tolist() == [0, 9]
     assert labels(vault.sessions("train")) == ["train#1", "train#2"]
     with vault.session("train", resume=vault.sessions("train").iloc[1]) as s:
@@ -484,14 +496,14 @@ def test_a_vault_without_a_session_of_its_own(here):
         tv.checkpoint()
         with pytest.raises(tv.InvalidInput, match="session=False"):
             tv.log(loss=1)
-        assert vault.stop("*").empty and vault.sessions().empty
+        assert vault.stop("*").empty
+        assert vault.sessions().empty
         with vault.session("mine", params={"api_key": "topsecret"}) as s:
             tv.log(loss=1)
             vault.append("a", {"x": 2})
         assert vault.versions("a").session.fillna("").tolist() == ["", s.label]
-        assert vault.run("mine").metrics == {"loss": 1.0} and vault.run("mine").params == {
-            "api_key": "[masked]"
-        }
+        assert vault.run("mine").metrics == {"loss": 1.0}
+        assert vault.run("mine").params == {"api_key": "[masked]"}
 
 
 # -- one run, to read
@@ -518,12 +530,16 @@ def test_a_run_is_read_as_it_was(vault):
         "failed",
         "outer#1",
     )
-    assert run.error == "ValueError: too short" and run.params == {"opt": {"lr": 0.1}} and run.tags == ("a",)
+    assert run.error == "ValueError: too short"
+    assert run.params == {"opt": {"lr": 0.1}}
+    assert run.tags == ("a",)
     assert run.metrics == {"acc": 0.5, "loss": 0.5}
     assert run.started <= run.ended <= pd.Timestamp.now("UTC") + pd.Timedelta("1min")
     loss = run.curve("loss")
-    assert loss.columns.tolist() == ["step", "time", "value"] and str(loss.step.dtype) == "Int64"
-    assert loss.value.tolist() == [2.0, 1.0, 0.5] and loss.step.isna().tolist() == [False, False, True]
+    assert loss.columns.tolist() == ["step", "time", "value"]
+    assert str(loss.step.dtype) == "Int64"
+    assert loss.value.tolist() == [2.0, 1.0, 0.5]
+    assert loss.step.isna().tolist() == [False, False, True]
     assert run.curve().groupby("metric").size().to_dict() == {"acc": 1, "loss": 3}
     with pytest.raises(tv.InvalidInput, match="'los'"):
         run.curve("los")
@@ -531,7 +547,9 @@ def test_a_run_is_read_as_it_was(vault):
     assert run.read().to_dict("list") == {"list": ["news"], "version": [news.version]}
     assert run.cells().columns.tolist() == vault.cells().columns.tolist()
     environment = run.environment
-    assert environment["cwd"] == os.getcwd() and environment["pid"] == os.getpid() and environment["packages"]
+    assert environment["cwd"] == os.getcwd()
+    assert environment["pid"] == os.getpid()
+    assert environment["packages"]
     assert repr(run).splitlines() == [
         "<Session 'train#1': failed, ValueError: too short>",
         "  params: opt={'lr': 0.1}",
@@ -539,9 +557,14 @@ def test_a_run_is_read_as_it_was(vault):
         "  tags: a",
     ]
     html = run._repr_html_()
-    assert "train#1" in html and "metrics.loss" in html and "params.opt" in html
+    assert "train#1" in html
+    assert "metrics.loss" in html
+    assert "params.opt" in html
     empty = vault.run("outer")
-    assert empty.metrics == {} and empty.curve().empty and empty.written().empty and empty.read().empty
+    assert empty.metrics == {}
+    assert empty.curve().empty
+    assert empty.written().empty
+    assert empty.read().empty
 
 
 # -- what this process has just done

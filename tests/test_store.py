@@ -6,11 +6,9 @@ import datetime as dt
 import hashlib
 import math
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +40,10 @@ from tablevault_pd.store import (
 )
 from tablevault_pd.store.edges import AFFINE, EACH, INFERRED, PAIRS, READ, SPAN, STATED, WHOLE, Edge
 from tablevault_pd.store.types import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 
@@ -449,7 +451,8 @@ def test_times_of_a_session_are_the_stores(store: Store) -> None:
     pulse = store.beat([Beat(opened.id, 1, alive=True)])
     assert store.sessions()[0].heartbeat == pulse.time >= opened.started
     pulse = store.beat([Beat(opened.id, 2, paused=True)])
-    assert store.sessions()[0].paused and store.sessions()[0].heartbeat != pulse.time
+    assert store.sessions()[0].paused
+    assert store.sessions()[0].heartbeat != pulse.time
     pulse = store.beat([Beat(opened.id, 3, outcome="failed", error="x")])
     [found] = store.sessions()
     assert (found.ended, found.outcome, found.error, found.paused) == (pulse.time, "failed", "x", False)
@@ -465,7 +468,8 @@ def test_a_run_goes_on_elsewhere(store: Store) -> None:
         store.reopen_session(again, seen=NOW)
     assert store.sessions() == [seen]
     opened = store.reopen_session(again, seen=seen.heartbeat)
-    assert store.sessions() == [opened] and store.sessions(info=True)[0].info == {"pid": 2}
+    assert store.sessions() == [opened]
+    assert store.sessions(info=True)[0].info == {"pid": 2}
     assert (opened.user, opened.host, opened.pid, opened.started) == ("v", "i", 2, first.started)
     assert (opened.ended, opened.outcome, opened.error, opened.tags) == (None, None, None, ("t",))
     assert dict(opened.params) == {"b": 2}
@@ -530,12 +534,14 @@ def test_the_last_values_are_in_the_overview(store: Store) -> None:
         return {(row["session"], row["metric"]): str(row["value"]) for row in rows}
 
     everything = store.overview()
-    assert everything.time >= pulse.time and everything.sessions == store.sessions()
+    assert everything.time >= pulse.time
+    assert everything.sessions == store.sessions()
     first, second = {(one, "loss"): "1.0", (one, "n"): "inf"}, {(two, "loss"): "nan"}
     assert latest(everything) == first | second
     assert latest(store.overview([two, 999])) == latest(store.overview(name="b")) == second
     assert store.overview(name="a").sessions == store.sessions([one])
-    assert store.overview([]).sessions == [] and latest(store.overview(name="nobody")) == {}
+    assert store.overview([]).sessions == []
+    assert latest(store.overview(name="nobody")) == {}
 
 
 def test_requests(store: Store) -> None:
@@ -559,7 +565,8 @@ def test_requests(store: Store) -> None:
     store.beat([Beat(one, 2, answered=(first[0].id, again.id))])
     assert store.requests([first[0].id])[0].acknowledged == pulse.time  # acknowledged once
     [fresh] = store.ask([one], "pause")
-    assert fresh.id > again.id and store.ask([], "stop") == store.ask([done], "stop") == []
+    assert fresh.id > again.id
+    assert store.ask([], "stop") == store.ask([done], "stop") == []
 
 
 def test_a_beat_of_nobody_writes_nothing(store: Store) -> None:
@@ -571,11 +578,14 @@ def test_a_beat_of_nobody_writes_nothing(store: Store) -> None:
     )  # fmt: skip
     with pytest.raises(SessionNotFound):
         store.beat([good, Beat(999, 1, changes={"tags": ()})])
-    assert store.sessions(info=True) == [row] and store.overview().latest.num_rows == 0
-    assert store.cells() == store.sources([row.id]) == [] and store.measures().num_rows == 0
+    assert store.sessions(info=True) == [row]
+    assert store.overview().latest.num_rows == 0
+    assert store.cells() == store.sources([row.id]) == []
+    assert store.measures().num_rows == 0
     assert store.requests([asked.id]) == [asked]
     store.beat([good])
-    assert store.cells() == list(good.cells) and store.sources([row.id]) == list(good.sources)
+    assert store.cells() == list(good.cells)
+    assert store.sources([row.id]) == list(good.sources)
 
 
 def test_sources_are_kept_once(store: Store) -> None:
@@ -597,7 +607,8 @@ def test_values_of_sessions(store: Store) -> None:
     ids = [store.open_session(Session("s", "u", "h", 1, NOW, params=params)).id for params in given]
     assert store.session_ids() == ids == sorted(ids)
     found = store.session_values("params.lr")
-    assert sorted(found) == ids[:5] and [found[key] for key in ids[:3]] == [0.1, "x", 3]
+    assert sorted(found) == ids[:5]
+    assert [found[key] for key in ids[:3]] == [0.1, "x", 3]
     assert not any(isinstance(found[key], (str, int, float)) for key in ids[3:5])
     assert store.session_values("params.on") == {ids[1]: True}
     store.beat([Beat(ids[2], 1, measures=(measured(ids[2], "acc", 1, 2),))])
@@ -861,8 +872,10 @@ def test_edges_outlive_the_rows(store: Store) -> None:
     assert (found.parent_generation.tolist(), found.parent.tolist()) == ([1], [1])
     assert len(edges_at(store, source.list_id, 1, [(1, 2)], side="parent")) == 1
     kept = store.facts([source.list_id]).lists[source.list_id].kept
-    assert kept is not None and (kept.get(1, 0), kept[2]) == (0, 3)
-    assert store.check(fix=True) == [] and store.vacuum(dry_run=False) == []
+    assert kept is not None
+    assert (kept.get(1, 0), kept[2]) == (0, 3)
+    assert store.check(fix=True) == []
+    assert store.vacuum(dry_run=False) == []
     assert len(edges_at(store, source.list_id, 1, [(1, 2)], side="parent")) == 1
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import uuid
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +17,10 @@ from stores import BOTH, Place, act, new_place, put
 from tablevault_pd import frames
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Cell, Description, Hits, Near, Scope, Session, Store, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 

@@ -6,9 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +23,10 @@ from tablevault_pd.store import Cell, Scope, Store
 pytest.importorskip("arango")
 
 from tablevault_pd.store.arango.layout import ANALYZER, VIEW
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 WORDS = [
     "lamp", "lamps", "Lamp", "fox", "foxes", "running", "Zinç", "zinc", "東京都", "京", "日本 x", "naïve", "few_shot", "!",

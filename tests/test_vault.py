@@ -576,23 +576,26 @@ def test_export_has_what_is_known_about_the_lists(vault, tmp_path, kind):
     load = lambda name: read[kind](tmp_path / "out" / f"{name}.{kind}")  # noqa: E731
     report = lambda name: json.loads((tmp_path / "out" / f"{name}.json").read_text())  # noqa: E731
     if kind != "jsonl":  # whose reader, not its file, rounds
-        assert load("000-a").x.tolist() == [third, 2.0] and load("000-a").n.tolist() == [big, 1]
+        assert load("000-a").x.tolist() == [third, 2.0]
+        assert load("000-a").n.tolist() == [big, 1]
     else:
         lines = (tmp_path / "out" / "000-a.jsonl").read_text().splitlines()
         assert json.loads(lines[0]) == {"x": third, "n": big}
     metrics = load("metrics")
-    assert metrics.session.tolist() == ["train#1"] * 2 and metrics.step.fillna(-1).tolist() == [1, -1]
+    assert metrics.session.tolist() == ["train#1"] * 2
+    assert metrics.step.fillna(-1).tolist() == [1, -1]
     assert metrics.value.round(9).fillna(-1).tolist() == [0.3, -1]
     edge = load("lineage").iloc[0]
     assert (edge.list, edge.position, edge.parent_list, edge.parent_position) == ("b", 0, "a", 1)
     [train] = [row for row in report("sessions") if row["name"] == "train"]
     assert (train["params.seed"], train["tags"], train["metrics.loss"]) == (big, ["t"], None)
-    assert train["python"] == platform.python_version() and train["cwd"] == os.getcwd() and "argv" in train
+    assert train["python"] == platform.python_version()
+    assert train["cwd"] == os.getcwd()
+    assert "argv" in train
     assert [row["text"] for row in report("descriptions")] == ["the larger ones"]
     assert [(row["parent_list"], row["child_list"]) for row in report("graph")] == [("a", "b")]
-    assert len(report("versions")) == 2 and {"cells", "sources", "lists"} <= {
-        path.stem for path in (tmp_path / "out").iterdir()
-    }
+    assert len(report("versions")) == 2
+    assert {"cells", "sources", "lists"} <= {path.stem for path in (tmp_path / "out").iterdir()}
 
 
 # -- connecting
@@ -683,7 +686,9 @@ def test_handles_read_well(vault):
     assert "news  version 1, 1 rows" in repr(vault)
     assert saved.committed.version == 1
     assert list(vault) == ["news"]
-    assert "news" in vault and "nows" not in vault and 3 not in vault
+    assert "news" in vault
+    assert "nows" not in vault
+    assert 3 not in vault
     assert vault._ipython_key_completions_() == ["news"]
 
 

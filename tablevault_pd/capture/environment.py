@@ -11,8 +11,10 @@ import subprocess
 import sys
 from functools import lru_cache
 from importlib import metadata
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GIT_TIMEOUT_S = 5.0
 _FIELD = r"(?mi)^{}:[ \t]*(\S+)"

@@ -25,11 +25,9 @@ import sys
 import threading
 import time
 from _thread import start_new_thread
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from traceback import format_exception
-from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tablevault_pd.capture import script
 from tablevault_pd.capture.returned import (
@@ -40,6 +38,10 @@ from tablevault_pd.capture.returned import (
     statement_at,
 )
 from tablevault_pd.errors import SessionStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType, TracebackType
 
 SIGNALS = tuple(
     number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_BYTES = 2_000_000  # what is longer was not typed by hand
 

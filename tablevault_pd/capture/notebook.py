@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from traceback import format_exception
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture.exits import Wrapped, one_line
 from tablevault_pd.errors import SessionStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INTERRUPTS = (KeyboardInterrupt, SessionStopped)  # somebody wanted the cell to end
 EXIT_HINT = "To exit: use 'exit'"  # what IPython warns of when a cell raised a SystemExit

@@ -9,10 +9,12 @@ import ast
 import dis
 import inspect
 import linecache
-from collections.abc import Sequence
 from itertools import pairwise
 from types import CodeType, FrameType, FunctionType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _RETURN = ("RETURN_VALUE", "RETURN_CONST")
 _CONSTANT = ("LOAD_CONST", "LOAD_SMALL_INT")

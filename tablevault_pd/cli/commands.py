@@ -10,11 +10,8 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import __version__
 from tablevault_pd.api import connect
@@ -33,8 +30,14 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading.machine_output import write_csv, write_json
-from tablevault_pd.vault.lists import List
-from tablevault_pd.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    import pandas as pd
+
+    from tablevault_pd.vault.lists import List
+    from tablevault_pd.vault.vault import Vault
 
 PROGRAM = "tablevault-pd"
 SHOWN_ROWS = 20  # of a list, when nobody says how many

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, shown
 
 if TYPE_CHECKING:
+    import argparse
+
+    import pandas as pd
+
     from tablevault_pd.vault.vault import Vault
 
 

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from tablevault_pd.session.lookup import STATES
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    import pandas as pd
+
     from tablevault_pd.vault.vault import Vault
 
 

@@ -7,12 +7,8 @@ strings and expressions follow pandas itself, where ``!=`` is true of a missing 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import InvalidFilter, shown
 from tablevault_pd.filters.evaluate import as_mask, inside, mask_of
@@ -21,6 +17,12 @@ from tablevault_pd.filters.names import Names, UnknownColumn
 from tablevault_pd.filters.query import parse_query
 from tablevault_pd.filters.tree import Inside, Node, is_rowwise, labels, walk
 from tablevault_pd.filters.tuples import parse_tuples
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    import numpy as np
+    import pandas as pd
 
 __all__ = ["Filter", "Names", "UnknownColumn", "is_no_filter", "parse_filter"]
 

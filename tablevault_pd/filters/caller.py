@@ -7,14 +7,16 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from types import CodeType, FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
 from tablevault_pd.errors import InvalidFilter, did_you_mean, shown
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _SCALARS = (

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from tablevault_pd.filters.names import Names
 from tablevault_pd.filters.tree import (
     And,
     Arithmetic,
@@ -22,6 +19,13 @@ from tablevault_pd.filters.tree import (
     Or,
     Sign,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    import numpy as np
+
+    from tablevault_pd.filters.names import Names
 
 
 class Untraceable(Exception):

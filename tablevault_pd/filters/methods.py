@@ -6,10 +6,13 @@ All are pure and make at most as much data as they are given. Each method is lis
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Methods = dict[str, tuple[str, ...]]
 

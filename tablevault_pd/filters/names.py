@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import InvalidFilter, did_you_mean, shown
 from tablevault_pd.filters.tree import Column, Inside, Level, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable, Sequence
+
+    import pandas as pd
 
 _LEVEL = re.compile(r"ilevel_(\d{1,3})")
 DEEPEST = 100  #: so many keys one inside of the other

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +25,6 @@ from tablevault_pd.filters.methods import (
     METHODS,
     TIMES,
 )
-from tablevault_pd.filters.names import Names
 from tablevault_pd.filters.source import Source
 from tablevault_pd.filters.tree import (
     And,
@@ -42,6 +40,11 @@ from tablevault_pd.filters.tree import (
     Or,
     Sign,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tablevault_pd.filters.names import Names
 
 DEEPEST = 100  #: Python's stack is some thousand calls deep, and evaluation takes a few for each level
 _PLAIN_LISTS = (list, tuple, set, frozenset, range)

@@ -5,13 +5,15 @@ Two visitors walk it: :mod:`evaluate` says which rows a filter keeps, :mod:`push
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pandas.api.types import is_list_like
 
 from tablevault_pd.filters.methods import ROWWISE
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
 
 
 class Node:

@@ -6,7 +6,7 @@ A missing value fits no comparison, but is "not in" a list without None.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tablevault_pd.errors import InvalidFilter, shown
-from tablevault_pd.filters.names import Names
 from tablevault_pd.filters.tree import And, Node, Or, Term
+
+if TYPE_CHECKING:
+    from tablevault_pd.filters.names import Names
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": pc.equal,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,9 @@ from tablevault_pd.frames.codecs import Encoded, Refused, Spec, encode_array, nu
 from tablevault_pd.frames.column_options import document_labels, embedding_wishes
 from tablevault_pd.frames.main import _as_document, arrow_vectors, build, is_text
 from tablevault_pd.frames.storable import pandas_arrow, stored
-from tablevault_pd.frames.vectors import Wish
+
+if TYPE_CHECKING:
+    from tablevault_pd.frames.vectors import Wish
 
 
 def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()) -> pa.Table:

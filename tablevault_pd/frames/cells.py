@@ -12,14 +12,16 @@ import decimal
 import json
 import math
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import shown
 from tablevault_pd.frames import timezones as zones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 #: Python refuses to parse longer decimal texts as ints; such ints travel as hexadecimal.
 _PLAIN_INT_LIMIT = 10**4000

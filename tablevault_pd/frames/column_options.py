@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, shown
-from tablevault_pd.frames.vectors import Wish
+
+if TYPE_CHECKING:
+    from tablevault_pd.frames.vectors import Wish
 
 _WIDTHS = ("float16", "float32", "float64")
 

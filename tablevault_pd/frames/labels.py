@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
 from tablevault_pd.frames import cells
 from tablevault_pd.frames.categories import dtype_of, full_spec
 from tablevault_pd.frames.codecs import Refused, Spec, decode_column, encode_array, nullable
 from tablevault_pd.frames.index_freq import freq_spec, with_freq
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+    import pyarrow as pa
 
 POSITION = "position"
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,11 @@ from tablevault_pd.frames import files, labels, objects, schemas, vectors
 from tablevault_pd.frames.codecs import Encoded, Refused, Spec, decode_column, encode_array, unwrapped
 from tablevault_pd.frames.column_options import document_labels, embedding_wishes
 from tablevault_pd.frames.timezones import UnknownZone
-from tablevault_pd.frames.vectors import Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+    from tablevault_pd.frames.vectors import Wish
 
 
 def encode(

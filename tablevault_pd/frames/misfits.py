@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pyarrow as pa
 
 from tablevault_pd.errors import DimensionMismatch
 from tablevault_pd.frames import buffers, schemas
 from tablevault_pd.frames.codecs import decode_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SEQUENCES = (list, tuple, np.ndarray)
 

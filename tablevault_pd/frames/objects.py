@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,9 @@ import pyarrow as pa
 
 from tablevault_pd.frames import buffers, cells
 from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, encodes_kind, register, surrogate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Name in the spec -> the missing marker itself.
 MARKERS: dict[str, Any] = {"None": None, "nan": float("nan"), "NA": pd.NA, "NaT": pd.NaT}

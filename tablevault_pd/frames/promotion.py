@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
@@ -15,6 +13,11 @@ from tablevault_pd.frames.categories import categories_of, category_spec, has_no
 from tablevault_pd.frames.codecs import Spec, codec_of, nullable
 from tablevault_pd.frames.main import is_text
 from tablevault_pd.frames.times import UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
 
 #: Codecs of object cells that JSON can hold, too.
 _OBJECTS = ("objects", "json")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
 from tablevault_pd.frames import cells, labels, schemas
-from tablevault_pd.frames.codecs import Spec
 from tablevault_pd.frames.convert import LostValue, convert, missing_column
 from tablevault_pd.frames.misfits import check_vectors
 from tablevault_pd.frames.promotion import NoCommonDtype, common, physical, with_missing
+
+if TYPE_CHECKING:
+    from tablevault_pd.frames.codecs import Spec
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -15,6 +14,9 @@ from tablevault_pd.errors import InvalidInput, VaultFormatError, shown
 from tablevault_pd.frames import cells, labels
 from tablevault_pd.frames.codecs import Spec, codec_of
 from tablevault_pd.frames.timezones import UnknownZone
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
 
 KEY = b"tablevault"
 FORMAT = 1

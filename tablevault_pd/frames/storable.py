@@ -7,9 +7,8 @@ pandas column gets its own type back when it is read.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, encodes_dtype, register
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _t = pa.types
 LIMIT = 2**31  #: what offsets and lengths of 32 bits count up to

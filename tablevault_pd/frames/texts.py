@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tablevault_pd.frames.arrow import _open
 from tablevault_pd.frames.categories import value_type
-from tablevault_pd.frames.codecs import Spec
 from tablevault_pd.frames.main import is_text
 from tablevault_pd.frames.schemas import KEY, data_fields
+
+if TYPE_CHECKING:
+    from tablevault_pd.frames.codecs import Spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,9 @@ import pyarrow as pa
 from tablevault_pd.frames import buffers
 from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, register
 from tablevault_pd.frames.objects import MARKERS, Survey, objects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _SEQUENCES = frozenset({list, tuple, np.ndarray})
 _FLOATS = frozenset({float, np.float64, np.float32, np.float16})

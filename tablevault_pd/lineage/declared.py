@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,10 @@ from tablevault_pd.lineage.resolve_rows import Named, identity
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import marked, origin_of
 from tablevault_pd.reading.reference import ListReference
-from tablevault_pd.store import Store, Version
 from tablevault_pd.store.edges import STATED
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Store, Version
 
 FORMS = (
     "a frame read from this vault, tablevault_pd.rows(frame), a list's name, {name: positions} (an array, a slice, or the name "

@@ -7,11 +7,14 @@ same number with a probability of 2 ** -64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import xxhash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BLOCK = 1 << 20  # cells of vectors that are hashed at a time
 _STEP = np.uint64(0x9E3779B97F4A7C15)

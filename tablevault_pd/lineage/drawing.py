@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import MissingDependency
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from matplotlib.axes import Axes
 
 Pair = tuple[str, str]

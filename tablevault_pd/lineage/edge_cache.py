@@ -7,17 +7,20 @@ walk gets there, and only what is lacking is asked for.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tablevault_pd.lineage.edges import Run, groups, runs_of
 from tablevault_pd.lineage.same import same_rows
-from tablevault_pd.store import Store, Version
 from tablevault_pd.store.edges import WHOLE, EdgeTable, Place, Span, Wanted
 from tablevault_pd.store.types import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tablevault_pd.store import Store, Version
 
 Direction = Literal["up", "down"]
 VersionKey = tuple[int, int]  #: (list id, number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,11 +11,14 @@ import pandas as pd
 from tablevault_pd.errors import MissingDependency
 from tablevault_pd.lineage import drawing as picture
 from tablevault_pd.reading.reports import answer, labels_of
-from tablevault_pd.store import Store
 from tablevault_pd.store.edges import BASES, READ, EdgeSummary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from matplotlib.axes import Axes
+
+    from tablevault_pd.store import Store
 
 COLUMNS = (
     "parent_list", "parent_version", "child_list", "child_version", "rows", "basis", "session", "cell",

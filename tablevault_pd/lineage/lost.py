@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
 from tablevault_pd.reading.origin import Mark
-from tablevault_pd.store import Store, Version
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    import pandas as pd
+
     from tablevault_pd.session.read_log import Reads
+    from tablevault_pd.store import Store, Version
 
 PACKAGE = str(Path(__file__).resolve().parents[1])
 

@@ -12,10 +12,10 @@ from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.resolve_rows import Named, identity, origin_version, reference_columns
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.refs import RefArray, Source, is_refs
-from tablevault_pd.store import Store, Version
 
 if TYPE_CHECKING:
     from tablevault_pd.lineage.report import Asked
+    from tablevault_pd.store import Store, Version
 
 
 def asked_rows(version: Version, positions: np.ndarray) -> Asked:

@@ -6,18 +6,15 @@ the origin alone, which stands for the whole list; for a frame without an origin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.declared import stated
 from tablevault_pd.lineage.edges import Claim, edges_of, runs_of
-from tablevault_pd.lineage.lost import Lost
 from tablevault_pd.lineage.resolve_rows import (
     Named,
     from_columns,
@@ -28,8 +25,15 @@ from tablevault_pd.lineage.resolve_rows import (
 )
 from tablevault_pd.reading.origin import origin_of, plain
 from tablevault_pd.refs import is_refs
-from tablevault_pd.store import Store, Version
 from tablevault_pd.store.edges import INFERRED, READ, STATED, Edge, EdgeTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import pyarrow as pa
+
+    from tablevault_pd.lineage.lost import Lost
+    from tablevault_pd.store import Store, Version
 
 
 class Trace:

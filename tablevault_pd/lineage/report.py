@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +11,17 @@ import pyarrow as pa
 
 from tablevault_pd import validate
 from tablevault_pd.errors import ListNotFound
-from tablevault_pd.lineage.edge_cache import Direction, Lookups
 from tablevault_pd.lineage.values import joined_values
 from tablevault_pd.lineage.walk import Rows, Step, Walk, Wholes
 from tablevault_pd.names import check_name
 from tablevault_pd.refs import RefArray, Source
-from tablevault_pd.store import Store, Version
 from tablevault_pd.store.edges import BASES, INFERRED, STATED, Place, Writers
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from tablevault_pd.lineage.edge_cache import Direction, Lookups
+    from tablevault_pd.store import Store, Version
 
 PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
 ROWS_PER_WALK = 1 << 22  # (row asked for, position) must fit one int64

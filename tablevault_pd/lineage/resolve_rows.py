@@ -6,9 +6,8 @@ one of its values is a position, or a unique label, of that version.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,11 @@ from tablevault_pd.lineage.values import values_at
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import POSITION, Mark, Origin, marked, origin_of, read_of
 from tablevault_pd.refs import Ref, RefArray, is_refs
-from tablevault_pd.store import Store, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from tablevault_pd.store import Store, Version
 
 
 @dataclass(frozen=True, slots=True, eq=False)

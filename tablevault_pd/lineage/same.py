@@ -8,8 +8,8 @@ to the second. A column that was added since changes nothing, one that was remov
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,11 @@ from tablevault_pd.frames import contents
 from tablevault_pd.lineage.digests import mixed, row_digests
 from tablevault_pd.lineage.edges import Run, runs_of
 from tablevault_pd.reading import read as reading
-from tablevault_pd.store import Store, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tablevault_pd.store import Store, Version
 
 KEPT_BYTES = 128 << 20  # of keys, for each vault that is open
 

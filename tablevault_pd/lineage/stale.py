@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,9 @@ from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.report import Asked, lines
 from tablevault_pd.lineage.same import same_rows, shared_rows
 from tablevault_pd.reading import read as reading
-from tablevault_pd.store import Store, Version
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Store, Version
 
 COLUMNS = (
     "list", "position", "reason", "parent_list", "parent_position", "parent_version", "newest_version", "depth"
@@ -95,7 +97,8 @@ def _judged(store: Store, key: Any, group: pd.DataFrame) -> pd.DataFrame:
     """What became of parents in one version: `reason`, the newest version, and `now`, where they are in it."""
     name, number, own = key
     head, old = store.head(name), store.version(name, int(number))
-    assert head is not None and old is not None
+    assert head is not None
+    assert old is not None
     at = group["parent_position"].to_numpy(np.int64)
     if (
         own or head.version == old.version

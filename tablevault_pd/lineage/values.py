@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,12 @@ from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.edges import Run, runs_of, spans_of
 from tablevault_pd.reading import read as reading
-from tablevault_pd.store import Store, Version
 from tablevault_pd.store.edges import few_spans
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from tablevault_pd.store import Store, Version
 
 
 def joined_values(

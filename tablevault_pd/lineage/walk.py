@@ -9,16 +9,20 @@ from a batch to everything that was made of its list from then on.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.lineage import edges
 from tablevault_pd.lineage.edge_cache import Asking, Direction, Lookups
 from tablevault_pd.lineage.edges import Run
-from tablevault_pd.store import Store
 from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeTable, Place, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tablevault_pd.store import Store
 
 FAR = 1 << 40  # no list has so many rows
 

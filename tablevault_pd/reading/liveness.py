@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tablevault_pd.capture.environment import host_name
-from tablevault_pd.store import Overview, Session, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tablevault_pd.store import Overview, Session, Store
 
 SLACK_S = 60.0  # clocks of a machine and of a server may differ so much
 

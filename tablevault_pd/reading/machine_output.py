@@ -6,12 +6,14 @@ import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
 from datetime import date, datetime, time
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 
 def write_json(parts: Iterable[pd.DataFrame], to: TextIO, *, index: bool = False) -> None:

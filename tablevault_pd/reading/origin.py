@@ -10,15 +10,17 @@ same everywhere) but remembers its origin: an index made by other means has a pl
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
 
-from tablevault_pd.store import Version
+    import numpy as np
+    import pandas as pd
+
+    from tablevault_pd.store import Version
 
 ATTR = "tablevault"
 POSITION = "position"

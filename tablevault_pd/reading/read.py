@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +13,16 @@ import pyarrow as pa
 from tablevault_pd import frames, validate
 from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VersionNotFound
 from tablevault_pd.filters import Filter, Names, parse_filter
-from tablevault_pd.filters.predicate import Where
 from tablevault_pd.names import parse_address
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading.origin import tag
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store import Chunk, Lookup, Rows, Store, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+    from tablevault_pd.filters.predicate import Where
 
 
 def resolve(store: Store, address: str, *, version: int | None = None, as_of: Any = None) -> Version:

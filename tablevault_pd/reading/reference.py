@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import TYPE_CHECKING
 
-from tablevault_pd.store import Version
+if TYPE_CHECKING:
+    from tablevault_pd.store import Version
 
 
 class ListReference:

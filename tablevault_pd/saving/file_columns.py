@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +15,9 @@ from tablevault_pd.errors import FileMissing, UnsupportedColumn, shown
 from tablevault_pd.frames.files import FILE_TYPE
 from tablevault_pd.progress import Bar
 from tablevault_pd.store.engine.hashing import sha256_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

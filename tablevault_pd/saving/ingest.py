@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput, shown
-from tablevault_pd.lineage.record import Trace
 from tablevault_pd.saving import ingest_arrow as arrowinputs
 from tablevault_pd.saving.file_columns import file_column
 from tablevault_pd.saving.ingest_rows import (
@@ -24,6 +22,11 @@ from tablevault_pd.saving.ingest_rows import (
     frame_of_texts,
     frame_of_tuples,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tablevault_pd.lineage.record import Trace
 
 ROWS_PER_TABLE = 10_000  # single rows from an iterator are gathered into tables of this many
 _NUMBERS = (int, float, np.integer, np.floating)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import UnsupportedColumn, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
 
 BYTES_PER_TABLE = 64 << 20  # record batches of a stream are gathered into tables of about this size
 

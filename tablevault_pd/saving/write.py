@@ -5,20 +5,24 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import Conflict, InvalidName, ListDeleted, SchemaMismatch
-from tablevault_pd.lineage.record import Trace
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading.read import aligned
 from tablevault_pd.store import Batch, Description, Keeping, Operation, Staging, Store, Version
-from tablevault_pd.store.edges import Edge
 from tablevault_pd.store.engine.commit_rules import check_expected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tablevault_pd.lineage.record import Trace
+    from tablevault_pd.store.edges import Edge
 
 RETRY_FOR_S = 30.0
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.search import fusion as fuse
@@ -20,6 +20,9 @@ from tablevault_pd.search.description_vectors import near_descriptions
 from tablevault_pd.search.hybrid import Hybrid
 from tablevault_pd.search.request import DESCRIPTION, Request, request
 from tablevault_pd.store import Hits, Near, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FUSED_APPROX = 1000  # so many near rows are fused with the text at least, where near ones may be approximate
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,10 +19,14 @@ from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
 from tablevault_pd.refs import Ref, RefArray
-from tablevault_pd.search.request import Request
 from tablevault_pd.session.lookup import resolve_sessions
 from tablevault_pd.store import Lookup, Scope, Spans, Store, Version
-from tablevault_pd.store.text_query import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from tablevault_pd.search.request import Request
+    from tablevault_pd.store.text_query import Node
 
 _GLOB = re.compile(r"[*?\[]")
 _PRINTED_REF = re.compile(r"(.+)\[(\d+)\]")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import DimensionMismatch, InvalidFilter, InvalidInput, shown
 from tablevault_pd.filters import UnknownColumn
@@ -12,7 +12,11 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.search.candidates import Place, near_columns
 from tablevault_pd.search.request import DESCRIPTION, Request
 from tablevault_pd.search.result import SETTLED
-from tablevault_pd.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from tablevault_pd.store import Store
 
 MANY = 10  # names that a message lists
 

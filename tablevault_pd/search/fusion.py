@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tablevault_pd.search.request import Weights
-from tablevault_pd.store import Hits
+if TYPE_CHECKING:
+    from tablevault_pd.search.request import Weights
+    from tablevault_pd.store import Hits
 
 RANK_OFFSET = 60  # the usual one: how little the first place is worth more than the next
 _ROW_BITS = 40

@@ -7,15 +7,19 @@ vectors are nearer than theirs. If another row could still reach the k-th best, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.search import fusion as fuse
-from tablevault_pd.search.request import Weights
 from tablevault_pd.store import Hits, Metric, Near, Scope, Store
 from tablevault_pd.store.engine.ranking import ROW_BITS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tablevault_pd.search.request import Weights
 
 FIRST = 100  # nearest rows asked for at first, beside k
 GROWTH = 8

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,11 @@ from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.filters import is_no_filter
 from tablevault_pd.search.query import Match, parse_text
 from tablevault_pd.store import Metric
-from tablevault_pd.store.text_query import Node
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tablevault_pd.store.text_query import Node
 
 KINDS = ("record", "document", "embedding", "file")
 DESCRIPTION = "description"  #: in near=: the vectors of descriptions
@@ -153,7 +156,7 @@ def _match(match: Any, text: Any, near: Any) -> Match:
         return "all" if near is None else "any"
     if text is None:
         raise InvalidInput("match= says how the words of a text count: give a text, or leave match= out.")
-    return cast(Match, validate.choice(match, "match", get_args(Match)))
+    return cast("Match", validate.choice(match, "match", get_args(Match)))
 
 
 def _weights(weights: Any) -> Weights:

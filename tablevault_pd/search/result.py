@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,12 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.search import fusion as fuse
-from tablevault_pd.search.candidates import Place
-from tablevault_pd.search.request import Request
 from tablevault_pd.search.snippets import best_fields, snippets
 from tablevault_pd.store import Spans, Store, Version
+
+if TYPE_CHECKING:
+    from tablevault_pd.search.candidates import Place
+    from tablevault_pd.search.request import Request
 
 Label = Hashable
 SETTLED = (

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import InvalidFilter, did_you_mean
@@ -15,7 +13,13 @@ from tablevault_pd.reading import reports as answers
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
-from tablevault_pd.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+
+    from tablevault_pd.store import Store
 
 KINDS = ("params.", "metrics.")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.text_query import Node, Prefix, wanted_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 TABLES = (
     f"CREATE VIRTUAL TABLE prose USING fts5(text, tokenize='{fts.STEMMED}')",

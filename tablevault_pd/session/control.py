@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from traceback import format_exc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import SessionStopped, WorkerStopped
 from tablevault_pd.progress import say
 from tablevault_pd.session import inheritance as family
 from tablevault_pd.session.heartbeat import HEART, WATCH_S
 from tablevault_pd.session.reduce_requests import Orders, Want, orders
-from tablevault_pd.store import Request
 from tablevault_pd.store.engine.threads import Bell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tablevault_pd.store import Request
 
 #: The stops, by what `Obedience.stop` was, that were raised in this context: each thread and each task is stopped once.
 _raised: ContextVar[frozenset[SessionStopped]] = ContextVar("tablevault_stops", default=frozenset())

@@ -14,10 +14,11 @@ import sys
 import threading
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from tablevault_pd.session.run import Run
     from tablevault_pd.store import Store
 

@@ -6,13 +6,15 @@ It takes long, so the background thread does it, and not before everybody knows 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture import environment, script
 from tablevault_pd.capture.modules import ProjectModules
 from tablevault_pd.store import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 MODULES_S = 5.0  # how often newly imported modules are looked for
 

@@ -12,7 +12,6 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -24,11 +23,13 @@ from tablevault_pd.errors import (
     VaultNotFound,
 )
 from tablevault_pd.progress import say
-from tablevault_pd.store import Pulse, Store
 from tablevault_pd.store.engine.threads import Bell, start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from tablevault_pd.session.run import Run
+    from tablevault_pd.store import Pulse, Store
 
 WATCH_S = 0.5  # how often requests are looked for, and buffers written; what kill -9 loses at most
 RETRY_S = 1.0  # after a failure; twice as long after each further one

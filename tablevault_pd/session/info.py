@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
-from tablevault_pd.store import Session, Store
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Session, Store
 
 
 class RunInfo:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,9 @@ from tablevault_pd.reading import liveness
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.session.params import as_mapping, plain
 from tablevault_pd.store import Session, Store
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 STATES = ("running", "paused", "finished", "failed", "stopped", "lost")
 LIVE = ("running", "paused")

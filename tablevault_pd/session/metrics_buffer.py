@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.names import encodable
 from tablevault_pd.store import NO_STEP, Measures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 MAX_ROWS = 500_000  # rows kept in memory; some 150 MB
 BATCH_VALUES = 250_000  # values told to the store at once; 6 MB as arrays

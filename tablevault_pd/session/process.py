@@ -110,7 +110,7 @@ def watch_worker() -> None:
 
 
 def _hand_over() -> None:
-    for run in list(_open):
+    for run in _open:
         run.hand_over()
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tablevault_pd.store import Store, Version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Store, Version
 
 
 class Reads:

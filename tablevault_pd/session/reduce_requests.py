@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from tablevault_pd.store import Request
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tablevault_pd.store import Request
 
 Want = Literal["run", "pause", "stop"]
 

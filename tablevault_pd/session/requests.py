@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.session.lookup import resolve_sessions
-from tablevault_pd.store import Control, Request, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from tablevault_pd.store import Control, Request, Store
 
 LOOK_AGAIN_S = 0.05
 CONTROL = ("session", "request", "state", "requested", "acknowledged")

@@ -6,12 +6,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tablevault_pd import validate
 from tablevault_pd.capture import environment, script
@@ -43,6 +41,10 @@ from tablevault_pd.session.params import Params
 from tablevault_pd.session.read_log import Reads
 from tablevault_pd.store import BEAT_S, NO_STEP, Beat, Request, Session, Source, Store
 from tablevault_pd.store.engine.threads import Bell, Flag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
 
 CaptureMode = Literal["main", "all", "none"]
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"

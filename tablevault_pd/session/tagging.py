@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, shown
@@ -14,8 +11,14 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.reading.reference import ListReference
 from tablevault_pd.session.lookup import resolve_sessions
-from tablevault_pd.session.run import Run
-from tablevault_pd.store import Store, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import pandas as pd
+
+    from tablevault_pd.session.run import Run
+    from tablevault_pd.store import Store, Version
 
 TAGGED = ("name", "tags")
 

@@ -6,19 +6,8 @@ stay inside a store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from datetime import datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol, Self
 
-import numpy as np
-import pyarrow as pa
-
-from tablevault_pd.filters.predicate import Where
-from tablevault_pd.store.edges import EdgeSummary, EdgeTable, Found, Place, Wanted, Writers
-from tablevault_pd.store.text_query import Node
 from tablevault_pd.store.types import (
     BEAT_S,
     LOST_AFTER_BEATS,
@@ -52,6 +41,20 @@ from tablevault_pd.store.types import (
     Spans,
     Version,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+    from pathlib import Path
+    from types import TracebackType
+
+    import numpy as np
+    import pyarrow as pa
+
+    from tablevault_pd.filters.predicate import Where
+    from tablevault_pd.store.edges import EdgeSummary, EdgeTable, Found, Place, Wanted, Writers
+    from tablevault_pd.store.text_query import Node
 
 
 class Staging(Protocol):

@@ -6,10 +6,13 @@ bound the children and `parent` and `span` the parents, so that a store can find
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 WHOLE, SPAN, AFFINE, PAIRS, EACH = range(5)
 

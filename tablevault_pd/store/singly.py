@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
-from tablevault_pd.filters.predicate import Where
-from tablevault_pd.store import Chunk, Lookup, Metric, Near, Rows, Scope, Version
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    import pyarrow as pa
+
+    from tablevault_pd.filters.predicate import Where
+    from tablevault_pd.store import Chunk, Lookup, Metric, Near, Rows, Scope, Version
 
 NEAR_ROWS = 4096  # a scan goes on over so many rows that nobody wants; beyond, a new one begins
 

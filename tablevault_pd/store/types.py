@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import pyarrow as pa
+if TYPE_CHECKING:
+    from datetime import datetime
 
-from tablevault_pd.filters.predicate import Where
-from tablevault_pd.store.edges import Edge, ListFacts
+    import numpy as np
+    import pyarrow as pa
+
+    from tablevault_pd.filters.predicate import Where
+    from tablevault_pd.store.edges import Edge, ListFacts
 
 Operation = Literal["save", "append", "delete", "restore"]
 Control = Literal["stop", "pause", "resume"]

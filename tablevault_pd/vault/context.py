@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.capture.exits import Ending
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.names import check_name
 from tablevault_pd.session import Run, Settings
 from tablevault_pd.session.heartbeat import HEART
-from tablevault_pd.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tablevault_pd.capture.exits import Ending
+    from tablevault_pd.store import Store
     from tablevault_pd.vault.vault import Vault
 
 #: By place and mode. Connecting again to the same place finds it here.

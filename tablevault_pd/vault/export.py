@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import pandas as pd
@@ -16,11 +13,15 @@ from tablevault_pd.progress import Bar
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.reading.machine_output import write_json, write_json_lines
-from tablevault_pd.store import Version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
     import pyarrow.parquet as pq
 
+    from tablevault_pd.store import Version
     from tablevault_pd.vault.vault import Vault
 
 EXPORT_ROWS = 100_000  # a list is exported in pieces of so many rows

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.lineage.of_rows import asked_rows
 from tablevault_pd.reading import read as reading
-from tablevault_pd.store import Store, Version
 from tablevault_pd.vault.lists import List
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    import pandas as pd
+
     from tablevault_pd.lineage.graph import LineageGraph
+    from tablevault_pd.store import Store, Version
 
 
 class Lineage:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from tablevault_pd import frames, validate
@@ -13,9 +11,13 @@ from tablevault_pd.errors import InvalidInput
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reference import ListReference
-from tablevault_pd.store import Version
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Sequence
+
+    import numpy as np
+
+    from tablevault_pd.store import Version
     from tablevault_pd.vault.vault import Vault
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
-
-import pandas as pd
+from typing import TYPE_CHECKING, BinaryIO
 
 from tablevault_pd import frames
 from tablevault_pd.errors import VaultCorrupt, VaultError, shown
@@ -12,6 +10,9 @@ from tablevault_pd.progress import Bar
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.saving import file_columns as filecells
 from tablevault_pd.store import Problem, Severity, Store, Version
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def check(store: Store, *, fix: bool) -> pd.DataFrame:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
 
-from tablevault_pd.store import Store
+    import pandas as pd
+
+    from tablevault_pd.store import Store
 
 
 class Search:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.reading import reports as answers
@@ -16,9 +13,13 @@ from tablevault_pd.session.lookup import SessionFilter, resolve_session, resolve
 from tablevault_pd.session.requests import ask
 from tablevault_pd.session.run import run_to_resume
 from tablevault_pd.session.tagging import tag
-from tablevault_pd.store import Control, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from tablevault_pd.store import Control, Store
     from tablevault_pd.vault.context import Shared
 
 

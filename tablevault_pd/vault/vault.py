@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypedDict
 from uuid import uuid4
-
-import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.capture.exits import Ending, ending_of
@@ -42,11 +37,19 @@ from tablevault_pd.store import Batch, Description, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
 from tablevault_pd.vault import export as exporting
 from tablevault_pd.vault import maintenance as care
-from tablevault_pd.vault.context import Shared
 from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
 from tablevault_pd.vault.search import Search
 from tablevault_pd.vault.sessions import Sessions
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Hashable, Sequence
+    from types import TracebackType
+
+    import pandas as pd
+
+    from tablevault_pd.vault.context import Shared
 
 
 class SaveOptions(TypedDict, total=False):

@@ -9,9 +9,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tablevault_pd as tv
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import tablevault_pd as tv
 
 FACTOR = float(os.environ.get("TABLEVAULT_TORTURE", "1"))
 

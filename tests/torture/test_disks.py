@@ -9,8 +9,7 @@ import shutil
 import subprocess
 import threading
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,10 @@ import pytest
 import tablevault_pd as tv
 from tablevault_pd.store.embedded import segments
 from torture.harness import Acks, check_rows, check_sound, run, times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 LARGE = 40_000  # rows that make a segment
 

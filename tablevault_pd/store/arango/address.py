@@ -7,12 +7,14 @@ HTTP client adds it to a request at the last moment, so that nothing the driver 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from tablevault_pd.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PASSWORD_VARIABLE = "TABLEVAULT_PASSWORD"  # noqa: S105  # the name of a variable, not a password
 DEFAULT_PORT = 8529

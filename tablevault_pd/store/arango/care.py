@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
@@ -14,6 +13,8 @@ from tablevault_pd.store.arango.placing import runs, version_of
 from tablevault_pd.store.arango.stage import REMOVE_ITEMS, staged_ms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tablevault_pd.store.arango.store import ArangoStore
 
 # All statements: 3.12; nothing in them is newer than 3.8.

@@ -16,16 +16,13 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import BadStatusLine, RemoteDisconnected
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
 import requests
 from arango.client import ArangoClient
-from arango.cursor import Cursor
-from arango.database import StandardDatabase, TransactionDatabase
 from arango.exceptions import ArangoClientError, ArangoServerError
 from arango.http import HTTPClient
 from arango.request import Request
@@ -47,8 +44,15 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     shown,
 )
-from tablevault_pd.store.arango.address import Address, Secret
 from tablevault_pd.store.engine import fork_guard as forks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from arango.cursor import Cursor
+    from arango.database import StandardDatabase, TransactionDatabase
+
+    from tablevault_pd.store.arango.address import Address, Secret
 
 CONNECT_TIMEOUT_S = 5.0
 IMPATIENT_S = 1.0
@@ -538,7 +542,9 @@ def all_of(
     answer = database.aql.execute(
         aql, bind_vars=dict(values), batch_size=batch_rows, stream=stream, optimizer_rules=rules
     )
-    cursor = cast(Cursor, answer)  # the driver's other kinds of answer belong to modes that are not used here
+    cursor = cast(
+        "Cursor", answer
+    )  # the driver's other kinds of answer belong to modes that are not used here
     while cursor.has_more():
         cursor.fetch()
     return list(cursor.batch() or ())

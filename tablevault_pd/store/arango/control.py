@@ -7,19 +7,22 @@ has a key that follows from its content, so a beat that comes again, because its
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd import store as plain
 from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source
 from tablevault_pd.store.arango.client import NOT_FOUND, Client, Said
 from tablevault_pd.store.arango.people import cell_document, changed, digest_of, to_session
 from tablevault_pd.store.arango.placing import to_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tablevault_pd import store as plain
 
 PART_ROWS = 10_000  # values in one document: some hundred kB
 BEAT_WAIT_S = 30.0  # nobody waits for a beat, and one of many values takes long

@@ -15,15 +15,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.store import Batch, Problem, Version
 from tablevault_pd.store.arango.ahead import AHEAD, MAX_SPANS, STATEMENTS, binds
-from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.placing import to_time, version_of
 from tablevault_pd.store.arango.spans import ANSWER_BYTES
@@ -45,6 +43,11 @@ from tablevault_pd.store.edges import (
 )
 from tablevault_pd.store.engine.int_codec import pack, unpack
 from tablevault_pd.store.types import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tablevault_pd.store.arango.client import Client
 
 # An edge in a batch document is an array, which is a third of an object's size, in the order of _plain():
 #   0 parent list, 1 parent version, 2 parent generation, 3 basis, 4 form, 5 first child (offset in the batch),

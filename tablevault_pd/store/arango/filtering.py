@@ -6,11 +6,13 @@ of them. How many items a span has is counted beside, so that one that is missin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.filters.predicate import EXACT, Condition, Where, without
 from tablevault_pd.store.arango import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # 3.12; works since 3.10 (VALUE, and [? ANY FILTER …]). A cell that cannot be judged becomes an array, which is of no type
 # that a condition has. Of times, the text up to the second is looked at. A text with a wrapper stands for values that JSON

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.store import Hits, Scope
-from tablevault_pd.store.engine.fts_index import Place
 from tablevault_pd.store.engine.ranking import ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tablevault_pd.store import Hits, Scope
+    from tablevault_pd.store.engine.fts_index import Place
 
 _NOWHERE = (0, 0, 0, False)  # descriptions that belong to no batch
 

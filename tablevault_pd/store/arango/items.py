@@ -11,9 +11,8 @@ server cannot measure it, and absent where no search finds it: a missing vector,
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -23,6 +22,9 @@ from tablevault_pd import frames
 from tablevault_pd.store.arango import codec
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
 from tablevault_pd.store.engine.vector_scores import is_tame, lengths
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _DIGITS = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyz", np.uint8)
 _ROW_WIDTH = 7  # 36**7 rows in one batch

@@ -9,15 +9,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import tempfile
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tablevault_pd.errors import FileMissing, VaultCorrupt
-from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.layout import BLOBS, Clock
 from tablevault_pd.store.arango.stage import new_batch_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tablevault_pd.store.arango.client import Client
 
 CHUNK_BYTES = 3 << 20  # 4 MB as base64
 IN_MEMORY_BYTES = 64 << 20

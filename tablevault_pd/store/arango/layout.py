@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any
-
-from arango.database import StandardDatabase
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import StoreUnavailable, VaultCorrupt, VaultFormatError, VaultNotFound
 from tablevault_pd.store.arango.client import (
@@ -20,6 +17,11 @@ from tablevault_pd.store.arango.client import (
     Client,
     Said,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from arango.database import StandardDatabase
 
 FORMAT = 1
 

@@ -11,24 +11,27 @@ read, as they are for a ranking of all rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Hits, Metric, Near, Scope, Version
-from tablevault_pd.store.arango.client import Client
-from tablevault_pd.store.arango.items import Column
 from tablevault_pd.store.arango.layout import EMBEDDINGS
-from tablevault_pd.store.arango.reading import Reader
-from tablevault_pd.store.arango.spans import Span
 from tablevault_pd.store.arango.vectorindex import VectorIndexes
-from tablevault_pd.store.engine.fts_index import Run
 from tablevault_pd.store.engine.ranking import ranked
 from tablevault_pd.store.engine.vector_scores import is_tame, lengths, measured
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.arango.items import Column
+    from tablevault_pd.store.arango.reading import Reader
+    from tablevault_pd.store.arango.spans import Span
+    from tablevault_pd.store.engine.fts_index import Run
 
 MARGIN = 16  # rows beyond the k-th that are asked for at first
 GROWTH = 16  # … and so many times as many when the filters refuse too many of them

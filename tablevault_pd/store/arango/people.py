@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
 from tablevault_pd.store import Cell, Description, Session
@@ -17,6 +15,10 @@ from tablevault_pd.store.arango.client import NOT_FOUND, UNIQUE, Client, Said
 from tablevault_pd.store.arango.layout import CELLS
 from tablevault_pd.store.arango.placing import from_time, to_time
 from tablevault_pd.store.arango.words import code_words, prose_words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
 # All statements: 3.12 now; nothing in them is newer than 3.8 (overwriteMode: 3.7), and nothing is removed in 4.0.
 # A statement reads a collection before it writes it, and writes it at one place: more the server does not allow.

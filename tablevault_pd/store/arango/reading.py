@@ -9,24 +9,27 @@ from __future__ import annotations
 import base64
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from itertools import groupby, islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import UnsupportedColumn, VaultCorrupt, VersionNotFound
-from tablevault_pd.filters.predicate import Where
 from tablevault_pd.store import Chunk, Version
 from tablevault_pd.store.arango import codec
-from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.filtering import MATCHING_OF, bound, judged
 from tablevault_pd.store.arango.items import Column, cell_keys, columns_of, decode_cells, decode_records
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
 from tablevault_pd.store.arango.spans import Span, alike, batch_rows, runs_of, spans_of, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from tablevault_pd.filters.predicate import Where
+    from tablevault_pd.store.arango.client import Client
 
 T = TypeVar("T")
 

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from tablevault_pd.store import Chunk, Hits, Metric, Near, Rows, Scope, Spans, Version
-from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.near import Nearest
-from tablevault_pd.store.arango.reading import Reader
-from tablevault_pd.store.engine.fts_index import Run
 from tablevault_pd.store.engine.vector_scan import Column, VectorSearch, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+
+    from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.arango.reading import Reader
+    from tablevault_pd.store.engine.fts_index import Run
 
 CLOSE_ROWS, FAR_ROWS = 8, 4096  # rows that nobody wants between two that are read together
 MOST_RANGES = 1000  # rows that are looked up by themselves; with more, what is between them is read along

@@ -6,9 +6,8 @@ beginnings of words and a few phrases are looked up, and any further phrase by t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +15,9 @@ from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine import tokenizer as words
 from tablevault_pd.store.engine.tokenizer import Vocabulary, beginning
 from tablevault_pd.store.text_query import Leaf, Node, Prefix, all_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PHRASES = 4  #: how many phrases a statement has a place for
 NOWHERE = "."  #: no tokeniser makes this a word

@@ -10,15 +10,12 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import orjson
-import pyarrow as pa
 
 from tablevault_pd.errors import UnsupportedColumn, VaultError
 from tablevault_pd.store.arango import codec, items
@@ -27,6 +24,12 @@ from tablevault_pd.store.arango.layout import DICTIONARIES, SCHEMAS, Clock
 from tablevault_pd.store.arango.words import add_words
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine.tables import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    import pyarrow as pa
 
 PENDING_BYTES = 4 << 20  # small tables wait until they make a request worth its while
 SLICE_BYTES = 4 << 20  # rows encoded at a time

@@ -10,24 +10,10 @@ from __future__ import annotations
 
 import random
 import time as clocks
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import Conflict, InvalidInput, VaultNotFound
-from tablevault_pd.filters.predicate import Where
-from tablevault_pd.store import (
-    Batch,
-    Chunk,
-    Compacted,
-    Freed,
-    Problem,
-    Progress,
-    Staging,
-    Version,
-)
 from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango import care, layout
 from tablevault_pd.store.arango.client import UNIQUE, Client, Said, all_of
@@ -49,6 +35,23 @@ from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
 from tablevault_pd.store.arango.text import TextSearch
 from tablevault_pd.store.arango.versions import Versions
 from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import pyarrow as pa
+
+    from tablevault_pd.filters.predicate import Where
+    from tablevault_pd.store import (
+        Batch,
+        Chunk,
+        Compacted,
+        Freed,
+        Problem,
+        Progress,
+        Staging,
+        Version,
+    )
 
 TIMEOUT_S = 30.0
 STRAY_AGE_S = 24 * 3600.0  # items this old whose batch never came are taken for those of a dead writer

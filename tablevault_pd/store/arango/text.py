@@ -10,20 +10,24 @@ of stream transactions, and is not: every statement here is one of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
-from tablevault_pd.store import Description, Hits, Scope, Version
-from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.found import Items
 from tablevault_pd.store.arango.people import description_of
 from tablevault_pd.store.arango.sought import CODE, PROSE, Bound, in_code, in_prose
 from tablevault_pd.store.engine.bm25 import Texts
 from tablevault_pd.store.engine.fts_index import Run, has_text, places_of
 from tablevault_pd.store.text_query import Leaf, Node, matching_ids, needs_everything
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from tablevault_pd.store import Description, Hits, Scope, Version
+    from tablevault_pd.store.arango.client import Client
 
 # All statements: 3.12; nothing in them is newer than 3.10. A search condition may refer to no variable of an outer loop,
 # hence the fixed number of phrases. What is sought is counted by splitting, since other functions for texts compare by the

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
-
-from arango.database import StandardDatabase
+from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.layout import COLLECTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from arango.database import StandardDatabase
 
 Role = Literal["reader", "writer", "admin"]
 

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from arango.database import StandardDatabase
 from arango.exceptions import ArangoServerError
 from arango.request import Request
 
 from tablevault_pd.errors import VaultError
 from tablevault_pd.store.arango.client import Client, Said
-from tablevault_pd.store.arango.items import Column
 from tablevault_pd.store.arango.layout import EMBEDDINGS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from arango.database import StandardDatabase
+
+    from tablevault_pd.store.arango.items import Column
 
 # Before, a vector index could not be sparse: it would refuse every item without a vector of its width.
 OLDEST = (3, 12, 6)

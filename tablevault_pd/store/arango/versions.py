@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import ListState, Lookup, Version
-from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.people import digest_of
 from tablevault_pd.store.arango.placing import from_time, to_time, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from tablevault_pd.store.arango.client import Client
 
 # All statements: 3.12; nothing in them is newer than 3.8. Names are looked up by their hash, because the server compares
 # texts by the rules of a language.

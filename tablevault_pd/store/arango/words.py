@@ -7,15 +7,16 @@ the same. The server only cuts them apart again, at the blanks, and so needs no 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store.arango.items import columns_of
 from tablevault_pd.store.arango.layout import RECORDS
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.fts_index import item_texts
 from tablevault_pd.store.engine.tokenizer import PROSE, SOURCE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def add_words(table: pa.Table, made: dict[str, list[Any]]) -> tuple[int, int]:

@@ -10,18 +10,21 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from sqlite3 import Connection
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from tablevault_pd.errors import FileMissing, StorageError, VaultCorrupt, VaultReadOnly
-from tablevault_pd.store import Version
 from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.lockfile import locked
 from tablevault_pd.store.engine.hashing import sha256_of, sha256_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from sqlite3 import Connection
+
+    from tablevault_pd.store import Version
+    from tablevault_pd.store.embedded.catalog import Catalog
 
 LOCK_NAME = "files.lock"
 COPY_BYTES = 1 << 20

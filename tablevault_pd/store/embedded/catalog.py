@@ -14,11 +14,9 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from tablevault_pd.errors import (
@@ -37,6 +35,10 @@ from tablevault_pd.store.embedded import logs, tables
 from tablevault_pd.store.embedded import write_lock as gate
 from tablevault_pd.store.embedded.sqlite_errors import translated
 from tablevault_pd.store.engine import fork_guard as forks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 BUSY_TIMEOUT_S = 30.0
 SHRINK_BYTES = 1 << 20  # less is left to be used again

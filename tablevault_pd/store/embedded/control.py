@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd import store as plain
 from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source
-from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.sessions import change_session, insert_cell, session_rows, to_session
 from tablevault_pd.store.embedded.times import from_time, to_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tablevault_pd import store as plain
+    from tablevault_pd.store.embedded.catalog import Catalog
 
 WAITING = """
 SELECT id, session, request, requested, acknowledged, exit_code, asked_by FROM requests

@@ -7,9 +7,7 @@ that holds all its children, and the same for its parents; a look-up asks for th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from sqlite3 import Connection
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -31,11 +29,16 @@ from tablevault_pd.store.edges import (
     edge_table,
     few_spans,
 )
-from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.times import to_time
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, version_of
 from tablevault_pd.store.engine.int_codec import pack, unpack
 from tablevault_pd.store.types import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from sqlite3 import Connection
+
+    from tablevault_pd.store.embedded.catalog import Catalog
 
 INSERT_EDGE = """
 INSERT INTO edges (list, version, generation, start, rows, level, bin, parent_list, parent_version, parent_generation,

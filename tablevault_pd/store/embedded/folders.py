@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultFormatError, VaultNotFound, VaultReadOnly
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import journal
 from tablevault_pd.store.embedded.blobs import LOCK_NAME
 from tablevault_pd.store.embedded.catalog import POLL_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _OURS = {
     "catalog.db",

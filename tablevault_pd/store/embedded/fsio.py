@@ -11,13 +11,16 @@ import mmap
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from tablevault_pd.errors import StorageError, StorageFull, VaultError, VaultFormatError, VaultReadOnly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 try:
     import resource

@@ -12,10 +12,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -24,6 +21,10 @@ from tablevault_pd.errors import VaultError
 from tablevault_pd.store.embedded.lockfile import appending
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+    from sqlite3 import Connection
+
     from tablevault_pd.store import Version
     from tablevault_pd.store.embedded.catalog import Catalog
 

@@ -7,7 +7,6 @@ catalogue no longer names was only superseded.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -23,6 +22,8 @@ from tablevault_pd.store.embedded.versions import ALL_VERSIONS, version_of
 from tablevault_pd.store.engine.hashing import sha256_of_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tablevault_pd.store.embedded.store import EmbeddedStore
 
 SEGMENT_IDS = "SELECT id FROM segments ORDER BY list, generation, start, rows"

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
-from io import FileIO
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import xxhash
@@ -24,6 +20,12 @@ from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine.tables import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from io import FileIO
+    from pathlib import Path
+    from types import TracebackType
 
 INLINE_BYTES = (
     1 << 18

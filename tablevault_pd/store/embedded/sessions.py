@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session
-from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.text import add_code, add_description
 from tablevault_pd.store.embedded.times import from_time, to_time
 from tablevault_pd.store.engine.fts_index import DESCRIPTIONS_FROM, matching
-from tablevault_pd.store.text_query import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.text_query import Node
 
 # The last one is long and lies on pages of its own: it is read only where somebody asks for it.
 COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params"

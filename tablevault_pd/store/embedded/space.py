@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from tablevault_pd.store.embedded.segments import SUFFIX, Part, SegmentWriter, h
 from tablevault_pd.store.embedded.strays import holding, strays, unlink
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from sqlite3 import Connection
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import (
     StorageError,
@@ -15,6 +15,9 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store.embedded import fsio as io
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 _FULL = {sqlite3.SQLITE_FULL}

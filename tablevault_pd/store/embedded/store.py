@@ -7,14 +7,11 @@ catalogue transaction that inserts the batch row. That row is the commit. A cras
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256 as sha256_of
 from pathlib import Path
-from sqlite3 import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -25,7 +22,6 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     VersionNotFound,
 )
-from tablevault_pd.filters.predicate import Where
 from tablevault_pd.store import (
     Batch,
     Chunk,
@@ -52,6 +48,13 @@ from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, Vers
 from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
 from tablevault_pd.store.engine.vector_scan import VectorSearch
 from tablevault_pd.store.singly import Singly
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
+    from sqlite3 import Connection
+
+    from tablevault_pd.filters.predicate import Where
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 

@@ -7,10 +7,8 @@ catalogue that needs what was removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultFormatError
@@ -20,6 +18,9 @@ from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
     from tablevault_pd.store.embedded.store import EmbeddedStore
 
 SEGMENT_FILES = "SELECT file FROM segments WHERE file IS NOT NULL"

@@ -10,16 +10,12 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from sqlite3 import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from tablevault_pd.errors import StorageError, VaultBusy, VaultCorrupt, VaultError, VaultReadOnly
 from tablevault_pd.store import Chunk, Hits, Scope, Spans, Version
-from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.segments import Part, unpack
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine import fts
@@ -46,7 +42,15 @@ from tablevault_pd.store.engine.fts_index import (
     search,
 )
 from tablevault_pd.store.engine.threads import Flag, started
-from tablevault_pd.store.text_query import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from sqlite3 import Connection
+
+    import pyarrow as pa
+
+    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.text_query import Node
 
 SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
 IDLE_S = 0.5  # the thread lets the program get on before it starts

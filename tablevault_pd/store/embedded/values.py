@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.store.embedded.catalog import Catalog
+if TYPE_CHECKING:
+    from tablevault_pd.store.embedded.catalog import Catalog
 
 # json_each takes any key as a bound value, which a JSON path would not.
 PARAM = """

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import ListState, Version
-from tablevault_pd.store.embedded.catalog import Catalog
 from tablevault_pd.store.embedded.times import from_time, to_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tablevault_pd.store.embedded.catalog import Catalog
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,

@@ -14,13 +14,16 @@ import socket
 import struct
 import time
 from contextlib import suppress
-from io import FileIO
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultBusy
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import LockFile
 from tablevault_pd.store.engine import fork_guard as forks
+
+if TYPE_CHECKING:
+    from io import FileIO
+    from pathlib import Path
 
 try:
     import fcntl

@@ -7,7 +7,6 @@ where they leave few rows, or the index cannot fill the answer, every row they l
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -19,6 +18,8 @@ from tablevault_pd.errors import MissingDependency
 from tablevault_pd.store.engine.threads import started
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tablevault_pd.store import Metric
     from tablevault_pd.store.engine.vector_scan import Block
 

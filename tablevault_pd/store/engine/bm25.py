@@ -6,13 +6,16 @@ The same numbers in the same order of operations: a store that keeps its words e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.text_query import All, Leaf, Node, Not, Prefix, matching_ids, wanted_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 K1 = 1.2
 B = 0.75

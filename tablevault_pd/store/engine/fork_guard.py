@@ -12,16 +12,18 @@ thread changes, and a mark that an interrupt left behind is found out by looking
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 import time
 import weakref
 from functools import partial
-from types import FrameType, TracebackType
-from typing import IO, Generic, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from tablevault_pd.errors import VaultClosed
+
+if TYPE_CHECKING:
+    import socket
+    from types import FrameType, TracebackType
 
 PATIENCE_S = 10.0  # how long a fork waits for threads inside SQLite, and they for it
 POLL_S = 0.0005

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from tablevault_pd.store.text_query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word, wanted_leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 # Marks belong to their word: without M*, a word of Hindi or Thai would end at each of its vowels.
 _WORDS = "unicode61 remove_diacritics 2 categories ''L* N* Co M*''"

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, pairwise
 from sqlite3 import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.store import Chunk, Hits, Scope, Version
@@ -26,6 +25,9 @@ from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.fts import CODE, PLAIN, STEMMED
 from tablevault_pd.store.engine.ranking import ranked
 from tablevault_pd.store.text_query import Leaf, Node, Prefix, matching_ids
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DESCRIPTIONS_FROM = 1 << 61
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from io import BufferedReader
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+    from pathlib import Path
 
 
 def sha256_of_file(path: Path) -> str:

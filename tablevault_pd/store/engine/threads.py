@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from _thread import start_new_thread
-from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 # pyarrow imports this when it first meets pandas. Python refuses that while it ends, and then the first save could not be
 # made by a function of atexit.
 import concurrent.futures.thread  # noqa: F401  # isort: skip
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def start(work: Callable[[], object], name: str) -> None:

@@ -10,12 +10,15 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from sqlite3 import Connection
+from typing import TYPE_CHECKING
 
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine.fts import CODE, PLAIN, STEMMED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 REMEMBERED = 200_000  # pieces: some tens of MB
 LONGEST = (

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +18,13 @@ import pyarrow as pa
 from tablevault_pd import frames
 from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version
 from tablevault_pd.store.engine import ann_index as ann
-from tablevault_pd.store.engine.fts_index import Run
 from tablevault_pd.store.engine.ranking import ranked
 from tablevault_pd.store.engine.vector_scores import is_tame, lengths, measured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tablevault_pd.store.engine.fts_index import Run
 
 MAPPED_FROM = (
     8 << 20
