@@ -37,6 +37,7 @@ from tablevault_pd.store import Batch, Description, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
 from tablevault_pd.vault import export as exporting
 from tablevault_pd.vault import maintenance as care
+from tablevault_pd.vault.analysis import Analysis
 from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
 from tablevault_pd.vault.search import Search
@@ -68,7 +69,7 @@ class SaveOptions(TypedDict, total=False):
     expect: int | None
 
 
-class Vault(Search, Sessions, Lineage):
+class Vault(Search, Sessions, Lineage, Analysis):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`."""
 
     def __init__(self, shared: Shared, run: Run | None, settings: Settings | None = None) -> None:
