@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from tablevault_pd.vault.lists import List
-    from tablevault_pd.vault.vault import SaveOptions, Vault
+    from tablevault_pd.vault.options import SaveOptions
+    from tablevault_pd.vault.vault import Vault
 
 
 def _current_vault() -> Vault:

@@ -20,7 +20,7 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.progress import Bar, say
 from tablevault_pd.session import CaptureMode, Run, Settings, current, process
-from tablevault_pd.vault.context import Shared, open_places
+from tablevault_pd.vault.context import Context, open_contexts
 from tablevault_pd.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -138,13 +138,13 @@ def _address(place: Any) -> str:
     return validate.path(place, "The place of a vault")
 
 
-def _open(address: str, read_only: bool, given: dict[str, Any], credentials: dict[str, Any]) -> Shared:
+def _open(address: str, read_only: bool, given: dict[str, Any], credentials: dict[str, Any]) -> Context:
     """Return the open store at that place if its options are those `given` (None: left out), or open one."""
     server = "://" in address
     if not server:
         _refuse_server_options(address, given | credentials)
     key = (_server_key(address) if server else os.path.realpath(os.path.expanduser(address)), str(read_only))
-    found = open_places.get(key)
+    found = open_contexts.get(key)
     if found is not None and not found.store.is_current():  # removed or replaced; its handles say so
         found.forget()
         found = None
@@ -152,8 +152,8 @@ def _open(address: str, read_only: bool, given: dict[str, Any], credentials: dic
         options = _DEFAULTS | {name: value for name, value in given.items() if value is not None}
         options["read_only"] = read_only
         store = _server_store(address, options | credentials) if server else _folder_store(key[0], options)
-        open_places[key] = Shared(key, store, options)
-        return open_places[key]
+        open_contexts[key] = Context(key, store, options)
+        return open_contexts[key]
     found.check_options(given)
     if server and _names_credentials(address, credentials):
         _server_store(address, found.options | credentials).close()  # it raises where the server refuses them
@@ -251,7 +251,7 @@ def _connect_default(*, make: bool) -> Vault:
 def _received(place: str, session_id: int) -> Run:
     """A session that was sent to this process: itself where it came from, elsewhere that of this process, its child."""
     vault = connect(place)
-    for run in vault._shared.sessions():
+    for run in vault._context.sessions():
         if run.row.id == session_id:
             return run
     assert vault._run is not None

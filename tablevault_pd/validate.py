@@ -76,6 +76,11 @@ def number(value: Any, what: str) -> float:
     raise InvalidType(f"{what}= is a number, not {shown(value)}.")
 
 
+def expected(value: Any) -> int | None:
+    """Return the version that the list must be at, given as ``expect=``: 0 or more; None where none was given."""
+    return None if value is None else whole(value, "expect", least=0)
+
+
 def text(value: Any, what: str) -> str:
     """Return a text that is not blank and that UTF-8 can hold."""
     if not isinstance(value, str):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -196,12 +196,12 @@ def _no_session(which: Any) -> InvalidType:
 class SessionFilter:
     """What a session must be like. None, or nothing, asks for nothing."""
 
-    states: tuple[str, ...] | None
-    params: Mapping[str, Any]
-    tags: tuple[str, ...]
-    parents: frozenset[int] | None
-    since: datetime | None
-    until: datetime | None
+    states: tuple[str, ...] | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    parents: frozenset[int] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     @classmethod
     def of(

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tablevault_pd.store import Store
+from tablevault_pd.vault.base import VaultPart
 
 
-class Analysis:
+class Analysis(VaultPart):
     """The part of a :class:`Vault` that compares steps, sessions and versions."""
-
-    if TYPE_CHECKING:
-
-        @property
-        def store(self) -> Store:
-            """The store below."""
-
-        def _flush(self, *, info: bool = False) -> None: ...

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 
     from tablevault_pd.capture.exits import Ending
     from tablevault_pd.store import Store
-    from tablevault_pd.vault.vault import Vault
 
 #: By place and mode. Connecting again to the same place finds it here.
-open_places: dict[tuple[str, str], Shared] = {}
+open_contexts: dict[tuple[str, str], Context] = {}
 
 
-class Shared:
+class Context:
     """What all handles on one place have in common: the store, and the sessions opened in it."""
 
     def __init__(self, key: tuple[str, str], store: Store, options: dict[str, Any]) -> None:
@@ -31,8 +30,8 @@ class Shared:
         self.options = options  #: what the store was opened with
         self.closed = False
         self.runs: dict[str, Run] = {}  # the quiet ones
-        self.others: weakref.WeakSet[Run] = weakref.WeakSet()  # those of Vault.session()
-        self.handles: weakref.WeakSet[Vault] = weakref.WeakSet()
+        self.named_sessions: weakref.WeakSet[Run] = weakref.WeakSet()  # those of Vault.session()
+        self.handles: weakref.WeakSet[object] = weakref.WeakSet()
 
     def check_options(self, given: Mapping[str, Any]) -> None:
         """Refuse options that differ from those of the open store; None stands for one that was left out."""
@@ -57,9 +56,9 @@ class Shared:
 
     def sessions(self) -> list[Run]:
         """Every session of this process that is opened here."""
-        return [*self.others, *self.runs.values()]
+        return [*self.named_sessions, *self.runs.values()]
 
-    def leave(self, vault: Vault, ending: Ending) -> None:
+    def release(self, vault: object, ending: Ending) -> None:
         """A handle was closed; with the last one everything is, the sessions by `ending`.
 
         What an interrupt left out is done by the next call.
@@ -77,8 +76,8 @@ class Shared:
 
     def forget(self) -> None:
         """Have the next `connect` open the place anew."""
-        if open_places.get(self.key) is self:
-            del open_places[self.key]
+        if open_contexts.get(self.key) is self:
+            del open_contexts[self.key]
 
 
 def _refuse_other(what: str, given: Mapping[str, Any], there: Mapping[str, Any]) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput
+from tablevault_pd.lineage.graph import graph
+from tablevault_pd.lineage.of_rows import asked_rows
+from tablevault_pd.lineage.report import lines
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import read as reading
-from tablevault_pd.reading import reports as answers
+from tablevault_pd.reading import reports
 from tablevault_pd.reading.machine_output import write_json, write_json_lines
+from tablevault_pd.search.sessions import sessions as all_sessions
+from tablevault_pd.session.lookup import SessionFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +27,7 @@ if TYPE_CHECKING:
 
     import pyarrow.parquet as pq
 
-    from tablevault_pd.store import Version
-    from tablevault_pd.vault.vault import Vault
+    from tablevault_pd.store import Store, Version
 
 EXPORT_ROWS = 100_000  # a list is exported in pieces of so many rows
 SESSIONS_AT_ONCE = 100  # so many are asked for their metrics at a time
@@ -49,23 +54,23 @@ LINEAGE = pa.schema(
 )
 
 
-def export(vault: Vault, folder: Path, kind: str) -> pd.DataFrame:
+def export(store: Store, folder: Path, kind: str) -> pd.DataFrame:
     """Write every list, and the frames about them, into `folder`. Return which list is in which file."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInput(f"{folder} is not an empty folder. Choose a new one; nothing was written.")
     folder.mkdir(parents=True, exist_ok=True)
-    heads = [state.head for state in vault.store.lists() if not state.head.deleted]
+    heads = [state.head for state in store.lists() if not state.head.deleted]
     rows = []
     with Bar("exporting", total=sum(head.total for head in heads), unit="rows") as bar:
         for number, head in enumerate(heads):
             name = f"{number:03d}-{_plain(head.list)}.{kind}"
-            _export_list(vault, head, folder / name, kind)
+            _export_list(store, head, folder / name, kind)
             bar(head.total)
             rows.append((head.list, head.version, head.total, name))
-    _export_reports(vault, folder)
-    _write(folder / f"metrics.{kind}", kind, METRICS, _metrics(vault))
-    _write(folder / f"lineage.{kind}", kind, LINEAGE, _lineage(vault, heads))
-    index = answers.answer(("list", "version", "rows", "file"), rows)
+    _export_reports(store, folder)
+    _write(folder / f"metrics.{kind}", kind, METRICS, _metrics(store))
+    _write(folder / f"lineage.{kind}", kind, LINEAGE, _lineage(store, heads))
+    index = reports.answer(("list", "version", "rows", "file"), rows)
     index.to_csv(folder / "index.csv", index=False)
     return index
 
@@ -75,34 +80,35 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60].strip("_") or "list"
 
 
-def _export_reports(vault: Vault, folder: Path) -> None:
-    reports = {
-        "lists": vault.lists(),
-        "versions": vault.versions(),
-        "sessions": vault.sessions(info=True),
-        "cells": vault.cells(),
-        "sources": vault.sources("*"),
-        "descriptions": vault.descriptions(),
-        "graph": pd.DataFrame(vault.graph()),
+def _export_reports(store: Store, folder: Path) -> None:
+    sessions = store.sessions()
+    frames = {
+        "lists": reports.lists(store, deleted=False),
+        "versions": reports.versions(store, None),
+        "sessions": all_sessions(store, None, SessionFilter(), info=True),
+        "cells": reports.cells(store, None),
+        "sources": reports.sources(store, sessions),
+        "descriptions": reports.descriptions(store, history=False),
+        "graph": pd.DataFrame(graph(store, None)),
     }
-    for name, frame in reports.items():
+    for name, frame in frames.items():
         with (folder / f"{name}.json").open("w", encoding="utf-8", errors="backslashreplace") as file:
             write_json([frame], file)
 
 
-def _metrics(vault: Vault) -> Iterator[pd.DataFrame]:
+def _metrics(store: Store) -> Iterator[pd.DataFrame]:
     """Yield all that was logged, some sessions at a time."""
-    sessions = vault.store.sessions()
+    sessions = store.sessions()
     for first in range(0, len(sessions), SESSIONS_AT_ONCE):
-        yield answers.curves(vault.store, sessions[first : first + SESSIONS_AT_ONCE])
+        yield reports.curves(store, sessions[first : first + SESSIONS_AT_ONCE])
 
 
-def _lineage(vault: Vault, heads: list[Version]) -> Iterator[pd.DataFrame]:
+def _lineage(store: Store, heads: list[Version]) -> Iterator[pd.DataFrame]:
     """Yield the direct parents of every row that is exported."""
     for head in heads:
         for first in range(0, head.total, EXPORT_ROWS):
-            rows = slice(first, min(first + EXPORT_ROWS, head.total))
-            found = vault.lineage(f"{head.list}@{head.version}", rows, depth=1)
+            positions = np.arange(first, min(first + EXPORT_ROWS, head.total))
+            found = lines(store, asked_rows(head, positions), direction="up", depth=1)
             yield found.assign(version=head.version)
 
 
@@ -147,12 +153,12 @@ class _Writer:
             self._parquet.close()
 
 
-def _export_list(vault: Vault, version: Version, path: Path, kind: str) -> None:
+def _export_list(store: Store, version: Version, path: Path, kind: str) -> None:
     if kind == "parquet":
-        _export_parquet(vault, version, path)
+        _export_parquet(store, version, path)
         return
     for first in range(0, max(version.total, 1), EXPORT_ROWS):
-        frame = reading.read(vault.store, version, start=first, stop=first + EXPORT_ROWS)
+        frame = reading.read(store, version, start=first, stop=first + EXPORT_ROWS)
         if kind == "csv":
             frame.to_csv(path, mode="a", header=first == 0)
         else:
@@ -164,10 +170,10 @@ def _append_lines(path: Path, frame: pd.DataFrame, *, index: bool = False) -> No
         write_json_lines([frame], file, index=index)
 
 
-def _export_parquet(vault: Vault, version: Version, path: Path) -> None:
+def _export_parquet(store: Store, version: Version, path: Path) -> None:
     import pyarrow.parquet as pq
 
-    reader = reading.arrow_batches(vault.store, version)
+    reader = reading.arrow_batches(store, version)
     with pq.ParquetWriter(path, reader.schema) as writer:
         for batch in reader:
             writer.write_batch(batch)

@@ -9,6 +9,7 @@ import numpy as np
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.lineage.of_rows import asked_rows
 from tablevault_pd.reading import read as reading
+from tablevault_pd.vault.base import VaultPart
 from tablevault_pd.vault.lists import List
 
 if TYPE_CHECKING:
@@ -17,17 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tablevault_pd.lineage.graph import LineageGraph
-    from tablevault_pd.store import Store, Version
+    from tablevault_pd.store import Version
 
 
-class Lineage:
+class Lineage(VaultPart):
     """The questions about lineage that a :class:`Vault` answers."""
-
-    if TYPE_CHECKING:
-
-        @property
-        def store(self) -> Store:
-            """The store below."""
 
     def lineage(
         self,

@@ -101,7 +101,7 @@ class List(ListReference):
         size = validate.whole(size, "size", least=1)
         columns = validate.labels(columns)
         store, version = self._vault.store, self._version()
-        self._vault._noted(version)
+        self._vault._note_read(version)
         return reading.batches(store, version, size, columns=columns)
 
     def search(self, text: str | None = None, **options: Any) -> pd.DataFrame:
@@ -151,7 +151,7 @@ class List(ListReference):
         (2, 2)
         """
         store, version = self._vault.store, self._version()
-        self._vault._noted(version)
+        self._vault._note_read(version)
         schema = reading.wanted_schema(store, version, [validate.label(column, "column")])
         if frames.columns(schema)[0].kind != "embedding":
             raise InvalidInput(f"The column {column!r} of {self.name!r} holds no vectors.")
@@ -225,7 +225,7 @@ class List(ListReference):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows as an Arrow stream, so that ``polars.DataFrame(vault["news"])`` works."""
         version = self._version()
-        self._vault._noted(version)
+        self._vault._note_read(version)
         reader = reading.arrow_batches(self._vault.store, version)
         return reader.__arrow_c_stream__(requested_schema)
 

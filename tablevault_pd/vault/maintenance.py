@@ -1,60 +1,135 @@
-"""Looking after a vault: the check that also looks at files outside of it."""
+"""Looking after a vault: check, compact, vacuum, export."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from tablevault_pd import frames
-from tablevault_pd.errors import VaultCorrupt, VaultError, shown
+from tablevault_pd import validate
+from tablevault_pd.errors import ListNotFound
+from tablevault_pd.names import check_name
 from tablevault_pd.progress import Bar
-from tablevault_pd.reading import reports as answers
-from tablevault_pd.saving import file_columns as filecells
-from tablevault_pd.store import Problem, Severity, Store, Version
+from tablevault_pd.reading import reports
+from tablevault_pd.vault import kept_files
+from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
+    import os
+
     import pandas as pd
 
 
-def check(store: Store, *, fix: bool) -> pd.DataFrame:
-    """What is damaged or stray in the vault, then which files outside of it have changed since they were saved."""
-    with Bar("checking", unit="parts") as bar:
-        problems = store.check(fix=fix, progress=bar)
-        for state in store.lists():
-            if not state.head.deleted and not state.head.gone:
-                problems += _changed_files(store, state.head)
-    return answers.checked(problems)
+class Maintenance(VaultPart):
+    """The part of a :class:`Vault` that looks after it."""
 
+    def check(self, *, fix: bool = False) -> pd.DataFrame:
+        """Read and verify everything, files outside of the vault included. Empty when all is sound.
 
-def _changed_files(store: Store, version: Version) -> list[Problem]:
-    found = []
-    for column in frames.columns(store.schema(version.schema_id)):
-        if column.kind != "file":
-            continue
-        try:
-            cells = [(position, kept) for _, position, kept in answers.file_cells(store, [(version, column)])]
-        except VaultError:
-            continue  # its rows are damaged, which the store has reported
-        for position, path, detail, certain in filecells.changes(cells):
-            what = f"file {'changed' if certain else 'not checked'} (row {position}, column {column.label!r})"
-            severity: Severity = "damage" if certain else "unchecked"
-            found.append(Problem(severity, what, version.list, version.version, path, detail))
-    return found
+        Parameters
+        ----------
+        fix : bool
+            Remove strays: files that no commit names. Lost commits are told of for the last time; what is left of them stays.
+            Damage is never repaired by guessing.
 
+        Returns
+        -------
+        DataFrame
+            severity, what, list, version, path, detail, fixed. The severity is damage, stray, or unchecked: it could not be
+            looked at, for a reason that is no damage.
 
-def open_file(store: Store, sha256: str) -> BinaryIO:
-    """The content of a kept file. What is damaged is told by the rows it belongs to."""
-    try:
-        return store.open_file(sha256)
-    except VaultCorrupt as error:
-        rows = _rows_with_file(store, sha256)
-        if not rows:
-            raise
-        raise VaultCorrupt(f"{error} It belongs to {', '.join(rows[:5])}.") from error
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"loss": 0.5})
+        >>> len(vault.check())
+        0
+        """
+        return kept_files.check(self.store, fix=validate.flag(fix, "fix"))
 
+    def compact(self, name: str | None = None) -> pd.DataFrame:
+        """Merge what many small appends left behind, so that reading is fast. Positions and versions stay.
 
-def _rows_with_file(store: Store, sha256: str) -> list[str]:
-    heads = [state.head for state in store.lists() if not state.head.deleted and not state.head.gone]
-    files = answers.files(store, heads)
-    files = files[files["sha256"] == sha256]
-    named = files[["list", "position", "path"]].itertuples(index=False)
-    return [f"{name}[{position}] ({shown(path, 300)})" for name, position, path in named]
+        Returns
+        -------
+        DataFrame
+            list, parts_before, parts_after, bytes, damaged (parts that were left as they are).
+        """
+        self._check_writable()
+        if name is not None and self.store.head(check_name(name)) is None:
+            raise ListNotFound.named(name, self.store.names())
+        with Bar("compacting", unit="lists") as bar:
+            return reports.compacted(self.store.compact(name, progress=bar))
+
+    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> pd.DataFrame:
+        """Free the space of rows that only old versions show.
+
+        Parameters
+        ----------
+        keep : int
+            How many of the newest versions of each list stay readable. What `delete` made shows no rows and does not count:
+            a deleted list can still be restored.
+        deleted : bool
+            Free deleted lists as a whole. They cannot be restored afterwards.
+        dry_run : bool
+            Only say what would be removed. ``False`` removes it, for good.
+
+        Returns
+        -------
+        DataFrame
+            what (rows, deleted list, kept file, catalogue or stray), list, versions, rows, bytes, path, removed.
+
+        Examples
+        --------
+        >>> for loss in (0.5, 0.4):
+        ...     saved = vault.save("losses", {"loss": loss})
+        >>> vault.vacuum()[["what", "list", "versions", "rows", "removed"]]
+           what    list versions  rows  removed
+        0  rows  losses      [1]     1    False
+        """
+        keep = validate.whole(keep, "keep", least=1)
+        deleted = validate.flag(deleted, "deleted")
+        if not validate.flag(dry_run, "dry_run"):
+            self._check_writable()
+        return reports.vacuumed(
+            self.store.vacuum(keep=keep, deleted=deleted, dry_run=dry_run), removed=not dry_run
+        )
+
+    def export(
+        self, path: str | os.PathLike[str], *, format: Literal["parquet", "csv", "jsonl"] = "parquet"
+    ) -> pd.DataFrame:
+        """Write every list, and the frames about them, into a folder that other programs can read.
+
+        Beside the lists at their newest version, and ``index.csv`` which says which is where, there are ``lists.json``,
+        ``versions.json``, ``sessions.json`` (with parameters, last metrics, and what they ran in), ``cells.json`` and
+        ``sources.json`` (their code), ``descriptions.json``, ``graph.json`` (which lists were made from which), and, in
+        the format of the lists, ``metrics`` (every logged value) and ``lineage`` (the direct parents of every row).
+
+        Parameters
+        ----------
+        path : path
+            A new or empty folder.
+        format : {"parquet", "csv", "jsonl"}
+            How lists are written. Only Parquet keeps every type.
+
+        Returns
+        -------
+        DataFrame
+            list, version, rows, file: which list went where.
+
+        Raises
+        ------
+        InvalidInput
+            If the folder is not empty.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"step": 1, "loss": 0.5})
+        >>> vault.export("losses.export", format="csv")
+             list  version  rows            file
+        0  losses        1     1  000-losses.csv
+        """
+        kind = validate.choice(format, "format", ("parquet", "csv", "jsonl"))
+        folder = Path(validate.path(path, "The folder to export to"))
+        self._flush(info=True)
+        from tablevault_pd.vault.export import export
+
+        return export(self.store, folder, kind)

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from tablevault_pd.vault.base import VaultPart
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     import pandas as pd
 
-    from tablevault_pd.store import Store
 
-
-class Search:
+class Search(VaultPart):
     """The part of a :class:`Vault` that searches."""
-
-    if TYPE_CHECKING:
-
-        @property
-        def store(self) -> Store:
-            """The store below."""
-
-        def _flush(self, *, info: bool = False) -> None: ...
 
     def search(
         self,

@@ -5,56 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import validate
-from tablevault_pd.reading import reports as answers
-from tablevault_pd.session import Run, Settings, current
-from tablevault_pd.session.heartbeat import HEART
+from tablevault_pd.reading import reports
+from tablevault_pd.session import Run
 from tablevault_pd.session.info import RunInfo
 from tablevault_pd.session.lookup import SessionFilter, resolve_session, resolve_sessions
 from tablevault_pd.session.requests import ask
 from tablevault_pd.session.run import run_to_resume
 from tablevault_pd.session.tagging import tag
+from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
-    from tablevault_pd.store import Control, Store
-    from tablevault_pd.vault.context import Shared
+    from tablevault_pd.store import Control
 
 
-class Sessions:
+class Sessions(VaultPart):
     """The part of a :class:`Vault` that is about sessions."""
-
-    _shared: Shared
-    _run: Run | None
-    _settings: Settings
-
-    if TYPE_CHECKING:
-
-        @property
-        def store(self) -> Store:
-            """The store below."""
-
-        def _writable(self) -> None: ...
-
-    def _current_run(self) -> Run | None:
-        """The session that is meant here: the innermost ``with vault.session(…)``, else the quiet one."""
-        return current.innermost(self._shared.store) or self._run
-
-    def _flush(self, *, info: bool = False) -> None:
-        """Let the store know what the sessions of this process have done, before it is asked for sessions or code.
-
-        With `info` also what they run in, which the background thread finds out a moment after they began.
-        """
-        HEART.flush(self.store, info=info)
-        for run in self._shared.sessions():
-            run.keep_reads()
-
-    @property
-    def _session_id(self) -> int | None:
-        run = self._current_run()
-        return None if run is None else run.id
 
     def session(
         self,
@@ -108,7 +77,7 @@ class Sessions:
              session     state  params.lr  metrics.loss
         0  sweep-3#1  finished        0.1          0.33
         """
-        self._writable()
+        self._check_writable()
         around = self._current_run()
         run = Run(
             self.store,
@@ -121,7 +90,7 @@ class Sessions:
             settings=self._settings if around is None else around.settings,
             begin=False,
         )
-        self._shared.others.add(run)
+        self._context.named_sessions.add(run)
         return run
 
     def sessions(
@@ -269,8 +238,8 @@ class Sessions:
               name    tags
         0  preds@1  [gold]
         """
-        self._writable()
-        return tag(self.store, which, tags, remove, self._shared.sessions)
+        self._check_writable()
+        return tag(self.store, which, tags, remove, self._context.sessions)
 
     def cells(self, session: Any = None) -> pd.DataFrame:
         """The code of sessions, in order: of all, of every run of a name, of one run.
@@ -299,7 +268,7 @@ class Sessions:
         ['session', 'cell', 'text', 'started', 'duration_s']
         """
         self._flush()
-        return answers.cells(self.store, None if session is None else resolve_sessions(self.store, session))
+        return reports.cells(self.store, None if session is None else resolve_sessions(self.store, session))
 
     def sources(self, session: Any) -> pd.DataFrame:
         """The project's modules that sessions had imported, kept with ``connect(…, capture="all")``.
@@ -325,7 +294,7 @@ class Sessions:
         ['session', 'path', 'sha256', 'text']
         """
         self._flush()
-        return answers.sources(self.store, resolve_sessions(self.store, session))
+        return reports.sources(self.store, resolve_sessions(self.store, session))
 
     def stop(self, which: Any, *, exit_code: int = 0, wait_s: float = 0.0) -> pd.DataFrame:
         """Ask sessions, on whatever machine, to stop at their next checkpoint.
@@ -390,6 +359,6 @@ class Sessions:
         return self._ask(which, "resume", wait_s=wait_s)
 
     def _ask(self, which: Any, request: Control, *, wait_s: float, exit_code: int = 0) -> pd.DataFrame:
-        self._writable()
+        self._check_writable()
         wait_s = validate.seconds(wait_s, "wait_s")
         return ask(self.store, which, request, exit_code=exit_code, wait_s=wait_s, asked_by=self._session_id)

@@ -1,98 +1,46 @@
-"""The Vault: the one place where arguments are checked. Everything else is a call into a room."""
+"""The :class:`Vault`: save, append and read. Its other calls stand in the parts that it inherits from, one per theme."""
 
 from __future__ import annotations
 
-import re
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import uuid4
 
 from tablevault_pd import validate
 from tablevault_pd.capture.exits import Ending, ending_of
-from tablevault_pd.errors import (
-    InvalidInput,
-    ListNotFound,
-    SessionNotFound,
-    VaultClosed,
-    VaultReadOnly,
-    VersionNotFound,
-    shown,
-)
+from tablevault_pd.errors import InvalidInput, ListNotFound, VersionNotFound
 from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.lost import Lost
 from tablevault_pd.lineage.record import Trace
-from tablevault_pd.names import check_name, parse_address
-from tablevault_pd.progress import Bar
+from tablevault_pd.names import check_name
 from tablevault_pd.reading import read as reading
-from tablevault_pd.reading import reports as answers
-from tablevault_pd.saving import ingest as objects
+from tablevault_pd.saving import ingest
 from tablevault_pd.saving.ingest import Columns, column_names
 from tablevault_pd.saving.write import Write, write
-from tablevault_pd.session import Run, Settings
-from tablevault_pd.session.lookup import resolve_session
-from tablevault_pd.store import Batch, Description, Store, Version
+from tablevault_pd.store import Batch, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
-from tablevault_pd.vault import export as exporting
-from tablevault_pd.vault import maintenance as care
 from tablevault_pd.vault.analysis import Analysis
+from tablevault_pd.vault.catalog import Catalog
 from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
+from tablevault_pd.vault.maintenance import Maintenance
 from tablevault_pd.vault.search import Search
 from tablevault_pd.vault.sessions import Sessions
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Hashable, Sequence
     from types import TracebackType
+    from typing import Unpack
 
     import pandas as pd
 
-    from tablevault_pd.vault.context import Shared
+    from tablevault_pd.vault.options import SaveOptions
 
 
-class SaveOptions(TypedDict, total=False):
-    """The options of :meth:`Vault.save` and :meth:`Vault.append`."""
-
-    inputs: Any
-    description: str | None
-    documents: Hashable | Sequence[Hashable]
-    embeddings: Any
-    files: Hashable | Sequence[Hashable]
-    copy: bool
-    message: str | None
-    tags: str | Sequence[str] | None
-    schema: Literal["evolve", "strict"]
-    kind: str | None
-    expect: int | None
-
-
-class Vault(Search, Sessions, Lineage, Analysis):
+class Vault(Catalog, Search, Lineage, Analysis, Sessions, Maintenance):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`."""
-
-    def __init__(self, shared: Shared, run: Run | None, settings: Settings | None = None) -> None:
-        self._shared = shared
-        self._run = run
-        self._settings = settings or Settings()
-        self.closed = False
-        shared.handles.add(self)
-
-    @property
-    def store(self) -> Store:
-        """The store below. Not part of the public interface."""
-        if self.closed:
-            raise VaultClosed("This vault was closed. Connect to it again with tablevault_pd.connect(…).")
-        run = self._current_run()
-        if run is not None:
-            run.raise_if_stopped()
-        return self._shared.store
-
-    @property
-    def place(self) -> str:
-        """Where the vault is."""
-        return self._shared.store.place
 
     def close(self) -> None:
         """Close the vault, and the session with it if nobody else in this process uses it."""
@@ -100,7 +48,7 @@ class Vault(Search, Sessions, Lineage, Analysis):
 
     def _close(self, ending: Ending) -> None:
         self.closed = True
-        self._shared.leave(self, ending)
+        self._context.release(self, ending)
 
     def __enter__(self) -> Self:
         return self
@@ -192,11 +140,23 @@ class Vault(Search, Sessions, Lineage, Analysis):
           vec    object, embedding of width 2
         """
         return self._write(
-            "save", name, obj, inputs=inputs, description=description, message=message, documents=documents, embeddings=embeddings,
-            files=files, copy=copy, tags=tags, schema=schema, kind=kind, expect=expect,
-        )  # fmt: skip
+            "save",
+            name,
+            obj,
+            inputs=inputs,
+            description=description,
+            message=message,
+            documents=documents,
+            embeddings=embeddings,
+            files=files,
+            copy=copy,
+            tags=tags,
+            schema=schema,
+            kind=kind,
+            expect=expect,
+        )
 
-    def append(self, name: str, obj: Any, **options: Any) -> List:
+    def append(self, name: str, obj: Any, **options: Unpack[SaveOptions]) -> List:
         """Add rows at the end of a list; it is made if there is none. Options as for :meth:`save`.
 
         New columns are added and types widened where no value is lost; ``schema="strict"`` refuses both.
@@ -211,38 +171,25 @@ class Vault(Search, Sessions, Lineage, Analysis):
         return self._write("append", name, obj, **options)
 
     def _write(
-        self,
-        operation: Literal["save", "append"],
-        name: str,
-        obj: Any,
-        *,
-        inputs: Any = None,
-        description: str | None = None,
-        message: str | None = None,
-        documents: Any = None,
-        embeddings: Any = None,
-        files: Any = None,
-        copy: bool = False,
-        tags: str | Sequence[str] | None = None,
-        schema: str = "evolve",
-        kind: str | None = None,
-        expect: int | None = None,
+        self, operation: Literal["save", "append"], name: str, obj: Any, **options: Unpack[SaveOptions]
     ) -> List:
+        """Check the options, then encode and commit `obj`."""
         name = check_name(name)
-        expect = _expected(expect)
-        schema = validate.choice(schema, "schema", ("evolve", "strict"))
+        expect = validate.expected(options.get("expect"))
+        schema = validate.choice(options.get("schema", "evolve"), "schema", ("evolve", "strict"))
+        kind = options.get("kind")
         if kind is not None:
-            validate.choice(kind, "kind", tuple(objects.COLUMN_OF_KIND))
-        _check_copy(copy, files)
-        message = validate.optional_text(message, "message=")
-        self._writable()
+            validate.choice(kind, "kind", tuple(ingest.COLUMN_OF_KIND))
+        copy = _copies(options)
+        message = validate.optional_text(options.get("message"), "message=")
+        self._check_writable()
         run, cell = self._current_run(), self._cell
         lost = None if run is None else Lost(self.store, run.reads, name, cell, append=operation == "append")
-        trace = Trace(self.store, inputs, lost)
-        columns = Columns(
-            embeddings, column_names(documents, "documents"), column_names(files, "files"), None, trace
-        )
-        told = () if description is None else (self._description(description),)
+        trace = Trace(self.store, options.get("inputs"), lost)
+        documents = column_names(options.get("documents"), "documents")
+        files = column_names(options.get("files"), "files")
+        columns = Columns(options.get("embeddings"), documents, files, None, trace)
+        description = options.get("description")
         what = Write(
             name,
             operation,
@@ -250,37 +197,20 @@ class Vault(Search, Sessions, Lineage, Analysis):
             schema,
             self._session_id,
             cell,
-            validate.tags(tags),
-            told,
+            validate.tags(options.get("tags")),
+            () if description is None else (self._description(description),),
             () if run is None else run.reads.take(),
             expect,
             message,
         )
         if isinstance(obj, List):
-            obj = obj.batches(objects.ROWS_PER_TABLE)
+            obj = obj.batches(ingest.ROWS_PER_TABLE)
         with self.store.keeping() if copy else nullcontext() as keeping:
-            encoded = objects.encoded(obj, replace(columns, keep=keeping), kind=kind)
+            encoded = ingest.encoded(obj, replace(columns, keep=keeping), kind=kind)
             version = write(self.store, what, trace.counted(encoded), keeping)
         if run is not None and version.session_id == run.id:
             run.reads.kept(what.reads)
         return List(self, name, version)
-
-    @property
-    def _cell(self) -> int | None:
-        run = self._current_run()
-        return None if run is None else run.told_cell()
-
-    def _writable(self) -> None:
-        if self.store.read_only:
-            raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
-
-    def _description(
-        self, text: str, *, label: str = "BASE", vector: Any = None, **target: Any
-    ) -> Description:
-        text = validate.text(text, "A description")
-        label = validate.text(label, "label=")
-        numbers = None if vector is None else validate.vector(vector, "vector")
-        return Description(label, text, vector=numbers, session_id=self._session_id, **target)
 
     # -- reading
 
@@ -355,162 +285,8 @@ class Vault(Search, Sessions, Lineage, Analysis):
             if newest.version == found.version:
                 raise
             found, frame = newest, read(newest)
-        self._noted(found)
+        self._note_read(found)
         return frame
-
-    def _noted(self, version: Version) -> None:
-        """The session has read `version`."""
-        run = self._current_run()
-        if run is not None:
-            run.reads.note(version)
-
-    def __getitem__(self, name: str) -> List:
-        handle = List(self, name)
-        handle._version()  # an unknown name is an error here, and not at first use
-        return handle
-
-    def __contains__(self, name: object) -> bool:
-        try:
-            reading.resolve(self.store, name)  # type: ignore[arg-type]  # any object may be asked for
-        except (LookupError, ValueError, TypeError):
-            return False
-        return True
-
-    def __iter__(self) -> Any:
-        return iter([state.head.list for state in self.store.lists() if not state.head.deleted])
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def _ipython_key_completions_(self) -> list[str]:
-        return list(self)
-
-    # -- what is there
-
-    def lists(self, *, deleted: bool = False) -> pd.DataFrame:
-        """Every list, one a row; with ``deleted=True`` the hidden ones too.
-
-        Returns
-        -------
-        DataFrame
-            name, version, kinds, rows, columns, bytes, created, updated, session, deleted, description, tags.
-
-        Examples
-        --------
-        >>> saved = vault.save("losses", {"step": 1, "loss": 0.5}, description="loss by step")
-        >>> vault.lists()[["name", "version", "rows", "description"]]
-             name  version  rows   description
-        0  losses        1     1  loss by step
-        """
-        return answers.lists(self.store, deleted=validate.flag(deleted, "deleted"))
-
-    def versions(self, name: str | None = None) -> pd.DataFrame:
-        """The versions of one list, deleted or not, or of all lists.
-
-        Returns
-        -------
-        DataFrame
-            list, version, operation (save, append, delete, restore), rows, total, session, cell, time, message, gone
-            (whether vacuum has removed its rows) and tags.
-
-        Examples
-        --------
-        >>> first = vault.save("words", ["cat"])
-        >>> second = vault.append("words", ["dog"], message="the other pet")
-        >>> versions = vault.versions("words")
-        >>> versions[["version", "operation", "rows", "total", "gone"]]
-           version operation  rows  total   gone
-        0        1      save     1      1  False
-        1        2    append     1      2  False
-        >>> versions["message"][1]
-        'the other pet'
-        """
-        if name is not None:
-            name = parse_address(name).name
-            if self.store.head(name) is None:
-                raise ListNotFound.named(name, self.store.names())
-        return answers.versions(self.store, name)
-
-    def descriptions(self, *, history: bool = False) -> pd.DataFrame:
-        """What was said about lists and sessions; the newest text of each label, or with ``history=True`` every one.
-
-        Returns
-        -------
-        DataFrame
-            list, label, text, session (that wrote it), time, about_session (instead of a list).
-
-        Examples
-        --------
-        >>> saved = vault.save("losses", {"loss": 0.5}, description="loss of the first model")
-        >>> vault.describe("losses", "loss of all models")
-        >>> vault.descriptions(history=True)["text"].tolist()
-        ['loss of the first model', 'loss of all models']
-        """
-        return answers.descriptions(self.store, history=validate.flag(history, "history"))
-
-    def files(self, name: str | None = None) -> pd.DataFrame:
-        """Every file that a list names, with size in bytes, modified time and SHA-256.
-
-        Returns
-        -------
-        DataFrame
-            list, position, path, size_bytes, modified, sha256, stored (whether its content is kept), column, folder (that a
-            relative path starts from).
-
-        Examples
-        --------
-        >>> size = Path("notes.txt").write_text("hello")
-        >>> saved = vault.save("inputs", pd.DataFrame({"path": ["notes.txt"]}), files="path")
-        >>> vault.files()[["list", "position", "path", "size_bytes"]]
-             list  position       path  size_bytes
-        0  inputs         0  notes.txt           5
-        """
-        names = list(self) if name is None else [name]
-        return answers.files(
-            self.store, reading.resolve_all(self.store, [reading.lookup(each) for each in names])
-        )
-
-    def open_file(self, sha256: str) -> BinaryIO:
-        """The content of a file that was saved with ``copy=True``, opened for reading in binary.
-
-        All of it is verified against its hash before the first byte is handed out: a caller that reads the beginning of a
-        file, or from its middle, would not notice otherwise.
-
-        Raises
-        ------
-        FileMissing
-            If no such content is kept.
-        VaultCorrupt
-            If the content is damaged or lost, naming the rows it belongs to. Saving the same file again keeps it anew.
-        """
-        return care.open_file(self.store, _sha256(sha256))
-
-    def describe(self, name: str, text: str, vector: Any = None, *, label: str = "BASE") -> None:
-        """Keep a text about a list, or about a session (``"train#2"``), and perhaps a vector for it.
-
-        A text with the same label takes the place of the one before.
-
-        Examples
-        --------
-        >>> saved = vault.save("losses", {"loss": 0.5})
-        >>> vault.describe("losses", "validation loss, lower is better")
-        >>> vault.descriptions()[["list", "label", "text"]]
-             list label                              text
-        0  losses  BASE  validation loss, lower is better
-        """
-        self._writable()
-        head = self.store.head(parse_address(name).name)
-        if head is not None:
-            target: dict[str, Any] = {"list_id": head.list_id}
-        else:
-            try:
-                target = {"session_of": resolve_session(self.store, name).id}
-            except SessionNotFound as error:
-                raise ListNotFound(f"{ListNotFound.named(name, self.store.names())} {error}") from None
-        self.store.describe(self._description(text, label=label, vector=vector, **target))
 
     # -- versions
 
@@ -531,7 +307,7 @@ class Vault(Search, Sessions, Lineage, Analysis):
         position
         0          0.5
         """
-        self._change("delete", name, None, message, _expected(expect))
+        self._change("delete", name, None, message, validate.expected(expect))
 
     def restore(
         self, name: str, version: int, *, message: str | None = None, expect: int | None = None
@@ -543,7 +319,7 @@ class Vault(Search, Sessions, Lineage, Analysis):
         """
         name = check_name(name)
         version = validate.whole(version, "version", least=1)
-        expect = _expected(expect)
+        expect = validate.expected(expect)
         head = self.store.head(name)
         check_expected(name, expect, head)
         message = validate.optional_text(message, "message=")
@@ -573,7 +349,7 @@ class Vault(Search, Sessions, Lineage, Analysis):
     ) -> List:
         name = check_name(name)
         message = validate.optional_text(message, "message=")
-        self._writable()
+        self._check_writable()
         if self.store.head(name) is None:
             raise ListNotFound.named(name, self.store.names())
         batch = Batch(
@@ -588,115 +364,22 @@ class Vault(Search, Sessions, Lineage, Analysis):
         )
         return List(self, name, self.store.commit(batch))
 
-    # -- care
+    # -- lists by name
 
-    def check(self, *, fix: bool = False) -> pd.DataFrame:
-        """Read and verify everything, files outside of the vault included. Empty when all is sound.
+    def __getitem__(self, name: str) -> List:
+        handle = List(self, name)
+        handle._version()  # an unknown name is an error here, and not at first use
+        return handle
 
-        Parameters
-        ----------
-        fix : bool
-            Remove strays: files that no commit names. Lost commits are told of for the last time; what is left of them stays.
-            Damage is never repaired by guessing.
+    def __contains__(self, name: object) -> bool:
+        try:
+            reading.resolve(self.store, name)  # type: ignore[arg-type]  # any object may be asked for
+        except (LookupError, ValueError, TypeError):
+            return False
+        return True
 
-        Returns
-        -------
-        DataFrame
-            severity, what, list, version, path, detail, fixed. The severity is damage, stray, or unchecked: it could not be
-            looked at, for a reason that is no damage.
-
-        Examples
-        --------
-        >>> saved = vault.save("losses", {"loss": 0.5})
-        >>> len(vault.check())
-        0
-        """
-        return care.check(self.store, fix=validate.flag(fix, "fix"))
-
-    def compact(self, name: str | None = None) -> pd.DataFrame:
-        """Merge what many small appends left behind, so that reading is fast. Positions and versions stay.
-
-        Returns
-        -------
-        DataFrame
-            list, parts_before, parts_after, bytes, damaged (parts that were left as they are).
-        """
-        self._writable()
-        if name is not None and self.store.head(check_name(name)) is None:
-            raise ListNotFound.named(name, self.store.names())
-        with Bar("compacting", unit="lists") as bar:
-            return answers.compacted(self.store.compact(name, progress=bar))
-
-    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> pd.DataFrame:
-        """Free the space of rows that only old versions show.
-
-        Parameters
-        ----------
-        keep : int
-            How many of the newest versions of each list stay readable. What `delete` made shows no rows and does not count:
-            a deleted list can still be restored.
-        deleted : bool
-            Free deleted lists as a whole. They cannot be restored afterwards.
-        dry_run : bool
-            Only say what would be removed. ``False`` removes it, for good.
-
-        Returns
-        -------
-        DataFrame
-            what (rows, deleted list, kept file, catalogue or stray), list, versions, rows, bytes, path, removed.
-
-        Examples
-        --------
-        >>> for loss in (0.5, 0.4):
-        ...     saved = vault.save("losses", {"loss": loss})
-        >>> vault.vacuum()[["what", "list", "versions", "rows", "removed"]]
-           what    list versions  rows  removed
-        0  rows  losses      [1]     1    False
-        """
-        keep = validate.whole(keep, "keep", least=1)
-        deleted = validate.flag(deleted, "deleted")
-        if not validate.flag(dry_run, "dry_run"):
-            self._writable()
-        return answers.vacuumed(
-            self.store.vacuum(keep=keep, deleted=deleted, dry_run=dry_run), removed=not dry_run
-        )
-
-    def export(
-        self, path: str | os.PathLike[str], *, format: Literal["parquet", "csv", "jsonl"] = "parquet"
-    ) -> pd.DataFrame:
-        """Write every list, and the frames about them, into a folder that other programs can read.
-
-        Beside the lists at their newest version, and ``index.csv`` which says which is where, there are ``lists.json``,
-        ``versions.json``, ``sessions.json`` (with parameters, last metrics, and what they ran in), ``cells.json`` and
-        ``sources.json`` (their code), ``descriptions.json``, ``graph.json`` (which lists were made from which), and, in
-        the format of the lists, ``metrics`` (every logged value) and ``lineage`` (the direct parents of every row).
-
-        Parameters
-        ----------
-        path : path
-            A new or empty folder.
-        format : {"parquet", "csv", "jsonl"}
-            How lists are written. Only Parquet keeps every type.
-
-        Returns
-        -------
-        DataFrame
-            list, version, rows, file: which list went where.
-
-        Raises
-        ------
-        InvalidInput
-            If the folder is not empty.
-
-        Examples
-        --------
-        >>> saved = vault.save("losses", {"step": 1, "loss": 0.5})
-        >>> vault.export("losses.export", format="csv")
-             list  version  rows            file
-        0  losses        1     1  000-losses.csv
-        """
-        kind = validate.choice(format, "format", ("parquet", "csv", "jsonl"))
-        return exporting.export(self, Path(validate.path(path, "The folder to export to")), kind)
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
     def _repr_html_(self) -> str:
         from tablevault_pd.display import vault_html
@@ -715,23 +398,14 @@ class Vault(Search, Sessions, Lineage, Analysis):
         return "\n".join(lines)
 
 
-def _check_copy(copy: Any, files: Any) -> None:
-    if validate.flag(copy, "copy") and not column_names(files, "files"):
+def _copies(options: SaveOptions) -> bool:
+    """Return whether the content of files is kept, too. Raises InvalidInput where no column of files is named."""
+    copy = validate.flag(options.get("copy", False), "copy")
+    if copy and not column_names(options.get("files"), "files"):
         raise InvalidInput(
             "copy=True keeps the content of the files that files= names. Name the columns of paths: files=['path']."
         )
-
-
-def _expected(expect: Any) -> int | None:
-    return None if expect is None else validate.whole(expect, "expect", least=0)
-
-
-def _sha256(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
-        return value
-    raise InvalidInput(
-        f"A file's content is named by its SHA-256, 64 hexadecimal digits as vault.files() shows them, not {shown(value)}."
-    )
+    return copy
 
 
 def _same_content(store: Store, a: Version, b: Version) -> bool:

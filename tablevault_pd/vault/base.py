@@ -1,0 +1,72 @@
+"""What every part of a :class:`Vault` builds on: the store, the current session, and whether writing is allowed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tablevault_pd.errors import VaultClosed, VaultReadOnly
+from tablevault_pd.session import Run, Settings, current
+from tablevault_pd.session.heartbeat import HEART
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Store, Version
+    from tablevault_pd.vault.context import Context
+
+
+class VaultPart:
+    """The state of a :class:`Vault`. Each theme of its calls is a subclass; `Vault` inherits from all of them."""
+
+    def __init__(self, context: Context, run: Run | None, settings: Settings | None = None) -> None:
+        self._context = context
+        self._run = run
+        self._settings = settings or Settings()
+        self.closed = False
+        context.handles.add(self)
+
+    @property
+    def store(self) -> Store:
+        """The store below. Not part of the public interface."""
+        if self.closed:
+            raise VaultClosed("This vault was closed. Connect to it again with tablevault_pd.connect(…).")
+        run = self._current_run()
+        if run is not None:
+            run.raise_if_stopped()
+        return self._context.store
+
+    @property
+    def place(self) -> str:
+        """Where the vault is."""
+        return self._context.store.place
+
+    def _current_run(self) -> Run | None:
+        """Return the innermost ``with vault.session(…)``, else the session that ``connect()`` opened."""
+        return current.innermost(self._context.store) or self._run
+
+    @property
+    def _session_id(self) -> int | None:
+        run = self._current_run()
+        return None if run is None else run.id
+
+    @property
+    def _cell(self) -> int | None:
+        run = self._current_run()
+        return None if run is None else run.told_cell()
+
+    def _flush(self, *, info: bool = False) -> None:
+        """Send to the store what the sessions of this process have recorded, before sessions or code are read.
+
+        With `info` also their environment, which the background thread collects a moment after they began.
+        """
+        HEART.flush(self.store, info=info)
+        for run in self._context.sessions():
+            run.keep_reads()
+
+    def _check_writable(self) -> None:
+        if self.store.read_only:
+            raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
+
+    def _note_read(self, version: Version) -> None:
+        """Record that the current session has read `version`."""
+        run = self._current_run()
+        if run is not None:
+            run.reads.note(version)

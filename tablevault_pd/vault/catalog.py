@@ -1,0 +1,170 @@
+"""Which lists a vault has: their versions, descriptions and files."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from tablevault_pd import validate
+from tablevault_pd.errors import InvalidInput, ListNotFound, SessionNotFound, shown
+from tablevault_pd.names import parse_address
+from tablevault_pd.reading import read, reports
+from tablevault_pd.session.lookup import resolve_session
+from tablevault_pd.store import Description
+from tablevault_pd.vault import kept_files
+from tablevault_pd.vault.base import VaultPart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+
+class Catalog(VaultPart):
+    """The part of a :class:`Vault` that tells what is in it."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([state.head.list for state in self.store.lists() if not state.head.deleted])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def lists(self, *, deleted: bool = False) -> pd.DataFrame:
+        """Every list, one a row; with ``deleted=True`` the hidden ones too.
+
+        Returns
+        -------
+        DataFrame
+            name, version, kinds, rows, columns, bytes, created, updated, session, deleted, description, tags.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"step": 1, "loss": 0.5}, description="loss by step")
+        >>> vault.lists()[["name", "version", "rows", "description"]]
+             name  version  rows   description
+        0  losses        1     1  loss by step
+        """
+        return reports.lists(self.store, deleted=validate.flag(deleted, "deleted"))
+
+    def versions(self, name: str | None = None) -> pd.DataFrame:
+        """The versions of one list, deleted or not, or of all lists.
+
+        Returns
+        -------
+        DataFrame
+            list, version, operation (save, append, delete, restore), rows, total, session, cell, time, message, gone
+            (whether vacuum has removed its rows) and tags.
+
+        Examples
+        --------
+        >>> first = vault.save("words", ["cat"])
+        >>> second = vault.append("words", ["dog"], message="the other pet")
+        >>> versions = vault.versions("words")
+        >>> versions[["version", "operation", "rows", "total", "gone"]]
+           version operation  rows  total   gone
+        0        1      save     1      1  False
+        1        2    append     1      2  False
+        >>> versions["message"][1]
+        'the other pet'
+        """
+        if name is not None:
+            name = parse_address(name).name
+            if self.store.head(name) is None:
+                raise ListNotFound.named(name, self.store.names())
+        return reports.versions(self.store, name)
+
+    def descriptions(self, *, history: bool = False) -> pd.DataFrame:
+        """What was said about lists and sessions; the newest text of each label, or with ``history=True`` every one.
+
+        Returns
+        -------
+        DataFrame
+            list, label, text, session (that wrote it), time, about_session (instead of a list).
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"loss": 0.5}, description="loss of the first model")
+        >>> vault.describe("losses", "loss of all models")
+        >>> vault.descriptions(history=True)["text"].tolist()
+        ['loss of the first model', 'loss of all models']
+        """
+        return reports.descriptions(self.store, history=validate.flag(history, "history"))
+
+    def files(self, name: str | None = None) -> pd.DataFrame:
+        """Every file that a list names, with size in bytes, modified time and SHA-256.
+
+        Returns
+        -------
+        DataFrame
+            list, position, path, size_bytes, modified, sha256, stored (whether its content is kept), column, folder (that a
+            relative path starts from).
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> size = Path("notes.txt").write_text("hello")
+        >>> saved = vault.save("inputs", pd.DataFrame({"path": ["notes.txt"]}), files="path")
+        >>> vault.files()[["list", "position", "path", "size_bytes"]]
+             list  position       path  size_bytes
+        0  inputs         0  notes.txt           5
+        """
+        names = list(self) if name is None else [name]
+        return reports.files(self.store, read.resolve_all(self.store, [read.lookup(each) for each in names]))
+
+    def open_file(self, sha256: str) -> BinaryIO:
+        """The content of a file that was saved with ``copy=True``, opened for reading in binary.
+
+        All of it is verified against its hash before the first byte is handed out: a caller that reads the beginning of a
+        file, or from its middle, would not notice otherwise.
+
+        Raises
+        ------
+        FileMissing
+            If no such content is kept.
+        VaultCorrupt
+            If the content is damaged or lost, naming the rows it belongs to. Saving the same file again keeps it anew.
+        """
+        return kept_files.open_file(self.store, _sha256(sha256))
+
+    def describe(self, name: str, text: str, vector: Any = None, *, label: str = "BASE") -> None:
+        """Keep a text about a list, or about a session (``"train#2"``), and perhaps a vector for it.
+
+        A text with the same label takes the place of the one before.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"loss": 0.5})
+        >>> vault.describe("losses", "validation loss, lower is better")
+        >>> vault.descriptions()[["list", "label", "text"]]
+             list label                              text
+        0  losses  BASE  validation loss, lower is better
+        """
+        self._check_writable()
+        head = self.store.head(parse_address(name).name)
+        if head is not None:
+            target: dict[str, Any] = {"list_id": head.list_id}
+        else:
+            try:
+                target = {"session_of": resolve_session(self.store, name).id}
+            except SessionNotFound as error:
+                raise ListNotFound(f"{ListNotFound.named(name, self.store.names())} {error}") from None
+        self.store.describe(self._description(text, label=label, vector=vector, **target))
+
+    def _description(
+        self, text: str, *, label: str = "BASE", vector: Any = None, **target: Any
+    ) -> Description:
+        text = validate.text(text, "A description")
+        label = validate.text(label, "label=")
+        numbers = None if vector is None else validate.vector(vector, "vector")
+        return Description(label, text, vector=numbers, session_id=self._session_id, **target)
+
+
+def _sha256(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        return value
+    raise InvalidInput(
+        f"A file's content is named by its SHA-256, 64 hexadecimal digits as vault.files() shows them, not {shown(value)}."
+    )

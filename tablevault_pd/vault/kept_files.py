@@ -1,0 +1,60 @@
+"""Files outside of a vault and those kept in it: which have changed, and which rows a damaged one belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from tablevault_pd import frames
+from tablevault_pd.errors import VaultCorrupt, VaultError, shown
+from tablevault_pd.progress import Bar
+from tablevault_pd.reading import reports
+from tablevault_pd.saving import file_columns
+from tablevault_pd.store import Problem, Severity, Store, Version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def check(store: Store, *, fix: bool) -> pd.DataFrame:
+    """What is damaged or stray in the vault, then which files outside of it have changed since they were saved."""
+    with Bar("checking", unit="parts") as bar:
+        problems = store.check(fix=fix, progress=bar)
+        for state in store.lists():
+            if not state.head.deleted and not state.head.gone:
+                problems += _changed_files(store, state.head)
+    return reports.checked(problems)
+
+
+def _changed_files(store: Store, version: Version) -> list[Problem]:
+    found = []
+    for column in frames.columns(store.schema(version.schema_id)):
+        if column.kind != "file":
+            continue
+        try:
+            cells = [(position, kept) for _, position, kept in reports.file_cells(store, [(version, column)])]
+        except VaultError:
+            continue  # its rows are damaged, which the store has reported
+        for position, path, detail, certain in file_columns.changes(cells):
+            what = f"file {'changed' if certain else 'not checked'} (row {position}, column {column.label!r})"
+            severity: Severity = "damage" if certain else "unchecked"
+            found.append(Problem(severity, what, version.list, version.version, path, detail))
+    return found
+
+
+def open_file(store: Store, sha256: str) -> BinaryIO:
+    """The content of a kept file. What is damaged is told by the rows it belongs to."""
+    try:
+        return store.open_file(sha256)
+    except VaultCorrupt as error:
+        rows = _rows_with_file(store, sha256)
+        if not rows:
+            raise
+        raise VaultCorrupt(f"{error} It belongs to {', '.join(rows[:5])}.") from error
+
+
+def _rows_with_file(store: Store, sha256: str) -> list[str]:
+    heads = [state.head for state in store.lists() if not state.head.deleted and not state.head.gone]
+    files = reports.files(store, heads)
+    files = files[files["sha256"] == sha256]
+    named = files[["list", "position", "path"]].itertuples(index=False)
+    return [f"{name}[{position}] ({shown(path, 300)})" for name, position, path in named]
