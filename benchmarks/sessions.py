@@ -105,30 +105,23 @@ def _mlflow(folder: Path):
     return run
 
 
+def insert_sessions(db: sqlite3.Connection, count: int) -> None:
+    """Insert finished sessions with five parameters and five metrics each."""
+    now = int(datetime.now(UTC).timestamp() * 1e6)
+    params = '{"a": 1, "b": 0.5, "c": "x", "d": true, "e": null}'
+    db.executemany(
+        "INSERT INTO sessions (name, run, user, host, pid, started, ended, heartbeat, outcome, params, info)"
+        " VALUES (?, 1, 'ann', 'node', 1, ?, ?, ?, 'finished', ?, ?)",
+        [(f"sweep-{n}", now, now, now, params, "x" * 4000) for n in range(count)],
+    )
+    for metric in "abcde":
+        db.execute("INSERT OR IGNORE INTO latest SELECT id, ?, 1, ?, id / 10.0 FROM sessions", (metric, now))
+
+
 def overview(vault: tv.Vault, scale: float) -> list[Line]:
     """``sessions()`` with five parameters and five metrics of each, against the bare query for the same rows."""
     count = int(SESSIONS * scale)
-    now = int(datetime.now(UTC).timestamp() * 1e6)
-    with vault.store.catalog.writing() as db:
-        db.executemany(
-            "INSERT INTO sessions (name, run, user, host, pid, started, ended, heartbeat, outcome, params, info)"
-            " VALUES (?, 1, 'ann', 'node', 1, ?, ?, ?, 'finished', ?, ?)",
-            [
-                (
-                    f"sweep-{n}",
-                    now,
-                    now,
-                    now,
-                    '{"a": 1, "b": 0.5, "c": "x", "d": true, "e": null}',
-                    "x" * 4000,
-                )
-                for n in range(count)
-            ],
-        )
-        for metric in "abcde":
-            db.execute(
-                "INSERT OR IGNORE INTO latest SELECT id, ?, 1, ?, id / 10.0 FROM sessions", (metric, now)
-            )
+    vault.store.catalog.write(insert_sessions, count)
     bare = sqlite3.connect(Path(vault.place, "catalog.db"))
 
     def query(_: int) -> None:
