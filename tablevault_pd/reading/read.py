@@ -198,6 +198,8 @@ def _as_array(positions: range | np.ndarray) -> np.ndarray:
 
 def kept(store: Store, wanted: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
     """Which rows of each version pass its filter: bool, shape (version.total,)."""
+    if not wanted:
+        return []
     judged = [_judged_schema(store.schema(version.schema_id), condition) for version, condition in wanted]
     asked = [
         Rows(version, tuple(schema.names), where=pushed_down(store, version, condition))
@@ -228,6 +230,8 @@ def take(
 
     Arrow types whose rows pandas cannot take (views, runs) come in the types in which they are stored.
     """
+    if not wanted:
+        return []
     schemas = [frames.as_stored(wanted_schema(store, version, columns)) for version, _, columns in wanted]
     unique = [np.unique(positions, return_inverse=True) for _, positions, _ in wanted]
     asked = [

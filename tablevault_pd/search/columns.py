@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING
 from tablevault_pd.errors import DimensionMismatch, InvalidFilter, InvalidInput, shown
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.reading import read as reading
-from tablevault_pd.search.candidates import Place, near_columns
 from tablevault_pd.search.request import DESCRIPTION, Request
-from tablevault_pd.search.result import SETTLED
+from tablevault_pd.search.result import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from tablevault_pd.search.candidates import Candidate
     from tablevault_pd.store import Store
 
-MANY = 10  # names that a message lists
+MOST_NAMES = 10  # names that a message lists
 
 
-def check_columns(store: Store, found: Sequence[Place], what: Request) -> None:
+def check_columns(store: Store, candidates: Sequence[Candidate], request: Request) -> None:
     """Raises InvalidInput, InvalidFilter or DimensionMismatch for a column that no list searched has."""
-    if found:
-        _check_asked(found, what.columns)
-        _check_filters(store, found, what)
-    _check_widths(store, found, what)
+    if candidates:
+        _check_added(candidates, request.columns)
+        _check_filters(store, candidates, request)
+    _check_widths(store, candidates, request)
 
 
-def _check_asked(found: Sequence[Place], columns: Sequence[Hashable]) -> None:
-    known = dict.fromkeys(column.label for place in found for column in place.columns)
-    wrong = [label for label in columns if label not in known and label not in SETTLED]
+def _check_added(candidates: Sequence[Candidate], columns: Sequence[Hashable]) -> None:
+    known = dict.fromkeys(column.label for candidate in candidates for column in candidate.columns)
+    wrong = [label for label in columns if label not in known and label not in COLUMNS]
     if wrong:
         raise InvalidInput(
             f"columns= names {', '.join(map(shown, wrong))}, which no list searched has. {_hint(wrong, list(known))}"
@@ -40,68 +40,74 @@ def _check_asked(found: Sequence[Place], columns: Sequence[Hashable]) -> None:
 
 def _hint(wrong: Sequence[Hashable], known: Sequence[Hashable]) -> str:
     texts = [label for label in known if isinstance(label, str)]
-    close = [name for each in wrong for name in get_close_matches(str(each), texts, n=3)]
+    close = [name for label in wrong for name in get_close_matches(str(label), texts, n=3)]
     if close:
         return f"Did you mean {' or '.join(map(repr, dict.fromkeys(close)))}?"
-    more = f" and {len(known) - MANY} more" if len(known) > MANY else ""
-    return f"There are: {', '.join(map(shown, known[:MANY])) or 'none at all'}{more}."
+    more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
+    return f"There are: {', '.join(map(shown, known[:MOST_NAMES])) or 'none at all'}{more}."
 
 
-def _check_filters(store: Store, found: Sequence[Place], what: Request) -> None:
+def _check_filters(store: Store, candidates: Sequence[Candidate], request: Request) -> None:
     """A list that lacks a column has no row that fits; but some list must have it."""
-    if what.filters is None:
+    if request.filters is None:
         return
-    schemas = {place.version.schema_id: place.version for place in found}
+    schemas = {candidate.version.schema_id: candidate.version for candidate in candidates}
     unknown: UnknownColumn | None = None
     for version in schemas.values():
         try:
-            reading.filter_for(store, version, what.filters)
+            reading.filter_for(store, version, request.filters)
         except UnknownColumn as error:
             unknown = unknown or error
             continue
         except InvalidFilter:
-            return  # told where the rows are looked at
+            return  # raised where the rows are looked at
         return
     if unknown is not None:
         message = f"No list searched has every column of filters=. {unknown}"
-        if what.lists is not None:
+        if request.lists is not None:
             raise UnknownColumn(message)
         warnings.warn(message, stacklevel=5)
 
 
-def _check_widths(store: Store, found: Sequence[Place], what: Request) -> None:
+def _check_widths(store: Store, candidates: Sequence[Candidate], request: Request) -> None:
     """Raises DimensionMismatch for a named column that the vector fits in no list."""
-    for label, queries in what.near:
+    for label, queries in request.near:
         dim = queries.shape[1]
-        if label is None or any(near_columns(place, label, dim) for place in found):
+        if label is None or any(candidate.embeddings(label, dim) for candidate in candidates):
             continue
         widths: dict[int, list[str]] = {}
-        for place in found:
-            for column in place.columns:
+        for candidate in candidates:
+            for column in candidate.columns:
                 if column.kind == "embedding" and column.label == label:
-                    widths.setdefault(column.dim or 0, []).append(place.version.list)
+                    widths.setdefault(column.dim or 0, []).append(candidate.version.list)
         if label == DESCRIPTION:
-            lengths = {len(each.vector) for each in store.descriptions() if each.vector is not None}
+            lengths = {
+                len(description.vector)
+                for description in store.descriptions()
+                if description.vector is not None
+            }
             if dim in lengths:
                 continue
             widths |= {length: ["descriptions"] for length in lengths}
-        raise DimensionMismatch(_misfit(label, dim, widths, found))
+        raise DimensionMismatch(_no_such_column(label, dim, widths, candidates))
 
 
-def _misfit(label: Hashable, dim: int, widths: dict[int, list[str]], found: Sequence[Place]) -> str:
+def _no_such_column(
+    label: Hashable, dim: int, widths: dict[int, list[str]], candidates: Sequence[Candidate]
+) -> str:
     if widths:
         there = "; ".join(
             f"{width} in {', '.join(map(repr, lists[:5]))}" for width, lists in sorted(widths.items())
         )
         return f"The vector near={{{label!r}: …}} has {dim} numbers, and no column {label!r} is so wide. There are: {there}."
     embeddings = {
-        str(each.label): each.dim or 0
-        for place in found
-        for each in place.columns
-        if each.kind == "embedding"
+        str(column.label): column.dim or 0
+        for candidate in candidates
+        for column in candidate.columns
+        if column.kind == "embedding"
     }
     close = get_close_matches(str(label), embeddings, n=3)
-    names = close or sorted(embeddings)[:MANY]
+    names = close or sorted(embeddings)[:MOST_NAMES]
     there = ", ".join(f"{name!r} of width {embeddings[name]}" for name in names) or "none at all"
     hint = "Did you mean" if close else "There are:"
     return (

@@ -2,50 +2,74 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from tablevault_pd.search.candidates import Place, covered
-from tablevault_pd.store import Hits, Metric, Store
+from tablevault_pd.search.writers import WriterSpans, mask_of_spans
+from tablevault_pd.store import Description, Hits, Metric, Store
+from tablevault_pd.store.engine.ranking import merge_hits, ranked
+from tablevault_pd.store.engine.vector_scores import scores_or_nan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tablevault_pd.search.candidates import Candidate
 
 
 def near_descriptions(
-    store: Store, found: list[Place], query: np.ndarray, metric: Metric, *, first_item: int
-) -> Hits:
-    """Every row of the places that some description with a vector of this width is about, and the best score."""
-    told = [
-        each for each in store.descriptions() if each.vector is not None and len(each.vector) == len(query)
+    store: Store,
+    candidates: Sequence[Candidate],
+    spans: WriterSpans,
+    queries: np.ndarray,
+    metric: Metric,
+    *,
+    first_item: int,
+) -> list[Hits]:
+    """For each query every row that a description with a vector of that width is about, with the best of their scores."""
+    described = [
+        description
+        for description in store.descriptions()
+        if description.vector is not None and len(description.vector) == queries.shape[1]
     ]
-    scores = [_score(np.asarray(each.vector, np.float64), query, metric) for each in told]
-    spans = (
-        store.written([place.version for place in found])
-        if any(each.session_of is not None for each in told)
-        else None
-    )
-    columns: list[tuple[np.ndarray, ...]] = []
-    for number, place in enumerate(found):
-        best = np.full(place.version.total, -np.inf)
-        for each, worth in zip(told, scores, strict=True):
-            if each.list_id == place.version.list_id:
-                best = np.maximum(best, worth)
-            elif each.session_of is not None and spans is not None:
-                mine = covered(spans, spans.session_id == each.session_of, number, len(best))
-                best = np.where(mine, np.maximum(best, worth), best)
-        if place.keep is not None:
-            best[~place.keep] = -np.inf
-        at = np.flatnonzero(best > -np.inf)
-        columns.append((np.full(len(at), number), at, np.full(len(at), first_item), best[at]))
-    empty = (np.empty(0, np.int64),) * 3
-    scope, position, item, score = map(np.concatenate, zip((*empty, np.empty(0)), *columns, strict=True))
-    order = np.lexsort((position, scope, -score))
-    return Hits(scope[order], position[order], item[order], score[order])
+    vectors = np.array([description.vector for description in described], np.float64)
+    if not described:
+        vectors = vectors.reshape(0, queries.shape[1])
+    if any(description.session_of is not None for description in described):
+        spans.load(candidate.version for candidate in candidates)
+    answers = []
+    for query in queries:
+        scores = scores_or_nan(vectors, query, metric).tolist()
+        parts = [
+            _hits_in(candidate, number, described, scores, spans, first_item)
+            for number, candidate in enumerate(candidates)
+        ]
+        empty = np.empty(0, np.int64)
+        answers.append(merge_hits([Hits(empty, empty, empty, np.empty(0)), *parts]))
+    return answers
 
 
-def _score(vector: np.ndarray, query: np.ndarray, metric: Metric) -> float:
-    if not np.isfinite(vector).all():
-        return -np.inf
-    if metric == "dot":
-        return float(vector @ query)
-    if metric == "l2":
-        return -float(np.linalg.norm(vector - query))
-    length = np.linalg.norm(vector)
-    return float(vector @ query / (length * np.linalg.norm(query))) if length else -np.inf
+def _hits_in(
+    candidate: Candidate,
+    number: int,
+    described: Sequence[Description],
+    scores: Sequence[float],
+    spans: WriterSpans,
+    item: int,
+) -> Hits:
+    """The rows of one candidate that some description is about."""
+    version = candidate.version
+    best = np.full(version.total, -np.inf)
+    for description, score in zip(described, scores, strict=True):
+        if np.isnan(score):
+            continue
+        if description.list_id == version.list_id:
+            best = np.maximum(best, score)
+        elif description.session_of is not None:
+            written = spans.of(version)
+            mask = mask_of_spans(written, written.session_id == description.session_of, version.total)
+            best[mask] = np.maximum(best[mask], score)
+    if candidate.mask is not None:
+        best[~candidate.mask] = -np.inf
+    rows = np.flatnonzero(best > -np.inf)
+    return ranked(np.full(len(rows), number), rows, np.full(len(rows), item), best[rows])

@@ -13,24 +13,24 @@ from tablevault_pd.lineage.of_rows import known_rows
 from tablevault_pd.search import search
 from tablevault_pd.search.request import as_queries, request
 from tablevault_pd.store import Metric, Store
+from tablevault_pd.store.engine.vector_scores import scores_or_nan
 
 
 def search_frame(
     store: Store, frame: pd.DataFrame, text: str | None, options: dict[str, Any]
 ) -> pd.DataFrame:
     """The rows of `frame`, which was read from a list, best first."""
-    unfit = options.keys() & {"lists", "as_of"}
-    if unfit:
+    refused = options.keys() & {"lists", "as_of"}
+    if refused:
         raise InvalidInput(
-            f"{min(unfit)}= is for vault.search(): df.vault.search() looks at the rows of the frame."
+            f"{min(refused)}= is for vault.search(): df.vault.search() looks at the rows of the frame."
         )
-    named = known_rows(store, frame)
-    if len(named) != 1:
+    selections = known_rows(store, frame)
+    if len(selections) != 1:
         raise InvalidInput("The rows of this frame are from several lists. Search with lists= instead.")
-    version, positions = named[0].version, named[0].positions
-    rows = None if positions is None else positions
+    version, positions = selections[0].version, selections[0].positions
     address = f"{version.list}@{version.version}"
-    return search(store, request(text, lists=[address], rows=rows, **options))
+    return search(store, request(text, lists=[address], rows=positions, **options))
 
 
 def near(series: pd.Series, query: Any, k: int | None, metric: Metric) -> pd.Series:
@@ -40,37 +40,18 @@ def near(series: pd.Series, query: Any, k: int | None, metric: Metric) -> pd.Ser
     queries, batch = as_queries(query, metric)
     if batch:
         raise InvalidInput("Series.vault.near takes one vector.")
-    wide = np.array(
-        [
-            hasattr(cell, "__len__") and not isinstance(cell, (str, bytes)) and len(cell) == queries.shape[1]
-            for cell in series
-        ]
-    )
-    if not wide.any():
-        widths = sorted(
-            {len(cell) for cell in series if hasattr(cell, "__len__") and not isinstance(cell, (str, bytes))}
-        )
+    lengths = np.array([_length(cell) for cell in series], np.int64)
+    fits = lengths == queries.shape[1]
+    if not fits.any():
         raise DimensionMismatch(
-            f"The vector has {queries.shape[1]} numbers; the cells of this Series have {widths[:10]}."
+            f"The vector has {queries.shape[1]} numbers; the cells of this Series have "
+            f"{np.unique(lengths[lengths >= 0])[:10].tolist()}."
         )
-    rows = np.array([np.asarray(cell, np.float64) for cell, fits in zip(series, wide, strict=True) if fits])
-    scores = _scores(rows, queries[0], metric)
-    found = (
-        pd.Series(scores, index=series.index[wide], name="score")
-        .dropna()
-        .sort_values(ascending=False, kind="stable")
-    )
-    return found if k is None else found.iloc[:k]
+    vectors = np.array([np.asarray(cell, np.float64) for cell in series[fits]])
+    scores = pd.Series(scores_or_nan(vectors, queries[0], metric), index=series.index[fits], name="score")
+    return scores.dropna().sort_values(ascending=False, kind="stable").iloc[:k]
 
 
-def _scores(rows: np.ndarray, query: np.ndarray, metric: Metric) -> np.ndarray:
-    """NaN for vectors that cannot be compared."""
-    finite = np.isfinite(rows).all(axis=1)
-    with np.errstate(all="ignore"):
-        if metric == "l2":
-            scores = -np.linalg.norm(rows - query, axis=1)
-        else:
-            scores = rows @ query
-        if metric == "cosine":
-            scores = scores / (np.linalg.norm(rows, axis=1) * np.linalg.norm(query))
-    return np.where(finite, scores, np.nan)
+def _length(cell: Any) -> int:
+    """How many numbers a cell holds; -1 for one that is no vector."""
+    return len(cell) if hasattr(cell, "__len__") and not isinstance(cell, (str, bytes)) else -1

@@ -1,4 +1,4 @@
-"""From what a user types to what is asked: words, "phrases", OR, -not, prefix*.
+"""Parse the text of a search: words, "phrases", OR, -not, prefix*.
 
 Every word must match, or with ``match="any"`` one of them, where a word in a script without blanks stands for its pairs of
 neighbouring characters; ``OR`` in capitals separates alternatives, each of them a list
@@ -47,15 +47,15 @@ def parse_text(text: object, what: str = "text", *, code: bool = False, match: M
             alternatives[-1] |= dict.fromkeys(map(Word, pieces(leaf.text)))
         else:
             alternatives[-1][leaf] = None
-    found = [_alternative(tuple(parts), match) for parts in alternatives if parts]
-    return found[0] if len(found) == 1 else Any(tuple(found))
+    queries = [_alternative(tuple(parts), match) for parts in alternatives if parts]
+    return queries[0] if len(queries) == 1 else Any(tuple(queries))
 
 
 def _alternative(parts: tuple[Node, ...], match: Match) -> Node:
     """One list of words."""
-    wanted = tuple(part for part in parts if not isinstance(part, Not))
-    if match == "any" and len(wanted) > 1:
-        parts = (Any(wanted), *(part for part in parts if isinstance(part, Not)))
+    positive = tuple(part for part in parts if not isinstance(part, Not))
+    if match == "any" and len(positive) > 1:
+        parts = (Any(positive), *(part for part in parts if isinstance(part, Not)))
     return parts[0] if len(parts) == 1 else All(parts)
 
 

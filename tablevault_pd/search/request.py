@@ -1,4 +1,4 @@
-"""What is asked of a search, read and checked once, before the store is looked at."""
+"""The arguments of a search, read and checked once, before the store is asked anything."""
 
 from __future__ import annotations
 
@@ -38,9 +38,8 @@ class Request:
 
     text: Node | None = None
     near: tuple[tuple[Hashable | None, np.ndarray], ...] = ()  #: (column or None for any that fits, (m, dim))
-    batch: bool = (
-        False  #: whether several vectors were asked for, and the answer says which line is for which
-    )
+    #: whether several vectors were given, so that the answer has the column ``query``
+    batch: bool = False
     filters: Any = None
     kinds: tuple[str, ...] = KINDS
     lists: Any = None
@@ -100,31 +99,20 @@ def request(
     snippet: bool = False,
 ) -> Request:
     """The arguments of :meth:`Vault.search`, checked. Raises InvalidInput, TypeError."""
-    asked = (
-        text,
-        near,
-        filters,
-        kind,
-        lists,
-        code,
-        description,
-        session,
-        parents_of,
-        children_of,
-        since,
-        until,
-    )
-    if all(value is None for value in asked):
+    conditions = (
+        text, near, filters, kind, lists, code, description, session, parents_of, children_of, since, until,
+    )  # fmt: skip
+    if all(condition is None for condition in conditions):
         raise InvalidInput("Say what to search for: a text, near=, filters=, code= or another filter.")
     validate.choice(metric, "metric", get_args(Metric))
     vectors, batch = _vectors(near, metric)
-    how = _match(match, text, near)
+    word_match = _match(match, text, near)
     if weights is not None and (text is None or near is None):
         raise InvalidInput("weights= is for a text together with near=, whose two rankings it weighs.")
     if min_score is not None and text is None and near is None:
         raise InvalidInput("min_score= needs scores: give a text or near=, or leave it out.")
     return Request(
-        text=None if text is None else parse_text(text, match=how),
+        text=None if text is None else parse_text(text, match=word_match),
         near=vectors,
         batch=batch,
         filters=None if is_no_filter(filters) else filters,
@@ -165,14 +153,14 @@ def _weights(weights: Any) -> Weights:
         raise InvalidInput(
             f"weights= is a dict of 'text' and 'near', such as {{'text': 1.0, 'near': 2.0}}, not {shown(weights)}."
         )
-    found = {name: validate.number(value, f"weights[{name!r}]") for name, value in weights.items()}
-    for name, value in found.items():
+    numbers = {name: validate.number(value, f"weights[{name!r}]") for name, value in weights.items()}
+    for name, value in numbers.items():
         if value <= 0:
             raise InvalidInput(
                 f"weights[{name!r}]= is above 0, not {value!r}. To leave a ranking out, search without "
                 f"{'the text' if name == 'text' else 'near='}."
             )
-    return Weights(**found)
+    return Weights(**numbers)
 
 
 def _vectors(near: Any, metric: Metric) -> tuple[tuple[tuple[Hashable | None, np.ndarray], ...], bool]:
@@ -183,13 +171,13 @@ def _vectors(near: Any, metric: Metric) -> tuple[tuple[tuple[Hashable | None, np
     )
     if not pairs:
         raise InvalidInput("near= is an empty dict. Name a column, or leave it out.")
-    found = [(column, *as_queries(value, metric)) for column, value in pairs]
-    if len({len(queries) for _, queries, _ in found}) > 1:
-        counts = {str(column): len(queries) for column, queries, _ in found}
+    near_of = [(column, *as_queries(value, metric)) for column, value in pairs]
+    if len({len(queries) for _, queries, _ in near_of}) > 1:
+        counts = {str(column): len(queries) for column, queries, _ in near_of}
         raise InvalidInput(
             f"near= has different numbers of vectors for its columns: {counts}. Give each the same number."
         )
-    return tuple((column, queries) for column, queries, _ in found), any(batch for _, _, batch in found)
+    return tuple((column, queries) for column, queries, _ in near_of), any(batch for _, _, batch in near_of)
 
 
 def as_queries(value: Any, metric: Metric) -> tuple[np.ndarray, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,257 +11,282 @@ import pandas as pd
 from tablevault_pd import frames
 from tablevault_pd.errors import MissingDependency
 from tablevault_pd.reading import read as reading
-from tablevault_pd.reading import reports as answers
+from tablevault_pd.reading import reports
 from tablevault_pd.refs import RefArray, Source
-from tablevault_pd.search import fusion as fuse
+from tablevault_pd.search.fusion import NEAR, TEXT, Ranking
 from tablevault_pd.search.snippets import best_fields, snippets
-from tablevault_pd.store import Spans, Store, Version
 
 if TYPE_CHECKING:
-    from tablevault_pd.search.candidates import Place
+    from collections.abc import Hashable, Sequence
+
+    from tablevault_pd.search.candidates import Candidate
+    from tablevault_pd.search.hits import Found
     from tablevault_pd.search.request import Request
+    from tablevault_pd.search.writers import WriterSpans
+    from tablevault_pd.store import Store, Version
 
-Label = Hashable
-SETTLED = (
-    "ref",
-    "list",
-    "position",
-    "version",
-    "kind",
-    "column",
-    "score",
-    "text_score",
-    "near_score",
-    "value",
-    "session",
-    "cell",
-)
+COLUMNS = (
+    "ref", "list", "position", "version", "kind", "column", "score", "text_score", "near_score", "value", "session", "cell",
+)  # fmt: skip
 SCORES = ("score", "text_score", "near_score")  #: left out where nothing ranks the rows
-EXTRA = ("query", "snippet")
+EXTRA_COLUMNS = ("query", "snippet")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Lines:
-    """The lines of the answer: what was found where, for every query in turn."""
+    """The lines of the answer, for every query in turn."""
 
     query: np.ndarray
     rank: np.ndarray
-    ranking: fuse.Ranking
-    labels: tuple[Label, ...]
+    ranking: Ranking
+
+    @classmethod
+    def of(cls, rankings: Sequence[Ranking], offset: int) -> _Lines:
+        sizes = [len(ranking.scope) for ranking in rankings]
+        columns = [[getattr(ranking, name) for ranking in rankings] for name in Ranking.__slots__]
+        return cls(
+            np.repeat(np.arange(len(rankings)), sizes),
+            np.concatenate([np.arange(offset, offset + size) for size in sizes]),
+            Ranking(*map(np.concatenate, columns)),
+        )
 
 
-def frame(
-    store: Store,
-    what: Request,
-    found: Sequence[Place],
-    rankings: Sequence[tuple[fuse.Ranking, tuple[Label, ...]]],
-) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True)
+class _Items:
+    """What is shown of each line: its item, and the columns of its row that were asked for."""
+
+    kind: np.ndarray
+    column: np.ndarray
+    value: np.ndarray
+    added: dict[Hashable, pd.Series]
+
+
+def result_frame(store: Store, request: Request, found: Found, spans: WriterSpans) -> pd.DataFrame:
     """The answer to one query, or to several, one after the other."""
-    lines = _lines(rankings, what.offset)
-    items = _items(store, what, found, lines)
-    scope, position = lines.ranking.scope, lines.ranking.position
-    versions = [place.version for place in found]
-    session, cell = _writers(store, versions, scope, position)
-    columns: dict[Label, Any] = {
-        "ref": refs_of(store, versions, scope, position),
-        "list": answers.typed("list", [versions[number].list for number in scope]),
-        "position": pd.array(position, dtype="Int64"),
-        "version": pd.array(
-            np.array([versions[number].version for number in scope], np.int64), dtype="Int64"
-        ),
-        "kind": answers.typed("kind", items["kind"]),
-        "column": pd.Series(items["column"], dtype=object),
-        "score": lines.ranking.score,
-        "text_score": lines.ranking.text_score,
-        "near_score": lines.ranking.near_score,
-        "value": pd.Series(items["value"], dtype=object),
-        "session": answers.typed("session", session),
+    lines = _Lines.of(found.rankings, request.offset)
+    ranking = lines.ranking
+    versions = [candidate.version for candidate in found.candidates]
+    items = _items(store, request, found, lines)
+    session, cell = _writers(store, spans, versions, ranking)
+    numbers = [versions[scope].version for scope in ranking.scope]
+    columns: dict[Hashable, Any] = {
+        "ref": _refs(store, versions, ranking),
+        "list": reports.typed("list", [versions[scope].list for scope in ranking.scope]),
+        "position": pd.array(ranking.position, dtype="Int64"),
+        "version": pd.array(np.array(numbers, np.int64), dtype="Int64"),
+        "kind": reports.typed("kind", items.kind.tolist()),
+        "column": pd.Series(items.column, dtype=object),
+        "score": ranking.score,
+        "text_score": ranking.text_score,
+        "near_score": ranking.near_score,
+        "value": pd.Series(items.value, dtype=object),
+        "session": reports.typed("session", session),
         "cell": cell,
     }
-    if not what.ranks:
-        for name in SCORES:
-            del columns[name]
-    if what.batch:
+    if not request.ranks:
+        columns = {name: column for name, column in columns.items() if name not in SCORES}
+    if request.batch:
         columns["query"] = lines.query
-    if what.snippet:
-        columns["snippet"] = answers.typed("snippet", _snippets(what, items))
-    answer = pd.DataFrame({name: _plain(values) for name, values in columns.items()})
-    for label in what.columns:
-        answer[f"row.{label}" if label in (*SETTLED, *EXTRA) else label] = _plain(items["asked"][label])
-    answer.index = (
-        pd.Index(lines.rank) if what.batch else pd.RangeIndex(what.offset, what.offset + len(answer))
+    if request.snippet:
+        columns["snippet"] = reports.typed("snippet", _snippets(request, items.value))
+    for label, cells in items.added.items():
+        columns[f"row.{label}" if label in (*COLUMNS, *EXTRA_COLUMNS) else label] = cells
+    index = (
+        pd.Index(lines.rank)
+        if request.batch
+        else pd.RangeIndex(request.offset, request.offset + len(lines.rank))
     )
-    return answer
+    return pd.DataFrame({label: _unindexed(column) for label, column in columns.items()}).set_axis(index)
 
 
-def _plain(values: Any) -> Any:
-    # An object array would become a column of strings, or not, depending on what is in it.
-    return values.reset_index(drop=True) if isinstance(values, pd.Series) else values
+def _unindexed(column: Any) -> Any:
+    # A Series of dtype object stays one; pandas might make a column of strings of an object array.
+    return column.reset_index(drop=True) if isinstance(column, pd.Series) else column
 
 
-def refs_of(store: Store, versions: Sequence[Version], scope: np.ndarray, position: np.ndarray) -> Any:
-    """The column `ref`: which row of which list each line is."""
-    sources = [Source(store.vault_id, each.list_id, each.version, each.list) for each in versions]
-    return RefArray.joined(sources, scope, position) if len(scope) else RefArray.empty(0)
-
-
-def _lines(rankings: Sequence[tuple[fuse.Ranking, tuple[Label, ...]]], offset: int) -> _Lines:
-    sizes = [len(ranking.scope) for ranking, _ in rankings]
-    joined = fuse.Ranking(
-        *(np.concatenate([getattr(each, name) for each, _ in rankings]) for name in fuse.Ranking.__slots__)
-    )
-    query = np.repeat(np.arange(len(rankings)), sizes)
-    rank = np.concatenate([np.arange(offset, offset + size) for size in sizes])
-    return _Lines(query, rank, joined, rankings[0][1])
-
-
-# -- who wrote a row
+def _refs(store: Store, versions: Sequence[Version], ranking: Ranking) -> RefArray:
+    if not len(ranking.scope):
+        return RefArray.empty(0)
+    sources = [Source(store.vault_id, version.list_id, version.version, version.list) for version in versions]
+    return RefArray.joined(sources, ranking.scope, ranking.position)
 
 
 def _writers(
-    store: Store, versions: Sequence[Version], scope: np.ndarray, position: np.ndarray
+    store: Store, spans: WriterSpans, versions: Sequence[Version], ranking: Ranking
 ) -> tuple[list[str | None], pd.Series]:
     """``name#run`` and the cell of each row's writer."""
-    hit = np.unique(scope)
-    spans = store.written([versions[number] for number in hit])
-    ids, cells = np.full(len(scope), -1), np.full(len(scope), -1)
-    numbers = np.searchsorted(hit, scope)
-    for number in range(len(hit)):
-        mine, here = _spans_of(spans, number), np.flatnonzero(numbers == number)
-        if len(mine.start):
-            at = np.searchsorted(mine.start, position[here], side="right") - 1
-            ids[here], cells[here] = mine.session_id[at], mine.cell[at]
-    names = answers.labels_of(store, [int(key) for key in np.unique(ids) if key >= 0])
-    return [names.get(int(key)) for key in ids], pd.Series(cells, dtype="Int64").mask(cells < 0)
+    scopes = np.unique(ranking.scope).tolist()
+    spans.load(versions[scope] for scope in scopes)
+    ids, cells = np.full(len(ranking.scope), -1), np.full(len(ranking.scope), -1)
+    for scope, lines in zip(scopes, _lines_by_scope(ranking.scope), strict=True):
+        written = spans.of(versions[scope])
+        if len(written.start):
+            at = np.searchsorted(written.start, ranking.position[lines], side="right") - 1
+            ids[lines], cells[lines] = written.session_id[at], written.cell[at]
+    labels = reports.labels_of(store, [key for key in np.unique(ids).tolist() if key >= 0])
+    return [labels.get(key) for key in ids.tolist()], pd.Series(cells, dtype="Int64").mask(cells < 0)
 
 
-def _spans_of(spans: Spans, number: int) -> Spans:
-    first, last = np.searchsorted(spans.scope, [number, number + 1])
-    return Spans(*(getattr(spans, name)[first:last] for name in Spans.__slots__))
+def _lines_by_scope(scope: np.ndarray) -> list[np.ndarray]:
+    """The numbers of the lines of each scope that has any, in order of scope."""
+    if not len(scope):
+        return []
+    order = np.argsort(scope, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(scope[order])) + 1)
 
 
 # -- what was found
 
 
 @dataclass(slots=True)
-class _Part:
+class _VersionLines:
     """The lines of one version, and what is read of it for them."""
 
-    place: Place
-    here: np.ndarray  #: numbers of the lines
-    needed: list[
-        Label | None
-    ]  #: of each line, the column of the item that was found; None: the record, or none
+    candidate: Candidate
+    lines: np.ndarray  #: their numbers
+    labels: list[Hashable | None]  #: of each line, the column of the item found; None: the record, or none
     is_record: np.ndarray
-    record: list[Label]  #: the columns whose texts together are the record
-    wanted: list[Label]  #: the columns to read
+    record: list[Hashable]  #: the columns whose texts together are the record
+    columns: list[Hashable]  #: the columns to read
 
 
-def _items(store: Store, what: Request, found: Sequence[Place], lines: _Lines) -> dict[str, Any]:
-    """For each line the kind, column and value of its item, and the asked columns of its row."""
+def _items(store: Store, request: Request, found: Found, lines: _Lines) -> _Items:
+    """The item of each line, and the columns of its row that were asked for."""
     size = len(lines.rank)
-    items: dict[str, Any] = {name: np.full(size, None, object) for name in ("kind", "column", "value")}
-    parts = [
-        _part(store, what, found[number], lines, np.flatnonzero(lines.ranking.scope == number))
-        for number in np.unique(lines.ranking.scope).tolist()
+    kind, column, value = (np.full(size, None, object) for _ in range(3))
+    groups = _lines_by_scope(lines.ranking.scope)
+    parts = [_version_lines(store, request, found, lines.ranking, numbers) for numbers in groups]
+    rows_of_parts = _rows(store, request, lines.ranking, parts)
+    for part, rows in zip(parts, rows_of_parts, strict=True):
+        _choose_record_fields(request, part, rows)
+        kind[part.lines] = _kinds(request, part, lines.ranking)
+        column[part.lines] = part.labels
+        value[part.lines] = _values(part, rows)
+    return _Items(kind, column, value, _added(request, parts, rows_of_parts, size))
+
+
+def _version_lines(
+    store: Store, request: Request, found: Found, ranking: Ranking, lines: np.ndarray
+) -> _VersionLines:
+    """The lines of one version, and what is needed of it for them."""
+    candidate = found.candidates[int(ranking.scope[lines[0]])]
+    label_of = {column.field: column.label for column in candidate.columns}
+    record = _record_labels(store, candidate)
+    items, sources = ranking.item[lines].tolist(), ranking.source[lines].tolist()
+    is_record = (ranking.source[lines] == TEXT) & (ranking.item[lines] < 0)
+    labels: list[Hashable | None] = [None] * len(lines)
+    for at, (source, item) in enumerate(zip(sources, items, strict=True)):
+        if source == TEXT and item >= 0:
+            labels[at] = label_of[candidate.documents[item]]
+        elif source == NEAR and item < len(found.labels):
+            labels[at] = found.labels[item]
+    needed = {*labels, *request.columns, *(record if is_record.any() else ())}
+    columns = [column.label for column in candidate.columns if column.label in needed]
+    return _VersionLines(candidate, lines, labels, is_record, record, columns)
+
+
+def _record_labels(store: Store, candidate: Candidate) -> list[Hashable]:
+    """The columns whose texts together are the record."""
+    texts = frames.text_columns(store.schema(candidate.version.schema_id))
+    fields = {text.field for text in texts if text.kind == "record"}
+    return [column.label for column in candidate.columns if column.field in fields]
+
+
+def _choose_record_fields(request: Request, part: _VersionLines, rows: pd.DataFrame) -> None:
+    """Set, for the lines whose record was found, the column of it that fits best."""
+    if not part.is_record.any():
+        return
+    assert request.text is not None
+    numbers = np.flatnonzero(part.is_record)
+    texts = [
+        [cell if isinstance(cell, str) else None for cell in rows[label].iloc[numbers]]
+        for label in part.record
     ]
-    read = [part for part in parts if part.wanted]
-    taken = iter(_taken(store, what, lines, read))
-    asked = []
-    for part in parts:
-        rows = next(taken) if part.wanted else pd.DataFrame(index=lines.ranking.position[part.here])
-        _fill(what, lines, part, rows, items)
-        labels = [label for label in what.columns if label in part.wanted]
-        asked.append(rows[labels].set_axis(part.here, axis=0))
-    together = pd.concat(asked).sort_index() if asked else pd.DataFrame()
-    items["asked"] = {
-        label: together[label] if label in together else _missing(size) for label in what.columns
-    }
-    return items
+    for number, field in zip(numbers.tolist(), best_fields(request.text, texts), strict=True):
+        part.labels[number] = part.record[field]
 
 
-def _missing(size: int) -> pd.Series:
-    return pd.Series(np.full(size, None, object))
+def _kinds(request: Request, part: _VersionLines, ranking: Ranking) -> np.ndarray:
+    kind_of = {column.label: column.kind for column in part.candidate.columns}
+    present = set(kind_of.values())
+    default = next((kind for kind in request.kinds if kind in present), request.kinds[0])
+    kinds = np.full(len(part.lines), default, object)
+    kinds[ranking.source[part.lines] == NEAR] = "description"  # unless the line has a column
+    for at, label in enumerate(part.labels):
+        if label is not None:
+            kinds[at] = kind_of[label]
+    return kinds
 
 
-def _part(store: Store, what: Request, place: Place, lines: _Lines, here: np.ndarray) -> _Part:
-    """What is needed of one version."""
-    ranking = lines.ranking
-    by_field = {column.field: column for column in place.columns}
-    record = _record_labels(store, place)
-    is_record = (ranking.by[here] == fuse.TEXT) & (ranking.item[here] < 0)
-    needed: list[Label | None] = [None] * len(here)
-    for line, at in enumerate(here):
-        if ranking.by[at] == fuse.TEXT and ranking.item[at] >= 0:
-            needed[line] = by_field[place.documents[ranking.item[at]]].label
-        elif ranking.by[at] == fuse.NEAR and ranking.item[at] < len(lines.labels):
-            needed[line] = lines.labels[ranking.item[at]]
-    wanted = {*needed, *what.columns, *(record if is_record.any() else ())}
-    labels = [column.label for column in place.columns if column.label in wanted]
-    return _Part(place, here, needed, is_record, record, labels)
+def _values(part: _VersionLines, rows: pd.DataFrame) -> np.ndarray:
+    values = np.full(len(part.lines), None, object)
+    cells = {label: rows[label].to_numpy(dtype=object) for label in set(part.labels) if label is not None}
+    for at, label in enumerate(part.labels):
+        if label is not None:
+            values[at] = cells[label][at]
+    return values
 
 
-def _fill(what: Request, lines: _Lines, part: _Part, rows: pd.DataFrame, items: dict[str, Any]) -> None:
-    """Fill in the items of one version's lines, of which `rows` are the rows."""
-    ranking, needed = lines.ranking, part.needed
-    if part.is_record.any():
-        assert what.text is not None
-        lines_of_records = np.flatnonzero(part.is_record)
-        texts = [
-            [cell if isinstance(cell, str) else None for cell in rows[label].iloc[lines_of_records]]
-            for label in part.record
-        ]
-        for line, field in zip(lines_of_records.tolist(), best_fields(what.text, texts), strict=True):
-            needed[line] = part.record[field]
-    kinds = {column.label: column.kind for column in part.place.columns}
-    default = next((kind for kind in what.kinds if kind in kinds.values()), what.kinds[0])
-    cells = {label: rows[label].to_numpy(dtype=object) for label in set(needed) if label is not None}
-    for line, at in enumerate(part.here):
-        label = needed[line]
-        told = ranking.by[at] == fuse.NEAR and label is None
-        items["kind"][at] = "description" if told else default if label is None else kinds[label]
-        items["column"][at] = label
-        items["value"][at] = None if label is None else cells[label][line]
+def _added(
+    request: Request, parts: Sequence[_VersionLines], rows_of_parts: Sequence[pd.DataFrame], size: int
+) -> dict[Hashable, pd.Series]:
+    """The columns that were asked for, line by line; missing in lists that lack them."""
+    of_parts = [
+        rows[[label for label in request.columns if label in part.columns]].set_axis(part.lines, axis=0)
+        for part, rows in zip(parts, rows_of_parts, strict=True)
+    ]
+    together = pd.concat(of_parts).sort_index() if of_parts else pd.DataFrame()
+    nothing = pd.Series(np.full(size, None, object))
+    return {label: together.get(label, nothing) for label in request.columns}
 
 
-def _taken(store: Store, what: Request, lines: _Lines, parts: Sequence[_Part]) -> list[pd.DataFrame]:
-    """The rows of each part, with the columns that are read of it."""
-    wanted = [(part.place.version, lines.ranking.position[part.here], part.wanted) for part in parts]
+# -- the rows
+
+
+def _rows(
+    store: Store, request: Request, ranking: Ranking, parts: Sequence[_VersionLines]
+) -> list[pd.DataFrame]:
+    """The row of each line, with the columns that are read of its version."""
+    rows = iter(_read(store, request, ranking, [part for part in parts if part.columns]))
+    return [
+        next(rows) if part.columns else pd.DataFrame(index=ranking.position[part.lines]) for part in parts
+    ]
+
+
+def _read(
+    store: Store, request: Request, ranking: Ranking, parts: Sequence[_VersionLines]
+) -> list[pd.DataFrame]:
+    selections = [(part.candidate.version, ranking.position[part.lines], part.columns) for part in parts]
     try:
-        return reading.take(store, wanted)
+        return reading.take(store, selections)
     except MissingDependency:
         return [
-            _readable(store, *each, {*part.record} - {*what.columns})
-            for each, part in zip(wanted, parts, strict=True)
+            _readable(store, *selection, optional={*part.record} - {*request.columns})
+            for selection, part in zip(selections, parts, strict=True)
         ]
 
 
 def _readable(
-    store: Store, version: Version, positions: np.ndarray, wanted: list[Label], spare: set[Label]
+    store: Store,
+    version: Version,
+    positions: np.ndarray,
+    labels: Sequence[Hashable],
+    *,
+    optional: set[Hashable],
 ) -> pd.DataFrame:
-    """The `wanted` columns of these rows; those in `spare` without values, if this machine lacks their time zones."""
-    readable = {}
-    for label in wanted:
+    """These columns of these rows; those that are `optional` without values, if this machine lacks their time zones."""
+    columns = {}
+    for label in labels:
         try:
             [rows] = reading.take(store, [(version, positions, [label])])
-            readable[label] = rows.iloc[:, 0]
+            columns[label] = rows.iloc[:, 0]
         except MissingDependency:
-            if label not in spare:
+            if label not in optional:
                 raise
-            readable[label] = pd.Series(None, index=positions, dtype=object)
-    return pd.DataFrame(readable)
+            columns[label] = pd.Series(None, index=positions, dtype=object)
+    return pd.DataFrame(columns)
 
 
-def _record_labels(store: Store, place: Place) -> list[Label]:
-    """The columns whose texts together are the record."""
-    fields = {
-        each.field
-        for each in frames.text_columns(store.schema(place.version.schema_id))
-        if each.kind == "record"
-    }
-    return [column.label for column in place.columns if column.field in fields]
-
-
-def _snippets(what: Request, items: dict[str, Any]) -> list[str | None]:
-    texts = [value if isinstance(value, str) else None for value in items["value"]]
-    return [None] * len(texts) if what.text is None else snippets(what.text, texts)
+def _snippets(request: Request, values: np.ndarray) -> list[str | None]:
+    texts = [value if isinstance(value, str) else None for value in values]
+    return [None] * len(texts) if request.text is None else snippets(request.text, texts)

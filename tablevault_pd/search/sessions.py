@@ -27,13 +27,13 @@ KINDS = ("params.", "metrics.")
 def sessions(
     store: Store,
     which: Any,
-    asked: SessionFilter,
+    session_filter: SessionFilter,
     *,
     filters: Any = None,
     code: Any = None,
     info: bool = False,
 ) -> pd.DataFrame:
-    """Return the sessions that `which` means, are as `asked`, ran such code and fit the filter. See :meth:`Vault.sessions`.
+    """Return the sessions that `which` means, are as `session_filter`, ran such code and fit the filter. See :meth:`Vault.sessions`.
 
     Names, code, parameters and metrics are asked of the store first: only the sessions they leave are read.
     """
@@ -43,11 +43,11 @@ def sessions(
         ids = _both(ids, cells[:, 0].tolist())
     if is_no_filter(filters):
         filters = None
-    seen = liveness.overview(store, _by_values(store, ids, filters))
-    chosen = [session for session in seen.sessions if asked.fits(session, seen.time)]
-    if not chosen:
-        _check_params(store, asked)
-    frame = answers.sessions(store, chosen, seen=seen, info=info)
+    overview = liveness.overview(store, _by_values(store, ids, filters))
+    fitting = [session for session in overview.sessions if session_filter.fits(session, overview.time)]
+    if not fitting:
+        _check_params(store, session_filter)
+    frame = answers.sessions(store, fitting, seen=overview, info=info)
     if filters is not None:
         frame = _filtered(store, frame, filters)
     return frame if len(frame) else _with_columns_of(store, ids, frame, info=info)
@@ -79,27 +79,27 @@ def _with_columns_of(
     store: Store, ids: list[int] | None, frame: pd.DataFrame, *, info: bool = False
 ) -> pd.DataFrame:
     """Return `frame` with the columns that these sessions (all, if there are none) have and it lacks, missing there."""
-    seen = liveness.overview(store, ids or None)
-    wide = answers.sessions(store, seen.sessions, seen=seen, info=info).iloc[:0]
-    lacking = [name for name in wide.columns if name not in frame.columns]
-    if not lacking:
+    overview = liveness.overview(store, ids or None)
+    wide = answers.sessions(store, overview.sessions, seen=overview, info=info).iloc[:0]
+    new_columns = [name for name in wide.columns if name not in frame.columns]
+    if not new_columns:
         return frame
-    added = {name: wide[name].reindex(frame.index) for name in lacking}
-    return pd.concat([frame, pd.DataFrame(added, index=frame.index)], axis=1)
+    columns = {name: wide[name].reindex(frame.index) for name in new_columns}
+    return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
 
 
-def _check_params(store: Store, asked: SessionFilter) -> None:
+def _check_params(store: Store, session_filter: SessionFilter) -> None:
     """Raise UnknownColumn if ``params=`` names a parameter that no session has."""
-    if not asked.params:
+    if not session_filter.params:
         return
-    known: set[str] = set()
+    names: set[str] = set()
     for session in store.sessions():
-        known |= {*session.params, *flat(session.params)}
-    for name in asked.params:
-        if name not in known:
+        names |= {*session.params, *flat(session.params)}
+    for name in session_filter.params:
+        if name not in names:
             raise UnknownColumn(
                 f"params= names {name!r}, and no session of this vault has such a parameter. "
-                f"{did_you_mean(name, known)}".rstrip()
+                f"{did_you_mean(name, names)}".rstrip()
             )
 
 
@@ -108,17 +108,17 @@ def _by_values(store: Store, ids: list[int] | None, filters: Any) -> list[int] |
     names = _names_in(filters)
     if not names:
         return ids
-    everyone = store.session_ids() if ids is None else ids
+    candidates = store.session_ids() if ids is None else ids
     columns = {}
     for name in names:
         values = store.session_values(name)
-        column = [values.get(key) for key in everyone]
+        column = [values.get(key) for key in candidates]
         if not values or not all(value is None or isinstance(value, (str, int, float)) for value in column):
             return ids
         columns[name] = answers.column(column)
     frame = pd.DataFrame(columns)
     mask = _mask(frame, filters)
-    return [key for key, fits in zip(everyone, mask, strict=True) if fits]
+    return [key for key, fits in zip(candidates, mask, strict=True) if fits]
 
 
 def _names_in(filters: Any) -> list[str]:
@@ -128,5 +128,5 @@ def _names_in(filters: Any) -> list[str]:
     groups = [filters] if all(isinstance(each, tuple) for each in filters) else filters
     terms = [term for group in groups if isinstance(group, (list, tuple)) for term in group]
     names = {term[0] if isinstance(term, tuple) and len(term) == 3 else None for term in terms}
-    found = [name for name in names if isinstance(name, str) and name.startswith(KINDS)]
-    return sorted(found) if len(found) == len(names) else []
+    columns = [name for name in names if isinstance(name, str) and name.startswith(KINDS)]
+    return sorted(columns) if len(columns) == len(names) else []

@@ -36,32 +36,32 @@ def best_fields(query: Node, texts: Sequence[Sequence[str | None]]) -> list[int]
     rows = len(texts[0]) if texts else 0
     fields = len(texts)
     present = [[field for field in range(fields) if texts[field][row]] for row in range(rows)]
-    best = [there[0] if there else 0 for there in present]
-    doubtful = [row for row, there in enumerate(present) if len(there) > 1]
-    if not doubtful:
+    best = [filled[0] if filled else 0 for filled in present]
+    ambiguous = [row for row, filled in enumerate(present) if len(filled) > 1]
+    if not ambiguous:
         return best
-    score = dict.fromkeys(((row, field) for row in doubtful for field in present[row]), 0.0)
+    score = dict.fromkeys(((row, field) for row in ambiguous for field in present[row]), 0.0)
     with _indexed((row * fields + field, texts[field][row] or "") for row, field in score) as db:
         for leaf in dict.fromkeys(wanted_leaves(query)):
             for key, rank in db.execute(MATCHES[isinstance(leaf, Prefix)], (fts.prose_term(leaf),)):
                 score[divmod(key, fields)] += 1 + min(
                     -rank / 1000, 0.001
                 )  # more words first, then the better match
-    for row in doubtful:
+    for row in ambiguous:
         best[row] = max(present[row], key=lambda field: (score[row, field], -field))
     return best
 
 
 def snippets(query: Node, texts: Sequence[str | None]) -> list[str | None]:
     """For each text the part around what was found, which stands in brackets; the beginning if nothing was."""
-    found = [None if text is None else text[:80] for text in texts]
+    shown = [None if text is None else text[:80] for text in texts]
     with _indexed((row, text) for row, text in enumerate(texts) if text) as db:
         for prefixes in (True, False):
             term = fts.any_leaf(query, prefixes=prefixes)
             if term is not None:
                 for row, snippet in db.execute(SNIPPETS[prefixes], (term,)):
-                    found[row] = _as_written(snippet, texts[row] or "")
-    return found
+                    shown[row] = _as_written(snippet, texts[row] or "")
+    return shown
 
 
 def _as_written(snippet: str, text: str) -> str:

@@ -34,13 +34,13 @@ from tablevault_pd.store.engine.fts_index import (
     has_text,
     insert_texts,
     items_of,
-    joined,
     matching_sources,
     places_of,
     portions,
     private_index,
     search,
 )
+from tablevault_pd.store.engine.ranking import merge_hits
 from tablevault_pd.store.engine.threads import Flag, started
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ class TextSearch:
                 covered = dict(self._in_memory) if memory is not None else {}
             hits = self.catalog.snapshot(_search_if_whole, covered, wanted, query, places, scopes, k)
             if hits is not None:
-                return joined([*found, hits])
+                return merge_hits([*found, hits])
 
     # -- code and descriptions
 

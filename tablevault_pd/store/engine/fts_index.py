@@ -23,7 +23,7 @@ from tablevault_pd.store import Chunk, Hits, Scope, Version
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.fts import CODE, PLAIN, STEMMED
-from tablevault_pd.store.engine.ranking import ranked
+from tablevault_pd.store.engine.ranking import ranked, take_hits
 from tablevault_pd.store.text_query import Leaf, Node, Prefix, matching_ids
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def search(
             np.searchsorted(-hits.score, ranks[-1], side="left")
         )  # rows better than any that was not fetched
         if k is not None and sure >= k:
-            return Hits(hits.scope[:sure], hits.position[:sure], hits.item[:sure], hits.score[:sure])
+            return take_hits(hits, slice(sure))
         limit = limit * 16 if limit < 16 * (FIRST_LOOK + (k or 0)) else -1
 
 
@@ -322,14 +322,6 @@ def _codes(items: Sequence[str | None], scope: Scope) -> np.ndarray:
     return np.array(
         [(-1 if scope.record else -2) if field is None else numbers.get(field, -2) for field in items]
     )
-
-
-def joined(found: Sequence[Hits]) -> Hits:
-    """What several indexes found, in order."""
-    if len(found) == 1:
-        return found[0]
-    columns = ((each.scope, each.position, each.item, each.score) for each in found)
-    return ranked(*map(np.concatenate, zip(*columns, strict=True)))
 
 
 def has_text(scope: Scope, schema: pa.Schema) -> bool:

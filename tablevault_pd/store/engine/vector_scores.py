@@ -95,3 +95,13 @@ def _distance(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 _MEASURE = {"cosine": _cosine, "dot": _dot, "l2": _distance}
+
+
+def scores_or_nan(rows: np.ndarray, query: np.ndarray, metric: Metric) -> np.ndarray:
+    """The score of each of `rows`; NaN for one that is never found: with NaN or infinity or, for cosine, without length."""
+    usable = np.isfinite(rows).all(axis=1)
+    if metric == "cosine":
+        usable &= rows.any(axis=1)
+    scores = np.full(len(rows), np.nan)
+    scores[usable] = measured(rows[usable], query, metric)
+    return scores

@@ -1,0 +1,138 @@
+"""Rows by who wrote them: the code, the session, the time of the commit, and descriptions of lists and sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.session.lookup import resolve_sessions
+from tablevault_pd.store import Spans, Store, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from tablevault_pd.search.request import Request
+    from tablevault_pd.store.text_query import Node
+
+_CELL_BITS = 24  # a session and a cell in one number
+
+
+class WriterSpans:
+    """Which commit wrote which rows of the versions of one search. The store is asked about each version once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._spans: dict[tuple[int, int], Spans] = {}
+
+    def load(self, versions: Iterable[Version]) -> None:
+        """Ask the store about those of the versions that it was not asked about, with one request."""
+        new = {_key(version): version for version in versions if _key(version) not in self._spans}
+        if not new:
+            return
+        spans = self._store.written(list(new.values()))
+        bounds = np.searchsorted(spans.scope, np.arange(len(new) + 1)).tolist()
+        for key, first, end in zip(new, bounds, bounds[1:], strict=False):
+            self._spans[key] = Spans(*(getattr(spans, name)[first:end] for name in Spans.__slots__))
+
+    def of(self, version: Version) -> Spans:
+        """The spans of a version that was loaded, in order of position."""
+        return self._spans[_key(version)]
+
+
+def _key(version: Version) -> tuple[int, int]:
+    return version.list_id, version.version
+
+
+def mask_of_spans(spans: Spans, good: np.ndarray, total: int) -> np.ndarray:
+    """Which of `total` rows lie in one of the `good` spans."""
+    steps = np.zeros(total + 1, np.int64)
+    np.add.at(steps, spans.start[good], 1)
+    np.add.at(steps, spans.stop[good], -1)
+    return np.asarray(np.cumsum(steps)[:-1] > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """The lists and the sessions with a description that matches."""
+
+    lists: frozenset[int]
+    sessions: np.ndarray
+
+    @classmethod
+    def find(cls, store: Store, query: Node) -> _Described:
+        descriptions = store.find_descriptions(query)
+        lists = frozenset(each.list_id for each in descriptions if each.list_id is not None)
+        sessions = sorted({each.session_of for each in descriptions if each.session_of is not None})
+        return cls(lists, np.array(sessions, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class WriterFilter:
+    """What a search demands of the commits that wrote its rows; None demands nothing."""
+
+    cells: np.ndarray | None = None  #: (session, cell)
+    sessions: np.ndarray | None = None
+    since: np.datetime64 | None = None
+    until: np.datetime64 | None = None
+    described: _Described | None = None
+
+    @classmethod
+    def of(cls, store: Store, request: Request) -> WriterFilter:
+        """The filter of a request: code, sessions and descriptions are looked up in the store."""
+        sessions = None if request.session is None else resolve_sessions(store, request.session)
+        return cls(
+            None if request.code is None else store.find_code(request.code),
+            None if sessions is None else np.array([session.id for session in sessions], np.int64),
+            _utc64(request.since),
+            _utc64(request.until),
+            None if request.description is None else _Described.find(store, request.description),
+        )
+
+    @property
+    def _needs_spans(self) -> bool:
+        if self.described is not None and len(self.described.sessions):
+            return True
+        return any(value is not None for value in (self.cells, self.sessions, self.since, self.until))
+
+    def masks(self, versions: Sequence[Version], spans: WriterSpans) -> list[np.ndarray | None] | None:
+        """Which rows of each version fit (None: all of them); None where nothing is demanded."""
+        if self._needs_spans:
+            spans.load(versions)
+            return [self._mask(version, spans.of(version)) for version in versions]
+        if self.described is None:
+            return None
+        return [
+            None if version.list_id in self.described.lists else np.zeros(version.total, bool)
+            for version in versions
+        ]
+
+    def _mask(self, version: Version, spans: Spans) -> np.ndarray:
+        good = np.ones(len(spans.start), bool)
+        if self.cells is not None:
+            good &= _written_by(spans, self.cells)
+        if self.sessions is not None:
+            good &= np.isin(spans.session_id, self.sessions)
+        if self.since is not None:
+            good &= spans.time >= self.since
+        if self.until is not None:
+            good &= spans.time < self.until
+        if self.described is not None and version.list_id not in self.described.lists:
+            good &= np.isin(spans.session_id, self.described.sessions)
+        return mask_of_spans(spans, good, version.total)
+
+
+def _utc64(time: datetime | None) -> np.datetime64 | None:
+    if time is None:
+        return None
+    stamp: Any = pd.Timestamp(time).tz_convert("UTC").tz_localize(None)
+    return np.datetime64(stamp, "us")
+
+
+def _written_by(spans: Spans, cells: np.ndarray) -> np.ndarray:
+    """Which spans one of these (session, cell) wrote."""
+    keys = (cells[:, 0] << _CELL_BITS) | cells[:, 1]
+    return np.isin((spans.session_id << _CELL_BITS) | spans.cell, keys) & (spans.cell >= 0)
