@@ -18,12 +18,16 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     shown,
 )
+from tablevault_pd.keywords import public_call, takes
 from tablevault_pd.progress import Bar, say
 from tablevault_pd.session import CaptureMode, Run, Settings, current, process
 from tablevault_pd.vault.context import Context, open_contexts
+from tablevault_pd.vault.options import DEFAULTS, ReadOptions
 from tablevault_pd.vault.vault import Vault
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import pandas as pd
 
     from tablevault_pd.store import Store
@@ -38,6 +42,7 @@ _connected_before: list[str] = []  # the place connected last, open or closed
 _keep: list[Vault] = []  # the current vault stays open even if nobody keeps the handle
 
 
+@public_call("tablevault_pd.connect")
 def connect(
     place: str | os.PathLike[str] | None = None,
     *,
@@ -274,7 +279,9 @@ copyreg.pickle(Vault, _sent_vault)  # what unpickles a vault connects to it
 copyreg.pickle(Run, _sent)  # a worker that is handed a session logs to one of its own
 
 
-def read(name: str, **options: Any) -> pd.DataFrame:
+@public_call("tablevault_pd.read")
+@takes(ReadOptions, DEFAULTS)
+def read(name: str, **options: Unpack[ReadOptions]) -> pd.DataFrame:
     """Rows of a list of the current vault. See :meth:`Vault.read`."""
     return current_vault_to_read().read(name, **options)
 
@@ -311,6 +318,7 @@ def checkpoint() -> None:
         run.checkpoint()
 
 
+@public_call("tablevault_pd.loop")
 def loop(items: Iterable[T], *, name: str = "loop", total: int | None = None) -> Iterator[T]:
     """Go through `items` with a progress bar, and a checkpoint before each.
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.keywords import public_call
 from tablevault_pd.lineage.edges import Claim
 from tablevault_pd.lineage.resolve_rows import Named, identity
 from tablevault_pd.reading import read as reading
@@ -40,6 +41,7 @@ class Rows:
         return f"<rows of a frame, {len(self.frame):,} in number>"
 
 
+@public_call("tablevault_pd.rows")
 def rows(frame: pd.DataFrame | pd.Series) -> Rows:
     """State parents row by row: ``inputs=tv.rows(frame)`` means that row `i` saved came from row `i` of `frame`.
 

@@ -7,13 +7,11 @@ mark on its index, or a label of theirs. Labels of the list that is saved to are
 
 from __future__ import annotations
 
-import sys
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
+from tablevault_pd.progress import warn
 from tablevault_pd.reading.origin import Mark
 
 if TYPE_CHECKING:
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
     from tablevault_pd.session.read_log import Reads
     from tablevault_pd.store import Store, Version
-
-PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
 class Lost:
@@ -78,13 +74,11 @@ class Lost:
             return
         names = [version.list for version in self._told]
         shown = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        warnings.warn(
+        warn(
             f"The rows saved to {self._key[1]!r} have no known parents. If they came from {shown}, which this session had read, "
             "pandas did not keep that (merge, concat of several frames, value_counts and get_dummies do not): read with refs=True, "
             f"or save with inputs={names[0]!r}, or whichever it was. If they came from nothing in this vault, save with "
             "inputs=False.",
-            UserWarning,
-            stacklevel=_level(),
         )
         self._reads.warned.add(self._key)  # not where the warning is an error, which refuses the save
 
@@ -93,11 +87,3 @@ def _labels(store: Store, version: Version) -> Iterator[Hashable]:
     schema = store.schema(version.schema_id)
     yield from (column.label for column in columns_of(schema))
     yield from index_fields(schema)
-
-
-def _level() -> int:
-    """How many calls up the code is that called the library."""
-    level, frame = 1, sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        level, frame = level + 1, frame.f_back
-    return level + 1

@@ -314,11 +314,7 @@ class Run:
         while self._given_up is None and len(self._rows) >= MAX_ROWS and not self._backlog.spill():
             self._wait_for_room()
         if self._given_up is not None:
-            warn(
-                f"log() of {self.row.label} keeps nothing any more: {self._given_up}",
-                NotRecorded,
-                stacklevel=3,
-            )
+            warn(f"log() of {self.row.label} keeps nothing any more: {self._given_up}", NotRecorded)
         return self._given_up is None
 
     def _wait_for_room(self) -> None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from tablevault_pd import validate
 from tablevault_pd.capture.exits import Ending, ending_of
 from tablevault_pd.errors import InvalidInput, ListNotFound, VersionNotFound
+from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.lost import Lost
 from tablevault_pd.lineage.record import Trace
@@ -26,6 +27,7 @@ from tablevault_pd.vault.catalog import Catalog
 from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
 from tablevault_pd.vault.maintenance import Maintenance
+from tablevault_pd.vault.options import DEFAULTS, SaveOptions
 from tablevault_pd.vault.search import Search
 from tablevault_pd.vault.sessions import Sessions
 
@@ -36,9 +38,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tablevault_pd.vault.options import SaveOptions
 
-
+@public("Vault")
 class Vault(Catalog, Search, Lineage, Analysis, Sessions, Maintenance):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`."""
 
@@ -156,6 +157,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Sessions, Maintenance):
             expect=expect,
         )
 
+    @takes(SaveOptions, DEFAULTS)
     def append(self, name: str, obj: Any, **options: Unpack[SaveOptions]) -> List:
         """Add rows at the end of a list; it is made if there is none. Options as for :meth:`save`.
 
