@@ -5,7 +5,7 @@ from __future__ import annotations
 import copyreg
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tablevault_pd import validate
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from tablevault_pd.session.steps import Step
     from tablevault_pd.store import Store
 
 DEFAULT_PLACE = "vault"
@@ -289,7 +290,7 @@ def read(name: str, **options: Unpack[ReadOptions]) -> pd.DataFrame:
 # -- the session that is meant where none is named
 
 
-def log(*, step: int | None = None, **values: Any) -> None:
+def log(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **values: Any) -> None:
     """Keep the values of some metrics of the current session. See :meth:`Run.log`.
 
     Examples
@@ -302,7 +303,23 @@ def log(*, step: int | None = None, **values: Any) -> None:
     run = _run()
     if run is None:
         raise _no_session()
-    run.log(step=step, **values)
+    run.log(metrics, step=step, **values)
+
+
+def step(step: int) -> Step:
+    """Say at which step the current session is. See :meth:`Run.step`.
+
+    Examples
+    --------
+    >>> with vault.session("train") as s, tv.step(7):
+    ...     tv.log(loss=0.5)
+    >>> vault.run("train").curve("loss")["step"].tolist()
+    [7]
+    """
+    run = _run()
+    if run is None:
+        raise _no_session()
+    return run.step(step)
 
 
 def checkpoint() -> None:

@@ -42,6 +42,7 @@ class Write:
     reads: tuple[tuple[int, int], ...] = ()
     expect: int | None = None  #: the version the list must be at (0: it never was)
     message: str | None = None
+    step: int | None = None
 
 
 def write(store: Store, what: Write, tables: Iterable[pa.Table], kept: Keeping | None = None) -> Version:
@@ -172,6 +173,7 @@ def _batch(store: Store, what: Write, fitter: _Fitter, token: str, head: Version
         schema=fitter.schema,
         session_id=what.session_id,
         cell=what.cell,
+        step=what.step,
         tags=what.tags,
         message=what.message,
         descriptions=what.descriptions,

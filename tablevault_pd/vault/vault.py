@@ -204,6 +204,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Sessions, Maintenance):
             () if run is None else run.reads.take(),
             expect,
             message,
+            None if run is None else run.current_step,
         )
         if isinstance(obj, List):
             obj = obj.batches(ingest.ROWS_PER_TABLE)
@@ -354,6 +355,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Sessions, Maintenance):
         self._check_writable()
         if self.store.head(name) is None:
             raise ListNotFound.named(name, self.store.names())
+        run = self._current_run()
         batch = Batch(
             uuid4().hex,
             name,
@@ -362,6 +364,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Sessions, Maintenance):
             target=target,
             session_id=self._session_id,
             cell=self._cell,
+            step=None if run is None else run.current_step,
             message=message,
         )
         return List(self, name, self.store.commit(batch))

@@ -28,7 +28,7 @@ def version_of(document: Document) -> Version:
         document["list"], document["name"], document["version"], document["operation"], document["generation"],
         document["start"], document["rows"], document["total"], int(document["schema"], 16), document["session"],
         document["cell"], to_time(document["time"]), tuple(document["tags"]), document.get("message"),
-        document["gone"],
+        document["gone"], document.get("step"),
     )  # fmt: skip
 
 
@@ -48,6 +48,7 @@ def document_of(version: Version, token: str, base: list[list[int]] | None) -> d
         "schema": schema_key(version.schema_id),
         "session": version.session_id,
         "cell": version.cell,
+        "step": version.step,
         "time": time,
         "committed": to_time(time).isoformat(),
         "tags": list(version.tags),
