@@ -196,7 +196,10 @@ class Store(Protocol):
         """The newest description of each target and label; with `history` all that ever were, oldest first."""
 
     def keeping(self) -> AbstractContextManager[Keeping]:
-        """Keep the files of one save. Nothing that it keeps is swept until it is left, which comes after the commit."""
+        """Keep the files of one save. Nothing that it keeps is swept until it is left, which comes after the commit.
+
+        Left by an exception, it removes what it kept anew and nobody else needs.
+        """
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content. Raises FileMissing if it is not kept here, VaultCorrupt if it is damaged."""

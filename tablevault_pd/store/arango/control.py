@@ -17,7 +17,7 @@ from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source, Timelines
 from tablevault_pd.store.arango.client import NOT_FOUND, Client, Said
 from tablevault_pd.store.arango.people import cell_document, changed, digest_of, to_session
-from tablevault_pd.store.arango.placing import to_time
+from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

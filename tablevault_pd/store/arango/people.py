@@ -13,8 +13,8 @@ from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
 from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.arango.client import NOT_FOUND, UNIQUE, Client, Said
 from tablevault_pd.store.arango.layout import CELLS
-from tablevault_pd.store.arango.placing import from_time, to_time
 from tablevault_pd.store.arango.words import code_words, prose_words
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

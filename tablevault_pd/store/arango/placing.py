@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tablevault_pd.store import Version
+from tablevault_pd.store.times import from_time, to_time
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Document = Mapping[str, Any]
-
-
-def to_time(microseconds: int) -> datetime:
-    """A stored time."""
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def from_time(time: datetime) -> int:
-    """A time as it is stored: whole microseconds since 1970, UTC."""
-    return (time.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def version_of(document: Document) -> Version:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source, Timelines
 from tablevault_pd.store.embedded.sessions import change_session, insert_cell, session_rows, to_session
-from tablevault_pd.store.embedded.times import from_time, to_time
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

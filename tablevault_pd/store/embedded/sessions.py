@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.embedded.text import add_code, add_description
-from tablevault_pd.store.embedded.times import from_time, to_time
 from tablevault_pd.store.engine.fts_index import DESCRIPTIONS_FROM, matching
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

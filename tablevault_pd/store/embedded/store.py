@@ -42,12 +42,12 @@ from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, seed_of, unpack
 from tablevault_pd.store.embedded.sessions import People, insert_description
 from tablevault_pd.store.embedded.text import TextSearch, add_small
-from tablevault_pd.store.embedded.times import from_time
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, Versions, version_of
 from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
 from tablevault_pd.store.engine.vector_scan import VectorSearch
 from tablevault_pd.store.singly import Singly
+from tablevault_pd.store.times import from_time
 
 if TYPE_CHECKING:
     import os
@@ -242,7 +242,7 @@ class EmbeddedStore(
             insert_reads(db, batch.session_id, batch.reads)
         for description in batch.descriptions:
             insert_description(db, replace(description, list_id=list_id))
-        indexed = add_small(db, version, parts, self.segments)
+        indexed = add_small(db, version, parts)
         io.point("rows-in")
         if rows is not None:
             rows.keep()

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import ListState, Version
-from tablevault_pd.store.embedded.times import from_time, to_time
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
 from tablevault_pd.progress import warn
-from tablevault_pd.reading.origin import Mark
+from tablevault_pd.reading.origin import OriginLabel
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
 
 
-class Lost:
-    """What to do about frames of one save whose origin was dropped.
+class StandInParents:
+    """Stands in for the parents of frames whose origin was dropped, in one save.
 
     Parameters
     ----------
@@ -43,44 +43,43 @@ class Lost:
     def __init__(self, store: Store, reads: Reads, name: str, cell: int | None, *, append: bool) -> None:
         self._store = store
         self._reads = reads
-        self._key = (cell, name)
+        self._name = name
+        self._cell = cell
         self._append = append
-        self._told: tuple[Version, ...] = ()  #: what a warning names
 
-    def parents(self, frame: pd.DataFrame) -> tuple[Version, ...]:
-        """The versions that stand in for the parents of `frame`. :meth:`warn` tells if it looks as if made of them."""
-        name = self._key[1] if self._append else None
-        read = tuple(version for version in self._reads.last() if version.list != name)
-        if read and not self._told and self._key not in self._reads.warned and self._derived(frame, read):
-            self._told = read
-        return read
+    def of_frame(self, frame: pd.DataFrame) -> tuple[tuple[Version, ...], bool]:
+        """The versions that stand in for the parents of `frame`, and whether it looks as if made of them."""
+        versions = tuple(
+            version for version in self._reads.last() if not (self._append and version.list == self._name)
+        )
+        warned = (self._cell, self._name) in self._reads.warned
+        return versions, bool(versions) and not warned and self._looks_derived(frame, versions)
 
-    def _derived(self, frame: pd.DataFrame, read: tuple[Version, ...]) -> bool:
+    def _looks_derived(self, frame: pd.DataFrame, versions: tuple[Version, ...]) -> bool:
         labels = [*frame.index.names, *frame.columns.names, *frame.columns]
-        if any(type(label) is Mark for label in labels):
+        if any(type(label) is OriginLabel for label in labels):
             return True
-        others = (
-            version for version in read if version.list != self._key[1]
-        )  # new content has the labels of the old
-        known = {label for version in others for label in _labels(self._store, version) if label is not None}
-        texts = tuple(
-            f"{label}_" for label in known if isinstance(label, str)
-        )  # as get_dummies names columns
-        return any(label in known or (isinstance(label, str) and label.startswith(texts)) for label in labels)
+        # New content of a list has the labels of its old content.
+        others = [version for version in versions if version.list != self._name]
+        theirs = {label for version in others for label in _labels(self._store, version) if label is not None}
+        # get_dummies names its columns so.
+        prefixes = tuple(f"{label}_" for label in theirs if isinstance(label, str))
+        return any(
+            label in theirs or (isinstance(label, str) and label.startswith(prefixes)) for label in labels
+        )
 
-    def warn(self) -> None:
-        """Warn, once for each cell and list, before the rows are committed: what is refused for another reason says that alone."""
-        if not self._told:
-            return
-        names = [version.list for version in self._told]
+    def warn(self, versions: tuple[Version, ...]) -> None:
+        """Warn, once for each cell and list, before the rows are committed: a refusal for another reason stands alone."""
+        names = [version.list for version in versions]
         shown = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         warn(
-            f"The rows saved to {self._key[1]!r} have no known parents. If they came from {shown}, which this session had read, "
+            f"The rows saved to {self._name!r} have no known parents. If they came from {shown}, which this session had read, "
             "pandas did not keep that (merge, concat of several frames, value_counts and get_dummies do not): read with refs=True, "
             f"or save with inputs={names[0]!r}, or whichever it was. If they came from nothing in this vault, save with "
             "inputs=False.",
         )
-        self._reads.warned.add(self._key)  # not where the warning is an error, which refuses the save
+        # Not reached where the warning is an error, which refuses the save.
+        self._reads.warned.add((self._cell, self._name))
 
 
 def _labels(store: Store, version: Version) -> Iterator[Hashable]:
