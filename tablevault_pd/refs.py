@@ -8,8 +8,8 @@ array leaves the process (pickle, Parquet), the sources are written out.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -75,23 +75,22 @@ class Source:
         return cls(vault_id, int(list_id), int(version), name)
 
 
-_sources: list[Source] = []
+_sources: dict[int, Source] = {}
 _numbers: dict[Source, int] = {}
-_lock = threading.Lock()
+_next_number = count().__next__
 
 
 def number_of(source: Source) -> int:
-    """The number of a source in this process."""
+    """The number of a source in this process.
+
+    No lock is needed, which a fork could carry away: of two threads that number the same source, one number is not used.
+    """
     found = _numbers.get(source)
     if found is not None:
         return found
-    with _lock:
-        found = _numbers.get(source)
-        if found is None:
-            found = len(_sources)
-            _sources.append(source)
-            _numbers[source] = found
-    return found
+    number = _next_number()
+    _sources[number] = source
+    return _numbers.setdefault(source, number)
 
 
 @register_extension_dtype

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.engine import fork_guard as forks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 try:
     import fcntl
@@ -25,6 +29,8 @@ except ImportError:  # Windows: an open file cannot be removed there anyway
 HAS_LOCKS = fcntl is not None
 # Not a function of Python: an interrupt in one would lose the descriptor.
 _PRIVATE = partial(os.open, mode=0o600)
+# Closes several files by one call of C, in which no interrupt comes: close_all(map(LockFile.close, files)).
+close_all: Callable[[Iterable[object]], object] = partial(deque, maxlen=0)
 
 
 class LockFile(FileIO):

@@ -156,6 +156,8 @@ class SegmentWriter:
             if not HAS_LOCKS or os.fstat(self._file.fileno()).st_nlink:
                 break
             self._file.close()  # somebody cleaned up between its making and its locking: take another name
+        #: Lets go of the file, which the catalogue now names, or nothing does. A function of C: see lockfile.py
+        self.release = self._file.close
         self._pid = os.getpid()
         io.point("created")
         self._sink = _ChecksumSink(self._file, self._seed)
@@ -189,15 +191,13 @@ class SegmentWriter:
             file=self.name,
         )
 
-    def release(self) -> None:
-        """Let go of the file, which the catalogue now names, or nothing does."""
-        self._file.close()
-
     def discard(self) -> None:
         """Remove the file: it will not be committed. In a forked child it is the parent's, and stays."""
-        if self._pid == os.getpid():
-            io.remove(self.path)
-        self.release()
+        try:
+            if self._pid == os.getpid():
+                io.remove(self.path)
+        finally:
+            self.release()
 
 
 def _create(path: Path) -> LockFile:

@@ -13,8 +13,9 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Compacted, Freed, Progress, Version
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import text
+from tablevault_pd.store.embedded.lockfile import LockFile, close_all
 from tablevault_pd.store.embedded.segments import SUFFIX, Part, SegmentWriter, has_dictionary, unpack
-from tablevault_pd.store.embedded.strays import holding, strays, unlink
+from tablevault_pd.store.embedded.strays import hold, strays, unlink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,16 +184,17 @@ def _replace(
     """Put one part in the place of those of `group`, unless another process was there first."""
     schema = tables[0].schema
     joined = pa.concat_tables([table.replace_schema_metadata(schema.metadata) for table in tables])
+    held: list[LockFile] = []
     writer = SegmentWriter(store.segments, schema, seed=store.seed(group[0][3]), compression=compression)
     try:
         writer.write(joined)
         part = writer.finish()
         io.sync_folder(store.segments)
         old = _paths(store, group)
-        with holding(old):
-            store.catalog.write(_put_in_place, list_id, generation, group, part)
-            writer.release()
-            unlink(store, old)
+        hold(old, held)
+        store.catalog.write(_put_in_place, list_id, generation, group, part)
+        writer.release()
+        unlink(store, old)
     except _Overtaken:
         writer.discard()
     except BaseException:
@@ -200,6 +202,7 @@ def _replace(
             writer.discard()
         raise
     finally:
+        close_all(map(LockFile.close, held))
         writer.release()
 
 
@@ -243,9 +246,8 @@ def vacuum(store: EmbeddedStore, *, keep: int, deleted: bool, dry_run: bool) -> 
         emptied |= {(version.list_id, version.version) for version in plan.emptied}
         doomed += _paths(store, plan.doomed)
     freed += _unused_files(store, emptied, dry_run=dry_run)
-    with holding([] if dry_run else doomed):
-        if not dry_run:
-            unlink(store, doomed)
+    if not dry_run:
+        unlink_locked(store, doomed)
     size = store.catalog.free_bytes() if dry_run else store.catalog.shrink()
     if size:
         freed.append(Freed("catalogue", None, (), 0, size, "catalog.db"))
@@ -254,6 +256,16 @@ def vacuum(store: EmbeddedStore, *, keep: int, deleted: bool, dry_run: bool) -> 
         if (stray.removed or dry_run) and stray.shown not in counted:
             freed.append(Freed("stray", None, (), 0, stray.size, stray.shown))
     return freed
+
+
+def unlink_locked(store: EmbeddedStore, paths: Sequence[Path]) -> None:
+    """Remove segments under their locks, so that nobody takes them for strays meanwhile."""
+    held: list[LockFile] = []
+    try:
+        hold(paths, held)
+        unlink(store, paths)
+    finally:
+        close_all(map(LockFile.close, held))
 
 
 def _unused_files(store: EmbeddedStore, emptied: set[tuple[int, int]], *, dry_run: bool) -> list[Freed]:

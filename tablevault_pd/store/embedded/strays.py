@@ -7,7 +7,7 @@ catalogue that needs what was removed.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from tablevault_pd.store.embedded.store import EmbeddedStore
@@ -45,7 +45,7 @@ def strays(store: EmbeddedStore, *, remove: bool) -> list[Stray]:
     """All strays, and whether each was removed. What a writer is about to commit is none."""
     lost = store.journal.lost(store.catalog)
     remove = remove and store.catalog.checkpoint()
-    found = [] if lost.everything else list(_segments(store, lost.files, remove=remove))
+    found = [] if lost.everything else _segments(store, lost.files, remove=remove)
     kept = (
         []
         if lost.everything
@@ -54,7 +54,8 @@ def strays(store: EmbeddedStore, *, remove: bool) -> list[Stray]:
     return found + [Stray(*each) for each in kept]
 
 
-def _segments(store: EmbeddedStore, lost: set[str], *, remove: bool) -> Iterator[Stray]:
+def _segments(store: EmbeddedStore, lost: set[str], *, remove: bool) -> list[Stray]:
+    found: list[Stray] = []
     paths = scan(store.segments)
     with store.catalog.reading() as db:
         named = {file for (file,) in db.execute(SEGMENT_FILES).fetchall()}
@@ -67,7 +68,8 @@ def _segments(store: EmbeddedStore, lost: set[str], *, remove: bool) -> Iterator
                     size = path.lstat().st_size
                 except FileNotFoundError:
                     continue  # somebody else was faster
-                yield Stray(path, size, remove and io.remove(path))
+                found.append(Stray(path, size, remove and io.remove(path)))
+    return found
 
 
 def scan(folder: Path) -> list[Path]:
@@ -112,10 +114,7 @@ def unlink(store: EmbeddedStore, paths: Iterable[Path]) -> None:
             io.remove(path)
 
 
-@contextmanager
-def holding(paths: Iterable[Path]) -> Iterator[None]:
-    """Lock segments that are about to go, so that nobody takes them for strays meanwhile."""
-    with ExitStack() as stack:
-        for path in paths:
-            stack.enter_context(lock_of(path))
-        yield
+def hold(paths: Iterable[Path], held: list[LockFile]) -> None:
+    """Lock segments that are about to go, so that nobody takes them for strays meanwhile. Those locked come into `held`."""
+    if HAS_LOCKS:
+        held.extend(filter(None, map(_locked, paths)))

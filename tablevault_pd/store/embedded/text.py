@@ -40,7 +40,7 @@ from tablevault_pd.store.engine.fts_index import (
     search,
 )
 from tablevault_pd.store.engine.ranking import merge_hits
-from tablevault_pd.store.engine.threads import Flag, started
+from tablevault_pd.store.engine.threads import Background, Flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -205,7 +205,7 @@ class TextSearch:
         ] = {}  # which positions of a generation it covers
         self._waiting: list[Version] = []
         self._stop_indexing = Flag()
-        self._indexer: threading.Thread | None = None
+        self._indexing = Background(self._index_waiting, "text")
 
     def _text_after_fork(self) -> None:
         """A forked child has neither the thread nor the locks that another thread may have held."""
@@ -215,8 +215,7 @@ class TextSearch:
     def _close_text(self) -> None:
         self._text_after_fork()
         self._stop_indexing.set()
-        if self._indexer is not None and self._indexer is not threading.current_thread():
-            self._indexer.join()
+        self._indexing.join()
         if self._memory is not None:
             self._memory.close()
             self._memory = None
@@ -225,19 +224,12 @@ class TextSearch:
 
     def _index_later(self, version: Version) -> None:
         self._text_after_fork()
-        with self._text_lock:
-            self._waiting.append(version)
-            # It does not live on in a forked child; where none can be started, the next search does the work.
-            if self._indexer is None or not self._indexer.is_alive():
-                self._indexer = started(self._index_waiting, "text")
+        self._waiting.append(version)
+        self._indexing.ask()  # where no thread can be started, the next search does the work
 
     def _index_waiting(self) -> None:
-        while not self._stop_indexing.wait(IDLE_S):
-            with self._text_lock:
-                if not self._waiting:
-                    self._indexer = None
-                    return
-                version = self._waiting.pop()
+        while self._waiting and not self._stop_indexing.wait(IDLE_S):
+            version = self._waiting.pop()
             try:
                 self._complete(self._runs_of([version]), stop=self._stop_indexing)
             except (VaultError, OSError):

@@ -7,15 +7,15 @@ where they leave few rows, or the index cannot fill the answer, every row they l
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tablevault_pd.errors import MissingDependency
-from tablevault_pd.store.engine.threads import started
+from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ BEHIND = 0.1  # so much of a column may be missing from the index before it is e
 FEW = 0.05  # a filter that leaves a smaller part of the rows is answered without the index
 RECALL = 0.98  # measured on a sample when the index is built; it decides how many cells are visited
 SAMPLE = 200
+POLL_S = 0.001
 
 
 def available() -> bool:
@@ -60,7 +61,8 @@ class Index:
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
         self._lock = threading.Lock()  # faiss may not be asked while it is added to
-        self._thread: threading.Thread | None = None
+        self._building = Background(self._extend, "ann")
+        self._blocks: Sequence[Block] = ()  # of the column, when it was last searched
         self._built: _Built | None = None
 
     def follow(self, blocks: Sequence[Block]) -> None:
@@ -69,13 +71,13 @@ class Index:
         known = 0 if self._built is None else self._built.size
         if usable < SMALLEST or usable - known <= BEHIND * known:
             return
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = started(partial(self._extend, list(blocks)), "ann")
+        self._blocks = list(blocks)
+        self._building.ask()
 
     def wait(self) -> None:
         """Until the thread is done; for measurements."""
-        if self._thread is not None:
-            self._thread.join()
+        while not self._building.is_done:
+            time.sleep(POLL_S)
 
     @property
     def built(self) -> _Built | None:
@@ -121,8 +123,8 @@ class Index:
             return rows
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
-    def _extend(self, blocks: Sequence[Block]) -> None:
-        before = self._built
+    def _extend(self) -> None:
+        before, blocks = self._built, self._blocks
         first = 0 if before is None else before.upto
         found = [self._usable(block, max(0, first - block.start)) for block in blocks]
         positions = np.concatenate([each[0] for each in found])

@@ -31,14 +31,43 @@ def start(work: Callable[[], object], name: str) -> None:
         start_new_thread(start_thread, ())
 
 
-def started(work: Callable[[], object], name: str) -> threading.Thread | None:
-    """A daemon thread that does `work`; None while the interpreter ends, when Python starts no threads any more (3.12)."""
-    thread = threading.Thread(target=work, name=f"tablevault-{name}", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread
+class Background:
+    """Work that one thread at a time does, started where there is some. An interrupt on any line leaves it able to start.
+
+    The thread says itself that it runs: a handle returned to the caller could be lost to an interrupt.
+    """
+
+    def __init__(self, work: Callable[[], object], name: str) -> None:
+        self._work, self._name = work, name
+        self._turn = threading.RLock()  # held by the thread at work
+        self._asked = self._busy = False
+
+    def ask(self) -> None:
+        """Have the work done, and once more if it is under way."""
+        self._asked = True
+        if not self._busy:
+            start(self._run, self._name)
+
+    def join(self) -> None:
+        """Wait while a thread is at work."""
+        with self._turn:
+            pass
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all that was asked for is done."""
+        return not self._asked and not self._busy
+
+    def _run(self) -> None:
+        if self._asked and self._turn.acquire(blocking=False):
+            try:
+                self._busy, self._asked = True, False
+                self._work()
+            finally:
+                self._busy = False
+                self._turn.release()
+                if self._asked:  # meanwhile
+                    start(self._run, self._name)
 
 
 class Flag:
