@@ -22,6 +22,7 @@ from tablevault_pd.errors import (
     Conflict,
     DimensionMismatch,
     FileMissing,
+    GateFailed,
     InvalidFilter,
     InvalidInput,
     InvalidName,
@@ -50,7 +51,8 @@ from tablevault_pd.errors import (
 )
 
 if TYPE_CHECKING:
-    from tablevault_pd.api import checkpoint, connect, current_vault, log, loop, read, step
+    from tablevault_pd.analysis.comparison import Comparison
+    from tablevault_pd.api import checkpoint, connect, current_vault, log, loop, read
     from tablevault_pd.lineage.declared import rows
     from tablevault_pd.session import Run
     from tablevault_pd.session.info import RunInfo
@@ -60,9 +62,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "Conflict",
     "DimensionMismatch",
     "FileMissing",
+    "GateFailed",
     "InvalidFilter",
     "InvalidInput",
     "InvalidName",
@@ -99,11 +103,11 @@ __all__ = [
     "loop",
     "read",
     "rows",
-    "step",
 ]
 
 # What a vault needs is imported when the first one is opened: a program that only may save something starts at once.
 _LATER = {
+    "Comparison": "analysis.comparison",
     "List": "vault.lists",
     "Run": "session",
     "RunInfo": "session.info",
@@ -115,7 +119,6 @@ _LATER = {
     "loop": "api",
     "read": "api",
     "rows": "lineage.declared",
-    "step": "api",
 }
 
 

@@ -149,6 +149,10 @@ class Conflict(VaultError, RuntimeError):
     """
 
 
+class GateFailed(VaultError, AssertionError):
+    """A comparison did not pass its gate, or it cannot be told whether it does."""
+
+
 class MissingDependency(VaultError, ImportError):
     """An optional package is needed for this call."""
 

@@ -179,7 +179,8 @@ def test_a_save_that_fails_keeps_no_file(folder_vault, note):
         vault.save("a", frames, files="p", copy=True)
     with pytest.raises(tv.FileMissing):
         vault.open_file(digest(note.read_bytes()))
-    assert vault.check().empty
+    assert vault.check()["severity"].tolist() == ["stray"]
+    assert vault.check(fix=True)["fixed"].tolist() == [True]
     assert not kept_file(vault, note.read_bytes()).exists()
 
 

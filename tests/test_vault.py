@@ -361,7 +361,6 @@ def test_lists_and_versions(vault):
         "total",
         "session",
         "cell",
-        "step",
         "time",
         "message",
         "gone",

@@ -12,7 +12,6 @@ from tablevault_pd.store.types import (
     BEAT_S,
     LOST_AFTER_BEATS,
     NO_STEP,
-    Attempt,
     Batch,
     Beat,
     Cell,
@@ -30,7 +29,6 @@ from tablevault_pd.store.types import (
     Near,
     Operation,
     Overview,
-    Pause,
     Problem,
     Progress,
     Pulse,
@@ -41,7 +39,6 @@ from tablevault_pd.store.types import (
     Severity,
     Source,
     Spans,
-    Timelines,
     Version,
 )
 
@@ -196,10 +193,7 @@ class Store(Protocol):
         """The newest description of each target and label; with `history` all that ever were, oldest first."""
 
     def keeping(self) -> AbstractContextManager[Keeping]:
-        """Keep the files of one save. Nothing that it keeps is swept until it is left, which comes after the commit.
-
-        Left by an exception, it removes what it kept anew and nobody else needs.
-        """
+        """Keep the files of one save. Nothing that it keeps is swept until it is left, which comes after the commit."""
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content. Raises FileMissing if it is not kept here, VaultCorrupt if it is damaged."""
@@ -209,9 +203,7 @@ class Store(Protocol):
         """Keep a new session; what comes back has its id, its run, and the time it started by the store's clock."""
 
     def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
-        """Let the run of `session` go on in another process: its next attempt begins.
-
-        Its pid, host, parent, params, tags and info are replaced.
+        """Let the run of `session` go on in another process: its pid, host, parent, params, tags and info are replaced.
 
         Raises Conflict if its heartbeat is no longer the one that was `seen`: somebody else took it, or it lives.
         """
@@ -267,18 +259,10 @@ class Store(Protocol):
     def measures(
         self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
     ) -> pa.Table:
-        """Every logged value.
+        """Every logged value: session (int64), metric (dictionary of string), step (int64), time, value (float64).
 
-        Columns: session (int64), metric (dictionary of string), step (int64), time, value (float64), attempt (int64).
-        In order of session, metric and attempt, then as logged. Of other metrics nothing is read. One request, or one
-        for each page of a server.
+        In order of session and metric, then as logged.
         """
-
-    def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
-        """The names of all metrics that these sessions, or all, have logged, sorted."""
-
-    def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
-        """Attempts and pauses of these sessions, or of all. One request."""
 
     def sources(self, session_ids: Sequence[int]) -> list[Source]:
         """The project modules that these sessions had imported."""
@@ -385,7 +369,6 @@ __all__ = [
     "BEAT_S",
     "LOST_AFTER_BEATS",
     "NO_STEP",
-    "Attempt",
     "Batch",
     "Beat",
     "Cell",
@@ -403,7 +386,6 @@ __all__ = [
     "Near",
     "Operation",
     "Overview",
-    "Pause",
     "Problem",
     "Progress",
     "Pulse",
@@ -416,6 +398,5 @@ __all__ = [
     "Spans",
     "Staging",
     "Store",
-    "Timelines",
     "Version",
 ]

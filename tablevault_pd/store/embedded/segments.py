@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -46,8 +46,6 @@ class Part:
     checksum: int
     data: bytes | None = None
     file: str | None = None
-    #: The rows themselves, of a small payload that is about to be committed.
-    table: pa.Table | None = field(default=None, compare=False, repr=False)
 
 
 def seed_of(schema: bytes) -> int:
@@ -104,8 +102,7 @@ def pack(table: pa.Table) -> Part:
     else:
         codec, data = "batch", batch.serialize().to_pybytes()
     seed = seed_of(table.schema.serialize())
-    checksum = checksum_of(data, seed)
-    return Part(table.num_rows, table.schema, seed, codec, len(data), checksum, data=data, table=table)
+    return Part(table.num_rows, table.schema, seed, codec, len(data), checksum_of(data, seed), data=data)
 
 
 class _ChecksumSink:

@@ -1,4 +1,4 @@
-"""Times as stores keep them."""
+"""Times as the catalogue keeps them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,167 @@
+"""Which rows of several versions belong together: by columns, by the index, by a common ancestor, by position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from tablevault_pd.analysis.ancestors import common_ancestors
+from tablevault_pd.errors import InvalidInput, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from tablevault_pd.analysis.sides import Side
+    from tablevault_pd.store import Store
+
+SHOWN_KEYS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Alignment:
+    """The rows of all sides, each key once: those of the first side in its order, then those that only others have."""
+
+    keys: pd.Index
+    rows: tuple[np.ndarray, ...]  #: for each side the number of its row with that key, -1 where it has none
+    columns: tuple[Hashable, ...] = ()  #: the columns that the keys are made of
+
+
+def align(store: Store, sides: Sequence[Side], on: Any) -> Alignment:
+    """Align the rows of `sides`. Raises InvalidInput where nothing says how, or a key is there twice."""
+    if isinstance(on, str) and on == "position":
+        return _by_position(sides)
+    if isinstance(on, str) and on == "lineage":
+        return _by_lineage(store, sides)
+    if on is not None:
+        labels = on if isinstance(on, list) else [on]
+        return _by_keys(sides, labels, _columns(sides, labels))
+    names = sides[0].index_names
+    if names and all(side.index_names == names for side in sides):
+        return _by_keys(sides, list(names), ())
+    return _by_lineage(store, sides, default=True)
+
+
+def _columns(sides: Sequence[Side], labels: list[Hashable]) -> tuple[Hashable, ...]:
+    if not labels:
+        raise InvalidInput(
+            "on= is an empty list. Name the columns that say which rows belong together, or leave it out."
+        )
+    for side in sides:
+        unknown = [label for label in labels if not side.has(label)]
+        if unknown:
+            there = ", ".join(map(shown, list(side.frame.columns)[:20]))
+            raise InvalidInput(
+                f"on= names {', '.join(map(shown, unknown))}, which {side.name} has not. Its columns: {there}."
+            )
+    return tuple(labels)
+
+
+# -- by position
+
+
+def _by_position(sides: Sequence[Side]) -> Alignment:
+    longest = max(len(side.frame) for side in sides)
+    place = np.arange(longest)
+    rows = tuple(np.where(place < len(side.frame), place, -1) for side in sides)
+    return Alignment(pd.RangeIndex(longest, name="position"), rows)
+
+
+# -- by keys
+
+
+def _by_keys(sides: Sequence[Side], labels: list[Hashable], columns: tuple[Hashable, ...]) -> Alignment:
+    keys = [side.key(labels) for side in sides]
+    for side, key in zip(sides, keys, strict=True):
+        _check_unique(side, key)
+        _check_kinds(sides[0], keys[0], side, key)
+    joined, rows = joined_keys(keys)
+    return Alignment(joined, rows, columns)
+
+
+def joined_keys(keys: Sequence[pd.Index]) -> tuple[pd.Index, tuple[np.ndarray, ...]]:
+    """All keys, each once, and where each of the indexes has them; -1 where it has not."""
+    joined = keys[0]
+    for key in keys[1:]:
+        fresh = joined.get_indexer(key) < 0
+        if fresh.any():
+            joined = joined.append(key[fresh])
+    return joined, tuple(np.asarray(key.get_indexer(joined), np.int64) for key in keys)
+
+
+def _check_unique(side: Side, key: pd.Index) -> None:
+    if not key.is_unique:
+        names = ", ".join(map(shown, key.names))
+        raise InvalidInput(
+            f"{side.name} has keys more than once in {names}: {_twice(key, shown)}. Name further columns in on= that tell these "
+            "rows apart, or drop the duplicates first."
+        )
+
+
+def _twice(key: pd.Index, text: Callable[[Any], str]) -> str:
+    """The keys that are there more than once, each with its rows: the first ones, and how many more there are."""
+    codes, values = key.factorize(use_na_sentinel=False)
+    twice = np.flatnonzero(np.bincount(codes) > 1)
+    examples = [
+        f"{text(values[code])} (rows {', '.join(map(str, np.flatnonzero(codes == code)[:4]))})"
+        for code in twice[:SHOWN_KEYS]
+    ]
+    more = f" and {len(twice) - SHOWN_KEYS} more" if len(twice) > SHOWN_KEYS else ""
+    return "; ".join(examples) + more
+
+
+def _check_kinds(first: Side, one: pd.Index, side: Side, other: pd.Index) -> None:
+    for number, name in enumerate(one.names):
+        a, b = one.get_level_values(number), other.get_level_values(number)
+        if (
+            len(a)
+            and len(b)
+            and {_kind(a), _kind(b)} in ({"number", "text"}, {"time", "text"}, {"number", "time"})
+        ):
+            raise InvalidInput(
+                f"The key {shown(name)} is {a.dtype} in {first.name} and {b.dtype} in {side.name}: no row of one can match "
+                "a row of the other. Convert one of them, and compare the frames."
+            )
+
+
+def _kind(values: pd.Index) -> str:
+    if types.is_numeric_dtype(values.dtype):
+        return "number"
+    if types.is_datetime64_any_dtype(values.dtype):
+        return "time"
+    return (
+        "text" if types.is_string_dtype(values.dtype) and types.infer_dtype(values) == "string" else "other"
+    )
+
+
+# -- by lineage
+
+
+def _by_lineage(store: Store, sides: Sequence[Side], *, default: bool = False) -> Alignment:
+    names = " and ".join(side.name for side in sides)
+    lost = [side.name for side in sides if side.version is None or side.positions is None]
+    found = None if lost else common_ancestors(store, sides)
+    if found is None:
+        why = (
+            f"it is not known which rows of the vault those of {lost[0]} are"
+            if lost
+            else "no list has one ancestor row for each row of both"
+        )
+        shared = [label for label in sides[0].frame.columns if all(side.has(label) for side in sides)]
+        hint = f"on={shown(shared[0])}" if shared else "on='position'"
+        what = "have no named index in common, and " if default else "cannot be aligned by lineage: "
+        raise InvalidInput(
+            f"{names} {what}{why}. Say which columns name a row, for example {hint}, or on='position' for rows in order. "
+            f"Columns in common: {', '.join(map(shown, shared[:20])) or 'none'}."
+        )
+    for side, key in zip(sides, found.keys, strict=True):
+        if not key.is_unique:
+            raise InvalidInput(
+                f"Several rows of {side.name} come from the same row of {found.list!r}: "
+                f"{_twice(key, found.text)}. Name the columns that tell them apart in on=, or say on='position'."
+            )
+    joined, rows = joined_keys(found.keys)
+    return Alignment(found.references(store.vault_id, joined), rows)

@@ -1,0 +1,157 @@
+"""Rows that have the same ancestor: the rows of one list, across its versions, that rows of other lists came from.
+
+Two rows of different versions of a list are the same row by their key, which is a named index without duplicates, or else by
+their content, matched in order (see :mod:`~tablevault_pd.lineage.same`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.frames import index_names
+from tablevault_pd.lineage.of_rows import asked_rows
+from tablevault_pd.lineage.report import lines
+from tablevault_pd.lineage.same import same_rows
+from tablevault_pd.reading import read as reading
+from tablevault_pd.refs import POSITION_BITS, RefArray, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tablevault_pd.analysis.sides import Side
+    from tablevault_pd.store import Store, Version
+
+_POSITION = (1 << POSITION_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ancestors:
+    """For each side the ancestor of each of its rows in one list, as a number; a row without one stands for itself."""
+
+    list: str
+    versions: tuple[Version, ...]  #: those that the numbers are of: of the list, then of the sides
+    keys: tuple[pd.Index, ...]
+    depth: int
+
+    @property
+    def matched(self) -> int:
+        """How many rows of the first side are met by a row of another one."""
+        others = self.keys[1].append(list(self.keys[2:]))
+        return int(self.keys[0].isin(others).sum())
+
+    @property
+    def unique(self) -> bool:
+        """Whether no two rows of a side have the same ancestor."""
+        return all(key.is_unique for key in self.keys)
+
+    def text(self, key: int) -> str:
+        """``articles@2[12]``."""
+        version = self.versions[key >> POSITION_BITS]
+        return f"{version.list}@{version.version}[{key & _POSITION}]"
+
+    def references(self, vault_id: str, keys: pd.Index) -> pd.Index:
+        """The same keys as references to the ancestors."""
+        numbers = keys.to_numpy(np.int64)
+        sources = [Source(vault_id, each.list_id, each.version, each.list) for each in self.versions]
+        made = RefArray.joined(sources, numbers >> POSITION_BITS, numbers & _POSITION)
+        return pd.Index(made, name="ancestor")
+
+
+def common_ancestors(store: Store, sides: Sequence[Side]) -> Ancestors | None:
+    """The list in which the most rows of all sides meet, the nearest of these. None where no rows meet in any."""
+    walks = [_ancestors(store, side) for side in sides]
+    shared = set.intersection(*(set(walk["list"]) for walk in walks))
+    found = [_in_list(store, sides, walks, name) for name in sorted(shared)]
+    usable = [
+        each
+        for each in found
+        if each is not None and (each.matched or not min(len(side.frame) for side in sides))
+    ]
+    best = sorted(usable, key=lambda each: (not each.unique, -each.matched, each.depth, each.list))
+    return best[0] if best else None
+
+
+def _ancestors(store: Store, side: Side) -> pd.DataFrame:
+    """One line per row of the side and ancestor row: row, list, version, position, depth. The row itself has depth 0."""
+    assert side.version is not None
+    assert side.positions is not None
+    own = pd.DataFrame(
+        {
+            "row": np.arange(len(side.positions)),
+            "list": side.version.list,
+            "version": side.version.version,
+            "position": side.positions,
+            "depth": 0,
+        }
+    )
+    walked = lines(store, asked_rows(side.version, np.unique(side.positions)))
+    walked = walked[walked["parent_position"].notna()]
+    above = pd.DataFrame(
+        {
+            "own": walked["position"].to_numpy(np.int64),
+            "list": walked["parent_list"].astype(object),
+            "version": walked["parent_version"].to_numpy(np.int64),
+            "position": walked["parent_position"].to_numpy(np.int64),
+            "depth": walked["depth"].to_numpy(np.int64),
+        }
+    )
+    above = own[["row", "position"]].rename(columns={"position": "own"}).merge(above, on="own")
+    return pd.concat([own.astype({"list": object}), above.drop(columns="own")], ignore_index=True)
+
+
+def _in_list(
+    store: Store, sides: Sequence[Side], walks: Sequence[pd.DataFrame], name: str
+) -> Ancestors | None:
+    """What the rows have in one list; None if one of them has several rows of it."""
+    parts = [walk[walk["list"] == name] for walk in walks]
+    nearest = [part[part["depth"] == part.groupby("row")["depth"].transform("min")] for part in parts]
+    if any(part["row"].duplicated().any() for part in nearest):
+        return None
+    numbers = sorted({int(number) for part in nearest for number in part["version"].unique()})
+    versions = [_version(store, name, number) for number in numbers]
+    keys = []
+    for number, (side, part) in enumerate(zip(sides, nearest, strict=True)):
+        assert side.positions is not None
+        key = ((len(versions) + number) << POSITION_BITS) | side.positions
+        key[part["row"].to_numpy()] = _numbers(store, part, versions)
+        keys.append(pd.Index(key, name="ancestor"))
+    depth = max((int(part["depth"].max()) for part in nearest if len(part)), default=0)
+    own = [side.version for side in sides if side.version is not None]
+    return Ancestors(name, (*versions, *own), tuple(keys), depth)
+
+
+def _version(store: Store, name: str, number: int) -> Version:
+    version = store.version(name, number)
+    assert version is not None
+    return version
+
+
+def _numbers(store: Store, part: pd.DataFrame, versions: Sequence[Version]) -> np.ndarray:
+    """Each row as it is in the newest of the versions that has it."""
+    position = part["position"].to_numpy(np.int64)
+    version = part["version"].to_numpy(np.int64)
+    found = np.full(len(part), -1, np.int64)
+    for at, old in enumerate(versions):
+        rows = np.flatnonzero(version == old.version)
+        for newer in range(len(versions) - 1, at - 1, -1):
+            now = same_rows_by_key(store, old, versions[newer], position[rows])
+            found[rows] = np.where(now >= 0, (newer << POSITION_BITS) | now, -1)
+            rows = rows[now < 0]
+    return found
+
+
+def same_rows_by_key(store: Store, one: Version, other: Version, positions: np.ndarray) -> np.ndarray:
+    """The positions in `other` of these rows of `one`, -1 where they are not there: by key, else by content."""
+    if one.version == other.version or one.gone or other.gone:
+        return same_rows(store, one, other, positions)
+    names = index_names(store.schema(one.schema_id))
+    if None in names or names == ("position",) or names != index_names(store.schema(other.schema_id)):
+        return same_rows(store, one, other, positions)
+    before, after = (reading.read(store, each, columns=[]).index for each in (one, other))
+    if not (before.is_unique and after.is_unique):
+        return same_rows(store, one, other, positions)
+    return np.asarray(after.get_indexer(before[positions]), np.int64)

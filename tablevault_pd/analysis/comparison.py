@@ -1,0 +1,276 @@
+"""The answer of ``vault.compare``: a frame of aligned rows that sums itself up, however it was filtered since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import validate
+from tablevault_pd.analysis import facts, gate
+from tablevault_pd.analysis.summary import Layout, summary
+from tablevault_pd.analysis.written_code import Slice, code_diff, slice_of_rows
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.reading.reports import typed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tablevault_pd.analysis.alignment import Alignment
+    from tablevault_pd.analysis.sides import Side
+    from tablevault_pd.store import Store
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Context:
+    """What a comparison is about. It holds no cells."""
+
+    store: Store | None  #: None: it came out of a pickle
+    sides: tuple[Side, ...]  #: with empty frames
+    keys: pd.Index  #: of all rows that were aligned
+    rows: tuple[np.ndarray, ...]  #: for each side the number of its row with that key; -1 where it has none
+    layout: Layout
+    flush: Callable[[], None] | None
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        sides: Sequence[Side],
+        aligned: Alignment,
+        layout: Layout,
+        flush: Callable[[], None],
+    ) -> Context:
+        """The context of a comparison that was just made."""
+        bare = tuple(replace(side, frame=side.frame.iloc[:0]) for side in sides)
+        return cls(store, bare, aligned.keys, aligned.rows, layout, flush)
+
+    def vault(self) -> Store:
+        """The store, with all that the sessions of this process have done. Raises InvalidInput after a pickle."""
+        if self.store is None or self.flush is None:
+            raise InvalidInput(
+                "This comparison came from another process, and knows its vault no more. Compare again there."
+            )
+        self.flush()
+        return self.store
+
+    def positions(self, keys: pd.Index, side: int) -> np.ndarray:
+        """The positions in the version of a side of the rows with these keys; -1 where it has none."""
+        at = self.keys.get_indexer(keys)
+        rows = np.where(at >= 0, self.rows[side][at], -1)
+        there = self.sides[side].positions
+        return rows if there is None else np.where(rows >= 0, there[rows], -1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: getattr(self, name) for name in self.__slots__}
+        return state | {"store": None, "flush": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+
+class Comparison(pd.DataFrame):
+    """Rows of two or more versions side by side: one line for each key, in the order of the first version.
+
+    The index is the key: the named index, the columns of `on`, the ``ancestor`` (a reference) or the ``position``. Columns:
+    ``status`` (same, changed, added, removed), ``flip`` where something was measured (fixed, broken, same_right, same_wrong
+    for truth values; up, down, same for numbers), then each column as ``name_a`` and ``name_b``. With more than two versions
+    there are ``status_b``, ``status_c`` and so on, each against the first. What is left after filtering sums itself up.
+
+    Examples
+    --------
+    >>> old = vault.save("preds", pd.DataFrame({"id": [1, 2], "gold": ["a", "b"], "pred": ["a", "a"]}))
+    >>> new = vault.save("preds", pd.DataFrame({"id": [1, 2], "gold": ["a", "b"], "pred": ["a", "b"]}))
+    >>> compared = vault.compare(old, new, on="id", measure="gold == pred")
+    >>> compared[["status", "flip", "pred_a", "pred_b"]]
+         status        flip pred_a pred_b
+    id
+    1      same  same_right      a      a
+    2   changed       fixed      a      b
+    >>> compared.summary[["measure", "n_pairs", "a", "b", "delta", "fixed", "broken"]]
+           measure  n_pairs    a    b  delta  fixed  broken
+    0  gold == pred       2  0.5  1.0    0.5      1       0
+    """
+
+    _metadata: ClassVar[list[str]] = ["_context"]
+    _context: Context | None = None
+
+    @property
+    def _constructor(self) -> Callable[..., Comparison]:
+        return Comparison
+
+    def _about(self, context: Context) -> Comparison:
+        self._context = context
+        return self
+
+    def _known(self) -> Context:
+        if self._context is None:
+            raise InvalidInput(
+                "This frame was made of a comparison, and is none any more. Ask the comparison itself, or its rows filtered."
+            )
+        return self._context
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """What the rows come to: a line for each measure, slice of `by` and other version.
+
+        measure, slice (``"all"``, ``"topic=sport"``), reference, other, n_pairs, n_missing (pairs without a value on one side),
+        n_only_a, n_only_b, a and b (means over the pairs), delta (b - a), lo and hi (95 %), p, p_holm (corrected for all lines),
+        test, fixed, broken, churn (the share of pairs whose value, or row, changed), equivalent (within `margin`).
+        """
+        return summary(self, self._known().layout)
+
+    def gate(
+        self,
+        column: str = "delta",
+        *,
+        min: float | None = None,
+        max: float | None = None,
+        bound: str = "estimate",
+        min_pairs: int = 20,
+        slices: bool = False,
+        raises: bool = False,
+    ) -> gate.Gate:
+        """Whether a number of the summary is good enough: pass, fail, or cannot tell.
+
+        Parameters
+        ----------
+        column : str
+            ``"delta"``, ``"broken"``, ``"churn"``, ``"b"`` and so on: a number of :attr:`summary`.
+        min, max : float, optional
+            The least and the most that passes. One of them is needed.
+        bound : {"estimate", "lo"}
+            Whether delta itself is judged, or the lower end of its interval.
+        min_pairs : int
+            With fewer pairs it cannot be told.
+        slices : bool
+            Whether each slice of `by` must pass too, and not all rows together alone.
+        raises : bool
+            Whether anything but a pass is an error.
+
+        Returns
+        -------
+        Gate
+            True if it passes. It has ``.outcome`` (``"pass"``, ``"fail"``, ``"cannot tell"``) and ``.reason``.
+
+        Raises
+        ------
+        GateFailed
+            With ``raises=True``.
+        InvalidInput
+
+        Examples
+        --------
+        >>> old = vault.save("preds", pd.DataFrame({"id": range(40), "right": [True] * 40}))
+        >>> new = vault.save("preds", pd.DataFrame({"id": range(40), "right": [True] * 36 + [False] * 4}))
+        >>> gate = vault.compare(old, new, on="id", measure="right").gate("delta", min=-0.005)
+        >>> gate.outcome, gate.reason
+        ('fail', 'right of preds@2 against preds@1: delta is -0.1, not at least -0.005, from 40 pairs')
+        """
+        asked = gate.bound_of(column, min, max, bound)
+        pairs = validate.whole(min_pairs, "min_pairs", least=0)
+        everything = validate.flag(slices, "slices")
+        found = gate.judge(self._judged(slices=everything), asked, min_pairs=pairs)
+        return gate.or_raise(found) if validate.flag(raises, "raises") else found
+
+    def _judged(self, *, slices: bool) -> pd.DataFrame:
+        found = self.summary
+        return found if slices else found[found["slice"] == "all"]
+
+    def why(self, side: str = "b") -> pd.DataFrame:
+        """For each row that flipped, what it was made from that changed, and the code and parameters that made it.
+
+        Without a measure, for each row that changed.
+
+        Parameters
+        ----------
+        side : str
+            The letter of the version that is compared with the first, where there are more than two.
+
+        Returns
+        -------
+        DataFrame
+            One line per row and difference, under the row's key: flip, what (row changed, row added, row removed: of its own
+            ancestors, cell by cell; input: a whole list; code; parameter; package; python; nothing recorded), name (of the
+            column, list, definition, parameter), a, b, depth (steps up), list, row_a and row_b (``articles@1[3]``).
+            ``why().value_counts(["what", "name"])`` says which difference stands behind how many flips.
+
+        Examples
+        --------
+        >>> texts = vault.save("texts", pd.DataFrame({"text": ["good", "bad"]}, index=pd.Index([1, 2], name="id")))
+        >>> old = vault.save("marks", vault.read("texts").assign(right=True))
+        >>> texts = vault.save("texts", pd.DataFrame({"text": ["good", "sad"]}, index=pd.Index([1, 2], name="id")))
+        >>> new = vault.save("marks", vault.read("texts").assign(right=[True, False]))
+        >>> why = vault.compare(old, new, measure="right").why()
+        >>> why[["flip", "what", "name", "a", "b", "row_b"]]
+              flip         what  name    a    b       row_b
+        id
+        2   broken  row changed  text  bad  sad  texts@2[1]
+        """
+        from tablevault_pd.analysis.why import why
+
+        return why(self, self._side(side))
+
+    def _side(self, letter: str) -> int:
+        letters = [self._known().layout.letter(each) for each in range(1, len(self._known().sides))]
+        return letters.index(validate.choice(letter, "side", letters)) + 1
+
+    # -- what else changed
+
+    @property
+    def schema_diff(self) -> pd.DataFrame:
+        """The columns that came, went or have another dtype: column, what (added, removed, dtype), then a dtype for each side."""
+        sides = self._known().sides
+        labels = dict.fromkeys(label for side in sides for label in side.dtypes)
+        rows = [(label, [side.dtypes.get(label) for side in sides]) for label in labels]
+        rows = [(label, dtypes) for label, dtypes in rows if len(set(dtypes)) > 1]
+        found: dict[str, Any] = {
+            "column": pd.Series([label for label, _ in rows], dtype=object),
+            "what": typed("what", [_what(dtypes) for _, dtypes in rows]),
+        }
+        for number in range(len(sides)):
+            found[chr(ord("a") + number)] = typed("dtype", [dtypes[number] for _, dtypes in rows])
+        return pd.DataFrame(found)
+
+    @property
+    def params_diff(self) -> pd.DataFrame:
+        """The parameters in which the sessions that wrote the versions differ: name, a, b …, as they were given."""
+        return facts.table(self._facts(), lambda fact: fact[0] == facts.PARAMETER, what=False)
+
+    @property
+    def environment_diff(self) -> pd.DataFrame:
+        """What the sessions ran in, where it differs: what (package, python, git, argv, host), name, a, b … as texts."""
+        return facts.table(self._facts(), lambda fact: fact[0] != facts.PARAMETER, what=True)
+
+    def _facts(self) -> list[facts.Facts]:
+        context = self._known()
+        store = context.vault()
+        versions = [side.version for side in context.sides]
+        return [
+            {} if each is None else facts.facts_of(store, facts.writers(store, each)) for each in versions
+        ]
+
+    @property
+    def code_diff(self) -> str:
+        """The code that wrote the versions as a unified diff, of each with the first; empty where it is the same."""
+        context = self._known()
+        store = context.vault()
+        slices = [
+            Slice(()) if each.version is None else slice_of_rows(store, each.version)
+            for each in context.sides
+        ]
+        first, *others = context.sides
+        diffs = [
+            code_diff(slices[0], each, first.name, side.name)
+            for side, each in zip(others, slices[1:], strict=True)
+        ]
+        return diffs[0] if len(diffs) == 1 else "\n".join(diff for diff in diffs if diff)
+
+
+def _what(dtypes: Sequence[str | None]) -> str:
+    if dtypes[0] is None:
+        return "added"
+    return "removed" if None in dtypes else "dtype"

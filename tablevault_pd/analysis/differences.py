@@ -1,0 +1,161 @@
+"""``vault.differences``: everything recorded upstream of two versions or sessions that is not the same."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.analysis.facts import changed_parts, different, facts_of, text_of, writers
+from tablevault_pd.analysis.rows_changed import row_changes
+from tablevault_pd.analysis.written_code import Slice, slice_of_rows, slice_of_session
+from tablevault_pd.lineage.edges import runs_of
+from tablevault_pd.reading.reports import typed
+from tablevault_pd.store import Session, Version
+from tablevault_pd.store.edges import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tablevault_pd.analysis.targets import Target
+    from tablevault_pd.store import Store
+
+COLUMNS = ("what", "name", "a", "b", "depth", "list")
+ORDER = (
+    "parameter", "code", "input", "rows changed", "rows added", "rows removed", "package", "python", "git", "argv", "host",
+)  # fmt: skip
+SHOWN_ROWS = 10
+
+Inputs = dict[str, list[Version]]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A walk up from two versions or sessions at once; what differs is noted on the way."""
+
+    store: Store
+    lines: list[tuple[Any, ...]] = field(default_factory=list)
+    seen: set[tuple[tuple[int, int], tuple[int, int]]] = field(default_factory=set)
+    told: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
+    waiting: deque[tuple[Version, Version, int]] = field(default_factory=deque)
+
+    def sessions(self, a: Session, b: Session) -> None:
+        self._facts([a.id], [b.id], 0, None)
+        self._code(slice_of_session(self.store, a.id), slice_of_session(self.store, b.id), 0, None)
+        self._inputs(self._read_by(a), self._read_by(b), 0)
+
+    def versions(self, a: Version, b: Version, depth: int) -> None:
+        key = ((a.list_id, a.version), (b.list_id, b.version))
+        if key[0] == key[1] or key in self.seen:
+            return
+        self.seen.add(key)
+        name = a.list if a.list_id == b.list_id else f"{a.list}, {b.list}"
+        self._facts(writers(self.store, a), writers(self.store, b), depth, name)
+        self._code(slice_of_rows(self.store, a), slice_of_rows(self.store, b), depth, name)
+        self._inputs(inputs_of(self.store, a), inputs_of(self.store, b), depth)
+
+    def _facts(self, a: Sequence[int], b: Sequence[int], depth: int, name: str | None) -> None:
+        if set(a) == set(b) or (tuple(a), tuple(b)) in self.told:
+            return
+        self.told.add(
+            (tuple(a), tuple(b))
+        )  # a session that wrote several lists is told of once, where it is nearest
+        one, two = facts_of(self.store, a), facts_of(self.store, b)
+        for fact in different([one, two]):
+            values = (text_of(facts[fact]) if fact in facts else None for facts in (one, two))
+            self.lines.append((*fact, *values, depth, name))
+
+    def _code(self, a: Slice, b: Slice, depth: int, name: str | None) -> None:
+        self.lines += [("code", *part, depth, name) for part in changed_parts(a, b)]
+
+    def _inputs(self, a: Inputs, b: Inputs, depth: int) -> None:
+        for name in sorted(a.keys() | b.keys()):
+            one, two = a.get(name, []), b.get(name, [])
+            if {each.version for each in one} == {each.version for each in two}:
+                continue
+            texts = (
+                ", ".join(f"{name}@{each.version}" for each in versions) or None for versions in (one, two)
+            )
+            self.lines.append(("input", name, *texts, depth + 1, name))
+            if one and two:
+                self._rows(one[-1], two[-1], depth + 1)
+                self.waiting.append((one[-1], two[-1], depth + 1))
+
+    def _rows(self, a: Version, b: Version, depth: int) -> None:
+        if a.gone or b.gone:
+            return
+        rows = row_changes(self.store, a, b)
+        for what, one, two in (
+            ("rows changed", rows.changed_a, rows.changed_b),
+            ("rows added", None, rows.added),
+            ("rows removed", rows.removed, None),
+        ):
+            if any(each is not None and len(each) for each in (one, two)):
+                self.lines.append((what, a.list, _positions(one), _positions(two), depth, a.list))
+
+    def _read_by(self, session: Session) -> Inputs:
+        """The versions that a session read, without those that it had written itself."""
+        reads = {(name, number) for _, name, number in self.store.reads([session.id])}
+        found = [self.store.version(name, number) for name, number in sorted(reads)]
+        return _by_list([each for each in found if each is not None and each.session_id != session.id])
+
+
+def _positions(rows: np.ndarray | None) -> str | None:
+    if rows is None:
+        return None
+    listed = ", ".join(map(str, rows[:SHOWN_ROWS])) + (", …" if len(rows) > SHOWN_ROWS else "")
+    return f"{len(rows)}: {listed}"
+
+
+def inputs_of(store: Store, version: Version) -> Inputs:
+    """The versions that the rows of a version were made from, one step up, oldest first, by list."""
+    bases = store.facts([version.list_id]).lists[version.list_id].bases
+    runs = runs_of(version.generation, version.total, bases)
+    wanted = [
+        Wanted(version.list_id, generation, [(low, high)], whole=True) for generation, low, high in runs
+    ]
+    if not wanted:
+        return {}
+    table = store.edges(wanted, side="child").table
+    shown = np.zeros(len(table), bool)
+    for generation, low, high in runs:
+        shown |= (table.generation == generation) & (table.start < high) & (table.start + table.rows > low)
+    keep = shown & (table.rows > 0) & (table.list == version.list_id)
+    keys = set(zip(table.parent_list[keep].tolist(), table.parent_version[keep].tolist(), strict=True))
+    return _by_list(store.facts(versions=sorted(keys)).versions.values())
+
+
+def _by_list(versions: Iterable[Version]) -> Inputs:
+    found: Inputs = {}
+    for version in sorted(versions, key=lambda each: each.version):
+        found.setdefault(version.list, []).append(version)
+    return found
+
+
+def differences(store: Store, a: Target, b: Target) -> pd.DataFrame:
+    """Walk up from both, and list what differs, the nearest first."""
+    walk = _Walk(store)
+    if isinstance(a, Session) and isinstance(b, Session):
+        walk.sessions(a, b)
+    else:
+        assert isinstance(a, Version)
+        assert isinstance(b, Version)
+        walk.versions(a, b, 0)
+    while walk.waiting:
+        walk.versions(*walk.waiting.popleft())
+    order: Mapping[str, int] = {what: number for number, what in enumerate(ORDER)}
+    return _frame(sorted(walk.lines, key=lambda line: (line[4], order[line[0]])))
+
+
+def _frame(lines: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    columns = list(zip(*lines, strict=True)) or [()] * len(COLUMNS)
+    named = dict(zip(COLUMNS, columns, strict=True))
+    return pd.DataFrame(
+        {
+            name: pd.array(list(values), dtype="Int64") if name == "depth" else typed(name, list(values))
+            for name, values in named.items()
+        }
+    )

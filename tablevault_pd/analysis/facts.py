@@ -1,0 +1,154 @@
+"""What is recorded of the sessions that wrote rows: parameters, packages, Python, git commit, command line, host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.reading.nested import flat
+from tablevault_pd.reading.reports import environment, typed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tablevault_pd.analysis.written_code import Part, Slice
+    from tablevault_pd.store import Session, Store, Version
+
+PARAMETER = "parameter"
+ABSENT = "∅"  # never a value: it stands for what is not recorded
+
+Fact = tuple[str, str]  #: (what, name), such as ("package", "numpy")
+Facts = Mapping[Fact, Any]
+
+
+def writers(store: Store, version: Version, positions: np.ndarray | None = None) -> tuple[int, ...]:
+    """The sessions that wrote these rows of a version, in order; default: all its rows, or the commit of an empty one."""
+    spans = store.written([version])
+    touched = np.ones(len(spans.start), bool)
+    if positions is not None:
+        touched = np.array(
+            [
+                bool(((positions >= low) & (positions < high)).any())
+                for low, high in zip(spans.start, spans.stop, strict=True)
+            ],
+            bool,
+        )
+    found = spans.session_id[touched].tolist() if len(touched) else [version.session_id]
+    return tuple(sorted({each for each in found if each is not None and each >= 0}))
+
+
+def facts_of(store: Store, session_ids: Sequence[int]) -> dict[Fact, Any]:
+    """Everything recorded of these sessions. Where they differ among themselves, all values, separated by a bar."""
+    sessions = store.sessions(list(session_ids), info=True) if session_ids else []
+    every = [_facts(session) for session in sessions]
+    names = dict.fromkeys(fact for each in every for fact in each)
+    return {fact: _together([each[fact] for each in every if fact in each]) for fact in names}
+
+
+def _together(values: list[Any]) -> Any:
+    distinct: list[Any] = []
+    for value in values:
+        if not any(type(value) is type(other) and value == other for other in distinct):
+            distinct.append(value)
+    return distinct[0] if len(distinct) == 1 else " | ".join(map(text_of, distinct))
+
+
+def _facts(session: Session) -> dict[Fact, Any]:
+    info = environment(session)
+    found: dict[Fact, Any] = {(PARAMETER, name): value for name, value in flat(session.params).items()}
+    found |= {("package", name): version for name, version in (info.get("packages") or {}).items()}
+    found |= {("python", name): info[name] for name in ("python", "platform") if info.get(name)}
+    found |= {
+        ("git", name): info[f"git_{name}"]
+        for name in ("commit", "branch", "dirty")
+        if info.get(f"git_{name}") is not None
+    }
+    if info.get("argv"):
+        found["argv", "command line"] = " ".join(map(str, info["argv"]))
+    return found | {("host", "host"): session.host}
+
+
+def different(every: Sequence[Facts]) -> list[Fact]:
+    """What is not the same everywhere: parameters first, then as recorded."""
+    names = dict.fromkeys(fact for each in every for fact in each)
+    found = [
+        fact
+        for fact in names
+        if any(not _alike(every[0].get(fact, ABSENT), each.get(fact, ABSENT)) for each in every)
+    ]
+    return sorted(found, key=lambda fact: fact[0] != PARAMETER)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two recorded values are the same: 1 and True are not, NaN and NaN are."""
+    if isinstance(a, float) and isinstance(b, float) and a != a and b != b:
+        return True
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
+def text_of(value: Any) -> str:
+    """A recorded value as text."""
+    return value if isinstance(value, str) else repr(value)
+
+
+def table(every: Sequence[Facts], wanted: Callable[[Fact], bool], *, what: bool) -> pd.DataFrame:
+    """The facts that differ, one a line, with a column for each side: a, b, c …; missing where a side lacks it."""
+    found = [fact for fact in different(every) if wanted(fact)]
+    columns: dict[str, Any] = {"what": typed("what", [each[0] for each in found])} if what else {}
+    columns["name"] = typed("name", [each[1] for each in found])
+    for number, facts in enumerate(every):
+        values = [facts.get(fact) for fact in found]
+        columns[chr(ord("a") + number)] = (
+            typed("value", [None if value is None else text_of(value) for value in values])
+            if what
+            else pd.Series(values, dtype=object)
+        )
+    return pd.DataFrame(columns)
+
+
+# -- code
+
+
+def changed_parts(a: Slice, b: Slice) -> list[tuple[str, str | None, str | None]]:
+    """(name, text in a, text in b) of each definition or statement that is not in both slices with the same tree."""
+    named_a, named_b = _named(a.parts), _named(b.parts)
+    found: list[tuple[str, str | None, str | None]] = []
+    for key in dict.fromkeys([*named_a, *named_b]):
+        one, two = named_a.get(key), named_b.get(key)
+        if one is None or two is None or one.tree != two.tree:
+            found.append((_title(key), _text(one), _text(two)))
+    bare_a, bare_b = _bare(a.parts), _bare(b.parts)
+    gone = [part for part in bare_a if part.tree not in {each.tree for each in bare_b}]
+    come = [part for part in bare_b if part.tree not in {each.tree for each in bare_a}]
+    for number in range(max(len(gone), len(come))):
+        one, two = (parts[number] if number < len(parts) else None for parts in (gone, come))
+        part = two or one
+        assert part is not None
+        found.append((_place(part), _text(one), _text(two)))
+    return found
+
+
+def _text(part: Part | None) -> str | None:
+    return None if part is None else part.text
+
+
+def _named(parts: Iterable[Part]) -> dict[tuple[str | None, tuple[str, ...]], Part]:
+    return {(part.path, part.names): part for part in parts if part.names}
+
+
+def _bare(parts: Iterable[Part]) -> list[Part]:
+    return [part for part in parts if not part.names]
+
+
+def _title(key: tuple[str | None, tuple[str, ...]]) -> str:
+    path, names = key
+    return f"{path}: {', '.join(names)}" if path else ", ".join(names)
+
+
+def _place(part: Part) -> str:
+    if part.path:
+        return part.path
+    return "code" if part.cell is None else f"cell {part.cell}"

@@ -1,0 +1,154 @@
+"""Gates: whether a comparison is good enough to go on, said with a reason, or that this cannot be told."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from tablevault_pd import validate
+from tablevault_pd.errors import GateFailed, InvalidInput, did_you_mean, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Outcome = Literal["pass", "fail", "cannot tell"]
+EXIT_CODES: dict[str, int] = {"pass": 0, "fail": 1, "cannot tell": 3}
+NUMBERS = (
+    "n_pairs", "n_missing", "n_only_a", "n_only_b", "a", "b", "delta", "lo", "hi", "p", "p_holm", "fixed", "broken", "churn",
+)  # fmt: skip
+#: Numbers that are known without a single pair.
+COUNTS = ("n_pairs", "n_missing", "n_only_a", "n_only_b")
+_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*([-+]?[\w.]+(?:[eE][-+]?\d+)?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a gate says. It is true if the comparison passes, and only then."""
+
+    outcome: Outcome
+    reason: str
+
+    def __bool__(self) -> bool:
+        return self.outcome == "pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a number of the summary must be: at least, or at most; `strict`: the limit itself does not pass."""
+
+    column: str
+    least: float | None = None
+    most: float | None = None
+    strict: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a number keeps it."""
+        if self.strict and value in (self.least, self.most):
+            return False
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        low = [] if self.least is None else [f"{'more than' if self.strict else 'at least'} {self.least:g}"]
+        high = [] if self.most is None else [f"{'less than' if self.strict else 'at most'} {self.most:g}"]
+        return " and ".join(low + high)
+
+
+def bound_of(column: Any, least: Any, most: Any, bound: Any) -> Bound:
+    """Check the arguments of :meth:`Comparison.gate`. Raises InvalidInput."""
+    name = _column(column)
+    if validate.choice(bound, "bound", ("estimate", "lo")) == "lo":
+        if name != "delta" or most is not None:
+            raise InvalidInput(
+                "bound='lo' takes the lower end of the interval of delta: gate('delta', min=…, bound='lo')."
+            )
+        name = "lo"
+    found = Bound(
+        name,
+        None if least is None else validate.number(least, "min"),
+        None if most is None else validate.number(most, "max"),
+    )
+    if found.least is None and found.most is None:
+        raise InvalidInput("Say what passes: min=, max= or both.")
+    return found
+
+
+def failing_condition(text: str) -> Bound:
+    """The bound that ``"delta < -0.005"``, a condition under which a gate fails, leaves. Raises InvalidInput.
+
+    Examples
+    --------
+    >>> failing_condition("broken > 3")
+    Bound(column='broken', least=None, most=3.0, strict=False)
+    """
+    parts = _CONDITION.fullmatch(text)
+    try:
+        limit = float(parts[3]) if parts else math.nan
+    except ValueError:
+        limit = math.nan
+    if parts is None or not math.isfinite(limit):
+        raise InvalidInput(
+            f"{shown(text)} is no condition: write a number of the summary, a sign and a limit, such as 'delta < -0.005'."
+        )
+    side = "least" if parts[2][0] == "<" else "most"
+    return Bound(_column(parts[1]), **{side: limit}, strict=parts[2].endswith("="))
+
+
+def _column(name: Any) -> str:
+    if isinstance(name, str) and name in NUMBERS:
+        return name
+    hint = did_you_mean(name, NUMBERS) if isinstance(name, str) else ""
+    raise InvalidInput(
+        f"A gate judges a number of the summary: {', '.join(NUMBERS)}; not {shown(name)}. {hint}".rstrip()
+    )
+
+
+def judge(summary: pd.DataFrame, bound: Bound, *, min_pairs: int) -> Gate:
+    """Judge each line of a summary: one that fails fails all, and one that cannot be judged leaves it open."""
+    found = [_judge_line(line, bound, min_pairs) for line in summary.to_dict("records")]
+    if not found:
+        return Gate("cannot tell", "The summary has no line to judge.")
+    worst = max(found, key=lambda each: ("pass", "cannot tell", "fail").index(each.outcome))
+    reasons = [each.reason for each in found if each.outcome == worst.outcome]
+    more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return Gate(worst.outcome, "; ".join(reasons[:3]) + more)
+
+
+def joined(gates: Sequence[Gate]) -> Gate:
+    """Several gates as one: the worst outcome, with the reasons for it."""
+    worst = max(gates, key=lambda each: ("pass", "cannot tell", "fail").index(each.outcome))
+    reasons = [each.reason for each in gates if each.outcome == worst.outcome]
+    return Gate(worst.outcome, "; ".join(reasons))
+
+
+def _judge_line(line: dict[Any, Any], bound: Bound, min_pairs: int) -> Gate:
+    what = _what(line)
+    pairs = int(line["n_pairs"])
+    if bound.column not in COUNTS:
+        if pd.isna(line["measure"]) and bound.column != "churn":
+            return Gate("cannot tell", f"{what}: nothing was measured; compare(…, measure=…) says what to")
+        if pairs < min_pairs:
+            return Gate("cannot tell", f"{what}: {pairs} pairs, and {min_pairs} are needed")
+    value = line[bound.column]
+    if pd.isna(value):
+        return Gate("cannot tell", f"{what}: {bound.column} is missing")
+    shown_value = f"{bound.column} is {float(value):.4g}"
+    if bound.holds(float(value)):
+        return Gate("pass", f"{what}: {shown_value}, {bound} as asked, from {pairs} pairs")
+    return Gate("fail", f"{what}: {shown_value}, not {bound}, from {pairs} pairs")
+
+
+def _what(line: dict[Any, Any]) -> str:
+    measure = "rows" if pd.isna(line["measure"]) else line["measure"]
+    where = "" if line["slice"] == "all" else f" ({line['slice']})"
+    return f"{measure}{where} of {line['other']} against {line['reference']}"
+
+
+def or_raise(gate: Gate) -> Gate:
+    """The gate, if it passes. Raises GateFailed with its reason."""
+    if not gate:
+        raise GateFailed(f"The gate did not pass ({gate.outcome}): {gate.reason}.")
+    return gate

@@ -1,0 +1,168 @@
+"""Measures: texts such as ``"gold == pred"``, expressions of ``pd.col``, functions of a frame, or a dict of these.
+
+A text is read by the parser of filters: it is never evaluated as code. A measure gives a value for each row, whose mean
+counts, or one number for a whole frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, shown
+from tablevault_pd.filters import Names, UnknownColumn
+from tablevault_pd.filters.evaluate import evaluate
+from tablevault_pd.filters.expressions import evaluate_expression, is_expression
+from tablevault_pd.filters.query import parse_query
+from tablevault_pd.filters.tree import Column, is_rowwise, labels
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+
+class MissingColumn(InvalidInput):
+    """A measure that looks at a column which a version does not have."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured, under the name that answers show it by."""
+
+    name: str
+    given: Any
+    named: bool = False  #: whether the caller gave the name, in a dict
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is read by the parser, so that its columns are known before anything is read."""
+        return isinstance(self.given, str)
+
+    def tree(self, names: Names) -> Any:
+        """The tree of a text. Raises MissingColumn and InvalidInput."""
+        try:
+            return parse_query(self.given, names)
+        except UnknownColumn as error:
+            raise MissingColumn(f"measure={shown(self.given)}: {_said(error)}") from error
+        except InvalidFilter as error:
+            raise InvalidInput(f"measure={shown(self.given)}: {_said(error)}") from error
+
+    def columns(self, names: Names) -> frozenset[Hashable] | None:
+        """The columns that a text looks at; None where only running the measure can tell."""
+        return labels(self.tree(names)) if self.is_text else None
+
+    def is_rowwise(self, names: Names) -> bool:
+        """Whether the value of a row depends on that row alone."""
+        return self.is_text and is_rowwise(self.tree(names))
+
+    def column(self, frame: pd.DataFrame) -> Hashable | None:
+        """The column of a frame that it is, and nothing more."""
+        if not self.is_text:
+            return None
+        node = self.tree(Names.of(frame))
+        return node.label if isinstance(node, Column) else None
+
+    @cached_property
+    def prefix(self) -> str:
+        """What the columns of its values are called, before ``_a`` and ``_b``."""
+        return self.name if self.named or (callable(self.given) and self.name.isidentifier()) else "measure"
+
+    def values(self, frame: pd.DataFrame) -> pd.Series[Any] | float:
+        """Its value for each row of a frame, truth values or numbers, or one number for all of it.
+
+        Raises MissingColumn where the frame lacks a column that a text names; InvalidInput where the values are neither; and
+        whatever a function raises.
+        """
+        found = self._evaluated(frame)
+        if types.is_scalar(found) or (isinstance(found, np.ndarray) and not found.ndim):
+            return self._number(found)
+        return self._series(found, frame)
+
+    def _evaluated(self, frame: pd.DataFrame) -> Any:
+        if not self.is_text:
+            return evaluate_expression(self.given, frame) if is_expression(self.given) else self.given(frame)
+        tree = self.tree(Names.of(frame))
+        try:
+            return evaluate(tree, frame)
+        except Exception as error:  # of pandas' operators: what a text means for these dtypes
+            raise InvalidInput(
+                f"measure={shown(self.given)} cannot be evaluated: {type(error).__name__}: {_said(error)}"
+            ) from error
+
+    def _number(self, value: Any) -> float:
+        if value is pd.NA or value is None:
+            return float("nan")
+        if isinstance(value, (bool, np.bool_, int, float, np.number)) and not isinstance(value, complex):
+            return float(value)
+        raise InvalidInput(f"The measure {shown(self.name)} gives {shown(value)}, which is no number.")
+
+    def _series(self, values: Any, frame: pd.DataFrame) -> pd.Series[Any]:
+        if isinstance(values, pd.DataFrame) or not types.is_list_like(values) or len(values) != len(frame):
+            raise InvalidInput(
+                f"The measure {shown(self.name)} gives neither one number nor one value for each of the {len(frame)} rows."
+            )
+        found = pd.Series(values)
+        if isinstance(values, pd.Series) and not values.index.equals(frame.index):
+            raise InvalidInput(
+                f"The measure {shown(self.name)} gives a Series with another index than the frame's. Keep the rows in order."
+            )
+        if found.dtype == object:
+            kind = types.infer_dtype(found, skipna=True)
+            found = found.astype("boolean") if kind == "boolean" else found.infer_objects()
+        if found.isna().all() and not types.is_numeric_dtype(found.dtype):
+            return pd.Series(np.full(len(found), np.nan), found.index)
+        if not types.is_numeric_dtype(found.dtype) or types.is_complex_dtype(found.dtype):
+            raise InvalidInput(
+                f"The measure {shown(self.name)} gives values of dtype {found.dtype}; it must give numbers or truth values."
+            )
+        return found
+
+
+def _said(error: Exception) -> str:
+    """The words of an error about a filter, for a measure."""
+    text = str(error)
+    return text.replace("The filter ", "it ", 1) if text.startswith("The filter ") else text
+
+
+def measures_of(given: Any) -> tuple[Measure, ...]:
+    """Read the argument ``measure=``. Raises InvalidInput."""
+    if given is None:
+        return ()
+    if isinstance(given, Mapping):
+        wrong = next((name for name in given if not isinstance(name, str) or not name.strip()), None)
+        if wrong is not None or not given:
+            raise InvalidInput(
+                f"measure= is a dict of names and measures, such as {{'accuracy': 'gold == pred'}}, not {shown(given)}."
+            )
+        return tuple(_measure(name, each, named=True) for name, each in given.items())
+    return (_measure(None, given, named=False),)
+
+
+def _measure(name: str | None, given: Any, *, named: bool) -> Measure:
+    if isinstance(given, str):
+        if not given.strip():
+            raise InvalidInput("measure= is blank. Write what is measured, such as 'gold == pred'.")
+        return Measure(name or given, given, named)
+    if is_expression(given):
+        return Measure(name or str(given), given, named)
+    if isinstance(given, Callable) and not isinstance(given, type):  # type: ignore[arg-type]  # mypy knows no isinstance of it
+        return Measure(name or str(getattr(given, "__name__", type(given).__name__)), given, named)
+    raise InvalidType(
+        "measure= is a text such as 'gold == pred' or 'score', an expression of pd.col, a function of a frame, or a dict of "
+        f"these, not {shown(given)}."
+    )
+
+
+def is_truth(values: pd.Series[Any]) -> bool:
+    """Whether values are truth values."""
+    return types.is_bool_dtype(values.dtype)
+
+
+def as_floats(values: pd.Series[Any]) -> np.ndarray:
+    """Values as float64; NaN where they are missing."""
+    return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))

@@ -1,0 +1,44 @@
+"""Which rows of two versions of a list were added, removed or changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tablevault_pd.analysis.ancestors import same_rows_by_key
+from tablevault_pd.lineage.same import same_rows
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Store, Version
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowChanges:
+    """Positions in the one and the other version. `changed_a` and `changed_b` belong together, one by one."""
+
+    removed: np.ndarray
+    added: np.ndarray
+    changed_a: np.ndarray
+    changed_b: np.ndarray
+
+
+def row_changes(store: Store, one: Version, other: Version) -> RowChanges:
+    """Compare two versions of a list row by row.
+
+    Rows with equal content are the same, matched in order. Of the others those changed that are in both by their key, a named
+    index without duplicates; without one, those in the same place.
+    """
+    at = np.arange(one.total)
+    same = same_rows(store, one, other, at)
+    free = np.ones(other.total, bool)
+    free[same[same >= 0]] = False
+    lost = at[same < 0]
+    now = same_rows_by_key(store, one, other, lost)
+    if not (now >= 0).any():
+        now = np.where((lost < other.total) & np.isin(lost, np.flatnonzero(free)), lost, -1)
+    now = np.where((now >= 0) & free[np.maximum(now, 0)], now, -1) if len(free) else np.full(len(lost), -1)
+    kept = now >= 0
+    free[now[kept]] = False
+    return RowChanges(lost[~kept], np.flatnonzero(free), lost[kept], now[kept])

@@ -1,0 +1,93 @@
+"""What is compared: rows of a version, or of a frame whose origin is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import frames
+from tablevault_pd.lineage.resolve_rows import identity, origin_version
+from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.origin import ATTR, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from tablevault_pd.store import Store, Version
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two or more that are compared."""
+
+    name: str  #: ``preds@3``, as it stands in answers
+    version: Version | None  #: None: a frame that was not read from this vault
+    positions: np.ndarray | None  #: of its rows in `version`; None where pandas lost track of them
+    frame: pd.DataFrame = field(repr=False)
+
+    @classmethod
+    def of_version(cls, store: Store, version: Version) -> Side:
+        """All rows of a version."""
+        frame = reading.read(store, version, tagged=True)
+        return cls(f"{version.list}@{version.version}", version, np.arange(version.total), frame)
+
+    @classmethod
+    def of_frame(cls, store: Store, frame: pd.DataFrame, name: str) -> Side:
+        """The rows of a frame. What they are in the vault is known if it was read from there."""
+        found = origin_version(store, frame)
+        if found is None:
+            return cls(name, None, None, frame)
+        version = found[1]
+        rows = [each for each in identity(store, frame) if each.version == version and each.rows is None]
+        positions = rows[0].positions if len(rows) == 1 else None
+        return cls(f"{version.list}@{version.version}", version, positions, frame)
+
+    @cached_property
+    def index_names(self) -> tuple[Hashable, ...]:
+        """The names of an index that says which rows these are; empty where it only counts them."""
+        index = self.frame.index
+        if ATTR in self.frame.attrs and index.names == ["position"]:
+            return ()
+        return () if None in index.names else tuple(plain(self.frame[[]]).index.names)
+
+    @cached_property
+    def dtypes(self) -> dict[Hashable, str]:
+        """The dtype of each column, as pandas shows it."""
+        return {label: str(dtype) for label, dtype in zip(self.frame.columns, self.frame.dtypes, strict=True)}
+
+    def vectors(self, store: Store) -> frozenset[Hashable]:
+        """The columns that hold vectors."""
+        if self.version is None:
+            return frozenset(label for label in self.frame.columns if _holds_vectors(self.frame[label]))
+        kinds = frames.columns(store.schema(self.version.schema_id))
+        there = set(self.frame.columns)
+        return frozenset(each.label for each in kinds if each.kind == "embedding" and each.label in there)
+
+    def key(self, labels: list[Hashable]) -> pd.Index:
+        """The values of some columns or levels of the index as an index."""
+        found = [self._values(label) for label in labels]
+        if len(found) == 1:
+            return found[0]
+        return pd.MultiIndex.from_arrays(found, names=[each.name for each in found])
+
+    def has(self, label: Hashable) -> bool:
+        """Whether a column or a level of the index is called so."""
+        return label in self.frame.columns or label in self.frame.index.names
+
+    def _values(self, label: Hashable) -> pd.Index:
+        if label in self.frame.columns:
+            column: pd.Index = pd.Index(self.frame[label], name=label)
+            return column
+        level: pd.Index = self.frame.index.get_level_values(self.frame.index.names.index(label))
+        return level.rename(label)
+
+
+def _holds_vectors(column: pd.Series[Any]) -> bool:
+    if column.dtype != object:
+        return False
+    cells = [cell for cell in column.array if cell is not None]
+    return bool(cells) and all(isinstance(cell, np.ndarray) and cell.ndim == 1 for cell in cells)

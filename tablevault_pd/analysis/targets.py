@@ -1,0 +1,109 @@
+"""Which versions a caller means: by name, handle, frame, or the session that wrote them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tablevault_pd.analysis.sides import Side
+from tablevault_pd.errors import InvalidInput, InvalidType, ListDeleted, ListNotFound, SessionNotFound, shown
+from tablevault_pd.lineage.resolve_rows import origin_version
+from tablevault_pd.names import parse_address
+from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.reference import ListReference
+from tablevault_pd.session.lookup import resolve_session
+from tablevault_pd.store import Session, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tablevault_pd.store import Store
+
+Target = Version | Session
+
+
+def target_of(store: Store, which: Any) -> Target:
+    """The version or session that a name, a handle or a session means."""
+    if isinstance(which, ListReference):
+        if which.vault_id != store.vault_id:
+            raise InvalidInput(f"{which.name!r} is a list of another vault.")
+        return which._version()
+    if isinstance(which, str):
+        return _named(store, which)
+    if isinstance(which, Session) or hasattr(type(which), "vault_id"):
+        return resolve_session(store, which)
+    raise InvalidType(
+        "Say what is compared: a version such as 'preds@3', a list, a frame that was read from the vault, or a session such as "
+        f"'train#2', not {shown(which)}."
+    )
+
+
+def _named(store: Store, which: str) -> Target:
+    address = parse_address(which)
+    if store.head(address.name) is not None or address.version is not None:
+        return reading.resolve(store, which)
+    try:
+        return resolve_session(store, which)
+    except SessionNotFound:
+        raise ListNotFound.named(which, store.names()) from None
+
+
+def sides_of(store: Store, given: Sequence[Any]) -> list[Side]:
+    """The sides of a comparison. A session stands for what it wrote to the one list that all sides have in common."""
+    targets = [None if isinstance(each, pd.DataFrame) else target_of(store, each) for each in given]
+    versions = _written(store, targets)
+    found = []
+    for each, version in zip(given, versions, strict=True):
+        if isinstance(version, Version):
+            found.append(Side.of_version(store, version))
+        else:
+            found.append(Side.of_frame(store, each, f"frame {chr(ord('a') + len(found))}"))
+    return found
+
+
+def pair_of(store: Store, a: Any, b: Any) -> tuple[Target, Target]:
+    """Two versions, or two sessions. A session beside a version stands for what it wrote to that list."""
+    targets = [
+        _of_frame(store, each) if isinstance(each, pd.DataFrame) else target_of(store, each)
+        for each in (a, b)
+    ]
+    if not all(isinstance(each, Session) for each in targets):
+        targets = [each for each in _written(store, targets) if each is not None]
+    one, two = targets
+    return one, two
+
+
+def _of_frame(store: Store, frame: pd.DataFrame) -> Version:
+    found = origin_version(store, frame)
+    if found is None:
+        raise InvalidInput("This frame was not read from the vault: it is not known what it came from.")
+    return found[1]
+
+
+def _written(store: Store, targets: Sequence[Target | None]) -> list[Version | None]:
+    """The targets, with each session replaced by the version that it wrote last."""
+    sessions = [each for each in targets if isinstance(each, Session)]
+    if not sessions:
+        return [each for each in targets if not isinstance(each, Session)]
+    newest: dict[int, dict[str, Version]] = {each.id: {} for each in sessions}
+    for version in store.versions():
+        if version.session_id in newest:
+            newest[version.session_id][version.list] = version
+    common = set.intersection(*(set(each) for each in newest.values()))
+    common &= {each.list for each in targets if isinstance(each, Version)} or common
+    if len(common) != 1:
+        labels = ", ".join(each.label for each in sessions)
+        lists = ", ".join(map(shown, sorted(common)))
+        problem = f"have {len(common)} lists in common: {lists}" if common else "wrote no list in common"
+        raise InvalidInput(
+            f"{labels} {problem}. Name the versions, such as 'preds@3': vault.run(…).written()."
+        )
+    (name,) = common
+    return [_visible(newest[each.id][name]) if isinstance(each, Session) else each for each in targets]
+
+
+def _visible(version: Version) -> Version:
+    if version.deleted:
+        raise ListDeleted.named(version.list)
+    return version

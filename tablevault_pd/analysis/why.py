@@ -1,0 +1,337 @@
+"""``Comparison.why``: for each row that flipped, what it was made from that changed, and the code and parameters that made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.analysis.ancestors import same_rows_by_key
+from tablevault_pd.analysis.cells import equal_cells
+from tablevault_pd.analysis.facts import changed_parts, different, facts_of
+from tablevault_pd.analysis.written_code import slice_of_rows
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.frames import columns as columns_of
+from tablevault_pd.lineage.of_rows import asked_rows
+from tablevault_pd.lineage.report import lines as lineage_lines
+from tablevault_pd.lineage.same import same_rows
+from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.reports import typed
+
+if TYPE_CHECKING:
+    from tablevault_pd.analysis.comparison import Comparison
+    from tablevault_pd.store import Store, Version
+
+MOVED = ("fixed", "broken", "up", "down")
+NOTHING = "nothing recorded"
+#: What may make a row come out otherwise. The commit, command line and host are told by ``vault.differences``.
+CAUSES = ("parameter", "package", "python")
+COLUMNS = ("flip", "what", "name", "a", "b", "depth", "list", "row_a", "row_b")
+_ORDER = ("row changed", "row removed", "row added", "input", "code", *CAUSES, NOTHING)
+_STEPS = ["row", "list", "version", "position", "depth"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pairs:
+    """Rows of two versions of one list that belong together: for each the number of the flipped row that it is above of."""
+
+    a: Version
+    b: Version
+    row: np.ndarray
+    position_a: np.ndarray
+    position_b: np.ndarray
+    depth: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+def why(comparison: Comparison, side: int) -> pd.DataFrame:
+    """One line per flipped row and difference in what made it."""
+    context = comparison._known()
+    store = context.vault()
+    flipped = _flipped(comparison, side)
+    versions = [context.sides[each].version for each in (0, side)]
+    if versions[0] is None or versions[1] is None:
+        raise InvalidInput(
+            "why() needs versions of the vault, and one side is a frame that was not read from it."
+        )
+    positions = [context.positions(flipped.index, each) for each in (0, side)]
+    known = np.flatnonzero((positions[0] >= 0) & (positions[1] >= 0))
+    own = _Pairs(
+        versions[0],
+        versions[1],
+        known,
+        positions[0][known],
+        positions[1][known],
+        np.zeros(len(known), np.int64),
+    )
+    parts, pairs = _above(store, own)
+    for each in [own, *pairs]:
+        parts += _made_by(store, each)
+    return _frame(flipped, parts)
+
+
+def _flipped(comparison: Comparison, side: int) -> pd.Series[Any]:
+    """The rows that flipped in any measure, and how; without a measure those that changed."""
+    layout = comparison._known().layout
+    suffix = layout.suffix(side)
+    flips = [
+        name
+        for name in comparison.columns
+        if isinstance(name, str)
+        and (name == f"flip{suffix}" or (name.startswith("flip_") and name.endswith(suffix)))
+    ]
+    if flips:
+        values = comparison[flips].astype(object)
+        moved = values.where(values.isin(MOVED)).bfill(axis=1).iloc[:, 0]
+        return pd.Series(moved, index=comparison.index)[moved.notna().to_numpy()]
+    status = comparison[f"status{suffix}"].astype(object)
+    return status[(status == "changed").to_numpy()]
+
+
+# -- what the rows were made from
+
+
+def _above(store: Store, own: _Pairs) -> tuple[list[pd.DataFrame], list[_Pairs]]:
+    """(lines about ancestors that are not the same on both sides, pairs of those that changed)."""
+    walks = [
+        _steps(store, version, positions, own.row)
+        for version, positions in ((own.a, own.position_a), (own.b, own.position_b))
+    ]
+    parts: list[pd.DataFrame] = []
+    pairs: list[_Pairs] = []
+    for name in dict.fromkeys([*walks[0]["list"], *walks[1]["list"]]):
+        a, b = (walk[walk["list"] == name] for walk in walks)
+        parts += _whole_lists(a[a["position"] < 0], b[b["position"] < 0])
+        gone, come, changed = _matched(store, name, a[a["position"] >= 0], b[b["position"] >= 0])
+        parts += [_lone(gone, "row removed"), _lone(come, "row added")]
+        for each in changed:
+            parts.append(_cells(store, each))
+            pairs.append(each)
+    return parts, pairs
+
+
+def _steps(store: Store, version: Version, positions: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
+    """All ancestors of each row: row, list, version, position (-1: the whole list), depth."""
+    walked = lineage_lines(store, asked_rows(version, np.unique(positions)))
+    above = pd.DataFrame(
+        {
+            "own": walked["position"].to_numpy(np.int64),
+            "list": walked["parent_list"].astype(object),
+            "version": walked["parent_version"].to_numpy(np.int64),
+            "position": walked["parent_position"].to_numpy(dtype=np.int64, na_value=-1),
+            "depth": walked["depth"].to_numpy(np.int64),
+        }
+    )
+    return pd.DataFrame({"row": rows, "own": positions}).merge(above, on="own")[_STEPS]
+
+
+def _whole_lists(a: pd.DataFrame, b: pd.DataFrame) -> list[pd.DataFrame]:
+    """Lists that stand as a whole above a row, in other versions on the two sides."""
+    keys = ["row", "list", "version"]
+    joined = a[[*keys, "depth"]].merge(
+        b[[*keys, "depth"]], on=keys, how="outer", suffixes=("_a", "_b"), indicator=True
+    )
+    other = joined[joined["_merge"] != "both"]
+    if other.empty:
+        return []
+    shown = other["list"] + "@" + other["version"].astype(str)
+    left = (other["_merge"] == "left_only").to_numpy()
+    lines = pd.DataFrame(
+        {
+            "row": other["row"],
+            "what": "input",
+            "name": other["list"],
+            "a": shown.where(left),
+            "b": shown.where(~left),
+            "depth": other["depth_a"].fillna(other["depth_b"]).astype(np.int64),
+            "list": other["list"],
+        }
+    )
+    return [lines.groupby(["row", "what", "name", "list"], as_index=False, sort=False).first()]
+
+
+def _matched(
+    store: Store, name: str, a: pd.DataFrame, b: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, list[_Pairs]]:
+    """(rows above side a alone, above side b alone, pairs that changed); rows of equal content are left out."""
+    versions = {
+        number: _version(store, name, number) for number in {*a["version"].tolist(), *b["version"].tolist()}
+    }
+    changed: list[_Pairs] = []
+    for match in (same_rows, same_rows_by_key, None):
+        for one in sorted(set(a["version"].tolist())):
+            for two in sorted(set(b["version"].tolist())):
+                here = a[a["version"] == one]
+                if match is None:
+                    pairs = _only_ones(here, b[b["version"] == two])
+                else:
+                    now = match(store, versions[one], versions[two], here["position"].to_numpy(np.int64))
+                    there = here.assign(now=now).reset_index()
+                    other = b[b["version"] == two].reset_index()
+                    pairs = there.merge(
+                        other, left_on=["row", "now"], right_on=["row", "position"], suffixes=("_a", "_b")
+                    )
+                a, b = a.drop(index=list(pairs["index_a"])), b.drop(index=list(pairs["index_b"]))
+                if match is not same_rows and len(pairs):
+                    changed.append(_pairs(versions[one], versions[two], pairs))
+    return a, b, changed
+
+
+def _only_ones(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """Where one row alone is left on each side, it is the one that changed."""
+    single = [part[~part["row"].duplicated(keep=False)].reset_index() for part in (a, b)]
+    return single[0].merge(single[1], on="row", suffixes=("_a", "_b"))
+
+
+def _pairs(a: Version, b: Version, pairs: pd.DataFrame) -> _Pairs:
+    columns = (pairs[name].to_numpy(np.int64) for name in ("row", "position_a", "position_b", "depth_a"))
+    return _Pairs(a, b, *columns)
+
+
+def _version(store: Store, name: str, number: int) -> Version:
+    version = store.version(name, number)
+    assert version is not None
+    return version
+
+
+def _place(versions: pd.Series[Any] | Version, positions: Any) -> Any:
+    if isinstance(versions, pd.Series):
+        return versions.astype(str) + "[" + positions.astype(str) + "]"
+    return [f"{versions.list}@{versions.version}[{each}]" for each in positions]
+
+
+def _lone(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Rows that only one side was made from."""
+    place = _place(rows["list"] + "@" + rows["version"].astype(str), rows["position"]).astype(object)
+    empty = pd.Series([None] * len(rows), index=rows.index, dtype=object)
+    a, b = (place, empty) if what == "row removed" else (empty, place)
+    found = rows[["row", "depth", "list"]].assign(what=what, name=rows["list"])
+    return found.assign(a=a, b=b, row_a=a, row_b=b)
+
+
+def _cells(store: Store, pairs: _Pairs) -> pd.DataFrame:
+    """One line for each cell in which rows that belong together differ."""
+    labels = [each.label for each in columns_of(store.schema(pairs.a.schema_id))]
+    theirs = {each.label for each in columns_of(store.schema(pairs.b.schema_id))}
+    shared = [label for label in labels if label in theirs]
+    if pairs.a.gone or pairs.b.gone or not shared:
+        return _line(pairs, np.arange(len(pairs)), pairs.a.list, None, None)
+    one, two = reading.take(store, [(pairs.a, pairs.position_a, shared), (pairs.b, pairs.position_b, shared)])
+    parts, told = [], np.zeros(len(pairs), bool)
+    for label in shared:
+        rows = np.flatnonzero(~equal_cells(one[label], two[label]))
+        told[rows] = True
+        if len(rows):
+            a, b = (frame[label].iloc[rows].astype(object).tolist() for frame in (one, two))
+            parts.append(_line(pairs, rows, str(label), a, b))
+    rest = np.flatnonzero(~told)  # a column came or went, or the label alone is another
+    return pd.concat([*parts, _line(pairs, rest, pairs.a.list, None, None)], ignore_index=True)
+
+
+def _line(
+    pairs: _Pairs, rows: np.ndarray, name: str, a: list[Any] | None, b: list[Any] | None
+) -> pd.DataFrame:
+    places = (_place(pairs.a, pairs.position_a[rows]), _place(pairs.b, pairs.position_b[rows]))
+    return pd.DataFrame(
+        {
+            "row": pairs.row[rows],
+            "what": "row changed",
+            "name": name,
+            "a": pd.Series(places[0] if a is None else a, dtype=object),
+            "b": pd.Series(places[1] if b is None else b, dtype=object),
+            "depth": pairs.depth[rows],
+            "list": pairs.a.list,
+            "row_a": pd.Series(places[0], dtype=object),
+            "row_b": pd.Series(places[1], dtype=object),
+        }
+    )
+
+
+# -- the code and the parameters that made them
+
+
+def _made_by(store: Store, pairs: _Pairs) -> list[pd.DataFrame]:
+    """Lines about the commits that wrote rows that belong together, where these differ."""
+    if not len(pairs):
+        return []
+    by = pd.DataFrame(
+        {"a": _commits(store, pairs.a, pairs.position_a), "b": _commits(store, pairs.b, pairs.position_b)}
+    )
+    found = []
+    for rows in by.groupby(["a", "b"], sort=False).indices.values():
+        first_a, first_b = pairs.position_a[rows[:1]], pairs.position_b[rows[:1]]
+        slices = slice_of_rows(store, pairs.a, first_a), slice_of_rows(store, pairs.b, first_b)
+        causes: list[tuple[Any, ...]] = [("code", *part) for part in changed_parts(*slices)]
+        one, two = (
+            facts_of(store, [each] if each >= 0 else []) for each in _sessions(store, pairs, first_a, first_b)
+        )
+        causes += [
+            (*fact, one.get(fact), two.get(fact)) for fact in different([one, two]) if fact[0] in CAUSES
+        ]
+        for what, name, a, b in causes:
+            part = pd.DataFrame({"row": pairs.row[rows], "depth": pairs.depth[rows]})
+            values = {
+                "a": pd.Series([a] * len(part), dtype=object),
+                "b": pd.Series([b] * len(part), dtype=object),
+            }
+            found.append(part.assign(what=what, name=name, list=pairs.a.list, **values))
+    return found
+
+
+def _commits(store: Store, version: Version, positions: np.ndarray) -> np.ndarray:
+    """A number for each row: the commit that wrote it, as (session, cell) tell it."""
+    spans = store.written([version])
+    if not len(spans.start):
+        return np.full(len(positions), -1)
+    at = np.searchsorted(spans.start, positions, side="right") - 1
+    pairs = np.stack([spans.session_id, spans.cell], axis=1)
+    return np.asarray(np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)[at])
+
+
+def _sessions(store: Store, pairs: _Pairs, a: np.ndarray, b: np.ndarray) -> list[int]:
+    found = []
+    for version, position in ((pairs.a, a), (pairs.b, b)):
+        spans = store.written([version])
+        at = np.searchsorted(spans.start, position, side="right") - 1
+        found.append(int(spans.session_id[at][0]) if len(spans.start) else -1)
+    return found
+
+
+# -- the answer
+
+
+def _told_nearer(lines: pd.DataFrame) -> np.ndarray:
+    """Code and parameters that a nearer list of the same row has told of already."""
+    keys = lines[["row", "what", "name"]].assign(a=lines["a"].map(repr), b=lines["b"].map(repr))
+    return np.asarray(keys.duplicated() & lines["row_a"].isna() & lines["row_b"].isna())
+
+
+def _frame(flipped: pd.Series[Any], parts: list[pd.DataFrame]) -> pd.DataFrame:
+    lines = [part for part in parts if len(part)]
+    told = {row for part in lines for row in part["row"].tolist()}
+    rest = [row for row in range(len(flipped)) if row not in told]
+    if rest:
+        lines.append(pd.DataFrame({"row": rest, "what": NOTHING, "name": None, "depth": 0, "list": None}))
+    columns = ["row", *COLUMNS[1:]]
+    found = (
+        pd.concat([part.reindex(columns=columns).astype(object) for part in lines])
+        if lines
+        else pd.DataFrame(columns=columns)
+    )
+    rank = found["what"].map({what: number for number, what in enumerate(_ORDER)})
+    found = found.assign(rank=rank).sort_values(["row", "depth", "rank"], kind="stable")
+    found = found[~_told_nearer(found)]
+    row = found["row"].to_numpy(np.int64)
+    answer: dict[str, Any] = {"flip": typed("flip", flipped.iloc[row].astype(object).tolist())}
+    for name in COLUMNS[1:]:
+        values = [None if pd.api.types.is_scalar(each) and pd.isna(each) else each for each in found[name]]
+        if name == "depth":
+            answer[name] = pd.array(values, dtype="Int64")
+        else:
+            answer[name] = pd.Series(values, dtype=object) if name in ("a", "b") else typed(name, values)
+    frame = pd.DataFrame(answer)
+    return frame.set_axis(flipped.index.take(row), axis=0)

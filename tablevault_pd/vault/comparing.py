@@ -1,0 +1,158 @@
+"""What a :class:`Vault` answers about the difference between versions: compare, trend, differences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd import validate
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.vault.base import VaultPart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+    import pandas as pd
+
+    from tablevault_pd.analysis.comparison import Comparison
+
+
+class Comparing(VaultPart):
+    """The part of a :class:`Vault` that compares versions and sessions."""
+
+    def compare(
+        self,
+        a: Any,
+        b: Any,
+        *others: Any,
+        on: Hashable | Sequence[Hashable] = None,
+        measure: str | Callable[[pd.DataFrame], Any] | Mapping[str, Any] | None = None,
+        by: Hashable | Sequence[Hashable] = None,
+        ignore: Hashable | Sequence[Hashable] = None,
+        rtol: float = 0.0,
+        atol: float = 0.0,
+        margin: float | None = None,
+    ) -> Comparison:
+        """Compare the rows of two versions, or of more with the first of them.
+
+        Parameters
+        ----------
+        a, b, *others : str, List, DataFrame, or session
+            Versions: ``"preds@3"``, ``"preds"`` for the newest, what ``save`` returned, a frame that was read from the vault, or
+            a session, which stands for what it wrote last to the list that all sides have in common. `a` is the reference.
+        on : name or list of names, "lineage" or "position", optional
+            How rows are aligned: by columns; by the row of another list that they came from; by their place. Default: the
+            named index, else lineage. ``["position"]`` is a column of that name.
+        measure : str, function of a frame, ``pd.col`` expression, or dict of these, optional
+            What is measured for each row, truth values or numbers: ``"gold == pred"``, ``"latency"``. A function may also return
+            one number for a whole frame. A text is parsed as a filter is, and not run as code.
+        by : name or list of names, optional
+            Columns whose values slice the summary.
+        ignore : name or list of names, optional
+            Columns in which a difference does not count.
+        rtol, atol : float
+            Numbers are equal within ``max(rtol * max(|a|, |b|), atol)``; vectors within a cosine distance of `atol`, or if that is
+            0, number by number.
+        margin : float, optional
+            Differences of the measure up to this size count as none: the summary says whether that is shown (two one-sided
+            tests at 5 %).
+
+        Returns
+        -------
+        Comparison
+            A DataFrame, one row for each key, with ``.summary``, ``.gate(…)``, ``.why()``, ``.code_diff``, ``.params_diff``,
+            ``.environment_diff``, ``.schema_diff`` and ``.plot``. Missing values equal each other, and a change of dtype alone
+            changes no row.
+
+        Raises
+        ------
+        ListNotFound, VersionNotFound, SessionNotFound
+        InvalidInput
+            If nothing says how rows are aligned, a key is there twice, or a name is not there.
+
+        Examples
+        --------
+        >>> old = vault.save("prices", pd.DataFrame({"item": ["tea", "jam"], "price": [2.5, 4.0]}))
+        >>> new = vault.save("prices", pd.DataFrame({"item": ["tea", "rye"], "price": [2.75, 3.0]}))
+        >>> vault.compare("prices@1", "prices@2", on="item")
+               status  price_a  price_b
+        item
+        tea   changed      2.5     2.75
+        jam   removed      4.0      NaN
+        rye     added      NaN     3.00
+        """
+        from tablevault_pd.analysis.compare import Asked, compare
+        from tablevault_pd.analysis.measures import measures_of
+        from tablevault_pd.analysis.targets import sides_of
+
+        asked = Asked(
+            _on(on),
+            measures_of(measure),
+            tuple(_names(by, "by")),
+            frozenset(_names(ignore, "ignore")),
+            _tolerance(rtol, "rtol"),
+            _tolerance(atol, "atol"),
+            None if margin is None else _tolerance(margin, "margin"),
+        )
+        sides = sides_of(self.store, [a, b, *others])
+        for side in sides:
+            if side.version is not None:
+                self._note_read(side.version)
+        return compare(self.store, sides, asked, lambda: self._flush(info=True))
+
+    def differences(self, a: Any, b: Any) -> pd.DataFrame:
+        """Everything recorded upstream of two versions, or two sessions, that is not the same.
+
+        The walk goes up from both at once: to the code, parameters and environment that made them, to what they were made
+        from, to what made that, and so on, as far as the two sides have the same lists in other versions.
+
+        Parameters
+        ----------
+        a, b : str, List, DataFrame that was read from the vault, or session
+            As for :meth:`compare`: ``"preds@3"``, ``"train#2"``.
+
+        Returns
+        -------
+        DataFrame
+            One line per difference, the nearest first: what (parameter, code, input, rows changed, rows added, rows removed,
+            package, python, git, argv, host), name, a, b (texts; missing where a side has none), depth (steps up, Int64), list.
+            Rows are given by their number and first positions. A list whose version is the same on both sides ends the walk.
+
+        Raises
+        ------
+        ListNotFound, VersionNotFound, SessionNotFound, InvalidInput
+
+        Examples
+        --------
+        >>> with vault.session("train", params={"lr": 0.1}):
+        ...     old = vault.save("preds", {"pred": 1})
+        >>> with vault.session("train", params={"lr": 0.2}):
+        ...     new = vault.save("preds", {"pred": 2})
+        >>> vault.differences(old, new).query("what == 'parameter'")
+                what name    a    b  depth   list
+        0  parameter   lr  0.1  0.2      0  preds
+        """
+        from tablevault_pd.analysis.differences import differences
+        from tablevault_pd.analysis.targets import pair_of
+
+        self._flush(info=True)
+        return differences(self.store, *pair_of(self.store, a, b))
+
+
+def _names(given: Any, what: str) -> list[Hashable]:
+    """Names of columns, given as one or as a list. A tuple is one name, as in pandas."""
+    if given is None:
+        return []
+    return validate.labels(given, what) or [] if isinstance(given, list) else [validate.label(given, what)]
+
+
+def _on(given: Any) -> Any:
+    if given is None or (isinstance(given, str) and given in ("lineage", "position")):
+        return given
+    return _names(given, "on")
+
+
+def _tolerance(value: Any, what: str) -> float:
+    found = validate.number(value, what)
+    if found < 0:
+        raise InvalidInput(f"{what}= is a number, 0 or more, not {found}.")
+    return found

@@ -1,0 +1,637 @@
+"""vault.compare, differences and gates: the rules R14 to R17, on each store."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tablevault_pd as tv
+
+
+def preds(**columns):
+    return pd.DataFrame(
+        {"id": [1, 2, 3, 4], "gold": ["a", "b", "c", "d"], "pred": ["a", "b", "x", "x"]} | columns
+    )
+
+
+def save_two(vault, a, b, name="preds", **options):
+    return vault.save(name, a, **options), vault.save(name, b, **options)
+
+
+# ---------------------------------------------------------------- R14: alignment
+
+
+def test_r14_rows_are_aligned_on_columns(vault):
+    a, b = save_two(
+        vault, preds(), preds(id=[4, 3, 9, 1], pred=["d", "x", "q", "a"], gold=["d", "c", "z", "a"])
+    )
+    found = vault.compare(a, b, on="id", measure="gold == pred")
+    assert isinstance(found, tv.Comparison)
+    assert found.index.tolist() == [1, 2, 3, 4, 9]
+    assert found.index.name == "id"
+    assert found["status"].tolist() == ["same", "removed", "same", "changed", "added"]
+    flips = found["flip"].astype(object).where(found["flip"].notna(), None).tolist()
+    assert flips == ["same_right", None, "same_wrong", "fixed", None]
+    assert found.loc[4, ["pred_a", "pred_b"]].tolist() == ["x", "d"]
+    assert list(found.columns[:4]) == ["status", "flip", "measure_a", "measure_b"]
+
+
+def test_r14_integers_stay_integers_where_rows_are_missing(vault):
+    big = 2**53 + 1
+    a, b = save_two(vault, pd.DataFrame({"id": [1, 2], "n": [big, 5]}), pd.DataFrame({"id": [1], "n": [big]}))
+    found = vault.compare(a, b, on="id")
+    assert str(found["n_b"].dtype) == "Int64"
+    assert found.loc[1, "n_b"] == big
+    assert pd.isna(found.loc[2, "n_b"])
+    assert vault.compare(a, a, on="id")["n_b"].dtype == np.int64
+
+
+def test_r14_the_named_index_is_the_default(vault):
+    a, b = save_two(vault, preds().set_index("id"), preds(pred=["a", "b", "c", "x"]).set_index("id"))
+    found = vault.compare("preds@1", b)
+    assert found.index.tolist() == [1, 2, 3, 4]
+    assert found["status"].tolist() == ["same", "same", "changed", "same"]
+    assert found.equals(vault.compare(a, b, on="id"))
+
+
+def test_r14_without_an_index_rows_meet_at_their_ancestor(vault):
+    vault.save("questions", preds()[["gold"]])
+    order = [3, 0, 2, 1]
+    a = vault.save("preds", vault.read("questions").assign(pred=["a", "b", "x", "x"]))
+    b = vault.save("preds", vault.read("questions").iloc[order].assign(pred=["d", "a", "c", "x"]))
+    found = vault.compare(a, b, measure="gold == pred")
+    assert found.index.name == "ancestor"
+    assert [str(each) for each in found.index] == [f"questions[{at}]" for at in range(4)]
+    assert found["flip"].tolist() == ["same_right", "broken", "fixed", "fixed"]
+    assert found.equals(vault.compare(a, b, on="lineage", measure="gold == pred"))
+
+
+def test_r14_a_row_is_the_same_row_in_a_later_version_of_its_list(vault):
+    vault.save("questions", pd.DataFrame({"gold": ["a", "b", "c"]}))
+    a = vault.save("preds", vault.read("questions").assign(pred=["a", "b", "c"]))
+    vault.save("questions", pd.DataFrame({"gold": ["new", "a", "c"]}))  # one came, one went, one moved
+    b = vault.save("preds", vault.read("questions").assign(pred=["q", "x", "c"]))
+    found = vault.compare(a, b, measure="gold == pred")
+    assert sorted(found["status"]) == ["added", "changed", "removed", "same"]
+    assert found.loc[found["status"] == "changed", "gold_a"].tolist() == ["a"]
+    assert found.loc[found["status"] == "same", "gold_b"].tolist() == ["c"]
+
+
+def test_r14_a_key_names_a_row_whose_content_changed(vault):
+    questions = pd.DataFrame({"gold": ["a", "b"]}, index=pd.Index([10, 20], name="qid"))
+    vault.save("questions", questions)
+    a = vault.save(
+        "preds",
+        vault.read("questions").reset_index(drop=True).assign(pred=["a", "b"]),
+        inputs=tv.rows(vault.read("questions")),
+    )
+    vault.save("questions", questions.assign(gold=["a", "z"]))
+    b = vault.save(
+        "preds",
+        vault.read("questions").reset_index(drop=True).assign(pred=["a", "b"]),
+        inputs=tv.rows(vault.read("questions")),
+    )
+    found = vault.compare(a, b, on="lineage")
+    assert found["status"].tolist() == ["same", "changed"]
+    assert found[["gold_a", "gold_b"]].iloc[1].tolist() == ["b", "z"]
+
+
+def test_r14_by_position(vault):
+    a, b = save_two(vault, pd.DataFrame({"x": [1, 2]}), pd.DataFrame({"x": [1, 3, 4]}))
+    found = vault.compare(a, b, on="position")
+    assert found["status"].tolist() == ["same", "changed", "added"]
+    assert found.index.name == "position"
+
+
+def test_r14_a_column_called_position_is_named_in_a_list(vault):
+    a, b = save_two(
+        vault,
+        pd.DataFrame({"position": [7, 8], "x": [1, 2]}),
+        pd.DataFrame({"position": [8, 7], "x": [2, 3]}),
+    )
+    assert vault.compare(a, b, on=["position"])["status"].tolist() == ["changed", "same"]
+
+
+def test_r14_nothing_says_how_is_an_error_that_says_so(vault):
+    a, b = save_two(vault, pd.DataFrame({"word": ["x"]}), pd.DataFrame({"word": ["y"]}), inputs=False)
+    with pytest.raises(tv.InvalidInput, match=r"no named index in common.*on='word'.*on='position'"):
+        vault.compare(a, b)
+
+
+def test_r14_duplicate_keys_are_named(vault):
+    a, b = save_two(vault, preds(id=[1, 7, 7, 4]), preds())
+    with pytest.raises(
+        tv.InvalidInput, match=r"preds@1 has keys more than once in 'id': .*7.* \(rows 1, 2\)"
+    ):
+        vault.compare(a, b, on="id")
+    assert len(vault.compare(a, b, on=["id", "gold"])) == 6
+
+
+def test_r14_rows_with_one_ancestor_are_named(vault):
+    vault.save("questions", pd.DataFrame({"words": [["a", "b"], ["c"]]}))
+    exploded = vault.read("questions").explode("words")
+    a = vault.save("words", exploded.assign(n=[1, 2, 3]))
+    b = vault.save("words", exploded.assign(n=[4, 5, 6]))
+    with pytest.raises(
+        tv.InvalidInput,
+        match=r"words@1 come from the same row of 'questions': questions@1\[0\] \(rows 0, 1\)",
+    ):
+        vault.compare(a, b, on="lineage")
+
+
+def test_r14_keys_of_other_kinds_never_match(vault):
+    a, b = save_two(vault, preds(), preds(id=["1", "2", "3", "4"]))
+    with pytest.raises(
+        tv.InvalidInput, match=r"The key 'id' is int64 in preds@1 and (str|object) in preds@2"
+    ):
+        vault.compare(a, b, on="id")
+
+
+def test_r14_nan_equals_nan_and_keys_may_be_missing(vault):
+    rows = pd.DataFrame(
+        {"id": [1.0, np.nan], "x": [np.nan, 2.0], "y": pd.array([None, 3], "Int64"), "z": [None, "q"]}
+    )
+    a, b = save_two(vault, rows, rows.iloc[::-1])
+    assert vault.compare(a, b, on="id")["status"].tolist() == ["same", "same"]
+
+
+def test_r14_tolerances(vault):
+    a, b = save_two(
+        vault,
+        pd.DataFrame({"id": [1, 2, 3], "x": [1.0, 100.0, np.inf]}),
+        pd.DataFrame({"id": [1, 2, 3], "x": [1.01, 101.0, np.inf]}),
+    )
+    states = {
+        tolerance: vault.compare(a, b, on="id", **dict([tolerance]))["status"].tolist()
+        for tolerance in [("rtol", 0.0), ("atol", 0.02), ("rtol", 0.02)]
+    }
+    assert states["rtol", 0.0] == ["changed", "changed", "same"]
+    assert states["atol", 0.02] == ["same", "changed", "same"]
+    assert states["rtol", 0.02] == ["same", "same", "same"]
+    assert vault.compare(a, b, on="id", measure="x", rtol=0.02)["flip"].tolist() == ["same"] * 3
+
+
+def test_r14_vectors_by_cosine_distance(vault):
+    a, b = save_two(
+        vault,
+        pd.DataFrame({"id": [1, 2, 3, 4], "vec": [[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]}),
+        pd.DataFrame({"id": [1, 2, 3, 4], "vec": [[1.0, 0.0], [2.0, 0.0], [0.0, -1.0], [1.0, 1.1]]}),
+    )
+    exact, near = vault.compare(a, b, on="id"), vault.compare(a, b, on="id", atol=0.01)
+    assert exact["vec_distance"].tolist() == pytest.approx([0.0, 0.0, 2.0, 0.00113], abs=1e-4)
+    assert exact["status"].tolist() == ["same", "changed", "changed", "changed"]  # 0: bit for bit
+    assert near["status"].tolist() == ["same", "same", "changed", "same"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (pd.Series([1, 2]), pd.Series([1.0, 2.0])),
+        (pd.Series([1, 2]), pd.Series(["1", "2"])),
+        (pd.Series([1, 2]), pd.array([1, 2], "Int64")),
+        (pd.Series(["x", "y"]), pd.Categorical(["x", "y"])),
+        (pd.Series(["x", "y"], dtype=object), pd.array(["x", "y"], "string")),
+        (pd.Series([True, False]), pd.array([True, False], "boolean")),
+        (
+            pd.to_datetime(pd.Series(["2026-01-01", "2026-01-02"])).astype("datetime64[ns]"),
+            pd.to_datetime(pd.Series(["2026-01-01", "2026-01-02"])).astype("datetime64[s]"),
+        ),
+    ],
+    ids=lambda each: str(each.dtype),
+)
+def test_r14_a_change_of_dtype_is_one_line_and_no_changed_rows(folder_vault, before, after):
+    a, b = save_two(
+        folder_vault, pd.DataFrame({"id": [1, 2], "x": before}), pd.DataFrame({"id": [1, 2], "x": after})
+    )
+    found = folder_vault.compare(a, b, on="id")
+    assert found["status"].tolist() == ["same", "same"]
+    diff = found.schema_diff
+    assert diff[["column", "what"]].to_numpy().tolist() == [["x", "dtype"]]
+    assert diff.loc[0, "a"] != diff.loc[0, "b"]
+
+
+def test_r14_a_column_that_came_or_went_is_one_line(vault):
+    a, b = save_two(vault, preds(old=1), preds(new=2))
+    found = vault.compare(a, b, on="id")
+    assert set(found["status"]) == {"same"}
+    assert found.schema_diff[["column", "what"]].to_numpy().tolist() == [["old", "removed"], ["new", "added"]]
+    assert {"old_a", "new_b"} <= set(found.columns)
+    assert not {"old_b", "new_a"} & set(found.columns)
+
+
+def test_r14_ignored_columns_do_not_count(vault):
+    a, b = save_two(vault, preds(ms=[1, 2, 3, 4]), preds(ms=[9, 9, 9, 9]))
+    assert set(vault.compare(a, b, on="id", ignore="ms")["status"]) == {"same"}
+    with pytest.raises(tv.InvalidInput, match="ignore= names 'sm'"):
+        vault.compare(a, b, on="id", ignore=["sm"])
+
+
+def test_r14_the_first_of_several_is_the_reference(vault):
+    versions = [vault.save("preds", preds(pred=each)) for each in (list("abxx"), list("abcx"), list("xbcd"))]
+    found = vault.compare(*versions, on="id", measure="gold == pred")
+    assert [each for each in found.columns if each.startswith(("status", "flip"))] == [
+        "status_b",
+        "flip_b",
+        "status_c",
+        "flip_c",
+    ]
+    assert found["flip_b"].tolist() == ["same_right", "same_right", "fixed", "same_wrong"]
+    assert found["flip_c"].tolist() == ["broken", "same_right", "fixed", "fixed"]
+    assert found.summary[["reference", "other", "fixed", "broken"]].to_numpy().tolist() == [
+        ["preds@1", "preds@2", 1, 0],
+        ["preds@1", "preds@3", 2, 1],
+    ]
+
+
+def test_r14_handles_frames_and_sessions_are_versions(vault):
+    with vault.session("train"):
+        a = vault.save("preds", preds())
+        assert vault.save("other", {"x": 1}).version == 1
+    with vault.session("train"):
+        b = vault.save("preds", preds(pred=list("abcd")))
+    expected = vault.compare("preds@1", "preds@2", on="id")
+    assert vault.compare(a, "preds", on="id").equals(expected)
+    assert vault.compare(vault.read("preds@1"), vault.read("preds"), on="id").equals(expected)
+    assert vault.compare("train#1", "train#2", on="id").equals(expected)
+    assert vault.compare("preds@1", vault.run("train#2"), on="id").equals(expected)
+    half = vault.read("preds@1").query("id < 3")
+    assert vault.compare(half, b, on="id")["status"].tolist() == ["same", "same", "added", "added"]
+    with vault.session("idle"):
+        vault.save("third", {"x": 1})
+    with pytest.raises(tv.InvalidInput, match=r"train#1, idle#1 wrote no list in common"):
+        vault.compare("train#1", "idle#1", on="id")
+    with pytest.raises(tv.ListNotFound):
+        vault.compare("preds@1", "nobody", on="id")
+
+
+def test_r14_what_the_comparison_holds_is_its_own(folder_vault):
+    frame = pd.DataFrame({"id": [1, 2], "x": [1.0, 2.0]})
+    found = folder_vault.compare(frame, frame.copy(), on="id")
+    found.loc[1, "x_a"] = 99.0
+    assert frame.loc[0, "x"] == 1.0
+
+
+CELL = st.one_of(st.integers(-3, 3), st.none())
+ROWS = st.dictionaries(st.integers(0, 9), st.tuples(CELL, st.booleans(), st.sampled_from("xyz")), max_size=8)
+
+
+def frame_of(rows):
+    keys = list(rows)
+    frame = pd.DataFrame({"id": np.array(keys, np.int64)})
+    for at, (name, dtype) in enumerate([("n", "Int64"), ("right", "bool"), ("word", object)]):
+        frame[name] = pd.Series([rows[key][at] for key in keys], dtype=dtype)
+    return frame
+
+
+@given(ROWS, ROWS)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_r14_compare_is_a_plain_merge_and_symmetric(folder_vault, one, two):
+    a, b = frame_of(one), frame_of(two)
+    found = folder_vault.compare(a, b, on="id", measure="right")
+    merged = a.merge(b, on="id", how="outer", suffixes=("_a", "_b"), indicator=True).set_index("id")
+    assert set(found.index) == set(merged.index)
+    for key, row in merged.iterrows():
+        mine = found.loc[key]
+        for name in ("n_a", "n_b", "word_a", "word_b"):
+            assert (pd.isna(mine[name]) and pd.isna(row[name])) or mine[name] == row[name]
+        expected = {"left_only": "removed", "right_only": "added"}.get(row["_merge"]) or (
+            "same" if one[key] == two[key] else "changed"
+        )
+        assert mine["status"] == expected
+    back = folder_vault.compare(b, a, on="id", measure="right")
+    mirror = {"same": "same", "changed": "changed", "added": "removed", "removed": "added"}
+    assert (
+        found["status"].astype(object).map(mirror).sort_index().tolist()
+        == back["status"].astype(object).sort_index().tolist()
+    )
+    there, again = found.summary.iloc[0], back.summary.iloc[0]
+    assert (there["n_only_a"], there["fixed"]) == (again["n_only_b"], again["broken"])
+    assert there["p"] == again["p"] or (pd.isna(there["p"]) and pd.isna(again["p"]))
+    assert there["delta"] == pytest.approx(-again["delta"], nan_ok=True)
+
+
+@given(ROWS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_r14_identical_versions_have_no_change(folder_vault, rows):
+    frame = frame_of(rows)
+    found = folder_vault.compare(frame, frame.copy(), on="id", measure={"right": "right", "n": "n"})
+    assert set(found["status"]) <= {"same"}
+    assert set(found["flip_right"].dropna()) <= {"same_right", "same_wrong"}
+    summary = found.summary
+    assert summary["n_only_a"].tolist() == summary["n_only_b"].tolist() == [0, 0]
+    assert summary["churn"].dropna().tolist() == [0.0] * summary["churn"].notna().sum()
+    assert set(summary["delta"].dropna()) <= {0.0}
+    assert set(summary["p"].dropna()) <= {1.0}
+
+
+@given(ROWS, ROWS, st.sets(st.integers(0, 9)))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_r14_a_filtered_comparison_sums_up_the_rows_left(folder_vault, one, two, keep):
+    whole = folder_vault.compare(
+        frame_of(one), frame_of(two), on="id", measure={"right": "right", "n": "n"}, by="word"
+    )
+    left = whole[whole.index.isin(keep)]
+    few = folder_vault.compare(
+        frame_of({key: row for key, row in one.items() if key in keep}),
+        frame_of({key: row for key, row in two.items() if key in keep}),
+        on="id", measure={"right": "right", "n": "n"}, by="word",
+    )  # fmt: skip
+    assert isinstance(left, tv.Comparison)
+    pd.testing.assert_frame_equal(left.summary, few.summary)
+
+
+# ---------------------------------------------------------------- R15: statistics
+
+
+def test_r15_unpaired_rows_are_counted(vault):
+    a, b = save_two(vault, preds(score=[1, 2, 3, None]), preds(id=[1, 2, 9, 4], score=[2, 2, 5, 5]))
+    (line,) = vault.compare(a, b, on="id", measure="score").summary.to_dict("records")
+    assert (line["n_pairs"], line["n_missing"], line["n_only_a"], line["n_only_b"]) == (2, 1, 1, 1)
+    assert (line["a"], line["b"], line["delta"]) == (1.5, 2.0, 0.5)
+    assert line["churn"] == 0.5
+    assert line["test"].startswith("sign flips")
+    assert pd.isna(line["fixed"])
+
+
+def test_r15_truth_values_are_tested_by_mcnemar(vault):
+    a, b = save_two(vault, preds(), preds(pred=list("xbcd")))
+    (line,) = vault.compare(a, b, on="id", measure="gold == pred").summary.to_dict("records")
+    assert (line["fixed"], line["broken"], line["delta"], line["churn"]) == (2, 1, 0.25, 0.75)
+    assert line["test"] == "mcnemar exact"
+    assert line["p"] == 1.0  # 1 of 3 flips
+
+
+def test_r15_slices_and_holm(vault):
+    rows = pd.DataFrame({"id": range(40), "topic": ["s", "t"] * 20, "right": [False] * 40})
+    better = rows.assign(right=(rows["topic"] == "s") | (rows["id"] == 1))
+    a, b = save_two(vault, rows, better)
+    summary = vault.compare(a, b, on="id", measure="right", by="topic").summary
+    assert summary["slice"].tolist() == ["all", "topic=s", "topic=t"]
+    assert summary["n_pairs"].tolist() == [40, 20, 20]
+    assert summary["fixed"].tolist() == [21, 20, 1]
+    p = summary["p"].to_numpy()
+    assert summary["p_holm"].to_numpy() == pytest.approx([p[0] * 3, p[1] * 2, p[2]])
+
+
+def test_r15_a_measure_of_a_whole_frame_is_drawn_again(vault):
+    a, b = save_two(vault, preds(score=[1.0, 2.0, 3.0, 4.0]), preds(score=[2.0, 3.0, 4.0, 5.0]))
+    calls = []
+
+    def spread(frame):
+        calls.append(len(frame))
+        return float(frame["score"].max())
+
+    found = vault.compare(a, b, on="id", measure={"top": spread})
+    assert "flip" not in found.columns
+    (line,) = found[found.index < 4].summary.to_dict("records")
+    assert (line["a"], line["b"], line["delta"], line["lo"], line["hi"]) == (3.0, 4.0, 1.0, 1.0, 1.0)
+    assert line["test"] == "paired bootstrap, 2000 draws"
+    assert set(calls) == {4, 3}
+
+
+def test_r15_equivalence_needs_a_margin(vault):
+    rows = pd.DataFrame({"id": range(2000), "right": [True, False] * 1000})
+    a, b = save_two(vault, rows, rows.assign(right=~rows["right"].where(rows["id"] < 2, ~rows["right"])))
+    assert vault.compare(a, b, on="id", measure="right", margin=0.01).summary["equivalent"].tolist() == [True]
+    assert pd.isna(vault.compare(a, b, on="id", measure="right").summary.loc[0, "equivalent"])
+
+
+def test_r15_a_measure_is_parsed_and_never_run(vault):
+    a, b = save_two(vault, preds(), preds())
+    for text in ("__import__('os').getcwd()", "gold.__class__", "(lambda: 1)()", "exec('1')"):
+        with pytest.raises(tv.InvalidInput, match="measure="):
+            vault.compare(a, b, on="id", measure=text)
+    with pytest.raises(tv.InvalidInput, match="Did you mean 'gold'"):
+        vault.compare(a, b, on="id", measure="golt == pred")
+    with pytest.raises(tv.InvalidInput, match="must give numbers or truth values"):
+        vault.compare(a, b, on="id", measure="gold")
+
+
+# ---------------------------------------------------------------- R16: gates
+
+
+def gated(vault, broken, rows=40):
+    frame = pd.DataFrame({"id": range(rows), "right": [True] * rows})
+    a, b = save_two(vault, frame, frame.assign(right=frame["id"] >= broken))
+    return vault.compare(a, b, on="id", measure="right")
+
+
+def test_r16_a_gate_passes_fails_or_cannot_tell(vault):
+    found = gated(vault, broken=4)
+    failed = found.gate("delta", min=-0.005)
+    assert (failed.outcome, bool(failed)) == ("fail", False)
+    assert "delta is -0.1, not at least -0.005, from 40 pairs" in failed.reason
+    passed = found.gate("delta", min=-0.2)
+    assert (passed.outcome, bool(passed)) == ("pass", True)
+    assert found.gate("delta", min=-0.15, bound="lo").outcome == "fail"  # the estimate alone would pass
+    assert found.gate("broken", max=4)
+    assert not found.gate("broken", max=3)
+    few = found[found.index < 19].gate("delta", min=-1)
+    assert (few.outcome, bool(few)) == ("cannot tell", False)
+    assert "19 pairs, and 20 are needed" in few.reason
+    assert found[found.index < 19].gate("delta", min=-1, min_pairs=5)
+
+
+def test_r16_raises(vault):
+    with pytest.raises(tv.GateFailed, match=r"delta is -0\.1"):
+        gated(vault, broken=4).gate("delta", min=-0.005, raises=True)
+    assert issubclass(tv.GateFailed, AssertionError)
+
+
+def test_r16_nothing_measured_cannot_be_told(vault):
+    a, b = save_two(vault, preds(), preds(pred=list("abcd")))
+    gate = vault.compare(a, b, on="id").gate("delta", min=0, min_pairs=1)
+    assert gate.outcome == "cannot tell"
+    assert "nothing was measured" in gate.reason
+    assert vault.compare(a, b, on="id").gate("churn", max=0.5, min_pairs=1)
+
+
+def test_r16_a_version_without_the_column_cannot_be_told(vault):
+    a, b = save_two(vault, preds(), preds().drop(columns="pred"))
+    with pytest.warns(UserWarning, match="missing there"):
+        found = vault.compare(a, b, on="id", measure="gold == pred")
+    assert found.gate("delta", min=-1, min_pairs=0).outcome == "cannot tell"
+    assert found.summary.loc[0, "n_missing"] == 4
+
+
+def test_r16_nan_never_passes(vault):
+    nothing = preds(score=[np.nan] * 4)
+    a, b = save_two(vault, nothing, nothing.assign(word="w"))
+    assert (
+        vault.compare(a, b, on="id", measure="score").gate("delta", min=-9, min_pairs=0).outcome
+        == "cannot tell"
+    )
+
+
+def test_r16_slices_must_pass_where_asked(vault):
+    frame = pd.DataFrame({"id": range(60), "topic": ["s"] * 30 + ["t"] * 30, "right": [True] * 60})
+    a, b = save_two(vault, frame, frame.assign(right=frame["id"] != 0))
+    found = vault.compare(a, b, on="id", measure="right", by="topic")
+    assert found.gate("delta", min=-0.02)
+    assert found.gate("delta", min=-0.02, slices=True).outcome == "fail"
+
+
+# ---------------------------------------------------------------- R17: why
+
+
+@pytest.fixture
+def chain(vault):
+    """articles -> features -> preds, made twice: with another text, another parameter, one row more and one less."""
+    articles = pd.DataFrame(
+        {"text": ["good", "bad", "ugly", "nice"]}, index=pd.Index([1, 2, 3, 4], name="id")
+    )
+
+    def run(rate, wrong):
+        with vault.session("train", params={"lr": rate, "opt": {"name": "sgd"}}):
+            vault.save("features", vault.read("articles").assign(n=lambda df: df["text"].str.len()))
+            features = vault.read("features")
+            return vault.save("preds", features.assign(right=[key not in wrong for key in features.index]))
+
+    vault.save("articles", articles)
+    first = run(0.1, [3])
+    articles.loc[2, "text"] = "sadly"
+    articles = articles.drop(4)
+    articles.loc[5] = ["new"]
+    vault.save("articles", articles)
+    return first, run(0.2, [2])
+
+
+def lines_of(frame, *columns):
+    return [
+        tuple(None if pd.isna(each) else each for each in row)
+        for row in frame[list(columns)].itertuples(index=False)
+    ]
+
+
+def test_r17_differences_walk_up_from_two_versions(vault, chain):
+    found = vault.differences(*chain)
+    assert found.columns.tolist() == ["what", "name", "a", "b", "depth", "list"]
+    found = found[~found["what"].isin(["code"])]
+    assert lines_of(found, *found.columns) == [
+        ("parameter", "lr", "0.1", "0.2", 0, "preds"),
+        ("input", "features", "features@1", "features@2", 1, "features"),
+        ("rows changed", "features", "1: 1", "1: 1", 1, "features"),
+        ("rows added", "features", None, "1: 3", 1, "features"),
+        ("rows removed", "features", "1: 3", None, 1, "features"),
+        ("input", "articles", "articles@1", "articles@2", 2, "articles"),
+        ("rows changed", "articles", "1: 1", "1: 1", 2, "articles"),
+        ("rows added", "articles", None, "1: 3", 2, "articles"),
+        ("rows removed", "articles", "1: 3", None, 2, "articles"),
+    ]
+
+
+def test_r17_differences_of_two_sessions(vault, chain):
+    found = vault.differences("train#1", "train#2")
+    assert ("parameter", "lr", "0.1", "0.2", 0) in lines_of(found, "what", "name", "a", "b", "depth")
+    assert ("input", "articles", "articles@1", "articles@2", 1) in lines_of(
+        found, "what", "name", "a", "b", "depth"
+    )
+    assert vault.differences("train#1", "preds@2").equals(vault.differences(*chain))
+
+
+def test_r17_the_same_has_no_differences(vault, chain):
+    assert vault.differences(chain[0], "preds@1").empty
+    assert vault.differences("train#1", "train#1").empty
+
+
+def test_r17_why_joins_flipped_rows_with_their_own_parents(vault, chain):
+    found = vault.compare(*chain, measure="right").why()
+    rows = found[found["what"] == "row changed"]
+    assert lines_of(rows.reset_index(), "id", "flip", "name", "a", "b", "depth", "row_a", "row_b") == [
+        (2, "broken", "text", "bad", "sadly", 1, "features@1[1]", "features@2[1]"),
+        (2, "broken", "n", 3, 5, 1, "features@1[1]", "features@2[1]"),
+        (2, "broken", "text", "bad", "sadly", 2, "articles@1[1]", "articles@2[1]"),
+    ]
+    parameters = found[found["what"] == "parameter"].reset_index()
+    assert lines_of(parameters, "id", "flip", "name", "a", "b", "depth") == [
+        (2, "broken", "lr", 0.1, 0.2, 0),
+        (3, "fixed", "lr", 0.1, 0.2, 0),
+    ]
+
+
+def test_r17_why_of_a_filtered_comparison_and_without_a_measure(vault, chain):
+    found = vault.compare(*chain)
+    assert set(found.why().index) == {2, 3}
+    assert set(found[found.index == 3].why().index) == {3}
+
+
+def test_r17_flips_that_nothing_explains_are_told(vault):
+    with vault.session("chance"):
+        a = vault.save("preds", preds(pred=list("abcd")))
+        b = vault.save("preds", preds(pred=list("abcx")))
+    found = vault.compare(a, b, on="id", measure="gold == pred").why()
+    assert set(found[found["what"] != "code"]["what"]) <= {"nothing recorded"}
+    assert set(found["flip"]) == {"broken"}
+
+
+def test_r17_parents_that_came_and_went(vault):
+    vault.save("docs", pd.DataFrame({"text": ["one", "two", "three"]}))
+    answers = pd.DataFrame({"id": [1, 2], "right": [True, True]})
+    a = vault.save("answers", answers, inputs={"docs": [[0, 1], [2]]})
+    b = vault.save("answers", answers.assign(right=[False, False]), inputs={"docs": [[0], [2, 1]]})
+    found = vault.compare(a, b, on="id", measure="right").why()
+    rows = found[found["what"].str.startswith("row")].reset_index()
+    assert lines_of(rows, "id", "what", "a", "b") == [
+        (1, "row removed", "docs@1[1]", None),
+        (2, "row added", None, "docs@1[1]"),
+    ]
+
+
+def test_r17_parameters_and_environment(vault, chain):
+    found = vault.compare(*chain)
+    assert lines_of(found.params_diff, "name", "a", "b") == [("lr", 0.1, 0.2)]
+    assert found.environment_diff.columns.tolist() == ["what", "name", "a", "b"]
+    assert "package" not in set(found.environment_diff["what"])
+
+
+# ---------------------------------------------------------------- what else it must stand
+
+
+def test_a_comparison_survives_pandas(vault, chain):
+    found = vault.compare(*chain, measure="right")
+    for each in (
+        found.query("status == 'changed'"),
+        found.sort_values("text_a"),
+        found.head(2),
+        found.copy(),
+        found[["status", "flip", "right_a", "right_b"]],
+    ):
+        assert isinstance(each, tv.Comparison)
+        assert len(each.summary) == 1
+    with pytest.raises(tv.InvalidInput, match="lost its column 'right_b'"):
+        _ = found.drop(columns="right_b").summary
+    with pytest.raises(tv.InvalidInput, match="made of a comparison"):
+        _ = tv.Comparison({"x": [1]}).summary
+
+
+def test_a_comparison_leaves_the_process(vault, chain):
+    found = pickle.loads(pickle.dumps(vault.compare(*chain, measure="right")))
+    assert found.summary.loc[0, "n_pairs"] == 3
+    with pytest.raises(tv.InvalidInput, match="another process"):
+        found.why()
+
+
+def test_hostile_names_and_texts_are_escaped(folder_vault):
+    evil = "<script>alert(1)</script>"
+    a, b = save_two(
+        folder_vault,
+        pd.DataFrame({"id": [1], evil: [evil]}),
+        pd.DataFrame({"id": [1], evil: ["x"]}),
+        name="preds",
+    )
+    found = folder_vault.compare(a, b, on="id", by=evil)
+    for frame in (found, found.summary, found.schema_diff, found.why()):
+        assert "<script>" not in frame._repr_html_()
+
+
+def test_columns_that_would_clash_are_refused(folder_vault):
+    rows = pd.DataFrame({"id": [1], "status": ["x"]})
+    versions = [folder_vault.save("rows", rows.assign(n=n)) for n in range(3)]
+    assert folder_vault.compare(*versions[:2], on="id")["status_a"].tolist() == ["x"]
+    with pytest.raises(tv.InvalidInput, match="status_b"):
+        folder_vault.compare(*versions, on="id")
