@@ -52,7 +52,7 @@ from tablevault_pd.errors import (
 
 if TYPE_CHECKING:
     from tablevault_pd.analysis.comparison import Comparison
-    from tablevault_pd.api import checkpoint, connect, current_vault, log, loop, read
+    from tablevault_pd.api import checkpoint, connect, current_vault, log, loop, read, step
     from tablevault_pd.lineage.declared import rows
     from tablevault_pd.session import Run
     from tablevault_pd.session.info import RunInfo
@@ -103,6 +103,7 @@ __all__ = [
     "loop",
     "read",
     "rows",
+    "step",
 ]
 
 # What a vault needs is imported when the first one is opened: a program that only may save something starts at once.
@@ -119,6 +120,7 @@ _LATER = {
     "loop": "api",
     "read": "api",
     "rows": "lineage.declared",
+    "step": "api",
 }
 
 

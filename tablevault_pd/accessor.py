@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from tablevault_pd.keywords import public, takes
+from tablevault_pd.vault.options import DEFAULTS, FrameSearchOptions, LineageOptions, SaveOptions
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
     from typing import Unpack
 
     from tablevault_pd.vault.lists import List
-    from tablevault_pd.vault.options import SaveOptions
     from tablevault_pd.vault.vault import Vault
 
 
@@ -51,29 +53,15 @@ class _Relatives:
 
         return of_rows.frame_refs(_vault_to_read().store, self._obj)
 
-    def parents(
-        self,
-        depth: int | None = 1,
-        *,
-        to: str | None = None,
-        read: bool = False,
-        columns: Sequence[Hashable] | None = None,
-        basis: Literal["stated", "inferred", "read"] = "inferred",
-    ) -> pd.DataFrame:
+    @takes(LineageOptions, DEFAULTS)
+    def parents(self, depth: int | None = 1, **options: Unpack[LineageOptions]) -> pd.DataFrame:
         """The rows that these rows were made from. See :meth:`Vault.lineage` for the columns."""
-        return self.lineage(depth, to=to, read=read, columns=columns, basis=basis)
+        return self.lineage(depth, **options)
 
-    def children(
-        self,
-        depth: int | None = 1,
-        *,
-        to: str | None = None,
-        read: bool = False,
-        columns: Sequence[Hashable] | None = None,
-        basis: Literal["stated", "inferred", "read"] = "inferred",
-    ) -> pd.DataFrame:
+    @takes(LineageOptions, DEFAULTS)
+    def children(self, depth: int | None = 1, **options: Unpack[LineageOptions]) -> pd.DataFrame:
         """The rows that were made from these rows. See :meth:`Vault.lineage` for the columns."""
-        return self.lineage(depth, "down", to, read=read, columns=columns, basis=basis)
+        return self.lineage(depth, "down", **options)
 
     def lineage(
         self,
@@ -118,6 +106,7 @@ class _Relatives:
 
 
 @pd.api.extensions.register_dataframe_accessor("vault")
+@public("df.vault")
 class FrameAccessor(_Relatives):
     """Save a DataFrame in the current vault: ``df.vault.save("runs")``."""
 
@@ -126,15 +115,18 @@ class FrameAccessor(_Relatives):
             frame  # pandas 3 makes a new accessor on every access: state kept here would be lost
         )
 
+    @takes(SaveOptions, DEFAULTS)
     def save(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Save every row as a new version of `name`. See :meth:`Vault.save`."""
         return _current_vault().save(name, self._frame, **options)
 
+    @takes(SaveOptions, DEFAULTS)
     def append(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Add every row to the end of `name`. See :meth:`Vault.append`."""
         return _current_vault().append(name, self._frame, **options)
 
-    def search(self, text: str | None = None, **options: Any) -> pd.DataFrame:
+    @takes(FrameSearchOptions, DEFAULTS)
+    def search(self, text: str | None = None, **options: Unpack[FrameSearchOptions]) -> pd.DataFrame:
         """These rows, which were read from a list, best first. See :meth:`Vault.search`."""
         from tablevault_pd.search.frames import search_frame
 
@@ -142,16 +134,19 @@ class FrameAccessor(_Relatives):
 
 
 @pd.api.extensions.register_series_accessor("vault")
+@public("series.vault")
 class SeriesAccessor(_Relatives):
     """Save a Series in the current vault: texts become documents, vectors embeddings."""
 
     def __init__(self, series: pd.Series[Any]) -> None:
         self._series = self._obj = series
 
+    @takes(SaveOptions, DEFAULTS)
     def save(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Save every value as a new version of `name`. See :meth:`Vault.save`."""
         return _current_vault().save(name, self._series, **options)
 
+    @takes(SaveOptions, DEFAULTS)
     def append(self, name: str, **options: Unpack[SaveOptions]) -> List:
         """Add every value to the end of `name`. See :meth:`Vault.append`."""
         return _current_vault().append(name, self._series, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copyreg
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tablevault_pd import validate
@@ -18,14 +18,19 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     shown,
 )
+from tablevault_pd.keywords import public_call, takes
 from tablevault_pd.progress import Bar, say
 from tablevault_pd.session import CaptureMode, Run, Settings, current, process
 from tablevault_pd.vault.context import Context, open_contexts
+from tablevault_pd.vault.options import DEFAULTS, ReadOptions
 from tablevault_pd.vault.vault import Vault
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import pandas as pd
 
+    from tablevault_pd.session.steps import Step
     from tablevault_pd.store import Store
 
 DEFAULT_PLACE = "vault"
@@ -38,6 +43,7 @@ _connected_before: list[str] = []  # the place connected last, open or closed
 _keep: list[Vault] = []  # the current vault stays open even if nobody keeps the handle
 
 
+@public_call("tablevault_pd.connect")
 def connect(
     place: str | os.PathLike[str] | None = None,
     *,
@@ -274,7 +280,9 @@ copyreg.pickle(Vault, _sent_vault)  # what unpickles a vault connects to it
 copyreg.pickle(Run, _sent)  # a worker that is handed a session logs to one of its own
 
 
-def read(name: str, **options: Any) -> pd.DataFrame:
+@public_call("tablevault_pd.read")
+@takes(ReadOptions, DEFAULTS)
+def read(name: str, **options: Unpack[ReadOptions]) -> pd.DataFrame:
     """Rows of a list of the current vault. See :meth:`Vault.read`."""
     return current_vault_to_read().read(name, **options)
 
@@ -282,7 +290,7 @@ def read(name: str, **options: Any) -> pd.DataFrame:
 # -- the session that is meant where none is named
 
 
-def log(*, step: int | None = None, **values: Any) -> None:
+def log(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **values: Any) -> None:
     """Keep the values of some metrics of the current session. See :meth:`Run.log`.
 
     Examples
@@ -295,7 +303,23 @@ def log(*, step: int | None = None, **values: Any) -> None:
     run = _run()
     if run is None:
         raise _no_session()
-    run.log(step=step, **values)
+    run.log(metrics, step=step, **values)
+
+
+def step(step: int) -> Step:
+    """Say at which step the current session is. See :meth:`Run.step`.
+
+    Examples
+    --------
+    >>> with vault.session("train") as s, tv.step(7):
+    ...     tv.log(loss=0.5)
+    >>> vault.run("train").curve("loss")["step"].tolist()
+    [7]
+    """
+    run = _run()
+    if run is None:
+        raise _no_session()
+    return run.step(step)
 
 
 def checkpoint() -> None:
@@ -311,6 +335,7 @@ def checkpoint() -> None:
         run.checkpoint()
 
 
+@public_call("tablevault_pd.loop")
 def loop(items: Iterable[T], *, name: str = "loop", total: int | None = None) -> Iterator[T]:
     """Go through `items` with a progress bar, and a checkpoint before each.
 

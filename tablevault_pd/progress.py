@@ -1,9 +1,11 @@
-"""Progress bars: tqdm's when it is installed and somebody is looking, else nothing."""
+"""What the library says while it works: progress bars (tqdm's, where it is installed and somebody looks) and warnings."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+_PACKAGE = os.path.join(os.path.dirname(__file__), "")
 PATIENCE_S = 1.0  # work that is done sooner shows no bar
 #: What a stream raises that is None, has no isatty(), was closed, or whose reader has gone.
 _NO_STREAM = (AttributeError, OSError, ValueError)
@@ -94,3 +97,11 @@ def _tqdm() -> Callable[..., Any] | None:
     except ImportError:
         return None
     return tqdm  # type: ignore[no-any-return]  # tqdm ships no types
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, and name the line that called the library, however deep inside of it this is."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

@@ -144,7 +144,7 @@ def time(value: Any, what: str) -> datetime:
             raise InvalidInput(
                 f"{what}={shown(value)} is not a time that pandas.Timestamp understands, such as '2026-05-31 14:00'."
             ) from error
-    if value is pd.NaT or _is_missing(value):
+    if is_missing(value):
         raise InvalidInput(f"{what}= is missing ({value!r}). Leave it out, or give a time.")
     raise InvalidType(
         f"{what}={shown(value)} is not a time. Give a text such as '2026-05-31 14:00', a datetime or a pandas.Timestamp."
@@ -191,8 +191,11 @@ def is_hashable(value: Any) -> bool:
     return True
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, (float, np.floating)) and math.isnan(value))
+def is_missing(value: Any) -> bool:
+    """Tell whether a cell holds nothing: None, pandas.NA, NaT or NaN. Never raises, whatever it holds."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return True
+    return isinstance(value, (float, np.floating)) and math.isnan(value)
 
 
 def items(value: Any) -> tuple[Any, ...]:

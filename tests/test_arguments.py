@@ -27,7 +27,7 @@ RIGHT = {
     "name": "runs", "obj": {"acc": 0.5}, "version": 1, "sha256": "0" * 64, "text": "words", "which": "nobody-*", "size": 1,
     "column": "vec", "query": [1.0, 0.0], "items": [1], "tags": "tag", "a": "runs", "b": "runs", "lists": "runs", "measure": "acc",
 }  # fmt: skip
-OF_A_RUN = {"log", "checkpoint", "on_stop"}  #: its other methods are for the recording of sessions
+OF_A_RUN = {"log", "step", "checkpoint", "on_stop"}  #: its other methods are for the recording of sessions
 LEFT_OUT = {
     "Vault.close",  # takes nothing
     "Vault.export",  # its folder is any path: see test_export_refuses

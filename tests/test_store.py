@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ from tablevault_pd.store import (
     Store,
 )
 from tablevault_pd.store.edges import AFFINE, EACH, INFERRED, PAIRS, READ, SPAN, STATED, WHOLE, Edge
-from tablevault_pd.store.types import Facts
+from tablevault_pd.store.types import Attempt, Facts, Pause, Timelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -516,10 +517,79 @@ def test_a_beat_sent_again_counts_once(store: Store) -> None:
     assert store.measures()["value"].to_pylist() == [1, 2]
     [seen] = store.sessions()
     store.reopen_session(seen, seen=seen.heartbeat)
-    other = Beat(row.id, 1, measures=(measured(row.id, "m", 7),))
+    other = Beat(row.id, 1, measures=(replace(measured(row.id, "m", 7), attempt=1),), attempt=1)
     for _ in range(2):
         store.beat([other])
     assert store.measures()["value"].to_pylist() == [1, 2, 7]
+
+
+@pytest.mark.parametrize("size", [1, 50, 300])
+def test_values_of_many_beats_come_back_in_order(store: Store, size: int) -> None:
+    """They share blocks, which grow; each beat comes twice."""
+    row = store.open_session(Session("s", "u", "h", 1, NOW))
+    for number in range(1, 8):
+        measures = tuple(
+            replace(measured(row.id, metric, *range(size), at=number * size), block=number // 3)
+            for metric in ("a", "b")
+        )
+        for _ in range(2):
+            store.beat([Beat(row.id, number, measures=measures)])
+    found = store.measures(metrics=["b"])
+    assert found["step"].to_pylist() == list(range(size, 8 * size))
+    assert found["time"].cast(pa.int64()).to_pylist() == list(range(10 * size, 80 * size, 10))
+    assert found["value"].to_pylist() == list(range(size)) * 7
+    assert store.measures([row.id]).num_rows == 14 * size
+
+
+def test_metric_names(store: Store) -> None:
+    one, two = (store.open_session(Session("s", "u", "h", 1, NOW)).id for _ in range(2))
+    assert store.metric_names() == store.metric_names([one]) == []
+    store.beat([Beat(one, 1, measures=(measured(one, "é", 1), measured(one, "E", 1), measured(one, "e", 1)))])
+    store.beat([Beat(two, 1, measures=(measured(two, "val/acc", 1), measured(two, "e", 1)))])
+    assert store.metric_names() == ["E", "e", "val/acc", "é"]
+    assert store.metric_names([two]) == ["e", "val/acc"]
+    assert store.metric_names([]) == []
+
+
+def test_timelines(store: Store) -> None:
+    """Each process tells of its own attempt, also one that was thought dead."""
+    one, two = (store.open_session(Session("s", "u", "h", 1, NOW)) for _ in range(2))
+    (first, second), pauses = store.timelines().attempts, store.timelines().pauses
+    assert (first, second) == (Attempt(one.id, 0, one.started), Attempt(two.id, 0, two.started))
+    assert pauses == []
+    began, ended = NOW, NOW + dt.timedelta(seconds=2.000001)
+    early = Beat(
+        one.id, 1, timeline={"first_step": 3, "pauses": [[_us(began), _us(ended)], [_us(ended), None]]}
+    )
+    for _ in range(2):
+        store.beat([early])
+    [seen] = store.sessions([one.id])
+    again = store.reopen_session(replace(seen, pid=2), seen=seen.heartbeat)
+    assert again.attempt == store.sessions([one.id])[0].attempt == 1
+    assert store.sessions([two.id])[0].attempt == 0
+    store.beat([Beat(one.id, 1, timeline={"first_step": -(2**60)}, attempt=1)])
+    store.beat([Beat(one.id, 2, timeline={"pauses": [[_us(began), _us(ended)]]}, attempt=0)])
+    found = store.timelines([one.id])
+    assert found.attempts == [
+        Attempt(one.id, 0, one.started, seen.heartbeat, 3),
+        Attempt(one.id, 1, again.heartbeat, None, -(2**60)),
+    ]
+    assert found.pauses == [Pause(one.id, began, ended)]
+    assert store.timelines([]) == Timelines([], [])
+
+
+def _us(time: dt.datetime) -> int:
+    return round(time.timestamp() * 1_000_000)
+
+
+def test_a_version_knows_its_step(store: Store) -> None:
+    key = store.open_session(Session("s", "u", "h", 1, NOW)).id
+    table = pa.table({"a": [1]})
+    assert put(store, "x", table, session_id=key, step=7).step == 7
+    assert put(store, "x", table, operation="append", session_id=key).step is None
+    store.commit(Batch("t", "x", "delete", session_id=key, step=-(2**62)))
+    assert store.head("x").step == -(2**62)
+    assert [version.step for version in store.versions("x")] == [7, None, -(2**62)]
 
 
 def test_the_last_values_are_in_the_overview(store: Store) -> None:

@@ -361,6 +361,7 @@ def test_lists_and_versions(vault):
         "total",
         "session",
         "cell",
+        "step",
         "time",
         "message",
         "gone",

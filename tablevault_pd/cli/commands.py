@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import __version__
@@ -188,21 +189,21 @@ def show(vault: Vault, arguments: argparse.Namespace) -> Answer:
     """Rows of one list: the first ones as a table, or all of them for machines."""
     found = vault[arguments.name]
     total = len(found)
-    options = {"columns": _columns(found, arguments.columns), "filters": arguments.where}
+    read = partial(found.read, columns=_columns(found, arguments.columns), filters=arguments.where)
     table = arguments.form == "table"
     rows = SHOWN_ROWS if arguments.rows is None and table else arguments.rows
     if arguments.where is not None:
-        frame = found.read(**options)
+        frame = read()
         total = len(frame)
         frame = frame if rows is None else frame.head(rows) if rows >= 0 else frame.tail(-rows)
     elif rows is None:
-        frame = found.read(stop=ROWS_PER_READ, **options)
+        frame = read(stop=ROWS_PER_READ)
     else:
-        frame = found.read(**({"stop": rows} if rows >= 0 else {"start": rows}), **options)
+        frame = read(stop=rows) if rows >= 0 else read(start=rows)
 
     def more() -> Frames:
         for start in range(ROWS_PER_READ, total, ROWS_PER_READ):
-            yield found.read(start=start, stop=start + ROWS_PER_READ, **options)
+            yield read(start=start, stop=start + ROWS_PER_READ)
 
     left = total - len(frame)
     note = f"{len(frame):,} of {total:,} rows; -n shows more." if left else f"{total:,} rows."

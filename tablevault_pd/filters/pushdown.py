@@ -34,8 +34,9 @@ from tablevault_pd.filters.tree import (
     Term,
     is_rowwise,
 )
-from tablevault_pd.filters.tuples import is_missing, judge
+from tablevault_pd.filters.tuples import judge
 from tablevault_pd.frames import schemas
+from tablevault_pd.validate import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

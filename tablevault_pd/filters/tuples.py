@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from tablevault_pd.errors import InvalidFilter, shown
 from tablevault_pd.filters.tree import And, Node, Or, Term
+from tablevault_pd.validate import is_missing
 
 if TYPE_CHECKING:
     from tablevault_pd.filters.names import Names
@@ -158,8 +159,3 @@ def _python(value: Any) -> Any:
     if isinstance(value, np.generic) and not isinstance(value, (np.datetime64, np.timedelta64)):
         return value.item()
     return value
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a constant stands for a missing value."""
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)

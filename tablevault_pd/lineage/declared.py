@@ -1,4 +1,4 @@
-"""``inputs=``: every form of it read and checked before a row is written, as claims about the rows saved."""
+"""Parents that the user declares with ``inputs=``: every form of it, read and checked before a row is written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, shown
-from tablevault_pd.lineage.edges import Claim
-from tablevault_pd.lineage.resolve_rows import Named, identity
+from tablevault_pd.keywords import public_call
+from tablevault_pd.lineage.edges import ParentClaim
+from tablevault_pd.lineage.resolve_rows import RowSelection, resolve_rows
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import marked, origin_of
 from tablevault_pd.reading.reference import ListReference
@@ -26,8 +27,8 @@ FORMS = (
     "of a column of the saved frame), a list of several of these, or False for none"
 )
 
-#: Claims once all rows are known: their number, and the frame they came in if it was a single one.
-Given = Callable[[int, pd.DataFrame | None], Iterator[Claim]]
+#: Makes the claims about a batch, given how many rows it has, and the frame they came in if it was a single one.
+BatchParents = Callable[[int, pd.DataFrame | None], Iterator[ParentClaim]]
 
 
 class Rows:
@@ -40,6 +41,7 @@ class Rows:
         return f"<rows of a frame, {len(self.frame):,} in number>"
 
 
+@public_call("tablevault_pd.rows")
 def rows(frame: pd.DataFrame | pd.Series) -> Rows:
     """State parents row by row: ``inputs=tv.rows(frame)`` means that row `i` saved came from row `i` of `frame`.
 
@@ -80,83 +82,103 @@ def rows(frame: pd.DataFrame | pd.Series) -> Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class FromColumn:
+class PositionsColumn:
     """``{"news": "column"}``: a column of the saved frame holds the positions."""
 
     version: Version
     column: str
 
-    def claims(self, column: Any, first: int) -> Iterator[Claim]:
-        """What the cells of that column say, of rows that start at `first`."""
-        what = f"inputs={{{self.version.list!r}: {self.column!r}}}: the column {self.column!r}"
-        rows, positions = _cells(column, what)
+    def claims(self, saved: pd.DataFrame | pa.Table) -> Iterator[ParentClaim]:
+        """What the cells of that column say of the rows of `saved`. Raises InvalidInput."""
+        what = f"inputs={{{self.version.list!r}: {self.column!r}}}"
+        names = saved.column_names if isinstance(saved, pa.Table) else saved.columns
+        if self.column not in names:
+            raise InvalidInput(
+                f"{what} names the column {self.column!r}, which what is saved does not have. "
+                f"It has {', '.join(map(repr, names))}."
+            )
+        cells = saved.column(self.column) if isinstance(saved, pa.Table) else saved[self.column]
+        what = f"{what}: the column {self.column!r}"
+        rows, positions = _cells(cells, what)
         _check(positions, self.version, what)
-        yield Claim(
-            self.version.list_id, self.version.version, STATED, first, len(column), children=rows, parents=positions
-        )  # fmt: skip
+        yield _claim(self.version, len(cells), children=rows, parents=positions)
 
 
-def stated(store: Store, inputs: Any) -> tuple[list[Given], list[FromColumn]]:
+@dataclass(frozen=True, slots=True)
+class DeclaredParents:
+    """What ``inputs=`` says, read and checked as far as it can be before the rows are known."""
+
+    of_batch: tuple[BatchParents, ...] = ()
+    columns: tuple[PositionsColumn, ...] = ()
+
+
+def declared_parents(store: Store, inputs: Any) -> DeclaredParents:
     """Read `inputs`. Raises InvalidInput, ListNotFound, VersionNotFound, ListDeleted."""
     if inputs is False or inputs is None:
-        return [], []
+        return DeclaredParents()
+    if isinstance(inputs, Mapping):
+        return _of_mapping(store, inputs)
+    if not isinstance(inputs, (list, tuple)):
+        return DeclaredParents(tuple(_of_object(store, inputs)))
+    parts = [declared_parents(store, member) for member in inputs]
+    if not all(
+        isinstance(member, (pd.DataFrame, pd.Series, Rows, ListReference, str, Mapping)) for member in inputs
+    ):
+        raise InvalidInput(f"inputs={shown(inputs)} is a list of things that name no parents. Use {FORMS}.")
+    return DeclaredParents(
+        tuple(parents for part in parts for parents in part.of_batch),
+        tuple(column for part in parts for column in part.columns),
+    )
+
+
+def _of_object(store: Store, inputs: Any) -> list[BatchParents]:
     if isinstance(inputs, Rows):
-        return [_row_by_row(named, len(inputs.frame)) for named in _identity(store, inputs.frame)], []
+        return [_row_by_row(rows, len(inputs.frame)) for rows in _selections(store, inputs.frame)]
     if isinstance(inputs, (pd.DataFrame, pd.Series)):
-        return [_frame(store, named, inputs) for named in _identity(store, inputs)], []
+        return [_of_frame(store, rows, inputs) for rows in _selections(store, inputs)]
     if isinstance(inputs, ListReference):
         if inputs.vault_id != store.vault_id:
             raise InvalidInput(
                 f"inputs= names the list {inputs.name!r} of another vault, and lineage stays within one."
             )
-        return [_whole(inputs._version())], []
+        return [_whole(inputs._version())]
     if isinstance(inputs, str):
-        return [_whole(reading.resolve(store, inputs))], []
-    if isinstance(inputs, Mapping):
-        return _mapping(store, inputs)
-    if isinstance(inputs, (list, tuple)):
-        parts = [stated(store, each) for each in inputs]
-        if not all(
-            isinstance(each, (pd.DataFrame, pd.Series, Rows, ListReference, str, Mapping)) for each in inputs
-        ):
-            raise InvalidInput(
-                f"inputs={shown(inputs)} is a list of things that name no parents. Use {FORMS}."
-            )
-        return [each for given, _ in parts for each in given], [
-            each for _, columns in parts for each in columns
-        ]
+        return [_whole(reading.resolve(store, inputs))]
     raise InvalidInput(f"inputs={shown(inputs)} names no parents. Use {FORMS}.")
 
 
-def _identity(store: Store, obj: pd.DataFrame | pd.Series) -> list[Named]:
-    found = identity(store, obj)
-    if not found and len(obj):
+def _selections(store: Store, obj: pd.DataFrame | pd.Series) -> list[RowSelection]:
+    selections = resolve_rows(store, obj)
+    if not selections and len(obj):
         raise InvalidInput(
             "inputs= is a frame that was not read from this vault, so its rows cannot be told. "
             "Use the frame that tablevault_pd.read returned, or name the list and positions: inputs={'news': [0, 1]}."
         )
-    return found
+    return selections
 
 
-def _whole(version: Version) -> Given:
-    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
-        yield Claim(version.list_id, version.version, STATED, 0, rows, whole=True)
+def _claim(version: Version, rows: int, **parents: Any) -> ParentClaim:
+    return ParentClaim(version.list_id, version.version, STATED, 0, rows, **parents)
+
+
+def _whole(version: Version) -> BatchParents:
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[ParentClaim]:
+        yield _claim(version, rows, whole=True)
 
     return claims
 
 
-def _frame(store: Store, named: Named, frame: pd.DataFrame | pd.Series) -> Given:
+def _of_frame(store: Store, selection: RowSelection, frame: pd.DataFrame | pd.Series) -> BatchParents:
     """Every row saved came from all rows of `frame`; row by row only if the saved frame has the same rows of one read."""
-    version, positions = named.version, named.positions
+    version, positions = selection.version, selection.positions
     if positions is None:
         return _whole(version)
 
-    def claims(rows: int, saved: pd.DataFrame | None) -> Iterator[Claim]:
+    def claims(rows: int, saved: pd.DataFrame | None) -> Iterator[ParentClaim]:
         if saved is not None and _same_rows(store, frame, saved):
-            yield _pairs(version, rows, named.rows, positions)
+            yield _pairs(version, rows, selection.rows, positions)
         else:
-            known = positions[positions >= 0]
-            yield Claim(version.list_id, version.version, STATED, 0, rows, each=True, parents=known)
+            yield _claim(version, rows, each=True, parents=positions[positions >= 0])
 
     return claims
 
@@ -170,52 +192,52 @@ def _same_rows(store: Store, frame: pd.DataFrame | pd.Series, saved: pd.DataFram
     return descended and saved.index.is_unique and saved.index.equals(frame.index)
 
 
-def _row_by_row(named: Named, size: int) -> Given:
-    version, positions = named.version, named.positions
+def _row_by_row(selection: RowSelection, size: int) -> BatchParents:
+    version, positions = selection.version, selection.positions
     if positions is None:
         raise InvalidInput(
             f"rows() has a frame made of {version.list}@{version.version} whose index no longer says which rows of it they are. "
             "Read it with refs=True before a groupby, merge or reset_index, or state positions: inputs={'news': [0, 1]}."
         )
 
-    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[ParentClaim]:
         if rows != size:
             raise InvalidInput(
                 f"rows() has a frame of {size:,} rows, and {rows:,} rows are saved. Without rows(), every row saved came from all "
                 "rows of the frame."
             )
-        yield _pairs(version, rows, named.rows, positions)
+        yield _pairs(version, rows, selection.rows, positions)
 
     return claims
 
 
-def _pairs(version: Version, rows: int, children: np.ndarray | None, parents: np.ndarray) -> Claim:
+def _pairs(version: Version, rows: int, children: np.ndarray | None, parents: np.ndarray) -> ParentClaim:
     present = parents >= 0
     if not present.all():
         at = np.arange(len(parents)) if children is None else children
         children, parents = at[present], parents[present]
-    return Claim(version.list_id, version.version, STATED, 0, rows, children=children, parents=parents)
+    return _claim(version, rows, children=children, parents=parents)
 
 
-def _mapping(store: Store, inputs: Mapping[Any, Any]) -> tuple[list[Given], list[FromColumn]]:
-    given: list[Given] = []
-    columns: list[FromColumn] = []
+def _of_mapping(store: Store, inputs: Mapping[Any, Any]) -> DeclaredParents:
+    of_batch: list[BatchParents] = []
+    columns: list[PositionsColumn] = []
     for name, positions in inputs.items():
         version = name._version() if isinstance(name, ListReference) else reading.resolve(store, name)
         if isinstance(positions, str):
-            columns.append(FromColumn(version, positions))
+            columns.append(PositionsColumn(version, positions))
         elif isinstance(positions, slice):
-            given.append(_slice(version, positions))
+            of_batch.append(_slice(version, positions))
         elif isinstance(positions, (bool, np.bool_)) or positions is None:
             raise InvalidInput(
                 f"inputs={{{version.list!r}: {positions}}} names no rows. For the whole list: inputs={version.list!r}."
             )
         else:
-            given.append(_positions(version, positions))
-    return given, columns
+            of_batch.append(_positions(version, positions))
+    return DeclaredParents(tuple(of_batch), tuple(columns))
 
 
-def _slice(version: Version, positions: slice) -> Given:
+def _slice(version: Version, positions: slice) -> BatchParents:
     what = f"inputs={{{version.list!r}: {positions}}}"
     if positions.step not in (None, 1):
         raise InvalidInput(f"{what}: a slice of parents has no step. Name the positions in an array instead.")
@@ -229,13 +251,13 @@ def _slice(version: Version, positions: slice) -> Given:
             f"{what} does not lie within the {version.total} rows of {version.list}@{version.version}."
         )
 
-    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
-        yield Claim(version.list_id, version.version, STATED, 0, rows, span=(int(first), int(end)))
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[ParentClaim]:
+        yield _claim(version, rows, span=(int(first), int(end)))
 
     return claims
 
 
-def _positions(version: Version, positions: Any) -> Given:
+def _positions(version: Version, positions: Any) -> BatchParents:
     what = f"inputs={{{version.list!r}: …}}"
     if isinstance(positions, (int, np.integer)):
         positions, alone = [positions], True
@@ -246,9 +268,9 @@ def _positions(version: Version, positions: Any) -> Given:
     children, parents = _cells(positions, what)
     _check(parents, version, what)
 
-    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[Claim]:
+    def claims(rows: int, _: pd.DataFrame | None) -> Iterator[ParentClaim]:
         if alone:
-            yield Claim(version.list_id, version.version, STATED, 0, rows, each=True, parents=parents)
+            yield _claim(version, rows, each=True, parents=parents)
             return
         if len(positions) != rows:
             raise InvalidInput(

@@ -22,7 +22,7 @@ Run = tuple[int, int, int]  #: (generation, first, end): which positions of a ve
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Claim:
+class ParentClaim:
     """What the rows `child` to ``child + rows`` of a batch came from."""
 
     parent_list: int
@@ -42,7 +42,7 @@ class Claim:
 # -- building
 
 
-def edges_of(claim: Claim, runs: Sequence[Run], generation: int) -> Iterator[Edge]:
+def edges_of(claim: ParentClaim, runs: Sequence[Run], generation: int) -> Iterator[Edge]:
     """The edges that a claim means, its positions resolved to the generations that `runs` says they lie in."""
     if claim.whole:
         for place, low, high in runs or [(generation, 0, 0)]:
@@ -63,7 +63,7 @@ def edges_of(claim: Claim, runs: Sequence[Run], generation: int) -> Iterator[Edg
 
 
 def _edge(
-    claim: Claim, place: int, form: int, child: int, rows: int, parent: int, span: int, step: int = 0
+    claim: ParentClaim, place: int, form: int, child: int, rows: int, parent: int, span: int, step: int = 0
 ) -> Edge:
     return Edge(
         claim.parent_list, claim.parent_version, place, claim.basis, form, child, rows, parent, span, step
@@ -81,7 +81,9 @@ def _inside(
     return (kept if children is None else children[kept]), parents[kept]
 
 
-def _paired(claim: Claim, place: int, children: np.ndarray | None, parents: np.ndarray) -> Iterator[Edge]:
+def _paired(
+    claim: ParentClaim, place: int, children: np.ndarray | None, parents: np.ndarray
+) -> Iterator[Edge]:
     if not len(parents):
         return
     if children is not None:
@@ -100,7 +102,7 @@ def _paired(claim: Claim, place: int, children: np.ndarray | None, parents: np.n
     yield from _rowwise(claim, place, 0, parents)
 
 
-def _every(claim: Claim, place: int, parents: np.ndarray, low: int, high: int) -> Iterator[Edge]:
+def _every(claim: ParentClaim, place: int, parents: np.ndarray, low: int, high: int) -> Iterator[Edge]:
     parents = parents[(parents >= low) & (parents < high)]
     if not len(parents) or not claim.rows:
         return
@@ -131,7 +133,7 @@ def _consecutive(values: np.ndarray) -> bool:
     return bool(values[-1] - values[0] == len(values) - 1) and bool((np.diff(values) == 1).all())
 
 
-def _rowwise(claim: Claim, place: int, first: int, parents: np.ndarray) -> Iterator[Edge]:
+def _rowwise(claim: ParentClaim, place: int, first: int, parents: np.ndarray) -> Iterator[Edge]:
     """Row ``first + i`` has the parent ``parents[i]``."""
     steps = np.diff(parents)
     if not len(steps) or (steps == steps[0]).all():
@@ -151,14 +153,14 @@ def _rowwise(claim: Claim, place: int, first: int, parents: np.ndarray) -> Itera
         )  # fmt: skip
 
 
-def _affine(claim: Claim, place: int, first: int, parents: np.ndarray) -> Edge:
+def _affine(claim: ParentClaim, place: int, first: int, parents: np.ndarray) -> Edge:
     step = int(parents[1] - parents[0]) if len(parents) > 1 else 0
     lowest = int(min(parents[0], parents[-1]))
     span = abs(int(parents[-1] - parents[0])) + 1
     return _edge(claim, place, AFFINE, claim.child + first, len(parents), lowest, span, step)
 
 
-def _of_one_child(claim: Claim, place: int, child: int, parents: np.ndarray) -> Iterator[Edge]:
+def _of_one_child(claim: ParentClaim, place: int, child: int, parents: np.ndarray) -> Iterator[Edge]:
     if _consecutive(parents):
         yield _edge(claim, place, SPAN, claim.child + child, 1, int(parents[0]), len(parents))
         return
@@ -166,7 +168,7 @@ def _of_one_child(claim: Claim, place: int, child: int, parents: np.ndarray) -> 
         yield _edge(claim, place, AFFINE, claim.child + child, 1, parent, 1)
 
 
-def _arrays(claim: Claim, place: int, children: np.ndarray, parents: np.ndarray) -> Edge:
+def _arrays(claim: ParentClaim, place: int, children: np.ndarray, parents: np.ndarray) -> Edge:
     first, lowest = int(children[0]), int(parents.min())
     return Edge(
         claim.parent_list, claim.parent_version, place, claim.basis, PAIRS, claim.child + first, int(children[-1]) - first + 1,

@@ -12,6 +12,7 @@ from tablevault_pd.errors import MissingDependency
 from tablevault_pd.lineage import drawing as picture
 from tablevault_pd.reading.reports import answer, labels_of
 from tablevault_pd.store.edges import BASES, READ, EdgeSummary
+from tablevault_pd.validate import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -150,11 +151,7 @@ class LineageGraph(pd.DataFrame):
 
 
 def _job(session: Any, name: str) -> str:
-    return (
-        name
-        if session is None or session is pd.NA or session != session
-        else f"{str(session).rpartition('#')[0]}/{name}"
-    )
+    return name if is_missing(session) else f"{str(session).rpartition('#')[0]}/{name}"
 
 
 def _dataset(namespace: str, name: str, version: int) -> dict[str, Any]:

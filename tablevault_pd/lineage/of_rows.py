@@ -9,7 +9,7 @@ import pandas as pd
 
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.edges import runs_of
-from tablevault_pd.lineage.resolve_rows import Named, identity, origin_version, reference_columns
+from tablevault_pd.lineage.resolve_rows import RowSelection, origin_version, reference_columns, resolve_rows
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.refs import RefArray, Source, is_refs
 
@@ -26,9 +26,9 @@ def asked_rows(version: Version, positions: np.ndarray) -> Asked:
     return Asked(np.full(size, version.list_id), np.full(size, version.version), positions, (version,))
 
 
-def known_rows(store: Store, frame: pd.DataFrame | pd.Series) -> list[Named]:
+def known_rows(store: Store, frame: pd.DataFrame | pd.Series) -> list[RowSelection]:
     """The rows of the vault that a frame's rows are. Raises InvalidInput if it was not read from there."""
-    found = identity(store, frame)
+    found = resolve_rows(store, frame)
     if not found:
         raise InvalidInput(
             f"This frame was not read from the vault {store.place}, so it is not known what its rows are. "

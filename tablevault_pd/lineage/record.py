@@ -1,4 +1,4 @@
-"""Finding the parents of what is being saved, frame by frame, and making edges of them once all rows are known.
+"""The parents of what is saved: found frame by frame, and made into edges once the number of rows is known.
 
 What decides, in this order: ``inputs=``; reference columns; the frame's origin and an index that still names rows;
 the origin alone, which stands for the whole list; for a frame without an origin, what its session had read.
@@ -6,149 +6,146 @@ the origin alone, which stands for the whole list; for a frame without an origin
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import InvalidInput
-from tablevault_pd.lineage.declared import stated
-from tablevault_pd.lineage.edges import Claim, edges_of, runs_of
+from tablevault_pd.lineage.declared import declared_parents
+from tablevault_pd.lineage.edges import ParentClaim, edges_of, runs_of
 from tablevault_pd.lineage.resolve_rows import (
-    Named,
-    from_columns,
+    RowSelection,
     missing,
     origin_version,
+    positions_of_index,
     reference_columns,
-    rows_named,
+    selections_of_columns,
 )
 from tablevault_pd.reading.origin import origin_of, plain
 from tablevault_pd.refs import is_refs
 from tablevault_pd.store.edges import INFERRED, READ, STATED, Edge, EdgeTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
-    from tablevault_pd.lineage.lost import Lost
+    from tablevault_pd.lineage.stand_ins import StandInParents
     from tablevault_pd.store import Store, Version
 
 
-class Trace:
-    """The lineage of one save or append."""
+@dataclass(frozen=True, slots=True)
+class Parents:
+    """What some rows came from. A claim counts its children from the first of these rows."""
 
-    def __init__(self, store: Store, inputs: Any = None, lost: Lost | None = None) -> None:
+    claims: tuple[ParentClaim, ...] = ()
+    stand_ins: tuple[Version, ...] = ()  #: that a warning is to name: see :class:`StandInParents`
+    frame: pd.DataFrame | None = None  #: the frame as it was given, where ``inputs=`` may be compared with it
+
+    def moved(self, rows: int) -> tuple[ParentClaim, ...]:
+        """The claims, of rows that begin so many rows later."""
+        return (
+            tuple(replace(claim, child=claim.child + rows) for claim in self.claims) if rows else self.claims
+        )
+
+
+NO_PARENTS = Parents()
+
+
+class LineageRecorder:
+    """Finds the parents of the rows of one save or append. It remembers no rows."""
+
+    def __init__(self, store: Store, inputs: Any = None, stand_ins: StandInParents | None = None) -> None:
         self._store = store
-        self._lost = lost
-        self._infer = inputs is None
-        self._none = inputs is False
-        self._given, self._columns = stated(store, inputs)
-        self._claims: list[Claim] = []
-        self._rows = 0
-        self._frames: list[pd.DataFrame] = []  # the first two: what matters is whether there is one alone
+        self._stand_ins = stand_ins
+        self._infers = inputs is None
+        self._denies = inputs is False
+        self._declared = declared_parents(store, inputs)
 
-    def counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """The tables as they are, counted: a frame seen next begins at the row that follows."""
-        for table in tables:
-            self._rows += table.num_rows
-            yield table
+    # -- frame by frame
 
-    def frame(self, frame: pd.DataFrame, *, ours: bool = False) -> pd.DataFrame:
-        """Note the parents of a frame about to be stored, and return it without references and marks.
+    def of_frame(self, frame: pd.DataFrame, *, made_here: bool = False) -> tuple[pd.DataFrame, Parents]:
+        """The frame without references and origin labels, ready to be stored, and what its rows came from.
 
-        A frame of `ours` was made of rows or texts that were given, and not by the user.
+        A frame that was `made_here`, of rows or texts that were given, has no origin that could have been lost.
         """
-        if self._given:
-            self._frames = [*self._frames, frame][:2]
         columns = reference_columns(frame)
-        levels = [at for at in range(frame.index.nlevels) if is_refs(frame.index.get_level_values(at).dtype)]
-        if self._infer:
-            self._note(frame, columns, levels, ours=ours)
-        for given in self._columns:
-            if given.column not in frame.columns:
-                raise InvalidInput(
-                    f"inputs={{{given.version.list!r}: {given.column!r}}} names the column {given.column!r}, which the saved frame "
-                    f"does not have. It has {', '.join(map(repr, frame.columns))}."
-                )
-            self._claims += given.claims(frame[given.column], self._rows)
-        if columns:
-            frame = frame.iloc[:, [at for at in range(frame.shape[1]) if at not in set(columns)]]
-        if levels:
-            alone = frame.index.nlevels == len(levels)
-            frame = frame.reset_index(drop=True) if alone else frame.droplevel(list[Any](levels))
-        return plain(frame)
+        levels = [
+            number
+            for number in range(frame.index.nlevels)
+            if is_refs(frame.index.get_level_values(number).dtype)
+        ]
+        claims, stand_ins = self._inferred(frame, columns, levels, made_here) if self._infers else ([], ())
+        for column in self._declared.columns:
+            claims += column.claims(frame)
+        parents = Parents(tuple(claims), stand_ins, frame if self._declared.of_batch else None)
+        return plain(_without_references(frame, columns, levels)), parents
 
-    def table(self, table: pa.Table) -> None:
-        """Note the parents that columns of an Arrow table state."""
-        for given in self._columns:
-            if given.column not in table.column_names:
-                raise InvalidInput(
-                    f"inputs={{{given.version.list!r}: {given.column!r}}} names a column that the saved table does not have. "
-                    f"It has {', '.join(map(repr, table.column_names))}."
-                )
-            self._claims += given.claims(table.column(given.column), self._rows)
+    def of_table(self, table: pa.Table) -> Parents:
+        """What the rows of an Arrow table came from: only ``inputs=`` says."""
+        return Parents(tuple(claim for column in self._declared.columns for claim in column.claims(table)))
 
-    # -- inferring
-
-    def _note(self, frame: pd.DataFrame, columns: list[int], levels: list[int], *, ours: bool) -> None:
+    def _inferred(
+        self, frame: pd.DataFrame, columns: list[int], levels: list[int], made_here: bool
+    ) -> tuple[list[ParentClaim], tuple[Version, ...]]:
         if columns or levels:
-            indexed = [pd.DataFrame({"index": frame.index.get_level_values(at).array}) for at in levels]
-            named = from_columns(self._store, frame, columns)
-            named += [each for part in indexed for each in from_columns(self._store, part, [0])]
-            self._claims += [self._claim(each, len(frame), STATED) for each in named]
-            return
-        found = origin_version(self._store, frame)
-        if found is None:
-            if not ours and len(frame) and origin_of(frame) is None and self._lost is not None:
-                read = self._lost.parents(frame)
-                self._claims += [self._claim(Named(each), len(frame), READ) for each in read]
-            return
-        origin, version = found
-        positions = rows_named(self._store, frame, origin, version)
-        rows = None
-        if positions is not None:
-            present = np.flatnonzero(~_empty_rows(frame))
-            if len(present) < len(frame):
-                rows, positions = present, positions[present]
-        self._claims.append(self._claim(Named(version, rows, positions), len(frame), INFERRED))
+            selections = selections_of_columns(self._store, frame, columns)
+            for number in levels:
+                level = pd.DataFrame({"index": frame.index.get_level_values(number).array})
+                selections += selections_of_columns(self._store, level, [0])
+            return [_claim(selection, len(frame), STATED) for selection in selections], ()
+        origin = origin_version(self._store, frame)
+        if origin is not None:
+            selection = self._selection(frame, *origin)
+            return [_claim(selection, len(frame), INFERRED)], ()
+        if made_here or self._stand_ins is None or not len(frame) or origin_of(frame) is not None:
+            return [], ()
+        versions, doubtful = self._stand_ins.of_frame(frame)
+        claims = [_claim(RowSelection(version), len(frame), READ) for version in versions]
+        return claims, versions if doubtful else ()
 
-    def _claim(self, named: Named, rows: int, basis: int) -> Claim:
-        children, parents = named.rows, named.positions
-        if parents is not None and (parents < 0).any():
-            present = np.flatnonzero(parents >= 0)
-            children = present if children is None else children[present]
-            parents = parents[present]
-        return Claim(
-            named.version.list_id, named.version.version, basis, self._rows, rows,
-            whole=parents is None, children=children, parents=parents,
-        )  # fmt: skip
+    def _selection(self, frame: pd.DataFrame, origin: Any, version: Version) -> RowSelection:
+        """The rows that the index names, but for rows without any value."""
+        positions = positions_of_index(self._store, frame, origin, version)
+        if positions is None:
+            return RowSelection(version)
+        filled = np.flatnonzero(~_empty_rows(frame))
+        if len(filled) < len(frame):
+            return RowSelection(version, filled, positions[filled])
+        return RowSelection(version, None, positions)
 
-    # -- the edges
+    # -- the edges of the batch
 
-    def warn(self) -> None:
-        """Warn of lost parents, before the commit."""
-        if self._lost is not None:
-            self._lost.warn()
+    def edges(
+        self, rows: int, claims: Sequence[ParentClaim], frame: pd.DataFrame | None = None
+    ) -> tuple[Edge, ...]:
+        """The edges of a batch of that many rows, with the claims of all its rows; `frame` is the one they came in, if alone.
 
-    def edges(self, rows: int) -> tuple[Edge, ...]:
-        """The edges of a batch of that many rows. Raises InvalidInput if what was stated does not fit their number."""
-        saved = self._frames[0] if len(self._frames) == 1 and len(self._frames[0]) == rows else None
-        stated = (claim for given in self._given for claim in given(rows, saved))
-        claims = list(_merged([*stated, *self._claims]))
-        if not claims:
+        Raises InvalidInput if what ``inputs=`` says does not fit their number.
+        """
+        if frame is not None and len(frame) != rows:
+            frame = None
+        declared = [claim for parents in self._declared.of_batch for claim in parents(rows, frame)]
+        merged = list(_merged([*declared, *claims]))
+        if not merged:
             return ()
+        keys = {(claim.parent_list, claim.parent_version) for claim in merged}
+        facts = self._store.facts(sorted({list_id for list_id, _ in keys}), sorted(keys))
         edges: list[Edge] = []
-        parents = {(claim.parent_list, claim.parent_version) for claim in claims}
-        facts = self._store.facts(sorted({list_id for list_id, _ in parents}), sorted(parents))
-        for claim in claims:
+        for claim in merged:
             version = facts.versions[claim.parent_list, claim.parent_version]
             runs = runs_of(version.generation, version.total, facts.lists[version.list_id].bases)
             edges += edges_of(claim, runs, version.generation)
         return tuple(edges)
 
-    def same(self, version: Version, edges: Sequence[Edge]) -> bool:
+    def warn(self, stand_ins: tuple[Version, ...]) -> None:
+        """Warn that these versions stand in for parents that are not known."""
+        if self._stand_ins is not None and stand_ins:
+            self._stand_ins.warn(stand_ins)
+
+    def says_nothing_new(self, version: Version, edges: Sequence[Edge]) -> bool:
         """Whether saving the rows of `version` again, with these edges, would tell nothing new about their parents.
 
         Parents that are not known, or only from what was read, say nothing new; ``inputs=False`` does. A row that was read and
@@ -158,30 +155,54 @@ class Trace:
         new = [
             edge for edge in edges if edge.basis != READ and (edge.parent_list, edge.parent_version) != itself
         ]
-        if not new and not self._none:
+        if not new and not self._denies:
             return True
-        known = self._store.edges_of(version)
-        return _same_edges(known if self._none else known.take(np.flatnonzero(known.basis != READ)), new)
+        old = self._store.edges_of(version)
+        return _same_edges(old if self._denies else old.take(np.flatnonzero(old.basis != READ)), new)
+
+
+def _claim(selection: RowSelection, rows: int, basis: int) -> ParentClaim:
+    children, parents = selection.rows, selection.positions
+    if parents is not None and (parents < 0).any():
+        present = np.flatnonzero(parents >= 0)
+        children = present if children is None else children[present]
+        parents = parents[present]
+    return ParentClaim(
+        selection.version.list_id, selection.version.version, basis, 0, rows,
+        whole=parents is None, children=children, parents=parents,
+    )  # fmt: skip
+
+
+def _without_references(frame: pd.DataFrame, columns: list[int], levels: list[int]) -> pd.DataFrame:
+    if columns:
+        frame = frame.iloc[:, [number for number in range(frame.shape[1]) if number not in set(columns)]]
+    if levels:
+        alone = frame.index.nlevels == len(levels)
+        frame = frame.reset_index(drop=True) if alone else frame.droplevel(list[Any](levels))
+    return frame
 
 
 def _empty_rows(frame: pd.DataFrame) -> np.ndarray:
     """Rows without any value. ``reindex`` and arithmetic add such rows, under labels that name rows of the parent."""
     empty = np.ones(len(frame), bool) if frame.shape[1] else np.zeros(len(frame), bool)
-    for at in range(frame.shape[1]):
+    for number in range(frame.shape[1]):
         if not empty.any():
             break
-        empty &= _missing_cells(frame.iloc[:, at])
+        empty &= _missing_cells(frame.iloc[:, number])
     return empty
 
 
 def _missing_cells(column: pd.Series) -> np.ndarray:
     try:
         return column.isna().to_numpy(bool)
-    except ArithmeticError:  # a signalling NaN among Decimals, which pandas cannot ask
+    except ArithmeticError:  # a signalling NaN among Decimals, which pandas cannot test
         return np.fromiter(map(missing, column.array), bool, len(column))
 
 
-def _merged(claims: list[Claim]) -> Iterator[Claim]:
+# -- claims of one stream
+
+
+def _merged(claims: Sequence[ParentClaim]) -> Iterator[ParentClaim]:
     """Neighbouring claims of the chunks of one stream as one, so that the edges do not grow with their number."""
     for (_, _, _, whole, simple), group in groupby(claims, key=_kind):
         parts = list(group)
@@ -200,31 +221,34 @@ def _merged(claims: list[Claim]) -> Iterator[Claim]:
             yield _over(parts, children=None if dense else np.concatenate(children), parents=parents)
 
 
-def _kind(claim: Claim) -> tuple[int, int, int, bool, bool]:
+def _kind(claim: ParentClaim) -> tuple[int, int, int, bool, bool]:
     simple = claim.span is None and not claim.each
     return claim.parent_list, claim.parent_version, claim.basis, claim.whole, simple
 
 
-def _adjoin(parts: list[Claim]) -> bool:
+def _adjoin(parts: list[ParentClaim]) -> bool:
     return all(after.child == before.child + before.rows for before, after in pairwise(parts))
 
 
-def _over(parts: list[Claim], **what: Any) -> Claim:
+def _over(parts: list[ParentClaim], **parents: Any) -> ParentClaim:
     first = parts[0]
     rows = sum(part.rows for part in parts)
-    return Claim(first.parent_list, first.parent_version, first.basis, first.child, rows, **what)
+    return ParentClaim(first.parent_list, first.parent_version, first.basis, first.child, rows, **parents)
 
 
-def _same_edges(known: EdgeTable, new: Sequence[Edge]) -> bool:
-    if len(known) != len(new):
+# -- edges compared
+
+
+def _same_edges(old: EdgeTable, new: Sequence[Edge]) -> bool:
+    if len(old) != len(new):
         return False
-    old = sorted(
-        (int(known.parent_list[at]), int(known.parent_version[at]), int(known.basis[at]), int(known.form[at]), int(known.start[at]),
-         int(known.rows[at]), int(known.parent[at]), int(known.span[at]), int(known.step[at]), _bytes(known.parents[at]),
-         _bytes(known.children[at]))
-        for at in range(len(known))
+    listed = sorted(
+        (int(old.parent_list[i]), int(old.parent_version[i]), int(old.basis[i]), int(old.form[i]), int(old.start[i]),
+         int(old.rows[i]), int(old.parent[i]), int(old.span[i]), int(old.step[i]), _bytes(old.parents[i]),
+         _bytes(old.children[i]))
+        for i in range(len(old))
     )  # fmt: skip
-    return old == sorted(
+    return listed == sorted(
         (edge.parent_list, edge.parent_version, edge.basis, edge.form, edge.child, edge.rows, edge.parent, edge.span, edge.step,
          _bytes(edge.parents), _bytes(edge.children))
         for edge in new

@@ -18,8 +18,9 @@ from tablevault_pd.frames import index_fields
 from tablevault_pd.lineage.row_hash import row_codes
 from tablevault_pd.lineage.values import values_at
 from tablevault_pd.reading import read as reading
-from tablevault_pd.reading.origin import POSITION, Mark, Origin, marked, origin_of, read_of
+from tablevault_pd.reading.origin import POSITION, Origin, OriginLabel, marked, origin_of, read_of
 from tablevault_pd.refs import Ref, RefArray, is_refs
+from tablevault_pd.validate import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Named:
+class RowSelection:
     """Rows of one version that rows of a frame name; or, without `positions`, the version as a whole."""
 
     version: Version
@@ -48,7 +49,7 @@ def origin_version(store: Store, obj: pd.DataFrame | pd.Series) -> tuple[Origin,
     return origin, found
 
 
-def rows_named(
+def positions_of_index(
     store: Store, obj: pd.DataFrame | pd.Series, origin: Origin, version: Version
 ) -> np.ndarray | None:
     """The position that each label of a frame names; None if its index does not name rows of `version`."""
@@ -62,10 +63,10 @@ def rows_named(
         return None
     else:
         found = _labels(index, reading.read(store, version, columns=[]).index)
-    return None if found is not None and _counts_groups(store, obj, version, found) else found
+    return None if found is not None and _looks_like_group_numbers(store, obj, version, found) else found
 
 
-def _counts_groups(
+def _looks_like_group_numbers(
     store: Store, obj: pd.DataFrame | pd.Series, version: Version, positions: np.ndarray
 ) -> bool:
     """Whether the labels may be the numbers of groups: ``df.groupby(df.index // 10)`` keeps the index's name.
@@ -75,7 +76,7 @@ def _counts_groups(
     """
     index = obj.index
     mark = index.name if index.nlevels == 1 else None
-    if not len(index) or type(mark) is not Mark or not pd.api.types.is_integer_dtype(index.dtype):
+    if not len(index) or type(mark) is not OriginLabel or not pd.api.types.is_integer_dtype(index.dtype):
         return False
     if len(index) >= mark.read.rows or not (index.is_monotonic_increasing and index.is_unique):
         return False
@@ -86,10 +87,10 @@ def _counts_groups(
     if known is None:
         known = frozenset(column.label for column in columns_of(store.schema(version.schema_id)))
     shared = [at for at, label in enumerate(frame.columns) if label in known]
-    return bool(shared) and not _recognised(store, version, positions, frame.iloc[:, shared])
+    return bool(shared) and not _content_matches(store, version, positions, frame.iloc[:, shared])
 
 
-def _recognised(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:
+def _content_matches(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:
     """Whether the content says that these are those rows: all of it, or as much as no other row of the list has."""
     kept = []
     for at in range(frame.shape[1]):
@@ -157,7 +158,7 @@ def missing(cell: Any) -> bool:
     """Whether a cell holds nothing: a missing marker, or an empty sequence."""
     if _is_sequence(cell):
         return len(cell) == 0
-    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
+    return is_missing(cell)
 
 
 def references(column: pd.Series, label: Hashable) -> tuple[np.ndarray | None, RefArray]:
@@ -179,7 +180,9 @@ def _several(cell: Any, row: int, label: Hashable) -> list[Any]:
     return found
 
 
-def named_by(store: Store, rows: np.ndarray | None, refs: RefArray, what: str) -> list[Named]:
+def selections_of_refs(
+    store: Store, rows: np.ndarray | None, refs: RefArray, what: str
+) -> list[RowSelection]:
     """References as rows of versions of this vault. Raises InvalidInput for those that are none."""
     which, sources = refs.sources()
     positions = refs.positions
@@ -199,28 +202,28 @@ def named_by(store: Store, rows: np.ndarray | None, refs: RefArray, what: str) -
                 f"{what} refers to {source.list}@{source.version}, which has no such row in this vault."
             )
         if len(here) == len(refs):
-            found.append(Named(version, rows, positions))
+            found.append(RowSelection(version, rows, positions))
         else:
-            found.append(Named(version, here if rows is None else rows[here], positions[here]))
+            found.append(RowSelection(version, here if rows is None else rows[here], positions[here]))
     return found
 
 
-def identity(store: Store, obj: pd.DataFrame | pd.Series) -> list[Named]:
+def resolve_rows(store: Store, obj: pd.DataFrame | pd.Series) -> list[RowSelection]:
     """What the rows of a frame are; empty if it was not read from this vault. Raises InvalidInput for one row as a Series."""
     found = origin_version(store, obj)
     if isinstance(obj, pd.Series):
         if found is not None:
             _check_no_row(store, obj, *found)
         if is_refs(obj.dtype) or (obj.dtype == np.dtype(object) and _holds_references(obj)):
-            return named_by(store, *references(obj, obj.name), "The Series of references")
+            return selections_of_refs(store, *references(obj, obj.name), "The Series of references")
     else:
         columns = reference_columns(obj)
         if columns:
-            return from_columns(store, obj, columns)
+            return selections_of_columns(store, obj, columns)
     if found is None:
         return []
     origin, version = found
-    return [Named(version, None, rows_named(store, obj, origin, version))]
+    return [RowSelection(version, None, positions_of_index(store, obj, origin, version))]
 
 
 def _check_no_row(store: Store, series: pd.Series, origin: Origin, version: Version) -> None:
@@ -237,10 +240,10 @@ def _check_no_row(store: Store, series: pd.Series, origin: Origin, version: Vers
         )
 
 
-def from_columns(store: Store, frame: pd.DataFrame, columns: Sequence[int]) -> list[Named]:
+def selections_of_columns(store: Store, frame: pd.DataFrame, columns: Sequence[int]) -> list[RowSelection]:
     """What reference columns say."""
-    found: list[Named] = []
+    found: list[RowSelection] = []
     for at in columns:
         label = frame.columns[at]
-        found += named_by(store, *references(frame.iloc[:, at], label), f"Column {label!r}")
+        found += selections_of_refs(store, *references(frame.iloc[:, at], label), f"Column {label!r}")
     return found

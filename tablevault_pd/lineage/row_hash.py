@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tablevault_pd.validate import is_missing
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -37,4 +39,4 @@ def _hashable(cell: Any) -> Any:
         return f"{cell.dtype}{cell.shape}{cell.tobytes().hex()}"
     if isinstance(cell, (str, bytes)):
         return cell
-    return None if cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell) else repr(cell)
+    return None if is_missing(cell) else repr(cell)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.store.times import from_time
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
 
 ATTR = "tablevault"
 POSITION = "position"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 __all__ = [
     "ATTR",
     "POSITION",
-    "Mark",
     "Origin",
+    "OriginLabel",
     "Read",
     "marked",
     "origin_of",
@@ -53,9 +53,7 @@ class Origin:
     @classmethod
     def of(cls, vault_id: str, version: Version) -> Origin:
         """The origin that says `version`."""
-        return cls(
-            vault_id, version.list_id, version.version, (version.time - _EPOCH) // timedelta(microseconds=1)
-        )
+        return cls(vault_id, version.list_id, version.version, from_time(version.time))
 
     def __str__(self) -> str:
         return f"{self.vault_id}:{self.list_id}:{self.version}:{self.stamp}"
@@ -99,27 +97,27 @@ def _identity(index: pd.Index) -> object:
 _unnamed: deque[Read] = deque(maxlen=256)
 
 
-class Mark(str):
+class OriginLabel(str):
     """The name of an index that came out of a vault: a text like any other, that knows where it came from."""
 
     __slots__ = ("read",)
     read: Read
 
-    def __new__(cls, text: str, read: Read) -> Mark:
+    def __new__(cls, text: str, read: Read) -> OriginLabel:
         """A text with the read it came from."""
         mark = super().__new__(cls, text)
         mark.read = read
         return mark
 
-    def __copy__(self) -> Mark:
+    def __copy__(self) -> OriginLabel:
         return self
 
-    def __deepcopy__(self, memo: Any) -> Mark:
+    def __deepcopy__(self, memo: Any) -> OriginLabel:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         read = Read(self.read.origin, self.read.rows, self.read.columns)
-        return Mark, (str.__str__(self), read)
+        return OriginLabel, (str.__str__(self), read)
 
 
 def tag(
@@ -136,7 +134,9 @@ def tag(
     read = Read(text, len(frame), names, positions, _identity(frame.index))
     if not all(isinstance(name, str) for name in frame.index.names):
         _unnamed.append(read)
-    frame.index.names = [Mark(name, read) if isinstance(name, str) else name for name in frame.index.names]
+    frame.index.names = [
+        OriginLabel(name, read) if isinstance(name, str) else name for name in frame.index.names
+    ]
     return frame
 
 
@@ -146,7 +146,7 @@ def read_of(index: pd.Index, origin: Origin) -> Read | None:
         text = str(origin)
         known = (read for read in tuple(_unnamed) if read.origin == text and read.untouched(index))
         return next(known, None)
-    reads = {id(name.read): name.read for name in index.names if type(name) is Mark}
+    reads = {id(name.read): name.read for name in index.names if type(name) is OriginLabel}
     return next(iter(reads.values())) if len(reads) == 1 else None
 
 
@@ -159,20 +159,20 @@ def marked(index: pd.Index, origin: Origin) -> bool:
     """Whether this index descends from the one of a frame read from `origin`."""
     text = str(origin)
     named = [name for name in index.names if isinstance(name, str)]
-    return bool(named) and all(type(name) is Mark and name.read.origin == text for name in named)
+    return bool(named) and all(type(name) is OriginLabel and name.read.origin == text for name in named)
 
 
 def plain_label(label: Hashable) -> Hashable:
     """A label without its mark."""
-    return str.__str__(label) if type(label) is Mark else label
+    return str.__str__(label) if type(label) is OriginLabel else label
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` without marks on its labels, to be stored. The frame itself is left as it is."""
     names = [plain_label(name) for name in frame.index.names]
-    if any(type(name) is Mark for name in frame.index.names):
+    if any(type(name) is OriginLabel for name in frame.index.names):
         frame = frame.set_axis(frame.index.set_names(names), axis=0)
-    if any(type(label) is Mark for label in (*frame.columns, *frame.columns.names)):
+    if any(type(label) is OriginLabel for label in (*frame.columns, *frame.columns.names)):
         columns = frame.columns.map(plain_label) if frame.columns.nlevels == 1 else frame.columns
         frame = frame.set_axis(columns.set_names([plain_label(name) for name in frame.columns.names]), axis=1)
     return frame

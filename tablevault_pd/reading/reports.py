@@ -27,6 +27,7 @@ DTYPES = {
     "bytes": "Int64",
     "size_bytes": "Int64",
     "cell": "Int64",
+    "step": "Int64",
     "run": "Int64",
     "execution_count": "Int64",
     "pid": "Int64",
@@ -67,7 +68,7 @@ LISTS = (
     "tags",
 )
 VERSIONS = (
-    "list", "version", "operation", "rows", "total", "session", "cell", "time", "message", "gone", "tags",
+    "list", "version", "operation", "rows", "total", "session", "cell", "step", "time", "message", "gone", "tags",
 )  # fmt: skip
 SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
@@ -191,6 +192,7 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
                 each.total,
                 sessions.get(each.session_id),
                 each.cell,
+                each.step,
                 each.time,
                 each.message,
                 each.gone,

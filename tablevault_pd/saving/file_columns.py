@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import FileMissing, UnsupportedColumn, shown
 from tablevault_pd.frames.files import FILE_TYPE
 from tablevault_pd.progress import Bar
 from tablevault_pd.store.engine.hashing import sha256_of_file
+from tablevault_pd.store.times import to_time
+from tablevault_pd.validate import is_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator
+    from datetime import datetime
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,15 @@ class FileState:
     folder: str | None = None  #: that a relative path starts from
 
 
-def file_column(
-    cells: pd.Series, label: Hashable, keep: Callable[[Path, str], None] | None
-) -> pa.StructArray:
-    """Stat and hash every file that a cell of the column names; hand each to `keep` if there is one.
+def file_column(cells: pd.Series, label: Hashable, *, stored: bool) -> tuple[pa.StructArray, list[FileState]]:
+    """Stat and hash every file that a cell of the column names: the column as it is stored, and the files.
+
+    `stored` says of each that its content is kept in the vault. Nothing is kept here.
 
     Raises UnsupportedColumn for cells that are no paths, FileMissing for files that cannot be read, each with all rows
-    at fault, before anything is kept.
+    at fault.
     """
-    paths = [None if _missing(cell) else cell for cell in cells]
+    paths = [None if is_missing(cell) else cell for cell in cells]
     for row, cell in enumerate(paths):
         if cell is not None and (problem := _problem(cell)):
             raise UnsupportedColumn(
@@ -50,22 +51,20 @@ def file_column(
             )
     gone = [(row, path) for row, path in enumerate(paths) if path is not None and not Path(path).is_file()]
     if gone:
-        named = ", ".join(f"row {row}: {shown(os.fspath(path))}" for row, path in gone[:5])
+        names = ", ".join(f"row {row}: {shown(os.fspath(path))}" for row, path in gone[:5])
         raise FileMissing(
-            f"Column {label!r} names {len(gone)} files that are not there ({named}). Nothing was saved."
+            f"Column {label!r} names {len(gone)} files that are not there ({names}). Nothing was saved."
         )
+    states: list[FileState | None] = []
     with Bar("hashing files", total=len(paths), unit="files") as bar:
-        states = []
         for path in paths:
-            states.append(None if path is None else look(path))
+            states.append(None if path is None else look(path, stored=stored))
             bar()
-    if keep is not None:
-        states = [None if state is None else _kept(state, keep) for state in states]
     rows = [
         None if state is None else {name: getattr(state, name) for name in FileState.__slots__}
         for state in states
     ]
-    return pa.array(rows, FILE_TYPE)
+    return pa.array(rows, FILE_TYPE), [state for state in states if state is not None]
 
 
 def _problem(cell: object) -> str | None:
@@ -80,11 +79,7 @@ def _problem(cell: object) -> str | None:
     return None
 
 
-def _missing(cell: object) -> bool:
-    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
-
-
-def look(path: str | os.PathLike[str]) -> FileState:
+def look(path: str | os.PathLike[str], *, stored: bool = False) -> FileState:
     """The file as it is now. Raises FileMissing."""
     try:
         status = os.stat(path)
@@ -94,12 +89,7 @@ def look(path: str | os.PathLike[str]) -> FileState:
             f"The file {shown(os.fspath(path))} cannot be read: {error.strerror}. Nothing was saved."
         ) from error
     folder = None if os.path.isabs(path) else os.getcwd()
-    return FileState(os.fspath(path), status.st_size, _modified(status), digest, folder=folder)
-
-
-def _kept(state: FileState, keep: Callable[[Path, str], None]) -> FileState:
-    keep(Path(state.path), state.sha256)
-    return replace(state, stored=True)
+    return FileState(os.fspath(path), status.st_size, _modified(status), digest, stored, folder)
 
 
 def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, str, str, bool]]:
@@ -138,4 +128,4 @@ def _difference(path: str, kept: dict[str, Any]) -> str | None:
 
 
 def _modified(status: os.stat_result) -> datetime:
-    return _EPOCH + timedelta(microseconds=status.st_mtime_ns // 1000)
+    return to_time(status.st_mtime_ns // 1000)

@@ -1,20 +1,20 @@
-"""What may be saved: every accepted kind of object as a stream of encoded Arrow tables."""
+"""Anything that may be saved, as a stream of chunks: rows encoded in Arrow, with what they came from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput, shown
-from tablevault_pd.saving import ingest_arrow as arrowinputs
-from tablevault_pd.saving.file_columns import file_column
+from tablevault_pd.lineage.record import NO_PARENTS, LineageRecorder, Parents
+from tablevault_pd.saving import ingest_arrow
+from tablevault_pd.saving.file_columns import FileState, file_column
 from tablevault_pd.saving.ingest_rows import (
     as_mapping,
     check_label,
@@ -24,11 +24,9 @@ from tablevault_pd.saving.ingest_rows import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import pyarrow as pa
 
-    from tablevault_pd.lineage.record import Trace
-
-ROWS_PER_TABLE = 10_000  # single rows from an iterator are gathered into tables of this many
+ROWS_PER_CHUNK = 10_000  # single rows from an iterator are gathered into chunks of this many
 _NUMBERS = (int, float, np.integer, np.floating)
 
 #: The column that a Series without a name, a list of texts or a matrix becomes.
@@ -36,14 +34,29 @@ COLUMN_OF_KIND = {"document": "document", "embedding": "embedding", "file": "fil
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnOptions:
     """What the caller said about columns."""
 
     embeddings: Any = None
     documents: tuple[Hashable, ...] = ()
     files: tuple[Hashable, ...] = ()
-    keep: Callable[[Path, str], None] | None = None  #: copies a file's content into the vault
-    trace: Trace | None = None  #: notes the parents of each frame, and takes off what is not data
+    copy: bool = False  #: whether the contents of the files are kept in the vault
+
+    @classmethod
+    def only(
+        cls, *, embeddings: Any = False, documents: Any = (), files: Any = (), copy: bool = False
+    ) -> ColumnOptions:
+        """Options under which nothing else is looked for."""
+        return cls(embeddings, documents, files, copy)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some rows of what is saved."""
+
+    table: pa.Table
+    parents: Parents = NO_PARENTS
+    files: tuple[FileState, ...] = ()  #: those whose contents are to be kept
 
 
 def column_names(value: Any, option: str) -> tuple[Hashable, ...]:
@@ -57,191 +70,224 @@ def column_names(value: Any, option: str) -> tuple[Hashable, ...]:
     raise InvalidInput(f"{option}= names a column or a list of columns, not {shown(value)}.")
 
 
-def encoded(obj: Any, columns: Columns, *, kind: str | None = None) -> Iterator[pa.Table]:
-    """The rows of `obj` as Arrow tables ready to be stored, one or many. Raises InvalidInput, UnsupportedColumn."""
-    if isinstance(obj, pd.DataFrame):
-        _check_kind(kind, None, obj)
-        yield _frame(obj, columns, ours=False)
-    elif isinstance(obj, pd.Series):
-        yield _series(obj, columns, kind)
-    elif isinstance(obj, np.ndarray):
-        _check_kind(kind, "embedding", obj)
-        yield _matrix(obj, columns)
-    elif arrowinputs.is_arrow(obj):
-        if arrowinputs.is_column(obj):
-            yield _series(arrowinputs.series(obj), columns, kind)
+def ingest(
+    obj: Any, options: ColumnOptions, lineage: LineageRecorder, *, kind: str | None = None
+) -> Iterator[Chunk]:
+    """The rows of `obj` as chunks, one or many. Raises InvalidInput, UnsupportedColumn, FileMissing."""
+    return _Ingestion(options, lineage, kind).chunks(obj)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingestion:
+    """The options of one save, under which its rows are encoded."""
+
+    options: ColumnOptions
+    lineage: LineageRecorder
+    kind: str | None
+
+    def chunks(self, obj: Any) -> Iterator[Chunk]:
+        if isinstance(obj, pd.DataFrame):
+            self._check_kind(None, obj)
+            yield self._frame(obj, self.options)
+        elif isinstance(obj, pd.Series):
+            yield self._series(obj)
+        elif isinstance(obj, np.ndarray):
+            self._check_kind("embedding", obj)
+            yield self._matrix(obj)
+        elif ingest_arrow.is_arrow(obj):
+            yield from self._arrow(obj)
+        elif (row := as_mapping(obj)) is not None:
+            self._check_kind(None, obj)
+            yield self._row(row)
+        elif isinstance(obj, (str, bytes, bytearray)) or not isinstance(obj, Iterable):
+            raise InvalidInput(
+                f"Cannot save {shown(obj)} of type {type(obj).__name__}. A DataFrame, Series, dict (one row), list of dicts or of tuples "
+                "(rows), 2-D array, list of texts, anything that exports Arrow, or an iterator of these can be saved."
+            )
         else:
-            _check_kind(kind, None, obj)
-            for table in arrowinputs.tables(obj):
-                yield _arrow_table(table, columns)
-    elif (row := as_mapping(obj)) is not None:
-        _check_kind(kind, None, obj)
-        yield _row(row, columns)
-    elif isinstance(obj, (str, bytes, bytearray)) or not isinstance(obj, Iterable):
-        raise InvalidInput(
-            f"Cannot save {shown(obj)} of type {type(obj).__name__}. A DataFrame, Series, dict (one row), list of dicts or of tuples "
-            "(rows), 2-D array, list of texts, anything that exports Arrow, or an iterator of these can be saved."
+            yield from self._items(obj)
+
+    def _check_kind(self, kind: str | None, obj: Any) -> None:
+        """Refuse a ``kind=`` without effect: `obj` becomes `kind`, or columns whose options have names of their own."""
+        if self.kind not in (None, kind):
+            raise InvalidInput(
+                f"kind={self.kind!r} says what the values of a Series are, and {shown(obj)} is none. Save pd.Series(values) with it, "
+                "or name the columns of a frame with documents=, embeddings= or files=."
+            )
+
+    # -- one object
+
+    def _frame(self, frame: pd.DataFrame, options: ColumnOptions, *, made_here: bool = False) -> Chunk:
+        frame, parents = self.lineage.of_frame(frame, made_here=made_here)
+        absent = [name for name in (*options.documents, *options.files) if name not in frame.columns]
+        if absent:
+            raise InvalidInput(f"documents= or files= names {absent}, and the frame has no such column.")
+        columns = {name: file_column(frame[name], name, stored=options.copy) for name in options.files}
+        prepared = {name: array for name, (array, _) in columns.items()}
+        table = frames.encode(
+            frame, embeddings=options.embeddings, documents=options.documents, prepared=prepared
         )
-    else:
-        yield from _iterable(obj, columns, kind)
+        files = tuple(state for _, states in columns.values() for state in states) if options.copy else ()
+        return Chunk(table, parents, files)
 
+    def _series(self, series: pd.Series) -> Chunk:
+        kind = self.kind or _kind_of(series)
+        if kind not in COLUMN_OF_KIND:
+            raise InvalidInput(f"kind= is one of {', '.join(COLUMN_OF_KIND)}, not {shown(kind)}.")
+        name = COLUMN_OF_KIND[kind] if series.name is None else series.name
+        check_label(name)
+        frame = series.to_frame(name)
+        frame.attrs = series.attrs
+        options = {
+            "document": ColumnOptions.only(documents=(name,)),
+            "embedding": ColumnOptions.only(embeddings=[name]),
+            "file": ColumnOptions.only(files=(name,), copy=self.options.copy),
+            "record": ColumnOptions.only(),
+        }
+        return self._frame(frame, options[kind])
 
-def _check_kind(kind: str | None, made: str | None, obj: Any) -> None:
-    """Refuse a ``kind=`` that would be passed over: `obj` becomes `made`, or columns whose options have names of their own."""
-    if kind not in (None, made):
-        raise InvalidInput(
-            f"kind={kind!r} says what the values of a Series are, and {shown(obj)} is none. Save pd.Series(values) with it, "
-            "or name the columns of a frame with documents=, embeddings= or files=."
-        )
+    def _row(self, row: Mapping[Any, Any]) -> Chunk:
+        """A single row, without the detour by a frame where that makes no difference."""
+        options = self.options
+        no_embeddings = options.embeddings is None or options.embeddings is False
+        plain = no_embeddings and not options.documents and not options.files
+        table = frames.encode_row(row) if plain else None
+        if table is None:
+            return self._frame(frame_of_mappings([row]), options, made_here=True)
+        return Chunk(table, self.lineage.of_table(table))
 
+    def _matrix(self, matrix: np.ndarray) -> Chunk:
+        if matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
+            raise InvalidInput(
+                f"An array is saved as one vector per row, so it has two dimensions and holds numbers; this one has the shape "
+                f"{matrix.shape} and dtype {matrix.dtype}. Make a DataFrame of other arrays."
+            )
+        return self._vectors(list(matrix), integers=True)
 
-# -- one object
+    def _vectors(self, rows: Sequence[Any], *, integers: bool) -> Chunk:
+        """Sequences of numbers as one embedding column. Integers become floats, exactly, only with `integers` or embeddings=."""
+        widths = sorted({len(row) for row in rows})
+        if len(widths) > 1:
+            raise InvalidInput(
+                f"The vectors have different lengths: {widths[:5]}. A list of vectors is saved as one column of one width."
+            )
+        name = COLUMN_OF_KIND["embedding"]
+        embeddings = self.options.embeddings
+        named = embeddings not in (None, True, False)
+        if not (named or integers or _have_floats(rows)):
+            raise InvalidInput(
+                f"Lists of integers are no vectors of floats, unless embeddings=[{name!r}] says so. Save rows as tuples, or make a "
+                "DataFrame of them: pd.DataFrame(rows)."
+            )
+        frame = pd.DataFrame({name: pd.Series(list(rows), dtype=object)})
+        table = frames.encode(frame, embeddings=embeddings if named else [name])
+        return Chunk(table, self.lineage.of_table(table))
 
+    # -- Arrow
 
-def _frame(frame: pd.DataFrame, columns: Columns, *, ours: bool = True) -> pa.Table:
-    if columns.trace is not None:
-        frame = columns.trace.frame(frame, ours=ours)
-    absent = [name for name in (*columns.documents, *columns.files) if name not in frame.columns]
-    if absent:
-        raise InvalidInput(f"documents= or files= names {absent}, and the frame has no such column.")
-    prepared = {name: file_column(frame[name], name, columns.keep) for name in columns.files}
-    return frames.encode(frame, embeddings=columns.embeddings, documents=columns.documents, prepared=prepared)
+    def _arrow(self, obj: Any) -> Iterator[Chunk]:
+        if ingest_arrow.is_column(obj):
+            yield self._series(ingest_arrow.series(obj))
+            return
+        self._check_kind(None, obj)
+        for table in ingest_arrow.tables(obj):
+            yield self._arrow_table(table)
 
+    def _arrow_table(self, table: pa.Table) -> Chunk:
+        options = self.options
+        if options.files:
+            encoded = frames.encode_arrow(table, embeddings=False)
+            frame = frames.decode([encoded], encoded.schema, positions=range(encoded.num_rows))
+            return self._frame(frame, options, made_here=True)
+        parents = self.lineage.of_table(table)
+        encoded = frames.encode_arrow(table, embeddings=options.embeddings, documents=options.documents)
+        return Chunk(encoded, parents)
 
-def _series(series: pd.Series, columns: Columns, kind: str | None) -> pa.Table:
-    kind = kind or _kind_of(series)
-    if kind not in COLUMN_OF_KIND:
-        raise InvalidInput(f"kind= is one of {', '.join(COLUMN_OF_KIND)}, not {shown(kind)}.")
-    name = COLUMN_OF_KIND[kind] if series.name is None else series.name
-    check_label(name)
-    frame = series.to_frame(name)
-    frame.attrs = series.attrs
-    if kind == "document":
-        return _frame(frame, replace(columns, embeddings=False, documents=(name,), files=()), ours=False)
-    if kind == "embedding":
-        return _frame(frame, replace(columns, embeddings=[name], documents=(), files=()), ours=False)
-    if kind == "file":
-        return _frame(frame, replace(columns, embeddings=False, documents=(), files=(name,)), ours=False)
-    return _frame(frame, replace(columns, embeddings=False, documents=(), files=()), ours=False)
+    # -- iterables
+
+    def _items(self, items: Iterable[Any]) -> Iterator[Chunk]:
+        """Rows, texts and vectors are gathered into chunks; everything else is a chunk, or several, by itself."""
+        iterator = iter(items)
+        try:
+            first = next(iterator)
+        except StopIteration:
+            yield self._frame(pd.DataFrame(), self.options, made_here=True)
+            return
+        group: list[Any] = []
+        form: _Form | None = None  # of the items in the group
+        for item in chain([first], iterator):
+            form_of_item = _form(item)
+            if form is not None and (form_of_item is not form or len(group) >= ROWS_PER_CHUNK):
+                yield form(self, group)
+                group = []
+            if form_of_item is None:
+                yield from self.chunks(item)
+            else:
+                if form_of_item is not form:
+                    self._check_kind(_KIND_OF_FORM.get(form_of_item), item)
+                group.append(item)
+            form = form_of_item
+        if form is not None:
+            yield form(self, group)
+
+    def _mappings(self, group: list[Any]) -> Chunk:
+        rows = [as_mapping(item) or {} for item in group]
+        return self._frame(frame_of_mappings(rows), self.options, made_here=True)
+
+    def _tuples(self, group: list[Any]) -> Chunk:
+        return self._frame(frame_of_tuples(group), self.options, made_here=True)
+
+    def _texts(self, group: list[Any]) -> Chunk:
+        name = COLUMN_OF_KIND["document"]
+        frame = frame_of_texts(group, name)
+        return self._frame(frame, ColumnOptions.only(documents=(name,)), made_here=True)
+
+    def _listed_vectors(self, group: list[Any]) -> Chunk:
+        for number, item in enumerate(group):
+            wrong = [cell for cell in item if not isinstance(cell, _NUMBERS) or isinstance(cell, bool)]
+            if wrong:
+                raise InvalidInput(
+                    f"Item {number}, {shown(item)}, is neither a vector (it holds {shown(wrong[0])}) nor a row. Save rows as tuples "
+                    "or dicts, or make a DataFrame of them: pd.DataFrame(rows)."
+                )
+        return self._vectors(group, integers=False)
 
 
 def _kind_of(series: pd.Series) -> str:
     """What a column of such cells is, if nobody says: texts are documents, vectors embeddings."""
     try:
-        present = series.dropna()
-    except ArithmeticError:  # a signalling NaN among Decimals, which pandas cannot ask
+        cells = series.dropna()
+    except ArithmeticError:  # a signalling NaN among Decimals, which pandas cannot test
         return "record"
-    if isinstance(series.dtype, pd.StringDtype) or (
-        len(present) and all(type(cell) is str for cell in present)
-    ):
+    if isinstance(series.dtype, pd.StringDtype) or (len(cells) and all(type(cell) is str for cell in cells)):
         return "document"
     table = frames.encode(pd.DataFrame({"cells": series.array}))
     return "embedding" if frames.columns(table.schema)[0].kind == "embedding" else "record"
 
 
-def _row(row: Mapping[Any, Any], columns: Columns) -> pa.Table:
-    """A single row, without the detour by a frame where that makes no difference."""
-    options = (
-        not (columns.embeddings is None or columns.embeddings is False) or columns.documents or columns.files
-    )
-    table = None if options else frames.encode_row(row)
-    if table is None:
-        return _frame(frame_of_mappings([row]), columns)
-    if columns.trace is not None:
-        columns.trace.table(table)
-    return table
+def _have_floats(rows: Sequence[Any]) -> bool:
+    return any(isinstance(number, (float, np.floating)) for row in rows for number in row)
 
 
-def _matrix(matrix: np.ndarray, columns: Columns) -> pa.Table:
-    if matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
-        raise InvalidInput(
-            f"An array is saved as one vector per row, so it has two dimensions and holds numbers; this one has the shape "
-            f"{matrix.shape} and dtype {matrix.dtype}. Make a DataFrame of other arrays."
-        )
-    return _vectors(list(matrix), columns, ints=True)
+#: Gathers items of one form into a chunk.
+_Form = Callable[[_Ingestion, list[Any]], Chunk]
 
-
-def _vectors(rows: Sequence[Any], columns: Columns, *, ints: bool) -> pa.Table:
-    """Sequences of numbers as one embedding column. Integers become floats, exactly, only where `ints` or the caller says so."""
-    widths = sorted({len(row) for row in rows})
-    if len(widths) > 1:
-        raise InvalidInput(
-            f"The vectors have different lengths: {widths[:5]}. A list of vectors is saved as one column of one width."
-        )
-    name = COLUMN_OF_KIND["embedding"]
-    asked = columns.embeddings not in (None, True, False)
-    if not (asked or ints or any(isinstance(number, (float, np.floating)) for row in rows for number in row)):
-        raise InvalidInput(
-            f"Lists of integers are no vectors of floats, unless embeddings=[{name!r}] says so. Save rows as tuples, or make a "
-            "DataFrame of them: pd.DataFrame(rows)."
-        )
-    frame = pd.DataFrame({name: pd.Series(list(rows), dtype=object)})
-    return frames.encode(frame, embeddings=columns.embeddings if asked else [name])
-
-
-def _texts(texts: list[str], columns: Columns) -> pa.Table:
-    name = COLUMN_OF_KIND["document"]
-    frame = frame_of_texts(texts, name)
-    return _frame(frame, replace(columns, embeddings=False, documents=(name,), files=()))
-
-
-# -- Arrow
-
-
-def _arrow_table(table: pa.Table, columns: Columns) -> pa.Table:
-    if columns.trace is not None and not columns.files:
-        columns.trace.table(table)
-    if columns.files:
-        plain = frames.encode_arrow(table, embeddings=False)
-        return _frame(frames.decode([plain], plain.schema, positions=range(plain.num_rows)), columns)
-    return frames.encode_arrow(table, embeddings=columns.embeddings, documents=columns.documents)
-
-
-# -- iterables
-
-
-def _iterable(items: Iterable[Any], columns: Columns, kind: str | None) -> Iterator[pa.Table]:
-    """Rows, texts and vectors are gathered into tables; everything else stands for itself."""
-    iterator = iter(items)
-    try:
-        first = next(iterator)
-    except StopIteration:
-        yield _frame(pd.DataFrame(), columns)
-        return
-    group: list[Any] = []
-    gather: _Form | None = None  # of the items in the group
-    for item in chain([first], iterator):
-        form = _form(item)
-        if gather is not None and (form is not gather or len(group) >= ROWS_PER_TABLE):
-            yield gather(group, columns)
-            group = []
-        if form is None:
-            yield from encoded(item, columns, kind=kind)
-        elif form is not gather:
-            _check_kind(kind, _KIND_OF_FORM.get(form), item)
-            group.append(item)
-        else:
-            group.append(item)
-        gather = form
-    if gather is not None:
-        yield gather(group, columns)
-
-
-_Form = Callable[[list[Any], Columns], pa.Table]
+#: What the items that a form gathers become, where that is one column.
+_KIND_OF_FORM: dict[_Form, str] = {_Ingestion._texts: "document", _Ingestion._listed_vectors: "embedding"}
 
 
 def _form(item: Any) -> _Form | None:
-    """What gathers items such as this one into a table; None for one that is a table by itself."""
+    """What gathers items such as this one into a chunk; None for one that is a chunk, or several, by itself."""
     if isinstance(item, str):
-        return _texts
-    if isinstance(item, np.ndarray) or arrowinputs.is_arrow(item):
-        return _listed_vectors if _is_vector(item) else None
+        return _Ingestion._texts
+    if isinstance(item, np.ndarray) or ingest_arrow.is_arrow(item):
+        return _Ingestion._listed_vectors if _is_vector(item) else None
     if as_mapping(item) is not None:
-        return _mappings
+        return _Ingestion._mappings
     if isinstance(item, tuple):
-        return _tuples
+        return _Ingestion._tuples
     if isinstance(item, list) and item and not _is_table(item[0]):
-        return _listed_vectors
+        return _Ingestion._listed_vectors
     return None
 
 
@@ -254,26 +300,3 @@ def _is_table(first: Any) -> bool:
     return (
         isinstance(first, (tuple, list, pd.DataFrame, pd.Series, np.ndarray)) or as_mapping(first) is not None
     )
-
-
-def _mappings(group: list[Any], columns: Columns) -> pa.Table:
-    return _frame(frame_of_mappings([as_mapping(item) or {} for item in group]), columns)
-
-
-def _tuples(group: list[Any], columns: Columns) -> pa.Table:
-    return _frame(frame_of_tuples(group), columns)
-
-
-def _listed_vectors(group: list[Any], columns: Columns) -> pa.Table:
-    for at, item in enumerate(group):
-        wrong = [cell for cell in item if not isinstance(cell, _NUMBERS) or isinstance(cell, bool)]
-        if wrong:
-            raise InvalidInput(
-                f"Item {at}, {shown(item)}, is neither a vector (it holds {shown(wrong[0])}) nor a row. Save rows as tuples or dicts, "
-                "or make a DataFrame of them: pd.DataFrame(rows)."
-            )
-    return _vectors(group, columns, ints=False)
-
-
-#: What the items that a form gathers become, where that is one column.
-_KIND_OF_FORM: dict[_Form, str] = {_texts: "document", _listed_vectors: "embedding"}

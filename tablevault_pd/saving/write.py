@@ -1,27 +1,37 @@
-"""How rows get into a list: compared with what is there, fitted to its columns, staged, committed."""
+"""How chunks become a version of a list: fitted to its columns, staged, committed.
+
+Nothing is written before the rows are known to fit: neither rows nor the contents of files. Of a stream this holds chunk by
+chunk: what was staged before a chunk that does not fit is invisible, and removed.
+"""
 
 from __future__ import annotations
 
 import random
 import time
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.errors import Conflict, InvalidName, ListDeleted, SchemaMismatch
+from tablevault_pd.errors import Conflict, ListDeleted
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading.read import aligned
+from tablevault_pd.saving.addresses import check_addresses
+from tablevault_pd.saving.fit import Fitter
 from tablevault_pd.store import Batch, Description, Keeping, Operation, Staging, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from tablevault_pd.lineage.record import Trace
+    from tablevault_pd.lineage.edges import ParentClaim
+    from tablevault_pd.lineage.record import LineageRecorder
+    from tablevault_pd.saving.ingest import Chunk
     from tablevault_pd.store.edges import Edge
 
 RETRY_FOR_S = 30.0
@@ -33,8 +43,8 @@ class Write:
 
     list: str
     operation: Operation
-    trace: Trace  #: knows the parents once all rows went through it
     schema_mode: str = "evolve"
+    copy: bool = False  #: whether the contents of files are kept
     session_id: int | None = None
     cell: int | None = None
     tags: tuple[str, ...] | None = None
@@ -42,158 +52,178 @@ class Write:
     reads: tuple[tuple[int, int], ...] = ()
     expect: int | None = None  #: the version the list must be at (0: it never was)
     message: str | None = None
+    step: int | None = None
+
+    @property
+    def is_append(self) -> bool:
+        """Whether the rows join those that are there."""
+        return self.operation == "append"
 
 
-def write(store: Store, what: Write, tables: Iterable[pa.Table], kept: Keeping | None = None) -> Version:
-    """Commit the rows of `tables` as one batch, and return the version that shows them.
+def write(store: Store, what: Write, lineage: LineageRecorder, chunks: Iterable[Chunk]) -> Version:
+    """Commit the rows of `chunks` as one batch, and return the version that shows them.
 
-    `kept` knows the files that were kept for the rows once all of these were encoded.
-
-    Everything is checked against the list as it stands before the first row is staged, and again if another writer
-    changes the list meanwhile.
+    Saving what the newest version holds, with the same tags and parents, makes no version: the newest one is returned.
     """
-    stream = iter(tables)
+    stream = iter(chunks)
     first = next(stream)
-    head = store.head(what.list)
-    check_expected(what.list, what.expect, head)
-    append = what.operation == "append"
-    if append and head is not None and head.deleted:
-        raise ListDeleted.named(what.list)
-    present = store.schema(head.schema_id) if head is not None else None
-    if append and present is not None and head is not None:
-        first = frames.fit_index(first, present, head.total)
-    _check_addresses(store, what.list, first.schema, present)
-    fitter = _Fitter(what, present if append or what.schema_mode == "strict" else None)
-    fitter.add(first)
-    second = next(stream, None)
-    edges: tuple[Edge, ...] | None = None
-    if second is None:
-        edges = what.trace.edges(first.num_rows)
-        if (
-            not append
-            and head is not None
-            and _unchanged(store, head, first, what)
-            and what.trace.same(head, edges)
-        ):
+    head = _head(store, what)
+    present = None if head is None else store.schema(head.schema_id)
+    fitter = _fitter(what, head, present)
+    fitted = map(fitter.fit, chain([first], stream))
+    first = next(fitted)
+    check_addresses(store, what.list, first.table.schema, present)
+    second = next(fitted, None)
+    edges = _edges_of_one(lineage, first) if second is None else None
+    with store.keeping() if what.copy else nullcontext() as keeping:
+        if head is not None and edges is not None and _is_unchanged(store, what, lineage, head, first, edges):
+            _keep(keeping, first)
             _describe(store, head, what.descriptions)
             return head
-    with store.stage() as rows, Bar(f"saving {what.list}", unit="rows") as bar:
-        rows.write(first)
-        bar(first.num_rows)
-        for table in chain([second] if second is not None else [], stream):
-            table = frames.fit_index(table, fitter.schema, rows.rows)
-            fitter.add(table)
-            rows.write(table)
-            bar(table.num_rows)
-        edges = what.trace.edges(rows.rows) if edges is None else edges
-        what.trace.warn()
-        return _commit(store, what, fitter, rows, head, edges, () if kept is None else kept.files)
+        with store.stage() as staging:
+            all_chunks = chain([first], [] if second is None else [second], fitted)
+            claims, stand_ins = _stage(what, staging, keeping, all_chunks)
+            if edges is None:
+                edges = lineage.edges(staging.rows, claims)
+            lineage.warn(stand_ins)
+            batch = replace(_batch(what), edges=edges, files=() if keeping is None else keeping.files)
+            return _commit(store, batch, fitter, staging, head)
 
 
-def _describe(store: Store, head: Version, told: Sequence[Description]) -> None:
+def _head(store: Store, what: Write) -> Version | None:
+    """The newest version of the list. Raises Conflict, ListDeleted."""
+    head = store.head(what.list)
+    check_expected(what.list, what.expect, head)
+    if what.is_append and head is not None and head.deleted:
+        raise ListDeleted.named(what.list)
+    return head
+
+
+def _fitter(what: Write, head: Version | None, present: pa.Schema | None) -> Fitter:
+    """A save in the mode "strict" fits the columns of the list that it replaces, an append the list as it is."""
+    if what.is_append and head is not None:
+        return Fitter(what.list, what.schema_mode, present, head.total)
+    return Fitter(what.list, what.schema_mode, present if what.schema_mode == "strict" else None)
+
+
+def _edges_of_one(lineage: LineageRecorder, chunk: Chunk) -> tuple[Edge, ...]:
+    return lineage.edges(chunk.table.num_rows, chunk.parents.claims, chunk.parents.frame)
+
+
+# -- a save that changes nothing
+
+
+def _is_unchanged(
+    store: Store, what: Write, lineage: LineageRecorder, head: Version, only: Chunk, edges: Sequence[Edge]
+) -> bool:
+    """Whether saving the one chunk would make a version just like the newest one."""
+    if not _is_same_version(what, head, only.table.num_rows) or not _has_rows(store, head, only.table):
+        return False
+    return lineage.says_nothing_new(head, edges)
+
+
+def _is_same_version(what: Write, head: Version, rows: int) -> bool:
+    if what.is_append or head.deleted or head.gone or head.total != rows:
+        return False
+    return what.tags in (None, head.tags) and what.message in (None, head.message)
+
+
+def _has_rows(store: Store, head: Version, table: pa.Table) -> bool:
+    schema = store.schema(head.schema_id)
+    if not schema.equals(table.schema, check_metadata=True):
+        return False
+    rows = 0
+    for chunk in store.scan(head):
+        part = aligned(chunk, schema)
+        if not frames.same(part, table.slice(rows, part.num_rows)):
+            return False
+        rows += part.num_rows
+    return rows == int(table.num_rows)
+
+
+def _describe(store: Store, head: Version, descriptions: Sequence[Description]) -> None:
     """Keep new descriptions although there is no version to commit them with."""
-    known = {(each.list_id, each.label, each.text) for each in store.descriptions()} if told else ()
-    for description in told:
-        if (head.list_id, description.label, description.text) not in known:
+    present = {(old.list_id, old.label, old.text) for old in store.descriptions()} if descriptions else ()
+    for description in descriptions:
+        if (head.list_id, description.label, description.text) not in present:
             store.describe(replace(description, list_id=head.list_id))
 
 
-class _Fitter:
-    """The schema that the rows seen so far have together, each table checked against the list it is to join."""
-
-    def __init__(self, what: Write, present: pa.Schema | None) -> None:
-        self._what = what
-        self._present = present
-        self._seen: set[str] = set()  # widenings that the values were found to survive
-        self.schema: pa.Schema = None
-
-    def add(self, table: pa.Table) -> None:
-        """Raises SchemaMismatch if the rows do not fit, or a value would not survive."""
-        if self._present is not None:
-            self._check(
-                frames.merge(self._present, table.schema, mode=self._what.schema_mode, rows=table), table
-            )
-        if self.schema is None:
-            self.schema = table.schema
-        else:
-            merged = frames.merge(self.schema, table.schema, mode=self._what.schema_mode, rows=table)
-            self._check(merged, table)
-            self.schema = merged.schema
-
-    def _check(self, merged: frames.Merge, table: pa.Table) -> None:
-        for check in merged.checks:
-            if check.side == "new":
-                frames.run_check(check, table.column(check.field))
-                self._seen.add(_told(check))
-
-    def merge(self, present: pa.Schema) -> frames.Merge:
-        """What the list's schema becomes. Raises Conflict if it changed so that values would have to be looked at again."""
-        merged = frames.merge(present, self.schema, mode=self._what.schema_mode)
-        if any(check.side == "new" and _told(check) not in self._seen for check in merged.checks):
-            raise SchemaMismatch(
-                f"The columns of {self._what.list!r} changed while rows were being added. Add them again."
-            )
-        return merged
+# -- staging
 
 
-def _told(check: frames.ValueCheck) -> str:
-    """What a check is about, as text: Arrow fields compare equal although their metadata differ."""
-    return f"{check.source!r} {check.source.metadata} {check.target!r} {check.target.metadata}"
+def _stage(
+    what: Write, staging: Staging, keeping: Keeping | None, chunks: Iterable[Chunk]
+) -> tuple[list[ParentClaim], tuple[Version, ...]]:
+    """Stage chunks that were fitted: the claims about all their rows, and the stand-ins that a warning is to name."""
+    claims: list[ParentClaim] = []
+    stand_ins: tuple[Version, ...] = ()
+    with Bar(f"saving {what.list}", unit="rows") as bar:
+        for chunk in chunks:
+            claims += chunk.parents.moved(staging.rows)
+            stand_ins = stand_ins or chunk.parents.stand_ins
+            _keep(keeping, chunk)
+            staging.write(chunk.table)
+            bar(chunk.table.num_rows)
+    return claims, stand_ins
 
 
-def _commit(
-    store: Store,
-    what: Write,
-    fitter: _Fitter,
-    rows: Staging,
-    head: Version | None,
-    edges: tuple[Edge, ...],
-    files: tuple[tuple[str, int], ...],
-) -> Version:
-    """Commit, fitting the list's columns anew each time another writer was faster."""
-    token = uuid.uuid4().hex
-    deadline = time.monotonic() + RETRY_FOR_S
-    while True:
-        try:
-            batch = _batch(store, what, fitter, token, head)
-            return store.commit(replace(batch, edges=edges, files=files), rows)
-        except Conflict:
-            if what.expect is not None or time.monotonic() > deadline:
-                raise
-            time.sleep(random.uniform(0, 0.02))  # noqa: S311  # jitter, not a secret
-            head = store.head(what.list)
+def _keep(keeping: Keeping | None, chunk: Chunk) -> None:
+    """Keep the contents of the files that a chunk names."""
+    if keeping is not None:
+        for file in chunk.files:
+            keeping(Path(file.path), file.sha256)
 
 
-def _batch(store: Store, what: Write, fitter: _Fitter, token: str, head: Version | None) -> Batch:
-    batch = Batch(
-        token,
+# -- the commit
+
+
+def _batch(what: Write) -> Batch:
+    return Batch(
+        uuid.uuid4().hex,
         what.list,
         what.operation,
-        schema=fitter.schema,
         session_id=what.session_id,
         cell=what.cell,
+        step=what.step,
         tags=what.tags,
         message=what.message,
         descriptions=what.descriptions,
         reads=what.reads,
         expect=what.expect,
     )
-    if head is None or what.operation != "append":
-        return batch
+
+
+def _commit(store: Store, batch: Batch, fitter: Fitter, staging: Staging, head: Version | None) -> Version:
+    """Commit, fitted to the list's columns anew each time another writer was faster."""
+    deadline = time.monotonic() + RETRY_FOR_S
+    while True:
+        try:
+            return store.commit(_fitted(store, batch, fitter, head), staging)
+        except Conflict:
+            if batch.expect is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0, 0.02))  # noqa: S311  # jitter, not a secret
+            head = store.head(batch.list)
+
+
+def _fitted(store: Store, batch: Batch, fitter: Fitter, head: Version | None) -> Batch:
+    """The batch with the schema that its list gets by it."""
+    if head is None or batch.operation != "append":
+        return replace(batch, schema=fitter.schema)
     if head.deleted:
-        raise ListDeleted.named(what.list)
-    merged = fitter.merge(store.schema(head.schema_id))
-    old = [check for check in merged.checks if check.side == "old"]
-    for (
-        check
-    ) in old:  # what is there must survive a widening too, and no other value may slip in after the look
-        for table in aligned_columns(store, head, check.field):
-            frames.run_check(check, table)
-    expect = head.version if old else what.expect
+        raise ListDeleted.named(batch.list)
+    merged = fitter.merge_into(store.schema(head.schema_id))
+    of_present = [check for check in merged.checks if check.side == "old"]
+    for check in of_present:
+        for column in _column_of(store, head, check.field):
+            frames.run_check(check, column)
+    # The rows that are there must survive a widening too, and no others may be added after the look.
+    expect = head.version if of_present else batch.expect
     return replace(batch, schema=merged.schema, base=head.schema_id, expect=expect)
 
 
-def aligned_columns(store: Store, version: Version, field: str) -> Iterator[pa.ChunkedArray]:
+def _column_of(store: Store, version: Version, field: str) -> Iterator[pa.ChunkedArray]:
     """One column of a version, chunk by chunk, in the schema of that version."""
     schema = store.schema(version.schema_id)
     if field not in schema.names:
@@ -201,55 +231,3 @@ def aligned_columns(store: Store, version: Version, field: str) -> Iterator[pa.C
     part = pa.schema([schema.field(field)], metadata=schema.metadata)
     for chunk in store.scan(version, columns=[field]):
         yield aligned(chunk, part).column(0)
-
-
-def _unchanged(store: Store, head: Version, table: pa.Table, what: Write) -> bool:
-    """Whether saving `table` would make a version just like the newest one."""
-    if (
-        head.deleted
-        or head.gone
-        or head.total != table.num_rows
-        or (what.tags is not None and what.tags != head.tags)
-        or what.message not in (None, head.message)
-    ):
-        return False
-    schema = store.schema(head.schema_id)
-    if not schema.equals(table.schema, check_metadata=True):
-        return False
-    done = 0
-    for chunk in store.scan(head):
-        part = aligned(chunk, schema)
-        if not frames.same(part, table.slice(done, part.num_rows)):
-            return False
-        done += part.num_rows
-    return done == int(table.num_rows)
-
-
-def _check_addresses(store: Store, name: str, schema: pa.Schema, present: pa.Schema | None) -> None:
-    """Refuse a name that would hide a column's address (``papers.vec``), and a column that a name already hides."""
-    if present is None:
-        for dot in (place for place, character in enumerate(name) if character == "."):
-            other = store.head(name[:dot])
-            if other is None:
-                continue
-            labels = {str(column.label) for column in frames.columns(store.schema(other.schema_id))}
-            if name[dot + 1 :] in labels:
-                raise InvalidName(
-                    f"{name!r} cannot name a list: it is the address of the column {name[dot + 1 :]!r} of the list {name[:dot]!r}."
-                )
-    if present is not None and present.equals(schema):
-        return
-    known = set() if present is None else {str(column.label) for column in frames.columns(present)}
-    new = {
-        f"{name}.{column.label}": column.label
-        for column in frames.columns(schema)
-        if str(column.label) not in known
-    }
-    if not new:
-        return
-    hidden = set(store.names(f"{name}.")) & set(new)
-    if hidden:
-        address = min(hidden)
-        raise InvalidName(
-            f"The list {address!r} exists, so the column {new[address]!r} of {name!r} could not be addressed. Rename one of them."
-        )

@@ -7,10 +7,10 @@ of the page become a frame (:mod:`result`).
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultCorrupt
+from tablevault_pd.progress import warn
 from tablevault_pd.search.candidates import Candidate, filter_by_origin, find_candidates
 from tablevault_pd.search.columns import check_columns
 from tablevault_pd.search.hits import find_rows
@@ -36,9 +36,7 @@ def search(store: Store, request: Request) -> pd.DataFrame:
         sound, damage = _without_damaged(store, candidates, request)
         if request.lists is not None or not damage or not sound:
             raise
-    warnings.warn(
-        f"Lists were left out of this search, because they are damaged. {' '.join(damage)}", stacklevel=3
-    )
+    warn(f"Lists were left out of this search, because they are damaged. {' '.join(damage)}")
     return _search(store, sound, request)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import DimensionMismatch, InvalidFilter, InvalidInput, shown
 from tablevault_pd.filters import UnknownColumn
+from tablevault_pd.progress import warn
 from tablevault_pd.reading import read as reading
 from tablevault_pd.search.request import DESCRIPTION, Request
 from tablevault_pd.search.result import COLUMNS
@@ -66,7 +66,7 @@ def _check_filters(store: Store, candidates: Sequence[Candidate], request: Reque
         message = f"No list searched has every column of filters=. {unknown}"
         if request.lists is not None:
             raise UnknownColumn(message)
-        warnings.warn(message, stacklevel=5)
+        warn(message)
 
 
 def _check_widths(store: Store, candidates: Sequence[Candidate], request: Request) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,16 +15,14 @@ from tablevault_pd.search.request import as_queries, request
 from tablevault_pd.store import Metric, Store
 from tablevault_pd.store.engine.vector_scores import scores_or_nan
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 def search_frame(
-    store: Store, frame: pd.DataFrame, text: str | None, options: dict[str, Any]
+    store: Store, frame: pd.DataFrame, text: str | None, options: Mapping[str, Any]
 ) -> pd.DataFrame:
     """The rows of `frame`, which was read from a list, best first."""
-    refused = options.keys() & {"lists", "as_of"}
-    if refused:
-        raise InvalidInput(
-            f"{min(refused)}= is for vault.search(): df.vault.search() looks at the rows of the frame."
-        )
     selections = known_rows(store, frame)
     if len(selections) != 1:
         raise InvalidInput("The rows of this frame are from several lists. Search with lists= instead.")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, InvalidType, shown
 from tablevault_pd.lineage.report import Asked, asked_of, relatives
-from tablevault_pd.lineage.resolve_rows import identity
+from tablevault_pd.lineage.resolve_rows import resolve_rows
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.reading import read as reading
 from tablevault_pd.refs import Ref, RefArray
@@ -80,7 +80,7 @@ def _rows_to_trace(store: Store, of: Any, option: str) -> list[Asked]:
     if isinstance(of, (list, tuple)):
         return [rows for member in of for rows in _rows_to_trace(store, member, option)]
     if isinstance(of, (pd.DataFrame, pd.Series)):
-        selections = identity(store, of)
+        selections = resolve_rows(store, of)
         if not selections and len(of):
             raise InvalidInput(f"{option}= has a frame that was not read from this vault.")
         return [_asked(selection.version, selection.positions) for selection in selections]

@@ -106,7 +106,7 @@ def _check_params(store: Store, session_filter: SessionFilter) -> None:
 def _by_values(store: Store, ids: list[int] | None, filters: Any) -> list[int] | None:
     """Return those that pass, if a filter of tuples is about plain values of parameters and metrics alone; else all given."""
     names = _names_in(filters)
-    if not names:
+    if not names or any(_may_be_nested(name) for name in names):
         return ids
     candidates = store.session_ids() if ids is None else ids
     columns = {}
@@ -119,6 +119,12 @@ def _by_values(store: Store, ids: list[int] | None, filters: Any) -> list[int] |
     frame = pd.DataFrame(columns)
     mask = _mask(frame, filters)
     return [key for key, fits in zip(candidates, mask, strict=True) if fits]
+
+
+def _may_be_nested(name: str) -> bool:
+    """Tell whether a column may be the value inside of a nested parameter, which the store does not look up."""
+    kind, _, rest = name.partition(".")
+    return kind == "params" and "." in rest
 
 
 def _names_in(filters: Any) -> list[str]:

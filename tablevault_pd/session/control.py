@@ -17,6 +17,7 @@ from tablevault_pd.store.engine.threads import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from tablevault_pd.store import Request
 
@@ -27,7 +28,7 @@ _raised: ContextVar[frozenset[SessionStopped]] = ContextVar("tablevault_stops", 
 class Obedience:
     """The state of one session between running, paused and stopping. The background thread asks, checkpoints obey."""
 
-    def __init__(self, callbacks: Sequence[Callable[[], Any]]) -> None:
+    def __init__(self, callbacks: Sequence[Callable[[], Any]], clock: Callable[[], datetime]) -> None:
         self.stop: SessionStopped | None = (
             None  #: set once a checkpoint obeyed a stop: what is raised everywhere
         )
@@ -38,6 +39,9 @@ class Obedience:
         self._message = ""
         self._pausing: set[Bell] = set()  # one for each thread that waits in a checkpoint
         self._told_paused = False
+        self._clock = clock  # of the store
+        self._pauses: list[tuple[datetime, datetime | None]] = []  # all there were; the last one may go on
+        self._told_pauses: tuple[tuple[datetime, datetime | None], ...] = ()
         self._answered: list[int] = []
         self._done: set[int] = set()
 
@@ -73,6 +77,21 @@ class Obedience:
             self._orders = orders(fresh, paused=self.paused, stopping=self.stopping)
             self._settle(self._orders.settled)
         self.notify()
+
+    def pauses(self) -> tuple[tuple[datetime, datetime | None], ...] | None:
+        """Return all times at which the session was paused, as (began, ended), if there are new ones. Said once."""
+        with self._lock:
+            self._end_pause()
+            pauses = tuple(self._pauses)
+            if pauses == self._told_pauses:
+                return None
+            self._told_pauses = pauses
+            return pauses
+
+    def _end_pause(self) -> None:
+        """Note when the last thread went on. Without an interrupt in between that is done at once."""
+        if not self._pausing and self._pauses and self._pauses[-1][1] is None:
+            self._pauses[-1] = (self._pauses[-1][0], self._clock())
 
     def report(self) -> tuple[tuple[int, ...], bool | None]:
         """The requests to acknowledge, and whether the session is paused, if that is news. Said once."""
@@ -135,6 +154,8 @@ class Obedience:
             with self._lock:
                 if self.want != "pause":
                     return
+                if not self._pausing:
+                    self._pauses.append((self._clock(), None))
                 self._pausing.add(bell)
                 self._settle(self._orders.waiting)
             HEART.wake()
@@ -146,6 +167,7 @@ class Obedience:
 
     def _go_on(self) -> None:
         with self._lock:
+            self._end_pause()
             if not self._pausing and self.want == "run":
                 self._settle(self._orders.waiting)  # not before: whoever asked is to see it running
         HEART.wake()

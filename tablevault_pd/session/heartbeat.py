@@ -10,11 +10,11 @@ import os
 import sys
 import threading
 import time
-import warnings
 import weakref
 from itertools import count
 from typing import TYPE_CHECKING
 
+from tablevault_pd import progress
 from tablevault_pd.errors import (
     NotRecorded,
     SessionNotFound,
@@ -87,10 +87,9 @@ class Heart:
             waiting = {run: number for run, number in waiting.items() if not run.has_told(number)}
         if waiting:
             labels = ", ".join(run.row.label for run in waiting)
-            warnings.warn(
+            progress.warn(
                 f"The store did not take within {FLUSH_S:g} s what {labels} told it last; the answer may lack it.",
                 RuntimeWarning,
-                stacklevel=4,
             )
 
     def wait_for(self, run: Run, done: Callable[[], bool], timeout_s: float) -> bool:
@@ -248,10 +247,10 @@ def _abandoned() -> bool:
     )
 
 
-def warn(text: str, category: type[RuntimeWarning] = RuntimeWarning, *, stacklevel: int = 2) -> None:
+def warn(text: str, category: type[RuntimeWarning] = RuntimeWarning) -> None:
     """Say what keeps the tracker from working. Never raises, whatever the warning filters are."""
     try:
-        warnings.warn(text, category, stacklevel=stacklevel + 1)
+        progress.warn(text, category)
     except (RuntimeWarning, OSError, ValueError):  # a filter made it an error, or sys.stderr is closed
         say(text)
 

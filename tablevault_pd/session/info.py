@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.keywords import public
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Session, Store
 
 
+@public("RunInfo")
 class RunInfo:
     """One session as it was when it was asked for. Made by :meth:`Vault.run`.
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
@@ -19,12 +21,16 @@ from tablevault_pd.names import encodable
 from tablevault_pd.store import NO_STEP, Measures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 MAX_ROWS = 500_000  # rows kept in memory; some 150 MB
 BATCH_VALUES = 250_000  # values told to the store at once; 6 MB as arrays
+BLOCK_VALUES = (
+    128  # of one metric, before its next block begins; 3 kB, which fit into a page of the catalogue
+)
 MAX_FILE_BYTES = 4 << 30  # log() waits when the file is as large as this
+DEEPEST = 100  # levels of nested metrics
 STEP_ROWS = 1000  # rows moved between two looks at the number of their values
 
 #: (step, seconds since 1970, values by metric)
@@ -41,6 +47,34 @@ def number(metric: str, value: Any) -> float:
     raise InvalidInput(
         f"log() keeps numbers, and {metric}={shown(value)} is none. Texts and settings belong in params or tags."
     )
+
+
+def values_of(metrics: Any, more: Mapping[str, Any]) -> dict[str, float]:
+    """What :meth:`Run.log` was given as floats by metric, nested mappings joined by dots. Raises InvalidInput."""
+    if not isinstance(metrics, Mapping):
+        raise InvalidInput(
+            f"log() takes a dict of metrics, such as {{'val/acc': 0.9}}, or keywords, not {shown(metrics)}."
+        )
+    found: dict[str, float] = {}
+    for metric, value in [*_flat(metrics), *more.items()]:
+        if metric in found:
+            raise InvalidInput(f"log() was given two values of the metric {shown(metric)}. Nothing was kept.")
+        found[metric] = value if type(value) is float else number(metric, value)
+    return found
+
+
+def _flat(metrics: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    if len(path) > DEEPEST:
+        raise InvalidInput(
+            f"The metrics given to log() are nested more than {DEEPEST} levels deep, or contain themselves."
+        )
+    for key, value in metrics.items():
+        if not isinstance(key, str):
+            raise InvalidInput(f"The name of a metric is a text, not {shown(key)}.")
+        if isinstance(value, Mapping):
+            yield from _flat(value, (*path, key))
+        else:
+            yield ".".join((*path, key)), value
 
 
 def whole(step: Any) -> int:
@@ -63,14 +97,26 @@ class Backlog:
         What is to be added to our clock to have the store's, in seconds.
     folder
         Where the file is made; None: the system's temporary folder.
+
+    Attributes
+    ----------
+    first_step : int, optional
+        The first step of the rows that were packed so far.
     """
 
     def __init__(self, session_id: int, offset_s: Callable[[], float], folder: Path | None) -> None:
         self.rows: deque[Row] = deque()  #: user threads append here
         self.batch: tuple[Measures, ...] | None = None  #: what :meth:`next_batch` returned last
+        self.attempt = 0
+        self.first_step: int | None = None
         self.session_id, self._offset_s, self._folder = session_id, offset_s, folder
         self._taken: list[Row] = []
-        self._blocks: tuple[tuple[int, tuple[tuple[str, int], ...]], ...] = ()  # offset; metric and size
+        self._sizes: dict[
+            str, tuple[int, int]
+        ] = {}  # by metric: its newest block, and how many values that has
+        self._blocks: tuple[
+            tuple[int, tuple[tuple[str, int, int], ...]], ...
+        ] = ()  # offset; metric, size, block
         self._file: IO[bytes] | None = None
         self._file_end = 0
         self._lock = threading.RLock()
@@ -79,7 +125,7 @@ class Backlog:
     def __len__(self) -> int:
         """How many values wait."""
         batch = sum(len(measures.values) for measures in self.batch or ())
-        filed = sum(size for _, sizes in self._blocks for _, size in sizes)
+        filed = sum(size for _, sizes in self._blocks for _, size, _ in sizes)
         return batch + filed + sum(len(row[2]) for rows in (self._taken, self.rows.copy()) for row in rows)
 
     @property
@@ -110,7 +156,7 @@ class Backlog:
                     self._drop_file()
             else:
                 self._take()
-                batch = packed(self.session_id, self._taken, self._offset_s())
+                batch = self._packed()
                 self.batch, self._taken = batch, []
             return batch
 
@@ -123,7 +169,7 @@ class Backlog:
                 self._spilling = True
                 try:
                     self._take()
-                    if not self._write(packed(self.session_id, self._taken, self._offset_s())):
+                    if not self._write(self._packed()):
                         return False
                 finally:
                     self._spilling = False
@@ -145,6 +191,23 @@ class Backlog:
                 self._taken.extend(islice(iter(self.rows.popleft, None), STEP_ROWS))
             values += sum(len(row[2]) for row in self._taken[before:])
 
+    def _packed(self) -> tuple[Measures, ...]:
+        """`_taken` as one array per metric, in the blocks that they belong to, with times of the store's clock."""
+        if self.first_step is None:
+            self.first_step = next((step for step, _, _ in self._taken if step is not None), None)
+        batch = packed(self.session_id, self._taken, self._offset_s())
+        return tuple(
+            replace(each, attempt=self.attempt, block=self._next_block(each.metric, len(each.values)))
+            for each in batch
+        )
+
+    def _next_block(self, metric: str, size: int) -> int:
+        block, filled = self._sizes.get(metric, (0, 0))
+        if filled >= BLOCK_VALUES:
+            block, filled = block + 1, 0
+        self._sizes[metric] = (block, filled + size)
+        return block
+
     def _write(self, batch: tuple[Measures, ...]) -> bool:
         arrays = [part for each in batch for part in (each.steps, each.times, each.values)]
         data = b"".join(array.tobytes() for array in arrays)
@@ -159,18 +222,18 @@ class Backlog:
                 left = left[self._file.write(left) :]
         except OSError:
             return False
-        block = (self._file_end, tuple((each.metric, len(each.values)) for each in batch))
+        block = (self._file_end, tuple((each.metric, len(each.values), each.block) for each in batch))
         blocks, end = (*self._blocks, block), self._file_end + len(data)
         self._blocks, self._file_end, self._taken = blocks, end, []
         return True
 
-    def _read(self, offset: int, sizes: tuple[tuple[str, int], ...]) -> tuple[Measures, ...]:
+    def _read(self, offset: int, sizes: tuple[tuple[str, int, int], ...]) -> tuple[Measures, ...]:
         assert self._file is not None
         self._file.seek(offset)
         batch = []
-        for metric, size in sizes:
+        for metric, size, block in sizes:
             steps, times, values = (self._array(kind, size) for kind in ("i8", "i8", "f8"))
-            batch.append(Measures(self.session_id, metric, steps, times, values))
+            batch.append(Measures(self.session_id, metric, steps, times, values, self.attempt, block))
         return tuple(batch)
 
     def _array(self, kind: str, size: int) -> np.ndarray:
@@ -192,22 +255,23 @@ class Backlog:
 
 def packed(session_id: int, rows: list[Row], offset_s: float) -> tuple[Measures, ...]:
     """Rows as one array per metric, their times moved by `offset_s` to the store's clock."""
+    columns: dict[str, tuple[list[int], list[float], list[float]]] = {}  # by the name that is stored
     by_metric: dict[str, tuple[list[int], list[float], list[float]]] = {}
     for step, time, values in rows:
         for metric, value in values.items():
             found = by_metric.get(metric)
             if found is None:
-                found = by_metric[metric] = ([], [], [])
+                found = by_metric[metric] = columns.setdefault(encodable(metric), ([], [], []))
             found[0].append(NO_STEP if step is None else step)
             found[1].append(time)
             found[2].append(value)
     return tuple(
         Measures(
             session_id,
-            encodable(metric),
+            metric,
             np.array(steps, dtype=np.int64),
             ((np.array(times) + offset_s) * 1e6).astype(np.int64),
             np.array(values, dtype=np.float64),
         )
-        for metric, (steps, times, values) in by_metric.items()
+        for metric, (steps, times, values) in columns.items()
     )

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tablevault_pd import validate
@@ -36,18 +37,20 @@ from tablevault_pd.session.control import Obedience
 from tablevault_pd.session.environment import Surroundings
 from tablevault_pd.session.heartbeat import EXIT_S, HEART, LONGEST_RETRY_S, warn
 from tablevault_pd.session.lookup import resolve_session
-from tablevault_pd.session.metrics_buffer import MAX_ROWS, Backlog, number, whole
+from tablevault_pd.session.metrics_buffer import MAX_ROWS, Backlog, number, values_of, whole
 from tablevault_pd.session.params import Params
 from tablevault_pd.session.read_log import Reads
+from tablevault_pd.session.steps import Step, current_step, forget_step
 from tablevault_pd.store import BEAT_S, NO_STEP, Beat, Request, Session, Source, Store
 from tablevault_pd.store.engine.threads import Bell, Flag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
 CaptureMode = Literal["main", "all", "none"]
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class Run:
         self.params = Params(params, redact=self.settings.redact, check=self._check_open)
         self._tags = validate.tags(tags) or ()
         self._callbacks: list[Callable[[], Any]] = []
+        self._key = next(_keys)
+        self._has_steps = False  # whether log() has to look for one
         self._beginning, self._process = threading.RLock(), os.getpid()
         self._begin()
         self._name, inherited = _named(store, name if resume is None else resume.name)
@@ -126,11 +131,12 @@ class Run:
         self._given_up: str | None = None  # why nothing is recorded any more
         self._ended = False
         self.failing = False  #: the last attempt to write failed, and not because the store was busy
-        self._control = Obedience(self._callbacks)
+        self._control = Obedience(self._callbacks, self._now)
         self._cells = Cells(self._now, self.settings.text)
         self._surroundings = Surroundings(modules=self.settings.capture == "all", mask=self.settings.text)
         self._backlog = Backlog(0, lambda: self._offset.total_seconds(), self.store.scratch)
         self._rows = self._backlog.rows
+        self._told_first_step = False
         self._sources: list[Source] = []
         self._changes: dict[str, Any] = {}
         self._ending: Ending | None = None
@@ -159,7 +165,7 @@ class Run:
         before = datetime.now(UTC)
         self.row = self.store.open_session(here) if last is None else self._go_on(last, here)
         self.reads.session_id = self.row.id
-        self._backlog.session_id = self.row.id
+        self._backlog.session_id, self._backlog.attempt = self.row.id, self.row.attempt
         self._heed_the_parent()
         began = self.row.heartbeat or self.row.started
         self._offset = began - (before + (datetime.now(UTC) - before) / 2)
@@ -277,48 +283,112 @@ class Run:
 
     # -- measuring
 
-    def log(self, *, step: int | None = None, **values: Any) -> None:
+    def log(
+        self, metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **values: Any
+    ) -> None:
         """Keep the values of some metrics. Costs about a microsecond: they are written in the background.
 
         Parameters
         ----------
+        metrics : mapping, optional
+            Values by metric, whose name is any text, such as ``"val/acc"``. Nested mappings are joined by dots:
+            ``{"val": {"acc": 0.9}}`` is the metric ``val.acc``.
         step : int, optional
-            Where in the run they were measured.
+            Where in the run they were measured. Default: that of :meth:`step`, if it was called.
         **values : number
             By metric. Arrays and tensors of one number are numbers.
 
         Raises
         ------
         InvalidInput
-            If a value is no number.
+            If a value is no number, the name of a metric no text, or a metric is given twice.
         VaultClosed
             If the session has ended.
+
+        Examples
+        --------
+        >>> with vault.session("train") as s:
+        ...     s.log({"val/acc": 0.9}, step=3)
+        ...     s.log(step=4, loss=0.5)
+        >>> vault.run("train").metrics
+        {'loss': 0.5, 'val/acc': 0.9}
         """
-        if step is not None and (type(step) is not int or not NO_STEP < step < -NO_STEP):
+        if step is None:
+            if self._has_steps:
+                step = self.current_step
+        elif type(step) is not int or not NO_STEP < step < -NO_STEP:
             step = whole(step)
-        for metric, value in values.items():
-            if type(value) is not float:
-                values[metric] = number(metric, value)
+        if metrics is not None:
+            values = values_of(metrics, values)
+        else:
+            for metric, value in values.items():
+                if type(value) is not float:
+                    values[metric] = number(metric, value)
         if (self._unusual or len(self._rows) >= MAX_ROWS) and not self._may_log():
             return
         self._rows.append((step, time.time(), values))
 
+    def step(self, step: int) -> Step:
+        """Say at which step the session is: for what is logged without ``step=``, and for all that is saved.
+
+        It holds until the next call, or inside of the ``with``, in this thread or asyncio task. ``vault.versions()``
+        shows the step of a commit.
+
+        Parameters
+        ----------
+        step : int
+            Where in the run the session is.
+
+        Returns
+        -------
+        context manager
+            Leaving its ``with`` brings back the step before.
+
+        Raises
+        ------
+        InvalidInput
+            If `step` is no whole number.
+        VaultClosed
+            If the session has ended.
+
+        Examples
+        --------
+        >>> with vault.session("train") as s:
+        ...     for epoch in range(2):
+        ...         with s.step(epoch):
+        ...             s.log(loss=0.5)
+        ...             saved = vault.save("preds", {"epoch": epoch})
+        >>> vault.versions("preds")[["version", "step"]]
+           version  step
+        0        1     0
+        1        2     1
+        """
+        step = whole(step)
+        if self._ended:
+            raise self._is_over()
+        self._has_steps = True
+        return Step(self._key, step)
+
+    @property
+    def current_step(self) -> int | None:
+        """What :meth:`step` said last in this context."""
+        return current_step(self._key) if self._has_steps else None
+
+    def _is_over(self) -> VaultClosed:
+        return VaultClosed(
+            f"The session {self.row.label} has ended. vault.session({self._name!r}) begins another run."
+        )
+
     def _may_log(self) -> bool:
         self.raise_if_stopped()
         if self._ended:
-            raise VaultClosed(
-                f"The session {self.row.label} has ended. vault.session({self._name!r}) begins another run."
-            )
+            raise self._is_over()
         if self._orphan:
             self._adopt()
         while self._given_up is None and len(self._rows) >= MAX_ROWS and not self._backlog.spill():
             self._wait_for_room()
         if self._given_up is not None:
-            warn(
-                f"log() of {self.row.label} keeps nothing any more: {self._given_up}",
-                NotRecorded,
-                stacklevel=3,
-            )
+            warn(f"log() of {self.row.label} keeps nothing any more: {self._given_up}", NotRecorded)
         return self._given_up is None
 
     def _wait_for_room(self) -> None:
@@ -437,11 +507,25 @@ class Run:
         sources, self._sources = tuple(self._sources), []
         answered, paused = self._control.report()
         cells = self._cells.collect()
+        timeline = self._timeline()
         outcome, error = (None, None) if ending is None else (ending.outcome, ending.error)
         self._unsent = Beat(
-            self.row.id, self._number, alive, paused, answered, cells, measures, sources, encodable(changes), outcome, error
+            self.row.id, self._number, alive, paused, answered, cells, measures, sources, encodable(changes), outcome, error,
+            self.row.attempt, timeline,
         )  # fmt: skip
         return self._unsent
+
+    def _timeline(self) -> dict[str, Any]:
+        """What is new of this attempt; see :attr:`Beat.timeline`."""
+        new: dict[str, Any] = {}
+        if self._backlog.first_step is not None and not self._told_first_step:
+            new["first_step"], self._told_first_step = self._backlog.first_step, True
+        pauses = self._control.pauses()
+        if pauses is not None:
+            new["pauses"] = [
+                [_microseconds(began), ended and _microseconds(ended)] for began, ended in pauses
+            ]
+        return new
 
     def waits_for(self, *, info: bool = False) -> int:
         """The number of the beat that will have told all that there is to tell now; 0 if the store knows it.
@@ -558,6 +642,7 @@ class Run:
             ):  # an interrupt: it ends all the same
                 self._ending = Ending(ending.outcome, ending.error and ending.error.partition(":")[0])
             self._ended = self._unusual = True
+            forget_step(self._key)
         try:
             if self._ending is not None:
                 self._wait_until_told(self.store.timeout_s if timeout_s is None else timeout_s, quietly)
@@ -678,6 +763,7 @@ class Run:
         self.row, self._unbegun, self._orphan = row, None, False
         self.reads = Reads(self.store)
         self.reads.session_id = self._backlog.session_id = row.id
+        self._backlog.attempt = row.attempt
         self._watch()
         self.end(ending_of(error), timeout_s=EXIT_S, quietly=True)
 
@@ -719,6 +805,7 @@ class Run:
         process.watch_worker()
 
 
+_keys = count()
 _starting: list[Run] = []  # between two lines of `_start`, in any thread
 
 
@@ -797,6 +884,11 @@ def _named(store: Store, name: str | None) -> tuple[str, int | None]:
 def _hides_a_run(name: str) -> bool:
     before, hash_sign, run = name.rpartition("#")
     return bool(before and hash_sign and run.isdecimal())
+
+
+def _microseconds(time: datetime) -> int:
+    """A time as the stores keep it: since 1970."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 def _cell_outcome(ending: Ending) -> str:

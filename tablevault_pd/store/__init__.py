@@ -12,6 +12,7 @@ from tablevault_pd.store.types import (
     BEAT_S,
     LOST_AFTER_BEATS,
     NO_STEP,
+    Attempt,
     Batch,
     Beat,
     Cell,
@@ -29,6 +30,7 @@ from tablevault_pd.store.types import (
     Near,
     Operation,
     Overview,
+    Pause,
     Problem,
     Progress,
     Pulse,
@@ -39,6 +41,7 @@ from tablevault_pd.store.types import (
     Severity,
     Source,
     Spans,
+    Timelines,
     Version,
 )
 
@@ -193,7 +196,10 @@ class Store(Protocol):
         """The newest description of each target and label; with `history` all that ever were, oldest first."""
 
     def keeping(self) -> AbstractContextManager[Keeping]:
-        """Keep the files of one save. Nothing that it keeps is swept until it is left, which comes after the commit."""
+        """Keep the files of one save. Nothing that it keeps is swept until it is left, which comes after the commit.
+
+        Left by an exception, it removes what it kept anew and nobody else needs.
+        """
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content. Raises FileMissing if it is not kept here, VaultCorrupt if it is damaged."""
@@ -203,7 +209,9 @@ class Store(Protocol):
         """Keep a new session; what comes back has its id, its run, and the time it started by the store's clock."""
 
     def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
-        """Let the run of `session` go on in another process: its pid, host, parent, params, tags and info are replaced.
+        """Let the run of `session` go on in another process: its next attempt begins.
+
+        Its pid, host, parent, params, tags and info are replaced.
 
         Raises Conflict if its heartbeat is no longer the one that was `seen`: somebody else took it, or it lives.
         """
@@ -259,10 +267,18 @@ class Store(Protocol):
     def measures(
         self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
     ) -> pa.Table:
-        """Every logged value: session (int64), metric (dictionary of string), step (int64), time, value (float64).
+        """Every logged value.
 
-        In order of session and metric, then as logged.
+        Columns: session (int64), metric (dictionary of string), step (int64), time, value (float64), attempt (int64).
+        In order of session, metric and attempt, then as logged. Of other metrics nothing is read. One request, or one
+        for each page of a server.
         """
+
+    def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
+        """The names of all metrics that these sessions, or all, have logged, sorted."""
+
+    def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
+        """Attempts and pauses of these sessions, or of all. One request."""
 
     def sources(self, session_ids: Sequence[int]) -> list[Source]:
         """The project modules that these sessions had imported."""
@@ -369,6 +385,7 @@ __all__ = [
     "BEAT_S",
     "LOST_AFTER_BEATS",
     "NO_STEP",
+    "Attempt",
     "Batch",
     "Beat",
     "Cell",
@@ -386,6 +403,7 @@ __all__ = [
     "Near",
     "Operation",
     "Overview",
+    "Pause",
     "Problem",
     "Progress",
     "Pulse",
@@ -398,5 +416,6 @@ __all__ = [
     "Spans",
     "Staging",
     "Store",
+    "Timelines",
     "Version",
 ]

@@ -7,7 +7,7 @@ starts one whose first rows are those of the version restored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,6 +53,7 @@ class Version:
     tags: tuple[str, ...] = ()
     message: str | None = None  #: what was said about this commit
     gone: bool = False  #: its rows were vacuumed
+    step: int | None = None  #: the step its session was at
 
     @property
     def deleted(self) -> bool:
@@ -124,6 +125,7 @@ class Batch:
     cell: int | None = None
     tags: tuple[str, ...] | None = None  #: None keeps those of the version before
     message: str | None = None  #: about this version
+    step: int | None = None  #: the step its session is at
     descriptions: tuple[Description, ...] = ()  #: about the list; committed with its rows
     files: tuple[tuple[str, int], ...] = ()  #: (SHA-256, size) of what was kept for its rows; named with them
     edges: tuple[Edge, ...] = ()  #: which rows its rows came from; committed with them
@@ -165,6 +167,7 @@ class Session:
     beat_s: float = BEAT_S  #: how often it promises to beat, in seconds
     paused: bool = False
     gone: bool = False  #: its process is known to be gone; found out by whoever looks, and not stored
+    attempt: int = 0  #: number of its newest attempt; resuming begins the next
 
     @property
     def label(self) -> str:
@@ -208,13 +211,71 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Values of one metric that one session logged, in order."""
+    """Values of one metric that one session logged, in order: at most one such object for a metric in a beat.
+
+    Values are stored in blocks of one metric. The client numbers the blocks: these values are added at the end of
+    `block`, which is made if it is not there.
+    """
 
     session_id: int
     metric: str
     steps: np.ndarray  #: int64; NO_STEP where none was given
     times: np.ndarray  #: int64: microseconds since 1970, UTC
     values: np.ndarray  #: float64
+    attempt: int = 0
+    block: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one process did of a session. Resuming the session begins the next attempt."""
+
+    session_id: int
+    attempt: int  #: 0, 1, …
+    began: datetime
+    ended: datetime | None = None  #: if another one followed: when this one ended, or was last heard of
+    first_step: int | None = None  #: the first step that it logged, of whatever metric
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A time at which a session waited in a checkpoint."""
+
+    session_id: int
+    began: datetime
+    ended: datetime | None = None  #: None: it waits now, or ended while it waited
+
+
+@dataclass(frozen=True, slots=True)
+class Timelines:
+    """Attempts and pauses of sessions, in order of session and time."""
+
+    attempts: list[Attempt]
+    pauses: list[Pause]
+
+    @classmethod
+    def of(
+        cls, rows: Iterable[tuple[int, Mapping[str, Mapping[str, Any]]]], to_time: Callable[[int], datetime]
+    ) -> Timelines:
+        """Timelines from what both stores keep of a session, by number of the attempt; see :attr:`Beat.timeline`."""
+
+        def time_of(value: int | None) -> datetime | None:
+            return None if value is None else to_time(value)
+
+        attempts, pauses = [], []
+        for session_id, timeline in rows:
+            numbers = sorted(int(number) for number in timeline)
+            for number in numbers:
+                kept = timeline[str(number)]
+                following = timeline.get(str(number + 1), {})
+                ended = time_of(following.get("previous_ended"))
+                began = to_time(kept["began"])
+                attempts.append(Attempt(session_id, number, began, ended, kept.get("first_step")))
+                pauses += [
+                    Pause(session_id, to_time(start), time_of(end) or ended)
+                    for start, end in kept.get("pauses", ())
+                ]
+        return cls(attempts, pauses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,16 +308,20 @@ class Beat:
     changes: Mapping[str, Any] = field(default_factory=dict)  #: tags, params, info
     outcome: str | None = None  #: it ends now, so
     error: str | None = None
+    attempt: int = 0  #: of the session, that this process makes
+    #: What is new of the attempt, for the store to merge: ``first_step``, and ``pauses``, all of them as [began, ended] in
+    #: microseconds since 1970.
+    timeline: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def silent(self) -> bool:
         """Whether there is nothing to write."""
         told = self.answered or self.cells or self.measures or self.sources or self.changes or self.outcome
-        return not (self.alive or self.paused is not None or told)
+        return not (self.alive or self.paused is not None or told or self.timeline)
 
     def pieces(self) -> Iterator[tuple[str, Beat]]:
         """The same in beats that each tell one thing, with its name; the end comes last."""
-        bare = Beat(self.session_id, self.number)
+        bare = Beat(self.session_id, self.number, attempt=self.attempt)
         for cell in self.cells:
             yield f"The code of cell {cell.cell}", replace(bare, cells=(cell,))
         for each in self.measures:

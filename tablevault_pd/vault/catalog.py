@@ -55,8 +55,8 @@ class Catalog(VaultPart):
         Returns
         -------
         DataFrame
-            list, version, operation (save, append, delete, restore), rows, total, session, cell, time, message, gone
-            (whether vacuum has removed its rows) and tags.
+            list, version, operation (save, append, delete, restore), rows, total, session, cell, step (Int64; see
+            :meth:`Run.step`), time, message, gone (whether vacuum has removed its rows) and tags.
 
         Examples
         --------

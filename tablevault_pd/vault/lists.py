@@ -8,19 +8,26 @@ import pandas as pd
 
 from tablevault_pd import frames, validate
 from tablevault_pd.errors import InvalidInput
+from tablevault_pd.keywords import public, takes
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reference import ListReference
+from tablevault_pd.vault.options import DEFAULTS, ReadOptions, SaveOptions, SearchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
+    from typing import Unpack
 
     import numpy as np
 
     from tablevault_pd.store import Version
     from tablevault_pd.vault.vault import Vault
 
+#: Options of a search that ask nothing of a row.
+_NO_CONDITIONS = frozenset(["k", "offset", "columns", "metric", "approx", "snippet", "as_of"])
 
+
+@public("List")
 class List(ListReference):
     """One list of a vault: at its newest version (``vault["news"]``), or at a fixed one (``vault["news@3"]``).
 
@@ -85,7 +92,8 @@ class List(ListReference):
     def __bool__(self) -> bool:
         return True  # a handle is not "nothing" because its list is empty
 
-    def read(self, **options: Any) -> pd.DataFrame:
+    @takes(ReadOptions, DEFAULTS)
+    def read(self, **options: Unpack[ReadOptions]) -> pd.DataFrame:
         """Rows as a frame. See :meth:`Vault.read`."""
         return self._vault.read(self._text, **options)
 
@@ -104,7 +112,8 @@ class List(ListReference):
         self._vault._note_read(version)
         return reading.batches(store, version, size, columns=columns)
 
-    def search(self, text: str | None = None, **options: Any) -> pd.DataFrame:
+    @takes(SearchOptions, DEFAULTS)
+    def search(self, text: str | None = None, **options: Unpack[SearchOptions]) -> pd.DataFrame:
         """Rows of this list that fit, best first. See :meth:`Vault.search`.
 
         Examples
@@ -114,15 +123,7 @@ class List(ListReference):
            position  score
         0         1    1.0
         """
-        if text is None and not options.keys() - {
-            "k",
-            "offset",
-            "columns",
-            "metric",
-            "approx",
-            "snippet",
-            "as_of",
-        }:
+        if text is None and options.keys() <= _NO_CONDITIONS:
             options["kind"] = ("record", "document", "embedding", "file")  # nothing asked for: every row
         return self._vault.search(text, lists=[self], **options)
 
@@ -202,11 +203,13 @@ class List(ListReference):
         index = pd.RangeIndex(version.total, name="position")
         return pd.DataFrame({"start": start.to_numpy(), "stop": stop.to_numpy()}, index=index)
 
-    def save(self, obj: Any, **options: Any) -> List:
+    @takes(SaveOptions, DEFAULTS)
+    def save(self, obj: Any, **options: Unpack[SaveOptions]) -> List:
         """Save new content under this name. See :meth:`Vault.save`."""
         return self._vault.save(self.name, obj, **options)
 
-    def append(self, obj: Any, **options: Any) -> List:
+    @takes(SaveOptions, DEFAULTS)
+    def append(self, obj: Any, **options: Unpack[SaveOptions]) -> List:
         """Add rows at the end. See :meth:`Vault.append`."""
         return self._vault.append(self.name, obj, **options)
 
@@ -214,9 +217,9 @@ class List(ListReference):
         """All versions of this list. See :meth:`Vault.versions`."""
         return self._vault.versions(self.name)
 
-    def describe(self, text: str, **options: Any) -> None:
+    def describe(self, text: str, vector: Any = None, *, label: str = "BASE") -> None:
         """Describe this list. See :meth:`Vault.describe`."""
-        self._vault.describe(self.name, text, **options)
+        self._vault.describe(self.name, text, vector, label=label)
 
     def delete(self, *, message: str | None = None, expect: int | None = None) -> None:
         """Hide this list. See :meth:`Vault.delete`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
 
 class SaveOptions(TypedDict, total=False):
@@ -26,3 +26,68 @@ class SaveOptions(TypedDict, total=False):
     schema: Literal["evolve", "strict"]
     kind: str | None
     expect: int | None
+
+
+class ReadOptions(TypedDict, total=False):
+    """The options of :meth:`Vault.read`."""
+
+    columns: Sequence[Hashable] | None
+    filters: Any
+    start: int | None
+    stop: int | None
+    version: int | None
+    as_of: Any
+    refs: bool | str
+
+
+class FrameSearchOptions(TypedDict, total=False):
+    """The options of :meth:`Vault.search` that a search among the rows of one frame has."""
+
+    near: Any
+    filters: Any
+    kind: str | Sequence[str] | None
+    code: str | None
+    description: str | None
+    session: Any
+    parents_of: Any
+    children_of: Any
+    since: Any
+    until: Any
+    columns: Sequence[Hashable] | None
+    k: int | None
+    offset: int
+    match: Literal["all", "any"] | None
+    min_score: float | None
+    weights: Mapping[str, float] | None
+    approx: bool
+    metric: Literal["cosine", "dot", "l2"]
+    snippet: bool
+
+
+class SearchOptions(FrameSearchOptions, total=False):
+    """The options of :meth:`Vault.search` that a search of one list has."""
+
+    as_of: Any
+
+
+class LineageOptions(TypedDict, total=False):
+    """The options of :meth:`Vault.lineage` that say how the answer looks."""
+
+    to: str | None
+    read: bool
+    columns: Sequence[Hashable] | None
+    basis: Literal["stated", "inferred", "read"]
+
+
+#: What stands for an option that is left out, where that is not None.
+DEFAULTS: dict[str, Any] = {
+    "copy": False,
+    "schema": "evolve",
+    "refs": False,
+    "offset": 0,
+    "metric": "cosine",
+    "snippet": False,
+    "approx": False,
+    "read": False,
+    "basis": "inferred",
+}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import uuid4
@@ -11,13 +9,13 @@ from uuid import uuid4
 from tablevault_pd import validate
 from tablevault_pd.capture.exits import Ending, ending_of
 from tablevault_pd.errors import InvalidInput, ListNotFound, VersionNotFound
+from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.edges import runs_of
-from tablevault_pd.lineage.lost import Lost
-from tablevault_pd.lineage.record import Trace
+from tablevault_pd.lineage.record import LineageRecorder
+from tablevault_pd.lineage.stand_ins import StandInParents
 from tablevault_pd.names import check_name
 from tablevault_pd.reading import read as reading
-from tablevault_pd.saving import ingest
-from tablevault_pd.saving.ingest import Columns, column_names
+from tablevault_pd.saving.ingest import COLUMN_OF_KIND, ROWS_PER_CHUNK, ColumnOptions, column_names, ingest
 from tablevault_pd.saving.write import Write, write
 from tablevault_pd.store import Batch, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
@@ -27,6 +25,7 @@ from tablevault_pd.vault.comparing import Comparing
 from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
 from tablevault_pd.vault.maintenance import Maintenance
+from tablevault_pd.vault.options import DEFAULTS, SaveOptions
 from tablevault_pd.vault.search import Search
 from tablevault_pd.vault.sessions import Sessions
 
@@ -37,9 +36,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tablevault_pd.vault.options import SaveOptions
 
-
+@public("Vault")
 class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`."""
 
@@ -157,6 +155,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
             expect=expect,
         )
 
+    @takes(SaveOptions, DEFAULTS)
     def append(self, name: str, obj: Any, **options: Unpack[SaveOptions]) -> List:
         """Add rows at the end of a list; it is made if there is none. Options as for :meth:`save`.
 
@@ -180,22 +179,27 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
         schema = validate.choice(options.get("schema", "evolve"), "schema", ("evolve", "strict"))
         kind = options.get("kind")
         if kind is not None:
-            validate.choice(kind, "kind", tuple(ingest.COLUMN_OF_KIND))
+            validate.choice(kind, "kind", tuple(COLUMN_OF_KIND))
         copy = _copies(options)
         message = validate.optional_text(options.get("message"), "message=")
         self._check_writable()
         run, cell = self._current_run(), self._cell
-        lost = None if run is None else Lost(self.store, run.reads, name, cell, append=operation == "append")
-        trace = Trace(self.store, options.get("inputs"), lost)
-        documents = column_names(options.get("documents"), "documents")
-        files = column_names(options.get("files"), "files")
-        columns = Columns(options.get("embeddings"), documents, files, None, trace)
+        stand_ins = None
+        if run is not None:
+            stand_ins = StandInParents(self.store, run.reads, name, cell, append=operation == "append")
+        lineage = LineageRecorder(self.store, options.get("inputs"), stand_ins)
+        columns = ColumnOptions(
+            options.get("embeddings"),
+            column_names(options.get("documents"), "documents"),
+            column_names(options.get("files"), "files"),
+            copy,
+        )
         description = options.get("description")
         what = Write(
             name,
             operation,
-            trace,
             schema,
+            copy,
             self._session_id,
             cell,
             validate.tags(options.get("tags")),
@@ -203,12 +207,11 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
             () if run is None else run.reads.take(),
             expect,
             message,
+            None if run is None else run.current_step,
         )
         if isinstance(obj, List):
-            obj = obj.batches(ingest.ROWS_PER_TABLE)
-        with self.store.keeping() if copy else nullcontext() as keeping:
-            encoded = ingest.encoded(obj, replace(columns, keep=keeping), kind=kind)
-            version = write(self.store, what, trace.counted(encoded), keeping)
+            obj = obj.batches(ROWS_PER_CHUNK)
+        version = write(self.store, what, lineage, ingest(obj, columns, lineage, kind=kind))
         if run is not None and version.session_id == run.id:
             run.reads.kept(what.reads)
         return List(self, name, version)
@@ -353,6 +356,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
         self._check_writable()
         if self.store.head(name) is None:
             raise ListNotFound.named(name, self.store.names())
+        run = self._current_run()
         batch = Batch(
             uuid4().hex,
             name,
@@ -361,6 +365,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
             target=target,
             session_id=self._session_id,
             cell=self._cell,
+            step=None if run is None else run.current_step,
             message=message,
         )
         return List(self, name, self.store.commit(batch))

@@ -13,7 +13,6 @@ import queue
 import random
 import threading
 import time
-import warnings
 import weakref
 from collections import deque
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     shown,
 )
+from tablevault_pd.progress import warn
 from tablevault_pd.store.engine import fork_guard as forks
 
 if TYPE_CHECKING:
@@ -308,10 +308,7 @@ class Client:
         self._closed = False
         self._reset()
         if not address.tls and not address.local:
-            warnings.warn(
-                f"The password of {address} travels unencrypted. Use arangodbs:// if the server offers TLS.",
-                stacklevel=4,
-            )
+            warn(f"The password of {address} travels unencrypted. Use arangodbs:// if the server offers TLS.")
 
     def __repr__(self) -> str:
         return f"<Client {self.address}>"

@@ -7,24 +7,25 @@ has a key that follows from its content, so a beat that comes again, because its
 from __future__ import annotations
 
 import uuid
-from hashlib import sha256
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import SessionNotFound
-from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source
+from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source, Timelines
 from tablevault_pd.store.arango.client import NOT_FOUND, Client, Said
 from tablevault_pd.store.arango.people import cell_document, changed, digest_of, to_session
-from tablevault_pd.store.arango.placing import to_time
+from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tablevault_pd import store as plain
 
-PART_ROWS = 10_000  # values in one document: some hundred kB
+PART_ROWS = 1000  # values that one beat adds to one document: some 50 kB
+PAGE_ROWS = 2000  # documents of logged values in one answer
 BEAT_WAIT_S = 30.0  # nobody waits for a beat, and one of many values takes long
 
 # All statements: 3.12 now; nothing in them is newer than 3.8 (overwriteMode: 3.7), and nothing is removed in 4.0.
@@ -35,7 +36,8 @@ RETURN {
   waiting: (FOR r IN tv_requests FILTER r.session IN @ids AND r.acknowledged == null SORT r.id RETURN r)
 }
 """
-# The sessions come first: an unknown one fails the statement before it wrote anything.
+# The sessions come first: an unknown one fails the statement before it wrote anything. A block of logged values grows
+# by what is new in it: a beat of a number that it has seen comes again.
 BEAT = """
 LET now = DATE_NOW() * 1000
 LET waiting = (
@@ -44,20 +46,27 @@ LET waiting = (
     SORT r.id
     RETURN r
 )
+LET timelines = MERGE(FOR s IN tv_sessions FILTER s._key IN @beats[*].key RETURN {[s._key]: s.timeline})
 LET sessions = (
   FOR b IN @beats
+    LET timeline = b.timeline == null ? {} : {timeline: MERGE_RECURSIVE(timelines[b.key], b.timeline)}
     UPDATE {_key: b.key}
-      WITH MERGE(b.changes, b.alive ? {heartbeat: now} : {}, b.ends ? {ended: now, heartbeat: now} : {})
+      WITH MERGE(b.changes, timeline, b.alive ? {heartbeat: now} : {}, b.ends ? {ended: now, heartbeat: now} : {})
       IN tv_sessions OPTIONS {keepNull: true, mergeObjects: false, waitForSync: true}
-    RETURN {[b.key]: NEW.openings}
 )
-LET openings = MERGE(sessions)
 LET infos = (FOR i IN @infos INSERT i INTO tv_infos OPTIONS {overwriteMode: "replace", waitForSync: true})
 LET cells = (FOR c IN @cells INSERT c INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true})
 LET measures = (
   FOR m IN @measures
-    INSERT MERGE(m, {received: now, opening: openings[TO_STRING(m.session)]}) INTO tv_measures
-      OPTIONS {overwriteMode: "ignore", waitForSync: true}
+    UPSERT {_key: m._key}
+      INSERT m
+      UPDATE m.number <= OLD.number ? {} : {
+        number: m.number,
+        steps: APPEND(OLD.steps, m.steps),
+        times: APPEND(OLD.times, m.times),
+        values: APPEND(OLD.values, m.values)
+      }
+      IN tv_measures OPTIONS {waitForSync: true}
 )
 LET latest = (FOR l IN @latest INSERT l INTO tv_latest OPTIONS {overwriteMode: "replace", waitForSync: true})
 LET sources = (FOR s IN @sources INSERT s INTO tv_sources OPTIONS {overwriteMode: "ignore", waitForSync: true})
@@ -107,19 +116,19 @@ REQUESTS_BY_KEY = "FOR r IN tv_requests FILTER r._key IN @keys SORT r.id RETURN 
 OVERVIEW = """
 RETURN {
   now: DATE_NOW() * 1000,
-  sessions: (FOR s IN tv_sessions SORT s.id RETURN UNSET(s, "params")),
+  sessions: (FOR s IN tv_sessions SORT s.id RETURN UNSET(s, "params", "timeline")),
   latest: (FOR l IN tv_latest RETURN [l.session, l.metric, l.value])
 }
 """
 OVERVIEW_BY_ID = """
 RETURN {
   now: DATE_NOW() * 1000,
-  sessions: (FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params")),
+  sessions: (FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params", "timeline")),
   latest: (FOR l IN tv_latest FILTER l.session IN @ids RETURN [l.session, l.metric, l.value])
 }
 """
 OVERVIEW_NAMED = """
-LET sessions = (FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN UNSET(s, "params"))
+LET sessions = (FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN UNSET(s, "params", "timeline"))
 LET ids = sessions[*].id
 RETURN {
   now: DATE_NOW() * 1000,
@@ -127,13 +136,30 @@ RETURN {
   latest: (FOR l IN tv_latest FILTER l.session IN ids RETURN [l.session, l.metric, l.value])
 }
 """
-# Texts are equal here by the rules of a language: what comes may be more than was asked for.
-ALL_MEASURES = "FOR m IN tv_measures RETURN UNSET(m, '_id', '_rev')"
-MEASURES_NAMED = "FOR m IN tv_measures FILTER m.metric IN @metrics RETURN UNSET(m, '_id', '_rev')"
-MEASURES_OF = "FOR m IN tv_measures FILTER m.session IN @ids RETURN UNSET(m, '_id', '_rev')"
-MEASURES_OF_NAMED = """
-FOR m IN tv_measures FILTER m.session IN @ids AND m.metric IN @metrics RETURN UNSET(m, '_id', '_rev')
+# Metrics are looked up by the hash of their name, because the server compares texts by the rules of a language.
+ALL_MEASURES = "FOR m IN tv_measures RETURN UNSET(m, '_id', '_rev', '_key', 'digest')"
+MEASURES_NAMED = """
+FOR m IN tv_measures FILTER m.digest IN @digests RETURN UNSET(m, "_id", "_rev", "_key", "digest")
 """
+MEASURES_OF = "FOR m IN tv_measures FILTER m.session IN @ids RETURN UNSET(m, '_id', '_rev', '_key', 'digest')"
+MEASURES_OF_NAMED = """
+FOR m IN tv_measures
+  FILTER m.digest IN @digests AND m.session IN @ids
+  RETURN UNSET(m, "_id", "_rev", "_key", "digest")
+"""
+METRIC_NAMES = """
+FOR l IN tv_latest
+  COLLECT digest = l.digest INTO named = l.metric
+  RETURN FIRST(named)
+"""
+METRIC_NAMES_OF = """
+FOR l IN tv_latest
+  FILTER l.session IN @ids
+  COLLECT digest = l.digest INTO named = l.metric
+  RETURN FIRST(named)
+"""
+ALL_TIMELINES = "FOR s IN tv_sessions SORT s.id RETURN [s.id, s.timeline]"
+TIMELINES_OF = "FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN [s.id, s.timeline]"
 SOURCES_OF = """
 FOR i IN tv_session_sources
   FILTER i.session IN @ids
@@ -148,6 +174,7 @@ MEASURES_SCHEMA = pa.schema(
         ("step", pa.int64()),
         ("time", pa.timestamp("us", "UTC")),
         ("value", pa.float64()),
+        ("attempt", pa.int64()),
     ]
 )
 Document = dict[str, Any]
@@ -227,18 +254,30 @@ class Control:
     ) -> pa.Table:
         """Every logged value."""
         ids = None if session_ids is None else [int(key) for key in session_ids]
-        names = None if metrics is None else list(metrics)
-        if ids is None and names is None:
-            rows = self.client.query(ALL_MEASURES, batch_rows=1000)
+        digests = None if metrics is None else [digest_of(metric) for metric in metrics]
+        if ids is None and digests is None:
+            rows = self.client.query(ALL_MEASURES, batch_rows=PAGE_ROWS)
         elif ids is None:
-            rows = self.client.query(MEASURES_NAMED, metrics=names, batch_rows=1000)
-        elif names is None:
-            rows = self.client.query(MEASURES_OF, ids=ids, batch_rows=1000)
+            rows = self.client.query(MEASURES_NAMED, digests=digests, batch_rows=PAGE_ROWS)
+        elif digests is None:
+            rows = self.client.query(MEASURES_OF, ids=ids, batch_rows=PAGE_ROWS)
         else:
-            rows = self.client.query(MEASURES_OF_NAMED, ids=ids, metrics=names, batch_rows=1000)
-        if names is not None:
-            rows = [row for row in rows if row["metric"] in names]
-        return _table(sorted(rows, key=_as_logged))
+            rows = self.client.query(MEASURES_OF_NAMED, ids=ids, digests=digests, batch_rows=PAGE_ROWS)
+        return _table(sorted(rows, key=itemgetter("session", "metric", "attempt", "block", "part")))
+
+    def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
+        """Names of metrics."""
+        if session_ids is None:
+            return sorted(self.client.query(METRIC_NAMES))
+        return sorted(self.client.query(METRIC_NAMES_OF, ids=[int(key) for key in session_ids]))
+
+    def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
+        """Attempts and pauses."""
+        if session_ids is None:
+            rows = self.client.query(ALL_TIMELINES)
+        else:
+            rows = self.client.query(TIMELINES_OF, ids=[int(key) for key in session_ids])
+        return Timelines.of(rows, to_time)
 
     def sources(self, session_ids: Sequence[int]) -> list[Source]:
         """Imported project modules."""
@@ -258,7 +297,10 @@ def _telling(beats: Sequence[Beat]) -> dict[str, Any]:
         if beat.outcome is not None:
             fields |= {"paused": False, "outcome": beat.outcome, "error": beat.error}
         key, ends = str(beat.session_id), beat.outcome is not None
-        sessions.append({"key": key, "changes": fields, "alive": beat.alive, "ends": ends})
+        timeline = {str(beat.attempt): dict(beat.timeline)} if beat.timeline else None
+        sessions.append(
+            {"key": key, "changes": fields, "timeline": timeline, "alive": beat.alive, "ends": ends}
+        )
         infos += info
     measures = [(beat.number, one) for beat in beats for one in beat.measures]
     sources = [(beat.session_id, source) for beat in beats for source in beat.sources]
@@ -283,24 +325,19 @@ def _parts(number: int, measures: Measures) -> list[Document]:
 
 
 def _part(number: int, part: int, measures: Measures, window: slice) -> Document:
-    steps = measures.steps[window].astype("<i8")
-    times = measures.times[window].astype("<i8")
-    values = measures.values[window].astype("<f8")
-    # A process that was thought dead may send the number of the one that took its place: the values tell them apart.
-    content = sha256(
-        f"{measures.session_id} {number} {part} {measures.metric}".encode("utf-8", "surrogatepass")
-    )
-    for array in (steps, times, values):
-        content.update(array.tobytes())
+    digest = digest_of(measures.metric)
     return {
-        "_key": f"{measures.session_id}-{content.hexdigest()}",
+        "_key": f"{measures.session_id}-{measures.attempt}-{measures.block}-{part}-{digest}",
         "session": measures.session_id,
         "metric": measures.metric,
-        "number": number,
+        "digest": digest,
+        "attempt": measures.attempt,
+        "block": measures.block,
         "part": part,
-        "steps": [None if step == NO_STEP else step for step in steps.tolist()],
-        "times": times,
-        "values": [_number(value) for value in values.tolist()],
+        "number": number,
+        "steps": [None if step == NO_STEP else step for step in measures.steps[window].tolist()],
+        "times": measures.times[window].tolist(),
+        "values": [_number(value) for value in measures.values[window].tolist()],
     }
 
 
@@ -342,10 +379,6 @@ def _floats(values: Sequence[float | str]) -> np.ndarray:
     return np.array([float(value) for value in values], dtype=np.float64)
 
 
-def _as_logged(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("session", "metric", "opening", "number", "received", "part"))
-
-
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     if not rows:
         return MEASURES_SCHEMA.empty_table()
@@ -360,6 +393,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
             pa.array([step for row in rows for step in row["steps"]], pa.int64()),
             pa.array(times, pa.timestamp("us", "UTC")),
             pa.array(_floats([value for row in rows for value in row["values"]])),
+            pa.array(np.repeat(np.array([row["attempt"] for row in rows], dtype=np.int64), sizes)),
         ],
         schema=MEASURES_SCHEMA,
     )

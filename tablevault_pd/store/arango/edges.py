@@ -23,7 +23,7 @@ from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.store import Batch, Problem, Version
 from tablevault_pd.store.arango.ahead import AHEAD, MAX_SPANS, STATEMENTS, binds
 from tablevault_pd.store.arango.layout import BATCHES, Clock
-from tablevault_pd.store.arango.placing import to_time, version_of
+from tablevault_pd.store.arango.placing import version_of
 from tablevault_pd.store.arango.spans import ANSWER_BYTES
 from tablevault_pd.store.edges import (
     BASES,
@@ -42,6 +42,7 @@ from tablevault_pd.store.edges import (
     few_spans,
 )
 from tablevault_pd.store.engine.int_codec import pack, unpack
+from tablevault_pd.store.times import to_time
 from tablevault_pd.store.types import Facts
 
 if TYPE_CHECKING:

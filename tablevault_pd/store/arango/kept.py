@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tablevault_pd.errors import FileMissing, VaultCorrupt
+from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
 from tablevault_pd.store.arango.layout import BLOBS, Clock
 from tablevault_pd.store.arango.stage import new_batch_key
 
@@ -35,6 +35,15 @@ FOR b IN tv_blobs FILTER b._key == @key
 """
 CHUNKS = "FOR b IN tv_blobs FILTER b.upload == @upload AND b.n >= 0 SORT b.n RETURN b.data"
 DIGESTS = "FOR b IN tv_blobs FILTER b.upload == @upload AND b.n >= 0 SORT b.n RETURN SHA256(b.data)"
+# What this upload brought, unless somebody else found it to be kept, or names it.
+DISCARD = """
+LET used = (FOR f IN tv_files FILTER f.file.stored == true AND f.file.sha256 IN @keys RETURN DISTINCT f.file.sha256)
+FOR b IN tv_blobs
+  FILTER b._key IN @keys AND b.upload IN @uploads AND b._key NOT IN used AND b.touched == null
+  REMOVE b IN tv_blobs
+"""
+LEFT = "FOR b IN tv_blobs FILTER b.upload IN @uploads AND b.n == -1 RETURN b.upload"
+DISCARD_CHUNKS = "FOR b IN tv_blobs FILTER b.upload IN @uploads AND b.n >= 0 REMOVE b IN tv_blobs"
 
 
 class Keeping:
@@ -44,6 +53,7 @@ class Keeping:
         self._client = client
         self._clock = clock
         self._sizes: dict[str, int] = {}
+        self._uploads: dict[str, str] = {}
 
     def __call__(self, path: Path, sha256: str) -> None:
         """Keep the content of a file under its hash, unless it is there already, and whole."""
@@ -61,7 +71,7 @@ class Keeping:
         return there == [hashlib.sha256(text.encode()).hexdigest() for text, _ in _encoded(path)]
 
     def _upload(self, path: Path, sha256: str) -> int:
-        upload = new_batch_key(self._clock)
+        upload = self._uploads[sha256] = new_batch_key(self._clock)
         digest, size, chunks = hashlib.sha256(), 0, 0
         for chunks, (text, data) in enumerate(_encoded(path), start=1):
             digest.update(data)
@@ -81,6 +91,15 @@ class Keeping:
         """(SHA-256, size in bytes) of all that was kept."""
         return tuple(self._sizes.items())
 
+    def discard(self) -> None:
+        """Remove what was uploaded for rows that are not committed. What fails leaves strays, for a vacuum."""
+        if self._uploads:
+            with suppress(VaultError):
+                keys, uploads = list(self._uploads), list(self._uploads.values())
+                self._client.query(DISCARD, keys=keys, uploads=uploads)
+                left = self._client.query(LEFT, uploads=uploads)
+                self._client.query(DISCARD_CHUNKS, uploads=[each for each in uploads if each not in left])
+
 
 class KeptFiles:
     """Content-addressed storage in ``tv_blobs``."""
@@ -92,7 +111,12 @@ class KeptFiles:
     def keeping(self) -> Iterator[Keeping]:
         """Keep the files of one save."""
         self.client.writable()
-        yield Keeping(self.client, self.clock)
+        keeping = Keeping(self.client, self.clock)
+        try:
+            yield keeping
+        except BaseException:
+            keeping.discard()
+            raise
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content of a file, verified."""

@@ -83,7 +83,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     BLOBS: ((("upload", "n"), False),),
     REQUESTS: ((("session", "acknowledged", "id"), False),),
     LATEST: ((("session",), False), (("digest",), False)),
-    MEASURES: ((("session", "metric"), False),),
+    MEASURES: ((("digest", "session"), False), (("session",), False)),
     SESSION_SOURCES: ((("session",), False),),
 }
 

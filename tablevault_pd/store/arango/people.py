@@ -13,8 +13,8 @@ from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
 from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.arango.client import NOT_FOUND, UNIQUE, Client, Said
 from tablevault_pd.store.arango.layout import CELLS
-from tablevault_pd.store.arango.placing import from_time, to_time
 from tablevault_pd.store.arango.words import code_words, prose_words
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ LET made = (
     UPDATE m WITH {value: m.value + 1} IN tv_meta
     LET key = TO_STRING(NEW.value)
     LET session = MERGE(@session, {_key: key, id: NEW.value, run: (run == null ? 0 : run) + 1, parent: parent,
-      digest: @digest, opening: @opening, openings: 1, started: now, heartbeat: now})
+      digest: @digest, opening: @opening, openings: 1, started: now, heartbeat: now, timeline: {"0": {began: now}}})
     INSERT session INTO tv_sessions OPTIONS {waitForSync: true}
     INSERT MERGE(@info, {_key: key}) INTO tv_infos OPTIONS {waitForSync: true}
     RETURN session
@@ -49,8 +49,11 @@ LET parent = FIRST(FOR s IN tv_sessions FILTER s.id == @parent RETURN s.id)
 LET open = (FOR s IN tv_sessions FILTER s.id == @id AND (s.heartbeat == @seen OR s.opening == @opening) RETURN s)
 LET reopened = (
   FOR s IN open
+    LET again = s.opening == @opening
+    LET attempt = {began: now, previous_ended: NOT_NULL(s.ended, s.heartbeat, s.started)}
     UPDATE s WITH MERGE(@session, {parent: parent, heartbeat: now, opening: @opening,
-      openings: s.openings + (s.opening == @opening ? 0 : 1), ended: null, paused: false, outcome: null, error: null})
+      openings: s.openings + (again ? 0 : 1), ended: null, paused: false, outcome: null, error: null,
+      timeline: again ? s.timeline : MERGE(s.timeline, {[TO_STRING(s.openings)]: attempt})})
       IN tv_sessions OPTIONS {keepNull: true, mergeObjects: false, ignoreRevs: false, waitForSync: true}
     RETURN NEW
 )
@@ -83,9 +86,11 @@ FOR v IN @versions
     FILTER b.list == v[0] AND b.version == v[1]
     UPDATE b WITH {tags: REMOVE_VALUES(APPEND(b.tags, @add, true), @remove)} IN tv_batches OPTIONS {waitForSync: true}
 """
-ALL_SESSIONS = 'FOR s IN tv_sessions SORT s.id RETURN UNSET(s, "params")'
-SESSIONS_NAMED = 'FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN UNSET(s, "params")'
-SESSIONS_BY_ID = 'FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params")'
+ALL_SESSIONS = 'FOR s IN tv_sessions SORT s.id RETURN UNSET(s, "params", "timeline")'
+SESSIONS_NAMED = (
+    'FOR s IN tv_sessions FILTER s.digest == @digest SORT s.id RETURN UNSET(s, "params", "timeline")'
+)
+SESSIONS_BY_ID = 'FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params", "timeline")'
 INFOS_OF = "FOR i IN tv_infos FILTER i._key IN @keys RETURN [i._key, i.exact_info]"
 SESSION_IDS = "FOR s IN tv_sessions SORT s.id RETURN s.id"
 ALL_CELLS = "FOR c IN tv_cells SORT c.session, c.cell RETURN UNSET(c, 'parts', 'wholes')"
@@ -344,6 +349,7 @@ def to_session(row: Mapping[str, Any]) -> Session:
         row["name"], row["user"], row["host"], row["pid"], started, row["id"], row["run"], row["parent"],
         times["ended"], times["heartbeat"], row["outcome"], row["error"], tuple(row["tags"]),
         json.loads(row["exact_params"]), {}, float(row["beat_s"]), row["paused"],
+        attempt=row["openings"] - 1,
     )  # fmt: skip
 
 

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tablevault_pd.store import Version
+from tablevault_pd.store.times import from_time, to_time
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Document = Mapping[str, Any]
-
-
-def to_time(microseconds: int) -> datetime:
-    """A stored time."""
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def from_time(time: datetime) -> int:
-    """A time as it is stored: whole microseconds since 1970, UTC."""
-    return (time.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def version_of(document: Document) -> Version:
@@ -28,7 +17,7 @@ def version_of(document: Document) -> Version:
         document["list"], document["name"], document["version"], document["operation"], document["generation"],
         document["start"], document["rows"], document["total"], int(document["schema"], 16), document["session"],
         document["cell"], to_time(document["time"]), tuple(document["tags"]), document.get("message"),
-        document["gone"],
+        document["gone"], document.get("step"),
     )  # fmt: skip
 
 
@@ -48,6 +37,7 @@ def document_of(version: Version, token: str, base: list[list[int]] | None) -> d
         "schema": schema_key(version.schema_id),
         "session": version.session_id,
         "cell": version.cell,
+        "step": version.step,
         "time": time,
         "committed": to_time(time).isoformat(),
         "tags": list(version.tags),

@@ -26,7 +26,6 @@ from tablevault_pd.store.arango.placing import (
     document_of,
     runs,
     schema_key,
-    to_time,
     version_of,
 )
 from tablevault_pd.store.arango.reading import Reader, removed
@@ -35,6 +34,7 @@ from tablevault_pd.store.arango.stage import Shared, Stage, new_batch_key
 from tablevault_pd.store.arango.text import TextSearch
 from tablevault_pd.store.arango.versions import Versions
 from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
+from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import ListState, Lookup, Version
 from tablevault_pd.store.arango.people import digest_of
-from tablevault_pd.store.arango.placing import from_time, to_time, version_of
+from tablevault_pd.store.arango.placing import version_of
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

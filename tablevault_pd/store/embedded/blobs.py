@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from tablevault_pd.errors import FileMissing, StorageError, VaultCorrupt, VaultReadOnly
+from tablevault_pd.errors import FileMissing, StorageError, VaultCorrupt, VaultError, VaultReadOnly
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import locked
 from tablevault_pd.store.engine.hashing import sha256_of, sha256_of_file
@@ -40,6 +40,8 @@ class Keeping:
     def __init__(self, files: Path) -> None:
         self._files = files
         self._sizes: dict[str, int] = {}
+        self._copied: dict[str, Path] = {}
+        self._pid = os.getpid()
 
     def __call__(self, path: Path, sha256: str) -> None:
         """Keep the content of a file under its hash; content that is there already, and whole, is not copied again."""
@@ -53,6 +55,7 @@ class Keeping:
     def _copy(self, path: Path, target: Path, sha256: str) -> int:
         doing = f"keeping {path} in the vault"
         fresh = target.with_name(f"{uuid.uuid4().hex}.tmp")
+        self._copied[sha256] = target
         with _opened(path) as source, io.naming(doing):
             for folder in (self._files, target.parent):
                 io.make_folder(folder)
@@ -72,6 +75,11 @@ class Keeping:
         """(SHA-256, size in bytes) of all that was kept."""
         return tuple(self._sizes.items())
 
+    @property
+    def copied(self) -> dict[str, Path]:
+        """What was copied into the vault, and not there before; nothing in a forked child, where it is the parent's."""
+        return self._copied if self._pid == os.getpid() else {}
+
 
 class KeptFiles:
     """Content-addressed storage below ``files/``."""
@@ -82,11 +90,27 @@ class KeptFiles:
 
     @contextmanager
     def keeping(self) -> Iterator[Keeping]:
-        """Keep the files of one save; leave this only after its commit."""
+        """Keep the files of one save; leave this only after its commit. Left by an exception, it removes what it copied."""
         if self.catalog.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
-        with locked(self.folder / LOCK_NAME, exclusive=False):
-            yield Keeping(self.files)
+        keeping = Keeping(self.files)
+        try:
+            with locked(self.folder / LOCK_NAME, exclusive=False):
+                yield keeping
+        except BaseException:
+            self._discard(keeping.copied)
+            raise
+
+    def _discard(self, copied: dict[str, Path]) -> None:
+        """Remove files that no commit names. While another save is keeping files they stay, as strays for a vacuum."""
+        if not copied:
+            return
+        with suppress(VaultError, OSError), locked(self.folder / LOCK_NAME, exclusive=True) as lock:
+            if lock.held:
+                with self.catalog.reading() as db:
+                    named = {sha256 for (sha256,) in db.execute(NAMED).fetchall()}
+                for path in [path for sha256, path in copied.items() if sha256 not in named]:
+                    io.remove(path)
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content of a file, all of it verified before it is handed out."""

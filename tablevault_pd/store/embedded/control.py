@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import SessionNotFound
-from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source
+from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source, Timelines
 from tablevault_pd.store.embedded.sessions import change_session, insert_cell, session_rows, to_session
-from tablevault_pd.store.embedded.times import from_time, to_time
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,14 +46,11 @@ IS_THERE = "SELECT 1 FROM sessions WHERE id = ?"
 ALIVE = "UPDATE sessions SET heartbeat = ? WHERE id = ?"
 PAUSED = "UPDATE sessions SET paused = ? WHERE id = ?"
 END = "UPDATE sessions SET ended = ?, heartbeat = ?, paused = 0, outcome = ?, error = ? WHERE id = ?"
-# A beat that is sent again, because it seemed to fail, is known by its number; another process that took the session over
-# counts anew, and is told apart by the values.
+# A beat that is sent again, because it seemed to fail, is known by its number.
 INSERT_MEASURES = """
-INSERT INTO measures (session, metric, number, steps, times, points)
-SELECT :session, :metric, :number, :steps, :times, :points
-WHERE NOT EXISTS (
-  SELECT 1 FROM measures
-  WHERE session = :session AND metric = :metric AND number = :number AND times = :times AND points = :points)
+INSERT INTO measures (metric, session, attempt, block, number, points) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (metric, session, attempt, block) DO UPDATE
+  SET points = CAST(points || excluded.points AS BLOB), number = excluded.number WHERE excluded.number > number
 """
 # SQLite has no NaN: it is NULL here, and stays NaN in the packed values.
 PUT_LATEST = "INSERT OR REPLACE INTO latest (session, metric, step, time, value) VALUES (?, ?, ?, ?, ?)"
@@ -60,13 +58,29 @@ INSERT_SOURCE = "INSERT OR IGNORE INTO sources (sha256, text) VALUES (?, ?)"
 INSERT_SESSION_SOURCE = "INSERT OR IGNORE INTO session_sources (session, path, sha256) VALUES (?, ?, ?)"
 ALL_LATEST = "SELECT session, metric, value FROM latest"
 LATEST_OF = "SELECT session, metric, value FROM latest WHERE session IN (SELECT value FROM json_each(?))"
-# A null for :sessions or :metrics asks for all.
-MEASURES = """
-SELECT session, metric, steps, times, points FROM measures
-WHERE (:sessions IS NULL OR session IN (SELECT value FROM json_each(:sessions)))
-  AND (:metrics IS NULL OR metric IN (SELECT value FROM json_each(:metrics)))
-ORDER BY session, metric, id
+_BLOCKS = "SELECT m.session, m.metric, m.attempt, m.block, m.points FROM measures m"
+ALL_MEASURES = _BLOCKS
+MEASURES_NAMED = f"{_BLOCKS} WHERE m.metric IN (SELECT value FROM json_each(:metrics))"  # noqa: S608  # a constant
+MEASURES_OF_NAMED = f"{MEASURES_NAMED} AND m.session IN (SELECT value FROM json_each(:sessions))"  # noqa: S608  # a constant
+# The index of blocks begins with the metric; which ones a session has is known by the table of last values.
+MEASURES_OF = """
+SELECT m.session, m.metric, m.attempt, m.block, m.points
+FROM latest l CROSS JOIN measures m ON m.metric = l.metric AND m.session = l.session
+WHERE l.session IN (SELECT value FROM json_each(:sessions))
 """
+# Goes from one name to the next, past the other entries of the index.
+METRIC_NAMES = """
+WITH RECURSIVE names (name) AS (
+  SELECT min(metric) FROM latest
+  UNION ALL
+  SELECT (SELECT min(metric) FROM latest WHERE metric > name) FROM names WHERE name IS NOT NULL
+)
+SELECT name FROM names WHERE name IS NOT NULL
+"""
+METRIC_NAMES_OF = "SELECT DISTINCT metric FROM latest WHERE session IN (SELECT value FROM json_each(?))"
+ALL_TIMELINES = "SELECT id, timeline FROM sessions ORDER BY id"
+TIMELINES_OF = "SELECT id, timeline FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+ADD_TO_TIMELINE = "UPDATE sessions SET timeline = json_patch(timeline, ?) WHERE id = ?"
 SOURCES = """
 SELECT m.session, m.path, m.sha256, s.text FROM session_sources m JOIN sources s ON s.sha256 = m.sha256
 WHERE m.session IN (SELECT value FROM json_each(?)) ORDER BY m.session, m.path
@@ -78,8 +92,10 @@ MEASURES_SCHEMA = pa.schema(
         ("step", pa.int64()),
         ("time", pa.timestamp("us", "UTC")),
         ("value", pa.float64()),
+        ("attempt", pa.int64()),
     ]
 )
+POINT = np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<f8")])
 
 
 class Control:
@@ -131,29 +147,37 @@ class Control:
         self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
     ) -> pa.Table:
         """Every logged value."""
-        wanted = {
-            "sessions": None if session_ids is None else json.dumps([int(key) for key in session_ids]),
-            "metrics": None if metrics is None else json.dumps(list(metrics)),
+        given = {
+            "sessions": json.dumps([int(key) for key in session_ids or ()]),
+            "metrics": json.dumps(list(metrics or ())),
         }
+        statement = {
+            (True, True): ALL_MEASURES,
+            (True, False): MEASURES_NAMED,
+            (False, True): MEASURES_OF,
+            (False, False): MEASURES_OF_NAMED,
+        }[session_ids is None, metrics is None]
         with self.catalog.reading() as db:
-            rows = db.execute(MEASURES, wanted).fetchall()
-        if not rows:
-            return MEASURES_SCHEMA.empty_table()
-        sessions, names, steps, times, values = zip(*rows, strict=True)
-        sizes = [len(packed) // 8 for packed in values]
-        words = {name: code for code, name in enumerate(dict.fromkeys(names))}
-        codes = np.repeat(np.array([words[name] for name in names], dtype=np.int32), sizes)
-        step = np.frombuffer(b"".join(steps), dtype="<i8")
-        return pa.table(
-            [
-                pa.array(np.repeat(np.array(sessions, dtype=np.int64), sizes)),
-                pa.DictionaryArray.from_arrays(codes, pa.array(list(words), pa.string())),
-                pa.array(step, mask=step == NO_STEP),
-                pa.array(np.frombuffer(b"".join(times), dtype="<i8"), pa.timestamp("us", "UTC")),
-                pa.array(np.frombuffer(b"".join(values), dtype="<f8")),
-            ],
-            schema=MEASURES_SCHEMA,
-        )
+            blocks = db.execute(statement, given).fetchall()
+        return _table(sorted(blocks, key=itemgetter(0, 1, 2, 3)))
+
+    def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
+        """Names of metrics."""
+        with self.catalog.reading() as db:
+            if session_ids is None:
+                rows = db.execute(METRIC_NAMES)
+            else:
+                rows = db.execute(METRIC_NAMES_OF, (json.dumps([int(key) for key in session_ids]),))
+            return sorted(name for (name,) in rows.fetchall())
+
+    def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
+        """Attempts and pauses."""
+        with self.catalog.reading() as db:
+            if session_ids is None:
+                rows = db.execute(ALL_TIMELINES).fetchall()
+            else:
+                rows = db.execute(TIMELINES_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
+        return Timelines.of(((key, json.loads(timeline)) for key, timeline in rows), to_time)
 
     def sources(self, session_ids: Sequence[int]) -> list[Source]:
         """Imported project modules."""
@@ -204,6 +228,8 @@ def _write(db: Any, beat: Beat, now: int) -> None:
         db.execute(INSERT_SESSION_SOURCE, (key, source.path, source.sha256))
     if beat.changes:
         change_session(db, key, beat.changes)
+    if beat.timeline:
+        db.execute(ADD_TO_TIMELINE, (json.dumps({beat.attempt: dict(beat.timeline)}), key))
     if beat.answered:
         db.execute(ACKNOWLEDGE, (now, json.dumps(beat.answered)))
     if beat.paused is not None:
@@ -215,22 +241,37 @@ def _write(db: Any, beat: Beat, now: int) -> None:
 
 
 def _insert_measures(db: Any, measures: Measures, number: int) -> None:
-    new = db.execute(
-        INSERT_MEASURES,
-        {
-            "session": measures.session_id,
-            "metric": measures.metric,
-            "number": number,
-            "steps": measures.steps.astype("<i8").tobytes(),
-            "times": measures.times.astype("<i8").tobytes(),
-            "points": measures.values.astype("<f8").tobytes(),
-        },
-    ).rowcount
-    if not new:
+    points = np.empty(len(measures.values), dtype=POINT)
+    points["step"], points["time"], points["value"] = measures.steps, measures.times, measures.values
+    key = (measures.metric, measures.session_id, measures.attempt, measures.block)
+    if not db.execute(INSERT_MEASURES, (*key, number, points.tobytes())).rowcount:
         return
-    step, time, value = int(measures.steps[-1]), int(measures.times[-1]), float(measures.values[-1])
+    step, time, value = points[-1].tolist()
     db.execute(
         PUT_LATEST, (measures.session_id, measures.metric, None if step == NO_STEP else step, time, value)
+    )
+
+
+def _table(blocks: Sequence[tuple[int, str, int, int, bytes]]) -> pa.Table:
+    """Blocks, in order, as a table of :data:`MEASURES_SCHEMA`."""
+    if not blocks:
+        return MEASURES_SCHEMA.empty_table()
+    sessions, metrics, attempts, _, packed = zip(*blocks, strict=True)
+    sizes = [len(each) // POINT.itemsize for each in packed]
+    names = {name: code for code, name in enumerate(dict.fromkeys(metrics))}
+    codes = np.repeat(np.array([names[name] for name in metrics], dtype=np.int32), sizes)
+    points = np.frombuffer(b"".join(packed), dtype=POINT)
+    step = np.ascontiguousarray(points["step"])
+    return pa.table(
+        [
+            pa.array(np.repeat(np.array(sessions, dtype=np.int64), sizes)),
+            pa.DictionaryArray.from_arrays(codes, pa.array(list(names), pa.string())),
+            pa.array(step, mask=step == NO_STEP),
+            pa.array(np.ascontiguousarray(points["time"]), pa.timestamp("us", "UTC")),
+            pa.array(np.ascontiguousarray(points["value"])),
+            pa.array(np.repeat(np.array(attempts, dtype=np.int64), sizes)),
+        ],
+        schema=MEASURES_SCHEMA,
     )
 
 

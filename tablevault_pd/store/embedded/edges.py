@@ -29,9 +29,9 @@ from tablevault_pd.store.edges import (
     edge_table,
     few_spans,
 )
-from tablevault_pd.store.embedded.times import to_time
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, version_of
 from tablevault_pd.store.engine.int_codec import pack, unpack
+from tablevault_pd.store.times import to_time
 from tablevault_pd.store.types import Facts
 
 if TYPE_CHECKING:

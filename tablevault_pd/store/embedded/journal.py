@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import xxhash
 
 from tablevault_pd.errors import VaultError
+from tablevault_pd.progress import warn
 from tablevault_pd.store.embedded.lockfile import appending
 
 if TYPE_CHECKING:
@@ -176,12 +176,11 @@ class Journal:
             f"{name!r} versions {first} to {last} ({rows:,} rows)"
             for name, first, last, rows in new.runs()[:5]
         )
-        warnings.warn(
+        warn(
             f"Commits of the vault {self._path.parent} are lost: {named}. Its write-ahead log was cut, damaged or removed, or "
             "an older catalogue was put back. vault.check() lists what is lost and what is left of it; new versions are "
             "numbered after the lost ones.",
             RuntimeWarning,
-            stacklevel=2,
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
@@ -46,6 +46,8 @@ class Part:
     checksum: int
     data: bytes | None = None
     file: str | None = None
+    #: The rows themselves, of a small payload that is about to be committed.
+    table: pa.Table | None = field(default=None, compare=False, repr=False)
 
 
 def seed_of(schema: bytes) -> int:
@@ -102,7 +104,8 @@ def pack(table: pa.Table) -> Part:
     else:
         codec, data = "batch", batch.serialize().to_pybytes()
     seed = seed_of(table.schema.serialize())
-    return Part(table.num_rows, table.schema, seed, codec, len(data), checksum_of(data, seed), data=data)
+    checksum = checksum_of(data, seed)
+    return Part(table.num_rows, table.schema, seed, codec, len(data), checksum, data=data, table=table)
 
 
 class _ChecksumSink:

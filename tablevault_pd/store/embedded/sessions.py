@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.embedded.text import add_code, add_description
-from tablevault_pd.store.embedded.times import from_time, to_time
 from tablevault_pd.store.engine.fts_index import DESCRIPTIONS_FROM, matching
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from tablevault_pd.store.text_query import Node
 
 # The last one is long and lies on pages of its own: it is read only where somebody asks for it.
-COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params"
+COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params, attempt"
 NEXT_RUN = "SELECT coalesce(max(run), 0) + 1 FROM sessions WHERE name = ?"
 INSERT_SESSION = """
-INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, beat_s, tags, params, info)
-VALUES (?, ?, ?, ?, ?, (SELECT id FROM sessions WHERE id = ?), ?, ?, ?, ?, ?, ?)
+INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, beat_s, tags, params, info, timeline)
+VALUES (?, ?, ?, ?, ?, (SELECT id FROM sessions WHERE id = ?), ?, ?, ?, ?, ?, ?, ?)
 """
 REOPEN_SESSION = """
 UPDATE sessions SET user = ?, host = ?, pid = ?, parent = (SELECT id FROM sessions WHERE id = ?), heartbeat = ?, beat_s = ?,
-    tags = ?, params = ?, info = ?, ended = NULL, paused = 0, outcome = NULL, error = NULL
+    tags = ?, params = ?, info = ?, ended = NULL, paused = 0, outcome = NULL, error = NULL, attempt = attempt + 1,
+    timeline = json_patch(timeline, json_object(CAST(attempt + 1 AS TEXT),
+        json_object('began', ?, 'previous_ended', coalesce(ended, heartbeat, started))))
 WHERE id = ? AND heartbeat IS ?
 """
 # What was asked of a process that is no more is not asked of the one that takes its place.
@@ -160,7 +162,8 @@ def _insert_session(db: Any, session: Session) -> Session:
     key = db.execute(
         INSERT_SESSION,
         (session.name, run, session.user, session.host, session.pid, session.parent, from_time(now), from_time(now),
-         session.beat_s, json.dumps(session.tags), json.dumps(dict(session.params)), json.dumps(dict(session.info))),
+         session.beat_s, json.dumps(session.tags), json.dumps(dict(session.params)), json.dumps(dict(session.info)),
+         json.dumps({0: {"began": from_time(now)}})),
     ).lastrowid  # fmt: skip
     return replace(session, id=key, run=run, started=now, heartbeat=now)
 
@@ -170,7 +173,7 @@ def _reopen_session(db: Any, session: Session, seen: datetime | None) -> Session
     changed = db.execute(
         REOPEN_SESSION,
         (session.user, session.host, session.pid, session.parent, now, session.beat_s, json.dumps(session.tags),
-         json.dumps(dict(session.params)), json.dumps(dict(session.info)), session.id, _maybe(seen)),
+         json.dumps(dict(session.params)), json.dumps(dict(session.info)), now, session.id, _maybe(seen)),
     ).rowcount  # fmt: skip
     if not changed:
         raise Conflict(
@@ -245,11 +248,12 @@ def _maybe(time: datetime | None) -> int | None:
 def to_session(row: tuple[Any, ...]) -> Session:
     """A row of :data:`COLUMNS` as a Session."""
     (key, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params,
-     info) = row  # fmt: skip
+     attempt, info) = row  # fmt: skip
     return Session(
         name, user, host, pid, to_time(started), key, run, parent,
         None if ended is None else to_time(ended), None if heartbeat is None else to_time(heartbeat), outcome, error,
         tuple(json.loads(tags)), json.loads(params), json.loads(info), beat_s, bool(paused),
+        attempt=attempt,
     )  # fmt: skip
 
 

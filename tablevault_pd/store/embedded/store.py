@@ -42,12 +42,12 @@ from tablevault_pd.store.embedded.edges import Edges, insert_edges, insert_reads
 from tablevault_pd.store.embedded.segments import Part, Stage, has_dictionary, seed_of, unpack
 from tablevault_pd.store.embedded.sessions import People, insert_description
 from tablevault_pd.store.embedded.text import TextSearch, add_small
-from tablevault_pd.store.embedded.times import from_time
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, Versions, version_of
 from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
 from tablevault_pd.store.engine.vector_scan import VectorSearch
 from tablevault_pd.store.singly import Singly
+from tablevault_pd.store.times import from_time
 
 if TYPE_CHECKING:
     import os
@@ -62,8 +62,8 @@ BASE = "SELECT base_generation, base_total FROM batches WHERE list = ? AND versi
 INSERT_LIST = "INSERT INTO lists (name) VALUES (?)"
 INSERT_BATCH = """
 INSERT INTO batches (list, version, token, operation, generation, base_generation, base_total, start, rows, total, schema,
-                     session, cell, time, tags, message)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     session, cell, step, time, tags, message)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_SEGMENT = """
 INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data)
@@ -212,8 +212,8 @@ class EmbeddedStore(
         db.execute(
             INSERT_BATCH,
             (list_id, version.version, batch.token, batch.operation, version.generation, *base, version.start, version.rows,
-             version.total, version.schema_id, version.session_id, version.cell, from_time(version.time), json.dumps(version.tags),
-             version.message),
+             version.total, version.schema_id, version.session_id, version.cell, version.step,
+             from_time(version.time), json.dumps(version.tags), version.message),
         )  # fmt: skip
         start = version.start
         for part in parts:
@@ -242,7 +242,7 @@ class EmbeddedStore(
             insert_reads(db, batch.session_id, batch.reads)
         for description in batch.descriptions:
             insert_description(db, replace(description, list_id=list_id))
-        indexed = add_small(db, version, parts, self.segments)
+        indexed = add_small(db, version, parts)
         io.point("rows-in")
         if rows is not None:
             rows.keep()

@@ -34,6 +34,7 @@ CREATE TABLE batches (
     schema INTEGER NOT NULL REFERENCES schemas(id),
     session INTEGER REFERENCES sessions(id),
     cell INTEGER,
+    step INTEGER,
     time INTEGER NOT NULL,
     tags TEXT NOT NULL DEFAULT '[]',
     message TEXT,
@@ -74,6 +75,8 @@ CREATE TABLE sessions (
     error TEXT,
     tags TEXT NOT NULL DEFAULT '[]',
     params TEXT NOT NULL DEFAULT '{}',
+    attempt INTEGER NOT NULL DEFAULT 0,
+    timeline TEXT NOT NULL DEFAULT '{}',
     info TEXT NOT NULL DEFAULT '{}',
     UNIQUE (name, run)
 );
@@ -108,8 +111,9 @@ TABLES += TEXT_TABLES
 TABLES += EDGE_TABLES
 TABLES += LOST_TABLE
 
-# Logged values are kept a flush at a time, as packed arrays: a statement for every value would have the background
-# thread ask for the interpreter's lock once a row, and a busy program hands it over only every 5 ms.
+# Logged values are kept in blocks of one metric, as packed records of step, time and value: one metric is read without the
+# others. A statement for every value would have the background thread ask for the interpreter's lock once a value, and a
+# busy program hands it over only every 5 ms. `number` is that of the last beat that added to the block.
 CONTROL_TABLES = """
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -123,14 +127,14 @@ CREATE TABLE requests (
 CREATE INDEX requests_waiting ON requests (session) WHERE acknowledged IS NULL;
 CREATE TABLE measures (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    session INTEGER NOT NULL REFERENCES sessions(id),
     metric TEXT NOT NULL,
+    session INTEGER NOT NULL REFERENCES sessions(id),
+    attempt INTEGER NOT NULL,
+    block INTEGER NOT NULL,
     number INTEGER NOT NULL,
-    steps BLOB NOT NULL,
-    times BLOB NOT NULL,
-    points BLOB NOT NULL
+    points BLOB NOT NULL,
+    UNIQUE (metric, session, attempt, block)
 );
-CREATE INDEX measures_of ON measures (session, metric, number);
 CREATE TABLE latest (
     session INTEGER NOT NULL REFERENCES sessions(id),
     metric TEXT NOT NULL,

@@ -16,7 +16,6 @@ import numpy as np
 
 from tablevault_pd.errors import StorageError, VaultBusy, VaultCorrupt, VaultError, VaultReadOnly
 from tablevault_pd.store import Chunk, Hits, Scope, Spans, Version
-from tablevault_pd.store.embedded.segments import Part, unpack
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.fts_index import (
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.segments import Part
     from tablevault_pd.store.text_query import Node
 
 SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
@@ -99,7 +99,7 @@ def add_code(db: Connection, session_id: int, cell: int, text: str) -> None:
     db.execute(PUT_CELL_SOURCE, (session_id, cell, add_source(db, text)))
 
 
-def add_small(db: Connection, version: Version, parts: Sequence[Part], folder: Any) -> bool:
+def add_small(db: Connection, version: Version, parts: Sequence[Part]) -> bool:
     """Index a commit inside its transaction, if it is small and all before it is indexed. Whether nothing is left to do."""
     if not any(items_of(part.schema)[1] for part in parts if part.rows):
         return True
@@ -111,8 +111,8 @@ def add_small(db: Connection, version: Version, parts: Sequence[Part], folder: A
             return False
     start = version.start
     for part in parts:
-        table, _ = unpack(part, folder, None, version.list)
-        add_rows(db, version.list_id, version.generation, start, table)
+        assert part.table is not None  # it was packed for this commit
+        add_rows(db, version.list_id, version.generation, start, part.table)
         start += part.rows
     db.execute(SET_UPTO, (version.list_id, version.generation, start))
     return True

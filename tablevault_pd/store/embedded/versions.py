@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.store import ListState, Version
-from tablevault_pd.store.embedded.times import from_time, to_time
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
-       b.time, b.tags, b.message, b.gone
+       b.time, b.tags, b.message, b.gone, b.step
 FROM batches b JOIN lists l ON l.id = b.list
 """
 HEAD = _VERSION + "WHERE l.name = ? ORDER BY b.version DESC LIMIT 1"
@@ -38,8 +38,8 @@ NAMES_FROM = "SELECT name FROM lists WHERE name BETWEEN ?1 AND ?1 || CAST(x'FF' 
 
 def version_of(row: tuple[Any, ...]) -> Version:
     """A row of the statements above as a version."""
-    *plain, time, tags, message, gone = row
-    return Version(*plain, to_time(time), tuple(json.loads(tags)), message, bool(gone))  # type: ignore[call-arg]  # one row, one Version
+    *plain, time, tags, message, gone, step = row
+    return Version(*plain, to_time(time), tuple(json.loads(tags)), message, bool(gone), step)  # type: ignore[call-arg]  # one row, one Version
 
 
 class Versions:

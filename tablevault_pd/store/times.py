@@ -1,4 +1,4 @@
-"""Times as the catalogue keeps them."""
+"""Times as stores keep them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,85 @@
+"""Whether the rows of a save fit together, and into the list that they join."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tablevault_pd import frames
+from tablevault_pd.errors import SchemaMismatch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tablevault_pd.saving.ingest import Chunk
+
+
+class Fitter:
+    """The schema that the chunks so far have together, each of them checked against the list it is to join.
+
+    Parameters
+    ----------
+    name : str
+        The list.
+    schema_mode : {"evolve", "strict"}
+        Whether new columns and wider types are taken.
+    present : Schema, optional
+        The list's, if the rows must fit it.
+    total : int, optional
+        How many rows the list has, if the chunks are added to them.
+    """
+
+    def __init__(
+        self, name: str, schema_mode: str, present: pa.Schema | None = None, total: int | None = None
+    ) -> None:
+        self._name = name
+        self._schema_mode = schema_mode
+        self._present = present
+        self._total = total
+        self._passed: set[str] = set()  # widenings that the values were found to survive
+        self._rows = 0
+        self.schema: pa.Schema = None
+
+    def fit(self, chunk: Chunk) -> Chunk:
+        """The chunk, its index in the form the list has. Raises SchemaMismatch if a column or a value does not fit."""
+        table = self._with_fitting_index(chunk.table)
+        if self._present is not None:
+            self._check(self._merged(self._present, table), table)
+        if self.schema is None:
+            self.schema = table.schema
+        else:
+            merged = self._merged(self.schema, table)
+            self._check(merged, table)
+            self.schema = merged.schema
+        self._rows += table.num_rows
+        return chunk if table is chunk.table else replace(chunk, table=table)
+
+    def _with_fitting_index(self, table: pa.Table) -> pa.Table:
+        if self.schema is not None:
+            return frames.fit_index(table, self.schema, self._rows)
+        if self._present is not None and self._total is not None:
+            return frames.fit_index(table, self._present, self._total)
+        return table
+
+    def _merged(self, schema: pa.Schema, table: pa.Table) -> frames.Merge:
+        return frames.merge(schema, table.schema, mode=self._schema_mode, rows=table)
+
+    def _check(self, merged: frames.Merge, table: pa.Table) -> None:
+        for check in merged.checks:
+            if check.side == "new":
+                frames.run_check(check, table.column(check.field))
+                self._passed.add(_key(check))
+
+    def merge_into(self, present: pa.Schema) -> frames.Merge:
+        """What the list's schema becomes. Raises SchemaMismatch if it changed so that values would have to be checked again."""
+        merged = frames.merge(present, self.schema, mode=self._schema_mode)
+        if any(check.side == "new" and _key(check) not in self._passed for check in merged.checks):
+            raise SchemaMismatch(
+                f"The columns of {self._name!r} changed while rows were being added. Add them again."
+            )
+        return merged
+
+
+def _key(check: frames.ValueCheck) -> str:
+    """What a check is about, as text: Arrow fields compare equal although their metadata differ."""
+    return f"{check.source!r} {check.source.metadata} {check.target!r} {check.target.metadata}"
