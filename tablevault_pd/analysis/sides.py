@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import frames
-from tablevault_pd.lineage.resolve_rows import identity, origin_version
+from tablevault_pd.lineage.resolve_rows import origin_version, resolve_rows
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import ATTR, plain
 
@@ -42,7 +42,7 @@ class Side:
         if found is None:
             return cls(name, None, None, frame)
         version = found[1]
-        rows = [each for each in identity(store, frame) if each.version == version and each.rows is None]
+        rows = [each for each in resolve_rows(store, frame) if each.version == version and each.rows is None]
         positions = rows[0].positions if len(rows) == 1 else None
         return cls(f"{version.list}@{version.version}", version, positions, frame)
 
