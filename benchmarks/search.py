@@ -78,7 +78,9 @@ def approximate(vault: tv.Vault, matrix: np.ndarray, queries: np.ndarray, ours: 
     except ImportError:
         return []
     ours(queries[:1], approx=True)
-    index = next(column.ann["cosine"] for column in vault.store._columns.values() if "cosine" in column.ann)
+    index = next(
+        column.ann["cosine"] for column in vault.store.vectors.columns.values() if "cosine" in column.ann
+    )
     index.wait()
     if index.built is None:
         return []

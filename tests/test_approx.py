@@ -37,7 +37,7 @@ def nearest_to_itself(vault, frame, at, *, metric, first=0, **options) -> int:
 
 
 def settle(vault) -> None:
-    for column in vault.store._columns.values():
+    for column in vault.store.vectors.columns.values():
         for index in column.ann.values():
             index.wait()
 
@@ -61,7 +61,7 @@ def test_rows_seen_before_there_was_an_index_are_found_by_it(vault, instead, met
             for row in (0, 99):
                 assert nearest_to_itself(vault, frame, row, metric=metric, first=at) == row
             settle(vault)
-    built = [index.built for column in vault.store._columns.values() for index in column.ann.values()]
+    built = [index.built for column in vault.store.vectors.columns.values() for index in column.ann.values()]
     assert all(each is not None and each.upto >= 1500 for each in built)
 
 
@@ -83,7 +83,7 @@ def test_an_index_that_could_not_be_extended_is_made_anew(vault, monkeypatch):
     vault.save("x", first)
     nearest_to_itself(vault, first, 0, metric="cosine")
     settle(vault)
-    (index,) = [index for column in vault.store._columns.values() for index in column.ann.values()]
+    (index,) = [index for column in vault.store.vectors.columns.values() for index in column.ann.values()]
     add = index.built.index.add_with_ids
 
     def half(rows, positions):

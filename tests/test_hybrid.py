@@ -109,8 +109,8 @@ def test_the_best_are_those_of_the_whole_ranking(filled, metric):
 
 
 def test_no_column_of_vectors_is_read(filled):
-    filled.store._columns.clear()
+    filled.store.vectors.columns.clear()
     queries = rng.standard_normal((2, DIM))
     answer = filled.search("zinc n80", near=queries, k=5)
     assert len(answer) == 10
-    assert bool(filled.store._columns) != filled.store.judges
+    assert bool(filled.store.vectors.columns) != filled.store.judges

@@ -334,7 +334,7 @@ def test_approximate_search_never_hides_new_or_filtered_rows(vault):
     vault.save("v", pd.DataFrame({"vec": list(rows), "n": range(len(rows))}))
     exact = vault.search(near=rows[5], k=10)
     assert positions(vault.search(near=rows[5], k=10, approx=True)) == positions(exact)
-    for column in vault.store._columns.values():
+    for column in vault.store.vectors.columns.values():
         column.ann["cosine"].wait()
     assert len(set(positions(vault.search(near=rows[5], k=10, approx=True))) & set(positions(exact))) >= 8
     vault.append("v", pd.DataFrame({"vec": list(rows[5:6]), "n": [-1]}))

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tablevault_pd.lineage.edges import Run, groups, runs_of
+from tablevault_pd.lineage.edges import groups
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.store.edges import WHOLE, EdgeTable, Place, Span, Wanted
+from tablevault_pd.store.runs import Run, runs_of
 from tablevault_pd.store.types import Facts
 
 if TYPE_CHECKING:

@@ -6,19 +6,21 @@ it into the edges of a batch. :func:`up` and :func:`down` carry rows over many e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, WHOLE, Edge, EdgeTable
 
+if TYPE_CHECKING:
+    from tablevault_pd.store.runs import Run
+
 CHUNK = 1 << 16  # pairs in one edge: a look-up of one row unpacks no more than these
 FEW = 8  # a mapping that is at most so many ranges is kept as those
 MAX_LINES = 200_000_000
-
-Run = tuple[int, int, int]  #: (generation, first, end): which positions of a version lie in which generation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,18 +176,6 @@ def _arrays(claim: ParentClaim, place: int, children: np.ndarray, parents: np.nd
         claim.parent_list, claim.parent_version, place, claim.basis, PAIRS, claim.child + first, int(children[-1]) - first + 1,
         lowest, int(parents.max()) - lowest + 1, 0, children - first, parents - lowest,
     )  # fmt: skip
-
-
-def runs_of(generation: int, total: int, bases: Mapping[int, tuple[int, int]]) -> list[Run]:
-    """Which positions of a version lie in which generation, in order."""
-    runs, high = [], total
-    while True:
-        base, low = bases.get(generation, (None, 0))
-        if low < high:
-            runs.append((generation, low, high))
-        if base is None:
-            return runs[::-1]
-        generation, high = base, min(high, low)
 
 
 def spans_of(positions: np.ndarray, *, gap: int = 64) -> list[tuple[int, int]]:

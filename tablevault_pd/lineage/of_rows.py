@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.resolve_rows import RowSelection, origin_version, reference_columns, resolve_rows
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.refs import RefArray, Source, is_refs
+from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
     from tablevault_pd.lineage.report import Asked

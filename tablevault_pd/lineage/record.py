@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.lineage.declared import declared_parents
-from tablevault_pd.lineage.edges import ParentClaim, edges_of, runs_of
+from tablevault_pd.lineage.edges import ParentClaim, edges_of
 from tablevault_pd.lineage.resolve_rows import (
     RowSelection,
     missing,
@@ -26,6 +26,7 @@ from tablevault_pd.lineage.resolve_rows import (
 from tablevault_pd.reading.origin import origin_of, plain
 from tablevault_pd.refs import is_refs
 from tablevault_pd.store.edges import INFERRED, READ, STATED, Edge, EdgeTable
+from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from tablevault_pd.frames import contents
 from tablevault_pd.lineage.digests import mixed, row_digests
-from tablevault_pd.lineage.edges import Run, runs_of
 from tablevault_pd.reading import read as reading
+from tablevault_pd.store.runs import Run, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

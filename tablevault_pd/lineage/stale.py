@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.frames import index_fields
-from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.report import Asked, lines
 from tablevault_pd.lineage.same import same_rows, shared_rows
 from tablevault_pd.reading import read as reading
+from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version

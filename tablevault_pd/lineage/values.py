@@ -9,9 +9,10 @@ import pandas as pd
 
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.lineage.edges import Run, runs_of, spans_of
+from tablevault_pd.lineage.edges import spans_of
 from tablevault_pd.reading import read as reading
 from tablevault_pd.store.edges import few_spans
+from tablevault_pd.store.runs import Run, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

@@ -16,8 +16,8 @@ import numpy as np
 
 from tablevault_pd.lineage import edges
 from tablevault_pd.lineage.edge_cache import Asking, Direction, Lookups
-from tablevault_pd.lineage.edges import Run
 from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeTable, Place, Span
+from tablevault_pd.store.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

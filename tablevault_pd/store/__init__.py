@@ -216,7 +216,7 @@ class Store(Protocol):
         Raises Conflict if its heartbeat is no longer the one that was `seen`: somebody else took it, or it lives.
         """
 
-    def update_session(self, session_id: int, **changes: Any) -> None:
+    def update_session(self, session_id: int, /, **changes: Any) -> None:
         """Set fields of a session: started, ended, heartbeat, outcome, error, tags, params, info."""
 
     def sessions(

@@ -10,7 +10,6 @@ from tablevault_pd import validate
 from tablevault_pd.capture.exits import Ending, ending_of
 from tablevault_pd.errors import InvalidInput, ListNotFound, VersionNotFound
 from tablevault_pd.keywords import public, takes
-from tablevault_pd.lineage.edges import runs_of
 from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.lineage.stand_ins import StandInParents
 from tablevault_pd.names import check_name
@@ -19,6 +18,7 @@ from tablevault_pd.saving.ingest import COLUMN_OF_KIND, ROWS_PER_CHUNK, ColumnOp
 from tablevault_pd.saving.write import Write, write
 from tablevault_pd.store import Batch, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
+from tablevault_pd.store.runs import runs_of
 from tablevault_pd.vault.analysis import Analysis
 from tablevault_pd.vault.catalog import Catalog
 from tablevault_pd.vault.comparing import Comparing

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
-from tablevault_pd.store import Freed, Problem, Progress, Version
+from tablevault_pd.store import Compacted, Freed, Problem, Progress, Version
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, BLOBS, DESCRIPTIONS, EDGES, ITEMS, LISTS
 from tablevault_pd.store.arango.placing import runs, version_of
@@ -15,14 +16,13 @@ from tablevault_pd.store.arango.stage import REMOVE_ITEMS, staged_ms
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tablevault_pd.store.arango.store import ArangoStore
+    from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.arango.edges import LineageEdges
+    from tablevault_pd.store.arango.kept import BlobStore
+    from tablevault_pd.store.arango.scan import Scanner
+    from tablevault_pd.store.arango.versions import Versions
 
 # All statements: 3.12; nothing in them is newer than 3.8.
-IN_ITS_PLACE = """
-LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "edges", "reads"))
-LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "edges", "reads"))
-RETURN {by_key, by_token}
-"""
 BATCHES_ALL = "FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, 'edges', 'reads')"
 BATCHES_OF = "FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, 'edges', 'reads')"
 COUNTS = "FOR i IN @@items COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]"
@@ -67,34 +67,70 @@ FOR b IN tv_batches FILTER b._key IN @gone OR b._key IN @emptied
 _LASTING = {DESCRIPTIONS, EDGES}
 
 
+@dataclass(frozen=True, slots=True)
+class ServerParts:
+    """The parts of a store on a server that its maintenance needs."""
+
+    client: Client
+    versions: Versions
+    rows: Scanner
+    blobs: BlobStore
+    lineage: LineageEdges
+    stray_age_s: float  #: from what age on rows that were never committed may be removed
+
+
+class Maintenance:
+    """Looks after a vault on a server."""
+
+    def __init__(self, vault: ServerParts) -> None:
+        self._vault = vault
+
+    def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:
+        """Return what is damaged or stray."""
+        if fix:
+            self._vault.client.writable()
+        return check(self._vault, fix=fix, progress=progress)
+
+    def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:
+        """Return nothing: every row is a document of its own, and the server compacts its files by itself."""
+        self._vault.client.writable()
+        return []
+
+    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> list[Freed]:
+        """Remove what no kept version shows."""
+        if not dry_run:
+            self._vault.client.writable()
+        return vacuum(self._vault, keep=keep, deleted=deleted, dry_run=dry_run)
+
+
 # -- check
 
 
-def check(store: ArangoStore, *, fix: bool, progress: Progress | None) -> list[Problem]:
+def check(vault: ServerParts, *, fix: bool, progress: Progress | None) -> list[Problem]:
     """Everything that is damaged or stray, in that order."""
-    batches = store.client.query(BATCHES_ALL, batch_rows=1000)
-    problems = list(_shared(store, batches))
+    batches = vault.client.query(BATCHES_ALL, batch_rows=1000)
+    problems = list(_shared(vault, batches))
     problems += _histories(batches)
-    short = _short(store)
+    short = _short(vault)
     problems += [_missing(batch, detail) for batch, detail in short.values()]
     damaged = {(batch["list"], batch["generation"]) for batch, _ in short.values()}
-    problems += _decoded(store, batches, damaged, progress)
-    problems += _unworded(store, set(short))
-    problems += store.damaged_edges(fix=fix)
-    problems += _kept(store, progress)
-    problems += _strays(store, fix=fix)
+    problems += _decoded(vault, batches, damaged, progress)
+    problems += _unworded(vault, set(short))
+    problems += vault.lineage.damaged_edges(fix=fix)
+    problems += _kept(vault, progress)
+    problems += _strays(vault, fix=fix)
     return sorted(problems, key=lambda problem: problem.severity)
 
 
-def _counts(store: ArangoStore) -> dict[str, dict[str, int]]:
+def _counts(vault: ServerParts) -> dict[str, dict[str, int]]:
     """How many items of each batch each collection holds."""
-    return {name: dict(store.client.query(COUNTS, binds={"@items": name})) for name in ITEMS}
+    return {name: dict(vault.client.query(COUNTS, binds={"@items": name})) for name in ITEMS}
 
 
-def _shared(store: ArangoStore, batches: list[dict[str, Any]]) -> Iterator[Problem]:
+def _shared(vault: ServerParts, batches: list[dict[str, Any]]) -> Iterator[Problem]:
     """Schemas and categories that batches refer to must be there."""
-    schemas = set(store.client.query(SCHEMA_KEYS))
-    digests = set(store.client.query(DICTIONARY_DIGESTS))
+    schemas = set(vault.client.query(SCHEMA_KEYS))
+    digests = set(vault.client.query(DICTIONARY_DIGESTS))
     for batch in batches:
         for key in {batch["schema"], *(part["schema"] for part in batch["parts"])} - schemas:
             yield _of(batch, "missing schema", f"tv_schemas/{key}")
@@ -132,16 +168,16 @@ def _histories(batches: list[dict[str, Any]]) -> Iterator[Problem]:
         ends[run] = batch["total"]
 
 
-def _short(store: ArangoStore) -> dict[str, tuple[dict[str, Any], str]]:
+def _short(vault: ServerParts) -> dict[str, tuple[dict[str, Any], str]]:
     """Batches without all of their items, with what they lack. Looked at twice: a vacuum may be at work."""
-    found = _short_now(store)
-    again = _short_now(store) if found else {}
+    found = _short_now(vault)
+    again = _short_now(vault) if found else {}
     return {key: value for key, value in again.items() if key in found}
 
 
-def _short_now(store: ArangoStore) -> dict[str, tuple[dict[str, Any], str]]:
-    batches = store.client.query(BATCHES_ALL, batch_rows=1000)
-    counts = _counts(store)  # after the batches: all items of a batch were there before it
+def _short_now(vault: ServerParts) -> dict[str, tuple[dict[str, Any], str]]:
+    batches = vault.client.query(BATCHES_ALL, batch_rows=1000)
+    counts = _counts(vault)  # after the batches: all items of a batch were there before it
     found = {}
     for batch in batches:
         for collection, declared in batch["items"].items():
@@ -157,18 +193,18 @@ def _missing(batch: dict[str, Any], detail: str) -> Problem:
     )
 
 
-def _unworded(store: ArangoStore, skip: set[str]) -> list[Problem]:
+def _unworded(vault: ServerParts, skip: set[str]) -> list[Problem]:
     """Batches with texts that lack their words, so that no search finds them. Looked at twice, as above."""
-    found = _unworded_now(store)
-    again = dict(_unworded_now(store)) if found else {}
+    found = _unworded_now(vault)
+    again = dict(_unworded_now(vault)) if found else {}
     return [problem for key, problem in found if key in again and key not in skip]
 
 
-def _unworded_now(store: ArangoStore) -> list[tuple[str, Problem]]:
-    batches = store.client.query(TEXTS, batch_rows=1000)
+def _unworded_now(vault: ServerParts) -> list[tuple[str, Problem]]:
+    batches = vault.client.query(TEXTS, batch_rows=1000)
     worded: dict[str, int] = defaultdict(int)
     for collection in ITEMS:
-        for key, count in store.client.query(WORDED, binds={"@items": collection}):
+        for key, count in vault.client.query(WORDED, binds={"@items": collection}):
             worded[key] += count
     return [
         (
@@ -184,7 +220,7 @@ def _unworded_now(store: ArangoStore) -> list[tuple[str, Problem]]:
 
 
 def _decoded(
-    store: ArangoStore, batches: list[dict[str, Any]], skip: set[tuple[int, int]], progress: Progress | None
+    vault: ServerParts, batches: list[dict[str, Any]], skip: set[tuple[int, int]], progress: Progress | None
 ) -> Iterator[Problem]:
     """Read every generation to its end, and decode it."""
     ends = {
@@ -196,7 +232,7 @@ def _decoded(
         if run in skip:
             continue
         try:
-            for chunk in store.scan(version):
+            for chunk in vault.rows.scan(version):
                 chunk.table.validate(full=True)
                 if progress:
                     progress(1)
@@ -204,10 +240,10 @@ def _decoded(
             yield Problem("damage", "damaged rows", version.list, version.version, detail=str(error))
 
 
-def _kept(store: ArangoStore, progress: Progress | None) -> Iterator[Problem]:
-    for whole in store.client.query(KEPT):
+def _kept(vault: ServerParts, progress: Progress | None) -> Iterator[Problem]:
+    for whole in vault.client.query(KEPT):
         try:
-            store.open_file(whole["_key"]).close()
+            vault.blobs.open_file(whole["_key"]).close()
         except (VaultCorrupt, FileMissing) as error:
             yield Problem("damage", "damaged kept file", path=f"tv_blobs/{whole['_key']}", detail=str(error))
         if progress:
@@ -217,13 +253,13 @@ def _kept(store: ArangoStore, progress: Progress | None) -> Iterator[Problem]:
 # -- strays
 
 
-def _strays(store: ArangoStore, *, fix: bool) -> Iterator[Problem]:
-    [now] = store.client.query(NOW)
-    for key, places, _, old in _found(store, now):
+def _strays(vault: ServerParts, *, fix: bool) -> Iterator[Problem]:
+    [now] = vault.client.query(NOW)
+    for key, places, _, old in _found(vault, now):
         if fix and old:
-            _sweep(store, key, places)
+            _sweep(vault, key, places)
         waits = (
-            f"may belong to a save that is still running; removed once it is {store.stray_age_s:.0f} s old"
+            f"may belong to a save that is still running; removed once it is {vault.stray_age_s:.0f} s old"
         )
         yield Problem(
             "stray",
@@ -234,90 +270,90 @@ def _strays(store: ArangoStore, *, fix: bool) -> Iterator[Problem]:
         )
 
 
-def _found(store: ArangoStore, now_ms: int) -> Iterator[tuple[str, list[str], int, bool]]:
+def _found(vault: ServerParts, now_ms: int) -> Iterator[tuple[str, list[str], int, bool]]:
     """Batches and uploads that are in no commit: key, collections, items, and whether they are old enough to go."""
     holders: dict[str, list[str]] = defaultdict(list)
     items: dict[str, int] = defaultdict(int)
-    for collection, counts in _counts(store).items():
+    for collection, counts in _counts(vault).items():
         for batch, count in counts.items():
             holders[batch].append(collection)
             items[batch] += count
     for collection, statement in ((DESCRIPTIONS, DESCRIBED), (EDGES, MIRRORED)):
-        for batch in store.client.query(statement):
+        for batch in vault.client.query(statement):
             holders[batch].append(collection)
     lasting = {batch for batch, places in holders.items() if _LASTING.issuperset(places)}
-    committed = set(store.client.query(COMMITTED, keys=sorted(holders)))
+    committed = set(vault.client.query(COMMITTED, keys=sorted(holders)))
     # A vacuumed batch keeps its descriptions and edges, as it keeps its place in the history.
-    buried = set(store.client.query(EMPTIED))
+    buried = set(vault.client.query(EMPTIED))
     for batch in sorted(holders):
         if batch not in committed and not (batch in lasting and batch in buried):
             places = [place for place in holders[batch] if place not in _LASTING or batch not in buried]
-            yield batch, places, items[batch], _old(store, batch, now_ms) or batch in buried
-    kept = {whole["upload"] for whole in store.client.query(KEPT)}
-    for upload, count in store.client.query(UPLOADS):
+            yield batch, places, items[batch], _old(vault, batch, now_ms) or batch in buried
+    kept = {whole["upload"] for whole in vault.client.query(KEPT)}
+    for upload, count in vault.client.query(UPLOADS):
         if upload not in kept:
-            yield upload, [BLOBS], count, _old(store, upload, now_ms)
+            yield upload, [BLOBS], count, _old(vault, upload, now_ms)
 
 
-def _old(store: ArangoStore, key: str, now_ms: int) -> bool:
+def _old(vault: ServerParts, key: str, now_ms: int) -> bool:
     try:
-        return now_ms - staged_ms(key) >= store.stray_age_s * 1000
+        return now_ms - staged_ms(key) >= vault.stray_age_s * 1000
     except (ValueError, TypeError):
         return True  # not a key of ours
 
 
-def _sweep(store: ArangoStore, key: str, places: list[str]) -> None:
+def _sweep(vault: ServerParts, key: str, places: list[str]) -> None:
     """Remove what is stray. A writer that is alive after all finds a tombstone, and fails instead of losing rows."""
     if places == [BLOBS]:
-        store.client.query(REMOVE_UPLOADS, uploads=[key])
+        vault.client.query(REMOVE_UPLOADS, uploads=[key])
         return
-    store.client.query(BURY, keys=[key])
-    if store.client.query(COMMITTED, keys=[key]):
+    vault.client.query(BURY, keys=[key])
+    if vault.client.query(COMMITTED, keys=[key]):
         return  # it was committed in this very moment
     for place in places:
         if place == DESCRIPTIONS:
-            store.client.query(REMOVE_DESCRIPTIONS, batches=[key])
+            vault.client.query(REMOVE_DESCRIPTIONS, batches=[key])
         else:
-            store.client.query(REMOVE_ITEMS, binds={"@items": place}, batches=[key])
+            vault.client.query(REMOVE_ITEMS, binds={"@items": place}, batches=[key])
 
 
 # -- vacuum
 
 
-def vacuum(store: ArangoStore, *, keep: int, deleted: bool, dry_run: bool) -> list[Freed]:
+def vacuum(vault: ServerParts, *, keep: int, deleted: bool, dry_run: bool) -> list[Freed]:
     """Remove the rows that no kept version shows, then strays."""
     freed = []
-    for state in store.lists():
+    for state in vault.versions.lists():
         head = state.head
         if dry_run:
-            batches = store.client.query(BATCHES_OF, list=head.list_id, batch_rows=1000)
+            batches = vault.client.query(BATCHES_OF, list=head.list_id, batch_rows=1000)
             freed += _plan(head, batches, keep, deleted)[0]
         else:
-            freed += _vacuum_list(store, head, keep, deleted)
-    [now] = store.client.query(NOW)
-    freed += _unused_files(store, now, dry_run=dry_run)
-    for key, places, count, old in _found(store, now):
+            freed += _vacuum_list(vault, head, keep, deleted)
+    [now] = vault.client.query(NOW)
+    freed += _unused_files(vault, now, dry_run=dry_run)
+    for key, places, count, old in _found(vault, now):
         if old and not dry_run:
-            _sweep(store, key, places)
+            _sweep(vault, key, places)
         if old:
             freed.append(Freed("stray", None, (), count, 0, f"{places[0]}/{key}"))
     return freed
 
 
-def _unused_files(store: ArangoStore, now_ms: int, *, dry_run: bool) -> Iterator[Freed]:
+def _unused_files(vault: ServerParts, now_ms: int, *, dry_run: bool) -> Iterator[Freed]:
     """Kept content that no remaining row names: its document goes first, then its chunks."""
-    before = now_ms - store.stray_age_s * 1000
-    for whole in store.client.query(UNUSED, before=before):
-        if not _old(store, whole["upload"], now_ms):
+    before = now_ms - vault.stray_age_s * 1000
+    for whole in vault.client.query(UNUSED, before=before):
+        if not _old(vault, whole["upload"], now_ms):
             continue
         if not dry_run:
-            if not store.client.query(REMOVE_WHOLE, key=whole["_key"], upload=whole["upload"], before=before):
+            if not vault.client.query(REMOVE_WHOLE, key=whole["_key"], upload=whole["upload"], before=before):
                 continue
-            store.client.query(REMOVE_UPLOADS, uploads=[whole["upload"]])
+            vault.client.query(REMOVE_UPLOADS, uploads=[whole["upload"]])
         yield Freed("kept file", None, (), 0, whole["size_bytes"], f"{BLOBS}/{whole['_key']}")
 
 
-def _vacuum_list(store: ArangoStore, head: Version, keep: int, deleted: bool) -> list[Freed]:
+def _vacuum_list(vault: ServerParts, head: Version, keep: int, deleted: bool) -> list[Freed]:
     """Mark first, in a transaction that excludes restores of this list; remove items afterwards."""
 
     def work(handle: Any) -> tuple[list[Freed], list[str]]:
@@ -328,10 +364,10 @@ def _vacuum_list(store: ArangoStore, head: Version, keep: int, deleted: bool) ->
             all_of(handle, MARK, {"gone": gone, "emptied": emptied})
         return freed, emptied
 
-    freed, emptied = store.client.transact((LISTS, BATCHES), work)
+    freed, emptied = vault.client.transact((LISTS, BATCHES), work)
     for at in range(0, len(emptied), 100):
         for collection in ITEMS:
-            store.client.query(REMOVE_ITEMS, binds={"@items": collection}, batches=emptied[at : at + 100])
+            vault.client.query(REMOVE_ITEMS, binds={"@items": collection}, batches=emptied[at : at + 100])
     return freed
 
 

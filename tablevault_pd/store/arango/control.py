@@ -180,26 +180,29 @@ MEASURES_SCHEMA = pa.schema(
 Document = dict[str, Any]
 
 
-class Control:
+class SessionControl:
     """What keeps sessions alive, and what they are told."""
 
-    client: Client
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def beat(self, beats: Sequence[Beat]) -> Pulse:
         """Write what sessions have to tell and return what is asked of them."""
         ids = [beat.session_id for beat in beats]
         told = [beat for beat in beats if not beat.silent]
         if told:
-            self.client.writable()
+            self._client.writable()
             [answer] = self._tell(ids, told)
         else:
-            [answer] = self.client.query(PULSE, ids=ids)
+            [answer] = self._client.query(PULSE, ids=ids)
         return Pulse(to_time(answer["now"]), tuple(_request(row) for row in answer["waiting"]))
 
     def _tell(self, ids: Sequence[int], beats: Sequence[Beat]) -> list[Any]:
         try:
-            wait_s = max(BEAT_WAIT_S, self.client.timeout_s)
-            return self.client.query(BEAT, ids=ids, binds=_telling(beats), expect=(NOT_FOUND,), wait_s=wait_s)
+            wait_s = max(BEAT_WAIT_S, self._client.timeout_s)
+            return self._client.query(
+                BEAT, ids=ids, binds=_telling(beats), expect=(NOT_FOUND,), wait_s=wait_s
+            )
         except Said:
             known = ", ".join(str(beat.session_id) for beat in beats)
             raise SessionNotFound(
@@ -215,8 +218,8 @@ class Control:
         asked_by: int | None = None,
     ) -> list[Request]:
         """Ask something of sessions."""
-        self.client.writable()
-        rows = self.client.query(
+        self._client.writable()
+        rows = self._client.query(
             ASK,
             ids=[int(key) for key in session_ids],
             request=request,
@@ -228,17 +231,17 @@ class Control:
 
     def requests(self, ids: Sequence[int]) -> list[Request]:
         """Requests by id."""
-        rows = self.client.query(REQUESTS_BY_KEY, keys=[str(int(key)) for key in ids])
+        rows = self._client.query(REQUESTS_BY_KEY, keys=[str(int(key)) for key in ids])
         return [_request(row) for row in rows]
 
     def overview(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> Overview:
         """Sessions with their last metrics."""
         if ids is not None:
-            [seen] = self.client.query(OVERVIEW_BY_ID, ids=[int(key) for key in ids])
+            [seen] = self._client.query(OVERVIEW_BY_ID, ids=[int(key) for key in ids])
         elif name is not None:
-            [seen] = self.client.query(OVERVIEW_NAMED, digest=digest_of(name))
+            [seen] = self._client.query(OVERVIEW_NAMED, digest=digest_of(name))
         else:
-            [seen] = self.client.query(OVERVIEW)
+            [seen] = self._client.query(OVERVIEW)
         latest = seen["latest"]
         table = pa.table(
             {
@@ -256,32 +259,32 @@ class Control:
         ids = None if session_ids is None else [int(key) for key in session_ids]
         digests = None if metrics is None else [digest_of(metric) for metric in metrics]
         if ids is None and digests is None:
-            rows = self.client.query(ALL_MEASURES, batch_rows=PAGE_ROWS)
+            rows = self._client.query(ALL_MEASURES, batch_rows=PAGE_ROWS)
         elif ids is None:
-            rows = self.client.query(MEASURES_NAMED, digests=digests, batch_rows=PAGE_ROWS)
+            rows = self._client.query(MEASURES_NAMED, digests=digests, batch_rows=PAGE_ROWS)
         elif digests is None:
-            rows = self.client.query(MEASURES_OF, ids=ids, batch_rows=PAGE_ROWS)
+            rows = self._client.query(MEASURES_OF, ids=ids, batch_rows=PAGE_ROWS)
         else:
-            rows = self.client.query(MEASURES_OF_NAMED, ids=ids, digests=digests, batch_rows=PAGE_ROWS)
+            rows = self._client.query(MEASURES_OF_NAMED, ids=ids, digests=digests, batch_rows=PAGE_ROWS)
         return _table(sorted(rows, key=itemgetter("session", "metric", "attempt", "block", "part")))
 
     def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
         """Names of metrics."""
         if session_ids is None:
-            return sorted(self.client.query(METRIC_NAMES))
-        return sorted(self.client.query(METRIC_NAMES_OF, ids=[int(key) for key in session_ids]))
+            return sorted(self._client.query(METRIC_NAMES))
+        return sorted(self._client.query(METRIC_NAMES_OF, ids=[int(key) for key in session_ids]))
 
     def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
         """Attempts and pauses."""
         if session_ids is None:
-            rows = self.client.query(ALL_TIMELINES)
+            rows = self._client.query(ALL_TIMELINES)
         else:
-            rows = self.client.query(TIMELINES_OF, ids=[int(key) for key in session_ids])
+            rows = self._client.query(TIMELINES_OF, ids=[int(key) for key in session_ids])
         return Timelines.of(rows, to_time)
 
     def sources(self, session_ids: Sequence[int]) -> list[Source]:
         """Imported project modules."""
-        rows = self.client.query(SOURCES_OF, ids=[int(key) for key in session_ids])
+        rows = self._client.query(SOURCES_OF, ids=[int(key) for key in session_ids])
         found = [Source(row["session"], row["path"], row["sha256"], row["text"]) for row in rows]
         return sorted(found, key=lambda source: (source.session_id, source.path))
 

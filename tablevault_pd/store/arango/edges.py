@@ -160,11 +160,11 @@ _PER_ANSWER = 50_000  # batches, most of them of a few rows
 _FIRST_PAGE = 20
 
 
-class Edges:
-    """The lineage part of the ArangoDB store."""
+class LineageEdges:
+    """Edges between rows of a vault on a server, and what a walk along them needs to know."""
 
-    client: Client
-    clock: Clock
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client, self._clock = client, clock
 
     def edges(self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0) -> Found:
         """Edges that touch what is wanted, and what a walk will want next."""
@@ -176,7 +176,7 @@ class Edges:
         if not runs:
             return Found(_table([]))
         steps = 1 + min(ahead, AHEAD)
-        answered, *batches = self.client.query(
+        answered, *batches = self._client.query(
             STATEMENTS[side, steps],
             batch_rows=_PER_ANSWER,
             # Loops are in the order to run them in, and the server is not to try what others there are: with so many
@@ -189,11 +189,11 @@ class Edges:
 
     def edges_of(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
-        return _table(self.client.query(EDGES_OF_BATCH, list=version.list_id, version=version.version))
+        return _table(self._client.query(EDGES_OF_BATCH, list=version.list_id, version=version.version))
 
     def edge_summaries(self) -> list[EdgeSummary]:
         """Which batch has something from which version, over the whole vault, oldest first."""
-        rows = self.client.query(SUMMARIES)
+        rows = self._client.query(SUMMARIES)
         found = [(row[5], row[0], row[1], *each, row) for row in rows for each in row[6]]
         return [
             EdgeSummary(parent, number, list_id, version, row[2], basis, row[3], row[4], to_time(time).isoformat())
@@ -203,7 +203,7 @@ class Edges:
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
         """The commits that wrote these positions."""
         wanted = [[number, *map(int, place)] for number, place in enumerate(places)]
-        rows = self.client.query(WRITERS, batch_rows=_PER_ANSWER, places=wanted) if wanted else []
+        rows = self._client.query(WRITERS, batch_rows=_PER_ANSWER, places=wanted) if wanted else []
         found: list[list[list[int]]] = [[] for _ in wanted]
         for number, *row in rows:
             found[number].append(row)
@@ -217,7 +217,7 @@ class Edges:
     def facts(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> Facts:
         """Facts about lists, and versions by list id and number."""
         pairs = [[int(list_id), int(number)] for list_id, number in versions]
-        [found] = self.client.query(FACTS, lists=[int(each) for each in lists], versions=pairs)
+        [found] = self._client.query(FACTS, lists=[int(each) for each in lists], versions=pairs)
         known = {
             list_id: ListFacts(
                 name, {made: (base, rows) for made, base, rows in bases}, None if kept is None else dict(kept)
@@ -229,28 +229,28 @@ class Edges:
 
     def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
         """The generations of all lists that have children."""
-        return dict(self.client.query(PARENT_GENERATIONS)), True
+        return dict(self._client.query(PARENT_GENERATIONS)), True
 
     def newest(self, places: Sequence[Place]) -> list[Version]:
         """The newest version that added rows to each of these generations."""
         wanted = [[int(list_id), int(generation)] for list_id, generation in places]
-        return [version_of(each) for each in self.client.query(NEWEST_OF_GENERATION, places=wanted)]
+        return [version_of(each) for each in self._client.query(NEWEST_OF_GENERATION, places=wanted)]
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version)."""
-        self.client.writable()
+        self._client.writable()
         if not reads:
             return
-        noted = {f"{read[0]}@{read[1]}": read for read in timed(reads, self.clock)}
-        if not self.client.query(NOTE_READS, session=int(session_id), reads=noted):
+        noted = {f"{read[0]}@{read[1]}": read for read in timed(reads, self._clock)}
+        if not self._client.query(NOTE_READS, session=int(session_id), reads=noted):
             raise SessionNotFound(f"No session with the id {session_id} is in this vault.")
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
         """(session id, list, version): what sessions read, in order."""
         if session_ids is None:
-            rows = self.client.query(ALL_READS_NOTED)
+            rows = self._client.query(ALL_READS_NOTED)
         else:
-            rows = self.client.query(READS_NOTED, ids=[int(each) for each in session_ids])
+            rows = self._client.query(READS_NOTED, ids=[int(each) for each in session_ids])
         rows.sort(key=lambda row: row[:2])
         return list(dict.fromkeys((session, name, version) for session, _, name, version in rows))
 
@@ -262,12 +262,12 @@ class Edges:
         for at in range(0, len(edges), _PER_REQUEST):
             some = enumerate(edges[at : at + _PER_REQUEST], at)
             documents = [_mirrored(key, number, edge) for number, edge in some]
-            self.client.query(MIRROR, edges=documents, child=f"{BATCHES}/{key}")
+            self._client.query(MIRROR, edges=documents, child=f"{BATCHES}/{key}")
 
     def damaged_edges(self, *, fix: bool) -> Iterator[Problem]:
         """Edges that cannot be read or that name rows which never were, and mirrors that lack some, written again."""
         after, page = "", _FIRST_PAGE
-        while rows := self.client.query(CHECK_EDGES, after=after, page=page):
+        while rows := self._client.query(CHECK_EDGES, after=after, page=page):
             after = rows[-1]["_key"]
             size = sum(100 + len(text or "") for row in rows for edge in row["edges"] for text in edge[10:12])
             page = min(1000, max(1, ANSWER_BYTES * len(rows) // size))

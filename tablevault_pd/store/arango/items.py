@@ -21,7 +21,7 @@ import pyarrow as pa
 from tablevault_pd import frames
 from tablevault_pd.store.arango import codec
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
-from tablevault_pd.store.engine.vector_scores import is_tame, lengths
+from tablevault_pd.store.engine.vector_scores import in_float32_range, lengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,7 +160,7 @@ def _measure(made: list[dict[str, Any]], column: Column, array: pa.Array) -> Non
     norms = lengths(rows[found])
     # Negative zeros are texts where the cells were not encoded as one matrix.
     plain = np.asarray(column.is_vector | ~codec.unusual(rows[found]).any(axis=1))
-    tame = plain & is_tame(norms)
+    tame = plain & in_float32_range(norms)
     shown = np.where(tame | (norms == 0), norms, _UNMEASURED)
     for at, norm, own in zip(found.tolist(), shown.tolist(), tame.tolist(), strict=True):
         made[at]["norm"] = norm

@@ -101,17 +101,17 @@ class Keeping:
                 self._client.query(DISCARD_CHUNKS, uploads=[each for each in uploads if each not in left])
 
 
-class KeptFiles:
+class BlobStore:
     """Content-addressed storage in ``tv_blobs``."""
 
-    client: Client
-    clock: Clock
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client, self._clock = client, clock
 
     @contextmanager
     def keeping(self) -> Iterator[Keeping]:
         """Keep the files of one save."""
-        self.client.writable()
-        keeping = Keeping(self.client, self.clock)
+        self._client.writable()
+        keeping = Keeping(self._client, self._clock)
         try:
             yield keeping
         except BaseException:
@@ -120,12 +120,12 @@ class KeptFiles:
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content of a file, verified."""
-        found = self.client.query(KNOWN, key=sha256)
+        found = self._client.query(KNOWN, key=sha256)
         if not found:
             raise FileMissing(
                 f"No file with the SHA-256 {sha256} is kept in this vault. vault.files() shows which are (stored)."
             )
-        return _fetched(self.client, found[0])
+        return _fetched(self._client, found[0])
 
 
 def _encoded(path: Path) -> Iterator[tuple[str, bytes]]:

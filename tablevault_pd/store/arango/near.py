@@ -22,7 +22,7 @@ from tablevault_pd.store import Hits, Metric, Near, Scope, Version
 from tablevault_pd.store.arango.layout import EMBEDDINGS
 from tablevault_pd.store.arango.vectorindex import VectorIndexes
 from tablevault_pd.store.engine.ranking import ranked
-from tablevault_pd.store.engine.vector_scores import is_tame, lengths, measured
+from tablevault_pd.store.engine.vector_scores import exact_scores, in_float32_range, lengths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.items import Column
     from tablevault_pd.store.arango.reading import Reader
     from tablevault_pd.store.arango.spans import Span
-    from tablevault_pd.store.engine.fts_index import Run
+    from tablevault_pd.store.runs import Run
 
 MARGIN = 16  # rows beyond the k-th that are asked for at first
 GROWTH = 16  # … and so many times as many when the filters refuse too many of them
@@ -199,7 +199,7 @@ class Nearest:
     ) -> Asked | None:
         """What the server is to look at; None if it cannot."""
         sizes = np.concatenate([lengths(each.queries) for each in near])
-        if not is_tame(sizes).all() or len(near[0].queries) > MOST_QUERIES:
+        if not in_float32_range(sizes).all() or len(near[0].queries) > MOST_QUERIES:
             return None
         wanted = [(number, (version, *run)) for number, (version, some) in enumerate(runs) for run in some]
         pieces, kept = [], 0
@@ -417,7 +417,7 @@ def _hits(asked: Asked, query: int, rows: Sequence[tuple[int, int, Any]]) -> Hit
                 f"A vector of {asked.scopes[piece.scope].version.list} is damaged. vault.check() lists all damage."
             ) from error
         score.append(
-            measured(vectors, np.asarray(asked.near[piece.near].queries[query], np.float64), asked.metric)
+            exact_scores(vectors, np.asarray(asked.near[piece.near].queries[query], np.float64), asked.metric)
         )
         position.append(at[kept])
         scope.append(np.full(len(kept), piece.scope, np.int64))

@@ -119,20 +119,21 @@ _TIMES = ("started", "ended", "heartbeat")
 _EXACT = ("params", "info")
 
 
-class People:
-    """Who made what, and what was said about it."""
+class Descriptions:
+    """What was said about the lists and sessions of a vault on a server."""
 
-    client: Client
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def describe(self, description: Description) -> None:
         """Keep a description."""
-        self.client.writable()
+        self._client.writable()
         document = description_document(description, 0, None)
-        self.client.query(ADD_DESCRIPTIONS, documents=[document], count=1)
+        self._client.query(ADD_DESCRIPTIONS, documents=[document], count=1)
 
     def descriptions(self, *, history: bool = False) -> list[Description]:
         """The newest description of each target and label, or all that ever were, oldest first."""
-        rows = self.client.query(DESCRIPTIONS)
+        rows = self._client.query(DESCRIPTIONS)
         if history:
             return [description_of(row) for row in rows]
         newest: dict[tuple[Any, ...], Description] = {}
@@ -142,13 +143,20 @@ class People:
             newest[key] = description_of(row)
         return list(newest.values())
 
+
+class Sessions:
+    """The sessions of a vault on a server, and the code they ran."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
     def open_session(self, session: Session) -> Session:
         """Keep a new session."""
-        self.client.writable()
+        self._client.writable()
         values = _opening(session) | {"digest": digest_of(session.name)}
         for _ in range(100):
             try:
-                [row] = self.client.query(OPEN_SESSION, expect=(UNIQUE,), binds=values)
+                [row] = self._client.query(OPEN_SESSION, expect=(UNIQUE,), binds=values)
             except Said:  # another one took this run
                 continue
             return replace(to_session(row), info=session.info)
@@ -158,21 +166,21 @@ class People:
 
     def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
         """Let a run go on in another process."""
-        self.client.writable()
+        self._client.writable()
         seen_at = None if seen is None else from_time(seen)
-        rows = self.client.query(REOPEN_SESSION, id=session.id, seen=seen_at, binds=_opening(session))
+        rows = self._client.query(REOPEN_SESSION, id=session.id, seen=seen_at, binds=_opening(session))
         if not rows:
             raise Conflict(
                 f"The session {session.label} cannot be continued: it beats again, or another process took it."
             )
         return to_session(rows[0])
 
-    def update_session(self, session_id: int, **changes: Any) -> None:
+    def update_session(self, session_id: int, /, **changes: Any) -> None:
         """Set fields of a session."""
-        self.client.writable()
+        self._client.writable()
         fields, infos = changed(session_id, changes)
         try:
-            self.client.query(
+            self._client.query(
                 UPDATE_SESSION, key=str(int(session_id)), changes=fields, infos=infos, expect=(NOT_FOUND,)
             )
         except Said:
@@ -187,8 +195,8 @@ class People:
         remove: Sequence[str] = (),
     ) -> None:
         """Add and remove tags of sessions and versions."""
-        self.client.writable()
-        self.client.query(
+        self._client.writable()
+        self._client.query(
             CHANGE_TAGS,
             sessions=[int(key) for key in sessions],
             versions=[list(pair) for pair in versions],
@@ -201,38 +209,38 @@ class People:
     ) -> list[Session]:
         """Sessions, oldest first."""
         if ids is not None:
-            rows = self.client.query(SESSIONS_BY_ID, ids=[int(key) for key in ids])
+            rows = self._client.query(SESSIONS_BY_ID, ids=[int(key) for key in ids])
         elif name is not None:
-            rows = self.client.query(SESSIONS_NAMED, digest=digest_of(name))
+            rows = self._client.query(SESSIONS_NAMED, digest=digest_of(name))
         else:
-            rows = self.client.query(ALL_SESSIONS)
+            rows = self._client.query(ALL_SESSIONS)
         if not info:
             return [to_session(row) for row in rows]
-        infos = dict(self.client.query(INFOS_OF, keys=[row["_key"] for row in rows]))
+        infos = dict(self._client.query(INFOS_OF, keys=[row["_key"] for row in rows]))
         return [replace(to_session(row), info=json.loads(infos[row["_key"]])) for row in rows]
 
     def session_ids(self) -> list[int]:
         """All sessions, oldest first."""
-        return self.client.query(SESSION_IDS)
+        return self._client.query(SESSION_IDS)
 
     def session_values(self, column: str) -> dict[int, Any]:
         """The value of one parameter or metric, by session; what only the session itself knows exactly is `NESTED`."""
         kind, _, name = column.partition(".")
         if kind == "metrics":
-            return {key: float(value) for key, value in self.client.query(METRIC, digest=digest_of(name))}
-        return {key: _plain(value) for key, value in self.client.query(PARAM, name=name)}
+            return {key: float(value) for key, value in self._client.query(METRIC, digest=digest_of(name))}
+        return {key: _plain(value) for key, value in self._client.query(PARAM, name=name)}
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
-        self.client.writable()
-        self.client.insert(CELLS, cell_document(cell), mode="replace")
+        self._client.writable()
+        self._client.insert(CELLS, cell_document(cell), mode="replace")
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells in order."""
         if session_ids is None:
-            rows = self.client.query(ALL_CELLS)
+            rows = self._client.query(ALL_CELLS)
         else:
-            rows = self.client.query(CELLS_OF, ids=[int(key) for key in session_ids])
+            rows = self._client.query(CELLS_OF, ids=[int(key) for key in session_ids])
         return [
             Cell(
                 row["session"], row["cell"], row["text"], to_time(row["started"]), _float(row["duration_s"]),

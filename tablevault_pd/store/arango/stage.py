@@ -65,7 +65,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Shared:
+class SharedDocuments:
     """What batches refer to, kept once under the hash of its content, and never removed."""
 
     client: Client
@@ -111,7 +111,7 @@ class Shared:
 class Stage:
     """The server's staging area for one commit."""
 
-    def __init__(self, client: Client, shared: Shared, batch: str) -> None:
+    def __init__(self, client: Client, shared: SharedDocuments, batch: str) -> None:
         self.batch = batch
         self.rows = 0
         self.parts: list[Part] = []

@@ -18,16 +18,15 @@ from tablevault_pd.store.arango.found import Items
 from tablevault_pd.store.arango.people import description_of
 from tablevault_pd.store.arango.sought import CODE, PROSE, Bound, in_code, in_prose
 from tablevault_pd.store.engine.bm25 import Texts
-from tablevault_pd.store.engine.fts_index import Run, has_text, places_of
+from tablevault_pd.store.engine.fts_index import has_text, places_of
 from tablevault_pd.store.text_query import Leaf, Node, matching_ids, needs_everything
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pyarrow as pa
-
-    from tablevault_pd.store import Description, Hits, Scope, Version
+    from tablevault_pd.store import Description, Hits, Scope
     from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.arango.scan import Scanner
 
 # All statements: 3.12; nothing in them is newer than 3.10. A search condition may refer to no variable of an outer loop,
 # hence the fixed number of phrases. What is sought is counted by splitting, since other functions for texts compare by the
@@ -151,31 +150,25 @@ RETURN {found, literal, everything}
 class TextSearch:
     """Text, code and descriptions of one vault on a server."""
 
-    client: Client
-
-    def schema(self, schema_id: int) -> pa.Schema:
-        """A schema as committed."""
-        raise NotImplementedError
-
-    def _runs_of(self, versions: Sequence[Version]) -> list[tuple[Version, list[Run]]]:
-        raise NotImplementedError
+    def __init__(self, client: Client, rows: Scanner) -> None:
+        self._client, self._rows = client, rows
 
     def find_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
         """Rows with a text that matches: always all. Two requests; three where nothing must match, but something not."""
         seen = [
             number
             for number, scope in enumerate(scopes)
-            if has_text(scope, self.schema(scope.version.schema_id))
+            if has_text(scope, self._rows.schema(scope.version.schema_id))
         ]
-        places = places_of(seen, self._runs_of([scopes[number].version for number in seen]))
+        places = places_of(seen, self._rows.runs_of([scopes[number].version for number in seen]))
         leaves = in_prose(query)
         bound = Bound(PROSE, [one for one in leaves.values() if one is not None])
         items = Items()
-        [answer] = self.client.query(FIND_TEXTS, binds=bound.values | bound.doubts) if places else [{}]
+        [answer] = self._client.query(FIND_TEXTS, binds=bound.values | bound.doubts) if places else [{}]
         items.add(answer.get("found", ()))
         if places and needs_everything(query):
             lists = sorted({list_id for list_id, _ in places})
-            items.add_rest(self.client.query(ALL_TEXTS, lists=lists), len(bound))
+            items.add_rest(self._client.query(ALL_TEXTS, lists=lists), len(bound))
         table = bound.exact_table(items.counts, items.terms)
         counts = {leaf: bound.column(table, one) for leaf, one in leaves.items()}
         lengths = np.array(items.lengths, np.int64)
@@ -187,7 +180,7 @@ class TextSearch:
         leaves = in_prose(query)
         bound = Bound(PROSE, [one for one in leaves.values() if one is not None])
         everything = needs_everything(query)
-        [answer] = self.client.query(FIND_DESCRIPTIONS, binds=bound.values, everything=everything)
+        [answer] = self._client.query(FIND_DESCRIPTIONS, binds=bound.values, everything=everything)
         told = answer["told"]
         numbers = {row["_key"]: number for number, row in enumerate(told)}
         found = [(row, counts) for row, counts in answer["found"] if row["_key"] in numbers]
@@ -210,7 +203,7 @@ class TextSearch:
         leaves = in_code(query)
         bound = Bound(CODE, [one for leaf in leaves.values() for one in leaf.sought])
         literals = list(dict.fromkeys(leaf.literal for leaf in leaves.values() if leaf.literal is not None))
-        [answer] = self.client.query(
+        [answer] = self._client.query(
             FIND_CODE, binds=bound.values, literals=literals, everything=needs_everything(query)
         )
         rows = [row[:2] for name in ("found", "literal", "everything") for row in answer[name]]

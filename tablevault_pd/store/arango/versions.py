@@ -62,10 +62,11 @@ FOR l IN tv_lists
 class Versions:
     """What lists there are, and which versions of them."""
 
-    client: Client
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def _one(self, statement: str, name: str, **values: Any) -> Version | None:
-        rows = self.client.query(statement, digest=digest_of(name), **values)
+        rows = self._client.query(statement, digest=digest_of(name), **values)
         return version_of(rows[0]) if rows else None
 
     def head(self, name: str) -> Version | None:
@@ -80,35 +81,35 @@ class Versions:
         """The newest version at `time`."""
         return self._one(VERSION_AT, name, time=from_time(time))
 
-    def find_versions(self, wanted: Sequence[Lookup]) -> list[Version | None]:
+    def find_versions(self, lookups: Sequence[Lookup]) -> list[Version | None]:
         """Versions by number or time, or the newest ones. One request."""
-        if len(wanted) == 1:  # the statements for one are read from an index alone
-            name, version, time = wanted[0].name, wanted[0].version, wanted[0].time
+        if len(lookups) == 1:  # the statements for one are read from an index alone
+            name, version, time = lookups[0].name, lookups[0].version, lookups[0].time
             if version is not None:
                 return [self.version(name, version)]
             return [self.head(name) if time is None else self.version_at(name, time)]
         asked = [
             [digest_of(each.name), each.version, None if each.time is None else from_time(each.time)]
-            for each in wanted
+            for each in lookups
         ]
-        rows = self.client.query(FIND_VERSIONS, wanted=asked) if asked else []
+        rows = self._client.query(FIND_VERSIONS, wanted=asked) if asked else []
         return [None if row is None else version_of(row) for row in rows]
 
     def versions(self, name: str | None = None) -> list[Version]:
         """All versions of one list, or of all."""
         if name is not None:
-            return [version_of(row) for row in self.client.query(VERSIONS_OF, digest=digest_of(name))]
-        found = [version_of(row) for row in self.client.query(ALL_VERSIONS)]
+            return [version_of(row) for row in self._client.query(VERSIONS_OF, digest=digest_of(name))]
+        found = [version_of(row) for row in self._client.query(ALL_VERSIONS)]
         return sorted(found, key=lambda version: (version.time, version.list, version.version))
 
     def lists(self) -> list[ListState]:
         """Every list."""
         states = [
             ListState(version_of(row["head"]), to_time(row["created"]), int(row["bytes"] or 0))
-            for row in self.client.query(HEADS)
+            for row in self._client.query(HEADS)
         ]
         return sorted(states, key=lambda state: state.head.list)  # the server would sort as a language does
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""
-        return sorted(name for name in self.client.query(NAMES) if name.startswith(prefix))
+        return sorted(name for name in self._client.query(NAMES) if name.startswith(prefix))

@@ -81,21 +81,21 @@ class Keeping:
         return self._copied if self._pid == os.getpid() else {}
 
 
-class KeptFiles:
+class BlobStore:
     """Content-addressed storage below ``files/``."""
 
-    catalog: Catalog
-    folder: Path
-    files: Path
+    def __init__(self, catalog: Catalog, folder: Path) -> None:
+        self._catalog, self._folder = catalog, folder
+        self.files = folder / "files"
 
     @contextmanager
     def keeping(self) -> Iterator[Keeping]:
         """Keep the files of one save; leave this only after its commit. Left by an exception, it removes what it copied."""
-        if self.catalog.read_only:
+        if self._catalog.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         keeping = Keeping(self.files)
         try:
-            with locked(self.folder / LOCK_NAME, exclusive=False):
+            with locked(self._folder / LOCK_NAME, exclusive=False):
                 yield keeping
         except BaseException:
             self._discard(keeping.copied)
@@ -105,9 +105,9 @@ class KeptFiles:
         """Remove files that no commit names. While another save is keeping files they stay, as strays for a vacuum."""
         if not copied:
             return
-        with suppress(VaultError, OSError), locked(self.folder / LOCK_NAME, exclusive=True) as lock:
+        with suppress(VaultError, OSError), locked(self._folder / LOCK_NAME, exclusive=True) as lock:
             if lock.held:
-                with self.catalog.reading() as db:
+                with self._catalog.reading() as db:
                     named = {sha256 for (sha256,) in db.execute(NAMED).fetchall()}
                 for path in [path for sha256, path in copied.items() if sha256 not in named]:
                     io.remove(path)
@@ -115,7 +115,7 @@ class KeptFiles:
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content of a file, all of it verified before it is handed out."""
         for _ in range(2):  # a vacuum may come between the catalogue and the file
-            with self.catalog.reading() as db:
+            with self._catalog.reading() as db:
                 row = db.execute(KNOWN, (sha256,)).fetchone()
             if row is None:
                 raise FileMissing(

@@ -98,18 +98,19 @@ MEASURES_SCHEMA = pa.schema(
 POINT = np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<f8")])
 
 
-class Control:
-    """What keeps sessions alive, and what they are told."""
+class SessionControl:
+    """Heartbeats and metrics of the sessions of one vault folder, and requests to them."""
 
-    catalog: Catalog
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def beat(self, beats: Sequence[Beat]) -> Pulse:
         """Write what sessions have to tell and return what is asked of them."""
         spoken = [beat for beat in beats if not beat.silent]
         ids = json.dumps([beat.session_id for beat in beats])
         if spoken:
-            return self.catalog.write(_beat, spoken, ids)
-        with self.catalog.reading() as db:
+            return self._catalog.write(_beat, spoken, ids)
+        with self._catalog.reading() as db:
             return _beat(db, (), ids)
 
     def ask(
@@ -121,17 +122,17 @@ class Control:
         asked_by: int | None = None,
     ) -> list[Request]:
         """Ask something of sessions."""
-        return self.catalog.write(_ask, session_ids, request, exit_code, asked_by)
+        return self._catalog.write(_ask, session_ids, request, exit_code, asked_by)
 
     def requests(self, ids: Sequence[int]) -> list[Request]:
         """Requests by id."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             rows = db.execute(REQUESTS_BY_ID, (json.dumps([int(key) for key in ids]),)).fetchall()
         return [_request(row) for row in rows]
 
     def overview(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> Overview:
         """Sessions with their last metrics."""
-        rows, latest = self.catalog.snapshot(_overview, ids, name)
+        rows, latest = self._catalog.snapshot(_overview, ids, name)
         keys, metrics, values = zip(*latest, strict=True) if latest else ((), (), ())
         numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
         table = pa.table(
@@ -157,13 +158,13 @@ class Control:
             (False, True): MEASURES_OF,
             (False, False): MEASURES_OF_NAMED,
         }[session_ids is None, metrics is None]
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             blocks = db.execute(statement, given).fetchall()
         return _table(sorted(blocks, key=itemgetter(0, 1, 2, 3)))
 
     def metric_names(self, session_ids: Sequence[int] | None = None) -> list[str]:
         """Names of metrics."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             if session_ids is None:
                 rows = db.execute(METRIC_NAMES)
             else:
@@ -172,7 +173,7 @@ class Control:
 
     def timelines(self, session_ids: Sequence[int] | None = None) -> Timelines:
         """Attempts and pauses."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             if session_ids is None:
                 rows = db.execute(ALL_TIMELINES).fetchall()
             else:
@@ -181,7 +182,7 @@ class Control:
 
     def sources(self, session_ids: Sequence[int]) -> list[Source]:
         """Imported project modules."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             rows = db.execute(SOURCES, (json.dumps([int(key) for key in session_ids]),)).fetchall()
         return [Source(*row) for row in rows]
 

@@ -119,16 +119,17 @@ WHERE :sessions IS NULL OR r.session IN (SELECT value FROM json_each(:sessions))
 _MAX_SPANS = 512
 
 
-class Edges:
-    """The lineage part of the embedded store."""
+class LineageEdges:
+    """Edges between rows in one vault folder, and what a walk along them needs to know."""
 
-    catalog: Catalog
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def edges(self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0) -> Found:
         """Edges that touch what is wanted. A question more costs next to nothing here: none is answered ahead."""
         statement = EDGES_BY_CHILD if side == "child" else EDGES_BY_PARENT
         rows: list[tuple[Any, ...]] = []
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             for each in wanted:
                 spans = few_spans(each.spans, _MAX_SPANS)
                 bins = sorted({found for low, high in spans for found in bins_over(low, high)})
@@ -138,13 +139,13 @@ class Edges:
 
     def edges_of(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             found = db.execute(EDGES_OF_BATCH, (version.list_id, version.generation, version.version))
             return _table(found.fetchall())
 
     def edge_summaries(self) -> list[EdgeSummary]:
         """Which batch has something from which version, over the whole vault, oldest first."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             rows = db.execute(SUMMARIES).fetchall()
         return [
             EdgeSummary(a, m, b, n, count, basis, session, cell, to_time(time).isoformat())
@@ -154,7 +155,7 @@ class Edges:
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
         """The commits that wrote these positions."""
         found = []
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             for place in places:
                 wanted = dict(zip(("list", "generation", "low", "high"), map(int, place), strict=True))
                 columns = list(zip(*db.execute(WRITERS, wanted).fetchall(), strict=True)) or [()] * 5
@@ -163,28 +164,28 @@ class Edges:
 
     def facts(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> Facts:
         """Facts about lists, and versions by list id and number."""
-        return self.catalog.snapshot(_facts, lists, versions)
+        return self._catalog.snapshot(_facts, lists, versions)
 
     def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
         """The generations of these lists that have children."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             rows = {each: db.execute(PARENT_GENERATIONS, {"list": int(each)}).fetchall() for each in lists}
             return {each: [row[0] for row in found] for each, found in rows.items() if found}, False
 
     def newest(self, places: Sequence[Place]) -> list[Version]:
         """The newest version that added rows to each of these generations."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             rows = [db.execute(NEWEST_OF_GENERATION, place).fetchone() for place in places]
             return [version_of(row) for row in rows if row is not None]
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version)."""
-        self.catalog.write(insert_reads, session_id, reads)
+        self._catalog.write(insert_reads, session_id, reads)
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
         """(session id, list, version): what sessions read, in order."""
         wanted = None if session_ids is None else json.dumps([int(each) for each in session_ids])
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             return db.execute(READS, {"sessions": wanted}).fetchall()
 
 

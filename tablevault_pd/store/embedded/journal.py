@@ -32,10 +32,6 @@ NAME = "commits.log"
 REWRITE_BYTES = 4 << 20  # each time it has grown by so much
 TAIL_BYTES = 1 << 16
 
-LOST_TABLE = """
-CREATE TABLE lost (list TEXT NOT NULL, version INTEGER NOT NULL, token TEXT NOT NULL, rows INTEGER NOT NULL,
-    files TEXT NOT NULL, settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (list, version, token)) WITHOUT ROWID;
-"""
 COMMITTED = "SELECT b.token FROM batches b JOIN lists l ON l.id = b.list WHERE l.name = ? AND b.version = ?"
 LOST = "SELECT list, version, token, rows, files, settled FROM lost ORDER BY list, version"
 INSERT_LOST = """

@@ -1,211 +1,32 @@
-"""Checking a vault folder: what is damaged, what is lost, what is stray.
-
-Others may commit, compact and vacuum meanwhile. So what seems damaged is looked up again before it is reported: what the
-catalogue no longer names was only superseded.
-"""
+"""Checking a vault folder, and using less space."""
 
 from __future__ import annotations
 
-import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
-from tablevault_pd.store import Problem, Progress, Version
-from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.embedded.blobs import kept_path
-from tablevault_pd.store.embedded.edges import damaged_edges
-from tablevault_pd.store.embedded.segments import SUFFIX, Part, unpack
-from tablevault_pd.store.embedded.strays import Stray, strays
-from tablevault_pd.store.embedded.versions import ALL_VERSIONS, version_of
-from tablevault_pd.store.engine.hashing import sha256_of_file
+from tablevault_pd.store.embedded.check import check
+from tablevault_pd.store.embedded.compact import compact
+from tablevault_pd.store.embedded.vacuum import vacuum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tablevault_pd.store.embedded.store import EmbeddedStore
-
-SEGMENT_IDS = "SELECT id FROM segments ORDER BY list, generation, start, rows"
-ONE_SEGMENT = """
-SELECT l.name, s.generation, s.rows, s.schema, s.codec, s.file, s.size, s.checksum, s.data
-FROM segments s JOIN lists l ON l.id = s.list WHERE s.id = ?
-"""
-SPANS = "SELECT list, generation, start, rows FROM segments WHERE rows > 0 ORDER BY list, generation, start"
-# Each file with one list and version that use it, if any does.
-KEPT_FILES = """
-SELECT f.sha256, f.size, (SELECT l.name FROM lists l WHERE l.id = u.list), u.version
-FROM files f LEFT JOIN file_uses u ON u.sha256 = f.sha256 GROUP BY f.sha256
-"""
-IS_KEPT = "SELECT 1 FROM files WHERE sha256 = ?"
+    from tablevault_pd.store import Compacted, Freed, Problem, Progress
+    from tablevault_pd.store.embedded.parts import VaultParts
 
 
-def check(store: EmbeddedStore, *, fix: bool, progress: Progress | None) -> list[Problem]:
-    """Everything that is damaged, stray or could not be looked at, in that order."""
-    problems = list(_catalogue(store))
-    problems += _lost(store, fix=fix)
-    problems += _segments(store, progress)
-    problems += _coverage(store)
-    problems += damaged_edges(store.catalog)
-    problems += _kept(store)
-    problems += _text_index(store, fix=fix)
-    problems += map(_stray, strays(store, remove=fix))
-    return sorted(problems, key=lambda problem: problem.severity)
+class Maintenance:
+    """Looks after one vault folder."""
 
+    def __init__(self, vault: VaultParts) -> None:
+        self._vault = vault
 
-def _catalogue(store: EmbeddedStore) -> Iterator[Problem]:
-    with store.catalog.reading() as db:
-        try:
-            for (line,) in db.execute("PRAGMA integrity_check").fetchall():
-                if line != "ok":
-                    yield Problem("damage", "catalogue", path="catalog.db", detail=str(line))
-            for table, row, parent, _ in db.execute("PRAGMA foreign_key_check").fetchall():
-                yield Problem(
-                    "damage",
-                    "catalogue",
-                    path="catalog.db",
-                    detail=f"{table} row {row} points at a missing {parent}",
-                )
-        except sqlite3.DatabaseError as error:
-            yield Problem("damage", "catalogue", path="catalog.db", detail=str(error))
+    def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:
+        """Return what is damaged, stray or could not be looked at."""
+        return check(self._vault, fix=fix, progress=progress)
 
+    def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:
+        """Merge small parts."""
+        return compact(self._vault, name, progress=progress)
 
-def _lost(store: EmbeddedStore, *, fix: bool) -> Iterator[Problem]:
-    """Commits that left a mark outside of the catalogue and its log, and are in neither. With `fix`, for the last time."""
-    lost = store.journal.lost(store.catalog).not_settled()
-    if fix:
-        store.journal.settle(store.catalog, lost)
-    for name, first, last, rows in lost.runs():
-        versions = f"version {first}" if first == last else f"versions {first} to {last}"
-        yield Problem(
-            "damage", "commits lost", name, first, "catalog.db-wal",
-            f"{versions}, {rows} rows: the write-ahead log was cut, damaged or removed, or an older catalogue put back",
-            fix,
-        )  # fmt: skip
-    for entry in lost.entries:
-        for file in entry.files:
-            path = kept_path(store.files, file) if len(file) == 64 else store.segments / (file + SUFFIX)
-            if path.exists():
-                detail = "it stays where it is; pyarrow.ipc.open_file reads the rows of a segment"
-                shown = path.relative_to(store.folder).as_posix()
-                yield Problem(
-                    "damage", "content of a lost commit", entry.list, entry.version, shown, detail, fix
-                )
-
-
-def _segments(store: EmbeddedStore, progress: Progress | None) -> Iterator[Problem]:
-    """Read every payload against its checksum, and decode it. Those that compaction makes meanwhile come last."""
-    seen: set[int] = set()
-    while True:
-        with store.catalog.reading() as db:
-            keys = [key for (key,) in db.execute(SEGMENT_IDS).fetchall() if key not in seen]
-        if not keys:
-            return
-        for key in keys:
-            seen.add(key)
-            row = _segment(store, key)
-            problem = None if row is None else _damage(store, *row)
-            if problem is not None and _segment(store, key) is not None:
-                yield problem
-            if progress:
-                progress(1)
-
-
-def _segment(store: EmbeddedStore, key: int) -> tuple[Any, ...] | None:
-    with store.catalog.reading() as db:
-        row: tuple[Any, ...] | None = db.execute(ONE_SEGMENT, (key,)).fetchone()
-        return row
-
-
-def _damage(
-    store: EmbeddedStore,
-    name: str,
-    generation: int,
-    count: int,
-    schema_id: int,
-    codec: str,
-    file: str | None,
-    size: int,
-    checksum: int,
-    data: bytes | None,
-) -> Problem | None:
-    where = f"{name}@{generation}"
-    path = f"segments/{file}{SUFFIX}" if file else "catalog.db"
-    try:
-        schema, seed = store.schema(schema_id), store.seed(schema_id)
-        part = Part(count, schema, seed, codec, size, checksum, data, file)
-        table = unpack(part, store.segments, None, where, again=True)[0]
-        table.validate(full=True)
-        if table.num_rows != count:
-            raise VaultCorrupt(f"{table.num_rows} rows where {count} were committed")
-    except FileNotFoundError:
-        return Problem("damage", "missing segment", name, generation, path, f"{count} rows")
-    except StorageError as error:
-        return Problem("unchecked", "segment not read", name, generation, path, str(error))
-    except (VaultError, pa.ArrowException) as error:
-        return Problem("damage", "damaged segment", name, generation, path, str(error))
-    return None
-
-
-def _spans_and_versions(db: sqlite3.Connection) -> tuple[list[Any], list[Version]]:
-    versions = [version_of(row) for row in db.execute(ALL_VERSIONS).fetchall()]
-    return db.execute(SPANS).fetchall(), versions
-
-
-def _coverage(store: EmbeddedStore) -> Iterator[Problem]:
-    """Positions must follow each other without a gap, up to the newest version of each generation."""
-    spans, versions = store.catalog.snapshot(_spans_and_versions)
-    covered: dict[tuple[int, int], int] = {}
-    gaps: set[tuple[int, int]] = set()
-    for list_id, generation, start, rows in spans:
-        key = (list_id, generation)
-        if key in covered and covered[key] != start:
-            gaps.add(key)
-        covered[key] = start + rows
-    for version in versions:
-        key = (version.list_id, version.generation)
-        lacking = version.rows and covered.get(key, 0) < version.start + version.rows
-        if not version.gone and (lacking or key in gaps):
-            gaps.discard(key)
-            yield Problem(
-                "damage", "missing rows", version.list, version.version, detail=f"of {version.total} rows"
-            )
-
-
-def _kept(store: EmbeddedStore) -> Iterator[Problem]:
-    with store.catalog.reading() as db:
-        rows = db.execute(KEPT_FILES).fetchall()
-    for sha256, size, name, version in rows:
-        path = kept_path(store.files, sha256)
-        shown = path.relative_to(store.folder).as_posix()
-        try:
-            with io.naming(f"reading {path}", reading=True):
-                whole = io.require_regular(path).st_size == size and sha256_of_file(path) == sha256
-            problem = None if whole else Problem("damage", "damaged kept file", name, version, shown)
-        except StorageError as error:
-            problem = Problem("unchecked", "kept file not read", name, version, shown, str(error))
-            if isinstance(error.__cause__, FileNotFoundError):
-                problem = Problem("damage", "missing kept file", name, version, shown)
-        except VaultError as error:
-            problem = Problem("damage", "damaged kept file", name, version, shown, str(error))
-        if problem is not None and _is_kept(store, sha256):
-            yield problem
-
-
-def _is_kept(store: EmbeddedStore, sha256: str) -> bool:
-    with store.catalog.reading() as db:
-        return db.execute(IS_KEPT, (sha256,)).fetchone() is not None
-
-
-def _text_index(store: EmbeddedStore, *, fix: bool) -> Iterator[Problem]:
-    """The index of texts, which can be made anew from the rows."""
-    detail = store.check_text()
-    if detail is not None:
-        if fix:
-            store.rebuild_text()
-        yield Problem("damage", "text index", path="catalog.db", detail=detail, fixed=fix)
-
-
-def _stray(stray: Stray) -> Problem:
-    detail = None if stray.removed else "check(fix=True) removes it"
-    return Problem("stray", "file of no commit", path=stray.shown, detail=detail, fixed=stray.removed)
+    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> list[Freed]:
+        """Remove what no kept version shows."""
+        return vacuum(self._vault, keep=keep, deleted=deleted, dry_run=dry_run)

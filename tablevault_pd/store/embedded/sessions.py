@@ -70,36 +70,44 @@ ALL_DESCRIPTIONS = (
 )
 
 
-class People:
-    """Who made what, and what was said about it."""
+class Descriptions:
+    """What was said about the lists and sessions of one vault folder."""
 
-    catalog: Catalog
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def describe(self, description: Description) -> None:
         """Keep a description."""
-        self.catalog.write(insert_description, description)
+        self._catalog.write(insert_description, description)
 
     def descriptions(self, *, history: bool = False) -> list[Description]:
         """The newest description of each target and label, or all that ever were, oldest first."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             rows = db.execute(ALL_DESCRIPTIONS if history else DESCRIPTIONS).fetchall()
             return [to_description(row) for _, *row in rows]
 
     def find_descriptions(self, query: Node) -> list[Description]:
         """Descriptions that match."""
-        return self.catalog.snapshot(_find_descriptions, query)
+        return self._catalog.snapshot(_find_descriptions, query)
+
+
+class Sessions:
+    """The sessions of one vault folder, and the code they ran."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def open_session(self, session: Session) -> Session:
         """Keep a new session."""
-        return self.catalog.write(_insert_session, session)
+        return self._catalog.write(_insert_session, session)
 
     def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
         """Let a run go on in another process."""
-        return self.catalog.write(_reopen_session, session, seen)
+        return self._catalog.write(_reopen_session, session, seen)
 
-    def update_session(self, session_id: int, **changes: Any) -> None:
+    def update_session(self, session_id: int, /, **changes: Any) -> None:
         """Set fields of a session."""
-        self.catalog.write(change_session, session_id, changes)
+        self._catalog.write(change_session, session_id, changes)
 
     def change_tags(
         self,
@@ -114,13 +122,13 @@ class People:
             (TAGS_OF, SET_TAGS, (int(key),)) for key in sessions
         ]
         targets += [(TAGS_OF_VERSION, SET_TAGS_OF_VERSION, pair) for pair in versions]
-        self.catalog.write(_change_tags, targets, add, remove)
+        self._catalog.write(_change_tags, targets, add, remove)
 
     def sessions(
         self, ids: Sequence[int] | None = None, *, name: str | None = None, info: bool = False
     ) -> list[Session]:
         """Sessions, oldest first."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             found = [to_session(row) for row in session_rows(db, ids, name)]
             if not info:
                 return found
@@ -129,11 +137,11 @@ class People:
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
-        self.catalog.write(insert_cell, cell)
+        self._catalog.write(insert_cell, cell)
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells in order."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             if session_ids is None:
                 rows = db.execute(ALL_CELLS).fetchall()
             else:

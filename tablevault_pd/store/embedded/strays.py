@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tablevault_pd.store.embedded.store import EmbeddedStore
+    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.parts import VaultParts
 
 SEGMENT_FILES = "SELECT file FROM segments WHERE file IS NOT NULL"
+IS_SEGMENT = "SELECT 1 FROM segments WHERE file = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,35 +43,41 @@ class Stray:
         return "/".join(parts[-2:] if self.path.suffix == SUFFIX else parts[-3:])
 
 
-def strays(store: EmbeddedStore, *, remove: bool) -> list[Stray]:
+def strays(vault: VaultParts, *, remove: bool) -> list[Stray]:
     """All strays, and whether each was removed. What a writer is about to commit is none."""
-    lost = store.journal.lost(store.catalog)
-    remove = remove and store.catalog.checkpoint()
-    found = [] if lost.everything else _segments(store, lost.files, remove=remove)
+    lost = vault.journal.lost(vault.catalog)
+    remove = remove and vault.catalog.checkpoint()
+    found = [] if lost.everything else _segments(vault, lost.files, remove=remove)
     kept = (
         []
         if lost.everything
-        else kept_strays(store.folder, store.files, store.catalog, lost.files, remove=remove)
+        else kept_strays(vault.folder, vault.files, vault.catalog, lost.files, remove=remove)
     )
     return found + [Stray(*each) for each in kept]
 
 
-def _segments(store: EmbeddedStore, lost: set[str], *, remove: bool) -> list[Stray]:
+def _segments(vault: VaultParts, lost: set[str], *, remove: bool) -> list[Stray]:
     found: list[Stray] = []
-    paths = scan(store.segments)
-    with store.catalog.reading() as db:
+    paths = scan(vault.segments)
+    with vault.catalog.reading() as db:
         named = {file for (file,) in db.execute(SEGMENT_FILES).fetchall()}
     for path in paths:
         if path.stem in named or path.stem in lost:
             continue
         with lock_of(path) as free:
-            if free and not store.is_segment(path.stem):
+            if free and not is_segment(vault.catalog, path.stem):
                 try:
                     size = path.lstat().st_size
                 except FileNotFoundError:
                     continue  # somebody else was faster
                 found.append(Stray(path, size, remove and io.remove(path)))
     return found
+
+
+def is_segment(catalog: Catalog, name: str) -> bool:
+    """Return whether the catalogue names a segment."""
+    with catalog.reading() as db:
+        return db.execute(IS_SEGMENT, (name,)).fetchone() is not None
 
 
 def scan(folder: Path) -> list[Path]:
@@ -107,9 +115,9 @@ def _locked(path: Path) -> LockFile | None:
     return None
 
 
-def unlink(store: EmbeddedStore, paths: Iterable[Path]) -> None:
+def unlink(vault: VaultParts, paths: Iterable[Path]) -> None:
     """Remove segments that the catalogue no longer names, as soon as losing its log could not bring them back."""
-    if store.catalog.checkpoint():
+    if vault.catalog.checkpoint():
         for path in paths:
             io.remove(path)
 

@@ -8,9 +8,7 @@ import uuid
 from functools import cache
 from typing import Any
 
-from tablevault_pd.store.embedded.edge_tables import EDGE_TABLES
-from tablevault_pd.store.embedded.journal import LOST_TABLE
-from tablevault_pd.store.embedded.text_tables import SHADOW_TABLES, TEXT_TABLES
+from tablevault_pd.store.engine.fts_index import CODE_TABLES, ITEM_TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
@@ -107,9 +105,66 @@ CREATE TABLE files (sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64 AND sha25
 CREATE TABLE file_uses (sha256 TEXT NOT NULL REFERENCES files(sha256), list INTEGER NOT NULL, version INTEGER NOT NULL,
     PRIMARY KEY (sha256, list, version)) WITHOUT ROWID;
 """
-TABLES += TEXT_TABLES
-TABLES += EDGE_TABLES
-TABLES += LOST_TABLE
+TEXT_TABLES = (
+    ITEM_TABLES
+    + CODE_TABLES
+    + """
+CREATE TABLE cell_sources (session INTEGER NOT NULL, cell INTEGER NOT NULL, source INTEGER NOT NULL REFERENCES code_texts(id),
+    PRIMARY KEY (session, cell)) WITHOUT ROWID;
+CREATE INDEX cells_of_source ON cell_sources (source);
+"""
+)
+
+_SHADOWS = ("data", "idx", "content", "docsize", "config")
+#: Tables that FTS5 makes for itself; how it declares them is its own business and may differ between its versions.
+SHADOW_TABLES = frozenset(
+    f"{table}_{shadow}" for table in ("prose", "plain", "code_words", "code_triples") for shadow in _SHADOWS
+)
+
+# Both ends of an edge are filed by (level, bin): see store/edges.py. Forms: 0 whole list, 1 span, 2 affine, 3 pairs,
+# 4 each of several. Bases: 0 read, 1 inferred, 2 stated.
+EDGE_TABLES = """
+CREATE TABLE edges (
+    id INTEGER PRIMARY KEY,
+    list INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    start INTEGER NOT NULL CHECK (start >= 0),
+    rows INTEGER NOT NULL CHECK (rows >= 0),
+    level INTEGER NOT NULL,
+    bin INTEGER NOT NULL,
+    parent_list INTEGER NOT NULL,
+    parent_version INTEGER NOT NULL,
+    parent_generation INTEGER NOT NULL,
+    parent INTEGER NOT NULL CHECK (parent >= 0),
+    span INTEGER NOT NULL CHECK (span >= 0),
+    parent_level INTEGER NOT NULL,
+    parent_bin INTEGER NOT NULL,
+    basis INTEGER NOT NULL CHECK (basis BETWEEN 0 AND 2),
+    form INTEGER NOT NULL CHECK (form BETWEEN 0 AND 4),
+    step INTEGER NOT NULL,
+    children BLOB,
+    parents BLOB,
+    FOREIGN KEY (list, version) REFERENCES batches(list, version),
+    FOREIGN KEY (parent_list, parent_version) REFERENCES batches(list, version)
+);
+CREATE INDEX edges_by_child ON edges (list, generation, level, bin);
+CREATE INDEX edges_by_parent ON edges (parent_list, parent_generation, parent_level, parent_bin);
+CREATE INDEX batches_by_place ON batches (list, generation, start) WHERE rows > 0;
+CREATE INDEX batches_gone ON batches (list) WHERE gone = 1;
+CREATE TABLE reads (
+    session INTEGER NOT NULL REFERENCES sessions(id),
+    list INTEGER NOT NULL REFERENCES lists(id),
+    version INTEGER NOT NULL,
+    UNIQUE (session, list, version)
+);
+"""
+
+# Commits that left a mark in the journal and are not in the catalogue: see journal.py.
+LOST_TABLE = """
+CREATE TABLE lost (list TEXT NOT NULL, version INTEGER NOT NULL, token TEXT NOT NULL, rows INTEGER NOT NULL,
+    files TEXT NOT NULL, settled INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (list, version, token)) WITHOUT ROWID;
+"""
 
 # Logged values are kept in blocks of one metric, as packed records of step, time and value: one metric is read without the
 # others. A statement for every value would have the background thread ask for the interpreter's lock once a value, and a
@@ -155,7 +210,7 @@ CREATE TABLE session_sources (
     PRIMARY KEY (session, path, sha256)
 ) WITHOUT ROWID;
 """
-LAYOUT = TABLES + CONTROL_TABLES
+LAYOUT = TABLES + TEXT_TABLES + EDGE_TABLES + LOST_TABLE + CONTROL_TABLES
 TABLES_THERE = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.errors import StorageError, VaultBusy, VaultCorrupt, VaultError, VaultReadOnly
-from tablevault_pd.store import Chunk, Hits, Scope, Spans, Version
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.fts_index import (
@@ -25,7 +24,6 @@ from tablevault_pd.store.engine.fts_index import (
     UPTO_ONE,
     Gap,
     Place,
-    Run,
     add_rows,
     add_source,
     complete,
@@ -48,14 +46,16 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from tablevault_pd.store import Chunk, Hits, Scope, Version
     from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.reader import Reader
     from tablevault_pd.store.embedded.segments import Part
+    from tablevault_pd.store.runs import Run
     from tablevault_pd.store.text_query import Node
 
 SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
 IDLE_S = 0.5  # the thread lets the program get on before it starts
 
-RESTORES = "SELECT list, version, base_generation, base_total FROM batches INDEXED BY restores WHERE base_generation IS NOT NULL"
 CLEAR = (
     "INSERT INTO prose (prose) VALUES ('delete-all')",
     "INSERT INTO plain (plain) VALUES ('delete-all')",
@@ -79,10 +79,6 @@ DESCRIPTION_TEXTS = "SELECT id, text FROM descriptions"
 PUT_CELL_SOURCE = "INSERT OR REPLACE INTO cell_sources (session, cell, source) VALUES (?, ?, ?)"
 CELLS_OF_SOURCES = """
 SELECT session, cell FROM cell_sources WHERE source IN (SELECT value FROM json_each(?)) ORDER BY session, cell
-"""
-WRITTEN = """
-SELECT generation, start, rows, coalesce(session, -1), coalesce(cell, -1), time FROM batches
-WHERE list = ? AND rows > 0 ORDER BY generation, start
 """
 
 
@@ -184,21 +180,13 @@ def _search_if_whole(
 class TextSearch:
     """Text, code and descriptions of one vault folder."""
 
-    catalog: Catalog
-    read_only: bool
+    def __init__(self, catalog: Catalog, rows: Reader) -> None:
+        self._catalog, self._rows = catalog, rows
+        self._begin()
 
-    def schema(self, schema_id: int) -> pa.Schema:
-        """A schema as committed."""
-        raise NotImplementedError
-
-    def _rows_of_run(
-        self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
-    ) -> Iterator[Chunk]:
-        raise NotImplementedError
-
-    def _open_text(self) -> None:
-        self._text_pid = os.getpid()
-        self._text_lock = threading.RLock()
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
         self._memory: Connection | None = None  # the index of what may not be written
         self._in_memory: dict[
             tuple[int, int], tuple[int, int]
@@ -207,13 +195,14 @@ class TextSearch:
         self._stop_indexing = Flag()
         self._indexing = Background(self._index_waiting, "text")
 
-    def _text_after_fork(self) -> None:
-        """A forked child has neither the thread nor the locks that another thread may have held."""
-        if self._text_pid != os.getpid():
-            self._open_text()
+    def _begin_in_child(self) -> None:
+        """Begin anew in a forked child: it has no thread, and another thread may have held the lock."""
+        if self._pid != os.getpid():
+            self._begin()
 
-    def _close_text(self) -> None:
-        self._text_after_fork()
+    def close(self) -> None:
+        """Stop the thread and close the index in memory."""
+        self._begin_in_child()
         self._stop_indexing.set()
         self._indexing.join()
         if self._memory is not None:
@@ -222,8 +211,9 @@ class TextSearch:
 
     # -- completing the index
 
-    def _index_later(self, version: Version) -> None:
-        self._text_after_fork()
+    def index_later(self, version: Version) -> None:
+        """Have a thread index a version."""
+        self._begin_in_child()
         self._waiting.append(version)
         self._indexing.ask()  # where no thread can be started, the next search does the work
 
@@ -231,34 +221,19 @@ class TextSearch:
         while self._waiting and not self._stop_indexing.wait(IDLE_S):
             version = self._waiting.pop()
             try:
-                self._complete(self._runs_of([version]), stop=self._stop_indexing)
+                self._complete(self._rows.runs_of([version]), stop=self._stop_indexing)
             except (VaultError, OSError):
                 continue  # nobody waits for this; a search does it again, and says what is wrong
-
-    def _runs_of(self, versions: Sequence[Version]) -> list[tuple[Version, list[Run]]]:
-        """Which positions of each version lie in which generation."""
-        with self.catalog.reading() as db:
-            restores = {row[:2]: row[2:] for row in db.execute(RESTORES).fetchall()}
-        found = []
-        for version in versions:
-            runs: list[Run] = []
-            generation, high = version.generation, version.total
-            while (version.list_id, generation) in restores:
-                base, base_total = restores[version.list_id, generation]
-                runs.append((generation, base_total, high))
-                generation, high = base, base_total
-            found.append((version, [*runs, (generation, 0, high)][::-1]))
-        return found
 
     def _complete(
         self, wanted: Sequence[tuple[Version, list[Run]]], stop: Flag | None = None
     ) -> Connection | None:
         """Index all that these runs show. What may not be written goes into memory, whose connection is returned."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             lacking = _not_indexed(db, wanted)
         if not lacking:
             return None
-        if not self.read_only:
+        if not self._catalog.read_only:
             try:
                 for gap in lacking:
                     self._index(gap, stop)
@@ -271,10 +246,12 @@ class TextSearch:
     def _index(self, gap: Gap, stop: Flag | None) -> None:
         key, low, high = gap.key, gap.low, gap.high
         while low < high:
-            for start, tables in portions(self._rows_of_run(gap.version, gap.generation, low, high, None)):
+            for start, tables in portions(
+                self._rows.rows_of_run(gap.version, gap.generation, low, high, None)
+            ):
                 if stop is not None and stop.is_set():
                     return
-                low = self.catalog.write(_add_portion, key, start, tables)
+                low = self._catalog.write(_add_portion, key, start, tables)
                 if low != start + sum(table.num_rows for table in tables):
                     break  # somebody else does the same work: go on where they are
 
@@ -295,30 +272,30 @@ class TextSearch:
 
     def _rows_of_gaps(self, lacking: Sequence[Gap]) -> Iterator[tuple[int, Chunk]]:
         for number, gap in enumerate(lacking):
-            for chunk in self._rows_of_run(gap.version, gap.generation, gap.low, gap.high, None):
+            for chunk in self._rows.rows_of_run(gap.version, gap.generation, gap.low, gap.high, None):
                 yield number, chunk
 
     # -- rows
 
     def find_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
         """Rows with a text that matches."""
-        self._text_after_fork()
+        self._begin_in_child()
         seen = [
             number
             for number, scope in enumerate(scopes)
-            if has_text(scope, self.schema(scope.version.schema_id))
+            if has_text(scope, self._rows.schema(scope.version.schema_id))
         ]
-        wanted = self._runs_of([scopes[number].version for number in seen])
+        wanted = self._rows.runs_of([scopes[number].version for number in seen])
         places = places_of(seen, wanted)
         while True:
-            with self._text_lock:  # the index in memory is one connection for all threads
+            with self._lock:  # the index in memory is one connection for all threads
                 memory = self._complete(wanted)
                 found = []
                 if memory is not None:
                     with forks.inside:
                         found.append(search(memory, query, places, scopes, k))
                 covered = dict(self._in_memory) if memory is not None else {}
-            hits = self.catalog.snapshot(_search_if_whole, covered, wanted, query, places, scopes, k)
+            hits = self._catalog.snapshot(_search_if_whole, covered, wanted, query, places, scopes, k)
             if hits is not None:
                 return merge_hits([*found, hits])
 
@@ -326,38 +303,21 @@ class TextSearch:
 
     def find_code(self, query: Node) -> np.ndarray:
         """Cells whose code matches."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             found = matching_sources(db, query)
             rows = db.execute(CELLS_OF_SOURCES, (json.dumps(found.tolist()),)).fetchall()
         return np.array(rows, np.int64).reshape(-1, 2)
 
-    def written(self, versions: Sequence[Version]) -> Spans:
-        """Who wrote which rows."""
-        columns: list[list[Any]] = [[], [], [], [], [], []]
-        with self.catalog.reading() as db:
-            for number, (version, runs) in enumerate(self._runs_of(versions)):
-                by_generation: dict[int, list[tuple[Any, ...]]] = {}
-                for generation, *rest in db.execute(WRITTEN, (version.list_id,)).fetchall():
-                    by_generation.setdefault(generation, []).append(tuple(rest))
-                for generation, low, high in runs:
-                    for start, rows, session_id, cell, time in by_generation.get(generation, ()):
-                        if start + rows > low and start < high:
-                            line = (number, max(start, low), min(start + rows, high), session_id, cell, time)
-                            for column, value in zip(columns, line, strict=True):
-                                column.append(value)
-        scope, start, stop, session_id, cell, time_us = (np.array(column, np.int64) for column in columns)
-        return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"))
-
-    def check_text(self) -> str | None:
+    def problem(self) -> str | None:
         """What is wrong with the index of texts, if anything."""
-        if self.read_only:
+        if self._catalog.read_only:
             return None
         try:
-            self.catalog.write(_check)
+            self._catalog.write(_check)
         except VaultCorrupt as error:
             return str(error)
         return None
 
-    def rebuild_text(self) -> None:
+    def rebuild(self) -> None:
         """Make the index of texts anew: code and descriptions now, rows when they are searched next."""
-        self.catalog.write(_rebuild)
+        self._catalog.write(_rebuild)

@@ -18,12 +18,13 @@ SESSION_IDS = "SELECT id FROM sessions ORDER BY id"
 class SessionValues:
     """Parameters and metrics of the sessions of one vault folder."""
 
-    catalog: Catalog
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
     def session_values(self, column: str) -> dict[int, Any]:
         """The value of one parameter or metric, by session; nested values are left to reading the session."""
         kind, _, name = column.partition(".")
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             if kind == "metrics":
                 return dict(db.execute(METRIC, (name,)).fetchall())
             rows = db.execute(PARAM, (name,)).fetchall()
@@ -31,7 +32,7 @@ class SessionValues:
 
     def session_ids(self) -> list[int]:
         """All sessions, oldest first."""
-        with self.catalog.reading() as db:
+        with self._catalog.reading() as db:
             return [key for (key,) in db.execute(SESSION_IDS).fetchall()]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tablevault_pd.store import Metric
-    from tablevault_pd.store.engine.vector_scan import Block
+    from tablevault_pd.store.engine.vector_block import Block
 
 SMALLEST = 10_000  # with fewer rows looking at each is as fast
 BEHIND = 0.1  # so much of a column may be missing from the index before it is extended

@@ -29,6 +29,8 @@ from tablevault_pd.store.text_query import Leaf, Node, Prefix, matching_ids
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tablevault_pd.store.runs import Run
+
 DESCRIPTIONS_FROM = 1 << 61
 
 # plain: the same texts without stemming, for prefixes. A stem is not what the word begins with.
@@ -87,8 +89,6 @@ INSERT_CODE = (
 CODE_WORDS = "SELECT rowid FROM code_words WHERE code_words MATCH ?"
 CODE_TRIPLES = "SELECT rowid FROM code_triples WHERE code_triples MATCH ?"
 ALL_SOURCES = "SELECT id FROM code_texts"
-
-Run = tuple[int, int, int]  #: (generation, first position, end)
 
 
 # -- what is inserted

@@ -1,7 +1,7 @@
 """Searching vectors, in every store alike: every vector of a column, in the embedded store straight from the memory map.
 
 What is found out once per payload is kept: the map itself, and the length of each vector. Payloads never change, so it
-only ever grows; columns not asked for lately are let go again. Missing vectors, and those with NaN or infinity, are *dead*.
+only ever grows; columns not asked for lately are let go again. Missing vectors, and those with NaN or infinity, are *missing*.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,152 +19,24 @@ from tablevault_pd import frames
 from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version
 from tablevault_pd.store.engine import ann_index as ann
 from tablevault_pd.store.engine.ranking import ranked
-from tablevault_pd.store.engine.vector_scores import is_tame, lengths, measured
+from tablevault_pd.store.engine.vector_block import MAPPED_BYTES, Block
+from tablevault_pd.store.engine.vector_scores import exact_scores, in_float32_range, lengths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tablevault_pd.store.engine.fts_index import Run
+    from tablevault_pd.store.runs import Run
 
-MAPPED_FROM = (
-    8 << 20
-)  # a payload with so many bytes of vectors stays a map; smaller ones are gathered in memory
 KEPT_BYTES = 512 << 20  # … of which so many are kept at most
 KEPT_MAPS = 128  # each map costs a file descriptor
 GATHERED_ROWS = 1 << 16
 SPARSE = 8  # where less than one row in so many is looked at, these are gathered first
-ROWS_AT_ONCE = 1 << 14  # for work that needs a copy of the vectors
-
-
-class Block:
-    """Some vectors of a column: rows at consecutive positions."""
-
-    def __init__(self, start: int, rows: np.ndarray, valid: np.ndarray) -> None:
-        self.start = start
-        self.rows = rows
-        squares = _squares(rows)
-        odd = ~np.isfinite(squares) | (
-            squares < np.finfo(squares.dtype).tiny * rows.shape[1] / np.finfo(squares.dtype).eps
-        )
-        odd &= valid
-        finite = np.isfinite(rows[odd]).all(axis=1)
-        self.dead = ~valid
-        self.dead[np.flatnonzero(odd)[~finite]] = True
-        #: Vectors whose squares leave the range of their type: no estimate is made of their scores.
-        self.odd = np.flatnonzero(odd)[finite]
-        self.odd = self.odd[rows[self.odd].any(axis=1)]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self.inverse = 1 / np.sqrt(squares)  # of each length; infinity: a vector of length 0
-        self.lengthless = self.dead | (np.isinf(self.inverse) & ~_at(self.odd, len(rows)))
-        self._usable = len(rows) - int(self.dead.sum()), len(rows) - int(self.lengthless.sum())
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def unusable(self, metric: Metric) -> np.ndarray:
-        """bool: the rows that no search by `metric` finds."""
-        return self.lengthless if metric == "cosine" else self.dead
-
-    def usable(self, metric: Metric) -> int:
-        """How many rows a search by `metric` may find."""
-        return self._usable[metric == "cosine"]
-
-    @property
-    def mapped(self) -> bool:
-        """Whether the vectors still lie in the file."""
-        return self.rows.base is not None and self.rows.nbytes >= MAPPED_FROM
-
-    def scores(self, queries: np.ndarray, metric: Metric, picked: np.ndarray | None = None) -> np.ndarray:
-        """Scores, shape (rows, m), of all rows or those `picked`. `queries`: float64.
-
-        These are good for choosing among live rows; :func:`measured` says what the chosen ones are worth.
-        """
-        rows = self.rows if picked is None else self.rows[picked]
-        out = _SCORES[metric](rows, queries)
-        if metric == "cosine":
-            with np.errstate(invalid="ignore"):  # no length, no score
-                out *= (self.inverse if picked is None else self.inverse[picked])[:, None]
-        return out
-
-    def doubt(self, scores: np.ndarray, query: np.ndarray, metric: Metric, picked: np.ndarray) -> np.ndarray:
-        """By how much the `scores` of the rows `picked` may be wrong at most; infinity where nothing is certain.
-
-        Shape (n,), or () where it is the same for all.
-        """
-        width = scores.dtype.type
-        size = float(np.linalg.norm(query))
-        share = (2 * len(query) + 16) * float(np.finfo(width).eps)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            if metric == "cosine":
-                doubt = np.asarray(share)
-            elif metric == "dot":
-                doubt = share * size / self.inverse[picked].astype(np.float64)
-            else:
-                least = (
-                    2 * (len(query) * float(np.finfo(width).tiny)) ** 0.5
-                )  # of differences whose squares vanish
-                doubt = share * (np.abs(scores, dtype=np.float64) + size) + least
-        uncertain = ~np.isfinite(scores)
-        if len(self.odd):
-            uncertain |= _at(self.odd, len(self.rows))[picked]
-        return np.where(uncertain, np.inf, doubt) if uncertain.any() else doubt
-
-
-def _at(places: np.ndarray, size: int) -> np.ndarray:
-    found = np.zeros(size, bool)
-    found[places] = True
-    return found
-
-
-def _squares(rows: np.ndarray) -> np.ndarray:
-    """The square of each vector's length, in the vectors' own precision (float32 for narrower ones)."""
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        if rows.dtype != np.float16:
-            return np.asarray(np.einsum("ij,ij->i", rows, rows))
-        return _in_pieces(rows, lambda piece: np.einsum("ij,ij->i", piece, piece))
-
-
-def _in_pieces(rows: np.ndarray, work: object) -> np.ndarray:
-    """`work` on float32 copies of float16 rows, which BLAS does not know."""
-    assert callable(work)
-    pieces = [
-        work(rows[at : at + ROWS_AT_ONCE].astype(np.float32)) for at in range(0, len(rows), ROWS_AT_ONCE)
-    ]
-    return np.concatenate(pieces) if pieces else np.asarray(work(rows.astype(np.float32)))
-
-
-def _dots(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        if rows.dtype == np.float16:
-            return _in_pieces(rows, lambda piece: _dots(piece, queries))
-        if len(queries) == 1:
-            return np.asarray(rows @ queries[0].astype(rows.dtype))[:, None]
-        return np.asarray(rows @ queries.T.astype(rows.dtype))
-
-
-def _cosines(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    return _dots(rows, np.asarray(queries / np.linalg.norm(queries, axis=1, keepdims=True)))
-
-
-def _distances(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Minus the distances, from the differences: |a|² + |b|² - 2ab would lose the small ones."""
-    out = np.empty((len(rows), len(queries)), np.float32 if rows.dtype == np.float16 else rows.dtype)
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for at in range(0, len(rows), ROWS_AT_ONCE):
-            piece = rows[at : at + ROWS_AT_ONCE].astype(out.dtype, copy=False)
-            for number, query in enumerate(queries):
-                apart = piece - query.astype(out.dtype)
-                out[at : at + len(piece), number] = -np.sqrt(np.einsum("ij,ij->i", apart, apart))
-    return out
-
-
-_SCORES = {"cosine": _cosines, "dot": _dots, "l2": _distances}
 
 
 # -- columns
 
 
-class Column:
+class VectorColumn:
     """The vectors of one embedding column in one generation, as far as they have been read."""
 
     def __init__(self, start: int) -> None:
@@ -202,27 +74,27 @@ class Column:
         blocks = list(self.blocks)  # a list of its own: other threads may be looking at the one before
         if blocks and not blocks[-1].mapped and len(blocks[-1]) < GATHERED_ROWS:
             last = blocks.pop()
-            waiting.append((last.start, last.rows, ~last.dead))
+            waiting.append((last.start, last.rows, ~last.missing))
         for chunk in chunks:
             if field not in chunk.table.schema.names or not chunk.table.num_rows:
                 continue
             column = frames.align(chunk.table.select([field]), schema).column(0)
             rows, valid = frames.vectors_of(column, frames.columns(schema)[0].dim or 0)
             start = int(chunk.positions[0])
-            if rows.nbytes >= MAPPED_FROM:
-                _gather(waiting, blocks)
+            if rows.nbytes >= MAPPED_BYTES:
+                _merge_pending(waiting, blocks)
                 blocks.append(Block(start, rows, valid))
                 continue
             if waiting and waiting[-1][0] + len(waiting[-1][1]) != start:
-                _gather(waiting, blocks)
+                _merge_pending(waiting, blocks)
             waiting.append((start, rows, valid))
             if sum(len(each[1]) for each in waiting[-1:]) + waiting[-1][0] - waiting[0][0] >= GATHERED_ROWS:
-                _gather(waiting, blocks)
-        _gather(waiting, blocks)
+                _merge_pending(waiting, blocks)
+        _merge_pending(waiting, blocks)
         self._read = (blocks, max(self.upto, upto))
 
 
-def _gather(waiting: list[tuple[int, np.ndarray, np.ndarray]], blocks: list[Block]) -> None:
+def _merge_pending(waiting: list[tuple[int, np.ndarray, np.ndarray]], blocks: list[Block]) -> None:
     """Make one block of the rows that wait."""
     if waiting:
         starts, rows, valid = zip(*waiting, strict=True)
@@ -230,7 +102,7 @@ def _gather(waiting: list[tuple[int, np.ndarray, np.ndarray]], blocks: list[Bloc
         waiting.clear()
 
 
-class Wanted(NamedTuple):
+class ColumnRun(NamedTuple):
     """A column of a version, in one of its runs."""
 
     version: Version
@@ -248,31 +120,45 @@ class _Found:
     scores: np.ndarray
 
 
-class VectorSearch:
-    """The vectors of one vault, as far as they have been read."""
+class RowSource(Protocol):
+    """Where the rows come from that a search looks at."""
 
     def schema(self, schema_id: int) -> pa.Schema:
-        """A schema as committed."""
-        raise NotImplementedError
+        """Return a schema as committed."""
 
-    def _rows_of_run(
+    def runs_of(self, versions: Sequence[Version]) -> list[tuple[Version, list[Run]]]:
+        """Return which positions of each version lie in which generation."""
+
+    def rows_of_run(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
     ) -> Iterator[Chunk]:
-        raise NotImplementedError
+        """Yield the rows of a generation, also where `version` has them from another one."""
 
-    def _runs_of(self, versions: Sequence[Version]) -> list[tuple[Version, list[Run]]]:
-        raise NotImplementedError
 
-    def _open_vectors(self) -> None:
-        self._vectors_pid = os.getpid()
-        self._columns: OrderedDict[tuple[int, int, str, str], Column] = OrderedDict()
-        self._columns_lock = threading.Lock()
+class VectorScan:
+    """Searches the vectors of one vault, and keeps those that it has read."""
 
-    def _close_vectors(self) -> None:
-        with self._columns_lock:
-            self._columns.clear()
+    def __init__(self, rows: RowSource) -> None:
+        self._rows = rows
+        self._begin()
 
-    def find_near(
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self.columns: OrderedDict[tuple[int, int, str, str], VectorColumn] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def _begin_in_child(self) -> None:
+        """Begin anew in a forked child: another thread may have held the locks."""
+        if self._pid != os.getpid():
+            self._begin()
+
+    def close(self) -> None:
+        """Drop the vectors that were read."""
+        self._begin_in_child()
+        with self._lock:
+            self.columns.clear()
+
+    def search_vectors(
         self,
         near: Sequence[Near],
         scopes: Sequence[Scope],
@@ -284,14 +170,11 @@ class VectorSearch:
         """The rows whose vectors are nearest."""
         if approx:
             ann.require()
-        if (
-            self._vectors_pid != os.getpid()
-        ):  # another thread may have held the locks when this process was forked
-            self._open_vectors()
+        self._begin_in_child()
         found: list[list[_Found]] = [[] for _ in range(len(near[0].queries) if near else 0)]
-        versions = self._runs_of([scopes[each.scope].version for each in near])
+        versions = self._rows.runs_of([scopes[each.scope].version for each in near])
         wanted = [
-            (number, Wanted(version, run, each.field))
+            (number, ColumnRun(version, run, each.field))
             for number, (each, (version, runs)) in enumerate(zip(near, versions, strict=True))
             for run in runs
         ]
@@ -305,38 +188,46 @@ class VectorSearch:
             )
             for query, positions, scores in parts or _exactly(column.blocks, queries, metric, k, keep, run):
                 found[query].append(_Found(each.scope, number, positions, scores))
-        self._let_go()
+        self._evict()
         return [_joined(parts) for parts in found]
 
-    def _columns_read(self, wanted: Sequence[Wanted]) -> list[Column]:
+    def count_nearer(
+        self, near: Sequence[Near], scopes: Sequence[Scope], scores: np.ndarray, *, metric: Metric
+    ) -> np.ndarray | None:
+        """Return None: all vectors are at hand."""
+        return None
+
+    def _columns_read(self, wanted: Sequence[ColumnRun]) -> list[VectorColumn]:
         """The columns, each read as far as its run goes."""
         return [self._column(*what) for what in wanted]
 
-    def _known(self, version: Version, run: Run, field: str) -> tuple[Column, pa.Schema]:
+    def _lookup(self, version: Version, run: Run, field: str) -> tuple[VectorColumn, pa.Schema]:
         """The column as far as it has been read, and its schema."""
-        whole = self.schema(version.schema_id)
+        whole = self._rows.schema(version.schema_id)
         schema = pa.schema([whole.field(field)], metadata=whole.metadata)
         key = (version.list_id, run[0], field, str(schema.field(0).type))
-        with self._columns_lock:
-            column = self._columns.setdefault(key, Column(run[1]))
-            self._columns.move_to_end(key)
+        with self._lock:
+            column = self.columns.setdefault(key, VectorColumn(run[1]))
+            self.columns.move_to_end(key)
         return column, schema
 
-    def _column(self, version: Version, run: Run, field: str) -> Column:
+    def _column(self, version: Version, run: Run, field: str) -> VectorColumn:
         generation, _, high = run
-        column, schema = self._known(version, run, field)
+        column, schema = self._lookup(version, run, field)
         with column.lock:
             if column.upto < high:
-                column.add(self._rows_of_run(version, generation, column.upto, high, [field]), schema, high)
+                column.add(
+                    self._rows.rows_of_run(version, generation, column.upto, high, [field]), schema, high
+                )
         return column
 
-    def _let_go(self) -> None:
+    def _evict(self) -> None:
         """Keep the columns used last, as many as there is room for."""
-        with self._columns_lock:
-            maps = sum(column.maps for column in self._columns.values())
-            size = sum(column.size_bytes for column in self._columns.values())
-            while self._columns and (maps > KEPT_MAPS or size > KEPT_BYTES):
-                _, column = self._columns.popitem(last=False)
+        with self._lock:
+            maps = sum(column.maps for column in self.columns.values())
+            size = sum(column.size_bytes for column in self.columns.values())
+            while self.columns and (maps > KEPT_MAPS or size > KEPT_BYTES):
+                _, column = self.columns.popitem(last=False)
                 maps, size = maps - column.maps, size - column.size_bytes
 
 
@@ -350,7 +241,7 @@ def _exactly(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(query, positions, scores) of the best rows of each block: at least `k`, all that tie with the k-th included."""
     _, low, high = run
-    tame = bool(is_tame(lengths(queries)).all())
+    tame = bool(in_float32_range(lengths(queries)).all())
     for block in blocks:
         first, last = max(low - block.start, 0), min(high - block.start, len(block))
         if first >= last:
@@ -368,9 +259,9 @@ def _exactly(
             best = np.arange(len(block)) if picked is None else picked
             if k is not None and estimates is not None:
                 scores = estimates[:, number]
-                best = best[_best(scores, block.doubt(scores, query, metric, best), k)]
+                best = best[_best(scores, block.error_bound(scores, query, metric, best), k)]
             rows = block.rows if len(best) == len(block) else block.rows[best]
-            yield number, block.start + best, measured(rows, query, metric)
+            yield number, block.start + best, exact_scores(rows, query, metric)
 
 
 def _live(block: Block, first: int, last: int, metric: Metric, keep: np.ndarray | None) -> np.ndarray | None:
@@ -396,7 +287,7 @@ def _best(scores: np.ndarray, doubt: np.ndarray, k: int) -> np.ndarray:
 
 
 def _approximately(
-    column: Column, queries: np.ndarray, metric: Metric, k: int, keep: np.ndarray | None, run: Run
+    column: VectorColumn, queries: np.ndarray, metric: Metric, k: int, keep: np.ndarray | None, run: Run
 ) -> list[tuple[int, np.ndarray, np.ndarray]] | None:
     """As :func:`_exactly`, with an index for the rows it has; None where it would not pay, or cannot fill `k`."""
     _, low, high = run

@@ -19,7 +19,7 @@ _LEAST, _MOST = 1e-200, 1e200  # squares of lengths that are certain to have kep
 _LARGEST = float(np.finfo(np.float64).max)
 
 
-def measured(rows: np.ndarray, query: np.ndarray, metric: Metric) -> np.ndarray:
+def exact_scores(rows: np.ndarray, query: np.ndarray, metric: Metric) -> np.ndarray:
     """The score of each of `rows` (finite; for cosine none without length), shape (n,). `query`: float64, shape (dim,)."""
     out = np.empty(len(rows))
     some = max(1, _NUMBERS_AT_ONCE // rows.shape[1])
@@ -32,10 +32,10 @@ def measured(rows: np.ndarray, query: np.ndarray, metric: Metric) -> np.ndarray:
 
 def lengths(rows: np.ndarray) -> np.ndarray:
     """The length of each of `rows` (finite), at most the largest float64."""
-    return -measured(rows, np.zeros(rows.shape[1]), "l2")
+    return -exact_scores(rows, np.zeros(rows.shape[1]), "l2")
 
 
-def is_tame(sizes: np.ndarray) -> np.ndarray:
+def in_float32_range(sizes: np.ndarray) -> np.ndarray:
     """Whether the squares of vectors of these lengths, and their products, stay within float32, in which others estimate."""
     return np.asarray((sizes > 1e-15) & (sizes < 1e15))
 
@@ -54,7 +54,7 @@ def _scaled(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.ldexp(rows, -powers[..., None]), powers
 
 
-def _wild(squares: np.ndarray) -> np.ndarray:
+def _out_of_range(squares: np.ndarray) -> np.ndarray:
     return np.flatnonzero(~((squares > _LEAST) & (squares < _MOST)))
 
 
@@ -62,20 +62,20 @@ def _cosine(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
     query, _ = _scaled(query)
     query = query / np.sqrt(query @ query)
     squares = _squares(rows)
-    wild = _wild(squares)
-    if len(wild):
-        rows[wild], _ = _scaled(rows[wild])
-        squares[wild] = _squares(rows[wild])
+    outside = _out_of_range(squares)
+    if len(outside):
+        rows[outside], _ = _scaled(rows[outside])
+        squares[outside] = _squares(rows[outside])
     return np.asarray(_dots(rows, query) / np.sqrt(squares))
 
 
 def _dot(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
     found = _dots(rows, query)
-    wild = np.flatnonzero(~np.isfinite(found))
-    if len(wild):
+    outside = np.flatnonzero(~np.isfinite(found))
+    if len(outside):
         near, power = _scaled(query)
-        some, powers = _scaled(rows[wild])
-        found[wild] = np.clip(np.ldexp(_dots(some, near), powers + power), -_LARGEST, _LARGEST)
+        some, powers = _scaled(rows[outside])
+        found[outside] = np.clip(np.ldexp(_dots(some, near), powers + power), -_LARGEST, _LARGEST)
     return found
 
 
@@ -84,13 +84,13 @@ def _distance(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
     apart = rows - query
     squares = _squares(apart)
     found = np.asarray(np.sqrt(squares))
-    wild = _wild(squares)
-    if len(wild):
-        apart = apart[wild]
+    outside = _out_of_range(squares)
+    if len(outside):
+        apart = apart[outside]
         too_large = ~np.isfinite(apart).all(axis=1)
-        apart[too_large] = rows[wild[too_large]] / 2 - query / 2  # halves would lose the smallest numbers
+        apart[too_large] = rows[outside[too_large]] / 2 - query / 2  # halves would lose the smallest numbers
         apart, powers = _scaled(apart)
-        found[wild] = np.minimum(np.ldexp(np.sqrt(_squares(apart)), powers + too_large), _LARGEST)
+        found[outside] = np.minimum(np.ldexp(np.sqrt(_squares(apart)), powers + too_large), _LARGEST)
     return np.asarray(-found)
 
 
@@ -103,5 +103,5 @@ def scores_or_nan(rows: np.ndarray, query: np.ndarray, metric: Metric) -> np.nda
     if metric == "cosine":
         usable &= rows.any(axis=1)
     scores = np.full(len(rows), np.nan)
-    scores[usable] = measured(rows[usable], query, metric)
+    scores[usable] = exact_scores(rows[usable], query, metric)
     return scores

@@ -1,0 +1,215 @@
+"""How a batch becomes visible on a server.
+
+The order of a commit: items first, under keys of their own and tagged with their batch; then one batch document, whose
+unique (list, version) lets only one of several writers have the next place. That single insert is the commit, on one
+server as in a cluster. Whoever lost looks again, and takes the place after. A batch document has a key of its own too,
+so an insert whose answer was lost is recognised when it is tried again, and never doubled.
+"""
+
+from __future__ import annotations
+
+import random
+import time as clocks
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.errors import Conflict
+from tablevault_pd.store.arango.client import UNIQUE, Said, all_of
+from tablevault_pd.store.arango.edges import carried
+from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS
+from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, description_document, digest_of
+from tablevault_pd.store.arango.placing import document_of, runs, version_of
+from tablevault_pd.store.arango.stage import Stage, new_batch_key
+from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
+from tablevault_pd.store.times import to_time
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Batch, Staging, Version
+    from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.arango.edges import LineageEdges
+    from tablevault_pd.store.arango.layout import Clock
+    from tablevault_pd.store.arango.stage import SharedDocuments
+
+# All statements: 3.12 now; nothing in them is newer than 3.8, and nothing is removed in 4.0. Names are looked up by
+# their hash, because the server compares texts by the rules of a language.
+LOOK = """
+LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
+LET head = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads"))
+LET known = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.token == @token RETURN UNSET(b, "edges", "reads"))
+LET target = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == @target RETURN UNSET(b, "edges", "reads"))
+LET root = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == target.generation RETURN UNSET(b, "edges", "reads"))
+RETURN {now: DATE_NOW(), list, head, known, target, target_base: root.base}
+"""
+NEW_LIST = """
+FOR m IN tv_meta
+  FILTER m._key == "lists"
+  UPDATE m WITH {value: m.value + 1} IN tv_meta
+  LET id = NEW.value
+  INSERT {_key: TO_STRING(id), id: id, name: @name, digest: @digest} INTO tv_lists
+  RETURN id
+"""
+TOUCH = "FOR l IN tv_lists FILTER l.digest == @digest UPDATE l WITH {touched: @token} IN tv_lists"
+INSERT_BATCH = "INSERT @batch INTO tv_batches"
+IN_ITS_PLACE = """
+LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "edges", "reads"))
+LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "edges", "reads"))
+RETURN {by_key, by_token}
+"""
+
+
+class Committer:
+    """Commits batches to the lists of a vault on a server."""
+
+    def __init__(self, client: Client, clock: Clock, shared: SharedDocuments, lineage: LineageEdges) -> None:
+        self._client, self._clock, self._shared, self._lineage = client, clock, shared, lineage
+
+    def stage(self) -> Stage:
+        """A place to put rows before :meth:`commit`."""
+        self._client.writable()
+        return Stage(self._client, self._shared, new_batch_key(self._clock))
+
+    def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
+        """Make the batch visible, or nothing of it."""
+        assert rows is None or isinstance(rows, Stage)
+        self._client.writable()
+        if rows is not None:
+            rows.finish()
+        schema = None if batch.schema is None else self._shared.put_schema(batch.schema)
+        key = rows.batch if rows is not None else new_batch_key(self._clock)
+        lineage = carried(batch, self._clock)
+        deadline = clocks.monotonic() + self._client.timeout_s
+        pause = 0.005
+        while True:
+            committed = self._try(key, batch, rows, schema, lineage)
+            if committed is not None:
+                if rows is not None:
+                    rows.settled = rows.settled or committed["_key"] == rows.batch
+                return version_of(committed)
+            if clocks.monotonic() > deadline:
+                raise Conflict(
+                    f"Other writers of the list {batch.list!r} were faster for {self._client.timeout_s:.0f} s. Nothing was "
+                    "written; try again."
+                )
+            clocks.sleep(pause * random.random())  # noqa: S311  # jitter, no secret
+            pause = min(2 * pause, 0.5)
+
+    def _try(
+        self, key: str, batch: Batch, rows: Stage | None, schema: str | None, lineage: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Look, decide, insert: the batch document; None if another writer was faster."""
+        if batch.operation == "restore":
+            return self._try_restore(key, batch, schema, lineage)
+        [seen] = self._client.query(LOOK, **_looking(batch))
+        if seen["known"]:
+            return dict(seen["known"])
+        check_place(batch, _version(seen["head"]))
+        list_id = seen["list"]
+        if list_id is None:
+            list_id = self._new_list(batch.list)
+            if list_id is None:
+                return None
+        place = _placed(batch, seen, list_id, rows.rows if rows is not None else 0, schema)
+        held = rows.document() if rows is not None else _NO_ITEMS
+        document = {"_key": key, **place, **held, **lineage}
+        self._describe_with(batch, document)
+        if batch.edges:
+            if rows is not None:
+                rows.also_in(EDGES)
+            self._lineage.put_mirror(key, batch.edges)
+        if rows is not None:
+            rows.settled = True  # from here on the items may be committed, whatever we come to hear
+        try:
+            self._client.insert(BATCHES, document, expect=(UNIQUE,))
+        except Said:
+            return self._after_conflict(batch, document, rows)
+        return document
+
+    def _after_conflict(
+        self, batch: Batch, document: dict[str, Any], rows: Stage | None
+    ) -> dict[str, Any] | None:
+        """What there is in our place: our own batch, if an answer was lost; a tombstone; or another's batch."""
+        [found] = self._client.query(
+            IN_ITS_PLACE, key=document["_key"], list=document["list"], token=batch.token
+        )
+        if found["by_token"]:
+            return dict(found["by_token"])
+        if rows is not None:
+            rows.settled = False
+        if found["by_key"]:
+            raise Conflict(
+                f"Saving to {batch.list!r} took so long that its rows were swept as those of a dead writer. Nothing was "
+                "written; save again."
+            )
+        return None
+
+    def _try_restore(
+        self, key: str, batch: Batch, schema: str | None, lineage: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """A restore excludes a vacuum of the same list, which might remove what is brought back.
+
+        Both write the list's document first, inside a transaction: of two at once, one fails and starts again.
+        """
+        looking = _looking(batch)
+
+        def work(handle: Any) -> dict[str, Any] | None:
+            all_of(handle, TOUCH, {"digest": looking["digest"], "token": batch.token})
+            [seen] = all_of(handle, LOOK, looking)
+            if seen["known"]:
+                return dict(seen["known"])
+            check_place(batch, _version(seen["head"]))
+            place = _placed(batch, seen, seen["list"], 0, schema)
+            document = {"_key": key, **place, **_NO_ITEMS, **lineage}
+            self._describe_with(batch, document)
+            all_of(handle, INSERT_BATCH, {"batch": document})
+            return document
+
+        try:
+            return self._client.transact((LISTS, BATCHES), work, expect=(UNIQUE,))
+        except Said:
+            return None
+
+    def _new_list(self, name: str) -> int | None:
+        """Claim an id for a new list; None if another writer was faster."""
+        try:
+            [made] = self._client.query(NEW_LIST, name=name, digest=digest_of(name), expect=(UNIQUE,))
+        except Said:
+            return None
+        return int(made)
+
+    def _describe_with(self, batch: Batch, document: dict[str, Any]) -> None:
+        """Descriptions are written before the batch, and count when the batch is there."""
+        if batch.descriptions:
+            made = [
+                description_document(replace(one, list_id=document["list"]), number, document["_key"])
+                for number, one in enumerate(batch.descriptions)
+            ]
+            self._client.query(ADD_DESCRIPTIONS, documents=made, count=len(made))
+
+
+_NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "item_bytes": {}, "bytes": 0}
+
+
+def _version(document: dict[str, Any] | None) -> Version | None:
+    return None if document is None else version_of(document)
+
+
+def _placed(
+    batch: Batch, seen: dict[str, Any], list_id: int, rows: int, schema: str | None
+) -> dict[str, Any]:
+    """What the batch document says of its place, given what the server was `seen` to hold."""
+    target = check_target(batch, _version(seen["target"])) if batch.operation == "restore" else None
+    version = placed(
+        batch,
+        _version(seen["head"]),
+        list_id=list_id,
+        rows=rows,
+        schema_id=None if schema is None else int(schema, 16),
+        now=to_time(seen["now"] * 1000),
+        target=target,
+    )
+    base = None if target is None else runs(seen["target"], seen["target_base"])
+    return document_of(version, batch.token, base)
+
+
+def _looking(batch: Batch) -> dict[str, Any]:
+    return {"digest": digest_of(batch.list), "token": batch.token, "target": batch.target}

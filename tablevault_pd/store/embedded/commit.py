@@ -1,0 +1,188 @@
+"""How a batch becomes visible: segment files first, then one transaction of the catalogue.
+
+The files get names never used before and are synced with their folder; the transaction inserts the row of the batch.
+That row is the commit. A crash in between leaves a stray file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tablevault_pd.errors import StorageFull, VaultReadOnly
+from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded import journal
+from tablevault_pd.store.embedded.blobs import insert_files
+from tablevault_pd.store.embedded.edges import insert_edges, insert_reads
+from tablevault_pd.store.embedded.segments import Part, Stage
+from tablevault_pd.store.embedded.sessions import insert_description
+from tablevault_pd.store.embedded.text import add_small
+from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, version_of
+from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
+from tablevault_pd.store.times import from_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from sqlite3 import Connection
+
+    from tablevault_pd.store import Batch, Staging, Version
+    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.journal import Journal
+    from tablevault_pd.store.embedded.schemas import Schemas
+    from tablevault_pd.store.embedded.versions import Versions
+
+BASE = "SELECT base_generation, base_total FROM batches WHERE list = ? AND version = ?"
+INSERT_LIST = "INSERT INTO lists (name) VALUES (?)"
+INSERT_BATCH = """
+INSERT INTO batches (list, version, token, operation, generation, base_generation, base_total, start, rows, total, schema,
+                     session, cell, step, time, tags, message)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+INSERT_SEGMENT = """
+INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One batch on its way: what its transaction needs, and the ids of schemas that it found."""
+
+    batch: Batch
+    stage: Stage | None
+    parts: Sequence[Part]
+    schema_ids: dict[bytes, int] = field(default_factory=dict)
+
+
+class Committer:
+    """Commits batches to the lists of one vault folder."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        schemas: Schemas,
+        versions: Versions,
+        commits: Journal,
+        segments: Path,
+        index_later: Callable[[Version], None],
+    ) -> None:
+        self._catalog, self._schemas, self._versions = catalog, schemas, versions
+        self._journal, self._segments, self._index_later = commits, segments, index_later
+
+    def stage(self) -> Stage:
+        """Return a place to put rows before :meth:`commit`."""
+        if self._catalog.read_only:
+            raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
+        return Stage(self._segments)
+
+    def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
+        """Make the batch visible, or nothing of it."""
+        assert rows is None or isinstance(rows, Stage)
+        work = _Work(batch, rows, rows.finish() if rows is not None else ())
+        try:
+            version, indexed = self._catalog.write(self._commit, work)
+        except StorageFull:
+            if rows is not None:
+                rows.keep(False)
+            raise
+        except Exception:
+            # The commit may stand although it seems to have failed. A reader knows.
+            committed = self._committed(batch)
+            if committed is None:
+                raise
+            version, indexed = committed, True  # indexed with it, or the next search does it
+        self._schemas.remember(work.schema_ids)
+        self._journal.note(self._catalog, version, batch.token, _files_of(work))
+        if not indexed:
+            self._index_later(version)
+        return version
+
+    def _committed(self, batch: Batch) -> Version | None:
+        """Return the version that the batch made, if it was committed."""
+        head = self._versions.head(batch.list)
+        return None if head is None else self._versions.one(TOKEN, head.list_id, batch.token)
+
+    def _commit(self, db: Connection, work: _Work) -> tuple[Version, bool]:
+        """Return the new version, and whether its texts are in the index."""
+        batch = work.batch
+        row = db.execute(HEAD, (batch.list,)).fetchone()
+        head = version_of(row) if row else None
+        if head is not None:
+            same = db.execute(TOKEN, (head.list_id, batch.token)).fetchone()
+            if same:
+                return version_of(same), True
+        check_place(batch, head)
+        version = self._insert_batch(db, work, head)
+        self._insert_segments(db, work, version)
+        insert_files(db, version, batch.files)
+        insert_edges(db, version, batch.edges)
+        if batch.session_id is not None:
+            insert_reads(db, batch.session_id, batch.reads)
+        for description in batch.descriptions:
+            insert_description(db, replace(description, list_id=version.list_id))
+        indexed = add_small(db, version, work.parts)
+        io.point("rows-in")
+        if work.stage is not None:
+            work.stage.keep()
+        return version, indexed
+
+    def _insert_batch(self, db: Connection, work: _Work, head: Version | None) -> Version:
+        batch = work.batch
+        list_id = head.list_id if head is not None else db.execute(INSERT_LIST, (batch.list,)).lastrowid
+        assert list_id is not None
+        target = _target(db, batch) if batch.operation == "restore" else None
+        version = placed(
+            batch,
+            head,
+            list_id=list_id,
+            rows=sum(part.rows for part in work.parts),
+            schema_id=None
+            if batch.schema is None
+            else self._schemas.insert(db, batch.schema, work.schema_ids),
+            now=datetime.now(UTC),
+            target=target,
+            after=db.execute(journal.LAST_LOST, (batch.list,)).fetchone()[0] or 0,
+        )
+        base = (None, None) if target is None else _base(db, target)
+        db.execute(
+            INSERT_BATCH,
+            (list_id, version.version, batch.token, batch.operation, version.generation, *base, version.start, version.rows,
+             version.total, version.schema_id, version.session_id, version.cell, version.step,
+             from_time(version.time), json.dumps(version.tags), version.message),
+        )  # fmt: skip
+        return version
+
+    def _insert_segments(self, db: Connection, work: _Work, version: Version) -> None:
+        start = version.start
+        for part in work.parts:
+            if part.rows == 0 and version.generation != version.version:
+                continue  # an empty part only says which types new content has
+            schema_id = self._schemas.insert(db, part.schema, work.schema_ids)
+            payload = (part.codec, part.file, part.size, part.checksum, part.data)
+            place = (version.list_id, version.generation, start, part.rows, schema_id)
+            db.execute(INSERT_SEGMENT, (*place, *payload))
+            start += part.rows
+
+
+def _target(db: Connection, batch: Batch) -> Version:
+    row = db.execute(ONE_VERSION, (batch.list, batch.target)).fetchone()
+    return check_target(batch, version_of(row) if row else None)
+
+
+def _base(db: Connection, target: Version) -> tuple[int, int]:
+    """Return the generation and length a restore starts from: the oldest generation that holds all those rows."""
+    generation = target.generation
+    while True:
+        base, base_total = db.execute(BASE, (target.list_id, generation)).fetchone()
+        if base is None or target.total > base_total:
+            return generation, target.total
+        generation = base
+
+
+def _files_of(work: _Work) -> list[str]:
+    """Return what holds the content of a commit outside of the catalogue."""
+    files = [part.file for part in work.parts if part.file is not None]
+    return files + [sha256 for sha256, _ in work.batch.files]

@@ -1,0 +1,144 @@
+"""Removing rows and files that no kept version shows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tablevault_pd.store import Freed, Version
+from tablevault_pd.store.embedded import text
+from tablevault_pd.store.embedded.compact import DELETE_SEGMENT, GENERATIONS, SEGMENTS_OF, Row, paths_of
+from tablevault_pd.store.embedded.lockfile import LockFile, close_all
+from tablevault_pd.store.embedded.strays import hold, strays, unlink
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from sqlite3 import Connection
+
+    from tablevault_pd.store.embedded.parts import VaultParts
+
+MARK_GONE = "UPDATE batches SET gone = 1 WHERE list = ? AND version = ?"
+DELETE_USE = "DELETE FROM file_uses WHERE list = ? AND version = ?"
+FILE_USES = (
+    "SELECT f.sha256, f.size, u.list, u.version FROM files f LEFT JOIN file_uses u ON u.sha256 = f.sha256"
+)
+DELETE_UNUSED = "DELETE FROM files WHERE sha256 NOT IN (SELECT sha256 FROM file_uses)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a vacuum takes from one list."""
+
+    freed: list[Freed]
+    gone: list[Version]  #: versions that lose rows
+    emptied: list[Version]  #: versions whose own rows go
+    doomed: list[Row]  #: the parts that hold those rows
+
+
+def vacuum(vault: VaultParts, *, keep: int, deleted: bool, dry_run: bool) -> list[Freed]:
+    """Remove the rows and the files that no kept version shows, then strays, and give free space back."""
+    freed: list[Freed] = []
+    emptied: set[tuple[int, int]] = set()
+    doomed: list[Path] = []
+    for state in vault.versions.lists():
+        plan = _vacuum_list(vault, state.head, keep=keep, deleted=deleted, dry_run=dry_run)
+        freed += plan.freed
+        emptied |= {(version.list_id, version.version) for version in plan.emptied}
+        doomed += paths_of(vault, plan.doomed)
+    freed += _unused_files(vault, emptied, dry_run=dry_run)
+    if not dry_run:
+        unlink_locked(vault, doomed)
+    size = vault.catalog.free_bytes() if dry_run else vault.catalog.shrink()
+    if size:
+        freed.append(Freed("catalogue", None, (), 0, size, "catalog.db"))
+    counted = {each.path for each in freed}
+    for stray in strays(vault, remove=not dry_run):
+        if (stray.removed or dry_run) and stray.shown not in counted:
+            freed.append(Freed("stray", None, (), 0, stray.size, stray.shown))
+    return freed
+
+
+def unlink_locked(vault: VaultParts, paths: Sequence[Path]) -> None:
+    """Remove segments under their locks, so that nobody takes them for strays meanwhile."""
+    held: list[LockFile] = []
+    try:
+        hold(paths, held)
+        unlink(vault, paths)
+    finally:
+        close_all(map(LockFile.close, held))
+
+
+def _unused_files(vault: VaultParts, emptied: set[tuple[int, int]], *, dry_run: bool) -> list[Freed]:
+    """Kept files that no version uses once `emptied` do not. The files go as strays do: no save may be keeping them."""
+    with vault.catalog.reading() as db:
+        uses = db.execute(FILE_USES).fetchall()
+    sizes = {sha256: size for sha256, size, _, _ in uses}
+    used = {sha256 for sha256, _, *use in uses if use[0] is not None and tuple(use) not in emptied}
+    unused = sorted(sizes.keys() - used)
+    if unused and not dry_run:
+        vault.catalog.write(_delete_unused)
+    return [
+        Freed("kept file", None, (), 0, sizes[sha256], f"files/{sha256[:2]}/{sha256}") for sha256 in unused
+    ]
+
+
+def _delete_unused(db: Connection) -> None:
+    db.execute(DELETE_UNUSED)
+
+
+def _vacuum_list(vault: VaultParts, head: Version, *, keep: int, deleted: bool, dry_run: bool) -> _Plan:
+    if dry_run:
+        return _plan(vault, head, keep, deleted)
+    # Planned inside the transaction, so that no restore can bring back what is about to go.
+    return vault.catalog.write(_carry_out, vault, head, keep, deleted)
+
+
+def _carry_out(db: Connection, vault: VaultParts, head: Version, keep: int, deleted: bool) -> _Plan:
+    plan = _plan(vault, head, keep, deleted)
+    for version in plan.gone:
+        db.execute(MARK_GONE, (head.list_id, version.version))
+    for version in plan.emptied:
+        db.execute(DELETE_USE, (head.list_id, version.version))
+    for row in plan.doomed:
+        db.execute(DELETE_SEGMENT, (row[0],))
+    if plan.doomed:
+        text.clear(db)
+    return plan
+
+
+def _plan(vault: VaultParts, head: Version, keep: int, deleted: bool) -> _Plan:
+    versions = vault.versions.versions(head.list)
+    runs_of = {version.version: runs for version, runs in vault.versions.runs_of(versions)}
+    whole = deleted and versions[-1].deleted
+    kept = [] if whole else [version for version in versions if not version.deleted][-keep:]
+    needed: dict[int, int] = defaultdict(int)  # generation -> positions from 0 to here are still shown
+    for version in kept:
+        if not version.gone:
+            for generation, _, high in runs_of[version.version]:
+                needed[generation] = max(needed[generation], high)
+    doomed: list[Row] = []
+    lost: dict[int, int] = {}  # generation -> its first position that goes
+    with vault.catalog.reading() as db:
+        for key, generation in db.execute(GENERATIONS).fetchall():
+            rows = (
+                db.execute(SEGMENTS_OF, (head.list_id, generation)).fetchall() if key == head.list_id else ()
+            )
+            going = [row for row in rows if row[1] >= needed[generation]]
+            if going:
+                doomed += going
+                lost[generation] = going[0][1]
+    gone = [
+        version
+        for version in versions
+        if not version.gone
+        and any(high > lost.get(generation, high) for generation, _, high in runs_of[version.version])
+    ]
+    if not doomed:
+        return _Plan([], [], [], [])
+    emptied = [one for one in versions if one.rows and one.start >= lost.get(one.generation, one.total)]
+    numbers = tuple(version.version for version in gone)
+    rows, size = sum(row[2] for row in doomed), sum(row[6] for row in doomed)
+    freed = Freed("deleted list" if whole else "rows", head.list, numbers, rows, size)
+    return _Plan([freed], gone, emptied, doomed)
