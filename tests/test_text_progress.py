@@ -37,7 +37,7 @@ def test_a_reader_finds_everything_after_the_index_was_emptied(place):
     everything = scope(reader.head("a"))
     assert len(found(reader, "apple", everything)) == ROWS + 200  # the new rows in the reader's memory
     writer = place.open()
-    writer.rebuild_text()  # as a vacuum does
+    writer.text.rebuild()  # as a vacuum does
     writer.close()
     assert len(found(reader, "apple", everything)) == ROWS + 200
     assert found(reader, "n7", everything) == [(0, 7)]
@@ -49,17 +49,17 @@ def test_a_reader_finds_everything_after_the_index_was_emptied(place):
 def test_an_index_that_is_emptied_while_it_is_completed_is_completed_again(place, monkeypatch, read_only):
     fill(place, first=0, last=ROWS, operation="save")
     searcher, other = place.open(read_only=read_only), place.open()
-    complete, emptied = searcher._complete, []
+    complete, emptied = searcher.text._complete, []
 
     def and_then_emptied(wanted, stop=None):
         memory = complete(wanted, stop)
         if not emptied:
             emptied.append(True)
-            other.rebuild_text()
+            other.text.rebuild()
         return memory
 
     assert len(found(other, "apple", scope(other.head("a")))) == ROWS
-    monkeypatch.setattr(searcher, "_complete", and_then_emptied)
+    monkeypatch.setattr(searcher.text, "_complete", and_then_emptied)
     assert len(found(searcher, "apple", scope(searcher.head("a")))) == ROWS
     assert emptied
     searcher.close()

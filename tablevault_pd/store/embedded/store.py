@@ -54,6 +54,7 @@ class EmbeddedStore:
             self.catalog.close()
             raise
         self.segments = self.folder / "segments"
+        self.files = self.folder / "files"
         self.journal = Journal(self.folder)
         self.journal.notice(self.catalog)
         self._make_parts()
@@ -76,7 +77,7 @@ class EmbeddedStore:
         )
         self._maintenance = Maintenance(
             VaultParts(
-                self.folder, segments, self._blobs.files, catalog, self.journal, self._schemas, self._versions, self.text
+                self.folder, segments, self.files, catalog, self.journal, self._schemas, self._versions, self.text
             )
         )  # fmt: skip
 
