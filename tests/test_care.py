@@ -17,7 +17,6 @@ import pytest
 import tablevault_pd as tv
 from tablevault_pd.store.embedded import EmbeddedStore, segments, strays
 from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.embedded.reader import Reader
 
 SPAWN = multiprocessing.get_context("spawn")
 LARGE = pd.DataFrame({"x": np.arange(40_000.0)})  # a segment of its own
@@ -285,16 +284,16 @@ def test_a_version_that_is_vacuumed_under_a_reader_is_said_to_be_gone(folder_vau
 def test_who_asks_for_the_newest_version_gets_it_whatever_vacuum_does(folder_vault, monkeypatch):
     vault = folder_vault
     vault.save("x", LARGE)
-    real, done = Reader.scan, []
+    real, done = vault.store.scan, []
 
-    def scan(reader, version, **options):
+    def scan(version, **options):
         if not done:
             done.append(version)
             vault.save("x", LARGE + 1)
             vault.vacuum(dry_run=False)
-        return real(reader, version, **options)
+        return real(version, **options)
 
-    monkeypatch.setattr(Reader, "scan", scan)
+    monkeypatch.setattr(vault.store, "scan", scan)
     assert vault.read("x")["x"].tolist() == (LARGE + 1)["x"].tolist()
     with pytest.raises(tv.VersionNotFound):
         vault.read("x", version=1)
