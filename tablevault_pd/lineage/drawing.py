@@ -1,126 +1,166 @@
-"""Pictures of the graph of lists: lists in columns, parents to the left of what was made of them."""
+"""Pictures of the graph of lists, with Matplotlib."""
 
 from __future__ import annotations
 
-from html import escape
-from typing import TYPE_CHECKING
+import io
+import warnings
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import MissingDependency
+from tablevault_pd.lineage.layout import Box, Layout, Pair, Point, layout
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.path import Path
 
-Pair = tuple[str, str]
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 140, 32, 60, 18, 10
-SHOWN = 18  # characters of a name
-
-
-def layers(pairs: Sequence[Pair]) -> dict[str, tuple[int, int]]:
-    """(column, row) of each list. Later pairs that would close a circle do not push their child further right."""
-    names = list(dict.fromkeys(end for pair in pairs for end in pair))
-    kept = _without_circles(pairs)
-    column = dict.fromkeys(names, 0)
-    for _ in names:  # the longest path has no more steps than there are lists
-        moved = False
-        for parent, child in kept:
-            if column[child] <= column[parent]:
-                column[child] = column[parent] + 1
-                moved = True
-        if not moved:
-            break
-    rows: dict[int, int] = {}
-    places = {}
-    for name in names:
-        places[name] = (column[name], rows.get(column[name], 0))
-        rows[column[name]] = rows.get(column[name], 0) + 1
-    return places
+FONT, FONT_SIZE = "DejaVu Sans", 9.0  # the font that comes with Matplotlib; the size in points
+PADDING, MARGIN = 10.0, 12.0  # beside the text in a box, around the picture
+HEAD = 6.0  # length of an arrow's head
+LONGEST = 32  # characters of a name that are shown
+BOX, EDGE, ARROW, TEXT = "#eef3fb", "#4c72b0", "#666666", "#222222"
 
 
-def _without_circles(pairs: Sequence[Pair]) -> list[Pair]:
-    kept: list[Pair] = []
-    children: dict[str, set[str]] = {}
-    for parent, child in pairs:
-        if parent == child or _leads(children, child, parent):
-            continue
-        children.setdefault(parent, set()).add(child)
-        kept.append((parent, child))
-    return kept
+def svg(names: Sequence[str], pairs: Sequence[Pair], dashed: Collection[Pair] = ()) -> str:
+    """The picture as SVG text; the arrows of the pairs in `dashed` have dashes. Raises MissingDependency."""
+    try:
+        import matplotlib
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise _missing() from error
+    place = _layout(names, pairs)
+    figure = Figure(figsize=_inches(place))
+    FigureCanvasSVG(figure)
+    _draw(figure.add_axes((0, 0, 1, 1)), place, _texts(names, pairs), dashed)
+    out = io.StringIO()
+    # The texts stay texts: whoever shows the picture may have letters that the font lacks.
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tablevault"}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
 
 
-def _leads(children: dict[str, set[str]], start: str, target: str) -> bool:
-    seen: set[str] = set()
-    waiting = [start]
-    while waiting:
-        here = waiting.pop()
-        if here == target:
-            return True
-        if here not in seen:
-            seen.add(here)
-            waiting += children.get(here, ())
-    return False
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= SHOWN else name[: SHOWN - 1] + "…"
-
-
-def svg(pairs: Sequence[Pair], dashed: Collection[Pair] = ()) -> str:
-    """The picture as SVG text; the arrows of the pairs in `dashed` have dashes."""
-    places = layers(pairs)
-    corner = {
-        name: (MARGIN + column * (WIDTH + GAP_X), MARGIN + row * (HEIGHT + GAP_Y))
-        for name, (column, row) in places.items()
-    }
-    width = max((x for x, _ in corner.values()), default=0) + WIDTH + MARGIN
-    height = max((y for _, y in corner.values()), default=0) + HEIGHT + MARGIN
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="12" role="img">',
-        '<defs><marker id="tv-arrow" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
-        '<path d="M0,0 L8,4 L0,8 z" fill="#777"/></marker></defs>',
-    ]
-    for parent, child in pairs:
-        if parent != child:
-            parts.append(_arrow(*corner[parent], *corner[child], dashed=(parent, child) in dashed))
-    for name, (x, y) in corner.items():
-        again = " ↻" if (name, name) in pairs else ""
-        parts.append(
-            f'<g><title>{escape(name)}</title><rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#eef3fb" '
-            f'stroke="#4c72b0"/><text x="{x + WIDTH // 2}" y="{y + HEIGHT // 2 + 4}" text-anchor="middle" fill="#222">'
-            f"{escape(_short(name))}{again}</text></g>"
-        )
-    return "".join([*parts, "</svg>"])
-
-
-def _arrow(x: int, y: int, to_x: int, to_y: int, *, dashed: bool) -> str:
-    start, end = (x + WIDTH, y + HEIGHT // 2), (to_x, to_y + HEIGHT // 2)
-    middle = (start[0] + end[0]) // 2
-    path = f"M{start[0]},{start[1]} C{middle},{start[1]} {middle},{end[1]} {end[0]},{end[1]}"
-    dashes = ' stroke-dasharray="5 4"' if dashed else ""
-    return f'<path d="{path}" fill="none" stroke="#777"{dashes} marker-end="url(#tv-arrow)"/>'
-
-
-def draw(pairs: Sequence[Pair], ax: Axes | None, dashed: Collection[Pair] = ()) -> Axes:
-    """The picture on Matplotlib axes."""
+def draw(names: Sequence[str], pairs: Sequence[Pair], ax: Axes | None, dashed: Collection[Pair] = ()) -> Axes:
+    """The picture on Matplotlib axes; those of a new figure if there are none. Raises MissingDependency."""
+    place = _layout(names, pairs)
     if ax is None:
-        try:
-            from matplotlib import pyplot
-        except ImportError as error:
-            raise MissingDependency.for_extra("matplotlib", "plot", "vault.graph().draw()") from error
-        ax = pyplot.subplots()[1]
-    places = layers(pairs)
-    box = {"boxstyle": "round,pad=0.4", "facecolor": "#eef3fb", "edgecolor": "#4c72b0"}
-    for parent, child in pairs:
-        if parent != child:
-            (x, y), (to_x, to_y) = places[parent], places[child]
-            line = "--" if (parent, child) in dashed else "-"
-            style = {"linestyle": line, "arrowstyle": "->", "color": "#777", "shrinkA": 28, "shrinkB": 28}
-            ax.annotate("", xy=(to_x, -to_y), xytext=(x, -y), arrowprops=style)
-    for name, (x, y) in places.items():
-        ax.text(x, -y, _short(name).replace("$", r"\$"), ha="center", va="center", bbox=box)
-    ax.set_xlim(-0.6, max((x for x, _ in places.values()), default=0) + 0.6)
-    ax.set_ylim(-max((y for _, y in places.values()), default=0) - 0.6, 0.6)
-    ax.set_axis_off()
+        from matplotlib import pyplot
+
+        ax = pyplot.figure(figsize=_inches(place)).add_axes((0, 0, 1, 1))
+    _draw(ax, place, _texts(names, pairs), dashed)
     return ax
+
+
+def _missing() -> MissingDependency:
+    return MissingDependency.for_extra("matplotlib", "plot", "A picture of the graph")
+
+
+def _layout(names: Sequence[str], pairs: Sequence[Pair]) -> Layout:
+    texts = _texts(names, pairs)
+    return layout(pairs, {name: _text_width(text) + 2 * PADDING for name, text in texts.items()})
+
+
+def _texts(names: Sequence[str], pairs: Sequence[Pair]) -> dict[str, str]:
+    """What stands in each box: the name, long ones without their middle, and a mark if the list was made from itself."""
+    short = {
+        name: name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 + 1 :]}"
+        for name in names
+    }
+    return {name: f"{text} ↻" if (name, name) in pairs else text for name, text in short.items()}
+
+
+def _text_width(text: str) -> float:
+    """In points; letters that the font lacks count as wide as high."""
+    try:
+        from matplotlib.font_manager import findfont, get_font
+    except ImportError as error:
+        raise _missing() from error
+    font = get_font(findfont(FONT))
+    font.set_size(FONT_SIZE, 72)
+    present = "".join(letter for letter in text if font.get_char_index(ord(letter)))
+    font.set_text(present)
+    width = font.get_width_height()[0] / 64
+    return float(width + FONT_SIZE * (len(text) - len(present)))
+
+
+def _inches(place: Layout) -> tuple[float, float]:
+    return (place.width + 2 * MARGIN) / 72, (place.height + 2 * MARGIN) / 72
+
+
+def _draw(ax: Axes, place: Layout, texts: Mapping[str, str], dashed: Collection[Pair]) -> None:
+    """Draw in points: on axes of another size everything, texts included, is scaled alike."""
+    from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
+
+    ax.set_xlim(-MARGIN, place.width + MARGIN)
+    ax.set_ylim(place.height + MARGIN, -MARGIN)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    for pair, points in place.arrows.items():
+        style = (0, (4, 3)) if pair in dashed else "solid"
+        ax.add_patch(PathPatch(arrow_path(points), fill=False, edgecolor=ARROW, linestyle=style))
+        ax.add_patch(Polygon(_head(points), facecolor=ARROW, edgecolor="none"))
+    size = FONT_SIZE * _scale(ax, place)
+    for name, box in place.boxes.items():
+        width, height = box.right - box.left, box.bottom - box.top
+        shape = FancyBboxPatch(
+            (box.left, box.top),
+            width,
+            height,
+            boxstyle="round,pad=0,rounding_size=4",
+            facecolor=BOX,
+            edgecolor=EDGE,
+        )
+        ax.add_patch(shape)
+        x, y = _middle(box)
+        ax.text(
+            x,
+            y,
+            texts[name],
+            ha="center",
+            va="center",
+            fontsize=size,
+            fontfamily=FONT,
+            color=TEXT,
+            parse_math=False,
+        )
+
+
+def _scale(ax: Axes, place: Layout) -> float:
+    """How many points a unit of the axes is long."""
+    figure: Any = ax.get_figure()
+    window: Any = ax.get_window_extent()
+    width, height = place.width + 2 * MARGIN, place.height + 2 * MARGIN
+    return float(min(window.width / width, window.height / height) * 72 / figure.dpi)
+
+
+def _middle(box: Box) -> Point:
+    return (box.left + box.right) / 2, (box.top + box.bottom) / 2
+
+
+def arrow_path(points: Sequence[Point]) -> Path:
+    """Level parts as lines, the bends between layers as curves that leave and arrive level."""
+    from matplotlib.path import Path
+
+    vertices, codes = [points[0]], [Path.MOVETO]
+    for (x, y), (next_x, next_y) in pairwise(points):
+        if y == next_y:
+            vertices.append((next_x, next_y))
+            codes.append(Path.LINETO)
+        else:
+            half = (x + next_x) / 2
+            vertices += [(half, y), (half, next_y), (next_x, next_y)]
+            codes += [Path.CURVE4] * 3
+    return Path(vertices, codes)
+
+
+def _head(points: Sequence[Point]) -> list[Point]:
+    (x, _), (tip_x, tip_y) = points[0], points[-1]
+    back = tip_x - HEAD if tip_x > x else tip_x + HEAD
+    return [(tip_x, tip_y), (back, tip_y - HEAD / 2), (back, tip_y + HEAD / 2)]

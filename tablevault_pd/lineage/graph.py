@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tablevault_pd.errors import MissingDependency
-from tablevault_pd.lineage import drawing as picture
+from tablevault_pd.lineage import drawing
 from tablevault_pd.reading.reports import answer, labels_of
 from tablevault_pd.store.edges import BASES, READ, EdgeSummary
 from tablevault_pd.validate import is_missing
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "parent_list", "parent_version", "child_list", "child_version", "rows", "basis", "session", "cell",
 )  # fmt: skip
+MOST_DRAWN = 200  # lists in a picture that a notebook shows without being asked
 PRODUCER = "https://pypi.org/project/tablevault-pd/"
 SCHEMA_URL = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 VERSION_URL = "https://openlineage.io/spec/facets/1-0-1/DatasetVersionDatasetFacet.json#/$defs/DatasetVersionDatasetFacet"
@@ -46,6 +47,10 @@ class LineageGraph(pd.DataFrame):
     @property
     def _constructor(self) -> Callable[..., pd.DataFrame]:
         return pd.DataFrame
+
+    def _names(self) -> list[str]:
+        """The lists, each once, in the order in which they come up."""
+        return list(dict.fromkeys(end for pair in self._pairs() for end in pair))
 
     def _pairs(self) -> list[tuple[str, str]]:
         """(parent, child) of lists, each pair once, in the order in which they were made."""
@@ -83,9 +88,7 @@ class LineageGraph(pd.DataFrame):
     def to_mermaid(self) -> str:
         """The graph of lists as Mermaid text, which many Markdown viewers draw."""
         pairs, dashed = self._pairs(), self._dashed()
-        numbers = {
-            name: f"n{at}" for at, name in enumerate(dict.fromkeys(end for pair in pairs for end in pair))
-        }
+        numbers = {name: f"n{number}" for number, name in enumerate(self._names())}
         shown = {name: f'{number}["{_mermaid(name)}"]' for name, number in numbers.items()}
         return "\n".join(
             [
@@ -98,19 +101,54 @@ class LineageGraph(pd.DataFrame):
         )
 
     def to_svg(self) -> str:
-        """The graph of lists as an SVG picture, with nothing but text and lines in it."""
-        return picture.svg(self._pairs(), self._dashed())
+        """The graph of lists as an SVG picture, drawn with Matplotlib.
+
+        Raises
+        ------
+        MissingDependency
+            If the packages of the extra ``plot`` are not installed.
+        """
+        return drawing.svg(self._names(), self._pairs(), self._dashed())
 
     def draw(self, ax: Axes | None = None) -> Axes:
-        """Draw the graph of lists with Matplotlib, and return the axes."""
-        return picture.draw(self._pairs(), ax, self._dashed())
+        """Draw the graph of lists with Matplotlib.
 
-    def _repr_svg_(self) -> str:
-        return self.to_svg()
+        Lists lie in layers, parents to the left; an arrow that leads past other lists goes around their boxes.
 
-    def _repr_html_(self) -> str:
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where to draw. Left out, a new figure is made, as large as the graph needs.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        MissingDependency
+            If the packages of the extra ``plot`` are not installed.
+        """
+        return drawing.draw(self._names(), self._pairs(), ax, self._dashed())
+
+    def _repr_svg_(self) -> str | None:
+        if len(self._names()) > MOST_DRAWN:
+            return None
+        try:
+            return self.to_svg()
+        except MissingDependency:
+            return None
+
+    def _repr_html_(self) -> str | None:
+        picture = self._repr_svg_()
+        if picture is None and len(self._names()) <= MOST_DRAWN:
+            return None  # the Mermaid text is drawn, or the plain text shown
         table: Any = pd.DataFrame(self)
-        return self.to_svg() + (table._repr_html_() or "")
+        return (picture or "") + (table._repr_html_() or "")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Mermaid text beside the other forms: JupyterLab draws it."""
+        return {"text/vnd.mermaid": self.to_mermaid()} if len(self._names()) <= MOST_DRAWN else {}
 
     def to_openlineage(self) -> str:
         """One OpenLineage run event for each batch, as a JSON array.
