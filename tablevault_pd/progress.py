@@ -10,57 +10,44 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
 _PACKAGE = os.path.join(os.path.dirname(__file__), "")
-PATIENCE_S = 1.0  # work that is done sooner shows no bar
+DELAY_S = 1.0  # work that is done sooner shows no bar
 #: What a stream raises that is None, has no isatty(), was closed, or whose reader has gone.
-_NO_STREAM = (AttributeError, OSError, ValueError)
+NO_STREAM = (AttributeError, OSError, ValueError)
 
 
 class Bar:
-    """Counts steps, and shows them once the work has taken longer than a moment.
+    """Counts steps, and shows them with tqdm once the work has taken longer than a moment.
+
+    What is done in one step has nothing to show, and pays nothing for a bar.
 
     >>> with Bar("reading", total=2, unit="rows") as bar:
     ...     bar(2)
     """
 
     def __init__(self, what: str, *, total: int | None = None, unit: str = "it") -> None:
-        self._what = what
-        self._total = total
-        self._unit = unit
-        self._done = 0
+        self._options = {"desc": what, "total": total, "unit": f" {unit}", "unit_scale": True}
         self._started = time.monotonic()
+        self._first = 0  # steps that were done at once
         self._bar: Any = None
-        self._wanted = _somebody_looks()
+        self._steps = 0
 
     def __call__(self, steps: int = 1) -> None:
-        """Say that so many steps more are done."""
-        self._done += steps
-        if not self._wanted:
-            return
+        """Count so many steps more."""
+        self._steps += 1
         try:
+            if self._steps == 1:
+                self._first = steps
+                return
+            if self._steps == 2:
+                delay = max(DELAY_S - (time.monotonic() - self._started), 0)
+                self._bar = _tqdm(initial=self._first, delay=delay, **self._options)
             if self._bar is not None:
                 self._bar.update(steps)
-            elif time.monotonic() - self._started > PATIENCE_S:
-                self._show()
-        except _NO_STREAM:
-            self._bar, self._wanted = None, False
-
-    def _show(self) -> None:
-        make = _tqdm()
-        if make is None:
-            self._wanted = False
-            return
-        self._bar = make(
-            total=self._total,
-            desc=self._what,
-            unit=f" {self._unit}",
-            unit_scale=True,
-            leave=False,
-            initial=self._done,
-        )
+        except NO_STREAM:
+            self._bar = None
 
     def __enter__(self) -> Self:
         return self
@@ -69,34 +56,36 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            with suppress(*_NO_STREAM):
+            with suppress(*NO_STREAM):
                 self._bar.close()
+
+
+def _tqdm(**options: Any) -> Any:
+    """A bar of tqdm; None where it is not installed, or nobody would see it."""
+    if sys.stderr is None:
+        return None
+    notebook = _in_notebook()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tqdm.auto: a notebook without widgets gets a bar of text
+            from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    # A notebook's streams are no terminals, by which tqdm would else tell whether somebody looks.
+    return tqdm(leave=False, disable=False if notebook else None, **options)
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 def say(text: str) -> None:
     """Print a line to ``sys.stderr``. Never raises: the stream may be None, closed, or an object of the user's."""
     try:
         print(text, file=sys.stderr)
-    except _NO_STREAM:
+    except NO_STREAM:
         return
-
-
-def _somebody_looks() -> bool:
-    """Tell whether a bar would be seen. ``sys.stderr`` may be None, closed, or an object of the user's with ``write`` alone."""
-    if "ipykernel" in sys.modules:
-        return True
-    try:
-        return bool(sys.stderr.isatty())
-    except _NO_STREAM:
-        return False
-
-
-def _tqdm() -> Callable[..., Any] | None:
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return None
-    return tqdm  # type: ignore[no-any-return]  # tqdm ships no types
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
