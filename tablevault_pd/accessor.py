@@ -38,7 +38,14 @@ class _Relatives:
 
     @property
     def origin(self) -> str | None:
-        """``"news@3"``: the list and version that this was read from; None if it was not read from the current vault."""
+        """``"news@3"``: the list and version that this was read from; None if it was not read from the current vault.
+
+        Examples
+        --------
+        >>> news = vault.save("news", ["Storm", "Sun"])
+        >>> vault.read("news").head(1).vault.origin
+        'news@1'
+        """
         from tablevault_pd.lineage import of_rows
 
         return of_rows.frame_origin(_vault_to_read().store, self._obj)
@@ -47,7 +54,15 @@ class _Relatives:
     def refs(self) -> pd.Series[Any] | pd.DataFrame:
         """References to the rows of the vault that these rows are: a Series of dtype ``vault_ref``.
 
-        A frame with several reference columns gives those columns.
+        A frame with several reference columns gives those columns. Raises InvalidInput where the rows are not from the vault.
+
+        Examples
+        --------
+        >>> news = vault.save("news", ["Storm", "Sun"])
+        >>> vault.read("news").iloc[[1]].vault.refs
+        position
+        1    news[1]
+        Name: ref, dtype: vault_ref
         """
         from tablevault_pd.lineage import of_rows
 
@@ -55,12 +70,31 @@ class _Relatives:
 
     @takes(LineageOptions, DEFAULTS)
     def parents(self, depth: int | None = 1, **options: Unpack[LineageOptions]) -> pd.DataFrame:
-        """The rows that these rows were made from. See :meth:`Vault.lineage` for the columns."""
+        """The rows that these rows were made from, `depth` steps away: all of them with None. See :meth:`Vault.lineage`.
+
+        Examples
+        --------
+        >>> words = vault.save("words", pd.DataFrame({"word": ["storm", "sun", "rain"]}))
+        >>> wet = vault.read("words").query("word != 'sun'").vault.save("wet")
+        >>> wet.read().vault.parents(read=True)[["position", "parent_list", "parent_position", "word"]]
+           position parent_list  parent_position   word
+        0         0       words                0  storm
+        1         1       words                2   rain
+        """
         return self.lineage(depth, **options)
 
     @takes(LineageOptions, DEFAULTS)
     def children(self, depth: int | None = 1, **options: Unpack[LineageOptions]) -> pd.DataFrame:
-        """The rows that were made from these rows. See :meth:`Vault.lineage` for the columns."""
+        """The rows that were made from these rows, `depth` steps away: all of them with None. See :meth:`Vault.lineage`.
+
+        Examples
+        --------
+        >>> words = vault.save("words", pd.DataFrame({"word": ["storm", "sun", "rain"]}))
+        >>> wet = vault.read("words").query("word != 'sun'").vault.save("wet")
+        >>> vault.read("words").loc[[2]].vault.children()[["position", "child_list", "child_position"]]
+           position child_list  child_position
+        0         2        wet               1
+        """
         return self.lineage(depth, "down", **options)
 
     def lineage(
@@ -73,7 +107,16 @@ class _Relatives:
         columns: Sequence[Hashable] | None = None,
         basis: Literal["stated", "inferred", "read"] = "inferred",
     ) -> pd.DataFrame:
-        """All relatives of these rows, up or down. See :meth:`Vault.lineage`."""
+        """All relatives of these rows, up or down. See :meth:`Vault.lineage`.
+
+        Examples
+        --------
+        >>> words = vault.save("words", ["storm", "sun"])
+        >>> sizes = vault.read("words").assign(size=5).vault.save("sizes")
+        >>> vault.read("sizes").head(1).vault.lineage()[["position", "depth", "parent_list", "parent_position"]]
+           position  depth parent_list  parent_position
+        0         0      1       words                0
+        """
         from tablevault_pd.lineage import of_rows
 
         vault = _vault_to_read()
@@ -89,7 +132,24 @@ class _Relatives:
         )
 
     def code(self) -> pd.DataFrame:
-        """The cells whose code wrote these rows. Columns as of :meth:`Vault.cells`."""
+        """The cells whose code wrote these rows.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`Vault.cells`.
+
+        Raises
+        ------
+        InvalidInput
+            If the rows are not from the vault.
+
+        Examples
+        --------
+        >>> news = vault.save("news", ["Storm"])
+        >>> vault.read("news").vault.code().columns.tolist()[:3]
+        ['session', 'cell', 'text']
+        """
         from tablevault_pd.lineage import of_rows
 
         vault = _vault_to_read()
@@ -97,7 +157,25 @@ class _Relatives:
         return of_rows.frame_code(vault.store, self._obj)
 
     def sessions(self) -> pd.DataFrame:
-        """The sessions that wrote these rows. Columns as of :meth:`Vault.sessions`."""
+        """The sessions that wrote these rows.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`Vault.sessions`.
+
+        Raises
+        ------
+        InvalidInput
+            If the rows are not from the vault.
+
+        Examples
+        --------
+        >>> with vault.session("scrape"):
+        ...     news = vault.save("news", ["Storm"])
+        >>> vault.read("news").vault.sessions()["session"].tolist()
+        ['scrape#1']
+        """
         from tablevault_pd.lineage import of_rows
 
         vault = _vault_to_read()
@@ -108,7 +186,11 @@ class _Relatives:
 @pd.api.extensions.register_dataframe_accessor("vault")
 @public("df.vault")
 class FrameAccessor(_Relatives):
-    """Save a DataFrame in the current vault: ``df.vault.save("runs")``."""
+    """Save a DataFrame in the current vault: ``df.vault.save("runs")``.
+
+    Of a frame that was read from a vault, it also tells which rows its rows are, where they came from and which code wrote
+    them. The accessor holds the frame and nothing else: every call goes to the vault that was connected last.
+    """
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = self._obj = (
@@ -117,17 +199,40 @@ class FrameAccessor(_Relatives):
 
     @takes(SaveOptions, DEFAULTS)
     def save(self, name: str, **options: Unpack[SaveOptions]) -> List:
-        """Save every row as a new version of `name`. See :meth:`Vault.save`."""
+        """Save every row as a new version of `name`. See :meth:`Vault.save`.
+
+        Examples
+        --------
+        >>> pd.DataFrame({"step": [1, 2], "loss": [0.9, 0.4]}).vault.save("losses")
+        <List 'losses', version 1: 2 rows>
+          step  int64
+          loss  float64
+        """
         return _current_vault().save(name, self._frame, **options)
 
     @takes(SaveOptions, DEFAULTS)
     def append(self, name: str, **options: Unpack[SaveOptions]) -> List:
-        """Add every row to the end of `name`. See :meth:`Vault.append`."""
+        """Add every row to the end of `name`. See :meth:`Vault.append`.
+
+        Examples
+        --------
+        >>> losses = pd.DataFrame({"loss": [0.9, 0.4]}).vault.append("losses")
+        >>> len(pd.DataFrame({"loss": [0.3]}).vault.append("losses"))
+        3
+        """
         return _current_vault().append(name, self._frame, **options)
 
     @takes(FrameSearchOptions, DEFAULTS)
     def search(self, text: str | None = None, **options: Unpack[FrameSearchOptions]) -> pd.DataFrame:
-        """These rows, which were read from a list, best first. See :meth:`Vault.search`."""
+        """These rows, which were read from a list, best first. See :meth:`Vault.search`.
+
+        Examples
+        --------
+        >>> news = vault.save("news", ["Storm at sea", "Sunny days", "A storm again"])
+        >>> vault.read("news").iloc[1:].vault.search("storm")[["position", "value"]]
+           position          value
+        0         2  A storm again
+        """
         from tablevault_pd.search.frames import search_frame
 
         return search_frame(_vault_to_read().store, self._frame, text, options)
@@ -173,6 +278,8 @@ class SeriesAccessor(_Relatives):
         ------
         DimensionMismatch
             If no vector is as wide as `query`.
+        InvalidInput
+            If `query` is not one vector of finite numbers, or `k` or `metric` cannot be used.
 
         Examples
         --------

@@ -100,10 +100,16 @@ def connect(
     ------
     InvalidInput
         If an argument is wrong, or the place is open in this process with other options.
+    InvalidName
+        If no session can have that name.
     VaultNotFound
         With ``mode="r"``, if there is no vault.
     VaultFormatError
         If the place holds something else, or a vault of a newer format.
+    StoreUnavailable
+        If the server cannot be reached, or refuses the user.
+    MissingDependency
+        If the address is that of a server, and the extra ``arango`` is not installed.
 
     Examples
     --------
@@ -213,7 +219,23 @@ def _server_key(address: str) -> str:
 
 
 def current_vault() -> Vault:
-    """Return the vault connected last; the default one is connected, and made, if there is none."""
+    """Return the vault connected last; the default one is connected, and made, if there is none.
+
+    Returns
+    -------
+    Vault
+        The one that ``tv.read``, ``df.vault`` and ``tv.log`` use.
+
+    Raises
+    ------
+    VaultClosed
+        If the one that was connected is closed, and there is none at the default place.
+
+    Examples
+    --------
+    >>> tv.current_vault() is vault
+    True
+    """
     vault = _last_connected()
     return vault if vault is not None else _connect_default(make=True)
 
@@ -283,7 +305,17 @@ copyreg.pickle(Run, _sent)  # a worker that is handed a session logs to one of i
 @public_call("tablevault_pd.read")
 @takes(ReadOptions, DEFAULTS)
 def read(name: str, **options: Unpack[ReadOptions]) -> pd.DataFrame:
-    """Rows of a list of the current vault. See :meth:`Vault.read`."""
+    """Rows of a list of the current vault. See :meth:`Vault.read`.
+
+    Examples
+    --------
+    >>> losses = vault.save("losses", pd.DataFrame({"step": [1, 2], "loss": [0.9, 0.4]}))
+    >>> tv.read("losses", columns=["loss"])
+              loss
+    position
+    0          0.9
+    1          0.4
+    """
     return current_vault_to_read().read(name, **options)
 
 
@@ -306,6 +338,7 @@ def log(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None,
     run.log(metrics, step=step, **values)
 
 
+@public_call("tablevault_pd.step")
 def step(step: int) -> Step:
     """Say at which step the current session is. See :meth:`Run.step`.
 
@@ -347,6 +380,18 @@ def loop(items: Iterable[T], *, name: str = "loop", total: int | None = None) ->
         What the bar says.
     total : int, optional
         How many there are, if ``len(items)`` does not know.
+
+    Returns
+    -------
+    iterator
+        Of the items.
+
+    Raises
+    ------
+    InvalidInput
+        If `items` cannot be gone through, `name` is blank, or `total` is no whole number.
+    SessionStopped
+        While it goes through them, if somebody asked the session to stop.
 
     Examples
     --------

@@ -29,8 +29,24 @@ _MISSING = -1
 
 
 class Ref:
-    """One row of one version of a list. No dataclass: pandas would take a list of those for a table."""
+    """One row of one version of a list: what a cell of a reference column is.
 
+    Attributes
+    ----------
+    list, version, position : str, int, int
+        The list, the version that was read, and the row's position in it.
+    vault_id, list_id : str, int
+        The vault, and the list's number in it, which stays when another list takes its name.
+
+    Examples
+    --------
+    >>> news = vault.save("news", ["Storm", "Sun"])
+    >>> ref = vault.read("news", refs=True)["ref"][1]
+    >>> ref, ref.list, ref.version, ref.position
+    (news[1], 'news', 1, 1)
+    """
+
+    # No dataclass: pandas would take a list of those for a table.
     __slots__ = ("list", "list_id", "position", "vault_id", "version")
 
     def __init__(self, vault_id: str, list_id: int, version: int, position: int, list: str = "?") -> None:

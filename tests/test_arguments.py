@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from docstrings import Documented
 
 import tablevault_pd as tv
 
@@ -67,20 +68,23 @@ def _parameters(call: Callable[..., Any]) -> list[inspect.Parameter]:
     return [each for each in inspect.signature(call).parameters.values() if each.kind not in varying]
 
 
-def _outcome(call: Callable[..., Any], arguments: dict[str, Any]) -> BaseException | None:
-    """What went wrong, unless it is an error of ours, which says what to do."""
+def _outcome(label: str, call: Callable[..., Any], arguments: dict[str, Any]) -> str | None:
+    """What went wrong, unless it is an error of ours that says what to do and that the docstring names."""
     try:
         answer = call(**arguments)
         if inspect.isgenerator(answer):
             list(answer)
     except tv.VaultError as error:
         assert str(error)
+        documented = Documented.of(label, inspect.unwrap(call)).raises
+        if documented.isdisjoint(each.__name__ for each in type(error).__mro__):
+            return f"not documented: {type(error).__name__}: {error!s:.80}"
     except Exception as error:  # noqa: BLE001
-        return error
+        return f"{type(error).__name__}: {error!s:.80}"
     return None
 
 
-def test_wrong_arguments_never_raise_raw_errors(vault):
+def test_wrong_arguments_raise_documented_errors_of_ours_only(vault):
     raw = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -94,11 +98,9 @@ def test_wrong_arguments_never_raise_raw_errors(vault):
                 }
                 # A number may be the id of a session that runs here: a pause would have the next checkpoint wait.
                 for wrong in (each for each in WRONG if parameter.name != "which" or type(each) is not int):
-                    error = _outcome(call, needed | {parameter.name: wrong})
-                    if error is not None:
-                        raw.append(
-                            f"{label}({parameter.name}={wrong!r:.40}): {type(error).__name__}: {error!s:.80}"
-                        )
+                    problem = _outcome(label, call, needed | {parameter.name: wrong})
+                    if problem is not None:
+                        raw.append(f"{label}({parameter.name}={wrong!r:.40}): {problem}")
     assert not raw, "\n".join(raw)
 
 

@@ -39,9 +39,8 @@ class LineageGraph(pd.DataFrame):
     --------
     >>> words = vault.save("words", ["storm", "sun"])
     >>> sizes = vault.save("sizes", [{"size": 5}, {"size": 3}], inputs="words")
-    >>> print(vault.graph().to_mermaid())
-    graph LR
-        n0["words"] --> n1["sizes"]
+    >>> len(vault.graph())
+    1
     """
 
     @property
@@ -62,7 +61,17 @@ class LineageGraph(pd.DataFrame):
         return set(self._pairs()) - set(zip(sure["parent_list"], sure["child_list"], strict=True))
 
     def to_networkx(self) -> Any:
-        """A ``networkx.MultiDiGraph``: nodes are ``news@3`` with the attributes list and version; edges carry the other columns.
+        """The graph of versions for NetworkX.
+
+        Returns
+        -------
+        networkx.MultiDiGraph
+            Nodes are ``news@3``, with the attributes list (str) and version (int); edges have rows, basis and session.
+
+        Raises
+        ------
+        MissingDependency
+            If the extra ``plot`` is not installed.
 
         Examples
         --------
@@ -86,7 +95,21 @@ class LineageGraph(pd.DataFrame):
         return found
 
     def to_mermaid(self) -> str:
-        """The graph of lists as Mermaid text, which many Markdown viewers draw."""
+        """The graph of lists as Mermaid text, which many Markdown viewers draw.
+
+        Returns
+        -------
+        str
+            A flow chart; what is known only from reads has dotted arrows.
+
+        Examples
+        --------
+        >>> words = vault.save("words", ["storm", "sun"])
+        >>> sizes = vault.save("sizes", [{"size": 5}, {"size": 3}], inputs="words")
+        >>> print(vault.graph().to_mermaid())
+        graph LR
+            n0["words"] --> n1["sizes"]
+        """
         pairs, dashed = self._pairs(), self._dashed()
         numbers = {name: f"n{number}" for number, name in enumerate(self._names())}
         shown = {name: f'{number}["{_mermaid(name)}"]' for name, number in numbers.items()}
@@ -103,10 +126,22 @@ class LineageGraph(pd.DataFrame):
     def to_svg(self) -> str:
         """The graph of lists as an SVG picture, drawn with Matplotlib.
 
+        Returns
+        -------
+        str
+            An ``<svg>`` element.
+
         Raises
         ------
         MissingDependency
             If the packages of the extra ``plot`` are not installed.
+
+        Examples
+        --------
+        >>> words = vault.save("words", ["storm", "sun"])
+        >>> sizes = vault.save("sizes", [{"size": 5}, {"size": 3}], inputs="words")
+        >>> vault.graph().to_svg()[:4]
+        '<svg'
         """
         return drawing.svg(self._names(), self._pairs(), self._dashed())
 
@@ -123,11 +158,18 @@ class LineageGraph(pd.DataFrame):
         Returns
         -------
         Axes
+            With the picture.
 
         Raises
         ------
         MissingDependency
             If the packages of the extra ``plot`` are not installed.
+
+        Examples
+        --------
+        >>> words = vault.save("words", ["storm", "sun"])
+        >>> sizes = vault.save("sizes", [{"size": 5}, {"size": 3}], inputs="words")
+        >>> axes = vault.graph().draw()
         """
         return drawing.draw(self._names(), self._pairs(), ax, self._dashed())
 
@@ -156,10 +198,16 @@ class LineageGraph(pd.DataFrame):
         Dataset names are list names in the namespace ``tablevault:<vault id>``; the version that was read or written is
         in the dataset's version facet.
 
+        Returns
+        -------
+        str
+            JSON, with list names as they are.
+
         Examples
         --------
         >>> words = vault.save("words", ["storm", "sun"])
         >>> sizes = vault.save("sizes", [{"size": 5}, {"size": 3}], inputs="words")
+        >>> import json
         >>> (event,) = json.loads(vault.graph().to_openlineage())
         >>> event["inputs"][0]["name"], event["outputs"][0]["name"]
         ('words', 'sizes')

@@ -41,6 +41,15 @@ class RunInfo:
     environment : dict
         argv, cwd, executable, python, platform, packages, git_commit, git_branch, git_dirty and more about the git
         state, host, user and pid. What is not known is missing.
+
+    Examples
+    --------
+    >>> with vault.session("train", params={"lr": 0.1}) as s:
+    ...     s.log(loss=0.5)
+    >>> vault.run("train")
+    <Session 'train#1': finished>
+      params: lr=0.1
+      metrics: loss=0.5
     """
 
     def __init__(self, store: Store, session: Session) -> None:
@@ -135,8 +144,8 @@ class RunInfo:
         Returns
         -------
         DataFrame
-            step (Int64, missing where none was given), time (UTC) and value (float64); with several metrics, ``metric``
-            before them.
+            step (Int64, missing where none was given), time (datetime64[us, UTC]), value (float64), attempt (Int64: how often
+            the session had begun by then); unless one metric is named, before them metric (str).
 
         Raises
         ------
@@ -163,7 +172,12 @@ class RunInfo:
         return found.drop(columns="metric") if len(names) == 1 else found
 
     def cells(self) -> pd.DataFrame:
-        """The code it ran. Columns as of :meth:`Vault.cells`.
+        """The code it ran, in order.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`Vault.cells`.
 
         Examples
         --------
@@ -175,7 +189,12 @@ class RunInfo:
         return answers.cells(self._store, [self._session])
 
     def written(self) -> pd.DataFrame:
-        """The versions that it wrote. Columns as of :meth:`Vault.versions`.
+        """The versions that it wrote.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`Vault.versions`.
 
         Examples
         --------
@@ -189,7 +208,12 @@ class RunInfo:
         return found[found["session"] == self.label].reset_index(drop=True)
 
     def read(self) -> pd.DataFrame:
-        """The versions that it read, in the order of first reading: list and version.
+        """The versions that it read, in the order of first reading.
+
+        Returns
+        -------
+        DataFrame
+            list (str), version (Int64).
 
         Examples
         --------

@@ -20,6 +20,7 @@ from tablevault_pd.errors import (
     Conflict,
     InvalidInput,
     InvalidName,
+    InvalidType,
     NotRecorded,
     SessionStopped,
     VaultBusy,
@@ -83,6 +84,15 @@ class Run:
         Its parameters; what is set here is a column ``params.name`` of ``vault.sessions()``.
     tags : tuple of str
         Assign other tags to change them.
+
+    Examples
+    --------
+    >>> with vault.session("train", params={"lr": 0.1}) as s:
+    ...     s.params["epochs"] = 3
+    ...     s.tags = ["demo"]
+    ...     s.log(loss=0.5)
+    >>> vault.run("train").params, vault.run("train").tags
+    ({'lr': 0.1, 'epochs': 3}, ('demo',))
     """
 
     def __init__(
@@ -406,6 +416,17 @@ class Run:
 
         A pause blocks until somebody resumes or stops the session. A stop raises :class:`SessionStopped`, once in each
         thread that comes by, so that what runs while the program ends may pass here too.
+
+        Raises
+        ------
+        SessionStopped
+            If somebody asked the session, or one around it, to stop.
+
+        Examples
+        --------
+        >>> with vault.session("train") as s:
+        ...     for step in range(3):
+        ...         s.checkpoint()
         """
         if self._asked:
             self._obey()
@@ -415,7 +436,32 @@ class Run:
 
         It is called just before the checkpoint raises; where a stop arrives without one, as from a pool, when the
         session ends. Functions of inner sessions are called first.
+
+        Parameters
+        ----------
+        function : callable
+            Called without arguments.
+
+        Returns
+        -------
+        callable
+            The same function.
+
+        Raises
+        ------
+        InvalidInput
+            If `function` cannot be called.
+
+        Examples
+        --------
+        >>> with vault.session("train") as s:
+        ...     @s.on_stop
+        ...     def save_what_there_is() -> None:
+        ...         vault.save("partial", {"step": 3})
+        ...     s.checkpoint()
         """
+        if not callable(function):
+            raise InvalidType(f"on_stop() takes a function to call, not {shown(function)}.")
         self._callbacks.append(function)
         return function
 

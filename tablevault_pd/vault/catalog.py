@@ -33,12 +33,24 @@ class Catalog(VaultPart):
         return True
 
     def lists(self, *, deleted: bool = False) -> pd.DataFrame:
-        """Every list, one a row; with ``deleted=True`` the hidden ones too.
+        """Every list with its newest version, one list a row.
+
+        Parameters
+        ----------
+        deleted : bool
+            Also the lists that :meth:`delete` has hidden.
 
         Returns
         -------
         DataFrame
-            name, version, kinds, rows, columns, bytes, created, updated, session, deleted, description, tags.
+            name (str), version (Int64), kinds (list of str), rows (Int64), columns (list of labels), bytes (Int64), created and
+            updated (datetime64[us, UTC]), session (str, that wrote the version), deleted (bool), description (str), tags
+            (list of str).
+
+        Raises
+        ------
+        InvalidInput
+            If `deleted` is not True or False.
 
         Examples
         --------
@@ -50,13 +62,27 @@ class Catalog(VaultPart):
         return reports.lists(self.store, deleted=validate.flag(deleted, "deleted"))
 
     def versions(self, name: str | None = None) -> pd.DataFrame:
-        """The versions of one list, deleted or not, or of all lists.
+        """The versions of one list, deleted or not, or of all lists, oldest first.
+
+        Parameters
+        ----------
+        name : str, optional
+            A list. Default: every list.
 
         Returns
         -------
         DataFrame
-            list, version, operation (save, append, delete, restore), rows, total, session, cell, step (Int64; see
-            :meth:`Run.step`), time, message, gone (whether vacuum has removed its rows) and tags.
+            list (str), version (Int64), operation (str: save, append, delete or restore), rows (Int64, that the version brought),
+            total (Int64, rows of the list then), session (str), cell (Int64), step (Int64; see
+            :meth:`Run.step`), time (datetime64[us, UTC]), message (str), gone (bool, whether :meth:`vacuum` has removed its
+            rows), tags (list of str).
+
+        Raises
+        ------
+        ListNotFound
+            If there never was a list of that name.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
 
         Examples
         --------
@@ -77,12 +103,23 @@ class Catalog(VaultPart):
         return reports.versions(self.store, name)
 
     def descriptions(self, *, history: bool = False) -> pd.DataFrame:
-        """What was said about lists and sessions; the newest text of each label, or with ``history=True`` every one.
+        """What was said about lists and sessions: the newest text of each label.
+
+        Parameters
+        ----------
+        history : bool
+            Also the texts that newer ones of the same label have replaced.
 
         Returns
         -------
         DataFrame
-            list, label, text, session (that wrote it), time, about_session (instead of a list).
+            list (str), label (str), text (str), session (str, that wrote it), time (datetime64[us, UTC]), about_session (str,
+            in place of list).
+
+        Raises
+        ------
+        InvalidInput
+            If `history` is not True or False.
 
         Examples
         --------
@@ -94,13 +131,27 @@ class Catalog(VaultPart):
         return reports.descriptions(self.store, history=validate.flag(history, "history"))
 
     def files(self, name: str | None = None) -> pd.DataFrame:
-        """Every file that a list names, with size in bytes, modified time and SHA-256.
+        """Every file that is named in a ``files=`` column, as it was when it was saved.
+
+        Parameters
+        ----------
+        name : str, optional
+            A list, perhaps at a version. Default: every list that is not deleted.
 
         Returns
         -------
         DataFrame
-            list, position, path, size_bytes, modified, sha256, stored (whether its content is kept), column, folder (that a
-            relative path starts from).
+            list (str), position (Int64), path (str), size_bytes (Int64), modified (datetime64[us, UTC]), sha256 (str), stored
+            (bool, whether its content is kept), column (str), folder (str, that a relative path starts from).
+
+        Raises
+        ------
+        ListNotFound, ListDeleted, VersionNotFound
+            If `name` is given and is not there.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        VaultCorrupt
+            If the rows are damaged.
 
         Examples
         --------
@@ -120,19 +171,62 @@ class Catalog(VaultPart):
         All of it is verified against its hash before the first byte is handed out: a caller that reads the beginning of a
         file, or from its middle, would not notice otherwise.
 
+        Parameters
+        ----------
+        sha256 : str
+            Of the content: 64 hexadecimal digits, as :meth:`files` shows them.
+
+        Returns
+        -------
+        BinaryIO
+            To be closed by the caller.
+
         Raises
         ------
         FileMissing
             If no such content is kept.
         VaultCorrupt
             If the content is damaged or lost, naming the rows it belongs to. Saving the same file again keeps it anew.
+        InvalidInput
+            If `sha256` is not 64 hexadecimal digits.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> size = Path("notes.txt").write_text("hello")
+        >>> saved = vault.save("inputs", pd.DataFrame({"path": ["notes.txt"]}), files="path", copy=True)
+        >>> with vault.open_file(vault.files()["sha256"][0]) as file:
+        ...     file.read()
+        b'hello'
         """
         return kept_files.open_file(self.store, _sha256(sha256))
 
     def describe(self, name: str, text: str, vector: Any = None, *, label: str = "BASE") -> None:
-        """Keep a text about a list, or about a session (``"train#2"``), and perhaps a vector for it.
+        """Keep a text about a list, or about a session, and perhaps a vector for it.
 
-        A text with the same label takes the place of the one before.
+        A text with the same label takes the place of the one before; :meth:`descriptions` has both.
+
+        Parameters
+        ----------
+        name : str
+            A list, or a session: ``"train#2"``, or ``"train"`` for its latest run. A list of that name comes first.
+        text : str
+            What to say. It is found by ``search(description=…)``.
+        vector : array_like of float, shape (dim,), optional
+            An embedding of the text, for ``search(near={"description": vector})``.
+        label : str
+            Tells several texts about one list apart.
+
+        Raises
+        ------
+        ListNotFound
+            If there is neither a list nor a session of that name.
+        InvalidName
+            If no list or session can have that name.
+        InvalidInput
+            If the text or label is blank, or the vector holds anything but finite numbers.
+        VaultReadOnly
+            If the vault is open for reading.
 
         Examples
         --------

@@ -66,6 +66,9 @@ class Comparing(VaultPart):
         Raises
         ------
         ListNotFound, VersionNotFound, SessionNotFound
+            If a side is not there.
+        InvalidName
+            If no list or session can have that name.
         InvalidInput
             If nothing says how rows are aligned, a key is there twice, or a name is not there.
 
@@ -119,7 +122,12 @@ class Comparing(VaultPart):
 
         Raises
         ------
-        ListNotFound, VersionNotFound, SessionNotFound, InvalidInput
+        ListNotFound, VersionNotFound, SessionNotFound
+            If a side is not there.
+        InvalidName
+            If no list or session can have that name.
+        InvalidInput
+            If a side is neither a version nor a session.
 
         Examples
         --------

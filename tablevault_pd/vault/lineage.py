@@ -61,13 +61,19 @@ class Lineage(VaultPart):
         Returns
         -------
         DataFrame
-            One line for each row asked for and relative: list, position, depth, parent_list, parent_position (missing: the
-            whole list), parent_version (that was read), basis (of the weakest step), session and cell that wrote the parent,
-            ref, gone (its data was vacuumed). Down, ``child_`` in place of ``parent_``.
+            One line for each row asked for and relative: list (str), position (Int64), depth (int64), parent_list (str),
+            parent_position (Int64; missing: the whole list), parent_version (Int64, that was read), basis (str, of the weakest
+            step), session (str) and cell (Int64) of whoever wrote the parent; ref (vault_ref), gone (bool, its data was
+            vacuumed). Down, ``child_`` in place of ``parent_``.
 
         Raises
         ------
-        ListNotFound, VersionNotFound, InvalidInput
+        ListNotFound, ListDeleted, VersionNotFound
+            If the list is not there.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput
+            If `rows` names a position that the list has not, or another argument cannot be used.
 
         Examples
         --------
@@ -106,9 +112,17 @@ class Lineage(VaultPart):
         Returns
         -------
         LineageGraph
-            A DataFrame with one line per batch and version it came from: parent_list, parent_version, child_list,
-            child_version, rows (of the batch), basis, session, cell. Also ``.to_networkx()``, ``.draw()``, ``.to_svg()``,
-            ``.to_mermaid()``, ``.to_openlineage()``; a notebook shows it as a picture.
+            A DataFrame with one line per batch and version it came from: parent_list (str), parent_version (Int64), child_list
+            (str), child_version (Int64), rows (Int64, of the batch), basis (str), session (str), cell (Int64). Also
+            ``.to_networkx()``, ``.draw()``, ``.to_svg()``, ``.to_mermaid()``, ``.to_openlineage()``; a notebook shows it as a
+            picture.
+
+        Raises
+        ------
+        ListNotFound, ListDeleted, VersionNotFound
+            If `name` is given and is not there.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
 
         Examples
         --------
@@ -132,12 +146,26 @@ class Lineage(VaultPart):
         A parent that is still there is followed as it is now: what was made anew, and came out the same, makes nothing stale.
         Nor does a list that was made from its own earlier rows.
 
+        Parameters
+        ----------
+        name : str
+            A list, perhaps at a version.
+
         Returns
         -------
         DataFrame
-            One line per row and reason: list, position, reason (changed, vanished, code, unknown if the old data was
-            vacuumed), parent_list, parent_position (missing: the whole list), parent_version, newest_version, depth (steps to that
-            ancestor; missing for code).
+            One line per row and reason: list (str), position (Int64), reason (str: changed, vanished, code, or unknown if the
+            old data was vacuumed), parent_list (str), parent_position (Int64; missing: the whole list), parent_version and
+            newest_version (Int64), depth (Int64, steps to that ancestor; missing for code).
+
+        Raises
+        ------
+        ListNotFound, ListDeleted, VersionNotFound
+            If the list is not there.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        VaultCorrupt
+            If rows that are compared are damaged.
 
         Examples
         --------

@@ -94,11 +94,41 @@ class List(ListReference):
 
     @takes(ReadOptions, DEFAULTS)
     def read(self, **options: Unpack[ReadOptions]) -> pd.DataFrame:
-        """Rows as a frame. See :meth:`Vault.read`."""
+        """Rows as a frame. See :meth:`Vault.read`.
+
+        Examples
+        --------
+        >>> losses = vault.save("losses", pd.DataFrame({"step": [1, 2], "loss": [0.9, 0.4]}))
+        >>> losses.read(filters="loss < 0.5")
+                  step  loss
+        position
+        1            2   0.4
+        """
         return self._vault.read(self._text, **options)
 
     def batches(self, size: int, *, columns: Sequence[Hashable] | None = None) -> Iterator[pd.DataFrame]:
         """Frames of `size` rows each, so that the list need not fit into memory.
+
+        Parameters
+        ----------
+        size : int
+            Rows of each frame; the last one has what is left.
+        columns : list of column names, optional
+            Only these, in this order.
+
+        Returns
+        -------
+        iterator of DataFrame
+            Dtypes and index as of :meth:`Vault.read`. All are of the version that was the newest at the call.
+
+        Raises
+        ------
+        InvalidInput
+            If `size` is less than 1, or a name in `columns` is no column.
+        ListDeleted, VersionNotFound
+            If the list was deleted, or the rows were vacuumed, also meanwhile.
+        VaultCorrupt
+            If the rows are damaged.
 
         Examples
         --------
@@ -138,12 +168,16 @@ class List(ListReference):
         Returns
         -------
         ndarray of float, shape (n_rows, dim)
-            Without a copy if the rows came in one commit. A missing vector is a row of NaN.
+            Of the width that is stored. Without a copy if the rows came in one commit. A missing vector is a row of NaN.
 
         Raises
         ------
         InvalidInput
-            If the column holds no vectors.
+            If there is no such column, or it holds no vectors.
+        ListDeleted, VersionNotFound
+            If the list was deleted, or the rows were vacuumed.
+        VaultCorrupt
+            If the rows are damaged.
 
         Examples
         --------
@@ -171,7 +205,16 @@ class List(ListReference):
         Returns
         -------
         DataFrame, shape (n_rows, 2)
-            ``start`` and ``stop`` (excluded), Int64; a missing document is as long as none. Index: position.
+            start and stop (int64; `stop` is excluded); a missing document is as long as none. Index: position.
+
+        Raises
+        ------
+        InvalidInput
+            If the column holds no documents, or is left out where there is not just one.
+        ListDeleted, VersionNotFound
+            If the list was deleted, or the rows were vacuumed.
+        VaultCorrupt
+            If the rows are damaged.
 
         Examples
         --------

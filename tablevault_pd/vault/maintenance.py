@@ -34,8 +34,15 @@ class Maintenance(VaultPart):
         Returns
         -------
         DataFrame
-            severity, what, list, version, path, detail, fixed. The severity is damage, stray, or unchecked: it could not be
-            looked at, for a reason that is no damage.
+            severity (str), what (str), list (str), version (Int64), path (str), detail (str), fixed (bool). The severity is
+            damage, stray, or unchecked: it could not be looked at, for a reason that is no damage.
+
+        Raises
+        ------
+        InvalidInput
+            If `fix` is not True or False.
+        VaultReadOnly
+            With ``fix=True``, if the vault is open for reading.
 
         Examples
         --------
@@ -48,10 +55,33 @@ class Maintenance(VaultPart):
     def compact(self, name: str | None = None) -> pd.DataFrame:
         """Merge what many small appends left behind, so that reading is fast. Positions and versions stay.
 
+        Parameters
+        ----------
+        name : str, optional
+            A list. Default: every list.
+
         Returns
         -------
         DataFrame
-            list, parts_before, parts_after, bytes, damaged (parts that were left as they are).
+            list (str), parts_before, parts_after, bytes and damaged (Int64: parts that were left as they are). A list
+            that has nothing to merge is not in it.
+
+        Raises
+        ------
+        ListNotFound
+            If there is no list of that name.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        VaultReadOnly
+            If the vault is open for reading.
+
+        Examples
+        --------
+        >>> for loss in (0.5, 0.4, 0.3):
+        ...     saved = vault.append("losses", {"loss": loss})
+        >>> vault.compact()[["list", "parts_before", "parts_after"]]
+             list  parts_before  parts_after
+        0  losses             3            1
         """
         self._check_writable()
         if name is not None and self.store.head(check_name(name)) is None:
@@ -75,7 +105,15 @@ class Maintenance(VaultPart):
         Returns
         -------
         DataFrame
-            what (rows, deleted list, kept file, catalogue or stray), list, versions, rows, bytes, path, removed.
+            what (str: rows, deleted list, kept file, catalogue or stray), list (str), versions (list of int), rows (Int64), bytes
+            (Int64), path (str), removed (bool).
+
+        Raises
+        ------
+        InvalidInput
+            If `keep` is less than 1, or another argument is not True or False.
+        VaultReadOnly
+            With ``dry_run=False``, if the vault is open for reading.
 
         Examples
         --------
@@ -113,12 +151,16 @@ class Maintenance(VaultPart):
         Returns
         -------
         DataFrame
-            list, version, rows, file: which list went where.
+            Which list went where: list (str), version (Int64), rows (Int64), file (str).
 
         Raises
         ------
         InvalidInput
-            If the folder is not empty.
+            If the folder is not empty, or `format` is none of the three.
+        VaultCorrupt
+            If rows are damaged.
+        StorageError
+            If the folder cannot be written to.
 
         Examples
         --------

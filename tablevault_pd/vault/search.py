@@ -95,14 +95,28 @@ class Search(VaultPart):
         Returns
         -------
         DataFrame, shape (n_rows, 12 + more)
-            ref, list, position, version, kind, column, score, text_score, near_score, value, session, cell, then what was
-            asked for. One line per row, for the item of it that fits best. Index: rank, from 0. With text and near, either
-            may match, and ``score`` is their reciprocal rank fusion: the sum of weight / (60 + rank), ranks counted from 1.
-            Where neither is given, nothing ranks the rows, and the three scores are left out.
+            ref (vault_ref), list (str), position (Int64), version (Int64), kind (str), column (label), score, text_score and
+            near_score (float64), value (object), session (str), cell (Int64), then what was asked for. One line per row, for
+            the item of it that fits best. Index: rank, from 0. With text and near, either may match, and ``score`` is their
+            reciprocal rank fusion: the sum of weight / (60 + rank), ranks counted from 1. Where neither is given, nothing
+            ranks the rows, and the three scores are left out.
 
         Raises
         ------
-        InvalidInput, InvalidFilter, ListNotFound, ListDeleted, SessionNotFound, DimensionMismatch, MissingDependency,
+        InvalidInput
+            If an argument cannot be used, nothing is asked, or no list searched has a column that is named.
+        InvalidFilter
+            If the filter cannot be parsed, or no list that is named has its columns.
+        InvalidName
+            If no list can have a name in `lists`.
+        ListNotFound, ListDeleted, VersionNotFound
+            If a list that is named is not there, or was not there at `as_of`.
+        SessionNotFound
+            If a session that is named is not there.
+        DimensionMismatch
+            If no column of vectors is as wide as `near`.
+        MissingDependency
+            With ``approx=True``, if the extra ``ann`` is not installed.
         VaultCorrupt
             If rows that are needed are damaged. Where all lists are searched, a damaged one is left out with a warning.
 

@@ -65,7 +65,12 @@ class Sessions(VaultPart):
             With ``resume=``, if that run is still running.
         SessionNotFound
             If `parent` or `resume` is not there.
-        InvalidInput, InvalidName
+        InvalidName
+            If no session can have that name.
+        InvalidInput
+            If an argument cannot be used as it is.
+        VaultReadOnly
+            If the vault is open for reading.
 
         Examples
         --------
@@ -135,10 +140,11 @@ class Sessions(VaultPart):
         Returns
         -------
         DataFrame
-            session, name, run, state, user, host, pid, parent, started, ended, heartbeat, outcome, error, tags, reads, then
-            ``params.*`` (those inside of a nested parameter with their path: ``params.opt.lr``) and ``metrics.*``. Whole
-            numbers are Int64, truth values boolean, whichever session lacks them; values of several types are objects. An
-            empty answer has the columns that the sessions looked at have.
+            session (str, ``train#2``), name (str), run (Int64), state (str), user (str), host (str), pid (Int64), parent (str),
+            started, ended and heartbeat (datetime64[us, UTC]), outcome (str), error (str), tags (list of str), reads (list of
+            str: ``news@3``), then ``params.*`` (those inside of a nested parameter with their path: ``params.opt.lr``) and
+            ``metrics.*`` (float64). Whole numbers of `params` are Int64, truth values boolean, whichever session lacks them;
+            values of several types are objects. An empty answer has the columns that the sessions looked at have.
 
         Raises
         ------
@@ -147,6 +153,7 @@ class Sessions(VaultPart):
         InvalidFilter
             If `filters` or `params` names a parameter or metric that no session of the vault has.
         InvalidInput
+            If another argument cannot be used as it is.
 
         Examples
         --------
@@ -221,11 +228,18 @@ class Sessions(VaultPart):
         Returns
         -------
         DataFrame
-            name (``"train#3"``, ``"preds@3"``) and tags, as they are now.
+            As they are now: name (str, ``"train#3"`` or ``"preds@3"``), tags (list of str).
 
         Raises
         ------
-        SessionNotFound, ListNotFound, VersionNotFound, InvalidInput, VaultReadOnly
+        SessionNotFound, ListNotFound, VersionNotFound
+            If what is named is not there.
+        InvalidName
+            If no list or session can have that name.
+        InvalidInput
+            If `which` names nothing that has tags, or a tag is no text.
+        VaultReadOnly
+            If the vault is open for reading.
 
         Examples
         --------
@@ -254,13 +268,15 @@ class Sessions(VaultPart):
         Returns
         -------
         DataFrame
-            session, cell, text, started, duration_s, outcome (ok, error, interrupted, running), error, traceback,
-            execution_count.
+            session (str), cell (Int64), text (str), started (datetime64[us, UTC]), duration_s (float64), outcome (str: ok,
+            error, interrupted or running), error (str), traceback (str), execution_count (Int64).
 
         Raises
         ------
         SessionNotFound
             If a name, a run or an id is not there.
+        InvalidInput
+            If `session` names no sessions.
 
         Examples
         --------
@@ -281,12 +297,14 @@ class Sessions(VaultPart):
         Returns
         -------
         DataFrame
-            session, path, sha256, text.
+            session (str), path (str), sha256 (str), text (str).
 
         Raises
         ------
         SessionNotFound
             If a name, a run or an id is not there.
+        InvalidInput
+            If `session` names no sessions.
 
         Examples
         --------
@@ -312,12 +330,17 @@ class Sessions(VaultPart):
         Returns
         -------
         DataFrame
-            session, request, state, requested, acknowledged. Of a session that has ended nothing is asked: its state says so.
+            session (str), request (str), state (str), requested and acknowledged (datetime64[us, UTC]). Of a session that
+            has ended nothing is asked: its state says so.
 
         Raises
         ------
         SessionNotFound
             If a name or an id is not there. A pattern or a frame may match nobody.
+        InvalidInput
+            If `which` names no sessions, `exit_code` is not from 0 to 255, or `wait_s` is no number of seconds.
+        VaultReadOnly
+            If the vault is open for reading.
 
         Examples
         --------
@@ -333,7 +356,26 @@ class Sessions(VaultPart):
     def pause(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
         """Ask sessions to wait at their next checkpoint until :meth:`resume` or :meth:`stop`.
 
-        Parameters, answer and errors as for :meth:`stop`.
+        Parameters
+        ----------
+        which : str, int, session, DataFrame or a list of these
+            As for :meth:`stop`.
+        wait_s : float
+            Wait up to so many seconds until all have acknowledged.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`stop`.
+
+        Raises
+        ------
+        SessionNotFound
+            If a name or an id is not there. A pattern or a frame may match nobody.
+        InvalidInput
+            If `which` names no sessions, or `wait_s` is no number of seconds.
+        VaultReadOnly
+            If the vault is open for reading.
 
         Examples
         --------
@@ -346,7 +388,28 @@ class Sessions(VaultPart):
         return self._ask(which, "pause", wait_s=wait_s)
 
     def resume(self, which: Any, *, wait_s: float = 0.0) -> pd.DataFrame:
-        """Let paused sessions go on. Parameters, answer and errors as for :meth:`stop`.
+        """Let paused sessions go on.
+
+        Parameters
+        ----------
+        which : str, int, session, DataFrame or a list of these
+            As for :meth:`stop`.
+        wait_s : float
+            Wait up to so many seconds until all have acknowledged.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`stop`.
+
+        Raises
+        ------
+        SessionNotFound
+            If a name or an id is not there. A pattern or a frame may match nobody.
+        InvalidInput
+            If `which` names no sessions, or `wait_s` is no number of seconds.
+        VaultReadOnly
+            If the vault is open for reading.
 
         Examples
         --------

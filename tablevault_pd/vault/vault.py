@@ -39,10 +39,37 @@ if TYPE_CHECKING:
 
 @public("Vault")
 class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance):
-    """A repository of lists: a folder, or a database on a server. Made by :func:`connect`."""
+    """A repository of lists: a folder, or a database on a server. Made by :func:`connect`.
+
+    It is a collection of lists by their names: ``vault["news"]``, ``"news" in vault``, ``for name in vault``, ``len(vault)``.
+
+    Notes
+    -----
+    Beside the errors that a call names, any call may raise
+
+    - VaultClosed after :meth:`close`, and in a child process that was forked in the middle of a call,
+    - SessionStopped once its session was asked to stop,
+    - VaultBusy if another process keeps the vault locked for longer than ``timeout_s``,
+    - StorageError where the disk, StoreUnavailable and StoreError where the server fails,
+    - VaultCorrupt where what it needs is damaged.
+
+    Examples
+    --------
+    >>> saved = vault.save("news", ["Storm", "Sun"])
+    >>> "news" in vault, list(vault), vault["news"].version
+    (True, ['news'], 1)
+    """
 
     def close(self) -> None:
-        """Close the vault, and the session with it if nobody else in this process uses it."""
+        """Close the vault, and its session unless another handle of this process uses it. A ``with`` does the same.
+
+        Examples
+        --------
+        >>> other = tv.connect("other.vault")
+        >>> other.close()
+        >>> other
+        <Vault ...other.vault (closed)>
+        """
         self._close(Ending())
 
     def _close(self, ending: Ending) -> None:
@@ -81,7 +108,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
         Parameters
         ----------
         name : str
-            The list's name: any text without ``@``.
+            The list's name: printable text of up to 200 bytes without ``@``.
         obj : object
             A DataFrame, Series, dict (one row), list of dicts, 2-D array (one vector a row), list of texts (documents),
             anything with ``__arrow_c_stream__`` (Arrow, polars, DuckDB), or an iterator of these, which is streamed
@@ -125,10 +152,26 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
 
         Raises
         ------
-        InvalidName, UnsupportedColumn, SchemaMismatch, InvalidInput, FileMissing
-            Before anything is written.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput
+            If an option cannot be used as it is.
+        UnsupportedColumn
+            If a column holds something that cannot be kept exactly; the message names column, row and reason.
+        SchemaMismatch, DimensionMismatch
+            With ``schema="strict"``, if columns or dtypes differ from those of the list; if vectors differ in length.
+        FileMissing
+            If a file of a ``files=`` column cannot be read.
         Conflict
-            If the newest version is not the one in `expect`. Nothing was written.
+            If the newest version is not the one in `expect`.
+        VaultReadOnly
+            If the vault is open for reading.
+        StorageFull
+            If the disk is full.
+
+        Notes
+        -----
+        All of them are raised before anything becomes visible: the version is there whole, or not at all.
 
         Examples
         --------
@@ -157,9 +200,30 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
 
     @takes(SaveOptions, DEFAULTS)
     def append(self, name: str, obj: Any, **options: Unpack[SaveOptions]) -> List:
-        """Add rows at the end of a list; it is made if there is none. Options as for :meth:`save`.
+        """Add rows at the end of a list; it is made if there is none.
 
         New columns are added and types widened where no value is lost; ``schema="strict"`` refuses both.
+
+        Parameters
+        ----------
+        name : str
+            The list's name.
+        obj : object
+            The rows, as for :meth:`save`.
+        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind, expect : optional
+            As for :meth:`save`.
+
+        Returns
+        -------
+        List
+            At the version that was made; of an empty `obj` and an existing list, at its newest version.
+
+        Raises
+        ------
+        SchemaMismatch
+            If a column cannot hold its old and its new values, or ``schema="strict"`` and columns or dtypes differ.
+        InvalidName, InvalidInput, UnsupportedColumn, DimensionMismatch, FileMissing, Conflict, VaultReadOnly, StorageFull
+            As for :meth:`save`.
 
         Examples
         --------
@@ -255,11 +319,23 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
         Returns
         -------
         DataFrame, shape (n_rows, n_columns)
-            Index: the index the rows were saved with; if that was the default one, their positions.
+            Dtypes as they were saved. Index: the index the rows were saved with; if that was the default one, their
+            positions, named ``position``. The frame is the caller's: changing it changes nothing in the vault.
 
         Raises
         ------
-        ListNotFound, VersionNotFound, ListDeleted, InvalidFilter, InvalidInput, VaultCorrupt
+        ListNotFound, ListDeleted
+            If there is no such list, or it is hidden by a delete.
+        VersionNotFound
+            If it has no such version, had none at that time, or its rows were vacuumed.
+        InvalidFilter
+            If the filter cannot be parsed, or names a column that is not there.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput
+            If another argument cannot be used, or a name in `columns` is no column.
+        VaultCorrupt
+            If the rows are damaged; those of other lists stay readable.
 
         Examples
         --------
@@ -297,8 +373,27 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
     def delete(self, name: str, *, message: str | None = None, expect: int | None = None) -> None:
         """Hide a list. Its versions stay; :meth:`restore` brings them back, :meth:`vacuum` frees their space.
 
-        With `expect`, only if that is its newest version: else Conflict is raised, as by :meth:`save`. `message` says
-        why, and is shown by :meth:`versions`.
+        Parameters
+        ----------
+        name : str
+            The list.
+        message : str, optional
+            Says why, and is shown by :meth:`versions`.
+        expect : int, optional
+            Delete it only if this is its newest version.
+
+        Raises
+        ------
+        ListNotFound
+            If there is no list of that name.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput
+            If `message` is blank, or `expect` is no version.
+        Conflict
+            If the newest version is not the one in `expect`.
+        VaultReadOnly
+            If the vault is open for reading.
 
         Examples
         --------
@@ -316,10 +411,47 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
     def restore(
         self, name: str, version: int, *, message: str | None = None, expect: int | None = None
     ) -> List:
-        """Make an older version the newest one. Restoring the newest changes nothing, unless with another message.
+        """Make an older version the newest one, also of a deleted list.
 
-        With `expect`, only if that is the newest version now: else Conflict is raised, as by :meth:`save`. `message` says
-        why, and is shown by :meth:`versions`.
+        Parameters
+        ----------
+        name : str
+            The list.
+        version : int
+            The version to bring back. The newest one changes nothing, unless with another message.
+        message : str, optional
+            Says why, and is shown by :meth:`versions`.
+        expect : int, optional
+            Restore it only if this is the newest version now.
+
+        Returns
+        -------
+        List
+            At the version that was made.
+
+        Raises
+        ------
+        ListNotFound
+            If there is no list of that name.
+        VersionNotFound
+            If it has no such version, its rows were vacuumed, or it is the one that deleted the list.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput
+            If `version` or `expect` is no version, or `message` is blank.
+        Conflict
+            If the newest version is not the one in `expect`.
+        VaultReadOnly
+            If the vault is open for reading.
+
+        Examples
+        --------
+        >>> first = vault.save("prices", {"item": "tea", "price": 2.5})
+        >>> second = vault.save("prices", {"item": "tea", "price": 25.0})
+        >>> vault.restore("prices", 1, message="a typing error")
+        <List 'prices', version 3: 1 rows>
+          item   str
+          price  float64
         """
         name = check_name(name)
         version = validate.whole(version, "version", least=1)
