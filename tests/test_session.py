@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tablevault_pd as tv
+from tablevault_pd.session import requests
 from tablevault_pd.session.reduce_requests import orders
 from tablevault_pd.store import NO_STEP, Beat, Cell, Measures, Request, Session
 
@@ -344,6 +345,23 @@ def test_pause_resume_and_stop_of_a_thread(vault):
         assert row.state == "stopped"
         assert pd.isna(row.requested)
         assert pd.isna(row.acknowledged)
+
+
+def test_a_session_that_ends_while_it_is_looked_at_has_acknowledged(vault, monkeypatch):
+    """It does both in one beat, between two looks of the one who waits: at the requests, and at the session."""
+    far = vault.store.open_session(Session("far", "u", "elsewhere", 1, datetime.now(UTC)))
+    overview = requests.liveness.overview
+
+    def look(store, ids=None, **more):
+        waiting = store.beat([Beat(far.id)]).requests
+        if waiting:
+            store.beat([Beat(far.id, 1, answered=tuple(each.id for each in waiting), outcome="stopped")])
+        return overview(store, ids, **more)
+
+    monkeypatch.setattr(requests.liveness, "overview", look)
+    found = requests.ask(vault.store, [far.id], "stop", wait_s=10)
+    assert found.state.tolist() == ["stopped"]
+    assert found.acknowledged.notna().all()
 
 
 def test_stopping_what_is_around_stops_what_is_inside(vault):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import threading
@@ -17,12 +16,6 @@ from test_session_exits import environment
 import tablevault_pd as tv
 from tablevault_pd.session import Run, process
 from tablevault_pd.session.heartbeat import HEART
-
-#: They pass alone. Beside the open sessions of another vault, some interrupted starts leave a session that stays `running`.
-in_a_process_of_its_own = pytest.mark.skipif(
-    "PYTEST_XDIST_WORKER" in os.environ,
-    reason="fails beside open sessions of other vaults, for a cause not found yet; run this file by itself, without -n",
-)
 
 WATCHED = ("tablevault_pd.session", "tablevault_pd.store.engine.threads", "tablevault_pd.vault.context")
 
@@ -156,9 +149,12 @@ def test_an_interrupt_wherever_python_looks_for_one(tmp_path, work):
     assert (found["metrics.first"] == 1.0).all()
 
 
-@in_a_process_of_its_own
 def test_a_start_that_is_interrupted_ends_in_the_store(tmp_path):
-    """Also where the store has opened the session already, and the call did not return."""
+    """Also where the store has opened the session already, and the call did not return; beside other open sessions."""
+    other = tv.connect(tmp_path / "other", durability="fast", capture="none")
+    beside = [other.session("beside") for _ in range(9)]
+    for each in beside:
+        each.log(loss=1.0)
     vault, at, went_on = tv.connect(tmp_path / "v", durability="fast", capture="none"), 0, True
     while went_on:
         s = vault.session("train")
@@ -167,18 +163,47 @@ def test_a_start_that_is_interrupted_ends_in_the_store(tmp_path):
         at += 1
     s.__exit__(None, None, None)
     again = vault.session("again")
-    assert interrupted(lambda: again.log(loss=1.0), 60)
+    assert interrupted(lambda: again.log(loss=1.0), 20)
     again.log(loss=2.0)  # it begins once more
     again.end()
     found = vault.sessions(["train", "again"])
     vault.close()
+    assert not any(each.ended for each in beside)
+    other.close()
     assert set(found.error.dropna()) == {"KeyboardInterrupt"}
     assert set(found.state) == {"failed", "finished"}
     assert found.state.tolist().count("finished") == 2
     assert len(found) > 12
 
 
-@in_a_process_of_its_own
+def test_an_interrupted_start_is_told_from_another_one_of_its_name(vault, monkeypatch):
+    """Both are in the store, and neither call has returned."""
+    opened, go_on = threading.Event(), threading.Event()
+    open_session = vault.store.open_session
+
+    def open_(session):
+        row = open_session(session)
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        opened.set()
+        assert go_on.wait(20)
+        return row
+
+    monkeypatch.setattr(vault.store, "open_session", open_)
+    other, mine = vault.session("train"), vault.session("train")
+    thread = threading.Thread(target=lambda: other.log(loss=1.0))
+    thread.start()
+    assert opened.wait(20)
+    with pytest.raises(KeyboardInterrupt):
+        mine.log(loss=1.0)
+    go_on.set()
+    thread.join(20)
+    found = vault.sessions("train")
+    assert found["state"].tolist() == ["running", "failed"]
+    assert found["error"].tolist()[1] == "KeyboardInterrupt"
+    other.end()
+
+
 def test_connect_and_close_are_taken_up_again(tmp_path):
     at, went_on = 0, True
     while went_on:
@@ -193,7 +218,7 @@ def test_connect_and_close_are_taken_up_again(tmp_path):
         went_on |= interrupted(opened[0].close, at)
         in_another_thread(opened[0].close)
         at += 2 + at // 8
-    assert not process._open
+    assert not [run for run in process._open if run.store.place == opened[0].place]
     with tv.connect(tmp_path / "v", mode="r") as reader:
         found = reader.sessions()
     assert set(found.state) == {"failed", "finished"}

@@ -247,7 +247,7 @@ def latest(frame: pd.DataFrame, seen: Overview, ids: Sequence[int]) -> pd.DataFr
 
 def environment(session: Session) -> dict[str, Any]:
     """What a session ran in: its info, with what is known of the git state beside the rest."""
-    info = {name: value for name, value in session.info.items() if name not in ("git", "machine")}
+    info = {name: value for name, value in session.info.items() if name not in ("git", "machine", "opening")}
     git = {f"git_{name}": value for name, value in (session.info.get("git") or {}).items()}
     return info | git | {"host": session.host, "user": session.user, "pid": session.pid}
 

@@ -50,11 +50,6 @@ def closed(run: Run) -> None:
     announce()
 
 
-def ids(store: Store) -> set[int]:
-    """Return the ids of the sessions of this vault that are open in this process: each vault counts from 1."""
-    return {run.row.id for run in _open if run.store.vault_id == store.vault_id}
-
-
 def raise_if_stopped(store: Store) -> None:
     """Raises WorkerStopped where the session of this worker was stopped: it begins no other one."""
     run = _stopped.get(store.vault_id)

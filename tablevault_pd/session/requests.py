@@ -39,6 +39,9 @@ def ask(
     while asked and wait_s > 0 and time.monotonic() < deadline:
         asked = store.requests([each.id for each in asked])
         if not _waiting(store, asked):
+            asked = store.requests(
+                [each.id for each in asked]
+            )  # one may have acknowledged, and ended, in between
             break
         time.sleep(LOOK_AGAIN_S)
     return _answer(store, ids, request, asked)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, Self
+from uuid import uuid4
 
 from tablevault_pd import validate
 from tablevault_pd.capture import environment, script
@@ -116,6 +117,7 @@ class Run:
         self._tags = validate.tags(tags) or ()
         self._callbacks: list[Callable[[], Any]] = []
         self._key = next(_keys)
+        self._token = ""  # of the attempt to begin: tells its row in the store from those of others
         self._has_steps = False  # whether log() has to look for one
         self._beginning, self._process = threading.RLock(), os.getpid()
         self._begin()
@@ -166,7 +168,7 @@ class Run:
     def _open(self, *, parent: int | None, last: Session | None) -> None:
         if parent is None and self.around is not None:
             parent = self.around.id
-        info = environment.process_info() | {"machine": liveness.machine()}
+        info = environment.process_info() | {"machine": liveness.machine(), "opening": self._token}
         info["argv"] = self.settings.redactor.arguments(info["argv"])
         here = Session(
             self._name, environment.user_name(), environment.host_name(), os.getpid(), datetime.now(UTC), parent=parent,
@@ -762,13 +764,12 @@ class Run:
 
     def _start(self, parent: int | None, last: Session | None) -> None:
         """Begin in the store. What an error or an interrupt cuts off ends there, and can be begun once more."""
-        before, began = self.row, datetime.now(UTC)
+        before, self._token = self.row, uuid4().hex
         try:
-            _starting.append(self)
             self._open(parent=parent, last=last)
             self._unbegun, self._orphan, self._asked, self._unusual = None, False, False, False
         except BaseException as error:
-            row = self.row if self.row is not before else self._row_not_returned(error, began)
+            row = self.row if self.row is not before else self._row_not_returned(error)
             cut_off = object.__new__(Run)
             vars(cut_off).update(vars(self))
             self._begin()
@@ -783,25 +784,20 @@ class Run:
             except BaseException:  # an interrupt: it has begun all the same
                 self._watch()
                 raise
-        finally:
-            _starting[:] = [run for run in _starting if run is not self]
 
     def _watch(self) -> None:
         HEART.add(self)
         process.opened(self)
 
-    def _row_not_returned(self, error: BaseException, began: datetime) -> Session | None:
-        """What the store has opened although the call was interrupted, if it can be told from what others open."""
-        if isinstance(error, Exception) or any(
-            run is not self and run._name == self._name for run in _starting
-        ):
+    def _row_not_returned(self, error: BaseException) -> Session | None:
+        """Return what the store opened although the call was interrupted: its info has the token of this start."""
+        if isinstance(error, Exception):
             return None
-        here = (os.getpid(), environment.host_name())
-        known = process.ids(self.store)
         with suppress(VaultError):
-            for row in reversed(self.store.sessions(name=self._name)):
-                recent = row.started >= began - timedelta(seconds=liveness.SLACK_S)
-                if recent and (row.pid, row.host) == here and row.outcome is None and row.id not in known:
+            rows = self.store.sessions(name=self._name)
+            mine = [row.id for row in rows if row.outcome is None and row.pid == os.getpid()]
+            for row in self.store.sessions(mine, info=True) if mine else ():
+                if row.info.get("opening") == self._token:
                     return row
         return None
 
@@ -852,7 +848,6 @@ class Run:
 
 
 _keys = count()
-_starting: list[Run] = []  # between two lines of `_start`, in any thread
 
 
 @dataclass(frozen=True, slots=True)
