@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
     from typing import Unpack
 
+    from tablevault_pd.analysis.plots import FramePlots
     from tablevault_pd.vault.lists import List
     from tablevault_pd.vault.vault import Vault
 
@@ -221,6 +222,13 @@ class FrameAccessor(_Relatives):
         3
         """
         return _current_vault().append(name, self._frame, **options)
+
+    @property
+    def plot(self) -> FramePlots:
+        """Pictures of an answer of the vault: ``vault.metrics("loss").vault.plot()``. See :class:`FramePlots`."""
+        from tablevault_pd.analysis.plots import FramePlots
+
+        return FramePlots(self._frame, lambda: _vault_to_read().store)
 
     @takes(FrameSearchOptions, DEFAULTS)
     def search(self, text: str | None = None, **options: Unpack[FrameSearchOptions]) -> pd.DataFrame:

@@ -27,6 +27,7 @@ WRONG: list[Any] = [
 RIGHT = {
     "name": "runs", "obj": {"acc": 0.5}, "version": 1, "sha256": "0" * 64, "text": "words", "which": "nobody-*", "size": 1,
     "column": "vec", "query": [1.0, 0.0], "items": [1], "tags": "tag", "a": "runs", "b": "runs", "lists": "runs", "measure": "acc",
+    "metric": "loss", "mode": "min",
 }  # fmt: skip
 OF_A_RUN = {"log", "step", "checkpoint", "on_stop"}  #: its other methods are for the recording of sessions
 LEFT_OUT = {
@@ -42,6 +43,7 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tv.Vault]
     with tv.connect(tmp_path / "v", capture="none") as vault:
         rows = {"acc": [0.5, 0.9], "note": ["x y", "z"], "vec": [[1.0, 0.0], [0.0, 1.0]]}
         vault.save("runs", pd.DataFrame(rows))
+        tv.log(step=0, loss=0.5)
         yield vault
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import __version__
 from tablevault_pd.api import connect
+from tablevault_pd.cli import analysis as analysis_cli
 from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
 from tablevault_pd.cli.output import Answer, Frames, print_table, size_text, visible
@@ -355,6 +356,18 @@ COMMANDS = (
         (argument("name", nargs="?", metavar="NAME", help="a list"),),
     ),
     Command("sessions", sessions, "who ran what, and how it ended", add=session_cli.add_sessions_arguments),
+    Command(
+        "metrics",
+        analysis_cli.metrics,
+        "what sessions logged, step by step or in one number",
+        add=analysis_cli.add_metrics_arguments,
+    ),
+    Command(
+        "best",
+        analysis_cli.best,
+        "the step of each session at which a metric was best",
+        add=analysis_cli.add_best_arguments,
+    ),
     Command(
         "code",
         code,

@@ -1,12 +1,13 @@
 """The commands about sessions, for the command line: each takes the vault and its parsed arguments and returns a frame.
 
-``sessions [name] [--state …] [--parent …] [--tag …]``, ``stop|pause|resume which … [--wait …]``.
+``sessions [name] [--state …] [--parent …] [--columns …] [--show …]``, ``stop|pause|resume which … [--wait …]``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tablevault_pd.cli.analysis import show_of
 from tablevault_pd.session.lookup import STATES
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def sessions(vault: Vault, arguments: Namespace) -> pd.DataFrame:
         filters=arguments.filters,
         code=arguments.code,
         info=arguments.info,
+        columns=arguments.columns,
+        show=show_of(arguments.show),
+        only_changed=arguments.only_changed,
     )
 
 
@@ -60,6 +64,18 @@ def add_sessions_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--filters", metavar="QUERY", help='only those that fit: "metrics.acc > 0.9"')
     parser.add_argument("--code", help="only those with code that mentions this")
     parser.add_argument("--info", action="store_true", help="with command line, packages and git state")
+    parser.add_argument(
+        "--columns", nargs="+", metavar="COLUMN", help="only these columns: session metrics.loss"
+    )
+    parser.add_argument(
+        "--show",
+        action="append",
+        metavar="METRIC=AGGREGATE",
+        help="in place of its last value: loss=min; may be repeated",
+    )
+    parser.add_argument(
+        "--only-changed", action="store_true", help="without the columns in which all are alike"
+    )
 
 
 def add_asking_arguments(parser: ArgumentParser) -> None:

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 SLACK_S = 60.0  # clocks of a machine and of a server may differ so much
 
 
-def overview(store: Store, ids: Sequence[int] | None = None, *, name: str | None = None) -> Overview:
+def overview(
+    store: Store,
+    ids: Sequence[int] | None = None,
+    *,
+    name: str | None = None,
+    metrics: Sequence[str] | None = None,
+) -> Overview:
     """As :meth:`Store.overview`; `gone` is set where a process is, and a worker that had handed over its last task finished."""
-    seen = store.overview(ids, name=name)
+    seen = store.overview(ids, name=name, metrics=metrics)
     gone = _gone(store, seen)
     return replace(seen, sessions=[_seen(each, seen, each.id in gone) for each in seen.sessions])
 

@@ -1,27 +1,30 @@
-"""Sessions by name, state, tags and time, by what they were run with, and by the code they ran."""
+"""Sessions by name, state, tags and time, by what they were run with, by the code they ran and how they are described.
+
+Only what is asked for is read: the columns that the answer shows and that its filter names.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import InvalidFilter, did_you_mean
+from tablevault_pd.errors import InvalidFilter, InvalidInput, did_you_mean, shown
 from tablevault_pd.filters import Names, UnknownColumn, is_no_filter, parse_filter
-from tablevault_pd.reading import liveness
-from tablevault_pd.reading import reports as answers
+from tablevault_pd.filters.tree import Column, Inside, Level, Node, walk
+from tablevault_pd.reading import liveness, reports
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import numpy as np
+    from collections.abc import Hashable, Iterable, Sequence
 
     from tablevault_pd.store import Store
 
 KINDS = ("params.", "metrics.")
+LABELS = ("session", "name", "run")  #: columns that need no whole session
 
 
 def sessions(
@@ -32,22 +35,66 @@ def sessions(
     filters: Any = None,
     code: Any = None,
     info: bool = False,
+    columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Return the sessions that `which` means, are as `session_filter`, ran such code and fit the filter. See :meth:`Vault.sessions`.
 
-    Names, code, parameters and metrics are asked of the store first: only the sessions they leave are read.
+    The index is their ids.
     """
+    ids, filters = _narrowed(store, which, filters=filters, code=code)
+    if filters is None and columns is not None and session_filter.is_empty:
+        light = _light(store, ids, columns)
+        if light is not None:
+            return light
+    found = _whole(store, ids, session_filter, filters, info, columns)
+    return found if columns is None else _only(store, found, columns)
+
+
+def choose(
+    store: Store,
+    which: Any,
+    session_filter: SessionFilter,
+    *,
+    filters: Any = None,
+    code: Any = None,
+    description: Any = None,
+) -> list[int] | None:
+    """Return the ids of such sessions, oldest first; None where nothing is asked, and all are meant."""
+    ids, filters = _narrowed(store, which, filters=filters, code=code, description=description)
+    if filters is None and session_filter.is_empty:
+        return ids
+    return _whole(store, ids, session_filter, filters, False, ()).index.tolist()
+
+
+def _narrowed(
+    store: Store, which: Any, *, filters: Any = None, code: Any = None, description: Any = None
+) -> tuple[list[int] | None, Any]:
+    """Return the ids (None: all) that are left by what needs no whole session, and the filter if that is still to be judged."""
     ids = None if which is None else [session.id for session in resolve_sessions(store, which)]
     if code is not None:
-        cells = store.find_code(parse_text(code, "code", code=True))
-        ids = _both(ids, cells[:, 0].tolist())
-    if is_no_filter(filters):
-        filters = None
-    overview = liveness.overview(store, _by_values(store, ids, filters))
+        ids = _both(ids, store.find_code(parse_text(code, "code", code=True))[:, 0].tolist())
+    if description is not None:
+        said = store.find_descriptions(parse_text(description, "description"))
+        ids = _both(ids, [each.session_of for each in said if each.session_of is not None])
+    return (ids, None) if is_no_filter(filters) else _by_values(store, ids, filters)
+
+
+def _whole(
+    store: Store,
+    ids: list[int] | None,
+    session_filter: SessionFilter,
+    filters: Any,
+    info: bool,
+    columns: Sequence[str] | None,
+) -> pd.DataFrame:
+    """Read sessions with all parameters, and all metrics or those among `columns` and in the filter."""
+    info = info or any(name in reports.INFO for name in columns or ())
+    metrics = None if columns is None or filters is not None else _metrics(columns)
+    overview = liveness.overview(store, ids, metrics=metrics)
     fitting = [session for session in overview.sessions if session_filter.fits(session, overview.time)]
     if not fitting:
         _check_params(store, session_filter)
-    frame = answers.sessions(store, fitting, seen=overview, info=info)
+    frame = reports.sessions(store, fitting, seen=overview, info=info).set_axis([each.id for each in fitting])
     if filters is not None:
         frame = _filtered(store, frame, filters)
     return frame if len(frame) else _with_columns_of(store, ids, frame, info=info)
@@ -57,13 +104,20 @@ def _both(ids: list[int] | None, others: Iterable[int]) -> list[int]:
     return sorted(set(others) if ids is None else set(ids) & set(others))
 
 
+def _metrics(columns: Iterable[str]) -> list[str]:
+    return [name.removeprefix("metrics.") for name in columns if name.startswith("metrics.")]
+
+
+# -- the filter
+
+
 def _filtered(store: Store, frame: pd.DataFrame, filters: Any) -> pd.DataFrame:
     try:
-        mask = _mask(frame, filters)
+        mask = _mask(frame.reset_index(drop=True), filters)
     except UnknownColumn:
         frame = _with_columns_of(store, None, frame)  # another session may have what none of these has
-        mask = _mask(frame, filters)
-    return frame[mask].reset_index(drop=True)
+        mask = _mask(frame.reset_index(drop=True), filters)
+    return frame[mask]
 
 
 def _mask(frame: pd.DataFrame, filters: Any) -> np.ndarray:
@@ -75,12 +129,114 @@ def _mask(frame: pd.DataFrame, filters: Any) -> np.ndarray:
         raise type(error)(f"In the frame of sessions: {error}") from error
 
 
+def _by_values(store: Store, ids: list[int] | None, filters: Any) -> tuple[list[int] | None, Any]:
+    """Return those that pass, and None, if a filter is about plain values alone; else all given, and the filter."""
+    names = _names_in(filters)
+    if not names or any(_may_be_nested(name) for name in names):
+        return ids, filters
+    candidates = store.session_ids() if ids is None else ids
+    columns = {}
+    for name in names:
+        values = store.session_values(name)
+        column = [values.get(key) for key in candidates]
+        if not values or not _are_plain(column):
+            return ids, filters
+        columns[name] = reports.column(column)
+    mask = _mask(pd.DataFrame(columns), filters)
+    return [key for key, fits in zip(candidates, mask, strict=True) if fits], None
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    return all(value is None or isinstance(value, (str, int, float)) for value in values)
+
+
+def _may_be_nested(name: str) -> bool:
+    """Tell whether a column may be the value inside of a nested parameter, which the store does not look up."""
+    kind, _, rest = name.partition(".")
+    return kind == "params" and "." in rest
+
+
+class _Anything(Names):
+    """Names that take every parameter and metric to be there."""
+
+    def find(self, name: Hashable, *, index: bool = True) -> Node | None:
+        if isinstance(name, str) and name.startswith(KINDS):
+            return Column(name)
+        return super().find(name, index=index)
+
+
+def _names_in(filters: Any) -> list[str]:
+    """Return the columns that a filter names, if all are parameters and metrics, and each row is judged by itself; else none."""
+    try:
+        condition = parse_filter(filters, _Anything(reports.SESSIONS))
+    except InvalidFilter:
+        return []  # the frame of sessions tells best what is wrong
+    if condition is None or condition.tree is None or not condition.rowwise:
+        return []
+    if any(isinstance(part, (Inside, Level)) for part in walk(condition.tree)):
+        return []
+    names = sorted(str(name) for name in condition.columns or ())
+    return names if all(name.startswith(KINDS) for name in names) else []
+
+
+# -- the columns
+
+
+def _light(store: Store, ids: list[int] | None, columns: Sequence[str]) -> pd.DataFrame | None:
+    """Return labels, plain parameters and last metrics alone; None where that is not enough."""
+    if not all(name in LABELS or name.startswith(KINDS) for name in columns):
+        return None
+    candidates = store.session_ids() if ids is None else ids
+    found: dict[str, Any] = {}
+    for name in columns:
+        column = _labels(store, candidates, name) if name in LABELS else _values(store, candidates, name)
+        if column is None:
+            return None
+        found[name] = column
+    return pd.DataFrame(found, index=range(len(candidates))).set_axis(candidates)
+
+
+def _labels(store: Store, ids: Sequence[int], column: str) -> pd.Series:
+    labels = store.session_labels()
+    if column == "session":
+        return reports.typed(column, ["{}#{}".format(*labels[key]) for key in ids])
+    return reports.typed(column, [labels[key][LABELS[1:].index(column)] for key in ids])
+
+
+def _values(store: Store, ids: Sequence[int], name: str) -> pd.Series | None:
+    """One parameter or metric; None if no session has it as a plain value."""
+    values = {} if _may_be_nested(name) else store.session_values(name)
+    if not values:
+        return None
+    if name.startswith("metrics."):
+        # SQLite has no NaN: a value that is there and None is one.
+        return pd.Series(np.array([values.get(key) for key in ids], dtype=np.float64))
+    if not _are_plain(values.values()):
+        return None
+    column = reports.column([values.get(key) for key in ids])
+    if column.isna().all():
+        column = reports.column(list(values.values())).iloc[:0].reindex(range(len(ids)))
+    return column
+
+
+def _only(store: Store, frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return some columns of `frame`. Raises InvalidInput for one that no session of the vault has."""
+    if not set(columns) <= set(frame.columns):
+        frame = _with_columns_of(store, None, frame)
+    for name in columns:
+        if name not in frame.columns:
+            known = [str(label) for label in frame.columns]
+            hint = did_you_mean(name, known) or "vault.sessions().columns shows what there is."
+            raise InvalidInput(f"columns= names {shown(name)}, which no session of this vault has. {hint}")
+    return frame[list(columns)]
+
+
 def _with_columns_of(
     store: Store, ids: list[int] | None, frame: pd.DataFrame, *, info: bool = False
 ) -> pd.DataFrame:
     """Return `frame` with the columns that these sessions (all, if there are none) have and it lacks, missing there."""
     overview = liveness.overview(store, ids or None)
-    wide = answers.sessions(store, overview.sessions, seen=overview, info=info).iloc[:0]
+    wide = reports.sessions(store, overview.sessions, seen=overview, info=info).iloc[:0]
     new_columns = [name for name in wide.columns if name not in frame.columns]
     if not new_columns:
         return frame
@@ -101,38 +257,3 @@ def _check_params(store: Store, session_filter: SessionFilter) -> None:
                 f"params= names {name!r}, and no session of this vault has such a parameter. "
                 f"{did_you_mean(name, names)}".rstrip()
             )
-
-
-def _by_values(store: Store, ids: list[int] | None, filters: Any) -> list[int] | None:
-    """Return those that pass, if a filter of tuples is about plain values of parameters and metrics alone; else all given."""
-    names = _names_in(filters)
-    if not names or any(_may_be_nested(name) for name in names):
-        return ids
-    candidates = store.session_ids() if ids is None else ids
-    columns = {}
-    for name in names:
-        values = store.session_values(name)
-        column = [values.get(key) for key in candidates]
-        if not values or not all(value is None or isinstance(value, (str, int, float)) for value in column):
-            return ids
-        columns[name] = answers.column(column)
-    frame = pd.DataFrame(columns)
-    mask = _mask(frame, filters)
-    return [key for key, fits in zip(candidates, mask, strict=True) if fits]
-
-
-def _may_be_nested(name: str) -> bool:
-    """Tell whether a column may be the value inside of a nested parameter, which the store does not look up."""
-    kind, _, rest = name.partition(".")
-    return kind == "params" and "." in rest
-
-
-def _names_in(filters: Any) -> list[str]:
-    """Return the columns that a filter of tuples names, if all are parameters and metrics; else none."""
-    if not isinstance(filters, list) or not filters:
-        return []
-    groups = [filters] if all(isinstance(each, tuple) for each in filters) else filters
-    terms = [term for group in groups if isinstance(group, (list, tuple)) for term in group]
-    names = {term[0] if isinstance(term, tuple) and len(term) == 3 else None for term in terms}
-    columns = [name for name in names if isinstance(name, str) and name.startswith(KINDS)]
-    return sorted(columns) if len(columns) == len(names) else []

@@ -221,6 +221,12 @@ class SessionFilter:
             validate.optional_time(until, "until"),
         )
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked."""
+        given = (self.states, self.parents, self.since, self.until)
+        return not self.params and not self.tags and all(each is None for each in given)
+
     def fits(self, session: Session, now: datetime) -> bool:
         """Tell whether a session is like that, at `now` by the store's clock."""
         return (

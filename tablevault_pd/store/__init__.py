@@ -261,8 +261,17 @@ class Store(Protocol):
     def requests(self, ids: Sequence[int]) -> list[Request]:
         """Requests by id."""
 
-    def overview(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> Overview:
-        """Sessions by id, by name, or all, with their last metrics, in as few requests as rows allow."""
+    def overview(
+        self,
+        ids: Sequence[int] | None = None,
+        *,
+        name: str | None = None,
+        metrics: Sequence[str] | None = None,
+    ) -> Overview:
+        """Sessions by id, by name, or all, with their last metrics, in as few requests as rows allow.
+
+        With `metrics` only those are read.
+        """
 
     def measures(
         self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
@@ -322,6 +331,9 @@ class Store(Protocol):
 
     def session_ids(self) -> list[int]:
         """All sessions, oldest first."""
+
+    def session_labels(self) -> dict[int, tuple[str, int]]:
+        """Name and run of all sessions, by id, oldest first."""
 
     def session_values(self, column: str) -> dict[int, Any]:
         """The values of ``params.name``, or the last ones of ``metrics.name``, by session.

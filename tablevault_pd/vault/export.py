@@ -85,7 +85,7 @@ def _export_reports(store: Store, folder: Path) -> None:
     frames = {
         "lists": reports.lists(store, deleted=False),
         "versions": reports.versions(store, None),
-        "sessions": all_sessions(store, None, SessionFilter(), info=True),
+        "sessions": all_sessions(store, None, SessionFilter(), info=True).reset_index(drop=True),
         "cells": reports.cells(store, None),
         "sources": reports.sources(store, sessions),
         "descriptions": reports.descriptions(store, history=False),

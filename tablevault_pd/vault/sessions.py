@@ -15,7 +15,7 @@ from tablevault_pd.session.tagging import tag
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -111,6 +111,9 @@ class Sessions(VaultPart):
         filters: Any = None,
         code: str | None = None,
         info: bool = False,
+        columns: Sequence[str] | None = None,
+        show: Mapping[str, Any] | None = None,
+        only_changed: bool = False,
     ) -> pd.DataFrame:
         """Sessions, oldest first: who ran what, when, how it ended, with parameters and last metrics as columns.
 
@@ -136,6 +139,14 @@ class Sessions(VaultPart):
             Only those with a cell that mentions it, as for :meth:`search`.
         info : bool
             Add what they ran in: argv, cwd, python, packages, git_commit, git_branch and git_dirty.
+        columns : list of str, optional
+            Only these columns, in this order. Nothing else is read: ``["session", "params.lr", "metrics.loss"]``.
+        show : dict, optional
+            Metrics of which an aggregate of all values stands in place of the last one: ``{"val_loss": "min"}``, with the
+            aggregates that :meth:`metrics` takes. Several, ``{"acc": ["max", "last"]}``, are columns ``metrics.acc_max`` and
+            ``metrics.acc_last``. Filters judge last values all the same.
+        only_changed : bool
+            Leave out the columns in which all these sessions are alike, ``session`` excepted.
 
         Returns
         -------
@@ -153,7 +164,7 @@ class Sessions(VaultPart):
         InvalidFilter
             If `filters` or `params` names a parameter or metric that no session of the vault has.
         InvalidInput
-            If another argument cannot be used as it is.
+            If another argument cannot be used as it is, or `columns` or `show` names what no session has.
 
         Examples
         --------
@@ -164,12 +175,26 @@ class Sessions(VaultPart):
         0  sweep-2#1        0.2
         """
         self._flush(info=validate.flag(info, "info"))
+        from tablevault_pd.analysis.answers import mark
+        from tablevault_pd.analysis.tables import show_of, with_aggregates, without_constants
         from tablevault_pd.search.sessions import sessions
 
+        show = show_of(show)
+        only_changed = validate.flag(only_changed, "only_changed")
+        names = (
+            None
+            if columns is None
+            else [validate.text(each, "columns=") for each in validate.labels(columns) or ()]
+        )
         asked = SessionFilter.of(
             self.store, state=state, params=params, tags=tags, parent=parent, since=since, until=until
         )
-        return sessions(self.store, name, asked, filters=filters, code=code, info=info)
+        frame = sessions(self.store, name, asked, filters=filters, code=code, info=info, columns=names)
+        if show is not None:
+            frame = with_aggregates(self.store, frame, show)
+        if only_changed:
+            frame = without_constants(frame)
+        return mark(frame.reset_index(drop=True), "sessions")
 
     def run(self, which: Any) -> RunInfo:
         """One session to read, finished or running: its parameters, metrics, code, environment, and what it wrote.

@@ -117,14 +117,18 @@ OVERVIEW = """
 RETURN {
   now: DATE_NOW() * 1000,
   sessions: (FOR s IN tv_sessions SORT s.id RETURN UNSET(s, "params", "timeline")),
-  latest: (FOR l IN tv_latest RETURN [l.session, l.metric, l.value])
+  latest: (FOR l IN tv_latest FILTER @digests == null OR l.digest IN @digests RETURN [l.session, l.metric, l.value])
 }
 """
 OVERVIEW_BY_ID = """
 RETURN {
   now: DATE_NOW() * 1000,
   sessions: (FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params", "timeline")),
-  latest: (FOR l IN tv_latest FILTER l.session IN @ids RETURN [l.session, l.metric, l.value])
+  latest: (
+    FOR l IN tv_latest
+      FILTER l.session IN @ids AND (@digests == null OR l.digest IN @digests)
+      RETURN [l.session, l.metric, l.value]
+  )
 }
 """
 OVERVIEW_NAMED = """
@@ -133,7 +137,11 @@ LET ids = sessions[*].id
 RETURN {
   now: DATE_NOW() * 1000,
   sessions,
-  latest: (FOR l IN tv_latest FILTER l.session IN ids RETURN [l.session, l.metric, l.value])
+  latest: (
+    FOR l IN tv_latest
+      FILTER l.session IN ids AND (@digests == null OR l.digest IN @digests)
+      RETURN [l.session, l.metric, l.value]
+  )
 }
 """
 # Metrics are looked up by the hash of their name, because the server compares texts by the rules of a language.
@@ -234,14 +242,21 @@ class SessionControl:
         rows = self._client.query(REQUESTS_BY_KEY, keys=[str(int(key)) for key in ids])
         return [_request(row) for row in rows]
 
-    def overview(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> Overview:
+    def overview(
+        self,
+        ids: Sequence[int] | None = None,
+        *,
+        name: str | None = None,
+        metrics: Sequence[str] | None = None,
+    ) -> Overview:
         """Sessions with their last metrics."""
+        digests = None if metrics is None else [digest_of(metric) for metric in metrics]
         if ids is not None:
-            [seen] = self._client.query(OVERVIEW_BY_ID, ids=[int(key) for key in ids])
+            [seen] = self._client.query(OVERVIEW_BY_ID, ids=[int(key) for key in ids], digests=digests)
         elif name is not None:
-            [seen] = self._client.query(OVERVIEW_NAMED, digest=digest_of(name))
+            [seen] = self._client.query(OVERVIEW_NAMED, digest=digest_of(name), digests=digests)
         else:
-            [seen] = self._client.query(OVERVIEW)
+            [seen] = self._client.query(OVERVIEW, digests=digests)
         latest = seen["latest"]
         table = pa.table(
             {

@@ -93,6 +93,7 @@ SESSIONS_NAMED = (
 SESSIONS_BY_ID = 'FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params", "timeline")'
 INFOS_OF = "FOR i IN tv_infos FILTER i._key IN @keys RETURN [i._key, i.exact_info]"
 SESSION_IDS = "FOR s IN tv_sessions SORT s.id RETURN s.id"
+SESSION_LABELS = "FOR s IN tv_sessions SORT s.id RETURN [s.id, s.name, s.run]"
 ALL_CELLS = "FOR c IN tv_cells SORT c.session, c.cell RETURN UNSET(c, 'parts', 'wholes')"
 CELLS_OF = """
 FOR c IN tv_cells FILTER c.session IN @ids SORT c.session, c.cell RETURN UNSET(c, "parts", "wholes")
@@ -222,6 +223,10 @@ class Sessions:
     def session_ids(self) -> list[int]:
         """All sessions, oldest first."""
         return self._client.query(SESSION_IDS)
+
+    def session_labels(self) -> dict[int, tuple[str, int]]:
+        """Name and run of all sessions, oldest first."""
+        return {key: (name, run) for key, name, run in self._client.query(SESSION_LABELS)}
 
     def session_values(self, column: str) -> dict[int, Any]:
         """The value of one parameter or metric, by session; what only the session itself knows exactly is `NESTED`."""

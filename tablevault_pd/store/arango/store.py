@@ -174,6 +174,7 @@ class ArangoStore:
     timelines = Delegate("_control", SessionControl.timelines)
     sources = Delegate("_control", SessionControl.sources)
     session_ids = Delegate("_sessions", Sessions.session_ids)
+    session_labels = Delegate("_sessions", Sessions.session_labels)
     session_values = Delegate("_sessions", Sessions.session_values)
 
     # -- descriptions and search

@@ -58,6 +58,7 @@ INSERT_SOURCE = "INSERT OR IGNORE INTO sources (sha256, text) VALUES (?, ?)"
 INSERT_SESSION_SOURCE = "INSERT OR IGNORE INTO session_sources (session, path, sha256) VALUES (?, ?, ?)"
 ALL_LATEST = "SELECT session, metric, value FROM latest"
 LATEST_OF = "SELECT session, metric, value FROM latest WHERE session IN (SELECT value FROM json_each(?))"
+LATEST_NAMED = "SELECT session, metric, value FROM latest WHERE metric IN (SELECT value FROM json_each(?))"
 _BLOCKS = "SELECT m.session, m.metric, m.attempt, m.block, m.points FROM measures m"
 ALL_MEASURES = _BLOCKS
 MEASURES_NAMED = f"{_BLOCKS} WHERE m.metric IN (SELECT value FROM json_each(:metrics))"  # noqa: S608  # a constant
@@ -130,9 +131,15 @@ class SessionControl:
             rows = db.execute(REQUESTS_BY_ID, (json.dumps([int(key) for key in ids]),)).fetchall()
         return [_request(row) for row in rows]
 
-    def overview(self, ids: Sequence[int] | None = None, *, name: str | None = None) -> Overview:
+    def overview(
+        self,
+        ids: Sequence[int] | None = None,
+        *,
+        name: str | None = None,
+        metrics: Sequence[str] | None = None,
+    ) -> Overview:
         """Sessions with their last metrics."""
-        rows, latest = self._catalog.snapshot(_overview, ids, name)
+        rows, latest = self._catalog.snapshot(_overview, ids, name, metrics)
         keys, metrics, values = zip(*latest, strict=True) if latest else ((), (), ())
         numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
         table = pa.table(
@@ -187,8 +194,14 @@ class SessionControl:
         return [Source(*row) for row in rows]
 
 
-def _overview(db: Any, ids: Sequence[int] | None, name: str | None) -> tuple[list[Any], list[Any]]:
+def _overview(
+    db: Any, ids: Sequence[int] | None, name: str | None, metrics: Sequence[str] | None
+) -> tuple[list[Any], list[Any]]:
     rows = session_rows(db, ids, name)
+    if metrics is not None:
+        there = {row[0] for row in rows}
+        latest = db.execute(LATEST_NAMED, (json.dumps(list(metrics)),)).fetchall() if metrics else []
+        return rows, [row for row in latest if row[0] in there]
     if ids is None and name is None:
         return rows, db.execute(ALL_LATEST).fetchall()
     return rows, db.execute(LATEST_OF, (json.dumps([row[0] for row in rows]),)).fetchall()

@@ -130,6 +130,7 @@ class EmbeddedStore:
     timelines = Delegate("_control", SessionControl.timelines)
     sources = Delegate("_control", SessionControl.sources)
     session_ids = Delegate("_values", SessionValues.session_ids)
+    session_labels = Delegate("_values", SessionValues.session_labels)
     session_values = Delegate("_values", SessionValues.session_values)
 
     # -- descriptions and search

@@ -13,6 +13,7 @@ SELECT s.id, j.value, j.type FROM sessions s, json_each(s.params) j WHERE j.key 
 """
 METRIC = "SELECT session, value FROM latest WHERE metric = ?"
 SESSION_IDS = "SELECT id FROM sessions ORDER BY id"
+SESSION_LABELS = "SELECT id, name, run FROM sessions ORDER BY id"
 
 
 class SessionValues:
@@ -29,6 +30,11 @@ class SessionValues:
                 return dict(db.execute(METRIC, (name,)).fetchall())
             rows = db.execute(PARAM, (name,)).fetchall()
         return {key: _value(value, kind) for key, value, kind in rows}
+
+    def session_labels(self) -> dict[int, tuple[str, int]]:
+        """Name and run of all sessions, oldest first."""
+        with self._catalog.reading() as db:
+            return {key: (name, run) for key, name, run in db.execute(SESSION_LABELS)}
 
     def session_ids(self) -> list[int]:
         """All sessions, oldest first."""

@@ -1,0 +1,52 @@
+"""Which version of a list a session had committed at a step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tablevault_pd.reading.reports import typed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tablevault_pd.analysis.points import Points
+    from tablevault_pd.store import Store, Version
+
+
+def versions_at(store: Store, name: str, chosen: Points, found: np.ndarray) -> pd.Series:
+    """For each chosen value, ``"preds@7"``: what its session committed to the list at that step, else last before it.
+
+    A version committed outside of any step is placed by its time: before the value if it was there when that was logged.
+    """
+    by_session: dict[int, list[Version]] = {}
+    for version in store.versions(name):
+        if version.session_id is not None and version.operation != "delete":
+            by_session.setdefault(version.session_id, []).append(version)
+    times = chosen.time.view("datetime64[us]")
+    labels = [
+        _label(by_session.get(chosen.sessions[session].id, ()), step if has_step else None, time)
+        if there
+        else None
+        for session, step, has_step, time, there in zip(
+            chosen.session.tolist(),
+            chosen.step.tolist(),
+            chosen.has_step.tolist(),
+            times,
+            found.tolist(),
+            strict=True,
+        )
+    ]
+    return typed("rows_of", labels)
+
+
+def _label(versions: list[Version] | tuple[()], step: int | None, time: np.datetime64) -> str | None:
+    stepped = [each for each in versions if each.step is not None]
+    if step is not None and stepped:
+        fits = [each for each in stepped if each.step is not None and each.step <= step]
+        chosen = max(fits, key=lambda each: (each.step, each.version), default=None)
+    else:
+        fits = [each for each in versions if np.datetime64(each.time.replace(tzinfo=None), "us") <= time]
+        chosen = max(fits, key=lambda each: each.version, default=None)
+    return None if chosen is None else f"{chosen.list}@{chosen.version}"

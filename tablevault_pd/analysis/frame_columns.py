@@ -1,0 +1,82 @@
+"""The columns that answers about sessions share, one value a row, made from one value a session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd.analysis.axes import NOT_PAIRED
+from tablevault_pd.reading.nested import flat
+from tablevault_pd.reading.reports import column, typed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tablevault_pd.analysis.axes import Axis
+    from tablevault_pd.store import Session
+
+Columns = dict[str, Any]
+
+_STR = pd.StringDtype("pyarrow", na_value=np.nan) if int(pd.__version__.partition(".")[0]) >= 3 else None
+
+
+def of_sessions(sessions: Sequence[Session], rows: np.ndarray, *, started: bool = True) -> Columns:
+    """session, name, run and perhaps started; `rows` has the number of the session of each row."""
+    columns: Columns = {
+        "session": texts([session.label for session in sessions], rows),
+        "name": texts([session.name for session in sessions], rows),
+        "run": integers(np.array([session.run for session in sessions], dtype=np.int64)[rows]),
+    }
+    if started:
+        columns["started"] = typed("started", [session.started for session in sessions]).array[rows]
+    return columns
+
+
+def of_params(sessions: Sequence[Session], rows: np.ndarray) -> Columns:
+    """One column ``params.name`` for each parameter, those inside of nested ones with their path."""
+    params = [flat(session.params) for session in sessions]
+    names = dict.fromkeys(name for each in params for name in each)
+    return {f"params.{name}": column([each.get(name) for each in params]).array[rows] for name in names}
+
+
+def texts(words: Sequence[str], rows: np.ndarray) -> Any:
+    """A column of texts, each row by the number of its word."""
+    if _STR is None:
+        return np.array([*words, None], dtype=object)[:-1][rows]
+    return _STR.__from_arrow__(  # type: ignore[attr-defined]  # the stubs have it not
+        pa.array(words, pa.large_string()).take(pa.array(rows))
+    )
+
+
+def integers(values: np.ndarray, missing: np.ndarray | None = None) -> pd.arrays.IntegerArray:
+    """A column Int64."""
+    mask = np.zeros(len(values), dtype=bool) if missing is None else missing
+    return pd.arrays.IntegerArray(values.astype(np.int64, copy=False), mask)
+
+
+def counts(values: np.ndarray) -> pd.arrays.IntegerArray:
+    """A column Int64 of whole numbers that are floats here, missing where NaN."""
+    missing = np.isnan(values)
+    return integers(np.where(missing, 1, values), missing)
+
+
+def lags(values: np.ndarray) -> pd.arrays.IntegerArray:
+    """A column Int64 of lags, missing where a value is paired with none."""
+    missing = values == NOT_PAIRED
+    return integers(np.where(missing, 1, values), missing)
+
+
+def of_axis(axis: Axis, take: Callable[[np.ndarray], np.ndarray] = lambda values: values) -> Columns:
+    """Columns ``x`` and, beside another metric, ``x_lag``; `take` picks the rows."""
+    columns: Columns = {"x": times(take(axis.x)) if axis.x.dtype.kind == "M" else take(axis.x)}
+    if axis.lag is not None:
+        columns["x_lag"] = lags(take(axis.lag))
+    return columns
+
+
+def times(values: np.ndarray) -> Any:
+    """A column of times in UTC."""
+    return pd.Series(values).dt.tz_localize("UTC").array

@@ -1,0 +1,94 @@
+"""Statistics of values in groups, all groups at once. The numbers of a group depend on nothing but its own values."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+
+class Groups:
+    """Values in groups. NaN are counted and left out; infinities are values.
+
+    Inside of a group the values are sorted, so that no order they come in changes a digit of a sum.
+
+    Parameters
+    ----------
+    codes : ndarray of int
+        The group of each value, from 0.
+    values : ndarray of float
+    count : int
+        How many groups there are; some may be empty.
+    """
+
+    def __init__(self, codes: np.ndarray, values: np.ndarray, count: int) -> None:
+        is_nan = np.isnan(values)
+        self.n_nan = np.bincount(codes[is_nan], minlength=count)
+        codes, values = codes[~is_nan], values[~is_nan]
+        self.n = np.bincount(codes, minlength=count)
+        order = np.lexsort((values, codes))
+        self.codes, self.values = codes[order], values[order]
+        self.start = np.concatenate([[0], np.cumsum(self.n)[:-1]]).astype(np.int64)
+        self.filled = np.flatnonzero(self.n)
+
+    def _spread(self, found: np.ndarray) -> np.ndarray:
+        """Numbers of the groups that are not empty, as one for each group; NaN for the empty ones."""
+        every: np.ndarray = np.full(len(self.n), np.nan)
+        every[self.filled] = found
+        return every
+
+    def _sums(self, values: np.ndarray) -> np.ndarray:
+        """The sum of each group that is not empty."""
+        return np.add.reduceat(values, self.start[self.filled]) if len(values) else np.zeros(0)
+
+    @cached_property
+    def min(self) -> np.ndarray:
+        """The smallest value."""
+        return self._spread(self.values[self.start[self.filled]])
+
+    @cached_property
+    def max(self) -> np.ndarray:
+        """The largest value."""
+        return self._spread(self.values[(self.start + self.n)[self.filled] - 1])
+
+    @cached_property
+    def _finite(self) -> np.ndarray:
+        return np.asarray(np.isfinite(self.min) & np.isfinite(self.max))
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """The mean; that of equal values is exactly that value."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            above = self.min + self._spread(self._sums(self.values - self.min[self.codes])) / self.n.clip(1)
+            plain = self._spread(self._sums(self.values)) / self.n.clip(1)
+        return np.asarray(np.where(self._finite, above, plain))
+
+    @cached_property
+    def median(self) -> np.ndarray:
+        """The middle value, or the mean of the two in the middle."""
+        return self.quantile(0.5)
+
+    def quantile(self, part: float) -> np.ndarray:
+        """The value below which `part` of the values lie, between two neighbours linearly, as NumPy has it."""
+        start, n = self.start[self.filled], self.n[self.filled]
+        place = (n - 1) * part
+        low = np.floor(place).astype(np.int64)
+        below, above = self.values[start + low], self.values[start + np.minimum(low + 1, n - 1)]
+        share = place - low
+        with np.errstate(invalid="ignore"):
+            between = below + (above - below) * share
+        return self._spread(np.where((share == 0) | (below == above), below, between))
+
+    @cached_property
+    def std(self) -> np.ndarray:
+        """The standard deviation with ddof 1; NaN for fewer than two values, and among infinities."""
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            squares = self._spread(self._sums((self.values - self.mean[self.codes]) ** 2))
+            found: np.ndarray = np.sqrt(squares / np.where(self.n > 1, self.n - 1, np.nan))
+        return found
+
+    @cached_property
+    def sem(self) -> np.ndarray:
+        """The standard error of the mean."""
+        found: np.ndarray = self.std / np.sqrt(self.n.clip(1))
+        return found

@@ -1,0 +1,151 @@
+"""The commands about change: ``metrics`` and ``best``, over the same calls as Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.cli.output import Answer
+from tablevault_pd.errors import InvalidInput, shown
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    import pandas as pd
+
+    from tablevault_pd.vault.vault import Vault
+
+SHOWN_ROWS = 20  # of a table, when nobody says how many
+NOTHING = "Nothing was logged."
+
+
+def add_metrics_arguments(parser: ArgumentParser) -> None:
+    """What ``tablevault-pd metrics`` takes."""
+    parser.add_argument(
+        "names", nargs="*", metavar="METRIC", help="metrics or patterns such as 'val_*' (default: all)"
+    )
+    _add_which(parser)
+    parser.add_argument(
+        "--x",
+        default="step",
+        metavar="AXIS",
+        help="step, time, elapsed, active, or a metric such as epoch (default: step)",
+    )
+    parser.add_argument("--wide", action="store_true", help="a column for each metric")
+    parser.add_argument(
+        "--agg", metavar="NAME[,NAME]",
+        help="one number for each session and metric: last, first, min, max, mean, median, std, count",
+    )  # fmt: skip
+    parser.add_argument(
+        "--repeats", choices=("all", "last"), help="whether a step that was logged again counts each time"
+    )
+    parser.add_argument("--params", action="store_true", help="with the parameters of the sessions")
+    parser.add_argument(
+        "-n", "--rows", type=int, metavar="ROWS", help=f"so many rows; a table has {SHOWN_ROWS}, else all"
+    )
+
+
+def metrics(vault: Vault, arguments: Namespace) -> Answer:
+    """Logged values, or one aggregate of each curve."""
+    frame = vault.metrics(
+        arguments.names or None,
+        **_which(arguments),
+        x=arguments.x,
+        form="wide" if arguments.wide else "long",
+        agg=_aggregates(arguments.agg),
+        repeats=arguments.repeats,
+        params=arguments.params,
+    )
+    table = arguments.form == "table"
+    return _first_rows(frame, SHOWN_ROWS if arguments.rows is None and table else arguments.rows)
+
+
+def add_best_arguments(parser: ArgumentParser) -> None:
+    """What ``tablevault-pd best`` takes."""
+    parser.add_argument("metric", metavar="METRIC", help="what is compared")
+    parser.add_argument("mode", choices=("min", "max"), help="whether small or large values are good")
+    _add_which(parser)
+    parser.add_argument(
+        "--at", action="append", metavar="METRIC", help="its value at the best step; may be repeated"
+    )
+    parser.add_argument("--after", type=int, metavar="STEP", help="only steps greater than this")
+    parser.add_argument("--smooth", type=int, metavar="K", help="choose on the rolling mean of K points")
+    parser.add_argument(
+        "--of-rows", dest="of", metavar="LIST", help="the version of this list that was committed by then"
+    )
+
+
+def best(vault: Vault, arguments: Namespace) -> Answer:
+    """The best step of each session, the best session first."""
+    frame = vault.best(
+        arguments.metric,
+        arguments.mode,
+        **_which(arguments),
+        at=arguments.at,
+        after=arguments.after,
+        smooth=arguments.smooth,
+        rows=arguments.of,
+    )
+    ranked = frame.sort_values(
+        "best_value", ascending=arguments.mode == "min", kind="stable", ignore_index=True
+    )
+    return Answer(ranked, note="" if len(frame) else NOTHING, hidden=("name", "run", "metric"))
+
+
+def show_of(words: list[str] | None) -> dict[str, Any] | None:
+    """``["loss=min", "acc=max,last"]`` as ``sessions(show=)`` takes it."""
+    if not words:
+        return None
+    found = {}
+    for word in words:
+        metric, equals, names = word.rpartition("=")
+        if not equals or not metric:
+            raise InvalidInput(f"--show takes METRIC=AGGREGATE, such as val_loss=min, not {shown(word)}.")
+        found[metric] = _aggregates(names)
+    return found
+
+
+def _add_which(parser: ArgumentParser) -> None:
+    """Which sessions."""
+    parser.add_argument(
+        "--sessions",
+        action="append",
+        metavar="NAME",
+        help="a name, name#run or a pattern such as 'sweep-*'; may be repeated",
+    )
+    parser.add_argument("--filters", metavar="QUERY", help='only sessions that fit: "params.lr < 0.1"')
+    parser.add_argument("--code", help="only sessions with code that mentions this")
+    parser.add_argument("--description", help="only sessions so described")
+    parser.add_argument("--tag", action="append", help="only sessions with this tag; may be repeated")
+    parser.add_argument(
+        "--since", metavar="TIME", help="only sessions that started at this time (UTC) or later"
+    )
+    parser.add_argument("--until", metavar="TIME", help="only sessions that started before this time (UTC)")
+
+
+def _which(arguments: Namespace) -> dict[str, Any]:
+    return {
+        "sessions": arguments.sessions or None,
+        "filters": arguments.filters,
+        "code": arguments.code,
+        "description": arguments.description,
+        "tags": arguments.tag or None,
+        "since": arguments.since,
+        "until": arguments.until,
+    }
+
+
+def _aggregates(names: str | None) -> str | list[str] | None:
+    return names.split(",") if names is not None and "," in names else names
+
+
+def _first_rows(frame: pd.DataFrame, rows: int | None) -> Answer:
+    """The first rows, or with a minus the last ones, and how many there are."""
+    if not len(frame):
+        return Answer(frame, note=NOTHING)
+    part = frame if rows is None else frame.head(rows) if rows >= 0 else frame.tail(-rows)
+    note = (
+        f"{len(part):,} of {len(frame):,} rows; -n shows more."
+        if len(part) < len(frame)
+        else f"{len(frame):,} rows."
+    )
+    return Answer(part.reset_index(drop=True), note=note)
