@@ -123,6 +123,26 @@ def test_r14_nothing_says_how_is_an_error_that_says_so(vault):
         vault.compare(a, b)
 
 
+def test_r14_rows_of_equal_content_are_no_pairs(vault):
+    """Only what did not change would meet, and every gate would pass."""
+    a, b = save_two(
+        vault,
+        pd.DataFrame({"right": [True] * 9}),
+        pd.DataFrame({"right": [True] * 5 + [False] * 4}),
+        inputs=False,
+    )
+    with pytest.raises(tv.InvalidInput, match="on='position'"):
+        vault.compare(a, b, measure="right")
+
+
+def test_r14_a_version_made_from_the_other_one(vault):
+    a = vault.save("marks", pd.DataFrame({"right": [True, False, True]}))
+    b = vault.save("marks", vault.read("marks").iloc[[2, 1]].assign(right=[False, False]))
+    found = vault.compare(a, b, measure="right")
+    assert found["status"].tolist() == ["removed", "same", "changed"]
+    assert found["flip"].tolist()[1:] == ["same_wrong", "broken"]
+
+
 def test_r14_duplicate_keys_are_named(vault):
     a, b = save_two(vault, preds(id=[1, 7, 7, 4]), preds())
     with pytest.raises(

@@ -62,10 +62,16 @@ class Ancestors:
 
 
 def common_ancestors(store: Store, sides: Sequence[Side]) -> Ancestors | None:
-    """The list in which the most rows of all sides meet, the nearest of these. None where no rows meet in any."""
+    """The list in which the most rows of all sides meet, the nearest of these. None where no rows meet in any.
+
+    The rows of one side may be the ancestors of the others'. Where all sides are versions of one list, that their rows are
+    equal says nothing: only what did not change would meet.
+    """
     walks = [_ancestors(store, side) for side in sides]
     shared = set.intersection(*(set(walk["list"]) for walk in walks))
-    found = [_in_list(store, sides, walks, name) for name in sorted(shared)]
+    own = [(side.version.list, at) for at, side in enumerate(sides) if side.version is not None]
+    ways = [*((name, None) for name in sorted(shared)), *own]
+    found = [_in_list(store, sides, _from_above(walks, at), name) for name, at in ways]
     usable = [
         each
         for each in found
@@ -73,6 +79,11 @@ def common_ancestors(store: Store, sides: Sequence[Side]) -> Ancestors | None:
     ]
     best = sorted(usable, key=lambda each: (not each.unique, -each.matched, each.depth, each.list))
     return best[0] if best else None
+
+
+def _from_above(walks: Sequence[pd.DataFrame], itself: int | None) -> list[pd.DataFrame]:
+    """The ancestors alone; of one side the rows themselves."""
+    return [walk[(walk["depth"] == 0) == (at == itself)] for at, walk in enumerate(walks)]
 
 
 def _ancestors(store: Store, side: Side) -> pd.DataFrame:

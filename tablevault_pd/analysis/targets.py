@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tablevault_pd import validate
 from tablevault_pd.analysis.sides import Side
 from tablevault_pd.errors import InvalidInput, InvalidType, ListDeleted, ListNotFound, SessionNotFound, shown
 from tablevault_pd.lineage.resolve_rows import origin_version
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reference import ListReference
-from tablevault_pd.session.lookup import resolve_session
+from tablevault_pd.session.lookup import is_pattern, resolve_session
 from tablevault_pd.store import Session, Version
 
 if TYPE_CHECKING:
@@ -107,3 +109,36 @@ def _visible(version: Version) -> Version:
     if version.deleted:
         raise ListDeleted.named(version.list)
     return version
+
+
+def versions_of(store: Store, given: Any) -> list[Version]:
+    """All versions of lists, or of lists whose names fit a pattern; with ``"preds@7"`` those up to the seventh."""
+    found: dict[tuple[int, int], Version] = {}
+    for each in validate.items(given):
+        for name, last in _named_lists(store, each):
+            for version in store.versions(name):
+                if not version.deleted and (last is None or version.version <= last):
+                    found[version.list_id, version.version] = version
+    return list(found.values())
+
+
+def _named_lists(store: Store, which: Any) -> list[tuple[str, int | None]]:
+    if isinstance(which, ListReference):
+        target = target_of(store, which)
+        assert isinstance(target, Version)
+        newest = store.head(target.list)
+        pinned = newest is not None and newest.version != target.version
+        return [(target.list, target.version if pinned else None)]
+    if not isinstance(which, str):
+        raise InvalidType(
+            f"lists= holds names, patterns such as 'preds-*', or List handles, not {shown(which)}."
+        )
+    address = parse_address(which)
+    if store.head(address.name) is not None:
+        return [
+            (address.name, reading.resolve(store, which).version if address.version is not None else None)
+        ]
+    matches = [name for name in store.names() if is_pattern(which) and fnmatchcase(name, which)]
+    if not matches:
+        raise ListNotFound.named(which, store.names())
+    return [(name, None) for name in matches]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tablevault_pd.analysis.comparison import Comparison
+    from tablevault_pd.analysis.trend import Trend
 
 
 class Comparing(VaultPart):
@@ -102,6 +103,75 @@ class Comparing(VaultPart):
                 self._note_read(side.version)
         return compare(self.store, sides, asked, lambda: self._flush(info=True))
 
+    def trend(
+        self,
+        lists: Any,
+        measure: str | Callable[[pd.DataFrame], Any] | Mapping[str, Any],
+        *,
+        by: Literal["version", "session", "day"] = "version",
+        groupby: Hashable | Sequence[Hashable] = None,
+        baseline: Literal["first", "previous"] | int | None = None,
+        band: Literal["bootstrap"] | None = None,
+    ) -> Trend:
+        """Measure every version of a list.
+
+        Only the columns that the measure touches are read, and versions that only appended are read once together. Results are
+        kept in memory by content and by the code of the measure, so that asking again costs next to nothing.
+
+        Parameters
+        ----------
+        lists : name, pattern such as ``"preds-*"``, List, or list of these
+            ``"preds@7"`` stands for the versions up to the seventh.
+        measure : str, function of a frame, ``pd.col`` expression, or dict of these
+            As for :meth:`compare`: what gives a value for each row counts by its mean.
+        by : {"version", "session", "day"}
+            Every version, or the last one of each session or (UTC) day.
+        groupby : name or list of names, optional
+            Measure each value of these columns too.
+        baseline : {"first", "previous"} or int, optional
+            Add the difference from that version, in pairs where a named index or lineage says which rows are the same.
+        band : {"bootstrap"}, optional
+            Add an interval at 95 % for each value, by drawing its rows again 2000 times with a fixed seed.
+
+        Returns
+        -------
+        Trend
+            A DataFrame: list, version, time, session, measure, slice (``"all"``, ``"topic=sport"``), value, n (values that are not
+            missing), with `band` lo and hi, with `baseline` delta, delta_lo, delta_hi and n_pairs, then error. A version where the
+            measure fails has NaN, and the error as text. ``.changes()`` lists the versions that left the noise.
+
+        Raises
+        ------
+        ListNotFound, VersionNotFound
+        InvalidInput
+            If no version has a column that the measure names.
+
+        Examples
+        --------
+        >>> for pred in (["a", "x"], ["a", "b"]):
+        ...     saved = vault.save("preds", pd.DataFrame({"gold": ["a", "b"], "pred": pred}))
+        >>> vault.trend("preds", "gold == pred")[["list", "version", "value", "n"]]
+            list  version  value  n
+        0  preds        1    0.5  2
+        1  preds        2    1.0  2
+        """
+        from tablevault_pd.analysis.measures import measures_of
+        from tablevault_pd.analysis.targets import versions_of
+        from tablevault_pd.analysis.trend import Asked, trend
+
+        measures = measures_of(measure)
+        if not measures:
+            raise InvalidInput("Say what is measured: measure='gold == pred'.")
+        asked = Asked(
+            measures,
+            validate.choice(by, "by", ("version", "session", "day")),
+            tuple(_names(groupby, "groupby")),
+            _baseline(baseline),
+            None if band is None else validate.choice(band, "band", ("bootstrap",)),
+        )
+        versions = versions_of(self.store, lists)
+        return trend(self.store, versions, asked, lambda: self._flush(info=True))
+
     def differences(self, a: Any, b: Any) -> pd.DataFrame:
         """Everything recorded upstream of two versions, or two sessions, that is not the same.
 
@@ -157,6 +227,12 @@ def _on(given: Any) -> Any:
     if given is None or (isinstance(given, str) and given in ("lineage", "position")):
         return given
     return _names(given, "on")
+
+
+def _baseline(given: Any) -> str | int | None:
+    if given is None or isinstance(given, str):
+        return None if given is None else validate.choice(given, "baseline", ("first", "previous"))
+    return validate.whole(given, "baseline", least=1)
 
 
 def _tolerance(value: Any, what: str) -> float:

@@ -1,0 +1,83 @@
+"""``Trend.changes``: the versions that left the noise."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.analysis.statistics import DRAWS, holm
+from tablevault_pd.analysis.trend import CHANCE, Measuring
+from tablevault_pd.analysis.written_code import code_diff, slice_of_rows
+from tablevault_pd.reading.reports import typed
+
+if TYPE_CHECKING:
+    from tablevault_pd.analysis.trend import About, Trend
+    from tablevault_pd.store import Store, Version
+
+COLUMNS = (
+    "list", "version", "previous", "time", "session", "measure", "slice", "value", "delta", "lo", "hi", "p_holm", "code_diff",
+)  # fmt: skip
+
+
+def changes(frame: Trend, about: About) -> pd.DataFrame:
+    """Compare each version with the one before it in the frame."""
+    about.flush()
+    measures = {each.name: each for each in about.asked.measures}
+    usable = pd.DataFrame(frame[frame["value"].notna()]).sort_values("version", kind="stable")
+    keys = {(str(name), int(number)) for name, number in zip(usable["list"], usable["version"], strict=True)}
+    versions = _versions(about.store, keys)
+    measuring = Measuring(about.store, list(versions.values()), about.asked)
+    groups = usable.groupby(["list", "measure", "slice"], sort=False)
+    steps: list[tuple[Any, Any]] = [pair for _, rows in groups for pair in pairwise(rows.to_dict("records"))]
+    draws = max(DRAWS, 40 * len(steps))  # a p-value has to be able to stay below the corrected limit
+    found: list[dict[str, Any]] = []
+    for before, now in steps:
+        old, new = (versions[each["list"], each["version"]] for each in (before, now))
+        effect, _ = measuring.effect(old, new, measures[now["measure"]], now["slice"], draws=draws)
+        step = {
+            "previous": old.version,
+            "delta": effect.delta,
+            "lo": effect.lo,
+            "hi": effect.hi,
+            "p": effect.p,
+        }
+        found.append({**now, **step})
+    corrected = holm([line["p"] for line in found])
+    lines = [{**line, "p_holm": p} for line, p in zip(found, corrected, strict=True) if p < CHANCE]
+    for line in lines:
+        old, new = (versions[line["list"], line[name]] for name in ("previous", "version"))
+        line["code_diff"] = _code_diff(about.store, old, new)
+    return _frame(lines)
+
+
+def _versions(store: Store, keys: set[tuple[str, int]]) -> dict[tuple[str, int], Version]:
+    found = {}
+    for name, number in sorted(keys):
+        version = store.version(name, number)
+        assert version is not None
+        found[name, number] = version
+    return found
+
+
+def _code_diff(store: Store, old: Version, new: Version) -> str:
+    """The code of the rows that each commit wrote."""
+    slices = [
+        slice_of_rows(store, each, np.arange(each.start, each.start + each.rows)) for each in (old, new)
+    ]
+    return code_diff(slices[0], slices[1], f"{old.list}@{old.version}", f"{new.list}@{new.version}")
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    columns: dict[str, Any] = {}
+    for name in COLUMNS:
+        values = [row[name] for row in rows]
+        if name in ("version", "previous"):
+            columns[name] = pd.array(values, dtype="Int64")
+        elif name in ("value", "delta", "lo", "hi", "p_holm"):
+            columns[name] = np.array(values, np.float64)
+        else:
+            columns[name] = pd.Series(values, dtype=object) if name == "code_diff" else typed(name, values)
+    return pd.DataFrame(columns)
