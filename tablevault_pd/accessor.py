@@ -132,13 +132,21 @@ class _Relatives:
             basis=basis,
         )
 
-    def code(self) -> pd.DataFrame:
-        """The cells whose code wrote these rows.
+    def code(self, *, whole: bool = False) -> pd.DataFrame:
+        """The cells whose code wrote these rows, or with ``whole=True`` all the code that made them: their slice.
+
+        Parameters
+        ----------
+        whole : bool
+            Also the earlier statements that the writing code needs: functions of other cells and of the project's own
+            modules, and what was assigned. What it does not need is left out.
 
         Returns
         -------
         DataFrame
-            As of :meth:`Vault.cells`.
+            The columns of :meth:`Vault.cells`. With ``whole=True`` one line for each statement, in order of execution:
+            session, cell, path (of a script or module), line, names (that it defines or changes), text. A last line
+            without a text holds the names that no captured code defines, if there are any.
 
         Raises
         ------
@@ -151,11 +159,13 @@ class _Relatives:
         >>> vault.read("news").vault.code().columns.tolist()[:3]
         ['session', 'cell', 'text']
         """
+        from tablevault_pd import validate
         from tablevault_pd.lineage import of_rows
 
+        whole = validate.flag(whole, "whole")
         vault = _vault_to_read()
         vault._flush()
-        return of_rows.frame_code(vault.store, self._obj)
+        return (of_rows.frame_slice if whole else of_rows.frame_code)(vault.store, self._obj)
 
     def sessions(self) -> pd.DataFrame:
         """The sessions that wrote these rows.

@@ -1,56 +1,107 @@
-"""Source of the project's own modules, for ``capture="all"``: each once, under its hash, relative to the project's folder."""
+"""Source of the project's own modules: those that are imported from files below a folder, each content once.
+
+A module counts as it was when it was imported or reloaded, not as its file is now: a reload gives it another ``__spec__``,
+and until then its file is read once.
+"""
 
 from __future__ import annotations
 
 import sys
 import sysconfig
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 MAX_BYTES = 2_000_000  # what is longer was not typed by hand
+_INSTALLED = {"site-packages", "dist-packages"}
+_OURS = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module as it was imported."""
+
+    name: str
+    path: str  #: relative to the project's folder
+    sha256: str
+    text: str
 
 
 class ProjectModules:
-    """Modules below `folder` that have been imported and not been seen yet."""
+    """The modules below `folder` that are imported in this process."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-        self._seen: set[str] = set()
+        self.folder = folder.resolve()
+        self.modules: dict[str, Module] = {}  #: by name, as of the last look; replaced when it changes
         self._loaded = 0
+        self._specs: dict[str, Any] = {}  # of our own modules
+        self._foreign_names: set[str] = set()
         paths = sysconfig.get_paths()
         self._foreign = [
             Path(paths[key]).resolve() for key in ("stdlib", "purelib", "platlib") if key in paths
         ]
+        self._foreign.append(_OURS)
 
-    def new(self) -> Iterator[tuple[str, str, str]]:
-        """(path, SHA-256, text) of each module imported since the last call."""
-        if len(sys.modules) == self._loaded:
-            return
-        modules = dict(sys.modules)
-        self._loaded = len(modules)
-        for name, module in modules.items():
-            if name in self._seen or name in ("__main__", "__mp_main__"):
-                continue
-            self._seen.add(name)
-            path = self._own(getattr(module, "__file__", None))
-            if path is None:
-                continue
-            try:
-                content = path.read_bytes()
-            except OSError:
-                continue  # removed since it was imported
-            if len(content) <= MAX_BYTES:
-                shown = path.relative_to(self._folder).as_posix()
-                yield shown, sha256(content).hexdigest(), content.decode("utf-8", errors="replace")
+    def look(self) -> dict[str, Module]:
+        """The modules imported by now. Costs next to nothing while none is imported or reloaded."""
+        if len(sys.modules) == self._loaded and not self._reloaded():
+            return self.modules
+        found = dict(self.modules)
+        loaded = dict(sys.modules)
+        for name in [name for name in self._specs if name not in loaded]:
+            del self._specs[name]  # it may come again with another content
+        for name, module in loaded.items():
+            if name not in self._foreign_names and self._is_new(name, module):
+                self._read(name, module, found)
+        self.modules = found
+        self._loaded = len(loaded)
+        return found
+
+    def run_file(self, file: str) -> Module | None:
+        """A script that ``%run`` executes, named so that its names can be looked up."""
+        return _module(f"%run {file}", Path(file), _relative(Path(file).resolve(), self.folder))
+
+    def _reloaded(self) -> bool:
+        modules = sys.modules
+        return any(
+            getattr(modules.get(name), "__spec__", None) is not spec for name, spec in self._specs.items()
+        )
+
+    def _is_new(self, name: str, module: Any) -> bool:
+        return name not in self._specs or getattr(module, "__spec__", None) is not self._specs[name]
+
+    def _read(self, name: str, module: Any, found: dict[str, Module]) -> None:
+        path = None if name in ("__main__", "__mp_main__") else self._own(getattr(module, "__file__", None))
+        read = None if path is None else _module(name, path, _relative(path, self.folder))
+        if path is None:
+            self._foreign_names.add(name)
+        elif read is not None:
+            self._specs[name] = getattr(module, "__spec__", None)
+            found[name] = read
 
     def _own(self, file: object) -> Path | None:
-        if not isinstance(file, str) or not file.endswith(".py"):
+        if not isinstance(file, str) or not file.endswith(".py") or not file.startswith(str(self.folder)):
+            file = str(Path(file).resolve()) if isinstance(file, str) and file.endswith(".py") else ""
+        if (
+            not file
+            or not Path(file).is_relative_to(self.folder)
+            or _INSTALLED.intersection(Path(file).parts)
+        ):
             return None
         path = Path(file).resolve()
-        if not path.is_relative_to(self._folder) or "site-packages" in path.parts:
-            return None
         return None if any(path.is_relative_to(folder) for folder in self._foreign) else path
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+
+
+def _module(name: str, path: Path, shown: str) -> Module | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None  # removed since it was imported
+    if len(content) > MAX_BYTES:
+        return None
+    return Module(name, shown, sha256(content).hexdigest(), content.decode("utf-8", errors="replace"))

@@ -28,6 +28,16 @@ class Executed:
     outcome: str
     error: str | None = None
     traceback: str | None = None
+    until: int | None = None  #: the last line that it began, if it did not come to its end
+
+
+@dataclass(slots=True)
+class Typed:
+    """A cell that begins."""
+
+    text: str
+    execution_count: int | None
+    id: str | None = None  #: of the cell in its notebook, where the front end sends one
 
 
 class Hooks:
@@ -35,7 +45,7 @@ class Hooks:
 
     def __init__(
         self,
-        started: Callable[[str, int | None], None],
+        started: Callable[[Typed], None],
         ended: Callable[[Executed], None],
         failed: Callable[[Exception], None],
     ) -> None:
@@ -43,6 +53,11 @@ class Hooks:
         self._ended = ended
         self._failed = failed
         self._shell: Any = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether it listens."""
+        return self._shell is not None
 
     def install(self) -> None:
         """Listen, once. The cell that runs now is taken as started."""
@@ -54,7 +69,7 @@ class Hooks:
         shell.events.register("post_run_cell", self._after)
         text = _running(shell)
         if text is not None:
-            self._started(text, len(_typed(shell)) - 1)
+            self._started(Typed(text, len(_typed(shell)) - 1, _id_of_running(shell)))
 
     def remove(self) -> None:
         """Listen no more."""
@@ -71,7 +86,8 @@ class Hooks:
         try:
             stored = getattr(info, "store_history", True)
             # The shell's own counter is ahead of the cell in some releases; what was typed before it is not.
-            self._started(str(info.raw_cell), len(_typed(self._shell)) if stored else None)
+            count = len(_typed(self._shell)) if stored else None
+            self._started(Typed(str(info.raw_cell), count, getattr(info, "cell_id", None)))
         except Exception as error:  # noqa: BLE001  # nothing of ours may reach the user's cell
             self._failed(error)
 
@@ -122,7 +138,15 @@ def executed(error: BaseException | None) -> Executed:
     while trace is not None and "IPython" in str(trace.tb_frame.f_globals.get("__name__", "")):
         trace = trace.tb_next  # the user's own frames come after IPython's
     text = "".join(format_exception(type(error), error, trace))
-    return Executed("interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), text)
+    until = 0 if trace is None else trace.tb_lineno
+    return Executed("interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), text, until)
+
+
+def typed_before() -> list[Typed]:
+    """The cells of this kernel that came before the one that runs now."""
+    shell = _shell()
+    texts = [] if shell is None else _typed(shell)[:-1]
+    return [Typed(str(text), count) for count, text in enumerate(texts) if count and text]
 
 
 def _shell() -> Any:
@@ -135,6 +159,14 @@ def _running(shell: Any) -> str | None:
     """The text, as typed, of the cell that runs now."""
     typed = _typed(shell)
     return str(typed[-1]) if typed and typed[-1] else None
+
+
+def _id_of_running(shell: Any) -> str | None:
+    """The id of the cell that runs now, from the message that asked for it."""
+    header = getattr(shell, "parent_header", None) or {}
+    metadata = header.get("metadata") or {} if isinstance(header, dict) else {}
+    found = metadata.get("cellId")
+    return found if isinstance(found, str) else None
 
 
 def _typed(shell: Any) -> list[str]:

@@ -29,6 +29,14 @@ def main_source() -> str | None:
         return "".join(lines) or None
 
 
+def main_path(folder: Path) -> str:
+    """What the source of ``__main__`` is shown as: its path, relative to `folder`; ``-c`` or ``<stdin>`` without a file."""
+    file = main_file()
+    if file is None:
+        return "-c" if sys.argv[:1] == ["-c"] else "<stdin>"
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.name
+
+
 def _command() -> str | None:
     """The text of ``python -c``."""
     if sys.argv[:1] != ["-c"] or "-c" not in sys.orig_argv:

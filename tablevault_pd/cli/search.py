@@ -29,7 +29,10 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a list, or a pattern such as 'run-*'; may be repeated",
     )
-    parser.add_argument("--code", help="rows written by code that mentions this")
+    parser.add_argument("--code", help="rows made by code that mentions this")
+    parser.add_argument(
+        "--code-in", choices=("slice", "cell", "session"), default="slice", help="where the code mentions it"
+    )
     parser.add_argument("--description", help="rows of lists, or by sessions, so described")
     parser.add_argument("--session", help="rows written by this session: train, train#2, or a pattern")
     parser.add_argument("--since", metavar="TIME", help="rows committed at that time (UTC) or later")
@@ -56,6 +59,7 @@ def search_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
         kind=args.kind,
         lists=args.lists,
         code=args.code,
+        code_in=args.code_in,
         description=args.description,
         session=args.session,
         since=args.since,

@@ -29,6 +29,7 @@ def sessions(vault: Vault, arguments: Namespace) -> pd.DataFrame:
         until=arguments.until,
         filters=arguments.filters,
         code=arguments.code,
+        code_in=arguments.code_in,
         info=arguments.info,
         columns=arguments.columns,
         show=show_of(arguments.show),
@@ -63,6 +64,9 @@ def add_sessions_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--until", metavar="TIME", help="only those that started before this time (UTC)")
     parser.add_argument("--filters", metavar="QUERY", help='only those that fit: "metrics.acc > 0.9"')
     parser.add_argument("--code", help="only those with code that mentions this")
+    parser.add_argument(
+        "--code-in", choices=("slice", "cell", "session"), default="slice", help="where the code mentions it"
+    )
     parser.add_argument("--info", action="store_true", help="with command line, packages and git state")
     parser.add_argument(
         "--columns", nargs="+", metavar="COLUMN", help="only these columns: session metrics.loss"

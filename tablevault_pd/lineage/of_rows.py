@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import InvalidInput
+from tablevault_pd.code.reading import frame_of, joined, slice_of_rows, slice_of_session, slice_of_version
+from tablevault_pd.errors import InvalidInput, ListNotFound, SessionNotFound
 from tablevault_pd.lineage.resolve_rows import RowSelection, origin_version, reference_columns, resolve_rows
+from tablevault_pd.names import parse_address
+from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.refs import RefArray, Source, is_refs
+from tablevault_pd.session.lookup import resolve_session
 from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
+    from tablevault_pd.code import Slice
     from tablevault_pd.lineage.report import Asked
     from tablevault_pd.store import Store, Version
 
@@ -98,6 +103,59 @@ def frame_code(store: Store, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:
     wanted = {(labels[session], cell) for session, cell in written if cell >= 0}
     pairs = zip(cells["session"], cells["cell"], strict=True)
     return cells[[pair in wanted for pair in pairs]].reset_index(drop=True)
+
+
+def slice_of_frame(store: Store, frame: pd.DataFrame | pd.Series) -> Slice:
+    """All the code that made the rows of a frame."""
+    return joined(
+        [slice_of_rows(store, named.version, _kept(named.positions)) for named in known_rows(store, frame)]
+    )
+
+
+def _kept(positions: np.ndarray | None) -> np.ndarray | None:
+    return None if positions is None else positions[positions >= 0]
+
+
+def frame_slice(store: Store, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:
+    """The statements that made the rows of a frame."""
+    found = slice_of_frame(store, frame)
+    labels = answers.labels_of(store, [part.session_id for part in found.parts])
+    return frame_of(found.parts, labels, found.unresolved)
+
+
+def slice_named(store: Store, which: Any) -> tuple[Slice, str]:
+    """The slice of rows, of a version or of a session, and what that is called."""
+    if isinstance(which, (pd.DataFrame, pd.Series)) and not {"session", "state"} <= set(
+        getattr(which, "columns", ())
+    ):
+        rows = known_rows(store, which)
+        return slice_of_frame(store, which), ", ".join(
+            f"{each.version.list}@{each.version.version}" for each in rows
+        )
+    version = getattr(which, "_version", None)
+    if callable(version):
+        found = version()
+    else:
+        found = _version_named(store, which)
+    if found is not None:
+        wrote = found.operation in ("save", "append")
+        return (slice_of_version if wrote else slice_of_rows)(store, found), f"{found.list}@{found.version}"
+    session = resolve_session(store, which)
+    return slice_of_session(store, session.id), session.label
+
+
+def _version_named(store: Store, which: Any) -> Version | None:
+    """The version that a text names; None if it names no list, and so perhaps a session."""
+    if not isinstance(which, str):
+        return None
+    address = parse_address(which)
+    if address.version is None and store.head(address.name) is None:
+        try:
+            resolve_session(store, which)
+        except SessionNotFound as error:
+            raise ListNotFound(f"{ListNotFound.named(which, store.names())} {error}") from None
+        return None
+    return reading.resolve(store, which)
 
 
 def frame_sessions(store: Store, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:

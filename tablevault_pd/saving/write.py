@@ -53,6 +53,7 @@ class Write:
     expect: int | None = None  #: the version the list must be at (0: it never was)
     message: str | None = None
     step: int | None = None
+    line: int | None = None  #: as :attr:`Version.line`
 
     @property
     def is_append(self) -> bool:
@@ -186,6 +187,7 @@ def _batch(what: Write) -> Batch:
         session_id=what.session_id,
         cell=what.cell,
         step=what.step,
+        line=what.line,
         tags=what.tags,
         message=what.message,
         descriptions=what.descriptions,

@@ -12,6 +12,7 @@ import pandas as pd
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.filters import is_no_filter
+from tablevault_pd.search.code import CODE_IN, CodeIn
 from tablevault_pd.search.query import Match, parse_text
 from tablevault_pd.store import Metric
 
@@ -44,6 +45,7 @@ class Request:
     kinds: tuple[str, ...] = KINDS
     lists: Any = None
     code: Node | None = None
+    code_in: CodeIn = "slice"
     description: Node | None = None
     session: Any = None
     parents_of: Any = None
@@ -80,6 +82,7 @@ def request(
     kind: Any = None,
     lists: Any = None,
     code: Any = None,
+    code_in: Any = "slice",
     description: Any = None,
     session: Any = None,
     parents_of: Any = None,
@@ -119,6 +122,7 @@ def request(
         kinds=KINDS if kind is None else validate.choices(kind, "kind", KINDS),
         lists=lists,
         code=None if code is None else parse_text(code, "code", code=True),
+        code_in=cast("CodeIn", validate.choice(code_in, "code_in", CODE_IN)),
         description=None if description is None else parse_text(description, "description"),
         session=session,
         parents_of=parents_of,

@@ -5,16 +5,18 @@ Only what is asked for is read: the columns that the answer shows and that its f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
+from tablevault_pd import validate
 from tablevault_pd.errors import InvalidFilter, InvalidInput, did_you_mean, shown
 from tablevault_pd.filters import Names, UnknownColumn, is_no_filter, parse_filter
 from tablevault_pd.filters.tree import Column, Inside, Level, Node, walk
 from tablevault_pd.reading import liveness, reports
 from tablevault_pd.reading.nested import flat
+from tablevault_pd.search.code import CODE_IN, CodeIn, sessions_with_code
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
 
@@ -34,6 +36,7 @@ def sessions(
     *,
     filters: Any = None,
     code: Any = None,
+    code_in: CodeIn = "slice",
     info: bool = False,
     columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
@@ -41,7 +44,7 @@ def sessions(
 
     The index is their ids.
     """
-    ids, filters = _narrowed(store, which, filters=filters, code=code)
+    ids, filters = _narrowed(store, which, filters=filters, code=code, code_in=code_in)
     if filters is None and columns is not None and session_filter.is_empty:
         light = _light(store, ids, columns)
         if light is not None:
@@ -67,12 +70,19 @@ def choose(
 
 
 def _narrowed(
-    store: Store, which: Any, *, filters: Any = None, code: Any = None, description: Any = None
+    store: Store,
+    which: Any,
+    *,
+    filters: Any = None,
+    code: Any = None,
+    code_in: CodeIn = "slice",
+    description: Any = None,
 ) -> tuple[list[int] | None, Any]:
     """Return the ids (None: all) that are left by what needs no whole session, and the filter if that is still to be judged."""
     ids = None if which is None else [session.id for session in resolve_sessions(store, which)]
     if code is not None:
-        ids = _both(ids, store.find_code(parse_text(code, "code", code=True))[:, 0].tolist())
+        within = cast("CodeIn", validate.choice(code_in, "code_in", CODE_IN))
+        ids = _both(ids, sessions_with_code(store, parse_text(code, "code", code=True), within))
     if description is not None:
         said = store.find_descriptions(parse_text(description, "description"))
         ids = _both(ids, [each.session_of for each in said if each.session_of is not None])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tablevault_pd.search.code import CodeWriters
 from tablevault_pd.session.lookup import resolve_sessions
 from tablevault_pd.store import Spans, Store, Version
 
@@ -74,7 +75,7 @@ class _Described:
 class WriterFilter:
     """What a search demands of the commits that wrote its rows; None demands nothing."""
 
-    cells: np.ndarray | None = None  #: (session, cell)
+    code: CodeWriters | None = None
     sessions: np.ndarray | None = None
     since: np.datetime64 | None = None
     until: np.datetime64 | None = None
@@ -85,7 +86,7 @@ class WriterFilter:
         """The filter of a request: code, sessions and descriptions are looked up in the store."""
         sessions = None if request.session is None else resolve_sessions(store, request.session)
         return cls(
-            None if request.code is None else store.find_code(request.code),
+            None if request.code is None else CodeWriters.find(store, request.code, request.code_in),
             None if sessions is None else np.array([session.id for session in sessions], np.int64),
             _utc64(request.since),
             _utc64(request.until),
@@ -96,7 +97,7 @@ class WriterFilter:
     def _needs_spans(self) -> bool:
         if self.described is not None and len(self.described.sessions):
             return True
-        return any(value is not None for value in (self.cells, self.sessions, self.since, self.until))
+        return any(value is not None for value in (self.code, self.sessions, self.since, self.until))
 
     def masks(self, versions: Sequence[Version], spans: WriterSpans) -> list[np.ndarray | None] | None:
         """Which rows of each version fit (None: all of them); None where nothing is demanded."""
@@ -112,8 +113,8 @@ class WriterFilter:
 
     def _mask(self, version: Version, spans: Spans) -> np.ndarray:
         good = np.ones(len(spans.start), bool)
-        if self.cells is not None:
-            good &= _written_by(spans, self.cells)
+        if self.code is not None:
+            good &= self.code.wrote(spans)
         if self.sessions is not None:
             good &= np.isin(spans.session_id, self.sessions)
         if self.since is not None:
@@ -130,9 +131,3 @@ def _utc64(time: datetime | None) -> np.datetime64 | None:
         return None
     stamp: Any = pd.Timestamp(time).tz_convert("UTC").tz_localize(None)
     return np.datetime64(stamp, "us")
-
-
-def _written_by(spans: Spans, cells: np.ndarray) -> np.ndarray:
-    """Which spans one of these (session, cell) wrote."""
-    keys = (cells[:, 0] << _CELL_BITS) | cells[:, 1]
-    return np.isin((spans.session_id << _CELL_BITS) | spans.cell, keys) & (spans.cell >= 0)

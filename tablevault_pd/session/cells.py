@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tablevault_pd.capture import script
-from tablevault_pd.store import Cell, Store
+from tablevault_pd.code import names_of
+from tablevault_pd.store import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,27 +29,54 @@ class Cells:
         self._running: dict[int, Cell] = {}
         self._put: set[int] = set()  # those that the store has heard of
 
-    def begin(self, session_id: int, text: str, execution_count: int | None = None) -> int:
+    def begin(
+        self,
+        session_id: int,
+        text: str,
+        execution_count: int | None = None,
+        *,
+        notebook: str | None = None,
+        path: str | None = None,
+    ) -> int:
         """A piece of code begins to run; the number it gets."""
         with self._lock:
             key = self.next
             self.next += 1
-            cell = Cell(session_id, key, self._mask(text), self._clock(), execution_count=execution_count)
+            cell = Cell(
+                session_id,
+                key,
+                self._mask(text),
+                self._clock(),
+                execution_count=execution_count,
+                notebook=notebook,
+                path=path,
+            )
             self._running[key] = self._untold[key] = cell
             self.current = key
         return key
 
-    def put(self, store: Store) -> int | None:
-        """The current one, known to the store: what it writes is found by its code from the first commit on."""
-        key = self.current
-        if key is not None and key not in self._put:
-            cell = self._untold.get(key)
-            if cell is not None:
-                store.put_cell(cell)
-            self._put.add(key)
-        return key
+    def unknown(self) -> tuple[Cell, ...]:
+        """The current one, if the store does not know it; :meth:`tell` says that it does now."""
+        cell = None if self.current in self._put else self._untold.get(self.current or 0)
+        return () if cell is None else (_with_names(cell),)
 
-    def end(self, key: int, outcome: str, error: str | None = None, traceback: str | None = None) -> None:
+    def tell(self, key: int) -> None:
+        """The store knows that cell now."""
+        self._put.add(key)
+
+    def running(self, key: int) -> Cell | None:
+        """That cell, while it runs."""
+        return self._running.get(key)
+
+    def end(
+        self,
+        key: int,
+        outcome: str,
+        error: str | None = None,
+        traceback: str | None = None,
+        *,
+        until: int | None = None,
+    ) -> None:
         """A piece of code is done."""
         with self._lock:
             cell = self._running.pop(key, None)
@@ -59,13 +88,14 @@ class Cells:
                 outcome=outcome,
                 error=None if error is None else self._mask(error),
                 traceback=None if traceback is None else self._mask(traceback),
+                until=until,
             )
 
     def end_all(self, outcome: str, error: str | None, traceback: str | None) -> None:
         """The session ends, and with it whatever still runs."""
         self.read_prompt()
-        for key in list(self._running):
-            self.end(key, outcome, error, traceback)
+        for key, cell in list(self._running.items()):
+            self.end(key, outcome, error, traceback, until=_last_line(cell, traceback))
 
     @property
     def has_news(self) -> bool:
@@ -79,7 +109,7 @@ class Cells:
         with self._lock:
             self.read_prompt()
             cells, self._untold = tuple(self._untold.values()), {}
-            return cells
+        return tuple(_with_names(cell) for cell in cells)
 
     def forget(self) -> None:
         """Nobody will ever hear of them."""
@@ -94,3 +124,17 @@ class Cells:
         key, cell = next(iter(self._running.items()))
         if cell.text != text:
             self._running[key] = self._untold[key] = replace(cell, text=text)
+
+
+def _with_names(cell: Cell) -> Cell:
+    """The cell with the names that its statements define and use."""
+    return cell if cell.names is not None else replace(cell, names=names_of(cell.text))
+
+
+def _last_line(cell: Cell, traceback: str | None) -> int | None:
+    """The line of a script where an exception left it, if its traceback says so."""
+    if cell.path is None or traceback is None:
+        return None
+    name = re.escape(cell.path.rpartition("/")[2])
+    lines = re.findall(rf'File "[^"\n]*{name}", line (\d+), in <module>', traceback)
+    return int(lines[0]) if lines else None

@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 from tablevault_pd.capture.exits import Ending, Watch
-from tablevault_pd.capture.notebook import Executed, Hooks, QuietStop
+from tablevault_pd.capture.notebook import Executed, Hooks, QuietStop, Typed, typed_before
 from tablevault_pd.errors import WorkerStopped
 from tablevault_pd.session import inheritance as family
+from tablevault_pd.session.executed import CELLS, Ran, files_run_by
 from tablevault_pd.session.heartbeat import EXIT_S, HEART, warn
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store
 
 _open: list[Run] = []
-_typed: list[tuple[str, int | None, dict[Run, int]]] = []  # cells that run now; %run of a notebook nests them
+_running: list[tuple[Ran, dict[Run, int]]] = []  # cells that run now; %run of a notebook nests them
 
 
 def opened(run: Run) -> None:
@@ -27,8 +28,10 @@ def opened(run: Run) -> None:
     WATCH.install(signals=not family.is_worker())
     _quiet_stop.install()
     if run.settings.capture != "none":
-        for text, count, numbers in _typed:  # opened inside of a cell: that cell is its code
-            numbers[run] = run.begin_cell(text, count)
+        for ran, numbers in _running:  # opened inside of a cell: that cell is its code
+            numbers[run] = _begin(ran, run)
+        if not _hooks.installed:
+            _note_earlier_cells()
         _hooks.install()
     if family.is_worker():
         watch_worker()
@@ -46,7 +49,7 @@ def closed(run: Run) -> None:
         _quiet_stop.remove()
     if not any(each.settings.capture != "none" for each in _open):
         _hooks.remove()
-        _typed.clear()
+        _running.clear()
     announce()
 
 
@@ -61,7 +64,7 @@ def forked() -> None:
     """This process is a child now: what was announced is its parent."""
     _announced.clear()
     _before.clear()
-    _typed.clear()
+    _running.clear()
     _stopped.clear()
 
 
@@ -116,19 +119,35 @@ def _end_all(ending: Ending) -> None:
     HEART.abandon()
 
 
-def _cell_started(text: str, execution_count: int | None) -> None:
+def _note_earlier_cells() -> None:
+    """Cells that ran while no session was open define what later ones use."""
+    known = {ran.typed.execution_count for ran in CELLS}
+    CELLS.extend(Ran(typed) for typed in typed_before() if typed.execution_count not in known)
+
+
+def _begin(ran: Ran, run: Run) -> int:
+    number = run.begin_cell(ran.typed.text, ran.typed.execution_count, notebook=ran.typed.id)
+    ran.numbers[run.vault_id, run.row.id] = number
+    return number
+
+
+def _cell_started(typed: Typed) -> None:
     recording = [run for run in _open if run.settings.capture != "none" and not (run._orphan or run.ended)]
     for run in recording:
-        if not _typed:
+        if not _running:
             run.go_on_after_stop()
-    _typed.append((text, execution_count, {run: run.begin_cell(text, execution_count) for run in recording}))
+    ran = Ran(typed, files=files_run_by(typed.text))
+    CELLS.append(ran)
+    _running.append((ran, {run: _begin(ran, run) for run in recording}))
 
 
 def _cell_ended(how: Executed) -> None:
-    if not _typed:
+    if not _running:
         return
-    for run, key in _typed.pop()[2].items():
-        run.end_cell(key, how.outcome, how.error, how.traceback)
+    ran, numbers = _running.pop()
+    ran.until = how.until
+    for run, key in numbers.items():
+        run.end_cell(key, how.outcome, how.error, how.traceback, until=how.until)
 
 
 WATCH = Watch(_end_all)

@@ -16,7 +16,9 @@ from uuid import uuid4
 from tablevault_pd import validate
 from tablevault_pd.capture import environment, script
 from tablevault_pd.capture.exits import UNKNOWN_CODE, Ending, ending_of, quiet_loop
+from tablevault_pd.capture.position import line_of_main
 from tablevault_pd.capture.redact import Keep, Redactor
+from tablevault_pd.code import statement_line
 from tablevault_pd.errors import (
     Conflict,
     InvalidInput,
@@ -37,13 +39,14 @@ from tablevault_pd.session import inheritance as family
 from tablevault_pd.session.cells import Cells
 from tablevault_pd.session.control import Obedience
 from tablevault_pd.session.environment import Surroundings
+from tablevault_pd.session.executed import CodeRecorder, folder_of_main
 from tablevault_pd.session.heartbeat import EXIT_S, HEART, LONGEST_RETRY_S, warn
 from tablevault_pd.session.lookup import resolve_session
 from tablevault_pd.session.metrics_buffer import MAX_ROWS, Backlog, number, values_of, whole
 from tablevault_pd.session.params import Params
 from tablevault_pd.session.read_log import Reads
 from tablevault_pd.session.steps import Step, current_step, forget_step
-from tablevault_pd.store import BEAT_S, NO_STEP, Beat, Request, Session, Source, Store
+from tablevault_pd.store import BEAT_S, NO_STEP, Beat, Request, Session, Source, Store, WrittenCode
 from tablevault_pd.store.engine.threads import Bell, Flag
 
 if TYPE_CHECKING:
@@ -145,11 +148,13 @@ class Run:
         self.failing = False  #: the last attempt to write failed, and not because the store was busy
         self._control = Obedience(self._callbacks, self._now)
         self._cells = Cells(self._now, self.settings.text)
-        self._surroundings = Surroundings(modules=self.settings.capture == "all", mask=self.settings.text)
+        self._surroundings = Surroundings()
+        self._code = CodeRecorder(capture=self.settings.capture, mask=self.settings.text)
         self._backlog = Backlog(0, lambda: self._offset.total_seconds(), self.store.scratch)
         self._rows = self._backlog.rows
         self._told_first_step = False
         self._sources: list[Source] = []
+        self._slices: list[WrittenCode] = []
         self._changes: dict[str, Any] = {}
         self._ending: Ending | None = None
         self._unsent: Beat | None = None
@@ -184,7 +189,7 @@ class Run:
         self._info = info
         text = script.main_source()
         if self.settings.capture != "none" and (text is not None or self._cells.prompt is not None):
-            self.begin_cell(text or "", None)
+            self.begin_cell(text or "", None, path=script.main_path(folder_of_main()))
 
     def _heed_the_parent(self) -> None:
         """A process that starts while its parent is asked to stop is asked, too."""
@@ -202,7 +207,9 @@ class Run:
         same = replace(here, id=last.id, run=last.run, params=self.params.take(), tags=tags, parent=parent)
         row = self.store.reopen_session(same, seen=last.heartbeat)
         self._tags = tags
-        self._cells.next = max((cell.cell for cell in self.store.cells([last.id])), default=-1) + 1
+        earlier = self.store.cells([last.id])
+        self._cells.next = max((cell.cell for cell in earlier), default=-1) + 1
+        self._code.scripts = [cell for cell in earlier if cell.path is not None]
         return row
 
     # -- what it is
@@ -509,20 +516,61 @@ class Run:
         """The number of the piece of code that runs now, or ran last."""
         return self._cells.current
 
-    def begin_cell(self, text: str, execution_count: int | None) -> int:
+    def begin_cell(
+        self, text: str, execution_count: int | None, *, notebook: str | None = None, path: str | None = None
+    ) -> int:
         """A piece of code begins to run; the number it gets."""
-        return self._cells.begin(self.row.id, text, execution_count)
+        return self._cells.begin(self.row.id, text, execution_count, notebook=notebook, path=path)
 
-    def told_cell(self) -> int | None:
-        """The number of the cell that runs now, which the store knows from here on."""
+    def told_place(self) -> tuple[int | None, int | None]:
+        """The number of the cell that runs now and, in a script, the line where its statement begins, else 0.
+
+        From here on the store knows the cell and the code that it needs; the line is None if it does not know the code.
+        """
         self._idle = False
-        return self.cell if self._given_up is not None else self._cells.put(self.store)
+        cell = self.cell
+        if cell is None or self._given_up is not None:
+            return cell, None
+        text = self._script_text(cell)
+        line = None if text is None else statement_line(text, line_of_main())
+        code = self._new_code(cell, line)
+        beat = Beat(self.row.id, cells=self._cells.unknown(), **(code or {}))
+        if not beat.silent:
+            self.store.beat([beat])
+            self._code.tell(beat.sources, beat.code)
+        self._cells.tell(cell)
+        return cell, None if code is None else line or 0
+
+    def _script_text(self, cell: int) -> str | None:
+        """The text of a script or prompt; None of a notebook's cell."""
+        running = self._cells.running(cell)
+        if running is None or running.path is None:
+            return None
+        self._code.scripts = [*(each for each in self._code.scripts if each.cell != cell), running]
+        return running.text
+
+    def _new_code(self, cell: int, line: int | None) -> dict[str, Any] | None:
+        """The modules and slices that the store does not know yet, as fields of a :class:`Beat`."""
+        try:
+            return {
+                "sources": tuple(self._code.sources(self.row.id, cell)),
+                "code": tuple(self._code.code(self.vault_id, self.row.id, cell, line)),
+            }
+        except Exception as error:  # noqa: BLE001  # whatever it is, the rows are written
+            warn(f"tablevault_pd cannot record the code of {self.row.label}: {error}")
+            return None
 
     def end_cell(
-        self, key: int, outcome: str, error: str | None = None, traceback: str | None = None
+        self,
+        key: int,
+        outcome: str,
+        error: str | None = None,
+        traceback: str | None = None,
+        *,
+        until: int | None = None,
     ) -> None:
         """A piece of code is done."""
-        self._cells.end(key, outcome, error, traceback)
+        self._cells.end(key, outcome, error, traceback, until=until)
 
     def _now(self) -> datetime:
         """The time by the store's clock."""
@@ -553,13 +601,14 @@ class Run:
             changes["params"] = self.params.take()
         changes |= self._idleness()
         sources, self._sources = tuple(self._sources), []
+        code, self._slices = tuple(self._slices), []
         answered, paused = self._control.report()
         cells = self._cells.collect()
         timeline = self._timeline()
         outcome, error = (None, None) if ending is None else (ending.outcome, ending.error)
         self._unsent = Beat(
             self.row.id, self._number, alive, paused, answered, cells, measures, sources, encodable(changes), outcome, error,
-            self.row.attempt, timeline,
+            self.row.attempt, timeline, code,
         )  # fmt: skip
         return self._unsent
 
@@ -611,6 +660,7 @@ class Run:
         if abs(now - self._now()) > timedelta(seconds=1):
             self._offset = now - datetime.now(UTC)  # the clock here was set, or goes wrong
         self._delivered = self._number
+        self._code.tell(() if sent is None else sent.sources)
         if sent is not None and sent.outcome is not None:
             self.told.set()
         else:
@@ -662,11 +712,11 @@ class Run:
         if not self._surroundings.seen and self._beaten_at == float("-inf") and self._ending is None:
             return
         try:
-            found, modules = self._surroundings.look(self.row.id, at_once=self._ending is not None)
+            self._sources = self._code.sources(self.row.id, self.cell)
+            found = self._surroundings.look()
         except Exception as error:  # noqa: BLE001  # whatever it is, the session goes on beating without it
             warn(f"tablevault_pd cannot record what {self.row.label} runs in: {error}")
             return
-        self._sources += modules
         if found is not None:
             self._info = {**self._info, **found}
             self._changes = {**self._changes, "info": self._info}
@@ -705,7 +755,13 @@ class Run:
             ending = Ending("stopped")
         if ending.outcome == "stopped":
             self._control.call_back(self.row.label)
+        if self.cell is not None:
+            self._script_text(self.cell)
         self._cells.end_all(_cell_outcome(ending), ending.error, ending.traceback)
+        try:
+            self._slices = self._code.everything(self.vault_id, self.row.id)
+        except Exception as error:  # noqa: BLE001  # the end is worth more
+            warn(f"tablevault_pd cannot record the code of {self.row.label}: {error}")
         self._ending = replace(
             ending, error=None if ending.error is None else self.settings.text(ending.error)
         )

@@ -18,6 +18,7 @@ from tablevault_pd.store.types import (
     Cell,
     Chunk,
     Compacted,
+    Confirmation,
     Control,
     Description,
     Facts,
@@ -30,6 +31,7 @@ from tablevault_pd.store.types import (
     Near,
     Operation,
     Overview,
+    Part,
     Pause,
     Problem,
     Progress,
@@ -43,6 +45,7 @@ from tablevault_pd.store.types import (
     Spans,
     Timelines,
     Version,
+    WrittenCode,
 )
 
 if TYPE_CHECKING:
@@ -292,6 +295,29 @@ class Store(Protocol):
     def sources(self, session_ids: Sequence[int]) -> list[Source]:
         """The project modules that these sessions had imported."""
 
+    # -- the code that made rows
+    def written_code(self, places: Sequence[tuple[int, int, int]]) -> list[WrittenCode]:
+        """The slices kept of these (session id, cell, line); those without one are left out."""
+
+    def put_code(self, code: Sequence[WrittenCode]) -> None:
+        """Keep slices, each replacing that of the same place. Equal slices and equal statements are kept once."""
+
+    def find_slices(self, query: Node) -> np.ndarray:
+        """(session id, cell, line) of all places whose slice matches; int64, shape (n, 3), ascending.
+
+        Where a slice has unresolved names, the place is found by the code of its whole session; a session that has not
+        ended, and so has no slice of its own (cell -1), too. What was committed without a slice is found by its cell.
+        """
+
+    def find_code_of_sessions(self, query: Node) -> np.ndarray:
+        """Ids of the sessions whose cells and captured modules, taken together, match; int64, ascending."""
+
+    def confirm(self, confirmation: Confirmation) -> None:
+        """Keep that rows were made again and came out equal to a version."""
+
+    def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
+        """Confirmations of versions of these lists, or of all, oldest first."""
+
     # -- search
     def find_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
         """The rows with a text that matches, ranked by BM25: at least the best `k`, or all.
@@ -403,6 +429,7 @@ __all__ = [
     "Cell",
     "Chunk",
     "Compacted",
+    "Confirmation",
     "Control",
     "Description",
     "Freed",
@@ -415,6 +442,7 @@ __all__ = [
     "Near",
     "Operation",
     "Overview",
+    "Part",
     "Pause",
     "Problem",
     "Progress",
@@ -430,4 +458,5 @@ __all__ = [
     "Store",
     "Timelines",
     "Version",
+    "WrittenCode",
 ]

@@ -54,6 +54,8 @@ class Version:
     message: str | None = None  #: what was said about this commit
     gone: bool = False  #: its rows were vacuumed
     step: int | None = None  #: the step its session was at
+    #: of a script: where the statement begins that committed it; 0: a cell; None: there is no slice
+    line: int | None = None
 
     @property
     def deleted(self) -> bool:
@@ -123,6 +125,7 @@ class Batch:
     target: int | None = None  #: restore: the version to bring back
     session_id: int | None = None
     cell: int | None = None
+    line: int | None = None  #: as :attr:`Version.line`
     tags: tuple[str, ...] | None = None  #: None keeps those of the version before
     message: str | None = None  #: about this version
     step: int | None = None  #: the step its session is at
@@ -197,6 +200,49 @@ class Cell:
     error: str | None = None
     traceback: str | None = None
     execution_count: int | None = None  #: the number a notebook shows beside it
+    notebook: str | None = None  #: the id that the front end knows the cell by
+    path: str | None = None  #: of a script; a cell of a notebook has none
+    until: int | None = None  #: the last line that was begun, where an error ended it early
+    names: str | None = None  #: its statements with the names they define and use, as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One statement of a slice."""
+
+    path: str | None  #: of the script or module; None: a cell of a notebook
+    session_id: int | None  #: whose cell it is of; None: no session has it
+    cell: int | None
+    line: int
+    end: int
+    kind: str  #: def, class, import, assign, run, magic or other
+    names: tuple[str, ...]  #: it defines or changes
+    text: str
+    tree: str  #: digest: equal where the syntax trees are
+    notebook: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenCode:
+    """The slice of what one cell, or one statement of a script, commits; of cell -1: of all that a session executed."""
+
+    session_id: int
+    cell: int
+    line: int  #: of a script: where the statement begins; else 0
+    parts: tuple[Part, ...]
+    unresolved: tuple[str, ...] = ()  #: names that no captured code defines
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """Rows that were made again and came out equal to a version that was there."""
+
+    list_id: int
+    version: int
+    session_id: int | None
+    cell: int | None
+    line: int | None
+    time: datetime | None = None  #: given by the store
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +253,8 @@ class Source:
     path: str  #: relative to the project's folder
     sha256: str
     text: str
+    module: str = ""  #: what it was imported as
+    cell: int = 0  #: of the session: from which on it is this text
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,12 +360,22 @@ class Beat:
     #: What is new of the attempt, for the store to merge: ``first_step``, and ``pauses``, all of them as [began, ended] in
     #: microseconds since 1970.
     timeline: Mapping[str, Any] = field(default_factory=dict)
+    code: tuple[WrittenCode, ...] = ()
 
     @property
     def silent(self) -> bool:
         """Whether there is nothing to write."""
-        told = self.answered or self.cells or self.measures or self.sources or self.changes or self.outcome
-        return not (self.alive or self.paused is not None or told or self.timeline)
+        told = (
+            self.answered,
+            self.cells,
+            self.measures,
+            self.sources,
+            self.code,
+            self.changes,
+            self.outcome,
+            self.timeline,
+        )
+        return not (self.alive or self.paused is not None or any(told))
 
     def pieces(self) -> Iterator[tuple[str, Beat]]:
         """The same in beats that each tell one thing, with its name; the end comes last."""
@@ -328,9 +386,11 @@ class Beat:
             yield f"The metric {each.metric!r}", replace(bare, measures=(each,))
         for source in self.sources:
             yield f"The module {source.path!r}", replace(bare, sources=(source,))
+        for code in self.code:
+            yield f"The slice of cell {code.cell}", replace(bare, code=(code,))
         for name, value in self.changes.items():
             yield f"A change of its {name}", replace(bare, changes={name: value})
-        yield "The rest", replace(self, cells=(), measures=(), sources=(), changes={})
+        yield "The rest", replace(self, cells=(), measures=(), sources=(), code=(), changes={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,6 +490,7 @@ class Spans:
     session_id: np.ndarray
     cell: np.ndarray
     time: np.ndarray  #: datetime64[us], UTC
+    line: np.ndarray  #: of a script: where the statement begins that wrote them; else 0
 
 
 Metric = Literal["cosine", "dot", "l2"]

@@ -48,9 +48,10 @@ class VaultPart:
         return None if run is None else run.id
 
     @property
-    def _cell(self) -> int | None:
+    def _place(self) -> tuple[int | None, int | None]:
+        """The cell that runs now, and the line of the statement in a script; the store knows their code from here on."""
         run = self._current_run()
-        return None if run is None else run.told_cell()
+        return (None, None) if run is None else run.told_place()
 
     def _flush(self, *, info: bool = False) -> None:
         """Send to the store what the sessions of this process have recorded, before sessions or code are read.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput, shown
-from tablevault_pd.lineage.of_rows import asked_rows
+from tablevault_pd.lineage.of_rows import asked_rows, slice_named
 from tablevault_pd.reading import read as reading
 from tablevault_pd.vault.base import VaultPart
 from tablevault_pd.vault.lists import List
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from tablevault_pd.code import CodeDiff
     from tablevault_pd.lineage.graph import LineageGraph
     from tablevault_pd.store import Version
 
@@ -137,6 +138,42 @@ class Lineage(VaultPart):
         from tablevault_pd.lineage.graph import graph
 
         return graph(self.store, name)
+
+    def code_diff(self, a: Any, b: Any) -> CodeDiff:
+        """How the code that made `b` differs from the code that made `a`: a unified diff of their slices.
+
+        Statements whose syntax trees are equal do not differ: comments, blank lines and docstrings do not count.
+
+        Parameters
+        ----------
+        a, b : str, List, session, DataFrame or Series
+            A list (``"preds"``), a version (``"preds@3"``), a session (``"train#2"``, an id), or rows that were read.
+            A name that a list has means the list, else the latest session of that name.
+
+        Returns
+        -------
+        CodeDiff
+            A str, empty where the code is the same. A notebook shows both sides beside each other.
+
+        Raises
+        ------
+        ListNotFound, VersionNotFound, SessionNotFound
+            If there is no such list, version or session.
+        InvalidInput
+            If a frame was not read from this vault.
+
+        Examples
+        --------
+        >>> one = vault.save("scores", {"score": 1})
+        >>> two = vault.save("scores", {"score": 2})
+        >>> vault.code_diff("scores@1", "scores@2")
+        ''
+        """
+        from tablevault_pd.code import code_diff
+
+        self._flush()
+        (left, left_name), (right, right_name) = (slice_named(self.store, each) for each in (a, b))
+        return code_diff(left, right, left_name, right_name)
 
     def stale(self, name: str) -> pd.DataFrame:
         """Rows of a list that an ancestor of has since changed or vanished, or whose own code has since changed.

@@ -47,6 +47,7 @@ class FrameSearchOptions(TypedDict, total=False):
     filters: Any
     kind: str | Sequence[str] | None
     code: str | None
+    code_in: Literal["slice", "cell", "session"]
     description: str | None
     session: Any
     parents_of: Any

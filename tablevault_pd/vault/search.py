@@ -24,6 +24,7 @@ class Search(VaultPart):
         kind: str | Sequence[str] | None = None,
         lists: Any = None,
         code: str | None = None,
+        code_in: Literal["slice", "cell", "session"] = "slice",
         description: str | None = None,
         session: Any = None,
         parents_of: Any = None,
@@ -58,7 +59,10 @@ class Search(VaultPart):
         lists : name, pattern such as ``"run-*"``, List, or list of these, optional
             Where to look. Default: the newest version of every list that is not deleted.
         code : str, optional
-            Only rows written by a cell whose code mentions it: identifiers whole or in part, ``"any text"`` as it stands.
+            Only rows made by code that mentions it: identifiers whole or in part, ``"any text"`` as it stands.
+        code_in : {"slice", "cell", "session"}
+            Where the code must mention it: in all that made the rows (the writing code, and the functions of other cells and
+            of the project's modules that it needs), in the writing cell or script alone, or anywhere in the session.
         description : str, optional
             Only rows of lists, or by sessions, so described.
         session : name, pattern, id, session, frame of :meth:`sessions`, or list of these, optional
@@ -135,7 +139,7 @@ class Search(VaultPart):
         from tablevault_pd.search import request, search
 
         asked = request(
-            text, near=near, filters=filters, kind=kind, lists=lists, code=code, description=description, session=session,
+            text, near=near, filters=filters, kind=kind, lists=lists, code=code, code_in=code_in, description=description, session=session,
             parents_of=parents_of, children_of=children_of, since=since, until=until, as_of=as_of, columns=columns, k=k,
             offset=offset, match=match, min_score=min_score, weights=weights, approx=approx, metric=metric, snippet=snippet,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd import validate
 from tablevault_pd.reading import reports
@@ -110,6 +110,7 @@ class Sessions(VaultPart):
         until: Any = None,
         filters: Any = None,
         code: str | None = None,
+        code_in: Literal["slice", "cell", "session"] = "slice",
         info: bool = False,
         columns: Sequence[str] | None = None,
         show: Mapping[str, Any] | None = None,
@@ -136,7 +137,10 @@ class Sessions(VaultPart):
             Only those that fit, as for :meth:`read`: ``"metrics.acc > 0.9 and params.lr < 0.1"``, or
             ``[("params.lr", "<", 0.1), ("metrics.acc", ">", 0.9)]``.
         code : str, optional
-            Only those with a cell that mentions it, as for :meth:`search`.
+            Only those with code that mentions it, as for :meth:`search`.
+        code_in : {"slice", "cell", "session"}
+            Where: in what they executed, with what that needs of the project's modules; in their cells alone; or also
+            anywhere in the modules they imported.
         info : bool
             Add what they ran in: argv, cwd, python, packages, git_commit, git_branch and git_dirty.
         columns : list of str, optional
@@ -189,7 +193,9 @@ class Sessions(VaultPart):
         asked = SessionFilter.of(
             self.store, state=state, params=params, tags=tags, parent=parent, since=since, until=until
         )
-        frame = sessions(self.store, name, asked, filters=filters, code=code, info=info, columns=names)
+        frame = sessions(
+            self.store, name, asked, filters=filters, code=code, code_in=code_in, info=info, columns=names
+        )
         if show is not None:
             frame = with_aggregates(self.store, frame, show)
         if only_changed:

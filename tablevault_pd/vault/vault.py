@@ -247,7 +247,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
         copy = _copies(options)
         message = validate.optional_text(options.get("message"), "message=")
         self._check_writable()
-        run, cell = self._current_run(), self._cell
+        run, (cell, line) = self._current_run(), self._place
         stand_ins = None
         if run is not None:
             stand_ins = StandInParents(self.store, run.reads, name, cell, append=operation == "append")
@@ -272,6 +272,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
             expect,
             message,
             None if run is None else run.current_step,
+            line,
         )
         if isinstance(obj, List):
             obj = obj.batches(ROWS_PER_CHUNK)
@@ -489,6 +490,7 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
         if self.store.head(name) is None:
             raise ListNotFound.named(name, self.store.names())
         run = self._current_run()
+        cell, line = self._place
         batch = Batch(
             uuid4().hex,
             name,
@@ -496,7 +498,8 @@ class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance
             expect=expect,
             target=target,
             session_id=self._session_id,
-            cell=self._cell,
+            cell=cell,
+            line=line,
             step=None if run is None else run.current_step,
             message=message,
         )

@@ -16,7 +16,9 @@ import pyarrow as pa
 from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source, Timelines
 from tablevault_pd.store.arango.client import NOT_FOUND, Client, Said
+from tablevault_pd.store.arango.code import code_documents
 from tablevault_pd.store.arango.people import cell_document, changed, digest_of, to_session
+from tablevault_pd.store.arango.words import code_words
 from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
@@ -73,6 +75,11 @@ LET sources = (FOR s IN @sources INSERT s INTO tv_sources OPTIONS {overwriteMode
 LET imports = (
   FOR s IN @imports INSERT s INTO tv_session_sources OPTIONS {overwriteMode: "ignore", waitForSync: true}
 )
+LET statements = (
+  FOR s IN @statements INSERT s INTO tv_statements OPTIONS {overwriteMode: "ignore", waitForSync: true}
+)
+LET slices = (FOR s IN @slices INSERT s INTO tv_slices OPTIONS {overwriteMode: "ignore", waitForSync: true})
+LET written = (FOR w IN @written INSERT w INTO tv_written_code OPTIONS {overwriteMode: "replace", waitForSync: true})
 LET answered = (
   FOR r IN tv_requests
     FILTER r._key IN @answered AND r.acknowledged == null
@@ -173,7 +180,7 @@ FOR i IN tv_session_sources
   FILTER i.session IN @ids
   FOR s IN tv_sources
     FILTER s._key == i.sha256
-    RETURN {session: i.session, path: i.path, sha256: i.sha256, text: s.text}
+    RETURN {session: i.session, path: i.path, sha256: i.sha256, text: s.text, module: i.module, cell: i.cell}
 """
 MEASURES_SCHEMA = pa.schema(
     [
@@ -300,8 +307,11 @@ class SessionControl:
     def sources(self, session_ids: Sequence[int]) -> list[Source]:
         """Imported project modules."""
         rows = self._client.query(SOURCES_OF, ids=[int(key) for key in session_ids])
-        found = [Source(row["session"], row["path"], row["sha256"], row["text"]) for row in rows]
-        return sorted(found, key=lambda source: (source.session_id, source.path))
+        found = [
+            Source(row["session"], row["path"], row["sha256"], row["text"], row["module"], row["cell"])
+            for row in rows
+        ]
+        return sorted(found, key=lambda source: (source.session_id, source.path, source.cell))
 
 
 def _telling(beats: Sequence[Beat]) -> dict[str, Any]:
@@ -328,7 +338,10 @@ def _telling(beats: Sequence[Beat]) -> dict[str, Any]:
         "cells": [cell_document(cell) for beat in beats for cell in beat.cells],
         "measures": [part for number, one in measures for part in _parts(number, one)],
         "latest": _by_key(_latest(one) for _, one in measures if len(one.values)),
-        "sources": _by_key({"_key": source.sha256, "text": source.text} for _, source in sources),
+        "sources": _by_key(
+            {"_key": source.sha256, "text": source.text, **code_words(source.text)} for _, source in sources
+        ),
+        **code_documents([code for beat in beats for code in beat.code]),
         "imports": _by_key(_import(session_id, source) for session_id, source in sources),
         "answered": [str(key) for beat in beats for key in beat.answered],
     }
@@ -373,12 +386,14 @@ def _latest(measures: Measures) -> Document:
 
 
 def _import(session_id: int, source: Source) -> Document:
-    path = digest_of(f"{source.sha256} {source.path}")
+    path = digest_of(f"{source.sha256} {source.cell} {source.path}")
     return {
         "_key": f"{session_id}-{path}",
         "session": session_id,
         "path": source.path,
         "sha256": source.sha256,
+        "module": source.module,
+        "cell": source.cell,
     }
 
 

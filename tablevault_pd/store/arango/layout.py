@@ -42,6 +42,12 @@ SESSIONS, CELLS, DESCRIPTIONS, BLOBS, EDGES = (
 )
 INFOS, REQUESTS, LATEST, MEASURES = "tv_infos", "tv_requests", "tv_latest", "tv_measures"
 SOURCES, SESSION_SOURCES = "tv_sources", "tv_session_sources"
+STATEMENTS, SLICES, WRITTEN_CODE, CONFIRMATIONS = (
+    "tv_statements",
+    "tv_slices",
+    "tv_written_code",
+    "tv_confirmations",
+)
 GRAPH, VIEW = "tv_lineage", "tv_search"
 
 #: The collections that hold one document per row or cell; every other one is small beside them.
@@ -50,8 +56,9 @@ ITEMS = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
 # One shard: a unique index over several shards must contain the shard key, and these decide what is committed.
 _CATALOGUE = (
     META, LISTS, BATCHES, SCHEMAS, SESSIONS, INFOS, CELLS, DESCRIPTIONS, REQUESTS, LATEST, SESSION_SOURCES,
+    WRITTEN_CODE, CONFIRMATIONS,
 )  # fmt: skip
-_SPREAD = (*ITEMS, DICTIONARIES, BLOBS, MEASURES, SOURCES)
+_SPREAD = (*ITEMS, DICTIONARIES, BLOBS, MEASURES, SOURCES, STATEMENTS, SLICES)
 
 #: All collections of a vault.
 COLLECTIONS = (*_CATALOGUE, *_SPREAD, EDGES)
@@ -84,7 +91,9 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     REQUESTS: ((("session", "acknowledged", "id"), False),),
     LATEST: ((("session",), False), (("digest",), False)),
     MEASURES: ((("digest", "session"), False), (("session",), False)),
-    SESSION_SOURCES: ((("session",), False),),
+    SESSION_SOURCES: ((("session",), False), (("sha256",), False)),
+    WRITTEN_CODE: ((("slice",), False), (("session",), False)),
+    CONFIRMATIONS: ((("list", "seq"), False),),
 }
 
 # How much text there is, told by the index alone: batch documents may be large. Stored values: 3.10 or later.
@@ -96,7 +105,15 @@ _WORDS, _CODE = (
     {"fields": {name: {"analyzers": [ANALYZER]} for name in names}}
     for names in (("stems", "words"), ("parts", "wholes"))
 )
-_LINKS = {RECORDS: _WORDS, DOCUMENTS: _WORDS, FILES: _WORDS, DESCRIPTIONS: _WORDS, CELLS: _CODE}
+_LINKS = {
+    RECORDS: _WORDS,
+    DOCUMENTS: _WORDS,
+    FILES: _WORDS,
+    DESCRIPTIONS: _WORDS,
+    CELLS: _CODE,
+    STATEMENTS: _CODE,
+    SOURCES: _CODE,
+}
 
 # 3.12; works on every version
 READ_META = """
@@ -173,7 +190,7 @@ def _lay_out(client: Client) -> None:
     if not _once(client, lambda db: db.create_arangosearch_view(VIEW, properties={"links": _LINKS})):
         # It was there already, perhaps with other links: those stay.
         client.run(lambda db: db.update_arangosearch_view(VIEW, {"links": _LINKS}))
-    for counter in ("lists", "sessions", "descriptions", "requests"):
+    for counter in ("lists", "sessions", "descriptions", "requests", "confirmations"):
         client.insert(META, {"_key": counter, "value": 0}, mode="ignore")
     # Last: a vault is there when this document is. Of two that are made at once, the first one stays.
     client.insert(META, {"_key": "vault", "vault": uuid.uuid4().hex, "format": FORMAT}, mode="ignore")

@@ -249,7 +249,8 @@ class Sessions:
         return [
             Cell(
                 row["session"], row["cell"], row["text"], to_time(row["started"]), _float(row["duration_s"]),
-                row["outcome"], row["error"], row["traceback"], row["execution_count"],
+                row["outcome"], row["error"], row["traceback"], row["execution_count"], row["notebook"], row["path"],
+                row["until"], row["names"],
             )
             for row in rows
         ]  # fmt: skip
@@ -268,6 +269,10 @@ def cell_document(cell: Cell) -> dict[str, Any]:
         "error": cell.error,
         "traceback": cell.traceback,
         "execution_count": cell.execution_count,
+        "notebook": cell.notebook,
+        "path": cell.path,
+        "until": cell.until,
+        "names": cell.names,
         **code_words(cell.text),
     }
 

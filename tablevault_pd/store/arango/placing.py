@@ -17,7 +17,7 @@ def version_of(document: Document) -> Version:
         document["list"], document["name"], document["version"], document["operation"], document["generation"],
         document["start"], document["rows"], document["total"], int(document["schema"], 16), document["session"],
         document["cell"], to_time(document["time"]), tuple(document["tags"]), document.get("message"),
-        document["gone"], document.get("step"),
+        document["gone"], document.get("step"), document.get("line"),
     )  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def document_of(version: Version, token: str, base: list[list[int]] | None) -> d
         "session": version.session_id,
         "cell": version.cell,
         "step": version.step,
+        "line": version.line,
         "time": time,
         "committed": to_time(time).isoformat(),
         "tags": list(version.tags),

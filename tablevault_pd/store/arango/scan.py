@@ -47,7 +47,8 @@ FOR w IN @wanted
       FILTER b.list == w[1] AND b.generation == run[0] AND b.start >= lowest AND b.start < run[2] AND b.rows > 0
       SORT w[0], b.start
       RETURN [w[0], MAX([run[1], b.start]), MIN([run[2], b.start + b.rows]),
-              b.session == null ? -1 : b.session, b.cell == null ? -1 : b.cell, b.time]
+              b.session == null ? -1 : b.session, b.cell == null ? -1 : b.cell, b.time,
+              b.line == null ? 0 : b.line]
 """
 
 
@@ -129,8 +130,8 @@ class Scanner:
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         """Who wrote which rows."""
         rows = self._client.query(WRITTEN, wanted=_wanted(versions)) if versions else []
-        scope, start, stop, session_id, cell, time_us = np.array(rows, np.int64).reshape(-1, 6).T.copy()
-        return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"))
+        scope, start, stop, session_id, cell, time_us, line = np.array(rows, np.int64).reshape(-1, 7).T.copy()
+        return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"), line)
 
 
 def _named(names: Sequence[str], schema: pa.Schema) -> list[str]:

@@ -9,6 +9,7 @@ from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango import layout
 from tablevault_pd.store.arango.care import Maintenance, ServerParts
 from tablevault_pd.store.arango.client import Client
+from tablevault_pd.store.arango.code import SliceStore
 from tablevault_pd.store.arango.commit import Committer
 from tablevault_pd.store.arango.control import SessionControl
 from tablevault_pd.store.arango.edges import LineageEdges
@@ -104,6 +105,7 @@ class ArangoStore:
         self._blobs = BlobStore(client, clock)
         self._lineage = LineageEdges(client, clock)
         self._text = TextSearch(client, self._rows)
+        self._slices = SliceStore(client, self._text.find_code)
         self.vectors = VectorSearch(client, reader, self._rows)
         self._committer = Committer(client, clock, SharedDocuments(client), self._lineage)
         self._maintenance = Maintenance(
@@ -176,6 +178,14 @@ class ArangoStore:
     session_ids = Delegate("_sessions", Sessions.session_ids)
     session_labels = Delegate("_sessions", Sessions.session_labels)
     session_values = Delegate("_sessions", Sessions.session_values)
+
+    # -- the code that made rows
+    written_code = Delegate("_slices", SliceStore.written_code)
+    put_code = Delegate("_slices", SliceStore.put_code)
+    find_slices = Delegate("_slices", SliceStore.find_slices)
+    find_code_of_sessions = Delegate("_slices", SliceStore.find_code_of_sessions)
+    confirm = Delegate("_slices", SliceStore.confirm)
+    confirmations = Delegate("_slices", SliceStore.confirmations)
 
     # -- descriptions and search
     describe = Delegate("_descriptions", Descriptions.describe)

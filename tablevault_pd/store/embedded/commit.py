@@ -38,8 +38,8 @@ BASE = "SELECT base_generation, base_total FROM batches WHERE list = ? AND versi
 INSERT_LIST = "INSERT INTO lists (name) VALUES (?)"
 INSERT_BATCH = """
 INSERT INTO batches (list, version, token, operation, generation, base_generation, base_total, start, rows, total, schema,
-                     session, cell, step, time, tags, message)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     session, cell, step, time, tags, message, line)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_SEGMENT = """
 INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data)
@@ -151,7 +151,7 @@ class Committer:
             INSERT_BATCH,
             (list_id, version.version, batch.token, batch.operation, version.generation, *base, version.start, version.rows,
              version.total, version.schema_id, version.session_id, version.cell, version.step,
-             from_time(version.time), json.dumps(version.tags), version.message),
+             from_time(version.time), json.dumps(version.tags), version.message, version.line),
         )  # fmt: skip
         return version
 

@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source, Timelines
+from tablevault_pd.store.embedded.code import insert_code
 from tablevault_pd.store.embedded.sessions import change_session, insert_cell, session_rows, to_session
+from tablevault_pd.store.engine.fts_index import add_source
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
@@ -54,8 +56,10 @@ ON CONFLICT (metric, session, attempt, block) DO UPDATE
 """
 # SQLite has no NaN: it is NULL here, and stays NaN in the packed values.
 PUT_LATEST = "INSERT OR REPLACE INTO latest (session, metric, step, time, value) VALUES (?, ?, ?, ?, ?)"
-INSERT_SOURCE = "INSERT OR IGNORE INTO sources (sha256, text) VALUES (?, ?)"
-INSERT_SESSION_SOURCE = "INSERT OR IGNORE INTO session_sources (session, path, sha256) VALUES (?, ?, ?)"
+INSERT_SOURCE = "INSERT OR IGNORE INTO sources (sha256, text, source) VALUES (?, ?, ?)"
+INSERT_SESSION_SOURCE = (
+    "INSERT OR IGNORE INTO session_sources (session, path, sha256, module, cell) VALUES (?, ?, ?, ?, ?)"
+)
 ALL_LATEST = "SELECT session, metric, value FROM latest"
 LATEST_OF = "SELECT session, metric, value FROM latest WHERE session IN (SELECT value FROM json_each(?))"
 LATEST_NAMED = "SELECT session, metric, value FROM latest WHERE metric IN (SELECT value FROM json_each(?))"
@@ -83,8 +87,8 @@ ALL_TIMELINES = "SELECT id, timeline FROM sessions ORDER BY id"
 TIMELINES_OF = "SELECT id, timeline FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
 ADD_TO_TIMELINE = "UPDATE sessions SET timeline = json_patch(timeline, ?) WHERE id = ?"
 SOURCES = """
-SELECT m.session, m.path, m.sha256, s.text FROM session_sources m JOIN sources s ON s.sha256 = m.sha256
-WHERE m.session IN (SELECT value FROM json_each(?)) ORDER BY m.session, m.path
+SELECT m.session, m.path, m.sha256, s.text, m.module, m.cell FROM session_sources m JOIN sources s ON s.sha256 = m.sha256
+WHERE m.session IN (SELECT value FROM json_each(?)) ORDER BY m.session, m.path, m.cell
 """
 MEASURES_SCHEMA = pa.schema(
     [
@@ -238,8 +242,10 @@ def _write(db: Any, beat: Beat, now: int) -> None:
     for measures in beat.measures:
         _insert_measures(db, measures, beat.number)
     for source in beat.sources:
-        db.execute(INSERT_SOURCE, (source.sha256, source.text))
-        db.execute(INSERT_SESSION_SOURCE, (key, source.path, source.sha256))
+        db.execute(INSERT_SOURCE, (source.sha256, source.text, add_source(db, source.text)))
+        db.execute(INSERT_SESSION_SOURCE, (key, source.path, source.sha256, source.module, source.cell))
+    for code in beat.code:
+        insert_code(db, code)
     if beat.changes:
         change_session(db, key, beat.changes)
     if beat.timeline:

@@ -52,10 +52,11 @@ TAGS_OF = "SELECT tags FROM sessions WHERE id = ?"
 SET_TAGS = "UPDATE sessions SET tags = ? WHERE id = ?"
 TAGS_OF_VERSION = "SELECT tags FROM batches WHERE list = ? AND version = ?"
 SET_TAGS_OF_VERSION = "UPDATE batches SET tags = ? WHERE list = ? AND version = ?"
-PUT_CELL = "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_CELLS = (
-    "SELECT session, cell, text, started, duration_s, outcome, error, traceback, execution_count FROM cells"
-)
+PUT_CELL = "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CELLS = """
+SELECT session, cell, text, started, duration_s, outcome, error, traceback, execution_count, notebook, path, until, names
+FROM cells
+"""
 ALL_CELLS = f"{_CELLS} ORDER BY session, cell"
 CELLS_OF = f"{_CELLS} WHERE session IN (SELECT value FROM json_each(?)) ORDER BY session, cell"  # noqa: S608  # a constant
 INSERT_DESCRIPTION = """
@@ -221,7 +222,7 @@ def insert_cell(db: Any, cell: Cell) -> None:
     db.execute(
         PUT_CELL,
         (cell.session_id, cell.cell, cell.text, from_time(cell.started), cell.duration_s, cell.outcome, cell.error,
-         cell.traceback, cell.execution_count),
+         cell.traceback, cell.execution_count, cell.notebook, cell.path, cell.until, cell.names),
     )  # fmt: skip
     add_code(db, cell.session_id, cell.cell, cell.text)
 

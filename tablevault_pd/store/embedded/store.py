@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.store.embedded import folders
 from tablevault_pd.store.embedded.blobs import BlobStore
 from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog
+from tablevault_pd.store.embedded.code import SliceStore
 from tablevault_pd.store.embedded.commit import Committer
 from tablevault_pd.store.embedded.control import SessionControl
 from tablevault_pd.store.embedded.edges import LineageEdges
@@ -68,6 +69,7 @@ class EmbeddedStore:
         self._descriptions = Descriptions(catalog)
         self._control = SessionControl(catalog)
         self._values = SessionValues(catalog)
+        self._slices = SliceStore(catalog)
         self._blobs = BlobStore(catalog, self.folder)
         self._lineage = LineageEdges(catalog)
         self.text = TextSearch(catalog, self._reader)
@@ -132,6 +134,14 @@ class EmbeddedStore:
     session_ids = Delegate("_values", SessionValues.session_ids)
     session_labels = Delegate("_values", SessionValues.session_labels)
     session_values = Delegate("_values", SessionValues.session_values)
+
+    # -- the code that made rows
+    written_code = Delegate("_slices", SliceStore.written_code)
+    put_code = Delegate("_slices", SliceStore.put_code)
+    find_slices = Delegate("_slices", SliceStore.find_slices)
+    find_code_of_sessions = Delegate("_slices", SliceStore.find_code_of_sessions)
+    confirm = Delegate("_slices", SliceStore.confirm)
+    confirmations = Delegate("_slices", SliceStore.confirmations)
 
     # -- descriptions and search
     describe = Delegate("_descriptions", Descriptions.describe)

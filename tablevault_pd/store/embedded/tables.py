@@ -8,6 +8,7 @@ import uuid
 from functools import cache
 from typing import Any
 
+from tablevault_pd.store.embedded.code_tables import SLICE_TABLES
 from tablevault_pd.store.engine.fts_index import CODE_TABLES, ITEM_TABLES
 
 FORMAT = 1
@@ -37,6 +38,7 @@ CREATE TABLE batches (
     tags TEXT NOT NULL DEFAULT '[]',
     message TEXT,
     gone INTEGER NOT NULL DEFAULT 0,
+    line INTEGER,
     PRIMARY KEY (list, version)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX batches_by_token ON batches (list, token);
@@ -88,6 +90,10 @@ CREATE TABLE cells (
     error TEXT,
     traceback TEXT,
     execution_count INTEGER,
+    notebook TEXT,
+    path TEXT,
+    until INTEGER,
+    names TEXT,
     PRIMARY KEY (session, cell)
 ) WITHOUT ROWID;
 CREATE TABLE descriptions (
@@ -201,16 +207,21 @@ CREATE TABLE latest (
 CREATE INDEX latest_by_value ON latest (metric, value);
 CREATE TABLE sources (
     sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64),
-    text TEXT NOT NULL
+    text TEXT NOT NULL,
+    source INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX sources_of_text ON sources (source);
 CREATE TABLE session_sources (
     session INTEGER NOT NULL REFERENCES sessions(id),
     path TEXT NOT NULL,
+    cell INTEGER NOT NULL,
     sha256 TEXT NOT NULL REFERENCES sources(sha256),
-    PRIMARY KEY (session, path, sha256)
+    module TEXT NOT NULL,
+    PRIMARY KEY (session, path, cell, sha256)
 ) WITHOUT ROWID;
+CREATE INDEX sessions_of_source ON session_sources (sha256);
 """
-LAYOUT = TABLES + TEXT_TABLES + EDGE_TABLES + LOST_TABLE + CONTROL_TABLES
+LAYOUT = TABLES + TEXT_TABLES + SLICE_TABLES + EDGE_TABLES + LOST_TABLE + CONTROL_TABLES
 TABLES_THERE = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.errors import StorageError, VaultBusy, VaultCorrupt, VaultError, VaultReadOnly
+from tablevault_pd.store.embedded.code import reindex_code
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.fts_index import (
@@ -147,6 +148,7 @@ def _rebuild(db: Connection) -> None:
         db.execute(statement)
     for session_id, cell, text in db.execute(CELL_TEXTS).fetchall():
         add_code(db, session_id, cell, text)
+    reindex_code(db)
 
 
 def clear(db: Connection) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
-       b.time, b.tags, b.message, b.gone, b.step
+       b.time, b.tags, b.message, b.gone, b.step, b.line
 FROM batches b JOIN lists l ON l.id = b.list
 """
 HEAD = _VERSION + "WHERE l.name = ? ORDER BY b.version DESC LIMIT 1"
@@ -44,7 +44,7 @@ ALL_BASES = """
 SELECT list, version, base_generation, base_total FROM batches INDEXED BY restores WHERE base_generation IS NOT NULL
 """
 WRITTEN = """
-SELECT generation, start, rows, coalesce(session, -1), coalesce(cell, -1), time FROM batches
+SELECT generation, start, rows, coalesce(session, -1), coalesce(cell, -1), time, coalesce(line, 0) FROM batches
 WHERE list = ? AND rows > 0 ORDER BY generation, start
 """
 CREATED = "SELECT list, min(time) FROM batches GROUP BY list"
@@ -56,8 +56,8 @@ NAMES_FROM = "SELECT name FROM lists WHERE name BETWEEN ?1 AND ?1 || CAST(x'FF' 
 
 def version_of(row: tuple[Any, ...]) -> Version:
     """A row of the statements above as a version."""
-    *plain, time, tags, message, gone, step = row
-    return Version(*plain, to_time(time), tuple(json.loads(tags)), message, bool(gone), step)  # type: ignore[call-arg]  # one row, one Version
+    *plain, time, tags, message, gone, step, line = row
+    return Version(*plain, to_time(time), tuple(json.loads(tags)), message, bool(gone), step, line)  # type: ignore[call-arg]  # one row, one Version
 
 
 class Versions:
@@ -108,20 +108,22 @@ class Versions:
 
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         """Who wrote which rows."""
-        columns: list[list[Any]] = [[], [], [], [], [], []]
+        columns: list[list[Any]] = [[], [], [], [], [], [], []]
         with self._catalog.reading() as db:
             for number, (version, runs) in enumerate(self.runs_of(versions)):
                 by_generation: dict[int, list[tuple[Any, ...]]] = {}
                 for generation, *rest in db.execute(WRITTEN, (version.list_id,)).fetchall():
                     by_generation.setdefault(generation, []).append(tuple(rest))
                 for generation, low, high in runs:
-                    for start, rows, session_id, cell, time in by_generation.get(generation, ()):
+                    for start, rows, *writer in by_generation.get(generation, ()):
                         if start + rows > low and start < high:
-                            line = (number, max(start, low), min(start + rows, high), session_id, cell, time)
-                            for column, value in zip(columns, line, strict=True):
+                            span = (number, max(start, low), min(start + rows, high), *writer)
+                            for column, value in zip(columns, span, strict=True):
                                 column.append(value)
-        scope, start, stop, session_id, cell, time_us = (np.array(column, np.int64) for column in columns)
-        return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"))
+        scope, start, stop, session_id, cell, time_us, line = (
+            np.array(column, np.int64) for column in columns
+        )
+        return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"), line)
 
     def versions(self, name: str | None = None) -> list[Version]:
         """All versions of one list, or of all."""

@@ -83,5 +83,5 @@ def placed(
         now = max(now, head.time + _TICK)
     return Version(
         list_id, batch.list, number, batch.operation, generation, start, rows, total, schema_id, batch.session_id, batch.cell,
-        now, tags, batch.message, step=batch.step,
+        now, tags, batch.message, step=batch.step, line=batch.line,
     )  # fmt: skip

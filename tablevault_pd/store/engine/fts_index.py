@@ -154,7 +154,7 @@ def add_source(db: Connection, text: str) -> int:
 
 def matching_sources(db: Connection, query: Node) -> np.ndarray:
     """The ids of the pieces of code that match."""
-    return matching_ids(query, lambda leaf: _sources(db, leaf), lambda: _ids(db.execute(ALL_SOURCES)))
+    return matching_ids(query, lambda leaf: source_ids(db, leaf), lambda: _ids(db.execute(ALL_SOURCES)))
 
 
 def portions(chunks: Iterable[Chunk]) -> Iterator[tuple[int, list[pa.Table]]]:
@@ -224,7 +224,8 @@ def matching(db: Connection, query: Node, span: tuple[int, int]) -> np.ndarray:
     return matching_ids(query, leaf, lambda: _ids(db.execute(ALL_ITEMS, span)))
 
 
-def _sources(db: Connection, leaf: Leaf) -> np.ndarray:
+def source_ids(db: Connection, leaf: Leaf) -> np.ndarray:
+    """The ids of the pieces of code that a leaf is in."""
     words, triples = fts.code_terms(leaf)
     found = [_ids(db.execute(CODE_WORDS, (words,)))] if words else []
     found += [_ids(db.execute(CODE_TRIPLES, (triples,)))] if triples else []

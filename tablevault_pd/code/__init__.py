@@ -1,0 +1,34 @@
+"""The code that made a row: statements, slices of them, and how two slices differ."""
+
+from tablevault_pd.code.diff import CodeDiff, code_diff
+from tablevault_pd.code.environments import environment_diff
+from tablevault_pd.code.functions import digest_of_function
+from tablevault_pd.code.reading import (
+    slice_of_rows,
+    slice_of_session,
+    slice_of_version,
+    slices_of,
+    slices_of_rows,
+)
+from tablevault_pd.code.slice import Piece, Slice, Slicer
+from tablevault_pd.code.statements import Statement, cut, names_of, statement_line, trees
+
+__all__ = [
+    "CodeDiff",
+    "Piece",
+    "Slice",
+    "Slicer",
+    "Statement",
+    "code_diff",
+    "cut",
+    "digest_of_function",
+    "environment_diff",
+    "names_of",
+    "slice_of_rows",
+    "slice_of_session",
+    "slice_of_version",
+    "slices_of",
+    "slices_of_rows",
+    "statement_line",
+    "trees",
+]

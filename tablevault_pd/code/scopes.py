@@ -1,0 +1,424 @@
+"""Which names one statement binds, changes and looks up, by Python's rules of scope."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+#: Methods that show or copy and change nothing, although nobody keeps what they return.
+SHOWING = frozenset(
+    [
+        "head",
+        "tail",
+        "info",
+        "describe",
+        "plot",
+        "show",
+        "hist",
+        "boxplot",
+        "sample",
+        "items",
+        "keys",
+        "values",
+        "copy",
+        "savefig",
+        "to_csv",
+        "to_parquet",
+        "to_json",
+        "to_excel",
+        "to_pickle",
+        "to_html",
+        "save",
+        "append_to",
+        "log",
+        "print",
+        "summary",
+        "display",
+    ]
+)
+#: Methods that change their object even where what they return is kept.
+CHANGING = frozenset(
+    [
+        "append",
+        "extend",
+        "insert",
+        "pop",
+        "popitem",
+        "remove",
+        "clear",
+        "sort",
+        "reverse",
+        "add",
+        "discard",
+        "update",
+        "setdefault",
+        "fit",
+        "partial_fit",
+        "fit_transform",
+        "load_state_dict",
+        "intersection_update",
+        "difference_update",
+        "appendleft",
+        "popleft",
+    ]
+)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_KINDS = {
+    ast.FunctionDef: "def",
+    ast.AsyncFunctionDef: "def",
+    ast.ClassDef: "class",
+    ast.Import: "import",
+    ast.ImportFrom: "import",
+    ast.Assign: "assign",
+    ast.AnnAssign: "assign",
+    ast.AugAssign: "assign",
+}
+_UNSURE = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, getattr(ast, "TryStar", ast.Try))
+
+
+class _Scope:
+    """The names of one namespace: the module's, a class body's, a function's or a comprehension's."""
+
+    __slots__ = ("bound", "certain", "changed", "declared", "kind", "loads", "modules", "outer", "parameters")
+
+    def __init__(self, kind: str, outer: _Scope | None) -> None:
+        self.kind = kind
+        self.outer = outer
+        self.bound: dict[str, None] = {}
+        self.declared: set[str] = set()  # global here
+        self.certain: set[str] = set()  # bound by the statement itself before they are looked up
+        self.loads: dict[
+            tuple[str, bool], None
+        ] = {}  # (dotted name, whether it is looked up when something is called)
+        self.modules: dict[str, tuple[str, str | None]] = {}  # names bound by an import inside of a function
+        self.parameters: list[str] = []
+        self.changed: dict[str, None] = {}  # whose values are changed
+
+
+class Finder:
+    """Walks over one top-level statement."""
+
+    def __init__(self) -> None:
+        self.module = _Scope("module", None)
+        self.imports: list[tuple[str, str, str | None]] = []
+        self.touches: dict[str, None] = {}
+        self.calls: dict[tuple[str, tuple[str | None, ...]], None] = {}
+        self.writes: dict[str, None] = {}
+        self.function: _Scope | None = None  # that of the statement, if it is a function
+
+    @classmethod
+    def describe(cls, node: ast.stmt) -> dict[str, Any]:
+        """The fields of a :class:`~tablevault_pd.code.statements.Statement` that tell of names."""
+        finder = cls()
+        finder._walk(node, finder.module)
+        return finder._fields(node)
+
+    def _fields(self, node: ast.stmt) -> dict[str, Any]:
+        changed = dict.fromkeys(self.module.changed)
+        names = {**self.module.bound, **changed}
+        uses = {name: None for name, later in self.module.loads if not later} | changed
+        later = {name: None for name, later in self.module.loads if later and name not in uses}
+        function = self.function
+        changes = () if function is None else tuple(
+            number for number, name in enumerate(function.parameters) if name in function.changed
+        )  # fmt: skip
+        return {
+            "kind": _KINDS.get(type(node), "other"),
+            "names": tuple(names),
+            "sure": not isinstance(node, _UNSURE),
+            "uses": tuple(uses),
+            "later": tuple(later),
+            "imports": tuple(self.imports),
+            "touches": tuple(self.touches),
+            "calls": tuple(self.calls),
+            "changes": changes,
+            "writes": tuple(self.writes),
+        }
+
+    # -- walking
+
+    def _walk(self, node: Any, scope: _Scope) -> None:
+        handler = _HANDLERS.get(type(node))
+        if handler is not None:
+            handler(self, node, scope)
+            return
+        self._children(node, scope)
+
+    def _children(self, node: Any, scope: _Scope) -> None:
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value.__class__ is list:
+                for each in value:
+                    if isinstance(each, ast.AST):
+                        self._walk(each, scope)
+            elif isinstance(value, ast.AST):
+                self._walk(value, scope)
+
+    def _each(self, nodes: Any, scope: _Scope) -> None:
+        for node in nodes:
+            if node is not None:
+                self._walk(node, scope)
+
+    def _name(self, node: ast.Name, scope: _Scope) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self._look_up(node.id, scope)
+        elif isinstance(node.ctx, ast.Store):
+            self._bind(node.id, scope)
+
+    def _attribute(self, node: ast.Attribute, scope: _Scope) -> None:
+        chain = dotted(node)
+        if not isinstance(node.ctx, ast.Load):
+            self._change(node.value, scope)
+            self._walk(node.value, scope)
+        elif chain is None:
+            self._walk(node.value, scope)
+        else:
+            self._look_up(chain, scope)
+
+    def _look_up(self, chain: str, scope: _Scope) -> None:
+        if chain.partition(".")[0] not in scope.certain:
+            scope.loads[chain, False] = None
+
+    def _with(self, node: Any, scope: _Scope) -> None:
+        self._each(node.items, scope)
+        self._be_certain([each.optional_vars for each in node.items], scope)
+        self._each(node.body, scope)
+
+    def _for(self, node: Any, scope: _Scope) -> None:
+        self._each([node.iter, node.target], scope)
+        self._be_certain([node.target], scope)
+        self._each([*node.body, *node.orelse], scope)
+
+    def _be_certain(self, targets: Any, scope: _Scope) -> None:
+        for target in targets:
+            if target is not None:
+                scope.certain.update(each.id for each in ast.walk(target) if isinstance(each, ast.Name))
+
+    def _subscript(self, node: ast.Subscript, scope: _Scope) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            self._change(node.value, scope)
+        self._walk(node.value, scope)
+        self._walk(node.slice, scope)
+
+    def _augmented(self, node: ast.AugAssign, scope: _Scope) -> None:
+        if isinstance(node.target, ast.Name):
+            scope.loads[node.target.id, False] = None
+            self._change(node.target, scope)
+        self._walk(node.target, scope)
+        self._walk(node.value, scope)
+
+    def _bind(self, name: str, scope: _Scope) -> None:
+        if name in scope.declared:
+            self.writes[name] = None
+        else:
+            scope.bound[name] = None
+
+    def _change(self, node: Any, scope: _Scope) -> None:
+        """Note that what a name stands for is changed in place."""
+        base = root(node)
+        if base is not None:
+            scope.changed[base] = None
+
+    def _call(self, node: ast.Call, scope: _Scope) -> None:
+        self._note_call(node, scope, kept=True)
+        self._children(node, scope)
+
+    def _note_call(self, node: ast.Call, scope: _Scope, *, kept: bool) -> None:
+        name = dotted(node.func)
+        if isinstance(node.func, ast.Attribute):
+            base = root(node.func.value)
+            in_place = any(
+                each.arg == "inplace" and isinstance(each.value, ast.Constant) and each.value.value is True
+                for each in node.keywords
+            )
+            changing = node.func.attr in CHANGING or in_place
+            if base is not None and (changing or (not kept and node.func.attr not in SHOWING)):
+                if scope.kind == "module":
+                    self.touches[base] = None
+                elif changing:
+                    scope.changed[base] = None
+        if name is not None and scope.kind == "module":
+            arguments = tuple(
+                root(each) if isinstance(each, (ast.Name, ast.Attribute)) else None for each in node.args
+            )
+            if any(arguments):
+                self.calls[name, arguments] = None
+
+    def _expression(self, node: ast.Expr, scope: _Scope) -> None:
+        value = node.value.value if isinstance(node.value, ast.Await) else node.value
+        if isinstance(value, ast.Call):
+            self._note_call(value, scope, kept=False)
+        self._walk(node.value, scope)
+
+    def _delete(self, node: ast.Delete, scope: _Scope) -> None:
+        for target in node.targets:
+            if not isinstance(target, ast.Name):
+                self._walk(target, scope)
+
+    def _global(self, node: ast.Global, scope: _Scope) -> None:
+        scope.declared.update(node.names)
+
+    # -- modules
+
+    def _import(self, node: ast.Import, scope: _Scope) -> None:
+        for alias in node.names:
+            bound = alias.asname or alias.name.partition(".")[0]
+            module = alias.name if alias.asname else bound
+            self._imported(bound, module, None, scope)
+            if not alias.asname and "." in alias.name and scope.kind == "module":
+                self.imports.append(("", alias.name, None))  # it is executed, and found through the first
+
+    def _import_from(self, node: ast.ImportFrom, scope: _Scope) -> None:
+        module = "." * node.level + (node.module or "")
+        for alias in node.names:
+            self._imported(alias.asname or alias.name, module, alias.name, scope)
+
+    def _imported(self, bound: str, module: str, attribute: str | None, scope: _Scope) -> None:
+        if scope.kind == "module":
+            self.imports.append((bound, module, attribute))
+        else:
+            scope.modules[bound] = (module, attribute)
+            if attribute is not None:
+                scope.loads[f"{module}:{attribute}", False] = None
+        if bound != "*":
+            self._bind(bound, scope)
+
+    # -- scopes
+
+    def _function(self, node: Any, scope: _Scope) -> None:
+        self._bind(node.name, scope)
+        self._each(node.decorator_list, scope)
+        inner = self._parameters(node.args, scope)
+        self._each([node.returns], scope)
+        for parameter in getattr(node, "type_params", ()):
+            inner.bound[parameter.name] = None
+        if scope is self.module:
+            self.function = inner
+        self._each(node.body, inner)
+        self._close(inner, scope, later=True)
+
+    def _lambda(self, node: ast.Lambda, scope: _Scope) -> None:
+        inner = self._parameters(node.args, scope)
+        self._walk(node.body, inner)
+        self._close(inner, scope, later=True)
+
+    def _parameters(self, arguments: ast.arguments, scope: _Scope) -> _Scope:
+        inner = _Scope("function", scope)
+        self._each([*arguments.defaults, *arguments.kw_defaults], scope)
+        several = [*arguments.posonlyargs, *arguments.args]
+        inner.parameters = [each.arg for each in several]
+        for each in [*several, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
+            if each is not None:
+                inner.bound[each.arg] = None
+                self._each([each.annotation], scope)
+        return inner
+
+    def _class(self, node: ast.ClassDef, scope: _Scope) -> None:
+        self._each([*node.decorator_list, *node.bases, *node.keywords], scope)
+        inner = _Scope("class", scope)
+        for parameter in getattr(node, "type_params", ()):
+            inner.bound[parameter.name] = None
+        self._each(node.body, inner)
+        self._close(inner, scope, later=False)
+        self._bind(node.name, scope)
+
+    def _comprehension(self, node: Any, scope: _Scope) -> None:
+        inner = _Scope("comprehension", scope)
+        self._walk(node.generators[0].iter, scope)
+        for number, generator in enumerate(node.generators):
+            self._walk(generator.target, inner)
+            self._each(generator.ifs if number == 0 else [generator.iter, *generator.ifs], inner)
+        self._each([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt], inner)
+        self._close(inner, scope, later=False)
+
+    def _walrus(self, node: ast.NamedExpr, scope: _Scope) -> None:
+        self._walk(node.value, scope)
+        while scope.kind == "comprehension" and scope.outer is not None:
+            scope = scope.outer
+        self._bind(node.target.id, scope)
+
+    def _handler(self, node: ast.ExceptHandler, scope: _Scope) -> None:
+        if node.name is not None:
+            self._bind(node.name, scope)
+            scope.certain.add(node.name)
+        self._children(node, scope)
+
+    def _capture(self, node: Any, scope: _Scope) -> None:
+        name = node.rest if isinstance(node, ast.MatchMapping) else node.name
+        if name is not None:
+            self._bind(name, scope)
+        self._children(node, scope)
+
+    def _close(self, inner: _Scope, outer: _Scope, *, later: bool) -> None:
+        """Hand on to `outer` what `inner` looks up and changes and does not bind."""
+        for chain, already in inner.loads:
+            base, _, rest = chain.partition(".")
+            if ":" in chain:
+                outer.loads[chain, already or later] = None
+            elif base in inner.modules and inner.modules[base][1] is None:
+                module = inner.modules[base][0]
+                outer.loads[f"{module}:{rest}", already or later] = None
+            elif base not in inner.bound or (inner.kind == "class" and already):
+                outer.loads[chain, already or later] = None
+        for name in inner.changed:
+            if name not in inner.bound:
+                if later:
+                    self.writes[name] = None
+                    outer.changed.update({name: None} if outer.kind == "function" else {})
+                else:
+                    outer.changed[name] = None
+
+
+def dotted(node: Any) -> str | None:
+    """``a.b.c`` of a chain of attributes that begins with a name."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return None
+    return ".".join([node.id, *reversed(parts)]) if parts else node.id
+
+
+def root(node: Any) -> str | None:
+    """The name that a chain of attributes, subscripts and method calls begins with."""
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _leaf(finder: Finder, node: Any, scope: _Scope) -> None:
+    """Nothing in there is a name."""
+
+
+_HANDLERS: dict[type, Any] = {
+    ast.Name: Finder._name,
+    ast.Attribute: Finder._attribute,
+    ast.Subscript: Finder._subscript,
+    ast.AugAssign: Finder._augmented,
+    ast.Call: Finder._call,
+    ast.Expr: Finder._expression,
+    ast.Delete: Finder._delete,
+    ast.Global: Finder._global,
+    ast.Import: Finder._import,
+    ast.ImportFrom: Finder._import_from,
+    ast.Lambda: Finder._lambda,
+    ast.ClassDef: Finder._class,
+    ast.NamedExpr: Finder._walrus,
+    ast.ExceptHandler: Finder._handler,
+    ast.With: Finder._with,
+    ast.AsyncWith: Finder._with,
+    ast.For: Finder._for,
+    ast.AsyncFor: Finder._for,
+    ast.MatchAs: Finder._capture,
+    ast.MatchStar: Finder._capture,
+    ast.MatchMapping: Finder._capture,
+    ast.Constant: _leaf,
+    ast.Load: _leaf,
+    ast.Store: _leaf,
+    **dict.fromkeys(_FUNCTIONS, Finder._function),
+    **dict.fromkeys(_COMPREHENSIONS, Finder._comprehension),
+}
+
+__all__ = ["CHANGING", "SHOWING", "Finder", "dotted", "root"]

@@ -1,0 +1,382 @@
+"""Backward slices: of all that was executed, the statements that one of them needs.
+
+A *space* is a namespace and the statements that ran in it, in order: a session's cells, or a module. A name that a
+statement uses leads to the statement that bound it last before; where that is an import of a captured module, on into the
+module's space.
+"""
+
+from __future__ import annotations
+
+import builtins
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from tablevault_pd.code.statements import Statement, cut, text_of, trees
+from tablevault_pd.store.types import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+#: Names that Python and IPython define by themselves.
+GIVEN = frozenset(dir(builtins)) | frozenset(
+    [
+        "__file__",
+        "__annotations__",
+        "__builtins__",
+        "__path__",
+        "__cached__",
+        "get_ipython",
+        "In",
+        "Out",
+        "display",
+        "exit",
+        "quit",
+        "_",
+        "__",
+        "___",
+        "_i",
+        "_ii",
+        "_iii",
+        "_ih",
+        "_oh",
+        "_dh",
+        "_exit_code",
+        "__class__",
+        "__conditional_annotations__",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A text that was executed: a cell, a script, or a module."""
+
+    text: str
+    path: str | None = None  #: of the script or module; None: a cell of a notebook
+    session_id: int | None = None
+    cell: int | None = None
+    notebook: str | None = None  #: the cell's own id, where the front end sent one
+    until: int | None = None  #: the last line that was begun; None: all were
+    module: str | None = None  #: what it was imported as
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The statements that made something, in order of execution; equal to another if the syntax trees are."""
+
+    parts: tuple[Part, ...] = ()
+    unresolved: tuple[str, ...] = ()  #: names that are used, and that no captured code defines
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal slices."""
+        return blake2b("\n".join(part.tree for part in self.parts).encode(), digest_size=16).hexdigest()
+
+    @property
+    def text(self) -> str:
+        """The code, each module's part below a comment with its path."""
+        pieces: list[str] = []
+        place: object = ()
+        for part in self.parts:
+            if (part.path, part.session_id, part.cell) != place:
+                place = (part.path, part.session_id, part.cell)
+                head = part.path if part.path is not None else f"cell {part.cell}"
+                pieces.append(
+                    f"# {head}" if part.cell is not None or part.path is not None else "# an earlier cell"
+                )
+            pieces.append(part.text)
+        return "\n".join(pieces) + "\n" * bool(pieces)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Slice) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+@dataclass(slots=True)
+class Space:
+    """The statements that ran in one namespace."""
+
+    pieces: Sequence[Piece]
+    module: str | None = None
+    statements: list[Statement] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)  #: the piece of each statement
+    trees: list[str] = field(default_factory=list)  #: its digest
+    names: dict[str, list[int]] = field(
+        default_factory=dict
+    )  #: name -> the statements that bind or change it
+    stars: list[int] = field(default_factory=list)  #: imports of everything
+
+    def __post_init__(self) -> None:
+        for number, piece in enumerate(self.pieces):
+            for statement, tree in zip(cut(piece.text), trees(piece.text), strict=True):
+                if piece.until is None or statement.line <= piece.until:
+                    self.statements.append(statement)
+                    self.owners.append(number)
+                    self.trees.append(tree)
+
+    def __len__(self) -> int:
+        return len(self.statements)
+
+    def index(self, effects: Iterable[tuple[str, ...]]) -> None:
+        """Note which statement binds what; `effects` are all names that each one binds or changes."""
+        for number, (statement, names) in enumerate(zip(self.statements, effects, strict=True)):
+            for name in names:
+                self.names.setdefault(name, []).append(number)
+            if any(bound == "*" for bound, _, _ in statement.imports):
+                self.stars.append(number)
+
+    def definitions(self, name: str, before: int) -> Iterator[int]:
+        """The statements that may have bound `name` when statement `before` began, the latest first."""
+        numbers = self.names.get(name, ())
+        for at in range(bisect_left(numbers, before) - 1, -1, -1):
+            yield numbers[at]
+            statement = self.statements[numbers[at]]
+            if statement.sure and name in statement.names:
+                return
+
+    def statement_at(self, piece: int, line: int | None) -> int | None:
+        """The number of the statement of a piece that line `line` is in."""
+        for number, (statement, owner) in enumerate(zip(self.statements, self.owners, strict=True)):
+            if owner == piece and line is not None and statement.line <= line <= statement.end:
+                return number
+        return None
+
+    def part(self, number: int) -> Part:
+        """A statement as part of a slice."""
+        piece, statement = self.pieces[self.owners[number]], self.statements[number]
+        return Part(
+            piece.path, piece.session_id, piece.cell, statement.line, statement.end, statement.kind, statement.names,
+            text_of(piece.text, statement), self.trees[number], piece.notebook,
+        )  # fmt: skip
+
+
+class Slicer:
+    """Takes slices of what a session executed, in its own namespace and in the modules that it had imported."""
+
+    def __init__(self, pieces: Sequence[Piece], modules: Iterable[Piece] = ()) -> None:
+        self.main = Space(pieces)
+        self.modules: dict[str, Space] = {
+            piece.module: Space([piece], piece.module) for piece in modules if piece.module
+        }
+        for space in [*self.modules.values(), self.main]:
+            space.index(self._effects(space))
+
+    def of_line(self, line: int | None) -> Slice:
+        """What the statement of the last piece needs that `line` is in; without one, the whole piece and what it needs."""
+        last = len(self.main.pieces) - 1
+        at = self.main.statement_at(last, line)
+        if at is not None:
+            return self._slice([at])
+        return self._slice([number for number, owner in enumerate(self.main.owners) if owner == last])
+
+    def of_everything(self) -> Slice:
+        """All that was executed, and the parts of modules that it needs."""
+        return self._slice(range(len(self.main)))
+
+    def since(self, cell: int | None) -> Slice:
+        """What the pieces from that cell on need, themselves included; without one, everything."""
+        first = next((number for number, piece in enumerate(self.main.pieces) if piece.cell == cell), 0)
+        return self._slice([number for number, owner in enumerate(self.main.owners) if owner >= first])
+
+    def _slice(self, roots: Sequence[int]) -> Slice:
+        walk = _Walk(self)
+        walk.add_roots(roots)
+        walk.run()
+        return walk.slice()
+
+    # -- what statements bind beside what they say: through functions that change their arguments or global names
+
+    def _effects(self, space: Space) -> Iterator[tuple[str, ...]]:
+        current: dict[str, int] = {}
+        for number, statement in enumerate(space.statements):
+            names = dict.fromkeys(statement.names)
+            for name in statement.touches:
+                if name in current and space.statements[current[name]].kind != "import":
+                    names[name] = None
+            for function, arguments in statement.calls:
+                defined = self._called(space, function, current)
+                changed = () if defined is None else defined.changes
+                names |= {
+                    argument: None
+                    for at in changed
+                    if (argument := dict(enumerate(arguments)).get(at)) is not None
+                }
+            for name in self._writes(space, statement.uses, current, set()):
+                names[name] = None
+            yield tuple(names)
+            current.update(dict.fromkeys(names, number))
+            current.update(dict.fromkeys(statement.names, number))
+
+    def _called(self, space: Space, function: str, current: Mapping[str, int]) -> Statement | None:
+        """The definition of a function of this namespace or of a captured module."""
+        base, _, rest = function.partition(".")
+        at = current.get(base)
+        if at is None:
+            return None
+        statement = space.statements[at]
+        if statement.kind == "def" and not rest:
+            return statement
+        for bound, module, brought in statement.imports:
+            target = self.modules.get(absolute(space, module))
+            wanted = rest if brought is None else brought
+            if bound == base and target is not None and (brought is None or not rest):
+                for other in target.statements:
+                    if other.kind == "def" and other.names == (wanted,):
+                        return other
+        return None
+
+    def _writes(
+        self, space: Space, uses: Sequence[str], current: Mapping[str, int], seen: set[int]
+    ) -> Iterator[str]:
+        for use in uses:
+            at = current.get(use)
+            if at is not None and at not in seen and space.statements[at].kind == "def":
+                seen.add(at)
+                yield from space.statements[at].writes
+                yield from self._writes(space, space.statements[at].later, current, seen)
+
+
+class _Walk:
+    """One walk backwards."""
+
+    def __init__(self, slicer: Slicer) -> None:
+        self._slicer = slicer
+        self._main = slicer.main
+        self._waiting: list[
+            tuple[Space, int, int, int]
+        ] = []  # space, statement, when it is called, main statement
+        self._seen: set[tuple[str | None, int, int]] = set()
+        self._chosen: dict[
+            tuple[str | None, int], int
+        ] = {}  # -> the first statement of the main space that led there
+        self._unresolved: dict[str, None] = {}
+        self._end = 0  # the last root
+
+    def add_roots(self, numbers: Sequence[int]) -> None:
+        """Want statements of the main space.
+
+        What does nothing but import executes the modules, and wants them whole; so does ``%run``.
+        """
+        statements = [self._main.statements[number] for number in numbers]
+        imports = all(statement.kind == "import" for statement in statements)
+        self._end = max(numbers, default=-1) + 1
+        for number, statement in zip(numbers, statements, strict=True):
+            self._add(self._main, number, number, number)
+            for _, module, _ in statement.imports if imports or statement.kind == "run" else ():
+                self._whole(absolute(self._main, module), number)
+
+    def run(self) -> None:
+        """Follow every name."""
+        while self._waiting:
+            space, number, called, source = self._waiting.pop()
+            statement = space.statements[number]
+            for use in statement.uses:
+                self._need(space, use, number, source)
+            for use in statement.later:
+                self._need(space, use, called, source)
+
+    def slice(self) -> Slice:
+        """What was found, in order of execution: a module before the statement that first needed it."""
+        spaces: dict[str | None, Space] = {None: self._main}
+        spaces.update(self._slicer.modules)
+        order = {name: number for number, name in enumerate(spaces)}
+        first: dict[str | None, int] = {}
+        for (name, _), source in self._chosen.items():
+            first[name] = min(first.get(name, source), source)
+
+        def place(chosen: tuple[str | None, int]) -> tuple[int, int, int]:
+            name, number = chosen
+            return (number, len(order), 0) if name is None else (first[name], order[name], number)
+
+        parts = tuple(spaces[name].part(number) for name, number in sorted(self._chosen, key=place))
+        return Slice(parts, tuple(sorted(self._unresolved)))
+
+    def _add(self, space: Space, number: int, called: int, source: int) -> None:
+        source = min(source, number) if space is self._main else source
+        key = (space.module, number)
+        self._chosen[key] = min(self._chosen.get(key, source), source)
+        if (*key, called if space.statements[number].later else -1) in self._seen:
+            return
+        self._seen.add((*key, called if space.statements[number].later else -1))
+        self._waiting.append((space, number, called, source))
+
+    def _need(self, space: Space, use: str, before: int, source: int) -> None:
+        """Want what a dotted name stood for when statement `before` began; in a function also later ones."""
+        if ":" in use:
+            module, _, attribute = use.partition(":")
+            self._module(absolute(space, module), attribute, source)
+            return
+        base, _, rest = use.partition(".")
+        numbers = list(space.definitions(base, before))
+        if not numbers:  # of a function that is called later than this statement runs
+            end = self._end if space is self._main else len(space)
+            numbers = list(space.definitions(base, end))
+        for number in numbers:
+            self._add(space, number, before, source)
+            for bound, module, brought in space.statements[number].imports:
+                if bound == base:
+                    self._follow(
+                        space, module, brought, rest, min(source, number) if space is self._main else source
+                    )
+        if not numbers and not self._from_star(space, use, before, source) and base not in GIVEN:
+            self._unresolved[base] = None
+
+    def _follow(self, space: Space, module: str, attribute: str | None, rest: str, source: int) -> None:
+        name = absolute(space, module)
+        if attribute is not None:
+            rest = f"{attribute}.{rest}" if rest else attribute
+        self._module(name, rest, source)
+
+    def _module(self, name: str, rest: str, source: int) -> None:
+        """Want ``rest`` of a module, or of one inside of it."""
+        modules = self._slicer.modules
+        while rest and f"{name}.{rest.partition('.')[0]}" in modules:
+            inner, _, rest = rest.partition(".")
+            name = f"{name}.{inner}"
+        if name not in modules:
+            return
+        if rest:
+            self._need(modules[name], rest, len(modules[name]), source)
+        else:
+            self._whole(name, source)
+
+    def _whole(self, name: str, source: int) -> None:
+        space = self._slicer.modules.get(name)
+        for number in range(0 if space is None else len(space)):
+            assert space is not None
+            self._add(space, number, len(space), source)
+
+    def _from_star(self, space: Space, use: str, before: int, source: int) -> bool:
+        """Whether an import of everything brings a name: surely from a captured module, perhaps from another one."""
+        base = use.partition(".")[0]
+        perhaps = []
+        for number in reversed(space.stars):
+            for bound, module, _ in space.statements[number].imports:
+                target = self._slicer.modules.get(absolute(space, module))
+                if bound != "*" or number >= max(before, self._end if space is self._main else before):
+                    continue
+                if target is None:
+                    perhaps.append(number)
+                elif base in target.names or target.stars:
+                    self._add(space, number, before, source)
+                    self._need(target, use, len(target), source)
+                    return True
+        for number in perhaps:
+            self._add(space, number, before, source)
+        return bool(perhaps)
+
+
+def absolute(space: Space, module: str) -> str:
+    """The full name of a module that is imported in `space`, perhaps relative to it."""
+    if not module.startswith("."):
+        return module
+    name = module.lstrip(".")
+    levels = len(module) - len(name)
+    parts = (space.module or "").split(".")
+    is_package = bool(space.pieces) and (space.pieces[0].path or "").endswith("__init__.py")
+    parent = parts[: len(parts) - levels + is_package]
+    return ".".join([*parent, *([name] if name else [])])

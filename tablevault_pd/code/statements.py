@@ -1,0 +1,198 @@
+"""A piece of code as its top-level statements, each with the names it defines and uses. Nothing is executed.
+
+What runs when is kept apart: the names that a statement looks up while it runs (``uses``), and those that the functions
+it makes look up when they are called (``later``).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.code.scopes import Finder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "python", "python3", "debug"}
+_CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
+_RUN = re.compile(r"%run\s+(?:-\w+\s+)*([\"']?)(?P<file>.+?\.py)\1(?:\s.*)?$")
+_ASSIGNED = re.compile(r"(?P<left>\s*[\w.,\s\[\]\"']+=\s*)[%!](?!=)")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One top-level statement."""
+
+    first: int  #: the line where its text begins, the comments above included; from 1
+    line: int  #: its own first line, decorators included
+    end: int  #: its last line
+    kind: str  #: "def", "class", "import", "assign", "run" (of a file), "magic" or "other"
+    names: tuple[str, ...] = ()  #: it binds these, or changes what they stand for
+    sure: bool = True  #: whether it binds them whenever it runs, so that nothing older is in force after it
+    uses: tuple[str, ...] = ()  #: dotted names that it looks up while it runs
+    later: tuple[str, ...] = ()  #: those that its functions look up when they are called
+    imports: tuple[tuple[str, str, str | None], ...] = ()  #: (bound name, module, attribute)
+    touches: tuple[str, ...] = ()  #: methods of these are called for their effect, unless they are modules
+    calls: tuple[tuple[str, tuple[str | None, ...]], ...] = ()  #: functions called with names as arguments
+    changes: tuple[int, ...] = ()  #: which positional parameters the function that it defines changes
+    writes: tuple[str, ...] = ()  #: global names that the functions it defines change
+
+
+def cut(text: str) -> tuple[Statement, ...]:
+    """The top-level statements of a piece of code; none if it is no Python."""
+    return _parsed(text)[0]
+
+
+def trees(text: str) -> tuple[str, ...]:
+    """For each statement of :func:`cut` a digest of what it means: equal where only comments, layout or docstrings differ."""
+    return _trees(text)
+
+
+def text_of(text: str, statement: Statement) -> str:
+    """The lines of a statement, with the comments above it."""
+    return "\n".join(text.splitlines()[statement.first - 1 : statement.end])
+
+
+def statement_line(text: str, line: int | None) -> int | None:
+    """Where the top-level statement begins that line `line` is in."""
+    if line is None:
+        return None
+    return next((each.line for each in cut(text) if each.line <= line <= each.end), None)
+
+
+def names_of(text: str) -> str:
+    """The statements of a piece of code with the names they define and use, as JSON: kept with each cell."""
+    return json.dumps(
+        [
+            [each.line, each.end, each.kind, each.names, each.uses, each.later, tree]
+            for each, tree in zip(cut(text), trees(text), strict=True)
+        ]
+    )
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> tuple[tuple[Statement, ...], tuple[ast.stmt | None, ...]]:
+    magic = _CELL_MAGIC.match(text)
+    if magic is not None and magic[1] not in _PYTHON_MAGICS:
+        return (Statement(1, 1, text.count("\n") + 1, "magic"),), (None,)
+    lines = text.splitlines()
+    magics: dict[int, str] = {}
+    tree = _tree(text)
+    if tree is None:
+        tree = _tree("\n".join(_without_magics(lines, magics)))
+    if tree is None:
+        return (), ()
+    return _statements(tree, lines, magics)
+
+
+def _tree(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _without_magics(lines: list[str], magics: dict[int, str]) -> Iterator[str]:
+    """The lines of a cell with ``pass`` for what only IPython understands, which is noted in `magics` by line."""
+    for number, line in enumerate(lines, 1):
+        plain = line.strip()
+        if plain.startswith(("%", "!", "?")) or plain.endswith("?"):
+            magics[number] = plain
+            yield line[: len(line) - len(line.lstrip())] + "pass" if not plain.startswith("%%") else ""
+        elif (assigned := _ASSIGNED.match(line)) is not None:
+            yield assigned["left"] + "None"
+        else:
+            yield line
+
+
+def _statements(
+    tree: ast.Module, lines: list[str], magics: dict[int, str]
+) -> tuple[tuple[Statement, ...], tuple[ast.stmt | None, ...]]:
+    found, nodes = [], []
+    end = 0
+    for node in tree.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue  # a docstring, or a value that nobody keeps
+        line = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
+        last = node.end_lineno or node.lineno
+        first = _with_comments(lines, line, end)
+        run = _RUN.match(magics.get(line, ""))
+        if run is not None:
+            found.append(Statement(first, line, last, "run", imports=(("*", f"%run {run['file']}", "*"),)))
+        elif line in magics:
+            found.append(Statement(first, line, last, "magic"))
+        else:
+            found.append(Statement(first, line, last, **Finder.describe(node)))
+        nodes.append(node if line not in magics else None)
+        end = last
+    return tuple(found), tuple(nodes)
+
+
+def _with_comments(lines: list[str], line: int, end: int) -> int:
+    """The first of the comment lines right above `line`, below line `end`."""
+    while line - 1 > end and lines[line - 2].lstrip().startswith("#"):
+        line -= 1
+    return line
+
+
+@lru_cache(maxsize=256)
+def _trees(text: str) -> tuple[str, ...]:
+    statements, nodes = _parsed(text)
+    return tuple(
+        digest_of_tree(node) if node is not None else _digest(text_of(text, statement).strip())
+        for statement, node in zip(statements, nodes, strict=True)
+    )
+
+
+def digest_of_tree(node: ast.AST) -> str:
+    """What a node means, as a digest: without places, comments and docstrings."""
+    pieces: list[str] = []
+    _flatten(node, pieces)
+    return _digest("\0".join(pieces))
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+_IGNORED = {"ctx", "type_comment", "kind", "type_ignores"}
+_WITH_DOCSTRING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def _flatten(node: Any, pieces: list[str]) -> None:
+    """Write a tree down. Fields without a value are left out, as which of them there are differs between Pythons."""
+    pieces.append(type(node).__name__)
+    for name in node._fields:
+        if name in _IGNORED:
+            continue
+        value = getattr(node, name, None)
+        if value is None and not (name == "value" and isinstance(node, ast.Constant)):
+            continue
+        if isinstance(value, ast.AST):
+            pieces.append(name)
+            _flatten(value, pieces)
+        elif isinstance(value, list):
+            if name == "body" and isinstance(node, _WITH_DOCSTRING):
+                value = _without_docstring(value)
+            if value:
+                pieces.append(f"{name}[")
+                for each in value:
+                    if isinstance(each, ast.AST):
+                        _flatten(each, pieces)
+                    else:
+                        pieces.append(repr(each))
+                pieces.append("]")
+        else:
+            pieces.append(f"{name}={value!r}")
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    first = body[0] if body else None
+    is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return body[1:] if is_text and isinstance(first.value.value, str) else body  # type: ignore[union-attr]

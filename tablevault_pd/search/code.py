@@ -1,0 +1,52 @@
+"""Who wrote with such code: in the slice of the rows, in the writing cell, or anywhere in the session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Spans, Store
+    from tablevault_pd.store.text_query import Node
+
+CodeIn = Literal["slice", "cell", "session"]
+CODE_IN: tuple[CodeIn, ...] = ("slice", "cell", "session")
+_BITS = 20  # of a cell's number and of a line; a session's has the rest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodeWriters:
+    """Those whose code matches: (session), (session, cell) or (session, cell, line), as columns."""
+
+    found: np.ndarray
+
+    @classmethod
+    def find(cls, store: Store, query: Node, within: CodeIn) -> CodeWriters:
+        """Look them up in the store."""
+        if within == "session":
+            return cls(store.find_code_of_sessions(query).reshape(-1, 1))
+        return cls(store.find_code(query) if within == "cell" else store.find_slices(query))
+
+    def wrote(self, spans: Spans) -> np.ndarray:
+        """Which spans one of them wrote."""
+        columns = (spans.session_id, spans.cell, spans.line)[: self.found.shape[1]]
+        known = self.found[(self.found >= 0).all(axis=1)]
+        written: np.ndarray = np.isin(_keys(columns), _keys(known.T))
+        return written & (spans.cell >= 0)
+
+
+def sessions_with_code(store: Store, query: Node, within: CodeIn) -> list[int]:
+    """Ids of the sessions that ran such code; of a slice: that wrote rows with it, or executed it."""
+    found = {int(key) for key in CodeWriters.find(store, query, within).found[:, 0]}
+    if within == "slice":
+        found |= {int(key) for key in store.find_code(query)[:, 0]}
+    return sorted(found)
+
+
+def _keys(columns: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
+    keys = np.zeros(len(columns[0]) if len(columns) else 0, np.int64)
+    for column in columns:
+        keys = (keys << _BITS) | column
+    return keys

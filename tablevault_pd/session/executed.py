@@ -1,0 +1,160 @@
+"""What this process has executed, for slices: the cells of its notebook, and the modules of its project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tablevault_pd.capture import environment, script
+from tablevault_pd.capture.modules import Module, ProjectModules
+from tablevault_pd.code import Piece, Slicer, cut
+from tablevault_pd.store import Cell, Source, WrittenCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tablevault_pd.capture.notebook import Typed
+    from tablevault_pd.code import Slice
+
+
+@dataclass(slots=True, eq=False)
+class Ran:
+    """A cell of this process's notebook that was begun."""
+
+    typed: Typed
+    numbers: dict[tuple[str, int], int] = field(
+        default_factory=dict
+    )  #: (vault, session) -> the cell's number there
+    until: int | None = None  #: the last line that it began, if it did not come to its end
+    files: tuple[Module, ...] = ()  #: what it executes by ``%run``
+
+    def number_in(self, vault: str, session_id: int) -> tuple[int | None, int | None]:
+        """(session, cell) of this cell: in that session, else in the outermost one of the vault that has it."""
+        cell = self.numbers.get((vault, session_id))
+        if cell is not None:
+            return session_id, cell
+        return next(((key[1], cell) for key, cell in self.numbers.items() if key[0] == vault), (None, None))
+
+
+CELLS: list[Ran] = []  #: those of this process's notebook, from its beginning, in order
+
+_projects: dict[Path, ProjectModules] = {}
+_masked: dict[tuple[Callable[[str], str], str], str] = {}  # texts that were masked, by what masks them
+
+
+def folder_of_main() -> Path:
+    """The folder of the script; of a notebook or a prompt the working directory."""
+    file = script.main_file()
+    return (file.parent if file is not None and not script.in_ipython() else Path.cwd()).resolve()
+
+
+def project_modules(*, whole_repository: bool) -> ProjectModules:
+    """The modules of the project: those below the script's own folder, or in the whole repository around it."""
+    folder = folder_of_main()
+    if whole_repository:
+        folder = environment.project_folder(folder)
+    return _projects.setdefault(folder, ProjectModules(folder))
+
+
+class CodeRecorder:
+    """The modules and the slices of one session, as far as its store lacks them. `mask` hides secrets."""
+
+    def __init__(self, *, capture: str, mask: Callable[[str], str]) -> None:
+        self._capture, self._mask = capture, mask
+        self._told: dict[str, str] = {}  # path -> SHA-256 of the module that the store knows
+        self._sliced: dict[
+            tuple[int, int], tuple[object, ...]
+        ] = {}  # (cell, line) -> what its slice was made of
+        self.scripts: list[Cell] = []  #: the cells of this session, where they are no notebook's
+
+    def sources(self, session_id: int, cell: int | None) -> list[Source]:
+        """The modules that were imported or reloaded since they were told; :meth:`tell` says that they are now."""
+        return [
+            Source(session_id, module.path, module.sha256, self._masked(module.text), module.name, cell or 0)
+            for module in self._all_modules()
+            if self._told.get(module.path) != module.sha256
+        ]
+
+    def tell(self, sources: Sequence[Source], code: Sequence[WrittenCode] = ()) -> None:
+        """The store has these now."""
+        self._told.update({source.path: source.sha256 for source in sources})
+        for each in code:
+            self._sliced[each.cell, each.line] = self._made_of(each.cell)
+
+    def code(self, vault: str, session_id: int, cell: int, line: int | None) -> list[WrittenCode]:
+        """The slice of what that cell, or that statement of a script, commits; nothing if the store has it."""
+        if self._capture == "none" or self._sliced.get((cell, line or 0)) == self._made_of(cell):
+            return []
+        found = self._slicer(vault, session_id, cell).of_line(line)
+        return [_written(session_id, cell, line or 0, found)]
+
+    def everything(self, vault: str, session_id: int) -> list[WrittenCode]:
+        """The slice of all that the session executed."""
+        if self._capture == "none":
+            return []
+        cells = [ran for ran in CELLS if (vault, session_id) in ran.numbers]
+        if not cells and not self.scripts:
+            return []
+        first = cells[0].numbers[vault, session_id] if cells else None
+        found = self._slicer(vault, session_id, None).since(first)
+        return [_written(session_id, -1, 0, found)]
+
+    def _modules(self) -> Mapping[str, Module]:
+        if self._capture == "none":
+            return {}
+        return project_modules(whole_repository=self._capture == "all").look()
+
+    def _all_modules(self) -> list[Module]:
+        """Those that were imported, and the scripts that cells executed by ``%run``."""
+        files = {} if self._capture == "none" else {each.name: each for ran in CELLS for each in ran.files}
+        return [*self._modules().values(), *files.values()]
+
+    def _made_of(self, cell: int) -> tuple[object, ...]:
+        """What tells whether a slice would come out otherwise now."""
+        return (id(self._modules()), next((each.text for each in self.scripts if each.cell == cell), None))
+
+    def _slicer(self, vault: str, session_id: int, cell: int | None) -> Slicer:
+        modules = [
+            Piece(self._masked(module.text), module.path, module=module.name)
+            for module in self._all_modules()
+        ]
+        return Slicer(self._pieces(vault, session_id, cell), modules)
+
+    def _pieces(self, vault: str, session_id: int, cell: int | None) -> list[Piece]:
+        """All that ran before and in a cell of this session."""
+        if self.scripts or not CELLS:
+            return [
+                Piece(each.text, each.path, session_id, each.cell, until=each.until)
+                for each in self.scripts
+                if cell is None or each.cell <= cell
+            ]
+        pieces: list[Piece] = []
+        for ran in CELLS:
+            session, number = ran.number_in(vault, session_id)
+            pieces.append(Piece(self._masked(ran.typed.text), None, session, number, ran.typed.id, ran.until))
+            if cell is not None and (session, number) == (session_id, cell):
+                break
+        return pieces
+
+    def _masked(self, text: str) -> str:
+        key = (self._mask, text)
+        found = _masked.get(key)
+        if found is None:
+            found = _masked[key] = self._mask(text)
+        return found
+
+
+def files_run_by(text: str) -> tuple[Module, ...]:
+    """The scripts that a cell executes by ``%run``."""
+    if "%run" not in text:
+        return ()
+    project = project_modules(whole_repository=False)
+    names = [
+        name.removeprefix("%run ") for each in cut(text) if each.kind == "run" for _, name, _ in each.imports
+    ]
+    return tuple(module for name in names if (module := project.run_file(name)) is not None)
+
+
+def _written(session_id: int, cell: int, line: int, found: Slice) -> WrittenCode:
+    return WrittenCode(session_id, cell, line, found.parts, found.unresolved)

@@ -1,0 +1,307 @@
+"""Slices and confirmations as documents, and searching the code of slices and of whole sessions.
+
+A statement and a slice have their content as key, so that each is there once.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tablevault_pd.store.arango.sought import CODE, Bound, in_code
+from tablevault_pd.store.arango.words import code_words
+from tablevault_pd.store.text_query import matching_ids, needs_everything
+from tablevault_pd.store.times import to_time
+from tablevault_pd.store.types import Confirmation, Part, WrittenCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.text_query import Leaf, Node
+
+# All statements: 3.12; nothing in them is newer than 3.10.
+PUT_CODE = """
+LET statements = (
+  FOR s IN @statements INSERT s INTO tv_statements OPTIONS {overwriteMode: "ignore", waitForSync: true}
+)
+LET slices = (FOR s IN @slices INSERT s INTO tv_slices OPTIONS {overwriteMode: "ignore", waitForSync: true})
+FOR w IN @written INSERT w INTO tv_written_code OPTIONS {overwriteMode: "replace", waitForSync: true}
+"""
+WRITTEN = """
+FOR w IN tv_written_code
+  FILTER w._key IN @keys
+  LET slice = DOCUMENT("tv_slices", w.slice)
+  RETURN {session: w.session, cell: w.cell, line: w.line, parts: slice.parts, unresolved: slice.unresolved}
+"""
+STATEMENTS = 'FOR s IN tv_statements FILTER s._key IN @keys RETURN UNSET(s, "parts", "wholes", "_id", "_rev")'
+# As FIND_CODE of the room's text.py, over statements and modules too.
+FIND_PIECES = """
+LET found = (
+  FOR c IN tv_search
+    SEARCH ANALYZER(
+      c.parts IN @parts
+      OR PHRASE(c.parts, @phrase1) OR PHRASE(c.parts, @phrase2)
+      OR PHRASE(c.parts, @phrase3) OR PHRASE(c.parts, @phrase4)
+      OR STARTS_WITH(c.parts, @parts_begin)
+      OR c.wholes IN @wholes
+      OR STARTS_WITH(c.wholes, @wholes_begin), "tv_words")
+    OPTIONS {waitForSync: true, collections: ["tv_cells", "tv_statements", "tv_sources"]}
+    LET parts = CONCAT(". ", c.parts, " .")
+    LET wholes = CONCAT(". ", c.wholes, " .")
+    RETURN [
+      c._id,
+      APPEND(
+        (FOR needle IN @parts_needles RETURN LENGTH(SPLIT(parts, needle)) - 1),
+        (FOR needle IN @wholes_needles RETURN LENGTH(SPLIT(wholes, needle)) - 1)
+      )
+    ]
+)
+LET in_cells = (
+  FOR c IN tv_cells
+    FILTER LENGTH(@literals) > 0
+    LET text = LOWER(c.text)
+    LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
+    FILTER SUM(held) > 0
+    RETURN [c._id, held]
+)
+LET in_statements = (
+  FOR c IN tv_statements
+    FILTER LENGTH(@literals) > 0
+    LET text = LOWER(c.text)
+    LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
+    FILTER SUM(held) > 0
+    RETURN [c._id, held]
+)
+LET in_sources = (
+  FOR c IN tv_sources
+    FILTER LENGTH(@literals) > 0
+    LET text = LOWER(c.text)
+    LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
+    FILTER SUM(held) > 0
+    RETURN [c._id, held]
+)
+RETURN {found, literal: UNION(in_cells, in_statements, in_sources)}
+"""
+SLICES_OF = """
+LET slices = (
+  FOR s IN tv_slices
+    FILTER @everything OR LENGTH(INTERSECTION(s.statements, @keys)) > 0
+    RETURN [s._key, s.statements]
+)
+LET unresolved = (
+  FOR s IN tv_slices
+    FILTER LENGTH(s.unresolved) > 0
+    FOR w IN tv_written_code
+      FILTER w.slice == s._key
+      RETURN [w.session, w.cell, w.line]
+)
+LET running = (
+  FOR s IN tv_sessions
+    FILTER s.outcome == null
+    FILTER LENGTH(FOR w IN tv_written_code FILTER w._key == CONCAT(s._key, "--1-0") RETURN 1) == 0
+    RETURN [s.id, -1, 0]
+)
+LET unsliced = (
+  FOR b IN tv_batches
+    FILTER b.cell != null AND b.line == null
+    RETURN DISTINCT [b.session, b.cell]
+)
+RETURN {slices, open: APPEND(unresolved, running), unsliced}
+"""
+PLACES = "FOR w IN tv_written_code FILTER w.slice IN @keys RETURN [w.session, w.cell, w.line]"
+SESSIONS_OF = """
+LET imports = (FOR i IN tv_session_sources FILTER i.sha256 IN @keys RETURN [i.sha256, i.session])
+LET sessions = (FOR s IN tv_sessions FILTER @everything RETURN s.id)
+RETURN {imports, sessions}
+"""
+CONFIRM = """
+FOR m IN tv_meta
+  FILTER m._key == "confirmations"
+  UPDATE m WITH {value: m.value + 1} IN tv_meta
+  INSERT MERGE(@confirmation, {seq: NEW.value, time: DATE_NOW() * 1000}) INTO tv_confirmations
+    OPTIONS {waitForSync: true}
+"""
+CONFIRMATIONS_OF = """
+FOR c IN tv_confirmations FILTER @lists == null OR c.list IN @lists SORT c.seq RETURN c
+"""
+Document = dict[str, Any]
+
+
+class SliceStore:
+    """Which code made what, in one vault on a server."""
+
+    def __init__(self, client: Client, find_code: Callable[[Node], np.ndarray]) -> None:
+        self._client = client
+        self._find_code = find_code  # the (session, cell) whose code matches
+
+    def written_code(self, places: Sequence[tuple[int, int, int]]) -> list[WrittenCode]:
+        """The slices of these (session, cell, line); those without one are left out."""
+        if not places:
+            return []
+        rows = self._client.query(WRITTEN, keys=[_place_key(*place) for place in places])
+        keys = sorted({part[0] for row in rows for part in row["parts"]})
+        known = {row["_key"]: row for row in self._client.query(STATEMENTS, keys=keys)} if keys else {}
+        return [
+            WrittenCode(
+                row["session"],
+                row["cell"],
+                row["line"],
+                tuple(_part(row["session"], part, known[part[0]]) for part in row["parts"]),
+                tuple(row["unresolved"]),
+            )
+            for row in rows
+        ]
+
+    def put_code(self, code: Sequence[WrittenCode]) -> None:
+        """Keep slices, replacing those of the same place."""
+        self._client.writable()
+        self._client.query(PUT_CODE, binds=code_documents(code))
+
+    def find_slices(self, query: Node) -> np.ndarray:
+        """The (session, cell, line) whose slice matches, or has to be judged by its whole session and does."""
+        pieces = self._pieces(query)
+        statements = {leaf: _keys(ids, "tv_statements") for leaf, ids in pieces.items()}
+        keys = sorted(set().union(*statements.values()))
+        [answer] = self._client.query(SLICES_OF, keys=keys, everything=needs_everything(query))
+        slices = answer["slices"]
+
+        def leaf_ids(leaf: Leaf) -> np.ndarray:
+            return _numbers(bool(statements[leaf].intersection(held)) for _, held in slices)
+
+        numbers = matching_ids(query, leaf_ids, lambda: np.arange(len(slices)))
+        chosen = [slices[number][0] for number in numbers.tolist()]
+        places = self._client.query(PLACES, keys=chosen) if chosen else []
+        if answer["open"]:
+            sessions = set(self._sessions(query, pieces).tolist())
+            places += [place for place in answer["open"] if place[0] in sessions]
+        if answer["unsliced"]:
+            cells = set(map(tuple, self._find_code(query).tolist()))
+            places += [[*cell, 0] for cell in answer["unsliced"] if tuple(cell) in cells]
+        return np.unique(np.array(places, np.int64).reshape(-1, 3), axis=0)
+
+    def find_code_of_sessions(self, query: Node) -> np.ndarray:
+        """Sessions whose cells and modules, taken together, match."""
+        return self._sessions(query, self._pieces(query))
+
+    def _sessions(self, query: Node, pieces: dict[Leaf, set[str]]) -> np.ndarray:
+        sources = {leaf: _keys(ids, "tv_sources") for leaf, ids in pieces.items()}
+        keys = sorted(set().union(*sources.values()))
+        [answer] = self._client.query(SESSIONS_OF, keys=keys, everything=needs_everything(query))
+
+        def leaf_ids(leaf: Leaf) -> np.ndarray:
+            of_cells = [int(key.partition("-")[0]) for key in _keys(pieces[leaf], "tv_cells")]
+            of_sources = [session for sha, session in answer["imports"] if sha in sources[leaf]]
+            return np.array([*of_cells, *of_sources], np.int64)
+
+        return matching_ids(query, leaf_ids, lambda: np.array(answer["sessions"], np.int64))
+
+    def _pieces(self, query: Node) -> dict[Leaf, set[str]]:
+        """The ids of the documents of cells, statements and modules that each leaf is in."""
+        leaves = in_code(query)
+        bound = Bound(CODE, [one for leaf in leaves.values() for one in leaf.sought])
+        literals = list(dict.fromkeys(leaf.literal for leaf in leaves.values() if leaf.literal is not None))
+        [answer] = self._client.query(FIND_PIECES, binds=bound.values, literals=literals)
+        worded = np.array([row[0] for row in answer["found"]], object)
+        table = bound.table([row[1] for row in answer["found"]])
+        found: dict[Leaf, set[str]] = {}
+        for leaf, wanted in leaves.items():
+            ids = {key for one in wanted.sought for key in worded[bound.column(table, one) > 0].tolist()}
+            if wanted.literal is not None:
+                at = literals.index(wanted.literal)
+                ids |= {key for key, held in answer["literal"] if held[at]}
+            found[leaf] = ids
+        return found
+
+    def confirm(self, confirmation: Confirmation) -> None:
+        """Keep that rows were made again and came out equal."""
+        self._client.writable()
+        self._client.query(
+            CONFIRM,
+            confirmation={
+                "list": confirmation.list_id,
+                "version": confirmation.version,
+                "session": confirmation.session_id,
+                "cell": confirmation.cell,
+                "line": confirmation.line,
+            },
+        )
+
+    def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
+        """Confirmations of versions of these lists, or of all, oldest first."""
+        rows = self._client.query(
+            CONFIRMATIONS_OF, lists=None if lists is None else [int(key) for key in lists]
+        )
+        return [
+            Confirmation(
+                row["list"], row["version"], row["session"], row["cell"], row["line"], to_time(row["time"])
+            )
+            for row in rows
+        ]
+
+
+def code_documents(code: Iterable[WrittenCode]) -> dict[str, list[Document]]:
+    """What is inserted for some slices."""
+    statements: dict[str, Document] = {}
+    slices: dict[str, Document] = {}
+    written: dict[str, Document] = {}
+    for each in code:
+        parts = []
+        for part in each.parts:
+            document = _statement(part)
+            statements[document["_key"]] = document
+            session = None if part.session_id == each.session_id else part.session_id
+            parts.append([document["_key"], session, part.cell, part.line, part.end, part.notebook])
+        body: Document = {"parts": parts, "unresolved": list(each.unresolved)}
+        key = sha256(json.dumps(body).encode()).hexdigest()
+        slices[key] = {"_key": key, **body, "statements": sorted({part[0] for part in parts})}
+        place = _place_key(each.session_id, each.cell, each.line)
+        written[place] = {
+            "_key": place,
+            "session": each.session_id,
+            "cell": each.cell,
+            "line": each.line,
+            "slice": key,
+        }
+    return {
+        "statements": list(statements.values()),
+        "slices": list(slices.values()),
+        "written": list(written.values()),
+    }
+
+
+def _statement(part: Part) -> Document:
+    content = {
+        "path": part.path,
+        "kind": part.kind,
+        "names": list(part.names),
+        "text": part.text,
+        "tree": part.tree,
+    }
+    key = sha256(json.dumps(content).encode(errors="replace")).hexdigest()
+    return {"_key": key, **content, **code_words(part.text)}
+
+
+def _part(own: int, part: Sequence[Any], statement: Document) -> Part:
+    _, session, cell, line, end, notebook = part
+    session_id = own if session is None and cell is not None else session
+    names = tuple(statement["names"])
+    return Part(
+        statement["path"], session_id, cell, line, end, statement["kind"], names, statement["text"],
+        statement["tree"], notebook,
+    )  # fmt: skip
+
+
+def _place_key(session: int, cell: int, line: int) -> str:
+    return f"{int(session)}-{int(cell)}-{int(line)}"
+
+
+def _keys(ids: Iterable[str], collection: str) -> set[str]:
+    return {key for name, _, key in (each.partition("/") for each in ids) if name == collection}
+
+
+def _numbers(mask: Iterable[bool]) -> np.ndarray:
+    return np.flatnonzero(np.fromiter(mask, bool))

@@ -1,0 +1,235 @@
+"""Slices and confirmations in the catalogue, and searching the code of slices and of whole sessions."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tablevault_pd.store.engine.fts_index import add_source, matching_sources, source_ids
+from tablevault_pd.store.text_query import matching_ids
+from tablevault_pd.store.times import from_time, to_time
+from tablevault_pd.store.types import Confirmation, Part, WrittenCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from sqlite3 import Connection
+
+    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.text_query import Leaf, Node
+
+INSERT_STATEMENT = """
+INSERT INTO statements (digest, path, kind, names, text, tree, source) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+STATEMENT = "SELECT id, source FROM statements WHERE digest = ?"
+STATEMENTS = """
+SELECT id, path, kind, names, text, tree FROM statements WHERE id IN (SELECT value FROM json_each(?))
+"""
+SLICE = "SELECT id FROM slices WHERE digest = ?"
+INSERT_SLICE = "INSERT INTO slices (digest, parts, unresolved) VALUES (?, ?, ?)"
+INSERT_SLICE_SOURCE = "INSERT OR IGNORE INTO slice_sources (source, slice) VALUES (?, ?)"
+PUT_WRITTEN = "INSERT OR REPLACE INTO written_code (session, cell, line, slice) VALUES (?, ?, ?, ?)"
+WRITTEN = """
+SELECT w.session, w.cell, w.line, s.parts, s.unresolved
+FROM json_each(?) j
+JOIN written_code w ON w.session = j.value ->> 0 AND w.cell = j.value ->> 1 AND w.line = j.value ->> 2
+JOIN slices s ON s.id = w.slice
+"""
+SLICES_OF_SOURCES = """
+SELECT DISTINCT slice FROM slice_sources WHERE source IN (SELECT value FROM json_each(?))
+"""
+ALL_SLICES = "SELECT id FROM slices"
+PLACES = """
+SELECT session, cell, line FROM written_code WHERE slice IN (SELECT value FROM json_each(?))
+"""
+OPEN_PLACES = """
+SELECT w.session, w.cell, w.line FROM slices s JOIN written_code w ON w.slice = s.id WHERE s.unresolved != '[]'
+"""
+# What runs, or was lost, and so has no slice of all that it executed.
+OPEN_SESSIONS = """
+SELECT id, -1, 0 FROM sessions WHERE outcome IS NULL AND id NOT IN (SELECT session FROM written_code WHERE cell = -1)
+"""
+UNSLICED = "SELECT DISTINCT session, cell, 0 FROM batches WHERE cell IS NOT NULL AND line IS NULL"
+CELLS_OF_SOURCES = "SELECT session, cell FROM cell_sources WHERE source IN (SELECT value FROM json_each(?))"
+SESSIONS_OF_SOURCES = """
+SELECT session FROM cell_sources WHERE source IN (SELECT value FROM json_each(?1))
+UNION SELECT i.session FROM sources s JOIN session_sources i ON i.sha256 = s.sha256
+WHERE s.source IN (SELECT value FROM json_each(?1))
+"""
+ALL_SESSIONS = "SELECT id FROM sessions"
+INSERT_CONFIRMATION = (
+    "INSERT INTO confirmations (list, version, session, cell, line, time) VALUES (?, ?, ?, ?, ?, ?)"
+)
+CONFIRMATIONS = "SELECT list, version, session, cell, line, time FROM confirmations ORDER BY id"
+CONFIRMATIONS_OF = """
+SELECT list, version, session, cell, line, time FROM confirmations
+WHERE list IN (SELECT value FROM json_each(?)) ORDER BY id
+"""
+
+
+class SliceStore:
+    """Which code made what, in one vault folder."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def written_code(self, places: Sequence[tuple[int, int, int]]) -> list[WrittenCode]:
+        """The slices of these (session, cell, line); those without one are left out."""
+        return self._catalog.snapshot(_written_code, json.dumps([list(map(int, place)) for place in places]))
+
+    def put_code(self, code: Sequence[WrittenCode]) -> None:
+        """Keep slices, replacing those of the same place."""
+        self._catalog.write(_put_code, code)
+
+    def find_slices(self, query: Node) -> np.ndarray:
+        """The (session, cell, line) whose slice matches, or has to be judged by its whole session and does."""
+        return self._catalog.snapshot(_find_slices, query)
+
+    def find_code_of_sessions(self, query: Node) -> np.ndarray:
+        """Sessions whose cells and modules, taken together, match."""
+        return self._catalog.snapshot(_find_sessions, query)
+
+    def confirm(self, confirmation: Confirmation) -> None:
+        """Keep that rows were made again and came out equal."""
+        self._catalog.write(_confirm, confirmation)
+
+    def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
+        """Confirmations of versions of these lists, or of all, oldest first."""
+        with self._catalog.reading() as db:
+            rows = (
+                db.execute(CONFIRMATIONS)
+                if lists is None
+                else db.execute(CONFIRMATIONS_OF, (json.dumps([int(key) for key in lists]),))
+            )
+            return [_confirmation(*row) for row in rows.fetchall()]
+
+
+def insert_code(db: Connection, code: WrittenCode) -> None:
+    """Keep one slice in an open transaction."""
+    parts = []
+    sources = []
+    for part in code.parts:
+        statement, source = _statement(db, part)
+        session = None if part.session_id == code.session_id else part.session_id
+        parts.append([statement, session, part.cell, part.line, part.end, part.notebook])
+        sources.append(source)
+    body, unresolved = json.dumps(parts), json.dumps(code.unresolved)
+    digest = sha256(f"{body}\0{unresolved}".encode()).digest()
+    row = db.execute(SLICE, (digest,)).fetchone()
+    if row is None:
+        row = (db.execute(INSERT_SLICE, (digest, body, unresolved)).lastrowid,)
+        db.executemany(INSERT_SLICE_SOURCE, [(source, row[0]) for source in sources])
+    db.execute(PUT_WRITTEN, (code.session_id, code.cell, code.line, row[0]))
+
+
+def _statement(db: Connection, part: Part) -> tuple[int, int]:
+    """The id of a statement, and that of its text in the index."""
+    names = json.dumps(part.names)
+    key = "\0".join([part.path or "", part.kind, names, part.text, part.tree])
+    digest = sha256(key.encode(errors="replace")).digest()
+    row = db.execute(STATEMENT, (digest,)).fetchone()
+    if row is not None:
+        return int(row[0]), int(row[1])
+    source = add_source(db, part.text)
+    values = (digest, part.path, part.kind, names, part.text, part.tree, source)
+    return int(db.execute(INSERT_STATEMENT, values).lastrowid or 0), source
+
+
+def reindex_code(db: Connection) -> None:
+    """Index the code of slices and modules again, after the index was cleared."""
+    for key, text in db.execute("SELECT id, text FROM statements").fetchall():
+        db.execute("UPDATE statements SET source = ? WHERE id = ?", (add_source(db, text), key))
+    for key, text in db.execute("SELECT sha256, text FROM sources").fetchall():
+        db.execute("UPDATE sources SET source = ? WHERE sha256 = ?", (add_source(db, text), key))
+    known = dict(db.execute("SELECT id, source FROM statements").fetchall())
+    db.execute("DELETE FROM slice_sources")
+    for key, parts in db.execute("SELECT id, parts FROM slices").fetchall():
+        db.executemany(INSERT_SLICE_SOURCE, [(known[part[0]], key) for part in json.loads(parts)])
+
+
+def _put_code(db: Connection, code: Sequence[WrittenCode]) -> None:
+    for each in code:
+        insert_code(db, each)
+
+
+def _written_code(db: Connection, places: str) -> list[WrittenCode]:
+    rows = [
+        (*row[:3], json.loads(row[3]), json.loads(row[4]))
+        for row in db.execute(WRITTEN, (places,)).fetchall()
+    ]
+    wanted = sorted({part[0] for *_, parts, _ in rows for part in parts})
+    known = {row[0]: row[1:] for row in db.execute(STATEMENTS, (json.dumps(wanted),)).fetchall()}
+    return [
+        WrittenCode(
+            session,
+            cell,
+            line,
+            tuple(_part(session, part, known[part[0]]) for part in parts),
+            tuple(unresolved),
+        )
+        for session, cell, line, parts, unresolved in rows
+    ]
+
+
+def _part(own: int, part: Sequence[Any], statement: Sequence[Any]) -> Part:
+    _, session, cell, line, end, notebook = part
+    path, kind, names, text, tree = statement
+    session_id = own if session is None and cell is not None else session
+    return Part(path, session_id, cell, line, end, kind, tuple(json.loads(names)), text, tree, notebook)
+
+
+def _ids(db: Connection, statement: str, keys: np.ndarray) -> np.ndarray:
+    rows = db.execute(statement, (json.dumps(keys.tolist()),)).fetchall() if len(keys) else []
+    return np.array([row[0] for row in rows], np.int64)
+
+
+def _find_slices(db: Connection, query: Node) -> np.ndarray:
+    def leaf(what: Leaf) -> np.ndarray:
+        return _ids(db, SLICES_OF_SOURCES, source_ids(db, what))
+
+    slices = matching_ids(query, leaf, _everything(db, ALL_SLICES))
+    places = db.execute(PLACES, (json.dumps(slices.tolist()),)).fetchall()
+    by_session = db.execute(OPEN_PLACES).fetchall() + db.execute(OPEN_SESSIONS).fetchall()
+    if by_session:
+        sessions = set(_find_sessions(db, query).tolist())
+        places += [place for place in by_session if place[0] in sessions]
+    unsliced = db.execute(UNSLICED).fetchall()
+    if unsliced:
+        sources = json.dumps(matching_sources(db, query).tolist())
+        cells = set(db.execute(CELLS_OF_SOURCES, (sources,)).fetchall())
+        places += [place for place in unsliced if place[:2] in cells]
+    return np.unique(np.array(places, np.int64).reshape(-1, 3), axis=0)
+
+
+def _find_sessions(db: Connection, query: Node) -> np.ndarray:
+    def leaf(what: Leaf) -> np.ndarray:
+        return _ids(db, SESSIONS_OF_SOURCES, source_ids(db, what))
+
+    return matching_ids(query, leaf, _everything(db, ALL_SESSIONS))
+
+
+def _everything(db: Connection, statement: str) -> Callable[[], np.ndarray]:
+    return lambda: np.array([row[0] for row in db.execute(statement).fetchall()], np.int64)
+
+
+def _confirm(db: Connection, confirmation: Confirmation) -> None:
+    db.execute(
+        INSERT_CONFIRMATION,
+        (
+            confirmation.list_id,
+            confirmation.version,
+            confirmation.session_id,
+            confirmation.cell,
+            confirmation.line,
+            from_time(datetime.now(UTC)),
+        ),
+    )
+
+
+def _confirmation(
+    list_id: int, version: int, session: int | None, cell: int | None, line: int | None, time: int
+) -> Confirmation:
+    return Confirmation(list_id, version, session, cell, line, to_time(time))

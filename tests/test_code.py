@@ -1,0 +1,544 @@
+"""Statements with the names they define and use, and slices: which code made a row."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tablevault_pd as tv
+from tablevault_pd.code import Piece, Slicer, cut, trees
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def script(folder: Path, text: str, name: str = "train.py", fails: bool = False) -> None:
+    """Run a script in a process of its own."""
+    (folder / name).write_text(textwrap.dedent(text))
+    done = subprocess.run(
+        [sys.executable, name],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode != 0) == fails, done.stderr
+
+
+def lines(slicer: Slicer, line: int | None = None) -> list[str]:
+    """The texts of a slice."""
+    return [part.text for part in slicer.of_line(line).parts]
+
+
+def cells(*texts: str) -> list[Piece]:
+    return [Piece(textwrap.dedent(text).strip("\n"), None, 1, number) for number, text in enumerate(texts)]
+
+
+# -- one statement
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "uses", "later"),
+    [
+        ("a = b + c.d.e", {"a"}, {"b", "c.d.e"}, set()),
+        ("def f(x, y=d) -> r:\n    return x + g + [z for z in x if z in h]", {"f"}, {"d", "r"}, {"g", "h"}),
+        (
+            "@deco(1)\nclass C(Base):\n    k = one\n    def m(self): return k",
+            {"C"},
+            {"deco", "Base", "one"},
+            {"k"},
+        ),
+        ("df['a'] = f(df)", {"df"}, {"df", "f"}, set()),
+        ("x.y.z = 1", {"x"}, {"x", "x.y"}, set()),
+        ("n += 1", {"n"}, {"n"}, set()),
+        ("for i in xs:\n    total = total + i", {"i", "total"}, {"xs", "total"}, set()),
+        ("with open(p) as f:\n    t = f.read()", {"f", "t"}, {"open", "p"}, set()),
+        ("a, (b, *c) = d", {"a", "b", "c"}, {"d"}, set()),
+        ("f = lambda v: v + w", {"f"}, set(), {"w"}),
+        ("y = [v for v in v]", {"y"}, {"v"}, set()),
+        ("if (n := size()) > 3:\n    pass", {"n"}, {"size"}, set()),
+        ("any((last := v) for v in vs)", {"last"}, {"any", "vs"}, set()),
+        ("import a.b, c as d", {"a", "d"}, set(), set()),
+        ("def f():\n    import helper\n    return helper.clean(t)", {"f"}, set(), {"helper:clean", "t"}),
+        (
+            "def f():\n    def g():\n        return outer + inner\n    inner = 1\n    return g",
+            {"f"},
+            set(),
+            {"outer"},
+        ),
+        ("def f():\n    global n\n    n = 1", {"f"}, set(), set()),
+        ("match v:\n    case {'a': x, **rest}:\n        pass", {"x", "rest"}, {"v"}, set()),
+        ("try:\n    pass\nexcept E as error:\n    print(error)", {"error"}, {"E", "print"}, set()),
+    ],
+)
+def test_the_names_that_a_statement_defines_and_uses(text, names, uses, later):
+    [statement] = cut(text)
+    assert set(statement.names) == names
+    assert set(statement.uses) == uses
+    assert set(statement.later) == later
+
+
+def test_magics_are_no_obstacle_and_other_languages_are_one_statement():
+    text = "%matplotlib inline\nx = 1\nfiles = !ls\n!pip list\nfiles?\n%run prep.py --fast\ny = x"
+    found = cut(text)
+    assert [each.kind for each in found] == ["magic", "assign", "assign", "magic", "magic", "run", "assign"]
+    assert found[5].imports == (("*", "%run prep.py", "*"),)
+    assert [each.kind for each in cut("%%bash\nls")] == ["magic"]
+    assert [each.names for each in cut("%%time\nz = 1")] == [("z",)]
+    assert cut("this is no python") == ()
+
+
+def test_a_statement_has_the_comments_above_it():
+    from tablevault_pd.code.statements import text_of
+
+    text = "x = 1\n\n# why\n# and how\ny = 2  # here\n"
+    assert [text_of(text, each) for each in cut(text)] == ["x = 1", "# why\n# and how\ny = 2  # here"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("x=1", "x  =  (1) # one", True),
+        ("def f():\n    '''doc'''\n    return 1", "# f\ndef f():\n\n    return 1", True),
+        ("x = 1", "x = True", False),
+        ("x = 1", "x = 1.0", False),
+        ("x = 'a'", 'x = "a"', True),
+        ("x = 'a'", "x = b'a'", False),
+        ("def f(): return 1", "async def f(): return 1", False),
+        ("f(a, *b)", "f(*a, b)", False),
+        ("x = None", "x = ...", False),
+    ],
+)
+def test_trees_are_equal_where_only_comments_layout_and_docstrings_differ(one, other, same):
+    assert (trees(one) == trees(other)) == same
+
+
+# -- slices
+
+
+def test_a_slice_goes_through_cells_redefinitions_and_changes_in_place():
+    program = cells(
+        "import pandas as pd\nunused = 1",
+        "def f(x): return g(x)",
+        "def g(x): return x",
+        "df = pd.DataFrame()",
+        "df['a'] = f(1)",
+        "df.head()",
+        "other = df.copy()",
+        "def g(x): return -x",
+        "rows = []",
+        "rows.append(df)",
+        "save(rows)",
+    )
+    assert lines(Slicer(program)) == [
+        "import pandas as pd",
+        "def f(x): return g(x)",
+        "def g(x): return x",  # that one was in force when f ran
+        "df = pd.DataFrame()",
+        "df['a'] = f(1)",
+        "rows = []",
+        "rows.append(df)",
+        "save(rows)",
+    ]
+
+
+def test_what_a_function_changes_in_its_argument_or_in_a_global_name_counts():
+    program = cells(
+        "def add(frame):\n    frame['x'] = 1",
+        "def show(frame):\n    print(frame)",
+        "count = 0\ndef step():\n    global count\n    count += 1",
+        "df = load()",
+        "add(df)",
+        "show(df)",
+        "step()",
+        "save(df, count)",
+    )
+    found = lines(Slicer(program))
+    assert "add(df)" in found
+    assert "step()" in found
+    assert "show(df)" not in found
+
+
+def test_conditional_definitions_leave_the_older_one_in_force_too():
+    program = cells("x = 1", "x = 2", "if flag:\n    x = 3", "save(x)")
+    assert lines(Slicer(program)) == ["x = 2", "if flag:\n    x = 3", "save(x)"]
+
+
+def test_of_a_cell_that_failed_only_what_it_had_begun_is_in_force():
+    program = cells("def f(): return 1", "def f(): return 2\n1 / 0\ndef f(): return 3", "save(f())")
+    program[1] = Piece(program[1].text, None, 1, 1, until=2)
+    assert lines(Slicer(program)) == ["def f(): return 2", "save(f())"]
+
+
+HELPER = """
+import math
+from .low import deep as deeper
+PROMPT = "a prompt"
+UNUSED = 1
+def unused(): return UNUSED
+def clean(text):
+    return deeper(text + PROMPT)
+class Model:
+    def fit(self): return math.pi
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "import pkg.helper\nsave(pkg.helper.clean(1))",
+        "import pkg.helper as h\nsave(h.clean(1))",
+        "from pkg.helper import clean\nsave(clean(1))",
+        "from pkg import helper\nsave(helper.clean(1))",
+        "from pkg.helper import clean as c\nsave(list(map(c, xs)))",
+        "from pkg.helper import *\nsave(clean(1))",
+        "from pkg import clean\nsave(clean(1))",
+        "def f():\n    from pkg.helper import clean\n    return clean(1)\nsave(f())",
+        "def f():\n    import pkg.helper\n    return pkg.helper.clean(1)\nsave(f())",
+    ],
+)
+def test_a_slice_goes_into_modules_however_they_are_imported(how):
+    modules = [
+        Piece("from .helper import clean", "pkg/__init__.py", module="pkg"),
+        Piece(HELPER, "pkg/helper.py", module="pkg.helper"),
+        Piece("def deep(x): return x\ndef other(): pass", "pkg/low.py", module="pkg.low"),
+    ]
+    program = Slicer([Piece(how, "main.py", 1, 0)], modules)
+    last = how.count("\n") + 1
+    found = program.of_line(last)
+    inside = [
+        (part.path, part.names) for part in found.parts if part.path not in ("main.py", "pkg/__init__.py")
+    ]
+    assert sorted(inside) == [
+        ("pkg/helper.py", ("PROMPT",)),
+        ("pkg/helper.py", ("clean",)),
+        ("pkg/helper.py", ("deeper",)),
+        ("pkg/low.py", ("deep",)),
+    ]
+    assert set(found.unresolved) <= {"save", "xs"}
+
+
+def test_a_module_that_is_handed_around_counts_whole():
+    modules = [Piece("A = 1\ndef f(): pass", "helper.py", module="helper")]
+    found = Slicer(cells("import helper\nsave(helper)"), modules).of_line(None)
+    assert [part.names for part in found.parts if part.path] == [("A",), ("f",)]
+
+
+def test_names_made_by_exec_are_said_to_be_out_of_reach():
+    found = Slicer(cells("exec('made = 1')", "save(made, len([]))\nprint(__name__)")).of_line(None)
+    assert found.unresolved == ("made", "save")
+
+
+# -- random programs, whose true dependencies come from running them
+
+
+class Value:
+    """What a statement computed, with the statements that it depends on."""
+
+    def __init__(self, ids: frozenset[int]) -> None:
+        self.ids = ids
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10**9))
+def test_slices_of_random_programs_hold_what_the_rows_depend_on_and_nothing_else(seed):
+    rnd = random.Random(seed)
+    names, functions = ["a", "b", "c", "d"], ["f", "g", "h"]
+    texts: list[str] = []
+    made: set[str] = set()
+    defined: list[str] = []
+    for number in range(rnd.randint(3, 14)):
+        me = f"V({{{number}}}"
+        kind = rnd.choice(["assign", "assign", "def", "call", "change"])
+        known = sorted(made)
+        if kind == "def":
+            name = rnd.choice(functions)
+            called = [
+                each for each in defined if each != name and functions.index(each) < functions.index(name)
+            ]
+            used = rnd.sample(known, min(len(known), rnd.randint(0, 2)))
+            body = [*used, *(f"{each}()" for each in rnd.sample(called, min(len(called), 1)))]
+            texts.append(f"def {name}():\n    return {', '.join([me, *body])})")
+            defined = list(dict.fromkeys([*defined, name]))
+        elif kind == "call" and defined:
+            target = rnd.choice(names)
+            texts.append(f"{target} = {me}, {rnd.choice(defined)}())")
+            made.add(target)
+        elif kind == "change" and known:
+            target = rnd.choice(known)
+            texts.append(f"{target} = {me}, {', '.join([target, *rnd.sample(known, 1)])})")
+        else:
+            target = rnd.choice(names)
+            used = rnd.sample(known, min(len(known), rnd.randint(0, 2)))
+            texts.append(f"{target} = {', '.join([me, *used])})")
+            made.add(target)
+    used = rnd.sample(sorted(made), min(len(made), 2))
+    texts.append(f"result = {', '.join([f'V({{{len(texts)}}}', *used])})")
+
+    def V(ids, *others):  # noqa: N802  # as the programs write it
+        return Value(frozenset(ids).union(*(each.ids for each in others)))
+
+    space: dict[str, object] = {"V": V}
+    for text in texts:
+        exec(text, space)  # the oracle runs the program
+    truth = space["result"].ids
+    at = sorted(rnd.sample(range(1, len(texts)), min(len(texts) - 1, rnd.randint(0, 4))))
+    groups = ["\n".join(texts[low:high]) for low, high in zip([0, *at], [*at, len(texts)], strict=True)]
+    groups[-1:] = ["\n".join(texts[at[-1] if at else 0 : -1]), texts[-1]]
+    found = Slicer([Piece(text, None, 1, number) for number, text in enumerate(groups)]).of_line(None)
+    numbers = {int(part.text.partition("V({")[2].partition("}")[0]) for part in found.parts}
+    assert numbers == truth, "\n".join(texts)
+    assert set(found.unresolved) <= {"V"}
+
+
+# -- real scripts
+
+
+def test_the_slice_of_rows_of_a_script_is_the_statement_that_wrote_them_and_what_it_needs(tmp_path):
+    (tmp_path / "helper.py").write_text(
+        "import re\nPROMPT = 'a'\ndef unused(): return 1\ndef clean(t):\n    return re.sub(PROMPT, '', t)\n"
+    )
+    script(
+        tmp_path,
+        """
+        import helper
+        import tablevault_pd as tv
+        vault = tv.connect("v")
+        SEED, OTHER = 3, 4
+        def main():
+            return [{"t": helper.clean("abc"), "n": SEED}]
+        def elsewhere(): pass
+        if __name__ == "__main__":
+            vault.save("out", main())
+        plain = {"a": 1}
+        for n in range(2):
+            vault.append("log", plain)
+        """,
+    )
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        code = vault.read("out").vault.code(whole=True)
+        assert code.names.tolist() == [
+            ["re"], ["PROMPT"], ["clean"], ["helper"], ["tv"], ["vault"], ["SEED", "OTHER"], ["main"], [],
+        ]  # fmt: skip
+        assert code.path.tolist() == ["helper.py"] * 3 + ["train.py"] * 6
+        assert code.session.dropna().unique().tolist() == ["train#1"]
+        assert code.line.tolist()[:3] == [1, 2, 4]
+        log = vault.read("log").vault.code(whole=True)
+        assert log.text.tolist()[-2:] == [
+            'plain = {"a": 1}',
+            'for n in range(2):\n    vault.append("log", plain)',
+        ]
+        assert "helper.py" not in log.path.tolist()
+        assert vault.read("out").vault.code().columns.tolist() == vault.cells().columns.tolist()
+
+
+def test_modules_are_kept_once_and_masked_and_those_of_others_are_not(tmp_path):
+    (tmp_path / "helper.py").write_text("password = 'hunter22'\ndef f(): return password\n")
+    body = "import helper, json\nimport tablevault_pd as tv\nvault = tv.connect('v')\nvault.append('x', {'a': len(helper.f())})\n"
+    script(tmp_path, body)
+    script(tmp_path, body)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        sources = vault.sources("train")
+        assert sources.path.tolist() == ["helper.py", "helper.py"]
+        assert "hunter22" not in "".join(sources.text)
+        code = vault.read("x").vault.code(whole=True)
+        assert "hunter22" not in "".join(code.text)
+        assert code.path.tolist().count("helper.py") == 2
+    script(tmp_path, body.replace("connect('v'", "connect('w', capture='none'"))
+    with tv.connect(tmp_path / "w", mode="r") as vault:
+        assert vault.read("x").vault.code(whole=True).empty
+        assert vault.sources("train").empty
+
+
+def test_a_thread_writes_from_the_statement_where_the_main_thread_is(tmp_path):
+    script(
+        tmp_path,
+        """
+        import threading
+        import tablevault_pd as tv
+        vault = tv.connect("v")
+        def work(): vault.save("out", {"a": 1})
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        """,
+    )
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        found = vault.read("out").vault.code(whole=True)
+        assert ["work"] in found.names.tolist()
+
+
+def test_a_slice_says_which_names_are_out_of_reach(tmp_path):
+    script(
+        tmp_path,
+        "import tablevault_pd as tv\nvault = tv.connect('v')\nexec('made = 1')\nvault.save('out', {'a': made})\n",
+    )
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        code = vault.read("out").vault.code(whole=True)
+        assert code.names.tolist()[-1] == ["made"]
+        assert pd.isna(code.text.iloc[-1])
+
+
+# -- differences
+
+
+FIRST = """
+import helper
+import tablevault_pd as tv
+vault = tv.connect("v")
+def make():
+    return {"a": helper.clean("x")}
+vault.save("out", make())
+"""
+SECOND = """
+# another comment
+import helper
+import tablevault_pd as tv
+vault = tv.connect("v")
+
+def make():
+    '''A docstring.'''
+    return {"a": helper.clean("x")}
+unrelated = 1
+vault.save("out", make())
+"""
+
+
+@pytest.fixture(scope="module")
+def three_runs(tmp_path_factory):
+    """A script, the same with other comments, and with another module."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "helper.py").write_text("def clean(t):\n    return t + '<b>'\ndef unused(): pass\n")
+    script(folder, FIRST)
+    script(folder, SECOND.replace("out", "again"))
+    (folder / "helper.py").write_text("def clean(t):\n    return t.upper() + '<b>'\ndef unused(): return 1\n")
+    script(folder, FIRST)
+    with tv.connect(folder / "v", mode="r") as vault:
+        yield vault
+
+
+def test_the_difference_of_slices_is_that_of_their_trees(three_runs):
+    vault = three_runs
+    diff = vault.code_diff("out@1", "out@2")
+    assert diff.splitlines()[:2] == ["--- out@1", "+++ out@2"]
+    changed = [line for line in diff.splitlines()[2:] if line[0] in "+-"]
+    assert changed == ["-    return t + '<b>'", "+    return t.upper() + '<b>'"]
+    assert vault.code_diff("out@1", "out@1") == ""
+    same = vault.code_diff("out@1", "again@1")
+    assert [line for line in same.splitlines()[2:] if line[0] in "+-"] == [
+        '-vault.save("out", make())', '+vault.save("again", make())',
+    ]  # fmt: skip
+    rows = vault.code_diff(vault.read("out", version=1), vault.read("out"))
+    assert rows == diff
+    assert isinstance(diff, str)
+    assert "t.upper()" in vault.code_diff("train#1", "train#3")
+    assert "t.upper()" in vault.code_diff("train#1", "train")
+
+
+def test_a_difference_shows_itself_side_by_side_and_escaped(three_runs):
+    shown = three_runs.code_diff("out@1", "out@2")._repr_html_()
+    assert "&lt;b&gt;" in shown
+    assert "<b>" not in shown
+    assert shown.count("<tr>") >= 3
+    assert three_runs.code_diff("out@1", "out@1")._repr_html_() == "<p>The code is the same.</p>"
+
+
+def test_a_difference_of_nothing_known_is_an_error(three_runs):
+    with pytest.raises(LookupError):
+        three_runs.code_diff("nowhere", "out")
+    with pytest.raises(tv.InvalidInput):
+        three_runs.code_diff(pd.DataFrame({"a": [1]}), "out")
+
+
+# -- search
+
+
+def test_code_is_searched_in_the_slice_in_the_cell_or_in_the_session(three_runs):
+    vault = three_runs
+
+    def rows(code: str, **options: str) -> list[str]:
+        return sorted(set(vault.search(code=code, **options)["list"]))
+
+    def runs(code: str, **options: str) -> list[str]:
+        return vault.sessions(code=code, **options)["session"].tolist()
+
+    assert rows("clean") == ["again", "out"]
+    assert rows("upper") == ["out"]
+    assert rows("unused") == []
+    assert rows("unused", code_in="session") == ["again", "out"]
+    assert rows("upper", code_in="cell") == []
+    assert rows("helper", code_in="cell") == ["again", "out"]
+    assert rows("unrelated") == []
+    assert rows("unrelated", code_in="cell") == ["again"]
+    assert runs("upper") == ["train#3"]
+    assert runs("unused") == []
+    assert runs("unused", code_in="session") == ["train#1", "train#2", "train#3"]
+    assert runs("unrelated", code_in="cell") == ["train#2"]
+    with pytest.raises(tv.InvalidInput):
+        vault.search(code="x", code_in="module")
+    with pytest.raises(tv.InvalidInput):
+        vault.sessions(code="x", code_in="module")
+
+
+def test_the_environments_of_two_sessions_differ_in_what_they_differ_in(three_runs):
+    from tablevault_pd.code import environment_diff
+
+    found = environment_diff(three_runs.store, 1, 2)
+    assert found.columns.tolist() == ["what", "name", "a", "b"]
+    assert found.empty
+    ran = three_runs.run("train#1").environment
+    assert ran["argv"] == ["train.py"]
+    assert "pandas" in ran["packages"]
+    session = three_runs.store.sessions([1], info=True)[0]
+
+    class Changed:
+        """A store whose second session ran in another environment."""
+
+        def sessions(self, ids, info):
+            from dataclasses import replace
+
+            packages = {**session.info["packages"], "pandas": "1.0", "extra": "2"}
+            return [
+                session,
+                replace(session, id=2, info={**session.info, "packages": packages, "argv": ["b.py"]}),
+            ]
+
+    rows = environment_diff(Changed(), 1, 2)
+    assert set(zip(rows.what, rows.name, strict=True)) == {
+        ("package", "pandas"),
+        ("package", "extra"),
+        ("argv", "argv"),
+    }
+    assert rows.set_index("name").b["pandas"] == "1.0"
+    assert pd.isna(rows.set_index("name").a["extra"])
+
+
+CONSTANT = 1
+
+
+def _used(value):
+    return value + CONSTANT
+
+
+def test_the_digest_of_a_function_follows_what_it_uses(monkeypatch):
+    from tablevault_pd.code import digest_of_function
+
+    def measure(frame):
+        """A docstring."""
+        return _used(frame)
+
+    before = digest_of_function(measure)
+    assert before is not None
+    monkeypatch.setattr(sys.modules[__name__], "CONSTANT", 2)
+    assert digest_of_function(measure) != before
+    unknown = object()
+    assert digest_of_function(lambda frame: (frame, unknown)) is None

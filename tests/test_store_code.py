@@ -1,0 +1,145 @@
+"""Slices and confirmations, as both stores keep and find them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from stores import BOTH, Place, new_place
+
+from tablevault_pd.errors import VaultReadOnly
+from tablevault_pd.search.query import parse_text
+from tablevault_pd.store import Batch, Beat, Cell, Confirmation, Part, Session, Source, Store, WrittenCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+
+
+@pytest.fixture(params=BOTH)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    with new_place(request.param, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[Store]:
+    opened = place.open()
+    yield opened
+    assert opened.check() == []
+    opened.close()
+
+
+def part(text: str, cell: int | None = 0, session: int | None = 1, path: str | None = None) -> Part:
+    return Part(
+        path, session, cell, 1, 2, "def", ("f",), text, f"tree of {text}", "id" if path is None else None
+    )
+
+
+def session(store: Store, name: str = "s") -> int:
+    return store.open_session(Session(name, "u", "h", 1, NOW)).id
+
+
+def found(store: Store, text: str) -> list[list[int]]:
+    return store.find_slices(parse_text(text, "code", code=True)).tolist()
+
+
+def found_sessions(store: Store, text: str) -> list[int]:
+    return store.find_code_of_sessions(parse_text(text, "code", code=True)).tolist()
+
+
+def test_slices_come_back_as_they_were_put(store):
+    one, two = session(store), session(store)
+    slices = [
+        WrittenCode(
+            one, 0, 3, (part("def f(): pass", 0, one), part("x = 1", None, None, "helper.py")), ("made",)
+        ),
+        WrittenCode(two, 5, 0, (part("def f(): pass", 5, two), part("y = 2", 1, one))),
+        WrittenCode(two, -1, 0, ()),
+    ]
+    store.put_code(slices)
+    store.put_code(slices)
+    assert store.written_code([(two, 5, 0), (one, 0, 3), (two, -1, 0), (9, 9, 9)]) == sorted(
+        slices, key=lambda code: (code.session_id, code.cell)
+    ) or set(store.written_code([(two, 5, 0), (one, 0, 3), (two, -1, 0)])) == set(slices)
+    other = WrittenCode(two, 5, 0, (part("z = 3", 5, two),))
+    store.put_code([other])
+    assert store.written_code([(two, 5, 0)]) == [other]
+
+
+def test_code_is_found_by_slice_and_by_whole_session(store):
+    one, two, three = (session(store, name) for name in "abc")
+    for key in (one, two, three):
+        store.put_cell(Cell(key, 0, "import helper\nother_thing = 1", NOW))
+    store.beat([
+        Beat(
+            one, 1, sources=(Source(one, "helper.py", "a" * 64, "def clean(): pass\ndef unused(): pass", "helper"),),
+            code=(WrittenCode(one, 0, 2, (part("def clean(): pass", None, None, "helper.py"), part("save(clean())"))),
+                  WrittenCode(one, -1, 0, (part("def clean(): pass", None, None, "helper.py"),))), outcome="finished",
+        ),
+        Beat(two, 1, code=(WrittenCode(two, 0, 0, (part("save(1)"),)), WrittenCode(two, -1, 0, (part("save(1)"),))),
+             outcome="finished"),
+        Beat(three, 1, outcome="finished"),
+    ])  # fmt: skip
+    assert found(store, "clean") == [[one, -1, 0], [one, 0, 2]]
+    assert found(store, "clean save") == [[one, 0, 2]]
+    assert found(store, "save -clean") == [[two, -1, 0], [two, 0, 0]]
+    assert found(store, '"save(clean"') == [[one, 0, 2]]
+    assert found(store, "unused") == []
+    assert found_sessions(store, "unused") == [one]
+    assert found_sessions(store, "unused other_thing") == [one]
+    assert found_sessions(store, "other_thing") == [one, two, three]
+    assert found_sessions(store, "other_thing -unused") == [two, three]
+
+
+def test_what_a_slice_does_not_tell_is_found_by_the_whole_session(store):
+    ended, running = session(store), session(store)
+    for key in (ended, running):
+        store.put_cell(Cell(key, 0, "exec(text_of_clean)", NOW))
+    unresolved = WrittenCode(ended, 0, 0, (part("save(made)"),), ("made",))
+    store.beat(
+        [Beat(ended, 1, code=(unresolved, WrittenCode(ended, -1, 0, (part("a"),))), outcome="finished")]
+    )
+    assert found(store, "text_of_clean") == [[ended, 0, 0], [running, -1, 0]]
+    assert found(store, "nowhere") == []
+
+
+def test_confirmations_are_kept_in_order(store):
+    key = session(store)
+    with store.stage() as rows:
+        rows.write(pa.table({"a": [1]}))
+        version = store.commit(
+            Batch("t", "x", "save", pa.schema([("a", pa.int64())]), session_id=key, cell=2, line=7), rows
+        )
+    assert (version.cell, version.line) == (2, 7)
+    assert store.version("x", 1).line == 7
+    assert np.array_equal(store.written([version]).line, [7])
+    store.confirm(Confirmation(version.list_id, 1, key, 3, None))
+    store.confirm(Confirmation(version.list_id, 1, key, 4, 9))
+    kept = store.confirmations([version.list_id])
+    assert [(each.version, each.session_id, each.cell, each.line) for each in kept] == [
+        (1, key, 3, None),
+        (1, key, 4, 9),
+    ]
+    assert all(each.time is not None for each in kept)
+    assert store.confirmations() == kept
+    assert store.confirmations([999]) == []
+
+
+def test_a_store_that_is_read_keeps_nothing(place):
+    with_rows = place.open()
+    key = session(with_rows)
+    reader = place.open(read_only=True)
+    for call in (
+        lambda: reader.put_code([WrittenCode(key, 0, 0, ())]),
+        lambda: reader.confirm(Confirmation(1, 1, key, 0, None)),
+    ):
+        with pytest.raises(VaultReadOnly):
+            call()
+    reader.close()
+    with_rows.close()
