@@ -76,8 +76,8 @@ def connect(
     timeout_s : float, default 30
         How long to wait, in seconds, for another writer or for the server.
     capture : {"main", "all", "none"}, default "main"
-        Which code the session keeps: that of the script, or every cell of the notebook; with ``"all"`` also the modules
-        of the project that it imports; or none.
+        Which code the session keeps: the script or every cell of the notebook, and the modules that it imports from files
+        below its own folder, or with ``"all"`` from the whole git repository; or none.
     redact : bool, default True
         Mask what looks like a password, key or token in the code, in tracebacks and in the command line.
     password : str or callable, optional

@@ -318,7 +318,7 @@ class Sessions(VaultPart):
         return reports.cells(self.store, None if session is None else resolve_sessions(self.store, session))
 
     def sources(self, session: Any) -> pd.DataFrame:
-        """The project's modules that sessions had imported, kept with ``connect(…, capture="all")``.
+        """The project's modules that sessions had imported, each content once.
 
         Parameters
         ----------
