@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd import __version__
 from tablevault_pd.api import connect
 from tablevault_pd.cli import analysis as analysis_cli
+from tablevault_pd.cli import compare as compare_cli
 from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
 from tablevault_pd.cli.output import Answer, Frames, print_table, size_text, visible
@@ -367,6 +368,24 @@ COMMANDS = (
         analysis_cli.best,
         "the step of each session at which a metric was best",
         add=analysis_cli.add_best_arguments,
+    ),
+    Command(
+        "compare",
+        compare_cli.compare,
+        "which rows changed between versions, and whether a measure got worse; for CI with --fail-if",
+        add=compare_cli.add_compare_arguments,
+    ),
+    Command(
+        "trend",
+        compare_cli.trend,
+        "a measure of every version of a list",
+        add=compare_cli.add_trend_arguments,
+    ),
+    Command(
+        "differences",
+        compare_cli.differences,
+        "everything upstream of two versions or sessions that is not the same",
+        add=compare_cli.add_differences_arguments,
     ),
     Command(
         "code",

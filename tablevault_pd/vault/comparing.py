@@ -98,9 +98,6 @@ class Comparing(VaultPart):
             None if margin is None else _tolerance(margin, "margin"),
         )
         sides = sides_of(self.store, [a, b, *others])
-        for side in sides:
-            if side.version is not None:
-                self._note_read(side.version)
         return compare(self.store, sides, asked, lambda: self._flush(info=True))
 
     def trend(

@@ -1,0 +1,166 @@
+"""The commands about differences: ``compare``, ``trend`` and ``differences``, over the same calls as Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.cli.output import Answer
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from tablevault_pd.analysis.gate import Gate
+    from tablevault_pd.vault.vault import Vault
+
+HIDDEN = ("reference", "test")  #: columns of a summary that a table leaves out
+
+
+def add_compare_arguments(parser: ArgumentParser) -> None:
+    """What ``tablevault-pd compare`` takes."""
+    parser.add_argument("a", metavar="A", help="the reference: preds@3, preds, or a session such as train#2")
+    parser.add_argument("b", metavar="B", help="what is compared with it")
+    parser.add_argument("others", nargs="*", metavar="C", help="more of them, each against A")
+    parser.add_argument(
+        "--on", action="append", metavar="COLUMN",
+        help="a column that names a row (may be repeated), lineage, or position; default: the named index, else lineage",
+    )  # fmt: skip
+    parser.add_argument(
+        "--measure", action="append", metavar="TEXT",
+        help="what is measured, 'gold == pred', or 'accuracy: gold == pred' to name it; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--by", action="append", metavar="COLUMN", help="slice by its values; may be repeated"
+    )
+    parser.add_argument("--ignore", action="append", metavar="COLUMN", help="differences in it do not count")
+    parser.add_argument(
+        "--rtol", type=float, default=0.0, metavar="X", help="numbers this near are equal, relatively"
+    )
+    parser.add_argument("--atol", type=float, default=0.0, metavar="X", help="numbers this near are equal")
+    parser.add_argument(
+        "--margin", type=float, metavar="X", help="test whether the difference is smaller than this"
+    )
+    parser.add_argument(
+        "--fail-if", action="append", metavar="CONDITION",
+        help="exit with 1 if it holds for a measure, 'delta < -0.005', and with 3 if that cannot be told; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--min-pairs", type=int, default=20, metavar="N", help="with fewer it cannot be told (default: 20)"
+    )
+    parser.add_argument("--slices", action="store_true", help="let --fail-if judge each slice too")
+    parser.add_argument("--markdown", action="store_true", help="print a report for a pull request")
+    parser.add_argument(
+        "--changed", action="store_true", help="print the rows that changed, and not the summary"
+    )
+
+
+def compare(vault: Vault, arguments: Namespace) -> Answer:
+    """The summary of a comparison, the rows that changed, or a report."""
+    found = vault.compare(
+        arguments.a,
+        arguments.b,
+        *arguments.others,
+        on=_on(arguments.on),
+        measure=_measures(arguments.measure),
+        by=arguments.by,
+        ignore=arguments.ignore,
+        rtol=arguments.rtol,
+        atol=arguments.atol,
+        margin=arguments.margin,
+    )
+    gate = _gate(found, arguments)
+    code = 0 if gate is None else _exit_code(gate)
+    note = "" if gate is None else f"{gate.outcome}: {gate.reason}"
+    if arguments.markdown:
+        from tablevault_pd.analysis.markdown import report
+
+        return Answer(found.summary, text=report(found, gate), code=code)
+    if arguments.changed:
+        states = [name for name in found.columns if str(name).startswith("status")]
+        changed = found[(found[states] != "same").any(axis=1)]
+        return Answer(changed, note or f"{len(changed)} of {len(found)} rows changed.", index=True, code=code)
+    return Answer(found.summary, note, hidden=HIDDEN, code=code)
+
+
+def _on(given: list[str] | None) -> Any:
+    return given[0] if given in (["lineage"], ["position"]) else given
+
+
+def _measures(given: list[str] | None) -> Any:
+    """One text, or several by name; ``name: text`` names one."""
+    if given is None or (len(given) == 1 and not _named(given[0])[0]):
+        return given and given[0]
+    return {name or text: text for name, text in map(_named, given)}
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, colon, rest = text.partition(":")
+    return (name.strip(), rest.strip()) if colon and name.strip().isidentifier() else ("", text)
+
+
+def _gate(found: Any, arguments: Namespace) -> Gate | None:
+    if arguments.fail_if is None:
+        return None
+    from tablevault_pd.analysis import gate
+
+    lines = found._judged(slices=arguments.slices)
+    bounds = [gate.failing_condition(text) for text in arguments.fail_if]
+    return gate.joined([gate.judge(lines, bound, min_pairs=arguments.min_pairs) for bound in bounds])
+
+
+def _exit_code(found: Gate) -> int:
+    from tablevault_pd.analysis.gate import EXIT_CODES
+
+    return EXIT_CODES[found.outcome]
+
+
+def add_trend_arguments(parser: ArgumentParser) -> None:
+    """What ``tablevault-pd trend`` takes."""
+    parser.add_argument(
+        "lists",
+        nargs="+",
+        metavar="LIST",
+        help="a list, preds@7 for its versions up to the seventh, or a pattern",
+    )
+    parser.add_argument("--measure", action="append", required=True, metavar="TEXT", help="as for compare")
+    parser.add_argument(
+        "--by", choices=("version", "session", "day"), default="version", help="the last version of each"
+    )
+    parser.add_argument(
+        "--groupby", action="append", metavar="COLUMN", help="slice by its values; may be repeated"
+    )
+    parser.add_argument(
+        "--baseline", metavar="WHICH", help="add the difference from first, previous, or a version's number"
+    )
+    parser.add_argument("--band", choices=("bootstrap",), help="add an interval")
+    parser.add_argument(
+        "--changes", action="store_true", help="only the versions that left the noise of the one before"
+    )
+
+
+def trend(vault: Vault, arguments: Namespace) -> Answer:
+    """A measure of every version, or the versions that left the noise."""
+    base = arguments.baseline
+    found = vault.trend(
+        arguments.lists,
+        _measures(arguments.measure),
+        by=arguments.by,
+        groupby=arguments.groupby,
+        baseline=int(base) if base is not None and base.isascii() and base.isdecimal() else base,
+        band=arguments.band,
+    )
+    if arguments.changes:
+        frame = found.changes()
+        return Answer(frame, "" if len(frame) else "No version left the noise.", hidden=("code_diff",))
+    return Answer(found, "" if len(found) else "No versions.")
+
+
+def add_differences_arguments(parser: ArgumentParser) -> None:
+    """What ``tablevault-pd differences`` takes."""
+    parser.add_argument("a", metavar="A", help="a version such as preds@3, or a session such as train#2")
+    parser.add_argument("b", metavar="B", help="another one")
+
+
+def differences(vault: Vault, arguments: Namespace) -> Answer:
+    """Everything recorded upstream that is not the same."""
+    frame = vault.differences(arguments.a, arguments.b)
+    return Answer(frame, "" if len(frame) else "Nothing recorded differs.")
