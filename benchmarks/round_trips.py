@@ -25,9 +25,9 @@ from tablevault_pd.frames import encode  # found by the path set above
 from tablevault_pd.lineage.report import Asked
 from tablevault_pd.lineage.report import lines as walked
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.store import Batch, Near, Scope, Version
+from tablevault_pd.store import Batch, Scope, VectorQuery, Version
 from tablevault_pd.store.arango import ArangoStore, client
-from tablevault_pd.store.edges import PAIRS, Edge
+from tablevault_pd.store.edges import Edge, EdgeForm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,16 +118,16 @@ def searches(store: ArangoStore, counter: Counter) -> list[tuple[str, tuple[int,
     head = store.head("papers")
     assert head is not None
     scopes = [Scope(head)]
-    near = [Near(0, "vec", np.random.default_rng(1).normal(size=(1, 384)))]
+    near = [VectorQuery(0, "vec", np.random.default_rng(1).normal(size=(1, 384)))]
     words = parse_text('"number 77" OR 78')
     return [
-        ("find rows by words", counter.of(lambda: store.find_text(words, scopes, k=10)), None),
+        ("find rows by words", counter.of(lambda: store.search_text(words, scopes, k=10)), None),
         (
             "find the ten nearest rows",
-            counter.of(lambda: store.find_near(near, scopes, metric="cosine", k=10)),
+            counter.of(lambda: store.search_vectors(near, scopes, metric="cosine", k=10)),
             None,
         ),
-        ("find code", counter.of(lambda: store.find_code(parse_text("model.fit", code=True))), None),
+        ("find code", counter.of(lambda: store.search_code(parse_text("model.fit", code=True))), None),
     ]
 
 
@@ -139,7 +139,9 @@ def walks(store: ArangoStore, counter: Counter, rows: int) -> list[tuple[str, tu
         version = commit(store, f"hops{hops}_0", numbers)
         for hop in range(hops):
             order = np.random.default_rng(hop).permutation(rows)
-            edge = Edge(version.list_id, version.version, 1, True, PAIRS, 0, rows, 0, rows, parents=order)
+            edge = Edge(
+                version.list_id, version.version, 1, True, EdgeForm.PAIRS, 0, rows, 0, rows, parents=order
+            )
             version = commit(store, f"hops{hops}_{hop + 1}", numbers, edges=(edge,))
         for what, positions in {"one row": np.array([7]), f"{rows:,} rows": np.arange(rows)}.items():
             size = len(positions)

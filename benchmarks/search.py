@@ -16,7 +16,7 @@ from timing import OURS, Contender, Line, race
 
 import tablevault_pd as tv
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.store import Cell, Near, Scope, Session
+from tablevault_pd.store import Cell, Scope, Session, VectorQuery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,9 @@ def vectors(vault: tv.Vault, folder: Path, rows: int) -> list[Line]:
     scopes = [Scope(head)]
 
     def ours(query: np.ndarray, *, approx: bool = False) -> Any:
-        return vault.store.find_near([Near(0, "vec", query)], scopes, metric="cosine", k=K, approx=approx)
+        return vault.store.search_vectors(
+            [VectorQuery(0, "vec", query)], scopes, metric="cosine", k=K, approx=approx
+        )
 
     lengths = np.linalg.norm(matrix, axis=1)
 
@@ -146,7 +148,7 @@ def texts(vault: tv.Vault, folder: Path, rows: int) -> list[Line]:
     for query in ("w50", "w5 w7", "w1"):
         asked = parse_text(query)
         contenders = [
-            Contender(OURS, lambda _, asked=asked: vault.store.find_text(asked, scopes, k=K)),
+            Contender(OURS, lambda _, asked=asked: vault.store.search_text(asked, scopes, k=K)),
             Contender(ANSWER, lambda _, query=query: vault.search(query, lists="texts", k=K)),
             Contender("FTS5", lambda _, query=query: bare(query)),
         ]

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 from tablevault_pd.store import Batch, Store, Version
-from tablevault_pd.store.edges import EdgeTable, Wanted
+from tablevault_pd.store.edges import EdgeQuery, EdgeTable
 from tablevault_pd.store.embedded import EmbeddedStore
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def edges_at(
     store: Store, list_id: int, generation: int, spans: Sequence[tuple[int, int]], *, side: Any
 ) -> EdgeTable:
     """The edges of some rows of one generation."""
-    return store.edges([Wanted(list_id, generation, spans)], side=side).table
+    return store.edges([EdgeQuery(list_id, generation, spans)], side=side).table
 
 
 def put(store: Store, name: str, *tables: pa.Table, operation: str = "save", **options: Any) -> Version:

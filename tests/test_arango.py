@@ -41,7 +41,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
     VersionNotFound,
 )
-from tablevault_pd.store import Batch, Beat, Cell, Description, Measures, Session, Source
+from tablevault_pd.store import Batch, Beat, Cell, Description, Measures, ModuleSource, Session
 
 pytest.importorskip("arango")
 
@@ -146,7 +146,7 @@ def told(session_id: int, number: int, answered: tuple[int, ...] = ()) -> Beat:
     return Beat(
         session_id, number, True, False, answered, (Cell(session_id, number, "code", datetime.now(UTC)),),
         (Measures(session_id, "m", *arrays), Measures(session_id, "n", *arrays)),
-        (Source(session_id, "a.py", "a" * 64, "text"),), {"tags": (str(number),), "info": {"n": number}},
+        (ModuleSource(session_id, "a.py", "a" * 64, "text"),), {"tags": (str(number),), "info": {"n": number}},
     )  # fmt: skip
 
 
@@ -829,8 +829,8 @@ def test_readers_and_writers_need_no_more_than_their_rights(url: str, user: str)
     reader = ArangoStore(plain, password=PASSWORD, read_only=True)
     assert values_of(reader, "a") == [1]
     assert reader.check() == []
-    assert reader.find_descriptions(Word("apple")) == []
-    assert len(reader.find_code(Word("apple"))) == 0
+    assert reader.search_descriptions(Word("apple")) == []
+    assert len(reader.search_code(Word("apple"))) == 0
     overreaching = ArangoStore(plain, password=PASSWORD)
     with pytest.raises(VaultReadOnly):
         put(overreaching, "a", numbers(2))

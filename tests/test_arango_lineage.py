@@ -18,7 +18,7 @@ from stores import Faults, act, database_of, edges_at, faults, new_database, put
 
 import tablevault_pd as tv
 from tablevault_pd.errors import SessionNotFound, StoreUnavailable, VaultCorrupt, VaultReadOnly
-from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, STATED, Edge, Wanted
+from tablevault_pd.store.edges import STATED, Edge, EdgeForm, EdgeQuery
 
 pytest.importorskip("arango")
 
@@ -60,13 +60,24 @@ def numbers(count: int) -> pa.Table:
 
 
 def one_to_one(source: Version, rows: int) -> Edge:
-    return Edge(source.list_id, source.version, source.generation, STATED, AFFINE, 0, rows, 0, rows, step=1)
+    return Edge(
+        source.list_id, source.version, source.generation, STATED, EdgeForm.AFFINE, 0, rows, 0, rows, step=1
+    )
 
 
 def permuted(source: Version, rows: int) -> Edge:
     order = np.random.default_rng(1).permutation(rows)
     return Edge(
-        source.list_id, source.version, source.generation, STATED, PAIRS, 0, rows, 0, rows, parents=order
+        source.list_id,
+        source.version,
+        source.generation,
+        STATED,
+        EdgeForm.PAIRS,
+        0,
+        rows,
+        0,
+        rows,
+        parents=order,
     )
 
 
@@ -181,7 +192,7 @@ def test_check_names_damaged_edges(url: str, store: ArangoStore, harm: Callable[
     ]
     if harm in (cut, no_base64):
         with pytest.raises(VaultCorrupt, match="lineage"):
-            store.edges_of(made)
+            store.edges_of_batch(made)
 
 
 # ---------------------------------------------------------------- what others see
@@ -218,25 +229,26 @@ def counted(sent: list[str], do: Callable[[], Any]) -> int:
 def test_every_question_is_one_request(store: ArangoStore, sent: list[str]) -> None:
     source = put(store, "source", numbers(3000))
     each = [
-        Edge(source.list_id, 1, 1, STATED, EACH, i, 1, i, 3, parents=np.array([0, 2])) for i in range(200)
+        Edge(source.list_id, 1, 1, STATED, EdgeForm.EACH, i, 1, i, 3, parents=np.array([0, 2]))
+        for i in range(200)
     ]
     made = put(store, "made", numbers(200), edges=tuple(each))
     for _ in range(30):
         put(store, "made", numbers(1), operation="append", edges=(one_to_one(source, 1),))
     spans = [(at, at + 1) for at in range(0, 200, 3)]
-    both = [Wanted(made.list_id, 1, spans), Wanted(source.list_id, 1, [(0, 9)], whole=True)]
+    both = [EdgeQuery(made.list_id, 1, spans), EdgeQuery(source.list_id, 1, [(0, 9)], whole=True)]
     questions: list[Callable[[], Any]] = [
         lambda: edges_at(store, made.list_id, 1, spans, side="child"),
         lambda: edges_at(store, source.list_id, 1, spans, side="parent"),
         lambda: edges_at(store, source.list_id, 1, [(0, 1 << 40)], side="parent"),
-        lambda: store.edges_of(made),
+        lambda: store.edges_of_batch(made),
         store.edge_summaries,
         lambda: store.edges(both, side="child"),
         lambda: store.edges(both, side="parent"),
         lambda: store.edges(both, side="child", ahead=99),
         lambda: store.edges(both, side="parent", ahead=99),
         lambda: store.writers([(made.list_id, 1, 0, 230), (source.list_id, 1, 7, 9)]),
-        lambda: store.facts([1, 2], [(made.list_id, number) for number in range(1, 31)]),
+        lambda: store.describe_lists([1, 2], [(made.list_id, number) for number in range(1, 31)]),
         lambda: store.reads(),
         lambda: store.reads([1]),
     ]
@@ -348,7 +360,7 @@ def test_regular_rows_are_followed_exactly(store: ArangoStore, step: int) -> Non
     source = put(store, "source", numbers(60))
     put(store, "made", numbers(5))
     span = 11 * abs(step) + 1
-    edge = Edge(source.list_id, 1, 1, STATED, AFFINE, 2, 12, 20, span, step=step)
+    edge = Edge(source.list_id, 1, 1, STATED, EdgeForm.AFFINE, 2, 12, 20, span, step=step)
     made = put(store, "made", numbers(20), operation="append", edges=(edge,))
     parents = {
         7 + i: (20 if step >= 0 else 20 + span - 1) + i * step for i in range(12)
@@ -365,8 +377,8 @@ def test_regular_rows_are_followed_exactly(store: ArangoStore, step: int) -> Non
 
 def test_runs_that_overlap_are_asked_for_as_one(store: ArangoStore) -> None:
     source = put(store, "source", numbers(400))
-    running = [Edge(source.list_id, 1, 1, STATED, SPAN, row, 1, 0, row + 1) for row in range(300)]
-    apart = [Edge(source.list_id, 1, 1, STATED, SPAN, row, 1, 2 * row, 1) for row in range(150)]
+    running = [Edge(source.list_id, 1, 1, STATED, EdgeForm.SPAN, row, 1, 0, row + 1) for row in range(300)]
+    apart = [Edge(source.list_id, 1, 1, STATED, EdgeForm.SPAN, row, 1, 2 * row, 1) for row in range(150)]
     for name, edges, meant in (
         ("running", running, [(0, 300)]),
         ("apart", apart, [(2 * row, 2 * row + 1) for row in range(150)]),
@@ -375,9 +387,9 @@ def test_runs_that_overlap_are_asked_for_as_one(store: ArangoStore) -> None:
         assert next_runs(store, "child", made.list_id, 1, 0, 300) == [
             (source.list_id, 1, *run) for run in meant
         ]
-    found = store.edges([Wanted(source.list_id, 1, [(0, 400)])], side="parent", ahead=1)
+    found = store.edges([EdgeQuery(source.list_id, 1, [(0, 400)])], side="parent", ahead=1)
     assert len(found.table) == 450
-    assert len(found.ahead) == 3
+    assert len(found.prefetched) == 3
 
 
 def test_a_server_goes_ahead_only_where_little_is_read_in_vain(store: ArangoStore) -> None:
@@ -386,11 +398,11 @@ def test_a_server_goes_ahead_only_where_little_is_read_in_vain(store: ArangoStor
     long = put(store, "long", numbers(0))
     for _ in range(80):  # more commits than one row is worth
         long = put(store, "long", numbers(50), operation="append")
-    edge = Edge(long.list_id, long.version, 1, STATED, PAIRS, 0, rows, 0, rows, parents=order)
+    edge = Edge(long.list_id, long.version, 1, STATED, EdgeForm.PAIRS, 0, rows, 0, rows, parents=order)
     made = put(store, "made", numbers(rows), edges=(edge,))
     for low, high, further in ((7, 8, False), (0, rows, True)):
-        found = store.edges([Wanted(made.list_id, 1, [(low, high)])], side="child", ahead=3)
-        answered = {(each.list, each.generation): list(each.spans) for each in found.ahead}
+        found = store.edges([EdgeQuery(made.list_id, 1, [(low, high)])], side="child", ahead=3)
+        answered = {(each.list, each.generation): list(each.spans) for each in found.prefetched}
         assert answered.pop((made.list_id, 1)) == [(low, high)]
         assert answered == ({(long.list_id, 1): [(0, rows)]} if further else {})
 
@@ -404,7 +416,7 @@ def test_edges_follow_their_batch_to_the_place_it_gets(store: ArangoStore) -> No
 
     def write(writer: int) -> None:
         for row in range(writer, 40, 4):
-            edge = Edge(source.list_id, 1, 1, STATED, AFFINE, 0, 1, row, 1)
+            edge = Edge(source.list_id, 1, 1, STATED, EdgeForm.AFFINE, 0, 1, row, 1)
             put(store, "made", pa.table({"x": [row]}), operation="append", edges=(edge,))
 
     with ThreadPoolExecutor(4) as pool:

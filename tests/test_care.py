@@ -66,14 +66,14 @@ def test_content_in_the_making_is_never_swept(folder_vault, note, monkeypatch, m
 
     def clean(name: str) -> None:
         if name == moment:
-            monkeypatch.setattr(io, "point", lambda name: None)
+            monkeypatch.setattr(io, "failpoint", lambda name: None)
             if moment != "rows-in":  # the writer holds the lock of the catalogue then
                 found.extend(cleaner.check(fix=True))
                 found.extend(each for each in cleaner.vacuum(dry_run=False) if each.what == "stray")
             else:
                 found.extend(strays.strays(cleaner, remove=True))
 
-    monkeypatch.setattr(io, "point", clean)
+    monkeypatch.setattr(io, "failpoint", clean)
     save_file(vault, "a", note)
     cleaner.close()
     assert found == []
@@ -420,13 +420,13 @@ def _failing(call, vault, note, point, code, met):
         if name == point:
             raise OSError(code, os.strerror(code))
 
-    real, io.point = io.point, fail
+    real, io.failpoint = io.failpoint, fail
     try:
         call(vault, note)
     except (tv.VaultError, OSError) as error:
         return error
     finally:
-        io.point = real
+        io.failpoint = real
     return None
 
 
@@ -438,7 +438,7 @@ def test_a_segment_that_cannot_be_read_is_no_damage(tmp_path, monkeypatch):
         if name == "read":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(io, "point", fail)
+    monkeypatch.setattr(io, "failpoint", fail)
     with pytest.raises(tv.StorageError, match="EIO") as failed:
         vault.read("x")
     assert failed.value.errno == errno.EIO

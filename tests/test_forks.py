@@ -292,7 +292,7 @@ def test_an_interrupt_while_a_fork_waits_gives_a_child_that_says_so(folder_vault
     main = threading.get_ident()
 
     def interrupt() -> None:
-        wait_until(lambda: forks.inside._forking == main)
+        wait_until(lambda: forks.no_fork._forking == main)
         signal.pthread_kill(main, signal.SIGUSR1)
 
     monkeypatch.setattr(forks, "POLL_S", 0.02)
@@ -307,7 +307,7 @@ def test_an_interrupt_while_a_fork_waits_gives_a_child_that_says_so(folder_vault
     assert told.startswith("VaultClosed: This process was forked"), told
     thread.join()
     assert found == [1_500_000]
-    assert forks.inside._forking is None
+    assert forks.no_fork._forking is None
     assert in_child(lambda: folder_vault.append("a", {"n": 4}).version) == "3"
     assert folder_vault.read("a").n.tolist() == [1, 2, 4]
 

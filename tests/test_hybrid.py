@@ -113,4 +113,4 @@ def test_no_column_of_vectors_is_read(filled):
     queries = rng.standard_normal((2, DIM))
     answer = filled.search("zinc n80", near=queries, k=5)
     assert len(answer) == 10
-    assert bool(filled.store.vectors.columns) != filled.store.judges
+    assert bool(filled.store.vectors.columns) != filled.store.supports_pushdown

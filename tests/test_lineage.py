@@ -545,7 +545,7 @@ def test_streams_infer_chunk_by_chunk(vault):
     chunks = (part.assign(y=1) for part in vault["articles"].batches(3))
     vault.save("copy", chunks)
     assert parents(vault, "copy") == [{f"articles:{row}"} for row in range(10)]
-    assert len(vault.store.edges_of(vault.store.head("copy"))) == 1
+    assert len(vault.store.edges_of_batch(vault.store.head("copy"))) == 1
     vault.save("again", vault["articles"])
     assert parents(vault, "again") == [{f"articles:{row}"} for row in range(10)]
     vault.save("mixed", iter([vault.read("articles", start=8), pd.DataFrame({"id": ["?"]})]))

@@ -30,7 +30,7 @@ from tablevault_pd.store import Beat, Description, Measures, Session
 from tablevault_pd.store.embedded import EmbeddedStore, space
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import locked
-from tablevault_pd.store.embedded.write_lock import Gate
+from tablevault_pd.store.embedded.write_lock import WriteLock
 from tablevault_pd.store.text_query import Word
 
 # -- interrupts
@@ -101,7 +101,7 @@ def test_an_interrupt_wherever_python_looks_for_one(store, work):
             kept.append(error)
         other.execute("BEGIN IMMEDIATE")  # no transaction was left open,
         other.execute("ROLLBACK")
-        Gate(store.folder).take(0).close()  # no lock is held,
+        WriteLock(store.folder).take(0).close()  # no lock is held,
         at += 1 if at < 40 else 3
     assert at > 100
     other.close()
@@ -134,7 +134,7 @@ def sessions(store, number, folder):
 
 def descriptions(store, number, folder):
     store.describe(Description("main", f"wind {number}"))
-    assert [told.text for told in store.find_descriptions(Word(str(number)))] == [f"wind {number}"]
+    assert [told.text for told in store.search_descriptions(Word(str(number)))] == [f"wind {number}"]
 
 
 def compacts(store, number, folder):
@@ -187,7 +187,7 @@ def test_an_interrupt_of_what_looks_after_a_vault(store, tmp_path, work):
             kept.append(error)
         other.execute("BEGIN IMMEDIATE")
         other.execute("ROLLBACK")
-        Gate(store.folder).take(0).close()
+        WriteLock(store.folder).take(0).close()
         with locked(store.folder / "files.lock", exclusive=True) as lock:
             assert lock.held
         at += 1 + at // 16  # what was left undone makes the next call longer
@@ -262,7 +262,7 @@ def test_a_handler_that_saves_in_the_middle_of_a_save_is_refused_at_once(folder_
 
 def test_a_handler_that_saves_while_its_thread_waits_is_served(folder_vault):
     folder_vault.append("a", {"n": 1})
-    held = Gate(folder_vault.store.folder).take(5)
+    held = WriteLock(folder_vault.store.folder).take(5)
     held.thread = 0  # another thread's, or another process's
 
     def handler(*_: object) -> None:
@@ -279,7 +279,7 @@ def test_a_handler_that_saves_while_its_thread_waits_is_served(folder_vault):
 
 
 def test_whoever_waited_in_vain_leaves_the_lock_to_its_holder(tmp_path):
-    gate = Gate(tmp_path)
+    gate = WriteLock(tmp_path)
     held = gate.take(1)
     told = []
 
@@ -320,7 +320,7 @@ def test_a_writer_that_waits_comes_before_one_that_had_it(tmp_path):
     assert waiter.stdout is not None
     try:
         assert waiter.stdout.readline() == "ready\n"
-        gate, told = Gate(tmp_path), []
+        gate, told = WriteLock(tmp_path), []
         thread = threading.Thread(target=lambda: told.append(waiter.stdout.readline()))
         thread.start()
         waiter.stdin.write("go\n")
@@ -416,7 +416,7 @@ def test_what_an_answer_takes_from_several_statements_is_of_one_moment(store):
 
     work()
     with between_statements(store, work):
-        found = store.find_descriptions(Word("wind"))
+        found = store.search_descriptions(Word("wind"))
         seen = store.overview()
     assert next(numbers) > 4
     assert [told.label for told in found] == [f"label {at}" for at in range(len(found))]
@@ -702,7 +702,7 @@ def test_waits_obey_the_time_limit(tmp_path):
         vault.save("x", {"n": 1})
         vault._run.end()
         store = EmbeddedStore(tmp_path / "v", timeout_s=0.05)
-        held = Gate(store.folder).take(1)
+        held = WriteLock(store.folder).take(1)
         held.thread = 0
         with pytest.raises(VaultBusy, match=r"for 0\.05 s"):
             put(store, "x", pa.table({"n": [2]}))
@@ -773,7 +773,7 @@ def test_writers_wait_in_turn_while_the_catalogue_shrinks(store):
             )
             threads[0].start()
             with pytest.raises(VaultBusy):
-                Gate(store.folder).take(0)
+                WriteLock(store.folder).take(0)
             refused.append(statement)
 
     with store.catalog.reading() as db:
@@ -790,7 +790,7 @@ def test_writers_wait_in_turn_while_the_catalogue_shrinks(store):
 def test_the_catalogue_does_not_shrink_while_another_one_writes(tmp_path):
     store = EmbeddedStore(tmp_path / "v", timeout_s=0.05)
     freed(store)
-    held = Gate(store.folder).take(1)
+    held = WriteLock(store.folder).take(1)
     held.thread = 0
     assert store.catalog.shrink() == 0
     held.close()

@@ -184,7 +184,7 @@ def test_a_list_read_often_is_one_parent(vault: tv.Vault) -> None:
     with warned(1):
         vault.save("out", iter([lost(docs), lost(docs)]))
     assert relatives(vault, "out", basis="read") == {("docs", 2, "read")}
-    assert len(vault.store.edges_of(vault.store.head("out"))) == 1
+    assert len(vault.store.edges_of_batch(vault.store.head("out"))) == 1
 
 
 def test_unchanged_rows_are_no_version_for_what_was_read_besides(vault: tv.Vault) -> None:

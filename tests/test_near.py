@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stores import BOTH, Place, act, database_of, new_place, put
 
 from tablevault_pd import frames
-from tablevault_pd.store import Hits, Metric, Near, Scope, Store, Version
+from tablevault_pd.store import Hits, Metric, Scope, Store, VectorQuery, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,11 +179,11 @@ def found_in(store: Store, queries: list[list[float]], metric: Any, seed: int, m
         Scope(version, keep=rng.random(version.total) < 0.6 if masked else None) for version in versions
     ]
     asked = np.array(queries)
-    near = [Near(number, field, asked) for number in range(len(scopes)) for field in "ab"]
+    near = [VectorQuery(number, field, asked) for number in range(len(scopes)) for field in "ab"]
     columns = [vectors_of(store, versions[each.scope], each.field) for each in near]
     answers = []
     for k in (1, 3, 1000, None):
-        hits = store.find_near(near, scopes, metric=metric, k=k)
+        hits = store.search_vectors(near, scopes, metric=metric, k=k)
         for query, answer in zip(queries, hits, strict=True):
             truth: dict[tuple[int, int], tuple[float, float]] = {}
             for each, column in zip(near, columns, strict=True):
@@ -247,8 +247,8 @@ def nearest(
 ) -> list[int]:
     head = store.head("v")
     assert head is not None
-    near = [Near(0, "vec", query[None])]
-    [hits] = store.find_near(near, [Scope(head, keep=keep)], metric="cosine", k=k, approx=approx)
+    near = [VectorQuery(0, "vec", query[None])]
+    [hits] = store.search_vectors(near, [Scope(head, keep=keep)], metric="cosine", k=k, approx=approx)
     return hits.position.tolist()[:k]
 
 
@@ -320,13 +320,13 @@ def test_lists_of_every_arrow_type_are_compared_alike(tmp_path: Path) -> None:
             version = put(store, "v", rows)
             scopes = [Scope(version), Scope(version, keep=np.arange(6) != 2)]
             asked, narrow = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]), np.array([[1.0, 2.0], [0.0, 1.0]])
-            near = [Near(number, name, asked) for number in (0, 1) for name in kinds] + [
-                Near(0, "two", narrow)
+            near = [VectorQuery(number, name, asked) for number in (0, 1) for name in kinds] + [
+                VectorQuery(0, "two", narrow)
             ]
             answers.append([])
             for metric in METRICS:
                 for some in (*([each] for each in near), near):
-                    found = store.find_near(some, scopes, metric=metric, k=20)
+                    found = store.search_vectors(some, scopes, metric=metric, k=20)
                     answers[-1] += [(told(hits), hits.score.tolist()) for hits in found]
             store.close()
     assert answers[0] == answers[1]
@@ -347,10 +347,10 @@ def test_rows_that_hardly_differ_are_ranked_as_without_k(kind: str, width: str, 
         store = place.open()
         scopes = [Scope(put(store, "v", many(rows)))]
         for metric in METRICS:
-            near = [Near(0, "vec", asked)]
-            whole = store.find_near(near, scopes, metric=metric)
+            near = [VectorQuery(0, "vec", asked)]
+            whole = store.search_vectors(near, scopes, metric=metric)
             for k in (1, 10, 150):
-                cut = store.find_near(near, scopes, metric=metric, k=k)
+                cut = store.search_vectors(near, scopes, metric=metric, k=k)
                 for some, everything in zip(cut, whole, strict=True):
                     assert told(some)[:k] == told(everything)[:k]
                     assert some.score[:k].tolist() == everything.score[:k].tolist()

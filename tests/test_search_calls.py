@@ -72,7 +72,7 @@ SEARCHES = {
     "relatives": {"text": "apple", "parents_of": "derived", "session": "*"},
     "filters alone": {"filters": "n > 0", "session": "*"},
 }
-ONCE = ("find_text", "written", "find_descriptions", "find_code", "schemas", "lists")
+ONCE = ("search_text", "written", "search_descriptions", "search_code", "schemas", "lists")
 
 
 @pytest.mark.parametrize("arguments", SEARCHES.values(), ids=SEARCHES)
@@ -81,14 +81,14 @@ def test_a_search_asks_the_store_once(vault, world, store_calls, arguments):
     answer = vault.search(**arguments)
     assert len(answer)
     assert {name: store_calls[name] for name in ONCE if store_calls[name] > 1} == {}
-    assert store_calls["find_text"] == ("text" in arguments)
+    assert store_calls["search_text"] == ("text" in arguments)
     assert store_calls["written"] == 1
     # Filters, and then the rows of the answer; and what comes up for descriptions, per call and not per query.
     assert store_calls["scan_many"] <= 1 + ("filters" in arguments)
     assert store_calls["descriptions"] <= 2
-    if store_calls["find_near"] > 1:  # a store that counts may look again before it fuses
+    if store_calls["search_vectors"] > 1:  # a store that counts may look again before it fuses
         assert "text" in arguments
-        assert vault.store.judges
+        assert vault.store.supports_pushdown
 
 
 def test_filters_after_the_text_keep_the_scores(vault, world):

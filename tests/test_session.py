@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import tablevault_pd as tv
 from tablevault_pd.session import requests
 from tablevault_pd.session.reduce_requests import orders
-from tablevault_pd.store import NO_STEP, Beat, Cell, Measures, Request, Session
+from tablevault_pd.store import NO_STEP, Beat, Cell, ControlRequest, Measures, Session
 
 
 def logged(vault: tv.Vault, session: str) -> pd.DataFrame:
@@ -288,7 +288,7 @@ REQUESTS = st.lists(st.sampled_from(["stop", "pause", "resume"]), max_size=6)
 @settings(max_examples=300, deadline=None)
 def test_what_requests_add_up_to(asked, paused, stopping):
     now = datetime.now(UTC)
-    requests = [Request(number, 1, each, now) for number, each in enumerate(asked)]
+    requests = [ControlRequest(number, 1, each, now) for number, each in enumerate(asked)]
     found = orders(requests, paused=paused, stopping=stopping)
     assert sorted([*found.settled, *found.waiting]) == list(
         range(len(asked))

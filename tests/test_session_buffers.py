@@ -17,7 +17,7 @@ from tablevault_pd.reading import liveness
 from tablevault_pd.session import heartbeat as heart
 from tablevault_pd.session import metrics_buffer as buffers
 from tablevault_pd.session.metrics_buffer import Backlog
-from tablevault_pd.store import Beat, Measures, Pulse, Session, Store
+from tablevault_pd.store import Beat, BeatResponse, Measures, Session, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ class Brake:
         self.sizes: list[int] = []
         monkeypatch.setattr(store, "beat", self.beat)
 
-    def beat(self, beats: Sequence[Beat]) -> Pulse:
+    def beat(self, beats: Sequence[Beat]) -> BeatResponse:
         values = sum(len(each.values) for beat in beats for each in beat.measures)
         if values:
             self.sizes.append(values)

@@ -34,13 +34,13 @@ from tablevault_pd.store import (
     Cell,
     Description,
     Measures,
+    ModuleSource,
     Overview,
     Session,
-    Source,
     Store,
 )
-from tablevault_pd.store.edges import AFFINE, EACH, INFERRED, PAIRS, READ, SPAN, STATED, WHOLE, Edge
-from tablevault_pd.store.types import Attempt, Facts, Pause, Timelines
+from tablevault_pd.store.edges import INFERRED, READ, STATED, Edge, EdgeForm
+from tablevault_pd.store.types import Attempt, ListInfo, Pause, Timelines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -644,7 +644,7 @@ def test_a_beat_of_nobody_writes_nothing(store: Store) -> None:
     [asked] = store.ask([row.id], "stop")
     good = Beat(
         row.id, 1, True, True, (asked.id,), (Cell(row.id, 0, "code", NOW),), (measured(row.id, "m", 1),),
-        (Source(row.id, "a.py", "0" * 64, "text"),), {"info": {"a": 1}}, "finished",
+        (ModuleSource(row.id, "a.py", "0" * 64, "text"),), {"info": {"a": 1}}, "finished",
     )  # fmt: skip
     with pytest.raises(SessionNotFound):
         store.beat([good, Beat(999, 1, changes={"tags": ()})])
@@ -661,8 +661,8 @@ def test_a_beat_of_nobody_writes_nothing(store: Store) -> None:
 def test_sources_are_kept_once(store: Store) -> None:
     one, two = (store.open_session(Session("s", "u", "h", 1, NOW)).id for _ in range(2))
     kept = [
-        Source(one, "a.py", "a" * 64, "first"), Source(one, "a.py", "b" * 64, "changed"),
-        Source(one, "sub/b.py", "a" * 64, "first"), Source(two, "a.py", "a" * 64, "first"),
+        ModuleSource(one, "a.py", "a" * 64, "first"), ModuleSource(one, "a.py", "b" * 64, "changed"),
+        ModuleSource(one, "sub/b.py", "a" * 64, "first"), ModuleSource(two, "a.py", "a" * 64, "first"),
     ]  # fmt: skip
     for number in (1, 1, 2):
         store.beat([Beat(one, number, sources=tuple(kept[:3])), Beat(two, number, sources=(kept[3],))])
@@ -851,15 +851,17 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
     source = put(store, "source", numbers(*range(100)))
     shuffled = np.random.default_rng(0).permutation(40)
     forms = (
-        edge(source, WHOLE, 0, 40, 0, 100),
-        edge(source, SPAN, 0, 40, 20, 3, basis=INFERRED),
-        edge(source, AFFINE, 0, 40, 60, 40, step=-1),
-        edge(source, PAIRS, 0, 40, 10, 40, basis=READ, parents=shuffled),
-        edge(source, PAIRS, 5, 9, 50, 30, children=np.array([0, 0, 8]), parents=np.array([29, 0, 7])),
-        edge(source, EACH, 3, 2, 1, 8, parents=np.array([0, 7])),
+        edge(source, EdgeForm.WHOLE, 0, 40, 0, 100),
+        edge(source, EdgeForm.SPAN, 0, 40, 20, 3, basis=INFERRED),
+        edge(source, EdgeForm.AFFINE, 0, 40, 60, 40, step=-1),
+        edge(source, EdgeForm.PAIRS, 0, 40, 10, 40, basis=READ, parents=shuffled),
+        edge(
+            source, EdgeForm.PAIRS, 5, 9, 50, 30, children=np.array([0, 0, 8]), parents=np.array([29, 0, 7])
+        ),
+        edge(source, EdgeForm.EACH, 3, 2, 1, 8, parents=np.array([0, 7])),
     )
     first = put(store, "made", numbers(*range(40)), edges=forms)
-    one = edge(source, AFFINE, 1, 2, 97, 2, step=1)
+    one = edge(source, EdgeForm.AFFINE, 1, 2, 97, 2, step=1)
     second = put(store, "made", numbers(7, 8, 9), operation="append", edges=(one,))
     lists = (first.list_id, source.list_id)
 
@@ -870,9 +872,9 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
             each.basis, each.form, each.step, *arrays,
         )  # fmt: skip
 
-    assert said(store.edges_of(first)) == sorted([meant(first, each) for each in forms], key=str)
-    assert said(store.edges_of(second)) == [meant(second, one)]
-    assert len(store.edges_of(source)) == 0
+    assert said(store.edges_of_batch(first)) == sorted([meant(first, each) for each in forms], key=str)
+    assert said(store.edges_of_batch(second)) == [meant(second, one)]
+    assert len(store.edges_of_batch(source)) == 0
     every = [(first, each) for each in forms] + [(second, one)]
     for spans in (
         [(0, 1)],
@@ -914,7 +916,9 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
 def test_more_runs_of_positions_than_one_by_one(store: Store) -> None:
     source = put(store, "source", numbers(*range(2000)))
     for at in (0, 900, 1800):
-        put(store, "made", numbers(1), operation="append", edges=(edge(source, AFFINE, 0, 1, at, 1),))
+        put(
+            store, "made", numbers(1), operation="append", edges=(edge(source, EdgeForm.AFFINE, 0, 1, at, 1),)
+        )
     spans = [(at, at + 1) for at in range(0, 2000, 2)]
     assert sorted(edges_at(store, source.list_id, 1, spans, side="parent").parent.tolist()) == [0, 900, 1800]
 
@@ -922,10 +926,12 @@ def test_more_runs_of_positions_than_one_by_one(store: Store) -> None:
 def test_edges_of_a_commit_that_failed_are_nowhere(store: Store) -> None:
     source = put(store, "source", numbers(1, 2))
     with pytest.raises(Conflict):
-        put(store, "source", numbers(3), expect=7, edges=(edge(source, AFFINE, 0, 1, 0, 1),))
+        put(store, "source", numbers(3), expect=7, edges=(edge(source, EdgeForm.AFFINE, 0, 1, 0, 1),))
     token = "t" * 8
     for _ in range(2):
-        version = put(store, "made", numbers(3), token=token, edges=(edge(source, AFFINE, 0, 1, 1, 1),))
+        version = put(
+            store, "made", numbers(3), token=token, edges=(edge(source, EdgeForm.AFFINE, 0, 1, 1, 1),)
+        )
     assert version.version == 1
     assert edges_at(store, source.list_id, 1, [(0, 2)], side="parent").parent.tolist() == [1]
     assert store.check() == []
@@ -933,15 +939,15 @@ def test_edges_of_a_commit_that_failed_are_nowhere(store: Store) -> None:
 
 def test_edges_outlive_the_rows(store: Store) -> None:
     source = put(store, "source", numbers(1, 2))
-    put(store, "made", numbers(3), edges=(edge(source, AFFINE, 0, 1, 1, 1),))
-    assert store.facts([source.list_id]).lists[source.list_id].kept is None
+    put(store, "made", numbers(3), edges=(edge(source, EdgeForm.AFFINE, 0, 1, 1, 1),))
+    assert store.describe_lists([source.list_id]).lists[source.list_id].kept is None
     put(store, "source", numbers(4, 5, 6))
     made = put(store, "made", numbers(5))
     store.vacuum(dry_run=False)
     found = edges_at(store, made.list_id, 1, [(0, 1)], side="child")
     assert (found.parent_generation.tolist(), found.parent.tolist()) == ([1], [1])
     assert len(edges_at(store, source.list_id, 1, [(1, 2)], side="parent")) == 1
-    kept = store.facts([source.list_id]).lists[source.list_id].kept
+    kept = store.describe_lists([source.list_id]).lists[source.list_id].kept
     assert kept is not None
     assert (kept.get(1, 0), kept[2]) == (0, 3)
     assert store.check(fix=True) == []
@@ -955,7 +961,7 @@ def test_kept_rows_of_a_generation_cut_short(store: Store) -> None:
     put(store, "a", numbers(9))
     last = act(store, "a", "restore", target=1)
     store.vacuum(dry_run=False)
-    assert dict(store.facts([last.list_id]).lists[last.list_id].kept or {}) == {1: 2}
+    assert dict(store.describe_lists([last.list_id]).lists[last.list_id].kept or {}) == {1: 2}
 
 
 def test_summaries_say_what_came_from_which_version(store: Store) -> None:
@@ -963,13 +969,13 @@ def test_summaries_say_what_came_from_which_version(store: Store) -> None:
     second = put(store, "source", numbers(3), operation="append")
     session = store.open_session(Session("s", "u", "h", 1, NOW))
     edges = (
-        edge(second, AFFINE, 0, 1, 2, 1),
-        edge(second, AFFINE, 1, 1, 0, 1, basis=INFERRED),
-        edge(second, AFFINE, 1, 1, 1, 1, basis=READ),
-        edge(first, WHOLE, 0, 2, 0, 2),
+        edge(second, EdgeForm.AFFINE, 0, 1, 2, 1),
+        edge(second, EdgeForm.AFFINE, 1, 1, 0, 1, basis=INFERRED),
+        edge(second, EdgeForm.AFFINE, 1, 1, 1, 1, basis=READ),
+        edge(first, EdgeForm.WHOLE, 0, 2, 0, 2),
     )
     made = put(store, "made", numbers(1, 2), edges=edges, session_id=session.id, cell=4)
-    later = put(store, "later", numbers(1), edges=(edge(made, WHOLE, 0, 1, 0, 2, basis=READ),))
+    later = put(store, "later", numbers(1), edges=(edge(made, EdgeForm.WHOLE, 0, 1, 0, 2, basis=READ),))
     found = [
         (s.parent_list, s.parent_version, s.list, s.version, s.rows, s.basis, s.session_id, s.cell, s.time)
         for s in store.edge_summaries()
@@ -1012,19 +1018,19 @@ def test_generations_that_begin_with_others(store: Store) -> None:
     act(store, "a", "restore", target=4)
     act(store, "a", "restore", target=5)
     head = act(store, "a", "restore", target=2)
-    assert store.facts([head.list_id]).lists[head.list_id].bases == {
+    assert store.describe_lists([head.list_id]).lists[head.list_id].bases == {
         4: (1, 2),
         6: (1, 2),
         7: (4, 3),
         8: (1, 3),
     }
     numbered = [(head.list_id, 5), (head.list_id, 1), (head.list_id, 99), (10**6, 1)]
-    assert store.facts(versions=numbered) == Facts(
+    assert store.describe_lists(versions=numbered) == ListInfo(
         {}, {(head.list_id, 1): store.version("a", 1), (head.list_id, 5): store.version("a", 5)}
     )
     other = put(store, "été", numbers(1))
-    assert store.facts([other.list_id]).lists[other.list_id].bases == {}
-    found = store.facts([head.list_id, other.list_id, 10**6], [(other.list_id, 1)])
+    assert store.describe_lists([other.list_id]).lists[other.list_id].bases == {}
+    found = store.describe_lists([head.list_id, other.list_id, 10**6], [(other.list_id, 1)])
     assert {list_id: each.name for list_id, each in found.lists.items()} == {
         head.list_id: "a",
         other.list_id: "été",

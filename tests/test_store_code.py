@@ -12,7 +12,17 @@ from stores import BOTH, Place, new_place
 
 from tablevault_pd.errors import VaultReadOnly
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.store import Batch, Beat, Cell, Confirmation, Part, Session, Source, Store, WrittenCode
+from tablevault_pd.store import (
+    Batch,
+    Beat,
+    Cell,
+    Confirmation,
+    ModuleSource,
+    Part,
+    Session,
+    Store,
+    WrittenCode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +56,11 @@ def session(store: Store, name: str = "s") -> int:
 
 
 def found(store: Store, text: str) -> list[list[int]]:
-    return store.find_slices(parse_text(text, "code", code=True)).tolist()
+    return store.search_slices(parse_text(text, "code", code=True)).tolist()
 
 
 def found_sessions(store: Store, text: str) -> list[int]:
-    return store.find_code_of_sessions(parse_text(text, "code", code=True)).tolist()
+    return store.search_code_of_sessions(parse_text(text, "code", code=True)).tolist()
 
 
 def test_slices_come_back_as_they_were_put(store):
@@ -78,7 +88,7 @@ def test_code_is_found_by_slice_and_by_whole_session(store):
         store.put_cell(Cell(key, 0, "import helper\nother_thing = 1", NOW))
     store.beat([
         Beat(
-            one, 1, sources=(Source(one, "helper.py", "a" * 64, "def clean(): pass\ndef unused(): pass", "helper"),),
+            one, 1, sources=(ModuleSource(one, "helper.py", "a" * 64, "def clean(): pass\ndef unused(): pass", "helper"),),
             code=(WrittenCode(one, 0, 2, (part("def clean(): pass", None, None, "helper.py"), part("save(clean())"))),
                   WrittenCode(one, -1, 0, (part("def clean(): pass", None, None, "helper.py"),))), outcome="finished",
         ),
@@ -118,7 +128,7 @@ def test_confirmations_are_kept_in_order(store):
         )
     assert (version.cell, version.line) == (2, 7)
     assert store.version("x", 1).line == 7
-    assert np.array_equal(store.written([version]).line, [7])
+    assert np.array_equal(store.spans_written([version]).line, [7])
     store.confirm(Confirmation(version.list_id, 1, key, 3, None))
     store.confirm(Confirmation(version.list_id, 1, key, 4, 9))
     kept = store.confirmations([version.list_id])

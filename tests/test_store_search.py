@@ -16,7 +16,7 @@ from stores import BOTH, Place, act, new_place, put
 
 from tablevault_pd import frames
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.store import Cell, Description, Hits, Near, Scope, Session, Store, Version
+from tablevault_pd.store import Cell, Description, Hits, Scope, Session, Store, VectorQuery, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ def where(hits: Hits) -> list[tuple[int, int]]:
 
 
 def found(store: Store, text: str, *scopes: Scope, k: int | None = None) -> list[tuple[int, int]]:
-    return where(store.find_text(parse_text(text), scopes, k=k))
+    return where(store.search_text(parse_text(text), scopes, k=k))
 
 
 def describe(store: Store, name: str, label: str, text: str) -> None:
@@ -134,7 +134,7 @@ def test_only_kept_rows_and_wanted_items_are_found(store: Store) -> None:
     assert sorted(found(store, "apple", scope(version, documents=("body",)))) == [(0, 0), (0, 1)]
     assert found(store, "apple", scope(version)) == [(0, 0)]
     assert found(store, "apple", scope(version, documents=("body",), record=False)) == [(0, 1)]
-    hits = store.find_text(parse_text("apple"), [scope(version, documents=("body",), record=False)])
+    hits = store.search_text(parse_text("apple"), [scope(version, documents=("body",), record=False)])
     assert hits.item.tolist() == [0]
     keep = np.array([False, True])
     assert found(store, "apple", scope(version, documents=("body",), keep=keep), k=1) == [(0, 1)]
@@ -165,14 +165,14 @@ def test_the_nearest_come_first(store: Store) -> None:
         embeddings=["vec"],
     )
     version = put(store, "v", rows)
-    near = [Near(0, "vec", np.array([[1.0, 0.0], [0.0, 1.0]]))]
-    first, second = store.find_near(near, [scope(version)], metric="cosine")
+    near = [VectorQuery(0, "vec", np.array([[1.0, 0.0], [0.0, 1.0]]))]
+    first, second = store.search_vectors(near, [scope(version)], metric="cosine")
     assert (where(first), first.score.tolist()) == ([(0, 0), (0, 4)], pytest.approx([1.0, 0.6]))
     assert (where(second), second.score.tolist()) == ([(0, 4), (0, 0)], pytest.approx([0.8, 0.0]))
-    [nearest, _] = store.find_near(near, [scope(version)], metric="l2", k=1)
+    [nearest, _] = store.search_vectors(near, [scope(version)], metric="l2", k=1)
     assert where(nearest)[0] == (0, 0)
     keep = np.array([False, False, False, True, True])
-    [kept, _] = store.find_near(near, [scope(version, keep=keep)], metric="dot", k=1)
+    [kept, _] = store.search_vectors(near, [scope(version, keep=keep)], metric="dot", k=1)
     assert where(kept)[0] == (0, 4)
 
 
@@ -183,8 +183,8 @@ def test_vectors_of_several_lists_and_of_later_rows(store: Store) -> None:
 
     def asked() -> list[tuple[int, int]]:
         scopes = [scope(store.head("one")), scope(store.head("two"))]
-        near = [Near(number, field, np.array([[1.0, 0.0]])) for number in (0, 1) for field in "ab"]
-        [hits] = store.find_near(near, scopes, metric="cosine")
+        near = [VectorQuery(number, field, np.array([[1.0, 0.0]])) for number in (0, 1) for field in "ab"]
+        [hits] = store.search_vectors(near, scopes, metric="cosine")
         return where(hits)
 
     put(store, "one", rows([1.0, 0.0], [1.0, 1.0]))
@@ -213,7 +213,7 @@ def test_code_is_found_by_identifier_and_part(store: Store) -> None:
         store.put_cell(Cell(session, number, text, NOW))
 
     def cells(code: str) -> list[list[int]]:
-        return store.find_code(parse_text(code, code=True)).tolist()
+        return store.search_code(parse_text(code, code=True)).tolist()
 
     assert cells("few_shot") == cells("fewshot") == cells("model.fit") == [[first, 1], [second, 1]]
     assert cells("shot") == [[first, 1], [first, 2], [second, 1]]
@@ -229,10 +229,10 @@ def test_only_the_newest_descriptions_are_found(store: Store) -> None:
     put(store, "a", texts("x"))
     describe(store, "a", "main", "Solar storages")
     describe(store, "a", "other", "wind")
-    assert [each.label for each in store.find_descriptions(parse_text("storage"))] == ["main"]
+    assert [each.label for each in store.search_descriptions(parse_text("storage"))] == ["main"]
     describe(store, "a", "main", "wind too")
-    assert store.find_descriptions(parse_text("storage")) == []
-    told = store.find_descriptions(parse_text("wind"))
+    assert store.search_descriptions(parse_text("storage")) == []
+    told = store.search_descriptions(parse_text("wind"))
     assert told == [each for each in store.descriptions() if "wind" in each.text]
     assert {each.label for each in told} == {"main", "other"}
 
@@ -243,7 +243,7 @@ def test_who_wrote_which_rows(store: Store) -> None:
     second = put(store, "a", texts("3"), operation="append")
     restored = act(store, "a", "restore", target=1)
     last = put(store, "a", texts("4"), operation="append", session_id=session)
-    spans = store.written([last, second, first])
+    spans = store.spans_written([last, second, first])
     lines = list(
         zip(*(getattr(spans, name).tolist() for name in ("scope", "start", "stop", "session_id", "cell")), strict=True)
     )  # fmt: skip
@@ -255,7 +255,7 @@ def test_who_wrote_which_rows(store: Store) -> None:
     ]
     assert spans.time.tolist() == [each.astype(object) for each in times]
     assert restored.total == 2
-    assert len(store.written([]).scope) == 0
+    assert len(store.spans_written([]).scope) == 0
 
 
 # -- the same in both
@@ -291,7 +291,7 @@ def test_both_stores_find_the_same_in_the_same_order(
             answers = []
             for each in stores:
                 scopes = [scope(each.head(name)) for name in each.names()]
-                hits = each.find_text(parse_text(query), scopes)
+                hits = each.search_text(parse_text(query), scopes)
                 answers.append((where(hits), hits.score.round(9).tolist()))
             assert answers[0] == answers[1]
         for each in stores:
@@ -315,7 +315,7 @@ def test_few_requests(tmp_path: Path, sent: list[str]) -> None:
         store = place.open()
         scopes = [Scope(state.head) for state in store.lists()]
         store.schema(scopes[0].version.schema_id)
-        near = [Near(number, "vec", np.array([[1.0, 0.0]])) for number in range(30)]
+        near = [VectorQuery(number, "vec", np.array([[1.0, 0.0]])) for number in range(30)]
 
         def counted(work: Any) -> int:
             sent.clear()
@@ -323,22 +323,27 @@ def test_few_requests(tmp_path: Path, sent: list[str]) -> None:
             return len(sent)
 
         def text() -> None:
-            assert len(store.find_text(parse_text("apple"), scopes)) == 60
+            assert len(store.search_text(parse_text("apple"), scopes)) == 60
 
         def negated() -> None:
-            assert len(store.find_text(parse_text("-apple"), scopes)) == 60
+            assert len(store.search_text(parse_text("-apple"), scopes)) == 60
 
         def vectors() -> None:
-            assert len(store.find_near(near, scopes, metric="cosine")[0]) == 120
+            assert len(store.search_vectors(near, scopes, metric="cosine")[0]) == 120
 
         def nearest() -> None:
             asked = [
-                Near(each.scope, each.field, np.array([[1.0, 0.0], [0.5, 1.0], [0.0, 1.0]])) for each in near
+                VectorQuery(each.scope, each.field, np.array([[1.0, 0.0], [0.5, 1.0], [0.0, 1.0]]))
+                for each in near
             ]
-            assert [len(hits) for hits in store.find_near(asked, scopes, metric="cosine", k=7)] == [7, 7, 7]
+            assert [len(hits) for hits in store.search_vectors(asked, scopes, metric="cosine", k=7)] == [
+                7,
+                7,
+                7,
+            ]
 
         def code() -> None:
-            assert len(store.find_code(parse_text("fit", code=True))) == 30
+            assert len(store.search_code(parse_text("fit", code=True))) == 30
 
         assert counted(text) == 2  # which rows the scopes show, and the words
         assert counted(negated) == 3
@@ -346,6 +351,6 @@ def test_few_requests(tmp_path: Path, sent: list[str]) -> None:
         assert counted(vectors) <= 3
         assert counted(vectors) <= 1
         assert counted(code) == 1
-        assert counted(lambda: store.written([each.version for each in scopes])) == 1
-        assert counted(lambda: store.find_descriptions(parse_text("x"))) == 1
+        assert counted(lambda: store.spans_written([each.version for each in scopes])) == 1
+        assert counted(lambda: store.search_descriptions(parse_text("x"))) == 1
         store.close()

@@ -95,13 +95,13 @@ def scopes_of(store: Store) -> list[Scope]:
 def answers(store: Store, queries: Sequence[str], codes: Sequence[str]) -> list[Any]:
     said: list[Any] = []
     # A folder may leave rows that nobody has searched yet to a thread, and until then they do not count for the scores.
-    store.find_text(parse_text("fox"), [scope(each, documents=("body",)) for each in store.versions()])
+    store.search_text(parse_text("fox"), [scope(each, documents=("body",)) for each in store.versions()])
     for query in queries:
         for match in ("all", "any"):
-            hits = store.find_text(parse_text(query, match=match), scopes_of(store))
+            hits = store.search_text(parse_text(query, match=match), scopes_of(store))
             said.append((query, match, where(hits), hits.item.tolist(), hits.score.round(9).tolist()))
-        said.append([(each.label, each.text) for each in store.find_descriptions(parse_text(query))])
-    return said + [(code, store.find_code(parse_text(code, code=True)).tolist()) for code in codes]
+        said.append([(each.label, each.text) for each in store.search_descriptions(parse_text(query))])
+    return said + [(code, store.search_code(parse_text(code, code=True)).tolist()) for code in codes]
 
 
 @pytest.mark.arango
@@ -179,15 +179,15 @@ def test_what_another_process_has_just_committed_is_found(opened: Any) -> None:
 def test_descriptions_and_items_of_a_save_that_never_came_are_not_found(opened: Any) -> None:
     _, store = opened
     first = put(store, "a", texts("apple", "pear", "plum"))
-    before = store.find_text(parse_text("apple OR pear"), [scope(first)])
+    before = store.search_text(parse_text("apple OR pear"), [scope(first)])
     stage = store.stage()
     stage.write(texts("apple", "apple", "apple"))
     stage.finish()  # its rows are on the server, or in a file
     for query in ("apple OR pear", "-plum"):
         assert sorted(found(store, query, scope(first))) == [(0, 0), (0, 1)]
-    after = store.find_text(parse_text("apple OR pear"), [scope(first)])
+    after = store.search_text(parse_text("apple OR pear"), [scope(first)])
     assert after.score.tolist() == before.score.tolist()
-    assert store.find_descriptions(parse_text("apple")) == []
+    assert store.search_descriptions(parse_text("apple")) == []
     stage.__exit__(None, None, None)
 
 
@@ -197,9 +197,9 @@ def test_rows_that_were_vacuumed_do_not_count(opened: Any) -> None:
         last = put(store, "a", texts("apple", f"pear {number}", "plum"))
     other = opened[0].opener(opened[0].address)
     store.vacuum(keep=1, dry_run=False)
-    hits = store.find_text(parse_text("apple OR -plum"), [scope(last)])
+    hits = store.search_text(parse_text("apple OR -plum"), [scope(last)])
     assert sorted(where(hits)) == [(0, 0), (0, 1)]
-    assert where(other.find_text(parse_text("apple"), [scope(last)])) == [(0, 0)]
+    assert where(other.search_text(parse_text("apple"), [scope(last)])) == [(0, 0)]
     other.close()
 
 

@@ -20,7 +20,7 @@ from stores import new_database, put
 
 import tablevault_pd as tv
 from tablevault_pd.frames import encode
-from tablevault_pd.store.edges import AFFINE, COLUMNS, EACH, INFERRED, PAIRS, READ, SPAN, STATED, WHOLE, Edge
+from tablevault_pd.store.edges import COLUMNS, INFERRED, READ, STATED, Edge, EdgeForm
 
 NAMES = ("a", "b", "c")
 
@@ -210,23 +210,38 @@ def any_edge(draw, model: Model, numbers: dict[str, int], rows: int):
     basis = draw(st.sampled_from([READ, INFERRED, STATED]))
     child = draw(st.integers(0, rows - 1))
     size = draw(st.integers(1, rows - child))
-    form = draw(st.sampled_from([SPAN, AFFINE, AFFINE, PAIRS, EACH, WHOLE])) if content else WHOLE
+    form = (
+        draw(
+            st.sampled_from(
+                [
+                    EdgeForm.SPAN,
+                    EdgeForm.AFFINE,
+                    EdgeForm.AFFINE,
+                    EdgeForm.PAIRS,
+                    EdgeForm.EACH,
+                    EdgeForm.WHOLE,
+                ]
+            )
+        )
+        if content
+        else EdgeForm.WHOLE
+    )
     parent = draw(st.integers(0, max(len(content) - 1, 0)))
     span, step, children, parents = 1, 0, None, None
-    if form == WHOLE:
+    if form == EdgeForm.WHOLE:
         parent, span = 0, len(content)
         pairs = [(i, None) for i in range(size)]
-    elif form == SPAN:
+    elif form == EdgeForm.SPAN:
         span = draw(st.integers(1, len(content) - parent))
         pairs = [(i, parent + j) for i in range(size) for j in range(span)]
-    elif form == AFFINE:
+    elif form == EdgeForm.AFFINE:
         size = min(size, len(content) - parent)
         step = draw(st.sampled_from([0, 1, -1, 1, -1, 2, -2, 3]))
         size = 1 + min(size - 1, (len(content) - 1 - parent) // max(abs(step), 1))
         span = 1 + (size - 1) * abs(step)
         first = parent + span - 1 if step < 0 else parent
         pairs = [(i, first + i * step) for i in range(size)]
-    elif form == PAIRS:
+    elif form == EdgeForm.PAIRS:
         at = st.integers(parent, len(content) - 1)
         if draw(st.booleans()):
             pairs = [(i, draw(at)) for i in range(size)]
@@ -404,8 +419,8 @@ def honest(store, edges):
     def checked(wanted, *, side, ahead=0):
         found = edges(wanted, side=side, ahead=ahead)
         told = Counter(identities(found.table))
-        assert (ahead > 0) == bool(found.ahead)
-        for table in map(store.edges_of, store.versions()):
+        assert (ahead > 0) == bool(found.prefetched)
+        for table in map(store.edges_of_batch, store.versions()):
             for at, edge in enumerate(identities(table)):
                 list_id, generation, low, high = (
                     (table.list[at], table.generation[at], table.start[at], table.start[at] + table.rows[at])
@@ -415,7 +430,7 @@ def honest(store, edges):
                         table.parent[at] + table.span[at],
                     )
                 )  # fmt: skip
-                for each in (*wanted, *found.ahead):
+                for each in (*wanted, *found.prefetched):
                     if (each.list, each.generation) == (list_id, generation):
                         touched = any(low < end and high > first for first, end in each.spans)
                         assert edge in told or not touched

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.bm25 import Texts
-from tablevault_pd.store.engine.tokenizer import LONGEST, PROSE, SOURCE, Vocabulary, beginning
-from tablevault_pd.store.text_query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word
+from tablevault_pd.store.engine.tokenizer import LONGEST, PROSE, SOURCE, Tokenizer, beginning
+from tablevault_pd.store.text_query import AllOf, AnyOf, Leaf, Negated, Node, Phrase, Prefix, Word
 
 ODD = "İıſßΣςÅé́東京ﬁǅ²Ⅷ٣\u200d\u00ad\ue000\U0001d400_-'’\x1f\x7f\xa0\u3000"
 TEXT = st.text(
@@ -32,8 +32,8 @@ def by_fts5(tokenizer: str, text: str) -> list[str]:
 @given(st.lists(TEXT, max_size=4))
 @settings(max_examples=150, deadline=None)
 def test_terms_are_those_of_fts5(texts: list[str]) -> None:
-    stems, plain = PROSE.terms(texts)
-    [source] = SOURCE.terms(texts)
+    stems, plain = PROSE.tokenize(texts)
+    [source] = SOURCE.tokenize(texts)
     for number, text in enumerate(texts):
         assert stems[number].split(" ") == (by_fts5(fts.STEMMED, text) or [""])
         assert plain[number].split(" ") == (by_fts5(fts.PLAIN, text) or [""])
@@ -44,10 +44,10 @@ def test_long_words_stay_apart_and_keep_their_beginning(monkeypatch: pytest.Monk
     monkeypatch.setattr(
         "tablevault_pd.store.engine.tokenizer.REMEMBERED", 1
     )  # what is forgotten is learnt again
-    vocabulary = Vocabulary(fts.PLAIN)
+    vocabulary = Tokenizer(fts.PLAIN)
     long = "x" * 5000
     for _ in range(2):
-        [[one, other, short]] = vocabulary.terms([long, long + "y", "Short"])
+        [[one, other, short]] = vocabulary.tokenize([long, long + "y", "Short"])
     assert one != other
     assert max(map(len, (one, other))) <= LONGEST
     assert one.startswith(beginning(long))
@@ -66,9 +66,9 @@ LEAVES = st.one_of(
 QUERIES = st.recursive(
     LEAVES,
     lambda parts: st.one_of(
-        st.lists(parts, min_size=1, max_size=3).map(tuple).map(All),
-        st.lists(parts, min_size=1, max_size=3).map(tuple).map(Any),
-        parts.map(Not),
+        st.lists(parts, min_size=1, max_size=3).map(tuple).map(AllOf),
+        st.lists(parts, min_size=1, max_size=3).map(tuple).map(AnyOf),
+        parts.map(Negated),
     ),
     max_leaves=7,
 )
@@ -78,7 +78,9 @@ def leaves(node: Node) -> list[Leaf]:
     if isinstance(node, Leaf):
         return [node]
     return (
-        leaves(node.part) if isinstance(node, Not) else [leaf for part in node.parts for leaf in leaves(part)]
+        leaves(node.part)
+        if isinstance(node, Negated)
+        else [leaf for part in node.parts for leaf in leaves(part)]
     )
 
 
@@ -127,4 +129,4 @@ def _count(terms: list[str], held: list[str], prefix: bool) -> int:
 
 
 def test_a_mark_without_a_letter_is_no_word() -> None:
-    assert PROSE.terms(["\u0327 storm", "\u0327\u0301"]) == (["storm", ""], ["storm", ""])
+    assert PROSE.tokenize(["\u0327 storm", "\u0327\u0301"]) == (["storm", ""], ["storm", ""])

@@ -14,7 +14,7 @@ from tablevault_pd.analysis.rows_changed import row_changes
 from tablevault_pd.analysis.written_code import Slice, slice_of_rows, slice_of_session
 from tablevault_pd.reading.reports import typed
 from tablevault_pd.store import Session, Version
-from tablevault_pd.store.edges import Wanted
+from tablevault_pd.store.edges import EdgeQuery
 from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
@@ -112,10 +112,10 @@ def _positions(rows: np.ndarray | None) -> str | None:
 
 def inputs_of(store: Store, version: Version) -> Inputs:
     """The versions that the rows of a version were made from, one step up, oldest first, by list."""
-    bases = store.facts([version.list_id]).lists[version.list_id].bases
+    bases = store.describe_lists([version.list_id]).lists[version.list_id].bases
     runs = runs_of(version.generation, version.total, bases)
     wanted = [
-        Wanted(version.list_id, generation, [(low, high)], whole=True) for generation, low, high in runs
+        EdgeQuery(version.list_id, generation, [(low, high)], whole=True) for generation, low, high in runs
     ]
     if not wanted:
         return {}
@@ -125,7 +125,7 @@ def inputs_of(store: Store, version: Version) -> Inputs:
         shown |= (table.generation == generation) & (table.start < high) & (table.start + table.rows > low)
     keep = shown & (table.rows > 0) & (table.list == version.list_id)
     keys = set(zip(table.parent_list[keep].tolist(), table.parent_version[keep].tolist(), strict=True))
-    return _by_list(store.facts(versions=sorted(keys)).versions.values())
+    return _by_list(store.describe_lists(versions=sorted(keys)).versions.values())
 
 
 def _by_list(versions: Iterable[Version]) -> Inputs:

@@ -26,7 +26,7 @@ Facts = Mapping[Fact, Any]
 
 def writers(store: Store, version: Version, positions: np.ndarray | None = None) -> tuple[int, ...]:
     """The sessions that wrote these rows of a version, in order; default: all its rows, or the commit of an empty one."""
-    spans = store.written([version])
+    spans = store.spans_written([version])
     touched = np.ones(len(spans.start), bool)
     if positions is not None:
         touched = np.array(

@@ -284,7 +284,7 @@ def _made_by(store: Store, pairs: _Pairs) -> list[pd.DataFrame]:
 
 def _commits(store: Store, version: Version, positions: np.ndarray) -> np.ndarray:
     """A number for each row: the commit that wrote it, as (session, cell) tell it."""
-    spans = store.written([version])
+    spans = store.spans_written([version])
     if not len(spans.start):
         return np.full(len(positions), -1)
     at = np.searchsorted(spans.start, positions, side="right") - 1
@@ -295,7 +295,7 @@ def _commits(store: Store, version: Version, positions: np.ndarray) -> np.ndarra
 def _sessions(store: Store, pairs: _Pairs, a: np.ndarray, b: np.ndarray) -> list[int]:
     found = []
     for version, position in ((pairs.a, a), (pairs.b, b)):
-        spans = store.written([version])
+        spans = store.spans_written([version])
         at = np.searchsorted(spans.start, position, side="right") - 1
         found.append(int(spans.session_id[at][0]) if len(spans.start) else -1)
     return found

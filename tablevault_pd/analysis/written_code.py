@@ -41,7 +41,7 @@ class Slice:
 
 def slice_of_rows(store: Store, version: Version, positions: np.ndarray | None = None) -> Slice:
     """The cells whose commits wrote these rows of a version; default: all rows."""
-    spans = store.written([version])
+    spans = store.spans_written([version])
     touched = (
         np.ones(len(spans.start), bool)
         if positions is None

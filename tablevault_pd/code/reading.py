@@ -28,7 +28,7 @@ def slices_of_rows(
 ) -> list[tuple[np.ndarray, int, int, Slice]]:
     """(positions, session id, cell, slice) of the rows of a version, or of some of them, by who wrote them."""
     at = np.arange(version.total) if positions is None else np.asarray(positions, np.int64)
-    spans = store.written([version])
+    spans = store.spans_written([version])
     spans_of = np.searchsorted(spans.start, at, side="right") - 1
     places = list(zip(spans.session_id.tolist(), spans.cell.tolist(), spans.line.tolist(), strict=True))
     rows: dict[Place, list[np.ndarray]] = {}

@@ -14,9 +14,9 @@ import numpy as np
 
 from tablevault_pd.lineage.edges import groups
 from tablevault_pd.lineage.same import same_rows
-from tablevault_pd.store.edges import WHOLE, EdgeTable, Place, Span, Wanted
+from tablevault_pd.store.edges import EdgeForm, EdgeQuery, EdgeTable, GenerationKey, Span
 from tablevault_pd.store.runs import Run, runs_of
-from tablevault_pd.store.types import Facts
+from tablevault_pd.store.types import ListInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ VersionKey = tuple[int, int]  #: (list id, number)
 class Asking:
     """The edges of some rows of one generation, as runs; `position` are the very rows, or None where the runs are."""
 
-    place: Place
+    place: GenerationKey
     spans: Sequence[Span]
     position: np.ndarray | None
     whole: bool = False
@@ -63,9 +63,11 @@ class Lookups:
     def __init__(self, store: Store, direction: Direction) -> None:
         self._store = store
         self._up = direction == "up"
-        self._facts = Facts({}, {})
-        self._ahead: dict[Place, list[_Answer]] = defaultdict(list)
-        self._generations: dict[Place, Version | None] = {}  # as the newest version that added rows to it
+        self._facts = ListInfo({}, {})
+        self._ahead: dict[GenerationKey, list[_Answer]] = defaultdict(list)
+        self._generations: dict[
+            GenerationKey, Version | None
+        ] = {}  # as the newest version that added rows to it
         self._parents: dict[int, Sequence[int]] = {}  # generations with children, by list
         self._all_parents = False  # whether those of all lists are known
 
@@ -76,14 +78,14 @@ class Lookups:
         tables = {each.place: table for each in asked if (table := self._known(each)) is not None}
         lacking = [each for each in asked if each.place not in tables]
         if lacking:
-            wanted = [Wanted(*each.place, each.spans, each.whole) for each in lacking]
+            wanted = [EdgeQuery(*each.place, each.spans, each.whole) for each in lacking]
             found = self._store.edges(wanted, side="child" if self._up else "parent", ahead=ahead)
-            if len(lacking) == 1 and not found.ahead:
+            if len(lacking) == 1 and not found.prefetched:
                 tables[lacking[0].place] = found.table
             else:
                 split = self._split(found.table)
                 none = found.table.take(np.empty(0, np.intp))
-                self._keep(found.ahead, split, none)
+                self._keep(found.prefetched, split, none)
                 tables |= {each.place: split.get(each.place, none) for each in lacking}
         return [tables[each.place] for each in asked]
 
@@ -93,15 +95,17 @@ class Lookups:
                 return answer.table
         return None
 
-    def _split(self, table: EdgeTable) -> dict[Place, EdgeTable]:
+    def _split(self, table: EdgeTable) -> dict[GenerationKey, EdgeTable]:
         ends = (table.list, table.generation) if self._up else (table.parent_list, table.parent_generation)
         return {
             (place[0], place[1]): table if len(rows) == len(table) else table.take(rows)
             for place, rows in groups(np.stack(ends, axis=1))
         }
 
-    def _keep(self, ahead: Sequence[Wanted], split: dict[Place, EdgeTable], none: EdgeTable) -> None:
-        by_place: dict[Place, list[Wanted]] = defaultdict(list)
+    def _keep(
+        self, ahead: Sequence[EdgeQuery], split: dict[GenerationKey, EdgeTable], none: EdgeTable
+    ) -> None:
+        by_place: dict[GenerationKey, list[EdgeQuery]] = defaultdict(list)
         for each in ahead:
             by_place[each.list, each.generation].append(each)
         for place, answered in by_place.items():
@@ -111,7 +115,7 @@ class Lookups:
 
     # -- the same rows
 
-    def same_rows(self, place: Place, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    def same_rows(self, place: GenerationKey, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """(generation, positions there, -1 where there is none): these rows of a place in other generations with children."""
         list_id, generation = place
         others = [each for each in self._parents_of(list_id) if each != generation]
@@ -132,10 +136,12 @@ class Lookups:
             self._parents |= {list_id: (), **found}
         return self._parents.get(list_id, ())
 
-    def _newest(self, places: Sequence[Place]) -> list[Version | None]:
+    def _newest(self, places: Sequence[GenerationKey]) -> list[Version | None]:
         lacking = [place for place in places if place not in self._generations]
         if lacking:
-            found = {(each.list_id, each.generation): each for each in self._store.newest(lacking)}
+            found = {
+                (each.list_id, each.generation): each for each in self._store.newest_of_generations(lacking)
+            }
             self._generations |= {**dict.fromkeys(lacking), **found}
         return [self._generations[place] for place in places]
 
@@ -144,7 +150,7 @@ class Lookups:
     def know(self, versions: Iterable[Version]) -> None:
         """Versions that were looked up before."""
         known = {(version.list_id, version.version): version for version in versions}
-        self._facts = Facts(self._facts.lists, {**self._facts.versions, **known})
+        self._facts = ListInfo(self._facts.lists, {**self._facts.versions, **known})
 
     def learn(self, lists: Iterable[int] = (), versions: Iterable[VersionKey] = ()) -> None:
         """Look up these versions, their lists and these lists, as far as they are not known yet, with one request."""
@@ -154,8 +160,10 @@ class Lookups:
             return
         more |= self._coming() - self._facts.versions.keys()
         more_lists |= {list_id for list_id, _ in more} - self._facts.lists.keys()
-        found = self._store.facts(sorted(more_lists), sorted(more))
-        self._facts = Facts({**self._facts.lists, **found.lists}, {**self._facts.versions, **found.versions})
+        found = self._store.describe_lists(sorted(more_lists), sorted(more))
+        self._facts = ListInfo(
+            {**self._facts.lists, **found.lists}, {**self._facts.versions, **found.versions}
+        )
 
     def _coming(self) -> set[VersionKey]:
         """The versions that edges which came ahead name where a walk goes from list to list."""
@@ -163,7 +171,7 @@ class Lookups:
         for answer in (each for answers in self._ahead.values() for each in answers):
             table = answer.table
             if not answer.whole:
-                rows = np.flatnonzero(table.form == WHOLE)
+                rows = np.flatnonzero(table.form == EdgeForm.WHOLE)
                 if not len(rows):
                     continue
                 table = table.take(rows)
@@ -173,7 +181,7 @@ class Lookups:
         return found
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> ListInfo:
         """What was learned."""
         return self._facts
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.store.edges import AFFINE, EACH, PAIRS, SPAN, WHOLE, Edge, EdgeTable
+from tablevault_pd.store.edges import Edge, EdgeForm, EdgeTable
 
 if TYPE_CHECKING:
     from tablevault_pd.store.runs import Run
@@ -48,12 +48,12 @@ def edges_of(claim: ParentClaim, runs: Sequence[Run], generation: int) -> Iterat
     """The edges that a claim means, its positions resolved to the generations that `runs` says they lie in."""
     if claim.whole:
         for place, low, high in runs or [(generation, 0, 0)]:
-            yield _edge(claim, place, WHOLE, claim.child, claim.rows, low, high - low)
+            yield _edge(claim, place, EdgeForm.WHOLE, claim.child, claim.rows, low, high - low)
     elif claim.span is not None:
         for place, low, high in runs:
             first, end = max(low, claim.span[0]), min(high, claim.span[1])
             if first < end and claim.rows:
-                yield _edge(claim, place, SPAN, claim.child, claim.rows, first, end - first)
+                yield _edge(claim, place, EdgeForm.SPAN, claim.child, claim.rows, first, end - first)
     elif claim.parents is not None and claim.each:
         for place, low, high in runs:
             yield from _every(claim, place, np.unique(claim.parents), low, high)
@@ -65,7 +65,14 @@ def edges_of(claim: ParentClaim, runs: Sequence[Run], generation: int) -> Iterat
 
 
 def _edge(
-    claim: ParentClaim, place: int, form: int, child: int, rows: int, parent: int, span: int, step: int = 0
+    claim: ParentClaim,
+    place: int,
+    form: EdgeForm,
+    child: int,
+    rows: int,
+    parent: int,
+    span: int,
+    step: int = 0,
 ) -> Edge:
     return Edge(
         claim.parent_list, claim.parent_version, place, claim.basis, form, child, rows, parent, span, step
@@ -111,13 +118,13 @@ def _every(claim: ParentClaim, place: int, parents: np.ndarray, low: int, high: 
     breaks = np.flatnonzero(np.diff(parents) != 1) + 1
     if len(breaks) < FEW:
         for part in np.split(parents, breaks):
-            yield _edge(claim, place, SPAN, claim.child, claim.rows, int(part[0]), len(part))
+            yield _edge(claim, place, EdgeForm.SPAN, claim.child, claim.rows, int(part[0]), len(part))
         return
     for first in range(0, len(parents), CHUNK):
         part = parents[first : first + CHUNK]
         lowest = int(part[0])
         yield Edge(
-            claim.parent_list, claim.parent_version, place, claim.basis, EACH, claim.child, claim.rows, lowest,
+            claim.parent_list, claim.parent_version, place, claim.basis, EdgeForm.EACH, claim.child, claim.rows, lowest,
             int(part[-1]) - lowest + 1, 0, None, part - lowest,
         )  # fmt: skip
 
@@ -150,7 +157,7 @@ def _rowwise(claim: ParentClaim, place: int, first: int, parents: np.ndarray) ->
         part = parents[low : low + CHUNK]
         lowest = int(part.min())
         yield Edge(
-            claim.parent_list, claim.parent_version, place, claim.basis, PAIRS, claim.child + first + low, len(part),
+            claim.parent_list, claim.parent_version, place, claim.basis, EdgeForm.PAIRS, claim.child + first + low, len(part),
             lowest, int(part.max()) - lowest + 1, 0, None, part - lowest,
         )  # fmt: skip
 
@@ -159,21 +166,21 @@ def _affine(claim: ParentClaim, place: int, first: int, parents: np.ndarray) -> 
     step = int(parents[1] - parents[0]) if len(parents) > 1 else 0
     lowest = int(min(parents[0], parents[-1]))
     span = abs(int(parents[-1] - parents[0])) + 1
-    return _edge(claim, place, AFFINE, claim.child + first, len(parents), lowest, span, step)
+    return _edge(claim, place, EdgeForm.AFFINE, claim.child + first, len(parents), lowest, span, step)
 
 
 def _of_one_child(claim: ParentClaim, place: int, child: int, parents: np.ndarray) -> Iterator[Edge]:
     if _consecutive(parents):
-        yield _edge(claim, place, SPAN, claim.child + child, 1, int(parents[0]), len(parents))
+        yield _edge(claim, place, EdgeForm.SPAN, claim.child + child, 1, int(parents[0]), len(parents))
         return
     for parent in parents.tolist():
-        yield _edge(claim, place, AFFINE, claim.child + child, 1, parent, 1)
+        yield _edge(claim, place, EdgeForm.AFFINE, claim.child + child, 1, parent, 1)
 
 
 def _arrays(claim: ParentClaim, place: int, children: np.ndarray, parents: np.ndarray) -> Edge:
     first, lowest = int(children[0]), int(parents.min())
     return Edge(
-        claim.parent_list, claim.parent_version, place, claim.basis, PAIRS, claim.child + first, int(children[-1]) - first + 1,
+        claim.parent_list, claim.parent_version, place, claim.basis, EdgeForm.PAIRS, claim.child + first, int(children[-1]) - first + 1,
         lowest, int(parents.max()) - lowest + 1, 0, children - first, parents - lowest,
     )  # fmt: skip
 
@@ -356,18 +363,18 @@ def _sets(table: EdgeTable) -> tuple[np.ndarray, np.ndarray]:
 
 Carry = Callable[[EdgeTable, np.ndarray, int, int], Iterator[Hop]]
 _UP: dict[int, Carry] = {
-    AFFINE: _up_affine,
-    SPAN: _up_span,
-    WHOLE: _up_whole,
-    PAIRS: _up_pairs,
-    EACH: _up_each,
+    EdgeForm.AFFINE: _up_affine,
+    EdgeForm.SPAN: _up_span,
+    EdgeForm.WHOLE: _up_whole,
+    EdgeForm.PAIRS: _up_pairs,
+    EdgeForm.EACH: _up_each,
 }
 _DOWN: dict[int, Carry] = {
-    AFFINE: _down_affine,
-    SPAN: _down_span,
-    WHOLE: _down_whole,
-    PAIRS: _down_pairs,
-    EACH: _down_each,
+    EdgeForm.AFFINE: _down_affine,
+    EdgeForm.SPAN: _down_span,
+    EdgeForm.WHOLE: _down_whole,
+    EdgeForm.PAIRS: _down_pairs,
+    EdgeForm.EACH: _down_each,
 }
 
 

@@ -253,7 +253,7 @@ def graph(store: Store, name: str | None) -> LineageGraph:
     """Every edge between versions, or those that lead to and from one list."""
     summaries = store.edge_summaries()
     ends = sorted({end for each in summaries for end in (each.parent_list, each.list)})
-    names = {list_id: each.name for list_id, each in store.facts(ends).lists.items()}
+    names = {list_id: each.name for list_id, each in store.describe_lists(ends).lists.items()}
     if name is not None:
         wanted = next((number for number, known in names.items() if known == name), None)
         summaries = _around(summaries, wanted)

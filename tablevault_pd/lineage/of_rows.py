@@ -79,7 +79,7 @@ def frame_writers(store: Store, frame: pd.DataFrame | pd.Series) -> list[tuple[i
     found: dict[tuple[int, int], None] = {}
     parts: list[tuple[int, int, np.ndarray]] = []  # (list, generation, positions there)
     rows = known_rows(store, frame)
-    lists = store.facts(sorted({named.version.list_id for named in rows})).lists
+    lists = store.describe_lists(sorted({named.version.list_id for named in rows})).lists
     for named in rows:
         version = named.version
         for generation, low, high in runs_of(version.generation, version.total, lists[version.list_id].bases):

@@ -133,7 +133,7 @@ class LineageRecorder:
         if not merged:
             return ()
         keys = {(claim.parent_list, claim.parent_version) for claim in merged}
-        facts = self._store.facts(sorted({list_id for list_id, _ in keys}), sorted(keys))
+        facts = self._store.describe_lists(sorted({list_id for list_id, _ in keys}), sorted(keys))
         edges: list[Edge] = []
         for claim in merged:
             version = facts.versions[claim.parent_list, claim.parent_version]
@@ -158,7 +158,7 @@ class LineageRecorder:
         ]
         if not new and not self._denies:
             return True
-        old = self._store.edges_of(version)
+        old = self._store.edges_of_batch(version)
         return _same_edges(old if self._denies else old.take(np.flatnonzero(old.basis != READ)), new)
 
 

@@ -15,7 +15,7 @@ from tablevault_pd.lineage.values import joined_values
 from tablevault_pd.lineage.walk import Rows, Step, Walk, Wholes
 from tablevault_pd.names import check_name
 from tablevault_pd.refs import RefArray, Source
-from tablevault_pd.store.edges import BASES, INFERRED, STATED, Place, Writers
+from tablevault_pd.store.edges import BASES, INFERRED, STATED, GenerationKey, Writers
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -97,12 +97,12 @@ def _walk(
     return _frame(store, walk.lookups, asked, steps, "parent" if direction == "up" else "child")
 
 
-def _start(lookups: Lookups, asked: Asked) -> tuple[dict[Place, Rows], dict[int, Wholes], Asked]:
+def _start(lookups: Lookups, asked: Asked) -> tuple[dict[GenerationKey, Rows], dict[int, Wholes], Asked]:
     """Where the walk begins: the rows by generation, and whole versions; each row once."""
-    places: list[tuple[Place, np.ndarray]] = []
+    places: list[tuple[GenerationKey, np.ndarray]] = []
     wholes: dict[int, Wholes] = {}
     keep = np.zeros(len(asked), bool)
-    chosen: dict[Place, tuple[np.ndarray, np.ndarray]] = {}
+    chosen: dict[GenerationKey, tuple[np.ndarray, np.ndarray]] = {}
     lookups.know(asked.known)
     named = _versions_in(asked)
     lookups.learn((list_id for list_id, _ in named), named)

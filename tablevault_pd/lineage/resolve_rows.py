@@ -43,7 +43,7 @@ def origin_version(store: Store, obj: pd.DataFrame | pd.Series) -> tuple[Origin,
     if origin is None or origin.vault_id != store.vault_id:
         return None
     key = (origin.list_id, origin.version)
-    found = store.facts(versions=[key]).versions.get(key)
+    found = store.describe_lists(versions=[key]).versions.get(key)
     if found is None or Origin.of(store.vault_id, found) != origin:
         return None  # a copy of this vault wrote it
     return origin, found
@@ -188,7 +188,7 @@ def selections_of_refs(
     positions = refs.positions
     found = []
     own = [(each.list_id, each.version) for each in sources if each.vault_id == store.vault_id]
-    versions = store.facts(versions=own).versions if own else {}
+    versions = store.describe_lists(versions=own).versions if own else {}
     for number, source in enumerate(sources):
         if source.vault_id != store.vault_id:
             raise InvalidInput(

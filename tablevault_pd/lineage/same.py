@@ -89,7 +89,7 @@ def same_rows(
     Nothing is read of rows that both versions show. `bases` are those of the list, if they are known.
     """
     if bases is None:
-        bases = store.facts([one.list_id]).lists[one.list_id].bases
+        bases = store.describe_lists([one.list_id]).lists[one.list_id].bases
     shared = shared_rows(*(runs_of(each.generation, each.total, bases) for each in (one, other)))
     found = np.where(positions < shared, positions, -1)
     moved = np.flatnonzero(positions >= shared)

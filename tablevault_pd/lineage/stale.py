@@ -114,7 +114,7 @@ def _fate(store: Store, old: Version, head: Version, at: np.ndarray) -> tuple[np
     """(reason, position in `head`) of each of these rows of `old`; no reason if it is in `head` as it was."""
     if head.deleted:
         return np.full(len(at), "vanished", dtype=object), at
-    bases = store.facts([old.list_id]).lists[old.list_id].bases
+    bases = store.describe_lists([old.list_id]).lists[old.list_id].bases
     shared = shared_rows(*(runs_of(each.generation, each.total, bases) for each in (old, head)))
     fate, now = np.full(len(at), None, dtype=object), at.copy()
     fate[(at < 0) & (not shared == old.total == head.total)] = "changed"
@@ -146,7 +146,9 @@ def _recoded(store: Store, version: Version) -> list[pd.DataFrame]:
     found = []
     changed: dict[tuple[int, int], bool] = {}
     runs = runs_of(
-        version.generation, version.total, store.facts([version.list_id]).lists[version.list_id].bases
+        version.generation,
+        version.total,
+        store.describe_lists([version.list_id]).lists[version.list_id].bases,
     )
     writers = store.writers([(version.list_id, *run) for run in runs])
     for (_, low, high), by in zip(runs, writers, strict=True):

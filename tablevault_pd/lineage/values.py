@@ -70,7 +70,7 @@ def _readable(store: Store, name: str, number: int, positions: np.ndarray) -> Ve
     assert version is not None
     if not version.gone:
         return version
-    bases = store.facts([version.list_id]).lists[version.list_id].bases
+    bases = store.describe_lists([version.list_id]).lists[version.list_id].bases
     wanted = _generations(runs_of(version.generation, version.total, bases), positions)
     for other in reversed(store.versions(name)):
         runs = [] if other.gone or other.deleted else runs_of(other.generation, other.total, bases)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tablevault_pd.lineage import edges
 from tablevault_pd.lineage.edge_cache import Asking, Direction, Lookups
-from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeTable, Place, Span
+from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeTable, GenerationKey, Span
 from tablevault_pd.store.runs import Run
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ class Walk:
         self.lookups = Lookups(store, direction)
         self._basis = basis  #: of the weakest edges to follow
         self._up = direction == "up"
-        self._seen: dict[Place, list[Rows]] = defaultdict(list)
+        self._seen: dict[GenerationKey, list[Rows]] = defaultdict(list)
         self._seen_wholes: dict[int, list[Wholes]] = defaultdict(list)
         self._level = 0
 
     def steps(
         self,
-        rows: dict[Place, Rows],
+        rows: dict[GenerationKey, Rows],
         wholes: dict[int, Wholes],
         *,
         depth: int | None = None,
@@ -100,10 +100,10 @@ class Walk:
         return found
 
     def _next(
-        self, rows: dict[Place, Rows], wholes: dict[int, Wholes], further: int
-    ) -> tuple[dict[Place, Rows], dict[int, Wholes]]:
+        self, rows: dict[GenerationKey, Rows], wholes: dict[int, Wholes], further: int
+    ) -> tuple[dict[GenerationKey, Rows], dict[int, Wholes]]:
         rows = rows if self._up else self._with_same(rows)
-        next_rows: dict[Place, list[Rows]] = defaultdict(list)
+        next_rows: dict[GenerationKey, list[Rows]] = defaultdict(list)
         next_wholes: dict[int, list[Wholes]] = defaultdict(list)
         nodes = self._nodes(wholes)
         tables = self._tables(rows, nodes, further)
@@ -121,9 +121,9 @@ class Walk:
             self._from_wholes(list_id, whole, nodes[list_id], tables, next_wholes)
         return self._fresh_rows(next_rows), self._fresh_wholes(next_wholes)
 
-    def _with_same(self, rows: dict[Place, Rows]) -> dict[Place, Rows]:
+    def _with_same(self, rows: dict[GenerationKey, Rows]) -> dict[GenerationKey, Rows]:
         """These rows, and the same rows of their lists in other generations: what was made from those was made from them."""
-        found: dict[Place, list[Rows]] = {place: [each] for place, each in rows.items()}
+        found: dict[GenerationKey, list[Rows]] = {place: [each] for place, each in rows.items()}
         for (list_id, generation), each in rows.items():
             for other, position in self.lookups.same_rows((list_id, generation), each.position):
                 at = np.flatnonzero(position >= 0)
@@ -141,10 +141,10 @@ class Walk:
         }
 
     def _tables(
-        self, rows: dict[Place, Rows], nodes: dict[int, Nodes], further: int
-    ) -> dict[Place, EdgeTable]:
+        self, rows: dict[GenerationKey, Rows], nodes: dict[int, Nodes], further: int
+    ) -> dict[GenerationKey, EdgeTable]:
         """The edges of all that this level starts from."""
-        reach: dict[Place, int] = {}
+        reach: dict[GenerationKey, int] = {}
         for list_id, runs_of_list in nodes.items():
             for generation, _, high in (run for runs in runs_of_list.values() for run in runs):
                 place = (list_id, generation)
@@ -171,7 +171,7 @@ class Walk:
         self,
         table: EdgeTable,
         rows: Rows,
-        found: dict[Place, list[Rows]],
+        found: dict[GenerationKey, list[Rows]],
         wholes: dict[int, list[Wholes]],
     ) -> None:
         carry = edges.up if self._up else edges.down
@@ -190,7 +190,7 @@ class Walk:
         list_id: int,
         wholes: Wholes,
         nodes: Nodes,
-        tables: dict[Place, EdgeTable],
+        tables: dict[GenerationKey, EdgeTable],
         found: dict[int, list[Wholes]],
     ) -> None:
         """List level. What matters of a row's nodes in one generation is how far they reach, see :meth:`_reached`."""
@@ -258,7 +258,7 @@ class Walk:
 
     # -- each relative once
 
-    def _fresh_rows(self, found: dict[Place, list[Rows]]) -> dict[Place, Rows]:
+    def _fresh_rows(self, found: dict[GenerationKey, list[Rows]]) -> dict[GenerationKey, Rows]:
         fresh = {}
         for place, parts in found.items():
             rows = _best(_joined(parts), self._seen.get(place, []))

@@ -17,7 +17,7 @@ from tablevault_pd.names import parse_address
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading.origin import tag
 from tablevault_pd.refs import RefArray, Source
-from tablevault_pd.store import Chunk, Lookup, Rows, Store, Version
+from tablevault_pd.store import Chunk, ScanRequest, Store, Version, VersionLookup
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -30,7 +30,7 @@ def resolve(store: Store, address: str, *, version: int | None = None, as_of: An
     return resolve_all(store, [_lookup(address, version, as_of)])[0]
 
 
-def resolve_all(store: Store, wanted: Sequence[Lookup]) -> list[Version]:
+def resolve_all(store: Store, wanted: Sequence[VersionLookup]) -> list[Version]:
     """The versions meant, each of which must be there and not be deleted."""
     found = []
     for lookup, version in zip(wanted, store.find_versions(wanted), strict=True):
@@ -42,12 +42,12 @@ def resolve_all(store: Store, wanted: Sequence[Lookup]) -> list[Version]:
     return found
 
 
-def lookup(address: str, *, as_of: Any = None) -> Lookup:
+def lookup(address: str, *, as_of: Any = None) -> VersionLookup:
     """What an address such as ``news`` or ``news@3`` means; `as_of` is for addresses that name no version."""
     return _lookup(address, None, None if parse_address(address).version is not None else as_of)
 
 
-def _lookup(address: str, version: int | None, as_of: Any) -> Lookup:
+def _lookup(address: str, version: int | None, as_of: Any) -> VersionLookup:
     parsed = parse_address(address)
     if parsed.version is not None and version is not None and parsed.version != version:
         raise InvalidInput(
@@ -57,10 +57,10 @@ def _lookup(address: str, version: int | None, as_of: Any) -> Lookup:
     if number is not None and as_of is not None:
         raise InvalidInput("version= and as_of= exclude each other.")
     number = None if number is None else validate.whole(number, "version", least=1)
-    return Lookup(parsed.name, number, None if as_of is None else validate.time(as_of, "as_of"))
+    return VersionLookup(parsed.name, number, None if as_of is None else validate.time(as_of, "as_of"))
 
 
-def _not_found(store: Store, lookup: Lookup) -> LookupError:
+def _not_found(store: Store, lookup: VersionLookup) -> LookupError:
     newest = store.head(lookup.name)
     if newest is None:
         return ListNotFound.named(lookup.name, store.names())
@@ -160,7 +160,7 @@ def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
 
 def pushed_down(store: Store, version: Version, condition: Filter) -> Where | None:
     """Which rows the store may leave out; None: none, or the store leaves none out."""
-    if not store.judges or condition.tree is None:
+    if not store.supports_pushdown or condition.tree is None:
         return None
     from tablevault_pd.filters.pushdown import pushdown  # what only stores that judge rows need
 
@@ -202,7 +202,7 @@ def kept(store: Store, wanted: Sequence[tuple[Version, Filter]]) -> list[np.ndar
         return []
     judged = [_judged_schema(store.schema(version.schema_id), condition) for version, condition in wanted]
     asked = [
-        Rows(version, tuple(schema.names), where=pushed_down(store, version, condition))
+        ScanRequest(version, tuple(schema.names), where=pushed_down(store, version, condition))
         for (version, condition), schema in zip(wanted, judged, strict=True)
     ]
     found = [np.zeros(version.total, bool) for version, _ in wanted]
@@ -235,7 +235,7 @@ def take(
     schemas = [frames.as_stored(wanted_schema(store, version, columns)) for version, _, columns in wanted]
     unique = [np.unique(positions, return_inverse=True) for _, positions, _ in wanted]
     asked = [
-        Rows(version, tuple(schema.names), positions)
+        ScanRequest(version, tuple(schema.names), positions)
         for (version, _, _), schema, (positions, _) in zip(wanted, schemas, unique, strict=True)
     ]
     tables: list[list[pa.Table]] = [[] for _ in wanted]

@@ -13,7 +13,7 @@ from tablevault_pd import frames
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.nested import flat
-from tablevault_pd.store import Compacted, Freed, Overview, Problem, Rows, Session, Store, Version
+from tablevault_pd.store import Compacted, Freed, Overview, Problem, ScanRequest, Session, Store, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -331,7 +331,7 @@ def file_cells(
 ) -> Iterable[tuple[int, int, dict[str, Any]]]:
     """(number of the column, position, what is kept about the file) for every cell that is not missing."""
     schemas = [reading.wanted_schema(store, version, [column.label]) for version, column in wanted]
-    asked = [Rows(version, (column.field,)) for version, column in wanted]
+    asked = [ScanRequest(version, (column.field,)) for version, column in wanted]
     for number, chunk in store.scan_many(asked):
         cells = reading.aligned(chunk, schemas[number]).column(wanted[number][1].field).to_pylist()
         for position, kept in zip(chunk.positions, cells, strict=True):

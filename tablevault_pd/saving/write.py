@@ -23,7 +23,7 @@ from tablevault_pd.progress import Bar
 from tablevault_pd.reading.read import aligned
 from tablevault_pd.saving.addresses import check_addresses
 from tablevault_pd.saving.fit import Fitter
-from tablevault_pd.store import Batch, Description, Keeping, Operation, Staging, Store, Version
+from tablevault_pd.store import Batch, Description, FileKeeper, Operation, Staging, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _describe(store: Store, head: Version, descriptions: Sequence[Description]) 
 
 
 def _stage(
-    what: Write, staging: Staging, keeping: Keeping | None, chunks: Iterable[Chunk]
+    what: Write, staging: Staging, keeping: FileKeeper | None, chunks: Iterable[Chunk]
 ) -> tuple[list[ParentClaim], tuple[Version, ...]]:
     """Stage chunks that were fitted: the claims about all their rows, and the stand-ins that a warning is to name."""
     claims: list[ParentClaim] = []
@@ -169,7 +169,7 @@ def _stage(
     return claims, stand_ins
 
 
-def _keep(keeping: Keeping | None, chunk: Chunk) -> None:
+def _keep(keeping: FileKeeper | None, chunk: Chunk) -> None:
     """Keep the contents of the files that a chunk names."""
     if keeping is not None:
         for file in chunk.files:

@@ -17,7 +17,7 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.search.relatives import masks_of_relatives
 from tablevault_pd.search.writers import WriterFilter, WriterSpans
 from tablevault_pd.session.lookup import is_pattern
-from tablevault_pd.store import Lookup, Scope, Store, Version
+from tablevault_pd.store import Scope, Store, Version, VersionLookup
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -117,7 +117,9 @@ def _newest_versions(store: Store, as_of: Any) -> list[Version]:
     heads: list[Version | None] = [state.head for state in store.lists()]
     if as_of is not None:
         time = validate.time(as_of, "as_of")
-        heads = store.find_versions([Lookup(head.list, None, time) for head in heads if head is not None])
+        heads = store.find_versions(
+            [VersionLookup(head.list, None, time) for head in heads if head is not None]
+        )
     return [head for head in heads if head is not None and not head.deleted]
 
 

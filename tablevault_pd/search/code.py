@@ -26,8 +26,8 @@ class CodeWriters:
     def find(cls, store: Store, query: Node, within: CodeIn) -> CodeWriters:
         """Look them up in the store."""
         if within == "session":
-            return cls(store.find_code_of_sessions(query).reshape(-1, 1))
-        return cls(store.find_code(query) if within == "cell" else store.find_slices(query))
+            return cls(store.search_code_of_sessions(query).reshape(-1, 1))
+        return cls(store.search_code(query) if within == "cell" else store.search_slices(query))
 
     def wrote(self, spans: Spans) -> np.ndarray:
         """Which spans one of them wrote."""
@@ -41,7 +41,7 @@ def sessions_with_code(store: Store, query: Node, within: CodeIn) -> list[int]:
     """Ids of the sessions that ran such code; of a slice: that wrote rows with it, or executed it."""
     found = {int(key) for key in CodeWriters.find(store, query, within).found[:, 0]}
     if within == "slice":
-        found |= {int(key) for key in store.find_code(query)[:, 0]}
+        found |= {int(key) for key in store.search_code(query)[:, 0]}
     return sorted(found)
 
 

@@ -15,7 +15,7 @@ from tablevault_pd.search.description_vectors import near_descriptions
 from tablevault_pd.search.fusion import NEAR, TEXT, Ranking, from_hits, reciprocal_rank_fusion, unranked
 from tablevault_pd.search.hybrid import Hybrid
 from tablevault_pd.search.request import DESCRIPTION, Request
-from tablevault_pd.store import Hits, Near, Scope, Store
+from tablevault_pd.store import Hits, Scope, Store, VectorQuery
 from tablevault_pd.store.engine.ranking import merge_hits, take_hits
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def _find_text(store: Store, candidates: Sequence[Candidate], request: Request) 
     assert request.text is not None
     scopes = [candidate.scope(request.kinds) for candidate in candidates]
     if request.filters is None:
-        return store.find_text(request.text, scopes, k=request.last)
-    hits = store.find_text(request.text, scopes)
+        return store.search_text(request.text, scopes, k=request.last)
+    hits = store.search_text(request.text, scopes)
     numbers = np.unique(hits.scope)
     versions = [candidates[number].version for number in numbers]
     masks = masks_of_values(store, versions, request.filters)
@@ -73,7 +73,7 @@ def _find_text(store: Store, candidates: Sequence[Candidate], request: Request) 
 def _find_near(store: Store, candidates: Sequence[Candidate], request: Request, spans: WriterSpans) -> Found:
     scopes = [candidate.scope(request.kinds) for candidate in candidates]
     near, labels = _columns_to_compare(candidates, request)
-    text = None if request.text is None else store.find_text(request.text, scopes)
+    text = None if request.text is None else store.search_text(request.text, scopes)
     if text is not None and near and _may_count(store, request):
         assert request.last is not None
         rankings = Hybrid(store, near, scopes, text, request.metric, request.weights).best(request.last)
@@ -93,16 +93,16 @@ def _find_near(store: Store, candidates: Sequence[Candidate], request: Request, 
 
 def _columns_to_compare(
     candidates: Sequence[Candidate], request: Request
-) -> tuple[list[Near], list[Hashable]]:
+) -> tuple[list[VectorQuery], list[Hashable]]:
     """The columns to be compared with, and their labels."""
-    near: list[Near] = []
+    near: list[VectorQuery] = []
     labels: list[Hashable] = []
     if "embedding" not in request.kinds:
         return near, labels
     for number, candidate in enumerate(candidates):
         for label, queries in request.near:
             for column in candidate.embeddings(label, queries.shape[1]):
-                near.append(Near(number, column.field, queries))
+                near.append(VectorQuery(number, column.field, queries))
                 labels.append(column.label)
     return near, labels
 
@@ -110,10 +110,12 @@ def _columns_to_compare(
 def _may_count(store: Store, request: Request) -> bool:
     """Whether the store may count what is nearer, so that vectors need not travel."""
     described = any(label == DESCRIPTION for label, _ in request.near)
-    return store.judges and request.last is not None and not request.approx and not described
+    return store.supports_pushdown and request.last is not None and not request.approx and not described
 
 
-def _nearest(store: Store, near: Sequence[Near], scopes: Sequence[Scope], request: Request) -> list[Hits]:
+def _nearest(
+    store: Store, near: Sequence[VectorQuery], scopes: Sequence[Scope], request: Request
+) -> list[Hits]:
     """The hits of each query: those that the page needs, or all where they are fused with a text."""
     if not near:
         empty = np.empty(0, np.int64)
@@ -121,7 +123,7 @@ def _nearest(store: Store, near: Sequence[Near], scopes: Sequence[Scope], reques
     k = request.last
     if request.text is not None:
         k = max(APPROX_NEAR, k) if request.approx and k is not None else None
-    return store.find_near(near, scopes, metric=request.metric, k=k, approx=request.approx)
+    return store.search_vectors(near, scopes, metric=request.metric, k=k, approx=request.approx)
 
 
 # -- neither

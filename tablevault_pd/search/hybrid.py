@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.search.fusion import RANK_OFFSET, Ranking, ranks_of, reciprocal_rank_fusion
-from tablevault_pd.store import Hits, Metric, Near, Scope, Store
+from tablevault_pd.store import Hits, Metric, Scope, Store, VectorQuery
 from tablevault_pd.store.engine.ranking import row_keys, take_hits
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Hybrid:
     """One search by text and vectors."""
 
     store: Store
-    near: Sequence[Near]
+    near: Sequence[VectorQuery]
     scopes: Sequence[Scope]
     text: Hits
     metric: Metric
@@ -50,7 +50,7 @@ class Hybrid:
         total = sum(self.scopes[column.scope].version.total for column in self.near)
         count = k + FIRST
         while count < total:
-            nearest = self.store.find_near(self.near, self.scopes, metric=self.metric, k=count)
+            nearest = self.store.search_vectors(self.near, self.scopes, metric=self.metric, k=count)
             try:
                 rankings = [self._best(hits, query, k, count) for query, hits in enumerate(nearest)]
             except TooMany:
@@ -95,7 +95,7 @@ class Hybrid:
             replace(scope, keep=np.isin(np.arange(scope.version.total), rows.position[rows.scope == number]))
             for number, scope in enumerate(self.scopes)
         ]
-        [hits] = self.store.find_near(near, scopes, metric=self.metric, k=len(rows))
+        [hits] = self.store.search_vectors(near, scopes, metric=self.metric, k=len(rows))
         above = self.store.count_nearer(near, self.scopes, hits.score, metric=self.metric)
         if above is None:
             raise TooMany

@@ -13,7 +13,7 @@ from typing import Literal
 
 from tablevault_pd.errors import InvalidInput, InvalidType, shown
 from tablevault_pd.store.engine.fts import has_words, pieces
-from tablevault_pd.store.text_query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word
+from tablevault_pd.store.text_query import AllOf, AnyOf, Leaf, Negated, Node, Phrase, Prefix, Word
 
 Match = Literal["all", "any"]
 
@@ -42,21 +42,21 @@ def parse_text(text: object, what: str = "text", *, code: bool = False, match: M
         if leaf is None:
             continue
         if token["minus"]:
-            alternatives[-1][Not(leaf)] = None
+            alternatives[-1][Negated(leaf)] = None
         elif match == "any" and isinstance(leaf, Word):
             alternatives[-1] |= dict.fromkeys(map(Word, pieces(leaf.text)))
         else:
             alternatives[-1][leaf] = None
     queries = [_alternative(tuple(parts), match) for parts in alternatives if parts]
-    return queries[0] if len(queries) == 1 else Any(tuple(queries))
+    return queries[0] if len(queries) == 1 else AnyOf(tuple(queries))
 
 
 def _alternative(parts: tuple[Node, ...], match: Match) -> Node:
     """One list of words."""
-    positive = tuple(part for part in parts if not isinstance(part, Not))
+    positive = tuple(part for part in parts if not isinstance(part, Negated))
     if match == "any" and len(positive) > 1:
-        parts = (Any(positive), *(part for part in parts if isinstance(part, Not)))
-    return parts[0] if len(parts) == 1 else All(parts)
+        parts = (AnyOf(positive), *(part for part in parts if isinstance(part, Negated)))
+    return parts[0] if len(parts) == 1 else AllOf(parts)
 
 
 def _leaf(word: str | None, phrase: str | None, code: bool) -> Leaf | None:

@@ -34,7 +34,7 @@ def masks_of_relatives(
         return None
     start = asked_of(_rows_to_trace(store, of, "parents_of" if direction == "up" else "children_of"))
     positions = _positions_of_relatives(store, start, direction)
-    related = store.facts(versions=list(positions)).versions
+    related = store.describe_lists(versions=list(positions)).versions
     masks = [np.zeros(version.total, bool) for version in versions]
     for key, rows in positions.items():
         for version, mask in zip(versions, masks, strict=True):

@@ -84,7 +84,7 @@ def _narrowed(
         within = cast("CodeIn", validate.choice(code_in, "code_in", CODE_IN))
         ids = _both(ids, sessions_with_code(store, parse_text(code, "code", code=True), within))
     if description is not None:
-        said = store.find_descriptions(parse_text(description, "description"))
+        said = store.search_descriptions(parse_text(description, "description"))
         ids = _both(ids, [each.session_of for each in said if each.session_of is not None])
     return (ids, None) if is_no_filter(filters) else _by_values(store, ids, filters)
 

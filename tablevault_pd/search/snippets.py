@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from tablevault_pd.store.engine import fts
-from tablevault_pd.store.text_query import Node, Prefix, wanted_leaves
+from tablevault_pd.store.text_query import Node, Prefix, ranking_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def best_fields(query: Node, texts: Sequence[Sequence[str | None]]) -> list[int]
         return best
     score = dict.fromkeys(((row, field) for row in ambiguous for field in present[row]), 0.0)
     with _indexed((row * fields + field, texts[field][row] or "") for row, field in score) as db:
-        for leaf in dict.fromkeys(wanted_leaves(query)):
+        for leaf in dict.fromkeys(ranking_leaves(query)):
             for key, rank in db.execute(MATCHES[isinstance(leaf, Prefix)], (fts.prose_term(leaf),)):
                 score[divmod(key, fields)] += 1 + min(
                     -rank / 1000, 0.001

@@ -34,7 +34,7 @@ class WriterSpans:
         new = {_key(version): version for version in versions if _key(version) not in self._spans}
         if not new:
             return
-        spans = self._store.written(list(new.values()))
+        spans = self._store.spans_written(list(new.values()))
         bounds = np.searchsorted(spans.scope, np.arange(len(new) + 1)).tolist()
         for key, first, end in zip(new, bounds, bounds[1:], strict=False):
             self._spans[key] = Spans(*(getattr(spans, name)[first:end] for name in Spans.__slots__))
@@ -65,7 +65,7 @@ class _Described:
 
     @classmethod
     def find(cls, store: Store, query: Node) -> _Described:
-        descriptions = store.find_descriptions(query)
+        descriptions = store.search_descriptions(query)
         lists = frozenset(each.list_id for each in descriptions if each.list_id is not None)
         sessions = sorted({each.session_of for each in descriptions if each.session_of is not None})
         return cls(lists, np.array(sessions, np.int64))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from tablevault_pd.store import Request
+    from tablevault_pd.store import ControlRequest
 
 #: The stops, by what `Obedience.stop` was, that were raised in this context: each thread and each task is stopped once.
 _raised: ContextVar[frozenset[SessionStopped]] = ContextVar("tablevault_stops", default=frozenset())
@@ -67,7 +67,7 @@ class Obedience:
 
     # -- the background thread
 
-    def take(self, requests: Sequence[Request], message: Callable[[Request], str]) -> None:
+    def take(self, requests: Sequence[ControlRequest], message: Callable[[ControlRequest], str]) -> None:
         """These requests are not acknowledged yet, by what the store knows; `message` says who made one."""
         fresh = [request for request in requests if request.id not in self._done]
         stop = next((request for request in fresh if request.request == "stop"), None)

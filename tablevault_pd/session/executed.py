@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.capture import environment, script
 from tablevault_pd.capture.modules import Module, ProjectModules
 from tablevault_pd.code import Piece, Slicer, cut
-from tablevault_pd.store import Cell, Source, WrittenCode
+from tablevault_pd.store import Cell, ModuleSource, WrittenCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -68,15 +68,17 @@ class CodeRecorder:
         ] = {}  # (cell, line) -> what its slice was made of
         self.scripts: list[Cell] = []  #: the cells of this session, where they are no notebook's
 
-    def sources(self, session_id: int, cell: int | None) -> list[Source]:
+    def sources(self, session_id: int, cell: int | None) -> list[ModuleSource]:
         """The modules that were imported or reloaded since they were told; :meth:`tell` says that they are now."""
         return [
-            Source(session_id, module.path, module.sha256, self._masked(module.text), module.name, cell or 0)
+            ModuleSource(
+                session_id, module.path, module.sha256, self._masked(module.text), module.name, cell or 0
+            )
             for module in self._all_modules()
             if self._told.get(module.path) != module.sha256
         ]
 
-    def tell(self, sources: Sequence[Source], code: Sequence[WrittenCode] = ()) -> None:
+    def tell(self, sources: Sequence[ModuleSource], code: Sequence[WrittenCode] = ()) -> None:
         """The store has these now."""
         self._told.update({source.path: source.sha256 for source in sources})
         for each in code:

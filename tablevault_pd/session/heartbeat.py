@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tablevault_pd.session.run import Run
-    from tablevault_pd.store import Pulse, Store
+    from tablevault_pd.store import BeatResponse, Store
 
 WATCH_S = 0.5  # how often requests are looked for, and buffers written; what kill -9 loses at most
 RETRY_S = 1.0  # after a failure; twice as long after each further one
@@ -151,7 +151,7 @@ class Heart:
         else:
             self._delivered(runs, pulse)
 
-    def _delivered(self, runs: Sequence[Run], pulse: Pulse) -> None:
+    def _delivered(self, runs: Sequence[Run], pulse: BeatResponse) -> None:
         store = runs[0].store
         self._troubled.discard(store)
         self._retry_s.pop(store, None)
@@ -187,7 +187,7 @@ class Heart:
         else:
             self._try_later(runs, error)
 
-    def _piecewise(self, run: Run) -> Pulse | None:
+    def _piecewise(self, run: Run) -> BeatResponse | None:
         """Beat in pieces, without those that the store does not take; None if it takes none."""
         pulse = None
         refused: dict[str, Exception] = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tablevault_pd.store import Request
+    from tablevault_pd.store import ControlRequest
 
 Want = Literal["run", "pause", "stop"]
 
@@ -25,7 +25,7 @@ class Orders:
     exit_code: int = 0
 
 
-def orders(requests: Sequence[Request], *, paused: bool, stopping: bool) -> Orders:
+def orders(requests: Sequence[ControlRequest], *, paused: bool, stopping: bool) -> Orders:
     """What `requests` (not acknowledged, oldest first) mean for a session that is paused, or on its way out.
 
     A stop outweighs everything before and after it; of the others the last one counts.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tablevault_pd.store import Control, Request, Store
+    from tablevault_pd.store import ControlKind, ControlRequest, Store
 
 LOOK_AGAIN_S = 0.05
 CONTROL = ("session", "request", "state", "requested", "acknowledged")
@@ -23,7 +23,7 @@ CONTROL = ("session", "request", "state", "requested", "acknowledged")
 def ask(
     store: Store,
     which: Any,
-    request: Control,
+    request: ControlKind,
     *,
     exit_code: int = 0,
     wait_s: float = 0.0,
@@ -61,7 +61,7 @@ def started_by(store: Store, ids: Sequence[int]) -> list[int]:
     return list(found)
 
 
-def _waiting(store: Store, asked: Sequence[Request]) -> list[int]:
+def _waiting(store: Store, asked: Sequence[ControlRequest]) -> list[int]:
     """Sessions that may still acknowledge: those that have ended meanwhile will not."""
     open_ids = [each.session_id for each in asked if each.acknowledged is None]
     if not open_ids:
@@ -70,7 +70,9 @@ def _waiting(store: Store, asked: Sequence[Request]) -> list[int]:
     return [session.id for session in seen.sessions if session.state(seen.time) in ("running", "paused")]
 
 
-def _answer(store: Store, ids: Sequence[int], request: Control, asked: Sequence[Request]) -> pd.DataFrame:
+def _answer(
+    store: Store, ids: Sequence[int], request: ControlKind, asked: Sequence[ControlRequest]
+) -> pd.DataFrame:
     by_session = {each.session_id: each for each in asked}
     seen = liveness.overview(store, ids)
     rows = []

@@ -46,7 +46,16 @@ from tablevault_pd.session.metrics_buffer import MAX_ROWS, Backlog, number, valu
 from tablevault_pd.session.params import Params
 from tablevault_pd.session.read_log import Reads
 from tablevault_pd.session.steps import Step, current_step, forget_step
-from tablevault_pd.store import BEAT_S, NO_STEP, Beat, Request, Session, Source, Store, WrittenCode
+from tablevault_pd.store import (
+    BEAT_S,
+    NO_STEP,
+    Beat,
+    ControlRequest,
+    ModuleSource,
+    Session,
+    Store,
+    WrittenCode,
+)
 from tablevault_pd.store.engine.threads import Bell, Flag
 
 if TYPE_CHECKING:
@@ -153,7 +162,7 @@ class Run:
         self._backlog = Backlog(0, lambda: self._offset.total_seconds(), self.store.scratch)
         self._rows = self._backlog.rows
         self._told_first_step = False
-        self._sources: list[Source] = []
+        self._sources: list[ModuleSource] = []
         self._slices: list[WrittenCode] = []
         self._changes: dict[str, Any] = {}
         self._ending: Ending | None = None
@@ -535,7 +544,7 @@ class Run:
         line = None if text is None else statement_line(text, line_of_main())
         code = self._new_code(cell, line)
         beat = Beat(self.row.id, cells=self._cells.unknown(), **(code or {}))
-        if not beat.silent:
+        if not beat.is_empty:
             self.store.beat([beat])
             self._code.tell(beat.sources, beat.code)
         self._cells.tell(cell)
@@ -653,7 +662,7 @@ class Run:
         self._told_idle = self._idle
         return {"ended": self._now() if self._idle else None}
 
-    def delivered(self, now: datetime, requests: Sequence[Request]) -> bool:
+    def delivered(self, now: datetime, requests: Sequence[ControlRequest]) -> bool:
         """The store took the last beat, at `now` by its clock, and returned `requests`. Whether there is more to tell at once."""
         sent, self._unsent, self._backlog.batch = self._unsent, None, None
         self.failing = False
@@ -675,7 +684,7 @@ class Run:
         self.failing = not isinstance(error, VaultBusy)  # or waiting for it is of use
         self.attempted.ring()
 
-    def _message(self, request: Request) -> str:
+    def _message(self, request: ControlRequest) -> str:
         """Who made a request, and when."""
         asker, time = self._asker(request.asked_by), f"{request.requested:%Y-%m-%d %H:%M:%S} UTC"
         return f"{self.row.label} was asked to {request.request} by {asker} at {time}."

@@ -7,6 +7,7 @@ bound the children and `parent` and `span` the parents, so that a store can find
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,16 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-WHOLE, SPAN, AFFINE, PAIRS, EACH = range(5)
+
+class EdgeForm(IntEnum):
+    """How an edge maps child rows to parent rows; see :class:`Edge`. The numbers are those in the vault."""
+
+    WHOLE = 0
+    SPAN = 1
+    AFFINE = 2
+    PAIRS = 3
+    EACH = 4
+
 
 #: How sure an edge is, the weakest first: its session had read the parent before, pandas code kept the rows, the user said so.
 READ, INFERRED, STATED = range(3)
@@ -24,7 +34,7 @@ BASES = ("read", "inferred", "stated")
 LEVELS = 11
 _BITS = 4
 
-Place = tuple[int, int]  #: (list, generation)
+GenerationKey = tuple[int, int]  #: (list, generation)
 Span = tuple[int, int]  #: (first, end)
 
 
@@ -50,7 +60,7 @@ class Edge:
     parent_version: int
     parent_generation: int
     basis: int  #: READ, INFERRED or STATED
-    form: int
+    form: EdgeForm
     child: int  #: offset of the first child within the batch
     rows: int  #: how many child rows the run is long
     parent: int  #: lowest parent position
@@ -113,7 +123,7 @@ def edge_table(
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EdgeQuery:
     """Rows of one generation whose edges are asked for, as runs of positions in order that do not overlap."""
 
     list: int
@@ -123,17 +133,16 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class EdgeAnswer:
     """Edges, and for which rows they are all there is."""
 
     table: EdgeTable
-    ahead: Sequence[
-        Wanted
-    ] = ()  #: what was answered beyond what was wanted, together with it; none: nothing was
+    #: what was answered beyond the question, together with it; none: nothing was
+    prefetched: Sequence[EdgeQuery] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class ListFacts:
+class ListHistory:
     """What lineage needs to know of a list."""
 
     name: str

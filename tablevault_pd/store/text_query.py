@@ -36,45 +36,45 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
-class All:
+class AllOf:
     """Every part must match."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Any:
+class AnyOf:
     """At least one part must match; none at all matches nothing."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Not:
+class Negated:
     """What the part does not match."""
 
     part: Node
 
 
 Leaf = Word | Phrase | Prefix
-Node = Leaf | All | Any | Not
+Node = Leaf | AllOf | AnyOf | Negated
 
 
-def wanted_leaves(node: Node) -> Iterator[Leaf]:
+def ranking_leaves(node: Node) -> Iterator[Leaf]:
     """The leaves that are not negated: what the items found are ranked by."""
-    if isinstance(node, All | Any):
+    if isinstance(node, AllOf | AnyOf):
         for part in node.parts:
-            yield from wanted_leaves(part)
-    elif not isinstance(node, Not):
+            yield from ranking_leaves(part)
+    elif not isinstance(node, Negated):
         yield node
 
 
 def all_leaves(node: Node) -> Iterator[Leaf]:
     """Every leaf, the negated ones too."""
-    if isinstance(node, All | Any):
+    if isinstance(node, AllOf | AnyOf):
         for part in node.parts:
             yield from all_leaves(part)
-    elif isinstance(node, Not):
+    elif isinstance(node, Negated):
         yield from all_leaves(node.part)
     else:
         yield node
@@ -82,36 +82,36 @@ def all_leaves(node: Node) -> Iterator[Leaf]:
 
 def needs_everything(node: Node) -> bool:
     """Whether :func:`matching_ids` may ask for all ids: something must not match where nothing else must."""
-    if isinstance(node, Any):
+    if isinstance(node, AnyOf):
         return any(map(needs_everything, node.parts))
-    if isinstance(node, All) and not all(isinstance(part, Not) for part in node.parts):
-        return any(needs_everything(part.part if isinstance(part, Not) else part) for part in node.parts)
-    return isinstance(node, All | Not)
+    if isinstance(node, AllOf) and not all(isinstance(part, Negated) for part in node.parts):
+        return any(needs_everything(part.part if isinstance(part, Negated) else part) for part in node.parts)
+    return isinstance(node, AllOf | Negated)
 
 
 def matching_ids(
-    node: Node, leaf: Callable[[Leaf], np.ndarray], everything: Callable[[], np.ndarray]
+    node: Node, leaf: Callable[[Leaf], np.ndarray], universe: Callable[[], np.ndarray]
 ) -> np.ndarray:
-    """The ids that match, ascending, where `leaf` and `everything` give ids (any order, perhaps repeated)."""
-    if isinstance(node, Not):
-        return np.setdiff1d(everything(), matching_ids(node.part, leaf, everything))
-    if isinstance(node, Any):
-        found = [matching_ids(part, leaf, everything) for part in node.parts]
+    """The ids that match, ascending, where `leaf` and `universe` give ids (any order, perhaps repeated)."""
+    if isinstance(node, Negated):
+        return np.setdiff1d(universe(), matching_ids(node.part, leaf, universe))
+    if isinstance(node, AnyOf):
+        found = [matching_ids(part, leaf, universe) for part in node.parts]
         return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
-    if isinstance(node, All):
-        return _all(node, leaf, everything)
+    if isinstance(node, AllOf):
+        return _all(node, leaf, universe)
     return np.unique(leaf(node))
 
 
-def _all(node: All, leaf: Callable[[Leaf], np.ndarray], everything: Callable[[], np.ndarray]) -> np.ndarray:
-    """What must match first, then what must not: so `everything` is asked for only if nothing must match."""
-    wanted = [part for part in node.parts if not isinstance(part, Not)]
-    found = matching_ids(wanted[0], leaf, everything) if wanted else np.unique(everything())
+def _all(node: AllOf, leaf: Callable[[Leaf], np.ndarray], universe: Callable[[], np.ndarray]) -> np.ndarray:
+    """What must match first, then what must not: so `universe` is asked for only if nothing must match."""
+    wanted = [part for part in node.parts if not isinstance(part, Negated)]
+    found = matching_ids(wanted[0], leaf, universe) if wanted else np.unique(universe())
     for part in wanted[1:]:
         if not len(found):
             return found
-        found = np.intersect1d(found, matching_ids(part, leaf, everything), assume_unique=True)
+        found = np.intersect1d(found, matching_ids(part, leaf, universe), assume_unique=True)
     for unwanted in node.parts:
-        if isinstance(unwanted, Not):
-            found = np.setdiff1d(found, matching_ids(unwanted.part, leaf, everything), assume_unique=True)
+        if isinstance(unwanted, Negated):
+            found = np.setdiff1d(found, matching_ids(unwanted.part, leaf, universe), assume_unique=True)
     return found

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tablevault_pd.filters.predicate import Where
-    from tablevault_pd.store.edges import Edge, ListFacts
+    from tablevault_pd.store.edges import Edge, ListHistory
 
 Operation = Literal["save", "append", "delete", "restore"]
-Control = Literal["stop", "pause", "resume"]
+ControlKind = Literal["stop", "pause", "resume"]
 Severity = Literal[
     "damage", "stray", "unchecked"
 ]  #: unchecked: it could not be looked at, for a reason that is no damage
@@ -64,7 +64,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class VersionLookup:
     """A version that is looked up: by its number, or as of a time, else the newest one."""
 
     name: str
@@ -73,7 +73,7 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class ScanRequest:
     """Rows of a version, to be read together with those of others."""
 
     version: Version
@@ -92,10 +92,10 @@ class ListState:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ListInfo:
     """What lineage needs to know of some lists, by id, and of some versions, by list id and number."""
 
-    lists: Mapping[int, ListFacts] = field(default_factory=dict)
+    lists: Mapping[int, ListHistory] = field(default_factory=dict)
     versions: Mapping[tuple[int, int], Version] = field(default_factory=dict)
 
 
@@ -246,7 +246,7 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModuleSource:
     """The text of a project module that a session had imported."""
 
     session_id: int
@@ -327,12 +327,12 @@ class Timelines:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ControlRequest:
     """What somebody asked of a session: stop, pause or resume."""
 
     id: int  #: rises with time
     session_id: int
-    request: Control
+    request: ControlKind
     requested: datetime
     acknowledged: datetime | None = None
     exit_code: int = 0
@@ -352,7 +352,7 @@ class Beat:
     answered: tuple[int, ...] = ()  #: requests it acknowledges
     cells: tuple[Cell, ...] = ()
     measures: tuple[Measures, ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[ModuleSource, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)  #: tags, params, info
     outcome: str | None = None  #: it ends now, so
     error: str | None = None
@@ -363,7 +363,7 @@ class Beat:
     code: tuple[WrittenCode, ...] = ()
 
     @property
-    def silent(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         told = (
             self.answered,
@@ -394,11 +394,11 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class BeatResponse:
     """The store's answer to beats."""
 
     time: datetime  #: by the store's clock
-    requests: tuple[Request, ...]  #: not acknowledged yet, oldest first
+    requests: tuple[ControlRequest, ...]  #: not acknowledged yet, oldest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,7 +457,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class VectorQuery:
     """One embedding column to be searched, and the vectors to be near to."""
 
     scope: int  #: number of the scope

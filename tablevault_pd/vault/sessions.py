@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tablevault_pd.store import Control
+    from tablevault_pd.store import ControlKind
 
 
 class Sessions(VaultPart):
@@ -452,7 +452,7 @@ class Sessions(VaultPart):
         """
         return self._ask(which, "resume", wait_s=wait_s)
 
-    def _ask(self, which: Any, request: Control, *, wait_s: float, exit_code: int = 0) -> pd.DataFrame:
+    def _ask(self, which: Any, request: ControlKind, *, wait_s: float, exit_code: int = 0) -> pd.DataFrame:
         self._check_writable()
         wait_s = validate.seconds(wait_s, "wait_s")
         return ask(self.store, which, request, exit_code=exit_code, wait_s=wait_s, asked_by=self._session_id)

@@ -553,5 +553,5 @@ def _same_content(store: Store, a: Version, b: Version) -> bool:
     """Whether two versions of a list show the same stored rows, one perhaps by a restore of the other."""
     if (a.total, a.schema_id) != (b.total, b.schema_id):
         return False
-    bases = store.facts([a.list_id]).lists[a.list_id].bases
+    bases = store.describe_lists([a.list_id]).lists[a.list_id].bases
     return runs_of(a.generation, a.total, bases) == runs_of(b.generation, b.total, bases)

@@ -42,7 +42,7 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServerAddress:
     """A database on a server, and the user to be there. Holds no password."""
 
     host: str
@@ -72,7 +72,7 @@ class Address:
         )
 
 
-def parse(url: str) -> tuple[Address, Secret | None]:
+def parse(url: str) -> tuple[ServerAddress, Secret | None]:
     """The address in `url`, and the password if it has one. No message shows the URL: it may hold a password."""
     try:
         parts = urlsplit(url)
@@ -89,7 +89,7 @@ def parse(url: str) -> tuple[Address, Secret | None]:
     tls = parts.scheme == "arangodbs" or _asks_for_tls(parts.query)
     user = unquote(parts.username) if parts.username else "root"
     secret = None if parts.password is None else Secret(unquote(parts.password))
-    return Address(parts.hostname, port or DEFAULT_PORT, database, user, tls), secret
+    return ServerAddress(parts.hostname, port or DEFAULT_PORT, database, user, tls), secret
 
 
 def _asks_for_tls(query: str) -> bool:

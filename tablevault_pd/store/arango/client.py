@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from arango.cursor import Cursor
     from arango.database import StandardDatabase, TransactionDatabase
 
-    from tablevault_pd.store.arango.address import Address, Secret
+    from tablevault_pd.store.arango.address import Secret, ServerAddress
 
 CONNECT_TIMEOUT_S = 5.0
 IMPATIENT_S = 1.0
@@ -290,7 +290,7 @@ class Client:
 
     def __init__(
         self,
-        address: Address,
+        address: ServerAddress,
         password: Secret,
         token: Secret | None,
         *,

@@ -134,9 +134,9 @@ Document = dict[str, Any]
 class SliceStore:
     """Which code made what, in one vault on a server."""
 
-    def __init__(self, client: Client, find_code: Callable[[Node], np.ndarray]) -> None:
+    def __init__(self, client: Client, search_code: Callable[[Node], np.ndarray]) -> None:
         self._client = client
-        self._find_code = find_code  # the (session, cell) whose code matches
+        self._find_code = search_code  # the (session, cell) whose code matches
 
     def written_code(self, places: Sequence[tuple[int, int, int]]) -> list[WrittenCode]:
         """The slices of these (session, cell, line); those without one are left out."""
@@ -161,7 +161,7 @@ class SliceStore:
         self._client.writable()
         self._client.query(PUT_CODE, binds=code_documents(code))
 
-    def find_slices(self, query: Node) -> np.ndarray:
+    def search_slices(self, query: Node) -> np.ndarray:
         """The (session, cell, line) whose slice matches, or has to be judged by its whole session and does."""
         pieces = self._pieces(query)
         statements = {leaf: _keys(ids, "tv_statements") for leaf, ids in pieces.items()}
@@ -183,7 +183,7 @@ class SliceStore:
             places += [[*cell, 0] for cell in answer["unsliced"] if tuple(cell) in cells]
         return np.unique(np.array(places, np.int64).reshape(-1, 3), axis=0)
 
-    def find_code_of_sessions(self, query: Node) -> np.ndarray:
+    def search_code_of_sessions(self, query: Node) -> np.ndarray:
         """Sessions whose cells and modules, taken together, match."""
         return self._sessions(query, self._pieces(query))
 

@@ -20,7 +20,7 @@ from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, description_document, digest_of
 from tablevault_pd.store.arango.placing import document_of, runs, version_of
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
-from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
+from tablevault_pd.store.engine.commit_rules import check_commit, check_restore_target, next_version
 from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Committer:
         [seen] = self._client.query(LOOK, **_looking(batch))
         if seen["known"]:
             return dict(seen["known"])
-        check_place(batch, _version(seen["head"]))
+        check_commit(batch, _version(seen["head"]))
         list_id = seen["list"]
         if list_id is None:
             list_id = self._new_list(batch.list)
@@ -156,7 +156,7 @@ class Committer:
             [seen] = all_of(handle, LOOK, looking)
             if seen["known"]:
                 return dict(seen["known"])
-            check_place(batch, _version(seen["head"]))
+            check_commit(batch, _version(seen["head"]))
             place = _placed(batch, seen, seen["list"], 0, schema)
             document = {"_key": key, **place, **_NO_ITEMS, **lineage}
             self._describe_with(batch, document)
@@ -197,8 +197,8 @@ def _placed(
     batch: Batch, seen: dict[str, Any], list_id: int, rows: int, schema: str | None
 ) -> dict[str, Any]:
     """What the batch document says of its place, given what the server was `seen` to hold."""
-    target = check_target(batch, _version(seen["target"])) if batch.operation == "restore" else None
-    version = placed(
+    target = check_restore_target(batch, _version(seen["target"])) if batch.operation == "restore" else None
+    version = next_version(
         batch,
         _version(seen["head"]),
         list_id=list_id,

@@ -14,7 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import SessionNotFound
-from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source, Timelines
+from tablevault_pd.store import (
+    NO_STEP,
+    Beat,
+    BeatResponse,
+    ControlRequest,
+    Measures,
+    ModuleSource,
+    Overview,
+    Timelines,
+)
 from tablevault_pd.store.arango.client import NOT_FOUND, Client, Said
 from tablevault_pd.store.arango.code import code_documents
 from tablevault_pd.store.arango.people import cell_document, changed, digest_of, to_session
@@ -24,7 +33,7 @@ from tablevault_pd.store.times import to_time
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tablevault_pd import store as plain
+    from tablevault_pd.store import ControlKind
 
 PART_ROWS = 1000  # values that one beat adds to one document: some 50 kB
 PAGE_ROWS = 2000  # documents of logged values in one answer
@@ -201,16 +210,16 @@ class SessionControl:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def beat(self, beats: Sequence[Beat]) -> Pulse:
+    def beat(self, beats: Sequence[Beat]) -> BeatResponse:
         """Write what sessions have to tell and return what is asked of them."""
         ids = [beat.session_id for beat in beats]
-        told = [beat for beat in beats if not beat.silent]
+        told = [beat for beat in beats if not beat.is_empty]
         if told:
             self._client.writable()
             [answer] = self._tell(ids, told)
         else:
             [answer] = self._client.query(PULSE, ids=ids)
-        return Pulse(to_time(answer["now"]), tuple(_request(row) for row in answer["waiting"]))
+        return BeatResponse(to_time(answer["now"]), tuple(_request(row) for row in answer["waiting"]))
 
     def _tell(self, ids: Sequence[int], beats: Sequence[Beat]) -> list[Any]:
         try:
@@ -227,11 +236,11 @@ class SessionControl:
     def ask(
         self,
         session_ids: Sequence[int],
-        request: plain.Control,
+        request: ControlKind,
         *,
         exit_code: int = 0,
         asked_by: int | None = None,
-    ) -> list[Request]:
+    ) -> list[ControlRequest]:
         """Ask something of sessions."""
         self._client.writable()
         rows = self._client.query(
@@ -244,7 +253,7 @@ class SessionControl:
         )
         return [_request(row) for row in rows]
 
-    def requests(self, ids: Sequence[int]) -> list[Request]:
+    def requests(self, ids: Sequence[int]) -> list[ControlRequest]:
         """Requests by id."""
         rows = self._client.query(REQUESTS_BY_KEY, keys=[str(int(key)) for key in ids])
         return [_request(row) for row in rows]
@@ -304,11 +313,11 @@ class SessionControl:
             rows = self._client.query(TIMELINES_OF, ids=[int(key) for key in session_ids])
         return Timelines.of(rows, to_time)
 
-    def sources(self, session_ids: Sequence[int]) -> list[Source]:
+    def sources(self, session_ids: Sequence[int]) -> list[ModuleSource]:
         """Imported project modules."""
         rows = self._client.query(SOURCES_OF, ids=[int(key) for key in session_ids])
         found = [
-            Source(row["session"], row["path"], row["sha256"], row["text"], row["module"], row["cell"])
+            ModuleSource(row["session"], row["path"], row["sha256"], row["text"], row["module"], row["cell"])
             for row in rows
         ]
         return sorted(found, key=lambda source: (source.session_id, source.path, source.cell))
@@ -385,7 +394,7 @@ def _latest(measures: Measures) -> Document:
     }
 
 
-def _import(session_id: int, source: Source) -> Document:
+def _import(session_id: int, source: ModuleSource) -> Document:
     path = digest_of(f"{source.sha256} {source.cell} {source.path}")
     return {
         "_key": f"{session_id}-{path}",
@@ -432,9 +441,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     )
 
 
-def _request(row: Mapping[str, Any]) -> Request:
+def _request(row: Mapping[str, Any]) -> ControlRequest:
     answered = None if row["acknowledged"] is None else to_time(row["acknowledged"])
-    return Request(
+    return ControlRequest(
         row["id"], row["session"], row["request"], to_time(row["requested"]), answered, row["exit_code"],
         row["asked_by"],
     )  # fmt: skip

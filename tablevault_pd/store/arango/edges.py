@@ -27,15 +27,14 @@ from tablevault_pd.store.arango.placing import version_of
 from tablevault_pd.store.arango.spans import ANSWER_BYTES
 from tablevault_pd.store.edges import (
     BASES,
-    EACH,
-    PAIRS,
     Edge,
+    EdgeAnswer,
+    EdgeForm,
+    EdgeQuery,
     EdgeSummary,
     EdgeTable,
-    Found,
-    ListFacts,
-    Place,
-    Wanted,
+    GenerationKey,
+    ListHistory,
     Writers,
     bin_of,
     edge_table,
@@ -43,7 +42,7 @@ from tablevault_pd.store.edges import (
 )
 from tablevault_pd.store.engine.int_codec import pack, unpack
 from tablevault_pd.store.times import to_time
-from tablevault_pd.store.types import Facts
+from tablevault_pd.store.types import ListInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -166,15 +165,17 @@ class LineageEdges:
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client, self._clock = client, clock
 
-    def edges(self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0) -> Found:
+    def edges(
+        self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"], ahead: int = 0
+    ) -> EdgeAnswer:
         """Edges that touch what is wanted, and what a walk will want next."""
         runs = [
             [int(each.list), int(each.generation), int(low), int(high), each.whole]
-            for each in wanted
+            for each in queries
             for low, high in few_spans(each.spans, MAX_SPANS)
         ]
         if not runs:
-            return Found(_table([]))
+            return EdgeAnswer(_table([]))
         steps = 1 + min(ahead, AHEAD)
         answered, *batches = self._client.query(
             STATEMENTS[side, steps],
@@ -185,9 +186,9 @@ class LineageEdges:
             binds={"wanted": runs, **binds(side, steps)},
         )
         table = _table(_distinct(batches))
-        return Found(table) if steps == 1 else Found(table, _answered(answered["wanted"]))
+        return EdgeAnswer(table) if steps == 1 else EdgeAnswer(table, _answered(answered["wanted"]))
 
-    def edges_of(self, version: Version) -> EdgeTable:
+    def edges_of_batch(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
         return _table(self._client.query(EDGES_OF_BATCH, list=version.list_id, version=version.version))
 
@@ -214,26 +215,26 @@ class LineageEdges:
             for each in found
         ]
 
-    def facts(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> Facts:
+    def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
         """Facts about lists, and versions by list id and number."""
         pairs = [[int(list_id), int(number)] for list_id, number in versions]
         [found] = self._client.query(FACTS, lists=[int(each) for each in lists], versions=pairs)
         known = {
-            list_id: ListFacts(
+            list_id: ListHistory(
                 name, {made: (base, rows) for made, base, rows in bases}, None if kept is None else dict(kept)
             )
             for list_id, name, bases, kept in found["lists"]
         }
         shown = map(version_of, found["versions"])
-        return Facts(known, {(version.list_id, version.version): version for version in shown})
+        return ListInfo(known, {(version.list_id, version.version): version for version in shown})
 
     def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
         """The generations of all lists that have children."""
         return dict(self._client.query(PARENT_GENERATIONS)), True
 
-    def newest(self, places: Sequence[Place]) -> list[Version]:
+    def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
         """The newest version that added rows to each of these generations."""
-        wanted = [[int(list_id), int(generation)] for list_id, generation in places]
+        wanted = [[int(list_id), int(generation)] for list_id, generation in generations]
         return [version_of(each) for each in self._client.query(NEWEST_OF_GENERATION, places=wanted)]
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
@@ -394,13 +395,13 @@ def _distinct(batches: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
     return sorted(found.values(), key=lambda batch: (batch[0], batch[2], batch[3], batch[1]))
 
 
-def _answered(steps: Sequence[Sequence[Sequence[Any]]]) -> list[Wanted]:
+def _answered(steps: Sequence[Sequence[Sequence[Any]]]) -> list[EdgeQuery]:
     """What the server answered, as runs that do not overlap."""
     runs: dict[tuple[int, int, bool], list[tuple[int, int]]] = defaultdict(list)
     for list_id, generation, low, high, whole in (each for step in steps for each in step):
         runs[list_id, generation, whole].append((int(low), int(high)))
     return [
-        Wanted(list_id, generation, _joined(found), whole)
+        EdgeQuery(list_id, generation, _joined(found), whole)
         for (list_id, generation, whole), found in runs.items()
     ]
 
@@ -423,11 +424,11 @@ def _wrong(edge: Sequence[Any], rows: int, total: int | None) -> str | None:
         children, parents = (None if text is None else _positions(text, "it") for text in edge[10:12])
     except VaultCorrupt as error:
         return str(error)
-    if (parents is not None) != (edge[4] in (PAIRS, EACH)):
+    if (parents is not None) != (edge[4] in (EdgeForm.PAIRS, EdgeForm.EACH)):
         return "its positions are missing"
     pairs = edge[6] if children is None else len(children)
     return (
         "it has lost positions"
-        if edge[4] == PAIRS and parents is not None and len(parents) != pairs
+        if edge[4] == EdgeForm.PAIRS and parents is not None and len(parents) != pairs
         else None
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tablevault_pd.store import Hits, Scope
-    from tablevault_pd.store.engine.fts_index import Place
+    from tablevault_pd.store.engine.fts_index import RowRange
 
 _NOWHERE = (0, 0, 0, False)  # descriptions that belong to no batch
 
@@ -58,7 +58,7 @@ class Items:
         self,
         ids: np.ndarray,
         scores: np.ndarray,
-        places: Mapping[tuple[int, int], Sequence[Place]],
+        places: Mapping[tuple[int, int], Sequence[RowRange]],
         scopes: Sequence[Scope],
     ) -> Hits:
         """The rows of the scopes that the items `ids` belong to, best first."""

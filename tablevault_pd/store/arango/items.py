@@ -34,7 +34,7 @@ _UNMEASURED = -1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class StoredColumn:
     """One column of a schema, as it is stored."""
 
     name: str
@@ -60,12 +60,12 @@ class Column:
         return bool(pa.types.is_fixed_size_list(self.kind) and pa.types.is_floating(self.kind.value_type))
 
 
-def columns_of(schema: pa.Schema) -> list[Column]:
+def columns_of(schema: pa.Schema) -> list[StoredColumn]:
     """The columns of a schema, in order."""
     return [_column(field, number) for number, field in enumerate(schema)]
 
 
-def _column(field: pa.Field, number: int) -> Column:
+def _column(field: pa.Field, number: int) -> StoredColumn:
     """A column: what it holds is as its metadata says, else by its type."""
     vectors = pa.types.is_fixed_size_list(field.type) and pa.types.is_floating(field.type.value_type)
     told = (field.metadata or {}).get(b"tablevault")
@@ -75,7 +75,7 @@ def _column(field: pa.Field, number: int) -> Column:
     kind = spec.get("kind")
     collection = _COLLECTION[kind if kind in _COLLECTION else "record"]
     dim = field.type.list_size if vectors else spec.get("dim")
-    return Column(field.name, codec.attribute(field.name), number, collection, field.type, dim)
+    return StoredColumn(field.name, codec.attribute(field.name), number, collection, field.type, dim)
 
 
 def base36(numbers: np.ndarray, width: int) -> list[str]:
@@ -122,7 +122,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _cells(
-    column: Column,
+    column: StoredColumn,
     array: pa.Array,
     batch: str,
     rows: range,
@@ -153,7 +153,7 @@ def _cells(
     return made
 
 
-def _measure(made: list[dict[str, Any]], column: Column, array: pa.Array) -> None:
+def _measure(made: list[dict[str, Any]], column: StoredColumn, array: pa.Array) -> None:
     """Give the vectors that a search may find their norm, and those the server can measure their own attribute."""
     rows, valid = frames.vectors_of(pa.chunked_array([array]), column.dim or 0)
     found = np.flatnonzero(valid & np.isfinite(rows).all(axis=1))
@@ -225,7 +225,7 @@ def _row_keys(batch: str, rows: range) -> list[str]:
 
 
 def decode_records(
-    columns: Sequence[Column], values: list[dict[str, Any]], dictionaries: codec.Dictionaries
+    columns: Sequence[StoredColumn], values: list[dict[str, Any]], dictionaries: codec.Dictionaries
 ) -> list[pa.Array]:
     """The arrays of the record columns."""
     return [
@@ -235,7 +235,7 @@ def decode_records(
 
 
 def decode_cells(
-    column: Column, values: list[Any], zeros: list[list[int] | None], dictionaries: codec.Dictionaries
+    column: StoredColumn, values: list[Any], zeros: list[list[int] | None], dictionaries: codec.Dictionaries
 ) -> pa.Array:
     """The array of an embedding, document or file column."""
     if column.is_vector:
@@ -250,7 +250,7 @@ def decode_cells(
     return codec.decode(values, column.kind, column.path, dictionaries)
 
 
-def _matrix(column: Column, values: list[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+def _matrix(column: StoredColumn, values: list[Any]) -> tuple[np.ndarray, np.ndarray] | None:
     """The cells as one matrix, and which are missing; None when a vector lacks elements."""
     size = column.kind.list_size
     gone = np.fromiter((value is None for value in values), bool, len(values))

@@ -46,7 +46,7 @@ LEFT = "FOR b IN tv_blobs FILTER b.upload IN @uploads AND b.n == -1 RETURN b.upl
 DISCARD_CHUNKS = "FOR b IN tv_blobs FILTER b.upload IN @uploads AND b.n >= 0 REMOVE b IN tv_blobs"
 
 
-class Keeping:
+class BlobWriter:
     """Keeps the files of one save."""
 
     def __init__(self, client: Client, clock: Clock) -> None:
@@ -108,10 +108,10 @@ class BlobStore:
         self._client, self._clock = client, clock
 
     @contextmanager
-    def keeping(self) -> Iterator[Keeping]:
+    def keeping(self) -> Iterator[BlobWriter]:
         """Keep the files of one save."""
         self._client.writable()
-        keeping = Keeping(self._client, self._clock)
+        keeping = BlobWriter(self._client, self._clock)
         try:
             yield keeping
         except BaseException:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.errors import VaultCorrupt
-from tablevault_pd.store import Hits, Metric, Near, Scope, Version
+from tablevault_pd.store import Hits, Metric, Scope, VectorQuery, Version
 from tablevault_pd.store.arango.layout import EMBEDDINGS
 from tablevault_pd.store.arango.vectorindex import VectorIndexes
 from tablevault_pd.store.engine.ranking import ranked
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tablevault_pd.store.arango.client import Client
-    from tablevault_pd.store.arango.items import Column
+    from tablevault_pd.store.arango.items import StoredColumn
     from tablevault_pd.store.arango.reading import Reader
     from tablevault_pd.store.arango.spans import Span
     from tablevault_pd.store.runs import Run
@@ -116,7 +116,7 @@ class Piece:
     near: int  #: number of the Near
     scope: int
     span: Span
-    column: Column
+    column: StoredColumn
     ranges: np.ndarray  #: (n, 2): positions that come into question, first and end
 
     @property
@@ -132,10 +132,10 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class VectorSearchPlan:
     """One search, taken apart."""
 
-    near: Sequence[Near]
+    near: Sequence[VectorQuery]
     scopes: Sequence[Scope]
     metric: Metric
     k: int
@@ -174,7 +174,7 @@ class Nearest:
 
     def find(
         self,
-        near: Sequence[Near],
+        near: Sequence[VectorQuery],
         scopes: Sequence[Scope],
         runs: Sequence[tuple[Version, Sequence[Run]]],
         *,
@@ -191,12 +191,12 @@ class Nearest:
 
     def _asked(
         self,
-        near: Sequence[Near],
+        near: Sequence[VectorQuery],
         scopes: Sequence[Scope],
         runs: Sequence[tuple[Version, Sequence[Run]]],
         metric: Metric,
         k: int,
-    ) -> Asked | None:
+    ) -> VectorSearchPlan | None:
         """What the server is to look at; None if it cannot."""
         sizes = np.concatenate([lengths(each.queries) for each in near])
         if not in_float32_range(sizes).all() or len(near[0].queries) > MOST_QUERIES:
@@ -215,11 +215,11 @@ class Nearest:
             if len(ranges):
                 kept += int((ranges[:, 1] - ranges[:, 0]).sum())
                 pieces.append(Piece(number, each.scope, span, column, ranges))
-        return Asked(near, scopes, metric, k, _coarser(pieces), kept)
+        return VectorSearchPlan(near, scopes, metric, k, _coarser(pieces), kept)
 
     # -- every row
 
-    def _exactly(self, asked: Asked) -> list[Hits] | None:
+    def _exactly(self, asked: VectorSearchPlan) -> list[Hits] | None:
         count = min(asked.at_first, asked.looked_at)
         least = [ANY] * asked.queries
         while count <= asked.most:
@@ -238,7 +238,9 @@ class Nearest:
             count = asked.most if all(enough) else min(count * GROWTH, asked.most)
         return None
 
-    def _best(self, asked: Asked, count: int, least: Sequence[float]) -> list[tuple[Hits, bool]] | None:
+    def _best(
+        self, asked: VectorSearchPlan, count: int, least: Sequence[float]
+    ) -> list[tuple[Hits, bool]] | None:
         """The best `count` rows for each query, and whether the best k are among them; None if rows are missing."""
         if not asked.pieces:
             return [(_hits(asked, query, []), True) for query in range(asked.queries)]
@@ -271,7 +273,7 @@ class Nearest:
 
     def count(
         self,
-        near: Sequence[Near],
+        near: Sequence[VectorQuery],
         scopes: Sequence[Scope],
         runs: Sequence[tuple[Version, Sequence[Run]]],
         scores: np.ndarray,
@@ -308,7 +310,7 @@ class Nearest:
 
     # -- by an index
 
-    def _approximately(self, asked: Asked) -> list[Hits] | None:
+    def _approximately(self, asked: VectorSearchPlan) -> list[Hits] | None:
         """The best rows an index finds; None where there is none, or it finds too few."""
         columns = {piece.column.vectors for piece in asked.pieces}
         kinds, _ = _kinds(asked.near)
@@ -342,7 +344,7 @@ class Nearest:
         return None
 
 
-def _doubt(asked: Asked) -> float:
+def _doubt(asked: VectorSearchPlan) -> float:
     """By what share the server's scores may be wrong."""
     narrow = any(piece.dtype.itemsize < 8 for piece in asked.pieces)
     dim: int = max(each.queries.shape[1] for each in asked.near)
@@ -350,7 +352,7 @@ def _doubt(asked: Asked) -> float:
     return 4 * float(np.finfo(np.float32).eps) * narrow + (8 * dim + 64) * float(np.finfo(np.float64).eps)
 
 
-def _bound(asked: Asked, kind_of: Sequence[int]) -> list[list[Any]]:
+def _bound(asked: VectorSearchPlan, kind_of: Sequence[int]) -> list[list[Any]]:
     """The pieces as the statements take them."""
     return [
         [number, piece.span.batch, low, high, piece.column.field, piece.column.vectors, kind_of[piece.near]]
@@ -359,7 +361,7 @@ def _bound(asked: Asked, kind_of: Sequence[int]) -> list[list[Any]]:
     ]
 
 
-def _kinds(near: Sequence[Near]) -> tuple[list[np.ndarray], list[int]]:
+def _kinds(near: Sequence[VectorQuery]) -> tuple[list[np.ndarray], list[int]]:
     """The different arrays of queries, and which of them each near has."""
     seen: dict[tuple[Any, ...], int] = {}
     kinds: list[np.ndarray] = []
@@ -399,7 +401,7 @@ def _coarser(pieces: list[Piece]) -> list[Piece]:
     return closed
 
 
-def _hits(asked: Asked, query: int, rows: Sequence[tuple[int, int, Any]]) -> Hits:
+def _hits(asked: VectorSearchPlan, query: int, rows: Sequence[tuple[int, int, Any]]) -> Hits:
     """(number of the piece, row of the batch, vector) measured and ranked, without what the filters refuse."""
     scope, position, item, score = [], [], [], []
     for number, group in groupby(sorted(rows, key=lambda row: row[0]), key=lambda row: row[0]):

@@ -21,7 +21,7 @@ from tablevault_pd.errors import UnsupportedColumn, VaultCorrupt, VersionNotFoun
 from tablevault_pd.store import Chunk, Version
 from tablevault_pd.store.arango import codec
 from tablevault_pd.store.arango.filtering import MATCHING_OF, bound, judged
-from tablevault_pd.store.arango.items import Column, cell_keys, columns_of, decode_cells, decode_records
+from tablevault_pd.store.arango.items import StoredColumn, cell_keys, columns_of, decode_cells, decode_records
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
 from tablevault_pd.store.arango.spans import Span, alike, batch_rows, runs_of, spans_of, windows
 
@@ -145,7 +145,7 @@ class Reader:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._schemas: dict[str, pa.Schema] = {}
-        self._columns: dict[str, list[Column]] = {}
+        self._columns: dict[str, list[StoredColumn]] = {}
 
     # -- schemas
 
@@ -166,14 +166,14 @@ class Reader:
             for key, data, digest in self._client.query(SCHEMAS, keys=unknown):
                 self._schemas[key] = _read_schema(data, digest, key)
 
-    def _wanted(self, key: str, columns: Sequence[str] | None) -> list[Column]:
+    def _wanted(self, key: str, columns: Sequence[str] | None) -> list[StoredColumn]:
         """The columns of a schema that are asked for."""
         every = self._columns.get(key)
         if every is None:
             every = self._columns[key] = columns_of(self.schema(key))
         return every if columns is None else [one for one in every if one.name in columns]
 
-    def column(self, key: str, name: str) -> Column | None:
+    def column(self, key: str, name: str) -> StoredColumn | None:
         """One column of a schema, as it is stored."""
         return next(iter(self._wanted(key, [name])), None)
 
@@ -404,7 +404,7 @@ class Reader:
         collection: str,
         statement: str,
         spans: list[Span],
-        columns: list[Column | None],
+        columns: list[StoredColumn | None],
         **more: Any,
     ) -> list[Any]:
         """One statement's answer, each row where it belongs. A span without a column has no such one."""
@@ -512,7 +512,7 @@ def _read_schema(data: str, digest: str, key: str) -> pa.Schema:
 
 
 def _arrays(
-    wanted: list[Column], found: dict[Any, list[Any]], dictionaries: codec.Dictionaries
+    wanted: list[StoredColumn], found: dict[Any, list[Any]], dictionaries: codec.Dictionaries
 ) -> dict[str, pa.Array]:
     records = [one for one in wanted if one.collection == RECORDS]
     plain = [row[2] for row in found.get(None, ())] if records else []

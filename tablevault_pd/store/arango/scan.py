@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tablevault_pd.filters.predicate import Where
-    from tablevault_pd.store import Rows, Version
+    from tablevault_pd.store import ScanRequest, Version
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.reading import Reader
     from tablevault_pd.store.runs import Run
@@ -109,7 +109,7 @@ class Scanner:
         ):
             yield chunk
 
-    def scan_many(self, wanted: Sequence[Rows]) -> Iterator[tuple[int, Chunk]]:
+    def scan_many(self, wanted: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
         """Rows of several versions, read together; those with the same `where` one after the other."""
         runs = self.runs_of([rows.version for rows in wanted])
         for where, group in groupby(enumerate(wanted), key=lambda each: each[1].where):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from tablevault_pd.store import Hits, Metric, Near, Scope
+    from tablevault_pd.store import Hits, Metric, Scope, VectorQuery
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.reading import Reader
     from tablevault_pd.store.arango.scan import Scanner
@@ -42,7 +42,7 @@ class VectorSearch(VectorScan):
 
     def search_vectors(
         self,
-        near: Sequence[Near],
+        near: Sequence[VectorQuery],
         scopes: Sequence[Scope],
         *,
         metric: Metric,
@@ -59,7 +59,7 @@ class VectorSearch(VectorScan):
         return super().search_vectors(near, scopes, metric=metric, k=k)
 
     def count_nearer(
-        self, near: Sequence[Near], scopes: Sequence[Scope], scores: np.ndarray, *, metric: Metric
+        self, near: Sequence[VectorQuery], scopes: Sequence[Scope], scores: np.ndarray, *, metric: Metric
     ) -> np.ndarray | None:
         """How many items score above each of these: counted by the server."""
         self._begin_in_child()

@@ -13,7 +13,7 @@ import numpy as np
 
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine import tokenizer as words
-from tablevault_pd.store.engine.tokenizer import Vocabulary, beginning
+from tablevault_pd.store.engine.tokenizer import Tokenizer, beginning
 from tablevault_pd.store.text_query import Leaf, Node, Prefix, all_leaves
 
 if TYPE_CHECKING:
@@ -68,11 +68,9 @@ class CodeLeaf:
     literal: str | None
 
 
-def _sought(
-    attribute: Attribute, text: str | None, prefix: bool, by: Vocabulary, place: int
-) -> Sought | None:
+def _sought(attribute: Attribute, text: str | None, prefix: bool, by: Tokenizer, place: int) -> Sought | None:
     """What a text asks for; None if there is no word in it."""
-    terms = by.terms([text or ""])[place][0].split(" ")
+    terms = by.tokenize([text or ""])[place][0].split(" ")
     if terms == [""]:
         return None
     if prefix:

@@ -57,7 +57,7 @@ class ArangoStore:
         From what age on rows that were never committed are taken for those of a dead writer, and may be swept.
     """
 
-    judges = True  # rows that are left out need not travel
+    supports_pushdown = True  # rows that are left out need not travel
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class ArangoStore:
         self._blobs = BlobStore(client, clock)
         self._lineage = LineageEdges(client, clock)
         self._text = TextSearch(client, self._rows)
-        self._slices = SliceStore(client, self._text.find_code)
+        self._slices = SliceStore(client, self._text.search_code)
         self.vectors = VectorSearch(client, reader, self._rows)
         self._committer = Committer(client, clock, SharedDocuments(client), self._lineage)
         self._maintenance = Maintenance(
@@ -182,29 +182,29 @@ class ArangoStore:
     # -- the code that made rows
     written_code = Delegate("_slices", SliceStore.written_code)
     put_code = Delegate("_slices", SliceStore.put_code)
-    find_slices = Delegate("_slices", SliceStore.find_slices)
-    find_code_of_sessions = Delegate("_slices", SliceStore.find_code_of_sessions)
+    search_slices = Delegate("_slices", SliceStore.search_slices)
+    search_code_of_sessions = Delegate("_slices", SliceStore.search_code_of_sessions)
     confirm = Delegate("_slices", SliceStore.confirm)
     confirmations = Delegate("_slices", SliceStore.confirmations)
 
     # -- descriptions and search
     describe = Delegate("_descriptions", Descriptions.describe)
     descriptions = Delegate("_descriptions", Descriptions.descriptions)
-    find_descriptions = Delegate("_text", TextSearch.find_descriptions)
-    find_text = Delegate("_text", TextSearch.find_text)
-    find_code = Delegate("_text", TextSearch.find_code)
-    written = Delegate("_rows", Scanner.spans_written)
-    find_near = Delegate("vectors", VectorSearch.search_vectors)
+    search_descriptions = Delegate("_text", TextSearch.search_descriptions)
+    search_text = Delegate("_text", TextSearch.search_text)
+    search_code = Delegate("_text", TextSearch.search_code)
+    spans_written = Delegate("_rows", Scanner.spans_written)
+    search_vectors = Delegate("vectors", VectorSearch.search_vectors)
     count_nearer = Delegate("vectors", VectorSearch.count_nearer)
 
     # -- lineage
     edges = Delegate("_lineage", LineageEdges.edges)
-    edges_of = Delegate("_lineage", LineageEdges.edges_of)
+    edges_of_batch = Delegate("_lineage", LineageEdges.edges_of_batch)
     edge_summaries = Delegate("_lineage", LineageEdges.edge_summaries)
     writers = Delegate("_lineage", LineageEdges.writers)
-    facts = Delegate("_lineage", LineageEdges.facts)
+    describe_lists = Delegate("_lineage", LineageEdges.describe_lists)
     parent_generations = Delegate("_lineage", LineageEdges.parent_generations)
-    newest = Delegate("_lineage", LineageEdges.newest)
+    newest_of_generations = Delegate("_lineage", LineageEdges.newest_of_generations)
     note_reads = Delegate("_lineage", LineageEdges.note_reads)
     reads = Delegate("_lineage", LineageEdges.reads)
 

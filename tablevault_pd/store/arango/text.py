@@ -153,7 +153,7 @@ class TextSearch:
     def __init__(self, client: Client, rows: Scanner) -> None:
         self._client, self._rows = client, rows
 
-    def find_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
+    def search_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
         """Rows with a text that matches: always all. Two requests; three where nothing must match, but something not."""
         seen = [
             number
@@ -175,7 +175,7 @@ class TextSearch:
         texts = Texts(lengths, counts, answer.get("items") or 0, answer.get("words") or 0)
         return items.located(texts.matching(query), texts.scores(query), places, scopes)
 
-    def find_descriptions(self, query: Node) -> list[Description]:
+    def search_descriptions(self, query: Node) -> list[Description]:
         """Descriptions that match. One request."""
         leaves = in_prose(query)
         bound = Bound(PROSE, [one for one in leaves.values() if one is not None])
@@ -198,7 +198,7 @@ class TextSearch:
             newest[key] = number
         return [description_of(told[number]) for number in newest.values() if number in wanted]
 
-    def find_code(self, query: Node) -> np.ndarray:
+    def search_code(self, query: Node) -> np.ndarray:
         """Cells whose code matches. One request."""
         leaves = in_code(query)
         bound = Bound(CODE, [one for leaf in leaves.values() for one in leaf.sought])

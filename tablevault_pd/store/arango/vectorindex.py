@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from arango.database import StandardDatabase
 
-    from tablevault_pd.store.arango.items import Column
+    from tablevault_pd.store.arango.items import StoredColumn
 
 # Before, a vector index could not be sparse: it would refuse every item without a vector of its width.
 OLDEST = (3, 12, 6)
@@ -88,7 +88,7 @@ class VectorIndexes:
         self._ready.pop(attribute, None)
         self._look_at[attribute] = time.monotonic() + LOOK_AGAIN_S
 
-    def ready(self, column: Column, rows: int) -> VectorIndex | None:
+    def ready(self, column: StoredColumn, rows: int) -> VectorIndex | None:
         """The index over the vectors of `column`; if there is none, have the server make one for `rows` of them or more."""
         attribute = column.vectors
         if attribute in self._ready or time.monotonic() < self._look_at.get(attribute, 0.0):
@@ -113,7 +113,7 @@ class VectorIndexes:
             if one.get("type") == "vector" and one.get("params", {}).get("metric") == "cosine"
         ]  # fmt: skip
 
-    def _wish(self, column: Column, rows: int) -> None:
+    def _wish(self, column: StoredColumn, rows: int) -> None:
         """Have the server make an index, later and by itself: it takes minutes, and the search goes on without it."""
         [version] = self.client.query(SERVER_VERSION)
         if _numbers(version) < OLDEST:

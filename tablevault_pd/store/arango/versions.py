@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.store import ListState, Lookup, Version
+from tablevault_pd.store import ListState, Version, VersionLookup
 from tablevault_pd.store.arango.people import digest_of
 from tablevault_pd.store.arango.placing import version_of
 from tablevault_pd.store.times import from_time, to_time
@@ -81,7 +81,7 @@ class Versions:
         """The newest version at `time`."""
         return self._one(VERSION_AT, name, time=from_time(time))
 
-    def find_versions(self, lookups: Sequence[Lookup]) -> list[Version | None]:
+    def find_versions(self, lookups: Sequence[VersionLookup]) -> list[Version | None]:
         """Versions by number or time, or the newest ones. One request."""
         if len(lookups) == 1:  # the statements for one are read from an index alone
             name, version, time = lookups[0].name, lookups[0].version, lookups[0].time

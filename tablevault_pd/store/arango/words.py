@@ -39,7 +39,7 @@ def add_words(table: pa.Table, made: dict[str, list[Any]]) -> tuple[int, int]:
 
 def _add(documents: list[Any], texts: Any, items: int, words: int) -> tuple[int, int]:
     having = [(document, text) for document, text in zip(documents, texts, strict=True) if text]
-    stems, plain = PROSE.terms(text for _, text in having)
+    stems, plain = PROSE.tokenize(text for _, text in having)
     for (document, _), stem, word in zip(having, stems, plain, strict=True):
         document.update(_prose(stem, word))
         words += document["length"]
@@ -52,12 +52,12 @@ def _prose(stems: str, words: str) -> dict[str, Any]:
 
 def prose_words(text: str) -> dict[str, Any]:
     """The words of a description, as attributes of its document."""
-    [[stems], [words]] = PROSE.terms([fts.prose(text)])
+    [[stems], [words]] = PROSE.tokenize([fts.prose(text)])
     return _prose(stems, words)
 
 
 def code_words(text: str) -> dict[str, Any]:
     """The words of a cell's code, as attributes of its document."""
     code = fts.code_text(text)
-    [[parts, wholes]] = SOURCE.terms([fts.code_parts(code), fts.code_wholes(code)])
+    [[parts, wholes]] = SOURCE.tokenize([fts.code_parts(code), fts.code_wholes(code)])
     return {"parts": parts, "wholes": wholes}

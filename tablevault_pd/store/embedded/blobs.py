@@ -34,7 +34,7 @@ INSERT = "INSERT OR IGNORE INTO files VALUES (?, ?)"
 INSERT_USE = "INSERT OR IGNORE INTO file_uses VALUES (?, ?, ?)"
 
 
-class Keeping:
+class BlobWriter:
     """Keeps the files of one save, and remembers them for its commit."""
 
     def __init__(self, files: Path) -> None:
@@ -61,9 +61,9 @@ class Keeping:
                 io.make_folder(folder)
             try:
                 size = _write(source, path, fresh, sha256)
-                io.point("file-written")
+                io.failpoint("file-written")
                 os.replace(fresh, target)
-                io.point("file-named")
+                io.failpoint("file-named")
             finally:
                 io.remove(fresh)
             for folder in (target.parent, self._files):
@@ -89,11 +89,11 @@ class BlobStore:
         self.files = folder / "files"
 
     @contextmanager
-    def keeping(self) -> Iterator[Keeping]:
+    def keeping(self) -> Iterator[BlobWriter]:
         """Keep the files of one save; leave this only after its commit. Left by an exception, it removes what it copied."""
         if self._catalog.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
-        keeping = Keeping(self.files)
+        keeping = BlobWriter(self.files)
         try:
             with locked(self._folder / LOCK_NAME, exclusive=False):
                 yield keeping
@@ -175,7 +175,7 @@ def _size_if_whole(path: Path, sha256: str) -> int | None:
 def _verified(path: Path, sha256: str) -> BinaryIO:
     """The file, open at its beginning. What is read is what was verified: nobody writes to a kept file."""
     io.require_regular(path)
-    io.point("read")
+    io.failpoint("read")
     file = path.open("rb")
     try:
         if sha256_of(file) != sha256:

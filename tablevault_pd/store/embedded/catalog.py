@@ -68,7 +68,7 @@ class Catalog:
         self.read_only = read_only
         self._timeout_s = timeout_s
         self._synchronous = "NORMAL" if durability == "fast" else "FULL"
-        self._gate = gate.Gate(folder)
+        self._gate = gate.WriteLock(folder)
         self._file = str(self.path)
         self._inode = self._check_file()
         self._vault: str | None = None
@@ -79,7 +79,7 @@ class Catalog:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._idle: dict[int, _Connection] = {}  # by thread; whoever takes one out has it alone
-        self._open_ones: forks.Weak[_Connection] = forks.Weak()  # and perhaps closed ones
+        self._open_ones: forks.WeakList[_Connection] = forks.WeakList()  # and perhaps closed ones
         self._one_closes = threading.RLock()
         self._local = threading.local()  # tells when a thread ends
 
@@ -220,7 +220,7 @@ class Catalog:
 
     def _close(self, connection: _Connection) -> None:
         # One at a time: of two at once, neither would be the last, which clears the log away.
-        with forks.inside, self._one_closes:
+        with forks.no_fork, self._one_closes:
             connection.close()
             connection.closed = True
 
@@ -255,7 +255,7 @@ class Catalog:
     def reading(self) -> Iterator[_Connection]:
         """A connection whose errors become ours. Each SELECT is a snapshot; fetch and decode all rows before leaving."""
         try:
-            with forks.inside:
+            with forks.no_fork:
                 connection = self._take()
                 try:
                     yield connection
@@ -290,11 +290,11 @@ class Catalog:
         """
         lock = self._lock()
         try:
-            io.point("gate-taken")
+            io.failpoint("gate-taken")
             with self.reading() as db:
                 db.log = self._require_log(self._open_here())
                 answer = _transaction(db, work, *args, **kwargs)
-            io.point("after-commit")
+            io.failpoint("after-commit")
             return answer
         finally:
             lock.close()
@@ -310,7 +310,7 @@ class Catalog:
             finally:
                 db.rollback()
 
-    def _lock(self) -> gate.Lock:
+    def _lock(self) -> gate.WriteLockFile:
         if self.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         self._require_usable()
@@ -442,7 +442,7 @@ class Catalog:
         while True:
             for thread in list(self._idle):
                 self.close_idle(thread)
-            inside = forks.inside.threads() | {threading.get_ident()}
+            inside = forks.no_fork.threads() | {threading.get_ident()}
             for connection in self._open_ones.living():
                 if connection.thread not in inside and connection.pid == os.getpid():
                     self._close(connection)
@@ -519,7 +519,7 @@ def _transaction(
     try:
         db.execute("BEGIN IMMEDIATE")
         answer = work(db, *args, **kwargs)
-        io.point("before-commit")
+        io.failpoint("before-commit")
         db.execute("COMMIT")
         return answer
     finally:

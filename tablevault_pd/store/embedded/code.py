@@ -84,11 +84,11 @@ class SliceStore:
         """Keep slices, replacing those of the same place."""
         self._catalog.write(_put_code, code)
 
-    def find_slices(self, query: Node) -> np.ndarray:
+    def search_slices(self, query: Node) -> np.ndarray:
         """The (session, cell, line) whose slice matches, or has to be judged by its whole session and does."""
         return self._catalog.snapshot(_find_slices, query)
 
-    def find_code_of_sessions(self, query: Node) -> np.ndarray:
+    def search_code_of_sessions(self, query: Node) -> np.ndarray:
         """Sessions whose cells and modules, taken together, match."""
         return self._catalog.snapshot(_find_sessions, query)
 

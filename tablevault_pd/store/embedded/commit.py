@@ -20,7 +20,7 @@ from tablevault_pd.store.embedded.segments import Part, Stage
 from tablevault_pd.store.embedded.sessions import insert_description
 from tablevault_pd.store.embedded.text import add_small
 from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, version_of
-from tablevault_pd.store.engine.commit_rules import check_place, check_target, placed
+from tablevault_pd.store.engine.commit_rules import check_commit, check_restore_target, next_version
 from tablevault_pd.store.times import from_time
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Committer:
             same = db.execute(TOKEN, (head.list_id, batch.token)).fetchone()
             if same:
                 return version_of(same), True
-        check_place(batch, head)
+        check_commit(batch, head)
         version = self._insert_batch(db, work, head)
         self._insert_segments(db, work, version)
         insert_files(db, version, batch.files)
@@ -124,7 +124,7 @@ class Committer:
         for description in batch.descriptions:
             insert_description(db, replace(description, list_id=version.list_id))
         indexed = add_small(db, version, work.parts)
-        io.point("rows-in")
+        io.failpoint("rows-in")
         if work.stage is not None:
             work.stage.keep()
         return version, indexed
@@ -134,7 +134,7 @@ class Committer:
         list_id = head.list_id if head is not None else db.execute(INSERT_LIST, (batch.list,)).lastrowid
         assert list_id is not None
         target = _target(db, batch) if batch.operation == "restore" else None
-        version = placed(
+        version = next_version(
             batch,
             head,
             list_id=list_id,
@@ -169,7 +169,7 @@ class Committer:
 
 def _target(db: Connection, batch: Batch) -> Version:
     row = db.execute(ONE_VERSION, (batch.list, batch.target)).fetchone()
-    return check_target(batch, version_of(row) if row else None)
+    return check_restore_target(batch, version_of(row) if row else None)
 
 
 def _base(db: Connection, target: Version) -> tuple[int, int]:

@@ -11,7 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import SessionNotFound
-from tablevault_pd.store import NO_STEP, Beat, Measures, Overview, Pulse, Request, Source, Timelines
+from tablevault_pd.store import (
+    NO_STEP,
+    Beat,
+    BeatResponse,
+    ControlRequest,
+    Measures,
+    ModuleSource,
+    Overview,
+    Timelines,
+)
 from tablevault_pd.store.embedded.code import insert_code
 from tablevault_pd.store.embedded.sessions import change_session, insert_cell, session_rows, to_session
 from tablevault_pd.store.engine.fts_index import add_source
@@ -20,7 +29,7 @@ from tablevault_pd.store.times import from_time, to_time
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tablevault_pd import store as plain
+    from tablevault_pd.store import ControlKind
     from tablevault_pd.store.embedded.catalog import Catalog
 
 WAITING = """
@@ -109,9 +118,9 @@ class SessionControl:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def beat(self, beats: Sequence[Beat]) -> Pulse:
+    def beat(self, beats: Sequence[Beat]) -> BeatResponse:
         """Write what sessions have to tell and return what is asked of them."""
-        spoken = [beat for beat in beats if not beat.silent]
+        spoken = [beat for beat in beats if not beat.is_empty]
         ids = json.dumps([beat.session_id for beat in beats])
         if spoken:
             return self._catalog.write(_beat, spoken, ids)
@@ -121,15 +130,15 @@ class SessionControl:
     def ask(
         self,
         session_ids: Sequence[int],
-        request: plain.Control,
+        request: ControlKind,
         *,
         exit_code: int = 0,
         asked_by: int | None = None,
-    ) -> list[Request]:
+    ) -> list[ControlRequest]:
         """Ask something of sessions."""
         return self._catalog.write(_ask, session_ids, request, exit_code, asked_by)
 
-    def requests(self, ids: Sequence[int]) -> list[Request]:
+    def requests(self, ids: Sequence[int]) -> list[ControlRequest]:
         """Requests by id."""
         with self._catalog.reading() as db:
             rows = db.execute(REQUESTS_BY_ID, (json.dumps([int(key) for key in ids]),)).fetchall()
@@ -191,11 +200,11 @@ class SessionControl:
                 rows = db.execute(TIMELINES_OF, (json.dumps([int(key) for key in session_ids]),)).fetchall()
         return Timelines.of(((key, json.loads(timeline)) for key, timeline in rows), to_time)
 
-    def sources(self, session_ids: Sequence[int]) -> list[Source]:
+    def sources(self, session_ids: Sequence[int]) -> list[ModuleSource]:
         """Imported project modules."""
         with self._catalog.reading() as db:
             rows = db.execute(SOURCES, (json.dumps([int(key) for key in session_ids]),)).fetchall()
-        return [Source(*row) for row in rows]
+        return [ModuleSource(*row) for row in rows]
 
 
 def _overview(
@@ -211,16 +220,16 @@ def _overview(
     return rows, db.execute(LATEST_OF, (json.dumps([row[0] for row in rows]),)).fetchall()
 
 
-def _beat(db: Any, beats: Sequence[Beat], ids: str) -> Pulse:
+def _beat(db: Any, beats: Sequence[Beat], ids: str) -> BeatResponse:
     now = datetime.now(UTC)
     for beat in beats:
         _write(db, beat, from_time(now))
-    return Pulse(now, tuple(_request(row) for row in db.execute(WAITING, (ids,)).fetchall()))
+    return BeatResponse(now, tuple(_request(row) for row in db.execute(WAITING, (ids,)).fetchall()))
 
 
 def _ask(
-    db: Any, session_ids: Sequence[int], request: plain.Control, exit_code: int, asked_by: int | None
-) -> list[Request]:
+    db: Any, session_ids: Sequence[int], request: ControlKind, exit_code: int, asked_by: int | None
+) -> list[ControlRequest]:
     found = []
     now = from_time(datetime.now(UTC))
     for (key,) in db.execute(STILL_OPEN, (json.dumps([int(key) for key in session_ids]),)).fetchall():
@@ -229,7 +238,7 @@ def _ask(
             found.append(_request(last))
             continue
         number = db.execute(INSERT_REQUEST, (key, request, now, exit_code, asked_by)).lastrowid
-        found.append(Request(number, key, request, to_time(now), None, exit_code, asked_by))
+        found.append(ControlRequest(number, key, request, to_time(now), None, exit_code, asked_by))
     return found
 
 
@@ -295,7 +304,7 @@ def _table(blocks: Sequence[tuple[int, str, int, int, bytes]]) -> pa.Table:
     )
 
 
-def _request(row: tuple[Any, ...]) -> Request:
+def _request(row: tuple[Any, ...]) -> ControlRequest:
     key, session_id, request, requested, acknowledged, exit_code, asked_by = row
     answered = None if acknowledged is None else to_time(acknowledged)
-    return Request(key, session_id, request, to_time(requested), answered, exit_code, asked_by)
+    return ControlRequest(key, session_id, request, to_time(requested), answered, exit_code, asked_by)

@@ -14,15 +14,14 @@ import numpy as np
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Problem, Version
 from tablevault_pd.store.edges import (
-    EACH,
-    PAIRS,
     Edge,
+    EdgeAnswer,
+    EdgeForm,
+    EdgeQuery,
     EdgeSummary,
     EdgeTable,
-    Found,
-    ListFacts,
-    Place,
-    Wanted,
+    GenerationKey,
+    ListHistory,
     Writers,
     bin_of,
     bins_over,
@@ -32,7 +31,7 @@ from tablevault_pd.store.edges import (
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, version_of
 from tablevault_pd.store.engine.int_codec import pack, unpack
 from tablevault_pd.store.times import to_time
-from tablevault_pd.store.types import Facts
+from tablevault_pd.store.types import ListInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,19 +124,21 @@ class LineageEdges:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def edges(self, wanted: Sequence[Wanted], *, side: Literal["child", "parent"], ahead: int = 0) -> Found:
+    def edges(
+        self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"], ahead: int = 0
+    ) -> EdgeAnswer:
         """Edges that touch what is wanted. A question more costs next to nothing here: none is answered ahead."""
         statement = EDGES_BY_CHILD if side == "child" else EDGES_BY_PARENT
         rows: list[tuple[Any, ...]] = []
         with self._catalog.reading() as db:
-            for each in wanted:
+            for each in queries:
                 spans = few_spans(each.spans, _MAX_SPANS)
                 bins = sorted({found for low, high in spans for found in bins_over(low, high)})
                 place = {"list": each.list, "generation": each.generation, "bins": json.dumps(bins)}
                 rows += db.execute(statement, place).fetchall()
-            return Found(_table(rows))
+            return EdgeAnswer(_table(rows))
 
-    def edges_of(self, version: Version) -> EdgeTable:
+    def edges_of_batch(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
         with self._catalog.reading() as db:
             found = db.execute(EDGES_OF_BATCH, (version.list_id, version.generation, version.version))
@@ -162,7 +163,7 @@ class LineageEdges:
                 found.append(Writers(*(np.asarray(column, np.int64) for column in columns)))
         return found
 
-    def facts(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> Facts:
+    def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
         """Facts about lists, and versions by list id and number."""
         return self._catalog.snapshot(_facts, lists, versions)
 
@@ -172,10 +173,10 @@ class LineageEdges:
             rows = {each: db.execute(PARENT_GENERATIONS, {"list": int(each)}).fetchall() for each in lists}
             return {each: [row[0] for row in found] for each, found in rows.items() if found}, False
 
-    def newest(self, places: Sequence[Place]) -> list[Version]:
+    def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
         """The newest version that added rows to each of these generations."""
         with self._catalog.reading() as db:
-            rows = [db.execute(NEWEST_OF_GENERATION, place).fetchone() for place in places]
+            rows = [db.execute(NEWEST_OF_GENERATION, key).fetchone() for key in generations]
             return [version_of(row) for row in rows if row is not None]
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
@@ -189,17 +190,17 @@ class LineageEdges:
             return db.execute(READS, {"sessions": wanted}).fetchall()
 
 
-def _facts(db: Connection, lists: Sequence[int], versions: Sequence[tuple[int, int]]) -> Facts:
+def _facts(db: Connection, lists: Sequence[int], versions: Sequence[tuple[int, int]]) -> ListInfo:
     known, shown = {}, {}
     for list_id in map(int, lists):
         for name, any_gone in db.execute(LIST_FACTS, (list_id,)).fetchall():
             bases = {row[0]: row[1:] for row in db.execute(BASES, (list_id,)).fetchall()}
             kept = dict(db.execute(KEPT, (list_id,)).fetchall()) if any_gone else None
-            known[list_id] = ListFacts(name, bases, kept)
+            known[list_id] = ListHistory(name, bases, kept)
     for list_id, number in versions:
         for row in db.execute(BY_NUMBER, (int(list_id), int(number))).fetchall():
             shown[int(list_id), int(number)] = version_of(row)
-    return Facts(known, shown)
+    return ListInfo(known, shown)
 
 
 def damaged_edges(catalog: Catalog) -> Iterator[Problem]:
@@ -227,10 +228,14 @@ def _unreadable(form: int, rows: int, children: bytes | None, parents: bytes | N
         found = None if parents is None else unpack(parents, "it")
     except VaultCorrupt as error:
         return str(error)
-    if (found is not None) != (form in (PAIRS, EACH)):
+    if (found is not None) != (form in (EdgeForm.PAIRS, EdgeForm.EACH)):
         return "its positions are missing"
     pairs = rows if offsets is None else len(offsets)
-    return "it has lost positions" if form == PAIRS and found is not None and len(found) != pairs else None
+    return (
+        "it has lost positions"
+        if form == EdgeForm.PAIRS and found is not None and len(found) != pairs
+        else None
+    )
 
 
 def insert_edges(db: Connection, version: Version, edges: Sequence[Edge]) -> None:

@@ -43,7 +43,7 @@ _ADVICE = {
 }
 
 
-def point(name: str) -> None:
+def failpoint(name: str) -> None:
     """A place where a test may interrupt the work; tests/test_crash.py names them all."""
     if name != _fault_name:
         return
@@ -101,13 +101,13 @@ def require_growth(paths: Iterable[Path], size: int) -> None:
 def make_folder(folder: Path) -> None:
     """Make a folder of the vault anew: git, archives and object stores drop empty ones. Never the vault itself."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    point("folder-made")
+    failpoint("folder-made")
 
 
 def remove(path: Path) -> bool:
     """Remove a file that nothing names. Where that fails it stays as a stray, for a later vacuum. Whether it is gone."""
     try:
-        point("remove")
+        failpoint("remove")
         path.unlink(missing_ok=True)
     except OSError:
         return False
@@ -118,7 +118,7 @@ def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        point("folder-sync")
+        failpoint("folder-sync")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -145,7 +145,7 @@ def load_private(path: Path, size: int) -> tuple[pa.Buffer, Identity]:
     Large files are mapped copy-on-write: pages are read when touched, and a write never reaches the file. pandas
     refuses to set values in frames over read-only memory, so a shared map would not do.
     """
-    point("read")
+    failpoint("read")
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     try:
         status = os.fstat(descriptor)

@@ -60,15 +60,15 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostCommits:
     """Commits that were made, and that the catalogue does not have."""
 
     entries: tuple[Entry, ...] = ()
     everything: bool = False  #: some of them are known by number only, so any file may be theirs
 
-    def not_settled(self) -> Lost:
+    def not_settled(self) -> LostCommits:
         """Those that ``check(fix=True)`` has not told of."""
-        return Lost(tuple(entry for entry in self.entries if not entry.settled), self.everything)
+        return LostCommits(tuple(entry for entry in self.entries if not entry.settled), self.everything)
 
     @property
     def files(self) -> set[str]:
@@ -134,7 +134,7 @@ class Journal:
             return True
         return not found or not _missing(catalog, found[-1:])
 
-    def lost(self, catalog: Catalog) -> Lost:
+    def lost(self, catalog: Catalog) -> LostCommits:
         """Commits that left a mark, or were noticed before, and are not in the catalogue."""
         marked = self.entries()  # before the catalogue, which has all that they tell of
         with catalog.reading() as db:
@@ -147,9 +147,9 @@ class Journal:
         entries |= {(entry.list, entry.version, entry.token): entry for entry in noticed}
         unknown = _unmarked(catalog, entries.values())
         found = (*entries.values(), *unknown)
-        return Lost(found, everything=any(not entry.token for entry in found))
+        return LostCommits(found, everything=any(not entry.token for entry in found))
 
-    def settle(self, catalog: Catalog, lost: Lost) -> None:
+    def settle(self, catalog: Catalog, lost: LostCommits) -> None:
         """Have the catalogue remember that the user was told of these, by ``check(fix=True)``."""
         if lost.entries:
             catalog.write(_remember, lost.entries, True)
@@ -161,7 +161,7 @@ class Journal:
         with catalog.reading() as db:
             known = {row[:3] for row in db.execute(LOST).fetchall()}
         lost = self.lost(catalog)
-        new = Lost(
+        new = LostCommits(
             tuple(entry for entry in lost.entries if (entry.list, entry.version, entry.token) not in known)
         )
         if not new.entries:

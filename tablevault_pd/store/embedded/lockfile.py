@@ -46,7 +46,7 @@ class LockFile(FileIO):
         """Open a plain file: no link, pipe or device. Mode ``a`` makes it if need be. Raises OSError."""
         with suppress(FileNotFoundError):
             io.require_regular(Path(path))
-        with forks.inside:
+        with forks.no_fork:
             file = cls(path, mode)
             forks.close_in_child(file)
         return file

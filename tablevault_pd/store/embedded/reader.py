@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tablevault_pd.filters.predicate import Where
-    from tablevault_pd.store import Rows, Version
+    from tablevault_pd.store import ScanRequest, Version
     from tablevault_pd.store.embedded.catalog import Catalog
     from tablevault_pd.store.embedded.schemas import Schemas
     from tablevault_pd.store.embedded.versions import Versions
@@ -76,7 +76,7 @@ class Reader:
             if low < high:
                 yield from self.rows_of_run(version, generation, low, high, columns)
 
-    def scan_many(self, wanted: Sequence[Rows]) -> Iterator[tuple[int, Chunk]]:
+    def scan_many(self, wanted: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
         """Yield rows of several versions, one after the other: a look-up more costs next to nothing here."""
         for number, rows in enumerate(wanted):
             chunks = (
@@ -87,7 +87,7 @@ class Reader:
             for chunk in chunks:
                 yield number, chunk
 
-    def _scan_at(self, rows: Rows, positions: np.ndarray) -> Iterator[Chunk]:
+    def _scan_at(self, rows: ScanRequest, positions: np.ndarray) -> Iterator[Chunk]:
         done = 0
         while done < len(positions):
             first, stop = int(positions[done]), int(positions[-1]) + 1

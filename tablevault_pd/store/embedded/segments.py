@@ -159,7 +159,7 @@ class SegmentWriter:
         #: Lets go of the file, which the catalogue now names, or nothing does. A function of C: see lockfile.py
         self.release = self._file.close
         self._pid = os.getpid()
-        io.point("created")
+        io.failpoint("created")
         self._sink = _ChecksumSink(self._file, self._seed)
         self._codec = compression or "file"
         options = pa.ipc.IpcWriteOptions(compression=compression)
@@ -174,13 +174,13 @@ class SegmentWriter:
         """Append the table as one record batch."""
         self._writer.write_batch(one_batch(table))
         self.rows += table.num_rows
-        io.point("half-written")
+        io.failpoint("half-written")
 
     def finish(self) -> Part:
         """Make the file durable. Its name is not: sync the folder after the last file."""
         self._writer.close()
         os.fsync(self._file.fileno())
-        io.point("synced")
+        io.failpoint("synced")
         return Part(
             self.rows,
             self.schema,
@@ -260,7 +260,7 @@ class Stage:
             self._close_writer()
             if self._written:
                 io.sync_folder(self._folder)
-                io.point("folder-synced")
+                io.failpoint("folder-synced")
         self._parts.extend(map(pack, joined(self._pending)))
         self._pending.clear()
         return self._parts

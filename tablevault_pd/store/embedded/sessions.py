@@ -87,7 +87,7 @@ class Descriptions:
             rows = db.execute(ALL_DESCRIPTIONS if history else DESCRIPTIONS).fetchall()
             return [to_description(row) for _, *row in rows]
 
-    def find_descriptions(self, query: Node) -> list[Description]:
+    def search_descriptions(self, query: Node) -> list[Description]:
         """Descriptions that match."""
         return self._catalog.snapshot(_find_descriptions, query)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class EmbeddedStore:
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
-    judges = False  # a row that is mapped from a file costs nothing until it is looked at
+    supports_pushdown = False  # a row that is mapped from a file costs nothing until it is looked at
 
     def __init__(
         self,
@@ -138,29 +138,29 @@ class EmbeddedStore:
     # -- the code that made rows
     written_code = Delegate("_slices", SliceStore.written_code)
     put_code = Delegate("_slices", SliceStore.put_code)
-    find_slices = Delegate("_slices", SliceStore.find_slices)
-    find_code_of_sessions = Delegate("_slices", SliceStore.find_code_of_sessions)
+    search_slices = Delegate("_slices", SliceStore.search_slices)
+    search_code_of_sessions = Delegate("_slices", SliceStore.search_code_of_sessions)
     confirm = Delegate("_slices", SliceStore.confirm)
     confirmations = Delegate("_slices", SliceStore.confirmations)
 
     # -- descriptions and search
     describe = Delegate("_descriptions", Descriptions.describe)
     descriptions = Delegate("_descriptions", Descriptions.descriptions)
-    find_descriptions = Delegate("_descriptions", Descriptions.find_descriptions)
-    find_text = Delegate("text", TextSearch.find_text)
-    find_code = Delegate("text", TextSearch.find_code)
-    written = Delegate("_versions", Versions.spans_written)
-    find_near = Delegate("vectors", VectorScan.search_vectors)
+    search_descriptions = Delegate("_descriptions", Descriptions.search_descriptions)
+    search_text = Delegate("text", TextSearch.search_text)
+    search_code = Delegate("text", TextSearch.search_code)
+    spans_written = Delegate("_versions", Versions.spans_written)
+    search_vectors = Delegate("vectors", VectorScan.search_vectors)
     count_nearer = Delegate("vectors", VectorScan.count_nearer)
 
     # -- lineage
     edges = Delegate("_lineage", LineageEdges.edges)
-    edges_of = Delegate("_lineage", LineageEdges.edges_of)
+    edges_of_batch = Delegate("_lineage", LineageEdges.edges_of_batch)
     edge_summaries = Delegate("_lineage", LineageEdges.edge_summaries)
     writers = Delegate("_lineage", LineageEdges.writers)
-    facts = Delegate("_lineage", LineageEdges.facts)
+    describe_lists = Delegate("_lineage", LineageEdges.describe_lists)
     parent_generations = Delegate("_lineage", LineageEdges.parent_generations)
-    newest = Delegate("_lineage", LineageEdges.newest)
+    newest_of_generations = Delegate("_lineage", LineageEdges.newest_of_generations)
     note_reads = Delegate("_lineage", LineageEdges.note_reads)
     reads = Delegate("_lineage", LineageEdges.reads)
 

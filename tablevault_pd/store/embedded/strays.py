@@ -83,7 +83,7 @@ def is_segment(catalog: Catalog, name: str) -> bool:
 def scan(folder: Path) -> list[Path]:
     """What is in a folder that may be missing."""
     with io.naming(f"listing {folder}", reading=True):
-        io.point("list")
+        io.failpoint("list")
         try:
             return sorted(folder.iterdir())
         except FileNotFoundError:

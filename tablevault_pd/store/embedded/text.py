@@ -24,7 +24,7 @@ from tablevault_pd.store.engine.fts_index import (
     UPTO,
     UPTO_ONE,
     Gap,
-    Place,
+    RowRange,
     add_rows,
     add_source,
     complete,
@@ -167,7 +167,7 @@ def _search_if_whole(
     covered: dict[tuple[int, int], tuple[int, int]],
     wanted: Sequence[tuple[Version, list[Run]]],
     query: Node,
-    places: dict[tuple[int, int], list[Place]],
+    places: dict[tuple[int, int], list[RowRange]],
     scopes: Sequence[Scope],
     k: int | None,
 ) -> Hits | None:
@@ -279,7 +279,7 @@ class TextSearch:
 
     # -- rows
 
-    def find_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
+    def search_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
         """Rows with a text that matches."""
         self._begin_in_child()
         seen = [
@@ -294,7 +294,7 @@ class TextSearch:
                 memory = self._complete(wanted)
                 found = []
                 if memory is not None:
-                    with forks.inside:
+                    with forks.no_fork:
                         found.append(search(memory, query, places, scopes, k))
                 covered = dict(self._in_memory) if memory is not None else {}
             hits = self._catalog.snapshot(_search_if_whole, covered, wanted, query, places, scopes, k)
@@ -303,7 +303,7 @@ class TextSearch:
 
     # -- code and descriptions
 
-    def find_code(self, query: Node) -> np.ndarray:
+    def search_code(self, query: Node) -> np.ndarray:
         """Cells whose code matches."""
         with self._catalog.reading() as db:
             found = matching_sources(db, query)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from tablevault_pd.store import Lookup
+    from tablevault_pd.store import VersionLookup
     from tablevault_pd.store.embedded.catalog import Catalog
     from tablevault_pd.store.runs import Run
 
@@ -84,11 +84,11 @@ class Versions:
         """The newest version at `time`."""
         return self.one(VERSION_AT, name, from_time(time))
 
-    def find_versions(self, lookups: Sequence[Lookup]) -> list[Version | None]:
+    def find_versions(self, lookups: Sequence[VersionLookup]) -> list[Version | None]:
         """Return the version of each look-up: a look-up more costs next to nothing here."""
         return [self._find(lookup) for lookup in lookups]
 
-    def _find(self, lookup: Lookup) -> Version | None:
+    def _find(self, lookup: VersionLookup) -> Version | None:
         if lookup.version is not None:
             return self.version(lookup.name, lookup.version)
         return self.head(lookup.name) if lookup.time is None else self.version_at(lookup.name, lookup.time)

@@ -36,13 +36,13 @@ _WRITE, _TURN, _BOTH = (0, 1), (1, 1), (0, 2)  # (first byte, bytes)
 _WIDE = 120  # bytes of what the file says of its holder
 
 
-class Lock(LockFile):
+class WriteLockFile(LockFile):
     """The lock of one writer."""
 
     next = False  #: its turn comes next
 
 
-class Gate:
+class WriteLock:
     """The lock of one vault."""
 
     def __init__(self, folder: Path) -> None:
@@ -52,7 +52,7 @@ class Gate:
         """Whether the lock file is there."""
         return os.path.exists(self._path)
 
-    def take(self, timeout_s: float) -> Lock:
+    def take(self, timeout_s: float) -> WriteLockFile:
         """Wait at most `timeout_s` seconds to be the only writer, until the lock is closed. Raises VaultBusy."""
         with io.naming(f"opening {self._path}"):
             lock = self._open()
@@ -67,14 +67,14 @@ class Gate:
             lock.close()
             raise
 
-    def _open(self) -> Lock:
+    def _open(self) -> WriteLockFile:
         while True:
             with suppress(FileNotFoundError):
-                return Lock.opened(self._path, "r+")
+                return WriteLockFile.opened(self._path, "r+")
             with suppress(FileExistsError):
-                return Lock.opened(self._path, "x+")
+                return WriteLockFile.opened(self._path, "x+")
 
-    def _wait(self, lock: Lock, timeout_s: float) -> None:
+    def _wait(self, lock: WriteLockFile, timeout_s: float) -> None:
         mine = [other for other in _open_locks(lock) if other.thread == lock.thread]
         if any(other.held for other in mine):
             raise VaultBusy(
@@ -87,7 +87,7 @@ class Gate:
             lock.next = True
         self._poll(lock, _WRITE, deadline, timeout_s)
 
-    def _poll(self, lock: Lock, what: tuple[int, int], deadline: float, timeout_s: float) -> None:
+    def _poll(self, lock: WriteLockFile, what: tuple[int, int], deadline: float, timeout_s: float) -> None:
         pause = NEXT_POLL_S
         while not _lock(lock, what):
             left = deadline - time.monotonic()
@@ -96,7 +96,7 @@ class Gate:
             time.sleep(min(pause, left))
             pause = min(2 * pause, LAST_POLL_S)
 
-    def _busy(self, lock: Lock, timeout_s: float) -> VaultBusy:
+    def _busy(self, lock: WriteLockFile, timeout_s: float) -> VaultBusy:
         try:
             pid, host, since = os.pread(lock.fileno(), _WIDE, 0).decode().split()
             holder = f"Process {pid} on {host} has held it for {time.time() - float(since):.1f} s. "
@@ -108,16 +108,19 @@ class Gate:
         )
 
 
-def _open_locks(lock: Lock) -> list[Lock]:
+def _open_locks(lock: WriteLockFile) -> list[WriteLockFile]:
     """The other locks of this process on the same file."""
     return [
         other
         for other in forks.files()
-        if isinstance(other, Lock) and other is not lock and other.name == lock.name and not other.closed
+        if isinstance(other, WriteLockFile)
+        and other is not lock
+        and other.name == lock.name
+        and not other.closed
     ]
 
 
-def _tell_holder(lock: Lock) -> None:
+def _tell_holder(lock: WriteLockFile) -> None:
     holder = f"{os.getpid()} {socket.gethostname()} {time.time():.3f}\n".ljust(_WIDE)
     with suppress(OSError):  # on a full disk the lock holds all the same
         os.pwrite(lock.fileno(), holder.encode(), 0)
@@ -129,7 +132,7 @@ _FLOCK = "hhqqi4x"
 _HAS_OFD = hasattr(fcntl, "F_OFD_SETLK")
 
 
-def _lock(lock: Lock, what: tuple[int, int]) -> bool:
+def _lock(lock: WriteLockFile, what: tuple[int, int]) -> bool:
     """Lock some bytes; False if another description of the file has locked one of them."""
     if fcntl is None:
         return True
@@ -145,7 +148,7 @@ def _lock(lock: Lock, what: tuple[int, int]) -> bool:
         raise
 
 
-def _unlock(lock: Lock, what: tuple[int, int]) -> None:
+def _unlock(lock: WriteLockFile, what: tuple[int, int]) -> None:
     if _HAS_OFD:
         fcntl.fcntl(lock, fcntl.F_OFD_SETLK, _record(fcntl.F_UNLCK, what))
 

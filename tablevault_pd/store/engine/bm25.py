@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.store.engine import fts
-from tablevault_pd.store.text_query import All, Leaf, Node, Not, Prefix, matching_ids, wanted_leaves
+from tablevault_pd.store.text_query import AllOf, Leaf, Negated, Node, Prefix, matching_ids, ranking_leaves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ class Texts:
             return total
         for prefixes in (False, True):
             one = np.zeros(len(total))
-            for leaf in wanted_leaves(query):
+            for leaf in ranking_leaves(query):
                 if isinstance(leaf, Prefix) == prefixes:
                     one += self._part(leaf, self.counts[leaf])
             total += one
@@ -54,9 +54,9 @@ class Texts:
 
     def _counted(self, node: Node, open_: np.ndarray) -> Iterator[tuple[Leaf, np.ndarray]]:
         """How often each wanted leaf counts: not where something else is lacking that must be there with it."""
-        if isinstance(node, Not):
+        if isinstance(node, Negated):
             return
-        if isinstance(node, All):
+        if isinstance(node, AllOf):
             here = np.zeros(len(open_), bool)
             here[self.matching(node)] = True
             open_ = open_ & here

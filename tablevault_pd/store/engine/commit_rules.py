@@ -10,7 +10,7 @@ from tablevault_pd.store import Batch, Version
 _TICK = timedelta(microseconds=1)
 
 
-def check_place(batch: Batch, head: Version | None) -> None:
+def check_commit(batch: Batch, head: Version | None) -> None:
     """Refuse a batch that does not fit the list as it stands now. Raises ListNotFound, ListDeleted, Conflict."""
     if head is None:
         if batch.operation in ("delete", "restore"):
@@ -42,7 +42,7 @@ def check_expected(name: str, expect: int | None, head: Version | None) -> None:
     )
 
 
-def check_target(batch: Batch, target: Version | None) -> Version:
+def check_restore_target(batch: Batch, target: Version | None) -> Version:
     """The version that a restore is to bring back. Raises VersionNotFound."""
     if target is None:
         raise VersionNotFound(f"The list {batch.list!r} has no version {batch.target}.")
@@ -53,7 +53,7 @@ def check_target(batch: Batch, target: Version | None) -> Version:
     return target
 
 
-def placed(
+def next_version(
     batch: Batch,
     head: Version | None,
     *,

@@ -41,7 +41,7 @@ class Forkable(Protocol):
         """Begin anew; what is still open belongs to the parent and may not be touched."""
 
 
-class _Inside:
+class _NoFork:
     """A context in which no other thread forks. May be nested."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ def _in_package(frame: FrameType | None) -> bool:
     return False
 
 
-class Weak(Generic[T]):
+class WeakList(Generic[T]):
     """A set of weak references, to be listed while threads add to it.
 
     A WeakSet calls a function of Python when an object goes, and an interrupt in there is swallowed.
@@ -111,10 +111,10 @@ class Weak(Generic[T]):
         return [one for reference in list(self._found.values()) if (one := reference()) is not None]
 
 
-inside = _Inside()
-_holders: Weak[Forkable] = Weak()
-_files: Weak[IO[bytes]] = Weak()
-_sockets: Weak[socket.socket] = Weak()
+no_fork = _NoFork()
+_holders: WeakList[Forkable] = WeakList()
+_files: WeakList[IO[bytes]] = WeakList()
+_sockets: WeakList[socket.socket] = WeakList()
 _carried: list[str] = []  # why this process may not use SQLite
 
 
@@ -175,9 +175,9 @@ def leak(found: object) -> None:
 
 def _before() -> None:
     me = threading.get_ident()
-    inside._forking = me
+    no_fork._forking = me
     deadline = time.monotonic() + PATIENCE_S
-    while (found := inside.threads()) - {me} and time.monotonic() < deadline:
+    while (found := no_fork.threads()) - {me} and time.monotonic() < deadline:
         time.sleep(POLL_S)
     clean = [holder.before_fork(alone=not found) for holder in _holders.living()]
     why = (
@@ -200,11 +200,11 @@ def _detach(connections: list[socket.socket]) -> None:
 
 def _after_in_child() -> None:
     me = threading.get_ident()
-    depth = inside._depths.get(me)
-    inside._depths.clear()
+    depth = no_fork._depths.get(me)
+    no_fork._depths.clear()
     if depth:
-        inside._depths[me] = depth
-    inside._forking = None
+        no_fork._depths[me] = depth
+    no_fork._forking = None
     for file in files():
         file.close()
     _detach(_sockets.living())
@@ -217,7 +217,7 @@ if hasattr(os, "register_at_fork"):
     # An interrupt leaves a function of Python out, and a fork goes on. A function of C is called whatever comes.
     os.register_at_fork(
         before=_before,
-        after_in_parent=partial(setattr, inside, "_forking", None),
+        after_in_parent=partial(setattr, no_fork, "_forking", None),
         after_in_child=_after_in_child,
     )
     # Before a fork the last one registered comes first.

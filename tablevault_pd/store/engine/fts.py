@@ -11,7 +11,17 @@ import unicodedata
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tablevault_pd.store.text_query import All, Any, Leaf, Node, Not, Phrase, Prefix, Word, wanted_leaves
+from tablevault_pd.store.text_query import (
+    AllOf,
+    AnyOf,
+    Leaf,
+    Negated,
+    Node,
+    Phrase,
+    Prefix,
+    Word,
+    ranking_leaves,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -128,19 +138,19 @@ def prose_term(leaf: Leaf) -> str:
 
 def match(node: Node, term: Callable[[Leaf], str] = prose_term) -> str | None:
     """`node` as one FTS5 expression; None if FTS5 has none for it (nothing must match, or a prefix is asked for)."""
-    if isinstance(node, Prefix | Not):
+    if isinstance(node, Prefix | Negated):
         return None
     if isinstance(node, Word | Phrase):
         return term(node)
-    if isinstance(node, Any):
+    if isinstance(node, AnyOf):
         found = [match(part, term) for part in node.parts]
         return f"({' OR '.join(found)})" if found and None not in found else None  # type: ignore[arg-type]  # no None
     return _match_all(node, term)
 
 
-def _match_all(node: All, term: Callable[[Leaf], str]) -> str | None:
-    wanted = [match(part, term) for part in node.parts if not isinstance(part, Not)]
-    unwanted = [match(part.part, term) for part in node.parts if isinstance(part, Not)]
+def _match_all(node: AllOf, term: Callable[[Leaf], str]) -> str | None:
+    wanted = [match(part, term) for part in node.parts if not isinstance(part, Negated)]
+    unwanted = [match(part.part, term) for part in node.parts if isinstance(part, Negated)]
     if not wanted or None in wanted or None in unwanted:
         return None
     text = " AND ".join(f"({part})" for part in wanted)
@@ -149,7 +159,7 @@ def _match_all(node: All, term: Callable[[Leaf], str]) -> str | None:
 
 def any_leaf(node: Node, *, prefixes: bool) -> str | None:
     """Any wanted leaf of `node`, prefixes or the others: what it is ranked by. None if there are none of that sort."""
-    leaves = [leaf for leaf in wanted_leaves(node) if isinstance(leaf, Prefix) == prefixes]
+    leaves = [leaf for leaf in ranking_leaves(node) if isinstance(leaf, Prefix) == prefixes]
     return " OR ".join(map(prose_term, leaves)) if leaves else None
 
 
@@ -196,7 +206,6 @@ def code_terms(leaf: Leaf) -> tuple[str | None, str | None]:
 
 
 __all__ = [
-    "All",
     "any_leaf",
     "code_parts",
     "code_sought",

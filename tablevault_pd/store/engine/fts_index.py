@@ -182,7 +182,7 @@ def portions(chunks: Iterable[Chunk]) -> Iterator[tuple[int, list[pa.Table]]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowRange:
     """Where rows of a scope lie."""
 
     scope: int
@@ -198,7 +198,7 @@ class _Runs:
     start: np.ndarray
     rows: np.ndarray
     items: list[list[str | None]]
-    places: list[list[Place]]
+    places: list[list[RowRange]]
     last: int  #: the highest row id
 
 
@@ -235,7 +235,7 @@ def source_ids(db: Connection, leaf: Leaf) -> np.ndarray:
 def search(
     db: Connection,
     query: Node,
-    places: dict[tuple[int, int], list[Place]],
+    places: dict[tuple[int, int], list[RowRange]],
     scopes: Sequence[Scope],
     k: int | None,
 ) -> Hits:
@@ -275,7 +275,7 @@ def _scores(db: Connection, query: Node, ids: np.ndarray, span: tuple[int, int])
     return scores
 
 
-def _visible_runs(db: Connection, places: dict[tuple[int, int], list[Place]]) -> _Runs | None:
+def _visible_runs(db: Connection, places: dict[tuple[int, int], list[RowRange]]) -> _Runs | None:
     rows = [row for row in db.execute(RUNS).fetchall() if (row[1], row[2]) in places]
     if not rows:
         return None
@@ -367,12 +367,12 @@ def gaps(wanted: Iterable[tuple[Version, list[Run]]], upto: dict[tuple[int, int]
 
 def places_of(
     numbers: Sequence[int], wanted: Sequence[tuple[Version, list[Run]]]
-) -> dict[tuple[int, int], list[Place]]:
+) -> dict[tuple[int, int], list[RowRange]]:
     """Where the rows of each scope lie, by list and generation."""
-    places: dict[tuple[int, int], list[Place]] = {}
+    places: dict[tuple[int, int], list[RowRange]] = {}
     for number, (version, runs) in zip(numbers, wanted, strict=True):
         for generation, low, high in runs:
-            places.setdefault((version.list_id, generation), []).append(Place(number, low, high))
+            places.setdefault((version.list_id, generation), []).append(RowRange(number, low, high))
     return places
 
 
@@ -398,7 +398,7 @@ def complete(db: Connection, lacking: Sequence[Gap], rows_of: RowsOf) -> None:
         for number, chunk in rows_of(left):
             for start, tables in portions([chunk]):
                 for table in tables:
-                    with forks.inside:
+                    with forks.no_fork:
                         add_rows(db, *left[number].key, start, table)
                     start += table.num_rows
         for gap in left:

@@ -39,7 +39,7 @@ TERMS = "SELECT doc, term FROM terms ORDER BY doc, offset"
 CLEAR = "INSERT INTO pieces (pieces) VALUES ('delete-all')"
 
 
-class Vocabulary:
+class Tokenizer:
     """What some tokenisers of FTS5 make of texts."""
 
     def __init__(self, *tokenizers: str) -> None:
@@ -52,7 +52,7 @@ class Vocabulary:
         self._databases: list[Connection] = []
         self._known: tuple[dict[str, str], ...] = tuple({} for _ in self._tokenizers)
 
-    def terms(self, texts: Iterable[str]) -> tuple[list[str], ...]:
+    def tokenize(self, texts: Iterable[str]) -> tuple[list[str], ...]:
         """For each tokeniser the terms of each text, with a blank between them."""
         if self._pid != os.getpid():  # another thread of the parent may have held the lock
             self._reset()
@@ -68,7 +68,7 @@ class Vocabulary:
         )
 
     def _learn(self, words: Sequence[str], known: tuple[dict[str, str], ...]) -> None:
-        with self._lock, forks.inside:
+        with self._lock, forks.no_fork:
             if not self._databases:
                 self._databases = [_opened(tokenizer) for tokenizer in self._tokenizers]
             # The first one last: it says what is known.
@@ -103,6 +103,6 @@ def beginning(term: str) -> str:
 
 
 #: stems, and plain words
-PROSE = Vocabulary(STEMMED, PLAIN)
+PROSE = Tokenizer(STEMMED, PLAIN)
 #: words of code that was split already
-SOURCE = Vocabulary(CODE)
+SOURCE = Tokenizer(CODE)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.store import Chunk, Hits, Metric, Near, Scope, Version
+from tablevault_pd.store import Chunk, Hits, Metric, Scope, VectorQuery, Version
 from tablevault_pd.store.engine import ann_index as ann
 from tablevault_pd.store.engine.ranking import ranked
 from tablevault_pd.store.engine.vector_block import MAPPED_BYTES, Block
@@ -160,7 +160,7 @@ class VectorScan:
 
     def search_vectors(
         self,
-        near: Sequence[Near],
+        near: Sequence[VectorQuery],
         scopes: Sequence[Scope],
         *,
         metric: Metric,
@@ -192,7 +192,7 @@ class VectorScan:
         return [_joined(parts) for parts in found]
 
     def count_nearer(
-        self, near: Sequence[Near], scopes: Sequence[Scope], scores: np.ndarray, *, metric: Metric
+        self, near: Sequence[VectorQuery], scopes: Sequence[Scope], scores: np.ndarray, *, metric: Metric
     ) -> np.ndarray | None:
         """Return None: all vectors are at hand."""
         return None

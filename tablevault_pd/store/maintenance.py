@@ -1,0 +1,33 @@
+"""The part of a store that looks after a vault: verifying it, and using less space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tablevault_pd.store.types import Compacted, Freed, Problem, Progress
+
+
+class MaintenanceStore(Protocol):
+    """Verifies and tidies a vault, while others read and write it, and while the same is done elsewhere.
+
+    A call that is interrupted has done some of its work, and none by halves; to call it again goes on.
+    """
+
+    def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:
+        """Read and verify everything, and return what is wrong: damage first, then strays, then what could not be read.
+
+        `fix` removes strays and makes anew what follows from the rows (indexes). Damage is reported, never repaired by
+        guessing. What a writer is about to commit is no stray. Raises VaultReadOnly for `fix` on a read-only store.
+        """
+
+    def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:
+        """Merge small parts of one list, or of all. Positions, versions and who wrote what stay as they are."""
+
+    def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> list[Freed]:
+        """Remove rows that none of the newest `keep` versions of their list shows, kept files without rows, and strays.
+
+        A delete makes a version that shows no rows, and does not count. With `deleted`, deleted lists keep no version.
+        Versions that lose rows stay in the history, as `gone`, and cannot be restored; a restore at the same moment
+        either comes first, and keeps its rows, or raises VersionNotFound. `dry_run` tells what would be removed.
+        """
