@@ -869,7 +869,7 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
         arrays = [None if a is None else a.tolist() for a in (each.children, each.parents)]
         return (
             lists[0], version.version, 1, version.start + each.child, each.rows, lists[1], 1, 1, each.parent, each.span,
-            each.basis, each.form, each.step, *arrays,
+            each.basis, int(each.form), each.step, *arrays,
         )  # fmt: skip
 
     assert said(store.edges_of_batch(first)) == sorted([meant(first, each) for each in forms], key=str)
