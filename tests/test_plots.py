@@ -234,6 +234,26 @@ def test_an_answer_stays_one_when_it_is_filtered_or_its_mark_is_lost(vault):
     assert all(isinstance(value, str) and len(value) < 100 for value in frame.attrs.values())
 
 
+def test_names_are_shown_as_they_are(vault):
+    record(vault.store, {"a$x$b": [(0, 1.0), (1, 2.0)]}, name="_quiet $\\frac", params={"$": "$\\int"})
+    record(vault.store, {"a$x$b": [(0, 1.0), (1, 2.0)]}, name="other", params={"$": "$"})
+    ax = vault.metrics().vault.plot()
+    assert legend(ax) == [" _quiet \\$\\frac#1", "other#1"]
+    draws(ax)
+    draws(vault.best("a$x$b", "max").vault.plot())
+    draws(vault.best("a$x$b", "max").vault.plot.parallel())
+    draws(vault.bands("a$x$b", band="std").vault.plot())
+    draws(vault.sessions().vault.plot())
+
+
+def test_values_that_cannot_be_placed_are_not_left_out_without_a_word(vault):
+    record(vault.store, {"some": [(0, 1.0), (None, 2.0)], "none": [(None, 1.0)]})
+    with pytest.warns(UserWarning, match="1 values of 'some' have no step"):
+        vault.metrics("some").vault.plot()
+    with pytest.raises(tv.InvalidInput, match="No value of 'none' has a step"):
+        vault.metrics("none").vault.plot()
+
+
 def test_without_matplotlib_the_error_names_the_extra(vault, monkeypatch):
     record(vault.store, {"loss": [(0, 1.0)]})
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)

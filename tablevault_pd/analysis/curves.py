@@ -47,7 +47,7 @@ def read_curves(
         axis = axes.times(points, x, timelines)
     else:
         axis = axes.metric(points, read_points(store, points.sessions, [x]), attempts)
-    order = _order(points, axis)
+    order = None if x == "step" else _order(points, axis)  # they are in the order of steps
     if order is not None:
         lag = None if axis.lag is None else axis.lag[order]
         points, axis = points.take(order), replace(axis, x=axis.x[order], lag=lag)

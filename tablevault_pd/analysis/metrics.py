@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from tablevault_pd.analysis import frame_columns as columns_of
 from tablevault_pd.analysis.aggregates import Aggregates, PerCurve
@@ -15,6 +14,8 @@ from tablevault_pd.analysis.curves import Curves, check_known, read_curves
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from tablevault_pd.analysis.frame_columns import Columns
     from tablevault_pd.store import Session, Store
@@ -47,12 +48,11 @@ def metrics(
         found, rows = _long(curves, step=x == "step")
     if params:
         found |= columns_of.of_params(curves.points.sessions or store.sessions(), rows)
-    return mark(pd.DataFrame(found), "metrics" if aggregates is None else "aggregates", x)
+    return mark(columns_of.frame(found), "metrics" if aggregates is None else "aggregates", x)
 
 
 def _without_values(curves: Curves) -> list[str]:
-    there = np.zeros(len(curves.points.metrics), dtype=bool)
-    there[curves.points.metric] = True
+    there = np.bincount(curves.points.metric, minlength=len(curves.points.metrics)) > 0
     return [name for name, logged in zip(curves.points.metrics, there, strict=True) if not logged]
 
 
@@ -65,7 +65,10 @@ def _long(curves: Curves, *, step: bool) -> tuple[Columns, np.ndarray]:
     }
     if not step:
         columns |= columns_of.of_axis(curves.axis)
-    columns |= {"metric": columns_of.texts(points.metrics, points.metric), "value": points.value}
+    columns |= {
+        "metric": columns_of.texts(points.metrics, points.metric),
+        "value": columns_of.own(points.value),
+    }
     return columns, points.session
 
 

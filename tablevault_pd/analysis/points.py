@@ -62,10 +62,11 @@ def read_points(
 ) -> Points:
     """Read the values of some metrics (None: all) that some sessions (None: all) logged, each as often as it was."""
     table = store.measures(None if sessions is None else [each.id for each in sessions], metrics=metrics)
-    ids = table.column("session").to_numpy()
-    logged_by = _distinct(ids)
-    known = store.sessions(logged_by.tolist()) if sessions is None else sessions
+    ids = table.column("session").to_numpy()  # ascending
+    starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.zeros(0, np.int64)
+    known = store.sessions(ids[starts].tolist()) if sessions is None else sessions
     known = sorted(known, key=lambda session: session.id)
+    places = np.searchsorted(np.array([session.id for session in known], dtype=np.int64), ids[starts])
     coded: pa.DictionaryArray = table.column("metric").combine_chunks()
     if isinstance(coded, pa.ChunkedArray):  # one without chunks
         coded = pa.array([], coded.type)
@@ -76,7 +77,7 @@ def read_points(
     points = Points(
         known,
         names,
-        np.searchsorted(np.array([session.id for session in known], dtype=np.int64), ids),
+        np.repeat(places, np.diff(np.append(starts, len(ids)))),
         numbers[coded.indices.to_numpy(zero_copy_only=False)] if len(words) else np.zeros(0, np.int64),
         table.column("step").fill_null(NO_STEP).to_numpy(),
         table.column("time").cast(pa.int64()).to_numpy(),
@@ -129,8 +130,3 @@ def _ascending(keys: Sequence[np.ndarray]) -> bool:
             return False
         tied = same if tied is None else same & tied
     return True
-
-
-def _distinct(ids: np.ndarray) -> np.ndarray:
-    """Return each of some ascending numbers once."""
-    return ids[np.append(True, ids[1:] != ids[:-1])] if len(ids) else ids

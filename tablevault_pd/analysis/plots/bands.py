@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.analysis.plots.draw import need, new_axes, numbers, time_axis
+from tablevault_pd.analysis.plots.curves import UNITS
+from tablevault_pd.analysis.plots.draw import need, new_axes, numbers, plain, time_axis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ def draw_bands(frame: pd.DataFrame, about: str, ax: Axes | None) -> Axes:
         x, middle = numbers(group["x"]), numbers(group["mid"])
         held = group["held"].to_numpy() > 0 if "held" in group else np.zeros(len(group), dtype=bool)
         runs = f"n {_span(group['n'])}" + (f", {int(group['held'].max())} held" if held.any() else "")
-        label = f"{name}: {runs}" if name else runs
+        label = plain(f"{name}: {runs}" if name else runs)
         (line,) = drawn.plot(
             x, np.where(held, np.nan, middle), lw=1.8, label=label if number < NAMED_GROUPS else None,
             marker="." if len(x) == 1 else None,
@@ -47,8 +48,8 @@ def draw_bands(frame: pd.DataFrame, about: str, ax: Axes | None) -> Axes:
         )
     band = str(frame["band"].iloc[0]) if len(frame) else ""
     x_name, _, metric = about.rpartition("|")
-    drawn.set_xlabel(x_name or "x")
-    drawn.set_ylabel(metric)
+    drawn.set_xlabel(UNITS.get(x_name, plain(x_name or "x")))
+    drawn.set_ylabel(plain(metric))
     drawn.margins(x=0.02)
     if groups:
         title = NAMES.get(band, band) + ("" if len(groups) <= NAMED_GROUPS else f" ({len(groups)} groups)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tablevault_pd.analysis.plots.draw import (
     new_axes,
     numbers,
     one_of,
+    plain,
     thinned,
     time_axis,
     width_px,
@@ -50,7 +52,7 @@ def draw_curves(frame: pd.DataFrame, about: str, metric: str | None, ax: Axes | 
     several: Any = ax if ax is not None else new_axes(len(curves))
     for one, (name, values) in zip(np.atleast_1d(several), curves.items(), strict=True):
         _draw(one, values, name)
-    np.atleast_1d(several)[-1].set_xlabel(UNITS.get(about, about or "step"))
+    np.atleast_1d(several)[-1].set_xlabel(UNITS.get(about, plain(about or "step")))
     return several
 
 
@@ -73,6 +75,11 @@ def _by_metric(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _draw(ax: Axes, values: pd.DataFrame, metric: str) -> None:
     x, y = numbers(values["x"]), numbers(values["value"])
+    lost = int(np.isnan(x).sum())
+    if lost and lost == len(x):
+        raise InvalidInput(f"No value of {metric!r} has a step, or an x: take vault.metrics(…, x='elapsed').")
+    if lost:
+        warnings.warn(f"{lost} values of {metric!r} have no step, or no x: they are not drawn.", stacklevel=5)
     if values["x"].dtype.kind == "M":
         time_axis(ax)
     runs = list(_runs(values["session"]))
@@ -86,7 +93,7 @@ def _draw(ax: Axes, values: pd.DataFrame, metric: str) -> None:
     _draw_lines(ax, lines)
     _draw_middle(ax, x, y, len(runs))
     _mark(ax, x, y, runs)
-    ax.set_ylabel(metric)
+    ax.set_ylabel(plain(metric))
     ax.margins(x=0.02)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize="small", frameon=False)
@@ -106,7 +113,9 @@ def _draw_lines(ax: Axes, lines: list[tuple[str, np.ndarray, np.ndarray]]) -> No
         faint = FAINT * 2 if len(lines) >= OF_RUNS else 1.0
         for name, x, y in lines:
             marker = "." if len(x) == 1 else None
-            ax.plot(x, np.where(np.isfinite(y), y, np.nan), lw=1, alpha=faint, label=name, marker=marker)
+            ax.plot(
+                x, np.where(np.isfinite(y), y, np.nan), lw=1, alpha=faint, label=plain(name), marker=marker
+            )
         return
     from matplotlib.collections import LineCollection
 

@@ -58,6 +58,12 @@ def numbers(column: pd.Series) -> np.ndarray:
     return found
 
 
+def plain(text: object) -> str:
+    """A text as a label shows it: no formula, and not left out of the legend for its first letter."""
+    found = str(text).replace("$", r"\$")
+    return f" {found}" if found.startswith("_") else found
+
+
 def days(times: Any) -> np.ndarray:
     """Times in UTC as Matplotlib has them; NaT is NaN."""
     from matplotlib.dates import date2num

@@ -14,6 +14,7 @@ from tablevault_pd.analysis.plots.draw import (
     need,
     new_axes,
     numbers,
+    plain,
 )
 from tablevault_pd.analysis.plots.scatter import value_column, value_label, varying_params
 from tablevault_pd.errors import InvalidInput
@@ -57,7 +58,9 @@ def draw_parallel(frame: pd.DataFrame, about: str, y: str | None, ax: Axes | Non
     lane = bool((heights == LANE).any())
     drawn.set_ylim((LANE if lane else 0.0) - 0.06, 1.06)
     drawn.set_yticks([])
-    drawn.set_xticks(x, [name.removeprefix("params.") for name in params] + [value_label(value, about)])
+    drawn.set_xticks(
+        x, [plain(name.removeprefix("params.")) for name in params] + [value_label(value, about)]
+    )
     drawn.tick_params(axis="x", length=0)
     for side in ("left", "right", "top", "bottom"):
         drawn.spines[side].set_visible(False)
@@ -79,7 +82,7 @@ def _axis(ax: Axes, place: int, column: pd.Series) -> np.ndarray:
         top = max(len(names) - 1, 1)
         rank = {name: number / top for number, name in enumerate(names)}
         heights = np.array([rank.get(str(value), LANE) for value in column])
-        ticks = [(rank[name], name) for name in names[:20]]
+        ticks = [(rank[name], plain(name)) for name in names[:20]]
     for height, text in ticks:
         ax.text(
             place + 0.02, height, text, fontsize="small", va="center", ha="left", zorder=4,

@@ -15,6 +15,7 @@ from tablevault_pd.analysis.plots.draw import (
     new_axes,
     numbers,
     one_of,
+    plain,
 )
 from tablevault_pd.errors import InvalidInput
 
@@ -52,10 +53,10 @@ def draw_scatter(frame: pd.DataFrame, about: str, x: str | None, y: str | None, 
             marker="*",
             color="tab:orange",
             zorder=4,
-            label=f"best: {text}",
+            label=plain(f"best: {text}"),
         )
         drawn.legend(fontsize="small", frameon=False)
-    drawn.set_xlabel(x_name.removeprefix("params."))
+    drawn.set_xlabel(plain(x_name.removeprefix("params.")))
     drawn.set_ylabel(value_label(y_name, about))
     return drawn
 
@@ -77,7 +78,7 @@ def _place(ax: Axes, column: pd.Series, given: np.ndarray) -> np.ndarray:
         names = [NOT_GIVEN, *names]
     ax.set_xticks(
         range(len(names)),
-        names,
+        [plain(name) for name in names],
         rotation=30 if len(names) > 6 else 0,
         ha="right" if len(names) > 6 else "center",
     )
@@ -121,5 +122,5 @@ def value_label(name: str, about: str) -> str:
     """What the values are, for people."""
     mode, _, metric = about.partition(":")
     if name == "best_value" and metric:
-        return f"{'lowest' if mode == 'min' else 'highest'} {metric}"
-    return name.removeprefix("metrics.")
+        return plain(f"{'lowest' if mode == 'min' else 'highest'} {metric}")
+    return plain(name.removeprefix("metrics."))

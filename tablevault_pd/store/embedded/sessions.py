@@ -261,7 +261,8 @@ def to_session(row: tuple[Any, ...]) -> Session:
     return Session(
         name, user, host, pid, to_time(started), key, run, parent,
         None if ended is None else to_time(ended), None if heartbeat is None else to_time(heartbeat), outcome, error,
-        tuple(json.loads(tags)), json.loads(params), json.loads(info), beat_s, bool(paused),
+        () if tags == "[]" else tuple(json.loads(tags)), json.loads(params), {} if info == "{}" else json.loads(info),
+        beat_s, bool(paused),
         attempt=attempt,
     )  # fmt: skip
 
