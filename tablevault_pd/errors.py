@@ -94,6 +94,14 @@ class InvalidFilter(InvalidInput):
     """A filter that cannot be read, or names a column that is not there."""
 
 
+class InvalidQuery(InvalidInput):
+    """SQL that cannot be read, does something other than SELECT, or reaches for something outside of the vault."""
+
+
+class QueryTimeout(VaultError, TimeoutError):
+    """A query took longer than its ``timeout_s``."""
+
+
 class InvalidType(InvalidInput, TypeError):
     """An argument of a type that the call does not take."""
 

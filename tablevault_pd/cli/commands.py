@@ -7,6 +7,7 @@ exit code. How that is printed is the same for all of them: see `printing`.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import warnings
@@ -305,6 +306,25 @@ def export(vault: Vault, arguments: argparse.Namespace) -> Answer:
     return Answer(frame, note=f"{len(frame)} lists written to {arguments.folder}.")
 
 
+def sql(vault: Vault, arguments: argparse.Namespace) -> Answer:
+    """Answer a SELECT statement."""
+    parameters = {}
+    for text in arguments.param or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise InvalidInput(f"--param is NAME=VALUE, not {shown(text)}.")
+        parameters[name] = _value(value)
+    return Answer(vault.sql(arguments.query, timeout_s=arguments.timeout, **parameters))
+
+
+def _value(text: str) -> object:
+    """Return a value of the command line as JSON, where it is some, else as text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def delete(vault: Vault, arguments: argparse.Namespace) -> Answer:
     """Hide a list."""
     vault.delete(arguments.name, message=arguments.message)
@@ -398,6 +418,22 @@ COMMANDS = (
         framed(search_command, "Nothing was found."),
         "find rows by words, vectors, values, code, description and lineage",
         add=add_search_arguments,
+    ),
+    Command(
+        "sql",
+        sql,
+        "answer a SELECT statement over lists and reports",
+        (
+            argument(
+                "query",
+                metavar="QUERY",
+                help="one SELECT statement; tables are lists, or lists, versions, sessions, …",
+            ),
+            argument(
+                "--param", action="append", metavar="NAME=VALUE", help="the value of $NAME; may be repeated"
+            ),
+            argument("--timeout", type=float, metavar="SECONDS", help="stop the query after so many seconds"),
+        ),
     ),
     Command(
         "lineage",

@@ -308,9 +308,11 @@ def batches(
         yield read(store, version, columns=columns, start=first, stop=first + size, tagged=True)
 
 
-def arrow_batches(store: Store, version: Version) -> pa.RecordBatchReader:
-    """The version as a stream of Arrow record batches, for polars, DuckDB and others."""
-    schema = store.schema(version.schema_id)
+def arrow_batches(
+    store: Store, version: Version, *, columns: Sequence[Hashable] | None = None
+) -> pa.RecordBatchReader:
+    """The version, or some of its columns, as a stream of Arrow record batches, for polars, DuckDB and others."""
+    schema = wanted_schema(store, version, columns)
     plain = frames.to_arrow(schema.empty_table()).schema
 
     def stream() -> Iterator[pa.RecordBatch]:

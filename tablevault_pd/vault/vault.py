@@ -28,6 +28,7 @@ from tablevault_pd.vault.maintenance import Maintenance
 from tablevault_pd.vault.options import DEFAULTS, SaveOptions
 from tablevault_pd.vault.search import Search
 from tablevault_pd.vault.sessions import Sessions
+from tablevault_pd.vault.sql import Sql
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @public("Vault")
-class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sessions, Maintenance):
+class Vault(Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessions, Maintenance):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`.
 
     It is a collection of lists by their names: ``vault["news"]``, ``"news" in vault``, ``for name in vault``, ``len(vault)``.

@@ -1,0 +1,171 @@
+"""Runs one SELECT statement in a DuckDB that can reach nothing but the tables it is given."""
+
+from __future__ import annotations
+
+import re
+import threading
+from concurrent.futures import Future, wait
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd import frames
+from tablevault_pd.errors import InvalidInput, InvalidQuery, MissingDependency, QueryTimeout
+from tablevault_pd.refs import RefDtype
+from tablevault_pd.sql.statement import parse
+from tablevault_pd.sql.tables import REFERENCE, Tables
+from tablevault_pd.store.engine.threads import start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import duckdb
+
+    from tablevault_pd.sql.statement import Statement
+    from tablevault_pd.store import Store, Version
+
+_OPTIONS: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",  # no files, no network, no ATTACH
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "python_enable_replacements": "false",  # a name never means a variable of the caller
+}
+
+
+def query(
+    store: Store, text: str, given: Mapping[str, Any], *, timeout_s: float | None = None
+) -> tuple[pd.DataFrame, list[Version]]:
+    """Return the answer to a SELECT statement, and the versions of lists that it read. See :meth:`Vault.sql`."""
+    with closing(_connect()) as connection:
+        statement = parse(connection, text)
+        _check_used(statement, given)
+        is_table = {name: _is_table(value) for name, value in given.items()}
+        tables = Tables(store, statement, {name: given[name] for name, table in is_table.items() if table})
+        for name, table in tables.all().items():
+            connection.register(name, table)
+        connection.execute("SET lock_configuration = true")
+        parameters = {name: _plain(given[name]) for name, table in is_table.items() if not table}
+        try:
+            return _frame(_run(connection, text, parameters, timeout_s)), tables.versions
+        except UnknownColumn as error:
+            raise InvalidQuery(f"{error}. {tables.columns_text()}") from error
+
+
+class UnknownColumn(InvalidQuery):
+    """DuckDB saw only the columns that the statement mentions, so it cannot suggest one."""
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingDependency.for_extra("duckdb", "sql", "SQL") from error
+    connection = duckdb.connect(":memory:", config=_OPTIONS)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def _check_used(statement: Statement, given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if _is_table(value) and name not in statement.tables:
+            raise InvalidQuery(f"The statement reads no table {name!r}. Tables: {sorted(statement.tables)}.")
+        if not _is_table(value) and name not in statement.parameters:
+            raise InvalidQuery(
+                f"The statement has no parameter ${name}. Parameters: {sorted(statement.parameters)}."
+            )
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, (pd.DataFrame, pd.Series)) or hasattr(value, "__arrow_c_stream__")
+
+
+def _plain(value: Any) -> Any:
+    """Return a parameter as DuckDB binds it."""
+    if value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _run(
+    connection: duckdb.DuckDBPyConnection, text: str, parameters: dict[str, Any], timeout_s: float | None
+) -> pa.Table:
+    """Execute in a thread, so that Ctrl-C and the timeout end the query whatever DuckDB is doing."""
+    import duckdb
+
+    relation = partial(connection.sql, text, params=parameters or None)
+    try:
+        return _in_thread(lambda: relation().to_arrow_table(), timeout_s, connection.interrupt)
+    except duckdb.BinderException as error:
+        missing = re.search(r'column "?(.+?)"? (?:not found|does not)', str(error))
+        if missing is None:
+            raise InvalidQuery(_message(error)) from error
+        raise UnknownColumn(f"There is no column {missing[1]!r}") from error
+    except duckdb.Error as error:
+        raise InvalidQuery(_message(error)) from error
+
+
+def _in_thread(
+    work: Callable[[], pa.Table], timeout_s: float | None, interrupt: Callable[[], None]
+) -> pa.Table:
+    future: Future[pa.Table] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001
+            future.set_exception(error)
+
+    if not threading.main_thread().is_alive():  # Python ends, and starts no threads any more
+        run()
+        return future.result()
+    start(run, "sql")
+    try:
+        return future.result(timeout_s)
+    except TimeoutError:
+        raise QueryTimeout(f"The query took longer than {timeout_s} s and was stopped.") from None
+    finally:
+        # An interrupt that comes before the query has begun is lost: so it is repeated.
+        while not future.done():
+            interrupt()
+            wait([future], 0.02)
+
+
+def _message(error: Exception) -> str:
+    """Return DuckDB's message, with a way out where it names a function or setting that is locked."""
+    text = re.sub(r"\s+", " ", str(error)).strip()
+    if "disabled by configuration" in text:
+        return "SQL over a vault reads lists, reports and frames only: no files, no network. Hand a frame in: vault.sql(…, name=frame)."
+    return f"DuckDB: {text}"
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """Return the answer with the dtypes that lose nothing; references to rows as ``vault_ref``."""
+    if len(set(table.column_names)) < len(table.column_names):
+        raise InvalidInput(
+            f"Two columns of the answer have one name: {', '.join(table.column_names)}. Use AS to tell them apart."
+        )
+    references = [field.name for field in table.schema if field.type.equals(REFERENCE)]
+    encoded = frames.encode_arrow(_with_integers(table.drop_columns(references)))
+    frame = frames.decode([encoded], encoded.schema, positions=range(table.num_rows)).reset_index(drop=True)
+    for name in references:
+        rows = pd.Series(RefDtype().__from_arrow__(table.column(name)))
+        frame.insert(table.column_names.index(name), name, rows)
+    return frame
+
+
+def _with_integers(table: pa.Table) -> pa.Table:
+    """Return sums of integers, which DuckDB gives 128 bits, as int64 where they fit."""
+    for number, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type) and field.type.scale == 0:
+            try:
+                table = table.set_column(number, field.name, table.column(number).cast(pa.int64()))
+            except pa.ArrowInvalid:
+                continue  # they stay decimals, which are exact
+    return table
