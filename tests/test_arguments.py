@@ -27,7 +27,7 @@ WRONG: list[Any] = [
 RIGHT = {
     "name": "runs", "obj": {"acc": 0.5}, "version": 1, "sha256": "0" * 64, "text": "words", "which": "nobody-*", "size": 1,
     "column": "vec", "query": [1.0, 0.0], "items": [1], "tags": "tag", "a": "runs", "b": "runs", "lists": "runs", "measure": "acc",
-    "metric": "loss", "mode": "min",
+    "metric": "loss", "mode": "min", "Vault.sql.query": "SELECT 1",
 }  # fmt: skip
 OF_A_RUN = {"log", "step", "checkpoint", "on_stop"}  #: its other methods are for the recording of sessions
 LEFT_OUT = {
@@ -73,7 +73,9 @@ def _parameters(call: Callable[..., Any]) -> list[inspect.Parameter]:
 def _outcome(label: str, call: Callable[..., Any], arguments: dict[str, Any]) -> str | None:
     """What went wrong, unless it is an error of ours that says what to do and that the docstring names."""
     try:
-        answer = call(**arguments)
+        bound = inspect.signature(call).bind_partial()
+        bound.arguments.update(arguments)
+        answer = call(*bound.args, **bound.kwargs)
         if inspect.isgenerator(answer):
             list(answer)
     except tv.VaultError as error:
@@ -96,7 +98,9 @@ def test_wrong_arguments_raise_documented_errors_of_ours_only(vault):
                 if {label, f"{label}.{parameter.name}"} & LEFT_OUT:
                     continue
                 needed = {
-                    each.name: RIGHT.get(each.name) for each in parameters if each.default is each.empty
+                    each.name: RIGHT.get(f"{label}.{each.name}", RIGHT.get(each.name))
+                    for each in parameters
+                    if each.default is each.empty
                 }
                 # A number may be the id of a session that runs here: a pause would have the next checkpoint wait.
                 for wrong in (each for each in WRONG if parameter.name != "which" or type(each) is not int):

@@ -60,6 +60,7 @@ class Tables:
         self._store = store
         self._statement = statement
         self._given = given
+        self._columns_of: dict[str, list[Any]] = {}
         self.versions: list[Version] = []
 
     def all(self) -> dict[str, pa.Table]:
@@ -77,26 +78,23 @@ class Tables:
         return {name: table for name, table in tables.items() if table is not None}
 
     def columns_text(self) -> str:
-        """Return which columns the lists of the statement have, for an error."""
+        """Return which columns the tables have, for an error: DuckDB knows only those that the statement mentions."""
         return " ".join(
-            f"Columns of {version.list}: "
-            + ", ".join(
-                shown(column.label) for column in frames.columns(self._store.schema(version.schema_id))
-            )
-            + "."
-            for version in self.versions
+            f"Columns of {name}: {', '.join(map(shown, names))}." for name, names in self._columns_of.items()
         )
 
     def _table(self, name: str) -> pa.Table | None:
         if name in self._given:
             given = self._given[name]
-            return self._list(given._version()) if isinstance(given, ListReference) else _arrow(name, given)
+            return (
+                self._list(given._version()) if isinstance(given, ListReference) else self._frame(name, given)
+            )
         report = REPORTS.get(name)
         try:
             version = reading.resolve(self._store, name)
         except (ListNotFound, InvalidName):
             if report is not None:
-                return _arrow(name, report(self._store))
+                return self._frame(name, report(self._store))
             if name.casefold() in self._statement.derived:
                 return None
             raise
@@ -106,6 +104,11 @@ class Tables:
                 f"vault.sql('… FROM it', it=vault[{name!r}]), or it=vault.{name}()."
             )
         return self._list(version)
+
+    def _frame(self, name: str, value: Any) -> pa.Table:
+        table = _arrow(name, value)
+        self._columns_of[name] = table.column_names
+        return table
 
     def _list(self, version: Version) -> pa.Table:
         """Return the columns of a list that the statement reads; ``position`` and ``ref`` where it mentions them."""
@@ -123,6 +126,7 @@ class Tables:
         """Return the labels of the columns that are read; None: all of them."""
         schema = self._store.schema(version.schema_id)
         columns = frames.columns(schema)
+        self._columns_of[version.list] = [column.label for column in columns]
         names = frames.to_arrow(schema.empty_table()).column_names[-len(columns) :] if columns else []
         read = [
             column.label for column, name in zip(columns, names, strict=True) if self._statement.reads(name)

@@ -43,6 +43,8 @@ class Sql(VaultPart):
         ------
         InvalidQuery
             If it is no single SELECT statement, names an unknown column, or reaches for a file.
+        InvalidInput
+            If an argument is of a wrong type or value, or two columns of the answer have one name.
         ListNotFound
             If no list, report or frame has the name of a table.
         QueryTimeout
