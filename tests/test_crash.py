@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
+from test_forks import wait_until
+from torture.harness import PROCESSES, Acks, times
 
 import tablevault_pd as tv
-from tablevault_pd.store.embedded.fsio import FAULT_VARIABLE
+from tablevault_pd.store.embedded import fsio as io
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 POINTS = [
     "created",
@@ -27,30 +30,26 @@ POINTS = [
     "after-commit",
 ]
 
-WRITER = """
-import sys
-import numpy as np, pandas as pd
-import tablevault_pd as tv
-from tablevault_pd.store.embedded import fsio as io
-place, acks, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
-armed, io._fault_name = io._fault_name, ""  # the point is armed for the second batch, not for the session
-vault = tv.connect(place)
-log = open(acks, "a")
-def put(number):
-    vault.append("a", pd.DataFrame({"number": number, "x": np.arange(size)}))
-    log.write(f"{number}\\n"); log.flush()
-put(0)
-vault._run.end()  # so that nobody but this thread writes, and meets the point
-io._fault_name = armed
-failed = False
-try:
-    put(1)
-except (tv.VaultError, OSError) as error:
-    failed = True
-    print(type(error).__name__)
-io._fault_name = ""
-put(2)
-"""
+
+def write(place: Path, acks: Path, size: int, point: str, action: str) -> None:
+    """In a process of its own: three batches, the second of which meets the point."""
+    vault = tv.connect(place)
+    log = acks.open("a")
+
+    def put(number: int) -> None:
+        vault.append("a", pd.DataFrame({"number": number, "x": np.arange(size)}))
+        log.write(f"{number}\n")
+        log.flush()
+
+    put(0)
+    vault._run.end()  # so that nobody but this thread writes, and meets the point
+    io._fault_name, io._fault_action = point, action
+    try:
+        put(1)
+    except (tv.VaultError, OSError) as error:
+        acks.with_name("raised").write_text(type(error).__name__)
+    io._fault_name = ""
+    put(2)
 
 
 def check_vault(place: Path, acks: Path, size: int, extra: int) -> None:
@@ -78,60 +77,49 @@ CASES = [(point, 60_000) for point in POINTS] + [
 @pytest.mark.parametrize(("point", "size"), CASES)
 def test_a_crash_at_every_point(tmp_path, point, action, size):
     place, acks = tmp_path / "v", tmp_path / "acks"
-    run = subprocess.run(
-        [sys.executable, "-c", WRITER, str(place), str(acks), str(size)],
-        env=os.environ | {FAULT_VARIABLE: f"{point}={action}"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert run.returncode == (137 if action == "exit" else 0), run.stderr
+    writer = PROCESSES.Process(target=write, args=(place, acks, size, point, action))
+    writer.start()
+    writer.join(60)
+    assert writer.exitcode == (137 if action == "exit" else 0)
     if action == "ENOSPC" and point in POINTS[:4]:
-        assert run.stdout == "StorageFull\n"
+        assert (tmp_path / "raised").read_text() == "StorageFull"
     check_vault(place, acks, size, extra=1)
 
 
-LOOP = """
-import sys
-import numpy as np, pandas as pd
-import tablevault_pd as tv
-vault = tv.connect(sys.argv[1], durability=sys.argv[3])
-log = open(sys.argv[2], "a")
-number = int(sys.argv[4])
-rng = np.random.default_rng(number)
-while True:
-    size = 40_000 if rng.random() < 0.3 else 3
-    vault.append("a", pd.DataFrame({"number": number, "size": size, "x": np.arange(size)}))
-    log.write(f"{number}\\n"); log.flush()
-    number += 1
-"""
+def write_on(place: Path, acks: Path, durability: str, number: int) -> None:
+    """In a process of its own: batches until it is killed."""
+    vault, log = tv.connect(place, durability=durability), Acks(acks)
+    rng = np.random.default_rng(number)
+    while True:
+        size = 40_000 if rng.random() < 0.3 else 3
+        vault.append("a", pd.DataFrame({"number": number, "size": size, "x": np.arange(size)}))
+        log.add(number)
+        number += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("durability", ["full", "fast"])
 def test_kill_at_random_moments(tmp_path, durability):
     r = random.Random(durability)
     place, number = tmp_path / "v", 0
     acked: set[int] = set()
-    for round_ in range(4):
-        acks = tmp_path / f"acks{round_}"
+    for round_ in range(times(4)):
+        acks = [tmp_path / f"acks{round_}.{w}" for w in range(2)]
         number += 1_000_000
         writers = [
-            subprocess.Popen(
-                [sys.executable, "-c", LOOP, str(place), f"{acks}.{w}", durability, str(number + w * 500_000)]
-            )
+            PROCESSES.Process(target=write_on, args=(place, acks[w], durability, number + w * 500_000))
             for w in range(2)
         ]
-        deadline = time.monotonic() + 60
-        while not all(Path(f"{acks}.{w}").exists() and Path(f"{acks}.{w}").stat().st_size for w in range(2)):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        for writer in writers:
+            writer.start()
+        wait_until(lambda acks=acks: all(each.exists() and each.stat().st_size for each in acks))
         time.sleep(r.uniform(0, 0.12))
         for writer in writers:
-            writer.send_signal(signal.SIGKILL)
-            writer.wait()
-        for w in range(2):
-            acked |= {int(line) for line in Path(f"{acks}.{w}").read_text().splitlines() if line}
+            writer.kill()
+            writer.join()
+            assert writer.exitcode == -signal.SIGKILL
+        for each in acks:
+            acked |= set(Acks(each).all())
         with tv.connect(place) as vault:
             df = vault.read("a", columns=["number", "size"])
             assert acked <= set(df["number"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from torture.harness import PROCESSES
 
 import tablevault_pd as tv
 from tablevault_pd import frames
@@ -24,8 +24,6 @@ from tablevault_pd.store import Batch, Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture
@@ -61,7 +59,7 @@ def check_appends(df: pd.DataFrame, workers: int, count: int) -> None:
 
 def test_eight_processes_append_to_one_list(vault):
     count = 60
-    with ProcessPoolExecutor(8, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(8, mp_context=PROCESSES) as pool:
         done = [pool.submit(append_many, vault.place, "shared", worker, count, 20) for worker in range(8)]
         seen = []
         while not all(future.done() for future in done):
@@ -82,7 +80,7 @@ def test_eight_processes_append_to_one_list(vault):
 
 
 def test_eight_processes_append_to_lists_of_their_own(vault):
-    with ProcessPoolExecutor(8, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(8, mp_context=PROCESSES) as pool:
         list(pool.map(append_many, [vault.place] * 8, [f"list {i}" for i in range(8)], range(8), [30] * 8))
     for worker in range(8):
         check_appends(vault.read(f"list {worker}"), 1, 30)
@@ -94,7 +92,7 @@ def save_new(place: str, worker: int) -> list[int]:
 
 
 def test_saves_under_one_name_count_on(vault):
-    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(4, mp_context=PROCESSES) as pool:
         versions = [version for found in pool.map(save_new, [vault.place] * 4, range(4)) for version in found]
     assert sorted(versions) == list(range(1, 81))
 
@@ -106,7 +104,7 @@ def evolve(place: str, worker: int) -> None:
 
 
 def test_columns_that_grow_at_the_same_time(vault):
-    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(4, mp_context=PROCESSES) as pool:
         list(pool.map(evolve, [vault.place] * 4, range(4)))
     df = vault.read("grow")
     assert len(df) == 40
@@ -123,7 +121,7 @@ def test_threads_share_a_vault(vault):
 
 def test_processes_may_make_the_vault_together(tmp_path):
     place = str(tmp_path / "fresh")
-    with ProcessPoolExecutor(6, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(6, mp_context=PROCESSES) as pool:
         list(pool.map(append_many, [place] * 6, ["x"] * 6, range(6), [2] * 6))
     with tv.connect(place) as vault:
         check_appends(vault.read("x"), 6, 2)
@@ -278,7 +276,7 @@ def test_cleaning_never_takes_what_a_slow_writer_commits(vault):
     cleaner = threading.Thread(target=clean)
     cleaner.start()
     try:
-        with ProcessPoolExecutor(3, mp_context=SPAWN) as pool:
+        with ProcessPoolExecutor(3, mp_context=PROCESSES) as pool:
             list(pool.map(append_many, [vault.place] * 3, ["x"] * 3, range(3), [20] * 3, [2] * 3))
     finally:
         stop.set()
@@ -289,7 +287,7 @@ def test_cleaning_never_takes_what_a_slow_writer_commits(vault):
 
 def test_a_spawned_worker_finds_the_vault_by_its_place(vault):
     vault.save("a", rows(0, 0))
-    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(1, mp_context=PROCESSES) as pool:
         assert pool.submit(_length, vault.place).result() == 1
 
 
