@@ -81,13 +81,21 @@ def one_line(error: BaseException) -> str:
 
 
 class Wrapped:
-    """An attribute of a module, class or object, replaced by what `make` makes of it until :meth:`put_back`."""
+    """An attribute of a module, class or object, replaced by what `make` makes of it from :meth:`put` to :meth:`put_back`."""
 
     def __init__(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         self._owner, self._name = owner, name
         self._raw = vars(owner).get(name, _MISSING)
         self._now = make(getattr(owner, name))
-        setattr(owner, name, staticmethod(self._now) if isinstance(owner, type) else self._now)
+
+    def put(self) -> None:
+        """Replace the attribute, unless it is ours already or somebody else has replaced it since."""
+        if vars(self._owner).get(self._name, _MISSING) is self._raw:
+            setattr(
+                self._owner,
+                self._name,
+                staticmethod(self._now) if isinstance(self._owner, type) else self._now,
+            )
 
     def put_back(self) -> None:
         """Put back what was there. If somebody else has replaced it since, theirs stays, and goes on through ours."""
@@ -105,6 +113,7 @@ class Watch:
     def __init__(self, end: Callable[[Ending], None]) -> None:
         self._end = end
         self._wrapped: list[Wrapped] = []
+        self._registered = False  # with atexit
         self.forked()
 
     def forked(self) -> None:
@@ -119,32 +128,45 @@ class Watch:
         self._watching = self._worker = self._dying = self._told = False
 
     def install(self, *, signals: bool = True) -> None:
-        """Start watching. Signals can be watched from the main thread only: perhaps with a later session."""
+        """Start watching. Signals can be watched from the main thread only: perhaps with a later session.
+
+        Each step can be taken again: the next call does what an interrupt left out of this one.
+        """
         if signals:
             self._watch_signals()
         if self._script is None:
-            self._script = _main_frame()
-            self._called = [] if self._script is None else running_calls(_main_stack(self._script))
-        if self._wrapped:
-            return
-        self._wrapped.append(Wrapped(sys, "excepthook", self._hook))
-        self._wrapped.append(Wrapped(sys, "exit", self._exiting))
-        self._wrapped.append(Wrapped(threading, "excepthook", _quietly))
-        if not script.at_prompt():
-            for name in {"exit", "quit"} & set(vars(builtins)):
-                self._wrapped.append(Wrapped(builtins, name, self._exiting))
-        atexit.register(self._at_exit)
+            frame = _main_frame()
+            called = [] if frame is None else running_calls(_main_stack(frame))
+            self._script, self._called = frame, called
+        if not self._wrapped:
+            self._wrapped = self._to_wrap()
+        for wrapped in self._wrapped:
+            wrapped.put()
+        if not self._registered:
+            atexit.unregister(self._at_exit)
+            atexit.register(self._at_exit)
+            self._registered = True
+
+    def _to_wrap(self) -> list[Wrapped]:
+        names = set() if script.at_prompt() else {"exit", "quit"} & set(vars(builtins))
+        return [
+            Wrapped(sys, "excepthook", self._hook),
+            Wrapped(sys, "exit", self._exiting),
+            Wrapped(threading, "excepthook", _quietly),
+            *(Wrapped(builtins, name, self._exiting) for name in names),
+        ]
 
     def remove(self) -> None:
         """Put everything back. Signals can be put back by the main thread only; elsewhere ours do what the default does."""
         for wrapped in reversed(self._wrapped):
             wrapped.put_back()
-        self._wrapped.clear()
+        self._wrapped = []
+        self._registered = False
         atexit.unregister(self._at_exit)
         self._script = self._exit = None
         self._called = []
         self._worker = False
-        if self._watching and threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
             self._watching = False
             for number in SIGNALS:
                 if signal.getsignal(number) == self._see_signal:
@@ -153,10 +175,10 @@ class Watch:
     def _watch_signals(self) -> None:
         if self._watching or threading.current_thread() is not threading.main_thread():
             return
-        self._watching = True  # once: who sets a signal back to its default after us means it
         for number in SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:  # somebody who handles it is not disturbed
                 signal.signal(number, self._see_signal)
+        self._watching = True  # once: who sets a signal back to its default after us means it
 
     def watch_worker(self, hand_over: Callable[[], None]) -> None:
         """Learn how a worker of multiprocessing ends, and call `hand_over` before one of a Pool sends a result.
@@ -167,11 +189,12 @@ class Watch:
         process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
         if process is None or util is None or self._worker:
             return
-        self._worker = True
+        if "PoolWorker" in process.current_process().name:
+            self._hand_over_before_results(hand_over)
         util.Finalize(None, self._at_worker_exit, exitpriority=0)
-        if "PoolWorker" not in process.current_process().name:
-            return
+        self._worker = True
 
+    def _hand_over_before_results(self, hand_over: Callable[[], None]) -> None:
         def handing_over(dumps: Callable[..., Any]) -> Callable[..., Any]:
             def dumps_handing_over(obj: Any, protocol: int | None = None) -> Any:
                 if threading.current_thread() is threading.main_thread():
@@ -181,7 +204,9 @@ class Watch:
             return dumps_handing_over
 
         pickler = sys.modules["multiprocessing.reduction"].ForkingPickler
-        self._wrapped.append(Wrapped(pickler, "dumps", handing_over))
+        wrapped = Wrapped(pickler, "dumps", handing_over)
+        self._wrapped.append(wrapped)
+        wrapped.put()
 
     def note_exit(self, error: SystemExit) -> None:
         """This exception is on its way; if it leaves the script, it is how the process ended."""

@@ -62,18 +62,20 @@ class Hooks:
     def install(self) -> None:
         """Listen, once. The cell that runs now is taken as started."""
         shell = _shell()
-        if shell is None or self._shell is not None:
+        if shell is None:
+            return
+        shell.events.register("pre_run_cell", self._before)  # each time, after an interrupt: IPython keeps it once
+        shell.events.register("post_run_cell", self._after)
+        if self._shell is not None:
             return
         self._shell = shell
-        shell.events.register("pre_run_cell", self._before)
-        shell.events.register("post_run_cell", self._after)
         text = _running(shell)
         if text is not None:
             self._started(Typed(text, len(_typed(shell)) - 1, _id_of_running(shell)))
 
     def remove(self) -> None:
         """Listen no more."""
-        shell, self._shell = self._shell, None
+        shell = self._shell
         if shell is None:
             return
         for event, hook in (("pre_run_cell", self._before), ("post_run_cell", self._after)):
@@ -81,6 +83,7 @@ class Hooks:
                 shell.events.unregister(event, hook)
             except ValueError:
                 continue  # somebody cleared all hooks: ours is gone already
+        self._shell = None
 
     def _before(self, info: Any) -> None:
         try:
@@ -107,14 +110,17 @@ class QuietStop:
     def install(self) -> None:
         """Begin, once."""
         shell = _shell()
-        if shell is not None and self._wrapped is None:
+        if shell is None:
+            return
+        if self._wrapped is None:
             self._wrapped = Wrapped(shell, "showtraceback", _quietly)
+        self._wrapped.put()
 
     def remove(self) -> None:
         """Let IPython show all exceptions itself again."""
-        wrapped, self._wrapped = self._wrapped, None
-        if wrapped is not None:
-            wrapped.put_back()
+        if self._wrapped is not None:
+            self._wrapped.put_back()
+            self._wrapped = None
 
 
 def _quietly(before: Callable[..., Any]) -> Callable[..., Any]:
