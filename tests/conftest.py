@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what TABLEVAULT_TORTURE repeats: random tests as well."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) or "torture" in item.path.parts:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to be in, no vault named by the environment, and none connected before in this process."""

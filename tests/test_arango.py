@@ -29,6 +29,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import Faults, act, database_of, faults, keep, new_database, put, rows, system, table_of
+from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.errors import (
@@ -684,7 +685,7 @@ def texts_of(array: pa.Array) -> str:
 
 
 @given(array=arrays())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=times(100), deadline=None)
 def test_any_array_survives_the_wire(array: pa.Array) -> None:
     words = codec.Dictionaries()
     sent = to_json(codec.encode(array, "0", words))

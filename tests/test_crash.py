@@ -103,7 +103,7 @@ def test_kill_at_random_moments(tmp_path, durability):
     r = random.Random(durability)
     place, number = tmp_path / "v", 0
     acked: set[int] = set()
-    for round_ in range(times(4)):
+    for round_ in range(times(2)):
         acks = [tmp_path / f"acks{round_}.{w}" for w in range(2)]
         number += 1_000_000
         writers = [

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from stores import ARANGO_URL, new_place, rows
+from torture.harness import times
 
 from tablevault_pd.errors import VaultError
 from tablevault_pd.store import Batch, Store
@@ -206,7 +207,7 @@ def story(version: Any) -> tuple[Any, ...]:
 
 TestSameStory = SameStory.TestCase
 TestSameStory.settings = settings(
-    max_examples=15,
+    max_examples=times(10),
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],

@@ -13,6 +13,7 @@ import pytest
 from generated import BIG, any_frames, any_series, check, expected, uncommon_arrow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 import tablevault_pd as tv
 
@@ -24,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The rows saved to .* have no known parents"),
 ]
 REFUSALS = (tv.UnsupportedColumn, tv.InvalidInput)
-some = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=times(10), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def head(vault: tv.Vault) -> int:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 from tablevault_pd.errors import DimensionMismatch, SchemaMismatch
 from tablevault_pd.frames import align, columns, decode, encode, index_fields, merge, run_check
@@ -322,7 +323,7 @@ def vectors(dtype: str) -> Any:
     return lambda cells: obj(*(None if cell is None else np.array(cell, dtype) for cell in cells))
 
 
-def times(code: str) -> Any:
+def moments(code: str) -> Any:
     def make(cells: list[int | None]) -> pd.Series:
         unit = np.datetime_data(code)[0]
         return pd.Series(
@@ -361,8 +362,8 @@ FAMILIES: dict[str, list[tuple[st.SearchStrategy, Any]]] = {
         (WORDS, words),
     ],
     "category": [(WORDS, words)],
-    "moment": [(SECONDS, times(f"M8[{unit}]")) for unit in ("s", "ms", "us", "ns")],
-    "span": [(SECONDS, times(f"m8[{unit}]")) for unit in ("s", "ms", "us", "ns")],
+    "moment": [(SECONDS, moments(f"M8[{unit}]")) for unit in ("s", "ms", "us", "ns")],
+    "span": [(SECONDS, moments(f"m8[{unit}]")) for unit in ("s", "ms", "us", "ns")],
     "vector": [(PAIRS, vectors(kind)) for kind in ("f2", "f4", "f8")] + [(PAIRS, lambda cells: obj(*cells))],
     "anything": [
         (WORDS, lambda cells: obj(*cells)),
@@ -411,7 +412,7 @@ def alike(a: Any, b: Any) -> bool:
     return a == b or (a != a and b != b)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(80), deadline=None, suppress_health_check=list(HealthCheck))
 @given(growing())
 def test_cells_survive_any_growth(grown: tuple[list[pd.DataFrame], dict[str, list[Any]]]) -> None:
     frames, held = grown

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.filters import Names, parse_filter
@@ -112,7 +113,7 @@ noon_utc = noon.tz_localize("UTC")
 
 
 @given(FRAMES, QUERIES)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_text_keeps_what_query_keeps(df, text):
     try:
         expected = df.query(text, engine="python").index.tolist()
@@ -123,7 +124,7 @@ def test_a_text_keeps_what_query_keeps(df, text):
 
 @given(first=FRAMES, second=FRAMES, text=QUERIES)
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=times(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )  # fmt: skip
 def test_a_list_that_was_appended_to_is_filtered_as_one_frame(vault, first, second, text):
     vault.save("a", first, embeddings=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import itertools
@@ -12,10 +13,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,9 +28,16 @@ from stores import keep, put, rows, table_of
 from test_forks import in_child, needs_proc, open_files, wait_until
 
 import tablevault_pd as tv
-from tablevault_pd.errors import StorageFull, VaultBusy, VaultClosed, VaultNotFound, VaultReadOnly
+from tablevault_pd.errors import (
+    StorageError,
+    StorageFull,
+    VaultBusy,
+    VaultClosed,
+    VaultNotFound,
+    VaultReadOnly,
+)
 from tablevault_pd.store import Beat, Description, Measures, Session
-from tablevault_pd.store.embedded import EmbeddedStore, space
+from tablevault_pd.store.embedded import EmbeddedStore, catalog, logs, space
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import locked
 from tablevault_pd.store.embedded.write_lock import WriteLock
@@ -451,6 +461,80 @@ def test_a_thread_that_ends_leaves_no_connection_open(folder_vault):
     assert len(open_files(mine)) <= before + 1  # the background thread of the session may have begun
 
 
+def in_threads(*works):
+    """Run these side by side; what they raised."""
+    raised: list[BaseException] = []
+
+    def run(work) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  # the test is to see it
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    return threads, raised
+
+
+def test_a_log_that_a_closing_connection_clears_away_was_not_removed(store, monkeypatch):
+    """As when a thread ends, whose connection is the last one, while another thread opens one."""
+    put(store, "a", pa.table({"n": [0]}), operation="append")
+    store.catalog.close_idle(threading.get_ident())
+    cleared, done = threading.Event(), threading.Event()
+
+    class Slow(catalog._Connection):
+        def close(self) -> None:
+            super().close()
+            if not cleared.is_set():
+                cleared.set()
+                done.wait(0.3)  # the other thread may be done before, where it does not wait for this one
+
+    monkeypatch.setattr(catalog, "_Connection", Slow)
+    monkeypatch.setattr(catalog, "REMOVAL_S", 0.05)
+
+    def first() -> None:
+        put(store, "a", pa.table({"n": [1]}), operation="append")
+        store.catalog.close_idle(threading.get_ident())
+
+    def second() -> None:
+        assert cleared.wait(30)
+        try:
+            put(store, "a", pa.table({"n": [2]}), operation="append")
+        finally:
+            done.set()
+
+    threads, raised = in_threads(first, second)
+    for thread in threads:
+        thread.join()
+    assert raised == []
+    assert [row["n"] for row in rows(store, store.head("a"))] == [0, 1, 2]
+
+
+def test_no_connection_is_opened_while_another_thread_looks_for_a_removed_log(store, monkeypatch):
+    """Closing the file that it looks into would drop the locks of that connection."""
+    put(store, "a", pa.table({"n": [0]}))
+    store.catalog.close_idle(threading.get_ident())
+    looking, go_on, real = threading.Event(), threading.Event(), logs.removed_under
+
+    def slow(database: str) -> int | None:
+        if not looking.is_set():
+            looking.set()
+            assert go_on.wait(30)
+        return real(database)
+
+    monkeypatch.setattr(logs, "removed_under", slow)
+    (first,), raised = in_threads(lambda: store.head("a"))
+    assert looking.wait(30)
+    opened = threading.Event()
+    (second,), others = in_threads(lambda: (store.head("a"), opened.set()))
+    assert not opened.wait(0.2)
+    go_on.set()
+    first.join()
+    second.join()
+    assert raised == others == []
+
+
 def test_closing_waits_for_the_calls_under_way(tmp_path):
     vault = tv.connect(tmp_path / "v", mode="rw", session="s")
     inside, go_on, told = threading.Event(), threading.Event(), []
@@ -738,6 +822,39 @@ def test_nothing_is_made_in_a_folder_that_is_being_removed(tmp_path):
     assert "removed or replaced" in told[0]
     assert not store.folder.exists()
     store.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlite3.OperationalError("disk I/O error"),
+        OSError(errno.EIO, "broken"),
+        FileNotFoundError(errno.ENOENT, "gone"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_that_comes_from_the_removal_of_the_folder_is_told_as_that(tmp_path, monkeypatch, error):
+    """The lock file has gone already, and the catalogue goes a moment later."""
+    store = EmbeddedStore(tmp_path / "v")
+    put(store, "x", pa.table({"n": [1]}))
+    (store.folder / "write.lock").unlink()
+    removing = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: shutil.rmtree(store.folder))
+    with pytest.raises(VaultNotFound, match="removed or replaced"), store.catalog.reading():
+        monkeypatch.setattr(catalog, "time", removing)
+        raise error
+    assert not store.folder.exists()
+    monkeypatch.undo()
+    store.close()
+
+
+def test_an_error_of_a_whole_folder_is_told_at_once(store, monkeypatch):
+    put(store, "x", pa.table({"n": [1]}))
+    monkeypatch.setattr(catalog, "time", SimpleNamespace(monotonic=time.monotonic))  # nobody sleeps
+    with pytest.raises(StorageError, match="disk I/O"), store.catalog.reading():
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+    monkeypatch.undo()
 
 
 def test_a_lock_file_that_somebody_took_away_is_made_anew(store):

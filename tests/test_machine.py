@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from torture.harness import times
 
 import tablevault_pd as tv
 
@@ -168,7 +169,7 @@ def signs(rows: list[dict]) -> list[str]:
 
 TestHistory = History.TestCase
 TestHistory.settings = settings(
-    max_examples=25,
+    max_examples=times(12),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import database_of, new_database
+from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.filters.predicate import Condition
@@ -222,7 +223,7 @@ def there(groups: list[list[Any]], found: tv.List) -> list[list[Any]]:
 
 
 SETTINGS = settings(
-    max_examples=25, deadline=None, report_multiple_bugs=False,
+    max_examples=times(12), deadline=None, report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )  # fmt: skip
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from sklearn.datasets import load_digits
 
 import tablevault_pd as tv
@@ -32,7 +31,6 @@ def quickstart(folder: Path, *arguments: str) -> str:
     return run.stdout
 
 
-@pytest.mark.slow
 def test_two_runs_make_two_versions(tmp_path):
     first = quickstart(tmp_path)
     assert "Read back, exactly as saved: True" in first

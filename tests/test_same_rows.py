@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 from tablevault_pd.lineage.digests import digests, row_digests
 from tablevault_pd.lineage.same import same_rows
@@ -208,7 +209,7 @@ MAYBE = {
 
 
 @pytest.mark.parametrize("kind", MAYBE, ids=str)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=times(10), deadline=None)
 @given(data=st.data())
 def test_cells_are_equal_as_their_digests_are(kind: pa.DataType, data: st.DataObject) -> None:
     cells = data.draw(st.lists(st.none() | MAYBE[kind], max_size=12))

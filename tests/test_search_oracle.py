@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import new_database
+from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.store import Cell
@@ -201,8 +202,10 @@ def expected(oracle, asked):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "examples"), [("embedded", 100), pytest.param("arango", 30, marks=pytest.mark.arango)]
+    ("kind", "examples"),
+    [("embedded", times(40)), pytest.param("arango", times(12), marks=pytest.mark.arango)],
 )
 def test_search_finds_what_brute_force_finds(kind: str, examples: int) -> None:
     @given(

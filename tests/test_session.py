@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.session import requests
@@ -285,7 +286,7 @@ REQUESTS = st.lists(st.sampled_from(["stop", "pause", "resume"]), max_size=6)
 
 
 @given(REQUESTS, st.booleans(), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=times(100), deadline=None)
 def test_what_requests_add_up_to(asked, paused, stopping):
     now = datetime.now(UTC)
     requests = [ControlRequest(number, 1, each, now) for number, each in enumerate(asked)]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import BOTH, Place, act, new_place, put
+from torture.harness import times
 
 from tablevault_pd import frames
 from tablevault_pd.search.query import parse_text
@@ -273,7 +274,7 @@ QUERIES = st.sampled_from(
     st.lists(QUERIES, max_size=4),
 )
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=times(6), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )  # fmt: skip
 def test_both_stores_find_the_same_in_the_same_order(
     tmp_path: Path, steps: Any, queries: Sequence[str]

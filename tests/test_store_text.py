@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import BOTH, act, database_of, new_database, new_place, put
 from test_store_search import NOW, a_session, describe, found, scope, texts, where
+from torture.harness import times
 
 from tablevault_pd import frames
 from tablevault_pd.search.query import parse_text
@@ -112,7 +113,7 @@ def answers(store: Store, queries: Sequence[str], codes: Sequence[str]) -> list[
     st.lists(CODE_QUERY, max_size=3),
 )
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=times(10), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )  # fmt: skip
 def test_both_stores_find_the_same(
     tmp_path: Path, steps: Any, queries: list[str], cells: list[str], codes: list[str]
@@ -154,6 +155,7 @@ APPEND = """
 import sys
 import pandas as pd
 from stores import put
+from torture.harness import times
 from tablevault_pd import frames
 kind, address = sys.argv[1:]
 if kind == "EmbeddedStore":

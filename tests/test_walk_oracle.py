@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from stores import new_database, put
+from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.frames import encode
@@ -389,14 +390,14 @@ RANDOM = {
 }
 
 
-@settings(max_examples=60, **RANDOM)
+@settings(max_examples=times(20), **RANDOM)
 @given(st.data())
 def test_walks_equal_breadth_first_search(data):
     with tempfile.TemporaryDirectory() as folder, tv.connect(Path(folder) / "v", durability="fast") as vault:
         check_walks(data, vault)
 
 
-@settings(max_examples=40, **RANDOM)
+@settings(max_examples=times(15), **RANDOM)
 @given(st.data())
 def test_walks_over_edges_of_every_form(data):
     with tempfile.TemporaryDirectory() as folder, tv.connect(Path(folder) / "v", durability="fast") as vault:
@@ -404,7 +405,7 @@ def test_walks_over_edges_of_every_form(data):
 
 
 @pytest.mark.arango
-@settings(max_examples=12, **RANDOM)  # each lays out a database
+@settings(max_examples=times(12), **RANDOM)  # each lays out a database
 @given(st.data())
 def test_walks_on_a_server_equal_breadth_first_search(data):
     with new_database() as url, pytest.MonkeyPatch.context() as environment:
@@ -449,7 +450,7 @@ def identities(table):
 
 
 @pytest.mark.arango
-@settings(max_examples=15, **RANDOM)
+@settings(max_examples=times(15), **RANDOM)
 @given(st.data())
 def test_what_a_server_answers_ahead_is_all_there_is(data):
     from tablevault_pd.store.arango import ahead

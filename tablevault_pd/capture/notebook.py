@@ -64,7 +64,9 @@ class Hooks:
         shell = _shell()
         if shell is None:
             return
-        shell.events.register("pre_run_cell", self._before)  # each time, after an interrupt: IPython keeps it once
+        shell.events.register(
+            "pre_run_cell", self._before
+        )  # each time, after an interrupt: IPython keeps it once
         shell.events.register("post_run_cell", self._after)
         if self._shell is not None:
             return

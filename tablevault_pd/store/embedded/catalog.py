@@ -37,7 +37,7 @@ from tablevault_pd.store.embedded.sqlite_errors import translated
 from tablevault_pd.store.engine import fork_guard as forks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 BUSY_TIMEOUT_S = 30.0
@@ -63,6 +63,9 @@ YOUNG_S = 0.05  # file times are no finer than a few milliseconds
 class Catalog:
     """The catalogue of one vault folder."""
 
+    #: One thread of the process opens or closes a connection at a time, whatever catalogue it belongs to.
+    _opening = threading.RLock()
+
     def __init__(self, folder: Path, *, read_only: bool, timeout_s: float, durability: str) -> None:
         self.path = folder / "catalog.db"
         self.read_only = read_only
@@ -80,7 +83,6 @@ class Catalog:
         self._pid = os.getpid()
         self._idle: dict[int, _Connection] = {}  # by thread; whoever takes one out has it alone
         self._open_ones: forks.WeakList[_Connection] = forks.WeakList()  # and perhaps closed ones
-        self._one_closes = threading.RLock()
         self._local = threading.local()  # tells when a thread ends
 
     def _check_file(self) -> int | None:
@@ -146,22 +148,35 @@ class Catalog:
 
     def _require_no_removed_log(self) -> None:
         """Refuse to open the database where somebody has it open with a log that was removed."""
-        if open_here := self._open_here():
-            self._require_log(open_here)
+        if self._open_here():
+            self._require_log()
             return
         holder = logs.removed_under(self._file)
         if holder is not None:
+            self._wait_for_removal()
             raise VaultCorrupt(
                 f"The write-ahead log {self._file}-wal was removed while process {holder} has the vault open. Nothing was read "
                 "or written. Close the vault there, which moves what the log held into the catalogue, and connect again."
             )
 
     def _open(self) -> _Connection:
-        self._require_no_removed_log()
         proof = self._proof()
         while proof is not None and proof.is_young():
             time.sleep(YOUNG_S)
             proof = self._proof()
+        with Catalog._opening:  # until the others see it: see logs.removed_under
+            self._require_no_removed_log()
+            connection = self._connect(proof)
+        try:
+            self._set_up(connection)
+        except BaseException:
+            self._close(connection)  # left open, it would keep others from mending what it met
+            raise
+        if not hasattr(self._local, "end"):
+            self._local.end = _ThreadEnd(self)
+        return connection
+
+    def _connect(self, proof: _Proof | None) -> _Connection:
         writable = "rwc" if self._inode is None else "rw"  # one that was removed is not made anew
         mode = writable if not self.read_only else "ro" if proof is None else "ro&immutable=1"
         connection = sqlite3.connect(
@@ -177,13 +192,6 @@ class Catalog:
         connection.pid = self._pid
         connection.thread = threading.get_ident()
         self._open_ones.add(connection)
-        try:
-            self._set_up(connection)
-        except BaseException:
-            self._close(connection)  # left open, it would keep others from mending what it met
-            raise
-        if not hasattr(self._local, "end"):
-            self._local.end = _ThreadEnd(self)
         return connection
 
     def _set_up(self, connection: _Connection) -> None:
@@ -220,7 +228,7 @@ class Catalog:
 
     def _close(self, connection: _Connection) -> None:
         # One at a time: of two at once, neither would be the last, which clears the log away.
-        with forks.no_fork, self._one_closes:
+        with forks.no_fork, Catalog._opening:
             connection.close()
             connection.closed = True
 
@@ -247,6 +255,7 @@ class Catalog:
             if connection.thread == threading.get_ident():  # its caller goes on in the child
                 connection.set_authorizer(_refuse)
             forks.leak(connection)
+        Catalog._opening = threading.RLock()
         self._begin()
 
     # -- transactions
@@ -264,11 +273,13 @@ class Catalog:
                     raise
                 self._give_back(connection)
         except sqlite3.Error as error:
+            if not self._is_whole():
+                self._wait_for_removal()
             raise self._refused(error) from error
         except VaultError:
             raise
         except OSError as error:
-            if error.errno == errno.ENOENT:
+            if error.errno == errno.ENOENT or not self._is_whole():
                 self._wait_for_removal()
             raise io.disk_error(error, f"using {self.path}") from error
         except (ValueError, TypeError, OverflowError) as error:  # a damaged page can hold anything
@@ -292,7 +303,7 @@ class Catalog:
         try:
             io.failpoint("gate-taken")
             with self.reading() as db:
-                db.log = self._require_log(self._open_here())
+                db.log = self._require_log()
                 answer = _transaction(db, work, *args, **kwargs)
             io.failpoint("after-commit")
             return answer
@@ -315,7 +326,12 @@ class Catalog:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
         self._require_usable()
         self._wait_for_lock_file()
-        return self._gate.take(self._timeout_s)
+        try:
+            return self._gate.take(self._timeout_s)
+        except StorageError:
+            if not self._is_whole():
+                self._wait_for_removal()
+            raise
 
     def _wait_for_lock_file(self) -> None:
         """Make no lock file in a folder that somebody is removing: its catalogue may go a moment after its lock file."""
@@ -331,16 +347,25 @@ class Catalog:
             self._require_usable()
             time.sleep(POLL_S)
 
-    def _require_log(self, connections: Iterable[_Connection]) -> tuple[int, ...]:
+    def _is_whole(self) -> bool:
+        """Whether nothing is missing of what only a removal of the folder takes away."""
+        return self._gate.has_file() and self.is_current() and not self._has_lost_log()
+
+    def _has_lost_log(self) -> bool:
+        """Whether a connection of this process has a log open that does not lie in its place any more."""
+        with Catalog._opening:  # the last connection to close takes the log away itself
+            known = {each.log for each in self._open_here() if each.log}
+            return bool(known) and known != {_file_of(self._file + "-wal")}
+
+    def _require_log(self) -> tuple[int, ...]:
         """Which log there is. Refuse to go on with one that was removed: what is committed to it vanishes with it."""
-        found = _file_of(self._file + "-wal")
-        if {each.log for each in connections if each.log} - {found}:
+        if self._has_lost_log():
             self._wait_for_removal()
             raise VaultCorrupt(
                 f"The write-ahead log {self._file}-wal was removed or replaced while the vault was open. Nothing was written. "
                 "Close the vault in every process and connect again; vault.check() tells whether commits are lost."
             )
-        return found
+        return _file_of(self._file + "-wal")
 
     def checkpoint(self) -> bool:
         """Move what is in the write-ahead log into the database file. Whether all of it is there now."""
@@ -365,7 +390,7 @@ class Catalog:
             return 0
         try:
             with self._lock(), self.reading() as db:
-                db.log = self._require_log(self._open_here())
+                db.log = self._require_log()
                 db.execute("PRAGMA temp_store = FILE")  # what is left may not fit into memory
                 try:
                     db.execute("VACUUM")
