@@ -9,8 +9,8 @@ check:  ## What CI runs: format, lint, types, examples, tests, doctests, the REA
 test:  ## Only the tests, doctests and the README's code
 	$(PYTHON) check.py tests
 
-torture:  ## Kills, interrupts, forks and damage, TIMES as often as the tests do them (20: some ten minutes)
-	TABLEVAULT_TORTURE=$(or $(TIMES),20) $(PYTHON) -m pytest -q tests/torture
+torture:  ## Kills, interrupts, damage and random stories, TIMES as often as the tests do them
+	TABLEVAULT_TORTURE=$(or $(TIMES),20) $(PYTHON) -m pytest -q -m slow
 
 format:  ## Bring the code into shape
 	$(PYTHON) -m ruff format .

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 from stores import BOTH, new_database
+from torture.harness import COUNTS
 
 import tablevault_pd as tv
 from tablevault_pd import api as connecting
@@ -22,6 +25,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) or "torture" in item.path.parts:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Hand what the test counted on to its report, which a worker of xdist sends to the process that prints."""
+    COUNTS.clear()
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append(("counts", dict(COUNTS)))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what all tests counted: kills, interrupts, acknowledged rows, and how many of these were lost."""
+    counts: Counter[str] = Counter()
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if getattr(report, "when", None) == "call":
+            counts.update(dict(report.user_properties).get("counts", {}))
+    if counts:
+        terminalreporter.write_line(
+            "counted: " + ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
+        )
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_forks import wait_until
-from torture.harness import PROCESSES, Acks, times
+from torture.harness import COUNTS, PROCESSES, Acks, times
 
 import tablevault_pd as tv
 from tablevault_pd.store.embedded import fsio as io
@@ -84,6 +84,7 @@ def test_a_crash_at_every_point(tmp_path, point, action, size):
     if action == "ENOSPC" and point in POINTS[:4]:
         assert (tmp_path / "raised").read_text() == "StorageFull"
     check_vault(place, acks, size, extra=1)
+    COUNTS.update({"crashes" if action == "exit" else "failed writes": 1})
 
 
 def write_on(place: Path, acks: Path, durability: str, number: int) -> None:
@@ -128,3 +129,5 @@ def test_kill_at_random_moments(tmp_path, durability):
             assert (sizes["size"] == sizes["first"]).all()
             assert set(vault.check(fix=True)["severity"]) <= {"stray"}
             assert vault.check().empty
+        COUNTS.update({"kills": len(writers)})
+    COUNTS.update({"acknowledged rows": len(acked), "lost rows": 0})

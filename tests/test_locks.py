@@ -37,7 +37,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.store import Beat, Description, Measures, Session
-from tablevault_pd.store.embedded import EmbeddedStore, catalog, logs, space
+from tablevault_pd.store.embedded import EmbeddedStore, catalog, logs, vacuum
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import locked
 from tablevault_pd.store.embedded.write_lock import WriteLock
@@ -236,7 +236,7 @@ def test_an_interrupt_while_segments_are_removed_leaves_none_locked(store):
             path.write_bytes(b"of no commit")
         try:
             with Interrupts(at):
-                space.unlink_locked(store, paths)
+                vacuum.unlink_locked(store, paths)
                 done = True
         except KeyboardInterrupt as error:
             kept.append(error)

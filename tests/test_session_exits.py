@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas
 import pytest
 from stores import BOTH, new_database
-from torture.harness import times
+from torture.harness import COUNTS, times
 
 import tablevault_pd as tv
 from tablevault_pd.capture.environment import package_versions
@@ -394,6 +394,7 @@ def test_a_signal_in_the_middle_of_a_commit(tmp_path):
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == -signal.SIGTERM
+        COUNTS.update(kills=1)
     assert sessions(tmp_path).error.tolist() == ["killed by SIGTERM"] * times(1)
     with tv.connect(tmp_path / "v", mode="r") as vault:
         assert vault.check().empty

@@ -1,6 +1,7 @@
 """What torture tests share: scaling, writers in real processes, and a log of what was acknowledged, kept outside of the vault.
 
-``TABLEVAULT_TORTURE=20`` repeats everything twenty times as often; 1 is what every run of the tests has time for.
+``TABLEVAULT_TORTURE=20`` repeats everything twenty times as often; 1 is what every run of the tests has time for. What was
+counted stands in one line at the end of a run (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ if hasattr(os, "fork"):
     )
 
 FACTOR = float(os.environ.get("TABLEVAULT_TORTURE", "1"))
+
+
+#: What was done and found by the test that runs: kills, interrupts, acknowledged rows, lost rows, rows found twice …
+COUNTS: Counter[str] = Counter()
 
 
 def times(count: int) -> int:
@@ -76,6 +81,7 @@ def check_rows(vault: tv.Vault, name: str, acknowledged: list[int], column: str 
     """Every acknowledged number is in the list exactly once, and none twice."""
     found = Counter(vault.read(name)[column].tolist()) if name in vault else Counter()
     lost = sorted(set(acknowledged) - set(found))
+    COUNTS.update({"acknowledged rows": len(acknowledged), "lost rows": len(lost)})
     assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged rows are lost: {lost[:10]}"
     twice = sorted(number for number, count in found.items() if count > 1)
     assert not twice, f"rows that are there more than once: {twice[:10]}"

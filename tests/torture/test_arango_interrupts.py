@@ -8,7 +8,7 @@ import pytest
 from stores import new_database
 
 import tablevault_pd as tv
-from torture.harness import Acks, check_goes_on, check_rows, run, times
+from torture.harness import COUNTS, Acks, check_goes_on, check_rows, run, times
 
 pytest.importorskip("arango")
 pytestmark = pytest.mark.arango
@@ -112,7 +112,8 @@ def test_fifty_interrupts_on_a_server(tmp_path, monkeypatch):
     with new_database() as url:
         monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
         tv.connect(url, create=True, session=False).close()
-        run(VICTIM, url, acks, times(50), seed)
+        interrupts, _, calls, _ = run(VICTIM, url, acks, times(50), seed).split()
+        COUNTS.update({"interrupts": int(interrupts), "interrupted calls": int(calls)})
         with tv.connect(url) as vault:
             check_rows(vault, "a", Acks(acks).all())
             assert set(vault.check()["severity"]) <= {"stray"}

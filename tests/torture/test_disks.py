@@ -17,7 +17,7 @@ import pytest
 
 import tablevault_pd as tv
 from tablevault_pd.store.embedded import segments
-from torture.harness import Acks, check_rows, check_sound, run, times
+from torture.harness import COUNTS, Acks, check_rows, check_sound, run, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,9 @@ vault.close()
 
 def test_a_small_disk_that_fills_up_again_and_again(small_disk, tmp_path):
     acks = Acks(tmp_path / "acks")
-    assert int(run(FILLER, small_disk, tmp_path / "acks", times(3))) > 0, "the disk was never full"
+    full = int(run(FILLER, small_disk, tmp_path / "acks", times(3)))
+    COUNTS.update({"full disks": full, "acknowledged rows": len(acks.all())})
+    assert full > 0, "the disk was never full"
     with tv.connect(small_disk / "v", mode="r") as vault:
         found = pd.concat([vault.read(name, columns=["n"]) for name in vault if name.startswith("list")])["n"]
         rows = found[found >= 0].tolist()
@@ -167,6 +169,7 @@ def test_no_loss_of_commits_goes_unnoticed(logged, tmp_path, seed):
         lost = {name: set(range(versions[name] + 1, len(expected(name)) + 1)) for name in names}
         lost = {name: numbers for name, numbers in lost.items() if numbers}
         problems = vault.check()
+        COUNTS.update({"damaged logs": 1, "lists that lost commits by them, all told": len(lost)})
         reported = problems[problems["what"] == "commits lost"]
         assert {name: min(numbers) for name, numbers in lost.items()} == dict(
             zip(reported["list"], reported["version"], strict=True)

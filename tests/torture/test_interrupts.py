@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tablevault_pd as tv
-from torture.harness import Acks, check_goes_on, check_rows, check_sound, run, times
+from torture.harness import COUNTS, Acks, check_goes_on, check_rows, check_sound, run, times
 
 VICTIM = """
 import os, random, signal, sys, time, warnings
@@ -115,7 +115,8 @@ def test_two_hundred_interrupts(tmp_path):
     seed = 20_240_917
     print("seed", seed)
     place, acks = tmp_path / "v", tmp_path / "acks"
-    run(VICTIM, place, acks, times(200), seed)
+    interrupts, _, calls, _ = run(VICTIM, place, acks, times(200), seed).split()
+    COUNTS.update({"interrupts": int(interrupts), "interrupted calls": int(calls)})
     with tv.connect(place) as vault:
         check_rows(vault, "a", Acks(acks).all())
         check_sound(vault)
