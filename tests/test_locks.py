@@ -312,8 +312,8 @@ def test_whoever_waited_in_vain_leaves_the_lock_to_its_holder(tmp_path):
 TURNS = """
 import sys
 from pathlib import Path
-from tablevault_pd.store.embedded.write_lock import Gate
-gate = Gate(Path(sys.argv[1]))
+from tablevault_pd.store.embedded.write_lock import WriteLock
+gate = WriteLock(Path(sys.argv[1]))
 print("ready", flush=True)
 for line in sys.stdin:
     with gate.take(30):
