@@ -18,6 +18,7 @@ COLUMNS = {
     "best": {"session", "metric", "best_step", "best_value"},
     "metrics": {"session", "metric", "value"},
     "sessions": {"session", "state", "started", "ended"},
+    "trend": {"list", "version", "measure", "slice", "value"},
 }
 
 

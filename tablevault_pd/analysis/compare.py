@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.analysis.alignment import Alignment, align
+from tablevault_pd.analysis.answers import mark
 from tablevault_pd.analysis.cells import equal_cells, equal_numbers, equal_vectors
 from tablevault_pd.analysis.comparison import Comparison, Context
 from tablevault_pd.analysis.measures import Measure, MissingColumn, as_floats, is_truth
@@ -77,7 +78,9 @@ def compare(store: Store, sides: Sequence[Side], asked: Asked, flush: Callable[[
         columns[f"status{layout.suffix(side)}"] = table.status(side, equal[side])
     frame = pd.DataFrame(columns, index=aligned.keys, copy=False)
     context = Context.of(store, sides, aligned, layout, flush)
-    return Comparison(frame)._about(context)
+    comparison = Comparison(frame)._about(context)
+    mark(comparison, "compare")
+    return comparison
 
 
 # -- the columns

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.analysis import facts, gate
+from tablevault_pd.analysis.answers import mark
 from tablevault_pd.analysis.summary import Layout, summary
 from tablevault_pd.analysis.written_code import Slice, code_diff, slice_of_rows
 from tablevault_pd.errors import InvalidInput
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tablevault_pd.analysis.alignment import Alignment
+    from tablevault_pd.analysis.plots import FramePlots
     from tablevault_pd.analysis.sides import Side
     from tablevault_pd.store import Store
 
@@ -179,6 +181,16 @@ class Comparison(pd.DataFrame):
     def _judged(self, *, slices: bool) -> pd.DataFrame:
         found = self.summary
         return found if slices else found[found["slice"] == "all"]
+
+    @property
+    def plot(self) -> FramePlots:  # type: ignore[override]  # the pictures of a comparison, and not those of any frame
+        """Pictures of the rows left: ``.plot()`` draws the flips. See :class:`FramePlots`.
+
+        The pictures of pandas are at ``pd.DataFrame(comparison).plot``.
+        """
+        from tablevault_pd.analysis.plots import FramePlots
+
+        return FramePlots(mark(self.copy(deep=False), "compare"), self._known().vault)
 
     def why(self, side: str = "b") -> pd.DataFrame:
         """For each row that flipped, what it was made from that changed, and the code and parameters that made it.

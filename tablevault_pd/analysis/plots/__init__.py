@@ -22,6 +22,8 @@ PICTURES = {
     "bands": ("bands",),
     "best": ("scatter", "parallel"),
     "sessions": ("timeline", "scatter", "parallel"),
+    "trend": ("trend",),
+    "compare": ("flips",),
 }
 
 
@@ -126,6 +128,31 @@ class FramePlots:
 
         self._about("timeline")
         return draw_timeline(self._store(), self._frame, ax)
+
+    def trend(self, *, ax: Axes | None = None) -> Axes:
+        """Draw a measure over the versions of ``vault.trend(…)``, its interval as an area, and ring those that left the noise.
+
+        A version where the measure failed is a cross at the bottom.
+        """
+        from tablevault_pd.analysis.plots.trend import draw_trend
+
+        return draw_trend(self._frame, self._about("trend"), ax)
+
+    def flips(self, *, ax: Axes | None = None) -> Any:
+        """Draw the flips of ``vault.compare(…)`` as a matrix: right and wrong before, right and wrong now; or up, down, same.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+
+        Returns
+        -------
+        Axes, or an array of Axes where several measures or versions are drawn
+        """
+        from tablevault_pd.analysis.plots.flips import draw_flips
+
+        self._about("flips")
+        return draw_flips(self._frame, ax)
 
     def _about(self, picture: str) -> str:
         """What the answer is about. Raises InvalidInput if there is no such picture of it."""

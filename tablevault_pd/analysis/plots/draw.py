@@ -21,14 +21,14 @@ NOT_GIVEN = "not given"
 PER_COLUMN = 4  #: points of a curve that a column of pixels may keep: first, lowest, highest, last
 
 
-def new_axes(rows: int = 1, height: float | None = None) -> Any:
+def new_axes(rows: int = 1, height: float | None = None, *, sharex: bool = True) -> Any:
     """Return the Axes of a new figure, or an array of several below each other. Raises MissingDependency."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
         raise MissingDependency.for_extra("matplotlib", "plot", "A picture") from error
     size = (6.4, (4.0 if rows == 1 else 2.6 * rows) if height is None else height)
-    return pyplot.subplots(rows, sharex=True, figsize=size, layout="constrained")[1]
+    return pyplot.subplots(rows, sharex=sharex, figsize=size, layout="constrained")[1]
 
 
 def need(frame: pd.DataFrame, columns: Sequence[str], picture: str) -> None:

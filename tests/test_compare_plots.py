@@ -1,0 +1,97 @@
+"""The pictures of comparisons and trends: what is drawn is what the answer says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tablevault_pd as tv
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402  # after the backend is chosen
+from matplotlib.collections import PolyCollection  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def vault(folder_vault):
+    rng = np.random.default_rng(3)
+    for number, rate in enumerate((0.7, 0.7, None, 0.97)):
+        rows = pd.DataFrame({"topic": ["s", "t"] * 100, "ms": rng.normal(size=200)})
+        if rate is not None:
+            rows["right"] = rng.random(200) < rate
+        folder_vault.save("marks", rows.rename_axis("id"), tags=[str(number)])
+    return folder_vault
+
+
+def texts(ax):
+    return [each.get_text() for each in ax.texts]
+
+
+def test_r13_the_trend_has_its_interval_and_marked_changes(vault):
+    trend = vault.trend("marks", "right", band="bootstrap")
+    ax = trend.vault.plot()
+    line = ax.lines[0]
+    assert line.get_xdata().tolist() == [1, 2, 3, 4]
+    assert line.get_ydata() == pytest.approx(trend["value"], nan_ok=True)
+    (area,) = [each for each in ax.collections if isinstance(each, PolyCollection)]
+    reach = np.concatenate([path.vertices for path in area.get_paths()])[:, 1]
+    assert (reach.min(), reach.max()) == pytest.approx((trend["lo"].min(), trend["hi"].max()))
+    crosses = [each for each in ax.lines if each.get_marker() == "x"]
+    assert [each.get_xdata().tolist() for each in crosses] == [[3]]  # the version that has no such column
+    (rings,) = [each for each in ax.lines if each.get_label() == "left the noise"]
+    assert rings.get_xdata().tolist() == trend.changes()["version"].tolist() == [4]
+    assert texts(ax) == [f"{trend.changes()['delta'][0]:+.3g}"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("version", "right")
+
+
+def test_r13_slices_are_lines_that_break_where_a_version_failed(vault):
+    ax = vault.trend("marks", "right", groupby="topic").vault.plot.trend()
+    named = {each.get_label(): each for each in ax.lines if not each.get_label().startswith("_")}
+    assert list(named) == ["all", "topic=s", "topic=t", "left the noise"]
+    assert np.isnan(named["topic=s"].get_ydata()).tolist() == [False, False, True, False]
+
+
+def test_flips_are_a_matrix(vault):
+    found = vault.compare("marks@1", "marks@4", measure="right")
+    ax = found.plot()
+    drawn = {each.split("\n")[0]: int(each.split("\n")[1]) for each in texts(ax)}
+    assert drawn == found["flip"].astype(object).str.replace("_", " ").value_counts().to_dict()
+    assert drawn["fixed"] == found.summary.loc[0, "fixed"]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("marks@1", "marks@4")
+    assert "fixed" in " ".join(texts(found[found["flip"] == "fixed"].vault.plot()))
+
+
+def test_flips_of_several(vault):
+    found = vault.compare("marks@1", "marks@2", "marks@4", measure={"right": "right", "ms": "ms"})
+    axes = found.plot.flips()
+    assert [ax.get_title().split(":")[0] for ax in axes] == ["right", "ms", "right", "ms"]
+    assert [each.split("\n")[0] for each in texts(axes[1])] == ["down", "same", "up"]
+    states = vault.compare("marks@1", vault.read("marks@4").iloc[5:]).plot()
+    assert texts(states)[-1].split("\n")[:2] == ["removed", "5"]
+
+
+def test_pictures_are_of_the_answer_that_they_draw(vault):
+    found = vault.compare("marks@1", "marks@2")
+    with pytest.raises(tv.InvalidInput, match=r"\.plot\.trend draws trend"):
+        found.plot.trend()
+    with pytest.raises(tv.InvalidInput, match="keep it"):
+        found[["ms_a"]].plot()
+    with pytest.raises(tv.InvalidInput, match="none any more"):
+        pd.DataFrame(found.reset_index()).assign(z=1).pipe(lambda df: tv.Comparison(df)).plot()
+
+
+def test_a_hostile_name_is_no_formula(folder_vault):
+    name = r"$\frac{1}{$"
+    for value in (True, False):
+        folder_vault.save(name, pd.DataFrame({name: [value] * 3}).rename_axis("id"))
+    folder_vault.compare(f"{name}@1", f"{name}@2", measure={name: f"`{name}`"}).plot().figure.canvas.draw()
+    folder_vault.trend(name, {name: f"`{name}`"}, groupby=name).vault.plot().figure.canvas.draw()
