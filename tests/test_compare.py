@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -655,3 +657,51 @@ def test_columns_that_would_clash_are_refused(folder_vault):
     assert folder_vault.compare(*versions[:2], on="id")["status_a"].tolist() == ["x"]
     with pytest.raises(tv.InvalidInput, match="status_b"):
         folder_vault.compare(*versions, on="id")
+
+
+SCRIPT = """
+import pandas as pd
+import tablevault_pd as tv
+
+LIMIT = {limit}
+
+def clean(text):
+    {body}
+
+def unused(text):
+    return {unused}
+
+vault = tv.connect(r"{place}")
+rows = vault.read("articles")
+rows = rows.assign(right=rows["text"].map(clean).str.len() < LIMIT)
+vault.save("preds", rows)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "body", "names"),
+    [
+        (5, "return text + '!!'", ["clean"]),
+        (4, "return text  # as it is", ["LIMIT"]),
+        (5, "return text  # as it is", []),
+    ],
+)
+def test_r17_code_is_told_by_the_definition_that_changed(folder_vault, tmp_path, limit, body, names):
+    articles = pd.DataFrame({"text": ["good", "bad"]}, index=pd.Index([1, 2], name="id"))
+    folder_vault.save("articles", articles)
+    for number, (most, text) in enumerate([(5, "return text"), (limit, body)]):
+        code = SCRIPT.format(limit=most, body=text, unused=number, place=folder_vault.place)
+        (tmp_path / "evaluate.py").write_text(code, encoding="utf-8")
+        subprocess.run([sys.executable, "evaluate.py"], cwd=tmp_path, check=True, timeout=60)
+    if not names:
+        assert folder_vault.versions("preds")["version"].tolist() == [1]  # the same rows by the same code
+        return
+    found = folder_vault.compare("preds@1", "preds@2", measure="right")
+    code = folder_vault.differences("preds@1", "preds@2").query("what == 'code'")
+    assert code["name"].tolist() == [f"evaluate.py: {name}" for name in names]
+    lines = found.code_diff.splitlines()[2:]  # without the names of the versions
+    assert [len([line for line in lines if line.startswith(sign)]) for sign in "-+"] == [1, 1]
+    why = found.why()
+    assert set(why["what"]) == {"code"}
+    assert set(why["name"]) == {f"evaluate.py: {name}" for name in names}
+    assert set(why.index) == set(found.index[found["flip"] == "broken"])

@@ -12,7 +12,7 @@ from tablevault_pd import validate
 from tablevault_pd.analysis import facts, gate
 from tablevault_pd.analysis.answers import mark
 from tablevault_pd.analysis.summary import Layout, summary
-from tablevault_pd.analysis.written_code import Slice, code_diff, slice_of_rows
+from tablevault_pd.code import Slice, code_diff, slice_of_rows
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.reading.reports import typed
 
@@ -267,7 +267,10 @@ class Comparison(pd.DataFrame):
 
     @property
     def code_diff(self) -> str:
-        """The code that wrote the versions as a unified diff, of each with the first; empty where it is the same."""
+        """The code that made the rows as a unified diff, of each version with the first; empty where it is the same.
+
+        Of two versions, a notebook shows it side by side.
+        """
         context = self._known()
         store = context.vault()
         slices = [

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tablevault_pd.analysis.facts import changed_parts, different, facts_of, text_of, writers
 from tablevault_pd.analysis.rows_changed import row_changes
-from tablevault_pd.analysis.written_code import Slice, slice_of_rows, slice_of_session
+from tablevault_pd.code import Slice, slice_of_rows, slice_of_session
 from tablevault_pd.reading.reports import typed
 from tablevault_pd.store import Session, Version
 from tablevault_pd.store.edges import EdgeQuery

@@ -14,8 +14,9 @@ from tablevault_pd.reading.reports import environment, typed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tablevault_pd.analysis.written_code import Part, Slice
+    from tablevault_pd.code import Slice
     from tablevault_pd.store import Session, Store, Version
+    from tablevault_pd.store.types import Part
 
 PARAMETER = "parameter"
 ABSENT = "∅"  # never a value: it stands for what is not recorded

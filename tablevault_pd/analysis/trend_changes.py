@@ -10,7 +10,7 @@ import pandas as pd
 
 from tablevault_pd.analysis.statistics import DRAWS, holm
 from tablevault_pd.analysis.trend import CHANCE, Measuring
-from tablevault_pd.analysis.written_code import code_diff, slice_of_rows
+from tablevault_pd.code import code_diff, slice_of_rows
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pandas as pd
 from tablevault_pd.analysis.ancestors import same_rows_by_key
 from tablevault_pd.analysis.cells import equal_cells
 from tablevault_pd.analysis.facts import changed_parts, different, facts_of
-from tablevault_pd.analysis.written_code import slice_of_rows
+from tablevault_pd.code import slice_of_rows
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.lineage.of_rows import asked_rows
@@ -283,12 +283,12 @@ def _made_by(store: Store, pairs: _Pairs) -> list[pd.DataFrame]:
 
 
 def _commits(store: Store, version: Version, positions: np.ndarray) -> np.ndarray:
-    """A number for each row: the commit that wrote it, as (session, cell) tell it."""
+    """A number for each row: the commit that wrote it, as session, cell and line tell it."""
     spans = store.spans_written([version])
     if not len(spans.start):
         return np.full(len(positions), -1)
     at = np.searchsorted(spans.start, positions, side="right") - 1
-    pairs = np.stack([spans.session_id, spans.cell], axis=1)
+    pairs = np.stack([spans.session_id, spans.cell, spans.line], axis=1)
     return np.asarray(np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)[at])
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # noqa: TC002  # CategoricalDtype, at run time
 
 from tablevault_pd.analysis.comparison import Comparison
-from tablevault_pd.analysis.plots.draw import new_axes
+from tablevault_pd.analysis.plots.draw import new_axes, plain
 from tablevault_pd.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -81,16 +81,19 @@ def _draw(ax: Axes, values: pd.Series[Any], title: str, reference: str, other: s
         _matrix(ax, cells, counts)
         ax.set_xticks([0, 1], _TRUTH[1])
         ax.set_yticks([0, 1], _TRUTH[0])
-        ax.set_ylabel(_plain(reference))
-        ax.set_xlabel(_plain(other))
+        ax.set_ylabel(plain(reference))
+        ax.set_xlabel(plain(other))
     else:
         order = [name for name in _ORDER if name in set(values.cat.categories)]
         _matrix(ax, [order], counts)
         ax.set_xticks(range(len(order)), order)
         ax.set_yticks([])
-        ax.set_xlabel(_plain(f"{other} against {reference}"))
+        ax.set_xlabel(plain(f"{other} against {reference}"))
     more = f"; {without:,} rows without a pair or a value" if without else ""
-    ax.set_title(_plain(f"{_short(title)}{': ' if title else ''}{len(values) - without:,} rows{more}"), fontsize="medium")
+    ax.set_title(
+        plain(f"{_short(title)}{': ' if title else ''}{len(values) - without:,} rows{more}"),
+        fontsize="medium",
+    )
 
 
 def _matrix(ax: Axes, cells: Sequence[Sequence[str]], counts: pd.Series[Any]) -> None:
@@ -118,8 +121,3 @@ def _matrix(ax: Axes, cells: Sequence[Sequence[str]], counts: pd.Series[Any]) ->
 
 def _short(text: str) -> str:
     return text if len(text) <= 50 else f"{text[:49]}…"
-
-
-def _plain(text: str) -> str:
-    """A text in which Matplotlib finds no formula."""
-    return text.replace("$", r"\$")

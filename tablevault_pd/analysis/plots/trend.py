@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.analysis.plots.draw import GREY, RED, need, new_axes, numbers
+from tablevault_pd.analysis.plots.draw import GREY, RED, need, new_axes, numbers, plain
 from tablevault_pd.analysis.summary import ALL
 from tablevault_pd.analysis.trend import Trend
 
@@ -34,7 +34,7 @@ def draw_trend(frame: pd.DataFrame, about: str, ax: Axes | None) -> Axes:
     )
     for number, (name, line) in enumerate(lines):
         x, value = numbers(line["version"]), numbers(line["value"])
-        label = name if number < NAMED_LINES and len(lines) > 1 else None
+        label = plain(name) if number < NAMED_LINES and len(lines) > 1 else None
         # Of several lines that of all rows is the thickest.
         (curve,) = drawn.plot(
             x, value, marker="o", ms=4, lw=1.8 if name.endswith(ALL) or len(lines) == 1 else 1.1, label=label
@@ -50,7 +50,7 @@ def draw_trend(frame: pd.DataFrame, about: str, ax: Axes | None) -> Axes:
         )
     _mark_changes(frame, drawn, sizes=len(lines) == 1)
     drawn.set_xlabel("version")
-    drawn.set_ylabel(about if len(about) <= 60 else f"{about[:59]}…")
+    drawn.set_ylabel(plain(about if len(about) <= 60 else f"{about[:59]}…"))
     drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
     drawn.margins(x=0.06, y=0.12)
     handles, labels = drawn.get_legend_handles_labels()
@@ -58,7 +58,7 @@ def draw_trend(frame: pd.DataFrame, about: str, ax: Axes | None) -> Axes:
     if handles or title:
         drawn.legend(
             handles,
-            [_plain(each) for each in labels],
+            labels,
             title=title,
             fontsize="small",
             title_fontsize="small",
@@ -95,8 +95,3 @@ def _mark_changes(frame: pd.DataFrame, ax: Axes, *, sizes: bool) -> None:
             f"{delta:+.3g}", (at, height), xytext=(0, 10 if delta > 0 else -10), textcoords="offset points", ha="center",
             va="bottom" if delta > 0 else "top", fontsize="small", color=RED,
         )  # fmt: skip
-
-
-def _plain(text: Any) -> str:
-    """A text in which Matplotlib finds no formula."""
-    return str(text).replace("$", r"\$")
