@@ -20,7 +20,7 @@ from tablevault_pd.filters import Names, UnknownColumn
 from tablevault_pd.filters.evaluate import evaluate
 from tablevault_pd.filters.expressions import evaluate_expression, is_expression
 from tablevault_pd.filters.query import parse_query
-from tablevault_pd.filters.tree import Column, is_rowwise, labels
+from tablevault_pd.filters.tree import ColumnRef, is_rowwise, labels
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -65,7 +65,7 @@ class Measure:
         if not self.is_text:
             return None
         node = self.tree(Names.of(frame))
-        return node.label if isinstance(node, Column) else None
+        return node.label if isinstance(node, ColumnRef) else None
 
     @cached_property
     def prefix(self) -> str:

@@ -21,7 +21,7 @@ from tablevault_pd.filters.methods import FUNCTIONS
 from tablevault_pd.filters.tree import (
     And,
     Arithmetic,
-    Column,
+    ColumnRef,
     Compare,
     Constant,
     Function,
@@ -56,7 +56,7 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "**": operator.pow,
 }
 #: Whose values pandas looks at as they are; a sum of numbers is not among them (see :func:`_is_plain`).
-_PLAIN = (Column, Level, Inside, Constant, Method, Member)
+_PLAIN = (ColumnRef, Level, Inside, Constant, Method, Member)
 
 
 def mask_of(node: Node, frame: pd.DataFrame) -> np.ndarray:
@@ -94,7 +94,7 @@ def evaluate(node: Node, frame: pd.DataFrame) -> Any:
     match node:
         case Constant(constant):
             return constant
-        case Column(label):
+        case ColumnRef(label):
             return frame[label]
         case Level(number):
             return pd.Series(frame.index.get_level_values(number), index=frame.index)

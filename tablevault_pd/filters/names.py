@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import InvalidFilter, did_you_mean, shown
-from tablevault_pd.filters.tree import Column, Inside, Level, Node
+from tablevault_pd.filters.tree import ColumnRef, Inside, Level, Node
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Sequence
@@ -46,7 +46,7 @@ class Names:
         if name in self._counts:
             if self._counts[name] > 1:
                 raise InvalidFilter(f"The filter names {shown(name)}, which is the name of several columns.")
-            return Column(name)
+            return ColumnRef(name)
         return (self._level(name) if index else None) or self._inside(name)
 
     @cached_property

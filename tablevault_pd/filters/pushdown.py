@@ -22,7 +22,7 @@ from tablevault_pd.filters.predicate import ALL, EXACT, Condition, Kind, Test, W
 from tablevault_pd.filters.tree import (
     And,
     Arithmetic,
-    Column,
+    ColumnRef,
     Compare,
     Constant,
     Inside,
@@ -284,13 +284,13 @@ def pushdown(node: Node, schema: pa.Schema) -> Where | None:
     if not is_rowwise(node):
         return None
     try:
-        found = condition(_Reader(schema).read(node)).might_match
+        found = condition(_PushdownReader(schema).read(node)).might_match
     except Exception:  # noqa: BLE001  # constants are whatever the user compares with: then nothing is left out, and no harm done
         return None
     return None if () in found else found
 
 
-class _Reader:
+class _PushdownReader:
     """Reads the tree as far as it is known to judge row by row."""
 
     def __init__(self, schema: pa.Schema) -> None:
@@ -302,7 +302,7 @@ class _Reader:
     def read(self, node: Node) -> Any:
         """An operand, a condition or a constant. Raises NotPushable."""
         match node:
-            case Column(label):
+            case ColumnRef(label):
                 return self._column(label)
             case Inside(label, keys):
                 return self._inside(label, keys)
@@ -383,7 +383,7 @@ class _Reader:
         match term.of:
             case Inside(label, keys):
                 operand = self._inside(label, keys, tuples=True)
-            case Column(label):
+            case ColumnRef(label):
                 operand = self._column(label, tuples=True)
                 alone = frames.select(self._schema, [label])
                 empty = frames.empty(alone)

@@ -25,7 +25,7 @@ from tablevault_pd.filters.methods import (
     METHODS,
     TIMES,
 )
-from tablevault_pd.filters.source import Source
+from tablevault_pd.filters.source import FilterText
 from tablevault_pd.filters.tree import (
     And,
     Arithmetic,
@@ -107,19 +107,19 @@ def parse_query(text: str, names: Names) -> Node:
     Examples
     --------
     >>> parse_query("n > 2", Names(["n"]))
-    Compare(left=Column(label='n'), operator='>', right=Constant(value=2))
+    Compare(left=ColumnRef(label='n'), operator='>', right=Constant(value=2))
     """
     if not text.strip():
         raise InvalidFilter("The filter is an empty string. Leave it out to keep every row.")
-    source = Source(text)
-    return _Reader(source, names).read(source.parse())
+    source = FilterText(text)
+    return _QueryReader(source, names).read(source.parse())
 
 
 @dataclass
-class _Reader:
+class _QueryReader:
     """Turns Python's syntax tree into the filter's."""
 
-    source: Source
+    source: FilterText
     names: Names
     depth: int = 0
 

@@ -32,7 +32,7 @@ _WORDS = {"&": " and ", "|": " or "}
 
 
 @dataclass
-class Source:
+class FilterText:
     """A filter text, and the Python expression that it is read as."""
 
     text: str

@@ -23,7 +23,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Column(Node):
+class ColumnRef(Node):
     """A column of the list."""
 
     label: Hashable
@@ -162,7 +162,7 @@ def children(node: Node) -> list[Node]:
 
 def labels(node: Node) -> frozenset[Hashable]:
     """The columns that a filter looks at."""
-    columns = [part.label for part in walk(node) if isinstance(part, Column)]
+    columns = [part.label for part in walk(node) if isinstance(part, ColumnRef)]
     return frozenset([*columns, *(part.column for part in walk(node) if isinstance(part, Inside))])
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidFilter, InvalidInput, did_you_mean, shown
 from tablevault_pd.filters import Names, UnknownColumn, is_no_filter, parse_filter
-from tablevault_pd.filters.tree import Column, Inside, Level, Node, walk
+from tablevault_pd.filters.tree import ColumnRef, Inside, Level, Node, walk
 from tablevault_pd.reading import liveness, reports
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.search.code import CODE_IN, CodeIn, sessions_with_code
@@ -171,7 +171,7 @@ class _Anything(Names):
 
     def find(self, name: Hashable, *, index: bool = True) -> Node | None:
         if isinstance(name, str) and name.startswith(KINDS):
-            return Column(name)
+            return ColumnRef(name)
         return super().find(name, index=index)
 
 

@@ -79,7 +79,7 @@ class ServerParts:
     stray_age_s: float  #: from what age on rows that were never committed may be removed
 
 
-class Maintenance:
+class MaintenanceTasks:
     """Looks after a vault on a server."""
 
     def __init__(self, vault: ServerParts) -> None:

@@ -143,7 +143,7 @@ class _Idle:
         return len(self._items)
 
 
-class _Connection(HTTPConnection):
+class _HttpConnection(HTTPConnection):
     """Is closed in a forked child: the two would read each other's answers."""
 
     def connect(self) -> None:
@@ -163,7 +163,7 @@ class _TlsConnection(HTTPSConnection):
 
 class _Pool(HTTPConnectionPool):
     QueueCls = _Idle  # type: ignore[assignment]  # all of a queue that is used
-    ConnectionCls = _Connection
+    ConnectionCls = _HttpConnection
 
 
 class _TlsPool(HTTPSConnectionPool):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.store.arango.sought import CODE, Bound, in_code
+from tablevault_pd.store.arango.sought import CODE, BindVars, in_code
 from tablevault_pd.store.arango.words import code_words
 from tablevault_pd.store.text_query import matching_ids, needs_everything
 from tablevault_pd.store.times import to_time
@@ -202,7 +202,7 @@ class SliceStore:
     def _pieces(self, query: Node) -> dict[Leaf, set[str]]:
         """The ids of the documents of cells, statements and modules that each leaf is in."""
         leaves = in_code(query)
-        bound = Bound(CODE, [one for leaf in leaves.values() for one in leaf.sought])
+        bound = BindVars(CODE, [one for leaf in leaves.values() for one in leaf.sought])
         literals = list(dict.fromkeys(leaf.literal for leaf in leaves.values() if leaf.literal is not None))
         [answer] = self._client.query(FIND_PIECES, binds=bound.values, literals=literals)
         worded = np.array([row[0] for row in answer["found"]], object)

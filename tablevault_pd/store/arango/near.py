@@ -110,7 +110,7 @@ RETURN {{
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class VectorPiece:
     """Rows of one batch that one column is to be searched in."""
 
     near: int  #: number of the Near
@@ -139,7 +139,7 @@ class VectorSearchPlan:
     scopes: Sequence[Scope]
     metric: Metric
     k: int
-    pieces: list[Piece]
+    pieces: list[VectorPiece]
     kept: int  #: rows that the filters leave, each as often as it has columns
 
     @property
@@ -214,7 +214,7 @@ class Nearest:
             ranges = _ranges(scopes[each.scope].keep, span.position, span.position + span.rows)
             if len(ranges):
                 kept += int((ranges[:, 1] - ranges[:, 0]).sum())
-                pieces.append(Piece(number, each.scope, span, column, ranges))
+                pieces.append(VectorPiece(number, each.scope, span, column, ranges))
         return VectorSearchPlan(near, scopes, metric, k, _coarser(pieces), kept)
 
     # -- every row
@@ -384,7 +384,7 @@ def _ranges(keep: np.ndarray | None, start: int, stop: int) -> np.ndarray:
     return start + np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2)
 
 
-def _coarser(pieces: list[Piece]) -> list[Piece]:
+def _coarser(pieces: list[VectorPiece]) -> list[VectorPiece]:
     """The pieces in at most about RANGES ranges: the narrowest gaps are closed."""
     excess = sum(len(piece.ranges) for piece in pieces) - RANGES
     gaps = [piece.ranges[1:, 0] - piece.ranges[:-1, 1] for piece in pieces]
@@ -397,7 +397,7 @@ def _coarser(pieces: list[Piece]) -> list[Piece]:
         wide = np.flatnonzero(gap > narrow)
         first, last = np.append(0, wide + 1), np.append(wide, len(gap))
         ranges = np.stack([piece.ranges[first, 0], piece.ranges[last, 1]], axis=1)
-        closed.append(Piece(piece.near, piece.scope, piece.span, piece.column, ranges))
+        closed.append(VectorPiece(piece.near, piece.scope, piece.span, piece.column, ranges))
     return closed
 
 

@@ -145,7 +145,7 @@ class Descriptions:
         return list(newest.values())
 
 
-class Sessions:
+class SessionRecords:
     """The sessions of a vault on a server, and the code they ran."""
 
     def __init__(self, client: Client) -> None:

@@ -103,7 +103,7 @@ def _in_code(leaf: Leaf) -> CodeLeaf:
     return CodeLeaf(tuple(one for one in found if one is not None), literal)
 
 
-class Bound:
+class BindVars:
     """The values of a statement over some attributes of terms; phrases are looked up in the first one."""
 
     def __init__(self, attributes: tuple[Attribute, ...], wanted: Sequence[Sought]) -> None:

@@ -52,7 +52,7 @@ def staged_ms(batch: str) -> int:
 
 
 @dataclass(slots=True)
-class Part:
+class BatchPart:
     """Some rows of a batch that share a schema and the dictionaries of its categorical columns."""
 
     schema: str
@@ -114,7 +114,7 @@ class Stage:
     def __init__(self, client: Client, shared: SharedDocuments, batch: str) -> None:
         self.batch = batch
         self.rows = 0
-        self.parts: list[Part] = []
+        self.parts: list[BatchPart] = []
         self.sizes: dict[str, int] = {}  #: bytes of JSON in each collection
         self.counts: dict[str, int] = {}
         self.text_items = 0
@@ -181,9 +181,9 @@ class Stage:
             for collection, documents in made.items():
                 self._add(collection, documents)
             first += piece.num_rows
-            self._list(Part(schema, piece.num_rows, self._references(noted)))
+            self._list(BatchPart(schema, piece.num_rows, self._references(noted)))
 
-    def _list(self, part: Part) -> None:
+    def _list(self, part: BatchPart) -> None:
         last = self.parts[-1] if self.parts else None
         if last is not None and last.schema == part.schema and last.dictionaries == part.dictionaries:
             last.rows += part.rows

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import InvalidInput, VaultNotFound
 from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango import layout
-from tablevault_pd.store.arango.care import Maintenance, ServerParts
+from tablevault_pd.store.arango.care import MaintenanceTasks, ServerParts
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.code import SliceStore
 from tablevault_pd.store.arango.commit import Committer
 from tablevault_pd.store.arango.control import SessionControl
 from tablevault_pd.store.arango.edges import LineageEdges
 from tablevault_pd.store.arango.kept import BlobStore
-from tablevault_pd.store.arango.people import Descriptions, Sessions
+from tablevault_pd.store.arango.people import Descriptions, SessionRecords
 from tablevault_pd.store.arango.reading import Reader
 from tablevault_pd.store.arango.scan import Scanner
 from tablevault_pd.store.arango.search import VectorSearch
@@ -99,7 +99,7 @@ class ArangoStore:
         reader = Reader(client)
         self._versions = Versions(client)
         self._rows = Scanner(client, reader)
-        self._sessions = Sessions(client)
+        self._sessions = SessionRecords(client)
         self._descriptions = Descriptions(client)
         self._control = SessionControl(client)
         self._blobs = BlobStore(client, clock)
@@ -108,7 +108,7 @@ class ArangoStore:
         self._slices = SliceStore(client, self._text.search_code)
         self.vectors = VectorSearch(client, reader, self._rows)
         self._committer = Committer(client, clock, SharedDocuments(client), self._lineage)
-        self._maintenance = Maintenance(
+        self._maintenance = MaintenanceTasks(
             ServerParts(client, self._versions, self._rows, self._blobs, self._lineage, stray_age_s)
         )
 
@@ -160,13 +160,13 @@ class ArangoStore:
     open_file = Delegate("_blobs", BlobStore.open_file)
 
     # -- sessions
-    open_session = Delegate("_sessions", Sessions.open_session)
-    reopen_session = Delegate("_sessions", Sessions.reopen_session)
-    update_session = Delegate("_sessions", Sessions.update_session)
-    sessions = Delegate("_sessions", Sessions.sessions)
-    change_tags = Delegate("_sessions", Sessions.change_tags)
-    put_cell = Delegate("_sessions", Sessions.put_cell)
-    cells = Delegate("_sessions", Sessions.cells)
+    open_session = Delegate("_sessions", SessionRecords.open_session)
+    reopen_session = Delegate("_sessions", SessionRecords.reopen_session)
+    update_session = Delegate("_sessions", SessionRecords.update_session)
+    sessions = Delegate("_sessions", SessionRecords.sessions)
+    change_tags = Delegate("_sessions", SessionRecords.change_tags)
+    put_cell = Delegate("_sessions", SessionRecords.put_cell)
+    cells = Delegate("_sessions", SessionRecords.cells)
     beat = Delegate("_control", SessionControl.beat)
     ask = Delegate("_control", SessionControl.ask)
     requests = Delegate("_control", SessionControl.requests)
@@ -175,9 +175,9 @@ class ArangoStore:
     metric_names = Delegate("_control", SessionControl.metric_names)
     timelines = Delegate("_control", SessionControl.timelines)
     sources = Delegate("_control", SessionControl.sources)
-    session_ids = Delegate("_sessions", Sessions.session_ids)
-    session_labels = Delegate("_sessions", Sessions.session_labels)
-    session_values = Delegate("_sessions", Sessions.session_values)
+    session_ids = Delegate("_sessions", SessionRecords.session_ids)
+    session_labels = Delegate("_sessions", SessionRecords.session_labels)
+    session_values = Delegate("_sessions", SessionRecords.session_values)
 
     # -- the code that made rows
     written_code = Delegate("_slices", SliceStore.written_code)
@@ -209,9 +209,9 @@ class ArangoStore:
     reads = Delegate("_lineage", LineageEdges.reads)
 
     # -- maintenance
-    check = Delegate("_maintenance", Maintenance.check)
-    compact = Delegate("_maintenance", Maintenance.compact)
-    vacuum = Delegate("_maintenance", Maintenance.vacuum)
+    check = Delegate("_maintenance", MaintenanceTasks.check)
+    compact = Delegate("_maintenance", MaintenanceTasks.compact)
+    vacuum = Delegate("_maintenance", MaintenanceTasks.vacuum)
 
 
 def _reopened(place: str, options: dict[str, Any]) -> ArangoStore:

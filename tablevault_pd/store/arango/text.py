@@ -16,7 +16,7 @@ import numpy as np
 
 from tablevault_pd.store.arango.found import Items
 from tablevault_pd.store.arango.people import description_of
-from tablevault_pd.store.arango.sought import CODE, PROSE, Bound, in_code, in_prose
+from tablevault_pd.store.arango.sought import CODE, PROSE, BindVars, in_code, in_prose
 from tablevault_pd.store.engine.bm25 import Texts
 from tablevault_pd.store.engine.fts_index import has_text, places_of
 from tablevault_pd.store.text_query import Leaf, Node, matching_ids, needs_everything
@@ -162,7 +162,7 @@ class TextSearch:
         ]
         places = places_of(seen, self._rows.runs_of([scopes[number].version for number in seen]))
         leaves = in_prose(query)
-        bound = Bound(PROSE, [one for one in leaves.values() if one is not None])
+        bound = BindVars(PROSE, [one for one in leaves.values() if one is not None])
         items = Items()
         [answer] = self._client.query(FIND_TEXTS, binds=bound.values | bound.doubts) if places else [{}]
         items.add(answer.get("found", ()))
@@ -178,7 +178,7 @@ class TextSearch:
     def search_descriptions(self, query: Node) -> list[Description]:
         """Descriptions that match. One request."""
         leaves = in_prose(query)
-        bound = Bound(PROSE, [one for one in leaves.values() if one is not None])
+        bound = BindVars(PROSE, [one for one in leaves.values() if one is not None])
         everything = needs_everything(query)
         [answer] = self._client.query(FIND_DESCRIPTIONS, binds=bound.values, everything=everything)
         told = answer["told"]
@@ -201,7 +201,7 @@ class TextSearch:
     def search_code(self, query: Node) -> np.ndarray:
         """Cells whose code matches. One request."""
         leaves = in_code(query)
-        bound = Bound(CODE, [one for leaf in leaves.values() for one in leaf.sought])
+        bound = BindVars(CODE, [one for leaf in leaves.values() for one in leaf.sought])
         literals = list(dict.fromkeys(leaf.literal for leaf in leaves.values() if leaf.literal is not None))
         [answer] = self._client.query(
             FIND_CODE, binds=bound.values, literals=literals, everything=needs_everything(query)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from tablevault_pd.store import Version
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
 LOCK_NAME = "files.lock"
 COPY_BYTES = 1 << 20
@@ -84,7 +84,7 @@ class BlobWriter:
 class BlobStore:
     """Content-addressed storage below ``files/``."""
 
-    def __init__(self, catalog: Catalog, folder: Path) -> None:
+    def __init__(self, catalog: SqliteCatalog, folder: Path) -> None:
         self._catalog, self._folder = catalog, folder
         self.files = folder / "files"
 
@@ -145,7 +145,7 @@ def kept_path(files: Path, sha256: str) -> Path:
 
 
 def kept_strays(
-    folder: Path, files: Path, catalog: Catalog, lost: set[str], *, remove: bool
+    folder: Path, files: Path, catalog: SqliteCatalog, lost: set[str], *, remove: bool
 ) -> list[tuple[Path, int, bool]]:
     """Files below `files` that neither the catalogue nor a lost commit names: path, size in bytes, whether it was removed.
 

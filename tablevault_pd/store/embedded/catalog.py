@@ -60,7 +60,7 @@ REMOVAL_S = 0.5  # a vault that has lost its lock file, and has its catalogue st
 YOUNG_S = 0.05  # file times are no finer than a few milliseconds
 
 
-class Catalog:
+class SqliteCatalog:
     """The catalogue of one vault folder."""
 
     #: One thread of the process opens or closes a connection at a time, whatever catalogue it belongs to.
@@ -81,8 +81,8 @@ class Catalog:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._idle: dict[int, _Connection] = {}  # by thread; whoever takes one out has it alone
-        self._open_ones: forks.WeakList[_Connection] = forks.WeakList()  # and perhaps closed ones
+        self._idle: dict[int, _SqliteConnection] = {}  # by thread; whoever takes one out has it alone
+        self._open_ones: forks.WeakList[_SqliteConnection] = forks.WeakList()  # and perhaps closed ones
         self._local = threading.local()  # tells when a thread ends
 
     def _check_file(self) -> int | None:
@@ -103,7 +103,7 @@ class Catalog:
         if self._inode is not None and not self.is_current():
             raise self._replaced()
 
-    def _take(self) -> _Connection:
+    def _take(self) -> _SqliteConnection:
         """A connection for the current thread alone."""
         self._require_usable()
         found = self._idle.pop(threading.get_ident(), None)
@@ -112,7 +112,7 @@ class Catalog:
             found = None
         return found or self._open()
 
-    def _give_back(self, connection: _Connection) -> None:
+    def _give_back(self, connection: _SqliteConnection) -> None:
         """Keep a connection that is at rest for the thread's next call."""
         forks.require_whole()
         if connection.proof is not None and connection.proof != self._proof():
@@ -127,7 +127,7 @@ class Catalog:
         if self._closed:
             self.close_idle(me)
 
-    def _after_error(self, connection: _Connection, error: BaseException) -> None:
+    def _after_error(self, connection: _SqliteConnection, error: BaseException) -> None:
         """Close a connection that may have a statement under way: it would go on showing the state of that moment."""
         if connection.pid != self._pid:
             return  # the parent's
@@ -137,12 +137,12 @@ class Catalog:
         else:
             self._close(connection)
 
-    def _open_here(self) -> list[_Connection]:
+    def _open_here(self) -> list[_SqliteConnection]:
         """The connections of this process to the same database, those of other stores included."""
         catalogs = [
             each
             for each in forks.holders()
-            if isinstance(each, Catalog) and (each._file, each._inode) == (self._file, self._inode)
+            if isinstance(each, SqliteCatalog) and (each._file, each._inode) == (self._file, self._inode)
         ]
         return [each for catalog in catalogs for each in catalog._open_ones.living() if not each.closed]
 
@@ -159,12 +159,12 @@ class Catalog:
                 "or written. Close the vault there, which moves what the log held into the catalogue, and connect again."
             )
 
-    def _open(self) -> _Connection:
+    def _open(self) -> _SqliteConnection:
         proof = self._proof()
         while proof is not None and proof.is_young():
             time.sleep(YOUNG_S)
             proof = self._proof()
-        with Catalog._opening:  # until the others see it: see logs.removed_under
+        with SqliteCatalog._opening:  # until the others see it: see logs.removed_under
             self._require_no_removed_log()
             connection = self._connect(proof)
         try:
@@ -176,7 +176,7 @@ class Catalog:
             self._local.end = _ThreadEnd(self)
         return connection
 
-    def _connect(self, proof: _Proof | None) -> _Connection:
+    def _connect(self, proof: _Proof | None) -> _SqliteConnection:
         writable = "rwc" if self._inode is None else "rw"  # one that was removed is not made anew
         mode = writable if not self.read_only else "ro" if proof is None else "ro&immutable=1"
         connection = sqlite3.connect(
@@ -186,7 +186,7 @@ class Catalog:
             check_same_thread=False,
             timeout=self._timeout_s,
             cached_statements=256,
-            factory=_Connection,
+            factory=_SqliteConnection,
         )
         connection.proof = proof
         connection.pid = self._pid
@@ -194,7 +194,7 @@ class Catalog:
         self._open_ones.add(connection)
         return connection
 
-    def _set_up(self, connection: _Connection) -> None:
+    def _set_up(self, connection: _SqliteConnection) -> None:
         for setting in _SETTINGS:
             connection.execute(setting)
         if not self.read_only:
@@ -226,9 +226,9 @@ class Catalog:
             "connect again to use what is there now."
         )
 
-    def _close(self, connection: _Connection) -> None:
+    def _close(self, connection: _SqliteConnection) -> None:
         # One at a time: of two at once, neither would be the last, which clears the log away.
-        with forks.no_fork, Catalog._opening:
+        with forks.no_fork, SqliteCatalog._opening:
             connection.close()
             connection.closed = True
 
@@ -255,13 +255,13 @@ class Catalog:
             if connection.thread == threading.get_ident():  # its caller goes on in the child
                 connection.set_authorizer(_refuse)
             forks.leak(connection)
-        Catalog._opening = threading.RLock()
+        SqliteCatalog._opening = threading.RLock()
         self._begin()
 
     # -- transactions
 
     @contextmanager
-    def reading(self) -> Iterator[_Connection]:
+    def reading(self) -> Iterator[_SqliteConnection]:
         """A connection whose errors become ours. Each SELECT is a snapshot; fetch and decode all rows before leaving."""
         try:
             with forks.no_fork:
@@ -353,7 +353,7 @@ class Catalog:
 
     def _has_lost_log(self) -> bool:
         """Whether a connection of this process has a log open that does not lie in its place any more."""
-        with Catalog._opening:  # the last connection to close takes the log away itself
+        with SqliteCatalog._opening:  # the last connection to close takes the log away itself
             known = {each.log for each in self._open_here() if each.log}
             return bool(known) and known != {_file_of(self._file + "-wal")}
 
@@ -477,7 +477,7 @@ class Catalog:
             time.sleep(POLL_S)
 
 
-class _Connection(sqlite3.Connection):
+class _SqliteConnection(sqlite3.Connection):
     """A connection, and whose it is."""
 
     pid = thread = 0
@@ -489,7 +489,7 @@ class _Connection(sqlite3.Connection):
 class _ThreadEnd:
     """Closes what a thread leaves behind."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog, self._thread = weakref.ref(catalog), threading.get_ident()
 
     def __del__(self) -> None:

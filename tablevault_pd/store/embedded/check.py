@@ -16,7 +16,7 @@ from tablevault_pd.store import Problem, Progress, Version
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import kept_path
 from tablevault_pd.store.embedded.edges import damaged_edges
-from tablevault_pd.store.embedded.segments import SUFFIX, Part, unpack
+from tablevault_pd.store.embedded.segments import SUFFIX, Payload, unpack
 from tablevault_pd.store.embedded.strays import Stray, strays
 from tablevault_pd.store.embedded.versions import ALL_VERSIONS, version_of
 from tablevault_pd.store.engine.hashing import sha256_of_file
@@ -133,7 +133,7 @@ def _damage(
     path = f"segments/{file}{SUFFIX}" if file else "catalog.db"
     try:
         schema, seed = vault.schemas.schema(schema_id), vault.schemas.seed(schema_id)
-        part = Part(count, schema, seed, codec, size, checksum, data, file)
+        part = Payload(count, schema, seed, codec, size, checksum, data, file)
         table = unpack(part, vault.segments, None, where, again=True)[0]
         table.validate(full=True)
         if table.num_rows != count:

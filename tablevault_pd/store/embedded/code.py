@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from sqlite3 import Connection
 
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.text_query import Leaf, Node
 
 INSERT_STATEMENT = """
@@ -73,7 +73,7 @@ WHERE list IN (SELECT value FROM json_each(?)) ORDER BY id
 class SliceStore:
     """Which code made what, in one vault folder."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
 
     def written_code(self, places: Sequence[tuple[int, int, int]]) -> list[WrittenCode]:

@@ -16,7 +16,7 @@ from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import journal
 from tablevault_pd.store.embedded.blobs import insert_files
 from tablevault_pd.store.embedded.edges import insert_edges, insert_reads
-from tablevault_pd.store.embedded.segments import Part, Stage
+from tablevault_pd.store.embedded.segments import Payload, Stage
 from tablevault_pd.store.embedded.sessions import insert_description
 from tablevault_pd.store.embedded.text import add_small
 from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, version_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from tablevault_pd.store import Batch, Staging, Version
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.journal import Journal
     from tablevault_pd.store.embedded.schemas import Schemas
     from tablevault_pd.store.embedded.versions import Versions
@@ -53,7 +53,7 @@ class _Work:
 
     batch: Batch
     stage: Stage | None
-    parts: Sequence[Part]
+    parts: Sequence[Payload]
     schema_ids: dict[bytes, int] = field(default_factory=dict)
 
 
@@ -62,7 +62,7 @@ class Committer:
 
     def __init__(
         self,
-        catalog: Catalog,
+        catalog: SqliteCatalog,
         schemas: Schemas,
         versions: Versions,
         commits: Journal,

@@ -12,7 +12,7 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Compacted, Progress
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import LockFile, close_all
-from tablevault_pd.store.embedded.segments import SUFFIX, Part, SegmentWriter, has_dictionary, unpack
+from tablevault_pd.store.embedded.segments import SUFFIX, Payload, SegmentWriter, has_dictionary, unpack
 from tablevault_pd.store.embedded.strays import hold, is_segment, unlink
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _verified(vault: VaultParts, row: Row, where: str) -> pa.Table | None:
             data = db.execute(SEGMENT_DATA, (key,)).fetchone()
         if data is None:
             return None
-        part = Part(
+        part = Payload(
             rows,
             vault.schemas.schema(schema_id),
             vault.schemas.seed(schema_id),
@@ -210,7 +210,7 @@ def _replace(
         writer.release()
 
 
-def _put_in_place(db: Connection, list_id: int, generation: int, group: Sequence[Row], part: Part) -> None:
+def _put_in_place(db: Connection, list_id: int, generation: int, group: Sequence[Row], part: Payload) -> None:
     if sum(db.execute(DELETE_SEGMENT, (row[0],)).rowcount for row in group) != len(group):
         raise _Overtaken
     _, start, _, schema_id, *_ = group[0]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tablevault_pd.store import ControlKind
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
 WAITING = """
 SELECT id, session, request, requested, acknowledged, exit_code, asked_by FROM requests
@@ -115,7 +115,7 @@ POINT = np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<f8")])
 class SessionControl:
     """Heartbeats and metrics of the sessions of one vault folder, and requests to them."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
 
     def beat(self, beats: Sequence[Beat]) -> BeatResponse:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from sqlite3 import Connection
 
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
 INSERT_EDGE = """
 INSERT INTO edges (list, version, generation, start, rows, level, bin, parent_list, parent_version, parent_generation,
@@ -121,7 +121,7 @@ _MAX_SPANS = 512
 class LineageEdges:
     """Edges between rows in one vault folder, and what a walk along them needs to know."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
 
     def edges(
@@ -203,7 +203,7 @@ def _facts(db: Connection, lists: Sequence[int], versions: Sequence[tuple[int, i
     return ListInfo(known, shown)
 
 
-def damaged_edges(catalog: Catalog) -> Iterator[Problem]:
+def damaged_edges(catalog: SqliteCatalog) -> Iterator[Problem]:
     """Edges that cannot be read, or that name rows which never were."""
     last = 0
     while True:

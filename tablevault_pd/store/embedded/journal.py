@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from tablevault_pd.store import Version
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
 NAME = "commits.log"
 REWRITE_BYTES = 4 << 20  # each time it has grown by so much
@@ -93,7 +93,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
 
-    def note(self, catalog: Catalog, version: Version, token: str, files: Sequence[str]) -> None:
+    def note(self, catalog: SqliteCatalog, version: Version, token: str, files: Sequence[str]) -> None:
         """Mark a commit that was made. What stands must not seem to fail: no error is raised."""
         entry = Entry(version.list, version.version, token, version.rows, tuple(files))
         try:
@@ -124,7 +124,7 @@ class Journal:
         except OSError:
             return []
 
-    def seems_whole(self, catalog: Catalog) -> bool:
+    def seems_whole(self, catalog: SqliteCatalog) -> bool:
         """Whether the newest mark has its commit: a log that was cut, damaged or removed loses the newest ones first."""
         try:
             with self._path.open("rb") as file:
@@ -134,7 +134,7 @@ class Journal:
             return True
         return not found or not _missing(catalog, found[-1:])
 
-    def lost(self, catalog: Catalog) -> LostCommits:
+    def lost(self, catalog: SqliteCatalog) -> LostCommits:
         """Commits that left a mark, or were noticed before, and are not in the catalogue."""
         marked = self.entries()  # before the catalogue, which has all that they tell of
         with catalog.reading() as db:
@@ -149,12 +149,12 @@ class Journal:
         found = (*entries.values(), *unknown)
         return LostCommits(found, everything=any(not entry.token for entry in found))
 
-    def settle(self, catalog: Catalog, lost: LostCommits) -> None:
+    def settle(self, catalog: SqliteCatalog, lost: LostCommits) -> None:
         """Have the catalogue remember that the user was told of these, by ``check(fix=True)``."""
         if lost.entries:
             catalog.write(_remember, lost.entries, True)
 
-    def notice(self, catalog: Catalog) -> None:
+    def notice(self, catalog: SqliteCatalog) -> None:
         """Warn of commits that were lost since the last look, and have the catalogue remember them."""
         if self.seems_whole(catalog):
             return
@@ -185,7 +185,7 @@ def _remember(db: Connection, entries: Iterable[Entry], settled: bool = False) -
     db.executemany(INSERT_LOST, rows)
 
 
-def _missing(catalog: Catalog, entries: Iterable[Entry]) -> list[Entry]:
+def _missing(catalog: SqliteCatalog, entries: Iterable[Entry]) -> list[Entry]:
     with catalog.reading() as db:
         return [
             entry
@@ -194,7 +194,7 @@ def _missing(catalog: Catalog, entries: Iterable[Entry]) -> list[Entry]:
         ]
 
 
-def _unmarked(catalog: Catalog, lost: Iterable[Entry]) -> list[Entry]:
+def _unmarked(catalog: SqliteCatalog, lost: Iterable[Entry]) -> list[Entry]:
     """Versions between those the catalogue has and a lost one, whose marks are gone."""
     found = []
     versions: dict[str, set[int]] = {}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.parts import VaultParts
 
 
-class Maintenance:
+class MaintenanceTasks:
     """Looks after one vault folder."""
 
     def __init__(self, vault: VaultParts) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.journal import Journal
     from tablevault_pd.store.embedded.schemas import Schemas
     from tablevault_pd.store.embedded.text import TextSearch
@@ -22,7 +22,7 @@ class VaultParts:
     folder: Path
     segments: Path  #: the folder of the segment files
     files: Path  #: the folder of the kept files
-    catalog: Catalog
+    catalog: SqliteCatalog
     journal: Journal
     schemas: Schemas
     versions: Versions

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tablevault_pd.errors import VaultCorrupt, VaultError, VersionNotFound
 from tablevault_pd.store import Chunk
-from tablevault_pd.store.embedded.segments import Part, has_dictionary, unpack
+from tablevault_pd.store.embedded.segments import Payload, has_dictionary, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.filters.predicate import Where
     from tablevault_pd.store import ScanRequest, Version
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.schemas import Schemas
     from tablevault_pd.store.embedded.versions import Versions
     from tablevault_pd.store.runs import Run
@@ -42,7 +42,7 @@ WHERE list = ? AND generation = ? AND rows = 0 ORDER BY id LIMIT 1
 class Reader:
     """Reads rows of the versions of one vault folder."""
 
-    def __init__(self, catalog: Catalog, schemas: Schemas, versions: Versions, segments: Path) -> None:
+    def __init__(self, catalog: SqliteCatalog, schemas: Schemas, versions: Versions, segments: Path) -> None:
         self._catalog, self._schemas, self._versions = catalog, schemas, versions
         self._segments = segments
 
@@ -155,7 +155,7 @@ class Reader:
     ) -> Chunk:
         start, rows, schema_id, codec, file, size, checksum, data = row
         schema, seed = self._schemas.schema(schema_id), self._schemas.seed(schema_id)
-        part = Part(rows, schema, seed, codec, size, checksum, data, file)
+        part = Payload(rows, schema, seed, codec, size, checksum, data, file)
         table, private = unpack(part, self._segments, columns, where)
         if table.num_rows != rows and (columns is None or table.num_columns):
             raise VaultCorrupt(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from sqlite3 import Connection
 
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
 SCHEMA_ID = "SELECT id FROM schemas WHERE digest = ?"
 SCHEMA = "SELECT data, digest FROM schemas WHERE id = ?"
@@ -24,7 +24,7 @@ INSERT_SCHEMA = "INSERT INTO schemas (digest, data) VALUES (?, ?)"
 class Schemas:
     """The schemas of one vault folder."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
         self._schemas: dict[int, pa.Schema] = {}
         self._seeds: dict[int, int] = {}

@@ -35,7 +35,7 @@ SUFFIX = ".arrow"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Payload:
     """A payload, ready to be named by the catalogue."""
 
     rows: int
@@ -93,7 +93,7 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
     raise VaultFormatError("a column is too large for one Arrow array; save it in several appends")
 
 
-def pack(table: pa.Table) -> Part:
+def pack(table: pa.Table) -> Payload:
     """A small table as bytes for the catalogue."""
     batch = one_batch(table)
     if has_dictionary(table.schema):
@@ -105,7 +105,7 @@ def pack(table: pa.Table) -> Part:
         codec, data = "batch", batch.serialize().to_pybytes()
     seed = seed_of(table.schema.serialize())
     checksum = checksum_of(data, seed)
-    return Part(table.num_rows, table.schema, seed, codec, len(data), checksum, data=data, table=table)
+    return Payload(table.num_rows, table.schema, seed, codec, len(data), checksum, data=data, table=table)
 
 
 class _ChecksumSink:
@@ -176,12 +176,12 @@ class SegmentWriter:
         self.rows += table.num_rows
         io.failpoint("half-written")
 
-    def finish(self) -> Part:
+    def finish(self) -> Payload:
         """Make the file durable. Its name is not: sync the folder after the last file."""
         self._writer.close()
         os.fsync(self._file.fileno())
         io.failpoint("synced")
-        return Part(
+        return Payload(
             self.rows,
             self.schema,
             self._seed,
@@ -218,7 +218,7 @@ class Stage:
         self._pending_bytes = 0
         self._writer: SegmentWriter | None = None
         self._written: list[SegmentWriter] = []
-        self._parts: list[Part] = []
+        self._parts: list[Payload] = []
         self._kept = False
         self._pid = os.getpid()
         self.rows = 0
@@ -253,7 +253,7 @@ class Stage:
             self._parts.append(self._writer.finish())
             self._writer = None
 
-    def finish(self) -> Sequence[Part]:
+    def finish(self) -> Sequence[Payload]:
         """Everything written, durable and in order."""
         forks.require_process(self._pid, "save")
         with io.naming("writing rows"):
@@ -288,7 +288,7 @@ _verified: dict[str, io.Identity] = {}
 
 
 def unpack(
-    part: Part, folder: Path, columns: Sequence[str] | None, where: str, *, again: bool = False
+    part: Payload, folder: Path, columns: Sequence[str] | None, where: str, *, again: bool = False
 ) -> tuple[pa.Table, bool]:
     """The rows of a committed payload, and whether their memory may be written to.
 
@@ -306,7 +306,7 @@ def unpack(
 
 
 def _unpack_file(
-    part: Part, path: Path, columns: Sequence[str] | None, where: str, again: bool
+    part: Payload, path: Path, columns: Sequence[str] | None, where: str, again: bool
 ) -> tuple[pa.Table, bool]:
     try:
         buffer, identity = io.load_private(path, part.size)
@@ -330,7 +330,7 @@ def _unpack_file(
     return _project(file.read_all(), columns), True
 
 
-def _checked(part: Part, data: Any, where: str) -> Any:
+def _checked(part: Payload, data: Any, where: str) -> Any:
     size = data.size if isinstance(data, pa.Buffer) else len(data)
     if size != part.size or checksum_of(data, part.seed) != part.checksum:
         name = f" (segment {part.file})" if part.file else ""
@@ -341,7 +341,7 @@ def _checked(part: Part, data: Any, where: str) -> Any:
     return data
 
 
-def _decode(part: Part, buffer: pa.Buffer) -> pa.Table:
+def _decode(part: Payload, buffer: pa.Buffer) -> pa.Table:
     if part.codec == "batch":
         return pa.Table.from_batches([pa.ipc.read_record_batch(buffer, part.schema)], part.schema)
     return pa.ipc.open_stream(buffer).read_all()

@@ -17,7 +17,7 @@ from tablevault_pd.store.times import from_time, to_time
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.text_query import Node
 
 # The last one is long and lies on pages of its own: it is read only where somebody asks for it.
@@ -74,7 +74,7 @@ ALL_DESCRIPTIONS = (
 class Descriptions:
     """What was said about the lists and sessions of one vault folder."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
 
     def describe(self, description: Description) -> None:
@@ -92,10 +92,10 @@ class Descriptions:
         return self._catalog.snapshot(_find_descriptions, query)
 
 
-class Sessions:
+class SessionRecords:
     """The sessions of one vault folder, and the code they ran."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
 
     def open_session(self, session: Session) -> Session:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.store.embedded import folders
 from tablevault_pd.store.embedded.blobs import BlobStore
-from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, Catalog
+from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, SqliteCatalog
 from tablevault_pd.store.embedded.code import SliceStore
 from tablevault_pd.store.embedded.commit import Committer
 from tablevault_pd.store.embedded.control import SessionControl
 from tablevault_pd.store.embedded.edges import LineageEdges
 from tablevault_pd.store.embedded.journal import Journal
-from tablevault_pd.store.embedded.maintenance import Maintenance
+from tablevault_pd.store.embedded.maintenance import MaintenanceTasks
 from tablevault_pd.store.embedded.parts import VaultParts
 from tablevault_pd.store.embedded.reader import Reader
 from tablevault_pd.store.embedded.schemas import Schemas
-from tablevault_pd.store.embedded.sessions import Descriptions, Sessions
+from tablevault_pd.store.embedded.sessions import Descriptions, SessionRecords
 from tablevault_pd.store.embedded.text import TextSearch
 from tablevault_pd.store.embedded.values import SessionValues
 from tablevault_pd.store.embedded.versions import Versions
@@ -46,7 +46,9 @@ class EmbeddedStore:
         self.timeout_s = timeout_s
         self.scratch = self.folder
         folders.prepare(self.folder, read_only=read_only, timeout_s=timeout_s)
-        self.catalog = Catalog(self.folder, read_only=read_only, timeout_s=timeout_s, durability=durability)
+        self.catalog = SqliteCatalog(
+            self.folder, read_only=read_only, timeout_s=timeout_s, durability=durability
+        )
         try:
             if not read_only:
                 self.catalog.create()
@@ -65,7 +67,7 @@ class EmbeddedStore:
         self._versions = Versions(catalog)
         self._schemas = Schemas(catalog)
         self._reader = Reader(catalog, self._schemas, self._versions, segments)
-        self._sessions = Sessions(catalog)
+        self._sessions = SessionRecords(catalog)
         self._descriptions = Descriptions(catalog)
         self._control = SessionControl(catalog)
         self._values = SessionValues(catalog)
@@ -77,7 +79,7 @@ class EmbeddedStore:
         self._committer = Committer(
             catalog, self._schemas, self._versions, self.journal, segments, self.text.index_later
         )
-        self._maintenance = Maintenance(
+        self._maintenance = MaintenanceTasks(
             VaultParts(
                 self.folder, segments, self.files, catalog, self.journal, self._schemas, self._versions, self.text
             )
@@ -116,13 +118,13 @@ class EmbeddedStore:
     open_file = Delegate("_blobs", BlobStore.open_file)
 
     # -- sessions
-    open_session = Delegate("_sessions", Sessions.open_session)
-    reopen_session = Delegate("_sessions", Sessions.reopen_session)
-    update_session = Delegate("_sessions", Sessions.update_session)
-    sessions = Delegate("_sessions", Sessions.sessions)
-    change_tags = Delegate("_sessions", Sessions.change_tags)
-    put_cell = Delegate("_sessions", Sessions.put_cell)
-    cells = Delegate("_sessions", Sessions.cells)
+    open_session = Delegate("_sessions", SessionRecords.open_session)
+    reopen_session = Delegate("_sessions", SessionRecords.reopen_session)
+    update_session = Delegate("_sessions", SessionRecords.update_session)
+    sessions = Delegate("_sessions", SessionRecords.sessions)
+    change_tags = Delegate("_sessions", SessionRecords.change_tags)
+    put_cell = Delegate("_sessions", SessionRecords.put_cell)
+    cells = Delegate("_sessions", SessionRecords.cells)
     beat = Delegate("_control", SessionControl.beat)
     ask = Delegate("_control", SessionControl.ask)
     requests = Delegate("_control", SessionControl.requests)
@@ -165,6 +167,6 @@ class EmbeddedStore:
     reads = Delegate("_lineage", LineageEdges.reads)
 
     # -- maintenance
-    check = Delegate("_maintenance", Maintenance.check)
-    compact = Delegate("_maintenance", Maintenance.compact)
-    vacuum = Delegate("_maintenance", Maintenance.vacuum)
+    check = Delegate("_maintenance", MaintenanceTasks.check)
+    compact = Delegate("_maintenance", MaintenanceTasks.compact)
+    vacuum = Delegate("_maintenance", MaintenanceTasks.vacuum)

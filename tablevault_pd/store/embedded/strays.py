@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.parts import VaultParts
 
 SEGMENT_FILES = "SELECT file FROM segments WHERE file IS NOT NULL"
@@ -74,7 +74,7 @@ def _segments(vault: VaultParts, lost: set[str], *, remove: bool) -> list[Stray]
     return found
 
 
-def is_segment(catalog: Catalog, name: str) -> bool:
+def is_segment(catalog: SqliteCatalog, name: str) -> bool:
     """Return whether the catalogue names a segment."""
     with catalog.reading() as db:
         return db.execute(IS_SEGMENT, (name,)).fetchone() is not None

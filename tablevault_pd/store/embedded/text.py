@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tablevault_pd.store import Chunk, Hits, Scope, Version
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.reader import Reader
-    from tablevault_pd.store.embedded.segments import Part
+    from tablevault_pd.store.embedded.segments import Payload
     from tablevault_pd.store.runs import Run
     from tablevault_pd.store.text_query import Node
 
@@ -96,7 +96,7 @@ def add_code(db: Connection, session_id: int, cell: int, text: str) -> None:
     db.execute(PUT_CELL_SOURCE, (session_id, cell, add_source(db, text)))
 
 
-def add_small(db: Connection, version: Version, parts: Sequence[Part]) -> bool:
+def add_small(db: Connection, version: Version, parts: Sequence[Payload]) -> bool:
     """Index a commit inside its transaction, if it is small and all before it is indexed. Whether nothing is left to do."""
     if not any(items_of(part.schema)[1] for part in parts if part.rows):
         return True
@@ -182,7 +182,7 @@ def _search_if_whole(
 class TextSearch:
     """Text, code and descriptions of one vault folder."""
 
-    def __init__(self, catalog: Catalog, rows: Reader) -> None:
+    def __init__(self, catalog: SqliteCatalog, rows: Reader) -> None:
         self._catalog, self._rows = catalog, rows
         self._begin()
 

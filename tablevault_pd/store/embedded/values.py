@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
 # json_each takes any key as a bound value, which a JSON path would not.
 PARAM = """
@@ -19,7 +19,7 @@ SESSION_LABELS = "SELECT id, name, run FROM sessions ORDER BY id"
 class SessionValues:
     """Parameters and metrics of the sessions of one vault folder."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
 
     def session_values(self, column: str) -> dict[int, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tablevault_pd.store import VersionLookup
-    from tablevault_pd.store.embedded.catalog import Catalog
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.runs import Run
 
 _VERSION = """
@@ -63,7 +63,7 @@ def version_of(row: tuple[Any, ...]) -> Version:
 class Versions:
     """What lists there are, and which versions of them."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
 
     def one(self, statement: str, *values: Any) -> Version | None:

@@ -1,0 +1,86 @@
+"""How the package is laid out: imports run in no circle inside a room, and a class name has one meaning."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import grimp
+import pytest
+
+import tablevault_pd
+from tablevault_pd.store import Store
+from tablevault_pd.store.arango import ArangoStore
+from tablevault_pd.store.embedded import EmbeddedStore
+from tablevault_pd.store.engine.delegate import Delegate
+
+PACKAGE = Path(tablevault_pd.__file__).parent
+ROOMS = ["store", "store.engine", "store.embedded", "store.arango"]
+#: Names that two rooms still share. Take one out once it has one meaning; put none in.
+SHARED = {
+    "Answer", "Asked", "Catalog", "Chunk", "Context", "Layout", "Maintenance", "Part", "Rows", "Sessions", "Slice", "Source",
+    "Step", "_Lines", "_Walk",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    """All imports of the package, those for type checking and inside functions included."""
+    return grimp.build_graph("tablevault_pd", cache_dir=None)
+
+
+def circle(graph: grimp.ImportGraph, modules: set[str]) -> list[str]:
+    """The modules that import each other, directly or not: what is left once those that import no other are taken away."""
+    left = {
+        module: graph.find_modules_directly_imported_by(module) & modules - {module} for module in modules
+    }
+    while free := [module for module, imported in left.items() if not imported & left.keys()]:
+        for module in free:
+            del left[module]
+    return sorted(left)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_in_no_circle_inside_a_room(imports: grimp.ImportGraph, room: str) -> None:
+    name = f"tablevault_pd.{room}"
+    assert circle(imports, {name} | imports.find_descendants(name)) == []
+
+
+def test_a_circle_is_found() -> None:
+    graph = grimp.ImportGraph()
+    for importer, imported in (("a", "b"), ("b", "c"), ("c", "b"), ("d", "a")):
+        graph.add_import(importer=importer, imported=imported)
+    assert circle(graph, {"a", "b", "c", "d"}) == ["a", "b", "c", "d"]
+    assert circle(graph, {"a", "b", "d"}) == []
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = path.relative_to(PACKAGE).parent.as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(room)
+    # The parts of the two stores do the same, for one protocol.
+    both = ["store/arango", "store/embedded"]
+    shared = {name for name, rooms in places.items() if len(rooms) > 1 and sorted(rooms) != both}
+    assert shared <= SHARED
+
+
+@pytest.mark.parametrize("kind", [EmbeddedStore, ArangoStore])
+def test_a_store_answers_all_of_the_protocol_by_its_parts(kind: type) -> None:
+    methods = {name for part in Store.__mro__ for name in vars(part) if not name.startswith("_")}
+    delegates = {name: value for name, value in vars(kind).items() if isinstance(value, Delegate)}
+    assert methods - delegates.keys() == {
+        "close", "is_current", "place", "read_only", "scratch", "supports_pushdown", "timeout_s", "vault_id",
+    }  # fmt: skip
+    assert delegates.keys() <= methods
+    assert all(getattr(kind, name).__doc__ for name in delegates)
+
+
+def test_every_method_of_the_protocol_says_what_it_promises() -> None:
+    for part in Store.__mro__[:-2]:
+        for name, value in vars(part).items():
+            if not name.startswith("_"):
+                assert value.__doc__, f"{part.__name__}.{name}"
