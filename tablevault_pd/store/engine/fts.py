@@ -137,15 +137,28 @@ def prose_term(leaf: Leaf) -> str:
 
 
 def match(node: Node, term: Callable[[Leaf], str] = prose_term) -> str | None:
-    """`node` as one FTS5 expression; None if FTS5 has none for it (nothing must match, or a prefix is asked for)."""
+    """Return `node` as one FTS5 expression; None if FTS5 has none for it.
+
+    It has none where nothing must match, where a prefix is asked for, and where some part of an "or" must not match: FTS5
+    then ranks by words of parts that do not match.
+    """
     if isinstance(node, Prefix | Negated):
         return None
     if isinstance(node, Word | Phrase):
         return term(node)
     if isinstance(node, AnyOf):
+        if any(map(_excludes, node.parts)):
+            return None
         found = [match(part, term) for part in node.parts]
         return f"({' OR '.join(found)})" if found and None not in found else None  # type: ignore[arg-type]  # no None
     return _match_all(node, term)
+
+
+def _excludes(node: Node) -> bool:
+    """Return whether something must not match."""
+    if isinstance(node, AllOf | AnyOf):
+        return any(map(_excludes, node.parts))
+    return isinstance(node, Negated)
 
 
 def _match_all(node: AllOf, term: Callable[[Leaf], str]) -> str | None:
