@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,12 +21,14 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tablevault_pd.analysis.best import best
+from tablevault_pd.analysis.metrics import metrics
 from tablevault_pd.filters.predicate import Condition, Where
 from tablevault_pd.frames import encode  # found by the path set above
 from tablevault_pd.lineage.report import Asked
 from tablevault_pd.lineage.report import lines as walked
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.store import Batch, Scope, VectorQuery, Version
+from tablevault_pd.store import Batch, Beat, Measures, Scope, Session, VectorQuery, Version
 from tablevault_pd.store.arango import ArangoStore, client
 from tablevault_pd.store.edges import Edge, EdgeForm
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WALK_LIMITS = {5: 8, 20: 12}  # steps, requests
+METRICS_LIMIT = 10
 SAVE_LIMIT = 20  # for 10,000 rows with a vector column of width 384; TableVault 0.2.6 needs 360,000
 
 
@@ -110,7 +114,7 @@ def counted(store: ArangoStore, rows: int) -> list[tuple[str, tuple[int, int], i
         commit(store, "log", one, "append")
     lines.append(("read 100 commits of one row", counter.of(lambda: read(store, "log")), None))
     lines.append(("lists()", counter.of(store.lists), None))
-    return lines + searches(store, counter) + walks(store, counter, rows)
+    return lines + searches(store, counter) + walks(store, counter, rows) + curves(store, counter)
 
 
 def searches(store: ArangoStore, counter: Counter) -> list[tuple[str, tuple[int, int], int | None]]:
@@ -149,6 +153,23 @@ def walks(store: ArangoStore, counter: Counter, rows: int) -> list[tuple[str, tu
             requests = counter.of(lambda asked=asked: walked(store, asked))
             lines.append((f"walk from {what} {hops} hops up, shuffled at each", requests, limit))
     return lines
+
+
+def curves(store: ArangoStore, counter: Counter) -> list[tuple[str, tuple[int, int], int | None]]:
+    """The metrics of a thousand sessions, of 20 values each."""
+    now = datetime.now(UTC)
+    beats = []
+    for seed in range(1000):
+        key = store.open_session(Session("sweep", "ann", "node", 1, now, params={"seed": seed})).id
+        steps, values = np.arange(20), np.random.default_rng(seed).normal(size=20)
+        measures = tuple(Measures(key, name, steps, steps, values) for name in ("loss", "acc"))
+        beats.append(Beat(key, 1, measures=measures, outcome="finished"))
+    for start in range(0, len(beats), 100):
+        store.beat(beats[start : start + 100])
+    return [
+        ("metrics of 1,000 sessions", counter.of(lambda: metrics(store, None, ["loss"])), METRICS_LIMIT),
+        ("their best steps", counter.of(lambda: best(store, None, "loss", "min", at=["acc"])), METRICS_LIMIT),
+    ]
 
 
 def main() -> int:

@@ -612,6 +612,19 @@ def test_the_last_values_are_in_the_overview(store: Store) -> None:
     assert store.overview(name="a").sessions == store.sessions([one])
     assert store.overview([]).sessions == []
     assert latest(store.overview(name="nobody")) == {}
+    names = {name for _, name in latest(everything)}
+    for name in names:
+        some = {key: value for key, value in latest(everything).items() if key[1] == name}
+        assert latest(store.overview(metrics=[name])) == some
+        assert latest(store.overview([two], metrics=[name])) == {
+            key: some[key] for key in some if key[0] == two
+        }
+        assert latest(store.overview(name="b", metrics=[name])) == latest(
+            store.overview([two], metrics=[name])
+        )
+    assert latest(store.overview(metrics=[])) == {}
+    assert store.overview(metrics=[]).sessions == everything.sessions
+    assert store.session_labels() == {each.id: (each.name, each.run) for each in everything.sessions}
 
 
 def test_requests(store: Store) -> None:

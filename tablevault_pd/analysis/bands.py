@@ -112,12 +112,10 @@ def _on_grid(runs: Runs, grid: np.ndarray | str) -> Runs:
     if runs.x.dtype.kind == "M":
         raise InvalidInput("grid= needs x that are numbers: x='elapsed' in place of x='time'.")
     starts, parts = _starts(runs), []
-    of_group: dict[int, np.ndarray] = {}
+    of_group = _x_of_groups(runs) if isinstance(grid, str) else {}
     for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         x, value, group = runs.x[start:stop], runs.value[start:stop], int(runs.group[start])
         if isinstance(grid, str):
-            if group not in of_group:
-                of_group[group] = np.unique(runs.x[runs.group == group])
             wanted = of_group[group]
         else:
             wanted = grid
@@ -134,6 +132,16 @@ def _on_grid(runs: Runs, grid: np.ndarray | str) -> Runs:
         return Runs(runs.group, runs.run, runs.x, runs.value, np.zeros(0, dtype=bool))
     group_, run, x, value, made = (np.concatenate(each) for each in zip(*parts, strict=True))
     return Runs(group_, run, x, value, made)
+
+
+def _x_of_groups(runs: Runs) -> dict[int, np.ndarray]:
+    """All x that the runs of each group have, ascending."""
+    numbers, first = np.unique(runs.group, return_index=True)
+    bounds = np.append(first, len(runs.group)).tolist()
+    return {
+        number: np.unique(runs.x[start:stop])
+        for number, start, stop in zip(numbers.tolist(), bounds[:-1], bounds[1:], strict=True)
+    }
 
 
 def _between(x: np.ndarray, value: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +182,7 @@ def _held(runs: Runs) -> Runs:
             np.zeros(len(runs.x), dtype=bool),
         )
     ]
-    x_of = {each: np.unique(runs.x[runs.group == each]) for each in np.unique(group).tolist()}
+    x_of = _x_of_groups(runs)
     for place, at in zip(last.tolist(), group.tolist(), strict=True):
         later = x_of[at][x_of[at] > runs.x[place]]
         size = len(later)

@@ -13,6 +13,7 @@ from tablevault_pd.analysis.aggregates import PerCurve
 from tablevault_pd.analysis.answers import mark
 from tablevault_pd.analysis.committed import versions_at
 from tablevault_pd.analysis.curves import Curves, check_known, read_curves
+from tablevault_pd.analysis.groups import Groups
 from tablevault_pd.analysis.points import keep_last, read_points
 from tablevault_pd.store import NO_STEP
 
@@ -90,12 +91,13 @@ def _last_steps(points: Points) -> np.ndarray:
 def _best_places(points: Points, mode: str, smooth: int | None) -> np.ndarray:
     """For each session the place of its best value, the earliest of equal ones; -1 where every value is NaN."""
     judged = points.value if smooth is None else smoothed(points, smooth)
-    judged = judged if mode == "min" else -judged
     places = np.flatnonzero(~np.isnan(points.value) & ~np.isnan(judged))
-    order = places[np.lexsort((places, judged[places], points.session[places]))]
-    first = np.append(True, points.session[order][1:] != points.session[order][:-1])[: len(order)]
+    session = points.session[places]
+    groups = Groups(session, judged[places], len(points.sessions))
+    best = groups.min if mode == "min" else groups.max
+    places = places[judged[places] == best[session]]  # ascending: of equal ones the earliest comes first
     found = np.full(len(points.sessions), -1, dtype=np.int64)
-    found[points.session[order][first]] = order[first]
+    found[points.session[places[::-1]]] = places[::-1]
     return found
 
 

@@ -10,12 +10,11 @@ import numpy as np
 class Groups:
     """Values in groups. NaN are counted and left out; infinities are values.
 
-    Inside of a group the values are sorted, so that no order they come in changes a digit of a sum.
-
     Parameters
     ----------
     codes : ndarray of int
-        The group of each value, from 0.
+        The group of each value, from 0, ascending. Inside of a group the values are in an order that is settled, so that
+        sums are, too.
     values : ndarray of float
     count : int
         How many groups there are; some may be empty.
@@ -24,12 +23,17 @@ class Groups:
     def __init__(self, codes: np.ndarray, values: np.ndarray, count: int) -> None:
         is_nan = np.isnan(values)
         self.n_nan = np.bincount(codes[is_nan], minlength=count)
-        codes, values = codes[~is_nan], values[~is_nan]
+        if is_nan.any():
+            codes, values = codes[~is_nan], values[~is_nan]
         self.n = np.bincount(codes, minlength=count)
-        order = np.lexsort((values, codes))
-        self.codes, self.values = codes[order], values[order]
+        self.codes, self.values = codes, values
         self.start = np.concatenate([[0], np.cumsum(self.n)[:-1]]).astype(np.int64)
         self.filled = np.flatnonzero(self.n)
+
+    @cached_property
+    def ranked(self) -> np.ndarray:
+        """The values, ascending inside of each group."""
+        return self.values[np.lexsort((self.values, self.codes))]
 
     def _spread(self, found: np.ndarray) -> np.ndarray:
         """Numbers of the groups that are not empty, as one for each group; NaN for the empty ones."""
@@ -37,19 +41,21 @@ class Groups:
         every[self.filled] = found
         return every
 
-    def _sums(self, values: np.ndarray) -> np.ndarray:
-        """The sum of each group that is not empty."""
-        return np.add.reduceat(values, self.start[self.filled]) if len(values) else np.zeros(0)
+    def _reduced(self, function: np.ufunc, values: np.ndarray) -> np.ndarray:
+        """What `function` makes of each group, such as its sum; NaN for the empty ones."""
+        if not len(values):
+            return np.full(len(self.n), np.nan)
+        return self._spread(function.reduceat(values, self.start[self.filled]))
 
     @cached_property
     def min(self) -> np.ndarray:
         """The smallest value."""
-        return self._spread(self.values[self.start[self.filled]])
+        return self._reduced(np.minimum, self.values)
 
     @cached_property
     def max(self) -> np.ndarray:
         """The largest value."""
-        return self._spread(self.values[(self.start + self.n)[self.filled] - 1])
+        return self._reduced(np.maximum, self.values)
 
     @cached_property
     def _finite(self) -> np.ndarray:
@@ -59,8 +65,8 @@ class Groups:
     def mean(self) -> np.ndarray:
         """The mean; that of equal values is exactly that value."""
         with np.errstate(invalid="ignore", over="ignore"):
-            above = self.min + self._spread(self._sums(self.values - self.min[self.codes])) / self.n.clip(1)
-            plain = self._spread(self._sums(self.values)) / self.n.clip(1)
+            above = self.min + self._reduced(np.add, self.values - self.min[self.codes]) / self.n.clip(1)
+            plain = self._reduced(np.add, self.values) / self.n.clip(1)
         return np.asarray(np.where(self._finite, above, plain))
 
     @cached_property
@@ -73,7 +79,7 @@ class Groups:
         start, n = self.start[self.filled], self.n[self.filled]
         place = (n - 1) * part
         low = np.floor(place).astype(np.int64)
-        below, above = self.values[start + low], self.values[start + np.minimum(low + 1, n - 1)]
+        below, above = self.ranked[start + low], self.ranked[start + np.minimum(low + 1, n - 1)]
         share = place - low
         with np.errstate(invalid="ignore"):
             between = below + (above - below) * share
@@ -83,7 +89,7 @@ class Groups:
     def std(self) -> np.ndarray:
         """The standard deviation with ddof 1; NaN for fewer than two values, and among infinities."""
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            squares = self._spread(self._sums((self.values - self.mean[self.codes]) ** 2))
+            squares = self._reduced(np.add, (self.values - self.mean[self.codes]) ** 2)
             found: np.ndarray = np.sqrt(squares / np.where(self.n > 1, self.n - 1, np.nan))
         return found
 

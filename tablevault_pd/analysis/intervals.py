@@ -57,7 +57,7 @@ def bootstrap(groups: Groups, center: str, level: float) -> tuple[np.ndarray, np
         places = np.flatnonzero(groups.n == size)
         drawn = np.random.default_rng(SEED).integers(0, size, (DRAWS, size))
         for some in np.array_split(places, -(-len(places) * size * DRAWS // AT_ONCE)):
-            values = groups.values[groups.start[some][:, None] + np.arange(size)]
+            values = groups.ranked[groups.start[some][:, None] + np.arange(size)]
             low[some], high[some] = _percentiles(values, drawn, center, level)
     return low, high
 

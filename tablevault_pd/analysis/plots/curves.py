@@ -131,8 +131,9 @@ def _draw_middle(ax: Axes, x: np.ndarray, y: np.ndarray, runs: int) -> None:
     """The median and quartiles where runs share x, if there are enough of them."""
     if runs < OF_RUNS:
         return
-    places, codes = np.unique(x[~np.isnan(x)], return_inverse=True)
-    groups = Groups(codes, y[~np.isnan(x)], len(places))
+    order = np.argsort(x, kind="stable")[: int((~np.isnan(x)).sum())]  # NaN is last
+    places, codes = np.unique(x[order], return_inverse=True)
+    groups = Groups(codes, y[order], len(places))
     shared = groups.n >= OF_RUNS
     if shared.sum() < 2:
         return
