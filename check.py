@@ -87,7 +87,7 @@ STEPS: dict[str, Callable[[], int]] = {
     "format": tool("ruff", "format", "--check", "."),
     "lint": tool("ruff", "check", "."),
     "layers": layers,
-    "types": tool("mypy"),
+    "types": tool("mypy", "tablevault_pd", "tests", "benchmarks", "examples", "check.py"),
     "examples": examples,
     "tests": tool("pytest", "-q", "-n", "auto"),
 }

@@ -47,7 +47,7 @@ class Counter:
         self.sent = 0
         self.received = 0
         self._send = client._Transport.send_request
-        client._Transport.send_request = self._count  # type: ignore[method-assign]  # of this process alone
+        client._Transport.send_request = self._count
 
     @property
     def _count(self) -> Callable[..., Any]:

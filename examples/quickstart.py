@@ -174,7 +174,7 @@ def draw(path: Path, accuracy: pd.Series, images: pd.Series, truth: pd.Series, g
     from matplotlib import pyplot as plt
 
     figure = plt.figure(figsize=(11, 4.5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[3, 2])
+    left, right = figure.subfigures(1, 2, width_ratios=[3, 2], squeeze=False)[0]
     axis = left.subplots()
     ranked = accuracy.sort_values()
     colors = ["tab:orange" if name == accuracy.idxmax() else "tab:blue" for name in ranked.index]

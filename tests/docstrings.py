@@ -15,7 +15,7 @@ from tablevault_pd.lineage.graph import LineageGraph
 from tablevault_pd.refs import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: Classes whose public methods a user calls, by what stands before the method's name.
 OWNERS: dict[str, type] = {
@@ -72,7 +72,7 @@ class Documented:
     @property
     def parameters(self) -> list[str]:
         """The parameters as the signature has them, with their stars."""
-        stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+        stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
         found = inspect.signature(self.thing).parameters.values()
         return [stars.get(each.kind, "") + each.name for each in found if each.name != "self"]
 
@@ -118,11 +118,12 @@ if __name__ == "__main__":
     print(
         f"{len(list(public_names()))} public names, {len(calls)} of them calls, {len(calls) - len(full)} of those forward"
     )
-    for title, having in {
+    checks: dict[str, Callable[[Documented], bool]] = {
         "Parameters as the signature": lambda each: set(each.entries("Parameters")) == set(each.parameters),
         "Returns": lambda each: not each.returns or "Returns" in each.sections,
         "Raises": lambda each: "Raises" in each.sections,
         "an example": lambda each: each.has_example,
-    }.items():
+    }
+    for title, having in checks.items():
         lacking = [each.label for each in full if not having(each)]
         print(f"{title}: {len(full) - len(lacking)} of {len(full)}; without: {', '.join(lacking) or 'none'}")

@@ -32,9 +32,9 @@ def same_cell(a: object, b: object) -> bool:
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
-        return list(a) == list(b) and all(same_cell(a[k], b[k]) for k in a)  # type: ignore[index]
+        return list(a) == list(b) and all(same_cell(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same_cell, a, b))  # type: ignore[arg-type]
+        return len(a) == len(b) and all(map(same_cell, a, b))
     if isinstance(a, np.ndarray):
         return (
             a.dtype == b.dtype
@@ -42,9 +42,9 @@ def same_cell(a: object, b: object) -> bool:
             and all(map(same_cell, a.ravel().tolist(), b.ravel().tolist()))
         )
     if isinstance(a, complex):
-        return same_cell(a.real, b.real) and same_cell(a.imag, b.imag)  # type: ignore[attr-defined]
+        return same_cell(a.real, b.real) and same_cell(a.imag, b.imag)
     if a is pd.NaT or (isinstance(a, np.datetime64) and np.isnat(a)):
-        return a is b or bool(np.isnat(b))  # type: ignore[call-overload]
+        return a is b or bool(np.isnat(b))
     if isinstance(a, float | np.floating):
         return (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b))
     if isinstance(a, decimal.Decimal):

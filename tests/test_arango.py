@@ -842,7 +842,7 @@ def test_readers_and_writers_need_no_more_than_their_rights(url: str, user: str)
     writer.vacuum(dry_run=False)
     assert values_of(writer, "a") == [1]
     with pytest.raises(InvalidInput, match="role"):
-        grant(url, user, "king")  # type: ignore[arg-type]
+        grant(url, user, "king")
     with pytest.raises(InvalidInput, match="user_password"):
         grant(url, "nobody" + user, "reader")
 

@@ -465,7 +465,7 @@ def test_an_empty_list_still_shows_its_columns(run, place):
 
 
 def test_a_table_fits_the_terminal_and_never_cuts_a_number():
-    columns = {
+    columns: dict[str, pd.Series] = {
         "name": pd.Series(["a rather long name of a list", "日本語のリストの名前はこちら"]),
         "number": pd.Series([123456789012345678, -1]),
         "text": pd.Series(["lorem ipsum " * 20, "é" * 50]),

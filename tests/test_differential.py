@@ -93,7 +93,7 @@ class SameStory(RuleBasedStateMachine):
             head = store.head(name)
             base = head.schema_id if head and operation == "append" else None
             schema = tables[-1].schema if tables else None
-            batch = Batch(token, name, operation, schema, base=base, **options)  # type: ignore[arg-type]  # one of four
+            batch = Batch(token, name, operation, schema, base=base, **options)
             try:
                 with store.stage() as stage:
                     for table in tables:

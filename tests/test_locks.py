@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -596,7 +597,7 @@ os._exit(0)
 
 
 @pytest.fixture
-def shown() -> Path:
+def shown() -> Any:
     """A folder that every user may look into."""
     folder = Path("/tmp") / f"tablevault-{os.getpid()}-{threading.get_ident()}"
     folder.mkdir(mode=0o755)

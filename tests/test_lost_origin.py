@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def filled(vault: tv.Vault) -> None:
     vault.save("users", pd.DataFrame({"id": [1, 2], "name": ["ann", "bob"]}))
 
 
-def relatives(vault: tv.Vault, name: str, **options: object) -> set[tuple[str, int, str]]:
+def relatives(vault: tv.Vault, name: str, **options: Any) -> set[tuple[str, int, str]]:
     """(list, version, basis) of what the rows came from, each a whole list."""
     lines = vault.lineage(name, **options)
     assert lines["parent_position"].isna().all()
@@ -90,7 +91,7 @@ def test_what_was_read_stands_in_for_a_lost_origin(vault: tv.Vault, how: str) ->
     assert vault.stale("out").empty
 
 
-KNOWN: dict[str, tuple[Callable[[pd.DataFrame], object], dict[str, object]]] = {
+KNOWN: dict[str, tuple[Callable[[pd.DataFrame], object], dict[str, Any]]] = {
     "rows": (lambda docs: docs.assign(n=1), {}),
     "whole list": (lambda docs: docs.groupby("word").sum(), {}),
     "empty": (lambda docs: lost(docs).iloc[:0], {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -33,7 +34,7 @@ def frame(rows: list[dict], repeat: int = 1) -> pd.DataFrame:
     return pd.DataFrame(data)
 
 
-def same(value: object, other: object) -> bool:
+def same(value: Any, other: Any) -> bool:
     return value == other or (pd.isna(value) and pd.isna(other))
 
 

@@ -287,7 +287,7 @@ def test_only_the_best_come_from_the_server(
 
     rows = np.random.default_rng(2).standard_normal((500, 8))
     put(store, "v", many(rows))
-    store.schema(store.head("v").schema_id)  # type: ignore[union-attr]
+    store.schema(store.head("v").schema_id)
     came: list[int] = []
     real = near._hits
     monkeypatch.setattr(near, "_hits", lambda *args: came.append(len(args[2])) or real(*args))
@@ -296,7 +296,7 @@ def test_only_the_best_come_from_the_server(
     assert len(sent) <= 4
     assert came == [5 + near.MARGIN]
     put(store, "v", many(np.tile(rows[:1], (900, 1))))
-    store.schema(store.head("v").schema_id)  # type: ignore[union-attr]
+    store.schema(store.head("v").schema_id)
     sent.clear()
     assert nearest(store, rows[3], 5) == [0, 1, 2, 3, 4]  # of 900 that are alike
     assert len(sent) <= 4 + 1  # the head of the list is looked up here

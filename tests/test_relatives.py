@@ -20,7 +20,7 @@ def chain(vault: tv.Vault) -> tv.Vault:
 
 
 def found(vault: tv.Vault, **options: object) -> list[tuple[str, int]]:
-    answer = vault.search(**options)  # type: ignore[arg-type]
+    answer = vault.search(**options)
     return sorted(zip(answer["list"], answer["position"], strict=True))
 
 

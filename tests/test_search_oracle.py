@@ -145,7 +145,10 @@ def build(vault, steps):
         shown = versions[-1] if versions else None
         added = [Row(row, cell) for row in rows]
         frame = pd.DataFrame(rows).astype({"a": "string", "b": "string", "doc": "string"})
-        options = {"documents": "doc", "embeddings": ["vec"] if frame["vec"].notna().any() else False}
+        options: dict[str, Any] = {
+            "documents": "doc",
+            "embeddings": ["vec"] if frame["vec"].notna().any() else False,
+        }
         if operation == "append" and versions and shown is None:
             operation = "save"
         if operation in ("save", "append") and frame["vec"].isna().all():
@@ -227,7 +230,7 @@ def new_vault(kind: str) -> Iterator[tv.Vault]:
     with ExitStack() as stack:
         if kind == "embedded":
             address = f"{stack.enter_context(tempfile.TemporaryDirectory())}/v"
-            options = {}
+            options: dict[str, Any] = {}
         else:
             address = stack.enter_context(new_database())
             options = {"create": True, "password": urlsplit(address).password}

@@ -686,7 +686,14 @@ def test_sources_are_kept_once(store: Store) -> None:
 
 
 def test_values_of_sessions(store: Store) -> None:
-    given = [{"lr": 0.1}, {"lr": "x", "on": True}, {"lr": 3}, {"lr": {"a": 1}}, {"lr": [1]}, {}]
+    given: list[dict[str, Any]] = [
+        {"lr": 0.1},
+        {"lr": "x", "on": True},
+        {"lr": 3},
+        {"lr": {"a": 1}},
+        {"lr": [1]},
+        {},
+    ]
     ids = [store.open_session(Session("s", "u", "h", 1, NOW, params=params)).id for params in given]
     assert store.session_ids() == ids == sorted(ids)
     found = store.session_values("params.lr")

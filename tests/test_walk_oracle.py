@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -383,7 +384,7 @@ def check_walks(data, vault, build=build) -> None:
     assert vault.store.check() == []
 
 
-RANDOM = {
+RANDOM: dict[str, Any] = {
     "phases": (Phase.explicit, Phase.generate),
     "deadline": None,
     "suppress_health_check": list(HealthCheck),
