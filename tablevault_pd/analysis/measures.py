@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from tablevault_pd import validate
 from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, shown
 from tablevault_pd.filters import Names, UnknownColumn
 from tablevault_pd.filters.evaluate import evaluate
@@ -139,7 +140,10 @@ def measures_of(given: Any) -> tuple[Measure, ...]:
             raise InvalidInput(
                 f"measure= is a dict of names and measures, such as {{'accuracy': 'gold == pred'}}, not {shown(given)}."
             )
-        return tuple(_measure(name, each, named=True) for name, each in given.items())
+        return tuple(
+            _measure(validate.text(name, "A name in measure="), each, named=True)
+            for name, each in given.items()
+        )
     return (_measure(None, given, named=False),)
 
 
@@ -147,7 +151,7 @@ def _measure(name: str | None, given: Any, *, named: bool) -> Measure:
     if isinstance(given, str):
         if not given.strip():
             raise InvalidInput("measure= is blank. Write what is measured, such as 'gold == pred'.")
-        return Measure(name or given, given, named)
+        return Measure(name or given, validate.text(given, "measure="), named)
     if is_expression(given):
         return Measure(name or str(given), given, named)
     if isinstance(given, Callable) and not isinstance(given, type):  # type: ignore[arg-type]  # mypy knows no isinstance of it

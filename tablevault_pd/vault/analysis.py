@@ -91,7 +91,10 @@ class Analysis(VaultPart):
         ------
         InvalidInput
             If no session of the vault has logged a metric that is named.
-        SessionNotFound, InvalidFilter
+        SessionNotFound
+            If a session that is named is not there.
+        InvalidFilter
+            If the filter cannot be parsed, or names a parameter or metric that no session has.
 
         Examples
         --------
@@ -191,7 +194,10 @@ class Analysis(VaultPart):
         ------
         InvalidInput
             If no session of the vault has logged a metric that is named.
-        SessionNotFound, InvalidFilter, ListNotFound
+        SessionNotFound, ListNotFound, ListDeleted, InvalidName
+            If a session, or the list in `rows`, is not there.
+        InvalidFilter
+            If the filter cannot be parsed, or names a parameter or metric that no session has.
 
         Examples
         --------
@@ -282,7 +288,10 @@ class Analysis(VaultPart):
             If no session of the vault has the metric or a parameter that is named, and for a ``ci`` or ``sem`` around a median.
         MissingDependency
             If ``band="ci"`` is asked for and SciPy is not there.
-        SessionNotFound, InvalidFilter
+        SessionNotFound
+            If a session that is named is not there.
+        InvalidFilter
+            If the filter cannot be parsed, or names a parameter or metric that no session has.
 
         Examples
         --------

@@ -139,7 +139,10 @@ class Comparing(VaultPart):
 
         Raises
         ------
-        ListNotFound, VersionNotFound
+        ListNotFound, ListDeleted, VersionNotFound
+            If a list or version is not there.
+        InvalidName
+            If no list can have that name.
         InvalidInput
             If no version has a column that the measure names.
 

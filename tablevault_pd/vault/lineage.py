@@ -159,6 +159,8 @@ class Lineage(VaultPart):
         ------
         ListNotFound, VersionNotFound, SessionNotFound
             If there is no such list, version or session.
+        InvalidName
+            If no list or session can have that name.
         InvalidInput
             If a frame was not read from this vault.
 

@@ -91,4 +91,5 @@ DEFAULTS: dict[str, Any] = {
     "approx": False,
     "read": False,
     "basis": "inferred",
+    "code_in": "slice",
 }
