@@ -25,7 +25,7 @@ from tablevault_pd.analysis.best import best
 from tablevault_pd.analysis.metrics import metrics
 from tablevault_pd.filters.predicate import Condition, Where
 from tablevault_pd.frames import encode  # found by the path set above
-from tablevault_pd.lineage.report import Asked
+from tablevault_pd.lineage.report import RowsToTrace
 from tablevault_pd.lineage.report import lines as walked
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Batch, Beat, Measures, Scope, Session, VectorQuery, Version
@@ -149,7 +149,7 @@ def walks(store: ArangoStore, counter: Counter, rows: int) -> list[tuple[str, tu
             version = commit(store, f"hops{hops}_{hop + 1}", numbers, edges=(edge,))
         for what, positions in {"one row": np.array([7]), f"{rows:,} rows": np.arange(rows)}.items():
             size = len(positions)
-            asked = Asked(np.full(size, version.list_id), np.full(size, version.version), positions)
+            asked = RowsToTrace(np.full(size, version.list_id), np.full(size, version.version), positions)
             requests = counter.of(lambda asked=asked: walked(store, asked))
             lines.append((f"walk from {what} {hops} hops up, shuffled at each", requests, limit))
     return lines

@@ -464,3 +464,13 @@ def test_what_a_server_answers_ahead_is_all_there_is(data):
         with tv.connect(url, create=True) as vault:
             patch.setattr(vault.store, "edges", honest(vault.store, vault.store.edges))
             check_walks(data, vault, build_from_edges)
+
+
+@given(st.lists(st.integers(-40, 40), max_size=30), st.integers(1, 3))
+def test_positions_are_put_in_order(values, factor):
+    """Scattered and dense, once and repeated: as a stable sort."""
+    from tablevault_pd.lineage.edges import _order
+
+    positions = np.array(values, np.int64) * factor
+    expected = sorted(range(len(values)), key=lambda number: (positions[number], number))
+    assert _order(positions).tolist() == expected

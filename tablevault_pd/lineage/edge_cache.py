@@ -28,8 +28,8 @@ VersionKey = tuple[int, int]  #: (list id, number)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asking:
-    """The edges of some rows of one generation, as runs; `position` are the very rows, or None where the runs are."""
+class RowsOfGeneration:
+    """Rows of one generation whose edges a walk needs, as runs; `position` are the very rows, or None where the runs are."""
 
     place: GenerationKey
     spans: Sequence[Span]
@@ -46,10 +46,10 @@ class _Answer:
     table: EdgeTable
     whole: bool
 
-    def covers(self, asking: Asking) -> bool:
-        if asking.position is None:
-            return all(self._covers(np.array([low]), high) for low, high in asking.spans)
-        return self._covers(asking.position, None)
+    def covers(self, rows: RowsOfGeneration) -> bool:
+        if rows.position is None:
+            return all(self._covers(np.array([low]), high) for low, high in rows.spans)
+        return self._covers(rows.position, None)
 
     def _covers(self, positions: np.ndarray, end: int | None) -> bool:
         at = np.searchsorted(self.starts, positions, side="right") - 1
@@ -57,7 +57,7 @@ class _Answer:
         return bool((at >= 0).all() and ((positions < reach) if end is None else (reach >= end)).all())
 
 
-class Lookups:
+class EdgeCache:
     """The edges, lists and versions that one walk has asked for."""
 
     def __init__(self, store: Store, direction: Direction) -> None:
@@ -73,7 +73,7 @@ class Lookups:
 
     # -- edges
 
-    def edges(self, asked: Sequence[Asking], *, ahead: int) -> list[EdgeTable]:
+    def edges(self, asked: Sequence[RowsOfGeneration], *, ahead: int) -> list[EdgeTable]:
         """For each that is asked the edges that touch it, and perhaps others of that generation. Places differ."""
         tables = {each.place: table for each in asked if (table := self._known(each)) is not None}
         lacking = [each for each in asked if each.place not in tables]
@@ -89,9 +89,9 @@ class Lookups:
                 tables |= {each.place: split.get(each.place, none) for each in lacking}
         return [tables[each.place] for each in asked]
 
-    def _known(self, asking: Asking) -> EdgeTable | None:
-        for answer in self._ahead.get(asking.place, ()):
-            if answer.covers(asking):
+    def _known(self, rows: RowsOfGeneration) -> EdgeTable | None:
+        for answer in self._ahead.get(rows.place, ()):
+            if answer.covers(rows):
                 return answer.table
         return None
 

@@ -202,18 +202,18 @@ def spans_of(positions: np.ndarray, *, gap: int = 64) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hop:
+class RowStep:
     """Rows that one step leads to: row ``source[i]`` of those carried leads to ``position[i]``."""
 
     list: int
     generation: int  #: -1 at list level
-    source: np.ndarray
+    source: np.ndarray | None  #: None: each of those carried, in order
     position: np.ndarray | None  #: None: the whole list
     version: np.ndarray
     basis: np.ndarray
 
 
-def up(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
+def up(table: EdgeTable, positions: np.ndarray) -> Iterator[RowStep]:
     """From rows of one generation to their parents."""
     places = np.stack([table.parent_list, table.parent_generation, table.form], axis=1)
     for place, rows in groups(places):
@@ -221,7 +221,7 @@ def up(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
         yield from _UP[place[2]](part, positions, place[0], place[1])
 
 
-def down(table: EdgeTable, positions: np.ndarray) -> Iterator[Hop]:
+def down(table: EdgeTable, positions: np.ndarray) -> Iterator[RowStep]:
     """From rows of one generation to their children."""
     places = np.stack([table.list, table.generation, table.form], axis=1)
     for place, rows in groups(places):
@@ -273,33 +273,34 @@ def expand(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return which, np.arange(total) - np.repeat(before - starts, counts)
 
 
-def _up_affine(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+def _up_affine(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     first = np.where(table.step < 0, table.parent + table.span - 1, table.parent)
     position = first[edge] + (points[source] - table.start[edge]) * table.step[edge]
-    yield Hop(place, generation, source, position, table.parent_version[edge], table.basis[edge])
+    yield RowStep(place, generation, source, position, table.parent_version[edge], table.basis[edge])
 
 
-def _up_span(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+def _up_span(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     line, position = expand(table.parent[edge], table.span[edge])
     edge, source = edge[line], source[line]
-    yield Hop(place, generation, source, position, table.parent_version[edge], table.basis[edge])
+    yield RowStep(place, generation, source, position, table.parent_version[edge], table.basis[edge])
 
 
-def _up_whole(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+def _up_whole(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.start, table.start + table.rows, points)
-    yield Hop(place, -1, source, None, table.parent_version[edge], table.basis[edge])
+    yield RowStep(place, -1, source, None, table.parent_version[edge], table.basis[edge])
 
 
-def _up_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+def _up_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
     edge, children, parents = flat(table)
     line, source = _lookup(children, points)
-    edge = edge[line]
-    yield Hop(place, generation, source, parents[line], table.parent_version[edge], table.basis[edge])
+    yield RowStep(
+        place, generation, source, parents[line], *_version_and_basis(table, table.parent_version, edge, line)
+    )
 
 
-def _down_affine(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+def _down_affine(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
     step = table.step[edge]
     first = np.where(step < 0, table.parent[edge] + table.span[edge] - 1, table.parent[edge])
@@ -311,47 +312,57 @@ def _down_affine(table: EdgeTable, points: np.ndarray, place: int, generation: i
     if (step == 0).any():  # one parent of all
         line, at = expand(at, np.where(step == 0, table.rows[edge], 1))
         edge, source = edge[line], source[line]
-    yield Hop(place, generation, source, at, table.version[edge], table.basis[edge])
+    yield RowStep(place, generation, source, at, table.version[edge], table.basis[edge])
 
 
-def _down_span(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+def _down_span(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
     line, position = expand(table.start[edge], table.rows[edge])
     edge, source = edge[line], source[line]
-    yield Hop(place, generation, source, position, table.version[edge], table.basis[edge])
+    yield RowStep(place, generation, source, position, table.version[edge], table.basis[edge])
 
 
-def _down_whole(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+def _down_whole(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
-    yield Hop(place, -1, source, None, table.version[edge], table.basis[edge])
+    yield RowStep(place, -1, source, None, table.version[edge], table.basis[edge])
 
 
-def _down_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+def _down_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
     edge, children, parents = flat(table)
     order = _sorted_near(parents, points)
     line, source = _lookup(parents[order], points)
     line = order[line]
-    edge = edge[line]
-    yield Hop(place, generation, source, children[line], table.version[edge], table.basis[edge])
+    yield RowStep(
+        place, generation, source, children[line], *_version_and_basis(table, table.version, edge, line)
+    )
 
 
-def _up_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+def _version_and_basis(
+    table: EdgeTable, versions: np.ndarray, edge: np.ndarray, line: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The version and the basis of these lines, by the edge of each. Most tables have one of each."""
+    if len(table) and (versions == versions[0]).all() and (table.basis == table.basis[0]).all():
+        return np.full(len(line), versions[0]), np.full(len(line), table.basis[0])
+    return versions[edge[line]], table.basis[edge[line]]
+
+
+def _up_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     sizes, parents = _sets(table)
     line, at = expand((np.cumsum(sizes) - sizes)[edge], sizes[edge])
     edge, source = edge[line], source[line]
-    yield Hop(place, generation, source, parents[at], table.parent_version[edge], table.basis[edge])
+    yield RowStep(place, generation, source, parents[at], table.parent_version[edge], table.basis[edge])
 
 
-def _down_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[Hop]:
+def _down_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
     sizes, parents = _sets(table)
     edge = np.repeat(np.arange(len(table)), sizes)
     order = _sorted_near(parents, points)
-    found, source = _lookup(parents[order], points)
-    edge = edge[order[found]]
+    number, source = _lookup(parents[order], points)
+    edge = edge[order[number]]
     line, position = expand(table.start[edge], table.rows[edge])
-    edge, source = edge[line], source[line]
-    yield Hop(place, generation, source, position, table.version[edge], table.basis[edge])
+    edge, source = edge[line], line if source is None else source[line]
+    yield RowStep(place, generation, source, position, table.version[edge], table.basis[edge])
 
 
 def _sets(table: EdgeTable) -> tuple[np.ndarray, np.ndarray]:
@@ -361,7 +372,7 @@ def _sets(table: EdgeTable) -> tuple[np.ndarray, np.ndarray]:
     return sizes, parents + np.repeat(table.parent, sizes)
 
 
-Carry = Callable[[EdgeTable, np.ndarray, int, int], Iterator[Hop]]
+Carry = Callable[[EdgeTable, np.ndarray, int, int], Iterator[RowStep]]
 _UP: dict[int, Carry] = {
     EdgeForm.AFFINE: _up_affine,
     EdgeForm.SPAN: _up_span,
@@ -397,21 +408,35 @@ def flat(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _sorted_near(values: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The numbers of the values in order, without most of those that are none of the points: sorting is dear."""
     if len(points) * 16 > len(values):
-        return np.argsort(values, kind="stable")
+        return _order(values)
     near = np.flatnonzero((values >= points.min()) & (values <= points.max())) if len(points) else points
     if len(points) * 16 <= len(near):
         near = near[np.isin(values[near], points)]
-    return near[np.argsort(values[near], kind="stable")]
+    return near[_order(values[near])]
 
 
-def _lookup(keys: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(key, point): every pair of equal ones, by their numbers; `keys` are sorted."""
+def _order(values: np.ndarray) -> np.ndarray:
+    """As ``argsort(kind="stable")``; where values lie close and none is there twice, by writing each to its place."""
+    if len(values):
+        lowest = values.min()
+        span = int(values.max() - lowest) + 1
+        if span <= 4 * len(values):
+            numbers = np.full(span, -1, np.int64)
+            numbers[values - lowest] = np.arange(len(values))
+            order = numbers[numbers >= 0]
+            if len(order) == len(values):
+                return np.asarray(order)
+    return np.asarray(np.argsort(values, kind="stable"))
+
+
+def _lookup(keys: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """(key, point): every pair of equal ones, by their numbers; None for all points in order. `keys` are sorted."""
     if len(keys) and _consecutive(keys):  # then a key's number is its value
-        at = points - keys[0]
-        inside = (at >= 0) & (at < len(keys))
+        numbers = points - keys[0]
+        inside = (numbers >= 0) & (numbers < len(keys))
         if inside.all():
-            return at, np.arange(len(points))
-        return at[inside], np.flatnonzero(inside)
+            return numbers, None
+        return numbers[inside], np.flatnonzero(inside)
     low, high = np.searchsorted(keys, points, side="left"), np.searchsorted(keys, points, side="right")
     source, line = expand(low, high - low)
     return line, source

@@ -19,16 +19,16 @@ from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
     from tablevault_pd.code import Slice
-    from tablevault_pd.lineage.report import Asked
+    from tablevault_pd.lineage.report import RowsToTrace
     from tablevault_pd.store import Store, Version
 
 
-def asked_rows(version: Version, positions: np.ndarray) -> Asked:
+def asked_rows(version: Version, positions: np.ndarray) -> RowsToTrace:
     """These rows of one version, to be walked from."""
     size = len(positions)
-    from tablevault_pd.lineage.report import Asked
+    from tablevault_pd.lineage.report import RowsToTrace
 
-    return Asked(np.full(size, version.list_id), np.full(size, version.version), positions, (version,))
+    return RowsToTrace(np.full(size, version.list_id), np.full(size, version.version), positions, (version,))
 
 
 def known_rows(store: Store, frame: pd.DataFrame | pd.Series) -> list[RowSelection]:
@@ -48,9 +48,9 @@ def frame_lines(store: Store, frame: pd.DataFrame | pd.Series, **options: Any) -
     for named in known_rows(store, frame):
         positions = np.array([-1]) if named.positions is None else named.positions[named.positions >= 0]
         parts.append(asked_rows(named.version, positions))
-    from tablevault_pd.lineage.report import asked_of, lines
+    from tablevault_pd.lineage.report import joined_rows, lines
 
-    return lines(store, asked_of(parts), **options)
+    return lines(store, joined_rows(parts), **options)
 
 
 def frame_refs(store: Store, frame: pd.DataFrame | pd.Series) -> pd.Series | pd.DataFrame:

@@ -12,15 +12,15 @@ import pyarrow as pa
 from tablevault_pd import validate
 from tablevault_pd.errors import ListNotFound
 from tablevault_pd.lineage.values import joined_values
-from tablevault_pd.lineage.walk import Rows, Step, Walk, Wholes
+from tablevault_pd.lineage.walk import Relatives, Rows, Walk, WholeLists
 from tablevault_pd.names import check_name
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store.edges import BASES, INFERRED, STATED, GenerationKey, Writers
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from tablevault_pd.lineage.edge_cache import Direction, Lookups
+    from tablevault_pd.lineage.edge_cache import Direction, EdgeCache
     from tablevault_pd.store import Store, Version
 
 PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
@@ -28,7 +28,7 @@ ROWS_PER_WALK = 1 << 22  # (row asked for, position) must fit one int64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class RowsToTrace:
     """Rows whose relatives are asked for; `position` -1 is a whole version."""
 
     list: np.ndarray
@@ -42,7 +42,7 @@ class Asked:
 
 def lines(
     store: Store,
-    asked: Asked,
+    asked: RowsToTrace,
     *,
     direction: Direction = "up",
     depth: int | None = None,
@@ -66,19 +66,19 @@ def lines(
     )
 
 
-def relatives(store: Store, asked: Asked, direction: Direction) -> Iterator[Step]:
+def relatives(store: Store, asked: RowsToTrace, direction: Direction) -> Iterator[Relatives]:
     """Every relative, however far, of rows asked for; the same one again for each of these."""
     for some in _walkable(asked):
         walk = Walk(store, direction)
-        rows, wholes, _ = _start(walk.lookups, some)
+        rows, wholes, _ = _start(walk.cache, some)
         yield from walk.steps(rows, wholes)
 
 
-def _walkable(asked: Asked) -> Iterator[Asked]:
+def _walkable(asked: RowsToTrace) -> Iterator[RowsToTrace]:
     """As many rows at a time as one walk takes."""
     for first in range(0, max(len(asked), 1), ROWS_PER_WALK):
         part = slice(first, first + ROWS_PER_WALK)
-        yield Asked(asked.list[part], asked.version[part], asked.position[part], asked.known)
+        yield RowsToTrace(asked.list[part], asked.version[part], asked.position[part], asked.known)
 
 
 def _list_id(store: Store, name: str) -> int:
@@ -89,34 +89,36 @@ def _list_id(store: Store, name: str) -> int:
 
 
 def _walk(
-    store: Store, asked: Asked, direction: Direction, depth: int | None, to: int | None, basis: int
+    store: Store, asked: RowsToTrace, direction: Direction, depth: int | None, to: int | None, basis: int
 ) -> pd.DataFrame:
     walk = Walk(store, direction, basis)
-    rows, wholes, asked = _start(walk.lookups, asked)
+    rows, wholes, asked = _start(walk.cache, asked)
     steps = walk.steps(rows, wholes, depth=depth, to=to)
-    return _frame(store, walk.lookups, asked, steps, "parent" if direction == "up" else "child")
+    return _frame(store, walk.cache, asked, steps, "parent" if direction == "up" else "child")
 
 
-def _start(lookups: Lookups, asked: Asked) -> tuple[dict[GenerationKey, Rows], dict[int, Wholes], Asked]:
+def _start(
+    cache: EdgeCache, asked: RowsToTrace
+) -> tuple[dict[GenerationKey, Rows], dict[int, WholeLists], RowsToTrace]:
     """Where the walk begins: the rows by generation, and whole versions; each row once."""
     places: list[tuple[GenerationKey, np.ndarray]] = []
-    wholes: dict[int, Wholes] = {}
+    wholes: dict[int, WholeLists] = {}
     keep = np.zeros(len(asked), bool)
     chosen: dict[GenerationKey, tuple[np.ndarray, np.ndarray]] = {}
-    lookups.know(asked.known)
+    cache.know(asked.known)
     named = _versions_in(asked)
-    lookups.learn((list_id for list_id, _ in named), named)
+    cache.learn((list_id for list_id, _ in named), named)
     for list_id in dict.fromkeys(list_id for list_id, _ in named):
-        of_list = np.flatnonzero(asked.list == list_id)
+        of_list = np.arange(len(asked)) if len(named) == 1 else np.flatnonzero(asked.list == list_id)
         whole = of_list[asked.position[of_list] < 0]
         if len(whole):
             _, first = np.unique(asked.version[whole], return_index=True)
             whole = whole[np.sort(first)]
             keep[whole] = True
-            wholes[list_id] = Wholes(whole, asked.version[whole], np.full(len(whole), STATED, np.int8))
+            wholes[list_id] = WholeLists(whole, asked.version[whole], np.full(len(whole), STATED, np.int8))
         for number in sorted(number for each, number in named if each == list_id):
             of_version = of_list[(asked.version[of_list] == number) & (asked.position[of_list] >= 0)]
-            for generation, low, high in lookups.runs(lookups.version(list_id, number)):
+            for generation, low, high in cache.runs(cache.version(list_id, number)):
                 position = asked.position[of_version]
                 here = of_version[(position >= low) & (position < high)]
                 if len(here):
@@ -135,9 +137,10 @@ def _start(lookups: Lookups, asked: Asked) -> tuple[dict[GenerationKey, Rows], d
         renumber = np.cumsum(keep) - 1
         chosen = {place: (renumber[numbers], position) for place, (numbers, position) in chosen.items()}
         wholes = {
-            each: Wholes(renumber[whole.asked], whole.version, whole.basis) for each, whole in wholes.items()
+            each: WholeLists(renumber[whole.asked], whole.version, whole.basis)
+            for each, whole in wholes.items()
         }
-        asked = Asked(asked.list[keep], asked.version[keep], asked.position[keep], asked.known)
+        asked = RowsToTrace(asked.list[keep], asked.version[keep], asked.position[keep], asked.known)
     rows = {
         place: Rows(
             numbers, position, np.zeros(len(numbers), np.int64), np.full(len(numbers), STATED, np.int8)
@@ -147,7 +150,7 @@ def _start(lookups: Lookups, asked: Asked) -> tuple[dict[GenerationKey, Rows], d
     return rows, wholes, asked
 
 
-def _versions_in(asked: Asked) -> list[tuple[int, int]]:
+def _versions_in(asked: RowsToTrace) -> list[tuple[int, int]]:
     """(list, version) of the rows asked for, each once, in the order of the lists."""
     if _same(asked.list) and _same(asked.version):
         return [(int(asked.list[0]), int(asked.version[0]))]
@@ -161,33 +164,29 @@ def _same(values: np.ndarray) -> bool:
 # -- the frame
 
 
-def _frame(store: Store, lookups: Lookups, asked: Asked, steps: Sequence[Step], side: str) -> pd.DataFrame:
+def _frame(
+    store: Store, cache: EdgeCache, asked: RowsToTrace, steps: Sequence[Relatives], side: str
+) -> pd.DataFrame:
     steps = [step for step in steps if len(step.rows.asked)]
     numbers = _concatenated([step.rows.asked for step in steps])
-    order = None if _ordered(numbers) else np.argsort(numbers, kind="stable")
+    arranged = _by_row_asked(steps, numbers)
     wholes = [step for step in steps if step.generation < 0]
-    lookups.learn(
+    cache.learn(
         (step.list for step in steps),
         {(step.list, number) for step in wholes for number in _distinct(step.rows.version)},
     )
-    names = {list_id: each.name for list_id, each in lookups.facts.lists.items()}
+    names = {list_id: each.name for list_id, each in cache.facts.lists.items()}
     lists, codes = _codes([step.list for step in steps], [len(step.rows.asked) for step in steps])
     depth = _repeated([step.depth for step in steps], steps)
     position = _concatenated([step.rows.position for step in steps])
     version = _concatenated([step.rows.version for step in steps])
     basis = np.concatenate([step.rows.basis for step in steps]) if steps else np.empty(0, np.int8)
-    written = _written(store, lookups, steps)
+    written = _written(store, cache, steps)
     session, cell = (_concatenated([each[at] for each in written]) for at in (0, 1))
-    gone = np.concatenate([_gone(lookups, step) for step in steps]) if steps else np.empty(0, bool)
-    if order is not None:
-        numbers, codes, depth, position = numbers[order], codes[order], depth[order], position[order]
-        version, basis, session, cell, gone = (
-            version[order],
-            basis[order],
-            session[order],
-            cell[order],
-            gone[order],
-        )
+    gone = np.concatenate([_gone(cache, step) for step in steps]) if steps else np.empty(0, bool)
+    numbers, codes, depth, position, version, basis, session, cell, gone = map(
+        arranged, (numbers, codes, depth, position, version, basis, session, cell, gone)
+    )
     sessions = _distinct(session[session >= 0])
     labels = {each.id: each.label for each in store.sessions(sessions)} if sessions else {}
     session_ids = sorted(labels)
@@ -215,6 +214,18 @@ def _frame(store: Store, lookups: Lookups, asked: Asked, steps: Sequence[Step], 
     return pd.DataFrame(frame, copy=False)
 
 
+def _by_row_asked(steps: Sequence[Relatives], numbers: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What puts a column of all steps into the order of the rows asked for, and of depth."""
+    if _ordered(numbers):
+        return lambda column: column
+    first = steps[0].rows.asked
+    if all(np.array_equal(step.rows.asked, first) for step in steps) and (first[1:] > first[:-1]).all():
+        # Every row has a relative in every step: to take them in turn needs no sorting.
+        return lambda column: column.reshape(len(steps), -1).T.reshape(-1)
+    order = np.argsort(numbers, kind="stable")
+    return lambda column: column[order]
+
+
 def _ordered(values: np.ndarray) -> bool:
     return bool((values[1:] >= values[:-1]).all())
 
@@ -231,7 +242,7 @@ def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(arrays) if arrays else np.empty(0, np.int64)
 
 
-def _repeated(values: Sequence[int], steps: Sequence[Step]) -> np.ndarray:
+def _repeated(values: Sequence[int], steps: Sequence[Relatives]) -> np.ndarray:
     sizes = [len(step.rows.asked) for step in steps]
     return np.repeat(np.asarray(values, np.int64), np.asarray(sizes, np.int64))
 
@@ -241,7 +252,9 @@ def _codes(ids: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], np.ndar
     return lists, np.repeat(np.searchsorted(lists, ids).astype(np.int64), np.asarray(sizes, np.int64))
 
 
-def _written(store: Store, lookups: Lookups, steps: Sequence[Step]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _written(
+    store: Store, cache: EdgeCache, steps: Sequence[Relatives]
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each step (session id, cell) of the commit that wrote each relative, -1 for none."""
     by_row = [step for step in steps if step.generation >= 0]
     places = [
@@ -250,7 +263,7 @@ def _written(store: Store, lookups: Lookups, steps: Sequence[Step]) -> list[tupl
     ]
     writers = iter(store.writers(places) if places else ())
     return [
-        _by(next(writers), step.rows.position) if step.generation >= 0 else _by_version(lookups, step)
+        _by(next(writers), step.rows.position) if step.generation >= 0 else _by_version(cache, step)
         for step in steps
     ]
 
@@ -262,23 +275,23 @@ def _by(found: Writers, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found.session_id[at], found.cell[at]
 
 
-def _by_version(lookups: Lookups, step: Step) -> tuple[np.ndarray, np.ndarray]:
+def _by_version(cache: EdgeCache, step: Relatives) -> tuple[np.ndarray, np.ndarray]:
     numbers, which = np.unique(step.rows.version, return_inverse=True)
-    versions = [lookups.version(step.list, number) for number in numbers.tolist()]
+    versions = [cache.version(step.list, number) for number in numbers.tolist()]
     session = np.array([-1 if each.session_id is None else each.session_id for each in versions])
     cell = np.array([-1 if each.cell is None else each.cell for each in versions])
     return session[which.reshape(-1)], cell[which.reshape(-1)]
 
 
-def _gone(lookups: Lookups, step: Step) -> np.ndarray:
+def _gone(cache: EdgeCache, step: Relatives) -> np.ndarray:
     """Which relatives' data was removed by a vacuum."""
-    kept = lookups.facts.lists[step.list].kept
+    kept = cache.facts.lists[step.list].kept
     if kept is None:
         return np.zeros(len(step.rows.asked), bool)
     if step.generation >= 0:
         return step.rows.position >= kept.get(step.generation, 0)
     numbers, which = np.unique(step.rows.version, return_inverse=True)
-    gone = np.array([lookups.version(step.list, number).gone for number in numbers.tolist()])
+    gone = np.array([cache.version(step.list, number).gone for number in numbers.tolist()])
     return np.asarray(gone[which.reshape(-1)])
 
 
@@ -330,10 +343,10 @@ def texts(codes: np.ndarray, words: Sequence[str]) -> Any:
     return dtype.__from_arrow__(packed.cast(pa.large_string()))
 
 
-def asked_of(rows: Iterable[Asked]) -> Asked:
+def joined_rows(rows: Iterable[RowsToTrace]) -> RowsToTrace:
     """Several, one after the other."""
     parts = list(rows)
-    return Asked(
+    return RowsToTrace(
         _concatenated([each.list for each in parts]),
         _concatenated([each.version for each in parts]),
         _concatenated([each.position for each in parts]),

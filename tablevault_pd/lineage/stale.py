@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.frames import index_fields
-from tablevault_pd.lineage.report import Asked, lines
+from tablevault_pd.lineage.report import RowsToTrace, lines
 from tablevault_pd.lineage.same import same_rows, shared_rows
 from tablevault_pd.reading import read as reading
 from tablevault_pd.store.runs import runs_of
@@ -83,7 +83,7 @@ def _parents(store: Store, rows: pd.DataFrame) -> pd.DataFrame:
         assert version is not None
         at = np.unique(group["position"])
         size = len(at)
-        asked = Asked(np.full(size, version.list_id), np.full(size, version.version), at, (version,))
+        asked = RowsToTrace(np.full(size, version.list_id), np.full(size, version.version), at, (version,))
         steps = lines(store, asked, depth=1)[["position", "parent_list", "parent_position", "parent_version"]]
         places = {
             column: steps[column].fillna(-1).astype(np.int64) for column in ("position", "parent_position")

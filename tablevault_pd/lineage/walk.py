@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.lineage import edges
-from tablevault_pd.lineage.edge_cache import Asking, Direction, Lookups
+from tablevault_pd.lineage.edge_cache import Direction, EdgeCache, RowsOfGeneration
 from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeTable, GenerationKey, Span
 from tablevault_pd.store.runs import Run
 
@@ -38,7 +38,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Wholes:
+class WholeLists:
     """Whole versions of one list, likewise."""
 
     asked: np.ndarray
@@ -47,7 +47,7 @@ class Wholes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class Relatives:
     """Relatives of one depth in one list; `generation` is -1 where they are whole versions (of `position` -1)."""
 
     depth: int
@@ -63,23 +63,23 @@ class Walk:
     """One walk over one store."""
 
     def __init__(self, store: Store, direction: Direction, basis: int = INFERRED) -> None:
-        self.lookups = Lookups(store, direction)
+        self.cache = EdgeCache(store, direction)
         self._basis = basis  #: of the weakest edges to follow
         self._up = direction == "up"
         self._seen: dict[GenerationKey, list[Rows]] = defaultdict(list)
-        self._seen_wholes: dict[int, list[Wholes]] = defaultdict(list)
+        self._seen_wholes: dict[int, list[WholeLists]] = defaultdict(list)
         self._level = 0
 
     def steps(
         self,
         rows: dict[GenerationKey, Rows],
-        wholes: dict[int, Wholes],
+        wholes: dict[int, WholeLists],
         *,
         depth: int | None = None,
         to: int | None = None,
-    ) -> list[Step]:
+    ) -> list[Relatives]:
         """Every relative once for each row asked, by growing depth. With `to`, only those in that list."""
-        found: list[Step] = []
+        found: list[Relatives] = []
         for place, each in rows.items():
             self._seen[place].append(each)
         for list_id, whole in wholes.items():
@@ -90,21 +90,21 @@ class Walk:
             rows, wholes = self._next(rows, wholes, FAR if depth is None else depth - level)
             for (list_id, generation), each in rows.items():
                 if to is None or list_id == to:
-                    found.append(Step(level, list_id, generation, each))
+                    found.append(Relatives(level, list_id, generation, each))
             for list_id, whole in wholes.items():
                 if to is None or list_id == to:
                     nowhere = np.full(len(whole.asked), -1, np.int64)
                     found.append(
-                        Step(level, list_id, -1, Rows(whole.asked, nowhere, whole.version, whole.basis))
+                        Relatives(level, list_id, -1, Rows(whole.asked, nowhere, whole.version, whole.basis))
                     )
         return found
 
     def _next(
-        self, rows: dict[GenerationKey, Rows], wholes: dict[int, Wholes], further: int
-    ) -> tuple[dict[GenerationKey, Rows], dict[int, Wholes]]:
+        self, rows: dict[GenerationKey, Rows], wholes: dict[int, WholeLists], further: int
+    ) -> tuple[dict[GenerationKey, Rows], dict[int, WholeLists]]:
         rows = rows if self._up else self._with_same(rows)
         next_rows: dict[GenerationKey, list[Rows]] = defaultdict(list)
-        next_wholes: dict[int, list[Wholes]] = defaultdict(list)
+        next_wholes: dict[int, list[WholeLists]] = defaultdict(list)
         nodes = self._nodes(wholes)
         tables = self._tables(rows, nodes, further)
         for place, each in rows.items():
@@ -116,7 +116,7 @@ class Walk:
                 if list_id in wholes
                 for number in np.unique(table.parent_version).tolist()
             }
-            self.lookups.learn(versions=read)
+            self.cache.learn(versions=read)
         for list_id, whole in wholes.items():
             self._from_wholes(list_id, whole, nodes[list_id], tables, next_wholes)
         return self._fresh_rows(next_rows), self._fresh_wholes(next_wholes)
@@ -125,16 +125,16 @@ class Walk:
         """These rows, and the same rows of their lists in other generations: what was made from those was made from them."""
         found: dict[GenerationKey, list[Rows]] = {place: [each] for place, each in rows.items()}
         for (list_id, generation), each in rows.items():
-            for other, position in self.lookups.same_rows((list_id, generation), each.position):
+            for other, position in self.cache.same_rows((list_id, generation), each.position):
                 at = np.flatnonzero(position >= 0)
                 if len(at):
                     same = Rows(each.asked[at], position[at], each.version[at], each.basis[at])
                     found.setdefault((list_id, other), []).append(same)
         return {place: _joined(parts) for place, parts in found.items()}
 
-    def _nodes(self, wholes: dict[int, Wholes]) -> dict[int, Nodes]:
+    def _nodes(self, wholes: dict[int, WholeLists]) -> dict[int, Nodes]:
         numbers = {list_id: np.unique(whole.version).tolist() for list_id, whole in wholes.items()}
-        self.lookups.learn(wholes, {(list_id, each) for list_id in wholes for each in numbers[list_id]})
+        self.cache.learn(wholes, {(list_id, each) for list_id in wholes for each in numbers[list_id]})
         return {
             list_id: {number: self._runs(list_id, number) for number in numbers[list_id]}
             for list_id in wholes
@@ -155,9 +155,9 @@ class Walk:
                 reach[place] = max(reach[place], int(each.position.max()) + 1)
             else:
                 spans: list[Span] = edges.spans_of(each.position)
-                asked.append(Asking(place, spans, each.position))
-        asked += [Asking(place, [(0, high)], None, whole=True) for place, high in reach.items()]
-        found = self.lookups.edges(asked, ahead=further)
+                asked.append(RowsOfGeneration(place, spans, each.position))
+        asked += [RowsOfGeneration(place, [(0, high)], None, whole=True) for place, high in reach.items()]
+        found = self.cache.edges(asked, ahead=further)
         return {each.place: self._followed(table) for each, table in zip(asked, found, strict=True)}
 
     def _followed(self, table: EdgeTable) -> EdgeTable:
@@ -172,26 +172,26 @@ class Walk:
         table: EdgeTable,
         rows: Rows,
         found: dict[GenerationKey, list[Rows]],
-        wholes: dict[int, list[Wholes]],
+        wholes: dict[int, list[WholeLists]],
     ) -> None:
         carry = edges.up if self._up else edges.down
-        for hop in carry(table, rows.position):
-            if not len(hop.source):
+        for step in carry(table, rows.position):
+            if not len(step.version):
                 continue
-            asked = rows.asked[hop.source]
-            basis = np.minimum(rows.basis[hop.source], hop.basis)
-            if hop.position is None:
-                wholes[hop.list].append(Wholes(asked, hop.version, basis))
+            asked = rows.asked if step.source is None else rows.asked[step.source]
+            basis = np.minimum(rows.basis if step.source is None else rows.basis[step.source], step.basis)
+            if step.position is None:
+                wholes[step.list].append(WholeLists(asked, step.version, basis))
             else:
-                found[hop.list, hop.generation].append(Rows(asked, hop.position, hop.version, basis))
+                found[step.list, step.generation].append(Rows(asked, step.position, step.version, basis))
 
     def _from_wholes(
         self,
         list_id: int,
-        wholes: Wholes,
+        wholes: WholeLists,
         nodes: Nodes,
         tables: dict[GenerationKey, EdgeTable],
-        found: dict[int, list[Wholes]],
+        found: dict[int, list[WholeLists]],
     ) -> None:
         """List level. What matters of a row's nodes in one generation is how far they reach, see :meth:`_reached`."""
         numbers = sorted(nodes)
@@ -217,7 +217,7 @@ class Walk:
     def _shown(self, list_id: int, generation: int, numbers: np.ndarray) -> np.ndarray:
         """How many rows of a generation each of these versions shows."""
         found, which = np.unique(numbers, return_inverse=True)
-        runs = [self.lookups.runs(self.lookups.version(list_id, number)) for number in found.tolist()]
+        runs = [self.cache.runs(self.cache.version(list_id, number)) for number in found.tolist()]
         highs = [max((high for place, _, high in each if place == generation), default=0) for each in runs]
         return np.asarray(highs, np.int64)[which.reshape(-1)]
 
@@ -225,9 +225,9 @@ class Walk:
         self,
         table: EdgeTable,
         needed: np.ndarray,
-        wholes: Wholes,
+        wholes: WholeLists,
         reach: np.ndarray,
-        found: dict[int, list[Wholes]],
+        found: dict[int, list[WholeLists]],
     ) -> None:
         """From whole versions to whole versions: an edge is met by every node that reaches far enough for it.
 
@@ -254,7 +254,7 @@ class Walk:
             if len(hit):
                 basis = np.max([np.where(hits[basis][hit], basis, READ) for basis in sure], axis=0)
                 version = np.full(len(hit), keys[1, number])
-                found[int(keys[0, number])].append(Wholes(asked[hit], version, basis))
+                found[int(keys[0, number])].append(WholeLists(asked[hit], version, basis))
 
     # -- each relative once
 
@@ -267,7 +267,7 @@ class Walk:
                 self._seen[place].append(rows)
         return fresh
 
-    def _fresh_wholes(self, found: dict[int, list[Wholes]]) -> dict[int, Wholes]:
+    def _fresh_wholes(self, found: dict[int, list[WholeLists]]) -> dict[int, WholeLists]:
         fresh = {}
         for list_id, parts in found.items():
             joined = _joined([Rows(each.asked, each.version, each.version, each.basis) for each in parts])
@@ -277,15 +277,15 @@ class Walk:
             ]
             rows = _best(joined, before)
             if len(rows.asked):
-                fresh[list_id] = Wholes(rows.asked, rows.version, rows.basis)
+                fresh[list_id] = WholeLists(rows.asked, rows.version, rows.basis)
                 self._seen_wholes[list_id].append(fresh[list_id])
         return fresh
 
     def _runs(self, list_id: int, number: int) -> list[Run]:
         """The rows that a node at list level stands for: what a version shows, or (going down) what a batch wrote."""
-        version = self.lookups.version(list_id, number)
+        version = self.cache.version(list_id, number)
         if self._up or self._level == 1:
-            return self.lookups.runs(version)
+            return self.cache.runs(version)
         return [(version.generation, version.start, version.start + version.rows)]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, InvalidType, shown
-from tablevault_pd.lineage.report import Asked, asked_of, relatives
+from tablevault_pd.lineage.report import RowsToTrace, joined_rows, relatives
 from tablevault_pd.lineage.resolve_rows import resolve_rows
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.reading import read as reading
@@ -32,7 +32,7 @@ def masks_of_relatives(
     """
     if of is None:
         return None
-    start = asked_of(_rows_to_trace(store, of, "parents_of" if direction == "up" else "children_of"))
+    start = joined_rows(_rows_to_trace(store, of, "parents_of" if direction == "up" else "children_of"))
     positions = _positions_of_relatives(store, start, direction)
     related = store.describe_lists(versions=list(positions)).versions
     masks = [np.zeros(version.total, bool) for version in versions]
@@ -44,7 +44,7 @@ def masks_of_relatives(
 
 
 def _positions_of_relatives(
-    store: Store, start: Asked, direction: Literal["up", "down"]
+    store: Store, start: RowsToTrace, direction: Literal["up", "down"]
 ) -> dict[tuple[int, int], np.ndarray | None]:
     """The positions of all relatives, by (list id, version); None for a whole version."""
     parts: dict[tuple[int, int], list[np.ndarray] | None] = {}
@@ -69,7 +69,7 @@ def _mark(
     mask[there[there >= 0]] = True
 
 
-def _rows_to_trace(store: Store, of: Any, option: str) -> list[Asked]:
+def _rows_to_trace(store: Store, of: Any, option: str) -> list[RowsToTrace]:
     """The rows meant: those of a frame or of references, of a whole list, or of several of these."""
     if isinstance(of, Ref):
         of = [of]
@@ -88,14 +88,14 @@ def _rows_to_trace(store: Store, of: Any, option: str) -> list[Asked]:
     return [_asked(version, np.arange(version.total))]
 
 
-def _asked(version: Version, positions: np.ndarray | None) -> Asked:
+def _asked(version: Version, positions: np.ndarray | None) -> RowsToTrace:
     """Rows of one version; without positions the version as a whole."""
     if positions is None:
         positions = np.array([-1])
     elif len(positions):
         positions = np.unique(positions[positions >= -1])
     size = len(positions)
-    return Asked(np.full(size, version.list_id), np.full(size, version.version), positions, (version,))
+    return RowsToTrace(np.full(size, version.list_id), np.full(size, version.version), positions, (version,))
 
 
 def _version_of(store: Store, of: Any, option: str) -> Version:
