@@ -12,7 +12,7 @@ import pytest
 
 from tablevault_pd.store import Store
 
-NAMES = [name for name in vars(Store) if not name.startswith("_") and callable(getattr(Store, name))]
+NAMES = [name for name in dir(Store) if not name.startswith("_") and callable(getattr(Store, name))]
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ SEARCHES = {
     "relatives": {"text": "apple", "parents_of": "derived", "session": "*"},
     "filters alone": {"filters": "n > 0", "session": "*"},
 }
-ONCE = ("search_text", "written", "search_descriptions", "search_code", "schemas", "lists")
+ONCE = ("search_text", "spans_written", "search_descriptions", "search_code", "schemas", "lists")
 
 
 @pytest.mark.parametrize("arguments", SEARCHES.values(), ids=SEARCHES)
@@ -82,7 +82,7 @@ def test_a_search_asks_the_store_once(vault, world, store_calls, arguments):
     assert len(answer)
     assert {name: store_calls[name] for name in ONCE if store_calls[name] > 1} == {}
     assert store_calls["search_text"] == ("text" in arguments)
-    assert store_calls["written"] == 1
+    assert store_calls["spans_written"] == 1
     # Filters, and then the rows of the answer; and what comes up for descriptions, per call and not per query.
     assert store_calls["scan_many"] <= 1 + ("filters" in arguments)
     assert store_calls["descriptions"] <= 2

@@ -412,7 +412,7 @@ def _sorted_near(values: np.ndarray, points: np.ndarray) -> np.ndarray:
     near = np.flatnonzero((values >= points.min()) & (values <= points.max())) if len(points) else points
     if len(points) * 16 <= len(near):
         near = near[np.isin(values[near], points)]
-    return near[_order(values[near])]
+    return np.asarray(near[_order(values[near])])
 
 
 def _order(values: np.ndarray) -> np.ndarray:
