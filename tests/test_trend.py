@@ -26,16 +26,16 @@ def versions(vault, *rights, **columns):
 def scans(monkeypatch, vault):
     """The (list, columns, rows) of every scan of the store."""
     found = []
-    real = type(vault.store).scan
+    real = vault.store.scan
 
-    def scan(self, version, **options):
+    def scan(version, **options):
         columns = options.get("columns")
         names = None if columns is None else tuple(columns)
-        for chunk in real(self, version, **options):
+        for chunk in real(version, **options):
             found.append((version.list, names, range(chunk.positions[0], chunk.positions[-1] + 1)))
             yield chunk
 
-    monkeypatch.setattr(type(vault.store), "scan", scan)
+    monkeypatch.setattr(vault.store, "scan", scan)
     return found
 
 

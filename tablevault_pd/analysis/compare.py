@@ -176,7 +176,7 @@ class _Table:
         Integers and truth values become nullable where a row is missing.
         """
         rows = self.aligned.rows[side]
-        values = column.array
+        values = column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
         if len(rows) == len(values) and (rows == np.arange(len(rows))).all():
             return values.copy()  # a frame that was given stays as it is, whatever is done to the comparison
         if (rows >= 0).all():
