@@ -139,6 +139,19 @@ def test_sessions_and_the_code_of_one(tmp_path, run):
     names = [each["session"] for each in objects(run("sessions", "--json")[1])]
     assert names == ["train#1", "train#2"]
     assert run("code", "train")[1] == source
+    whole = run("code", "--whole", "made")[1]
+    assert whole.splitlines()[0] == "# train.py"
+    assert "made" in whole
+    assert [each["path"] for each in objects(run("code", "train#1", "--whole", "--json")[1])] == [
+        "train.py"
+    ] * 2
+    assert run("code-diff", "train#1", "train#2")[1].strip() == "The code is the same."
+    script.write_text(source.replace("'x': 1", "'x': 2"))
+    subprocess.run([sys.executable, script], check=True, env=environment)
+    diff = run("code-diff", "made@1", "made@2")[1]
+    assert "-tv.connect().save('made', {'x': 1})" in diff.splitlines()
+    assert run("stale")[1].strip() == "Nothing is out of date."
+    assert objects(run("stale", "made", "--json")[1]) == []
 
 
 def test_check_of_a_sound_vault(run):

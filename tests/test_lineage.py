@@ -733,12 +733,13 @@ def test_stale(vault):
     vault.save("articles", changed)
     found = vault.stale("answers")
     assert found[["position", "reason"]].to_numpy().tolist() == [
-        [1, "changed"],
-        [2, "changed"],
-        [3, "vanished"],
+        [1, "parent"],
+        [2, "parent"],
+        [3, "parent"],
     ]
+    assert found["of"].tolist() == ["articles@1[1]", "articles@1[2]", "articles@1[3]"]
     vault.delete("articles")
-    assert set(vault.stale("answers")["reason"]) == {"vanished"}
+    assert set(vault.stale("answers")["reason"]) == {"parent"}
 
 
 def test_stale_by_label(vault):
@@ -747,7 +748,7 @@ def test_stale_by_label(vault):
     vault.read("articles").vault.save("answers")
     vault.save("articles", pd.DataFrame({"x": [5, 1]}, index=pd.Index(["q", "p"], name="doc")))
     found = vault.stale("answers")
-    assert found[["position", "reason"]].to_numpy().tolist() == [[1, "changed"], [2, "vanished"]]
+    assert found[["position", "reason"]].to_numpy().tolist() == [[1, "parent"], [2, "parent"]]
 
 
 def test_sessions_say_what_they_read(here):

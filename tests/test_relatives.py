@@ -102,21 +102,22 @@ def test_columns_and_aggregates_still_name_rows_and_lists(chain):
 
 def stale(vault: tv.Vault, name: str) -> list[tuple[object, ...]]:
     frame = vault.stale(name)
-    return list(frame[["position", "reason", "parent_list", "depth"]].itertuples(index=False, name=None))
+    frame = frame.assign(of=frame["of"].str.split("@").str[0])
+    return list(frame[["position", "reason", "of", "depth"]].itertuples(index=False, name=None))
 
 
 def test_rows_whose_grandparents_changed_are_stale(chain):
     docs = chain.read("docs")
     chain.save("docs", docs.assign(text=["sun", "snow", "fog"]), inputs=False)
-    assert stale(chain, "chunks") == [(1, "changed", "docs", 1)]
-    assert stale(chain, "emb") == [(1, "changed", "docs", 2)]
+    assert stale(chain, "chunks") == [(1, "parent", "docs", 1)]
+    assert stale(chain, "emb") == [(1, "parent", "docs", 2)]
     chain.delete("docs")
-    assert stale(chain, "emb") == [(row, "vanished", "docs", 2) for row in range(3)]
+    assert stale(chain, "emb") == [(row, "parent", "docs", 2) for row in range(3)]
 
 
 def test_what_was_made_anew_and_came_out_the_same_makes_nothing_stale(chain):
     chain.save("docs", chain.read("docs").assign(n=[7, 2, 3]), inputs=False)  # chunks do not use n
-    assert stale(chain, "emb") == [(0, "changed", "docs", 2)]
+    assert stale(chain, "emb") == [(0, "parent", "docs", 2)]
     anew = chain.read("docs").assign(chunk=lambda df: df["text"] + "!")[["chunk"]]
     chain.save("chunks", anew)
     assert stale(chain, "chunks") == [] == stale(chain, "emb")
@@ -137,4 +138,4 @@ def test_whole_lists_on_the_way_are_followed(chain):
     chain.save("report", {"mean": 1.0}, inputs="mean")
     assert stale(chain, "report") == []
     chain.save("docs", chain.read("docs").assign(text=["sun", "snow", "fog"]), inputs=False)
-    assert set(stale(chain, "report")) == {(0, "changed", "docs", 4)}
+    assert set(stale(chain, "report")) == {(0, "parent", "docs", 4)}

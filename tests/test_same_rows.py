@@ -76,8 +76,8 @@ def test_changed_and_removed_rows_are_others(vault: tv.Vault) -> None:
     assert found(vault, parents_of="chunks") == ["y b"]
     assert found(vault, children_of="docs@1") == ["a", "b", "x", "y"]
     assert vault.stale("chunks")[["position", "reason"]].to_numpy().tolist() == [
-        [0, "changed"],
-        [1, "changed"],
+        [0, "parent"],
+        [1, "parent"],
     ]
     vault.save("docs", docs("y b")[["text"]])  # without a column: no row is as it was
     assert children(vault) == []
@@ -144,7 +144,7 @@ def test_labels_of_an_index_are_content(vault: tv.Vault) -> None:
     vault.save("a", keyed("rqs", [2, 1, 1]))
     first, second = vault.store.versions("a")
     assert same_rows(vault.store, first, second, np.arange(3)).tolist() == [-1, 1, 0]
-    assert vault.stale("out")[["position", "reason"]].to_numpy().tolist() == [[0, "vanished"]]
+    assert vault.stale("out")[["position", "reason"]].to_numpy().tolist() == [[0, "parent"]]
 
 
 def test_rows_without_columns_are_matched_in_order(vault: tv.Vault) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd import __version__
 from tablevault_pd.api import connect
 from tablevault_pd.cli import analysis as analysis_cli
+from tablevault_pd.cli import code as code_cli
 from tablevault_pd.cli import compare as compare_cli
 from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
@@ -252,19 +253,6 @@ def framed(
     return command
 
 
-def code(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """The code of one session, as text that runs when it is the source of a script."""
-    cells = vault.run(arguments.session).cells()
-    if cells.empty:
-        return Answer(cells, note=f"No code was recorded for {arguments.session!r}.")
-    several = len(cells) > 1
-    texts = [
-        f"# -- cell {number}\n{text}" if several else str(text)
-        for number, text in zip(cells["cell"], cells["text"], strict=True)
-    ]
-    return Answer(cells, text="\n\n".join(texts))
-
-
 def check(vault: Vault, arguments: argparse.Namespace) -> Answer:
     """What is damaged or stray; damage makes the program exit with 1."""
     frame = vault.check(fix=arguments.fix)
@@ -409,9 +397,21 @@ COMMANDS = (
     ),
     Command(
         "code",
-        code,
-        "the code that a session ran",
-        (argument("session", metavar="SESSION", help="train#2, or train for its latest run"),),
+        code_cli.code,
+        "the code that a session ran, or that made a list",
+        add=code_cli.add_code_arguments,
+    ),
+    Command(
+        "code-diff",
+        code_cli.code_diff,
+        "how the code behind two versions or sessions differs",
+        add=code_cli.add_code_diff_arguments,
+    ),
+    Command(
+        "stale",
+        framed(code_cli.stale, "Nothing is out of date."),
+        "rows made of something that has since changed, in order of making",
+        add=code_cli.add_stale_arguments,
     ),
     Command(
         "search",

@@ -1,173 +1,353 @@
-"""Which rows are out of date: their parents have changed or vanished since, or the code that made them has."""
+"""Which rows are out of date: a parent of theirs has changed or was removed since, or the code that made them has changed."""
 
 from __future__ import annotations
 
-from itertools import count
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.frames import index_fields
+from tablevault_pd.code.newer import Newer, Place, name_of
 from tablevault_pd.lineage.report import RowsToTrace, lines
 from tablevault_pd.lineage.same import same_rows, shared_rows
-from tablevault_pd.reading import read as reading
+from tablevault_pd.reading import reports
 from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
-    from tablevault_pd.store import Store, Version
+    from collections.abc import Iterator, Sequence
 
-COLUMNS = (
-    "list", "position", "reason", "parent_list", "parent_position", "parent_version", "newest_version", "depth"
-)  # fmt: skip
+    from tablevault_pd.store import Confirmation, Spans, Store, Version, WrittenCode
+
+COLUMNS = {
+    "list": "str",
+    "position": "Int64",
+    "reason": "str",
+    "of": "str",
+    "depth": "Int64",
+    "session": "str",
+    "cell": "Int64",
+}
 
 
-def stale(store: Store, version: Version) -> pd.DataFrame:
-    """The rows of `version` that are stale."""
-    parts = [_empty(), *_changed(store, version), *_recoded(store, version)]
-    found = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    found["list"] = found["list"].fillna(version.list)
-    return found.sort_values(["position", "depth", "reason"], kind="stable", ignore_index=True)
+def stale(store: Store, version: Version | None = None) -> pd.DataFrame:
+    """The rows of `version` that are stale, or those of all lists, in order of making."""
+    heads = [state.head for state in store.lists() if not state.head.deleted]
+    code = CodeInForce(store, heads if version is None else [*_others(heads, version), version])
+    walk = _Walk(store, code)
+    wanted = heads if version is None else [version]
+    parts = [part for head in wanted for part in walk.lines_of(head)]
+    if not parts:
+        return _empty()
+    rank = walk.order_of_making(wanted)
+    found = pd.concat(parts, ignore_index=True).assign(rank=lambda frame: frame["list"].map(rank))
+    found = found.sort_values(
+        ["rank", "list", "position", "depth", "reason"], kind="stable", ignore_index=True
+    )
+    return found.drop_duplicates(ignore_index=True)[list(COLUMNS)].astype(COLUMNS)
+
+
+def _others(heads: Sequence[Version], version: Version) -> list[Version]:
+    return [head for head in heads if head.list_id != version.list_id]
 
 
 def _empty() -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype="str" if name in _TEXT else "Int64") for name in COLUMNS})
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
 
 
-_TEXT = {"list", "reason", "parent_list"}
+# -- the code in force
 
 
-def _changed(store: Store, version: Version) -> list[pd.DataFrame]:
-    """Ancestors that changed or are gone, level by level. Each parent that did not is followed as it is in the newest version.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of a version that one place made, or confirmed last."""
 
-    So a row made from a result that was made anew, and came out the same, is up to date.
-    """
-    found: list[pd.DataFrame] = []
-    at = np.arange(version.total)
-    rows = pd.DataFrame({"root": at, "list": version.list, "version": version.version, "position": at})
-    seen = rows
-    for depth in count(1):
-        parents = _parents(store, rows)
-        if parents.empty:
-            return found
-        judged = [_judged(store, key, group) for key, group in parents.groupby(_PARENT, sort=False)]
-        steps = pd.concat(judged, ignore_index=True).assign(depth=depth)
-        bad = steps[steps["reason"].notna()]
-        found.append(
-            bad.assign(
-                list=version.list, position=bad["root"], parent_position=_missing(bad["parent_position"])
-            )[list(COLUMNS)].astype(_empty().dtypes.to_dict())
+    start: int
+    stop: int
+    place: Place
+    of: str | None = None  #: what has changed in the code since
+
+
+class CodeInForce:
+    """Which code made the rows of some versions, and whether it has changed since: by confirmations, else by commits."""
+
+    def __init__(self, store: Store, heads: Sequence[Version]) -> None:
+        self._store = store
+        self._heads = {head.list_id: head for head in heads}
+        self._changed: dict[tuple[int, Place], str | None] = {}
+
+    def pieces(self, head: Version) -> list[Piece]:
+        """The rows of a list by the code that made them, in order of position."""
+        pieces = self._pieces.get(head.list_id, [])
+        return [Piece(each.start, each.stop, each.place, self._of(head, each.place)) for each in pieces]
+
+    @cached_property
+    def _pieces(self) -> dict[int, list[Piece]]:
+        heads = list(self._heads.values())
+        spans = self._store.spans_written(heads)
+        confirmations = self._store.confirmations()
+        return {
+            head.list_id: list(_in_force(self._store, head, spans, number, confirmations))
+            for number, head in enumerate(heads)
+        }
+
+    @cached_property
+    def _slices(self) -> dict[Place, WrittenCode]:
+        places = {piece.place for pieces in self._pieces.values() for piece in pieces if piece.place[1] >= 0}
+        return {
+            (each.session_id, each.cell, each.line): each for each in self._store.written_code(sorted(places))
+        }
+
+    @cached_property
+    def _newer(self) -> Newer:
+        return Newer(self._store, self._store.versions())
+
+    def _of(self, head: Version, place: Place) -> str | None:
+        key = (head.list_id, place)
+        if key not in self._changed:
+            code = self._slices.get(place)
+            self._changed[key] = None if code is None else self._what_changed(head, code)
+        return self._changed[key]
+
+    def _what_changed(self, head: Version, code: WrittenCode) -> str | None:
+        others = [
+            self._slices[piece.place]
+            for list_id, pieces in self._pieces.items()
+            for piece in pieces
+            if list_id != head.list_id and piece.place in self._slices
+        ]
+        found = self._newer.changed(code, others) or self._grown(head, code)
+        return ", ".join(found) or None
+
+    def _grown(self, head: Version, code: WrittenCode) -> list[str]:
+        """What the same statement needs in a later run that added rows to the same list, and did not need then."""
+        later = [
+            self._slices[piece.place]
+            for piece in self._pieces[head.list_id]
+            if piece.place in self._slices and piece.place[0] > code.session_id
+        ]
+        for other in sorted(later, key=lambda each: -each.session_id):
+            if self._newer.is_same_place(code, other):
+                trees = {part.tree for part in code.parts}
+                return [name_of(part) for part in other.parts if part.tree not in trees][:1]
+        return []
+
+
+def _in_force(
+    store: Store, head: Version, spans: Spans, scope: int, confirmations: Sequence[Confirmation]
+) -> Iterator[Piece]:
+    here = np.flatnonzero(spans.scope == scope)
+    places = list(
+        zip(
+            spans.session_id[here].tolist(), spans.cell[here].tolist(), spans.line[here].tolist(), strict=True
         )
-        on = steps.loc[steps["reason"].isna(), ["root", "parent_list", "newest_version", "now"]]
-        on = on.set_axis(rows.columns, axis=1).drop_duplicates()
-        known = on.merge(seen, how="left", indicator=True)["_merge"].to_numpy() == "both"
-        rows = on[~known]
-        seen = pd.concat([seen, rows], ignore_index=True)
-    raise AssertionError
+    )
+    starts, stops = spans.start[here].tolist(), spans.stop[here].tolist()
+    confirmed = [
+        (shared, (each.session_id, each.cell, each.line or 0))
+        for each in confirmations
+        if each.list_id == head.list_id
+        and each.session_id is not None
+        and each.cell is not None
+        and (shared := _shared(store, head, each.version)) > 0
+    ]
+    edges = sorted({*starts, *stops, *(shared for shared, _ in confirmed if shared < head.total)})
+    for start, stop in pairwise(edges):
+        at = int(np.searchsorted(spans.start[here], start, side="right")) - 1
+        newest = [place for shared, place in confirmed if start < shared]
+        yield Piece(start, stop, newest[-1] if newest else places[at])
 
+
+def _shared(store: Store, head: Version, number: int) -> int:
+    """How many rows of `head` are those of another version of the list."""
+    if number == head.version:
+        return head.total
+    version = store.version(head.list, number)
+    if version is None:
+        return 0
+    bases = store.describe_lists([head.list_id]).lists[head.list_id].bases
+    return shared_rows(*(runs_of(each.generation, each.total, bases) for each in (version, head)))
+
+
+# -- parents
 
 _PARENT = ["parent_list", "parent_version", "own"]
 
 
-def _missing(positions: pd.Series) -> pd.Series:
-    return positions.astype("Int64").mask(positions < 0)
+@dataclass(slots=True)
+class _Walk:
+    """Goes from the rows of a list to all of their ancestors, as they are now."""
+
+    store: Store
+    code: CodeInForce
+    made_from: dict[str, set[str]] = field(default_factory=dict)
+    heads: dict[str, Version | None] = field(default_factory=dict)
+    versions: dict[tuple[str, int], Version | None] = field(default_factory=dict)
+
+    def lines_of(self, version: Version) -> Iterator[pd.DataFrame]:
+        """One line for each row of a list and each thing that makes it stale."""
+        writers = self._writers(version)
+        own = self._of_code(version, np.arange(version.total))
+        if own is not None:
+            yield _lines(version, own["position"], "code", own["of"], 0, writers)
+        at = np.arange(version.total)
+        rows = pd.DataFrame({"root": at, "list": version.list, "version": version.version, "position": at})
+        seen = rows
+        for depth in count(1):
+            parents = self._parents(rows)
+            if parents.empty:
+                return
+            judged = [self._judged(key, group) for key, group in parents.groupby(_PARENT, sort=False)]
+            steps = pd.concat(judged, ignore_index=True)
+            bad = steps[steps["of"].notna()]
+            if len(bad):
+                yield _lines(version, bad["root"], bad["reason"].to_numpy(), bad["of"], depth, writers)
+            on = steps.loc[steps["followed"], ["root", "parent_list", "newest_version", "now"]]
+            on = on.set_axis(rows.columns, axis=1).drop_duplicates()
+            known = on.merge(seen, how="left", indicator=True)["_merge"].to_numpy() == "both"
+            rows = on[~known]
+            seen = pd.concat([seen, rows], ignore_index=True)
+
+    def order_of_making(self, wanted: Sequence[Version]) -> dict[str, int]:
+        """A number for each list, above those of all lists that it is made from."""
+        ranks: dict[str, int] = {}
+
+        def rank(name: str, path: frozenset[str]) -> int:
+            if name not in ranks:
+                parents = self.made_from.get(name, set()) - path - {name}
+                ranks[name] = 1 + max((rank(parent, path | {name}) for parent in sorted(parents)), default=-1)
+            return ranks[name]
+
+        return {version.list: rank(version.list, frozenset()) for version in wanted}
+
+    def _writers(self, version: Version) -> pd.DataFrame:
+        pieces = self.code.pieces(version)
+        labels = reports.labels_of(self.store, [piece.place[0] for piece in pieces])
+        return pd.DataFrame(
+            {
+                "start": [piece.start for piece in pieces],
+                "session": pd.array([labels.get(piece.place[0]) for piece in pieces], dtype="str"),
+                "cell": pd.array(
+                    [piece.place[1] if piece.place[1] >= 0 else None for piece in pieces], dtype="Int64"
+                ),
+            }
+        )
+
+    def _of_code(self, version: Version, positions: np.ndarray) -> pd.DataFrame | None:
+        """Of these rows those whose own code has changed, with what has."""
+        parts = [
+            pd.DataFrame({"position": inside, "of": piece.of})
+            for piece in self.code.pieces(version)
+            if piece.of is not None
+            and len(inside := positions[(positions >= piece.start) & (positions < piece.stop)])
+        ]
+        return pd.concat(parts, ignore_index=True) if parts else None
+
+    def _parents(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """One line per row of `rows` and direct parent, -1 for the position of a whole list."""
+        parts = []
+        key: Any  # (list, version)
+        for key, group in rows.groupby(["list", "version"], sort=False):
+            name, number = key
+            version = self._version(name, int(number))
+            assert version is not None
+            at = np.unique(group["position"])
+            size = len(at)
+            asked = RowsToTrace(
+                np.full(size, version.list_id), np.full(size, version.version), at, (version,)
+            )
+            steps = lines(self.store, asked, depth=1)[
+                ["position", "parent_list", "parent_position", "parent_version"]
+            ]
+            places = {
+                column: steps[column].fillna(-1).astype(np.int64)
+                for column in ("position", "parent_position")
+            }
+            steps = steps.assign(**places, own=(steps["parent_list"] == name).astype(bool))
+            self.made_from.setdefault(name, set()).update(steps["parent_list"].unique())
+            parts.append(group[["root", "position"]].merge(steps, on="position"))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_PARENT)
+
+    def _judged(self, key: Any, group: pd.DataFrame) -> pd.DataFrame:
+        """What became of parents in one version: why they make stale and `of` what, and where they are `now`."""
+        name, number, own = key
+        head, old = self._head(name), self._version(name, int(number))
+        assert head is not None
+        assert old is not None
+        at = group["parent_position"].to_numpy(np.int64)
+        if (
+            own or head.version == old.version
+        ):  # a list that is made from its own rows is not stale because of itself
+            fate, now, newest = np.full(len(at), None, dtype=object), at, old
+        else:
+            fate, now = _fate(self.store, old, head, at)
+            newest = head
+        of = np.full(len(at), None, dtype=object)
+        lost = np.flatnonzero(fate == "parent")
+        of[lost] = [
+            f"{name}@{number}" if each < 0 else f"{name}@{number}[{each}]" for each in at[lost].tolist()
+        ]
+        of[fate == "unknown"] = f"{name}@{number}"
+        kept = np.flatnonzero(pd.isna(fate))
+        if not own and not newest.deleted:
+            recoded = self._recoded(newest, now[kept])
+            of[kept] = recoded
+            fate[kept[pd.notna(recoded)]] = "parent"
+        followed = np.zeros(len(at), bool)
+        followed[kept] = True
+        return group.assign(reason=fate, of=of, followed=followed, newest_version=newest.version, now=now)
+
+    def _recoded(self, head: Version, now: np.ndarray) -> np.ndarray:
+        """What has changed in the code that made each of these rows; for a whole list in any of its code."""
+        of = np.full(len(now), None, dtype=object)
+        for piece in self.code.pieces(head):
+            if piece.of is not None:
+                of[(now < 0) | ((now >= piece.start) & (now < piece.stop))] = piece.of
+        return of
+
+    def _head(self, name: str) -> Version | None:
+        if name not in self.heads:
+            self.heads[name] = self.store.head(name)
+        return self.heads[name]
+
+    def _version(self, name: str, number: int) -> Version | None:
+        if (name, number) not in self.versions:
+            self.versions[name, number] = self.store.version(name, number)
+        return self.versions[name, number]
 
 
-def _parents(store: Store, rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per row of `rows` and direct parent, -1 for the position of a whole list."""
-    parts = []
-    key: Any  # (list, version)
-    for key, group in rows.groupby(["list", "version"], sort=False):
-        name, number = key
-        version = store.version(name, int(number))
-        assert version is not None
-        at = np.unique(group["position"])
-        size = len(at)
-        asked = RowsToTrace(np.full(size, version.list_id), np.full(size, version.version), at, (version,))
-        steps = lines(store, asked, depth=1)[["position", "parent_list", "parent_position", "parent_version"]]
-        places = {
-            column: steps[column].fillna(-1).astype(np.int64) for column in ("position", "parent_position")
+def _lines(
+    version: Version, positions: Any, reason: Any, of: Any, depth: int, writers: pd.DataFrame
+) -> pd.DataFrame:
+    at = np.asarray(positions, np.int64)
+    by = writers.iloc[np.searchsorted(writers["start"].to_numpy(), at, side="right") - 1]
+    return pd.DataFrame(
+        {
+            "list": version.list,
+            "position": at,
+            "reason": reason,
+            "of": np.asarray(of, object),
+            "depth": depth,
+            "session": by["session"].array,
+            "cell": by["cell"].array,
         }
-        steps = steps.assign(**places, own=(steps["parent_list"] == name).astype(bool))
-        parts.append(group[["root", "position"]].merge(steps, on="position"))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_PARENT)
-
-
-def _judged(store: Store, key: Any, group: pd.DataFrame) -> pd.DataFrame:
-    """What became of parents in one version: `reason`, the newest version, and `now`, where they are in it."""
-    name, number, own = key
-    head, old = store.head(name), store.version(name, int(number))
-    assert head is not None
-    assert old is not None
-    at = group["parent_position"].to_numpy(np.int64)
-    if (
-        own or head.version == old.version
-    ):  # a list made from its own rows is not out of date because of itself
-        return group.assign(reason=None, newest_version=old.version, now=at)
-    reasons, now = _fate(store, old, head, at)
-    return group.assign(
-        reason=pd.Series(reasons, group.index, dtype=object), newest_version=head.version, now=now
     )
 
 
 def _fate(store: Store, old: Version, head: Version, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(reason, position in `head`) of each of these rows of `old`; no reason if it is in `head` as it was."""
+    """(what makes stale, position in `head`) of each of these rows of `old`; None if it is in `head` as it was."""
     if head.deleted:
-        return np.full(len(at), "vanished", dtype=object), at
+        return np.full(len(at), "parent", dtype=object), at
     bases = store.describe_lists([old.list_id]).lists[old.list_id].bases
     shared = shared_rows(*(runs_of(each.generation, each.total, bases) for each in (old, head)))
     fate, now = np.full(len(at), None, dtype=object), at.copy()
-    fate[(at < 0) & (not shared == old.total == head.total)] = "changed"
+    fate[(at < 0) & (not shared == old.total == head.total)] = "parent"
     moved = np.flatnonzero(at >= shared)  # the rows before are the very same ones
     if len(moved) and old.gone:
         fate[moved] = "unknown"
     elif len(moved):
         now[moved] = same_rows(store, old, head, at[moved], bases)
-        lost = moved[now[moved] < 0]
-        fate[lost] = np.where(_still_there(store, old, head, at[lost]), "changed", "vanished")
+        fate[moved[now[moved] < 0]] = "parent"
     return fate, now
-
-
-def _still_there(store: Store, old: Version, head: Version, at: np.ndarray) -> np.ndarray:
-    """Whether `head` has a row in the place of each of these: under the same label, or at the same position."""
-    if len(at) and index_fields(store.schema(old.schema_id)):
-        before, after = (reading.read(store, each, columns=[]).index for each in (old, head))
-        named = None not in before.names and list(before.names) == list(after.names)
-        if named and before.is_unique and after.is_unique:
-            return np.asarray(after.get_indexer(before[at]) >= 0)
-    return np.asarray(at < head.total)
-
-
-# -- code
-
-
-def _recoded(store: Store, version: Version) -> list[pd.DataFrame]:
-    """Rows whose cell reads otherwise in the latest run of the session that wrote them."""
-    found = []
-    changed: dict[tuple[int, int], bool] = {}
-    runs = runs_of(
-        version.generation,
-        version.total,
-        store.describe_lists([version.list_id]).lists[version.list_id].bases,
-    )
-    writers = store.writers([(version.list_id, *run) for run in runs])
-    for (_, low, high), by in zip(runs, writers, strict=True):
-        for start, rows, session, cell in zip(by.start, by.rows, by.session_id, by.cell, strict=True):
-            key = (int(session), int(cell))
-            if key not in changed:
-                changed[key] = key[0] >= 0 and key[1] >= 0 and _code_changed(store, *key)
-            if changed[key]:
-                positions = np.arange(max(start, low), min(start + rows, high))
-                part = pd.DataFrame({"position": pd.array(positions, dtype="Int64"), "reason": "code"})
-                found.append(part.reindex(columns=list(COLUMNS)).astype(_empty().dtypes.to_dict()))
-    return found
-
-
-def _code_changed(store: Store, session_id: int, cell: int) -> bool:
-    (session,) = store.sessions([session_id])
-    latest = store.sessions(name=session.name)[-1]
-    if latest.id == session.id:
-        return False
-    texts = {each.cell: each.text for each in store.cells([session_id])}
-    now = {each.cell: each.text for each in store.cells([latest.id])}
-    return cell in now and texts.get(cell) not in now.values()

@@ -44,6 +44,7 @@ DTYPES = {
     "created": "datetime64[us, UTC]",
     "updated": "datetime64[us, UTC]",
     "time": "datetime64[us, UTC]",
+    "confirmed": "datetime64[us, UTC]",
     "started": "datetime64[us, UTC]",
     "ended": "datetime64[us, UTC]",
     "heartbeat": "datetime64[us, UTC]",
@@ -68,7 +69,7 @@ LISTS = (
     "tags",
 )
 VERSIONS = (
-    "list", "version", "operation", "rows", "total", "session", "cell", "step", "time", "message", "gone", "tags",
+    "list", "version", "operation", "rows", "total", "session", "cell", "step", "time", "confirmed", "message", "gone", "tags",
 )  # fmt: skip
 SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
@@ -181,6 +182,9 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
     """The versions of one list, or of all."""
     found = store.versions(name)
     sessions = labels_of(store, [version.session_id for version in found])
+    lists = {version.list_id for version in found} if name is not None else None
+    confirmations = store.confirmations(None if lists is None else sorted(lists))
+    confirmed = {(each.list_id, each.version): each.time for each in confirmations}
     return answer(
         VERSIONS,
         [
@@ -194,6 +198,7 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
                 each.cell,
                 each.step,
                 each.time,
+                confirmed.get((each.list_id, each.version)),
                 each.message,
                 each.gone,
                 list(each.tags),

@@ -23,7 +23,16 @@ from tablevault_pd.progress import Bar
 from tablevault_pd.reading.read import aligned
 from tablevault_pd.saving.addresses import check_addresses
 from tablevault_pd.saving.fit import Fitter
-from tablevault_pd.store import Batch, Description, FileKeeper, Operation, Staging, Store, Version
+from tablevault_pd.store import (
+    Batch,
+    Confirmation,
+    Description,
+    FileKeeper,
+    Operation,
+    Staging,
+    Store,
+    Version,
+)
 from tablevault_pd.store.engine.commit_rules import check_expected
 
 if TYPE_CHECKING:
@@ -80,6 +89,7 @@ def write(store: Store, what: Write, lineage: LineageRecorder, chunks: Iterable[
         if head is not None and edges is not None and _is_unchanged(store, what, lineage, head, first, edges):
             _keep(keeping, first)
             _describe(store, head, what.descriptions)
+            store.confirm(Confirmation(head.list_id, head.version, what.session_id, what.cell, what.line))
             return head
         with store.stage() as staging:
             all_chunks = chain([first], [] if second is None else [second], fitted)

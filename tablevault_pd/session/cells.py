@@ -68,6 +68,13 @@ class Cells:
         """That cell, while it runs."""
         return self._running.get(key)
 
+    def reach(self, key: int, line: int | None) -> None:
+        """A piece of code that runs has come to a line."""
+        with self._lock:
+            cell = self._running.get(key)
+            if cell is not None and line is not None and cell.until != line:
+                self._running[key] = self._untold[key] = replace(cell, until=line)
+
     def end(
         self,
         key: int,

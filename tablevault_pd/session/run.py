@@ -550,6 +550,11 @@ class Run:
         self._cells.tell(cell)
         return cell, None if code is None else line or 0
 
+    def note_line(self) -> None:
+        """Note how far the code that runs now has come: what it has not come to yet was not executed."""
+        if not (self._orphan or self._ended) and self.cell is not None:
+            self._cells.reach(self.cell, line_of_main())
+
     def _script_text(self, cell: int) -> str | None:
         """The text of a script or prompt; None of a notebook's cell."""
         running = self._cells.running(cell)

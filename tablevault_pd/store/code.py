@@ -37,7 +37,7 @@ class CodeStore(Protocol):
         """Return the ids of the sessions whose cells and captured modules, taken together, match; int64, ascending."""
 
     def confirm(self, confirmation: Confirmation) -> None:
-        """Keep that rows were made again and came out equal to a version."""
+        """Keep that rows were made again and came out equal to a version; of one place only the newest time."""
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
         """Return confirmations of versions of these lists, or of all, oldest first."""

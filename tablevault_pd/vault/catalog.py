@@ -74,8 +74,8 @@ class Catalog(VaultPart):
         DataFrame
             list (str), version (Int64), operation (str: save, append, delete or restore), rows (Int64, that the version brought),
             total (Int64, rows of the list then), session (str), cell (Int64), step (Int64; see
-            :meth:`Run.step`), time (datetime64[us, UTC]), message (str), gone (bool, whether :meth:`vacuum` has removed its
-            rows), tags (list of str).
+            :meth:`Run.step`), time (datetime64[us, UTC]), confirmed (datetime64[us, UTC], when equal rows were last saved
+            again), message (str), gone (bool, whether :meth:`vacuum` has removed its rows), tags (list of str).
 
         Raises
         ------

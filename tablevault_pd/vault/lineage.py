@@ -177,25 +177,27 @@ class Lineage(VaultPart):
         (left, left_name), (right, right_name) = (slice_named(self.store, each) for each in (a, b))
         return code_diff(left, right, left_name, right_name)
 
-    def stale(self, name: str) -> pd.DataFrame:
-        """Rows of a list that an ancestor of has since changed or vanished, or whose own code has since changed.
+    def stale(self, name: str | List | None = None) -> pd.DataFrame:
+        """Rows made of something that has since changed, however many steps away: what to make again, in order of making.
 
-        A row is the same where its content is unchanged, matched in order. One that the newest version does not have any more has
-        changed if there is another under its label (or, without an index of the list's own, at its position), else vanished.
-        A parent that is still there is followed as it is now: what was made anew, and came out the same, makes nothing stale.
-        Nor does a list that was made from its own earlier rows.
+        A row is stale when a parent row was changed or removed (``parent``), or when the code that made it exists in a newer
+        form that was executed or captured since (``code``): the same cell run again with other code, a function redefined, a
+        module that a later run of the session imported otherwise. Comments, blank lines and docstrings do not count, nor does a
+        later run that has not come to the place yet. Rows that were saved again and came out equal are as new as the
+        code that made them last. What is made from a stale row is stale, too.
 
         Parameters
         ----------
-        name : str
-            A list, perhaps at a version.
+        name : str or List, optional
+            A list, perhaps at a version. Default: the newest version of every list.
 
         Returns
         -------
         DataFrame
-            One line per row and reason: list (str), position (Int64), reason (str: changed, vanished, code, or unknown if the
-            old data was vacuumed), parent_list (str), parent_position (Int64; missing: the whole list), parent_version and
-            newest_version (Int64), depth (Int64, steps to that ancestor; missing for code).
+            One line per row and thing that changed: list (str), position (Int64), reason (str: parent, code, or unknown
+            where the parent was vacuumed and cannot be compared), of (str, what changed: ``"articles@3[12]"``,
+            ``"helper.py: clean"``), depth (Int64: 0 for the row's own code, 1 for its parent …), session (str) and cell (Int64)
+            that made the row. Lists come before those that are made from them.
 
         Raises
         ------
@@ -212,13 +214,20 @@ class Lineage(VaultPart):
         >>> sizes = vault.save("sizes", vault.read("words").assign(size=lambda df: df.word.str.len()))
         >>> marks = vault.save("marks", vault.read("sizes")[["size"]] * 2)
         >>> words = vault.save("words", pd.DataFrame({"word": ["storm", "rain"]}))
-        >>> vault.stale("marks")[["position", "reason", "parent_list", "parent_position", "depth"]]
-           position   reason parent_list  parent_position  depth
-        0         1  changed       words                1      2
+        >>> vault.stale()[["list", "position", "reason", "of", "depth"]]
+            list  position  reason          of  depth
+        0  sizes         1  parent  words@1[1]      1
+        1  marks         1  parent  words@1[1]      2
         """
         from tablevault_pd.lineage.stale import stale
 
-        return stale(self.store, reading.resolve(self.store, name))
+        version = None
+        if name is not None:
+            version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
+        for run in self._context.sessions():
+            run.note_line()
+        self._flush()
+        return stale(self.store, version)
 
 
 def _positions(version: Version, rows: Any) -> np.ndarray:

@@ -123,7 +123,7 @@ FOR m IN tv_meta
   FILTER m._key == "confirmations"
   UPDATE m WITH {value: m.value + 1} IN tv_meta
   INSERT MERGE(@confirmation, {seq: NEW.value, time: DATE_NOW() * 1000}) INTO tv_confirmations
-    OPTIONS {waitForSync: true}
+    OPTIONS {overwriteMode: "replace", waitForSync: true}
 """
 CONFIRMATIONS_OF = """
 FOR c IN tv_confirmations FILTER @lists == null OR c.list IN @lists SORT c.seq RETURN c
@@ -222,6 +222,7 @@ class SliceStore:
         self._client.query(
             CONFIRM,
             confirmation={
+                "_key": "-".join(map(str, _place_of(confirmation))),
                 "list": confirmation.list_id,
                 "version": confirmation.version,
                 "session": confirmation.session_id,
@@ -293,6 +294,16 @@ def _part(own: int, part: Sequence[Any], statement: Document) -> Part:
         statement["path"], session_id, cell, line, end, statement["kind"], names, statement["text"],
         statement["tree"], notebook,
     )  # fmt: skip
+
+
+def _place_of(confirmation: Confirmation) -> tuple[int | None, ...]:
+    return (
+        confirmation.list_id,
+        confirmation.version,
+        confirmation.session_id,
+        confirmation.cell,
+        confirmation.line,
+    )
 
 
 def _place_key(session: int, cell: int, line: int) -> str:

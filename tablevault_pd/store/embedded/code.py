@@ -60,6 +60,9 @@ UNION SELECT i.session FROM sources s JOIN session_sources i ON i.sha256 = s.sha
 WHERE s.source IN (SELECT value FROM json_each(?1))
 """
 ALL_SESSIONS = "SELECT id FROM sessions"
+FORGET_CONFIRMATION = """
+DELETE FROM confirmations WHERE list = ? AND version = ? AND session IS ? AND cell IS ? AND line IS ?
+"""
 INSERT_CONFIRMATION = (
     "INSERT INTO confirmations (list, version, session, cell, line, time) VALUES (?, ?, ?, ?, ?, ?)"
 )
@@ -216,17 +219,15 @@ def _everything(db: Connection, statement: str) -> Callable[[], np.ndarray]:
 
 
 def _confirm(db: Connection, confirmation: Confirmation) -> None:
-    db.execute(
-        INSERT_CONFIRMATION,
-        (
-            confirmation.list_id,
-            confirmation.version,
-            confirmation.session_id,
-            confirmation.cell,
-            confirmation.line,
-            from_time(datetime.now(UTC)),
-        ),
+    place = (
+        confirmation.list_id,
+        confirmation.version,
+        confirmation.session_id,
+        confirmation.cell,
+        confirmation.line,
     )
+    db.execute(FORGET_CONFIRMATION, place)  # of a place only the newest one counts
+    db.execute(INSERT_CONFIRMATION, (*place, from_time(datetime.now(UTC))))
 
 
 def _confirmation(

@@ -1,0 +1,81 @@
+"""The ``code``, ``code-diff`` and ``stale`` commands: which code made what, how it differs, what is to be made again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from tablevault_pd.cli.output import Answer
+from tablevault_pd.code.reading import frame_of
+from tablevault_pd.lineage.of_rows import slice_named
+from tablevault_pd.reading import reports
+
+if TYPE_CHECKING:
+    import argparse
+
+    from tablevault_pd.vault.vault import Vault
+
+
+def add_code_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``tablevault-pd code`` takes."""
+    parser.add_argument(
+        "which",
+        metavar="WHICH",
+        help="train#2, or train for its latest run; with --whole also a list or version: preds@3",
+    )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="all that made the rows: with the functions of other cells and modules",
+    )
+
+
+def add_code_diff_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``tablevault-pd code-diff`` takes."""
+    for name in ("A", "B"):
+        parser.add_argument(
+            name.lower(), metavar=name, help="a version (preds@3), a list, or a session (train#2)"
+        )
+
+
+def add_stale_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``tablevault-pd stale`` takes."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a list (default: all)")
+
+
+def code(vault: Vault, arguments: argparse.Namespace) -> Answer:
+    """The code of a session, or the slice of a list, as text."""
+    if arguments.whole:
+        return _slice(vault, arguments.which)
+    cells = vault.run(arguments.which).cells()
+    if cells.empty:
+        return Answer(cells, note=f"No code was recorded for {arguments.which!r}.")
+    several = len(cells) > 1
+    texts = [
+        f"# -- cell {number}\n{text}" if several else str(text)
+        for number, text in zip(cells["cell"], cells["text"], strict=True)
+    ]
+    return Answer(cells, text="\n\n".join(texts))
+
+
+def _slice(vault: Vault, which: str) -> Answer:
+    found, name = slice_named(vault.store, which)
+    labels = reports.labels_of(vault.store, [part.session_id for part in found.parts])
+    frame = frame_of(found.parts, labels, found.unresolved)
+    if not found.parts:
+        return Answer(frame, note=f"No code was recorded for {name}.")
+    missing = f"Defined by no captured code: {', '.join(found.unresolved)}." if found.unresolved else ""
+    return Answer(frame, note=missing, text=found.text.rstrip("\n"))
+
+
+def code_diff(vault: Vault, arguments: argparse.Namespace) -> Answer:
+    """A unified diff of the code behind two versions or sessions."""
+    diff = vault.code_diff(arguments.a, arguments.b)
+    frame = pd.DataFrame({"line": str(diff).splitlines()}, dtype="str")
+    return Answer(frame, note="" if diff else "The code is the same.", text=str(diff).rstrip("\n") or None)
+
+
+def stale(vault: Vault, arguments: argparse.Namespace) -> pd.DataFrame:
+    """What is to be made again, in order of making."""
+    return vault.stale(arguments.name)

@@ -1,0 +1,324 @@
+"""Which statements of a slice exist in a newer form that was executed or captured since.
+
+What was executed is known a statement at a time: a cell that failed counts up to its last line, a script up to the last
+statement that is known to have begun. A run that has not come to a place yet says nothing about it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.code.statements import cut, trees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from tablevault_pd.store import (
+        Cell,
+        Confirmation,
+        ModuleSource,
+        Part,
+        Session,
+        Store,
+        Version,
+        WrittenCode,
+    )
+
+Place = tuple[int, int, int]  #: (session id, cell, line)
+_DEFINITIONS = ("def", "class")
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """One statement that was executed, or captured as part of a module."""
+
+    session_id: int
+    cell: int
+    line: int
+    kind: str
+    names: frozenset[str]
+    uses: frozenset[str]
+    tree: str
+
+
+def statements_of(
+    text: str, names: str | None
+) -> Iterator[tuple[int, str, frozenset[str], frozenset[str], str]]:
+    """(line, kind, names, used names, tree) of each statement: as it was captured, whichever Python wrote it."""
+    if names is not None:
+        for line, _, kind, defined, uses, later, tree in json.loads(names):
+            yield line, kind, frozenset(defined), frozenset([*uses, *later]), tree
+        return
+    for each, tree in zip(cut(text), trees(text), strict=True):
+        yield each.line, each.kind, frozenset(each.names), frozenset([*each.uses, *each.later]), tree
+
+
+@dataclass(slots=True)
+class RunCell:
+    """A cell with the statements of it that were executed."""
+
+    cell: Cell
+    statements: list[Executed]
+    complete: bool  #: whether all were
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Cells of one session name, in order of execution."""
+        return self.cell.session_id, self.cell.cell
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All that it defines."""
+        return frozenset().union(*(each.names for each in self.statements))
+
+    @property
+    def trees(self) -> tuple[str, ...]:
+        """What it is."""
+        return tuple(each.tree for each in self.statements)
+
+
+@dataclass(slots=True)
+class History:
+    """All runs of one session name."""
+
+    cells: list[RunCell]
+    sources: list[ModuleSource]  #: in order of capture
+    wrote: Mapping[tuple[int, int], set[tuple[int, int]]]  #: (session, cell) -> (list, line) that it wrote
+    _by_source: dict[str, tuple[list[Executed], frozenset[str]]] = field(default_factory=dict)
+
+    def newest_module(self, path: str) -> tuple[list[Executed], frozenset[str]] | None:
+        """The statements of a module as it was captured last, and their trees."""
+        found = [source for source in self.sources if source.path == path]
+        if not found:
+            return None
+        last = max(found, key=lambda source: (source.session_id, source.cell))
+        if last.sha256 not in self._by_source:
+            statements = [
+                Executed(last.session_id, last.cell, line, kind, names, uses, tree)
+                for line, kind, names, uses, tree in statements_of(last.text, None)
+            ]
+            self._by_source[last.sha256] = statements, frozenset(each.tree for each in statements)
+        return self._by_source[last.sha256]
+
+
+class Newer:
+    """Compares slices with what was executed since. Everything is read once, however many slices are asked about."""
+
+    def __init__(self, store: Store, versions: Sequence[Version]) -> None:
+        self._store = store
+        self._versions = versions
+        self._histories: dict[str, History] = {}
+        self._sessions: dict[int, Session] = {}
+
+    def changed(self, code: WrittenCode, others: Sequence[WrittenCode]) -> list[str]:
+        """What exists in a newer form of all that a slice is made of, named for people; `others` are slices of other lists."""
+        found = dict.fromkeys(name_of(part) for part in code.parts if self._is_changed(part, code, others))
+        return list(found)
+
+    def is_same_place(self, one: WrittenCode, other: WrittenCode) -> bool:
+        """Whether two slices begin at the same statement, or cell, of two runs of one session name."""
+        if not one.parts or not other.parts or one.parts[-1].tree != other.parts[-1].tree:
+            return False
+        names = {self._session(each.session_id).name for each in (one, other)}
+        return len(names) == 1 and one.parts[-1].path == other.parts[-1].path
+
+    # -- what is known
+
+    @cached_property
+    def _wrote(self) -> dict[tuple[int, int], set[tuple[int, int]]]:
+        wrote: dict[tuple[int, int], set[tuple[int, int]]] = defaultdict(set)
+        written: list[Version | Confirmation] = [*self._versions, *self._store.confirmations()]
+        for each in written:
+            if each.session_id is not None and each.cell is not None:
+                wrote[each.session_id, each.cell].add((each.list_id, each.line or 0))
+        return wrote
+
+    def _session(self, session_id: int) -> Session:
+        if session_id not in self._sessions:
+            self._sessions.update({each.id: each for each in self._store.sessions([session_id])})
+        return self._sessions[session_id]
+
+    def _history(self, session_id: int) -> History:
+        name = self._session(session_id).name
+        if name not in self._histories:
+            runs = self._store.sessions(name=name)
+            self._sessions.update({run.id: run for run in runs})
+            ids = [run.id for run in runs]
+            cells = [self._run_cell(cell) for cell in self._store.cells(ids)]
+            cells.sort(key=lambda each: each.order)
+            self._histories[name] = History(cells, self._store.sources(ids), self._wrote)
+        return self._histories[name]
+
+    def _run_cell(self, cell: Cell) -> RunCell:
+        until = self._until(cell)
+        statements = [
+            Executed(cell.session_id, cell.cell, line, kind, names, uses, tree)
+            for line, kind, names, uses, tree in statements_of(cell.text, cell.names)
+            if until is None or line <= until
+        ]
+        return RunCell(cell, statements, until is None)
+
+    def _until(self, cell: Cell) -> int | None:
+        """The last line that is known to have begun; None: all of it ran."""
+        if cell.until is not None:
+            return cell.until
+        finished = self._session(cell.session_id).outcome == "finished" if cell.path else cell.outcome == "ok"
+        if finished:
+            return None
+        return max((line for _, line in self._wrote.get((cell.session_id, cell.cell), ())), default=0)
+
+    # -- one statement
+
+    def _is_changed(self, part: Part, code: WrittenCode, others: Sequence[WrittenCode]) -> bool:
+        if part.cell is None and part.path is not None:
+            return self._module_changed(part, code)
+        if part.session_id is None or part.cell is None:
+            return (
+                self._redefined(part, code, self._history(code.session_id))
+                if part.kind in _DEFINITIONS
+                else False
+            )
+        history = self._history(part.session_id)
+        if part.path is not None:
+            return self._script_changed(part, code, history)
+        if part.kind in _DEFINITIONS and self._redefined(part, code, history):
+            return True
+        return self._cell_changed(part, code, others, history)
+
+    def _module_changed(self, part: Part, code: WrittenCode) -> bool:
+        assert part.path is not None
+        newest = self._history(code.session_id).newest_module(part.path)
+        if newest is None or part.tree in newest[1]:
+            return False
+        return any(each.names.intersection(part.names) for each in newest[0])
+
+    def _script_changed(self, part: Part, code: WrittenCode, history: History) -> bool:
+        """Whether the latest later run that came to the place executed another form of it."""
+        assert part.session_id is not None
+        assert part.cell is not None
+        here = (part.session_id, part.cell)
+        old = {tree for each in history.cells if each.order == here for tree in each.trees}
+        lists = {list_id for list_id, _ in self._wrote.get((code.session_id, code.cell), ())}
+        for each in reversed(history.cells):
+            if each.order <= here:
+                return False
+            if each.cell.path != part.path or not each.statements:
+                continue
+            if part.tree in each.trees:
+                return False
+            if self._does_the_same(each, part, old, lists):
+                return True
+            if each.complete:
+                return False  # the place is there no more
+        return False
+
+    def _does_the_same(self, later: RunCell, part: Part, old: set[str], lists: set[int]) -> bool:
+        """Whether a later run has, in another form, what defines the same names, or writes the same list."""
+        lines = {line for list_id, line in self._wrote.get(later.order, ()) if list_id in lists}
+        for each in later.statements:
+            same = each.names.intersection(part.names) if part.names else each.line in lines
+            if same and each.tree not in old:
+                return True
+        return False
+
+    def _redefined(self, part: Part, code: WrittenCode, history: History) -> bool:
+        """Whether a function or class was defined otherwise since, in whatever cell."""
+        here = (part.session_id or 0, -1 if part.cell is None else part.cell)
+        written = (code.session_id, code.cell)
+        ours = {(each.session_id, each.cell, each.line) for each in code.parts}
+        trees_of_others = {each.tree for each in code.parts if each is not part}
+        earlier: set[str] = set()
+        latest: Executed | None = None
+        for cell in history.cells:
+            for each in cell.statements:
+                if each.kind not in _DEFINITIONS or not each.names.intersection(part.names):
+                    continue
+                if cell.order < written:
+                    earlier.add(each.tree)
+                if cell.order <= here:
+                    continue
+                if (each.session_id, each.cell, each.line) in ours or each.tree in trees_of_others:
+                    continue
+                if _are_different(part.notebook, cell.cell.notebook) and each.tree in earlier:
+                    continue  # a definition that was there beside this one already
+                latest = each
+        return latest is not None and latest.tree != part.tree
+
+    def _cell_changed(
+        self, part: Part, code: WrittenCode, others: Sequence[WrittenCode], history: History
+    ) -> bool:
+        assert part.session_id is not None
+        assert part.cell is not None
+        here = (part.session_id, part.cell)
+        later = [each for each in history.cells if each.order > here and each.statements]
+        mine = next((each for each in history.cells if each.order == here), None)
+        if part.notebook is not None:
+            same = [each for each in later if each.cell.notebook == part.notebook]
+        elif mine is None:
+            return False
+        else:
+            same = [each for each in later if self._is_same_cell(each, mine, part, code, others)]
+        if not same or part.tree in same[-1].trees:
+            return False
+        newest = same[-1]
+        if any(each.names.intersection(part.names) for each in newest.statements):
+            return True
+        is_writer = here == (code.session_id, code.cell)
+        return is_writer and not part.names and (newest.complete or newest.order in self._wrote)
+
+    def _is_same_cell(
+        self, later: RunCell, mine: RunCell, part: Part, code: WrittenCode, others: Sequence[WrittenCode]
+    ) -> bool:
+        """Whether a later cell without an id is the same one, by what it does: it defines the same names or writes the same list."""
+        if later.cell.notebook is not None:
+            return False
+        places = {(each.session_id, each.cell) for each in code.parts}
+        if later.order in places or any(
+            later.trees == trees_of for trees_of in _trees_by_cell(code.parts, (part.session_id, part.cell))
+        ):
+            return False  # another place of the same slice
+        if later.trees == mine.trees:
+            return True
+        if any(later.order == (each.session_id, each.cell) for other in others for each in other.parts):
+            return False  # it serves another list
+        if mine.names:
+            return later.names == mine.names and not _continues(later, mine.names)
+        lists = {list_id for list_id, _ in self._wrote.get(mine.order, ())}
+        same_lists = lists & {list_id for list_id, _ in self._wrote.get(later.order, ())}
+        return bool(same_lists) and later.cell.session_id != mine.cell.session_id
+
+
+def _continues(cell: RunCell, names: frozenset[str]) -> bool:
+    """Whether a cell looks one of these names up before it defines it: it goes on from there, and is no other form of it."""
+    defined: set[str] = set()
+    for each in cell.statements:
+        if any(use.partition(".")[0] in names - defined for use in each.uses):
+            return True
+        defined |= each.names
+    return False
+
+
+def _are_different(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other
+
+
+def _trees_by_cell(parts: Iterable[Part], but: tuple[Any, Any]) -> Iterator[tuple[str, ...]]:
+    """The trees of each other cell of a slice."""
+    cells: dict[tuple[Any, Any], list[str]] = defaultdict(list)
+    for part in parts:
+        if part.cell is not None and (part.session_id, part.cell) != but:
+            cells[part.session_id, part.cell].append(part.tree)
+    for found in cells.values():
+        yield tuple(found)
+
+
+def name_of(part: Part) -> str:
+    """``helper.py: clean``, ``cell 3: f``; of a statement without names its first line."""
+    place = part.path if part.path is not None else "a cell" if part.cell is None else f"cell {part.cell}"
+    lines = [line for line in part.text.splitlines() if not line.lstrip().startswith("#")]
+    what = ", ".join(part.names) or (lines[0].strip()[:60] if lines else "")
+    return f"{place}: {what}"

@@ -1,0 +1,249 @@
+"""What is out of date: made of something that has since changed, at any depth, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kernels import kernel
+
+import tablevault_pd as tv
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def script(folder: Path, text: str, *arguments: str, name: str = "train.py", fails: bool = False) -> None:
+    """Run a script in a process of its own."""
+    (folder / name).write_text(textwrap.dedent(text))
+    done = subprocess.run(
+        [sys.executable, name, *arguments],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONWARNINGS": "ignore",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode != 0) == fails, done.stderr
+
+
+def lines(vault: tv.Vault, name: str | None = None, *columns: str) -> list[list[object]]:
+    found = vault.stale(name)
+    return found[list(columns or ("list", "position", "reason", "of", "depth"))].to_numpy().tolist()
+
+
+def stale(folder: Path, *columns: str) -> list[list[object]]:
+    with tv.connect(folder / "v", mode="r") as vault:
+        return lines(vault, None, *columns)
+
+
+# -- parents
+
+
+def test_what_is_made_from_changed_rows_is_stale_to_any_depth_in_order_of_making(vault):
+    vault.save("docs", pd.DataFrame({"n": [1, 2, 3]}))
+    vault.save("a chunks", vault.read("docs") + 1)
+    vault.save("0 emb", vault.read("a chunks").iloc[1:])
+    assert vault.stale().empty
+    assert vault.stale().columns.tolist() == ["list", "position", "reason", "of", "depth", "session", "cell"]
+    vault.save("docs", pd.DataFrame({"n": [1, 2, 4]}), inputs=False)
+    assert lines(vault) == [
+        ["a chunks", 2, "parent", "docs@1[2]", 1],
+        ["0 emb", 1, "parent", "docs@1[2]", 2],
+    ]
+    assert lines(vault, "0 emb") == [["0 emb", 1, "parent", "docs@1[2]", 2]]
+    vault.delete("docs")
+    assert vault.stale()["list"].tolist() == ["a chunks"] * 3 + ["0 emb"] * 2
+    with pytest.raises(LookupError):
+        vault.stale("nowhere")
+
+
+def test_a_list_made_from_a_whole_list_is_stale_when_that_changes(vault):
+    vault.save("docs", pd.DataFrame({"n": [1, 2]}))
+    vault.save("sum", {"n": 3}, inputs="docs")
+    vault.append("docs", {"n": 3})
+    assert lines(vault) == [["sum", 0, "parent", "docs@1", 1]]
+
+
+# -- scripts
+
+MAKE = """
+import sys
+import helper
+import tablevault_pd as tv
+import pandas as pd
+vault = tv.connect("v")
+RATE = 1
+def make():
+    # a comment
+    return pd.DataFrame({"a": [helper.clean(RATE)]})
+if "early" in sys.argv:
+    sys.exit(3)
+vault.save("out", make())
+vault.save("below", vault.read("out") * 2)
+"""
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A folder with a script that ran, its module, and its vault."""
+    (tmp_path / "helper.py").write_text("OTHER = 1\ndef clean(x):\n    return x\ndef unused(): pass\n")
+    script(tmp_path, MAKE)
+    return tmp_path
+
+
+def test_a_run_that_makes_the_same_again_leaves_nothing_stale(made):
+    assert stale(made) == []
+    script(made, MAKE)
+    assert stale(made) == []
+    script(made, MAKE.replace("# a comment", "'''A docstring.'''") + "\n# the end\n")
+    assert stale(made) == []
+    with tv.connect(made / "v", mode="r") as vault:
+        versions = vault.versions("out")
+        assert len(versions) == 1
+        assert versions["confirmed"][0] > versions["time"][0]
+        assert vault.versions("below")["confirmed"].notna().tolist() == [True]
+
+
+def test_rows_that_came_out_the_same_of_other_code_are_confirmed(made):
+    script(made, MAKE.replace("helper.clean(RATE)", "helper.clean(RATE) + 0"))
+    assert stale(made) == []
+    script(made, MAKE)
+    assert stale(made) == []
+
+
+def test_a_function_of_a_module_that_a_later_run_imports_otherwise_makes_stale(made):
+    (made / "helper.py").write_text(
+        "OTHER = 2\ndef clean(x):\n    # why\n    return x\ndef unused(): return 1\n"
+    )
+    script(made, MAKE, "early", fails=True)
+    assert stale(made) == []  # nothing that the rows need has changed
+    (made / "helper.py").write_text("OTHER = 2\ndef clean(x):\n    return x + 1\n")
+    assert stale(made) == []  # nobody has captured it
+    script(made, MAKE, "early", fails=True)
+    assert stale(made) == [
+        ["out", 0, "code", "helper.py: clean", 0],
+        ["below", 0, "parent", "helper.py: clean", 1],
+    ]
+    assert stale(made, "session", "cell") == [["train#1", 0], ["train#1", 0]]
+    script(made, MAKE)
+    assert stale(made) == []
+
+
+def test_a_later_run_that_has_not_come_to_the_place_proves_nothing(made):
+    changed = MAKE.replace("RATE = 1", "sys.exit(3)\nRATE = 2")
+    script(made, changed, fails=True)
+    assert stale(made) == []
+    reached = MAKE.replace("RATE = 1", "RATE = 2").replace("sys.exit(3)", "raise RuntimeError")
+    script(made, reached, "early", fails=True)
+    assert stale(made, "list", "reason", "of") == [
+        ["out", "code", "train.py: RATE"],
+        ["below", "parent", "train.py: RATE"],
+    ]
+
+
+def test_rows_appended_by_older_code_are_stale_and_those_of_the_newest_are_not(tmp_path):
+    text = "import tablevault_pd as tv\nvault = tv.connect('v')\nn = 1\nvault.append('log', {'a': n})\n"
+    script(tmp_path, text)
+    script(tmp_path, text)
+    assert stale(tmp_path) == []
+    script(tmp_path, text.replace("n = 1", "n = 2"))
+    assert stale(tmp_path, "position", "reason", "of", "session") == [
+        [0, "code", "train.py: n", "train#1"],
+        [1, "code", "train.py: n", "train#2"],
+    ]
+
+
+def test_another_script_or_another_session_name_proves_nothing(made):
+    script(
+        made,
+        MAKE.replace("RATE = 1", "RATE = 2").replace('"out"', '"out2"').replace('"below"', '"below2"'),
+        name="b.py",
+    )
+    assert stale(made) == []
+
+
+# -- notebooks
+
+
+def check(running, name: str = "") -> str:
+    return running.run(
+        f"print(vault.stale({name})[['list', 'position', 'reason', 'of']].to_numpy().tolist())"
+    ).strip()
+
+
+def test_cells_of_a_notebook(tmp_path):
+    with kernel(tmp_path) as running:
+        for _ in range(2):  # the second time after a restart's worth of the same cells: nothing is stale
+            running.run(
+                "import tablevault_pd as tv, pandas as pd\nvault = tv.connect('v', session='nb')", "A"
+            )
+            running.run("def f(x):\n    return g(x)", "B")
+            running.run("def g(x):\n    return x + 1", "C")
+            running.run("df = pd.DataFrame({'a': [f(1)]})", "D")
+            running.run("vault.save('out', df);", "E")
+            running.run("df = pd.DataFrame({'a': [7]})\nvault.save('other', df);", "F")
+            assert check(running) == "[]"
+        running.run("def g(x):\n    return x + 2", "C")
+        assert check(running) == "[['out', 0, 'code', 'cell 9: g']]"
+        running.run("df = pd.DataFrame({'a': [f(1)]})", "D")
+        running.run("vault.save('out', df);", "E")
+        assert check(running) == "[]"
+        # the writing cell with another tree, and a cell that fails before it comes to the definition
+        running.run("1 / 0\ndef g(x):\n    return 0", "C")
+        assert check(running) == "[]"
+        running.run("df = pd.DataFrame({'a': [f(1), 2]})", "D")
+        assert ": df" in check(running)
+        # what a cell has executed is seen by the next call in the same cell
+        seen = running.run("def f(x):\n    return 0\nprint('f' in ' '.join(vault.stale()['of']))", "B")
+        assert seen.strip() == "True"
+
+
+def test_cells_without_ids_are_the_same_by_what_they_do(tmp_path):
+    with kernel(tmp_path) as running:
+        running.run("import tablevault_pd as tv\nvault = tv.connect('v', session='nb')")
+        running.run("x = 1")
+        running.run("vault.save('one', {'a': x});")
+        running.run("x = 5")
+        running.run("vault.save('two', {'a': x});")
+        assert check(running) == "[]"
+        running.run("x = x + 1")
+        assert check(running) == "[]"
+        running.run("x = 9")
+        assert "'two', 0, 'code'" in check(running)
+
+
+def test_a_restarted_kernel_makes_nothing_stale_until_it_comes_to_other_code(tmp_path):
+    first = ["def f(x):\n    return x + 1", "n = 3", "vault.save('out', {'a': f(n)});"]
+    connect = "import tablevault_pd as tv\nvault = tv.connect('v', session='nb')"
+    with kernel(tmp_path) as running:
+        for number, text in enumerate([connect, *first]):
+            running.run(text, str(number))
+    with kernel(tmp_path) as running:
+        running.run(connect, "0")
+        assert check(running) == "[]"
+        running.run(first[0], "1")
+        assert check(running) == "[]"
+        running.run("n = 4", "2")
+        assert ": n" in check(running)
+        running.run("n = 3", "2")
+        assert check(running) == "[]"
+        running.run(first[2], "3")
+        assert check(running) == "[]"
+        assert running.run("print(vault.versions('out')['confirmed'].notna().tolist())").strip() == "[True]"
+
+
+def test_names_made_by_exec_make_nothing_stale(tmp_path):
+    text = "import tablevault_pd as tv\nvault = tv.connect('v')\nexec('n = {n}')\nvault.append('out', {{'a': 1 + 0 * n}})\n"
+    script(tmp_path, text.format(n=1))
+    script(tmp_path, text.format(n=2))
+    assert stale(tmp_path) == []
