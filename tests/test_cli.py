@@ -142,10 +142,10 @@ def test_sessions_and_the_code_of_one(tmp_path, run):
     whole = run("code", "--whole", "made")[1]
     assert whole.splitlines()[0] == "# train.py"
     assert "made" in whole
-    assert [each["path"] for each in objects(run("code", "train#1", "--whole", "--json")[1])] == [
+    assert [each["path"] for each in objects(run("code", "train#2", "--whole", "--json")[1])] == [
         "train.py"
     ] * 2
-    assert run("code-diff", "train#1", "train#2")[1].strip() == "The code is the same."
+    assert run("code-diff", "train#2", "made")[1].strip() == "The code is the same."
     script.write_text(source.replace("'x': 1", "'x': 2"))
     subprocess.run([sys.executable, script], check=True, env=environment)
     diff = run("code-diff", "made@1", "made@2")[1]
