@@ -363,6 +363,7 @@ def test_lists_and_versions(vault):
         "cell",
         "step",
         "time",
+        "confirmed",
         "message",
         "gone",
         "tags",
