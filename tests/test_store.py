@@ -624,7 +624,13 @@ def test_the_last_values_are_in_the_overview(store: Store) -> None:
         )
     assert latest(store.overview(metrics=[])) == {}
     assert store.overview(metrics=[]).sessions == everything.sessions
-    assert store.session_labels() == {each.id: (each.name, each.run) for each in everything.sessions}
+    labels = [(each.id, each.name, each.run, each.attempt, each.label) for each in everything.sessions]
+    found = store.session_labels()
+    assert [(each.id, each.name, each.run, each.attempt, each.label) for each in found] == labels
+    assert [dt.datetime.fromtimestamp(each.started / 1e6, dt.UTC) for each in found] == [
+        each.started for each in everything.sessions
+    ]
+    assert store.session_labels([two, 999]) == found[1:]
 
 
 def test_requests(store: Store) -> None:

@@ -36,7 +36,7 @@ def times(points: Points, kind: str, timelines: Timelines | None) -> Axis:
     """The time of each value: in UTC, or in seconds since its session began, perhaps without its pauses."""
     if kind == "time":
         return Axis(points.time.view("datetime64[us]"))
-    began = np.array([_microseconds(session.started) for session in points.sessions], dtype=np.int64)
+    began = np.array([session.started for session in points.sessions], dtype=np.int64)
     elapsed = points.time - began[points.session] if len(points) else points.time
     if kind == "active":
         assert timelines is not None

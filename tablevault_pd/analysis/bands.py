@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tablevault_pd.analysis.curves import Curves
-    from tablevault_pd.store import Session, Store
+    from tablevault_pd.store import SessionLabel, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Runs:
 
 def bands(
     store: Store,
-    sessions: Sequence[Session] | None,
+    sessions: Sequence[SessionLabel] | None,
     metric: str,
     *,
     over: Sequence[str],
@@ -62,7 +62,8 @@ def bands(
     if not len(curves.points):
         check_known(store, [metric])
     logged = np.unique(curves.points.session)
-    groups, columns = by_params(store, [curves.points.sessions[at] for at in logged.tolist()], over, by)
+    runs_of = store.sessions([curves.points.sessions[place].id for place in logged.tolist()])
+    groups, columns = by_params(store, runs_of, over, by)
     runs = _runs(curves, groups[np.searchsorted(logged, curves.points.session)], x)
     if grid is not None:
         runs = _on_grid(runs, grid)

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from tablevault_pd.analysis.frame_columns import Columns
     from tablevault_pd.analysis.points import Points
-    from tablevault_pd.store import Session, Store
+    from tablevault_pd.store import SessionLabel, Store
 
 
 def best(
     store: Store,
-    sessions: Sequence[Session] | None,
+    sessions: Sequence[SessionLabel] | None,
     metric: str,
     mode: str,
     *,
@@ -66,7 +66,7 @@ def best(
     }
     if rows is not None:
         columns["rows"] = versions_at(store, rows, chosen, found)
-    columns |= columns_of.of_params(points.sessions or store.sessions(), per_session.session)
+    columns |= columns_of.of_params(store, points.sessions, per_session.session)
     if not len(points):
         check_known(store, [metric])
     return mark(pd.DataFrame(columns), "best", f"{mode}:{metric}")

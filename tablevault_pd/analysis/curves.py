@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tablevault_pd.analysis.axes import Axis
-    from tablevault_pd.store import Attempt, Session, Store
+    from tablevault_pd.store import Attempt, SessionLabel, Store
 
 SHOWN_NAMES = 20
 
@@ -31,7 +31,7 @@ class Curves:
 
 
 def read_curves(
-    store: Store, sessions: Sequence[Session] | None, names: Sequence[str] | None, *, x: str, last: bool
+    store: Store, sessions: Sequence[SessionLabel] | None, names: Sequence[str] | None, *, x: str, last: bool
 ) -> Curves:
     """Read metrics of sessions (None: all), each step once or as often as it was logged."""
     points = read_points(store, sessions, names)

@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from tablevault_pd.analysis.axes import NOT_PAIRED
 from tablevault_pd.reading.nested import flat
-from tablevault_pd.reading.reports import column, typed
+from tablevault_pd.reading.reports import column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tablevault_pd.analysis.axes import Axis
-    from tablevault_pd.store import Session
+    from tablevault_pd.store import SessionLabel, Store
 
 Columns = dict[str, Any]
 ROWS_OF_A_RUN = 8  #: where equal texts follow each other so often, they are written a run at a time
@@ -24,7 +24,7 @@ ROWS_OF_A_RUN = 8  #: where equal texts follow each other so often, they are wri
 _STR = pd.StringDtype("pyarrow", na_value=np.nan) if int(pd.__version__.partition(".")[0]) >= 3 else None
 
 
-def of_sessions(sessions: Sequence[Session], rows: np.ndarray, *, started: bool = True) -> Columns:
+def of_sessions(sessions: Sequence[SessionLabel], rows: np.ndarray, *, started: bool = True) -> Columns:
     """session, name, run and perhaps started; `rows` has the number of the session of each row."""
     columns: Columns = {
         "session": texts([session.label for session in sessions], rows),
@@ -32,13 +32,14 @@ def of_sessions(sessions: Sequence[Session], rows: np.ndarray, *, started: bool 
         "run": integers(np.array([session.run for session in sessions], dtype=np.int64)[rows]),
     }
     if started:
-        columns["started"] = typed("started", [session.started for session in sessions]).array[rows]
+        moments = np.array([session.started for session in sessions], dtype=np.int64)
+        columns["started"] = times(moments[rows].view("datetime64[us]"))
     return columns
 
 
-def of_params(sessions: Sequence[Session], rows: np.ndarray) -> Columns:
-    """One column ``params.name`` for each parameter, those inside of nested ones with their path."""
-    params = [flat(session.params) for session in sessions]
+def of_params(store: Store, sessions: Sequence[SessionLabel], rows: np.ndarray) -> Columns:
+    """One column ``params.name`` for each parameter, those inside of nested ones with their path; of all where there is no session."""
+    params = [flat(each.params) for each in store.sessions([each.id for each in sessions] or None)]
     names = dict.fromkeys(name for each in params for name in each)
     return {f"params.{name}": column([each.get(name) for each in params]).array[rows] for name in names}
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tablevault_pd.analysis.frame_columns import Columns
-    from tablevault_pd.store import Session, Store
+    from tablevault_pd.store import SessionLabel, Store
 
 
 def metrics(
     store: Store,
-    sessions: Sequence[Session] | None,
+    sessions: Sequence[SessionLabel] | None,
     names: Sequence[str] | None,
     *,
     x: str = "step",
@@ -47,7 +47,7 @@ def metrics(
     else:
         found, rows = _long(curves, step=x == "step")
     if params:
-        found |= columns_of.of_params(curves.points.sessions or store.sessions(), rows)
+        found |= columns_of.of_params(store, curves.points.sessions, rows)
     return mark(columns_of.frame(found), "metrics" if aggregates is None else "aggregates", x)
 
 

@@ -13,7 +13,7 @@ from tablevault_pd.store import NO_STEP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tablevault_pd.store import Attempt, Session, Store
+    from tablevault_pd.store import Attempt, SessionLabel, Store
 
 LAST = np.iinfo(np.int64).max  #: where values without a step are sorted
 
@@ -22,7 +22,7 @@ LAST = np.iinfo(np.int64).max  #: where values without a step are sorted
 class Points:
     """Logged values, in order of session, metric, step (those without one last), attempt, and as logged."""
 
-    sessions: Sequence[Session]  #: oldest first
+    sessions: Sequence[SessionLabel]  #: oldest first
     metrics: Sequence[str]
     session: np.ndarray  #: int64: number in `sessions`
     metric: np.ndarray  #: int64: number in `metrics`
@@ -58,13 +58,13 @@ class Points:
 
 
 def read_points(
-    store: Store, sessions: Sequence[Session] | None, metrics: Sequence[str] | None = None
+    store: Store, sessions: Sequence[SessionLabel] | None, metrics: Sequence[str] | None = None
 ) -> Points:
     """Read the values of some metrics (None: all) that some sessions (None: all) logged, each as often as it was."""
     table = store.measures(None if sessions is None else [each.id for each in sessions], metrics=metrics)
     ids = table.column("session").to_numpy()  # ascending
     starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.zeros(0, np.int64)
-    known = store.sessions(ids[starts].tolist()) if sessions is None else sessions
+    known = store.session_labels(ids[starts].tolist()) if sessions is None else sessions
     known = sorted(known, key=lambda session: session.id)
     places = np.searchsorted(np.array([session.id for session in known], dtype=np.int64), ids[starts])
     coded: pa.DictionaryArray = table.column("metric").combine_chunks()

@@ -24,7 +24,7 @@ def with_aggregates(store: Store, frame: pd.DataFrame, show: Mapping[str, Any]) 
     A list of aggregates makes a column of each, ``metrics.name_min`` and so on.
     """
     asked = aggregates(show, None)
-    curves = read_curves(store, store.sessions(frame.index.tolist()), list(show), x="step", last=True)
+    curves = read_curves(store, store.session_labels(frame.index.tolist()), list(show), x="step", last=True)
     per_curve = PerCurve(curves)
     ids = np.array([session.id for session in curves.points.sessions], dtype=np.int64)
     for number, metric in enumerate(curves.points.metrics):

@@ -207,10 +207,9 @@ def _light(store: Store, ids: list[int] | None, columns: Sequence[str]) -> pd.Da
 
 
 def _labels(store: Store, ids: Sequence[int], column: str) -> pd.Series:
-    labels = store.session_labels()
-    if column == "session":
-        return reports.typed(column, ["{}#{}".format(*labels[key]) for key in ids])
-    return reports.typed(column, [labels[key][LABELS[1:].index(column)] for key in ids])
+    known = {each.id: each for each in store.session_labels()}
+    attribute = "label" if column == "session" else column
+    return reports.typed(column, [getattr(known[key], attribute) for key in ids])
 
 
 def _values(store: Store, ids: Sequence[int], name: str) -> pd.Series | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ModuleSource,
         Overview,
         Session,
+        SessionLabel,
         Timelines,
     )
 
@@ -55,8 +56,8 @@ class SessionStore(Protocol):
     def session_ids(self) -> list[int]:
         """Return the ids of all sessions, in order."""
 
-    def session_labels(self) -> dict[int, tuple[str, int]]:
-        """Return name and run of all sessions, by id, in order."""
+    def session_labels(self, ids: Sequence[int] | None = None) -> list[SessionLabel]:
+        """Names and times of sessions by id, or of all, oldest first. One request."""
 
     def session_values(self, column: str) -> dict[int, Any]:
         """Return the values of ``params.name``, or the last ones of ``metrics.name``, by session.

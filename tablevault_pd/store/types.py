@@ -188,6 +188,22 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionLabel:
+    """What tells a session from others: thousands of these are read where their parameters are not needed."""
+
+    id: int
+    name: str
+    run: int
+    started: int  #: microseconds since 1970, UTC
+    attempt: int  #: number of its newest attempt
+
+    @property
+    def label(self) -> str:
+        """``name#run``, as every answer shows it."""
+        return f"{self.name}#{self.run}"
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One piece of executed code of a session."""
 

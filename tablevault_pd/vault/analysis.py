@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tablevault_pd.store import Session
+    from tablevault_pd.store import SessionLabel
 
 
 class Analysis(VaultPart):
@@ -336,7 +336,7 @@ class Analysis(VaultPart):
 
     def _sessions_that(
         self, sessions: Any, filters: Any, code: Any, description: Any, tags: Any, since: Any, until: Any
-    ) -> list[Session] | None:
+    ) -> list[SessionLabel] | None:
         """Return the sessions that are meant, oldest first; None: all."""
         from tablevault_pd.search.sessions import choose
 
@@ -345,7 +345,7 @@ class Analysis(VaultPart):
         )
         self._flush()
         ids = choose(self.store, sessions, asked, filters=filters, code=code, description=description)
-        return None if ids is None else self.store.sessions(ids)
+        return None if ids is None else self.store.session_labels(ids)
 
 
 def _names(names: Any, what: str = "names=") -> list[str] | None:

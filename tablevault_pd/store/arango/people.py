@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
-from tablevault_pd.store import Cell, Description, Session
+from tablevault_pd.store import Cell, Description, Session, SessionLabel
 from tablevault_pd.store.arango.client import NOT_FOUND, UNIQUE, Client, Said
 from tablevault_pd.store.arango.layout import CELLS
 from tablevault_pd.store.arango.words import code_words, prose_words
@@ -93,7 +93,10 @@ SESSIONS_NAMED = (
 SESSIONS_BY_ID = 'FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN UNSET(s, "params", "timeline")'
 INFOS_OF = "FOR i IN tv_infos FILTER i._key IN @keys RETURN [i._key, i.exact_info]"
 SESSION_IDS = "FOR s IN tv_sessions SORT s.id RETURN s.id"
-SESSION_LABELS = "FOR s IN tv_sessions SORT s.id RETURN [s.id, s.name, s.run]"
+SESSION_LABELS = "FOR s IN tv_sessions SORT s.id RETURN [s.id, s.name, s.run, s.started, s.openings - 1]"
+SESSION_LABELS_OF = """
+FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN [s.id, s.name, s.run, s.started, s.openings - 1]
+"""
 ALL_CELLS = "FOR c IN tv_cells SORT c.session, c.cell RETURN UNSET(c, 'parts', 'wholes')"
 CELLS_OF = """
 FOR c IN tv_cells FILTER c.session IN @ids SORT c.session, c.cell RETURN UNSET(c, "parts", "wholes")
@@ -224,9 +227,16 @@ class SessionRecords:
         """All sessions, oldest first."""
         return self._client.query(SESSION_IDS)
 
-    def session_labels(self) -> dict[int, tuple[str, int]]:
-        """Name and run of all sessions, oldest first."""
-        return {key: (name, run) for key, name, run in self._client.query(SESSION_LABELS)}
+    def session_labels(self, ids: Sequence[int] | None = None) -> list[SessionLabel]:
+        """Names and times of sessions, oldest first."""
+        if ids is None:
+            rows = self._client.query(SESSION_LABELS)
+        else:
+            rows = self._client.query(SESSION_LABELS_OF, ids=[int(key) for key in ids])
+        return [
+            SessionLabel(key, name, run, int(started), int(attempt))
+            for key, name, run, started, attempt in rows
+        ]
 
     def session_values(self, column: str) -> dict[int, Any]:
         """The value of one parameter or metric, by session; what only the session itself knows exactly is `NESTED`."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.store import SessionLabel
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
 # json_each takes any key as a bound value, which a JSON path would not.
@@ -13,7 +18,10 @@ SELECT s.id, j.value, j.type FROM sessions s, json_each(s.params) j WHERE j.key 
 """
 METRIC = "SELECT session, value FROM latest WHERE metric = ?"
 SESSION_IDS = "SELECT id FROM sessions ORDER BY id"
-SESSION_LABELS = "SELECT id, name, run FROM sessions ORDER BY id"
+SESSION_LABELS = "SELECT id, name, run, started, attempt FROM sessions ORDER BY id"
+SESSION_LABELS_OF = """
+SELECT id, name, run, started, attempt FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id
+"""
 
 
 class SessionValues:
@@ -31,10 +39,14 @@ class SessionValues:
             rows = db.execute(PARAM, (name,)).fetchall()
         return {key: _value(value, kind) for key, value, kind in rows}
 
-    def session_labels(self) -> dict[int, tuple[str, int]]:
-        """Name and run of all sessions, oldest first."""
+    def session_labels(self, ids: Sequence[int] | None = None) -> list[SessionLabel]:
+        """Names and times of sessions, oldest first."""
         with self._catalog.reading() as db:
-            return {key: (name, run) for key, name, run in db.execute(SESSION_LABELS)}
+            if ids is None:
+                rows = db.execute(SESSION_LABELS)
+            else:
+                rows = db.execute(SESSION_LABELS_OF, (json.dumps([int(key) for key in ids]),))
+            return [SessionLabel(*row) for row in rows]
 
     def session_ids(self) -> list[int]:
         """All sessions, oldest first."""
