@@ -287,3 +287,100 @@ def compare(vault, oracle, asked):
 def pairs(keys, scores):
     """Neighbours, and whether they have exactly the same score."""
     return [(a, b, x == y) for (a, x), (b, y) in itertools.pairwise(zip(keys, scores, strict=True))]
+
+
+# -- many rows, real vectors
+
+MANY, DIM = 12_000, 32
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A vault of more than ten thousand rows, written in one save and some appends, and what is in it."""
+    rng = np.random.default_rng(11)
+    words = rng.choice(list(WRITTEN), (MANY, 3))
+    texts = [" ".join(row) for row in words]
+    topics = rng.standard_normal((40, DIM))
+    vectors = (topics[rng.integers(0, 40, MANY)] + rng.standard_normal((MANY, DIM))).astype(np.float32)
+    frame = pd.DataFrame({"text": texts, "n": rng.integers(0, 1000, MANY), "vec": list(vectors)})
+    with new_vault("embedded") as vault:
+        vault.save("large", frame[:11_000], documents="text")
+        for first in range(11_000, MANY, 250):
+            vault.append("large", frame[first : first + 250].reset_index(drop=True), documents="text")
+        yield vault, frame, vectors.astype(np.float64)
+
+
+def nearest(vectors, query, allowed):
+    """Positions by cosine, nearest first."""
+    scores = vectors @ query / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(query))
+    rows = np.flatnonzero(allowed)
+    return rows[np.argsort(-scores[rows], kind="stable")], scores
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", MEANT)
+def test_words_in_many_rows(large, word):
+    """Accents, stems, prefixes, scripts without blanks; alone, with a filter, and a page of it."""
+    vault, frame, _ = large
+    expected = {row for row, text in enumerate(frame["text"]) if has(text, [word], "all")}
+    whole = vault.search(word)
+    assert set(whole["position"]) == expected
+    assert whole["score"].is_monotonic_decreasing
+    some = vault.search(word, filters="n < 100")
+    assert set(some["position"]) == expected & set(np.flatnonzero(frame["n"] < 100))
+    page = vault.search(word, filters="n < 100", k=7, offset=3)
+    assert page["position"].tolist() == some["position"].tolist()[3:10]
+
+
+@pytest.mark.slow
+def test_vectors_of_many_rows(large):
+    vault, frame, vectors = large
+    rng = np.random.default_rng(12)
+    for query in rng.standard_normal((10, DIM)):
+        for filters, allowed in ((None, np.ones(MANY, bool)), ("n < 50", frame["n"].to_numpy() < 50)):
+            order, scores = nearest(vectors, query, allowed)
+            answer = vault.search(near=query, filters=filters, k=25)
+            assert answer["position"].tolist() == order[:25].tolist()
+            assert answer["score"].to_numpy() == pytest.approx(scores[order[:25]])
+
+
+@pytest.mark.slow
+def test_words_and_vectors_of_many_rows(large):
+    """The sum of 1 / (60 + rank), ranks by ourselves: equal scores of the text share one."""
+    vault, _, vectors = large
+    query = np.random.default_rng(13).standard_normal(DIM)
+    text = vault.search("zinc")
+    text_rank = text["score"].rank(method="min", ascending=False)
+    order, _ = nearest(vectors, query, np.ones(MANY, bool))
+    fused = np.zeros(MANY)
+    fused[order] += 1 / (60 + np.arange(1, MANY + 1))
+    fused[text["position"].astype(int)] += 1 / (60 + text_rank.to_numpy())
+    answer = vault.search("zinc", near=query, k=50)
+    assert answer["score"].to_numpy() == pytest.approx(np.sort(fused)[::-1][:50])
+    assert fused[answer["position"].astype(int)] == pytest.approx(answer["score"].to_numpy())
+
+
+@pytest.mark.slow
+def test_approximate_vectors_of_many_rows(large):
+    """Near rows may be missed, but what is found is scored rightly, and no row is missed for being new or filtered."""
+    pytest.importorskip("faiss")
+    vault, frame, vectors = large
+    rng = np.random.default_rng(14)
+    hits = 0
+    queries = vectors[rng.integers(0, MANY, 20)] + 0.1 * rng.standard_normal((20, DIM))
+    for query in queries:
+        order, scores = nearest(vectors, query, np.ones(MANY, bool))
+        answer = vault.search(near=query, k=10, approx=True)
+        assert answer["score"].to_numpy() == pytest.approx(scores[answer["position"].astype(int)])
+        hits += len(set(order[:10]) & set(answer["position"]))
+    assert hits >= 0.7 * 200
+    few = frame["n"].to_numpy() < 3
+    answer = vault.search(near=queries[0], filters="n < 3", k=int(few.sum()), approx=True)
+    assert set(answer["position"]) == set(np.flatnonzero(few))
+    version, new = vault["large"].version, np.full(DIM, 50.0)
+    vault.append(
+        "large", pd.DataFrame({"text": ["zinc"], "n": [1], "vec": [new.astype(np.float32)]}), documents="text"
+    )
+    answer = vault.search(near=new, k=1, approx=True)
+    assert answer["position"].tolist() == [MANY]
+    vault.restore("large", version)  # others search it, too

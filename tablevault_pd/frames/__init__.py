@@ -1,16 +1,15 @@
 """pandas frames as Arrow tables and back, exactly. Pure: no files, no store.
 
 Every column is written by a codec (:mod:`codecs`, :mod:`times`, :mod:`categories`, :mod:`objects`, :mod:`vectors`) and carries
-the spec that turns it back; :mod:`labels` keeps the labels and the index, :mod:`evolve` says how frames of different dtypes
+the spec that turns it back; :mod:`labels` keeps the labels and the index, :mod:`schema_evolution` says how frames of different dtypes
 live in one list.
 """
 
 from tablevault_pd.frames.arrow import encode_arrow, to_arrow
+from tablevault_pd.frames.decode import decode, empty, matrix
+from tablevault_pd.frames.encode import encode, encode_row
 from tablevault_pd.frames.equal import same
-from tablevault_pd.frames.main import decode, empty, encode, matrix
-from tablevault_pd.frames.positions import fit_index
-from tablevault_pd.frames.rows import encode_row
-from tablevault_pd.frames.schema_evolution import Merge, ValueCheck, align, merge, run_check
+from tablevault_pd.frames.schema_evolution import Merge, ValueCheck, align, fit_index, merge, run_check
 from tablevault_pd.frames.schemas import (
     Column,
     as_stored,

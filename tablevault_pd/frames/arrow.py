@@ -12,13 +12,19 @@ import pyarrow as pa
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.frames import buffers, labels, schemas
 from tablevault_pd.frames.categories import codes_of, unpack
-from tablevault_pd.frames.codecs import Encoded, Refused, Spec, encode_array, nullable
-from tablevault_pd.frames.column_options import document_labels, embedding_wishes
-from tablevault_pd.frames.main import _as_document, arrow_vectors, build, is_text
+from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array, nullable
+from tablevault_pd.frames.encode import (
+    _as_document,
+    arrow_vectors,
+    build,
+    document_labels,
+    embedding_options,
+    is_text,
+)
 from tablevault_pd.frames.storable import pandas_arrow, stored
 
 if TYPE_CHECKING:
-    from tablevault_pd.frames.vectors import Wish
+    from tablevault_pd.frames.vectors import EmbeddingOption
 
 
 def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()) -> pa.Table:
@@ -39,7 +45,7 @@ def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()
         raise InvalidInput(
             f"Column names must be unique; these occur more than once: {', '.join(map(shown, twice))}."
         )
-    wishes, default = embedding_wishes(embeddings, names)
+    wishes, default = embedding_options(embeddings, names)
     texts = document_labels(documents, names)
 
     def encode_one(at: int, label: Any) -> Encoded:
@@ -52,7 +58,7 @@ def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()
     return build(list(names), encode_one, labels.columns_spec(index), None, [], table.num_rows)
 
 
-def _encode(column: pa.ChunkedArray, wish: Wish) -> Encoded:
+def _encode(column: pa.ChunkedArray, wish: EmbeddingOption) -> Encoded:
     column = stored(column)
     kind = column.type
     for test, encoder in _ENCODERS:
@@ -64,13 +70,13 @@ def _encode(column: pa.ChunkedArray, wish: Wish) -> Encoded:
     if wish is not False and encoded.spec["codec"] == "arrow":
         return _vectors(encoded, wish)
     if wish is not None and wish is not False:
-        raise Refused(
+        raise CannotEncode(
             f"embeddings= names it, but its type is {kind}; cells must be lists of numbers of one length"
         )
     return encoded
 
 
-def _vectors(encoded: Encoded, wish: Wish) -> Encoded:
+def _vectors(encoded: Encoded, wish: EmbeddingOption) -> Encoded:
     """Vectors as fixed-size lists, which become NumPy rows in pandas."""
     found = arrow_vectors(encoded, wish)
     if "dim" not in found.spec:
@@ -127,7 +133,7 @@ def _zoned(kind: pa.DataType) -> Any:
     try:
         return pd.DatetimeTZDtype(kind.unit, zone)
     except Exception as error:  # which one depends on the library that pandas asks
-        raise Refused(
+        raise CannotEncode(
             f"this machine lacks the time zone {shown(kind.tz)}; install tzdata, or cast the column to {kind.unit} in UTC"
         ) from error
 

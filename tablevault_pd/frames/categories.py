@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from tablevault_pd.frames import buffers, cells
 from tablevault_pd.frames.codecs import (
+    CannotEncode,
     Codec,
     Encoded,
-    Refused,
     Spec,
     codec_of,
     decode_column,
@@ -56,7 +56,7 @@ class _CategoryCodec(Codec):
 def _encode_categories(values: Any) -> Encoded:
     found, inner = encode_array(values.categories.array)
     words = buffers.single(pa.chunked_array([found]) if isinstance(found, pa.Array) else found)
-    spec = {"codec": "category", "ordered": bool(values.ordered), "values": _told(inner, words.type)}
+    spec = {"codec": "category", "ordered": bool(values.ordered), "values": _describe_type(inner, words.type)}
     spec |= freq_spec(values.categories) | _name_spec(values.categories)
     if values.ordered or not _flat(words.type) or not len(words):
         spec["categories"] = pack(words)
@@ -68,8 +68,8 @@ def _name_spec(categories: pd.Index) -> Spec:
         return {}
     try:
         return {"name": cells.name_plain(categories.name)}
-    except cells.Unstorable as error:
-        raise Refused(f"the name of the categories: {error}") from None
+    except cells.CannotSerialize as error:
+        raise CannotEncode(f"the name of the categories: {error}") from None
 
 
 def _named(categories: pd.Index, spec: Spec) -> pd.Index:
@@ -190,7 +190,7 @@ def full_spec(values: Any) -> Spec:
     array, spec = encode_array(values)
     if spec["codec"] == "category" and "categories" not in spec:
         return spec | {"categories": pack(array.dictionary)}
-    return _told(spec, array.type)
+    return _describe_type(spec, array.type)
 
 
 def dtype_of(spec: Spec) -> Any:
@@ -198,7 +198,7 @@ def dtype_of(spec: Spec) -> Any:
     return codec_of(spec).dtype(spec, _type_of(spec) if spec["codec"] == "arrow" else None)
 
 
-def _told(spec: Spec, kind: pa.DataType) -> Spec:
+def _describe_type(spec: Spec, kind: pa.DataType) -> Spec:
     return spec | {"type": pack(pa.array([], kind))} if spec["codec"] == "arrow" else spec
 
 

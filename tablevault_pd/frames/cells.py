@@ -29,14 +29,14 @@ _DEPTH_LIMIT = 100
 _ARRAY_KINDS = "biufcmMUS"
 
 
-class Unstorable(Exception):
+class CannotSerialize(Exception):
     """A value that cannot be kept exactly; the text says why."""
 
 
-def refuse(value: object) -> Unstorable:
+def refuse(value: object) -> CannotSerialize:
     """The error for a value of a type that is not stored."""
     kind = type(value)
-    return Unstorable(
+    return CannotSerialize(
         f"a value of type {kind.__module__}.{kind.__qualname__} cannot be stored exactly; "
         "convert it to text, numbers, lists or dicts, or drop the column"
     )
@@ -46,7 +46,7 @@ def refuse(value: object) -> Unstorable:
 
 
 def to_plain(value: Any, depth: int = 0) -> Any:
-    """`value` as JSON data with wrappers where needed. Raises Unstorable."""
+    """`value` as JSON data with wrappers where needed. Raises CannotSerialize."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return value
@@ -55,7 +55,7 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     if kind is float:
         return value if math.isfinite(value) else wrapped("float", repr(value))
     if depth > _DEPTH_LIMIT:
-        raise Unstorable(f"the value is nested more than {_DEPTH_LIMIT} levels deep; flatten it first")
+        raise CannotSerialize(f"the value is nested more than {_DEPTH_LIMIT} levels deep; flatten it first")
     writer = _WRITERS.get(kind)
     if writer is not None:
         return writer(value, depth + 1)
@@ -67,12 +67,12 @@ def to_plain(value: Any, depth: int = 0) -> Any:
 
 
 def name_plain(name: Any) -> Any:
-    """A label, or the name of an index, as JSON data that UTF-8 holds. Raises Unstorable."""
+    """A label, or the name of an index, as JSON data that UTF-8 holds. Raises CannotSerialize."""
     plain = to_plain(name)
     try:
         _encode(plain).encode()
     except UnicodeEncodeError:
-        raise Unstorable(
+        raise CannotSerialize(
             f"{shown(name)} holds a lone surrogate, which no UTF-8 text can; rename it"
         ) from None
     return plain
@@ -118,7 +118,9 @@ def _numpy_scalar(value: np.generic) -> Any:
     _check_dtype(array.dtype, value)
     plain = wrapped("numpy", [array.dtype.str, _base64(array.tobytes())])
     if array.dtype.kind in "US" and _read_numpy(plain["v"]) != value:
-        raise Unstorable("a NumPy text that ends in NUL cannot be stored exactly; convert it to str or bytes")
+        raise CannotSerialize(
+            "a NumPy text that ends in NUL cannot be stored exactly; convert it to str or bytes"
+        )
     return plain
 
 
@@ -145,7 +147,7 @@ def _zone(tz: dt.tzinfo) -> Any:
     try:
         return zones.to_json(tz)
     except ValueError as error:
-        raise Unstorable(str(error)) from None
+        raise CannotSerialize(str(error)) from None
 
 
 def _timestamp(value: pd.Timestamp, depth: int) -> Any:
@@ -273,7 +275,7 @@ _encode = json.JSONEncoder(
 
 
 def dumps(value: Any) -> str:
-    """`value` as JSON text. Raises Unstorable."""
+    """`value` as JSON text. Raises CannotSerialize."""
     return _encode(to_plain(value))
 
 

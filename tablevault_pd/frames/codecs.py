@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
     spec: Spec
 
 
-class Refused(Exception):
+class CannotEncode(Exception):
     """Values that no codec takes; `row` is the first bad one, if there is one."""
 
     def __init__(self, reason: str, row: int | None = None) -> None:
@@ -91,14 +91,14 @@ def encodes_dtype(*dtypes: type) -> Callable[[Callable[..., Encoded]], Callable[
 
 
 def encode_array(values: Any) -> Encoded:
-    """Encode a NumPy array, pandas extension array or what ``Series.array`` gives. Raises Refused."""
+    """Encode a NumPy array, pandas extension array or what ``Series.array`` gives. Raises CannotEncode."""
     values = unwrapped(values)
     dtype = values.dtype
     if isinstance(dtype, np.dtype):
         by_kind = _BY_KIND.get(dtype.kind)
         if by_kind is not None:
             return by_kind(np.asarray(values))
-        raise Refused(_no_dtype(dtype))
+        raise CannotEncode(_no_dtype(dtype))
     encoder = _BY_DTYPE.get(type(dtype))
     if encoder is None:
         encoder = next(
@@ -110,7 +110,7 @@ def encode_array(values: Any) -> Encoded:
             None,
         )
     if encoder is None:
-        raise Refused(_no_dtype(dtype))
+        raise CannotEncode(_no_dtype(dtype))
     return encoder(values)
 
 
@@ -173,7 +173,7 @@ def _encode_numbers(values: np.ndarray) -> Encoded:
 def _number(dtype: np.dtype) -> tuple[np.dtype, pa.DataType, str]:
     """The dtype in native byte order, its Arrow type, and its name in specs."""
     if dtype.char in "gG":
-        raise Refused(
+        raise CannotEncode(
             f"the dtype {dtype} differs between machines and cannot be stored; convert it to float64"
         )
     native = dtype.newbyteorder("=")
@@ -269,18 +269,18 @@ def _encode_strings(values: Any) -> Encoded:
     return Encoded(array, {"codec": "string", "storage": storage, "na": na})
 
 
-def surrogate(values: Any) -> Refused:
+def surrogate(values: Any) -> CannotEncode:
     """The error for text that is no valid Unicode, with its row."""
     for row, value in enumerate(values):
         if isinstance(value, str):
             try:
                 value.encode("utf-8")
             except UnicodeEncodeError:
-                return Refused(
+                return CannotEncode(
                     "the text holds a lone surrogate, which no UTF-8 text can; repair it with .str.encode('utf-8', 'replace')",
                     row,
                 )
-    return Refused("a text holds a lone surrogate")
+    return CannotEncode("a text holds a lone surrogate")
 
 
 # ---------------------------------------------------------------- intervals

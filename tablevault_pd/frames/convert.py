@@ -1,4 +1,4 @@
-"""One column written under one spec, as another spec wants it. Never loses a value: raises LostValue instead."""
+"""One column written under one spec, as another spec wants it. Never loses a value: raises LossyConversion instead."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pyarrow as pa
 from tablevault_pd.frames import buffers, schemas, vectors
 from tablevault_pd.frames.categories import categories_of, codes_of, from_codes
 from tablevault_pd.frames.codecs import Spec, codec_of, decode_column
-from tablevault_pd.frames.objects import Survey, encode_json, objects
-from tablevault_pd.frames.promotion import physical
+from tablevault_pd.frames.objects import CellTypes, encode_json, objects
+from tablevault_pd.frames.promotion import storage_spec
 
 #: The column, its spec, the spec and the field it is wanted in.
 Converter = Callable[[pa.ChunkedArray, Spec, Spec, pa.Field], Any]
 
 
-class LostValue(Exception):
+class LossyConversion(Exception):
     """A value that the target cannot hold; the text says which."""
 
 
@@ -31,7 +31,7 @@ def missing_column(field: pa.Field, n_rows: int) -> pa.ChunkedArray:
         return pa.chunked_array([buffers.to_arrow(np.full(n_rows, np.nan, dtype), field.type)])
     if spec["codec"] == "numpy":
         if n_rows:
-            raise LostValue(f"{spec['dtype']} holds no missing values")
+            raise LossyConversion(f"{spec['dtype']} holds no missing values")
         return pa.chunked_array([], field.type)
     if spec["codec"] == "category":
         return pa.chunked_array([from_codes(np.full(n_rows, -1, "i4"), spec)], field.type)
@@ -39,9 +39,9 @@ def missing_column(field: pa.Field, n_rows: int) -> pa.ChunkedArray:
 
 
 def convert(column: pa.ChunkedArray, source: pa.Field, target: pa.Field) -> pa.ChunkedArray:
-    """`column` of the field `source` as the field `target` wants it. Raises LostValue."""
+    """`column` of the field `source` as the field `target` wants it. Raises LossyConversion."""
     old, new = schemas.spec_of(source), schemas.spec_of(target)
-    if physical(old) == physical(new) and source.type == target.type:
+    if storage_spec(old) == storage_spec(new) and source.type == target.type:
         return column
     if old["codec"] == "null":
         return missing_column(target, len(column))
@@ -51,7 +51,7 @@ def convert(column: pa.ChunkedArray, source: pa.Field, target: pa.Field) -> pa.C
 
 
 def _refuse(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> Any:
-    raise LostValue(f"values of {old['codec']} do not become {new['codec']}")
+    raise LossyConversion(f"values of {old['codec']} do not become {new['codec']}")
 
 
 def _only(*names: str) -> Callable[[Converter], Converter]:
@@ -70,7 +70,7 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     try:
         return column.cast(kind)
     except pa.ArrowInvalid as error:
-        raise LostValue(str(error).split("\n")[0]) from None
+        raise LossyConversion(str(error).split("\n")[0]) from None
 
 
 @_only("numpy", "masked")
@@ -80,8 +80,8 @@ def _number(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> 
         _check_ints(column, found)
     if new["codec"] == "numpy" and found.null_count:
         if np.dtype(new["dtype"]).kind != "f":
-            raise LostValue(f"{new['dtype']} holds no missing values")
-        raise LostValue("a float column cannot tell NA from NaN")
+            raise LossyConversion(f"{new['dtype']} holds no missing values")
+        raise LossyConversion("a float column cannot tell NA from NaN")
     return found
 
 
@@ -90,7 +90,7 @@ def _check_ints(column: pa.ChunkedArray, found: pa.ChunkedArray) -> None:
     bounds = pa.compute.min_max(column).as_py()
     for value in bounds.values():
         if value is not None and abs(value) > limit:
-            raise LostValue(
+            raise LossyConversion(
                 f"the integer {value} is beyond 2**{limit.bit_length() - 1}, {found.type} does not hold it exactly"
             )
 
@@ -105,11 +105,11 @@ def _text(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa
 @_only("datetime", "timedelta")
 def _time(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.ChunkedArray:
     if old.get("tz") != new.get("tz") or old["codec"] != new["codec"]:
-        raise LostValue("the time zones differ")
+        raise LossyConversion("the time zones differ")
     try:
         found = column.cast(target.type)
     except pa.ArrowInvalid:
-        raise LostValue(
+        raise LossyConversion(
             f"a time is out of the range of the unit {new['unit']}; convert the frame to {old['unit']}"
         ) from None
     parts = [buffers.to_arrow(*_with_nat(chunk)) for chunk in found.chunks]
@@ -148,7 +148,7 @@ def _recoded(column: pa.ChunkedArray, old: Spec, new: Spec) -> pa.Array:
     moved = np.append(places, -1)[codes].astype("i4")
     lost = (moved < 0) & (codes >= 0)
     if lost.any():
-        raise LostValue(f"the category {there[codes[lost][0]]!r} is none of the list's")
+        raise LossyConversion(f"the category {there[codes[lost][0]]!r} is none of the list's")
     return from_codes(moved, new)
 
 
@@ -174,10 +174,10 @@ def _end(end: pa.ChunkedArray, old: Spec, new: Spec, kind: pa.DataType) -> pa.Ar
 @_only("vector")
 def _vector(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.Array:
     if old["dim"] != new["dim"]:
-        raise LostValue(f"{old['dim']} numbers, the list has {new['dim']}")
+        raise LossyConversion(f"{old['dim']} numbers, the list has {new['dim']}")
     dtype = np.dtype(new["dtype"])
     if np.promote_types(old["dtype"], dtype) != dtype:
-        raise LostValue(f"{old['dtype']} does not fit {dtype}")
+        raise LossyConversion(f"{old['dtype']} does not fit {dtype}")
     rows, valid = vectors.rows_of(column, old["dim"], private=True)
     return vectors.from_matrix(rows.astype(dtype), ~valid)
 
@@ -189,7 +189,7 @@ def _json(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa
     cells = objects(list(pd.Series(values, dtype=getattr(values, "dtype", None))))
     if not isinstance(codec_of(old).dtype(old, column.type), np.dtype) or old["codec"] == "objects":
         cells[~buffers.column_valid(column)] = None
-    array = encode_json(Survey(cells)).array
+    array = encode_json(CellTypes(cells)).array
     return pa.chunked_array([array])
 
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from tablevault_pd.frames import buffers
 from tablevault_pd.frames.categories import dtype_of, full_spec
-from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, register
-from tablevault_pd.frames.objects import MARKERS, Survey, objects
+from tablevault_pd.frames.codecs import CannotEncode, Codec, Encoded, Spec, register
+from tablevault_pd.frames.objects import MARKERS, CellTypes, objects
 
 FILE_TYPE = pa.struct(
     [
@@ -27,15 +27,15 @@ FILE_TYPE = pa.struct(
 
 
 def encode_files(array: pa.Array, values: Any) -> Encoded:
-    """A prepared file column; `values` are the cells it came from. Raises Refused."""
+    """A prepared file column; `values` are the cells it came from. Raises CannotEncode."""
     if len(array) != len(values):
-        raise Refused(f"{len(array)} files were prepared for {len(values)} rows")
+        raise CannotEncode(f"{len(array)} files were prepared for {len(values)} rows")
     array = array.cast(FILE_TYPE)
     if values.dtype != object:
         return Encoded(
             array, {"codec": "file", "kind": "file", "cells": "text", "text": full_spec(values[:0])}
         )
-    survey = Survey(np.asarray(values))
+    survey = CellTypes(np.asarray(values))
     is_path = bool(survey.kinds) and all(issubclass(kind, pathlib.PurePath) for kind in survey.kinds)
     cells = "path" if is_path else "str"
     return Encoded(array, {"codec": "file", "kind": "file", "cells": cells, "missing": survey.marker})

@@ -8,7 +8,7 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
 from tablevault_pd.frames import cells
-from tablevault_pd.frames.codecs import Refused, Spec
+from tablevault_pd.frames.codecs import CannotEncode, Spec
 
 #: Offsets whose text leaves out their arguments. A stored frequency may name these classes and no others.
 _CLASSES: dict[str, Any] = {
@@ -30,7 +30,7 @@ _CLASSES: dict[str, Any] = {
 
 
 def freq_spec(index: pd.Index) -> Spec:
-    """``{"freq": …}`` for an index that has a frequency, else ``{}``. Raises Refused if it could not be rebuilt exactly."""
+    """``{"freq": …}`` for an index that has a frequency, else ``{}``. Raises CannotEncode if it could not be rebuilt exactly."""
     freq = getattr(index, "freq", None)
     if freq is None or not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
         return {}
@@ -38,7 +38,7 @@ def freq_spec(index: pd.Index) -> Spec:
         found = told(freq)
         if found is not None and _rebuilt(found) == freq and (_plain(found) or _settable(index, found)):
             return {"freq": found}
-    raise Refused(
+    raise CannotEncode(
         f"the frequency {freq!r} of the index cannot be stored; drop it with df.index.freq = None, or use a plainer one"
     )
 
@@ -65,7 +65,7 @@ def _as_arguments(freq: Any) -> Spec | None:
     kwds = {name: value for name, value in freq.kwds.items() if name != "calendar"}
     try:
         plain = cells.to_plain(kwds)
-    except cells.Unstorable:
+    except cells.CannotSerialize:
         return None
     return {"class": type(freq).__name__, "n": freq.n, "normalize": freq.normalize, "arguments": plain}
 

@@ -12,7 +12,7 @@ import pandas as pd
 from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
 from tablevault_pd.frames import cells
 from tablevault_pd.frames.categories import dtype_of, full_spec
-from tablevault_pd.frames.codecs import Refused, Spec, decode_column, encode_array, nullable
+from tablevault_pd.frames.codecs import CannotEncode, Spec, decode_column, encode_array, nullable
 from tablevault_pd.frames.index_freq import freq_spec, with_freq
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ POSITION = "position"
 
 
 def label_json(label: Hashable) -> Any:
-    """A label as JSON data. Raises Refused."""
+    """A label as JSON data. Raises CannotEncode."""
     if label is None:
         return None
     try:
         return cells.name_plain(label)
-    except cells.Unstorable as error:
-        raise Refused(f"the label: {error}") from None
+    except cells.CannotSerialize as error:
+        raise CannotEncode(f"the label: {error}") from None
 
 
 def label_key(plain: Any) -> str:
@@ -92,7 +92,7 @@ def listed(columns: pd.Index) -> list[Hashable]:
 
 
 def columns_spec(columns: pd.Index) -> Spec:
-    """How to rebuild the columns Index once its labels are known. Raises Refused."""
+    """How to rebuild the columns Index once its labels are known. Raises CannotEncode."""
     if isinstance(columns, pd.MultiIndex):
         levels = [_level_spec(level) | own for level, own in _levels(columns)]
         return {"names": [label_json(name) for name in columns.names], "levels": levels}
@@ -121,7 +121,7 @@ def _level_values(index: pd.MultiIndex, number: int) -> tuple[pd.Index, Spec]:
             pd.array(level.to_numpy(), dtype=dtype).take(index.codes[number], allow_fill=True)
         ), own
     if not level.astype(values.dtype).astype(level.dtype).equals(level):
-        raise Refused(
+        raise CannotEncode(
             f"level {number} of dtype {level.dtype} has missing entries and integers that no float holds; fill them first"
         )
     return values, own
@@ -209,7 +209,7 @@ def index_spec(index: pd.Index, taken: set[str]) -> tuple[Spec | None, list[tupl
         name = unique_name(text_of(wanted), taken)
         try:
             array, spec = encode_array(level.array)
-        except Refused as error:
+        except CannotEncode as error:
             at = "" if error.row is None else f", row {error.row}"
             raise UnsupportedColumn(
                 f"Nothing was stored. In index level {shown(level.name)}{at}: {error.reason}."

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.frames import buffers, cells
-from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, encodes_kind, register, surrogate
+from tablevault_pd.frames.codecs import CannotEncode, Codec, Encoded, Spec, encodes_kind, register, surrogate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ def objects(values: list[Any]) -> np.ndarray:
     return np.fromiter(values, dtype=object, count=len(values))
 
 
-class Survey:
+class CellTypes:
     """What the cells of an object column are: their types, and which markers stand for missing values."""
 
     def __init__(self, values: np.ndarray) -> None:
@@ -67,12 +67,12 @@ class Survey:
 
 @encodes_kind("O")
 def encode_objects(values: np.ndarray) -> Encoded:
-    """Encode the cells of an object column. Raises Refused."""
-    return encode_surveyed(Survey(values))
+    """Encode the cells of an object column. Raises CannotEncode."""
+    return encode_cells(CellTypes(values))
 
 
-def encode_surveyed(survey: Survey) -> Encoded:
-    """Encode cells whose types are known already. Raises Refused."""
+def encode_cells(survey: CellTypes) -> Encoded:
+    """Encode cells whose types are known already. Raises CannotEncode."""
     if len(survey.markers) <= 1:
         if not survey.kinds:
             return Encoded(pa.nulls(len(survey.values)), {"codec": "null", "missing": survey.marker})
@@ -88,10 +88,10 @@ def encode_surveyed(survey: Survey) -> Encoded:
 
 def _plain(
     name: str, kind: pa.DataType, fits: Callable[[list[Any]], bool] | None = None
-) -> Callable[[Survey], Encoded | None]:
+) -> Callable[[CellTypes], Encoded | None]:
     """An encoder of cells of one type into one Arrow type; None when some cell does not fit."""
 
-    def encode(survey: Survey) -> Encoded | None:
+    def encode(survey: CellTypes) -> Encoded | None:
         listed = _listed(survey)
         if fits is not None and not fits(listed):
             return None
@@ -106,14 +106,14 @@ def _plain(
     return encode
 
 
-def _listed(survey: Survey) -> list[Any]:
+def _listed(survey: CellTypes) -> list[Any]:
     listed: list[Any] = survey.values.tolist()
     if survey.markers <= {"None"}:
         return listed
     return [None if gone else value for value, gone in zip(listed, survey.missing(), strict=True)]
 
 
-def _decimals(survey: Survey) -> Encoded | None:
+def _decimals(survey: CellTypes) -> Encoded | None:
     listed = _listed(survey)
     exponents, digits = set(), 1
     for value in listed:
@@ -138,7 +138,7 @@ def _clock(listed: list[Any]) -> bool:
     return all(value is None or (value.tzinfo is None and not value.fold) for value in listed)
 
 
-_NATIVE: dict[type, Callable[[Survey], Encoded | None]] = {
+_NATIVE: dict[type, Callable[[CellTypes], Encoded | None]] = {
     str: _plain("str", pa.large_string()),
     bytes: _plain("bytes", pa.large_binary()),
     bool: _plain("bool", pa.bool_()),
@@ -204,8 +204,8 @@ def with_markers(values: np.ndarray, column: pa.ChunkedArray, spec: Spec) -> np.
 # ---------------------------------------------------------------- JSON
 
 
-def encode_json(survey: Survey) -> Encoded:
-    """One JSON text per cell; a single kind of marker becomes null. Raises Refused."""
+def encode_json(survey: CellTypes) -> Encoded:
+    """One JSON text per cell; a single kind of marker becomes null. Raises CannotEncode."""
     one = len(survey.markers) == 1
     marker = survey.marker if one or "None" in survey.markers else "None"
     if not one and survey.markers:
@@ -219,10 +219,10 @@ def encode_json(survey: Survey) -> Encoded:
     for row, (value, missing) in enumerate(zip(survey.values, gone, strict=True)):
         try:
             texts.append(None if missing else cells.dumps(value))
-        except cells.Unstorable as error:
-            raise Refused(str(error), row) from None
+        except cells.CannotSerialize as error:
+            raise CannotEncode(str(error), row) from None
         except RecursionError:
-            raise Refused("the value is nested too deeply or holds itself", row) from None
+            raise CannotEncode("the value is nested too deeply or holds itself", row) from None
     try:
         array = pa.array(texts, pa.large_string())
     except UnicodeEncodeError:

@@ -11,7 +11,7 @@ from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
 from tablevault_pd.frames import schemas
 from tablevault_pd.frames.categories import categories_of, category_spec, has_none, value_dtype
 from tablevault_pd.frames.codecs import Spec, codec_of, nullable
-from tablevault_pd.frames.main import is_text
+from tablevault_pd.frames.encode import is_text
 from tablevault_pd.frames.times import UNITS
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ _JSONABLE = {
 }
 
 
-class NoCommonDtype(Exception):
+class NoCommonType(Exception):
     """Two dtypes that no dtype holds both exactly; the text says why."""
 
 
-def physical(spec: Spec) -> Spec:
+def storage_spec(spec: Spec) -> Spec:
     """The spec without what does not touch how values are stored."""
     return {key: value for key, value in spec.items() if key not in _NO_CODEC}
 
@@ -72,13 +72,13 @@ def _loosened(spec: Spec) -> Spec:
 
 
 def common(old: pa.Field, new: pa.Field) -> pa.Field:
-    """`old`, widened so that it holds the values of `new` too. Raises NoCommonDtype, DimensionMismatch."""
+    """`old`, widened so that it holds the values of `new` too. Raises NoCommonType, DimensionMismatch."""
     a, b = schemas.spec_of(old), schemas.spec_of(new)
     spec = _common(a, b, old, new)
     if spec is a:
         return old
     kept = {key: a[key] for key in _NO_CODEC if key in a}
-    spec = kept | physical(spec)
+    spec = kept | storage_spec(spec)
     kind = _kind(a, b, spec)
     if kind != "record":
         spec["kind"] = kind
@@ -98,7 +98,7 @@ def _kind(a: Spec, b: Spec, spec: Spec) -> str:
 
 
 def _common(a: Spec, b: Spec, old: pa.Field, new: pa.Field) -> Spec:
-    if physical(a) == physical(b) and old.type == new.type:
+    if storage_spec(a) == storage_spec(b) and old.type == new.type:
         return a if a.get("kind") == b.get("kind") or b.get("kind") is None else dict(a)
     if b["codec"] == "null":
         return _loosened(a)
@@ -108,7 +108,7 @@ def _common(a: Spec, b: Spec, old: pa.Field, new: pa.Field) -> Spec:
         if applies(a, b, old, new):
             found: Spec = rule(a, b)
             return found
-    raise NoCommonDtype("no dtype holds both exactly")
+    raise NoCommonType("no dtype holds both exactly")
 
 
 def _is(*names: str) -> Callable[..., bool]:
@@ -126,7 +126,7 @@ def _number(spec: Spec) -> tuple[np.dtype, bool]:
 def _numbers(a: Spec, b: Spec) -> Spec:
     (x, x_nullable), (y, y_nullable) = _number(a), _number(b)
     if (x.kind == "b") != (y.kind == "b"):
-        raise NoCommonDtype("truth values and numbers do not mix; convert one with .astype(...)")
+        raise NoCommonType("truth values and numbers do not mix; convert one with .astype(...)")
     native = [d.newbyteorder("=") for d in (x, y)]
     wide = np.dtype("f8") if {x.kind, y.kind} & set("f") and x.kind != y.kind else np.promote_types(*native)
     if not (x_nullable or y_nullable):
@@ -166,7 +166,7 @@ def _both_text(a: Spec, b: Spec, old: pa.Field, new: pa.Field) -> bool:
 
 def _categories(a: Spec, b: Spec) -> Spec:
     if a["ordered"] != b["ordered"]:
-        raise NoCommonDtype("one has ordered categories, the other has not")
+        raise NoCommonType("one has ordered categories, the other has not")
     if has_none(a) or has_none(b):
         return b if has_none(a) else a
     if "categories" in a and "categories" in b:
@@ -186,8 +186,8 @@ def _joined_values(a: Spec, b: Spec) -> Spec:
     raise _other_categories(value_dtype(a), value_dtype(b))
 
 
-def _other_categories(x: Any, y: Any) -> NoCommonDtype:
-    return NoCommonDtype(f"the categories are of dtype {x} and {y}")
+def _other_categories(x: Any, y: Any) -> NoCommonType:
+    return NoCommonType(f"the categories are of dtype {x} and {y}")
 
 
 def _in_spec(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
@@ -206,7 +206,7 @@ def _prefix(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
     short = min(len(x), len(y))
     if list(x[:short]) != list(y[:short]):
         told = [shown(list(index), 200) for index in (x, y)]
-        raise NoCommonDtype(f"the ordered categories {told[0]} and {told[1]} do not extend one another")
+        raise NoCommonType(f"the ordered categories {told[0]} and {told[1]} do not extend one another")
     return a if len(x) >= len(y) else category_spec(y.astype(x.dtype).rename(x.name), ordered=True)
 
 
@@ -216,7 +216,7 @@ def _prefix(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
 def _finer(a: Spec, b: Spec) -> Spec:
     if a.get("tz") != b.get("tz"):
         names = ["no time zone" if "tz" not in spec else f"the time zone {spec['tz'][-1]}" for spec in (a, b)]
-        raise NoCommonDtype(
+        raise NoCommonType(
             f"the list has {names[0]}, the frame {names[1]}; convert it with .dt.tz_localize or .dt.tz_convert"
         )
     return a if UNITS.index(a["unit"]) >= UNITS.index(b["unit"]) else {**a, "unit": b["unit"]}
@@ -224,14 +224,14 @@ def _finer(a: Spec, b: Spec) -> Spec:
 
 def _intervals(a: Spec, b: Spec) -> Spec:
     if a["closed"] != b["closed"]:
-        raise NoCommonDtype(f"the intervals are closed {a['closed']} and {b['closed']}")
+        raise NoCommonType(f"the intervals are closed {a['closed']} and {b['closed']}")
     ends = [spec["ends"] for spec in (a, b)]
     if {end["codec"] for end in ends} == {"numpy"}:
         joined = _numbers(*ends)
     elif ends[0]["codec"] == ends[1]["codec"] in ("datetime", "timedelta"):
         joined = _finer(*ends)
     else:
-        raise NoCommonDtype("the ends of the intervals are of different kinds")
+        raise NoCommonType("the ends of the intervals are of different kinds")
     return {**a, "ends": joined}
 
 
@@ -239,7 +239,7 @@ def _vectors(a: Spec, b: Spec) -> Spec:
     if a["dim"] != b["dim"]:
         raise DimensionMismatch(f"vectors of {b['dim']} numbers, the list has {a['dim']}")
     if "arrow" in (a["codec"], b["codec"]):
-        raise NoCommonDtype("one holds Arrow lists, the other NumPy vectors")
+        raise NoCommonType("one holds Arrow lists, the other NumPy vectors")
     wide = np.promote_types(a["dtype"], b["dtype"]).name
     return a if wide == a["dtype"] else {**a, "dtype": wide}
 
@@ -275,4 +275,4 @@ _RULES: list[tuple[Callable[..., bool], Callable[[Spec, Spec], Any]]] = [
     (_to_json, _objects),
 ]
 
-__all__ = ["NoCommonDtype", "SchemaMismatch", "common", "physical", "storage", "with_missing"]
+__all__ = ["NoCommonType", "SchemaMismatch", "common", "storage", "storage_spec", "with_missing"]

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
-from tablevault_pd.frames import cells, labels, schemas
-from tablevault_pd.frames.convert import LostValue, convert, missing_column
-from tablevault_pd.frames.misfits import check_vectors
-from tablevault_pd.frames.promotion import NoCommonDtype, common, physical, with_missing
+from tablevault_pd.frames import buffers, cells, labels, schemas
+from tablevault_pd.frames.codecs import decode_column
+from tablevault_pd.frames.convert import LossyConversion, convert, missing_column
+from tablevault_pd.frames.promotion import NoCommonType, common, storage_spec, with_missing
 
 if TYPE_CHECKING:
     from tablevault_pd.frames.codecs import Spec
+
+_SEQUENCES = (list, tuple, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Tabl
     >>> [c.dtype for c in columns(merge(old, new).schema)]
     ['float64']
     """
-    if _alike(old, new):
+    if _same_schema(old, new):
         return Merge(old, ())
     index, levels = _merge_index(old, new)
     ours = {schemas.key_of(f, s): f for f, s in schemas.data_fields(old)}
@@ -84,7 +87,7 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Tabl
     return Merge(merged, (*_checks("old", old, merged), *_checks("new", new, merged)))
 
 
-def _alike(old: pa.Schema, new: pa.Schema) -> bool:
+def _same_schema(old: pa.Schema, new: pa.Schema) -> bool:
     """Whether both say the same, but for what an index says of one frame only. So it is for most appends."""
     if old.equals(new, check_metadata=True):
         return True
@@ -92,10 +95,10 @@ def _alike(old: pa.Schema, new: pa.Schema) -> bool:
         not a.equals(b, check_metadata=True) for a, b in zip(old, new, strict=True)
     ):
         return False
-    return _lasting(schemas.meta_of(old)) == _lasting(schemas.meta_of(new))
+    return _without_index_state(schemas.meta_of(old)) == _without_index_state(schemas.meta_of(new))
 
 
-def _lasting(meta: Spec) -> Spec:
+def _without_index_state(meta: Spec) -> Spec:
     index = meta.get("index", {})
     return meta | {"index": {key: value for key, value in index.items() if key not in ("range", "freq")}}
 
@@ -121,7 +124,7 @@ class _Problems:
         self.lines: list[str] = []
         self.widths: list[bool] = []  #: whether the line is about the width of vectors
 
-    def note(self, old: pa.Field, new: pa.Field, error: DimensionMismatch | NoCommonDtype) -> None:
+    def note(self, old: pa.Field, new: pa.Field, error: DimensionMismatch | NoCommonType) -> None:
         """Add a line on the column `old`, which `new` does not fit."""
         spec = schemas.spec_of(old)
         label = shown(schemas.label_of(old, spec))
@@ -131,7 +134,7 @@ class _Problems:
             except DimensionMismatch as found:
                 error = found
         about_width = isinstance(error, DimensionMismatch)
-        told = "" if about_width else f"the list has {_told(old)}, the frame {_told(new)}: "
+        told = "" if about_width else f"the list has {_describe_type(old)}, the frame {_describe_type(new)}: "
         self.lines.append(f"column {label}: {told}{error}")
         self.widths.append(about_width)
 
@@ -141,12 +144,12 @@ def _join(old: pa.Field, new: pa.Field | None, problems: _Problems) -> pa.Field:
         return with_missing(old)
     try:
         return common(old, new)
-    except (DimensionMismatch, NoCommonDtype) as error:
+    except (DimensionMismatch, NoCommonType) as error:
         problems.note(old, new, error)
     return old
 
 
-def _told(field: pa.Field) -> str:
+def _describe_type(field: pa.Field) -> str:
     """What a message says of a field's dtype."""
     spec = schemas.spec_of(field)
     if "dim" in spec:
@@ -167,7 +170,9 @@ def _check_strict(ours: dict[str, pa.Field], theirs: dict[str, pa.Field]) -> Non
         if other is None:
             problems.append(f"column {label}: missing in the frame")
         elif not _same_dtype(field, other):
-            problems.append(f"column {label}: the list has {_told(field)}, the frame {_told(other)}")
+            problems.append(
+                f"column {label}: the list has {_describe_type(field)}, the frame {_describe_type(other)}"
+            )
     for key, field in theirs.items():
         if key not in ours:
             problems.append(
@@ -183,9 +188,9 @@ def _same_dtype(old: pa.Field, new: pa.Field) -> bool:
     a, b = schemas.spec_of(old), schemas.spec_of(new)
     if schemas.dtype_text(old, a) == schemas.dtype_text(new, b) == "object":
         if "dim" in a and "dim" in b:
-            return bool(physical(a) | {"missing": 0} == physical(b) | {"missing": 0})
+            return bool(storage_spec(a) | {"missing": 0} == storage_spec(b) | {"missing": 0})
         return True  # object is object; which of our codecs holds the cells is not the user's business
-    return bool(old.type == new.type and physical(a) == physical(b))
+    return bool(old.type == new.type and storage_spec(a) == storage_spec(b))
 
 
 def _merge_columns(old: pa.Schema, new: pa.Schema, grown: bool) -> Spec:
@@ -237,8 +242,8 @@ def _merge_index(old: pa.Schema, new: pa.Schema) -> tuple[Spec | None, list[pa.F
 def _merge_levels(ours: list[pa.Field], theirs: list[pa.Field]) -> list[pa.Field]:
     try:
         return [_merge_level(a, b) for a, b in zip(ours, theirs, strict=True)]
-    except NoCommonDtype as error:
-        told = [", ".join(map(_told, fields)) for fields in (ours, theirs)]
+    except NoCommonType as error:
+        told = [", ".join(map(_describe_type, fields)) for fields in (ours, theirs)]
         raise SchemaMismatch(
             f"The index of the list is {told[0]}, the frame's is {told[1]}: {error}."
         ) from None
@@ -293,11 +298,11 @@ def run_check(check: ValueCheck, column: pa.ChunkedArray) -> None:
     """Raise SchemaMismatch if some value of `column` does not survive the widening."""
     try:
         convert(column, check.source, check.target)
-    except LostValue as error:
+    except LossyConversion as error:
         label = shown(schemas.label_of(check.source, schemas.spec_of(check.source)))
         where = "the list" if check.side == "old" else "the frame"
         raise SchemaMismatch(
-            f"Column {label} would become {_told(check.target)}, but {where} holds a value that would be lost: {error}."
+            f"Column {label} would become {_describe_type(check.target)}, but {where} holds a value that would be lost: {error}."
         ) from None
 
 
@@ -342,6 +347,85 @@ def _column(table: pa.Table, source: pa.Field | None, target: pa.Field) -> pa.Ch
         if source is not None:
             return convert(table.column(source.name), source, target)
         return missing_column(target, table.num_rows)
-    except LostValue as error:
+    except LossyConversion as error:
         label = shown(schemas.label_of(target, schemas.spec_of(target)))
-        raise SchemaMismatch(f"Column {label} cannot be read as {_told(target)}: {error}.") from None
+        raise SchemaMismatch(f"Column {label} cannot be read as {_describe_type(target)}: {error}.") from None
+
+
+# -- vectors of another width, for messages
+
+
+def check_vectors(rows: pa.Table, field: pa.Field, dim: int) -> None:
+    """Raise DimensionMismatch with the first row of the column `field` that is a sequence of another length than `dim`."""
+    column, spec = rows.column(field.name), schemas.spec_of(field)
+    valid = np.flatnonzero(buffers.column_valid(column))
+    if "dim" in spec:
+        if spec["dim"] != dim and len(valid):
+            raise _other(int(valid[0]), spec["dim"], dim)
+        return
+    if spec["codec"] != "json":
+        return
+    cells = decode_column(column, spec)
+    for row in valid:
+        if isinstance(cells[row], _SEQUENCES) and np.ndim(cells[row][:0]) == 1 and len(cells[row]) != dim:
+            raise _other(int(row), len(cells[row]), dim)
+
+
+def _other(row: int, found: int, dim: int) -> DimensionMismatch:
+    return DimensionMismatch(f"row {row}: {found} numbers, the list has {dim}")
+
+
+# -- indexes of rows that are added
+
+
+def fit_index(table: pa.Table, present: pa.Schema, start: int) -> pa.Table:
+    """The table with its index as a list with the schema `present` wants it, if that changes no label.
+
+    Parameters
+    ----------
+    table : Table
+        An encoded frame, whole: the default index counts its rows from 0.
+    present : Schema
+        Of the list it is added to.
+    start : int
+        The position its first row will have. The chunks of ``pandas.read_csv(chunksize=…)`` are labelled so.
+    """
+    ours = schemas.meta_of(present).get("index")
+    theirs = schemas.meta_of(table.schema).get("index")
+    if (
+        ours is None
+        and theirs is not None
+        and theirs.get("range") == [start, 1]
+        and theirs["names"] == [None]
+    ):
+        return _without_index(table)
+    if ours is not None and theirs is None and takes_counting(present):
+        return _with_counting(table, present)
+    return table
+
+
+def takes_counting(schema: pa.Schema) -> bool:
+    """Whether the index is one unnamed level of integers, to which a default index adds its 0..n-1."""
+    meta = schemas.meta_of(schema).get("index")
+    levels = schemas.level_fields(schema)
+    return bool(meta and meta["names"] == [None] and pa.types.is_integer(levels[0][0].type))
+
+
+def _without_index(table: pa.Table) -> pa.Table:
+    kept = [field.name for field, _ in schemas.data_fields(table.schema)]
+    meta = schemas.meta_of(table.schema)
+    if not kept:
+        schema = schemas.with_meta([schemas.hidden_field()], meta["columns"], None)
+        return pa.Table.from_arrays([pa.nulls(table.num_rows)], schema=schema)
+    slim = table.select(kept)
+    return slim.cast(schemas.with_meta(list(slim.schema), meta["columns"], None))
+
+
+def _with_counting(table: pa.Table, present: pa.Schema) -> pa.Table:
+    (field, _), *_ = schemas.level_fields(present)
+    meta = schemas.meta_of(table.schema)
+    kept = [column.name for column, _ in schemas.data_fields(table.schema)]
+    columns = [table.column(name) for name in kept] + [pa.array(np.arange(table.num_rows)).cast(field.type)]
+    fields = [table.schema.field(name) for name in kept] + [field]
+    index = dict(schemas.meta_of(present)["index"]) | {"range": [0, 1]}
+    return pa.Table.from_arrays(columns, schema=schemas.with_meta(fields, meta["columns"], index))

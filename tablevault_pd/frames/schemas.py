@@ -223,7 +223,7 @@ def _one(label: Hashable, by_key: dict[str, pa.Field], by_label: dict[Any, pa.Fi
     """By type and value first, then as pandas compares (1 finds 1.0)."""
     try:
         exact = by_key.get(labels.label_key(cells.to_plain(label)))
-    except cells.Unstorable:
+    except cells.CannotSerialize:
         exact = None
     return exact if exact is not None else by_label.get(label)
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, encodes_dtype, register
+from tablevault_pd.frames.codecs import CannotEncode, Codec, Encoded, Spec, encodes_dtype, register
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,9 @@ LIMIT = 2**31  #: what offsets and lengths of 32 bits count up to
 
 
 def stored_type(kind: pa.DataType) -> pa.DataType:
-    """The type in which values of `kind` are stored; `kind` itself for most. Raises Refused."""
+    """The type in which values of `kind` are stored; `kind` itself for most. Raises CannotEncode."""
     if isinstance(kind, pa.BaseExtensionType) or _t.is_union(kind):
-        raise Refused(f"the Arrow type {kind} cannot be stored; cast it to its storage type first")
+        raise CannotEncode(f"the Arrow type {kind} cannot be stored; cast it to its storage type first")
     for test, make in _STORED:
         if _is(test, kind):
             return make(kind)
@@ -88,7 +88,7 @@ _STORED: list[tuple[str, Callable[[pa.DataType], pa.DataType]]] = [
 
 
 def stored(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values of `column` in the type in which they are stored. Raises Refused."""
+    """The values of `column` in the type in which they are stored. Raises CannotEncode."""
     if isinstance(column, pa.Array):
         column = pa.chunked_array([column])
     wanted = stored_type(column.type)
@@ -101,8 +101,8 @@ def stored(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
         raise _no_way(column.type) from None
 
 
-def _no_way(kind: pa.DataType) -> Refused:
-    return Refused(f"the Arrow type {kind} cannot be stored; cast it to one without views and runs")
+def _no_way(kind: pa.DataType) -> CannotEncode:
+    return CannotEncode(f"the Arrow type {kind} cannot be stored; cast it to one without views and runs")
 
 
 def _stored(array: pa.Array) -> pa.Array:
@@ -147,7 +147,7 @@ def restored(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 
 def check_restorable(kind: pa.DataType) -> None:
-    """Raise Refused for a type that the stored values could not be given back in."""
+    """Raise CannotEncode for a type that the stored values could not be given back in."""
     try:
         restored(pa.schema([("empty", stored_type(kind))]).empty_table().column(0), kind)
     except pa.ArrowException:
@@ -191,7 +191,7 @@ def _codes(chunk: pa.Array, kind: pa.DataType) -> list[pa.Array]:
 def _check_size(column: pa.ChunkedArray) -> None:
     """Refuse what 32-bit offsets cannot count once the chunks are one array."""
     if column.num_chunks > 1 and _widest(column.chunks) >= LIMIT:
-        raise Refused(
+        raise CannotEncode(
             f"the type {column.type} counts with offsets of 32 bits, and the column holds more than that; "
             "cast it to large_string, large_binary or large_list, or save it in parts"
         )

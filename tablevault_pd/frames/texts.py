@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tablevault_pd.frames.arrow import _open
 from tablevault_pd.frames.categories import value_type
-from tablevault_pd.frames.main import is_text
+from tablevault_pd.frames.encode import is_text
 from tablevault_pd.frames.schemas import KEY, data_fields
 
 if TYPE_CHECKING:

@@ -10,7 +10,15 @@ import pyarrow as pa
 
 from tablevault_pd.frames import buffers
 from tablevault_pd.frames import timezones as zones
-from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, encodes_dtype, encodes_kind, register
+from tablevault_pd.frames.codecs import (
+    CannotEncode,
+    Codec,
+    Encoded,
+    Spec,
+    encodes_dtype,
+    encodes_kind,
+    register,
+)
 
 #: From the coarsest to the finest.
 UNITS = ("s", "ms", "us", "ns")
@@ -33,7 +41,7 @@ def _valid_times(values: np.ndarray) -> np.ndarray | None:
 def _unit(dtype: np.dtype) -> str:
     unit, count = np.datetime_data(dtype)
     if count != 1 or unit not in UNITS:
-        raise Refused(f"the dtype {dtype} cannot be stored; convert it to a unit of s, ms, us or ns")
+        raise CannotEncode(f"the dtype {dtype} cannot be stored; convert it to a unit of s, ms, us or ns")
     return unit
 
 
@@ -83,7 +91,7 @@ def _encode_zoned(values: Any) -> Encoded:
     try:
         zone = zones.to_json(tz)
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise CannotEncode(str(error)) from None
     instants = np.asarray(values.tz_convert(None), dtype=f"M8[{values.dtype.unit}]")
     array = buffers.to_arrow(
         instants, pa.timestamp(values.dtype.unit, zones.arrow_name(zone)), _valid_times(instants)
@@ -137,7 +145,7 @@ class _PeriodCodec(Codec):
 def _encode_periods(values: Any) -> Encoded:
     freq = values.dtype.name.removeprefix("period[").removesuffix("]")  # not freqstr: "ME" names no period
     if pd.PeriodDtype(freq) != values.dtype:
-        raise Refused(f"the dtype {values.dtype} cannot be stored; convert it with .dt.to_timestamp()")
+        raise CannotEncode(f"the dtype {values.dtype} cannot be stored; convert it with .dt.to_timestamp()")
     ordinals = np.asarray(pd.PeriodIndex(values).asi8)
     return Encoded(
         buffers.to_arrow(ordinals, pa.int64(), _valid_times(ordinals)), {"codec": "period", "freq": freq}

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.frames import buffers
-from tablevault_pd.frames.codecs import Codec, Encoded, Refused, Spec, register
-from tablevault_pd.frames.objects import MARKERS, Survey, objects
+from tablevault_pd.frames.codecs import CannotEncode, Codec, Encoded, Spec, register
+from tablevault_pd.frames.objects import MARKERS, CellTypes, objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,16 +22,16 @@ _INTS: frozenset[type] = frozenset(
     {int, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
 )
 _EXACT = 2**53
-Wish = bool | np.dtype | None  # None: find out; False: no; True or a dtype: it must be one
+EmbeddingOption = bool | np.dtype | None  # None: find out; False: no; True or a dtype: it must be one
 
 
-def may_be_vectors(survey: Survey) -> bool:
+def may_be_vectors(survey: CellTypes) -> bool:
     """Whether the cells are sequences and missing markers only."""
     return bool(survey.kinds) and survey.kinds <= _SEQUENCES
 
 
-def encode_vectors(survey: Survey, wish: Wish) -> Encoded | None:
-    """The cells as one matrix; None when they are no vectors and nobody said they were. Raises Refused."""
+def encode_vectors(survey: CellTypes, wish: EmbeddingOption) -> Encoded | None:
+    """The cells as one matrix; None when they are no vectors and nobody said they were. Raises CannotEncode."""
     asked = wish is not None and wish is not False
     found = _matrix(survey, asked)
     if found is None:
@@ -53,7 +53,7 @@ def encode_vectors(survey: Survey, wish: Wish) -> Encoded | None:
     )
 
 
-def _matrix(survey: Survey, asked: bool) -> tuple[np.ndarray, np.ndarray] | None:
+def _matrix(survey: CellTypes, asked: bool) -> tuple[np.ndarray, np.ndarray] | None:
     """The (n, dim) matrix (missing rows zero) and which rows are missing."""
     if not may_be_vectors(survey):
         if asked:
@@ -153,54 +153,56 @@ def _shared_matrix(cells: np.ndarray, dtype: np.dtype, dim: int) -> np.ndarray |
     return np.lib.stride_tricks.as_strided(first, (len(cells), dim), (step, dtype.itemsize), writeable=False)
 
 
-def two_markers(survey: Survey) -> Refused:
+def two_markers(survey: CellTypes) -> CannotEncode:
     """The error for a column that must have one kind of missing marker, and has two."""
     gone = np.flatnonzero(survey.missing())
     first = type(survey.values[gone[0]])
     other = next(row for row in gone if type(survey.values[row]) is not first)
     kinds = " and ".join(sorted(survey.markers))
-    return Refused(
+    return CannotEncode(
         f"rows {gone[0]} and {other} hold two kinds of missing marker ({kinds}); use None for both"
     )
 
 
-def _no_vector(survey: Survey) -> Refused:
+def _no_vector(survey: CellTypes) -> CannotEncode:
     for row, value in enumerate(survey.values):
         if type(value) not in _SEQUENCES and not survey.missing()[row]:
-            return Refused(
+            return CannotEncode(
                 f"a vector was expected, this is a {type(value).__name__}; leave the column out of embeddings=",
                 row,
             )
-    return Refused("there is no vector in this column; leave it out of embeddings=")
+    return CannotEncode("there is no vector in this column; leave it out of embeddings=")
 
 
-def _first_misfit(survey: Survey, gone: np.ndarray) -> Refused:
+def _first_misfit(survey: CellTypes, gone: np.ndarray) -> CannotEncode:
     dim = None
     for row in np.flatnonzero(~gone):
         cell = survey.values[row]
         shape = np.shape(cell) if type(cell) is np.ndarray else (len(cell),)
         if len(shape) != 1 or shape[0] < 1:
-            return Refused(f"a vector of at least one number was expected, the shape is {shape}", int(row))
+            return CannotEncode(
+                f"a vector of at least one number was expected, the shape is {shape}", int(row)
+            )
         dim = dim or shape[0]
         if shape[0] != dim:
-            return Refused(
+            return CannotEncode(
                 f"{shape[0]} numbers, the rows above have {dim}; all vectors of a column have one length",
                 int(row),
             )
         ok = _widest_of_arrays([cell], True) if type(cell) is np.ndarray else _widest_of_lists([cell], True)
         if ok is None:
-            return Refused("the vector holds something that no float keeps exactly", int(row))
-    return Refused("the cells are no vectors of one length")
+            return CannotEncode("the vector holds something that no float keeps exactly", int(row))
+    return CannotEncode("the cells are no vectors of one length")
 
 
 def narrowed(matrix: np.ndarray, dtype: np.dtype, gone: np.ndarray) -> np.ndarray:
-    """`matrix` as `dtype`, as was asked for. Raises Refused where a finite number would become infinite."""
+    """`matrix` as `dtype`, as was asked for. Raises CannotEncode where a finite number would become infinite."""
     with np.errstate(over="ignore"):
         small = matrix.astype(dtype, copy=False)
     if dtype.itemsize < matrix.dtype.itemsize:
         burst = (np.isinf(small) & np.isfinite(matrix)).any(axis=1)
         if burst.any():
-            raise Refused(f"a number is too large for {dtype.name}", int(np.flatnonzero(burst)[0]))
+            raise CannotEncode(f"a number is too large for {dtype.name}", int(np.flatnonzero(burst)[0]))
     return small
 
 
@@ -301,8 +303,8 @@ class _VectorCodec(Codec):
         return out
 
 
-def arrow_floats(array: pa.Array | pa.ChunkedArray, wish: Wish) -> pa.Array | pa.ChunkedArray:
-    """An Arrow list column with its numbers as floats of the width asked for. Raises Refused."""
+def arrow_floats(array: pa.Array | pa.ChunkedArray, wish: EmbeddingOption) -> pa.Array | pa.ChunkedArray:
+    """An Arrow list column with its numbers as floats of the width asked for. Raises CannotEncode."""
     kind = array.type
     value = kind.value_type
     wanted = pa.from_numpy_dtype(wish) if isinstance(wish, np.dtype) else value
@@ -316,4 +318,4 @@ def arrow_floats(array: pa.Array | pa.ChunkedArray, wish: Wish) -> pa.Array | pa
     try:
         return array.cast(pa.list_(field, kind.list_size) if fixed else make(field))
     except pa.ArrowInvalid as error:
-        raise Refused(f"the numbers do not fit {wanted}: {error}") from None
+        raise CannotEncode(f"the numbers do not fit {wanted}: {error}") from None

@@ -214,8 +214,8 @@ def _row_by_row(selection: RowSelection, size: int) -> BatchParents:
 def _pairs(version: Version, rows: int, children: np.ndarray | None, parents: np.ndarray) -> ParentClaim:
     present = parents >= 0
     if not present.all():
-        at = np.arange(len(parents)) if children is None else children
-        children, parents = at[present], parents[present]
+        rows_with_parent = np.arange(len(parents)) if children is None else children
+        children, parents = rows_with_parent[present], parents[present]
     return _claim(version, rows, children=children, parents=parents)
 
 
@@ -325,12 +325,12 @@ def _listed(cell: Any) -> list[Any] | None:
 
 
 def _nested(cells: list[Any], listed: list[list[Any] | None], what: str) -> tuple[np.ndarray, np.ndarray]:
-    rows, found = [], []
+    rows, positions = [], []
     for row, (cell, several) in enumerate(zip(cells, listed, strict=True)):
-        for each in [cell] if several is None else several:
+        for position in [cell] if several is None else several:
             rows.append(row)
-            found.append(each)
-    numbers, missing = _whole_numbers(pd.Series(found, dtype=object).infer_objects(), what)
+            positions.append(position)
+    numbers, missing = _whole_numbers(pd.Series(positions, dtype=object).infer_objects(), what)
     return np.asarray(rows, np.int64)[~missing], numbers[~missing]
 
 

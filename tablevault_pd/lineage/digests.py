@@ -23,12 +23,12 @@ _MISSING = np.uint64(0xD6E8FEB86659FD93)
 
 def row_digests(table: pa.Table, names: Mapping[str, str]) -> np.ndarray:
     """uint64, shape (n_rows,). `names` are the fields to look at, by what stands for them in the hash."""
-    found = np.zeros(table.num_rows, np.uint64)
+    digest = np.zeros(table.num_rows, np.uint64)
     for key, field in names.items():
         column = table.column(field)
         parts = [digests(chunk) for chunk in column.chunks] or [np.empty(0, np.uint64)]
-        found += mixed(np.concatenate(parts) ^ _of_text(key))  # a sum: the order of columns does not matter
-    return mixed(found)
+        digest += mixed(np.concatenate(parts) ^ _of_text(key))  # a sum: the order of columns does not matter
+    return mixed(digest)
 
 
 def mixed(values: np.ndarray) -> np.ndarray:
@@ -46,10 +46,10 @@ def digests(array: pa.Array) -> np.ndarray:
     """uint64, one for each cell."""
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
-    found = _present(array)
+    hashes = _present(array)
     if array.null_count:
-        found = np.where(np.asarray(array.is_null()), _MISSING, found)
-    return found
+        hashes = np.where(np.asarray(array.is_null()), _MISSING, hashes)
+    return hashes
 
 
 def _present(array: pa.Array) -> np.ndarray:
@@ -119,8 +119,8 @@ def _of_dictionary(array: pa.DictionaryArray) -> np.ndarray:
 
 
 def _taken(hashes: np.ndarray, indices: pa.Array) -> np.ndarray:
-    at = indices.fill_null(0).to_numpy(zero_copy_only=False)
-    return hashes[at] if len(hashes) else np.full(len(at), _MISSING)
+    numbers = indices.fill_null(0).to_numpy(zero_copy_only=False)
+    return hashes[numbers] if len(hashes) else np.full(len(numbers), _MISSING)
 
 
 def _of_vectors(array: pa.FixedSizeListArray) -> np.ndarray:
@@ -130,30 +130,30 @@ def _of_vectors(array: pa.FixedSizeListArray) -> np.ndarray:
     cells = array.values.slice(array.offset * size, len(array) * size)
     weights = mixed(np.arange(size, dtype=np.uint64)) | np.uint64(1)
     rows = max(BLOCK // size, 1)
-    found = np.empty(len(array), np.uint64)
+    hashes = np.empty(len(array), np.uint64)
     for first in range(0, len(array), rows):
         part = digests(cells.slice(first * size, rows * size)).reshape(-1, size)
         part *= weights
-        found[first : first + rows] = part.sum(axis=1, dtype=np.uint64)
-    return mixed(found ^ _of_text("vector"))
+        hashes[first : first + rows] = part.sum(axis=1, dtype=np.uint64)
+    return mixed(hashes ^ _of_text("vector"))
 
 
 def _of_lists(cells: pa.Array, lengths: np.ndarray) -> np.ndarray:
     """Of lists of these lengths, whose cells follow each other."""
     lengths = lengths.astype(np.int64)
     ends = np.cumsum(lengths)
-    place = np.arange(len(cells)) - np.repeat(ends - lengths, lengths)
+    number = np.arange(len(cells)) - np.repeat(ends - lengths, lengths)
     summed = np.r_[
-        np.uint64(0), np.cumsum(mixed(digests(cells) + place.astype(np.uint64) * _STEP), dtype=np.uint64)
+        np.uint64(0), np.cumsum(mixed(digests(cells) + number.astype(np.uint64) * _STEP), dtype=np.uint64)
     ]
     return mixed((summed[ends] - summed[ends - lengths]) ^ mixed(lengths.view(np.uint64)))
 
 
 def _of_struct(array: pa.StructArray) -> np.ndarray:
-    found = np.full(len(array), _of_text("struct"))
-    for at, cells in enumerate(array.flatten()):
-        found += mixed(digests(cells) ^ _of_text(array.type.field(at).name))
-    return mixed(found)
+    hashes = np.full(len(array), _of_text("struct"))
+    for number, cells in enumerate(array.flatten()):
+        hashes += mixed(digests(cells) ^ _of_text(array.type.field(number).name))
+    return mixed(hashes)
 
 
 def _of_text(text: str) -> np.uint64:

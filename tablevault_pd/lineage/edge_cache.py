@@ -52,9 +52,9 @@ class _Answer:
         return self._covers(rows.position, None)
 
     def _covers(self, positions: np.ndarray, end: int | None) -> bool:
-        at = np.searchsorted(self.starts, positions, side="right") - 1
-        reach = self.ends[at]
-        return bool((at >= 0).all() and ((positions < reach) if end is None else (reach >= end)).all())
+        number = np.searchsorted(self.starts, positions, side="right") - 1
+        reach = self.ends[number]
+        return bool((number >= 0).all() and ((positions < reach) if end is None else (reach >= end)).all())
 
 
 class EdgeCache:
@@ -132,17 +132,18 @@ class EdgeCache:
 
     def _parents_of(self, list_id: int) -> Sequence[int]:
         if list_id not in self._parents and not self._all_parents:
-            found, self._all_parents = self._store.parent_generations([list_id])
-            self._parents |= {list_id: (), **found}
+            generations, self._all_parents = self._store.parent_generations([list_id])
+            self._parents |= {list_id: (), **generations}
         return self._parents.get(list_id, ())
 
     def _newest(self, places: Sequence[GenerationKey]) -> list[Version | None]:
-        lacking = [place for place in places if place not in self._generations]
-        if lacking:
-            found = {
-                (each.list_id, each.generation): each for each in self._store.newest_of_generations(lacking)
+        new = [place for place in places if place not in self._generations]
+        if new:
+            newest = {
+                (version.list_id, version.generation): version
+                for version in self._store.newest_of_generations(new)
             }
-            self._generations |= {**dict.fromkeys(lacking), **found}
+            self._generations |= {**dict.fromkeys(new), **newest}
         return [self._generations[place] for place in places]
 
     # -- lists and versions
@@ -160,14 +161,14 @@ class EdgeCache:
             return
         more |= self._coming() - self._facts.versions.keys()
         more_lists |= {list_id for list_id, _ in more} - self._facts.lists.keys()
-        found = self._store.describe_lists(sorted(more_lists), sorted(more))
+        facts = self._store.describe_lists(sorted(more_lists), sorted(more))
         self._facts = ListInfo(
-            {**self._facts.lists, **found.lists}, {**self._facts.versions, **found.versions}
+            {**self._facts.lists, **facts.lists}, {**self._facts.versions, **facts.versions}
         )
 
     def _coming(self) -> set[VersionKey]:
         """The versions that edges which came ahead name where a walk goes from list to list."""
-        found: set[VersionKey] = set()
+        versions: set[VersionKey] = set()
         for answer in (each for answers in self._ahead.values() for each in answers):
             table = answer.table
             if not answer.whole:
@@ -175,10 +176,10 @@ class EdgeCache:
                 if not len(rows):
                     continue
                 table = table.take(rows)
-            found |= set(zip(table.parent_list.tolist(), table.parent_version.tolist(), strict=True))
+            versions |= set(zip(table.parent_list.tolist(), table.parent_version.tolist(), strict=True))
             if not self._up:
-                found |= set(zip(table.list.tolist(), table.version.tolist(), strict=True))
-        return found
+                versions |= set(zip(table.list.tolist(), table.version.tolist(), strict=True))
+        return versions
 
     @property
     def facts(self) -> ListInfo:

@@ -47,26 +47,26 @@ class ParentClaim:
 def edges_of(claim: ParentClaim, runs: Sequence[Run], generation: int) -> Iterator[Edge]:
     """The edges that a claim means, its positions resolved to the generations that `runs` says they lie in."""
     if claim.whole:
-        for place, low, high in runs or [(generation, 0, 0)]:
-            yield _edge(claim, place, EdgeForm.WHOLE, claim.child, claim.rows, low, high - low)
+        for generation_of, low, high in runs or [(generation, 0, 0)]:
+            yield _edge(claim, generation_of, EdgeForm.WHOLE, claim.child, claim.rows, low, high - low)
     elif claim.span is not None:
-        for place, low, high in runs:
+        for generation_of, low, high in runs:
             first, end = max(low, claim.span[0]), min(high, claim.span[1])
             if first < end and claim.rows:
-                yield _edge(claim, place, EdgeForm.SPAN, claim.child, claim.rows, first, end - first)
+                yield _edge(claim, generation_of, EdgeForm.SPAN, claim.child, claim.rows, first, end - first)
     elif claim.parents is not None and claim.each:
-        for place, low, high in runs:
-            yield from _every(claim, place, np.unique(claim.parents), low, high)
+        for generation_of, low, high in runs:
+            yield from _every(claim, generation_of, np.unique(claim.parents), low, high)
     elif claim.parents is not None:
-        for place, low, high in runs:
+        for generation_of, low, high in runs:
             yield from _paired(
-                claim, place, *_inside(claim.children, claim.parents, low, high, alone=len(runs) == 1)
+                claim, generation_of, *_inside(claim.children, claim.parents, low, high, alone=len(runs) == 1)
             )
 
 
 def _edge(
     claim: ParentClaim,
-    place: int,
+    generation: int,
     form: EdgeForm,
     child: int,
     rows: int,
@@ -75,7 +75,7 @@ def _edge(
     step: int = 0,
 ) -> Edge:
     return Edge(
-        claim.parent_list, claim.parent_version, place, claim.basis, form, child, rows, parent, span, step
+        claim.parent_list, claim.parent_version, generation, claim.basis, form, child, rows, parent, span, step
     )  # fmt: skip
 
 
@@ -84,14 +84,14 @@ def _inside(
 ) -> tuple[np.ndarray | None, np.ndarray]:
     if alone:
         return children, parents
-    kept = np.flatnonzero((parents >= low) & (parents < high))
-    if len(kept) == len(parents):
+    inside = np.flatnonzero((parents >= low) & (parents < high))
+    if len(inside) == len(parents):
         return children, parents
-    return (kept if children is None else children[kept]), parents[kept]
+    return (inside if children is None else children[inside]), parents[inside]
 
 
 def _paired(
-    claim: ParentClaim, place: int, children: np.ndarray | None, parents: np.ndarray
+    claim: ParentClaim, generation: int, children: np.ndarray | None, parents: np.ndarray
 ) -> Iterator[Edge]:
     if not len(parents):
         return
@@ -99,32 +99,32 @@ def _paired(
         children, parents = _distinct(children, parents)
         if _consecutive(children):
             first = int(children[0])
-            yield from _rowwise(claim, place, first, parents)
+            yield from _rowwise(claim, generation, first, parents)
             return
         if children[0] == children[-1] and (len(parents) <= FEW or _consecutive(parents)):
-            yield from _of_one_child(claim, place, int(children[0]), parents)
+            yield from _of_one_child(claim, generation, int(children[0]), parents)
             return
         for first in range(0, len(parents), CHUNK):
             part = slice(first, first + CHUNK)
-            yield _arrays(claim, place, children[part], parents[part])
+            yield _arrays(claim, generation, children[part], parents[part])
         return
-    yield from _rowwise(claim, place, 0, parents)
+    yield from _rowwise(claim, generation, 0, parents)
 
 
-def _every(claim: ParentClaim, place: int, parents: np.ndarray, low: int, high: int) -> Iterator[Edge]:
+def _every(claim: ParentClaim, generation: int, parents: np.ndarray, low: int, high: int) -> Iterator[Edge]:
     parents = parents[(parents >= low) & (parents < high)]
     if not len(parents) or not claim.rows:
         return
     breaks = np.flatnonzero(np.diff(parents) != 1) + 1
     if len(breaks) < FEW:
         for part in np.split(parents, breaks):
-            yield _edge(claim, place, EdgeForm.SPAN, claim.child, claim.rows, int(part[0]), len(part))
+            yield _edge(claim, generation, EdgeForm.SPAN, claim.child, claim.rows, int(part[0]), len(part))
         return
     for first in range(0, len(parents), CHUNK):
         part = parents[first : first + CHUNK]
         lowest = int(part[0])
         yield Edge(
-            claim.parent_list, claim.parent_version, place, claim.basis, EdgeForm.EACH, claim.child, claim.rows, lowest,
+            claim.parent_list, claim.parent_version, generation, claim.basis, EdgeForm.EACH, claim.child, claim.rows, lowest,
             int(part[-1]) - lowest + 1, 0, None, part - lowest,
         )  # fmt: skip
 
@@ -142,46 +142,46 @@ def _consecutive(values: np.ndarray) -> bool:
     return bool(values[-1] - values[0] == len(values) - 1) and bool((np.diff(values) == 1).all())
 
 
-def _rowwise(claim: ParentClaim, place: int, first: int, parents: np.ndarray) -> Iterator[Edge]:
+def _rowwise(claim: ParentClaim, generation: int, first: int, parents: np.ndarray) -> Iterator[Edge]:
     """Row ``first + i`` has the parent ``parents[i]``."""
     steps = np.diff(parents)
     if not len(steps) or (steps == steps[0]).all():
-        yield _affine(claim, place, first, parents)
+        yield _affine(claim, generation, first, parents)
         return
     breaks = np.flatnonzero(steps != 1) + 1
     if len(breaks) < FEW:
         for low, high in zip([0, *breaks.tolist()], [*breaks.tolist(), len(parents)], strict=True):
-            yield _affine(claim, place, first + low, parents[low:high])
+            yield _affine(claim, generation, first + low, parents[low:high])
         return
     for low in range(0, len(parents), CHUNK):
         part = parents[low : low + CHUNK]
         lowest = int(part.min())
         yield Edge(
-            claim.parent_list, claim.parent_version, place, claim.basis, EdgeForm.PAIRS, claim.child + first + low, len(part),
+            claim.parent_list, claim.parent_version, generation, claim.basis, EdgeForm.PAIRS, claim.child + first + low, len(part),
             lowest, int(part.max()) - lowest + 1, 0, None, part - lowest,
         )  # fmt: skip
 
 
-def _affine(claim: ParentClaim, place: int, first: int, parents: np.ndarray) -> Edge:
+def _affine(claim: ParentClaim, generation: int, first: int, parents: np.ndarray) -> Edge:
     step = int(parents[1] - parents[0]) if len(parents) > 1 else 0
     lowest = int(min(parents[0], parents[-1]))
     span = abs(int(parents[-1] - parents[0])) + 1
-    return _edge(claim, place, EdgeForm.AFFINE, claim.child + first, len(parents), lowest, span, step)
+    return _edge(claim, generation, EdgeForm.AFFINE, claim.child + first, len(parents), lowest, span, step)
 
 
-def _of_one_child(claim: ParentClaim, place: int, child: int, parents: np.ndarray) -> Iterator[Edge]:
+def _of_one_child(claim: ParentClaim, generation: int, child: int, parents: np.ndarray) -> Iterator[Edge]:
     if _consecutive(parents):
-        yield _edge(claim, place, EdgeForm.SPAN, claim.child + child, 1, int(parents[0]), len(parents))
+        yield _edge(claim, generation, EdgeForm.SPAN, claim.child + child, 1, int(parents[0]), len(parents))
         return
     for parent in parents.tolist():
-        yield _edge(claim, place, EdgeForm.AFFINE, claim.child + child, 1, parent, 1)
+        yield _edge(claim, generation, EdgeForm.AFFINE, claim.child + child, 1, parent, 1)
 
 
-def _arrays(claim: ParentClaim, place: int, children: np.ndarray, parents: np.ndarray) -> Edge:
+def _arrays(claim: ParentClaim, generation: int, children: np.ndarray, parents: np.ndarray) -> Edge:
     first, lowest = int(children[0]), int(parents.min())
     return Edge(
-        claim.parent_list, claim.parent_version, place, claim.basis, EdgeForm.PAIRS, claim.child + first, int(children[-1]) - first + 1,
-        lowest, int(parents.max()) - lowest + 1, 0, children - first, parents - lowest,
+        claim.parent_list, claim.parent_version, generation, claim.basis, EdgeForm.PAIRS, claim.child + first,
+        int(children[-1]) - first + 1, lowest, int(parents.max()) - lowest + 1, 0, children - first, parents - lowest,
     )  # fmt: skip
 
 
@@ -192,9 +192,9 @@ def spans_of(positions: np.ndarray, *, gap: int = 64) -> list[tuple[int, int]]:
     low, high = int(positions.min()), int(positions.max())
     if high - low <= gap or len(positions) > CHUNK:
         return [(low, high + 1)]
-    found = np.unique(positions)
-    breaks = np.flatnonzero(np.diff(found) > gap)
-    starts, ends = found[np.r_[0, breaks + 1]], found[np.r_[breaks, len(found) - 1]] + 1
+    distinct = np.unique(positions)
+    breaks = np.flatnonzero(np.diff(distinct) > gap)
+    starts, ends = distinct[np.r_[0, breaks + 1]], distinct[np.r_[breaks, len(distinct) - 1]] + 1
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
@@ -216,17 +216,17 @@ class RowStep:
 def up(table: EdgeTable, positions: np.ndarray) -> Iterator[RowStep]:
     """From rows of one generation to their parents."""
     places = np.stack([table.parent_list, table.parent_generation, table.form], axis=1)
-    for place, rows in groups(places):
+    for key, rows in groups(places):
         part = table if len(rows) == len(table) else table.take(rows)
-        yield from _UP[place[2]](part, positions, place[0], place[1])
+        yield from _UP[key[2]](part, positions, key[0], key[1])
 
 
 def down(table: EdgeTable, positions: np.ndarray) -> Iterator[RowStep]:
     """From rows of one generation to their children."""
     places = np.stack([table.list, table.generation, table.form], axis=1)
-    for place, rows in groups(places):
+    for key, rows in groups(places):
         part = table if len(rows) == len(table) else table.take(rows)
-        yield from _DOWN[place[2]](part, positions, place[0], place[1])
+        yield from _DOWN[key[2]](part, positions, key[0], key[1])
 
 
 def groups(keys: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
@@ -236,29 +236,29 @@ def groups(keys: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     if (keys == keys[0]).all():
         yield tuple(keys[0].tolist()), np.arange(len(keys))
         return
-    found, which = np.unique(keys, axis=0, return_inverse=True)
+    distinct, which = np.unique(keys, axis=0, return_inverse=True)
     which = which.reshape(-1)
     order = np.argsort(which, kind="stable")
-    ends = np.searchsorted(which[order], np.arange(len(found)), side="right")
-    for place, rows in zip(found.tolist(), np.split(order, ends[:-1]), strict=True):
-        yield tuple(place), rows
+    ends = np.searchsorted(which[order], np.arange(len(distinct)), side="right")
+    for key, rows in zip(distinct.tolist(), np.split(order, ends[:-1]), strict=True):
+        yield tuple(key), rows
 
 
 def interval_join(starts: np.ndarray, ends: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(interval, point): every pair of an interval and a point inside it, by their numbers."""
     if len(starts) == 1:
         inside = (points >= starts[0]) & (points < ends[0])
-        found = np.arange(len(points)) if inside.all() else np.flatnonzero(inside)
-        return np.zeros(len(found), np.intp), found
+        numbers = np.arange(len(points)) if inside.all() else np.flatnonzero(inside)
+        return np.zeros(len(numbers), np.intp), numbers
     if (starts[1:] >= ends[:-1]).all():  # one after the other: each point lies in one at most
         which = np.searchsorted(starts, points, side="right") - 1
-        found = np.flatnonzero((which >= 0) & (points < ends[which]))
-        return which[found], found
+        numbers = np.flatnonzero((which >= 0) & (points < ends[which]))
+        return which[numbers], numbers
     order = np.argsort(points, kind="stable")
     ordered = points[order]
     low, high = np.searchsorted(ordered, starts), np.searchsorted(ordered, ends)
-    which, place = expand(low, np.maximum(high - low, 0))
-    return which, order[place]
+    which, number = expand(low, np.maximum(high - low, 0))
+    return which, order[number]
 
 
 def expand(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -273,34 +273,38 @@ def expand(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return which, np.arange(total) - np.repeat(before - starts, counts)
 
 
-def _up_affine(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
+def _up_affine(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     first = np.where(table.step < 0, table.parent + table.span - 1, table.parent)
     position = first[edge] + (points[source] - table.start[edge]) * table.step[edge]
-    yield RowStep(place, generation, source, position, table.parent_version[edge], table.basis[edge])
+    yield RowStep(list_id, generation, source, position, table.parent_version[edge], table.basis[edge])
 
 
-def _up_span(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
+def _up_span(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     line, position = expand(table.parent[edge], table.span[edge])
     edge, source = edge[line], source[line]
-    yield RowStep(place, generation, source, position, table.parent_version[edge], table.basis[edge])
+    yield RowStep(list_id, generation, source, position, table.parent_version[edge], table.basis[edge])
 
 
-def _up_whole(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
+def _up_whole(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.start, table.start + table.rows, points)
-    yield RowStep(place, -1, source, None, table.parent_version[edge], table.basis[edge])
+    yield RowStep(list_id, -1, source, None, table.parent_version[edge], table.basis[edge])
 
 
-def _up_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
+def _up_pairs(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, children, parents = flat(table)
     line, source = _lookup(children, points)
     yield RowStep(
-        place, generation, source, parents[line], *_version_and_basis(table, table.parent_version, edge, line)
+        list_id,
+        generation,
+        source,
+        parents[line],
+        *_version_and_basis(table, table.parent_version, edge, line),
     )
 
 
-def _down_affine(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
+def _down_affine(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
     step = table.step[edge]
     first = np.where(step < 0, table.parent[edge] + table.span[edge] - 1, table.parent[edge])
@@ -308,32 +312,32 @@ def _down_affine(table: EdgeTable, points: np.ndarray, place: int, generation: i
     hit = (step == 0) | (ahead % np.where(step == 0, 1, step) == 0)
     if not hit.all():
         edge, source, step, ahead = edge[hit], source[hit], step[hit], ahead[hit]
-    at = table.start[edge] + np.where(step == 0, 0, ahead // np.where(step == 0, 1, step))
+    child = table.start[edge] + np.where(step == 0, 0, ahead // np.where(step == 0, 1, step))
     if (step == 0).any():  # one parent of all
-        line, at = expand(at, np.where(step == 0, table.rows[edge], 1))
+        line, child = expand(child, np.where(step == 0, table.rows[edge], 1))
         edge, source = edge[line], source[line]
-    yield RowStep(place, generation, source, at, table.version[edge], table.basis[edge])
+    yield RowStep(list_id, generation, source, child, table.version[edge], table.basis[edge])
 
 
-def _down_span(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
+def _down_span(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
     line, position = expand(table.start[edge], table.rows[edge])
     edge, source = edge[line], source[line]
-    yield RowStep(place, generation, source, position, table.version[edge], table.basis[edge])
+    yield RowStep(list_id, generation, source, position, table.version[edge], table.basis[edge])
 
 
-def _down_whole(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
+def _down_whole(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
-    yield RowStep(place, -1, source, None, table.version[edge], table.basis[edge])
+    yield RowStep(list_id, -1, source, None, table.version[edge], table.basis[edge])
 
 
-def _down_pairs(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
+def _down_pairs(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, children, parents = flat(table)
     order = _sorted_near(parents, points)
     line, source = _lookup(parents[order], points)
     line = order[line]
     yield RowStep(
-        place, generation, source, children[line], *_version_and_basis(table, table.version, edge, line)
+        list_id, generation, source, children[line], *_version_and_basis(table, table.version, edge, line)
     )
 
 
@@ -346,15 +350,15 @@ def _version_and_basis(
     return versions[edge[line]], table.basis[edge[line]]
 
 
-def _up_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
+def _up_each(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.start, table.start + table.rows, points)
     sizes, parents = _sets(table)
-    line, at = expand((np.cumsum(sizes) - sizes)[edge], sizes[edge])
+    line, number = expand((np.cumsum(sizes) - sizes)[edge], sizes[edge])
     edge, source = edge[line], source[line]
-    yield RowStep(place, generation, source, parents[at], table.parent_version[edge], table.basis[edge])
+    yield RowStep(list_id, generation, source, parents[number], table.parent_version[edge], table.basis[edge])
 
 
-def _down_each(table: EdgeTable, points: np.ndarray, place: int, generation: int) -> Iterator[RowStep]:
+def _down_each(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     sizes, parents = _sets(table)
     edge = np.repeat(np.arange(len(table)), sizes)
     order = _sorted_near(parents, points)
@@ -362,13 +366,13 @@ def _down_each(table: EdgeTable, points: np.ndarray, place: int, generation: int
     edge = edge[order[number]]
     line, position = expand(table.start[edge], table.rows[edge])
     edge, source = edge[line], line if source is None else source[line]
-    yield RowStep(place, generation, source, position, table.version[edge], table.basis[edge])
+    yield RowStep(list_id, generation, source, position, table.version[edge], table.basis[edge])
 
 
 def _sets(table: EdgeTable) -> tuple[np.ndarray, np.ndarray]:
     """How many parents each edge of the form EACH has, and all of them."""
-    sizes = np.array([len(each) for each in table.parents if each is not None])
-    parents = np.concatenate([each for each in table.parents if each is not None])
+    sizes = np.array([len(offsets) for offsets in table.parents if offsets is not None])
+    parents = np.concatenate([offsets for offsets in table.parents if offsets is not None])
     return sizes, parents + np.repeat(table.parent, sizes)
 
 

@@ -84,15 +84,15 @@ class LineageGraph(pd.DataFrame):
             import networkx
         except ImportError as error:
             raise MissingDependency.for_extra("networkx", "plot", "vault.graph().to_networkx()") from error
-        found = networkx.MultiDiGraph()
+        graph = networkx.MultiDiGraph()
         row: Any
         for row in self.itertuples(index=False):
             ends = [(row.parent_list, row.parent_version), (row.child_list, row.child_version)]
             for name, version in ends:
-                found.add_node(f"{name}@{version}", list=name, version=int(version))
+                graph.add_node(f"{name}@{version}", list=name, version=int(version))
             (a, m), (b, n) = ends
-            found.add_edge(f"{a}@{m}", f"{b}@{n}", rows=int(row.rows), basis=row.basis, session=row.session)
-        return found
+            graph.add_edge(f"{a}@{m}", f"{b}@{n}", rows=int(row.rows), basis=row.basis, session=row.session)
+        return graph
 
     def to_mermaid(self) -> str:
         """The graph of lists as Mermaid text, which many Markdown viewers draw.
@@ -246,7 +246,7 @@ def _dataset(namespace: str, name: str, version: int) -> dict[str, Any]:
 
 
 def _mermaid(name: str) -> str:
-    return "".join(f"#{ord(each)};" if each in '"#&<>[]`\\' else each for each in name)
+    return "".join(f"#{ord(letter)};" if letter in '"#&<>[]`\\' else letter for letter in name)
 
 
 def graph(store: Store, name: str | None) -> LineageGraph:
@@ -273,23 +273,23 @@ def graph(store: Store, name: str | None) -> LineageGraph:
     return found
 
 
-def _around(summaries: Iterable[EdgeSummary], wanted: int | None) -> list[EdgeSummary]:
+def _around(summaries: Iterable[EdgeSummary], list_id: int | None) -> list[EdgeSummary]:
     """The edges on any path to or from a list."""
     listed = list(summaries)
-    above = _reach(wanted, [(each.list, each.parent_list) for each in listed])
-    below = _reach(wanted, [(each.parent_list, each.list) for each in listed])
-    return [each for each in listed if each.list in above or each.parent_list in below]
+    above = _reach(list_id, [(edge.list, edge.parent_list) for edge in listed])
+    below = _reach(list_id, [(edge.parent_list, edge.list) for edge in listed])
+    return [edge for edge in listed if edge.list in above or edge.parent_list in below]
 
 
 def _reach(start: int | None, steps: Iterable[tuple[int, int]]) -> set[int]:
     next_of: dict[int, set[int]] = {}
     for source, target in steps:
         next_of.setdefault(source, set()).add(target)
-    seen: set[int] = set()
+    reached: set[int] = set()
     waiting = [] if start is None else [start]
     while waiting:
         here = waiting.pop()
-        if here not in seen:
-            seen.add(here)
+        if here not in reached:
+            reached.add(here)
             waiting += next_of.get(here, ())
-    return seen
+    return reached

@@ -33,21 +33,23 @@ def asked_rows(version: Version, positions: np.ndarray) -> RowsToTrace:
 
 def known_rows(store: Store, frame: pd.DataFrame | pd.Series) -> list[RowSelection]:
     """The rows of the vault that a frame's rows are. Raises InvalidInput if it was not read from there."""
-    found = resolve_rows(store, frame)
-    if not found:
+    selections = resolve_rows(store, frame)
+    if not selections:
         raise InvalidInput(
             f"This frame was not read from the vault {store.place}, so it is not known what its rows are. "
             "Read it with tablevault_pd.read, or ask vault.lineage(name) for a list."
         )
-    return found
+    return selections
 
 
 def frame_lines(store: Store, frame: pd.DataFrame | pd.Series, **options: Any) -> pd.DataFrame:
     """The walk from the rows of a frame."""
     parts = []
-    for named in known_rows(store, frame):
-        positions = np.array([-1]) if named.positions is None else named.positions[named.positions >= 0]
-        parts.append(asked_rows(named.version, positions))
+    for selection in known_rows(store, frame):
+        positions = (
+            np.array([-1]) if selection.positions is None else selection.positions[selection.positions >= 0]
+        )
+        parts.append(asked_rows(selection.version, positions))
     from tablevault_pd.lineage.report import joined_rows, lines
 
     return lines(store, joined_rows(parts), **options)
@@ -61,17 +63,17 @@ def frame_refs(store: Store, frame: pd.DataFrame | pd.Series) -> pd.Series | pd.
         columns = reference_columns(frame)
         if columns:
             return frame.iloc[:, columns[0]] if len(columns) == 1 else frame.iloc[:, columns]
-    (named,) = known_rows(store, frame)
-    version = named.version
+    (selection,) = known_rows(store, frame)
+    version = selection.version
     source = Source(store.vault_id, version.list_id, version.version, version.list)
-    positions = np.full(len(frame), -1) if named.positions is None else named.positions
+    positions = np.full(len(frame), -1) if selection.positions is None else selection.positions
     return pd.Series(RefArray.of(source, positions), index=frame.index, name="ref")
 
 
 def frame_origin(store: Store, frame: pd.DataFrame | pd.Series) -> str | None:
     """``news@3``: what a frame was read from; None if it was not read from this vault."""
-    found = origin_version(store, frame)
-    return None if found is None else f"{found[1].list}@{found[1].version}"
+    origin = origin_version(store, frame)
+    return None if origin is None else f"{origin[1].list}@{origin[1].version}"
 
 
 def frame_writers(store: Store, frame: pd.DataFrame | pd.Series) -> list[tuple[int, int]]:

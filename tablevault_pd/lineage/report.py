@@ -233,7 +233,7 @@ def _ordered(values: np.ndarray) -> bool:
 def _distinct(values: np.ndarray) -> list[int]:
     if _same(values):
         return [int(values[0])]
-    return [int(each) for each in np.unique(values)]
+    return [int(value) for value in np.unique(values)]
 
 
 def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -268,18 +268,18 @@ def _written(
     ]
 
 
-def _by(found: Writers, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if _same(found.session_id) and _same(found.cell):
-        return np.full(len(position), found.session_id[0]), np.full(len(position), found.cell[0])
-    at = np.searchsorted(found.start, position, side="right") - 1
-    return found.session_id[at], found.cell[at]
+def _by(writers: Writers, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if _same(writers.session_id) and _same(writers.cell):
+        return np.full(len(position), writers.session_id[0]), np.full(len(position), writers.cell[0])
+    numbers = np.searchsorted(writers.start, position, side="right") - 1
+    return writers.session_id[numbers], writers.cell[numbers]
 
 
 def _by_version(cache: EdgeCache, step: Relatives) -> tuple[np.ndarray, np.ndarray]:
     numbers, which = np.unique(step.rows.version, return_inverse=True)
     versions = [cache.version(step.list, number) for number in numbers.tolist()]
-    session = np.array([-1 if each.session_id is None else each.session_id for each in versions])
-    cell = np.array([-1 if each.cell is None else each.cell for each in versions])
+    session = np.array([-1 if version.session_id is None else version.session_id for version in versions])
+    cell = np.array([-1 if version.cell is None else version.cell for version in versions])
     return session[which.reshape(-1)], cell[which.reshape(-1)]
 
 
@@ -309,17 +309,17 @@ def _refs(
         list_id = lists[int(codes[0])]
         return RefArray.of(Source(vault_id, list_id, int(version[0]), names[list_id]), position)
     bits = int(version.max()).bit_length()
-    found, which = _factorized((codes << bits) | version)
+    keys, which = _factorized((codes << bits) | version)
     sources = [
         Source(vault_id, lists[key >> bits], key & ((1 << bits) - 1), names[lists[key >> bits]])
-        for key in found.tolist()
+        for key in keys.tolist()
     ]
     return RefArray.joined(sources, which, position)
 
 
 def _factorized(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    which, found = pd.factorize(values)  # a hash table: no sorting of millions of lines
-    return np.asarray(found), which
+    which, distinct = pd.factorize(values)  # a hash table: no sorting of millions of lines
+    return np.asarray(distinct), which
 
 
 def integers(values: np.ndarray, missing: np.ndarray | None = None) -> Any:
@@ -347,8 +347,8 @@ def joined_rows(rows: Iterable[RowsToTrace]) -> RowsToTrace:
     """Several, one after the other."""
     parts = list(rows)
     return RowsToTrace(
-        _concatenated([each.list for each in parts]),
-        _concatenated([each.version for each in parts]),
-        _concatenated([each.position for each in parts]),
-        tuple(version for each in parts for version in each.known),
+        _concatenated([part.list for part in parts]),
+        _concatenated([part.version for part in parts]),
+        _concatenated([part.position for part in parts]),
+        tuple(version for part in parts for version in part.known),
     )

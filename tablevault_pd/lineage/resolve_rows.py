@@ -43,10 +43,10 @@ def origin_version(store: Store, obj: pd.DataFrame | pd.Series) -> tuple[Origin,
     if origin is None or origin.vault_id != store.vault_id:
         return None
     key = (origin.list_id, origin.version)
-    found = store.describe_lists(versions=[key]).versions.get(key)
-    if found is None or Origin.of(store.vault_id, found) != origin:
+    version = store.describe_lists(versions=[key]).versions.get(key)
+    if version is None or Origin.of(store.vault_id, version) != origin:
         return None  # a copy of this vault wrote it
-    return origin, found
+    return origin, version
 
 
 def positions_of_index(
@@ -58,12 +58,16 @@ def positions_of_index(
     if read is not None and read.untouched(index):
         return np.asarray(read.positions, np.int64)  # be its labels repeated or missing
     if not index_fields(store.schema(version.schema_id)):
-        found = _positions(index, origin, version.total)
+        positions = _positions(index, origin, version.total)
     elif version.gone or not marked(index, origin):
         return None
     else:
-        found = _labels(index, reading.read(store, version, columns=[]).index)
-    return None if found is not None and _looks_like_group_numbers(store, obj, version, found) else found
+        positions = _labels(index, reading.read(store, version, columns=[]).index)
+    return (
+        None
+        if positions is not None and _looks_like_group_numbers(store, obj, version, positions)
+        else positions
+    )
 
 
 def _looks_like_group_numbers(
@@ -83,26 +87,26 @@ def _looks_like_group_numbers(
     if version.gone:
         return True
     frame = obj.to_frame() if isinstance(obj, pd.Series) else obj
-    known = mark.read.columns
-    if known is None:
-        known = frozenset(column.label for column in columns_of(store.schema(version.schema_id)))
-    shared = [at for at, label in enumerate(frame.columns) if label in known]
+    labels = mark.read.columns
+    if labels is None:
+        labels = frozenset(column.label for column in columns_of(store.schema(version.schema_id)))
+    shared = [number for number, label in enumerate(frame.columns) if label in labels]
     return bool(shared) and not _content_matches(store, version, positions, frame.iloc[:, shared])
 
 
 def _content_matches(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:
     """Whether the content says that these are those rows: all of it, or as much as no other row of the list has."""
-    kept = []
-    for at in range(frame.shape[1]):
-        now = frame.iloc[:, [at]].reset_index(drop=True)
+    matching = []
+    for number in range(frame.shape[1]):
+        now = frame.iloc[:, [number]].reset_index(drop=True)
         before = values_at(store, version, positions, list(now.columns)).reset_index(drop=True)
         old_codes, new_codes = (np.zeros(1), np.zeros(1)) if before.equals(now) else row_codes(before, now)
         if (old_codes == new_codes).all():
-            kept.append(at)
-    if len(kept) in (0, frame.shape[1]):
-        return bool(kept)
-    whole = reading.read(store, version, columns=list(frame.columns[kept]))
-    columns = [whole.iloc[:, at] for at in range(whole.shape[1])]
+            matching.append(number)
+    if len(matching) in (0, frame.shape[1]):
+        return bool(matching)
+    whole = reading.read(store, version, columns=list(frame.columns[matching]))
+    columns = [whole.iloc[:, number] for number in range(whole.shape[1])]
     if any(column.dtype != np.dtype(object) and column.is_unique for column in columns):
         return True
     codes = row_codes(whole, whole.iloc[:0])[0]
@@ -114,8 +118,8 @@ def _positions(index: pd.Index, origin: Origin, total: int) -> np.ndarray | None
         return None
     if not pd.api.types.is_integer_dtype(index.dtype) or index.hasnans:
         return None
-    found = index.to_numpy(dtype=np.int64)
-    return found if not len(found) or (found.min() >= 0 and found.max() < total) else None
+    positions = index.to_numpy(dtype=np.int64)
+    return positions if not len(positions) or (positions.min() >= 0 and positions.max() < total) else None
 
 
 def _labels(index: pd.Index, parent: pd.Index) -> np.ndarray | None:
@@ -127,8 +131,8 @@ def _labels(index: pd.Index, parent: pd.Index) -> np.ndarray | None:
         return None  # resampled: its labels are times of the parent by accident
     if index.nlevels == 1 and index.dtype != parent.dtype:
         return None
-    found = parent.get_indexer(index)
-    return None if (found < 0).any() else found.astype(np.int64)
+    positions = parent.get_indexer(index)
+    return None if (positions < 0).any() else positions.astype(np.int64)
 
 
 # -- reference columns
@@ -137,9 +141,9 @@ def _labels(index: pd.Index, parent: pd.Index) -> np.ndarray | None:
 def reference_columns(frame: pd.DataFrame) -> list[int]:
     """Numbers of the columns that hold references, one or several a cell."""
     return [
-        at
-        for at, dtype in enumerate(frame.dtypes)
-        if is_refs(dtype) or (dtype == np.dtype(object) and _holds_references(frame.iloc[:, at]))
+        number
+        for number, dtype in enumerate(frame.dtypes)
+        if is_refs(dtype) or (dtype == np.dtype(object) and _holds_references(frame.iloc[:, number]))
     ]
 
 
@@ -171,13 +175,13 @@ def references(column: pd.Series, label: Hashable) -> tuple[np.ndarray | None, R
 
 
 def _several(cell: Any, row: int, label: Hashable) -> list[Any]:
-    found = list(cell) if _is_sequence(cell) else [cell]
-    found = [each for each in found if not missing(each)]
-    if not all(isinstance(each, Ref) for each in found):
+    refs = list(cell) if _is_sequence(cell) else [cell]
+    refs = [ref for ref in refs if not missing(ref)]
+    if not all(isinstance(ref, Ref) for ref in refs):
         raise InvalidInput(
             f"Column {label!r} holds references to rows, but also {shown(cell)} (row {row}). Let it hold references alone."
         )
-    return found
+    return refs
 
 
 def selections_of_refs(
@@ -210,19 +214,19 @@ def selections_of_refs(
 
 def resolve_rows(store: Store, obj: pd.DataFrame | pd.Series) -> list[RowSelection]:
     """What the rows of a frame are; empty if it was not read from this vault. Raises InvalidInput for one row as a Series."""
-    found = origin_version(store, obj)
+    origin_and_version = origin_version(store, obj)
     if isinstance(obj, pd.Series):
-        if found is not None:
-            _check_no_row(store, obj, *found)
+        if origin_and_version is not None:
+            _check_no_row(store, obj, *origin_and_version)
         if is_refs(obj.dtype) or (obj.dtype == np.dtype(object) and _holds_references(obj)):
             return selections_of_refs(store, *references(obj, obj.name), "The Series of references")
     else:
         columns = reference_columns(obj)
         if columns:
             return selections_of_columns(store, obj, columns)
-    if found is None:
+    if origin_and_version is None:
         return []
-    origin, version = found
+    origin, version = origin_and_version
     return [RowSelection(version, None, positions_of_index(store, obj, origin, version))]
 
 
@@ -242,8 +246,10 @@ def _check_no_row(store: Store, series: pd.Series, origin: Origin, version: Vers
 
 def selections_of_columns(store: Store, frame: pd.DataFrame, columns: Sequence[int]) -> list[RowSelection]:
     """What reference columns say."""
-    found: list[RowSelection] = []
-    for at in columns:
-        label = frame.columns[at]
-        found += selections_of_refs(store, *references(frame.iloc[:, at], label), f"Column {label!r}")
-    return found
+    selections: list[RowSelection] = []
+    for number in columns:
+        label = frame.columns[number]
+        selections += selections_of_refs(
+            store, *references(frame.iloc[:, number], label), f"Column {label!r}"
+        )
+    return selections

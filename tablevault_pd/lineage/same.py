@@ -54,8 +54,8 @@ class _Keys:
         """The rows that have these keys, -1 where none has."""
         if not len(self.ordered):
             return np.full(len(keys), -1, np.int64)
-        at = np.minimum(np.searchsorted(self.ordered, keys), len(self.ordered) - 1)
-        return np.where(self.ordered[at] == keys, self.rows[at], -1)
+        numbers = np.minimum(np.searchsorted(self.ordered, keys), len(self.ordered) - 1)
+        return np.where(self.ordered[numbers] == keys, self.rows[numbers], -1)
 
 
 class _Cache:
@@ -68,10 +68,10 @@ class _Cache:
         return self._found.get(key)
 
     def put(self, key: tuple[object, ...], keys: _Keys) -> None:
-        found = {**self._found, key: keys}
-        while len(found) > 1 and sum(24 * len(each.keys) for each in found.values()) > KEPT_BYTES:
-            del found[next(iter(found))]
-        self._found = found
+        all_keys = {**self._found, key: keys}
+        while len(all_keys) > 1 and sum(24 * len(each.keys) for each in all_keys.values()) > KEPT_BYTES:
+            del all_keys[next(iter(all_keys))]
+        self._found = all_keys
 
 
 _caches: weakref.WeakKeyDictionary[Store, _Cache] = weakref.WeakKeyDictionary()
@@ -91,17 +91,17 @@ def same_rows(
     if bases is None:
         bases = store.describe_lists([one.list_id]).lists[one.list_id].bases
     shared = shared_rows(*(runs_of(each.generation, each.total, bases) for each in (one, other)))
-    found = np.where(positions < shared, positions, -1)
+    there = np.where(positions < shared, positions, -1)
     moved = np.flatnonzero(positions >= shared)
     if not len(moved) or other.total <= shared or one.gone or other.gone:
-        return found
+        return there
     older, newer = (one, other) if one.version < other.version else (other, one)
-    wanted = contents(store.schema(older.schema_id))
-    if wanted.keys() <= contents(store.schema(newer.schema_id)).keys():
-        ours, theirs = (_keys(store, each, shared, tuple(wanted)) for each in (one, other))
-        at = theirs.find(ours.keys[positions[moved] - shared])
-        found[moved] = np.where(at < 0, -1, at + shared)
-    return found
+    fields = contents(store.schema(older.schema_id))
+    if fields.keys() <= contents(store.schema(newer.schema_id)).keys():
+        own, theirs = (_keys(store, each, shared, tuple(fields)) for each in (one, other))
+        numbers = theirs.find(own.keys[positions[moved] - shared])
+        there[moved] = np.where(numbers < 0, -1, numbers + shared)
+    return there
 
 
 def shared_rows(one: Sequence[Run], other: Sequence[Run]) -> int:
@@ -116,21 +116,21 @@ def shared_rows(one: Sequence[Run], other: Sequence[Run]) -> int:
     return shared
 
 
-def _keys(store: Store, version: Version, start: int, wanted: tuple[str, ...]) -> _Keys:
+def _keys(store: Store, version: Version, start: int, fields: tuple[str, ...]) -> _Keys:
     cache = _caches.setdefault(store, _Cache())
-    key = (version.list_id, version.generation, version.total, start, wanted)
-    found = cache.get(key)
-    if found is None:
-        found = _Keys.of(_digests(store, version, start, wanted))
-        cache.put(key, found)
-    return found
+    key = (version.list_id, version.generation, version.total, start, fields)
+    keys = cache.get(key)
+    if keys is None:
+        keys = _Keys.of(_digests(store, version, start, fields))
+        cache.put(key, keys)
+    return keys
 
 
-def _digests(store: Store, version: Version, start: int, wanted: tuple[str, ...]) -> np.ndarray:
-    if not wanted:
+def _digests(store: Store, version: Version, start: int, fields: tuple[str, ...]) -> np.ndarray:
+    if not fields:
         return np.zeros(version.total - start, np.uint64)
     schema = store.schema(version.schema_id)
-    names = {key: contents(schema)[key] for key in wanted}
+    names = {key: contents(schema)[key] for key in fields}
     part = pa.schema([schema.field(name) for name in names.values()], metadata=schema.metadata)
     chunks = store.scan(version, start=start, columns=part.names)
     parts = [row_digests(reading.aligned(chunk, part), names) for chunk in chunks]

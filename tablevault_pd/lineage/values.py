@@ -71,30 +71,30 @@ def _readable(store: Store, name: str, number: int, positions: np.ndarray) -> Ve
     if not version.gone:
         return version
     bases = store.describe_lists([version.list_id]).lists[version.list_id].bases
-    wanted = _generations(runs_of(version.generation, version.total, bases), positions)
+    generations = _generations(runs_of(version.generation, version.total, bases), positions)
     for other in reversed(store.versions(name)):
         runs = [] if other.gone or other.deleted else runs_of(other.generation, other.total, bases)
-        if runs and (_generations(runs, positions) == wanted).all():
+        if runs and (_generations(runs, positions) == generations).all():
             return other
     return None
 
 
 def _generations(runs: Sequence[Run], positions: np.ndarray) -> np.ndarray:
-    found = np.full(len(positions), -1, np.int64)
+    generations = np.full(len(positions), -1, np.int64)
     for generation, low, high in runs:
-        found[(positions >= low) & (positions < high)] = generation
-    return found
+        generations[(positions >= low) & (positions < high)] = generation
+    return generations
 
 
 def values_at(
     store: Store, version: Version, positions: np.ndarray, columns: Sequence[Hashable]
 ) -> pd.DataFrame:
     """These rows, in this order; what lies far from all of them is not read."""
-    parts, found = [], []
+    parts, rows = [], []
     for first, end in few_spans(spans_of(positions, gap=4096), 16):
         part = reading.read(store, version, columns=columns, start=first, stop=min(end, version.total))
         here = np.unique(positions[(positions >= first) & (positions < end)])
         parts.append(part.iloc[here - first].reset_index(drop=True))
-        found.append(here)
+        rows.append(here)
     values = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
-    return values.iloc[np.searchsorted(np.concatenate(found), positions)]
+    return values.iloc[np.searchsorted(np.concatenate(rows), positions)]

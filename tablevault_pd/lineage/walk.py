@@ -123,14 +123,16 @@ class Walk:
 
     def _with_same(self, rows: dict[GenerationKey, Rows]) -> dict[GenerationKey, Rows]:
         """These rows, and the same rows of their lists in other generations: what was made from those was made from them."""
-        found: dict[GenerationKey, list[Rows]] = {place: [each] for place, each in rows.items()}
-        for (list_id, generation), each in rows.items():
-            for other, position in self.cache.same_rows((list_id, generation), each.position):
-                at = np.flatnonzero(position >= 0)
-                if len(at):
-                    same = Rows(each.asked[at], position[at], each.version[at], each.basis[at])
-                    found.setdefault((list_id, other), []).append(same)
-        return {place: _joined(parts) for place, parts in found.items()}
+        parts: dict[GenerationKey, list[Rows]] = {key: [some] for key, some in rows.items()}
+        for (list_id, generation), some in rows.items():
+            for other, position in self.cache.same_rows((list_id, generation), some.position):
+                numbers = np.flatnonzero(position >= 0)
+                if len(numbers):
+                    same = Rows(
+                        some.asked[numbers], position[numbers], some.version[numbers], some.basis[numbers]
+                    )
+                    parts.setdefault((list_id, other), []).append(same)
+        return {key: _joined(some_parts) for key, some_parts in parts.items()}
 
     def _nodes(self, wholes: dict[int, WholeLists]) -> dict[int, Nodes]:
         numbers = {list_id: np.unique(whole.version).tolist() for list_id, whole in wholes.items()}
@@ -216,9 +218,12 @@ class Walk:
 
     def _shown(self, list_id: int, generation: int, numbers: np.ndarray) -> np.ndarray:
         """How many rows of a generation each of these versions shows."""
-        found, which = np.unique(numbers, return_inverse=True)
-        runs = [self.cache.runs(self.cache.version(list_id, number)) for number in found.tolist()]
-        highs = [max((high for place, _, high in each if place == generation), default=0) for each in runs]
+        distinct, which = np.unique(numbers, return_inverse=True)
+        runs = [self.cache.runs(self.cache.version(list_id, number)) for number in distinct.tolist()]
+        highs = [
+            max((high for place, _, high in runs_of_version if place == generation), default=0)
+            for runs_of_version in runs
+        ]
         return np.asarray(highs, np.int64)[which.reshape(-1)]
 
     def _reached(
@@ -290,9 +295,9 @@ class Walk:
 
 
 def _highest(values: np.ndarray, which: np.ndarray, count: int) -> np.ndarray:
-    found = np.full(count, -3 * FAR, np.int64)
-    np.maximum.at(found, which, values)
-    return found
+    highest = np.full(count, -3 * FAR, np.int64)
+    np.maximum.at(highest, which, values)
+    return highest
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
@@ -306,7 +311,9 @@ def _best(rows: Rows, before: Sequence[Rows]) -> Rows:
     """Each (asked, position) once and none of those `before`: the surest, and of those the one of the newest version."""
     if not before and _increasing(rows.asked):
         return rows
-    bits = max(int(each.position.max()) for each in (rows, *before) if len(each.position)).bit_length()
+    bits = max(
+        int(earlier.position.max()) for earlier in (rows, *before) if len(earlier.position)
+    ).bit_length()
     keys = (rows.asked << bits) | rows.position
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
@@ -315,9 +322,9 @@ def _best(rows: Rows, before: Sequence[Rows]) -> Rows:
         ordered = keys[order]
         first = np.r_[True, ordered[1:] != ordered[:-1]]
         order, ordered = order[first], ordered[first]
-    for each in before:
-        known = (each.asked << bits) | each.position
-        fresh = ~np.isin(ordered, known)
+    for earlier in before:
+        old_keys = (earlier.asked << bits) | earlier.position
+        fresh = ~np.isin(ordered, old_keys)
         order, ordered = order[fresh], ordered[fresh]
     return Rows(rows.asked[order], rows.position[order], rows.version[order], rows.basis[order])
 

@@ -1,0 +1,317 @@
+"""encode: a frame becomes an Arrow table column by column, each with the spec that :func:`decode` needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd import validate
+from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
+from tablevault_pd.frames import files, labels, objects, schemas, vectors
+from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array, unwrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tablevault_pd.frames.vectors import EmbeddingOption
+
+_PLAIN: dict[type, Any] = {bool: True, int: 0, float: 0.5, str: "text"}  #: types, each with some value of it
+
+
+def encode(
+    df: pd.DataFrame,
+    *,
+    embeddings: Any = None,
+    documents: Any = (),
+    prepared: Mapping[Hashable, pa.Array] | None = None,
+) -> pa.Table:
+    """The frame as an Arrow table with the metadata that :func:`decode` needs. Shares memory with `df` where it can.
+
+    Parameters
+    ----------
+    df : DataFrame
+    embeddings : None, bool, label, list of labels, or dict
+        None: find vector columns. False: there are none. Labels: these are (also of ints). A dict says it per column:
+        False, True, or the float width to narrow to ("float16", "float32", "float64").
+    documents : label or list of labels
+        Text columns whose cells are documents.
+    prepared : mapping of label to struct array, optional
+        File columns: path, size_bytes, modified, sha256, stored, one row per row of `df`.
+
+    Raises
+    ------
+    UnsupportedColumn
+        If something cannot be stored exactly. All such columns are named, each with its first bad row.
+    InvalidInput
+        If labels occur twice or an option names no column.
+
+    Examples
+    --------
+    >>> from tablevault_pd.frames import encode
+    >>> encode(pd.DataFrame({"a": [1, 2], "vec": [[0.5, 1.0], None]})).schema.types
+    [DataType(int64), FixedSizeListType(fixed_size_list<item: double>[2])]
+    """
+    labels.check_unique(df.columns)
+    with _refusing("the column labels"):
+        listed = labels.listed(df.columns)
+    options, default = embedding_options(embeddings, df.columns)
+    texts = document_labels(documents, df.columns)
+    ready = prepared or {}
+
+    # By number: some labels of a MultiIndex with missing entries cannot be looked up.
+    columns = (
+        [df.iloc[:, at].array for at in range(df.shape[1])]
+        if df.columns.nlevels > 1
+        else [series.array for _, series in df.items()]
+    )
+
+    def encode_one(at: int, label: Hashable) -> Encoded:
+        values = unwrapped(columns[at])
+        if label in ready:
+            return files.encode_files(ready[label], values)
+        return encode_column(values, options.get(label, default), document=label in texts)
+
+    with _refusing("the column labels"):
+        spec = labels.columns_spec(df.columns)
+    with _refusing("the index"):
+        index, levels = labels.index_spec(df.index, set(labels.field_names(listed)))
+    return build(listed, encode_one, spec, index, levels, len(df))
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """A refusal of something that is no column, as the error that users see."""
+    try:
+        yield
+    except CannotEncode as error:
+        at = "" if error.row is None else f", row {error.row}"
+        raise UnsupportedColumn(f"Nothing was stored. In {what}{at}: {error.reason}.") from None
+
+
+def build(
+    listed: list[Hashable],
+    encode_one: Callable[[int, Hashable], Encoded],
+    columns: Spec,
+    index: Spec | None,
+    levels: list[tuple[str, Any, Spec]],
+    n_rows: int,
+) -> pa.Table:
+    """Encode every column, report all that cannot be, and put the table together."""
+    arrays, fields, bad = [], [], []
+    for at, (label, name) in enumerate(zip(listed, labels.field_names(listed), strict=True)):
+        try:
+            array, spec = encode_one(at, label)
+            if type(label) is not str:
+                spec = {**spec, "label": labels.label_json(label)}
+        except CannotEncode as error:
+            bad.append((label, error))
+            continue
+        arrays.append(array)
+        fields.append(_field(name, array.type, spec, label, bad))
+    if bad:
+        raise _refusal(bad)
+    for name, array, spec in levels:
+        arrays.append(array)
+        fields.append(schemas.with_spec(name, array.type, spec))
+    if not fields:
+        arrays, fields = [pa.nulls(n_rows)], [schemas.hidden_field()]
+    return pa.Table.from_arrays(arrays, schema=schemas.with_meta(fields, columns, index))
+
+
+def _field(
+    name: str, kind: pa.DataType, spec: Spec, label: Hashable, bad: list[tuple[Hashable, CannotEncode]]
+) -> pa.Field | None:
+    try:
+        return schemas.with_spec(name, kind, spec)
+    except UnicodeEncodeError:
+        bad.append(
+            (
+                label,
+                CannotEncode("the label holds a lone surrogate, which no UTF-8 text can; rename the column"),
+            )
+        )
+        return None
+
+
+def _refusal(bad: list[tuple[Hashable, CannotEncode]]) -> UnsupportedColumn:
+    lines = [
+        f"column {shown(label)}{'' if e.row is None else f', row {e.row}'}: {e.reason}" for label, e in bad
+    ]
+    if len(lines) == 1:
+        return UnsupportedColumn(f"Nothing was stored. In {lines[0]}.")
+    return UnsupportedColumn(
+        f"Nothing was stored. {len(lines)} columns cannot be:\n" + "\n".join(f"- {x}" for x in lines)
+    )
+
+
+def encode_column(values: Any, option: EmbeddingOption = None, *, document: bool = False) -> Encoded:
+    """Encode one column as its values and the caller's option say. Raises CannotEncode."""
+    if document:
+        return _as_document(encode_array(values), values)
+    dtype = values.dtype
+    if dtype.kind == "O" and isinstance(dtype, np.dtype):
+        return _encode_objects(np.asarray(values), option)
+    encoded = encode_array(values)
+    if option is not False and isinstance(dtype, pd.ArrowDtype):
+        return arrow_vectors(encoded, option)
+    if option is not None and option is not False:
+        raise CannotEncode(
+            f"embeddings= names it, but its dtype is {dtype}; cells must be sequences of numbers of one length"
+        )
+    return encoded
+
+
+def _encode_objects(values: np.ndarray, option: EmbeddingOption) -> Encoded:
+    cells = objects.CellTypes(values)
+    if option is not False and (option is not None or vectors.may_be_vectors(cells)):
+        found = vectors.encode_vectors(cells, option)
+        if found is not None:
+            return found
+    return objects.encode_cells(cells)
+
+
+def arrow_vectors(encoded: Encoded, option: EmbeddingOption) -> Encoded:
+    """Mark an Arrow list column as embedding if its rows are vectors. Raises CannotEncode if they were said to be."""
+    array, spec = encoded
+    asked = option is not None
+    if asked and vectors.is_list(array.type):
+        array = vectors.arrow_floats(array, option)
+    dim = vectors.arrow_dim(array)
+    if dim is None:
+        if asked:
+            raise CannotEncode(
+                f"embeddings= names it, but the cells ({array.type}) are no vectors of one length without nulls"
+            )
+        return encoded
+    return Encoded(array, {**spec, "kind": "embedding", "dim": dim})
+
+
+def _as_document(encoded: Encoded, values: Any = None) -> Encoded:
+    kind = encoded.array.type
+    if encoded.spec["codec"] == "json":
+        raise _no_texts(objects.CellTypes(np.asarray(values)))
+    if not (is_text(kind) or pa.types.is_null(kind)):
+        raise CannotEncode(f"documents= names it, but it holds other things than text ({kind})")
+    return Encoded(encoded.array, {**encoded.spec, "kind": "document"})
+
+
+def _no_texts(cells: objects.CellTypes) -> CannotEncode:
+    gone = cells.missing()
+    for row, value in enumerate(cells.values):
+        if not gone[row] and type(value) is not str:
+            return CannotEncode(
+                f"documents= names it, but this is a {type(value).__name__}; leave the column out of documents=",
+                row,
+            )
+    return vectors.two_markers(cells)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is text, dictionary-encoded or not."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+# -- the options of columns
+
+
+_WIDTHS = ("float16", "float32", "float64")
+
+
+def embedding_options(
+    embeddings: Any, labels: Collection[Hashable]
+) -> tuple[dict[Hashable, EmbeddingOption], EmbeddingOption]:
+    """What was said of single columns, and what holds for the others. Raises InvalidInput."""
+    if embeddings is None or embeddings is True:
+        return {}, None
+    if embeddings is False:
+        return {}, False
+    if isinstance(embeddings, Mapping):
+        options = {label: _wish(label, value) for label, value in embeddings.items()}
+    else:
+        options = dict.fromkeys(_named(embeddings, labels), True)
+    _check_known("embeddings", options, labels)
+    return options, None
+
+
+def _wish(label: Hashable, value: Any) -> EmbeddingOption:
+    if value is None or isinstance(value, bool):
+        return value
+    try:
+        name = np.dtype(value).name
+    except TypeError:
+        name = ""
+    if name not in _WIDTHS:
+        raise InvalidInput(
+            f"embeddings={{{shown(label)}: {shown(value)}}}: give False, True or one of {', '.join(_WIDTHS)}."
+        )
+    dtype: np.dtype = np.dtype(name)
+    return dtype
+
+
+def document_labels(documents: Any, labels: Collection[Hashable]) -> set[Hashable]:
+    """The labels named by ``documents=``. Raises InvalidInput."""
+    if documents is None or documents is False:
+        return set()
+    found = set(_named(documents, labels))
+    _check_known("documents", found, labels)
+    return found
+
+
+def _named(given: Any, labels: Collection[Hashable]) -> list[Hashable]:
+    if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
+        return [validate.label(given, "embeddings")]
+    if isinstance(given, tuple) and given and given in labels:
+        return [given]  # one label of a column MultiIndex
+    return [validate.label(each, "embeddings") for each in validate.items(given)]
+
+
+def _check_known(option: str, named: Collection[Hashable], labels: Collection[Hashable]) -> None:
+    unknown = [label for label in named if label not in labels]
+    if unknown:
+        there = ", ".join(map(shown, list(labels)[:20]))
+        raise InvalidInput(
+            f"{option}= names {', '.join(map(shown, unknown))}, but there is no such column. There are: {there or 'none'}."
+        )
+
+
+# -- one row
+
+
+def encode_row(row: Mapping[Hashable, Any]) -> pa.Table | None:
+    """The row as :func:`encode` makes it of ``pd.DataFrame([row])``; None if its values need to be looked at.
+
+    Examples
+    --------
+    >>> from tablevault_pd.frames import encode_row
+    >>> encode_row({"step": 1, "loss": 0.5}).schema.types
+    [DataType(int64), DataType(double)]
+    """
+    labels, kinds = tuple(row), tuple(map(type, row.values()))
+    if (
+        not row
+        or not all(kind in _PLAIN for kind in kinds)
+        or any(type(label) is not str for label in labels)
+    ):
+        return None
+    try:
+        schema = _schema(labels, kinds, repr(pd.Index(["text"]).dtype))
+        arrays = [pa.array([value], kind) for value, kind in zip(row.values(), schema.types, strict=True)]
+    except (OverflowError, UnicodeEncodeError, pa.ArrowException):  # encode() says what is wrong, and where
+        return None
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+@lru_cache(maxsize=256)
+def _schema(labels: tuple[str, ...], kinds: tuple[type, ...], text_dtype: str) -> pa.Schema:
+    """The schema of such rows. What pandas makes of texts, labels too, depends on its options: on `text_dtype`."""
+    return encode(
+        pd.DataFrame([{label: _PLAIN[kind] for label, kind in zip(labels, kinds, strict=True)}])
+    ).schema
