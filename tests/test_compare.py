@@ -6,10 +6,11 @@ import pickle
 import subprocess
 import sys
 
+import generated
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import tablevault_pd as tv
@@ -705,3 +706,15 @@ def test_r17_code_is_told_by_the_definition_that_changed(folder_vault, tmp_path,
     assert set(why["what"]) == {"code"}
     assert set(why["name"]) == {f"evaluate.py: {name}" for name in names}
     assert set(why.index) == set(found.index[found["flip"] == "broken"])
+
+
+@given(generated.frames())
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_r14_every_kind_of_frame_equals_itself(folder_vault, frame):
+    names = [str(label) for label in frame.columns]
+    assume(len(set(names)) == len(names) and not {"status_a", "status_b"} & set(names))
+    assume(not any(getattr(dtype, "byteorder", "=") == ">" for dtype in [*frame.dtypes, frame.index.dtype]))
+    found = folder_vault.compare(frame, frame.copy(), on="position")
+    assert found["status"].tolist() == ["same"] * len(frame)
+    shorter = folder_vault.compare(frame, frame.iloc[:-1], on="position")
+    assert shorter["status"].tolist() == ["same"] * (len(frame) - 1) + ["removed"] * bool(len(frame))
