@@ -60,8 +60,12 @@ def texts(words: Sequence[str], rows: np.ndarray) -> Any:
 
 def _repeated(words: Sequence[bytes], counts: np.ndarray) -> pa.LargeStringArray:
     """Each word so many times: several times as fast as :meth:`pyarrow.Array.take`."""
-    offsets = np.zeros(int(counts.sum()) + 1, dtype=np.int64)
-    np.cumsum(np.repeat([len(word) for word in words], counts), out=offsets[1:])
+    sizes = [len(word) for word in words]
+    offsets = np.arange(int(counts.sum()) + 1, dtype=np.int64)
+    if len(set(sizes)) == 1:
+        offsets *= sizes[0]
+    else:
+        np.cumsum(np.repeat(sizes, counts), out=offsets[1:])
     data = b"".join([word * count for word, count in zip(words, counts.tolist(), strict=True)])
     return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
 
