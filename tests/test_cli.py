@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import tablevault_pd as tv
-from tablevault_pd.cli.commands import COMMANDS, main
+from tablevault_pd.cli.commands import COMMANDS, main, parser
 from tablevault_pd.cli.output import cells_wide, fitted, plain, table, visible
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -557,3 +557,22 @@ def test_the_commands_of_search_lineage_and_control(folder_vault, capsys):
     assert run("pause", "nobody-*") == []
     assert main(["--vault", place, "stop", "nobody"]) == 1
     assert "nobody" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_says_what_it_does_and_what_each_argument_is(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([command.name, "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    words = " ".join(text.split())
+    assert f"usage: tablevault-pd {command.name}" in text
+    assert " ".join(command.help.split())[1:] in words
+    sub = next(each for each in parser()._actions if isinstance(each.choices, dict)).choices[command.name]
+    assert [each.dest for each in sub._actions if not each.help] == [], "arguments without a help text"
+
+
+def test_the_readme_lists_every_command():
+    table = (Path(__file__).parents[1] / "README.md").read_text()
+    table = table[table.index("| command | what it does |") :].partition("\n\n")[0]
+    assert [command.name for command in COMMANDS if f"`{command.name}`" not in table] == []

@@ -1,18 +1,16 @@
 """The command line: every command is one function over the public calls, listed in `COMMANDS` at the end.
 
-A command takes the vault and its arguments and returns an `Answer`: a frame, and perhaps a sentence about it and an
-exit code. How that is printed is the same for all of them: see `printing`.
+A command takes the vault and its arguments and returns an `Answer`: a frame, and perhaps a sentence about it and an exit code.
+The functions stand in modules by theme; `output` prints the answers of all of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import warnings
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import __version__
@@ -22,8 +20,11 @@ from tablevault_pd.cli import code as code_cli
 from tablevault_pd.cli import compare as compare_cli
 from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
-from tablevault_pd.cli.output import Answer, Frames, print_table, size_text, visible
+from tablevault_pd.cli.lists import SHOWN_ROWS, delete, lists, restore, show, versions
+from tablevault_pd.cli.maintenance import check, compact, export, vacuum
+from tablevault_pd.cli.output import PROGRAM, Answer, print_table, visible
 from tablevault_pd.cli.search import add_search_arguments, search_command
+from tablevault_pd.cli.sql import sql
 from tablevault_pd.errors import (
     DimensionMismatch,
     InvalidFilter,
@@ -31,22 +32,16 @@ from tablevault_pd.errors import (
     InvalidName,
     VaultError,
     VaultNotFound,
-    shown,
 )
-from tablevault_pd.names import parse_address
 from tablevault_pd.reading.machine_output import write_csv, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
-    from tablevault_pd.vault.lists import List
     from tablevault_pd.vault.vault import Vault
 
-PROGRAM = "tablevault-pd"
-SHOWN_ROWS = 20  # of a list, when nobody says how many
-ROWS_PER_READ = 50_000  # a long list is printed in pieces of so many rows
 PIPE_CLOSED = 128 + 13  # what a shell reports of a program that SIGPIPE ended
 INTERRUPTED = 128 + 2
 NOBODY = "No session fits."
@@ -179,68 +174,6 @@ def _print(answer: Answer, form: str) -> int:
     return answer.code
 
 
-# -- the commands
-
-
-def lists(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """All lists."""
-    frame = vault.lists(deleted=arguments.deleted)
-    hidden = ("columns", "created") if arguments.deleted else ("columns", "created", "deleted")
-    return Answer(frame, hidden=hidden, note="" if len(frame) else "No lists yet.")
-
-
-def show(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """Rows of one list: the first ones as a table, or all of them for machines."""
-    found = vault[arguments.name]
-    total = len(found)
-    read = partial(found.read, columns=_columns(found, arguments.columns), filters=arguments.where)
-    table = arguments.form == "table"
-    rows = SHOWN_ROWS if arguments.rows is None and table else arguments.rows
-    if arguments.where is not None:
-        frame = read()
-        total = len(frame)
-        frame = frame if rows is None else frame.head(rows) if rows >= 0 else frame.tail(-rows)
-    elif rows is None:
-        frame = read(stop=ROWS_PER_READ)
-    else:
-        frame = read(stop=rows) if rows >= 0 else read(start=rows)
-
-    def more() -> Frames:
-        for start in range(ROWS_PER_READ, total, ROWS_PER_READ):
-            yield read(start=start, stop=start + ROWS_PER_READ)
-
-    left = total - len(frame)
-    note = f"{len(frame):,} of {total:,} rows; -n shows more." if left else f"{total:,} rows."
-    streams = rows is None and arguments.where is None
-    return Answer(frame, note, index=True, whole=True, more=more if streams else None)
-
-
-def _columns(found: List, words: Sequence[str] | None) -> list[Hashable] | None:
-    """The columns that `words` name: each a whole name, else several with commas between them."""
-    if words is None:
-        return None
-    known: dict[str, Hashable] = {str(label): label for label in found.columns}
-    named = [part for word in words for part in ([word] if word in known else word.split(","))]
-    unknown = [name for name in named if name not in known]
-    if unknown:
-        raise InvalidInput(
-            f"{found.name!r} has no column {', '.join(map(shown, unknown))}. Columns: {', '.join(known)}"
-        )
-    return [known[name] for name in named]
-
-
-def versions(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """The versions of one list, or of all."""
-    return Answer(vault.versions(arguments.name))
-
-
-def sessions(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """Who ran what."""
-    frame = session_cli.sessions(vault, arguments)
-    hidden = ("name", "run", "pid", "heartbeat", "outcome", "reads")
-    return Answer(frame, hidden=hidden, note="" if len(frame) else "No sessions.")
-
-
 def framed(
     run: Callable[[Vault, argparse.Namespace], pd.DataFrame], nothing: str
 ) -> Callable[[Vault, argparse.Namespace], Answer]:
@@ -253,81 +186,11 @@ def framed(
     return command
 
 
-def check(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """What is damaged or stray; damage makes the program exit with 1."""
-    frame = vault.check(fix=arguments.fix)
-    left = frame.loc[~frame["fixed"], "severity"].value_counts()
-    damaged, strays, unchecked = (int(left.get(each, 0)) for each in ("damage", "stray", "unchecked"))
-    note = "All is sound." if frame.empty else f"{damaged} damaged, {strays} stray, {unchecked} not checked."
-    if strays:
-        note += " check --fix removes strays."
-    return Answer(frame, note, code=int(damaged > 0))
-
-
-def vacuum(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """What old versions alone still hold; freed only with --yes."""
-    frame = vault.vacuum(keep=arguments.keep, deleted=arguments.deleted, dry_run=not arguments.yes)
-    size = size_text(frame["bytes"].sum())
-    if frame.empty:
-        note = "There is nothing to free."
-    else:
-        note = (
-            f"{size} freed."
-            if arguments.yes
-            else f"{size} can be freed; nothing was removed yet. --yes removes it for good."
-        )
-    whole = frame.loc[frame["what"] == "deleted list", "list"]
-    if len(whole):
-        note += f" Lists that {'went' if arguments.yes else 'would go'} as a whole: {', '.join(whole)}."
-    return Answer(frame, note)
-
-
-def compact(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """Merge what many small appends left behind."""
-    frame = vault.compact(arguments.name)
-    return Answer(frame, note="" if len(frame) else "There is nothing to merge.")
-
-
-def export(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """Write all lists into a folder."""
-    frame = vault.export(arguments.folder, format=arguments.format)
-    return Answer(frame, note=f"{len(frame)} lists written to {arguments.folder}.")
-
-
-def sql(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """Answer a SELECT statement."""
-    parameters = {}
-    for text in arguments.param or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise InvalidInput(f"--param is NAME=VALUE, not {shown(text)}.")
-        parameters[name] = _value(value)
-    return Answer(vault.sql(arguments.query, timeout_s=arguments.timeout, **parameters))
-
-
-def _value(text: str) -> object:
-    """Return a value of the command line as JSON, where it is some, else as text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def delete(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """Hide a list."""
-    vault.delete(arguments.name, message=arguments.message)
-    note = f"Hidden, not gone: {PROGRAM} restore brings a version back."
-    return Answer(vault.versions(arguments.name).tail(1), note)
-
-
-def restore(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """Make an older version the newest."""
-    address = parse_address(arguments.name)
-    number = arguments.version if address.version is None else address.version
-    if number is None:
-        raise InvalidInput(f"Say which version to restore: {PROGRAM} restore {address.name}@1")
-    vault.restore(address.name, number, message=arguments.message)
-    return Answer(vault.versions(address.name).tail(1))
+def sessions(vault: Vault, arguments: argparse.Namespace) -> Answer:
+    """Who ran what."""
+    frame = session_cli.sessions(vault, arguments)
+    hidden = ("name", "run", "pid", "heartbeat", "outcome", "reads")
+    return Answer(frame, hidden=hidden, note="" if len(frame) else "No sessions.")
 
 
 def _always(_: argparse.Namespace) -> bool:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from tablevault_pd.reading.machine_output import plain, with_index
 
+PROGRAM = "tablevault-pd"
 WIDEST_CELL = 60
 NARROWEST_CELL = 8
 

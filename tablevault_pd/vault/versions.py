@@ -1,0 +1,167 @@
+"""Changing which version of a list is the newest: :meth:`delete` and :meth:`restore`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+
+from tablevault_pd import validate
+from tablevault_pd.errors import ListNotFound, VersionNotFound
+from tablevault_pd.names import check_name
+from tablevault_pd.store import Batch, Store, Version
+from tablevault_pd.store.engine.commit_rules import check_expected
+from tablevault_pd.store.runs import runs_of
+from tablevault_pd.vault.base import VaultPart
+
+if TYPE_CHECKING:
+    from tablevault_pd.vault.lists import List
+
+
+class Versions(VaultPart):
+    """The part of a :class:`Vault` that deletes and restores lists."""
+
+    if TYPE_CHECKING:
+
+        def _list_at(self, version: Version) -> List: ...
+
+    def delete(self, name: str, *, message: str | None = None, expect: int | None = None) -> None:
+        """Hide a list. Its versions stay; :meth:`restore` brings them back, :meth:`vacuum` frees their space.
+
+        Parameters
+        ----------
+        name : str
+            The list.
+        message : str, optional
+            Says why, and is shown by :meth:`versions`.
+        expect : int, optional
+            Delete it only if this is its newest version.
+
+        Raises
+        ------
+        ListNotFound
+            If there is no list of that name.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput
+            If `message` is blank, or `expect` is no version.
+        Conflict
+            If the newest version is not the one in `expect`.
+        VaultReadOnly
+            If the vault is open for reading.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"loss": 0.5})
+        >>> vault.delete("losses")
+        >>> "losses" in vault
+        False
+        >>> vault.restore("losses", 1).read()
+                  loss
+        position
+        0          0.5
+        """
+        self._change("delete", name, None, message, validate.expected(expect))
+
+    def restore(
+        self, name: str, version: int, *, message: str | None = None, expect: int | None = None
+    ) -> List:
+        """Make an older version the newest one, also of a deleted list.
+
+        Parameters
+        ----------
+        name : str
+            The list.
+        version : int
+            The version to bring back. The newest one changes nothing, unless with another message.
+        message : str, optional
+            Says why, and is shown by :meth:`versions`.
+        expect : int, optional
+            Restore it only if this is the newest version now.
+
+        Returns
+        -------
+        List
+            At the version that was made.
+
+        Raises
+        ------
+        ListNotFound
+            If there is no list of that name.
+        VersionNotFound
+            If it has no such version, its rows were vacuumed, or it is the one that deleted the list.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput
+            If `version` or `expect` is no version, or `message` is blank.
+        Conflict
+            If the newest version is not the one in `expect`.
+        VaultReadOnly
+            If the vault is open for reading.
+
+        Examples
+        --------
+        >>> first = vault.save("prices", {"item": "tea", "price": 2.5})
+        >>> second = vault.save("prices", {"item": "tea", "price": 25.0})
+        >>> vault.restore("prices", 1, message="a typing error")
+        <List 'prices', version 3: 1 rows>
+          item   str
+          price  float64
+        """
+        name = check_name(name)
+        version = validate.whole(version, "version", least=1)
+        expect = validate.expected(expect)
+        head = self.store.head(name)
+        check_expected(name, expect, head)
+        message = validate.optional_text(message, "message=")
+        as_it_is = head is not None and not head.deleted and message in (None, head.message)
+        if head is not None and as_it_is and head.version == version:
+            return self._list_at(head)
+        target = self.store.version(name, version) if head is not None else None
+        if head is not None and target is None:
+            raise VersionNotFound(
+                f"The list {name!r} has no version {version}. vault.versions({name!r}) shows which it has."
+            )
+        if target is not None and target.deleted:
+            raise VersionNotFound(
+                f"Version {version} of {name!r} is the one that deleted it. Restore one before it."
+            )
+        if head is not None and target is not None and as_it_is and _same_content(self.store, head, target):
+            return self._list_at(head)
+        return self._change("restore", name, version, message, expect)
+
+    def _change(
+        self,
+        operation: Literal["delete", "restore"],
+        name: str,
+        target: int | None,
+        message: str | None,
+        expect: int | None,
+    ) -> List:
+        name = check_name(name)
+        message = validate.optional_text(message, "message=")
+        self._check_writable()
+        if self.store.head(name) is None:
+            raise ListNotFound.named(name, self.store.names())
+        run = self._current_run()
+        cell, line = self._place
+        batch = Batch(
+            uuid4().hex,
+            name,
+            operation,
+            expect=expect,
+            target=target,
+            session_id=self._session_id,
+            cell=cell,
+            line=line,
+            step=None if run is None else run.current_step,
+            message=message,
+        )
+        return self._list_at(self.store.commit(batch))
+
+
+def _same_content(store: Store, a: Version, b: Version) -> bool:
+    """Whether two versions of a list show the same stored rows, one perhaps by a restore of the other."""
+    if (a.total, a.schema_id) != (b.total, b.schema_id):
+        return False
+    bases = store.describe_lists([a.list_id]).lists[a.list_id].bases
+    return runs_of(a.generation, a.total, bases) == runs_of(b.generation, b.total, bases)
