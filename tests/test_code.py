@@ -168,6 +168,22 @@ def test_what_a_function_changes_in_its_argument_or_in_a_global_name_counts():
     assert "show(df)" not in found
 
 
+def test_a_decorator_that_belongs_to_an_object_adds_the_function_to_it():
+    program = cells(
+        "import functools\napp = App()",
+        "@app.cell\ndef one(): return helper()",
+        "@functools.cache\ndef helper(): return 1\n@functools.cache\ndef unused(): pass",
+        "app.run()",
+    )
+    assert lines(Slicer(program)) == [
+        "import functools",
+        "app = App()",
+        "@app.cell\ndef one(): return helper()",
+        "@functools.cache\ndef helper(): return 1",
+        "app.run()",
+    ]
+
+
 def test_conditional_definitions_leave_the_older_one_in_force_too():
     program = cells("x = 1", "x = 2", "if flag:\n    x = 3", "save(x)")
     assert lines(Slicer(program)) == ["x = 2", "if flag:\n    x = 3", "save(x)"]
@@ -542,3 +558,39 @@ def test_the_digest_of_a_function_follows_what_it_uses(monkeypatch):
     assert digest_of_function(measure) != before
     unknown = object()
     assert digest_of_function(lambda frame: (frame, unknown)) is None
+
+
+MARIMO = """
+import marimo
+app = marimo.App()
+
+@app.cell
+def _():
+    import tablevault_pd as tv
+    vault = tv.connect("v")
+    return (vault,)
+
+@app.cell
+def _():
+    def clean(text):
+        return text.strip()
+    return (clean,)
+
+@app.cell
+def _(vault, clean):
+    vault.save("out", {"a": clean(" x ")})
+    return
+
+if __name__ == "__main__":
+    app.run()
+"""
+
+
+def test_the_cells_of_a_marimo_notebook_that_runs_as_a_script_are_in_the_slice(tmp_path):
+    pytest.importorskip("marimo", reason="marimo is not installed")
+    script(tmp_path, MARIMO, "book.py")
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        text = "\n".join(vault.read("out").vault.code(whole=True).text)
+        assert "text.strip()" in text
+        assert "app = marimo.App()" in text
+        assert vault.search(code="clean")["list"].tolist() == ["out"]

@@ -289,6 +289,8 @@ class Finder:
     def _function(self, node: Any, scope: _Scope) -> None:
         self._bind(node.name, scope)
         self._each(node.decorator_list, scope)
+        if scope.kind == "module":
+            self._register(node.decorator_list)
         inner = self._parameters(node.args, scope)
         self._each([node.returns], scope)
         for parameter in getattr(node, "type_params", ()):
@@ -297,6 +299,14 @@ class Finder:
             self.function = inner
         self._each(node.body, inner)
         self._close(inner, scope, later=True)
+
+    def _register(self, decorators: list[ast.expr]) -> None:
+        """Note the objects that a decorator such as ``@app.cell`` or ``@app.route("/")`` adds the function to."""
+        for decorator in decorators:
+            target = decorator.func if isinstance(decorator, ast.Call) else decorator
+            base = root(target) if isinstance(target, ast.Attribute) else None
+            if base is not None:
+                self.touches[base] = None
 
     def _lambda(self, node: ast.Lambda, scope: _Scope) -> None:
         inner = self._parameters(node.args, scope)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,7 @@ SELECT DISTINCT slice FROM slice_sources WHERE source IN (SELECT value FROM json
 ALL_SLICES = "SELECT id FROM slices"
 PLACES = """
 SELECT session, cell, line FROM written_code WHERE slice IN (SELECT value FROM json_each(?))
+ORDER BY session, cell, line
 """
 OPEN_PLACES = """
 SELECT w.session, w.cell, w.line FROM slices s JOIN written_code w ON w.slice = s.id WHERE s.unresolved != '[]'
@@ -195,16 +197,19 @@ def _find_slices(db: Connection, query: Node) -> np.ndarray:
 
     slices = matching_ids(query, leaf, _everything(db, ALL_SLICES))
     places = db.execute(PLACES, (json.dumps(slices.tolist()),)).fetchall()
+    more: list[tuple[int, int, int]] = []
     by_session = db.execute(OPEN_PLACES).fetchall() + db.execute(OPEN_SESSIONS).fetchall()
     if by_session:
         sessions = set(_find_sessions(db, query).tolist())
-        places += [place for place in by_session if place[0] in sessions]
+        more += [place for place in by_session if place[0] in sessions]
     unsliced = db.execute(UNSLICED).fetchall()
     if unsliced:
         sources = json.dumps(matching_sources(db, query).tolist())
         cells = set(db.execute(CELLS_OF_SOURCES, (sources,)).fetchall())
-        places += [place for place in unsliced if place[:2] in cells]
-    return np.unique(np.array(places, np.int64).reshape(-1, 3), axis=0)
+        more += [place for place in unsliced if place[:2] in cells]
+    if more:
+        places = sorted({*places, *more})
+    return np.fromiter(chain.from_iterable(places), np.int64).reshape(-1, 3)
 
 
 def _find_sessions(db: Connection, query: Node) -> np.ndarray:
