@@ -66,6 +66,7 @@ class CodeRecorder:
         self._sliced: dict[
             tuple[int, int], tuple[object, ...]
         ] = {}  # (cell, line) -> what its slice was made of
+        self._project: ProjectModules | None = None
         self.scripts: list[Cell] = []  #: the cells of this session, where they are no notebook's
 
     def sources(self, session_id: int, cell: int | None) -> list[ModuleSource]:
@@ -105,7 +106,9 @@ class CodeRecorder:
     def _modules(self) -> Mapping[str, Module]:
         if self._capture == "none":
             return {}
-        return project_modules(whole_repository=self._capture == "all").look()
+        if self._project is None:
+            self._project = project_modules(whole_repository=self._capture == "all")
+        return self._project.look()
 
     def _all_modules(self) -> list[Module]:
         """Those that were imported, and the scripts that cells executed by ``%run``."""
