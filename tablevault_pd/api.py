@@ -20,7 +20,9 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.keywords import public_call, takes
 from tablevault_pd.progress import Bar, say
-from tablevault_pd.session import CaptureMode, Run, Settings, current, process
+from tablevault_pd.session import CaptureMode, Recorder, Run, Settings, active
+from tablevault_pd.session.recorder import current_recorder
+from tablevault_pd.session.run import run_of
 from tablevault_pd.vault.context import Context, open_contexts
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions
 from tablevault_pd.vault.vault import Vault
@@ -257,7 +259,7 @@ def _last_connected() -> Vault | None:
 
 
 def _connect_default(*, make: bool) -> Vault:
-    parent = process.parent()
+    parent = active.parent()
     address = _address(None if parent is None else parent.place)  # a worker works where its parent does
     if "://" in address or os.path.exists(os.path.join(os.path.expanduser(address), "catalog.db")):
         return connect(address)
@@ -281,13 +283,13 @@ def _received(place: str, session_id: int) -> Run:
     vault = connect(place)
     for run in vault._context.sessions():
         if run.row.id == session_id:
-            return run
+            return run_of(run)
     assert vault._run is not None
-    return vault._run
+    return run_of(vault._run)
 
 
 def _sent(run: Run) -> tuple[Any, ...]:
-    return _received, (run.store.place, run.id)
+    return _received, (run._recorder.store.place, run.id)
 
 
 def _connected(place: str, mode: Literal["rw", "r"]) -> Vault:
@@ -335,7 +337,7 @@ def log(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None,
     run = _run()
     if run is None:
         raise _no_session()
-    run.log(metrics, step=step, **values)
+    run.log(metrics, step, values)
 
 
 @public_call("tablevault_pd.step")
@@ -364,8 +366,8 @@ def checkpoint() -> None:
     ...     tv.checkpoint()
     """
     run = _run()
-    if run is not None and run._asked:
-        run.checkpoint()
+    if run is not None and run.asked:
+        run.obey()
 
 
 @public_call("tablevault_pd.loop")
@@ -432,5 +434,5 @@ def _no_session() -> Exception:
     )
 
 
-def _run() -> Run | None:
-    return current.innermost() or current_vault()._run
+def _run() -> Recorder | None:
+    return current_recorder() or current_vault()._run

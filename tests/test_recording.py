@@ -195,7 +195,7 @@ def test_a_step_is_a_whole_number(folder_vault, wrong):
 def test_a_session_that_ended_has_no_step(folder_vault):
     with folder_vault.session("train") as s:
         s.step(1)
-    assert s.current_step is None
+    assert s._recorder.current_step is None
     with pytest.raises(tv.VaultClosed):
         s.step(2)
 
@@ -206,7 +206,7 @@ def test_a_session_that_ended_has_no_step(folder_vault):
 def test_each_logged_value_knows_its_attempt(vault):
     for attempt, first in enumerate((0, 2, 1)):
         with suppress(ValueError), vault.session("train", resume=bool(attempt)) as s:
-            assert s.label == "train#1"
+            assert s._recorder.label == "train#1"
             s.log(before=0)
             for step in range(first, first + 3):
                 s.log({"val/acc": attempt}, step=step)
@@ -232,12 +232,12 @@ def test_each_logged_value_knows_its_attempt(vault):
 
 KILLED = """
 import os, signal, sys, tablevault_pd as tv
-from tablevault_pd.session.heartbeat import HEART
+from tablevault_pd.session.heartbeat import HEARTBEAT
 vault = tv.connect(sys.argv[1], session=False)
 with vault.session("train", resume=True) as s:
     for step in range(int(sys.argv[2]), int(sys.argv[3])):
         s.log(loss=step, step=step)
-    HEART.flush(vault.store)
+    HEARTBEAT.flush(vault.store)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -274,7 +274,7 @@ def test_pauses_are_kept(vault):
             worker.start()
         for count in (1, 2):
             vault.pause(s, wait_s=20)
-            wait_until(lambda: len(s._control._pausing) == 2)
+            wait_until(lambda: len(s._recorder.control._pausing) == 2)
             found = wait_for_pauses(vault, s, count)
             assert [each.ended is None for each in found] == [False] * (count - 1) + [True]
             vault.resume(s, wait_s=20)
@@ -331,9 +331,9 @@ def test_values_logged_one_at_a_time_share_blocks(folder_vault):
     with folder_vault.session("train") as s:
         for step in range(300):
             s.log(loss=step, step=step)
-            with s._control._lock:  # no other beat in between
-                store.beat([s.collect()])
-            s.delivered(datetime.now(UTC), [])
+            with s._recorder.control._lock:  # no other beat in between
+                store.beat([s._recorder.next_beat()])
+            s._recorder.on_sent(datetime.now(UTC), [])
     with store.catalog.reading() as db:
         [(blocks,)] = db.execute("SELECT count(*) FROM measures").fetchall()
     assert blocks == 3

@@ -140,7 +140,7 @@ def build(vault, steps):
         vault.store.put_cell(Cell(session.id, number, code, datetime.now(UTC)))
     for operation, name, rows, cell in steps:
         cell += FIRST_CELL
-        session._cells.current = cell
+        session.outbox.cells.current_cell = cell
         versions = oracle.versions.get(name, [])
         shown = versions[-1] if versions else None
         added = [Row(row, cell) for row in rows]

@@ -21,7 +21,7 @@ from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.session import requests
-from tablevault_pd.session.reduce_requests import orders
+from tablevault_pd.session.control import reduce_requests
 from tablevault_pd.store import NO_STEP, Beat, Cell, ControlRequest, Measures, Session
 
 
@@ -134,7 +134,7 @@ def test_the_innermost_with_is_meant(vault):
         vault.save("d", {"x": 1})
         outer.log(value=2)
         tv.log(value=3)
-    aside.end()
+    aside._recorder.end()
     vault.save("e", {"x": 1})
     wrote = vault.versions().set_index("list").session.to_dict()
     assert wrote == {"a": quiet, "b": "outer#1", "c": "inner#1", "d": "outer#1", "e": quiet}
@@ -290,7 +290,7 @@ REQUESTS = st.lists(st.sampled_from(["stop", "pause", "resume"]), max_size=6)
 def test_what_requests_add_up_to(asked, paused, stopping):
     now = datetime.now(UTC)
     requests = [ControlRequest(number, 1, each, now) for number, each in enumerate(asked)]
-    found = orders(requests, paused=paused, stopping=stopping)
+    found = reduce_requests(requests, paused=paused, stopping=stopping)
     assert sorted([*found.settled, *found.waiting]) == list(
         range(len(asked))
     )  # each is acknowledged, at one time or another
@@ -423,7 +423,7 @@ def test_continuing_runs(vault):
         s.log(step=1, loss=1)
         raise ValueError("x")
     with vault.session("train", params={"more": 2}, resume=True) as s:
-        assert s.label == "train#1"
+        assert s._recorder.label == "train#1"
         assert dict(s.params) == {"lr": 1, "more": 2}
         assert s.tags == ("t",)
         with pytest.raises(tv.Conflict, match="still running"):
@@ -434,7 +434,7 @@ def test_continuing_runs(vault):
     assert row.state == "finished"
     assert pd.isna(row.error)
     with vault.session("train", resume=True) as s:
-        assert s.label == "train#2"
+        assert s._recorder.label == "train#2"
 
 
 def test_two_cannot_continue_the_same_run(vault):
@@ -499,7 +499,7 @@ def test_what_a_notebook_shows_is_escaped(vault):
     for html in shown:
         assert "<script" not in html
         assert "&lt;script&gt;" in html
-    assert repr(s) == f"<Session {s.label!r}: ended>"
+    assert repr(s) == f"<Session {s._recorder.label!r}: ended>"
     with tv.connect("other.vault") as other:
         pass
     assert "closed" in other._repr_html_()
@@ -518,7 +518,7 @@ def test_loop(vault):
                 time.sleep(0.002)
     assert passed
     assert vault.sessions("x").state.tolist() == ["stopped"]
-    assert s.ended
+    assert s._recorder.ended
 
 
 def test_the_commands_of_the_command_line(vault):
@@ -537,3 +537,19 @@ def test_the_commands_of_the_command_line(vault):
         assert run("resume", "train", quiet).session.tolist() == [quiet, "train#1"]
         assert run("stop", "train#1", "--exit-code", "3", "--wait", "0.1").state.tolist() == ["running"]
     assert len(run("code", quiet)) == len(vault.cells(quiet))
+
+
+def test_a_run_shows_ten_names(folder_vault):
+    """What tab completion offers; recording is another object's."""
+    s = folder_vault.session("train", params={"lr": 1}, tags="t")
+    shown = {"name", "run", "id", "state", "params", "tags", "log", "step", "checkpoint", "on_stop"}
+    assert {name for name in dir(s) if not name.startswith("_")} == shown
+    assert s.state == "not begun"
+    with s:
+        [row] = folder_vault.store.sessions(name="train")
+        assert (s.name, s.run, s.id, s.state) == ("train", 1, row.id, "running")
+        assert (dict(s.params), s.tags) == ({"lr": 1}, ("t",))
+        assert pickle.loads(pickle.dumps(s)) is s
+    assert s.state == "ended"
+    with pytest.raises(AttributeError):
+        s.params = {}

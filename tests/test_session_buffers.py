@@ -75,7 +75,7 @@ def test_millions_of_values_logged_while_one_beat_is_under_way_are_all_kept(fold
         assert brake.reached.wait(10)
         for step in range(count):
             s.log(step=step, a=0.5, b=0.5, c=0.5, d=float(step))
-        assert len(s._rows) <= buffers.MAX_ROWS, "memory is bounded"
+        assert len(s._recorder._rows) <= buffers.MAX_ROWS, "memory is bounded"
         brake.open.set()
     assert max(brake.sizes) <= buffers.BATCH_VALUES + 4 * buffers.STEP_ROWS, "so is a beat"
     found = vault.store.measures([s.id])
@@ -84,18 +84,18 @@ def test_millions_of_values_logged_while_one_beat_is_under_way_are_all_kept(fold
     assert np.array_equal(steps["step"].to_numpy(), np.arange(count))
     assert np.array_equal(steps["value"].to_numpy(), np.arange(count))
     assert vault.sessions("slow").state.tolist() == ["finished"]
-    assert s._backlog._file is None, "the file is gone once it is told"
+    assert s._recorder.outbox.backlog._file is None, "the file is gone once it is told"
 
 
 def test_values_come_back_in_order_through_memory_and_file(vault, brake, monkeypatch):
     monkeypatch.setattr(buffers, "BATCH_VALUES", 700)
-    monkeypatch.setattr("tablevault_pd.session.run.MAX_ROWS", 2000)
+    monkeypatch.setattr("tablevault_pd.session.recorder.MAX_ROWS", 2000)
     monkeypatch.setattr(buffers, "MAX_ROWS", 2000)
     with vault.session("train") as s:
         brake.open.clear()
         for step in range(10_000):
             s.log(step=step, loss=float(step), **({HALF: 1.0} if step % 2 else {}))
-        mode = os.fstat(s._backlog._file.fileno()).st_mode
+        mode = os.fstat(s._recorder.outbox.backlog._file.fileno()).st_mode
         assert mode & 0o077 == 0, "nobody else reads the file"
         brake.open.set()
     found = vault.store.measures([s.id]).to_pandas()
@@ -105,7 +105,7 @@ def test_values_come_back_in_order_through_memory_and_file(vault, brake, monkeyp
 
 
 def test_log_waits_when_the_file_is_full_and_says_so(vault, brake, monkeypatch):
-    monkeypatch.setattr("tablevault_pd.session.run.MAX_ROWS", 100)
+    monkeypatch.setattr("tablevault_pd.session.recorder.MAX_ROWS", 100)
     monkeypatch.setattr(buffers, "MAX_ROWS", 100)
     monkeypatch.setattr(buffers, "MAX_FILE_BYTES", 3000)
     monkeypatch.setattr(buffers, "BATCH_VALUES", 50)
@@ -118,7 +118,7 @@ def test_log_waits_when_the_file_is_full_and_says_so(vault, brake, monkeypatch):
             told.set()
         real(text, *rest, **more)
 
-    monkeypatch.setattr("tablevault_pd.session.run.warn", warn)
+    monkeypatch.setattr("tablevault_pd.session.recorder.warn", warn)
     brake.open.clear()
     with pytest.warns(RuntimeWarning, match="waits"), vault.session("train") as s:
 
@@ -167,12 +167,12 @@ def test_a_session_tells_that_it_cannot_be_written(folder_vault, monkeypatch):
         with pytest.warns(RuntimeWarning, match="goes on trying"):
             brake.refuse = fail
             s.log(loss=1.0)
-            heart.HEART.wake()
+            heart.HEARTBEAT.wake()
             assert failed.wait(10)
-            assert s.attempted.wait(10)
+            assert s._recorder.attempted.wait(10)
             assert "nothing could be written" in repr(s)
             brake.refuse = lambda beat: None
-            heart.HEART._retry_at.clear()
+            heart.HEARTBEAT._retry_at.clear()
             folder_vault._flush()
         assert repr(s) == "<Session 'train#1': running>"
     assert values(folder_vault, "train").tolist() == [1.0]
@@ -184,8 +184,8 @@ def test_a_removed_vault_ends_the_recording_and_every_log_says_so(folder_vault, 
         brake.errors = [tv.VaultNotFound("It was removed.")]
         with pytest.warns(RuntimeWarning, match="It was removed. Lost: .*1 logged values of train#1"):
             s.log(loss=1.0)
-            heart.HEART.wake()
-            assert s.told.wait(10)
+            heart.HEARTBEAT.wake()
+            assert s._recorder.flushed.wait(10)
         assert repr(s) == "<Session 'train#1': not recorded any more>"
         for _ in range(2):
             with pytest.warns(tv.NotRecorded, match="keeps nothing any more: It was removed"):
@@ -237,7 +237,7 @@ def test_text_that_is_no_utf8_is_escaped_wherever_it_comes_from(vault):
         s.log(**{HALF: 1.0})
         healthy.log(loss=2.0)
         s.params["late"] = {"deep": HALF}
-        s.begin_cell(f"print({HALF!r} + '{HALF}')", None)
+        s._recorder.begin_cell(f"print({HALF!r} + '{HALF}')", None)
         raise ValueError(HALF)
     frame = vault.sessions().set_index("session")
     assert frame.loc["poisoned#1", f"metrics.{ESCAPED}"] == 1.0
@@ -275,7 +275,7 @@ def test_what_the_store_does_not_take_is_left_out_and_named_and_the_rest_is_reco
         warnings.simplefilter("always")
         with folder_vault.session("healthy") as healthy, sick:
             healthy.log(loss=1.0)
-            sick.begin_cell("code", None)
+            sick._recorder.begin_cell("code", None)
             sick.log(loss=2.0)
             sick.params["p"] = 1
     assert values(folder_vault, "healthy").tolist() == [1.0]
@@ -298,7 +298,7 @@ def test_a_session_that_is_not_in_the_vault_stops_no_other(folder_vault, monkeyp
             gone.log(loss=1.0)
             gone.tags = "t"
             healthy.log(loss=2.0)
-            assert gone.told.wait(10)
+            assert gone._recorder.flushed.wait(10)
     assert values(folder_vault, "healthy").tolist() == [2.0]
     assert folder_vault.sessions("healthy").state.tolist() == ["finished"]
 

@@ -24,7 +24,7 @@ import pytest
 
 import tablevault_pd as tv
 from tablevault_pd.reading import liveness
-from tablevault_pd.session import current, process
+from tablevault_pd.session import active
 from tablevault_pd.session import inheritance as family
 from tablevault_pd.store import Beat, Session
 
@@ -82,13 +82,13 @@ def test_sessions_left_in_another_order_than_entered(vault):
     for each in (first, second, third):
         each.__enter__()
     second.__exit__(None, None, None)
-    assert vault._current_run() is third
+    assert vault._current_run() is third._recorder
     third.__exit__(None, None, None)
-    assert vault._current_run() is first
+    assert vault._current_run() is first._recorder
     first.__exit__(None, None, None)
     assert vault._current_run() is quiet
-    assert current._of_main == []
-    assert current._entered.get() == ()
+    assert active._of_main == []
+    assert active._entered.get() == ()
 
 
 def test_the_with_of_a_suspended_generator_does_not_count(vault):
@@ -172,7 +172,7 @@ def test_a_stop_ends_the_task_of_that_session_alone_and_says_who_asked(vault):
             with vault.session(name) as s:
                 started.set()
                 await go.wait()
-                while name == "a" and not s._asked:
+                while name == "a" and not s._recorder.asked:
                     await asyncio.sleep(0.01)
                 s.checkpoint()
         except tv.SessionStopped as stop:
@@ -201,7 +201,7 @@ def test_stopping_what_is_around_stops_every_task_inside_once(vault):
         seen = []
         with contextlib.suppress(tv.SessionStopped), vault.session(name) as s:
             try:
-                while not s._asked:
+                while not s._recorder.asked:
                     await asyncio.sleep(0.01)
                 s.checkpoint()
             except tv.SessionStopped as stop:
@@ -213,7 +213,7 @@ def test_stopping_what_is_around_stops_every_task_inside_once(vault):
 
     async def both() -> list[list[str]]:
         tasks = [asyncio.create_task(work(name)) for name in "ab"]
-        while len(vault.sessions(["a", "b"]) if "b" in {run.name for run in process._open} else []) < 2:
+        while len(vault.sessions(["a", "b"]) if "b" in {run.name for run in active._open} else []) < 2:
             await asyncio.sleep(0.01)
         vault.stop("outer")
         return await asyncio.gather(*tasks)
@@ -505,14 +505,14 @@ def test_a_worker_that_starts_while_its_parent_is_asked_to_stop_is_asked_too(vau
     boss = vault.store.open_session(Session("boss", "u", "elsewhere", 1, datetime.now(UTC)))
     vault.stop("boss", exit_code=3)
     monkeypatch.setattr(
-        process, "parent", lambda: family.Parent(vault.store.vault_id, vault.place, boss.id, "boss")
+        active, "parent", lambda: family.Parent(vault.store.vault_id, vault.place, boss.id, "boss")
     )
     monkeypatch.setattr(type(vault), "_current_run", lambda self: None)
     late = vault.session("late")
     late.id  # noqa: B018  # begins it
     (request,) = vault.store.beat([Beat(late.id)]).requests
     assert (request.request, request.exit_code) == ("stop", 3)
-    late.end()
+    late._recorder.end()
 
 
 # -- the way out
@@ -529,7 +529,7 @@ def state() -> tuple[Any, ...]:
 
 
 def test_closing_the_last_vault_puts_everything_back(tmp_path):
-    for run in list(process._open):  # left by other tests
+    for run in list(active._open):  # left by other tests
         run.end()
     with tv.connect(tmp_path / "first"):
         pass  # a vault that a thread closed left the signals to the main thread
@@ -650,7 +650,7 @@ def test_a_session_whose_process_is_gone_is_lost_at_once_on_this_machine(vault):
     assert vault.run("zombie").state == "lost"
     assert vault.stop("zombie").state.tolist() == ["lost"]
     with vault.session("zombie", resume=True) as s:
-        assert s.label == "zombie#1"
+        assert s._recorder.label == "zombie#1"
 
 
 def test_a_process_number_that_was_given_to_another_process_is_gone():
@@ -674,7 +674,7 @@ def test_an_interrupt_in_log_or_end_leaves_a_session_that_can_be_ended(folder_va
 
         def trace(frame: Any, event: str, argument: Any) -> Any:
             nonlocal lines, raised
-            if "tablevault_pd/session/run" not in frame.f_code.co_filename:
+            if not frame.f_code.co_filename.endswith(("/session/run.py", "/session/recorder.py")):
                 return None if frame.f_code is not call.__code__ else trace
             if event == "line" and not raised:
                 lines += 1
@@ -697,12 +697,12 @@ def test_an_interrupt_in_log_or_end_leaves_a_session_that_can_be_ended(folder_va
         at += 1
         s = folder_vault.session("train")
         s.log(first=1.0)
-        raised = interrupted(lambda s=s: s.log(loss=1) if name == "log" else s.end(), at)
+        raised = interrupted(lambda s=s: s.log(loss=1) if name == "log" else s._recorder.end(), at)
         if name == "log":
             s.log(loss=2)
-        s.end()
-        assert s.told.is_set()
-        assert s not in process._open
+        s._recorder.end()
+        assert s._recorder.flushed.is_set()
+        assert s._recorder not in active._open
     frame = folder_vault.sessions("train")
     assert len(frame) == at > 5
     assert (frame.state == "finished").all()

@@ -14,8 +14,8 @@ from test_forks import wait_until
 from test_session_exits import environment
 
 import tablevault_pd as tv
-from tablevault_pd.session import Run, process
-from tablevault_pd.session.heartbeat import HEART
+from tablevault_pd.session import Run, active
+from tablevault_pd.session.heartbeat import HEARTBEAT
 
 WATCHED = ("tablevault_pd.session", "tablevault_pd.store.engine.threads", "tablevault_pd.vault.context")
 
@@ -79,20 +79,20 @@ def passes(s: Run):
 
 
 def runs_a_cell(s: Run):
-    return lambda: s.end_cell(s.begin_cell("1 / 0", 1), "error")
+    return lambda: s._recorder.end_cell(s._recorder.begin_cell("1 / 0", 1), "error")
 
 
 def is_paused(s: Run):
-    s.store.ask([s.id], "pause")
-    HEART.wake()
-    wait_until(lambda: s._asked)
+    s._recorder.store.ask([s.id], "pause")
+    HEARTBEAT.wake()
+    wait_until(lambda: s._recorder.asked)
 
     over = threading.Event()
 
     def resume() -> None:
-        wait_until(lambda: s._control.paused or over.is_set())
-        s.store.ask([s.id], "resume")
-        HEART.wake()
+        wait_until(lambda: s._recorder.control.paused or over.is_set())
+        s._recorder.store.ask([s.id], "resume")
+        HEARTBEAT.wake()
 
     resuming = threading.Thread(target=resume)
     resuming.start()
@@ -108,14 +108,14 @@ def is_paused(s: Run):
 
 def is_stopped(s: Run):
     s.on_stop(lambda: None)
-    s.store.ask([s.id], "stop")
-    HEART.wake()
-    wait_until(lambda: s._asked)
+    s._recorder.store.ask([s.id], "stop")
+    HEARTBEAT.wake()
+    wait_until(lambda: s._recorder.asked)
     return s.checkpoint
 
 
 def ends(s: Run):
-    return s.end
+    return s._recorder.end
 
 
 @pytest.mark.parametrize(
@@ -130,16 +130,16 @@ def test_an_interrupt_wherever_python_looks_for_one(tmp_path, work):
         went_on = interrupted(work(s), at)
 
         def go_on(s: Run = s) -> None:
-            if not s.ended:
+            if not s._recorder.ended:
                 s.log(last=2.0)
             if work is not is_paused:
                 with suppress(tv.SessionStopped):
                     s.checkpoint()
-            s.end()
+            s._recorder.end()
 
         in_another_thread(go_on)
-        assert s.told.is_set()
-        assert s not in process._open
+        assert s._recorder.flushed.is_set()
+        assert s._recorder not in active._open
         at += 1 + at // 12
     assert at > (0 if work is passes else 1)
     in_another_thread(vault.close)
@@ -159,16 +159,16 @@ def test_a_start_that_is_interrupted_ends_in_the_store(tmp_path):
     while went_on:
         s = vault.session("train")
         went_on = interrupted(s.__enter__, at, (*WATCHED, "tablevault_pd.store"))
-        assert not went_on or s not in process._open
+        assert not went_on or s._recorder not in active._open
         at += 1
     s.__exit__(None, None, None)
     again = vault.session("again")
     assert interrupted(lambda: again.log(loss=1.0), 20)
     again.log(loss=2.0)  # it begins once more
-    again.end()
+    again._recorder.end()
     found = vault.sessions(["train", "again"])
     vault.close()
-    assert not any(each.ended for each in beside)
+    assert not any(each._recorder.ended for each in beside)
     other.close()
     assert set(found.error.dropna()) == {"KeyboardInterrupt"}
     assert set(found.state) == {"failed", "finished"}
@@ -201,7 +201,7 @@ def test_an_interrupted_start_is_told_from_another_one_of_its_name(vault, monkey
     found = vault.sessions("train")
     assert found["state"].tolist() == ["running", "failed"]
     assert found["error"].tolist()[1] == "KeyboardInterrupt"
-    other.end()
+    other._recorder.end()
 
 
 def test_connect_and_close_are_taken_up_again(tmp_path):
@@ -218,7 +218,7 @@ def test_connect_and_close_are_taken_up_again(tmp_path):
         went_on |= interrupted(opened[0].close, at)
         in_another_thread(opened[0].close)
         at += 2 + at // 8
-    assert not [run for run in process._open if run.store.place == opened[0].place]
+    assert not [run for run in active._open if run.store.place == opened[0].place]
     with tv.connect(tmp_path / "v", mode="r") as reader:
         found = reader.sessions()
     assert set(found.state) == {"failed", "finished"}
@@ -230,7 +230,7 @@ import sys, tablevault_pd as tv
 from test_session_interrupts import interrupted
 vault = tv.connect(sys.argv[1], session="main", durability="fast", capture="none")
 at = 0
-while at < 2 or interrupted(s.end, at):
+while at < 2 or interrupted(s._recorder.end, at):
     s = vault.session("train")
     s.log(first=1.0)
     at += 1 + at // 8

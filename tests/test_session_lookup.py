@@ -30,12 +30,12 @@ def runs(vault):
     for lr in (0.1, 0.2):
         with vault.session("train", params={"lr": lr}) as s:
             s.log(step=1, loss=lr)
-            vault.append("rows", {"by": s.label})
+            vault.append("rows", {"by": s._recorder.label})
     for name in ("tune", "sweep-1", "sweep-2"):
         with vault.session(name, parent="train#1") as s:
-            vault.append("rows", {"by": s.label})
+            vault.append("rows", {"by": s._recorder.label})
     with vault.session("train", params={"lr": 0.3}) as s:
-        vault.append("rows", {"by": s.label})
+        vault.append("rows", {"by": s._recorder.label})
         yield vault
 
 
@@ -424,10 +424,10 @@ def test_a_session_that_is_not_used_leaves_no_trace(vault):
     s = vault.session("train", params={"lr": 0.1})
     assert repr(s) == "<Session 'train': not begun>"
     assert s.name == "train"
-    assert not s.ended
+    assert not s._recorder.ended
     s.params["more"] = 1
     s._repr_html_()
-    s.end()
+    s._recorder.end()
     assert labels(vault.sessions()) == before
     for use in (lambda: s.id, lambda: s.log(loss=1), s.__enter__, s.checkpoint):
         with pytest.raises(tv.VaultClosed, match="ended"):
@@ -442,7 +442,7 @@ def test_a_session_that_is_not_used_leaves_no_trace(vault):
         lambda s: s.log(loss=1),
         lambda s: s.checkpoint(),
         lambda s: s.id,
-        lambda s: s.label,
+        lambda s: s._recorder.label,
         lambda s: s.__enter__(),
     ],
 )
@@ -465,7 +465,7 @@ def test_threads_that_use_it_first_begin_one(vault):
         thread.start()
     for thread in threads:
         thread.join(30)
-    s.end()
+    s._recorder.end()
     assert labels(vault.sessions("train*")) == ["train#1"]
     assert sorted(vault.run("train").curve("loss").value) == list(range(8))
 
@@ -475,7 +475,7 @@ def test_one_run_is_resumed_however_it_ended(vault):
         with vault.session("train", params={"n": number}) as s:
             s.log(step=0, loss=number)
     with vault.session(resume="train#1", params={"more": 1}) as s:
-        assert s.label == "train#1"
+        assert s._recorder.label == "train#1"
         s.log(step=1, loss=9)
     first = vault.run("train#1")
     assert first.state == "finished"
@@ -483,7 +483,7 @@ def test_one_run_is_resumed_however_it_ended(vault):
     assert first.curve("loss").value.tolist() == [0, 9]
     assert labels(vault.sessions("train")) == ["train#1", "train#2"]
     with vault.session("train", resume=vault.sessions("train").iloc[1]) as s:
-        assert s.label == "train#2"
+        assert s._recorder.label == "train#2"
         with pytest.raises(tv.Conflict, match="still running"):
             vault.session(resume="train#2")
     with pytest.raises(tv.InvalidInput, match="called 'other'"):
@@ -501,7 +501,7 @@ def test_a_vault_without_a_session_of_its_own(here):
         with vault.session("mine", params={"api_key": "topsecret"}) as s:
             tv.log(loss=1)
             vault.append("a", {"x": 2})
-        assert vault.versions("a").session.fillna("").tolist() == ["", s.label]
+        assert vault.versions("a").session.fillna("").tolist() == ["", s._recorder.label]
         assert vault.run("mine").metrics == {"loss": 1.0}
         assert vault.run("mine").params == {"api_key": "[masked]"}
 
@@ -582,11 +582,11 @@ def test_the_next_call_sees_what_was_done(vault):
             assert row.reads == [f"news@{number + 1}"]
             s.log(step=number, loss=number + 0.5)
             assert vault.run(s).curve("loss").value.tolist() == [number, number + 0.5]
-            s.begin_cell(f"answer = {number}", number)
+            s._recorder.begin_cell(f"answer = {number}", number)
             assert vault.cells(s).text.iloc[-1] == f"answer = {number}"
             saved = vault.read("news")
             assert saved.vault.sessions()["metrics.loss"].tolist() == [number + 0.5]
-            assert labels(vault.sessions(code=f"answer {number}")) == [s.label]
+            assert labels(vault.sessions(code=f"answer {number}")) == [s._recorder.label]
 
 
 def test_a_slow_store_keeps_nobody_from_reading(vault, monkeypatch):

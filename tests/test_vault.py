@@ -18,7 +18,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 import tablevault_pd as tv
-from tablevault_pd.session import Run
+from tablevault_pd.session import Recorder
 
 
 def frame(n: int = 3, start: int = 0) -> pd.DataFrame:
@@ -617,7 +617,7 @@ def test_connecting_again_shares_the_session(vault):
 def test_close_is_taken_up_again_after_an_interrupt(tmp_path, monkeypatch):
     vault = tv.connect(tmp_path / "v", session="s")
     vault.save("a", {"n": 1})
-    end, calls = Run.end, []
+    end, calls = Recorder.end, []
 
     def interrupted(run, *args, **kwargs):
         calls.append(run)
@@ -625,7 +625,7 @@ def test_close_is_taken_up_again_after_an_interrupt(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         end(run, *args, **kwargs)
 
-    monkeypatch.setattr(Run, "end", interrupted)
+    monkeypatch.setattr(Recorder, "end", interrupted)
     with pytest.raises(KeyboardInterrupt):
         vault.close()
     with pytest.raises(tv.VaultClosed):

@@ -260,7 +260,7 @@ def environment(session: Session) -> dict[str, Any]:
 def curves(store: Store, found: Sequence[Session], metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """Every value that sessions logged: session, metric, step, time, value."""
     names = {session.id: session.label for session in found}
-    table = store.measures(list(names), metrics=metrics)
+    table = store.measures(list(names), metrics=metrics).drop_columns("attempt")
     frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     return frame.assign(
         session=typed("session", [names[key] for key in frame["session"]]),

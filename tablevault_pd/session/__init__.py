@@ -1,12 +1,15 @@
 """Sessions: what runs, what it measured, and how other processes stop, pause and resume it.
 
-`run` is a session of this process, `heart` the one thread that speaks to the store for all of them, `orders` decides
-what a request means, `current` knows which session is meant where none is named, `family` makes worker processes
-children of the process that started them, `lookup` finds sessions by what people call them.
+`run` is what users hold of a session of this process; `recorder` records it, and `outbox` has what is to be sent. `heartbeat`
+is the one thread that sends for all of them, `control` decides what a request means, `active` knows which session is current,
+`inheritance` makes worker processes children of the process that started them, `lookup` finds sessions by what people call
+them.
 """
 
 from __future__ import annotations
 
-from tablevault_pd.session.run import CaptureMode, Run, Settings
+from tablevault_pd.session.recorder import Recorder
+from tablevault_pd.session.run import Run
+from tablevault_pd.session.settings import CaptureMode, Settings
 
-__all__ = ["CaptureMode", "Run", "Settings"]
+__all__ = ["CaptureMode", "Recorder", "Run", "Settings"]

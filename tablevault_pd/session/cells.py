@@ -20,14 +20,14 @@ class Cells:
     """Those that run, and those that the store has not heard of yet. `clock` is the store's, `mask` hides secrets."""
 
     def __init__(self, clock: Callable[[], datetime], mask: Callable[[str], str]) -> None:
-        self.current: int | None = None  #: the one that runs now, or ran last
+        self.current_cell: int | None = None  #: number of the cell that runs now, or ran last
         self.next = 0  #: the number the next one gets
         self.prompt = script.Prompt() if script.at_prompt() and not script.in_ipython() else None
         self._clock, self._mask = clock, mask
         self._lock = threading.RLock()  # a signal handler may come in between
-        self._untold: dict[int, Cell] = {}
+        self._unsent: dict[int, Cell] = {}
         self._running: dict[int, Cell] = {}
-        self._put: set[int] = set()  # those that the store has heard of
+        self._stored: set[int] = set()  # numbers of those that are stored
 
     def begin(
         self,
@@ -38,7 +38,7 @@ class Cells:
         notebook: str | None = None,
         path: str | None = None,
     ) -> int:
-        """A piece of code begins to run; the number it gets."""
+        """Record that a piece of code begins to run. Return its number."""
         with self._lock:
             key = self.next
             self.next += 1
@@ -51,18 +51,18 @@ class Cells:
                 notebook=notebook,
                 path=path,
             )
-            self._running[key] = self._untold[key] = cell
-            self.current = key
+            self._running[key] = self._unsent[key] = cell
+            self.current_cell = key
         return key
 
-    def unknown(self) -> tuple[Cell, ...]:
-        """The current one, if the store does not know it; :meth:`tell` says that it does now."""
-        cell = None if self.current in self._put else self._untold.get(self.current or 0)
+    def unstored(self) -> tuple[Cell, ...]:
+        """The current one, if the store does not know it; :meth:`mark_stored` says that it does now."""
+        cell = None if self.current_cell in self._stored else self._unsent.get(self.current_cell or 0)
         return () if cell is None else (_with_names(cell),)
 
-    def tell(self, key: int) -> None:
+    def mark_stored(self, key: int) -> None:
         """The store knows that cell now."""
-        self._put.add(key)
+        self._stored.add(key)
 
     def running(self, key: int) -> Cell | None:
         """That cell, while it runs."""
@@ -73,7 +73,7 @@ class Cells:
         with self._lock:
             cell = self._running.get(key)
             if cell is not None and line is not None and cell.until != line:
-                self._running[key] = self._untold[key] = replace(cell, until=line)
+                self._running[key] = self._unsent[key] = replace(cell, until=line)
 
     def end(
         self,
@@ -84,12 +84,12 @@ class Cells:
         *,
         until: int | None = None,
     ) -> None:
-        """A piece of code is done."""
+        """Record that a piece of code is done."""
         with self._lock:
             cell = self._running.pop(key, None)
             if cell is None:
                 return
-            self._untold[key] = replace(
+            self._unsent[key] = replace(
                 cell,
                 duration_s=max((self._clock() - cell.started).total_seconds(), 0.0),
                 outcome=outcome,
@@ -99,38 +99,38 @@ class Cells:
             )
 
     def end_all(self, outcome: str, error: str | None, traceback: str | None) -> None:
-        """The session ends, and with it whatever still runs."""
+        """End all cells that still run: the session ends."""
         self.read_prompt()
         for key, cell in list(self._running.items()):
             self.end(key, outcome, error, traceback, until=_last_line(cell, traceback))
 
     @property
     def has_news(self) -> bool:
-        """Whether there is something that the store has not heard of."""
+        """Whether there is something to send."""
         with self._lock:
             self.read_prompt()
-            return bool(self._untold)
+            return bool(self._unsent)
 
     def collect(self) -> tuple[Cell, ...]:
-        """What the store has not heard of. Said once."""
+        """Return what was not sent yet. Each change is returned once."""
         with self._lock:
             self.read_prompt()
-            cells, self._untold = tuple(self._untold.values()), {}
+            cells, self._unsent = tuple(self._unsent.values()), {}
         return tuple(_with_names(cell) for cell in cells)
 
-    def forget(self) -> None:
-        """Nobody will ever hear of them."""
+    def clear(self) -> None:
+        """Drop unsent cells; the store is gone."""
         with self._lock:
-            self._untold.clear()
+            self._unsent.clear()
 
     def read_prompt(self) -> None:
-        """What was typed at the interpreter's prompt until now is the text of the one cell there is."""
+        """Take what was typed at the interpreter's prompt so far as the text of the running cell."""
         if self.prompt is None or not self._running:
             return
         text = self._mask(self.prompt.text())
         key, cell = next(iter(self._running.items()))
         if cell.text != text:
-            self._running[key] = self._untold[key] = replace(cell, text=text)
+            self._running[key] = self._unsent[key] = replace(cell, text=text)
 
 
 def _with_names(cell: Cell) -> Cell:

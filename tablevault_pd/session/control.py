@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from contextvars import ContextVar
+from dataclasses import dataclass
 from traceback import format_exc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd.errors import SessionStopped, WorkerStopped
 from tablevault_pd.progress import say
-from tablevault_pd.session import inheritance as family
-from tablevault_pd.session.heartbeat import HEART, WATCH_S
-from tablevault_pd.session.reduce_requests import Orders, Want, orders
+from tablevault_pd.session import inheritance
+from tablevault_pd.session.heartbeat import HEARTBEAT, WATCH_S
 from tablevault_pd.store.engine.threads import Bell
 
 if TYPE_CHECKING:
@@ -21,11 +21,26 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import ControlRequest
 
-#: The stops, by what `Obedience.stop` was, that were raised in this context: each thread and each task is stopped once.
+Want = Literal["run", "pause", "stop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a session is to do at its next checkpoint, and which requests are settled when."""
+
+    want: Want = "run"
+    settled: tuple[
+        int, ...
+    ] = ()  #: acknowledged at once: they change nothing, or are overtaken by a later one
+    waiting: tuple[int, ...] = ()  #: acknowledged when the session does what it is to do
+    exit_code: int = 0
+
+
+#: The stops, by what `ControlState.stop` was, that were raised in this context: each thread and each task is stopped once.
 _raised: ContextVar[frozenset[SessionStopped]] = ContextVar("tablevault_stops", default=frozenset())
 
 
-class Obedience:
+class ControlState:
     """The state of one session between running, paused and stopping. The background thread asks, checkpoints obey."""
 
     def __init__(self, callbacks: Sequence[Callable[[], Any]], clock: Callable[[], datetime]) -> None:
@@ -74,7 +89,7 @@ class Obedience:
         if stop is not None and not self._message:
             self._message = message(stop)
         with self._lock:
-            self._orders = orders(fresh, paused=self.paused, stopping=self.stopping)
+            self._orders = reduce_requests(fresh, paused=self.paused, stopping=self.stopping)
             self._settle(self._orders.settled)
         self.notify()
 
@@ -130,11 +145,11 @@ class Obedience:
         """
         with self._lock:
             if self._orders.want == "stop" and self.stop is None:
-                kind = WorkerStopped if family.is_worker() else SessionStopped
+                kind = WorkerStopped if inheritance.is_worker() else SessionStopped
                 self.stop = kind(self._orders.exit_code, self._message)
                 self._settle(self._orders.waiting)
                 self._orders = Orders()
-                HEART.wake()
+                HEARTBEAT.wake()
         if self.stop is None or (self.stop in _raised.get() and (_in_main_thread() or _on_its_way())):
             return None
         _raised.set(_raised.get() | {self.stop})
@@ -145,7 +160,7 @@ class Obedience:
         if isinstance(self.stop, WorkerStopped) and (over or not _on_its_way()):
             raise _again(self.stop)
 
-    def pause_if_asked(self, chain: Sequence[Obedience]) -> None:
+    def pause_if_asked(self, chain: Sequence[ControlState]) -> None:
         """Blocks until somebody resumes the session, or stops it or one around it: those are its `chain`."""
         if self.want != "pause":
             return
@@ -158,7 +173,7 @@ class Obedience:
                     self._pauses.append((self._clock(), None))
                 self._pausing.add(bell)
                 self._settle(self._orders.waiting)
-            HEART.wake()
+            HEARTBEAT.wake()
             while self.want == "pause" and not any(each.want == "stop" for each in chain):
                 bell.wait(WATCH_S)
         finally:
@@ -170,7 +185,7 @@ class Obedience:
             self._end_pause()
             if not self._pausing and self.want == "run":
                 self._settle(self._orders.waiting)  # not before: whoever asked is to see it running
-        HEART.wake()
+        HEARTBEAT.wake()
 
     def call_back(self, label: str) -> None:
         """Call the functions of ``on_stop``; those that were called for this stop are not called again."""
@@ -191,7 +206,7 @@ class Obedience:
 
 def _again(stop: SessionStopped) -> SessionStopped:
     """An equal exception, with a traceback of its own. A ThreadPool waits for ever for a task that raised no Exception."""
-    kind = WorkerStopped if family.is_pool_thread() else type(stop)
+    kind = WorkerStopped if inheritance.is_pool_thread() else type(stop)
     return kind(stop.code if isinstance(stop.code, int) else 0, stop.message)
 
 
@@ -201,3 +216,22 @@ def _in_main_thread() -> bool:
 
 def _on_its_way() -> bool:
     return isinstance(sys.exc_info()[1], SessionStopped)
+
+
+def reduce_requests(requests: Sequence[ControlRequest], *, paused: bool, stopping: bool) -> Orders:
+    """What `requests` (not acknowledged, oldest first) mean for a session that is paused, or on its way out.
+
+    A stop outweighs everything before and after it; of the others the last one counts.
+    """
+    ids = tuple(request.id for request in requests)
+    stop = next((request for request in requests if request.request == "stop"), None)
+    if stopping:
+        return Orders("run", settled=ids)
+    if stop is not None:
+        return Orders("stop", waiting=ids, exit_code=stop.exit_code)
+    if not requests:
+        return Orders("pause" if paused else "run")
+    want: Want = "run" if requests[-1].request == "resume" else "pause"
+    if paused == (want == "pause"):
+        return Orders(want, settled=ids)
+    return Orders(want, settled=ids[:-1], waiting=ids[-1:])

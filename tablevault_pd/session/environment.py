@@ -1,6 +1,6 @@
-"""What a session's code runs in: packages and commit, found out once.
+"""The environment of a session: packages and git commit, read once.
 
-It takes long, so the background thread does it, and not before everybody knows that the session lives.
+Reading takes long, so the background thread does it, after the first heartbeat.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Surroundings:
-    """Those of one session."""
+class EnvironmentCapture:
+    """The environment of one session."""
 
     def __init__(self) -> None:
-        self.seen = False  #: whether somebody has looked
+        self.was_read = False  #: whether the environment was read
 
-    def look(self) -> Mapping[str, Any] | None:
-        """What is to be added to the session's info; None if that was said already."""
-        if self.seen:
+    def read(self) -> Mapping[str, Any] | None:
+        """Return what is to be added to the session's info; None after the first time."""
+        if self.was_read:
             return None
-        self.seen = True
+        self.was_read = True
         file = script.main_file()
         git = environment.git_state(file.parent if file is not None else Path.cwd())
         return {"packages": environment.package_versions()} | ({} if git is None else {"git": git})

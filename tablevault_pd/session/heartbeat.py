@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tablevault_pd import progress
 from tablevault_pd.errors import (
@@ -27,9 +27,11 @@ from tablevault_pd.store.engine.threads import Bell, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
-    from tablevault_pd.session.run import Run
-    from tablevault_pd.store import BeatResponse, Store
+    from tablevault_pd.capture.exits import Ending
+    from tablevault_pd.store import Beat, BeatResponse, ControlRequest, Session, Store
+    from tablevault_pd.store.engine.threads import Flag
 
 WATCH_S = 0.5  # how often requests are looked for, and buffers written; what kill -9 loses at most
 RETRY_S = 1.0  # after a failure; twice as long after each further one
@@ -39,11 +41,50 @@ EXIT_S = 5.0  # how long the end of the interpreter waits for what is buffered
 FINAL = (VaultNotFound, VaultClosed)  # trying again is no use
 
 
-class Heart:
+class Recording(Protocol):
+    """What the background thread asks of a session."""
+
+    store: Store
+    row: Session
+    flushed: Flag  #: its end is written, or never will be
+    attempted: Bell  #: a beat was sent, successfully or not
+    failing: bool  #: the last beat could not be sent, and not because the store was busy
+
+    def next_beat(self) -> Beat:
+        """Return all there is to send; the same again until it was sent."""
+
+    def on_sent(self, now: datetime, requests: Sequence[ControlRequest]) -> bool:
+        """The store took the last beat. Return whether there is more to send at once."""
+
+    def on_failed(self, error: Exception) -> None:
+        """The store did not take the last beat."""
+
+    def abandon(self, error: Exception) -> str:
+        """Record nothing any more. Return what is lost by that."""
+
+    def update_flag(self) -> None:
+        """Tell checkpoint() whether there is something to obey."""
+
+    def waits_for(self, *, info: bool = False) -> int:
+        """Return the number of the beat that will have sent what there is to send now; 0 if all was sent."""
+
+    def has_sent(self, number: int) -> bool:
+        """Return whether the beat of that number was sent, or never will be."""
+
+    def end(
+        self, ending: Ending | None = None, *, timeout_s: float | None = None, quietly: bool = False
+    ) -> None:
+        """End the session."""
+
+    def reset_after_fork(self) -> None:
+        """This process was forked from the one whose session it is."""
+
+
+class HeartbeatThread:
     """The background thread, running while there is a session to beat for."""
 
     def __init__(self) -> None:
-        self._runs: list[Run] = []
+        self._sessions: list[Recording] = []
         # Locks of C: an interrupt leaves none of them held. A signal handler may come in between.
         self._lock = threading.RLock()  # over _runs and _thread
         self._rounds = threading.RLock()  # one round at a time
@@ -53,17 +94,17 @@ class Heart:
         self._retry_s: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
         self._retry_at: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
 
-    def add(self, run: Run) -> None:
+    def add(self, session: Recording) -> None:
         """Beat for a session from now on; adding it again does nothing."""
         with self._lock:
-            if run not in self._runs:
-                self._runs.append(run)
+            if session not in self._sessions:
+                self._sessions.append(session)
         self.wake()
 
     def wake(self) -> None:
         """Have the thread look at once. Without one, as while Python ends, wait_for() writes by itself."""
-        if self._thread is None and self._runs:
-            start(self._work, "heart")
+        if self._thread is None and self._sessions:
+            start(self._work, "heartbeat")
         self._bell.ring()
 
     def flush(self, store: Store, *, info: bool = False) -> None:
@@ -73,8 +114,8 @@ class Heart:
         """
         if threading.current_thread() is self._thread:
             return
-        runs = [run for run in list(self._runs) if run.store.vault_id == store.vault_id]
-        waiting = {run: number for run in runs if (number := run.waits_for(info=info))}
+        sessions = [session for session in list(self._sessions) if session.store.vault_id == store.vault_id]
+        waiting = {session: number for session in sessions if (number := session.waits_for(info=info))}
         deadline = time.monotonic() + FLUSH_S
         for tries in count():
             if not waiting or time.monotonic() >= deadline:
@@ -84,37 +125,37 @@ class Heart:
             elif tries % 10 == 0:
                 self._bell.ring()  # again, for what was logged while a beat was under way
             time.sleep(0.001)
-            waiting = {run: number for run, number in waiting.items() if not run.has_told(number)}
+            waiting = {session: number for session, number in waiting.items() if not session.has_sent(number)}
         if waiting:
-            labels = ", ".join(run.row.label for run in waiting)
+            labels = ", ".join(session.row.label for session in waiting)
             progress.warn(
                 f"The store did not take within {FLUSH_S:g} s what {labels} told it last; the answer may lack it.",
                 RuntimeWarning,
             )
 
-    def wait_for(self, run: Run, done: Callable[[], bool], timeout_s: float) -> bool:
+    def wait_for(self, session: Recording, done: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until `done`; at most `timeout_s` seconds, and not beyond an attempt that failed for want of more than time."""
         deadline = time.monotonic() + timeout_s
-        self._retry_at.pop(run.store, None)  # do not sit out a pause between two attempts
+        self._retry_at.pop(session.store, None)  # do not sit out a pause between two attempts
         while not done():
-            run.attempted.clear()
+            session.attempted.clear()
             if done():  # in between
                 return True
             if self._thread is None or threading.current_thread() is self._thread:
                 self._round()  # Python starts no thread any more
             else:
                 self.wake()
-                run.attempted.wait(
+                session.attempted.wait(
                     min(max(deadline - time.monotonic(), 0.0), WATCH_S)
                 )  # another waiter may clear it
-            if not done() and (run.failing or time.monotonic() >= deadline):
+            if not done() and (session.failing or time.monotonic() >= deadline):
                 return False
         return True
 
     def abandon(self, store: Store | None = None) -> None:
         """Give up what `store`, or any, did not take until now, and say what is lost: the vault or the process ends."""
-        runs = [run for run in self._runs if store is None or run.store is store]
-        self._give_up(runs, VaultClosed("It was closed before everything was written."), NotRecorded)
+        sessions = [session for session in self._sessions if store is None or session.store is store]
+        self._give_up(sessions, VaultClosed("It was closed before everything was written."), NotRecorded)
 
     def _work(self) -> None:
         with self._lock:
@@ -124,115 +165,115 @@ class Heart:
         while True:
             self._bell.wait(WATCH_S)
             if _abandoned():
-                for run in reversed(list(self._runs)):
-                    run.end(timeout_s=EXIT_S, quietly=True)
+                for session in reversed(list(self._sessions)):
+                    session.end(timeout_s=EXIT_S, quietly=True)
                 self.abandon()
             self._round()
             with self._lock:
-                if not self._runs:
+                if not self._sessions:
                     self._thread = None
                     return
 
     def _round(self) -> None:
         with self._rounds:
-            by_store: dict[int, list[Run]] = {}
-            for run in list(self._runs):
-                by_store.setdefault(id(run.store), []).append(run)
-            for runs in by_store.values():
-                if time.monotonic() >= self._retry_at.get(runs[0].store, 0.0):
-                    self._beat(runs)
+            by_store: dict[int, list[Recording]] = {}
+            for session in list(self._sessions):
+                by_store.setdefault(id(session.store), []).append(session)
+            for sessions in by_store.values():
+                if time.monotonic() >= self._retry_at.get(sessions[0].store, 0.0):
+                    self._beat(sessions)
 
-    def _beat(self, runs: Sequence[Run]) -> None:
-        store = runs[0].store
+    def _beat(self, sessions: Sequence[Recording]) -> None:
+        store = sessions[0].store
         try:
-            pulse = store.beat([run.collect() for run in runs])
+            response = store.beat([session.next_beat() for session in sessions])
         except Exception as error:  # noqa: BLE001  # whatever it is, the user's code goes on
-            self._failed(runs, error)
+            self._failed(sessions, error)
         else:
-            self._delivered(runs, pulse)
+            self._delivered(sessions, response)
 
-    def _delivered(self, runs: Sequence[Run], pulse: BeatResponse) -> None:
-        store = runs[0].store
+    def _delivered(self, sessions: Sequence[Recording], response: BeatResponse) -> None:
+        store = sessions[0].store
         self._troubled.discard(store)
         self._retry_s.pop(store, None)
         self._retry_at.pop(store, None)
         again = False
-        for run in runs:
-            mine = [request for request in pulse.requests if request.session_id == run.row.id]
-            again |= run.delivered(pulse.time, mine)
-        for run in runs:
-            run.refresh()
-        self._forget([run for run in runs if run.told.is_set()])
+        for session in sessions:
+            mine = [request for request in response.requests if request.session_id == session.row.id]
+            again |= session.on_sent(response.time, mine)
+        for session in sessions:
+            session.update_flag()
+        self._forget([session for session in sessions if session.flushed.is_set()])
         if again:
             self._bell.ring()
 
-    def _failed(self, runs: Sequence[Run], error: Exception) -> None:
+    def _failed(self, sessions: Sequence[Recording], error: Exception) -> None:
         if isinstance(error, FINAL):
-            store = runs[0].store
-            self._give_up([run for run in self._runs if run.store is store], error)
+            store = sessions[0].store
+            self._give_up([session for session in self._sessions if session.store is store], error)
         elif isinstance(error, SessionNotFound) or not isinstance(error, (VaultError, OSError, MemoryError)):
-            self._isolate(runs, error)
+            self._isolate(sessions, error)
         else:
-            self._try_later(runs, error)
+            self._try_later(sessions, error)
 
-    def _isolate(self, runs: Sequence[Run], error: Exception) -> None:
+    def _isolate(self, sessions: Sequence[Recording], error: Exception) -> None:
         """What one session tells is the trouble: the others beat by themselves, and of that one the rest is recorded."""
-        if len(runs) > 1:
-            for run in runs:
-                self._beat([run])
+        if len(sessions) > 1:
+            for session in sessions:
+                self._beat([session])
         elif isinstance(error, SessionNotFound):
-            self._give_up(runs, error)
-        elif (pulse := self._piecewise(runs[0])) is not None:
-            self._delivered(runs, pulse)
+            self._give_up(sessions, error)
+        elif (response := self._piecewise(sessions[0])) is not None:
+            self._delivered(sessions, response)
         else:
-            self._try_later(runs, error)
+            self._try_later(sessions, error)
 
-    def _piecewise(self, run: Run) -> BeatResponse | None:
+    def _piecewise(self, session: Recording) -> BeatResponse | None:
         """Beat in pieces, without those that the store does not take; None if it takes none."""
-        pulse = None
+        response = None
         refused: dict[str, Exception] = {}
         try:
-            for what, piece in run.collect().pieces():
+            for what, piece in session.next_beat().pieces():
                 try:
-                    pulse = run.store.beat([piece])
+                    response = session.store.beat([piece])
                 except (ValueError, TypeError, LookupError, ArithmeticError) as error:
                     refused[what] = error
         except Exception:  # noqa: BLE001  # the store has other troubles, or the beat cannot be made
             return None
-        if pulse is not None:
+        if response is not None:
             for what, why in refused.items():
-                warn(f"{what} of {run.row.label} cannot be recorded and was left out: {why}", NotRecorded)
-        return pulse
+                warn(f"{what} of {session.row.label} cannot be recorded and was left out: {why}", NotRecorded)
+        return response
 
     def _give_up(
-        self, runs: Sequence[Run], error: Exception, category: type[RuntimeWarning] = RuntimeWarning
+        self, sessions: Sequence[Recording], error: Exception, category: type[RuntimeWarning] = RuntimeWarning
     ) -> None:
-        lost = [run.give_up(error) for run in runs if not run.told.is_set()]
+        lost = [session.abandon(error) for session in sessions if not session.flushed.is_set()]
         if lost:
             warn(f"tablevault_pd cannot record any more. {error} Lost: {', '.join(lost)}.", category)
-        self._forget(runs)
+        self._forget(sessions)
 
-    def _try_later(self, runs: Sequence[Run], error: Exception) -> None:
-        store = runs[0].store
+    def _try_later(self, sessions: Sequence[Recording], error: Exception) -> None:
+        store = sessions[0].store
         if store not in self._troubled and not all(
-            run.told.is_set() for run in runs
+            session.flushed.is_set() for session in sessions
         ):  # some were given up meanwhile
             self._troubled.add(store)
             warn(f"tablevault_pd cannot record this session now, and goes on trying: {error}")
         self._retry_s[store] = min(self._retry_s.get(store, RETRY_S / 2) * 2, LONGEST_RETRY_S)
         self._retry_at[store] = time.monotonic() + self._retry_s[store]
-        for run in runs:
-            run.undelivered(error)
+        for session in sessions:
+            session.on_failed(error)
 
-    def _forget(self, runs: Sequence[Run]) -> None:
+    def _forget(self, sessions: Sequence[Recording]) -> None:
         with self._lock:
-            self._runs = [run for run in self._runs if run not in runs]
+            self._sessions = [session for session in self._sessions if session not in sessions]
 
-    def in_child(self) -> list[Run]:
+    def in_child(self) -> list[Recording]:
         """Begin anew, without a thread; the sessions that were the parent's come back."""
-        runs = self._runs
+        sessions = self._sessions
         self.__init__()  # type: ignore[misc]  # every lock may have been held by a thread that is no more
-        return runs
+        return sessions
 
 
 def _abandoned() -> bool:
@@ -255,12 +296,12 @@ def warn(text: str, category: type[RuntimeWarning] = RuntimeWarning) -> None:
         say(text)
 
 
-HEART = Heart()
+HEARTBEAT = HeartbeatThread()
 
 
 def _in_child() -> None:
-    for run in HEART.in_child():
-        run.orphan()
+    for session in HEARTBEAT.in_child():
+        session.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -73,6 +73,7 @@ class _Lookup:
         self._many = False
 
     def find(self, which: Any) -> list[Session]:
+        which = getattr(which, "_recorder", which)  # of a Run
         if isinstance(which, str):
             return self._called(which)
         if isinstance(which, Session):

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tablevault_pd.session.run import Run
+    from tablevault_pd.session.recorder import Recorder
     from tablevault_pd.store import Store, Version
 
 TAGGED = ("name", "tags")
 
 
 def tag(
-    store: Store, which: Any, add: Sequence[str], remove: Any, running: Callable[[], Iterable[Run]]
+    store: Store, which: Any, add: Sequence[str], remove: Any, running: Callable[[], Iterable[Recorder]]
 ) -> pd.DataFrame:
     """See :meth:`Vault.tag`. `running` gives the sessions of this process, which know their tags by heart."""
     added, removed = validate.tags(add) or (), validate.tags(remove) or ()
@@ -43,9 +43,9 @@ def tag(
     )
     now = store.sessions([session.id for session in sessions]) if sessions else []
     tags_now = {session.id: session.tags for session in now}
-    for run in running():
-        if not run.ended and run.row.id in tags_now:
-            run.tags_changed(tags_now[run.row.id])
+    for recorder in running():
+        if not recorder.ended and recorder.row.id in tags_now:
+            recorder.tags_changed(tags_now[recorder.row.id])
     rows = [(session.label, list(session.tags)) for session in now]
     rows += [(f"{each.list}@{each.version}", list(each.tags)) for each in _again(store, versions)]
     return answers.answer(TAGGED, rows)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultClosed, VaultReadOnly
-from tablevault_pd.session import Run, Settings, current
-from tablevault_pd.session.heartbeat import HEART
+from tablevault_pd.session import Recorder, Settings
+from tablevault_pd.session.heartbeat import HEARTBEAT
+from tablevault_pd.session.recorder import current_recorder
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class VaultPart:
     """The state of a :class:`Vault`. Each theme of its calls is a subclass; `Vault` inherits from all of them."""
 
-    def __init__(self, context: Context, run: Run | None, settings: Settings | None = None) -> None:
+    def __init__(self, context: Context, run: Recorder | None, settings: Settings | None = None) -> None:
         self._context = context
         self._run = run
         self._settings = settings or Settings()
@@ -38,9 +39,9 @@ class VaultPart:
         """Where the vault is."""
         return self._context.store.place
 
-    def _current_run(self) -> Run | None:
+    def _current_run(self) -> Recorder | None:
         """Return the innermost ``with vault.session(…)``, else the session that ``connect()`` opened."""
-        return current.innermost(self._context.store) or self._run
+        return current_recorder(self._context.store) or self._run
 
     @property
     def _session_id(self) -> int | None:
@@ -51,14 +52,14 @@ class VaultPart:
     def _place(self) -> tuple[int | None, int | None]:
         """The cell that runs now, and the line of the statement in a script; the store knows their code from here on."""
         run = self._current_run()
-        return (None, None) if run is None else run.told_place()
+        return (None, None) if run is None else run.stored_place()
 
     def _flush(self, *, info: bool = False) -> None:
         """Send to the store what the sessions of this process have recorded, before sessions or code are read.
 
         With `info` also their environment, which the background thread collects a moment after they began.
         """
-        HEART.flush(self.store, info=info)
+        HEARTBEAT.flush(self.store, info=info)
         for run in self._context.sessions():
             run.keep_reads()
 

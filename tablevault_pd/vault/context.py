@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.names import check_name
-from tablevault_pd.session import Run, Settings
-from tablevault_pd.session.heartbeat import HEART
+from tablevault_pd.session import Recorder, Settings
+from tablevault_pd.session.heartbeat import HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,15 +29,15 @@ class Context:
         self.store = store
         self.options = options  #: what the store was opened with
         self.closed = False
-        self.runs: dict[str, Run] = {}  # the quiet ones
-        self.named_sessions: weakref.WeakSet[Run] = weakref.WeakSet()  # those of Vault.session()
+        self.runs: dict[str, Recorder] = {}  # the quiet ones
+        self.named_sessions: weakref.WeakSet[Recorder] = weakref.WeakSet()  # those of Vault.session()
         self.handles: weakref.WeakSet[object] = weakref.WeakSet()
 
     def check_options(self, given: Mapping[str, Any]) -> None:
         """Refuse options that differ from those of the open store; None stands for one that was left out."""
         _refuse_other(f"The vault {self.store.place} is open in this process", given, self.options)
 
-    def run(self, name: str | None, settings: Settings, given: Mapping[str, Any]) -> Run:
+    def run(self, name: str | None, settings: Settings, given: Mapping[str, Any]) -> Recorder:
         """Return the session of that name; the one opened last if none is named.
 
         A new one gets `settings`; one that is there must have those of them that were `given` (None: left out).
@@ -46,7 +46,7 @@ class Context:
         if name is None and self.runs:
             name = next(reversed(self.runs))
         if name is None or name not in self.runs:
-            run = Run(self.store, name, settings=settings)
+            run = Recorder(self.store, name, settings=settings)
             self.runs[run.row.name] = run
             return run
         run = self.runs[name]
@@ -54,7 +54,7 @@ class Context:
         _refuse_other(f"The session {name!r} of this process is recorded", given, there)
         return run
 
-    def sessions(self) -> list[Run]:
+    def sessions(self) -> list[Recorder]:
         """Every session of this process that is opened here."""
         return [*self.named_sessions, *self.runs.values()]
 
@@ -70,7 +70,7 @@ class Context:
             for run in self.sessions():
                 left_s = max(deadline - time.monotonic(), 0.0)
                 run.end(ending, timeout_s=left_s, quietly=True)  # abandon() tells
-            HEART.abandon(self.store)
+            HEARTBEAT.abandon(self.store)
             self.store.close()
             self.closed = True
 

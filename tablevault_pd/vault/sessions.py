@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd import validate
 from tablevault_pd.reading import reports
-from tablevault_pd.session import Run
+from tablevault_pd.session import Recorder, Run
 from tablevault_pd.session.info import RunInfo
 from tablevault_pd.session.lookup import SessionFilter, resolve_session, resolve_sessions
+from tablevault_pd.session.opening import run_to_resume
 from tablevault_pd.session.requests import ask
-from tablevault_pd.session.run import run_to_resume
 from tablevault_pd.session.tagging import tag
 from tablevault_pd.vault.base import VaultPart
 
@@ -84,7 +84,7 @@ class Sessions(VaultPart):
         """
         self._check_writable()
         around = self._current_run()
-        run = Run(
+        recorder = Recorder(
             self.store,
             name,
             params=params,
@@ -95,8 +95,8 @@ class Sessions(VaultPart):
             settings=self._settings if around is None else around.settings,
             begin=False,
         )
-        self._context.named_sessions.add(run)
-        return run
+        self._context.named_sessions.add(recorder)
+        return Run(recorder)
 
     def sessions(
         self,

@@ -1,0 +1,311 @@
+"""The sessions that are open in this process, and which of them is current.
+
+Current is the innermost ``with`` of this context (:mod:`contextvars`), which belongs to a thread or to an asyncio task. In
+one that entered no session, the session that ``connect()`` opened is current.
+
+A generator has no context of its own. While it is suspended, and its caller goes on, its ``with`` does not count. Where the
+caller has returned, as ``contextlib.contextmanager`` and fixtures of pytest do, it counts.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import threading
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from tablevault_pd.capture.exits import Ending, Watch
+from tablevault_pd.capture.notebook import Executed, Hooks, QuietStop, Typed, typed_before
+from tablevault_pd.errors import SessionStopped, WorkerStopped
+from tablevault_pd.session import inheritance
+from tablevault_pd.session.executed import CELLS, Ran, files_run_by
+from tablevault_pd.session.heartbeat import EXIT_S, HEARTBEAT, Recording, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from tablevault_pd.session.settings import Settings
+    from tablevault_pd.store import Store
+
+_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
+class ActiveSession(Recording, Protocol):
+    """What this module asks of the sessions of this process."""
+
+    settings: Settings
+
+    @property
+    def around(self) -> ActiveSession | None:
+        """The session that this one is inside of."""
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the process that began it forked this one, and no session of this process has taken its place."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+
+    @property
+    def stopped(self) -> SessionStopped | None:
+        """The stop that it obeyed."""
+
+    def chain(self) -> Sequence[ActiveSession]:
+        """Return this session and those around it."""
+
+    def raise_if_stopped(self) -> None:
+        """Raise WorkerStopped in a stopped worker."""
+
+    @property
+    def vault_id(self) -> str:
+        """The id of the vault it belongs to."""
+
+    def begin_cell(
+        self, text: str, execution_count: int | None, *, notebook: str | None = None, path: str | None = None
+    ) -> int:
+        """A piece of code begins to run; the number it gets."""
+
+    def end_cell(
+        self,
+        key: int,
+        outcome: str,
+        error: str | None = None,
+        traceback: str | None = None,
+        *,
+        until: int | None = None,
+    ) -> None:
+        """A piece of code is done."""
+
+    def go_on_after_stop(self) -> None:
+        """Let the session be stopped again."""
+
+    def hand_over(self) -> None:
+        """Write what was logged, before a pool gets the result of a task."""
+
+
+# -- the current session
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    """One ``with``: its session, and if a generator entered it, that generator's frame and its caller's."""
+
+    session: ActiveSession
+    generator: FrameType | None = None
+    caller: FrameType | None = None
+
+    def counts(self) -> bool:
+        """Tell whether the code that runs now is inside of it."""
+        if self.session.ended:
+            return False
+        if self.generator is None:
+            return True
+        frames = set(_stack(sys._getframe(1)))
+        return self.generator in frames or self.caller not in frames
+
+
+_entered: ContextVar[tuple[_Entry, ...]] = ContextVar("tablevault_sessions", default=())
+_of_main: list[ActiveSession] = []  # entered by the main thread, whatever the task
+
+
+def enter(session: ActiveSession, frame: FrameType | None) -> None:
+    """Make `session` current. `frame` has its ``with``."""
+    _entered.set((*_entered.get(), _entry(session, frame)))
+    if threading.current_thread() is threading.main_thread():
+        _of_main.append(session)
+    announce()
+
+
+def leave(session: ActiveSession) -> None:
+    """`session` is current no longer, in whatever order sessions are left."""
+    _entered.set(tuple(entry for entry in _entered.get() if entry.session is not session))
+    _of_main[:] = [other for other in _of_main if other is not session]
+    announce()
+
+
+def innermost(store: Store | None = None) -> ActiveSession | None:
+    """Return the innermost session entered in this context, of any vault or of that of `store`."""
+    for entry in reversed(_entered.get()):
+        if (store is None or entry.session.store is store) and entry.counts():
+            return entry.session
+    return None
+
+
+def _of_the_process() -> ActiveSession | None:
+    """Return the session that a process started by the main thread belongs to.
+
+    Where tasks have entered sessions side by side it is the innermost one that all of these are inside of.
+    """
+    entered = [session for session in _of_main if not session.ended]
+    for session in entered[-1].chain() if entered else ():
+        around = session.chain()
+        if all(other in around or session in other.chain() for other in entered):
+            return session
+    return None
+
+
+def _entry(session: ActiveSession, frame: FrameType | None) -> _Entry:
+    if frame is None or not frame.f_code.co_flags & _GENERATOR:
+        return _Entry(session)
+    caller = next((other for other in _stack(frame) if not other.f_code.co_flags & _GENERATOR), None)
+    return _Entry(session, frame, caller)
+
+
+def _stack(frame: FrameType | None) -> list[FrameType]:
+    frames = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames
+
+
+# -- open sessions: their code, and the end of the process
+
+_open: list[ActiveSession] = []
+_stopped: dict[str, ActiveSession] = {}  # in a worker of a pool: its session that was stopped, by vault
+#: The cells that run now, with their numbers by session; %run of a notebook nests them.
+_running_cells: list[tuple[Ran, dict[ActiveSession, int]]] = []
+
+
+def opened(session: ActiveSession) -> None:
+    """A session began: watch what happens to the process, and tell the processes it starts."""
+    if session not in _open:  # a forked child adopts one
+        _open.append(session)
+    WATCH.install(signals=not inheritance.is_worker())
+    _quiet_stop.install()
+    if session.settings.capture != "none":
+        for ran, numbers in _running_cells:  # opened inside of a cell: that cell is its code
+            numbers[session] = _begin_cell(ran, session)
+        if not _hooks.installed:
+            _note_earlier_cells()
+        _hooks.install()
+    if inheritance.is_worker():
+        watch_worker()
+    announce()
+
+
+def closed(session: ActiveSession) -> None:
+    """A session is over; with the last one the process is watched no longer."""
+    if session in _open:
+        _open.remove(session)
+    if session.around is None and isinstance(session.stopped, WorkerStopped):
+        _stopped[session.store.vault_id] = session
+    if not _open:
+        WATCH.remove()
+        _quiet_stop.remove()
+    if not any(other.settings.capture != "none" for other in _open):
+        _hooks.remove()
+        _running_cells.clear()
+    announce()
+
+
+def raise_if_stopped(store: Store) -> None:
+    """Raise WorkerStopped where the session of this worker was stopped: it begins no other one."""
+    session = _stopped.get(store.vault_id)
+    if session is not None:
+        session.raise_if_stopped()
+
+
+def forked() -> None:
+    """This process is a child now: what was announced is its parent."""
+    _announced.clear()
+    _before.clear()
+    _running_cells.clear()
+    _stopped.clear()
+
+
+def watch_worker() -> None:
+    """Learn how a worker of multiprocessing ends, and when one of a pool is done with a task."""
+    WATCH.watch_worker(_hand_over)
+
+
+def _hand_over() -> None:
+    for session in _open:
+        session.hand_over()
+
+
+def _end_all(ending: Ending) -> None:
+    deadline = time.monotonic() + EXIT_S  # for all of them together
+    for session in reversed(list(_open)):  # the inner ones first
+        session.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1), quietly=True)
+    HEARTBEAT.abandon()
+
+
+def _note_earlier_cells() -> None:
+    """Note the cells that ran while no session was open: they define what later ones use."""
+    known = {ran.typed.execution_count for ran in CELLS}
+    CELLS.extend(Ran(typed) for typed in typed_before() if typed.execution_count not in known)
+
+
+def _begin_cell(ran: Ran, session: ActiveSession) -> int:
+    number = session.begin_cell(ran.typed.text, ran.typed.execution_count, notebook=ran.typed.id)
+    ran.numbers[session.vault_id, session.row.id] = number
+    return number
+
+
+def _cell_started(typed: Typed) -> None:
+    recording = [
+        each for each in _open if each.settings.capture != "none" and not (each.is_orphan or each.ended)
+    ]
+    for session in recording:
+        if not _running_cells:
+            session.go_on_after_stop()
+    ran = Ran(typed, files=files_run_by(typed.text))
+    CELLS.append(ran)
+    _running_cells.append((ran, {session: _begin_cell(ran, session) for session in recording}))
+
+
+def _cell_ended(how: Executed) -> None:
+    if not _running_cells:
+        return
+    ran, numbers = _running_cells.pop()
+    ran.until = how.until
+    for session, key in numbers.items():
+        session.end_cell(key, how.outcome, how.error, how.traceback, until=how.until)
+
+
+# -- the parent of processes that are started from now on
+
+_announced: list[int] = []  # the session that is announced; empty: none of this process
+_before: list[inheritance.Parent] = []  # what was announced to this process
+
+
+def parent() -> inheritance.Parent | None:
+    """Return the session that this process was started from."""
+    if _announced:
+        return _before[0] if _before else None
+    return inheritance.inherited()
+
+
+def announce() -> None:
+    """Make the innermost session of the main thread the parent of processes started from now on."""
+    quiet = [each for each in _open if each.around is None and not (each.is_orphan or each.ended)]
+    session = _of_the_process() or (quiet[-1] if quiet else None)
+    if session is None or not session.row.id:
+        mine = inheritance.inherited()
+        if mine is not None and _announced and mine.session == _announced[-1]:
+            inheritance.announce(_before[0] if _before else None)
+            _announced.clear()
+        return
+    if not _announced:
+        found = inheritance.inherited()
+        _before[:] = [] if found is None else [found]
+    _announced[:] = [session.row.id]
+    row = session.row
+    inheritance.announce(inheritance.Parent(session.store.vault_id, session.store.place, row.id, row.name))
+
+
+WATCH = Watch(_end_all)
+_hooks = Hooks(
+    _cell_started, _cell_ended, lambda error: warn(f"tablevault_pd cannot record this cell: {error}")
+)
+_quiet_stop = QuietStop()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=WATCH.forked)
