@@ -77,7 +77,7 @@ def test_a_fork_while_the_texts_are_indexed_leaves_a_child_that_indexes(folder_v
     vault = folder_vault
     frame = pd.DataFrame({"text": [f"wind and word{number}" for number in range(3000)]})
     vault.save("a", frame)  # too long to be indexed with the commit
-    text = vault.store._indexing
+    text = vault.store.text._indexing
     with text._turn:  # as the thread does that indexes
         text._busy = True
         thread = threading.Thread(target=lambda: vault.save("b", frame))

@@ -83,7 +83,7 @@ def store(tmp_path):
     with_closing = EmbeddedStore(tmp_path / "v", durability="fast", timeout_s=5)
     yield with_closing
     with_closing.close()
-    assert open_files(str(tmp_path / "v" / "catalog.db")) == open_files("write.lock") == []
+    assert open_files(str(tmp_path / "v" / "catalog.db")) == open_files(str(tmp_path / "v" / "write.lock")) == []
 
 
 def commits(store, table):
