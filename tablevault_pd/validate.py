@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import threading
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -60,7 +61,7 @@ def seconds(value: Any, what: str) -> float:
     found = number(value, what)
     if found < 0:
         raise InvalidInput(f"{what}= is a number of seconds, 0 or more, not {shown(value)}.")
-    return found
+    return min(found, threading.TIMEOUT_MAX)  # some 292 years: no lock of the system can wait longer
 
 
 def number(value: Any, what: str) -> float:

@@ -83,7 +83,9 @@ def store(tmp_path):
     with_closing = EmbeddedStore(tmp_path / "v", durability="fast", timeout_s=5)
     yield with_closing
     with_closing.close()
-    assert open_files(str(tmp_path / "v" / "catalog.db")) == open_files(str(tmp_path / "v" / "write.lock")) == []
+    assert (
+        open_files(str(tmp_path / "v" / "catalog.db")) == open_files(str(tmp_path / "v" / "write.lock")) == []
+    )
 
 
 def commits(store, table):
@@ -484,14 +486,14 @@ def test_a_log_that_a_closing_connection_clears_away_was_not_removed(store, monk
     store.catalog.close_idle(threading.get_ident())
     cleared, done = threading.Event(), threading.Event()
 
-    class Slow(catalog._Connection):
+    class Slow(catalog._SqliteConnection):
         def close(self) -> None:
             super().close()
             if not cleared.is_set():
                 cleared.set()
                 done.wait(0.3)  # the other thread may be done before, where it does not wait for this one
 
-    monkeypatch.setattr(catalog, "_Connection", Slow)
+    monkeypatch.setattr(catalog, "_SqliteConnection", Slow)
     monkeypatch.setattr(catalog, "REMOVAL_S", 0.05)
 
     def first() -> None:
