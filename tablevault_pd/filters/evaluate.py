@@ -35,7 +35,7 @@ from tablevault_pd.filters.tree import (
     Sign,
     Term,
 )
-from tablevault_pd.filters.tuples import judge
+from tablevault_pd.filters.tuples import evaluate_term
 
 PANDAS_2 = pd.__version__.startswith("2.")
 COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -101,7 +101,7 @@ def evaluate(node: Node, frame: pd.DataFrame) -> Any:
         case Inside(column, keys):
             return inside(frame[column], keys)
         case Term(of, sign, constant, label):
-            return judge(value(of), label, sign, constant)
+            return evaluate_term(value(of), label, sign, constant)
         case Compare(left, sign, right):
             return _compared(node, sign, value(left), value(right))
         case Member(of, values):

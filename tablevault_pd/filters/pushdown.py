@@ -34,7 +34,7 @@ from tablevault_pd.filters.tree import (
     Term,
     is_rowwise,
 )
-from tablevault_pd.filters.tuples import judge
+from tablevault_pd.filters.tuples import evaluate_term
 from tablevault_pd.frames import schemas
 from tablevault_pd.validate import is_missing
 
@@ -387,7 +387,7 @@ class _PushdownReader:
                 operand = self._column(label, tuples=True)
                 alone = frames.select(self._schema, [label])
                 empty = frames.empty(alone)
-                judge(
+                evaluate_term(
                     empty[label], label, term.operator, term.value
                 )  # raises what it would raise whatever the rows
             case _:

@@ -80,7 +80,7 @@ def _unreadable(filters: Any) -> InvalidFilter:
     )
 
 
-def judge(values: pd.Series, label: Hashable, operator: str, value: Any) -> np.ndarray:
+def evaluate_term(values: pd.Series, label: Hashable, operator: str, value: Any) -> np.ndarray:
     """Which values fit one comparison, as Arrow judges them once missing values are null. Raises InvalidFilter."""
     try:
         if operator in ("is null", "is not null"):

@@ -66,13 +66,13 @@ def encode(
 
     # By number: some labels of a MultiIndex with missing entries cannot be looked up.
     columns = (
-        [df.iloc[:, at].array for at in range(df.shape[1])]
+        [df.iloc[:, number].array for number in range(df.shape[1])]
         if df.columns.nlevels > 1
         else [series.array for _, series in df.items()]
     )
 
-    def encode_one(at: int, label: Hashable) -> Encoded:
-        values = unwrapped(columns[at])
+    def encode_one(number: int, label: Hashable) -> Encoded:
+        values = unwrapped(columns[number])
         if label in ready:
             return files.encode_files(ready[label], values)
         return encode_column(values, options.get(label, default), document=label in texts)
@@ -104,9 +104,9 @@ def build(
 ) -> pa.Table:
     """Encode every column, report all that cannot be, and put the table together."""
     arrays, fields, bad = [], [], []
-    for at, (label, name) in enumerate(zip(listed, labels.field_names(listed), strict=True)):
+    for number, (label, name) in enumerate(zip(listed, labels.field_names(listed), strict=True)):
         try:
-            array, spec = encode_one(at, label)
+            array, spec = encode_one(number, label)
             if type(label) is not str:
                 spec = {**spec, "label": labels.label_json(label)}
         except CannotEncode as error:
@@ -170,21 +170,21 @@ def encode_column(values: Any, option: EmbeddingOption = None, *, document: bool
 def _encode_objects(values: np.ndarray, option: EmbeddingOption) -> Encoded:
     cells = objects.CellTypes(values)
     if option is not False and (option is not None or vectors.may_be_vectors(cells)):
-        found = vectors.encode_vectors(cells, option)
-        if found is not None:
-            return found
+        encoded = vectors.encode_vectors(cells, option)
+        if encoded is not None:
+            return encoded
     return objects.encode_cells(cells)
 
 
 def arrow_vectors(encoded: Encoded, option: EmbeddingOption) -> Encoded:
     """Mark an Arrow list column as embedding if its rows are vectors. Raises CannotEncode if they were said to be."""
     array, spec = encoded
-    asked = option is not None
-    if asked and vectors.is_list(array.type):
+    is_demanded = option is not None
+    if is_demanded and vectors.is_list(array.type):
         array = vectors.arrow_floats(array, option)
     dim = vectors.arrow_dim(array)
     if dim is None:
-        if asked:
+        if is_demanded:
             raise CannotEncode(
                 f"embeddings= names it, but the cells ({array.type}) are no vectors of one length without nulls"
             )

@@ -78,17 +78,17 @@ def text_of(label: Hashable) -> str:
 
 def listed(columns: pd.Index) -> list[Hashable]:
     """The labels, exactly: pandas makes floats of the integers of a level in which some are missing."""
-    found: list[Hashable] = list(columns)
+    labels: list[Hashable] = list(columns)
     if not isinstance(columns, pd.MultiIndex):
-        return found
+        return labels
     for number, (level, own) in enumerate(_levels(columns)):
         if own:
             parts = [np.nan if part is pd.NA else part for part in level.tolist()]
-            found = [
+            labels = [
                 (*label[:number], part, *label[number + 1 :])  # type: ignore[index]  # tuples
-                for label, part in zip(found, parts, strict=True)
+                for label, part in zip(labels, parts, strict=True)
             ]
-    return found
+    return labels
 
 
 def columns_spec(columns: pd.Index) -> Spec:
@@ -158,9 +158,9 @@ def columns_index(labels: list[Hashable], spec: Spec) -> pd.Index:
         return _with_own_levels(pd.MultiIndex.from_arrays(parts), levels).set_names(names)
     if "range" in spec:
         start, step = spec["range"]
-        found = pd.RangeIndex(start, start + step * len(labels), step, name=names[0])
-        if list(found) == labels:
-            return found
+        index = pd.RangeIndex(start, start + step * len(labels), step, name=names[0])
+        if list(index) == labels:
+            return index
     return _level(labels, spec).rename(names[0])
 
 

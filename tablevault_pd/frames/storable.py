@@ -53,7 +53,7 @@ def _same_or(kind: pa.DataType, made: pa.DataType) -> pa.DataType:
 
 
 def _struct(kind: pa.DataType) -> pa.DataType:
-    return _same_or(kind, pa.struct([_field(kind.field(at)) for at in range(kind.num_fields)]))
+    return _same_or(kind, pa.struct([_field(kind.field(number)) for number in range(kind.num_fields)]))
 
 
 def _map(kind: pa.DataType) -> pa.DataType:
@@ -164,7 +164,7 @@ def _no_cast(kind: pa.DataType) -> bool:
 
 
 def _inner(kind: pa.DataType) -> list[pa.DataType]:
-    return [kind.field(at).type for at in range(kind.num_fields)]
+    return [kind.field(number).type for number in range(kind.num_fields)]
 
 
 def _view(chunk: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -248,10 +248,12 @@ def rows_of(column: pa.ChunkedArray, dim: int, *, private: bool) -> tuple[np.nda
     if column.num_chunks == 1:
         return _chunk_rows(column.chunk(0), dim, dtype, valid, private), valid
     out = np.empty((len(column), dim), dtype)
-    at = 0
+    number = 0
     for chunk in column.chunks:
-        out[at : at + len(chunk)] = _chunk_rows(chunk, dim, dtype, valid[at : at + len(chunk)], True)
-        at += len(chunk)
+        out[number : number + len(chunk)] = _chunk_rows(
+            chunk, dim, dtype, valid[number : number + len(chunk)], True
+        )
+        number += len(chunk)
     return out, valid
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import MissingDependency
-from tablevault_pd.lineage.layout import Box, Layout, Pair, Point, layout
+from tablevault_pd.lineage.layout import Box, GraphLayout, Pair, Point, layout
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -62,7 +62,7 @@ def _missing() -> MissingDependency:
     return MissingDependency.for_extra("matplotlib", "plot", "A picture of the graph")
 
 
-def _layout(names: Sequence[str], pairs: Sequence[Pair]) -> Layout:
+def _layout(names: Sequence[str], pairs: Sequence[Pair]) -> GraphLayout:
     texts = _texts(names, pairs)
     return layout(pairs, {name: _text_width(text) + 2 * PADDING for name, text in texts.items()})
 
@@ -90,11 +90,11 @@ def _text_width(text: str) -> float:
     return float(width + FONT_SIZE * (len(text) - len(present)))
 
 
-def _inches(place: Layout) -> tuple[float, float]:
+def _inches(place: GraphLayout) -> tuple[float, float]:
     return (place.width + 2 * MARGIN) / 72, (place.height + 2 * MARGIN) / 72
 
 
-def _draw(ax: Axes, place: Layout, texts: Mapping[str, str], dashed: Collection[Pair]) -> None:
+def _draw(ax: Axes, place: GraphLayout, texts: Mapping[str, str], dashed: Collection[Pair]) -> None:
     """Draw in points: on axes of another size everything, texts included, is scaled alike."""
     from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 
@@ -132,7 +132,7 @@ def _draw(ax: Axes, place: Layout, texts: Mapping[str, str], dashed: Collection[
         )
 
 
-def _scale(ax: Axes, place: Layout) -> float:
+def _scale(ax: Axes, place: GraphLayout) -> float:
     """How many points a unit of the axes is long."""
     figure: Any = ax.get_figure()
     window: Any = ax.get_window_extent()

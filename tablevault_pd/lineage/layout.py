@@ -39,7 +39,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class GraphLayout:
     """Boxes by name, and for each pair of lists the points of its arrow: from the parent, through lanes, to the child.
 
     Between two points an arrow either runs level, or bends through the gap between two layers.
@@ -51,7 +51,7 @@ class Layout:
     height: float
 
 
-def layout(pairs: Sequence[Pair], widths: Mapping[str, float]) -> Layout:
+def layout(pairs: Sequence[Pair], widths: Mapping[str, float]) -> GraphLayout:
     """Lay the graph out; `widths` are those of the boxes. A list that was made from itself has no arrow.
 
     A pair that would close a circle has its arrow point to the left. Raises MissingDependency.
@@ -82,7 +82,7 @@ def layout(pairs: Sequence[Pair], widths: Mapping[str, float]) -> Layout:
         points = _points(path, boxes, spans, layer_of, y_of, ports[pair])
         arrows[pair] = points[::-1] if pair in backward else points
     bottom = max((y + _height(node) / 2 for node, y in y_of.items()), default=0.0)
-    return Layout(boxes, arrows, float(left[-1]) - SPACE_X if columns else 0.0, bottom)
+    return GraphLayout(boxes, arrows, float(left[-1]) - SPACE_X if columns else 0.0, bottom)
 
 
 def _layers(pairs: Sequence[Pair], names: Iterable[str]) -> tuple[dict[str, int], set[Pair]]:

@@ -26,27 +26,31 @@ def overview(
     metrics: Sequence[str] | None = None,
 ) -> Overview:
     """As :meth:`Store.overview`; `gone` is set where a process is, and a worker that had handed over its last task finished."""
-    seen = store.overview(ids, name=name, metrics=metrics)
-    gone = _gone(store, seen)
-    return replace(seen, sessions=[_seen(each, seen, each.id in gone) for each in seen.sessions])
+    stored = store.overview(ids, name=name, metrics=metrics)
+    gone = _gone(store, stored)
+    return replace(
+        stored, sessions=[_seen(session, stored, session.id in gone) for session in stored.sessions]
+    )
 
 
-def _gone(store: Store, seen: Overview) -> set[int]:
+def _gone(store: Store, stored: Overview) -> set[int]:
     here = host_name()
     running = [
-        each for each in seen.sessions if each.host == here and each.state(seen.time) in ("running", "paused")
+        session
+        for session in stored.sessions
+        if session.host == here and session.state(stored.time) in ("running", "paused")
     ]
-    looks = [each.id for each in running if looks_dead(each)]
+    looks = [session.id for session in running if looks_dead(session)]
     if not looks:
         return set()
-    return {each.id for each in store.sessions(looks, info=True) if surely_dead(each)}
+    return {session.id for session in store.sessions(looks, info=True) if surely_dead(session)}
 
 
-def _seen(session: Session, seen: Overview, gone: bool) -> Session:
+def _seen(session: Session, stored: Overview, gone: bool) -> Session:
     if session.outcome is not None or (not gone and session.ended is None):
         return session
     session = replace(session, gone=gone)
-    if session.ended is not None and session.state(seen.time) == "lost":
+    if session.ended is not None and session.state(stored.time) == "lost":
         return replace(session, outcome="finished")  # its pool was done with it
     return replace(session, ended=None)
 

@@ -79,7 +79,7 @@ def _unique(named: Sequence[tuple[str, str]]) -> list[str]:
     """
     times = Counter(text for text, _ in named)
     taken = {text for text, kind in named if times[text] == 1 or kind == "str"}
-    found = []
+    names = []
     for text, kind in named:
         name, number = text, 1
         if times[text] > 1 and kind != "str":
@@ -88,8 +88,8 @@ def _unique(named: Sequence[tuple[str, str]]) -> list[str]:
                 number += 1
                 name = f"{text} ({kind} {number})"
             taken.add(name)
-        found.append(name)
-    return found
+        names.append(name)
+    return names
 
 
 def _label(label: Hashable) -> str:
@@ -101,7 +101,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (str, bool, int)) or value is None:
         return value
     if isinstance(value, (np.ndarray, list, tuple, set, frozenset)):
-        return [plain(each) for each in (value.tolist() if isinstance(value, np.ndarray) else value)]
+        return [plain(member) for member in (value.tolist() if isinstance(value, np.ndarray) else value)]
     if isinstance(value, dict):
         names = _unique([(str(key), type(key).__name__) for key in value])
         return dict(zip(names, map(plain, value.values()), strict=True))

@@ -15,12 +15,12 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if dict not in map(type, values.values()):
         return dict(values)
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, value in values.items():
         inner = flat(value) if isinstance(value, dict) else {}
-        inner = {f"{key}.{name}": each for name, each in inner.items()}
-        if inner and not inner.keys() & (found.keys() | values.keys()):
-            found |= inner
+        inner = {f"{key}.{name}": leaf for name, leaf in inner.items()}
+        if inner and not inner.keys() & (flattened.keys() | values.keys()):
+            flattened |= inner
         else:
-            found[key] = value
-    return found
+            flattened[key] = value
+    return flattened

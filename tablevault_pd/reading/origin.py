@@ -144,8 +144,8 @@ def read_of(index: pd.Index, origin: Origin) -> Read | None:
     """The read of `origin` that this index descends from; None if it does not, or from several."""
     if not marked(index, origin):
         text = str(origin)
-        known = (read for read in tuple(_unnamed) if read.origin == text and read.untouched(index))
-        return next(known, None)
+        unnamed = (read for read in tuple(_unnamed) if read.origin == text and read.untouched(index))
+        return next(unnamed, None)
     reads = {id(name.read): name.read for name in index.names if type(name) is OriginLabel}
     return next(iter(reads.values())) if len(reads) == 1 else None
 

@@ -30,16 +30,16 @@ def resolve(store: Store, address: str, *, version: int | None = None, as_of: An
     return resolve_all(store, [_lookup(address, version, as_of)])[0]
 
 
-def resolve_all(store: Store, wanted: Sequence[VersionLookup]) -> list[Version]:
+def resolve_all(store: Store, lookups: Sequence[VersionLookup]) -> list[Version]:
     """The versions meant, each of which must be there and not be deleted."""
-    found = []
-    for lookup, version in zip(wanted, store.find_versions(wanted), strict=True):
+    versions = []
+    for lookup, version in zip(lookups, store.find_versions(lookups), strict=True):
         if version is None:
             raise _not_found(store, lookup)
         if version.deleted:
             raise ListDeleted.named(lookup.name)
-        found.append(version)
-    return found
+        versions.append(version)
+    return versions
 
 
 def lookup(address: str, *, as_of: Any = None) -> VersionLookup:
@@ -196,22 +196,22 @@ def _as_array(positions: range | np.ndarray) -> np.ndarray:
     return np.arange(positions.start, positions.stop) if isinstance(positions, range) else positions
 
 
-def kept(store: Store, wanted: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
+def kept(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
     """Which rows of each version pass its filter: bool, shape (version.total,)."""
-    if not wanted:
+    if not filtered:
         return []
-    judged = [_judged_schema(store.schema(version.schema_id), condition) for version, condition in wanted]
-    asked = [
+    judged = [_judged_schema(store.schema(version.schema_id), condition) for version, condition in filtered]
+    requests = [
         ScanRequest(version, tuple(schema.names), where=pushed_down(store, version, condition))
-        for (version, condition), schema in zip(wanted, judged, strict=True)
+        for (version, condition), schema in zip(filtered, judged, strict=True)
     ]
-    found = [np.zeros(version.total, bool) for version, _ in wanted]
-    for number, chunks in groupby(store.scan_many(asked), key=itemgetter(0)):
+    masks = [np.zeros(version.total, bool) for version, _ in filtered]
+    for number, chunks in groupby(store.scan_many(requests), key=itemgetter(0)):
         positions: list[np.ndarray] = []
         tables = _noting(chunks, judged[number], positions)
-        for at, mask in enumerate(_masks(wanted[number][1], tables, judged[number])):
-            found[number][positions[at]] = mask
-    return found
+        for chunk_number, mask in enumerate(_masks(filtered[number][1], tables, judged[number])):
+            masks[number][positions[chunk_number]] = mask
+    return masks
 
 
 def _noting(
@@ -224,22 +224,22 @@ def _noting(
 
 
 def take(
-    store: Store, wanted: Sequence[tuple[Version, np.ndarray, Sequence[Hashable]]]
+    store: Store, selections: Sequence[tuple[Version, np.ndarray, Sequence[Hashable]]]
 ) -> list[pd.DataFrame]:
     """The rows at these positions of each version, in their order, repeated ones too; some columns of them.
 
     Arrow types whose rows pandas cannot take (views, runs) come in the types in which they are stored.
     """
-    if not wanted:
+    if not selections:
         return []
-    schemas = [frames.as_stored(wanted_schema(store, version, columns)) for version, _, columns in wanted]
-    unique = [np.unique(positions, return_inverse=True) for _, positions, _ in wanted]
-    asked = [
+    schemas = [frames.as_stored(wanted_schema(store, version, columns)) for version, _, columns in selections]
+    unique = [np.unique(positions, return_inverse=True) for _, positions, _ in selections]
+    requests = [
         ScanRequest(version, tuple(schema.names), positions)
-        for (version, _, _), schema, (positions, _) in zip(wanted, schemas, unique, strict=True)
+        for (version, _, _), schema, (positions, _) in zip(selections, schemas, unique, strict=True)
     ]
-    tables: list[list[pa.Table]] = [[] for _ in wanted]
-    for number, chunk in store.scan_many(asked):
+    tables: list[list[pa.Table]] = [[] for _ in selections]
+    for number, chunk in store.scan_many(requests):
         first, last = int(chunk.positions[0]), int(chunk.positions[-1])
         positions = unique[number][0]
         here = positions[np.searchsorted(positions, first) : np.searchsorted(positions, last, side="right")]
@@ -295,9 +295,9 @@ def _read_filtered(
         rows = np.flatnonzero(mask)
         tables[number] = tables[number].select([n for n in schema.names if n in names]).take(rows)
         positions[number] = positions[number][rows]
-    found = np.concatenate(positions) if positions else np.empty(0, np.int64)
-    frame = frames.decode(tables, schema, positions=found, private=True)
-    return frame, found
+    frame_read = np.concatenate(positions) if positions else np.empty(0, np.int64)
+    frame = frames.decode(tables, schema, positions=frame_read, private=True)
+    return frame, frame_read
 
 
 def batches(

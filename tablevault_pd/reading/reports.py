@@ -153,7 +153,9 @@ def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
     """Every list at its newest version."""
     states = [state for state in store.lists() if deleted or not state.head.deleted]
     sessions = labels_of(store, [state.head.session_id for state in states])
-    told = {(found.list_id, found.label): found.text for found in store.descriptions()}
+    text_of = {
+        (description.list_id, description.label): description.text for description in store.descriptions()
+    }
     schemas = store.schemas({state.head.schema_id for state in states})
     rows = []
     for state in states:
@@ -171,7 +173,7 @@ def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
                 head.time,
                 sessions.get(head.session_id),
                 head.deleted,
-                told.get((head.list_id, "BASE")),
+                text_of.get((head.list_id, "BASE")),
                 list(head.tags),
             )
         )
@@ -376,5 +378,5 @@ def vacuumed(found: Sequence[Freed], *, removed: bool) -> pd.DataFrame:
 
 def labels_of(store: Store, ids: Iterable[int | None]) -> dict[int | None, str]:
     """``name#run`` of sessions, by id."""
-    wanted = sorted({key for key in ids if key is not None})
-    return {session.id: session.label for session in store.sessions(wanted)} if wanted else {}
+    keys = sorted({key for key in ids if key is not None})
+    return {session.id: session.label for session in store.sessions(keys)} if keys else {}

@@ -35,7 +35,7 @@ def check_addresses(store: Store, name: str, schema: pa.Schema, present: pa.Sche
 
 
 def _check_name(store: Store, name: str) -> None:
-    for dot in (place for place, character in enumerate(name) if character == "."):
+    for dot in (number for number, character in enumerate(name) if character == "."):
         head = store.head(name[:dot])
         if head is not None and name[dot + 1 :] in _labels(store.schema(head.schema_id)):
             raise InvalidName(

@@ -98,31 +98,31 @@ def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, 
     `cells` gives what was kept about each, by position. A relative path starts from the folder that it was saved in. What
     cannot be looked at from here is told as uncertain.
     """
-    for position, kept in cells:
-        if kept["stored"]:
+    for position, saved in cells:
+        if saved["stored"]:
             continue
-        folder = kept["folder"] or ""
+        folder = saved["folder"] or ""
         try:
-            difference = _difference(os.path.join(folder, kept["path"]), kept)
+            difference = _difference(os.path.join(folder, saved["path"]), saved)
         except FileNotFoundError:
             certain = not folder or os.path.isdir(folder)
             missing = (
                 "is not there" if certain else f"cannot be checked from here: there is no folder {folder}"
             )
-            yield position, kept["path"], missing, certain
+            yield position, saved["path"], missing, certain
         except OSError as error:
-            yield position, kept["path"], f"cannot be read: {error.strerror}", False
+            yield position, saved["path"], f"cannot be read: {error.strerror}", False
         else:
             if difference is not None:
-                yield position, kept["path"], difference, True
+                yield position, saved["path"], difference, True
 
 
-def _difference(path: str, kept: dict[str, Any]) -> str | None:
+def _difference(path: str, saved: dict[str, Any]) -> str | None:
     status = os.stat(path)
-    if status.st_size != kept["size_bytes"]:
-        return f"has {status.st_size} bytes, had {kept['size_bytes']}"
-    touched = _modified(status) != kept["modified"]
-    if touched and sha256_of_file(Path(path)) != kept["sha256"]:
+    if status.st_size != saved["size_bytes"]:
+        return f"has {status.st_size} bytes, had {saved['size_bytes']}"
+    touched = _modified(status) != saved["modified"]
+    if touched and sha256_of_file(Path(path)) != saved["sha256"]:
         return "has other content of the same size"
     return None
 

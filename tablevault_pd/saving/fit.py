@@ -11,7 +11,7 @@ from tablevault_pd.errors import SchemaMismatch
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tablevault_pd.saving.ingest import Chunk
+    from tablevault_pd.saving.ingest import IngestedChunk
 
 
 class Fitter:
@@ -40,7 +40,7 @@ class Fitter:
         self._rows = 0
         self.schema: pa.Schema = None
 
-    def fit(self, chunk: Chunk) -> Chunk:
+    def fit(self, chunk: IngestedChunk) -> IngestedChunk:
         """The chunk, its index in the form the list has. Raises SchemaMismatch if a column or a value does not fit."""
         table = self._with_fitting_index(chunk.table)
         if self._present is not None:

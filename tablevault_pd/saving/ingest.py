@@ -51,7 +51,7 @@ class ColumnOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class IngestedChunk:
     """Some rows of what is saved."""
 
     table: pa.Table
@@ -72,7 +72,7 @@ def column_names(value: Any, option: str) -> tuple[Hashable, ...]:
 
 def ingest(
     obj: Any, options: ColumnOptions, lineage: LineageRecorder, *, kind: str | None = None
-) -> Iterator[Chunk]:
+) -> Iterator[IngestedChunk]:
     """The rows of `obj` as chunks, one or many. Raises InvalidInput, UnsupportedColumn, FileMissing."""
     return _Ingestion(options, lineage, kind).chunks(obj)
 
@@ -85,7 +85,7 @@ class _Ingestion:
     lineage: LineageRecorder
     kind: str | None
 
-    def chunks(self, obj: Any) -> Iterator[Chunk]:
+    def chunks(self, obj: Any) -> Iterator[IngestedChunk]:
         if isinstance(obj, pd.DataFrame):
             self._check_kind(None, obj)
             yield self._frame(obj, self.options)
@@ -117,7 +117,9 @@ class _Ingestion:
 
     # -- one object
 
-    def _frame(self, frame: pd.DataFrame, options: ColumnOptions, *, made_here: bool = False) -> Chunk:
+    def _frame(
+        self, frame: pd.DataFrame, options: ColumnOptions, *, made_here: bool = False
+    ) -> IngestedChunk:
         frame, parents = self.lineage.of_frame(frame, made_here=made_here)
         absent = [name for name in (*options.documents, *options.files) if name not in frame.columns]
         if absent:
@@ -128,9 +130,9 @@ class _Ingestion:
             frame, embeddings=options.embeddings, documents=options.documents, prepared=prepared
         )
         files = tuple(state for _, states in columns.values() for state in states) if options.copy else ()
-        return Chunk(table, parents, files)
+        return IngestedChunk(table, parents, files)
 
-    def _series(self, series: pd.Series) -> Chunk:
+    def _series(self, series: pd.Series) -> IngestedChunk:
         kind = self.kind or _kind_of(series)
         if kind not in COLUMN_OF_KIND:
             raise InvalidInput(f"kind= is one of {', '.join(COLUMN_OF_KIND)}, not {shown(kind)}.")
@@ -146,7 +148,7 @@ class _Ingestion:
         }
         return self._frame(frame, options[kind])
 
-    def _row(self, row: Mapping[Any, Any]) -> Chunk:
+    def _row(self, row: Mapping[Any, Any]) -> IngestedChunk:
         """A single row, without the detour by a frame where that makes no difference."""
         options = self.options
         no_embeddings = options.embeddings is None or options.embeddings is False
@@ -154,9 +156,9 @@ class _Ingestion:
         table = frames.encode_row(row) if plain else None
         if table is None:
             return self._frame(frame_of_mappings([row]), options, made_here=True)
-        return Chunk(table, self.lineage.of_table(table))
+        return IngestedChunk(table, self.lineage.of_table(table))
 
-    def _matrix(self, matrix: np.ndarray) -> Chunk:
+    def _matrix(self, matrix: np.ndarray) -> IngestedChunk:
         if matrix.ndim != 2 or matrix.dtype.kind not in "iuf":
             raise InvalidInput(
                 f"An array is saved as one vector per row, so it has two dimensions and holds numbers; this one has the shape "
@@ -164,7 +166,7 @@ class _Ingestion:
             )
         return self._vectors(list(matrix), integers=True)
 
-    def _vectors(self, rows: Sequence[Any], *, integers: bool) -> Chunk:
+    def _vectors(self, rows: Sequence[Any], *, integers: bool) -> IngestedChunk:
         """Sequences of numbers as one embedding column. Integers become floats, exactly, only with `integers` or embeddings=."""
         widths = sorted({len(row) for row in rows})
         if len(widths) > 1:
@@ -181,11 +183,11 @@ class _Ingestion:
             )
         frame = pd.DataFrame({name: pd.Series(list(rows), dtype=object)})
         table = frames.encode(frame, embeddings=embeddings if named else [name])
-        return Chunk(table, self.lineage.of_table(table))
+        return IngestedChunk(table, self.lineage.of_table(table))
 
     # -- Arrow
 
-    def _arrow(self, obj: Any) -> Iterator[Chunk]:
+    def _arrow(self, obj: Any) -> Iterator[IngestedChunk]:
         if ingest_arrow.is_column(obj):
             yield self._series(ingest_arrow.series(obj))
             return
@@ -193,7 +195,7 @@ class _Ingestion:
         for table in ingest_arrow.tables(obj):
             yield self._arrow_table(table)
 
-    def _arrow_table(self, table: pa.Table) -> Chunk:
+    def _arrow_table(self, table: pa.Table) -> IngestedChunk:
         options = self.options
         if options.files:
             encoded = frames.encode_arrow(table, embeddings=False)
@@ -201,11 +203,11 @@ class _Ingestion:
             return self._frame(frame, options, made_here=True)
         parents = self.lineage.of_table(table)
         encoded = frames.encode_arrow(table, embeddings=options.embeddings, documents=options.documents)
-        return Chunk(encoded, parents)
+        return IngestedChunk(encoded, parents)
 
     # -- iterables
 
-    def _items(self, items: Iterable[Any]) -> Iterator[Chunk]:
+    def _items(self, items: Iterable[Any]) -> Iterator[IngestedChunk]:
         """Rows, texts and vectors are gathered into chunks; everything else is a chunk, or several, by itself."""
         iterator = iter(items)
         try:
@@ -230,19 +232,19 @@ class _Ingestion:
         if form is not None:
             yield form(self, group)
 
-    def _mappings(self, group: list[Any]) -> Chunk:
+    def _mappings(self, group: list[Any]) -> IngestedChunk:
         rows = [as_mapping(item) or {} for item in group]
         return self._frame(frame_of_mappings(rows), self.options, made_here=True)
 
-    def _tuples(self, group: list[Any]) -> Chunk:
+    def _tuples(self, group: list[Any]) -> IngestedChunk:
         return self._frame(frame_of_tuples(group), self.options, made_here=True)
 
-    def _texts(self, group: list[Any]) -> Chunk:
+    def _texts(self, group: list[Any]) -> IngestedChunk:
         name = COLUMN_OF_KIND["document"]
         frame = frame_of_texts(group, name)
         return self._frame(frame, ColumnOptions.only(documents=(name,)), made_here=True)
 
-    def _listed_vectors(self, group: list[Any]) -> Chunk:
+    def _listed_vectors(self, group: list[Any]) -> IngestedChunk:
         for number, item in enumerate(group):
             wrong = [cell for cell in item if not isinstance(cell, _NUMBERS) or isinstance(cell, bool)]
             if wrong:
@@ -270,7 +272,7 @@ def _have_floats(rows: Sequence[Any]) -> bool:
 
 
 #: Gathers items of one form into a chunk.
-_Form = Callable[[_Ingestion, list[Any]], Chunk]
+_Form = Callable[[_Ingestion, list[Any]], IngestedChunk]
 
 #: What the items that a form gathers become, where that is one column.
 _KIND_OF_FORM: dict[_Form, str] = {_Ingestion._texts: "document", _Ingestion._listed_vectors: "embedding"}

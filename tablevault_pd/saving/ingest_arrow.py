@@ -107,4 +107,6 @@ def _check_objects(dtypes: dict[Any, Any]) -> None:
 
 def _has_objects(dtype: Any) -> bool:
     inner = [field.dtype for field in getattr(dtype, "fields", ())] + [getattr(dtype, "inner", None)]
-    return str(dtype) == "Object" or any(_has_objects(each) for each in inner if each is not None)
+    return str(dtype) == "Object" or any(
+        _has_objects(dtype_inside) for dtype_inside in inner if dtype_inside is not None
+    )

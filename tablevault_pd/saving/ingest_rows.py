@@ -23,8 +23,8 @@ def as_mapping(item: Any) -> Mapping[Any, Any] | None:
     if is_dataclass(item):
         return {field.name: getattr(item, field.name) for field in fields(item)}
     if hasattr(item, "_asdict"):  # namedtuples, rows of SQLAlchemy
-        found: Mapping[Any, Any] = item._asdict()
-        return found
+        mapping: Mapping[Any, Any] = item._asdict()
+        return mapping
     if hasattr(item, "keys") and hasattr(item, "__getitem__"):  # rows of sqlite3 and asyncpg
         return {key: item[key] for key in item.keys()}  # noqa: SIM118  # iterating gives the values
     return dict(item) if hasattr(type(item), "model_fields") else None  # models of pydantic
@@ -32,24 +32,26 @@ def as_mapping(item: Any) -> Mapping[Any, Any] | None:
 
 def frame_of_mappings(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
     """One row per mapping; the keys are the columns. Raises UnsupportedColumn."""
-    frame = _made([dict(row) for row in rows], lambda: ((row.items(), at) for at, row in enumerate(rows)))
+    frame = _made(
+        [dict(row) for row in rows], lambda: ((row.items(), number) for number, row in enumerate(rows))
+    )
     return _exact(frame, lambda label: [row.get(label) for row in rows])
 
 
 def frame_of_tuples(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     """One row per tuple; the columns are 0, 1, 2 and so on. Raises InvalidInput, UnsupportedColumn."""
-    for at, row in enumerate(rows):
+    for number, row in enumerate(rows):
         if len(row) != len(rows[0]):
             raise InvalidInput(
-                f"Rows have one length: row {at} has {len(row)} values, the first {len(rows[0])}. Save dicts where values may lack."
+                f"Rows have one length: row {number} has {len(row)} values, the first {len(rows[0])}. Save dicts where values may lack."
             )
-    frame = _made(rows, lambda: ((enumerate(row), at) for at, row in enumerate(rows)))
+    frame = _made(rows, lambda: ((enumerate(row), number) for number, row in enumerate(rows)))
     return _exact(frame, lambda label: [row[label] for row in rows])
 
 
 def frame_of_texts(texts: list[str], name: str) -> pd.DataFrame:
     """One row per text. Raises UnsupportedColumn."""
-    return _made({name: texts}, lambda: (([(name, text)], at) for at, text in enumerate(texts)))
+    return _made({name: texts}, lambda: (([(name, text)], number) for number, text in enumerate(texts)))
 
 
 def check_label(label: Hashable) -> None:
@@ -66,11 +68,11 @@ def _made(
     try:
         return pd.DataFrame(rows)
     except UnicodeEncodeError as error:  # of pandas, which says neither where nor what to do
-        for row, at in cells():
+        for row, number in cells():
             for label, value in row:
                 if not (_is_unicode(label) and _is_unicode(value)):
                     raise UnsupportedColumn(
-                        f"Nothing was stored. In column {shown(label)}, row {at}: a lone surrogate, which no UTF-8 text can hold; "
+                        f"Nothing was stored. In column {shown(label)}, row {number}: a lone surrogate, which no UTF-8 text can hold; "
                         "decode the text with errors='replace'."
                     ) from error
         raise
@@ -85,12 +87,12 @@ def _is_unicode(value: Any) -> bool:
 
 def _exact(frame: pd.DataFrame, cells: Callable[[Any], list[Any]]) -> pd.DataFrame:
     """`frame` with the integers that pandas rounded, because some were missing, as Int64."""
-    for at, label in enumerate(frame.columns):
-        column = frame.iloc[:, at]
+    for number, label in enumerate(frame.columns):
+        column = frame.iloc[:, number]
         if column.dtype == np.float64 and (column.abs() >= _EXACT).any():
-            found = _integers(label, cells(label))
-            if found is not None:
-                frame.isetitem(at, found)
+            integers = _integers(label, cells(label))
+            if integers is not None:
+                frame.isetitem(number, integers)
     return frame
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.lineage.edges import ParentClaim
     from tablevault_pd.lineage.record import LineageRecorder
-    from tablevault_pd.saving.ingest import Chunk
+    from tablevault_pd.saving.ingest import IngestedChunk
     from tablevault_pd.store.edges import Edge
 
 RETRY_FOR_S = 30.0
@@ -70,7 +70,7 @@ class Write:
         return self.operation == "append"
 
 
-def write(store: Store, what: Write, lineage: LineageRecorder, chunks: Iterable[Chunk]) -> Version:
+def write(store: Store, what: Write, lineage: LineageRecorder, chunks: Iterable[IngestedChunk]) -> Version:
     """Commit the rows of `chunks` as one batch, and return the version that shows them.
 
     Saving what the newest version holds, with the same tags and parents, makes no version: the newest one is returned.
@@ -117,7 +117,7 @@ def _fitter(what: Write, head: Version | None, present: pa.Schema | None) -> Fit
     return Fitter(what.list, what.schema_mode, present if what.schema_mode == "strict" else None)
 
 
-def _edges_of_one(lineage: LineageRecorder, chunk: Chunk) -> tuple[Edge, ...]:
+def _edges_of_one(lineage: LineageRecorder, chunk: IngestedChunk) -> tuple[Edge, ...]:
     return lineage.edges(chunk.table.num_rows, chunk.parents.claims, chunk.parents.frame)
 
 
@@ -125,7 +125,12 @@ def _edges_of_one(lineage: LineageRecorder, chunk: Chunk) -> tuple[Edge, ...]:
 
 
 def _is_unchanged(
-    store: Store, what: Write, lineage: LineageRecorder, head: Version, only: Chunk, edges: Sequence[Edge]
+    store: Store,
+    what: Write,
+    lineage: LineageRecorder,
+    head: Version,
+    only: IngestedChunk,
+    edges: Sequence[Edge],
 ) -> bool:
     """Whether saving the one chunk would make a version just like the newest one."""
     if not _is_same_version(what, head, only.table.num_rows) or not _has_rows(store, head, only.table):
@@ -164,7 +169,7 @@ def _describe(store: Store, head: Version, descriptions: Sequence[Description]) 
 
 
 def _stage(
-    what: Write, staging: Staging, keeping: FileKeeper | None, chunks: Iterable[Chunk]
+    what: Write, staging: Staging, keeping: FileKeeper | None, chunks: Iterable[IngestedChunk]
 ) -> tuple[list[ParentClaim], tuple[Version, ...]]:
     """Stage chunks that were fitted: the claims about all their rows, and the stand-ins that a warning is to name."""
     claims: list[ParentClaim] = []
@@ -179,7 +184,7 @@ def _stage(
     return claims, stand_ins
 
 
-def _keep(keeping: FileKeeper | None, chunk: Chunk) -> None:
+def _keep(keeping: FileKeeper | None, chunk: IngestedChunk) -> None:
     """Keep the contents of the files that a chunk names."""
     if keeping is not None:
         for file in chunk.files:

@@ -121,8 +121,8 @@ def _writers(
     for scope, lines in zip(scopes, _lines_by_scope(ranking.scope), strict=True):
         written = spans.of(versions[scope])
         if len(written.start):
-            at = np.searchsorted(written.start, ranking.position[lines], side="right") - 1
-            ids[lines], cells[lines] = written.session_id[at], written.cell[at]
+            number = np.searchsorted(written.start, ranking.position[lines], side="right") - 1
+            ids[lines], cells[lines] = written.session_id[number], written.cell[number]
     labels = reports.labels_of(store, [key for key in np.unique(ids).tolist() if key >= 0])
     return [labels.get(key) for key in ids.tolist()], pd.Series(cells, dtype="Int64").mask(cells < 0)
 
@@ -212,18 +212,18 @@ def _kinds(request: Request, part: _VersionLines, ranking: Ranking) -> np.ndarra
     default = next((kind for kind in request.kinds if kind in present), request.kinds[0])
     kinds = np.full(len(part.lines), default, object)
     kinds[ranking.source[part.lines] == NEAR] = "description"  # unless the line has a column
-    for at, label in enumerate(part.labels):
+    for number, label in enumerate(part.labels):
         if label is not None:
-            kinds[at] = kind_of[label]
+            kinds[number] = kind_of[label]
     return kinds
 
 
 def _values(part: _VersionLines, rows: pd.DataFrame) -> np.ndarray:
     values = np.full(len(part.lines), None, object)
     cells = {label: rows[label].to_numpy(dtype=object) for label in set(part.labels) if label is not None}
-    for at, label in enumerate(part.labels):
+    for number, label in enumerate(part.labels):
         if label is not None:
-            values[at] = cells[label][at]
+            values[number] = cells[label][number]
     return values
 
 
