@@ -679,33 +679,23 @@ vault.save("preds", rows)
 """
 
 
-@pytest.mark.parametrize(
-    ("limit", "body", "names"),
-    [
-        (5, "return text + '!!'", ["clean"]),
-        (4, "return text  # as it is", ["LIMIT"]),
-        (5, "return text  # as it is", []),
-    ],
-)
-def test_r17_code_is_told_by_the_definition_that_changed(folder_vault, tmp_path, limit, body, names):
+def test_r17_code_is_told_by_the_definition_that_changed(folder_vault, tmp_path):
     articles = pd.DataFrame({"text": ["good", "bad"]}, index=pd.Index([1, 2], name="id"))
     folder_vault.save("articles", articles)
-    for number, (most, text) in enumerate([(5, "return text"), (limit, body)]):
-        code = SCRIPT.format(limit=most, body=text, unused=number, place=folder_vault.place)
+    runs = [(5, "return text"), (4, "return text  # as it is"), (4, "return text + '!!'")]
+    for number, (limit, body) in enumerate(runs):
+        code = SCRIPT.format(limit=limit, body=body, unused=number, place=folder_vault.place)
         (tmp_path / "evaluate.py").write_text(code, encoding="utf-8")
         subprocess.run([sys.executable, "evaluate.py"], cwd=tmp_path, check=True, timeout=60)
-    if not names:
-        assert folder_vault.versions("preds")["version"].tolist() == [1]  # the same rows by the same code
-        return
-    found = folder_vault.compare("preds@1", "preds@2", measure="right")
-    code = folder_vault.differences("preds@1", "preds@2").query("what == 'code'")
-    assert code["name"].tolist() == [f"evaluate.py: {name}" for name in names]
-    lines = found.code_diff.splitlines()[2:]  # without the names of the versions
-    assert [len([line for line in lines if line.startswith(sign)]) for sign in "-+"] == [1, 1]
-    why = found.why()
-    assert set(why["what"]) == {"code"}
-    assert set(why["name"]) == {f"evaluate.py: {name}" for name in names}
-    assert set(why.index) == set(found.index[found["flip"] == "broken"])
+    for old, new, name in [("preds@1", "preds@2", "LIMIT"), ("preds@2", "preds@3", "clean")]:
+        found = folder_vault.compare(old, new, measure="right")
+        code = folder_vault.differences(old, new).query("what == 'code'")
+        assert code["name"].tolist() == [f"evaluate.py: {name}"]
+        lines = found.code_diff.splitlines()[2:]  # without the names of the versions
+        assert [len([line for line in lines if line.startswith(sign)]) for sign in "-+"] == [1, 1]
+        why = found.why()
+        assert set(zip(why["what"], why["name"], strict=True)) == {("code", f"evaluate.py: {name}")}
+        assert set(why.index) == set(found.index[found["flip"] == "broken"]) != set()
 
 
 @given(generated.frames())
