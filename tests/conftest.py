@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from stores import BOTH, new_database
+from stores import BOTH, Place, new_database, new_place
 from torture.harness import COUNTS
 
 import tablevault_pd as tv
@@ -18,6 +18,8 @@ from tablevault_pd import api as connecting
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tablevault_pd.store import Store
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -77,6 +79,22 @@ def vault(request: pytest.FixtureRequest, here: Path, monkeypatch: pytest.Monkey
         with tv.connect(url, create=True) as opened:
             yield opened
             assert opened.check().empty
+
+
+@pytest.fixture(params=BOTH)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A place for a new vault, for each store."""
+    with new_place(request.param, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[Store]:
+    """An empty store of each kind, which must be sound when the test is done."""
+    opened = place.open()
+    yield opened
+    assert opened.check() == []
+    opened.close()
 
 
 @pytest.fixture

@@ -235,14 +235,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
         yield found
 
 
-@pytest.fixture
-def store(place: Place) -> Iterator[Store]:
-    opened = place.open()
-    yield opened
-    assert opened.check() == []
-    opened.close()
-
-
 def nearest(
     store: Store, query: np.ndarray, k: int, approx: bool = False, keep: np.ndarray | None = None
 ) -> list[int]:

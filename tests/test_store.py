@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from stores import BOTH, Place, act, edges_at, keep, new_place, put, rows, table_of
+from stores import Place, act, edges_at, keep, put, rows, table_of
 
 from tablevault_pd.errors import (
     Conflict,
@@ -43,24 +43,9 @@ from tablevault_pd.store.edges import INFERRED, READ, STATED, Edge, EdgeForm
 from tablevault_pd.store.types import Attempt, ListInfo, Pause, Timelines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
-
-
-@pytest.fixture(params=BOTH)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with new_place(request.param, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-def store(place: Place) -> Iterator[Store]:
-    opened = place.open()
-    yield opened
-    assert opened.check() == []  # every test leaves a sound store behind
-    opened.close()
 
 
 def numbers(*values: Any, name: str = "x") -> pa.Table:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from stores import BOTH, Place, new_place
 
 from tablevault_pd.errors import VaultReadOnly
 from tablevault_pd.search.query import parse_text
@@ -24,25 +22,7 @@ from tablevault_pd.store import (
     WrittenCode,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-
-
-@pytest.fixture(params=BOTH)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with new_place(request.param, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-def store(place: Place) -> Iterator[Store]:
-    opened = place.open()
-    yield opened
-    assert opened.check() == []
-    opened.close()
 
 
 def part(text: str, cell: int | None = 0, session: int | None = 1, path: str | None = None) -> Part:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stores import BOTH, Place, act, new_place, put
+from stores import Place, act, new_place, put
 from torture.harness import times
 
 from tablevault_pd import frames
@@ -20,24 +20,10 @@ from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Cell, Description, Hits, Scope, Session, Store, VectorQuery, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
-
-
-@pytest.fixture(params=BOTH)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with new_place(request.param, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-def store(place: Place) -> Iterator[Store]:
-    opened = place.open()
-    yield opened
-    assert opened.check() == []
-    opened.close()
 
 
 def texts(*values: Any, **more: Any) -> Any:
