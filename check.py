@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).resolve().parent
+RUN_NOTEBOOK = (
+    "import sys, nbformat; from nbclient import NotebookClient; "
+    "NotebookClient(nbformat.read(sys.argv[1], as_version=4), timeout=600).execute()"
+)
 
 
 def main(names: Sequence[str]) -> int:
@@ -56,8 +60,8 @@ def layers() -> int:
 
 
 def examples() -> int:
-    """Run each script of examples/ in an empty folder, as a user would. Its output is shown if it fails."""
-    scripts = sorted((ROOT / "examples").glob("*.py"))
+    """Run each script and notebook of examples/ in an empty folder, as a user would. Its output is shown if it fails."""
+    scripts = [*sorted((ROOT / "examples").glob("*.py")), *sorted((ROOT / "examples").glob("*.ipynb"))]
     if not scripts:
         print("examples/ holds no script")
         return 1
@@ -67,10 +71,11 @@ def examples() -> int:
 
 
 def example(script: Path, environment: dict[str, str]) -> int:
-    """Run one script. Return 1 if it failed."""
+    """Run one script or notebook. Return 1 if it failed."""
+    runner = ["-c", RUN_NOTEBOOK] if script.suffix == ".ipynb" else []
     with tempfile.TemporaryDirectory() as folder:
         run = subprocess.run(
-            [sys.executable, script],
+            [sys.executable, *runner, script],
             cwd=folder,
             env=environment,
             check=False,

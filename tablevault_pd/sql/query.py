@@ -127,7 +127,7 @@ def _in_thread(
         return future.result()
     start(run, "sql")
     try:
-        return future.result(timeout_s)
+        return future.result(None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
     except TimeoutError:
         raise QueryTimeout(f"The query took longer than {timeout_s} s and was stopped.") from None
     finally:
