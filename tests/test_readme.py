@@ -73,10 +73,10 @@ def stripped(lines: list[str]) -> list[str]:
 def test_the_python_of_a_page_runs_and_prints_what_is_shown(page, tmp_path):
     blocks = blocks_of(page.read_text(encoding="utf-8"))
     pairs = expected_outputs(blocks)
-    script = tmp_path / f"{page.stem}.py"
-    script.write_text(script_of([block for block, _ in pairs]), encoding="utf-8")
     work = tmp_path / "work"
     work.mkdir()
+    script = work / f"page_{page.stem}.py"  # no name that hides a module of Python, such as code
+    script.write_text(script_of([block for block, _ in pairs]), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TABLEVAULT_")}
     environment |= {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"}
 
