@@ -708,3 +708,35 @@ def test_r14_every_kind_of_frame_equals_itself(folder_vault, frame):
     assert found["status"].tolist() == ["same"] * len(frame)
     shorter = folder_vault.compare(frame, frame.iloc[:-1], on="position")
     assert shorter["status"].tolist() == ["same"] * (len(frame) - 1) + ["removed"] * bool(len(frame))
+
+
+def test_r17_an_input_that_was_corrected_from_itself(vault):
+    """The corrected version has the rows of the one before as parents: these are no rows of their own."""
+    vault.save("questions", preds().set_index("id")[["gold"]])
+    a = vault.save("preds", vault.read("questions").assign(pred=["a", "b", "x", "x"]))
+    corrected = vault.read("questions")
+    corrected.loc[1, "gold"] = "z"
+    vault.save("questions", corrected)
+    b = vault.save("preds", vault.read("questions").assign(pred=["a", "b", "c", "x"]))
+    why = vault.compare(a, b, measure="gold == pred").why()
+    rows = why[why["what"].str.startswith("row")]
+    assert rows.index.tolist() == [1], "the row that changed, and no other"
+    assert rows[["what", "name", "a", "b"]].values.tolist() == [["row changed", "gold", "a", "z"]]
+    found = vault.differences(a, b)
+    assert found.loc[found["what"] == "input", ["a", "b"]].values.tolist() == [["questions@1", "questions@2"]]
+
+
+def test_r17_other_code_altogether_is_one_line(folder_vault, tmp_path):
+    """Where two programs share no definition, each of their lines would be a difference."""
+    programs = [
+        "import pandas as pd\nrows = {'n': [1]}\nmore = rows\npd.DataFrame(more).vault.save('x', inputs=False)\n",
+        "import pandas as pd\nother = {'n': [2]}\npd.DataFrame(other).vault.save('x', inputs=False)\n",
+    ]
+    for number, program in enumerate(programs):
+        script = tmp_path / f"program{number}.py"
+        script.write_text(f"import tablevault_pd as tv\ntv.connect({folder_vault.place!r})\n{program}")
+        subprocess.run([sys.executable, script], check=True)
+    found = folder_vault.differences("x@1", "x@2")
+    code = found[found["what"] == "code"]
+    assert len(code) == 1
+    assert code["a"].item() == "pd.DataFrame(more).vault.save('x', inputs=False)"

@@ -55,7 +55,8 @@ class _Walk:
         name = a.list if a.list_id == b.list_id else f"{a.list}, {b.list}"
         self._facts(writers(self.store, a), writers(self.store, b), depth, name)
         self._code(slice_of_rows(self.store, a), slice_of_rows(self.store, b), depth, name)
-        self._inputs(inputs_of(self.store, a), inputs_of(self.store, b), depth)
+        inputs = [_without(inputs_of(self.store, each), (a.list, b.list)) for each in (a, b)]
+        self._inputs(*inputs, depth)
 
     def _facts(self, a: Sequence[int], b: Sequence[int], depth: int, name: str | None) -> None:
         if set(a) == set(b) or (tuple(a), tuple(b)) in self.told:
@@ -126,6 +127,11 @@ def inputs_of(store: Store, version: Version) -> Inputs:
     keep = shown & (table.rows > 0) & (table.list == version.list_id)
     keys = set(zip(table.parent_list[keep].tolist(), table.parent_version[keep].tolist(), strict=True))
     return _by_list(store.describe_lists(versions=sorted(keys)).versions.values())
+
+
+def _without(inputs: Inputs, lists: tuple[str, str]) -> Inputs:
+    """Leave out earlier versions of the lists themselves: which rows they have is compared already."""
+    return {name: versions for name, versions in inputs.items() if name not in lists}
 
 
 def _by_list(versions: Iterable[Version]) -> Inputs:

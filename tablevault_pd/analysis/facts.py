@@ -114,7 +114,12 @@ def table(every: Sequence[Facts], wanted: Callable[[Fact], bool], *, what: bool)
 
 
 def changed_parts(a: Slice, b: Slice) -> list[tuple[str, str | None, str | None]]:
-    """(name, text in a, text in b) of each definition or statement that is not in both slices with the same tree."""
+    """(name, text in a, text in b) of each definition or statement that is not in both slices with the same tree.
+
+    Slices that have no statement in common but imports, as of a row that other code wrote, differ in one line: in what wrote it.
+    """
+    if _are_foreign(a, b):
+        return [(_place(b.parts[-1]), _text(a.parts[-1]), _text(b.parts[-1]))]
     named_a, named_b = _named(a.parts), _named(b.parts)
     found: list[tuple[str, str | None, str | None]] = []
     for key in dict.fromkeys([*named_a, *named_b]):
@@ -130,6 +135,19 @@ def changed_parts(a: Slice, b: Slice) -> list[tuple[str, str | None, str | None]
         assert part is not None
         found.append((_place(part), _text(one), _text(two)))
     return found
+
+
+def _are_foreign(a: Slice, b: Slice) -> bool:
+    """Whether both slices define something, and nothing under the same name."""
+    one, two = (
+        {(part.path, part.names) for part in each.parts if part.names and not _is_import(part)}
+        for each in (a, b)
+    )
+    return bool(one and two) and one.isdisjoint(two)
+
+
+def _is_import(part: Part) -> bool:
+    return part.text.startswith(("import ", "from "))
 
 
 def _text(part: Part | None) -> str | None:

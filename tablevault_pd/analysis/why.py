@@ -104,7 +104,7 @@ def _above(store: Store, own: _Pairs) -> tuple[list[pd.DataFrame], list[_Pairs]]
     parts: list[pd.DataFrame] = []
     pairs: list[_Pairs] = []
     for name in dict.fromkeys([*walks[0]["list"], *walks[1]["list"]]):
-        a, b = (walk[walk["list"] == name] for walk in walks)
+        a, b = (_nearest(walk[walk["list"] == name]) for walk in walks)
         parts += _whole_lists(a[a["position"] < 0], b[b["position"] < 0])
         gone, come, changed = _matched(store, name, a[a["position"] >= 0], b[b["position"] >= 0])
         parts += [_lone(gone, "row removed"), _lone(come, "row added")]
@@ -112,6 +112,11 @@ def _above(store: Store, own: _Pairs) -> tuple[list[pd.DataFrame], list[_Pairs]]
             parts.append(_cells(store, each))
             pairs.append(each)
     return parts, pairs
+
+
+def _nearest(above: pd.DataFrame) -> pd.DataFrame:
+    """Of the ancestors of each row in one list, the nearest: further up stand the rows that these were made from."""
+    return above[above["depth"] == above.groupby("row")["depth"].transform("min")]
 
 
 def _steps(store: Store, version: Version, positions: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
