@@ -55,8 +55,8 @@ class _Walk:
         name = a.list if a.list_id == b.list_id else f"{a.list}, {b.list}"
         self._facts(writers(self.store, a), writers(self.store, b), depth, name)
         self._code(slice_of_rows(self.store, a), slice_of_rows(self.store, b), depth, name)
-        inputs = [_without(inputs_of(self.store, each), (a.list, b.list)) for each in (a, b)]
-        self._inputs(*inputs, depth)
+        one, two = (_without(inputs_of(self.store, each), (a.list, b.list)) for each in (a, b))
+        self._inputs(one, two, depth)
 
     def _facts(self, a: Sequence[int], b: Sequence[int], depth: int, name: str | None) -> None:
         if set(a) == set(b) or (tuple(a), tuple(b)) in self.told:
