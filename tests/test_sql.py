@@ -260,7 +260,7 @@ def test_what_was_read_is_known(folder_vault):
     folder_vault.save("preds", PREDS)
     with folder_vault.session("asks") as s:
         folder_vault.sql("SELECT 1 FROM preds")
-    assert s.label == "asks#1"
+    assert s.run == 1
     assert folder_vault.sessions("asks").reads[0] == ["preds@1"]
 
 

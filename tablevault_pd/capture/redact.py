@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -89,7 +90,14 @@ class Redactor:
             and len(value) >= MIN_VALUE
             and not (os.path.isabs(value) and os.path.exists(value))
         }
-        self._values = sorted(values, key=len, reverse=True)  # one may be part of another
+        # The longest first: one may be part of another.
+        self._values = tuple(sorted(values, key=lambda value: (-len(value), value)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Redactor) and self._values == other._values
+
+    def __hash__(self) -> int:
+        return hash(self._values)
 
     def text(self, text: str) -> str:
         """`text` with everything that looks like a secret masked."""
@@ -115,6 +123,7 @@ class Redactor:
         return masked
 
 
+@dataclass(frozen=True, slots=True)
 class Keep:
     """Stands in for a :class:`Redactor` where nothing is to be masked."""
 

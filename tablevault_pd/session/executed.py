@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,13 +41,17 @@ class Ran:
 CELLS: list[Ran] = []  #: those of this process's notebook, from its beginning, in order
 
 _projects: dict[Path, ProjectModules] = {}
-_masked: dict[tuple[Callable[[str], str], str], str] = {}  # texts that were masked, by what masks them
 
 
 def folder_of_main() -> Path:
     """The folder of the script; of a notebook or a prompt the working directory."""
     file = script.main_file()
-    return (file.parent if file is not None and not script.in_ipython() else Path.cwd()).resolve()
+    return _resolved(file.parent if file is not None and not script.in_ipython() else Path.cwd())
+
+
+@lru_cache(maxsize=64)
+def _resolved(folder: Path) -> Path:
+    return folder.resolve()
 
 
 def project_modules(*, whole_repository: bool) -> ProjectModules:
@@ -73,7 +78,7 @@ class CodeRecorder:
         """The modules that were imported or reloaded since they were told; :meth:`tell` says that they are now."""
         return [
             ModuleSource(
-                session_id, module.path, module.sha256, self._masked(module.text), module.name, cell or 0
+                session_id, module.path, module.sha256, self._mask(module.text), module.name, cell or 0
             )
             for module in self._all_modules()
             if self._told.get(module.path) != module.sha256
@@ -121,8 +126,7 @@ class CodeRecorder:
 
     def _slicer(self, vault: str, session_id: int, cell: int | None) -> Slicer:
         modules = [
-            Piece(self._masked(module.text), module.path, module=module.name)
-            for module in self._all_modules()
+            Piece(self._mask(module.text), module.path, module=module.name) for module in self._all_modules()
         ]
         return Slicer(self._pieces(vault, session_id, cell), modules)
 
@@ -137,17 +141,10 @@ class CodeRecorder:
         pieces: list[Piece] = []
         for ran in CELLS:
             session, number = ran.number_in(vault, session_id)
-            pieces.append(Piece(self._masked(ran.typed.text), None, session, number, ran.typed.id, ran.until))
+            pieces.append(Piece(self._mask(ran.typed.text), None, session, number, ran.typed.id, ran.until))
             if cell is not None and (session, number) == (session_id, cell):
                 break
         return pieces
-
-    def _masked(self, text: str) -> str:
-        key = (self._mask, text)
-        found = _masked.get(key)
-        if found is None:
-            found = _masked[key] = self._mask(text)
-        return found
 
 
 def files_run_by(text: str) -> tuple[Module, ...]:

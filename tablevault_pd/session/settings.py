@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from tablevault_pd.capture.redact import Keep, Redactor
@@ -26,4 +27,10 @@ class Settings:
 
     def text(self, text: str) -> str:
         """Return a captured text as it may be stored: secrets masked, and UTF-8."""
-        return str(encodable(self.redactor.text(text)))
+        return _masked(self.redactor, text)
+
+
+@lru_cache(maxsize=512)
+def _masked(redactor: Redactor | Keep, text: str) -> str:
+    """Mask one text. The modules of a project are the same for each session: they are masked once."""
+    return str(encodable(redactor.text(text)))
