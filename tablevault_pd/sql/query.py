@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from tablevault_pd.sql.statement import Statement
+    from tablevault_pd.sql.statement import SelectStatement
     from tablevault_pd.store import Store, Version
 
 _OPTIONS: dict[str, str | bool | int | float | list[str]] = {
@@ -52,11 +52,11 @@ def query(
         parameters = {name: _plain(given[name]) for name, table in is_table.items() if not table}
         try:
             return _frame(_run(connection, text, parameters, timeout_s)), tables.versions
-        except UnknownColumn as error:
+        except NoSuchColumn as error:
             raise InvalidQuery(f"{error}. {tables.columns_text()}") from error
 
 
-class UnknownColumn(InvalidQuery):
+class NoSuchColumn(InvalidQuery):
     """DuckDB saw only the columns that the statement mentions, so it cannot suggest one."""
 
 
@@ -70,7 +70,7 @@ def _connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _check_used(statement: Statement, given: Mapping[str, Any]) -> None:
+def _check_used(statement: SelectStatement, given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if _is_table(value) and name not in statement.tables:
             raise InvalidQuery(f"The statement reads no table {name!r}. Tables: {sorted(statement.tables)}.")
@@ -106,7 +106,7 @@ def _run(
         missing = re.search(r'column "?(.+?)"? (?:not found|does not)', str(error))
         if missing is None:
             raise InvalidQuery(_message(error)) from error
-        raise UnknownColumn(f"There is no column {missing[1]!r}") from error
+        raise NoSuchColumn(f"There is no column {missing[1]!r}") from error
     except duckdb.Error as error:
         raise InvalidQuery(_message(error)) from error
 

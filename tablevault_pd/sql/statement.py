@@ -18,7 +18,7 @@ _ALL_COLUMNS = {"STAR", "POSITIONAL_REFERENCE", "PIVOT"}
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class SelectStatement:
     """One SELECT statement."""
 
     text: str
@@ -39,7 +39,7 @@ class Statement:
         return self.every_column or self.mentions(column)
 
 
-def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Statement:
+def parse(connection: duckdb.DuckDBPyConnection, text: str) -> SelectStatement:
     """Parse one SELECT statement. Raises InvalidQuery for anything else."""
     [[serialized]] = connection.execute("SELECT json_serialize_sql($1)", [text]).fetchall()
     tree = json.loads(serialized)
@@ -62,7 +62,7 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Statement:
     }
     parameters = {node["identifier"] for node in nodes if node.get("type") == "VALUE_PARAMETER"}
     derived = {_folded(entry["key"]) for node in nodes for entry in _entries(node)}
-    return Statement(
+    return SelectStatement(
         text, frozenset(tables), frozenset(parameters), frozenset(derived), frozenset(mentioned), every
     )
 

@@ -21,7 +21,7 @@ from tablevault_pd.refs import RefArray, Source, is_refs
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from tablevault_pd.sql.statement import Statement
+    from tablevault_pd.sql.statement import SelectStatement
     from tablevault_pd.store import Store, Version
 
 REFERENCE = pa.struct([("source", pa.string()), ("position", pa.int64())])
@@ -56,7 +56,7 @@ REPORTS: dict[str, Callable[[Store], pd.DataFrame]] = {
 class Tables:
     """Finds what the names in one statement mean, and notes which versions of lists are read."""
 
-    def __init__(self, store: Store, statement: Statement, given: Mapping[str, Any]) -> None:
+    def __init__(self, store: Store, statement: SelectStatement, given: Mapping[str, Any]) -> None:
         self._store = store
         self._statement = statement
         self._given = given
