@@ -33,7 +33,7 @@ from tablevault_pd.names import encodable
 from tablevault_pd.reading import liveness
 from tablevault_pd.session import active, inheritance
 from tablevault_pd.session.control import ControlState
-from tablevault_pd.session.executed import folder_of_main
+from tablevault_pd.session.executed import CELLS, folder_of_main
 from tablevault_pd.session.heartbeat import EXIT_S, HEARTBEAT, LONGEST_RETRY_S, warn
 from tablevault_pd.session.metrics_buffer import MAX_ROWS, number, values_of, whole
 from tablevault_pd.session.opening import Opening, beat_s, session_name
@@ -347,11 +347,11 @@ class Recorder:
     def _script_text(self, cell: int) -> str | None:
         """Return the text of a script or prompt; None of a notebook's cell."""
         running = self.outbox.cells.running(cell)
-        if running is None or running.path is None:
+        if running is None or (running.path is None and CELLS):
             return None
         code = self.outbox.code
         code.scripts = [*(script for script in code.scripts if script.cell != cell), running]
-        return running.text
+        return None if running.path is None else running.text
 
     def _new_code(self, cell: int, line: int | None) -> dict[str, Any] | None:
         """Return the modules and slices that the store does not have yet, as fields of a :class:`Beat`."""
