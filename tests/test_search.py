@@ -432,7 +432,10 @@ def test_code_at_the_precision_of_the_cell(vault):
         "pass": [2],
     }.items():
         assert positions(vault.search(code=code, code_in="cell")) == expected, code
-    assert vault.search(code="fit", code_in="cell").loc[0, ["session", "cell"]].tolist() == [session.row.label, 1]
+    assert vault.search(code="fit", code_in="cell").loc[0, ["session", "cell"]].tolist() == [
+        session.row.label,
+        1,
+    ]
 
 
 def test_session_and_description(here):
