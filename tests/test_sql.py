@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -256,6 +257,28 @@ def test_a_query_ends_at_its_timeout_and_by_ctrl_c(folder_vault):
     assert folder_vault.sql("SELECT 1 AS one").one.tolist() == [1]
 
 
+def test_a_query_sees_nothing_of_another(folder_vault):
+    folder_vault.sql("SELECT * FROM mine", mine=PREDS)
+    with pytest.raises(tv.ListNotFound):
+        folder_vault.sql("SELECT * FROM mine")
+    with pytest.raises(tv.InvalidQuery):
+        folder_vault.sql("SELECT * FROM temp.mine")
+    assert folder_vault.sql("SELECT current_setting('TimeZone') AS zone").zone.tolist() == ["UTC"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_asks_too(folder_vault):
+    folder_vault.save("preds", PREDS)
+    folder_vault.sql("SELECT 1")
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(folder_vault.sql("SELECT count(*) AS n FROM preds").n[0])
+        except BaseException:  # noqa: BLE001
+            os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+
+
 def test_what_was_read_is_known(folder_vault):
     folder_vault.save("preds", PREDS)
     with folder_vault.session("asks") as s:
@@ -283,6 +306,7 @@ def test_a_list_in_plain_duckdb(folder_vault):
 
 
 def test_without_duckdb(folder_vault, monkeypatch):
+    import_module("tablevault_pd.sql.query")._database.cache_clear()
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(tv.MissingDependency, match=r"tablevault-pd\[sql\]"):
         folder_vault.sql("SELECT 1")
