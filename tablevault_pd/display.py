@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 ROWS = 20
 
 
+def counted(number: int, thing: str) -> str:
+    """Return how many of something there are: ``1 row``, ``1,200 rows``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def vault_html(place: str, frame: pd.DataFrame | None) -> str:
     """The place, and a table of its lists; None for a vault that is closed."""
     if frame is None:
@@ -24,13 +29,13 @@ def vault_html(place: str, frame: pd.DataFrame | None) -> str:
     more = (
         f"<div>… and {len(frame) - ROWS} more: <code>vault.lists()</code></div>" if len(frame) > ROWS else ""
     )
-    head = f"<b>Vault</b> {escape(place)}: {len(frame)} lists, {int(frame['rows'].sum()):,} rows"
+    head = f"<b>Vault</b> {escape(place)}: {counted(len(frame), 'list')}, {counted(int(frame['rows'].sum()), 'row')}"
     return f"<div>{head}</div>{table(('list', 'version', 'rows', 'columns'), shown)}{more}"
 
 
 def list_html(name: str, version: int, rows: int, columns: Iterable[tuple[object, ...]]) -> str:
     """Name, version and length, and the columns as (label, dtype, kind)."""
-    head = f"<b>{escape(name)}</b>, version {version}: {rows:,} rows"
+    head = f"<b>{escape(name)}</b>, version {version}: {counted(rows, 'row')}"
     return f"<div>{head}</div>{table(('column', 'dtype', 'kind'), columns)}"
 
 

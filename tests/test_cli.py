@@ -208,7 +208,7 @@ def test_vacuum_frees_nothing_before_yes(run, place):
     assert run("vacuum", "--keep", "3", "--yes")[1] == "There is nothing to free.\n"
     assert "freed" in run("vacuum", "--yes")[1]
     assert run("show", "losses@1", "-n1")[0] == 1
-    assert run("show", "losses")[1].endswith("1 rows.\n")
+    assert run("show", "losses")[1].endswith("1 row.\n")
 
 
 def test_vacuum_frees_deleted_lists_only_when_asked(run, place):

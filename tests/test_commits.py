@@ -40,7 +40,7 @@ def test_a_handle_stays_at_its_commit(vault: tv.Vault) -> None:
     ]
     assert first.read()["x"].tolist() == [1, 2]
     assert "version 1: 2 rows" in repr(first)
-    assert "version 3: 1 rows" in repr(vault["a"])
+    assert "version 3: 1 row>" in repr(vault["a"])
     assert [len(part) for part in second.batches(2)] == [2, 1]
     assert second.search(columns=["x"])["x"].tolist() == [1, 2, 3]
     assert vault.restore("a", 1).version == 4

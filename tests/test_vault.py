@@ -683,9 +683,9 @@ def test_handles_read_well(vault):
     saved = vault.save("news", pd.DataFrame({"title": ["x"], "vec": [[1.0, 2.0]]}))
     assert (
         repr(saved)
-        == f"<List 'news', version 1: 1 rows>\n  title  {pd.Series(['x']).dtype}\n  vec    object, embedding of width 2"
+        == f"<List 'news', version 1: 1 row>\n  title  {pd.Series(['x']).dtype}\n  vec    object, embedding of width 2"
     )
-    assert "news  version 1, 1 rows" in repr(vault)
+    assert "news  version 1, 1 row," in repr(vault)
     assert saved.committed.version == 1
     assert list(vault) == ["news"]
     assert "news" in vault

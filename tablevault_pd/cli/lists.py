@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tablevault_pd.cli.output import PROGRAM, Answer, Frames
+from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.names import parse_address
 
@@ -48,7 +49,7 @@ def show(vault: Vault, arguments: argparse.Namespace) -> Answer:
             yield read(start=start, stop=start + ROWS_PER_READ)
 
     left = total - len(frame)
-    note = f"{len(frame):,} of {total:,} rows; -n shows more." if left else f"{total:,} rows."
+    note = f"{len(frame):,} of {total:,} rows; -n shows more." if left else f"{counted(total, 'row')}."
     streams = rows is None and arguments.where is None
     return Answer(frame, note, index=True, whole=True, more=more if streams else None)
 

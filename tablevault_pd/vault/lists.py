@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tablevault_pd import frames, validate
+from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.names import parse_address
@@ -286,7 +287,7 @@ class List(ListReference):
 
     def __repr__(self) -> str:
         version = self.committed or self._version()
-        lines = [f"<List {version.list!r}, version {version.version}: {version.total:,} rows>"]
+        lines = [f"<List {version.list!r}, version {version.version}: {counted(version.total, 'row')}>"]
         found = frames.columns(self._vault.store.schema(version.schema_id))
         width = max((len(str(column.label)) for column in found), default=0)
         lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in found]

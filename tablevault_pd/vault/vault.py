@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tablevault_pd import validate
 from tablevault_pd.capture.exits import Ending, ending_of
+from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput, VersionNotFound
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.record import LineageRecorder
@@ -398,9 +399,13 @@ class Vault(Versions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessio
         if self.closed:
             return f"<Vault {self.place} (closed)>"
         frame = self.lists()
-        lines = [f"<Vault {self.place}: {len(frame)} lists, {int(frame['rows'].sum()):,} rows>"]
+        lines = [
+            f"<Vault {self.place}: {counted(len(frame), 'list')}, {counted(int(frame['rows'].sum()), 'row')}>"
+        ]
         for name, version, rows, columns in frame[["name", "version", "rows", "columns"]].head(20).to_numpy():
-            lines.append(f"  {name}  version {version}, {rows:,} rows, {', '.join(map(str, columns[:8]))}")
+            lines.append(
+                f"  {name}  version {version}, {counted(rows, 'row')}, {', '.join(map(str, columns[:8]))}"
+            )
         if len(frame) > 20:
             lines.append(f"  … and {len(frame) - 20} more: vault.lists()")
         return "\n".join(lines)

@@ -103,7 +103,7 @@ class Versions(VaultPart):
         >>> first = vault.save("prices", {"item": "tea", "price": 2.5})
         >>> second = vault.save("prices", {"item": "tea", "price": 25.0})
         >>> vault.restore("prices", 1, message="a typing error")
-        <List 'prices', version 3: 1 rows>
+        <List 'prices', version 3: 1 row>
           item   str
           price  float64
         """
