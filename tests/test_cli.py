@@ -139,6 +139,7 @@ def test_sessions_and_the_code_of_one(tmp_path, run):
     names = [each["session"] for each in objects(run("sessions", "--json")[1])]
     assert names == ["train#1", "train#2"]
     assert run("code", "train")[1] == source
+    assert "code --whole made" in run("code", "made")[2]
     whole = run("code", "--whole", "made")[1]
     assert whole.splitlines()[0] == "# train.py"
     assert "made" in whole

@@ -104,6 +104,37 @@ def test_r14_a_key_names_a_row_whose_content_changed(vault):
     assert found[["gold_a", "gold_b"]].iloc[1].tolist() == ["b", "z"]
 
 
+def test_r14_what_all_rows_came_from_tells_none_apart(vault):
+    vault.save("items", pd.DataFrame({"x": [5, 6, 7, 8]}), inputs=False)
+    items = vault.read("items")
+    train = items.iloc[:2]
+    made = [
+        vault.save(
+            "preds",
+            pd.DataFrame({"pred": pred}),
+            inputs=[tv.rows(items.iloc[rows]), train],
+        )
+        for rows, pred in (([2, 3], ["a", "b"]), ([3, 2], ["b", "z"]))
+    ]
+    found = vault.compare(*made)
+    assert found[["pred_a", "pred_b"]].to_numpy().tolist() == [["a", "z"], ["b", "b"]]
+    trend = vault.trend("preds", "pred == 'b'", baseline="previous")
+    assert trend["n_pairs"].tolist() == [0, 2]
+
+
+def test_r14_a_row_that_only_has_what_all_have_is_not_left_alone(vault):
+    vault.save("items", pd.DataFrame({"x": [5, 6, 7]}), inputs=False)
+    items = vault.read("items")
+    inputs = [tv.rows(items), items.iloc[:2]]  # predictions for the training set, too
+    made = save_two(
+        vault, pd.DataFrame({"pred": [1, 2, 2]}), pd.DataFrame({"pred": [2, 2, 2]}), inputs=inputs
+    )
+    with pytest.raises(tv.InvalidInput, match="no list has one ancestor row") as error:
+        vault.compare(*made)
+    assert "on='pred'" not in str(error.value)  # its values do not name a row
+    assert "set_index" in str(error.value)
+
+
 def test_r14_by_position(vault):
     a, b = save_two(vault, pd.DataFrame({"x": [1, 2]}), pd.DataFrame({"x": [1, 3, 4]}))
     found = vault.compare(a, b, on="position")

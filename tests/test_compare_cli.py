@@ -77,6 +77,7 @@ def test_r16_markdown_for_a_pull_request(place, capsys):
     assert code == 1
     assert printed.out.startswith("### preds&#64;2 against preds&#64;1\n")
     assert "❌ **fail**: gold == pred of" in printed.out
+    assert "from 40 pairs" in printed.out  # the reason is not cut
     assert "| measure | slice |" in printed.out.replace("&#95;", "_")
 
 

@@ -140,6 +140,13 @@ def _kind(values: pd.Index) -> str:
 # -- by lineage
 
 
+def _is_key(side: Side, label: Hashable) -> bool:
+    try:
+        return side.key([label]).is_unique
+    except TypeError:  # cells that cannot be hashed, such as vectors
+        return False
+
+
 def _by_lineage(store: Store, sides: Sequence[Side], *, default: bool = False) -> Alignment:
     names = " and ".join(side.name for side in sides)
     lost = [side.name for side in sides if side.version is None or side.positions is None]
@@ -151,10 +158,12 @@ def _by_lineage(store: Store, sides: Sequence[Side], *, default: bool = False) -
             else "no list has one ancestor row for each row of both"
         )
         shared = [label for label in sides[0].frame.columns if all(side.has(label) for side in sides)]
-        hint = f"on={shown(shared[0])}" if shared else "on='position'"
+        keys = [label for label in shared if all(_is_key(side, label) for side in sides)]
+        example = f", for example on={shown(keys[0])}" if keys else ""
         what = "have no named index in common, and " if default else "cannot be aligned by lineage: "
         raise InvalidInput(
-            f"{names} {what}{why}. Say which columns name a row, for example {hint}, or on='position' for rows in order. "
+            f"{names} {what}{why}. Say which columns name a row{example}, or on='position' for rows in order; rows "
+            "that are saved with a named index, as of frame.set_index('id'), need neither. "
             f"Columns in common: {', '.join(map(shown, shared[:20])) or 'none'}."
         )
     for side, key in zip(sides, found.keys, strict=True):

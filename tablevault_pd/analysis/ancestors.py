@@ -119,7 +119,7 @@ def _in_list(
 ) -> Ancestors | None:
     """What the rows have in one list; None if one of them has several rows of it."""
     parts = [walk[walk["list"] == name] for walk in walks]
-    nearest = [part[part["depth"] == part.groupby("row")["depth"].transform("min")] for part in parts]
+    nearest = [_own(part[part["depth"] == part.groupby("row")["depth"].transform("min")]) for part in parts]
     if any(part["row"].duplicated().any() for part in nearest):
         return None
     numbers = sorted({int(number) for part in nearest for number in part["version"].unique()})
@@ -133,6 +133,15 @@ def _in_list(
     depth = max((int(part["depth"].max()) for part in nearest if len(part)), default=0)
     own = [side.version for side in sides if side.version is not None]
     return Ancestors(name, (*versions, *own), tuple(keys), depth)
+
+
+def _own(part: pd.DataFrame) -> pd.DataFrame:
+    """Without what all rows came from, such as a training set: it tells none apart. As it is, if a row had nothing else."""
+    if not part["row"].duplicated().any():
+        return part
+    rows = part.groupby(["version", "position"])["row"].transform("nunique")
+    own = part[rows < part["row"].nunique()]
+    return own if own["row"].nunique() == part["row"].nunique() else part
 
 
 def _version(store: Store, name: str, number: int) -> Version:

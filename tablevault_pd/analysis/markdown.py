@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 20
 LONGEST_CELL = 80
+LONGEST_REASON = 2000
 LONGEST_DIFF = 300  # lines
 _SPECIAL = re.compile(r"[^\w \-.,:;=+/%()'’…–×≥≤]|_")
 _MARKS = {"pass": "✅", "fail": "❌", "cannot tell": "❔"}
@@ -32,7 +33,7 @@ def report(comparison: Comparison, gate: Gate | None = None) -> str:
         f"### {escaped(' and '.join(dict.fromkeys(summary['other'])))} against {escaped(summary.loc[0, 'reference'])}"
     ]
     if gate is not None:
-        parts.append(f"{_MARKS[gate.outcome]} **{gate.outcome}**: {escaped(gate.reason)}")
+        parts.append(f"{_MARKS[gate.outcome]} **{gate.outcome}**: {escaped(gate.reason, LONGEST_REASON)}")
     parts.append(table(summary[[name for name in _SHOWN if summary[name].notna().any()]]))
     first = summary.iloc[0]
     parts.append(
@@ -95,9 +96,9 @@ def _cell(value: Any) -> str:
     return escaped(str(value))
 
 
-def escaped(text: Any) -> str:
+def escaped(text: Any, longest: int = LONGEST_CELL) -> str:
     """A text that is shown as it stands, in one line, wherever it is put."""
-    short = str(text) if len(str(text)) <= LONGEST_CELL else str(text)[: LONGEST_CELL - 1] + "…"
+    short = str(text) if len(str(text)) <= longest else str(text)[: longest - 1] + "…"
     return _SPECIAL.sub(lambda each: " " if each[0].isspace() else f"&#{ord(each[0])};", short)
 
 

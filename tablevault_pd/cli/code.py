@@ -8,12 +8,14 @@ import pandas as pd
 
 from tablevault_pd.cli.output import Answer
 from tablevault_pd.code.reading import frame_of
+from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.lineage.of_rows import slice_named
 from tablevault_pd.reading import reports
 
 if TYPE_CHECKING:
     import argparse
 
+    from tablevault_pd.session.info import RunInfo
     from tablevault_pd.vault.vault import Vault
 
 
@@ -48,7 +50,7 @@ def code(vault: Vault, arguments: argparse.Namespace) -> Answer:
     """The code of a session, or the slice of a list, as text."""
     if arguments.whole:
         return _slice(vault, arguments.which)
-    cells = vault.run(arguments.which).cells()
+    cells = _run(vault, arguments.which).cells()
     if cells.empty:
         return Answer(cells, note=f"No code was recorded for {arguments.which!r}.")
     several = len(cells) > 1
@@ -57,6 +59,17 @@ def code(vault: Vault, arguments: argparse.Namespace) -> Answer:
         for number, text in zip(cells["cell"], cells["text"], strict=True)
     ]
     return Answer(cells, text="\n\n".join(texts))
+
+
+def _run(vault: Vault, which: str) -> RunInfo:
+    try:
+        return vault.run(which)
+    except SessionNotFound as error:
+        if which in vault:
+            raise SessionNotFound(
+                f"{which!r} is a list, not a session. 'code --whole {which}' shows all the code that made it."
+            ) from error
+        raise
 
 
 def _slice(vault: Vault, which: str) -> Answer:
