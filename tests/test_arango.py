@@ -543,6 +543,18 @@ def test_a_damaged_file_is_not_handed_out(url: str, store: ArangoStore, tmp_path
     assert [p.what for p in store.check()] == ["damaged kept file"]
 
 
+def test_check_names_kept_content_that_is_missing(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"content")
+    with tv.connect(url, capture="none") as vault:
+        vault.save("a", pd.DataFrame({"p": [str(path)]}), files="p", copy=True)
+        assert vault.check().empty
+        database_of(url).aql.execute("FOR b IN tv_blobs REMOVE b IN tv_blobs")
+        assert vault.check()[["severity", "what"]].to_numpy().tolist() == [["damage", "missing kept file"]]
+        vault.save("a", pd.DataFrame({"p": [str(path)]}), files="p", copy=True)
+        assert vault.check().empty
+
+
 def test_kept_content_is_kept_again_and_freed(url: str, tmp_path: Path) -> None:
     """Damaged or lost chunks are sent again; what no row names goes, but not what somebody touched lately."""
     from hashlib import sha256

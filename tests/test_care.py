@@ -9,14 +9,20 @@ import os
 import sqlite3
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import tablevault_pd as tv
+from tablevault_pd.store import Batch
 from tablevault_pd.store.embedded import EmbeddedStore, segments, strays
 from tablevault_pd.store.embedded import fsio as io
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SPAWN = multiprocessing.get_context("spawn")
 LARGE = pd.DataFrame({"x": np.arange(40_000.0)})  # a segment of its own
@@ -181,6 +187,48 @@ def test_a_save_that_fails_keeps_no_file(folder_vault, note):
         vault.open_file(digest(note.read_bytes()))
     assert vault.check().empty
     assert not kept_file(vault, note.read_bytes()).exists()
+
+
+class Meeting(type(Path())):  # type: ignore[misc]
+    """A file whose first reader meets somebody: a store looks whether it has the content before it opens the file."""
+
+    meanwhile: Callable[[], object]
+
+    def open(self, *options: Any, **more: Any) -> Any:
+        met, self.meanwhile = self.meanwhile, lambda: None
+        met()
+        return super().open(*options, **more)
+
+
+@pytest.mark.parametrize("moment", ["before", "during", "after", "never"])
+def test_a_save_that_fails_leaves_what_another_one_keeps(place, note, moment):
+    """Another handle keeps the same content before, while or after a save does that fails, and is committed later."""
+    content, sha256 = note.read_bytes(), digest(note.read_bytes())
+    failing, other = place.open(), place.open()
+    with other.keeping() as others:
+        path = Meeting(note)
+        path.meanwhile = lambda: others(note, sha256) if moment == "during" else None
+        if moment == "before":
+            others(note, sha256)
+        with pytest.raises(KeyError), failing.keeping() as keeping:
+            keeping(path, sha256)
+            if moment == "after":
+                others(note, sha256)
+            raise KeyError
+        if moment != "never":
+            table = pa.table({"sha256": [sha256]})
+            with other.stage() as stage:
+                stage.write(table)
+                other.commit(Batch("t", "a", "save", schema=table.schema, files=others.files), stage)
+    if moment == "never" and place.opener is not EmbeddedStore:
+        with pytest.raises(tv.FileMissing):
+            other.open_file(sha256)
+    elif moment != "never":
+        with other.open_file(sha256) as file:
+            assert file.read() == content
+    assert [problem for problem in failing.check() if problem.severity == "damage"] == []
+    failing.close()
+    other.close()
 
 
 # -- texts about versions

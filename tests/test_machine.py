@@ -1,9 +1,11 @@
-"""Random histories of a vault against a plain dictionary of lists of rows."""
+"""Random histories of one vault, written and read by two handles that share nothing, against plain lists of cells."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,23 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from stores import BOTH, Place, new_place
 from torture.harness import times
 
 import tablevault_pd as tv
+from tablevault_pd.vault.context import Context
 
-NAMES = st.sampled_from(["a", "b/c", "über @ all".replace("@", "at")])
+TEXT = "str" if int(pd.__version__[0]) >= 3 else "string"
+DTYPES = {"n": "float64", "t": TEXT, "more": "Int64"}
+HANDLES = st.sampled_from([0, 1])
+NAMES = st.sampled_from(["a", "b/c", "über at all"])
 ROWS = st.lists(
     st.fixed_dictionaries(
         {"n": st.floats(width=32) | st.none(), "t": st.text("ab é\x00🌍", max_size=3) | st.none()},
@@ -24,154 +37,243 @@ ROWS = st.lists(
     ),
     max_size=6,
 )
+# So many rows are a file of their own in a folder; on a server each row is a document.
+MANY = {"embedded": 20_000, "arango": 300}
+BOUNDS = st.none() | st.integers(-8, 8)
 
 
-def frame(rows: list[dict], repeat: int = 1) -> pd.DataFrame:
-    """The rows with settled dtypes; `more` only if some row has it."""
-    columns = {"n": "float64", "t": "str" if int(pd.__version__[0]) >= 3 else "string", "more": "Int64"}
-    used = ["n", "t"] + (["more"] if any("more" in row for row in rows) else [])
-    data = {name: pd.Series([row.get(name) for row in rows] * repeat, dtype=columns[name]) for name in used}
-    return pd.DataFrame(data)
+@dataclass(frozen=True)
+class Content:
+    """What a version shows: a list of cells for each column, None where one is missing."""
+
+    cells: dict[str, list[Any]]
+
+    @classmethod
+    def of(cls, rows: list[dict[str, Any]], repeat: int = 1) -> Content:
+        """The rows, again and again; `more` only if some row has it."""
+        used = [name for name in DTYPES if name != "more" or any(name in row for row in rows)]
+        return cls({name: [plain(row.get(name)) for row in rows] * repeat for name in used})
+
+    def __len__(self) -> int:
+        return len(self.cells["n"])
+
+    def __add__(self, rows: Content) -> Content:
+        """With rows appended: a column that one of the two lacks is missing there."""
+        used = [name for name in DTYPES if name in self.cells or name in rows.cells]
+        return Content(
+            {
+                name: self.cells.get(name, [None] * len(self)) + rows.cells.get(name, [None] * len(rows))
+                for name in used
+            }
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """With settled dtypes."""
+        return pd.DataFrame(
+            {name: pd.Series(cells, dtype=DTYPES[name]) for name, cells in self.cells.items()}
+        )
+
+    def is_shown_by(self, found: pd.DataFrame, rows: slice = slice(None)) -> bool:
+        """Whether those are the columns, cells and positions of some of its rows."""
+        assert found.index.name == "position"
+        assert found.index.tolist() == list(range(len(self)))[rows]
+        return {name: cells_of(found[name]) for name in found} == {
+            name: cells[rows] for name, cells in self.cells.items()
+        }
+
+    def is_same(self, other: Content | None) -> bool:
+        """Whether saving it over the other makes no version; 0.0 is not -0.0."""
+        return other is not None and repr(self.cells) == repr(other.cells)
 
 
-def same(value: Any, other: Any) -> bool:
-    return value == other or (pd.isna(value) and pd.isna(other))
+def plain(cell: Any) -> Any:
+    return None if cell != cell else cell
 
 
-def plain(df: pd.DataFrame) -> list[tuple]:
-    return [
-        tuple(None if pd.isna(cell) else cell for cell in row)
-        for row in df.itertuples(index=False, name=None)
-    ]
+def cells_of(column: pd.Series) -> list[Any]:
+    return column.astype(object).where(column.notna(), None).tolist()
 
 
 class History(RuleBasedStateMachine):
-    """Every version of every list is remembered as a list of rows; None marks a delete."""
+    """Every version of every list is remembered; None stands for a delete.
 
-    def __init__(self) -> None:
+    Each step is done through one of two handles; then both must show the same. They have each a store of their own, as two
+    processes have.
+    """
+
+    def __init__(self, kind: str) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
-        self.vault = tv.connect(self.folder / "v", durability="fast")
-        self.model: dict[str, list[list[dict] | None]] = {}
+        self.stack = ExitStack()
+        folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.many = MANY[kind]
+        self.place: Place = self.stack.enter_context(new_place(kind, folder))
+        self.vaults = [self.open(0), self.open(1)]
+        self.model: dict[str, list[Content | None]] = {}
+        self.pinned: dict[str, tuple[tv.List, Content]] = {}
 
-    def teardown(self) -> None:
-        assert self.vault.check().empty
-        self.vault.close()
-        shutil.rmtree(self.folder)
-
-    @rule(name=NAMES, rows=ROWS, repeat=st.sampled_from([1, 1, 1, 20_000]))
-    def save(self, name: str, rows: list[dict], repeat: int) -> None:
-        versions = self.model.setdefault(name, [])
-        saved = self.vault.save(name, frame(rows, repeat))
-        content = rows * repeat
-        if not versions or versions[-1] is None or not self._equal(versions[-1], content):
-            versions.append(content)
-        assert saved.version == len(versions)
-
-    def _equal(self, a: list[dict], b: list[dict]) -> bool:
-        """Same columns and same cells: saving that again makes no version."""
-        return bool(
-            frame(a).columns.equals(frame(b).columns)
-            and plain(frame(a)) == plain(frame(b))
-            and signs(a) == signs(b)
+    def open(self, handle: int) -> tv.Vault:
+        """Open a store of its own, in the first handle with a session."""
+        if handle == 0:
+            return tv.connect(self.place.address, durability="fast")
+        return tv.Vault(
+            Context((self.place.address, uuid.uuid4().hex), self.place.open(durability="fast"), {}), None
         )
 
-    @rule(name=NAMES, rows=ROWS)
-    def append(self, name: str, rows: list[dict]) -> None:
-        versions = self.model.get(name)
-        if versions and versions[-1] is None:
+    def teardown(self) -> None:
+        with self.stack:
+            for vault in self.vaults:
+                assert vault.check().empty
+                vault.close()
+
+    def newest(self, name: str) -> Content | None:
+        return self.model[name][-1] if name in self.model else None
+
+    def is_deleted(self, name: str) -> bool:
+        return name in self.model and self.model[name][-1] is None
+
+    def shown(self) -> dict[str, Content]:
+        return {
+            name: versions[-1] for name, versions in sorted(self.model.items()) if versions[-1] is not None
+        }
+
+    def count(self, name: str) -> int:
+        return len(self.model.get(name, ()))
+
+    def note(self, name: str, made: tv.List, content: Content) -> None:
+        """Remember what a call made, and that it says so."""
+        self.model.setdefault(name, []).append(content)
+        assert made.version == self.count(name)
+        self.pinned[name] = (made, content)
+
+    @rule(handle=HANDLES, name=NAMES, rows=ROWS, many=st.sampled_from([False, False, False, True]))
+    def save(self, handle: int, name: str, rows: list[dict[str, Any]], many: bool) -> None:
+        content = Content.of(rows, self.many if many else 1)
+        saved = self.vaults[handle].save(name, content.frame())
+        if content.is_same(self.newest(name)):
+            assert saved.version == self.count(name)
+        else:
+            self.note(name, saved, content)
+
+    @precondition(lambda self: self.shown())
+    @rule(handle=HANDLES, data=st.data())
+    def save_again(self, handle: int, data: st.DataObject) -> None:
+        """What is there, whoever wrote it, is no new version."""
+        name, content = data.draw(st.sampled_from(list(self.shown().items())))
+        assert self.vaults[handle].save(name, content.frame()).version == self.count(name)
+
+    @rule(handle=HANDLES, name=NAMES, rows=ROWS)
+    def append(self, handle: int, name: str, rows: list[dict[str, Any]]) -> None:
+        content = Content.of(rows)
+        if self.is_deleted(name):
             with pytest.raises(tv.ListDeleted):
-                self.vault.append(name, frame(rows))
+                self.vaults[handle].append(name, content.frame())
             return
-        before = versions[-1] if versions else []
-        self.vault.append(name, frame(rows))
-        self.model.setdefault(name, []).append([*(before or []), *rows])
+        before = self.newest(name)
+        made = self.vaults[handle].append(name, content.frame())
+        self.note(name, made, content if before is None else before + content)
 
-    @rule(name=NAMES)
-    def delete(self, name: str) -> None:
-        versions = self.model.get(name)
-        if not versions or versions[-1] is None:
+    @rule(handle=HANDLES, name=NAMES, rows=ROWS, behind=st.integers(1, 2))
+    def save_too_late(self, handle: int, name: str, rows: list[dict[str, Any]], behind: int) -> None:
+        """Expecting a version that another one has followed."""
+        expected = self.count(name) - behind
+        if expected >= 0:
+            with pytest.raises(tv.Conflict):
+                self.vaults[handle].save(name, Content.of(rows).frame(), expect=expected)
+
+    @rule(handle=HANDLES, name=NAMES)
+    def delete(self, handle: int, name: str) -> None:
+        if self.newest(name) is None:
             with pytest.raises(tv.ListNotFound):
-                self.vault.delete(name)
+                self.vaults[handle].delete(name)
             return
-        self.vault.delete(name)
-        versions.append(None)
-
-    @rule(name=NAMES, data=st.data())
-    def restore(self, name: str, data: st.DataObject) -> None:
-        versions = self.model.get(name)
-        if not versions:
-            return
-        target = data.draw(st.integers(1, len(versions)))
-        content = versions[target - 1]
-        if content is None:
-            with pytest.raises(tv.VersionNotFound):
-                self.vault.restore(name, target)
-            return
-        before = len(self.vault.versions(name))
-        restored = self.vault.restore(name, target)
-        if restored.version == before + 1:
-            versions.append(content)
-        else:  # nothing to do: it already shows that content
-            assert restored.version == before == len(versions)
-            assert versions[-1] is not None
-            assert len(versions[-1]) == len(content)
-
-    @rule()
-    def compact(self) -> None:
-        self.vault.compact()
-
-    @rule()
-    def reopen(self) -> None:
-        self.vault.close()
-        self.vault = tv.connect(self.folder / "v", durability="fast")
+        self.vaults[handle].delete(name)
+        self.model[name].append(None)
 
     @precondition(lambda self: self.model)
-    @rule(data=st.data())
-    def read(self, data: st.DataObject) -> None:
+    @rule(handle=HANDLES, data=st.data())
+    def restore(self, handle: int, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.model)))
-        version = data.draw(st.integers(1, len(self.model[name])))
+        target = data.draw(st.integers(1, self.count(name) + 1))
+        content = self.model[name][target - 1] if target <= self.count(name) else None
+        if content is None:
+            with pytest.raises(tv.VersionNotFound):
+                self.vaults[handle].restore(name, target)
+            return
+        restored = self.vaults[handle].restore(name, target)
+        if restored.version > self.count(name):
+            self.note(name, restored, content)
+        else:  # nothing to do: that content is shown already
+            assert restored.version == self.count(name)
+            assert content.is_same(self.newest(name))
+
+    @rule(handle=HANDLES)
+    def compact(self, handle: int) -> None:
+        self.vaults[handle].compact()
+
+    @rule(handle=HANDLES)
+    def vacuum(self, handle: int) -> None:
+        """Nothing that a version shows goes."""
+        freed = self.vaults[handle].vacuum(keep=1000, dry_run=False)
+        assert not freed["what"].isin(["rows", "deleted list", "kept file"]).any()
+
+    @rule(handle=HANDLES)
+    def reopen(self, handle: int) -> None:
+        self.vaults[handle].close()
+        self.vaults[handle] = self.open(handle)
+
+    @precondition(lambda self: self.model)
+    @rule(handle=HANDLES, data=st.data(), start=BOUNDS, stop=BOUNDS)
+    def read(self, handle: int, data: st.DataObject, start: int | None, stop: int | None) -> None:
+        """Any version, as it was."""
+        vault = self.vaults[handle]
+        name = data.draw(st.sampled_from(sorted(self.model)))
+        version = data.draw(st.integers(1, self.count(name)))
         content = self.model[name][version - 1]
         if content is None:
             with pytest.raises(tv.ListDeleted):
-                self.vault.read(name, version=version)
+                vault.read(name, version=version)
             return
-        start = data.draw(st.none() | st.integers(-8, 8))
-        stop = data.draw(st.none() | st.integers(-8, 8))
-        got = self.vault.read(f"{name}@{version}", start=start, stop=stop)
-        expected = content[start:stop]
-        assert got["n"].isna().tolist() == [missing(row["n"]) for row in expected]
-        for column in got.columns:
-            assert all(
-                same(a, b) for a, b in zip(got[column], [row.get(column) for row in expected], strict=True)
-            )
-        assert got.index.tolist() == list(range(len(content)))[start:stop]
-        assert got.index.name == "position"
-        positive = self.vault.read(name, version=version, filters=[("n", ">", 0)], columns=["t"])
-        wanted = [i for i, row in enumerate(content) if not missing(row["n"]) and row["n"] > 0]
+        assert content.is_shown_by(
+            vault.read(f"{name}@{version}", start=start, stop=stop), slice(start, stop)
+        )
+        positive = vault.read(name, version=version, filters=[("n", ">", 0)], columns=["t"])
+        wanted = [row for row, n in enumerate(content.cells["n"]) if n is not None and n > 0]
         assert positive.index.tolist() == wanted
+        assert cells_of(positive["t"]) == [content.cells["t"][row] for row in wanted]
+
+    @precondition(lambda self: self.pinned)
+    @rule(data=st.data())
+    def read_what_was_made(self, data: st.DataObject) -> None:
+        """What a write returned shows what it wrote, whatever came after it."""
+        made, content = self.pinned[data.draw(st.sampled_from(sorted(self.pinned)))]
+        if not made._vault.closed:
+            assert content.is_shown_by(made.read())
 
     @invariant()
-    def listing(self) -> None:
-        lists = self.vault.lists()
-        shown = {name: versions for name, versions in self.model.items() if versions[-1] is not None}
-        assert lists["name"].tolist() == sorted(shown)
-        assert lists["rows"].tolist() == [len(shown[name][-1] or []) for name in sorted(shown)]
-        assert lists["version"].tolist() == [len(shown[name]) for name in sorted(shown)]
+    def both_see_it(self) -> None:
+        shown = self.shown()
+        for vault in self.vaults:
+            lists = vault.lists()
+            assert lists["name"].tolist() == list(shown)
+            assert lists["rows"].tolist() == [len(content) for content in shown.values()]
+            assert lists["version"].tolist() == [self.count(name) for name in shown]
+            for name, content in shown.items():
+                assert content.is_shown_by(vault.read(name))
+            for name in self.model.keys() - shown.keys():
+                with pytest.raises(tv.ListDeleted):
+                    vault.read(name)
 
 
-def missing(value: float | None) -> bool:
-    return value is None or value != value
-
-
-def signs(rows: list[dict]) -> list[str]:
-    return ["" if missing(row["n"]) else str(row["n"])[0] for row in rows]
-
-
-TestHistory = History.TestCase
-TestHistory.settings = settings(
-    max_examples=times(12),
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The rows saved")
+@pytest.mark.parametrize("kind", BOTH)
+def test_history(kind: str) -> None:
+    run_state_machine_as_test(
+        lambda: History(kind),
+        settings=settings(
+            max_examples=times(8),
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )

@@ -32,6 +32,11 @@ DESCRIBED = "FOR d IN tv_descriptions FILTER d.batch != null RETURN DISTINCT d.b
 MIRRORED = "FOR e IN tv_edges FILTER e.batch != null RETURN DISTINCT e.batch"
 UPLOADS = "FOR b IN tv_blobs COLLECT upload = b.upload WITH COUNT INTO n RETURN [upload, n]"
 KEPT = "FOR b IN tv_blobs FILTER b.n == -1 RETURN b"
+MISSING = """
+LET used = (FOR f IN tv_files FILTER f.file.stored == true RETURN DISTINCT f.file.sha256)
+LET kept = (FOR b IN tv_blobs FILTER b.n == -1 RETURN b._key)
+FOR sha256 IN MINUS(used, kept) SORT sha256 RETURN sha256
+"""
 # Content that no cell of a file column names, and that nobody has kept or found to be kept since @before.
 UNUSED = """
 LET used = (FOR f IN tv_files FILTER f.file.stored == true RETURN DISTINCT f.file.sha256)
@@ -248,6 +253,8 @@ def _kept(vault: ServerParts, progress: Progress | None) -> Iterator[Problem]:
             yield Problem("damage", "damaged kept file", path=f"tv_blobs/{whole['_key']}", detail=str(error))
         if progress:
             progress(1)
+    for sha256 in vault.client.query(MISSING):
+        yield Problem("damage", "missing kept file", path=f"tv_blobs/{sha256}")
 
 
 # -- strays

@@ -35,11 +35,12 @@ FOR b IN tv_blobs FILTER b._key == @key
 """
 CHUNKS = "FOR b IN tv_blobs FILTER b.upload == @upload AND b.n >= 0 SORT b.n RETURN b.data"
 DIGESTS = "FOR b IN tv_blobs FILTER b.upload == @upload AND b.n >= 0 SORT b.n RETURN SHA256(b.data)"
-# What this upload brought, unless somebody else found it to be kept, or names it.
+# What this upload brought, unless somebody else found it to be kept, uploaded it at the same time, or names it.
 DISCARD = """
 LET used = (FOR f IN tv_files FILTER f.file.stored == true AND f.file.sha256 IN @keys RETURN DISTINCT f.file.sha256)
 FOR b IN tv_blobs
   FILTER b._key IN @keys AND b.upload IN @uploads AND b._key NOT IN used AND b.touched == null
+    AND LENGTH(b.uploads) == 1
   REMOVE b IN tv_blobs
 """
 LEFT = "FOR b IN tv_blobs FILTER b.upload IN @uploads AND b.n == -1 RETURN b.upload"
@@ -83,7 +84,8 @@ class BlobWriter:
                 f"{path} changed while it was being saved. Save again when nobody writes to it."
             )
         whole = {"_key": sha256, "upload": upload, "n": -1, "chunks": chunks, "size_bytes": size}
-        self._client.insert(BLOBS, whole, mode="replace")
+        # All who uploaded it since it was not there: of two who do so at once, one that fails must leave it to the other.
+        self._client.insert(BLOBS, whole | {"uploads": {upload: True}}, mode="update")
         return size
 
     @property
