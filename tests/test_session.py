@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -435,6 +436,39 @@ def test_continuing_runs(vault):
     assert pd.isna(row.error)
     with vault.session("train", resume=True) as s:
         assert s._recorder.label == "train#2"
+
+
+def test_a_parameter_that_is_no_number_stops_no_table(vault):
+    for rate in (0.5, np.nan, np.inf):
+        with vault.session("sweep", params={"rate": rate, "size": 2}):
+            pass
+    with vault.session("sweep", params={"rate": 0.1}):
+        pass
+    assert vault.sessions("sweep", columns=["params.rate"])["params.rate"].isna().tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert vault.sessions("sweep", columns=["params.size"])["params.size"].tolist()[:3] == [2, 2, 2]
+    assert vault.sessions(filters="params.rate > 0.3")["session"].tolist() == ["sweep#1", "sweep#3"]
+    assert vault.sessions(filters="params.size == 2")["run"].tolist() == [1, 2, 3]
+
+
+def test_a_run_of_another_configuration_is_not_continued_in_silence(vault):
+    def end(**options):
+        with pytest.raises(ValueError, match="x"), vault.session("sweep", **options):
+            raise ValueError("x")
+
+    end(params={"seed": 1, "sizes": (8, 8), "rate": np.nan})
+    with pytest.warns(UserWarning, match=r"sweep#1 with other parameters: seed was 1 and is 0\.") as caught:
+        end(params={"seed": 0, "sizes": (8, 8), "rate": np.nan, "new": 1}, resume=True)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        end(params={"seed": 0, "new": 1}, resume=True)
+        end(params={"seed": 2}, resume="sweep#1")  # that run is meant
+    assert vault.sessions("sweep", columns=["session", "params.seed"]).to_numpy().tolist() == [["sweep#1", 2]]
 
 
 def test_two_cannot_continue_the_same_run(vault):

@@ -6,15 +6,18 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd import progress
 from tablevault_pd.capture import script
 from tablevault_pd.errors import Conflict, InvalidInput, InvalidName, shown
-from tablevault_pd.names import check_name
+from tablevault_pd.names import check_name, encodable
 from tablevault_pd.reading import liveness
 from tablevault_pd.session import active, inheritance
 from tablevault_pd.session.lookup import resolve_session
 from tablevault_pd.store import BEAT_S
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tablevault_pd.store import Session, Store
 
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
@@ -76,6 +79,20 @@ def run_to_resume(store: Store, name: str | None, resume: Any) -> Session | None
             f"{last.heartbeat:%H:%M:%S} UTC. Stop it, or try again when it is lost; without resume= a new run begins."
         )
     return last
+
+
+def warn_of_other_params(last: Session, params: Mapping[str, Any]) -> None:
+    """Warn if the run that ``resume=True`` continues has other values of parameters: it may be another one of a sweep."""
+    other = [
+        f"{name} was {shown(last.params[name])} and is {shown(value)}"
+        for name, value in encodable(dict(params)).items()
+        if name in last.params and last.params[name] != value and value == value  # NaN is no change
+    ]
+    if other:
+        progress.warn(
+            f"resume=True continues {last.label} with other parameters: {', '.join(other)}. If that run is of another "
+            f"configuration, give each a name of its own; resume={last.label!r} says that it is meant."
+        )
 
 
 def beat_s() -> float:

@@ -9,7 +9,7 @@ from tablevault_pd.reading import reports
 from tablevault_pd.session import Recorder, Run
 from tablevault_pd.session.info import RunInfo
 from tablevault_pd.session.lookup import SessionFilter, resolve_session, resolve_sessions
-from tablevault_pd.session.opening import run_to_resume
+from tablevault_pd.session.opening import run_to_resume, warn_of_other_params
 from tablevault_pd.session.requests import ask
 from tablevault_pd.session.tagging import tag
 from tablevault_pd.vault.base import VaultPart
@@ -52,7 +52,8 @@ class Sessions(VaultPart):
             process.
         resume : bool, or name, id or session
             With ``True``, continue the last run of that name if it crashed, failed or was stopped; if it came to its end,
-            or there is none, a new run begins. ``resume="train#3"`` continues that run, however it ended.
+            or there is none, a new run begins. A warning says where `params` has other values than that run: it may be of
+            another configuration. ``resume="train#3"`` continues that run, however it ended.
 
         Returns
         -------
@@ -83,7 +84,7 @@ class Sessions(VaultPart):
         0  sweep-3#1  finished        0.1          0.33
         """
         self._check_writable()
-        around = self._current_run()
+        around, last = self._current_run(), run_to_resume(self.store, name, resume)
         recorder = Recorder(
             self.store,
             name,
@@ -91,10 +92,12 @@ class Sessions(VaultPart):
             tags=tags,
             parent=None if parent is None else resolve_session(self.store, parent).id,
             around=around,
-            resume=run_to_resume(self.store, name, resume),
+            resume=last,
             settings=self._settings if around is None else around.settings,
             begin=False,
         )
+        if resume is True and last is not None:
+            warn_of_other_params(last, recorder.params)
         self._context.named_sessions.add(recorder)
         return Run(recorder)
 
