@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
-# json_each takes any key as a bound value, which a JSON path would not.
+# json_each takes any key as a bound value, which a JSON path would not. Parameters with NaN or infinity are JSON for Python but
+# not for SQLite: they are left to reading the session.
 PARAM = """
-SELECT s.id, j.value, j.type FROM sessions s, json_each(s.params) j WHERE j.key = ?
+SELECT s.id, j.value, j.type
+FROM sessions s, json_each(CASE WHEN json_valid(s.params) THEN s.params ELSE '{}' END) j WHERE j.key = ?
+UNION ALL SELECT id, NULL, 'object' FROM sessions WHERE NOT json_valid(params)
 """
 METRIC = "SELECT session, value FROM latest WHERE metric = ?"
 SESSION_IDS = "SELECT id FROM sessions ORDER BY id"
