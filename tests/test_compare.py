@@ -214,6 +214,24 @@ def test_r14_nan_equals_nan_and_keys_may_be_missing(vault):
     assert vault.compare(a, b, on="id")["status"].tolist() == ["same", "same"]
 
 
+def test_r14_numbers_beyond_two_to_the_53_are_compared_exactly(folder_vault):
+    big = 2**53
+    a, b = save_two(
+        folder_vault,
+        pd.DataFrame({"id": [big + 1, big], "x": [big + 1, big + 2]}),
+        pd.DataFrame({"id": [big + 1, big], "x": [big, big + 2]}),
+    )
+    assert folder_vault.compare(a, b, on="id", atol=0.5)["status"].tolist() == ["changed", "same"]
+    assert folder_vault.compare(a, b, on="id", atol=1)["status"].tolist() == ["same", "same"]
+    floats = folder_vault.save("floats", pd.DataFrame({"id": [float(big), np.nan], "x": [big, 7]}))
+    found = folder_vault.compare(a, floats, on="id")
+    assert found["status"].tolist() == ["removed", "changed", "added"]
+    assert found.index[:2].tolist() == [big + 1, big]
+    assert found["x_a"].tolist()[:2] == [big + 1, big + 2]
+    both = folder_vault.save("both", pd.DataFrame({"id": [float(big)], "x": [big + 2]}))
+    assert folder_vault.compare(a, both, on=["id", "x"])["status"].tolist() == ["removed", "same"]
+
+
 def test_r14_tolerances(vault):
     a, b = save_two(
         vault,

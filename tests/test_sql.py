@@ -65,6 +65,19 @@ def test_integers_stay_integers(filled):
     assert str(filled.sql("SELECT year FROM news").year.dtype) == "Int64"
 
 
+def test_timedeltas_stay_timedeltas(folder_vault):
+    spans = pd.to_timedelta([1, None, -86_400_000_001], unit="us")
+    folder_vault.save("spans", pd.DataFrame({"took": spans}))
+    found = folder_vault.sql("SELECT took FROM spans")
+    pd.testing.assert_series_equal(found.took, pd.Series(spans, name="took"), check_exact=True)
+    assert folder_vault.sql("SELECT took FROM spans WHERE took > INTERVAL 0 SECOND").took.tolist() == [
+        spans[0]
+    ]
+    assert folder_vault.sql("SELECT took FROM spans WHERE false").took.dtype.kind == "m"
+    with pytest.raises(tv.InvalidInput, match=r"'age' has intervals of months"):
+        folder_vault.sql("SELECT INTERVAL 1 MONTH AS age")
+
+
 def test_references_survive(filled):
     answer = filled.sql(
         "SELECT n.title, p.ref, n.ref AS of FROM preds p JOIN news n USING (id) ORDER BY p.id DESC"

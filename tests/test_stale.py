@@ -139,6 +139,33 @@ def test_a_function_of_a_module_that_a_later_run_imports_otherwise_makes_stale(m
     assert stale(made) == []
 
 
+def test_a_statement_that_only_changes_an_object_counts(tmp_path):
+    (tmp_path / "table.py").write_text("T = {}\nT.update(k=1)\ndef get(): return T['k']\n")
+    make = """
+    import pandas as pd, sys, tablevault_pd as tv
+    import table
+    vault = tv.connect("v", session="train")
+    own = {}
+    own.update(a=1)
+    if "early" in sys.argv: sys.exit(3)
+    vault.save("out", pd.DataFrame({"x": [table.get() + own["a"]]}), inputs=False)
+    """
+    script(tmp_path, make)
+    script(
+        tmp_path,
+        make.replace("own = {}", "own = {}\n    other = {}\n    other.update(a=5)"),
+        "early",
+        fails=True,
+    )
+    assert stale(tmp_path) == []
+    script(tmp_path, make.replace("(a=1)", "(a=2)").replace("sys.exit(3)", "raise RuntimeError"), "early", fails=True)
+    assert stale(tmp_path) == [["out", 0, "code", "train.py: own.update(a=1)", 0]]
+    script(tmp_path, make)
+    (tmp_path / "table.py").write_text("T = {}\nT.update(k=2)\ndef get(): return T['k']\n")
+    script(tmp_path, make, "early", fails=True)
+    assert stale(tmp_path) == [["out", 0, "code", "table.py: T.update(k=1)", 0]]
+
+
 def test_a_later_run_that_has_not_come_to_the_place_proves_nothing(made):
     changed = MAKE.replace("RATE = 1", "sys.exit(3)\nRATE = 2")
     script(made, changed, fails=True)
@@ -203,6 +230,18 @@ def test_cells_of_a_notebook(tmp_path):
         assert check(running) == "[]"
         running.run("df = pd.DataFrame({'a': [f(1), 2]})", "D")
         assert ": df" in check(running)
+        # a cell that only changes an object, and a statement that is timed
+        running.run("table = {}", "G")
+        running.run("table.update(k=1)", "H")
+        running.run("%time rate = 1", "I")
+        running.run("vault.save('late', pd.DataFrame({'a': [table['k'] + rate]}));", "J")
+        running.run("table.update(k=1)  # the same", "H")
+        running.run("rate = 1", "I")
+        assert "'late'" not in check(running)
+        running.run("table.update(k=2)", "H")
+        assert ": table.update(k=1)" in check(running)
+        running.run("%time rate = 2", "I")
+        assert ": rate" in check(running)
         # what a cell has executed is seen by the next call in the same cell
         seen = running.run("def f(x):\n    return 0\nprint('f' in ' '.join(vault.stale()['of']))", "B")
         assert seen.strip() == "True"

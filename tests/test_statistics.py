@@ -67,6 +67,16 @@ def test_r15_many_values_with_outliers_are_drawn_as_they_are():
     assert counts == pytest.approx(stats.poisson.pmf(range(8), 3), abs=0.04)
 
 
+def test_infinite_differences_are_neither_tested_nor_certain():
+    two, one = np.array([math.inf, 2.0]), np.array([math.inf, 1.0])
+    for found in (statistics.paired_effect(one, two), statistics.independent_effect(one, two)):
+        assert [math.isnan(each) for each in (found.delta, found.lo, found.hi, found.p)] == [True] * 4
+    up = statistics.paired_effect(np.array([0.0, 1.0]), two)
+    assert up.delta == math.inf
+    assert math.isnan(up.p)
+    assert all(map(math.isnan, statistics.bootstrap_interval(two)))
+
+
 def test_r15_the_same_values_give_the_same_answer():
     a, b = np.random.default_rng(1).normal(size=(2, 200))
     assert statistics.paired_effect(a, b) == statistics.paired_effect(a, b)

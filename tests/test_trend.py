@@ -249,6 +249,12 @@ def test_r13_baselines_are_paired_where_keys_align(vault):
     assert paired["delta_hi"] - paired["delta_lo"] < 0.15
 
 
+def test_a_baseline_that_is_not_there_is_an_error(folder_vault):
+    folder_vault.save("marks", {"right": [True, False]})
+    with pytest.raises(tv.InvalidInput, match=r"baseline=7 is none of the versions that are measured: \[1\]"):
+        folder_vault.trend("marks", "right", baseline=7)
+
+
 def test_r13_changes_are_the_versions_that_leave_the_noise(vault):
     rng = np.random.default_rng(8)
     rates = [0.7, 0.72, 0.95, 0.95, 0.6]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store
 
 SHOWN_KEYS = 3
+_EXACT = 2**53  # beyond it no float holds every integer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,12 +75,27 @@ def _by_position(sides: Sequence[Side]) -> Alignment:
 
 
 def _by_keys(sides: Sequence[Side], labels: list[Hashable], columns: tuple[Hashable, ...]) -> Alignment:
-    keys = [side.key(labels) for side in sides]
+    keys = _exact([side.key(labels) for side in sides])
     for side, key in zip(sides, keys, strict=True):
         _check_unique(side, key)
         _check_kinds(sides[0], keys[0], side, key)
     joined, rows = joined_keys(keys)
     return Alignment(joined, rows, columns)
+
+
+def _exact(keys: list[pd.Index]) -> list[pd.Index]:
+    """Keys whose numbers are compared exactly: where pandas would round integers to floats they become objects."""
+    levels = []
+    for number in range(keys[0].nlevels):
+        values = [key.get_level_values(number) for key in keys]
+        wholes = [each.dropna() for each in values if types.is_integer_dtype(each.dtype)]
+        mixed = any(types.is_float_dtype(each.dtype) for each in values)
+        if mixed and any(len(each) and (each.max() > _EXACT or each.min() < -_EXACT) for each in wholes):
+            values = [each.astype(object).where(each.notna(), np.nan) for each in values]
+        levels.append(values)
+    if len(levels) == 1:
+        return levels[0]
+    return [pd.MultiIndex.from_arrays(each) for each in zip(*levels, strict=True)]
 
 
 def joined_keys(keys: Sequence[pd.Index]) -> tuple[pd.Index, tuple[np.ndarray, ...]]:
@@ -88,8 +104,15 @@ def joined_keys(keys: Sequence[pd.Index]) -> tuple[pd.Index, tuple[np.ndarray, .
     for key in keys[1:]:
         fresh = joined.get_indexer(key) < 0
         if fresh.any():
-            joined = joined.append(key[fresh])
+            joined = _appended(joined, key[fresh])
     return joined, tuple(np.asarray(key.get_indexer(joined), np.int64) for key in keys)
+
+
+def _appended(keys: pd.Index, more: pd.Index) -> pd.Index:
+    if keys.nlevels > 1 or keys.dtype != object:
+        return keys.append(more)
+    both = [*keys, *more]  # append() would make objects that are all numbers floats
+    return pd.Index(both, dtype=object, name=keys.name, tupleize_cols=False)
 
 
 def _check_unique(side: Side, key: pd.Index) -> None:

@@ -6,6 +6,7 @@ A dtype that changed is no change of the rows: 1 and 1.0 are equal, and so are 1
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -81,8 +82,14 @@ def equal_numbers(a: np.ndarray, b: np.ndarray, *, rtol: float = 0.0, atol: floa
     if not rtol and not atol:
         return _exactly_equal(a, b)
     x, y = a.astype(np.float64), b.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        near = np.abs(x - y) <= np.maximum(rtol * np.maximum(np.abs(x), np.abs(y)), atol)
+    size = np.maximum(np.abs(x), np.abs(y))
+    with np.errstate(invalid="ignore", over="ignore"):
+        tolerance = np.maximum(rtol * size, atol)
+        near = np.abs(x - y) <= tolerance
+        rounded = (size >= 2.0**53) & (np.abs(np.abs(x - y) - tolerance) <= 2 * np.spacing(size))
+    for row in np.flatnonzero(rounded) if {a.dtype.kind, b.dtype.kind} & {"i", "u"} else ():
+        one, other = Fraction(a[row].item()), Fraction(b[row].item())
+        near[row] = abs(one - other) <= max(Fraction(rtol) * max(abs(one), abs(other)), Fraction(atol))
     return np.asarray(np.where(np.isfinite(x) & np.isfinite(y), near, x == y))
 
 

@@ -41,9 +41,12 @@ NOTHING = Effect(math.nan, math.nan, math.nan, math.nan, "")
 
 def paired_effect(a: np.ndarray, b: np.ndarray, *, margin: float | None = None, draws: int = DRAWS) -> Effect:
     """The mean of b - a for pairs of truth values or numbers, float64, none of them missing."""
-    differences = b.astype(np.float64) - a.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        differences = b.astype(np.float64) - a.astype(np.float64)
     if not len(differences):
         return NOTHING
+    if not np.isfinite(differences).all():
+        return _untested(differences)
     if a.dtype == bool and b.dtype == bool:
         fixed, broken = int((differences > 0).sum()), int((differences < 0).sum())
         intervals = {level: flips_interval(fixed, broken, len(a), level) for level in _Z}
@@ -80,9 +83,18 @@ def independent_effect(a: np.ndarray, b: np.ndarray) -> Effect:
     """The difference of two means of values that are not paired."""
     if not len(a) or not len(b):
         return NOTHING
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        with np.errstate(invalid="ignore"):
+            return _untested(b.mean(keepdims=True) - a.mean(keepdims=True))
     means = bootstrap_means(b.astype(np.float64), seed=1) - bootstrap_means(a.astype(np.float64))
     lo, hi = _percentiles(means, LEVEL)
     return Effect(float(b.mean() - a.mean()), lo, hi, _p_of(means), f"bootstrap, {DRAWS} draws")
+
+
+def _untested(differences: np.ndarray) -> Effect:
+    """Differences with infinities among them have a mean at most: no interval and no test."""
+    with np.errstate(invalid="ignore"):
+        return Effect(float(differences.mean()), math.nan, math.nan, math.nan, "")
 
 
 def _within(interval: tuple[float, float], margin: float | None, pairs: int) -> bool | None:
@@ -210,8 +222,8 @@ def _bins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
-    """The interval of a mean at 95 %; missing where there is one value or none, which has no spread."""
-    if len(values) < 2:
+    """The interval of a mean at 95 %; missing where there is one value or none, which has no spread, or an infinite one."""
+    if len(values) < 2 or not np.isfinite(values).all():
         return math.nan, math.nan
     return _percentiles(bootstrap_means(values.astype(np.float64)), LEVEL)
 

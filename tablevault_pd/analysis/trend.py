@@ -25,6 +25,7 @@ from tablevault_pd.errors import (
     VaultBusy,
     VaultClosed,
     VersionNotFound,
+    shown,
 )
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import labels_of, typed
@@ -394,6 +395,11 @@ def _frame(store: Store, lines: Sequence[Line], asked: Asked) -> pd.DataFrame:
 
 
 def _with_baseline(measured: Measuring, frame: pd.DataFrame, lines: Sequence[Line]) -> pd.DataFrame:
+    baseline, there = measured.asked.baseline, {line.version.version for line in lines}
+    if isinstance(baseline, int) and there and baseline not in there:
+        raise InvalidInput(
+            f"baseline={baseline} is none of the versions that are measured: {shown(sorted(there))}."
+        )
     effects = [(NOTHING, 0)] * len(lines)
     for numbers in groups_of(lines):
         usable = [number for number in numbers if lines[number].point.error is None]

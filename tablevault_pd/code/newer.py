@@ -194,7 +194,9 @@ class Newer:
         newest = self._history(code.session_id).newest_module(part.path)
         if newest is None or part.tree in newest[1]:
             return False
-        return any(each.names.intersection(part.names) for each in newest[0])
+        if part.names:
+            return any(each.names.intersection(part.names) for each in newest[0])
+        return _is_replaced(part, code, newest[0])
 
     def _script_changed(self, part: Part, code: WrittenCode, history: History) -> bool:
         """Whether the latest later run that came to the place executed another form of it."""
@@ -211,6 +213,9 @@ class Newer:
             if part.tree in each.trees:
                 return False
             if self._does_the_same(each, part, old, lists):
+                return True
+            is_writer = (*here, part.line) == (code.session_id, code.cell, code.line)
+            if not part.names and not is_writer and _is_replaced(part, code, each.statements, old):
                 return True
             if each.complete:
                 return False  # the place is there no more
@@ -267,8 +272,11 @@ class Newer:
         newest = same[-1]
         if any(each.names.intersection(part.names) for each in newest.statements):
             return True
-        is_writer = here == (code.session_id, code.cell)
-        return is_writer and not part.names and (newest.complete or newest.order in self._wrote)
+        if part.names:
+            return False
+        if here != (code.session_id, code.cell):
+            return _is_replaced(part, code, newest.statements)
+        return newest.complete or newest.order in self._wrote
 
     def _is_same_cell(
         self, later: RunCell, mine: RunCell, part: Part, code: WrittenCode, others: Sequence[WrittenCode]
@@ -290,6 +298,13 @@ class Newer:
         lists = {list_id for list_id, _ in self._wrote.get(mine.order, ())}
         same_lists = lists & {list_id for list_id, _ in self._wrote.get(later.order, ())}
         return bool(same_lists) and later.cell.session_id != mine.cell.session_id
+
+
+def _is_replaced(part: Part, code: WrittenCode, newest: Sequence[Executed], old: Iterable[str] = ()) -> bool:
+    """Whether a statement without names, such as ``settings.update(…)``, has another form that begins from the same ones."""
+    uses = {use for _, _, _, used, _ in statements_of(part.text, None) for use in used}
+    known = {each.tree for each in code.parts}.union(old)
+    return any(not each.names and each.uses & uses and each.tree not in known for each in newest)
 
 
 def _continues(cell: RunCell, names: frozenset[str]) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "python", "python3", "debug"}
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
+_TIMED = re.compile(r"(?P<indent>\s*)%time\s+(?P<code>\S.*)")  # it runs a statement, which may bind names
 _RUN = re.compile(r"%run\s+(?:-\w+\s+)*([\"']?)(?P<file>.+?\.py)\1(?:\s.*)?$")
 _ASSIGNED = re.compile(r"(?P<left>\s*[\w.,\s\[\]\"']+=\s*)[%!](?!=)")
 
@@ -102,7 +103,10 @@ def _without_magics(lines: list[str], magics: dict[int, str]) -> Iterator[str]:
     """The lines of a cell with ``pass`` for what only IPython understands, which is noted in `magics` by line."""
     for number, line in enumerate(lines, 1):
         plain = line.strip()
-        if plain.startswith(("%", "!", "?")) or plain.endswith("?"):
+        timed = _TIMED.match(line)
+        if timed is not None and _tree(timed["code"]) is not None:
+            yield timed["indent"] + timed["code"]
+        elif plain.startswith(("%", "!", "?")) or plain.endswith("?"):
             magics[number] = plain
             yield line[: len(line) - len(line.lstrip())] + "pass" if not plain.startswith("%%") else ""
         elif (assigned := _ASSIGNED.match(line)) is not None:

@@ -37,6 +37,9 @@ _OPTIONS: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",  # a name never means a variable of the caller
 }
 
+_INTERVAL = np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])
+_DAY_US = 86_400_000_000
+
 
 def query(
     store: Store, text: str, given: Mapping[str, Any], *, timeout_s: float | None = None
@@ -164,7 +167,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
             f"Two columns of the answer have one name: {', '.join(table.column_names)}. Use AS to tell them apart."
         )
     references = [field.name for field in table.schema if field.type.equals(REFERENCE)]
-    encoded = frames.encode_arrow(_with_integers(table.drop_columns(references)))
+    encoded = frames.encode_arrow(_with_timedeltas(_with_integers(table.drop_columns(references))))
     frame = frames.decode([encoded], encoded.schema, positions=range(table.num_rows)).reset_index(drop=True)
     for name in references:
         rows = pd.Series(RefDtype().__from_arrow__(table.column(name)))
@@ -181,3 +184,23 @@ def _with_integers(table: pa.Table) -> pa.Table:
             except pa.ArrowInvalid:
                 continue  # they stay decimals, which are exact
     return table
+
+
+def _with_timedeltas(table: pa.Table) -> pa.Table:
+    """Return intervals, which pandas has no dtype for, as timedeltas. One of months has no length, and is refused."""
+    for number, field in enumerate(table.schema):
+        if field.type == pa.month_day_nano_interval():
+            table = table.set_column(number, field.name, _timedeltas(table.column(number), field.name))
+    return table
+
+
+def _timedeltas(column: pa.ChunkedArray, name: str) -> pa.Array:
+    array = column.combine_chunks()
+    parts = np.frombuffer(array.buffers()[1], _INTERVAL)[array.offset : array.offset + len(array)]
+    missing = array.is_null().to_numpy(zero_copy_only=False)
+    if parts["months"][~missing].any():
+        raise InvalidQuery(
+            f"The column {name!r} has intervals of months, which have no fixed length. Select CAST({name} AS VARCHAR)."
+        )
+    values = parts["days"].astype(np.int64) * _DAY_US + parts["nanoseconds"] // 1000
+    return pa.array(values, mask=missing).cast(pa.duration("us"))
