@@ -158,7 +158,12 @@ def test_a_statement_that_only_changes_an_object_counts(tmp_path):
         fails=True,
     )
     assert stale(tmp_path) == []
-    script(tmp_path, make.replace("(a=1)", "(a=2)").replace("sys.exit(3)", "raise RuntimeError"), "early", fails=True)
+    script(
+        tmp_path,
+        make.replace("(a=1)", "(a=2)").replace("sys.exit(3)", "raise RuntimeError"),
+        "early",
+        fails=True,
+    )
     assert stale(tmp_path) == [["out", 0, "code", "train.py: own.update(a=1)", 0]]
     script(tmp_path, make)
     (tmp_path / "table.py").write_text("T = {}\nT.update(k=2)\ndef get(): return T['k']\n")
