@@ -49,6 +49,13 @@ def save_file(vault: tv.Vault, name: str, path: Path) -> None:
     vault.save(name, pd.DataFrame({"p": [str(path)]}), files="p", copy=True)
 
 
+def fail_to_save_file(vault: tv.Vault, path: Path) -> None:
+    """Keep the file with a first chunk; the second one is refused."""
+    frames = (pd.DataFrame({"p": [str(path)], "x": [x]}) for x in (1, object()))
+    with pytest.raises(tv.UnsupportedColumn):
+        vault.save("refused", frames, files="p", copy=True)
+
+
 # -- kept files
 
 
@@ -89,11 +96,12 @@ def test_content_in_the_making_is_never_swept(folder_vault, note, monkeypatch, m
 
 
 def keep_many(place: str, folder: str, worker: int) -> int:
-    """In a process of its own: save lists with kept files, some of whose content others keep and drop as well."""
+    """In a process of its own: save lists with kept files, some of whose content others keep, drop, or fail to save."""
     with tv.connect(place, session=f"keeper {worker}", durability="fast", capture="none") as vault:
         for number in range(12):
             path = Path(folder) / f"{worker}-{number}"
             path.write_bytes(b"content %d" % (number % 4 if number % 2 else number + 100 * worker))
+            fail_to_save_file(vault, path)
             save_file(vault, f"files {worker}", path)
             with vault.open_file(digest(path.read_bytes())) as file:
                 assert file.read() == path.read_bytes()
@@ -180,16 +188,14 @@ def test_vacuum_frees_kept_files_that_no_version_uses(folder_vault, tmp_path):
 
 def test_a_save_that_fails_keeps_no_file(folder_vault, note):
     vault = folder_vault
-    frames = (pd.DataFrame({"p": [str(note)], "x": [x]}) for x in (1, object()))
-    with pytest.raises(tv.UnsupportedColumn):
-        vault.save("a", frames, files="p", copy=True)
+    fail_to_save_file(vault, note)
     with pytest.raises(tv.FileMissing):
         vault.open_file(digest(note.read_bytes()))
     assert vault.check().empty
     assert not kept_file(vault, note.read_bytes()).exists()
 
 
-class Meeting(type(Path())):  # type: ignore[misc]
+class Meeting(type(Path())):
     """A file whose first reader meets somebody: a store looks whether it has the content before it opens the file."""
 
     meanwhile: Callable[[], object]
