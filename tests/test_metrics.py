@@ -759,3 +759,22 @@ def test_the_command_line_prints_metrics_and_the_best(folder, here, monkeypatch,
     assert "Did you mean 'loss'" in out
     assert printed("sessions", "--show", "loss")[0] == 2
     assert printed("metrics", "loss", "--sessions", "nobody-*") == (0, "Nothing was logged.\n")
+
+
+def test_best_keeps_its_columns_apart_from_metrics_of_their_names(folder_vault):
+    with folder_vault.session("train") as s:
+        s.log({"loss": 1.0, "session": 7, "n": 8, "x": 5, "x_lag": 9}, step=1)
+    found = folder_vault.best("loss", "min", at=["session", "n", "x", "x_lag"])
+    assert found["session"].tolist() == ["train#1"]
+    labels = ["metrics.session", "metrics.n", "n", "x", "x_lag", "metrics.x_lag"]
+    assert found[labels].iloc[0].tolist() == [7, 8, 1, 5, 0, 9]
+
+
+def test_shown_counts_are_integers(folder_vault):
+    with folder_vault.session("train") as s:
+        s.log(loss=1.0)
+    with folder_vault.session("train"):
+        pass
+    counts = folder_vault.sessions("train", show={"loss": "count"})["metrics.loss"]
+    assert counts.dtype == "Int64"
+    assert counts.fillna(0).tolist() == [1, 0]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tablevault_pd.analysis.points import Points
     from tablevault_pd.store import SessionLabel, Store
 
+_LATER = ("last_value", "steps_since_best", "n", "n_nan", "attempt", "rows")  # columns after those of at=
+
 
 def best(
     store: Store,
@@ -54,7 +56,8 @@ def best(
         "best_value": np.where(found, chosen.value, np.nan),
     }
     for name in at:
-        columns |= _at(store, curves, chosen, found, name)
+        for label, column in _at(store, curves, chosen, found, name).items():
+            columns[f"metrics.{label}" if label in columns or label in _LATER else label] = column
     columns |= {
         "last_value": per_session.of("last", every),
         "steps_since_best": columns_of.integers(

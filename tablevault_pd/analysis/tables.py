@@ -34,7 +34,9 @@ def with_aggregates(store: Store, frame: pd.DataFrame, show: Mapping[str, Any]) 
         found = {
             f"metrics.{metric}{each.suffix}": pd.Series(
                 per_curve.of(each.function, mine), index=ids[per_curve.session[mine]]
-            ).reindex(frame.index)
+            )
+            .reindex(frame.index)
+            .astype("Int64" if each.function == "count" else "float64")
             for each in asked.of(metric)
         }
         frame = _in_place_of(frame, f"metrics.{metric}", pd.DataFrame(found, index=frame.index))
