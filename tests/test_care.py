@@ -120,6 +120,29 @@ def test_processes_that_keep_files_beside_one_that_cleans(tmp_path):
         assert vault.check().empty
 
 
+def test_content_removed_and_kept_anew_during_a_check_is_sound(folder_vault, note, monkeypatch):
+    """Another handle removes unused content just before a check looks at it, and a save keeps it again just after."""
+    save_file(folder_vault, "before", note)
+    folder_vault.delete("before")
+    checker = EmbeddedStore(folder_vault.place)
+    real, looks = io.require_regular, []
+
+    def look(path: Path) -> os.stat_result:
+        if path.name != digest(note.read_bytes()) or looks:
+            return real(path)
+        looks.append(path)
+        folder_vault.vacuum(deleted=True, dry_run=False)
+        try:
+            return real(path)
+        finally:
+            save_file(folder_vault, "after", note)
+
+    monkeypatch.setattr(io, "require_regular", look)
+    assert checker.check() == []
+    assert looks
+    checker.close()
+
+
 def test_a_child_forked_during_a_save_does_not_hold_its_lock(folder_vault, note):
     if not hasattr(os, "fork"):
         pytest.skip("this system does not fork")

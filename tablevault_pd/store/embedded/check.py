@@ -7,6 +7,7 @@ catalogue no longer names was only superseded.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,8 +15,9 @@ import pyarrow as pa
 from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
 from tablevault_pd.store import Problem, Progress, Version
 from tablevault_pd.store.embedded import fsio as io
-from tablevault_pd.store.embedded.blobs import kept_path
+from tablevault_pd.store.embedded.blobs import LOCK_NAME, kept_path
 from tablevault_pd.store.embedded.edges import damaged_edges
+from tablevault_pd.store.embedded.lockfile import LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX, Payload, unpack
 from tablevault_pd.store.embedded.strays import Stray, strays
 from tablevault_pd.store.embedded.versions import ALL_VERSIONS, version_of
@@ -37,7 +39,10 @@ KEPT_FILES = """
 SELECT f.sha256, f.size, (SELECT l.name FROM lists l WHERE l.id = u.list), u.version
 FROM files f LEFT JOIN file_uses u ON u.sha256 = f.sha256 GROUP BY f.sha256
 """
-IS_KEPT = "SELECT 1 FROM files WHERE sha256 = ?"
+KEPT_FILE = """
+SELECT f.sha256, f.size, (SELECT l.name FROM lists l WHERE l.id = u.list), u.version
+FROM files f LEFT JOIN file_uses u ON u.sha256 = f.sha256 WHERE f.sha256 = ? LIMIT 1
+"""
 
 
 def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Problem]:
@@ -175,26 +180,47 @@ def _coverage(vault: VaultParts) -> Iterator[Problem]:
 def _kept(vault: VaultParts) -> Iterator[Problem]:
     with vault.catalog.reading() as db:
         rows = db.execute(KEPT_FILES).fetchall()
-    for sha256, size, name, version in rows:
-        path = kept_path(vault.files, sha256)
-        shown = path.relative_to(vault.folder).as_posix()
-        try:
-            with io.naming(f"reading {path}", reading=True):
-                whole = io.require_regular(path).st_size == size and sha256_of_file(path) == sha256
-            problem = None if whole else Problem("damage", "damaged kept file", name, version, shown)
-        except StorageError as error:
-            problem = Problem("unchecked", "kept file not read", name, version, shown, str(error))
-            if isinstance(error.__cause__, FileNotFoundError):
-                problem = Problem("damage", "missing kept file", name, version, shown)
-        except VaultError as error:
-            problem = Problem("damage", "damaged kept file", name, version, shown, str(error))
-        if problem is not None and _is_kept(vault, sha256):
+    for sha256, *row in rows:
+        if _kept_problem(vault, sha256, *row) is None:
+            continue
+        # Others may have removed it, and kept it anew. While a save may be keeping files, what the catalogue names stays.
+        with _keeping_files(vault), vault.catalog.reading() as db:
+            named = db.execute(KEPT_FILE, (sha256,)).fetchone()
+            problem = None if named is None else _kept_problem(vault, *named)
+        if problem is not None:
             yield problem
 
 
-def _is_kept(vault: VaultParts, sha256: str) -> bool:
-    with vault.catalog.reading() as db:
-        return db.execute(IS_KEPT, (sha256,)).fetchone() is not None
+def _keeping_files(vault: VaultParts) -> AbstractContextManager[object]:
+    """Hold the lock of a save that keeps files, where there ever was one."""
+    path = vault.folder / LOCK_NAME
+    if not path.exists():
+        return nullcontext()
+    with io.naming(f"opening {path}", reading=True):
+        lock = LockFile.opened(path)
+        try:
+            lock.lock(exclusive=False, wait=True)
+            return lock
+        except BaseException:
+            lock.close()
+            raise
+
+
+def _kept_problem(
+    vault: VaultParts, sha256: str, size: int, name: str | None, version: int | None
+) -> Problem | None:
+    path = kept_path(vault.files, sha256)
+    shown = path.relative_to(vault.folder).as_posix()
+    try:
+        with io.naming(f"reading {path}", reading=True):
+            whole = io.require_regular(path).st_size == size and sha256_of_file(path) == sha256
+        return None if whole else Problem("damage", "damaged kept file", name, version, shown)
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return Problem("damage", "missing kept file", name, version, shown)
+        return Problem("unchecked", "kept file not read", name, version, shown, str(error))
+    except VaultError as error:
+        return Problem("damage", "damaged kept file", name, version, shown, str(error))
 
 
 def _text_index(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
