@@ -223,6 +223,7 @@ def test_r14_numbers_beyond_two_to_the_53_are_compared_exactly(folder_vault):
     )
     assert folder_vault.compare(a, b, on="id", atol=0.5)["status"].tolist() == ["changed", "same"]
     assert folder_vault.compare(a, b, on="id", atol=1)["status"].tolist() == ["same", "same"]
+    assert folder_vault.compare(a, b, on="id", measure="x")["flip"].tolist() == ["down", "same"]
     floats = folder_vault.save("floats", pd.DataFrame({"id": [float(big), np.nan], "x": [big, 7]}))
     found = folder_vault.compare(a, floats, on="id")
     assert found["status"].tolist() == ["removed", "changed", "added"]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tablevault_pd.analysis.alignment import Alignment, align
 from tablevault_pd.analysis.answers import mark
-from tablevault_pd.analysis.cells import equal_cells, equal_numbers, equal_vectors
+from tablevault_pd.analysis.cells import equal_cells, equal_vectors
 from tablevault_pd.analysis.comparison import Comparison, Context
 from tablevault_pd.analysis.measures import Measure, MissingColumn, as_floats, is_truth
 from tablevault_pd.analysis.summary import Layout, Measured
@@ -286,8 +286,9 @@ def _flips(table: _Table, values: Sequence[Any], side: int, asked: Asked) -> Any
         codes = np.select([y > x, y < x, y > 0], range(3), default=3)
         names: tuple[str, ...] = TRUTH_FLIPS
     else:
-        same = equal_numbers(x, y, rtol=asked.rtol, atol=asked.atol)
-        codes = np.select([same, y > x], [2, 0], default=1)
+        one, other = (each[known].reset_index(drop=True) for each in (a, b))
+        same = equal_cells(one, other, rtol=asked.rtol, atol=asked.atol)
+        codes = np.select([same, (other > one).to_numpy(bool)], [2, 0], default=1)
         names = NUMBER_FLIPS
     found = np.full(len(table.aligned.keys), -1, np.int8)
     found[rows[known]] = codes
