@@ -79,6 +79,9 @@ CONTAINS_ITSELF["a"] = CONTAINS_ITSELF
         ({"loss": 1}, {"loss": 1}, "two values"),
         (CONTAINS_ITSELF, {}, "100 levels"),
         ({"good": 1.0}, {"step": "three"}, "step="),
+        ({"good": 1.0, "tokens": 2**53 + 1}, {}, "rounded"),
+        ({"tokens": np.int64(2**53 + 1)}, {}, "rounded"),
+        ({"": 1.0}, {}, "blank"),
     ],
     ids=str,
 )

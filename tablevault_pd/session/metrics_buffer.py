@@ -41,7 +41,15 @@ def number(metric: str, value: Any) -> float:
     """A logged value as a float: numbers, and arrays and tensors of one. Raises InvalidInput naming the metric."""
     try:
         if not isinstance(value, (str, bytes)):
-            return float(value.item() if hasattr(value, "item") else value)
+            plain = value.item() if hasattr(value, "item") else value
+            found = float(plain)
+            if not isinstance(plain, int) or int(found) == plain:
+                return found
+            raise InvalidInput(
+                f"log() keeps float64 numbers, and {metric}={shown(value)} would be rounded. Save it in a list, or as a param."
+            )
+    except InvalidInput:
+        raise
     except (TypeError, ValueError, OverflowError):
         pass
     raise InvalidInput(
@@ -71,6 +79,8 @@ def _flat(metrics: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tu
     for key, value in metrics.items():
         if not isinstance(key, str):
             raise InvalidInput(f"The name of a metric is a text, not {shown(key)}.")
+        if not key.strip():
+            raise InvalidInput("The name of a metric is blank. Nothing was kept.")
         if isinstance(value, Mapping):
             yield from _flat(value, (*path, key))
         else:
