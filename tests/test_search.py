@@ -511,5 +511,5 @@ def test_senseless_arguments_are_named(vault):
 def test_a_query_is_read_as_it_is_meant():
     query = parse_text('solar "power plant" -wind OR sun*')
     assert repr(query) == (
-        "Any(parts=(All(parts=(Word(text='solar'), Phrase(text='power plant'), Not(part=Word(text='wind')))), Prefix(text='sun')))"
+        "AnyOf(parts=(AllOf(parts=(Word(text='solar'), Phrase(text='power plant'), Negated(part=Word(text='wind')))), Prefix(text='sun')))"
     )

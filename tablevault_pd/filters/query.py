@@ -106,6 +106,7 @@ def parse_query(text: str, names: Names) -> Node:
 
     Examples
     --------
+    >>> from tablevault_pd.filters.names import Names
     >>> parse_query("n > 2", Names(["n"]))
     Compare(left=ColumnRef(label='n'), operator='>', right=Constant(value=2))
     """

@@ -27,7 +27,7 @@ def parse_text(text: object, what: str = "text", *, code: bool = False, match: M
     Examples
     --------
     >>> parse_text('solar "power plant" -wind')
-    All(parts=(Word(text='solar'), Phrase(text='power plant'), Not(part=Word(text='wind'))))
+    AllOf(parts=(Word(text='solar'), Phrase(text='power plant'), Negated(part=Word(text='wind'))))
     """
     if not isinstance(text, str):
         raise InvalidType(f"{what}= is a text, not {type(text).__name__}: {shown(text)}")
