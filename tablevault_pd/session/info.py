@@ -144,8 +144,8 @@ class RunInfo:
         Returns
         -------
         DataFrame
-            step (Int64, missing where none was given), time (datetime64[us, UTC]), value (float64), attempt (Int64), which counts
-            from 0 by resumption; unless one metric is named, before them metric (str).
+            step (Int64, missing where none was given), time (datetime64[us, UTC]), value (float64); unless one metric is named,
+            before them metric (str). :meth:`Vault.metrics` tells the attempts of a resumed run apart.
 
         Raises
         ------
