@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pandas.api import types
 
 Column = Any  # pd.Series: its type parameter says nothing here
@@ -32,7 +33,10 @@ def _plain(column: Column) -> Column:
     """Categories as what they are."""
     column = column.reset_index(drop=True)
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.astype(column.cat.categories.dtype)
+        kind = column.cat.categories.dtype
+        # NumPy's integers and truth values have no missing one.
+        holds_missing = not isinstance(kind, np.dtype) or kind.kind not in "iub"
+        return column.astype(kind if holds_missing or not column.isna().any() else object)
     return column
 
 
@@ -40,7 +44,7 @@ def _equal(a: Column, b: Column, rtol: float, atol: float) -> np.ndarray:
     """Of cells that are not missing."""
     if types.is_numeric_dtype(a.dtype) and types.is_numeric_dtype(b.dtype):
         return equal_numbers(_numbers(a), _numbers(b), rtol=rtol, atol=atol)
-    if object not in (a.dtype, b.dtype):
+    if object not in (a.dtype, b.dtype) and not (_is_nested(a) or _is_nested(b)):
         if a.dtype == b.dtype or (_is_text(a) and _is_text(b)):
             return _truth(a.array == b.array)
         if types.is_datetime64_any_dtype(a.dtype) and types.is_datetime64_any_dtype(b.dtype):
@@ -54,6 +58,11 @@ def _truth(values: Any) -> np.ndarray:
     if hasattr(values, "to_numpy"):
         return np.asarray(values.to_numpy(dtype=bool, na_value=False))
     return np.asarray(values, bool)
+
+
+def _is_nested(column: Column) -> bool:
+    """Whether the cells are lists, structs or maps of Arrow, which it cannot compare."""
+    return isinstance(column.dtype, pd.ArrowDtype) and pa.types.is_nested(column.dtype.pyarrow_dtype)
 
 
 def _is_text(column: Column) -> bool:

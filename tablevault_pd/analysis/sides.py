@@ -87,7 +87,11 @@ class Side:
 
 
 def _holds_vectors(column: pd.Series[Any]) -> bool:
+    """Whether all cells that are there are arrays of numbers, of one length that is not 0."""
     if column.dtype != object:
         return False
     cells = [cell for cell in column.array if cell is not None]
-    return bool(cells) and all(isinstance(cell, np.ndarray) and cell.ndim == 1 for cell in cells)
+    if not cells or not all(isinstance(cell, np.ndarray) and cell.ndim == 1 for cell in cells):
+        return False
+    numbers = all(cell.dtype.kind in "fiu" and cell.size for cell in cells)
+    return numbers and len({cell.size for cell in cells}) == 1
