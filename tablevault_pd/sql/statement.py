@@ -21,7 +21,6 @@ _ALL_COLUMNS = {"STAR", "POSITIONAL_REFERENCE", "PIVOT"}
 class SelectStatement:
     """One SELECT statement."""
 
-    text: str
     tables: frozenset[
         str
     ]  #: names of the tables it reads; DuckDB's own, such as information_schema.tables, excepted
@@ -63,7 +62,7 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str) -> SelectStatement:
     parameters = {node["identifier"] for node in nodes if node.get("type") == "VALUE_PARAMETER"}
     derived = {_folded(entry["key"]) for node in nodes for entry in _entries(node)}
     return SelectStatement(
-        text, frozenset(tables), frozenset(parameters), frozenset(derived), frozenset(mentioned), every
+        frozenset(tables), frozenset(parameters), frozenset(derived), frozenset(mentioned), every
     )
 
 
