@@ -14,6 +14,7 @@ from torture.harness import COUNTS
 
 import tablevault_pd as tv
 from tablevault_pd import api as connecting
+from tablevault_pd.session import active
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             "counted: " + ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
         )
+
+
+@pytest.fixture(autouse=True)
+def no_session_left() -> Iterator[None]:
+    """End the sessions that a test left open, so that no other test finds a process that is watched already."""
+    before = list(active._open)
+    yield
+    for session in reversed([each for each in active._open if each not in before]):
+        session.end(timeout_s=5, quietly=True)
 
 
 @pytest.fixture

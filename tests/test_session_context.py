@@ -529,11 +529,10 @@ def state() -> tuple[Any, ...]:
     )
 
 
-def test_closing_the_last_vault_puts_everything_back(tmp_path):
-    """In a process of its own: here other tests may have left a vault open."""
-    code = "import sys, test_session_context as here; here.close_the_last_vault(sys.argv[1])"
+def in_a_process_of_its_own(function: str, folder: Path) -> None:
+    code = f"import sys, test_session_context as here; here.{function}(sys.argv[1])"
     run = subprocess.run(
-        [sys.executable, "-c", code, tmp_path],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, folder],
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
@@ -541,6 +540,11 @@ def test_closing_the_last_vault_puts_everything_back(tmp_path):
         timeout=120,
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_closing_the_last_vault_puts_everything_back(tmp_path):
+    """In a process of its own: here other tests may have left a vault open."""
+    in_a_process_of_its_own("close_the_last_vault", tmp_path)
 
 
 def close_the_last_vault(folder: str) -> None:
@@ -583,24 +587,27 @@ def test_what_somebody_else_put_around_ours_stays_and_works(tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_keeps_the_default_handlers_until_it_has_a_session(folder_vault):
-    assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            first = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-            tv.log(loss=1.0)
-            then = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-            os.write(writing, f"{first} {then}".encode())
-            folder_vault._current_run().end()
-        finally:
-            os._exit(0)
-    assert os.read(reading, 100) == b"True False"
-    os.waitpid(pid, 0)
-    os.close(reading)
-    os.close(writing)
+def test_a_forked_child_keeps_the_default_handlers_until_it_has_a_session(tmp_path):
+    """In a process of its own: here others (nbclient is one) set a handler and then the default one."""
+    in_a_process_of_its_own("fork_a_child", tmp_path)
+
+
+def fork_a_child(folder: str) -> None:
+    with tv.connect(Path(folder) / "v") as vault:
+        assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                first = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+                tv.log(loss=1.0)
+                then = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+                os.write(writing, f"{first} {then}".encode())
+                vault._current_run().end()
+            finally:
+                os._exit(0)
+        assert os.read(reading, 100) == b"True False"
+        os.waitpid(pid, 0)
 
 
 # -- closing, and processes that are gone
