@@ -158,13 +158,13 @@ def test_one_warning_for_each_cell_and_list(vault: tv.Vault) -> None:
     filled(vault)
     run = vault._run
     assert run is not None
-    run.begin_cell("one", 1)
+    run.cells.begin("one", 1)
     docs = vault.read("docs")
     with warned(2):
         for number in range(3):
             vault.append("out", lost(docs, number))
             vault.save("more", lost(docs, number))
-    run.begin_cell("two", 2)
+    run.cells.begin("two", 2)
     with warned(1):
         for number in range(3):
             vault.append("out", lost(docs, number))

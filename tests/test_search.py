@@ -412,7 +412,7 @@ def test_columns_that_are_asked_for(vault, news):
 def test_code_at_the_precision_of_the_cell(vault):
     session = vault._run
     for number, text in enumerate(("model.fit(few_shot)", "x = zeroShot(lr=0.1)", "pass")):
-        session.begin_cell(text, None)
+        session.cells.begin(text, None)
         vault.append("a", {"n": number})
     for code, expected in {
         "few_shot": [0],

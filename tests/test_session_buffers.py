@@ -237,7 +237,7 @@ def test_text_that_is_no_utf8_is_escaped_wherever_it_comes_from(vault):
         s.log(**{HALF: 1.0})
         healthy.log(loss=2.0)
         s.params["late"] = {"deep": HALF}
-        s._recorder.begin_cell(f"print({HALF!r} + '{HALF}')", None)
+        s._recorder.cells.begin(f"print({HALF!r} + '{HALF}')", None)
         raise ValueError(HALF)
     frame = vault.sessions().set_index("session")
     assert frame.loc["poisoned#1", f"metrics.{ESCAPED}"] == 1.0
@@ -275,7 +275,7 @@ def test_what_the_store_does_not_take_is_left_out_and_named_and_the_rest_is_reco
         warnings.simplefilter("always")
         with folder_vault.session("healthy") as healthy, sick:
             healthy.log(loss=1.0)
-            sick._recorder.begin_cell("code", None)
+            sick._recorder.cells.begin("code", None)
             sick.log(loss=2.0)
             sick.params["p"] = 1
     assert values(folder_vault, "healthy").tolist() == [1.0]

@@ -693,7 +693,9 @@ def test_an_interrupt_in_log_or_end_leaves_a_session_that_can_be_ended(folder_va
 
         def trace(frame: Any, event: str, argument: Any) -> Any:
             nonlocal lines, raised
-            if not frame.f_code.co_filename.endswith(("/session/run.py", "/session/recorder.py")):
+            if not frame.f_code.co_filename.endswith(
+                ("/session/run.py", "/session/state.py", "/session/recorder.py")
+            ):
                 return None if frame.f_code is not call.__code__ else trace
             if event == "line" and not raised:
                 lines += 1

@@ -79,7 +79,7 @@ def passes(s: Run):
 
 
 def runs_a_cell(s: Run):
-    return lambda: s._recorder.end_cell(s._recorder.begin_cell("1 / 0", 1), "error")
+    return lambda: s._recorder.cells.end(s._recorder.cells.begin("1 / 0", 1), "error")
 
 
 def is_paused(s: Run):

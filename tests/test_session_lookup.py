@@ -582,7 +582,7 @@ def test_the_next_call_sees_what_was_done(vault):
             assert row.reads == [f"news@{number + 1}"]
             s.log(step=number, loss=number + 0.5)
             assert vault.run(s).curve("loss").value.tolist() == [number, number + 0.5]
-            s._recorder.begin_cell(f"answer = {number}", number)
+            s._recorder.cells.begin(f"answer = {number}", number)
             assert vault.cells(s).text.iloc[-1] == f"answer = {number}"
             saved = vault.read("news")
             assert saved.vault.sessions()["metrics.loss"].tolist() == [number + 0.5]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
+    from tablevault_pd.session.cells import Cells
     from tablevault_pd.session.settings import Settings
     from tablevault_pd.store import Store
 
@@ -66,21 +67,9 @@ class ActiveSession(Recording, Protocol):
     def vault_id(self) -> str:
         """The id of the vault it belongs to."""
 
-    def begin_cell(
-        self, text: str, execution_count: int | None, *, notebook: str | None = None, path: str | None = None
-    ) -> int:
-        """A piece of code begins to run; the number it gets."""
-
-    def end_cell(
-        self,
-        key: int,
-        outcome: str,
-        error: str | None = None,
-        traceback: str | None = None,
-        *,
-        until: int | None = None,
-    ) -> None:
-        """A piece of code is done."""
+    @property
+    def cells(self) -> Cells:
+        """The pieces of code that it runs."""
 
     def go_on_after_stop(self) -> None:
         """Let the session be stopped again."""
@@ -244,7 +233,7 @@ def _note_earlier_cells() -> None:
 
 
 def _begin_cell(ran: Ran, session: ActiveSession) -> int:
-    number = session.begin_cell(ran.typed.text, ran.typed.execution_count, notebook=ran.typed.id)
+    number = session.cells.begin(ran.typed.text, ran.typed.execution_count, notebook=ran.typed.id)
     ran.numbers[session.vault_id, session.row.id] = number
     return number
 
@@ -267,7 +256,7 @@ def _cell_ended(how: Executed) -> None:
     ran, numbers = _running_cells.pop()
     ran.until = how.until
     for session, key in numbers.items():
-        session.end_cell(key, how.outcome, how.error, how.traceback, until=how.until)
+        session.cells.end(key, how.outcome, how.error, how.traceback, until=how.until)
 
 
 # -- the parent of processes that are started from now on

@@ -20,6 +20,7 @@ class Cells:
     """Those that run, and those that the store has not heard of yet. `clock` is the store's, `mask` hides secrets."""
 
     def __init__(self, clock: Callable[[], datetime], mask: Callable[[str], str]) -> None:
+        self.session_id = 0  #: until the store has opened the session
         self.current_cell: int | None = None  #: number of the cell that runs now, or ran last
         self.next = 0  #: the number the next one gets
         self.prompt = script.Prompt() if script.at_prompt() and not script.in_ipython() else None
@@ -31,7 +32,6 @@ class Cells:
 
     def begin(
         self,
-        session_id: int,
         text: str,
         execution_count: int | None = None,
         *,
@@ -43,7 +43,7 @@ class Cells:
             key = self.next
             self.next += 1
             cell = Cell(
-                session_id,
+                self.session_id,
                 key,
                 self._mask(text),
                 self._clock(),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from traceback import format_exc
 from typing import TYPE_CHECKING, Any, Literal
 
+from tablevault_pd.capture.exits import quiet_loop
 from tablevault_pd.errors import SessionStopped, WorkerStopped
 from tablevault_pd.progress import say
 from tablevault_pd.session import inheritance
@@ -202,6 +203,26 @@ class ControlState:
         """A stop ends the cell of a notebook, not its kernel: with the next cell the session can be stopped again."""
         with self._lock:
             self.stop, self._message, self._called_back = None, "", 0
+
+
+def obey(chain: Sequence[tuple[str, ControlState]]) -> None:
+    """Pause or stop a session if that was asked of it or of one around it: `chain` has their labels and states."""
+    controls = [control for _, control in chain]
+    _stop_if_asked(chain)
+    for control in controls:
+        control.pause_if_asked(controls)
+    _stop_if_asked(chain)  # while it was paused
+
+
+def _stop_if_asked(chain: Sequence[tuple[str, ControlState]]) -> None:
+    """Raise SessionStopped if a session of `chain` was asked to stop; it and those inside of it call their on_stop functions."""
+    for depth, (_, control) in enumerate(chain, 1):
+        stop = control.stop_due()
+        if stop is not None:
+            quiet_loop()
+            for label, inner in chain[:depth]:
+                inner.call_back(label)
+            raise stop
 
 
 def _again(stop: SessionStopped) -> SessionStopped:

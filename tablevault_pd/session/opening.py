@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import progress
-from tablevault_pd.capture import script
-from tablevault_pd.errors import Conflict, InvalidInput, InvalidName, shown
+from tablevault_pd.capture import environment, script
+from tablevault_pd.errors import Conflict, InvalidInput, InvalidName, VaultError, shown
 from tablevault_pd.names import check_name, encodable
 from tablevault_pd.reading import liveness
 from tablevault_pd.session import active, inheritance
 from tablevault_pd.session.lookup import resolve_session
-from tablevault_pd.store import BEAT_S
+from tablevault_pd.store import BEAT_S, Beat, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tablevault_pd.store import Session, Store
+    from tablevault_pd.capture.redact import Keep, Redactor
+    from tablevault_pd.session.params import Params
+    from tablevault_pd.store import Store
 
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
 
@@ -79,6 +83,60 @@ def run_to_resume(store: Store, name: str | None, resume: Any) -> Session | None
             f"{last.heartbeat:%H:%M:%S} UTC. Stop it, or try again when it is lost; without resume= a new run begins."
         )
     return last
+
+
+def process_info(redactor: Redactor | Keep, token: str) -> dict[str, Any]:
+    """Return what a new session says of its process. `token` tells its row from those of other attempts to begin."""
+    info = environment.process_info() | {"machine": liveness.machine(), "opening": token}
+    info["argv"] = redactor.arguments(info["argv"])
+    return info
+
+
+def new_row(
+    name: str, parent: int | None, tags: tuple[str, ...], params: Mapping[str, Any], info: Mapping[str, Any]
+) -> Session:
+    """Return the row of a session that begins in this process, without an id and a run."""
+    return Session(
+        name,
+        environment.user_name(),
+        environment.host_name(),
+        os.getpid(),
+        datetime.now(UTC),
+        parent=parent,
+        beat_s=beat_s(),
+        tags=encodable(tags),
+        params=encodable(params),
+        info=encodable(info),
+    )
+
+
+def continued(last: Session, here: Session, params: Params) -> Session:
+    """Return the row with which the run `last` goes on in this process, and give `params` what that run had."""
+    for name, value in last.params.items():
+        params.setdefault(name, value)
+    tags = here.tags or last.tags
+    parent = here.parent if here.parent is not None else last.parent
+    return replace(here, id=last.id, run=last.run, params=params.take(), tags=tags, parent=parent)
+
+
+def pass_on_stop(store: Store, row: Session) -> None:
+    """Ask a session to stop if its parent, in another process, is asked to."""
+    if row.parent is None:
+        return
+    for request in store.beat([Beat(row.parent)]).requests:
+        if request.request == "stop":
+            store.ask([row.id], "stop", exit_code=request.exit_code, asked_by=request.asked_by)
+
+
+def find_opened(store: Store, name: str, token: str) -> Session | None:
+    """Return the row of an attempt to begin whose call was interrupted, if the store has opened it."""
+    with suppress(VaultError):
+        rows = store.sessions(name=name)
+        open_ids = [row.id for row in rows if row.outcome is None and row.pid == os.getpid()]
+        for row in store.sessions(open_ids, info=True) if open_ids else ():
+            if row.info.get("opening") == token:
+                return row
+    return None
 
 
 def warn_of_other_params(last: Session, params: Mapping[str, Any]) -> None:

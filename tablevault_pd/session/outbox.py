@@ -66,6 +66,7 @@ class Outbox:
     def begin(self, row: Session, offset: timedelta) -> None:
         """Begin to send for a session that the store has opened."""
         self.backlog.session_id, self.backlog.attempt = row.id, row.attempt
+        self.cells.session_id = row.id
         self.offset = offset
 
     def now(self) -> datetime:

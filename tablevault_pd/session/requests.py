@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tablevault_pd.store import ControlKind, ControlRequest, Store
+    from tablevault_pd.store import ControlKind, ControlRequest, Session, Store
 
 LOOK_AGAIN_S = 0.05
 CONTROL = ("session", "request", "state", "requested", "acknowledged")
@@ -45,6 +45,24 @@ def ask(
             break
         time.sleep(LOOK_AGAIN_S)
     return _answer(store, ids, request, asked)
+
+
+def describe_request(store: Store, row: Session, request: ControlRequest) -> str:
+    """Return what was asked of a session, by whom, and when."""
+    when = f"{request.requested:%Y-%m-%d %H:%M:%S} UTC"
+    return (
+        f"{row.label} was asked to {request.request} by {_describe_asker(store, request.asked_by)} at {when}."
+    )
+
+
+def _describe_asker(store: Store, session_id: int | None) -> str:
+    if session_id is None:
+        return "a process without a session"
+    try:
+        (asker,) = store.sessions([session_id])
+    except Exception:  # noqa: BLE001  # the stop is worth more than who asked for it
+        return f"the session {session_id}"
+    return f"{asker.label} ({asker.user} on {asker.host})"
 
 
 def started_by(store: Store, ids: Sequence[int]) -> list[int]:

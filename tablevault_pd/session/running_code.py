@@ -1,0 +1,68 @@
+"""The code that runs while rows are committed: store the current cell with its slice, and slice all that a session ran."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.capture.position import line_of_main
+from tablevault_pd.code import statement_line
+from tablevault_pd.session.executed import CELLS
+from tablevault_pd.session.heartbeat import warn
+from tablevault_pd.store import Beat
+
+if TYPE_CHECKING:
+    from tablevault_pd.session.outbox import Outbox
+    from tablevault_pd.store import Session, Store, WrittenCode
+
+
+def store_code(store: Store, row: Session, outbox: Outbox, cell: int) -> int | None:
+    """Store a running cell and the code that it needs, as far as the store lacks them.
+
+    Return the line of a script where the running statement begins, 0 in a notebook; None if the code cannot be recorded.
+    """
+    text = text_of_script(outbox, cell)
+    line = None if text is None else statement_line(text, line_of_main())
+    code = _new_code(store, row, outbox, cell, line)
+    beat = Beat(row.id, cells=outbox.cells.unstored(), **(code or {}))
+    if not beat.is_empty:
+        store.beat([beat])
+        outbox.code.tell(beat.sources, beat.code)
+    outbox.cells.mark_stored(cell)
+    return None if code is None else line or 0
+
+
+def text_of_script(outbox: Outbox, cell: int) -> str | None:
+    """Return the text of a running script, and note the cell of a script or prompt for slices. None in a notebook."""
+    running = outbox.cells.running(cell)
+    if running is None or (running.path is None and CELLS):
+        return None
+    code = outbox.code
+    code.scripts = [*(script for script in code.scripts if script.cell != cell), running]
+    return None if running.path is None else running.text
+
+
+def slices_of_all(store: Store, row: Session, outbox: Outbox) -> list[WrittenCode]:
+    """Return the slice of all that the session executed."""
+    try:
+        return outbox.code.everything(store.vault_id, row.id)
+    except Exception as error:  # noqa: BLE001  # the end is worth more
+        _warn_of(row, error)
+        return []
+
+
+def _new_code(
+    store: Store, row: Session, outbox: Outbox, cell: int, line: int | None
+) -> dict[str, Any] | None:
+    """Return the modules and slices that the store does not have yet, as fields of a :class:`Beat`."""
+    try:
+        return {
+            "sources": tuple(outbox.code.sources(row.id, cell)),
+            "code": tuple(outbox.code.code(store.vault_id, row.id, cell, line)),
+        }
+    except Exception as error:  # noqa: BLE001  # whatever it is, the rows are written
+        _warn_of(row, error)
+        return None
+
+
+def _warn_of(row: Session, error: Exception) -> None:
+    warn(f"tablevault_pd cannot record the code of {row.label}: {error}")
