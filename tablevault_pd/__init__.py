@@ -21,6 +21,7 @@ import tablevault_pd.refs  # noqa: F401  # registers the dtype vault_ref, for Pa
 from tablevault_pd.errors import (
     Conflict,
     DimensionMismatch,
+    DuplicateKey,
     FileMissing,
     GateFailed,
     InvalidFilter,
@@ -67,6 +68,7 @@ __all__ = [
     "Comparison",
     "Conflict",
     "DimensionMismatch",
+    "DuplicateKey",
     "FileMissing",
     "GateFailed",
     "InvalidFilter",

@@ -86,6 +86,10 @@ class DimensionMismatch(SchemaMismatch):
     """A vector is not as wide as the column it belongs to."""
 
 
+class DuplicateKey(VaultError, ValueError):
+    """Two rows of a list would have one key."""
+
+
 class InvalidInput(VaultError, ValueError):
     """An argument that cannot be used as it is."""
 

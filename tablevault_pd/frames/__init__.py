@@ -6,20 +6,34 @@ live in one list.
 """
 
 from tablevault_pd.frames.arrow import encode_arrow, to_arrow
-from tablevault_pd.frames.decode import decode, empty, matrix
+from tablevault_pd.frames.decode import cells_of, decode, empty, matrix
 from tablevault_pd.frames.encode import encode, encode_row
-from tablevault_pd.frames.equal import same
-from tablevault_pd.frames.schema_evolution import Merge, ValueCheck, align, fit_index, merge, run_check
+from tablevault_pd.frames.equal import equal_rows, same
+from tablevault_pd.frames.schema_evolution import (
+    Merge,
+    ValueCheck,
+    align,
+    encode_cell,
+    fit_index,
+    loosened,
+    merge,
+    run_check,
+)
 from tablevault_pd.frames.schemas import (
     Column,
     as_stored,
     columns,
     contents,
     field_for,
+    field_labels,
     index_fields,
     index_names,
+    key_fields,
     nested_columns,
+    part_of,
     select,
+    spec_of,
+    with_key,
 )
 from tablevault_pd.frames.texts import TextColumn, text_columns, texts
 from tablevault_pd.frames.vectors import vectors_of
@@ -31,25 +45,34 @@ __all__ = [
     "ValueCheck",
     "align",
     "as_stored",
+    "cells_of",
     "columns",
     "contents",
     "decode",
     "empty",
     "encode",
     "encode_arrow",
+    "encode_cell",
     "encode_row",
+    "equal_rows",
     "field_for",
+    "field_labels",
     "fit_index",
     "index_fields",
     "index_names",
+    "key_fields",
+    "loosened",
     "matrix",
     "merge",
     "nested_columns",
+    "part_of",
     "run_check",
     "same",
     "select",
+    "spec_of",
     "text_columns",
     "texts",
     "to_arrow",
     "vectors_of",
+    "with_key",
 ]

@@ -104,6 +104,12 @@ def gather(tables: Sequence[pa.Table], field: pa.Field) -> pa.ChunkedArray:
     return pa.chunked_array(chunks, field.type)
 
 
+def cells_of(table: pa.Table, field: str) -> Any:
+    """The pandas (or NumPy) array of one encoded column or index level."""
+    kind = table.schema.field(field)
+    return decode_column(gather([table], kind), schemas.spec_of(kind))
+
+
 def matrix(tables: Sequence[pa.Table], field: str) -> np.ndarray:
     """The vectors of an embedding column as one (n, dim) matrix, to be read only; a view for one chunk without gaps.
 

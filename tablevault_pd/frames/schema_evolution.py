@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
 from tablevault_pd.frames import buffers, cells, labels, schemas
 from tablevault_pd.frames.codecs import decode_column
 from tablevault_pd.frames.convert import LossyConversion, convert, missing_column
+from tablevault_pd.frames.encode import encode
 from tablevault_pd.frames.promotion import NoCommonType, common, storage_spec, with_missing
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Tabl
         _merge_columns(old, new, len(fields) > len(ours)),
         index,
     )
+    merged = schemas.with_key(merged, schemas.key_fields(old))
     if merged.equals(old, check_metadata=True):
         merged = old
     return Merge(merged, (*_checks("old", old, merged), *_checks("new", new, merged)))
@@ -99,8 +102,10 @@ def _same_schema(old: pa.Schema, new: pa.Schema) -> bool:
 
 
 def _without_index_state(meta: Spec) -> Spec:
+    """Without what is said of one frame only, and without the key, which is the list's."""
     index = meta.get("index", {})
-    return meta | {"index": {key: value for key, value in index.items() if key not in ("range", "freq")}}
+    state = {"index": {key: value for key, value in index.items() if key not in ("range", "freq")}}
+    return {key: value for key, value in meta.items() if key != "key"} | state
 
 
 def _renamed(field: pa.Field, taken: set[str]) -> pa.Field:
@@ -350,6 +355,22 @@ def _column(table: pa.Table, source: pa.Field | None, target: pa.Field) -> pa.Ch
     except LossyConversion as error:
         label = shown(schemas.label_of(target, schemas.spec_of(target)))
         raise SchemaMismatch(f"Column {label} cannot be read as {_describe_type(target)}: {error}.") from None
+
+
+def loosened(schema: pa.Schema) -> pa.Schema:
+    """The schema with every column as it must be for rows without a value."""
+    return pa.schema(list(map(with_missing, schema)), schema.metadata)
+
+
+def encode_cell(cell: Any, field: pa.Field) -> tuple[pa.Field, pa.ChunkedArray]:
+    """The field, widened so that it holds `cell` too, and a column of that one cell. Raises SchemaMismatch."""
+    table = encode(pd.DataFrame({"cell": pd.Series([cell])}), embeddings=False)
+    (source, _), *_ = schemas.data_fields(table.schema)
+    try:
+        target = common(field, source)
+        return target, convert(table.column(source.name), source, target)
+    except (NoCommonType, LossyConversion) as error:
+        raise SchemaMismatch(f"{shown(cell)} does not go with {_describe_type(field)}: {error}.") from None
 
 
 # -- vectors of another width, for messages

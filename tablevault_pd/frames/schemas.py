@@ -175,6 +175,25 @@ def contents(schema: pa.Schema) -> dict[str, str]:
     return found | {f"level {spec['index']}": field.name for field, spec in level_fields(schema)}
 
 
+def field_labels(schema: pa.Schema) -> dict[str, Hashable]:
+    """What each field is called: the label of its column, or the name of its index level."""
+    found = {field.name: label_of(field, spec) for field, spec in data_fields(schema)}
+    return found | dict(zip(index_fields(schema), index_names(schema), strict=False))
+
+
+def key_fields(schema: pa.Schema) -> list[str]:
+    """Names of the fields of the key by which rows are told apart; empty if the list has none."""
+    names = meta_of(schema).get("key", ())
+    return [contents(schema)[name] for name in names] if names else []
+
+
+def with_key(schema: pa.Schema, fields: Sequence[str]) -> pa.Schema:
+    """The schema with these fields as the key of its rows; without one, if there are none."""
+    names = {field: name for name, field in contents(schema).items()}
+    meta = {name: value for name, value in meta_of(schema).items() if name != "key"}
+    return schema.with_metadata({KEY: _dump(meta | ({"key": [names[f] for f in fields]} if fields else {}))})
+
+
 def nested_columns(schema: pa.Schema) -> set[Hashable]:
     """The labels of columns whose cells may be dicts."""
     return {
@@ -194,6 +213,11 @@ def select(schema: pa.Schema, labels: Sequence[Hashable]) -> pa.Schema:
     meta = meta_of(schema)
     fields = [*_find(schema, labels), *(field for field, _ in level_fields(schema))]
     return with_meta(fields or [hidden_field()], meta["columns"], meta.get("index"))
+
+
+def part_of(schema: pa.Schema, fields: Sequence[str]) -> pa.Schema:
+    """Some fields of a schema, which are not the whole of a frame."""
+    return pa.schema([schema.field(field) for field in fields], schema.metadata)
 
 
 def as_stored(schema: pa.Schema) -> pa.Schema:

@@ -7,7 +7,7 @@ it into the edges of a batch. :func:`up` and :func:`down` carry rows over many e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +39,23 @@ class ParentClaim:
         None  #: offsets from `child`, one for each of `parents`; None: row i has parent i
     )
     parents: np.ndarray | None = None
+
+    def taken(self, rows: np.ndarray, total: int) -> Iterator[ParentClaim]:
+        """What it says of some rows of a batch of `total`, which make a batch of their own in this order."""
+        if self.parents is not None and not self.each:
+            numbers = np.full(total, -1, np.int64)
+            numbers[rows] = np.arange(len(rows))
+            offsets = np.arange(self.rows) if self.children is None else self.children
+            children = numbers[self.child + offsets]
+            there = children >= 0
+            if there.any():
+                yield replace(
+                    self, child=0, rows=len(rows), children=children[there], parents=self.parents[there]
+                )
+            return
+        mine = np.flatnonzero((rows >= self.child) & (rows < self.child + self.rows))
+        for run in np.split(mine, np.flatnonzero(np.diff(mine) > 1) + 1) if len(mine) else ():
+            yield replace(self, child=int(run[0]), rows=len(run))
 
 
 # -- building

@@ -120,16 +120,24 @@ class LineageRecorder:
     # -- the edges of the batch
 
     def edges(
-        self, rows: int, claims: Sequence[ParentClaim], frame: pd.DataFrame | None = None
+        self,
+        total: int,
+        claims: Sequence[ParentClaim],
+        frame: pd.DataFrame | None = None,
+        *,
+        rows: np.ndarray | None = None,
     ) -> tuple[Edge, ...]:
-        """The edges of a batch of that many rows, with the claims of all its rows; `frame` is the one they came in, if alone.
+        """The edges of a batch of `total` rows, with the claims of all its rows; `frame` is the one they came in, if alone.
 
-        Raises InvalidInput if what ``inputs=`` says does not fit their number.
+        With `rows` the batch has only these of them, in this order. Raises InvalidInput if what ``inputs=`` says does not fit
+        their number.
         """
-        if frame is not None and len(frame) != rows:
+        if frame is not None and len(frame) != total:
             frame = None
-        declared = [claim for parents in self._declared.of_batch for claim in parents(rows, frame)]
+        declared = [claim for parents in self._declared.of_batch for claim in parents(total, frame)]
         merged = list(_merged([*declared, *claims]))
+        if rows is not None:
+            merged = [part for claim in merged for part in claim.taken(rows, total)]
         if not merged:
             return ()
         keys = {(claim.parent_list, claim.parent_version) for claim in merged}

@@ -250,6 +250,19 @@ def take(
     ]
 
 
+def rows_at(store: Store, version: Version, schema: pa.Schema, positions: np.ndarray) -> pa.Table:
+    """The rows at these ascending positions, each there once, as the schema or a part of it has them."""
+    if not len(positions):
+        return schema.empty_table()
+    parts = []
+    for _, chunk in store.scan_many([ScanRequest(version, tuple(schema.names), positions)]):
+        first, last = int(chunk.positions[0]), int(chunk.positions[-1])
+        here = positions[np.searchsorted(positions, first) : np.searchsorted(positions, last, side="right")]
+        table = aligned(chunk, schema)
+        parts.append(table if len(here) == table.num_rows else table.take(pa.array(here - first)))
+    return pa.concat_tables(parts)
+
+
 def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | None) -> pa.Schema:
     """The version's schema, cut to some columns. Raises InvalidInput for one that is not there."""
     schema = store.schema(version.schema_id)
