@@ -366,7 +366,7 @@ def checkpoint() -> None:
     ...     tv.checkpoint()
     """
     run = _run()
-    if run is not None and run.asked:
+    if run is not None and run.has_request:
         run.obey()
 
 

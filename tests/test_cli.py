@@ -17,7 +17,7 @@ import pytest
 
 import tablevault_pd as tv
 from tablevault_pd.cli.commands import COMMANDS, main, parser
-from tablevault_pd.cli.output import cells_wide, fitted, plain, table, visible
+from tablevault_pd.cli.output import display_width, pad_or_cut, plain, printable, table
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -487,7 +487,7 @@ def test_a_table_fits_the_terminal_and_never_cuts_a_number():
     }
     for width in (40, 60, 80, 200):
         lines = list(table(list(columns), list(columns.values()), width))
-        assert max(map(cells_wide, lines)) <= width
+        assert max(map(display_width, lines)) <= width
         assert "123456789012345678" in "\n".join(lines)
 
 
@@ -502,12 +502,12 @@ def test_a_table_fits_the_terminal_and_never_cuts_a_number():
     ],
 )
 def test_text_is_cut_to_the_cells_it_may_take(text, width, expected):
-    assert fitted(text, width, right=False) == expected
+    assert pad_or_cut(text, width, right=False) == expected
 
 
 def test_what_does_not_print_is_escaped():
-    assert visible("plain – ü") == "plain – ü"
-    assert visible("\x07\u200b\\") == "\\x07\\u200b\\"
+    assert printable("plain – ü") == "plain – ü"
+    assert printable("\x07\u200b\\") == "\\x07\\u200b\\"
 
 
 def test_plain_values_are_json():

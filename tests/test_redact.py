@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torture.harness import times
 
-from tablevault_pd.capture.redact import MASK, Keep, Redactor
+from tablevault_pd.capture.redact import MASK, NullRedactor, Redactor
 from tablevault_pd.session.params import Params
 
 AWS = "AKIA" + "IOSFODNN7EXAMPLE"
@@ -138,7 +138,7 @@ def test_command_lines():
     assert Redactor({}).arguments(given) == [
         "train.py", "--lr", "0.1", "--token", MASK, f"--api-key={MASK}", "--password", "--verbose", "--max-tokens", "5",
     ]  # fmt: skip
-    assert Keep().arguments(given) == given
+    assert NullRedactor().arguments(given) == given
 
 
 @given(st.text(alphabet="password=token:'\"\\ \n_-.@/x1%!", max_size=300))

@@ -195,7 +195,7 @@ def test_a_removed_vault_ends_the_recording_and_every_log_says_so(folder_vault, 
     with folder_vault.session("again") as other:  # the vault itself is sound
         other.log(loss=3.0)
     assert values(folder_vault, "again").tolist() == [3.0]
-    folder_vault._run._given_up = None
+    folder_vault._run._abandoned = None
 
 
 def test_what_is_not_written_when_the_vault_is_closed_is_told(tmp_path, monkeypatch):

@@ -173,7 +173,7 @@ def test_a_stop_ends_the_task_of_that_session_alone_and_says_who_asked(vault):
             with vault.session(name) as s:
                 started.set()
                 await go.wait()
-                while name == "a" and not s._recorder.asked:
+                while name == "a" and not s._recorder.has_request:
                     await asyncio.sleep(0.01)
                 s.checkpoint()
         except tv.SessionStopped as stop:
@@ -202,7 +202,7 @@ def test_stopping_what_is_around_stops_every_task_inside_once(vault):
         seen = []
         with contextlib.suppress(tv.SessionStopped), vault.session(name) as s:
             try:
-                while not s._recorder.asked:
+                while not s._recorder.has_request:
                     await asyncio.sleep(0.01)
                 s.checkpoint()
             except tv.SessionStopped as stop:

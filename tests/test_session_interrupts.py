@@ -85,7 +85,7 @@ def runs_a_cell(s: Run):
 def is_paused(s: Run):
     s._recorder.store.ask([s.id], "pause")
     HEARTBEAT.wake()
-    wait_until(lambda: s._recorder.asked)
+    wait_until(lambda: s._recorder.has_request)
 
     over = threading.Event()
 
@@ -110,7 +110,7 @@ def is_stopped(s: Run):
     s.on_stop(lambda: None)
     s._recorder.store.ask([s.id], "stop")
     HEARTBEAT.wake()
-    wait_until(lambda: s._recorder.asked)
+    wait_until(lambda: s._recorder.has_request)
     return s.checkpoint
 
 

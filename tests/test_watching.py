@@ -13,7 +13,7 @@ import pytest
 from test_session_interrupts import interrupted
 
 from tablevault_pd.capture import exits, notebook
-from tablevault_pd.capture.exits import SIGNALS, Watch
+from tablevault_pd.capture.exits import SIGNALS, ExitWatcher
 
 WATCHED = ("tablevault_pd.capture", __name__)  # what it calls here stands for what it calls elsewhere
 
@@ -33,7 +33,7 @@ def test_an_interrupt_wherever_python_looks_for_one_leaves_a_watch_that_can_begi
     before, at, went_on = wrapped_things(), 0, True
     ended: list[object] = []
     while went_on:
-        watch = Watch(ended.append)
+        watch = ExitWatcher(ended.append)
         if step == "remove":
             watch.install()
         went_on = interrupted(getattr(watch, step), at, WATCHED)
@@ -54,7 +54,7 @@ def test_an_interrupt_wherever_python_looks_for_one_leaves_a_watch_that_can_begi
 
 
 def test_what_somebody_else_has_replaced_since_stays(monkeypatch):
-    watch = Watch(lambda ending: None)
+    watch = ExitWatcher(lambda ending: None)
     watch.install()
     ours = sys.excepthook
 
@@ -96,7 +96,7 @@ def test_an_interrupt_leaves_a_notebook_that_can_be_hooked(monkeypatch, kind, st
         hooks: Any = (
             notebook.QuietStop()
             if kind == "quiet stop"
-            else notebook.Hooks(lambda *_: None, lambda _: None, lambda _: None)
+            else notebook.NotebookHooks(lambda *_: None, lambda _: None, lambda _: None)
         )
         if step == "remove":
             hooks.install()

@@ -60,16 +60,18 @@ def package_versions() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _versions_of(loaded: frozenset[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for distribution in metadata.distributions():
         try:
             name, version = _name_and_version(distribution)
             # The first on the path is the one that is imported.
-            if name not in found and (name.replace("-", "_") in loaded or loaded & _modules_of(distribution)):
-                found[name] = version
+            if name not in versions and (
+                name.replace("-", "_") in loaded or loaded & _modules_of(distribution)
+            ):
+                versions[name] = version
         except (ValueError, OSError):
             continue  # a folder that pip left half removed, or whose files cannot be read
-    return dict(sorted(found.items()))
+    return dict(sorted(versions.items()))
 
 
 def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
@@ -113,9 +115,9 @@ def _diff_size(folder: Path) -> dict[str, int]:
 
 def project_folder(folder: Path) -> Path:
     """The root of the repository that `folder` is in; `folder` itself outside of one."""
-    for each in (folder, *folder.parents):
-        if (each / ".git").exists():
-            return each
+    for candidate in (folder, *folder.parents):
+        if (candidate / ".git").exists():
+            return candidate
     return folder
 
 

@@ -52,7 +52,7 @@ _MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ExitStatus:
     """How a session ended: its outcome, the error in one line, and the traceback."""
 
     outcome: str = "finished"
@@ -60,15 +60,15 @@ class Ending:
     traceback: str | None = None
 
 
-def ending_of(error: BaseException | None) -> Ending:
+def ending_of(error: BaseException | None) -> ExitStatus:
     """How a session ends that is left by `error`, or by none."""
     if error is None or isinstance(error, GeneratorExit):
-        return Ending()
+        return ExitStatus()
     if isinstance(error, SessionStopped):
-        return Ending("stopped")
+        return ExitStatus("stopped")
     if isinstance(error, SystemExit):
-        return Ending() if error.code in (None, 0) else Ending("failed", f"SystemExit: {error.code}")
-    return Ending("failed", one_line(error), "".join(format_exception(error)))
+        return ExitStatus() if error.code in (None, 0) else ExitStatus("failed", f"SystemExit: {error.code}")
+    return ExitStatus("failed", one_line(error), "".join(format_exception(error)))
 
 
 def one_line(error: BaseException) -> str:
@@ -107,10 +107,10 @@ class Wrapped:
             setattr(self._owner, self._name, self._raw)
 
 
-class Watch:
+class ExitWatcher:
     """Learns how the process ends, and calls `end` with it, once. One for each process."""
 
-    def __init__(self, end: Callable[[Ending], None]) -> None:
+    def __init__(self, end: Callable[[ExitStatus], None]) -> None:
         self._end = end
         self._wrapped: list[Wrapped] = []
         self._registered = False  # with atexit
@@ -121,8 +121,8 @@ class Watch:
         for number in SIGNALS:
             if signal.getsignal(number) == self._see_signal:
                 signal.signal(number, signal.SIG_DFL)
-        self._ending = Ending()
-        self._exit: tuple[int, Ending] | None = None  # the last one, and where the script was then
+        self._ending = ExitStatus()
+        self._exit: tuple[int, ExitStatus] | None = None  # the last one, and where the script was then
         self._script: FrameType | None = None
         self._called: list[Called] = []
         self._watching = self._worker = self._dying = self._told = False
@@ -217,7 +217,7 @@ class Watch:
         def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
             if not script.at_prompt():
                 text = "".join(format_exception(kind, error, trace))
-                self._ending = Ending("failed", one_line(error), text)
+                self._ending = ExitStatus("failed", one_line(error), text)
             before(kind, error, trace)
 
         return hook
@@ -240,15 +240,15 @@ class Watch:
     def _at_exit(self) -> None:
         self._end(self._how())
 
-    def _how(self) -> Ending:
+    def _how(self) -> ExitStatus:
         if SessionStopped.ended_by is not None:
-            return Ending("stopped")
+            return ExitStatus("stopped")
         frame = self._script
         if self._ending.outcome != "finished" or frame is None or script.at_prompt() or _returned(frame):
             return self._ending
         if self._exit is not None and self._exit[0] == frame.f_lasti:
             return self._exit[1]
-        return _stated_exit(frame, self._called) or Ending("failed", UNKNOWN_CODE)
+        return _stated_exit(frame, self._called) or ExitStatus("failed", UNKNOWN_CODE)
 
     def _see_signal(self, number: int, frame: FrameType | None) -> None:
         """Let a thread end the sessions and send the signal once more; then die of it, as if nobody had handled it.
@@ -260,14 +260,14 @@ class Watch:
             os.kill(os.getpid(), number)  # whoever waits for the process sees what it died of
         elif not self._dying:
             self._dying = True
-            ending = Ending("failed", f"killed by {signal.Signals(number).name}")
+            ending = ExitStatus("failed", f"killed by {signal.Signals(number).name}")
             # threading.Thread takes a lock to start, which the main thread may hold
             start_new_thread(self._die, (number, ending))
             deadline = time.monotonic() + PATIENCE_S
             while not self._told and time.monotonic() < deadline:
                 time.sleep(0.005)
 
-    def _die(self, number: int, ending: Ending) -> None:
+    def _die(self, number: int, ending: ExitStatus) -> None:
         try:
             self._end(ending)
         finally:
@@ -330,7 +330,7 @@ def _returned(frame: FrameType) -> bool:
     return dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN")
 
 
-def _stated_exit(frame: FrameType, called: Sequence[Called]) -> Ending | None:
+def _stated_exit(frame: FrameType, called: Sequence[Called]) -> ExitStatus | None:
     """The end by a ``raise SystemExit(4)``, or of a call's value, that stands in the script itself and was the last it did."""
     statement = statement_at(frame, frame.f_lasti)
     raised = statement.exc if isinstance(statement, ast.Raise) else None
@@ -340,6 +340,6 @@ def _stated_exit(frame: FrameType, called: Sequence[Called]) -> Ending | None:
     try:
         if len(arguments) == 1 and isinstance(arguments[0], ast.Call):
             return ending_of(SystemExit(returned_value(called, called_function(frame, arguments[0]))))
-        return ending_of(SystemExit(*(ast.literal_eval(each) for each in arguments)))
+        return ending_of(SystemExit(*(ast.literal_eval(argument) for argument in arguments)))
     except (ValueError, TypeError):
         return None

@@ -47,16 +47,16 @@ class ProjectModules:
         """The modules imported by now. Costs next to nothing while none is imported or reloaded."""
         if len(sys.modules) == self._loaded and not self._reloaded():
             return self.modules
-        found = dict(self.modules)
+        modules = dict(self.modules)
         loaded = dict(sys.modules)
         for name in [name for name in self._specs if name not in loaded]:
             del self._specs[name]  # it may come again with another content
         for name, module in loaded.items():
             if name not in self._foreign_names and self._is_new(name, module):
-                self._read(name, module, found)
-        self.modules = found
+                self._read(name, module, modules)
+        self.modules = modules
         self._loaded = len(loaded)
-        return found
+        return modules
 
     def run_file(self, file: str) -> Module | None:
         """A script that ``%run`` executes, named so that its names can be looked up."""
@@ -71,14 +71,14 @@ class ProjectModules:
     def _is_new(self, name: str, module: Any) -> bool:
         return name not in self._specs or getattr(module, "__spec__", None) is not self._specs[name]
 
-    def _read(self, name: str, module: Any, found: dict[str, Module]) -> None:
+    def _read(self, name: str, module: Any, modules: dict[str, Module]) -> None:
         path = None if name in ("__main__", "__mp_main__") else self._own(getattr(module, "__file__", None))
         read = None if path is None else _module(name, path, _relative(path, self.folder))
         if path is None:
             self._foreign_names.add(name)
         elif read is not None:
             self._specs[name] = getattr(module, "__spec__", None)
-            found[name] = read
+            modules[name] = read
 
     def _own(self, file: object) -> Path | None:
         if not isinstance(file, str) or not file.endswith(".py") or not file.startswith(str(self.folder)):

@@ -40,7 +40,7 @@ class Typed:
     id: str | None = None  #: of the cell in its notebook, where the front end sends one
 
 
-class Hooks:
+class NotebookHooks:
     """IPython's events before and after each cell, while somebody listens."""
 
     def __init__(
@@ -173,8 +173,8 @@ def _id_of_running(shell: Any) -> str | None:
     """The id of the cell that runs now, from the message that asked for it."""
     header = getattr(shell, "parent_header", None) or {}
     metadata = header.get("metadata") or {} if isinstance(header, dict) else {}
-    found = metadata.get("cellId")
-    return found if isinstance(found, str) else None
+    cell_id = metadata.get("cellId")
+    return cell_id if isinstance(cell_id, str) else None
 
 
 def _typed(shell: Any) -> list[str]:

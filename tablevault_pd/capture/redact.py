@@ -81,10 +81,10 @@ class Redactor:
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        found = os.environ if environment is None else environment
+        variables = os.environ if environment is None else environment
         values = {
             value
-            for name, value in found.items()
+            for name, value in variables.items()
             if is_secret_name(name)
             and name not in _FOLDERS
             and len(value) >= MIN_VALUE
@@ -124,7 +124,7 @@ class Redactor:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class NullRedactor:
     """Stands in for a :class:`Redactor` where nothing is to be masked."""
 
     def text(self, text: str) -> str:
@@ -172,5 +172,5 @@ def _is_given_to_secret(text: str, previous: re.Match[str] | None, string: re.Ma
     return bool(_KEYED.fullmatch(between) or called)
 
 
-def _bare(found: re.Match[str]) -> str:
-    return found[0] if _NO_SECRET.search(found["name"]) else found["start"] + MASK
+def _bare(match: re.Match[str]) -> str:
+    return match[0] if _NO_SECRET.search(match["name"]) else match["start"] + MASK

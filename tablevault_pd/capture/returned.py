@@ -34,16 +34,20 @@ def running_calls(stack: Sequence[FrameType]) -> list[Called]:
     None otherwise: a frame that is kept keeps its variables. Nor any behind a function that is not called by its name.
     """
     script = stack[0]
-    coming = [each.opname for each in dis.get_instructions(script.f_code) if each.offset > script.f_lasti]
+    coming = [
+        instruction.opname
+        for instruction in dis.get_instructions(script.f_code)
+        if instruction.offset > script.f_lasti
+    ]
     if [name for name in coming if name != "PRECALL"][:2] != ["CALL", "RAISE_VARARGS"]:
         return []
-    found: list[Called] = []
+    calls: list[Called] = []
     for caller, frame in pairwise(stack):
         function = called_function(caller, statement_at(caller, caller.f_lasti))
         if function is None or function.__code__ is not frame.f_code:
             break
-        found.append(Called(frame, caller.f_lasti))
-    return found
+        calls.append(Called(frame, caller.f_lasti))
+    return calls
 
 
 def returned_value(called: Sequence[Called], function: FunctionType | None) -> object:
@@ -66,7 +70,7 @@ def _only_value(function: FunctionType | None) -> object:
     if function is None or function.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE):
         raise ValueError("it is not known what was called")
     code = function.__code__
-    ends = [each.offset for each in dis.get_instructions(code) if each.opname in _RETURN]
+    ends = [instruction.offset for instruction in dis.get_instructions(code) if instruction.opname in _RETURN]
     values = [_constant(*_last_two(code, end)) for end in ends]
     if not values or any(value != values[0] for value in values):
         raise ValueError("it may return one value or another")
@@ -82,7 +86,7 @@ def _constant(before: dis.Instruction, last: dis.Instruction) -> object:
 
 
 def _last_two(code: CodeType, end: int) -> Sequence[dis.Instruction]:
-    return [each for each in dis.get_instructions(code) if each.offset <= end][-2:]
+    return [instruction for instruction in dis.get_instructions(code) if instruction.offset <= end][-2:]
 
 
 def called_function(frame: FrameType, call: ast.AST | None) -> FunctionType | None:
@@ -91,8 +95,8 @@ def called_function(frame: FrameType, call: ast.AST | None) -> FunctionType | No
         call = call.value
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
         return None
-    found = {**frame.f_globals, **frame.f_locals}.get(call.func.id)
-    return found if isinstance(found, FunctionType) else None
+    function = {**frame.f_globals, **frame.f_locals}.get(call.func.id)
+    return function if isinstance(function, FunctionType) else None
 
 
 def statement_at(frame: FrameType, instruction: int) -> ast.stmt | None:

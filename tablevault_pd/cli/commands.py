@@ -22,7 +22,7 @@ from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
 from tablevault_pd.cli.lists import SHOWN_ROWS, delete, lists, restore, show, versions
 from tablevault_pd.cli.maintenance import check, compact, export, vacuum
-from tablevault_pd.cli.output import PROGRAM, Answer, print_table, visible
+from tablevault_pd.cli.output import PROGRAM, Answer, print_table, printable
 from tablevault_pd.cli.search import add_search_arguments, search_command
 from tablevault_pd.cli.sql import sql
 from tablevault_pd.errors import (
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (VaultError, OSError) as error:
-        message = "\n".join(visible(line) for line in str(error).splitlines())
+        message = "\n".join(printable(line) for line in str(error).splitlines())
         print(f"{PROGRAM}: {message}", file=sys.stderr)
         return WRONG_ARGUMENT if isinstance(error, WRONG_ARGUMENTS) else 1
     return code
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning without the place in the code, which says nothing to whoever typed a command."""
-    print(f"{PROGRAM}: warning: {visible(str(message))}", file=sys.stderr)
+    print(f"{PROGRAM}: warning: {printable(str(message))}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

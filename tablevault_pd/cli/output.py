@@ -50,7 +50,7 @@ def print_table(answer: Answer, to: TextIO) -> None:
     """A table as wide as the terminal, and the note under it."""
     if answer.text is not None:
         # Code may hold anything. Into a file it goes as it is; on a terminal it must not move the cursor.
-        text = answer.text if not to.isatty() else "\n".join(map(visible, answer.text.split("\n")))
+        text = answer.text if not to.isatty() else "\n".join(map(printable, answer.text.split("\n")))
         to.write(text if text.endswith("\n") else text + "\n")
         return
     names, columns = with_index(_tidy(answer), answer.index)
@@ -60,7 +60,7 @@ def print_table(answer: Answer, to: TextIO) -> None:
         ):
             to.write(line + "\n")
     if answer.note:
-        to.write(visible(answer.note) + "\n")
+        to.write(printable(answer.note) + "\n")
 
 
 def _tidy(answer: Answer) -> pd.DataFrame:
@@ -94,7 +94,9 @@ def table(
     """
     texts = [_texts(name, column) for name, column in zip(names, columns, strict=True)]
     right = [_is_number(column) for column in columns]
-    widths = [max(map(cells_wide, [visible(name), *text])) for name, text in zip(names, texts, strict=True)]
+    widths = [
+        max(map(display_width, [printable(name), *text])) for name, text in zip(names, texts, strict=True)
+    ]
     firm = [
         number or pd.api.types.is_datetime64_any_dtype(column)
         for number, column in zip(right, columns, strict=True)
@@ -103,7 +105,7 @@ def table(
     if width is not None:
         widths = _squeezed(widths, firm, width)
     lines = [
-        [fitted(cell, wide, number) for cell in (visible(name), *text)]
+        [pad_or_cut(cell, wide, number) for cell in (printable(name), *text)]
         for name, text, wide, number in zip(names, texts, widths, right, strict=True)
     ]
     for count, block in enumerate(_blocks(widths, width, fixed)):
@@ -149,7 +151,7 @@ def _texts(name: str, column: pd.Series[Any]) -> list[str]:
         # pandas gives all numbers of a column the same digits, and knows how many are worth showing
         lines = column.to_string(index=False, header=False, dtype=False, name=False).split("\n")
         return [line.strip().replace("<NA>", "") for line in lines]
-    return [visible(_text(value)) for value in column]
+    return [printable(_text(value)) for value in column]
 
 
 def size_text(size: Any) -> str:
@@ -194,7 +196,7 @@ def _vector(value: np.ndarray) -> str:
     return f"[{numbers}]" if len(value) <= 4 else f"[{numbers}, … {len(value)}]"
 
 
-def visible(text: str) -> str:
+def printable(text: str) -> str:
     """`text` in one line that moves no cursor: whatever does not print is shown as its escape."""
     if text.isprintable():
         return text
@@ -203,7 +205,7 @@ def visible(text: str) -> str:
     )
 
 
-def cells_wide(text: str) -> int:
+def display_width(text: str) -> int:
     """How many columns of a terminal `text` takes."""
     if text.isascii():
         return len(text)
@@ -216,9 +218,9 @@ def _cells(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def fitted(text: str, width: int, right: bool) -> str:
+def pad_or_cut(text: str, width: int, right: bool) -> str:
     """`text` filled up, or cut, to `width`."""
-    wide = cells_wide(text)
+    wide = display_width(text)
     if wide > width:
         kept, used = [], 0
         for each in text:

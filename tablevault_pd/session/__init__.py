@@ -1,9 +1,8 @@
-"""Sessions: what runs, what it measured, and how other processes stop, pause and resume it.
+"""Sessions: recording one, controlling it from other processes, and looking up those that are stored.
 
-`run` is what users hold of a session of this process; `recorder` records it, and `outbox` has what is to be sent. `heartbeat`
-is the one thread that sends for all of them, `control` decides what a request means, `active` knows which session is current,
-`inheritance` makes worker processes children of the process that started them, `lookup` finds sessions by what people call
-them.
+Users hold a `run`, whose `recorder` begins and ends the session; `state` is the part of the recorder that the background
+thread (`heartbeat`) sends from, and `outbox` has the unsent data. `control` reduces stop, pause and resume requests, `active`
+knows which session is current, `inheritance` passes the parent session to worker processes, `lookup` finds sessions by name.
 """
 
 from __future__ import annotations

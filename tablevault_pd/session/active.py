@@ -1,7 +1,7 @@
 """The sessions that are open in this process, and which of them is current.
 
-Current is the innermost ``with`` of this context (:mod:`contextvars`), which belongs to a thread or to an asyncio task. In
-one that entered no session, the session that ``connect()`` opened is current.
+The innermost ``with`` of a context (:mod:`contextvars`) is current; threads and asyncio tasks have contexts of their own.
+Where a context has entered no session, the session that ``connect()`` opened is current.
 
 A generator has no context of its own. While it is suspended, and its caller goes on, its ``with`` does not count. Where the
 caller has returned, as ``contextlib.contextmanager`` and fixtures of pytest do, it counts.
@@ -18,8 +18,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tablevault_pd.capture.exits import Ending, Watch
-from tablevault_pd.capture.notebook import Executed, Hooks, QuietStop, Typed, typed_before
+from tablevault_pd.capture.exits import ExitStatus, ExitWatcher
+from tablevault_pd.capture.notebook import Executed, NotebookHooks, QuietStop, Typed, typed_before
 from tablevault_pd.errors import SessionStopped, WorkerStopped
 from tablevault_pd.session import inheritance
 from tablevault_pd.session.executed import CELLS, Ran, files_run_by
@@ -37,7 +37,7 @@ _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 class ActiveSession(Recording, Protocol):
-    """What this module asks of the sessions of this process."""
+    """What this module needs of the sessions of this process."""
 
     settings: Settings
 
@@ -47,15 +47,15 @@ class ActiveSession(Recording, Protocol):
 
     @property
     def is_orphan(self) -> bool:
-        """Whether the process that began it forked this one, and no session of this process has taken its place."""
+        """Whether it was begun by the parent of this forked process, and not yet replaced by a session of this one."""
 
     @property
     def ended(self) -> bool:
-        """Whether it is over."""
+        """Whether it has ended."""
 
     @property
     def stopped(self) -> SessionStopped | None:
-        """The stop that it obeyed."""
+        """The stop that it obeyed, if any."""
 
     def chain(self) -> Sequence[ActiveSession]:
         """Return this session and those around it."""
@@ -75,7 +75,7 @@ class ActiveSession(Recording, Protocol):
         """Let the session be stopped again."""
 
     def hand_over(self) -> None:
-        """Write what was logged, before a pool gets the result of a task."""
+        """Send buffered data before a pool gets the result of a task."""
 
 
 # -- the current session
@@ -83,14 +83,14 @@ class ActiveSession(Recording, Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Entry:
-    """One ``with``: its session, and if a generator entered it, that generator's frame and its caller's."""
+    """One ``with``: its session, and the frames of the generator that entered it, if any, and of its caller."""
 
     session: ActiveSession
     generator: FrameType | None = None
     caller: FrameType | None = None
 
     def counts(self) -> bool:
-        """Tell whether the code that runs now is inside of it."""
+        """Return whether the code that runs now is inside of it."""
         if self.session.ended:
             return False
         if self.generator is None:
@@ -112,7 +112,7 @@ def enter(session: ActiveSession, frame: FrameType | None) -> None:
 
 
 def leave(session: ActiveSession) -> None:
-    """`session` is current no longer, in whatever order sessions are left."""
+    """Make `session` current no longer, in whatever order sessions are left."""
     _entered.set(tuple(entry for entry in _entered.get() if entry.session is not session))
     _of_main[:] = [other for other in _of_main if other is not session]
     announce()
@@ -127,9 +127,9 @@ def innermost(store: Store | None = None) -> ActiveSession | None:
 
 
 def _of_the_process() -> ActiveSession | None:
-    """Return the session that a process started by the main thread belongs to.
+    """Return the parent session for processes that the main thread starts.
 
-    Where tasks have entered sessions side by side it is the innermost one that all of these are inside of.
+    Where tasks have entered sessions side by side, return the innermost session around all of these.
     """
     entered = [session for session in _of_main if not session.ended]
     for session in entered[-1].chain() if entered else ():
@@ -157,19 +157,19 @@ def _stack(frame: FrameType | None) -> list[FrameType]:
 # -- open sessions: their code, and the end of the process
 
 _open: list[ActiveSession] = []
-_stopped: dict[str, ActiveSession] = {}  # in a worker of a pool: its session that was stopped, by vault
-#: The cells that run now, with their numbers by session; %run of a notebook nests them.
+_stopped: dict[str, ActiveSession] = {}  # in a worker of a pool: its stopped session, by vault
+#: The cells that run now, with their numbers by session. %run nests cells.
 _running_cells: list[tuple[Ran, dict[ActiveSession, int]]] = []
 
 
 def opened(session: ActiveSession) -> None:
-    """A session began: watch what happens to the process, and tell the processes it starts."""
-    if session not in _open:  # a forked child adopts one
+    """Register a session that began: watch for the end of the process, and announce it to child processes."""
+    if session not in _open:  # a forked child registers one again
         _open.append(session)
     WATCH.install(signals=not inheritance.is_worker())
     _quiet_stop.install()
     if session.settings.capture != "none":
-        for ran, numbers in _running_cells:  # opened inside of a cell: that cell is its code
+        for ran, numbers in _running_cells:  # a session that was opened inside of a cell runs that cell
             numbers[session] = _begin_cell(ran, session)
         if not _hooks.installed:
             _note_earlier_cells()
@@ -180,7 +180,7 @@ def opened(session: ActiveSession) -> None:
 
 
 def closed(session: ActiveSession) -> None:
-    """A session is over; with the last one the process is watched no longer."""
+    """Remove a session that ended; after the last one, stop watching the process."""
     if session in _open:
         _open.remove(session)
     if session.around is None and isinstance(session.stopped, WorkerStopped):
@@ -195,14 +195,14 @@ def closed(session: ActiveSession) -> None:
 
 
 def raise_if_stopped(store: Store) -> None:
-    """Raise WorkerStopped where the session of this worker was stopped: it begins no other one."""
+    """Raise WorkerStopped in a worker whose session was stopped: it begins no other session."""
     session = _stopped.get(store.vault_id)
     if session is not None:
         session.raise_if_stopped()
 
 
 def forked() -> None:
-    """This process is a child now: what was announced is its parent."""
+    """Reset in a forked child: what was announced is its parent."""
     _announced.clear()
     _before.clear()
     _running_cells.clear()
@@ -210,7 +210,7 @@ def forked() -> None:
 
 
 def watch_worker() -> None:
-    """Learn how a worker of multiprocessing ends, and when one of a pool is done with a task."""
+    """Watch how a worker of multiprocessing ends, and when a worker of a pool has done a task."""
     WATCH.watch_worker(_hand_over)
 
 
@@ -219,7 +219,7 @@ def _hand_over() -> None:
         session.hand_over()
 
 
-def _end_all(ending: Ending) -> None:
+def _end_all(ending: ExitStatus) -> None:
     deadline = time.monotonic() + EXIT_S  # for all of them together
     for session in reversed(list(_open)):  # the inner ones first
         session.end(ending, timeout_s=max(deadline - time.monotonic(), 0.1), quietly=True)
@@ -227,9 +227,9 @@ def _end_all(ending: Ending) -> None:
 
 
 def _note_earlier_cells() -> None:
-    """Note the cells that ran while no session was open: they define what later ones use."""
-    known = {ran.typed.execution_count for ran in CELLS}
-    CELLS.extend(Ran(typed) for typed in typed_before() if typed.execution_count not in known)
+    """Note cells that ran while no session was open: later cells use what they defined."""
+    noted_counts = {ran.typed.execution_count for ran in CELLS}
+    CELLS.extend(Ran(typed) for typed in typed_before() if typed.execution_count not in noted_counts)
 
 
 def _begin_cell(ran: Ran, session: ActiveSession) -> int:
@@ -240,7 +240,9 @@ def _begin_cell(ran: Ran, session: ActiveSession) -> int:
 
 def _cell_started(typed: Typed) -> None:
     recording = [
-        each for each in _open if each.settings.capture != "none" and not (each.is_orphan or each.ended)
+        session
+        for session in _open
+        if session.settings.capture != "none" and not (session.is_orphan or session.ended)
     ]
     for session in recording:
         if not _running_cells:
@@ -261,8 +263,8 @@ def _cell_ended(how: Executed) -> None:
 
 # -- the parent of processes that are started from now on
 
-_announced: list[int] = []  # the session that is announced; empty: none of this process
-_before: list[inheritance.Parent] = []  # what was announced to this process
+_announced: list[int] = []  # id of the announced session of this process, if any
+_before: list[inheritance.Parent] = []  # the parent that was announced to this process, if any
 
 
 def parent() -> inheritance.Parent | None:
@@ -274,24 +276,26 @@ def parent() -> inheritance.Parent | None:
 
 def announce() -> None:
     """Make the innermost session of the main thread the parent of processes started from now on."""
-    quiet = [each for each in _open if each.around is None and not (each.is_orphan or each.ended)]
+    quiet = [
+        session for session in _open if session.around is None and not (session.is_orphan or session.ended)
+    ]
     session = _of_the_process() or (quiet[-1] if quiet else None)
     if session is None or not session.row.id:
-        mine = inheritance.inherited()
-        if mine is not None and _announced and mine.session == _announced[-1]:
+        inherited = inheritance.inherited()
+        if inherited is not None and _announced and inherited.session == _announced[-1]:
             inheritance.announce(_before[0] if _before else None)
             _announced.clear()
         return
     if not _announced:
-        found = inheritance.inherited()
-        _before[:] = [] if found is None else [found]
+        inherited = inheritance.inherited()
+        _before[:] = [] if inherited is None else [inherited]
     _announced[:] = [session.row.id]
     row = session.row
     inheritance.announce(inheritance.Parent(session.store.vault_id, session.store.place, row.id, row.name))
 
 
-WATCH = Watch(_end_all)
-_hooks = Hooks(
+WATCH = ExitWatcher(_end_all)
+_hooks = NotebookHooks(
     _cell_started, _cell_ended, lambda error: warn(f"tablevault_pd cannot record this cell: {error}")
 )
 _quiet_stop = QuietStop()

@@ -1,4 +1,4 @@
-"""The pieces of code that one session runs: noted when they begin and end, told to the store in the background."""
+"""The cells that one session runs: recorded when they begin and end, sent to the store in the background."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Cells:
-    """Those that run, and those that the store has not heard of yet. `clock` is the store's, `mask` hides secrets."""
+    """Running cells and unsent ones. `clock` returns the time of the store, `mask` hides secrets in a text."""
 
     def __init__(self, clock: Callable[[], datetime], mask: Callable[[str], str]) -> None:
         self.session_id = 0  #: until the store has opened the session
@@ -25,10 +25,10 @@ class Cells:
         self.next = 0  #: the number the next one gets
         self.prompt = script.Prompt() if script.at_prompt() and not script.in_ipython() else None
         self._clock, self._mask = clock, mask
-        self._lock = threading.RLock()  # a signal handler may come in between
+        self._lock = threading.RLock()  # a signal handler may take it again
         self._unsent: dict[int, Cell] = {}
         self._running: dict[int, Cell] = {}
-        self._stored: set[int] = set()  # numbers of those that are stored
+        self._stored: set[int] = set()  # numbers of cells that the store has
 
     def begin(
         self,
@@ -38,7 +38,7 @@ class Cells:
         notebook: str | None = None,
         path: str | None = None,
     ) -> int:
-        """Record that a piece of code begins to run. Return its number."""
+        """Record that a cell begins to run. Return its number."""
         with self._lock:
             key = self.next
             self.next += 1
@@ -56,20 +56,20 @@ class Cells:
         return key
 
     def unstored(self) -> tuple[Cell, ...]:
-        """The current one, if the store does not know it; :meth:`mark_stored` says that it does now."""
+        """Return the current cell if the store lacks it. Call :meth:`mark_stored` once it is stored."""
         cell = None if self.current_cell in self._stored else self._unsent.get(self.current_cell or 0)
         return () if cell is None else (_with_names(cell),)
 
     def mark_stored(self, key: int) -> None:
-        """The store knows that cell now."""
+        """Note that the store has that cell."""
         self._stored.add(key)
 
     def running(self, key: int) -> Cell | None:
-        """That cell, while it runs."""
+        """Return that cell, if it still runs."""
         return self._running.get(key)
 
     def reach(self, key: int, line: int | None) -> None:
-        """A piece of code that runs has come to a line."""
+        """Record the line that a running cell has come to."""
         with self._lock:
             cell = self._running.get(key)
             if cell is not None and line is not None and cell.until != line:
@@ -84,7 +84,7 @@ class Cells:
         *,
         until: int | None = None,
     ) -> None:
-        """Record that a piece of code is done."""
+        """Record that a cell has ended."""
         with self._lock:
             cell = self._running.pop(key, None)
             if cell is None:
@@ -99,32 +99,32 @@ class Cells:
             )
 
     def end_all(self, outcome: str, error: str | None, traceback: str | None) -> None:
-        """End all cells that still run: the session ends."""
+        """End all running cells, at the end of the session."""
         self.read_prompt()
         for key, cell in list(self._running.items()):
             self.end(key, outcome, error, traceback, until=_last_line(cell, traceback))
 
     @property
     def has_news(self) -> bool:
-        """Whether there is something to send."""
+        """Whether there are unsent cells."""
         with self._lock:
             self.read_prompt()
             return bool(self._unsent)
 
     def collect(self) -> tuple[Cell, ...]:
-        """Return what was not sent yet. Each change is returned once."""
+        """Return the unsent cells. Each change is returned once."""
         with self._lock:
             self.read_prompt()
             cells, self._unsent = tuple(self._unsent.values()), {}
         return tuple(_with_names(cell) for cell in cells)
 
     def clear(self) -> None:
-        """Drop unsent cells; the store is gone."""
+        """Drop unsent cells."""
         with self._lock:
             self._unsent.clear()
 
     def read_prompt(self) -> None:
-        """Take what was typed at the interpreter's prompt so far as the text of the running cell."""
+        """Update the running cell with what was typed at the interpreter's prompt so far."""
         if self.prompt is None or not self._running:
             return
         text = self._mask(self.prompt.text())
@@ -134,12 +134,12 @@ class Cells:
 
 
 def _with_names(cell: Cell) -> Cell:
-    """The cell with the names that its statements define and use."""
+    """Add the names that the statements of a cell define and use."""
     return cell if cell.names is not None else replace(cell, names=names_of(cell.text))
 
 
 def _last_line(cell: Cell, traceback: str | None) -> int | None:
-    """The line of a script where an exception left it, if its traceback says so."""
+    """Return the line where an exception left a script, if the traceback has it."""
     if cell.path is None or traceback is None:
         return None
     name = re.escape(cell.path.rpartition("/")[2])

@@ -1,4 +1,4 @@
-"""The stop, pause and resume requests of one session: what is asked, what its threads have obeyed, what it answers."""
+"""State machine for the stop, pause and resume requests of one session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tablevault_pd.errors import SessionStopped, WorkerStopped
 from tablevault_pd.progress import say
 from tablevault_pd.session import inheritance
 from tablevault_pd.session.heartbeat import HEARTBEAT, WATCH_S
-from tablevault_pd.store.engine.threads import Bell
+from tablevault_pd.store.engine.threads import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,18 +26,18 @@ Want = Literal["run", "pause", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """What a session is to do at its next checkpoint, and which requests are settled when."""
+class Instruction:
+    """What a session has to do at its next checkpoint, and when to acknowledge which requests."""
 
     want: Want = "run"
-    settled: tuple[
-        int, ...
-    ] = ()  #: acknowledged at once: they change nothing, or are overtaken by a later one
-    waiting: tuple[int, ...] = ()  #: acknowledged when the session does what it is to do
+    #: Requests to acknowledge at once: they change nothing, or a later one replaces them.
+    settled: tuple[int, ...] = ()
+    #: Requests to acknowledge once a checkpoint obeys them.
+    waiting: tuple[int, ...] = ()
     exit_code: int = 0
 
 
-#: The stops, by what `ControlState.stop` was, that were raised in this context: each thread and each task is stopped once.
+#: The stops (values of `ControlState.stop`) that were raised in this context: each thread and each task is stopped once.
 _raised: ContextVar[frozenset[SessionStopped]] = ContextVar("tablevault_stops", default=frozenset())
 
 
@@ -45,35 +45,34 @@ class ControlState:
     """The state of one session between running, paused and stopping. The background thread asks, checkpoints obey."""
 
     def __init__(self, callbacks: Sequence[Callable[[], Any]], clock: Callable[[], datetime]) -> None:
-        self.stop: SessionStopped | None = (
-            None  #: set once a checkpoint obeyed a stop: what is raised everywhere
-        )
-        self._callbacks = callbacks  #: called once, before the first thread is stopped
-        self._called_back = 0  # so many of them
-        self._lock = threading.RLock()  # of C: an interrupt does not leave it held
-        self._orders = Orders()
+        #: The exception to raise at every checkpoint; set by the first one that obeys a stop.
+        self.stop: SessionStopped | None = None
+        self._callbacks = callbacks  # called once, before the first thread is stopped
+        self._called_back = 0  # how many of them were called
+        self._lock = threading.RLock()  # implemented in C: an interrupt does not leave it held
+        self._instruction = Instruction()
         self._message = ""
-        self._pausing: set[Bell] = set()  # one for each thread that waits in a checkpoint
-        self._told_paused = False
-        self._clock = clock  # of the store
-        self._pauses: list[tuple[datetime, datetime | None]] = []  # all there were; the last one may go on
-        self._told_pauses: tuple[tuple[datetime, datetime | None], ...] = ()
+        self._pausing: set[Wakeup] = set()  # one for each thread that waits in a checkpoint
+        self._reported_paused = False
+        self._clock = clock  # returns the time of the store
+        self._pauses: list[tuple[datetime, datetime | None]] = []  # the last one may still go on
+        self._reported_pauses: tuple[tuple[datetime, datetime | None], ...] = ()
         self._answered: list[int] = []
         self._done: set[int] = set()
 
     @property
     def want(self) -> Want:
-        """What the session is to do."""
-        return self._orders.want
+        """What the session has to do."""
+        return self._instruction.want
 
     @property
     def asked_to_stop(self) -> bool:
-        """Whether a stop waits to be obeyed, or was."""
+        """Whether a stop was requested, obeyed or not."""
         return self.want == "stop" or self.stopping
 
     @property
     def paused(self) -> bool:
-        """Whether a checkpoint obeys a pause."""
+        """Whether a thread is paused in a checkpoint."""
         return bool(self._pausing)
 
     @property
@@ -84,52 +83,52 @@ class ControlState:
     # -- the background thread
 
     def take(self, requests: Sequence[ControlRequest], message: Callable[[ControlRequest], str]) -> None:
-        """These requests are not acknowledged yet, by what the store knows; `message` says who made one."""
+        """Take the requests that the store holds unacknowledged. `message` describes one of them."""
         fresh = [request for request in requests if request.id not in self._done]
         stop = next((request for request in fresh if request.request == "stop"), None)
         if stop is not None and not self._message:
             self._message = message(stop)
         with self._lock:
-            self._orders = reduce_requests(fresh, paused=self.paused, stopping=self.stopping)
-            self._settle(self._orders.settled)
+            self._instruction = reduce_requests(fresh, paused=self.paused, stopping=self.stopping)
+            self._settle(self._instruction.settled)
         self.notify()
 
     def pauses(self) -> tuple[tuple[datetime, datetime | None], ...] | None:
-        """Return all times at which the session was paused, as (began, ended), if there are new ones. Said once."""
+        """Return all pauses so far as (began, ended); None if nothing changed since the last call."""
         with self._lock:
             self._end_pause()
             pauses = tuple(self._pauses)
-            if pauses == self._told_pauses:
+            if pauses == self._reported_pauses:
                 return None
-            self._told_pauses = pauses
+            self._reported_pauses = pauses
             return pauses
 
     def _end_pause(self) -> None:
-        """Note when the last thread went on. Without an interrupt in between that is done at once."""
+        """Note when the last thread went on, if an interrupt kept it from being noted."""
         if not self._pausing and self._pauses and self._pauses[-1][1] is None:
             self._pauses[-1] = (self._pauses[-1][0], self._clock())
 
     def report(self) -> tuple[tuple[int, ...], bool | None]:
-        """The requests to acknowledge, and whether the session is paused, if that is news. Said once."""
+        """Return the requests to acknowledge, and whether the session is paused; each None or empty if already reported."""
         with self._lock:
             answered, self._answered = tuple(self._answered), []
-            paused = self.paused if self.paused != self._told_paused else None
-            self._told_paused = self.paused
+            paused = self.paused if self.paused != self._reported_paused else None
+            self._reported_paused = self.paused
             return answered, paused
 
     @property
     def has_news(self) -> bool:
-        """Whether there is something to report."""
-        return bool(self._answered) or self.paused != self._told_paused
+        """Whether report() has something new."""
+        return bool(self._answered) or self.paused != self._reported_paused
 
     def notify(self) -> None:
-        """Something changed in a session around this one: whoever is paused here looks again."""
-        for bell in tuple(self._pausing):
-            bell.ring()
+        """Wake the threads that are paused here: a session around this one changed."""
+        for wakeup in tuple(self._pausing):
+            wakeup.wake()
 
     def release(self) -> None:
-        """Let everybody go on: nobody can ask for anything any more."""
-        self._orders = Orders()
+        """Release paused threads; no request can arrive any more."""
+        self._instruction = Instruction()
         self.notify()
 
     def _settle(self, requests: Sequence[int]) -> None:
@@ -140,67 +139,70 @@ class ControlState:
     # -- checkpoints
 
     def stop_due(self) -> SessionStopped | None:
-        """The stop to raise here, if that was asked: once in each task of the main thread, so that what cleans up may pass.
+        """Return the stop to raise here, if any.
 
-        In other threads only what cleans up while it is on its way passes: one of a pool would go on with the next task.
+        It is raised once in each task of the main thread, so that cleanup code may pass further checkpoints. In other
+        threads only cleanup code passes that runs while the stop propagates: a thread of a pool would go on with its next task.
         """
         with self._lock:
-            if self._orders.want == "stop" and self.stop is None:
+            if self._instruction.want == "stop" and self.stop is None:
                 kind = WorkerStopped if inheritance.is_worker() else SessionStopped
-                self.stop = kind(self._orders.exit_code, self._message)
-                self._settle(self._orders.waiting)
-                self._orders = Orders()
+                self.stop = kind(self._instruction.exit_code, self._message)
+                self._settle(self._instruction.waiting)
+                self._instruction = Instruction()
                 HEARTBEAT.wake()
-        if self.stop is None or (self.stop in _raised.get() and (_in_main_thread() or _on_its_way())):
+        if self.stop is None or (self.stop in _raised.get() and (_in_main_thread() or _propagates())):
             return None
         _raised.set(_raised.get() | {self.stop})
         return _again(self.stop)
 
     def raise_again(self, *, over: bool) -> None:
-        """Raises WorkerStopped in a stopped worker. Until its session is over, what cleans up while that is on its way passes."""
-        if isinstance(self.stop, WorkerStopped) and (over or not _on_its_way()):
+        """Raise WorkerStopped in a stopped worker; until its session has ended, cleanup code passes while the stop propagates."""
+        if isinstance(self.stop, WorkerStopped) and (over or not _propagates()):
             raise _again(self.stop)
 
     def pause_if_asked(self, chain: Sequence[ControlState]) -> None:
-        """Blocks until somebody resumes the session, or stops it or one around it: those are its `chain`."""
+        """Block until the session is resumed, or it or one around it is stopped. `chain` has the states of these."""
         if self.want != "pause":
             return
-        bell = Bell()
+        wakeup = Wakeup()
         try:
             with self._lock:
                 if self.want != "pause":
                     return
                 if not self._pausing:
                     self._pauses.append((self._clock(), None))
-                self._pausing.add(bell)
-                self._settle(self._orders.waiting)
+                self._pausing.add(wakeup)
+                self._settle(self._instruction.waiting)
             HEARTBEAT.wake()
-            while self.want == "pause" and not any(each.want == "stop" for each in chain):
-                bell.wait(WATCH_S)
+            while self.want == "pause" and not any(control.want == "stop" for control in chain):
+                wakeup.wait(WATCH_S)
         finally:
-            self._pausing.discard(bell)
+            self._pausing.discard(wakeup)
             self._go_on()
 
     def _go_on(self) -> None:
         with self._lock:
             self._end_pause()
             if not self._pausing and self.want == "run":
-                self._settle(self._orders.waiting)  # not before: whoever asked is to see it running
+                self._settle(
+                    self._instruction.waiting
+                )  # only now: the session runs once a resume is acknowledged
         HEARTBEAT.wake()
 
     def call_back(self, label: str) -> None:
-        """Call the functions of ``on_stop``; those that were called for this stop are not called again."""
+        """Call the functions of ``on_stop``, each once for a stop."""
         with self._lock:
             functions = self._callbacks[self._called_back :]
             self._called_back += len(functions)
         for function in functions:
             try:
                 function()
-            except (Exception, SessionStopped):  # noqa: BLE001  # the others are to be called, and the session to be stopped, all the same
+            except (Exception, SessionStopped):  # noqa: BLE001  # the other functions are called all the same
                 say(f"on_stop failed, {label} stops all the same:\n{format_exc()}")
 
     def go_on_after_stop(self) -> None:
-        """A stop ends the cell of a notebook, not its kernel: with the next cell the session can be stopped again."""
+        """Let the session be stopped again: a stop ends one cell of a notebook, not its kernel."""
         with self._lock:
             self.stop, self._message, self._called_back = None, "", 0
 
@@ -226,7 +228,7 @@ def _stop_if_asked(chain: Sequence[tuple[str, ControlState]]) -> None:
 
 
 def _again(stop: SessionStopped) -> SessionStopped:
-    """An equal exception, with a traceback of its own. A ThreadPool waits for ever for a task that raised no Exception."""
+    """Return a copy of the stop, without its traceback. A ThreadPool would wait for ever for a task that raised no Exception."""
     kind = WorkerStopped if inheritance.is_pool_thread() else type(stop)
     return kind(stop.code if isinstance(stop.code, int) else 0, stop.message)
 
@@ -235,24 +237,24 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _on_its_way() -> bool:
+def _propagates() -> bool:
     return isinstance(sys.exc_info()[1], SessionStopped)
 
 
-def reduce_requests(requests: Sequence[ControlRequest], *, paused: bool, stopping: bool) -> Orders:
-    """What `requests` (not acknowledged, oldest first) mean for a session that is paused, or on its way out.
+def reduce_requests(requests: Sequence[ControlRequest], *, paused: bool, stopping: bool) -> Instruction:
+    """Return what unacknowledged `requests`, oldest first, mean for a session that is paused or stopping.
 
-    A stop outweighs everything before and after it; of the others the last one counts.
+    A stop outweighs all others; without one, the last request counts.
     """
     ids = tuple(request.id for request in requests)
     stop = next((request for request in requests if request.request == "stop"), None)
     if stopping:
-        return Orders("run", settled=ids)
+        return Instruction("run", settled=ids)
     if stop is not None:
-        return Orders("stop", waiting=ids, exit_code=stop.exit_code)
+        return Instruction("stop", waiting=ids, exit_code=stop.exit_code)
     if not requests:
-        return Orders("pause" if paused else "run")
+        return Instruction("pause" if paused else "run")
     want: Want = "run" if requests[-1].request == "resume" else "pause"
     if paused == (want == "pause"):
-        return Orders(want, settled=ids)
-    return Orders(want, settled=ids[:-1], waiting=ids[-1:])
+        return Instruction(want, settled=ids)
+    return Instruction(want, settled=ids[:-1], waiting=ids[-1:])

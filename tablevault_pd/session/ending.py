@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tablevault_pd.capture.exits import UNKNOWN_CODE, Ending, ending_of
+from tablevault_pd.capture.exits import UNKNOWN_CODE, ExitStatus, ending_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from tablevault_pd.session.control import ControlState
 
 
-def ending_by(error: BaseException | None, controls: Iterable[ControlState]) -> Ending:
+def ending_by(error: BaseException | None, controls: Iterable[ControlState]) -> ExitStatus:
     """Return how a session ends whose ``with`` is left by `error`; `controls` are its own and those around it."""
     cancelled = getattr(sys.modules.get("asyncio"), "CancelledError", ())
     # asyncio cancels the tasks beside the one whose checkpoint raised the stop.
     if isinstance(error, cancelled) and any(control.asked_to_stop for control in controls):
-        return Ending("stopped")
+        return ExitStatus("stopped")
     return ending_of(error)
 
 
-def ending_after_stop(ending: Ending) -> Ending:
+def ending_after_stop(ending: ExitStatus) -> ExitStatus:
     """Return how a session ends that obeyed a stop: stopped, unless an error of its own came after that."""
-    return Ending("stopped") if ending.outcome == "finished" or ending.error == UNKNOWN_CODE else ending
+    return ExitStatus("stopped") if ending.outcome == "finished" or ending.error == UNKNOWN_CODE else ending
 
 
-def cell_outcome(ending: Ending) -> str:
+def cell_outcome(ending: ExitStatus) -> str:
     """Return the outcome of a cell that still runs while its session ends."""
     if ending.outcome == "finished":
         return "ok"

@@ -1,6 +1,6 @@
 """The environment of a session: packages and git commit, read once.
 
-Reading takes long, so the background thread does it, after the first heartbeat.
+That takes a while, so the background thread does it after the first heartbeat.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class EnvironmentCapture:
-    """The environment of one session."""
+    """Reads the environment of one session."""
 
     def __init__(self) -> None:
-        self.was_read = False  #: whether the environment was read
+        self.was_read = False  #: whether read() was called
 
     def read(self) -> Mapping[str, Any] | None:
-        """Return what is to be added to the session's info; None after the first time."""
+        """Return the part of the session's info that the environment is; None after the first call."""
         if self.was_read:
             return None
         self.was_read = True

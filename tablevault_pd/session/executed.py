@@ -1,4 +1,4 @@
-"""What this process has executed, for slices: the cells of its notebook, and the modules of its project."""
+"""The code that this process has executed, for slices: cells of its notebook, and modules of its project."""
 
 from __future__ import annotations
 
@@ -21,30 +21,29 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Ran:
-    """A cell of this process's notebook that was begun."""
+    """A cell of this process's notebook that has begun to run."""
 
     typed: Typed
-    numbers: dict[tuple[str, int], int] = field(
-        default_factory=dict
-    )  #: (vault, session) -> the cell's number there
-    until: int | None = None  #: the last line that it began, if it did not come to its end
-    files: tuple[Module, ...] = ()  #: what it executes by ``%run``
+    #: (vault, session) -> the number of the cell there
+    numbers: dict[tuple[str, int], int] = field(default_factory=dict)
+    until: int | None = None  #: the last line that began to run, if the cell was cut off
+    files: tuple[Module, ...] = ()  #: the scripts that it executes by ``%run``
 
     def number_in(self, vault: str, session_id: int) -> tuple[int | None, int | None]:
-        """(session, cell) of this cell: in that session, else in the outermost one of the vault that has it."""
+        """Return (session, cell) of this cell: in that session, else in the outermost session of the vault that has it."""
         cell = self.numbers.get((vault, session_id))
         if cell is not None:
             return session_id, cell
         return next(((key[1], cell) for key, cell in self.numbers.items() if key[0] == vault), (None, None))
 
 
-CELLS: list[Ran] = []  #: those of this process's notebook, from its beginning, in order
+CELLS: list[Ran] = []  #: all cells of this process's notebook, in order
 
 _projects: dict[Path, ProjectModules] = {}
 
 
 def folder_of_main() -> Path:
-    """The folder of the script; of a notebook or a prompt the working directory."""
+    """Return the folder of the script; of a notebook or a prompt, the working directory."""
     file = script.main_file()
     return _resolved(file.parent if file is not None and not script.in_ipython() else Path.cwd())
 
@@ -55,7 +54,7 @@ def _resolved(folder: Path) -> Path:
 
 
 def project_modules(*, whole_repository: bool) -> ProjectModules:
-    """The modules of the project: those below the script's own folder, or in the whole repository around it."""
+    """Return the modules of the project: those below the script's folder, or in the whole repository around it."""
     folder = folder_of_main()
     if whole_repository:
         folder = environment.project_folder(folder)
@@ -63,50 +62,50 @@ def project_modules(*, whole_repository: bool) -> ProjectModules:
 
 
 class CodeRecorder:
-    """The modules and the slices of one session, as far as its store lacks them. `mask` hides secrets."""
+    """Finds the modules and slices of one session that its store lacks. `mask` hides secrets in a text."""
 
     def __init__(self, *, capture: str, mask: Callable[[str], str]) -> None:
         self._capture, self._mask = capture, mask
-        self._told: dict[str, str] = {}  # path -> SHA-256 of the module that the store knows
+        self._stored: dict[str, str] = {}  # path -> SHA-256 of the module that the store has
         self._sliced: dict[
             tuple[int, int], tuple[object, ...]
         ] = {}  # (cell, line) -> what its slice was made of
         self._project: ProjectModules | None = None
-        self.scripts: list[Cell] = []  #: the cells of this session, where they are no notebook's
+        self.scripts: list[Cell] = []  #: the cells of this session in a script or at a prompt
 
     def sources(self, session_id: int, cell: int | None) -> list[ModuleSource]:
-        """The modules that were imported or reloaded since they were told; :meth:`tell` says that they are now."""
+        """Return the modules that the store lacks. Call :meth:`mark_stored` once they are stored."""
         return [
             ModuleSource(
                 session_id, module.path, module.sha256, self._mask(module.text), module.name, cell or 0
             )
             for module in self._all_modules()
-            if self._told.get(module.path) != module.sha256
+            if self._stored.get(module.path) != module.sha256
         ]
 
-    def tell(self, sources: Sequence[ModuleSource], code: Sequence[WrittenCode] = ()) -> None:
-        """The store has these now."""
-        self._told.update({source.path: source.sha256 for source in sources})
-        for each in code:
-            self._sliced[each.cell, each.line] = self._made_of(each.cell)
+    def mark_stored(self, sources: Sequence[ModuleSource], code: Sequence[WrittenCode] = ()) -> None:
+        """Note that the store has these."""
+        self._stored.update({source.path: source.sha256 for source in sources})
+        for written in code:
+            self._sliced[written.cell, written.line] = self._made_of(written.cell)
 
     def code(self, vault: str, session_id: int, cell: int, line: int | None) -> list[WrittenCode]:
-        """The slice of what that cell, or that statement of a script, commits; nothing if the store has it."""
+        """Return the slice of a cell, or of a statement of a script; nothing if the store has it."""
         if self._capture == "none" or self._sliced.get((cell, line or 0)) == self._made_of(cell):
             return []
-        found = self._slicer(vault, session_id, cell).of_line(line)
-        return [_written(session_id, cell, line or 0, found)]
+        code_slice = self._slicer(vault, session_id, cell).of_line(line)
+        return [_written(session_id, cell, line or 0, code_slice)]
 
     def everything(self, vault: str, session_id: int) -> list[WrittenCode]:
-        """The slice of all that the session executed."""
+        """Return the slice of all that the session executed."""
         if self._capture == "none":
             return []
         cells = [ran for ran in CELLS if (vault, session_id) in ran.numbers]
         if not cells and not self.scripts:
             return []
         first = cells[0].numbers[vault, session_id] if cells else None
-        found = self._slicer(vault, session_id, None).since(first)
-        return [_written(session_id, -1, 0, found)]
+        code_slice = self._slicer(vault, session_id, None).since(first)
+        return [_written(session_id, -1, 0, code_slice)]
 
     def _modules(self) -> Mapping[str, Module]:
         if self._capture == "none":
@@ -116,13 +115,18 @@ class CodeRecorder:
         return self._project.look()
 
     def _all_modules(self) -> list[Module]:
-        """Those that were imported, and the scripts that cells executed by ``%run``."""
-        files = {} if self._capture == "none" else {each.name: each for ran in CELLS for each in ran.files}
+        """Return imported modules, and scripts that cells executed by ``%run``."""
+        files = (
+            {} if self._capture == "none" else {module.name: module for ran in CELLS for module in ran.files}
+        )
         return [*self._modules().values(), *files.values()]
 
     def _made_of(self, cell: int) -> tuple[object, ...]:
         """What tells whether a slice would come out otherwise now."""
-        return (id(self._modules()), next((each.text for each in self.scripts if each.cell == cell), None))
+        return (
+            id(self._modules()),
+            next((script_cell.text for script_cell in self.scripts if script_cell.cell == cell), None),
+        )
 
     def _slicer(self, vault: str, session_id: int, cell: int | None) -> Slicer:
         modules = [
@@ -131,12 +135,14 @@ class CodeRecorder:
         return Slicer(self._pieces(vault, session_id, cell), modules)
 
     def _pieces(self, vault: str, session_id: int, cell: int | None) -> list[Piece]:
-        """All that ran before and in a cell of this session."""
+        """Return the code that ran until the end of a cell of this session, or all."""
         if self.scripts or not CELLS:
             return [
-                Piece(each.text, each.path, session_id, each.cell, until=each.until)
-                for each in self.scripts
-                if cell is None or each.cell <= cell
+                Piece(
+                    script_cell.text, script_cell.path, session_id, script_cell.cell, until=script_cell.until
+                )
+                for script_cell in self.scripts
+                if cell is None or script_cell.cell <= cell
             ]
         pieces: list[Piece] = []
         for ran in CELLS:
@@ -148,15 +154,18 @@ class CodeRecorder:
 
 
 def files_run_by(text: str) -> tuple[Module, ...]:
-    """The scripts that a cell executes by ``%run``."""
+    """Return the scripts that a cell executes by ``%run``."""
     if "%run" not in text:
         return ()
     project = project_modules(whole_repository=False)
     names = [
-        name.removeprefix("%run ") for each in cut(text) if each.kind == "run" for _, name, _ in each.imports
+        name.removeprefix("%run ")
+        for statement in cut(text)
+        if statement.kind == "run"
+        for _, name, _ in statement.imports
     ]
     return tuple(module for name in names if (module := project.run_file(name)) is not None)
 
 
-def _written(session_id: int, cell: int, line: int, found: Slice) -> WrittenCode:
-    return WrittenCode(session_id, cell, line, found.parts, found.unresolved)
+def _written(session_id: int, cell: int, line: int, code_slice: Slice) -> WrittenCode:
+    return WrittenCode(session_id, cell, line, code_slice.parts, code_slice.unresolved)

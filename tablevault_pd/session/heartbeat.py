@@ -1,7 +1,7 @@
-"""The background thread of a process: it beats for every open session, fetches requests, and writes what is buffered.
+"""The background thread of a process: it sends the heartbeats and buffered data of every open session, and fetches requests.
 
-It sleeps on a queue and looks twice a second, so that the user's threads wait for no disk and no server. What it cannot
-write it keeps and tries again; the trouble is told once, as a warning, and anew if it comes back.
+It runs twice a second, so that the threads of the user wait for no disk and no server. Data that it cannot send is kept
+and sent later; a warning says so once, and again if the trouble comes back after a success.
 """
 
 from __future__ import annotations
@@ -23,61 +23,61 @@ from tablevault_pd.errors import (
     VaultNotFound,
 )
 from tablevault_pd.progress import say
-from tablevault_pd.store.engine.threads import Bell, start
+from tablevault_pd.store.engine.threads import Wakeup, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from tablevault_pd.capture.exits import Ending
+    from tablevault_pd.capture.exits import ExitStatus
     from tablevault_pd.store import Beat, BeatResponse, ControlRequest, Session, Store
     from tablevault_pd.store.engine.threads import Flag
 
-WATCH_S = 0.5  # how often requests are looked for, and buffers written; what kill -9 loses at most
-RETRY_S = 1.0  # after a failure; twice as long after each further one
+WATCH_S = 0.5  # how often it fetches requests and writes buffers; kill -9 loses no more than that
+RETRY_S = 1.0  # pause after a failure; doubled after each further one
 LONGEST_RETRY_S = 4.0  # a request is seen within five seconds once the store answers again
-FLUSH_S = 2.0  # how long a call that reads sessions waits for what this process has not written yet
-EXIT_S = 5.0  # how long the end of the interpreter waits for what is buffered
-FINAL = (VaultNotFound, VaultClosed)  # trying again is no use
+FLUSH_S = 2.0  # how long a call that reads sessions waits for unwritten data of this process
+EXIT_S = 5.0  # how long the end of the interpreter waits until buffers are written
+FINAL = (VaultNotFound, VaultClosed)  # errors after which no retry helps
 
 
 class Recording(Protocol):
-    """What the background thread asks of a session."""
+    """What the background thread needs of a session."""
 
     store: Store
     row: Session
     flushed: Flag  #: its end is written, or never will be
-    attempted: Bell  #: a beat was sent, successfully or not
+    attempted: Wakeup  #: a beat was sent, successfully or not
     failing: bool  #: the last beat could not be sent, and not because the store was busy
 
     def next_beat(self) -> Beat:
-        """Return all there is to send; the same again until it was sent."""
+        """Return all unsent data; the same beat again until it was sent."""
 
     def on_sent(self, now: datetime, requests: Sequence[ControlRequest]) -> bool:
-        """The store took the last beat. Return whether there is more to send at once."""
+        """Take the store's answer to the last beat. Return whether there is more to send at once."""
 
     def on_failed(self, error: Exception) -> None:
-        """The store did not take the last beat."""
+        """Keep the last beat, which the store did not take."""
 
     def abandon(self, error: Exception) -> str:
-        """Record nothing any more. Return what is lost by that."""
+        """Stop recording. Return a text that says what is lost."""
 
     def update_flag(self) -> None:
-        """Tell checkpoint() whether there is something to obey."""
+        """Set whether checkpoint() has a request to obey."""
 
     def waits_for(self, *, info: bool = False) -> int:
-        """Return the number of the beat that will have sent what there is to send now; 0 if all was sent."""
+        """Return the number of the beat after which all present data is sent; 0 if it is."""
 
     def has_sent(self, number: int) -> bool:
-        """Return whether the beat of that number was sent, or never will be."""
+        """Return whether that beat was sent, or never will be."""
 
     def end(
-        self, ending: Ending | None = None, *, timeout_s: float | None = None, quietly: bool = False
+        self, ending: ExitStatus | None = None, *, timeout_s: float | None = None, quietly: bool = False
     ) -> None:
         """End the session."""
 
     def reset_after_fork(self) -> None:
-        """This process was forked from the one whose session it is."""
+        """Reset in a forked child: the session belongs to the parent process."""
 
 
 class HeartbeatThread:
@@ -85,32 +85,32 @@ class HeartbeatThread:
 
     def __init__(self) -> None:
         self._sessions: list[Recording] = []
-        # Locks of C: an interrupt leaves none of them held. A signal handler may come in between.
-        self._lock = threading.RLock()  # over _runs and _thread
-        self._rounds = threading.RLock()  # one round at a time
-        self._bell = Bell()
+        # RLocks are implemented in C, so that an interrupt leaves none of them held; a signal handler may take them again.
+        self._lock = threading.RLock()  # guards _sessions and _thread
+        self._rounds = threading.RLock()  # held during a round
+        self._wakeup = Wakeup()
         self._thread: threading.Thread | None = None
-        self._troubled: weakref.WeakSet[Store] = weakref.WeakSet()  # whose trouble was told
+        self._troubled: weakref.WeakSet[Store] = weakref.WeakSet()  # stores whose failure was warned about
         self._retry_s: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
         self._retry_at: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
 
     def add(self, session: Recording) -> None:
-        """Beat for a session from now on; adding it again does nothing."""
+        """Send for a session from now on; adding it again does nothing."""
         with self._lock:
             if session not in self._sessions:
                 self._sessions.append(session)
         self.wake()
 
     def wake(self) -> None:
-        """Have the thread look at once. Without one, as while Python ends, wait_for() writes by itself."""
+        """Start a round at once. Where no thread can start, as while Python ends, wait_for() sends itself."""
         if self._thread is None and self._sessions:
             start(self._work, "heartbeat")
-        self._bell.ring()
+        self._wakeup.wake()
 
     def flush(self, store: Store, *, info: bool = False) -> None:
-        """Wait until the vault of `store` has all that the sessions of this process have to tell now; free if it has.
+        """Wait until the vault of `store` has all present data of the sessions of this process; free if it has.
 
-        A slow store keeps nobody from reading: after `FLUSH_S` seconds a warning says what may be missing.
+        After `FLUSH_S` seconds a warning says which data may be missing, and the caller goes on.
         """
         if threading.current_thread() is self._thread:
             return
@@ -123,7 +123,7 @@ class HeartbeatThread:
             if self._thread is None:
                 self._round()
             elif tries % 10 == 0:
-                self._bell.ring()  # again, for what was logged while a beat was under way
+                self._wakeup.wake()  # again, for what was logged while a beat was under way
             time.sleep(0.001)
             waiting = {session: number for session, number in waiting.items() if not session.has_sent(number)}
         if waiting:
@@ -134,9 +134,9 @@ class HeartbeatThread:
             )
 
     def wait_for(self, session: Recording, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until `done`; at most `timeout_s` seconds, and not beyond an attempt that failed for want of more than time."""
+        """Wait until `done`, at most `timeout_s` seconds, and not after an attempt that failed while the store was not busy."""
         deadline = time.monotonic() + timeout_s
-        self._retry_at.pop(session.store, None)  # do not sit out a pause between two attempts
+        self._retry_at.pop(session.store, None)  # the next attempt is made at once
         while not done():
             session.attempted.clear()
             if done():  # in between
@@ -153,17 +153,17 @@ class HeartbeatThread:
         return True
 
     def abandon(self, store: Store | None = None) -> None:
-        """Give up what `store`, or any, did not take until now, and say what is lost: the vault or the process ends."""
+        """Drop all data that `store`, or any store, has not taken, and warn of what is lost: the vault or the process ends."""
         sessions = [session for session in self._sessions if store is None or session.store is store]
         self._give_up(sessions, VaultClosed("It was closed before everything was written."), NotRecorded)
 
     def _work(self) -> None:
         with self._lock:
             if self._thread is not None:
-                return  # another one was faster
+                return  # another thread was faster
             self._thread = threading.current_thread()
         while True:
-            self._bell.wait(WATCH_S)
+            self._wakeup.wait(WATCH_S)
             if _abandoned():
                 for session in reversed(list(self._sessions)):
                     session.end(timeout_s=EXIT_S, quietly=True)
@@ -187,27 +187,27 @@ class HeartbeatThread:
         store = sessions[0].store
         try:
             response = store.beat([session.next_beat() for session in sessions])
-        except Exception as error:  # noqa: BLE001  # whatever it is, the user's code goes on
-            self._failed(sessions, error)
+        except Exception as error:  # noqa: BLE001  # the user's code goes on
+            self._on_failed(sessions, error)
         else:
-            self._delivered(sessions, response)
+            self._on_sent(sessions, response)
 
-    def _delivered(self, sessions: Sequence[Recording], response: BeatResponse) -> None:
+    def _on_sent(self, sessions: Sequence[Recording], response: BeatResponse) -> None:
         store = sessions[0].store
         self._troubled.discard(store)
         self._retry_s.pop(store, None)
         self._retry_at.pop(store, None)
         again = False
         for session in sessions:
-            mine = [request for request in response.requests if request.session_id == session.row.id]
-            again |= session.on_sent(response.time, mine)
+            own_requests = [request for request in response.requests if request.session_id == session.row.id]
+            again |= session.on_sent(response.time, own_requests)
         for session in sessions:
             session.update_flag()
         self._forget([session for session in sessions if session.flushed.is_set()])
         if again:
-            self._bell.ring()
+            self._wakeup.wake()
 
-    def _failed(self, sessions: Sequence[Recording], error: Exception) -> None:
+    def _on_failed(self, sessions: Sequence[Recording], error: Exception) -> None:
         if isinstance(error, FINAL):
             store = sessions[0].store
             self._give_up([session for session in self._sessions if session.store is store], error)
@@ -217,19 +217,19 @@ class HeartbeatThread:
             self._try_later(sessions, error)
 
     def _isolate(self, sessions: Sequence[Recording], error: Exception) -> None:
-        """What one session tells is the trouble: the others beat by themselves, and of that one the rest is recorded."""
+        """Send for each session by itself, and leave out the part of a beat that the store refuses."""
         if len(sessions) > 1:
             for session in sessions:
                 self._beat([session])
         elif isinstance(error, SessionNotFound):
             self._give_up(sessions, error)
         elif (response := self._piecewise(sessions[0])) is not None:
-            self._delivered(sessions, response)
+            self._on_sent(sessions, response)
         else:
             self._try_later(sessions, error)
 
     def _piecewise(self, session: Recording) -> BeatResponse | None:
-        """Beat in pieces, without those that the store does not take; None if it takes none."""
+        """Send the parts of a beat one by one, and warn of those that the store refuses; None if it takes none."""
         response = None
         refused: dict[str, Exception] = {}
         try:
@@ -238,7 +238,7 @@ class HeartbeatThread:
                     response = session.store.beat([piece])
                 except (ValueError, TypeError, LookupError, ArithmeticError) as error:
                     refused[what] = error
-        except Exception:  # noqa: BLE001  # the store has other troubles, or the beat cannot be made
+        except Exception:  # noqa: BLE001  # the store fails otherwise, or the beat cannot be made
             return None
         if response is not None:
             for what, why in refused.items():
@@ -255,9 +255,8 @@ class HeartbeatThread:
 
     def _try_later(self, sessions: Sequence[Recording], error: Exception) -> None:
         store = sessions[0].store
-        if store not in self._troubled and not all(
-            session.flushed.is_set() for session in sessions
-        ):  # some were given up meanwhile
+        unfinished = [session for session in sessions if not session.flushed.is_set()]
+        if store not in self._troubled and unfinished:
             self._troubled.add(store)
             warn(f"tablevault_pd cannot record this session now, and goes on trying: {error}")
         self._retry_s[store] = min(self._retry_s.get(store, RETRY_S / 2) * 2, LONGEST_RETRY_S)
@@ -270,16 +269,16 @@ class HeartbeatThread:
             self._sessions = [session for session in self._sessions if session not in sessions]
 
     def in_child(self) -> list[Recording]:
-        """Begin anew, without a thread; the sessions that were the parent's come back."""
+        """Reset without a thread, in a forked child. Return the sessions of the parent process."""
         sessions = self._sessions
-        self.__init__()  # type: ignore[misc]  # every lock may have been held by a thread that is no more
+        self.__init__()  # type: ignore[misc]  # a thread of the parent may hold any lock
         return sessions
 
 
 def _abandoned() -> bool:
-    """Whether nobody is left in this process: a thread forked it, and has ended.
+    """Whether only this thread is left in the process: a thread forked it, and has ended.
 
-    Python does not shut down such a process: it lives as long as any thread does, be it a daemon.
+    Python does not shut down such a process while a thread lives, be it a daemon.
     """
     main = threading.main_thread()
     forked_by_a_thread = type(main).__name__ != "_MainThread"
@@ -289,7 +288,7 @@ def _abandoned() -> bool:
 
 
 def warn(text: str, category: type[RuntimeWarning] = RuntimeWarning) -> None:
-    """Say what keeps the tracker from working. Never raises, whatever the warning filters are."""
+    """Warn of what is not recorded. Never raises, whatever the warning filters are."""
     try:
         progress.warn(text, category)
     except (RuntimeWarning, OSError, ValueError):  # a filter made it an error, or sys.stderr is closed

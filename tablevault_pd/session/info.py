@@ -1,4 +1,4 @@
-"""A session to read, finished or running: what it was told, what it measured, what it ran in, what it wrote and read."""
+"""A session to read, finished or running: parameters, metrics, environment, cells, reads and writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @public("RunInfo")
 class RunInfo:
-    """One session as it was when it was asked for. Made by :meth:`Vault.run`.
+    """One session, as it was when :meth:`Vault.run` was called.
 
     Attributes
     ----------
@@ -35,12 +35,12 @@ class RunInfo:
     params : dict
         Its parameters, nested as they were given.
     tags : tuple of str
-        Its labels.
+        Its tags.
     metrics : dict of float
         The last value of each metric. :meth:`curve` has all.
     environment : dict
         argv, cwd, executable, python, platform, packages, git_commit, git_branch, git_dirty and more about the git
-        state, host, user and pid. What is not known is missing.
+        state, host, user and pid; without those that are not known.
 
     Examples
     --------
@@ -54,12 +54,14 @@ class RunInfo:
 
     def __init__(self, store: Store, session: Session) -> None:
         self._store = store
-        seen = liveness.overview(store, [session.id])
-        (self._session,) = seen.sessions
-        self.state = self._session.state(seen.time)
+        overview = liveness.overview(store, [session.id])
+        (self._session,) = overview.sessions
+        self.state = self._session.state(overview.time)
         self.params = deepcopy(dict(self._session.params))
         self.metrics: dict[str, float] = dict(
-            sorted(zip(seen.latest["metric"].to_pylist(), seen.latest["value"].to_pylist(), strict=True))
+            sorted(
+                zip(overview.latest["metric"].to_pylist(), overview.latest["value"].to_pylist(), strict=True)
+            )
         )
 
     @property
@@ -74,7 +76,7 @@ class RunInfo:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
         return self._session.name
 
     @property
@@ -89,7 +91,7 @@ class RunInfo:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Its labels. :meth:`Vault.tag` adds and removes some."""
+        """Its tags. :meth:`Vault.tag` adds and removes them."""
         return self._session.tags
 
     @property
@@ -99,7 +101,7 @@ class RunInfo:
 
     @property
     def ended(self) -> pd.Timestamp | None:
-        """When it ended, in UTC; None if it has not."""
+        """When it ended, in UTC; None while it runs."""
         return None if self._session.ended is None else pd.Timestamp(self._session.ended)
 
     @property
@@ -129,7 +131,7 @@ class RunInfo:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What it ran in: argv, cwd, python, packages, git commit, host …; see the class."""
+        """Its environment: argv, cwd, python, packages, git commit, host …; see the class."""
         (session,) = self._store.sessions([self.id], info=True)
         return answers.environment(session)
 
@@ -168,8 +170,8 @@ class RunInfo:
                 f"{self.label} has not logged {', '.join(map(shown, unknown))}. "
                 f"Its metrics: {', '.join(map(repr, self.metrics)) or 'none'}."
             )
-        found = answers.curves(self._store, [self._session], list(names) or None).drop(columns="session")
-        return found.drop(columns="metric") if len(names) == 1 else found
+        frame = answers.curves(self._store, [self._session], list(names) or None).drop(columns="session")
+        return frame.drop(columns="metric") if len(names) == 1 else frame
 
     def cells(self) -> pd.DataFrame:
         """The code it ran, in order.
@@ -204,8 +206,8 @@ class RunInfo:
              list  version
         0  losses        1
         """
-        found = answers.versions(self._store, None)
-        return found[found["session"] == self.label].reset_index(drop=True)
+        versions = answers.versions(self._store, None)
+        return versions[versions["session"] == self.label].reset_index(drop=True)
 
     def read(self) -> pd.DataFrame:
         """The versions that it read, in the order of first reading.

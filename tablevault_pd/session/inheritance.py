@@ -1,7 +1,7 @@
-"""Who started whom: a worker process finds its parent session, and the vault, in an environment variable.
+"""Passes the parent session to child processes, in an environment variable.
 
-What a process starts by ``subprocess``, ``multiprocessing``, ``concurrent.futures`` or joblib inherits its environment,
-so nothing has to be passed along. A forked worker has the parent's objects in memory; `run` makes a child of those.
+Processes that are started by ``subprocess``, ``multiprocessing``, ``concurrent.futures`` or joblib inherit it. A forked
+worker has the recorder of the parent in memory, which begins a child session.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Parent:
 
 
 def announce(parent: Parent | None) -> None:
-    """Let processes started from now on know their parent."""
+    """Set the parent session of processes that are started from now on."""
     if parent is None:
         os.environ.pop(VARIABLE, None)
     else:
@@ -39,39 +39,39 @@ def announce(parent: Parent | None) -> None:
 
 
 def _passed_on() -> dict[str, str | None] | None:
-    """What multiprocessing hands to its workers. A fork server keeps the environment it was started with."""
+    """Return what multiprocessing passes to its workers: a fork server keeps the environment it was started with."""
     processes = sys.modules.get("multiprocessing.process")
     return None if processes is None else getattr(processes.current_process(), "_config", None)
 
 
 def inherited() -> Parent | None:
-    """The parent of this process, if it was started from a session."""
+    """Return the session that this process was started from, if any."""
     text = os.environ.get(VARIABLE)
     if is_worker():
         text = (_passed_on() or {}).get(VARIABLE, text)
     if not text:
         return None
     try:
-        found = json.loads(text)
-        return Parent(str(found["vault"]), str(found["place"]), int(found["session"]), str(found["name"]))
-    except (ValueError, TypeError, KeyError):  # somebody else's variable: no reason to fail
+        values = json.loads(text)
+        return Parent(str(values["vault"]), str(values["place"]), int(values["session"]), str(values["name"]))
+    except (ValueError, TypeError, KeyError):  # the variable is not ours
         return None
 
 
 def is_worker() -> bool:
-    """Whether this process is a worker of multiprocessing, concurrent.futures or joblib."""
+    """Return whether this process is a worker of multiprocessing, concurrent.futures or joblib."""
     processes = sys.modules.get("multiprocessing.process")
     return processes is not None and processes.parent_process() is not None
 
 
 def is_pool_thread() -> bool:
-    """Whether this thread is one of ``multiprocessing.pool.ThreadPool``, which joblib uses, too."""
+    """Return whether this thread belongs to a ``multiprocessing.pool.ThreadPool``, which joblib uses, too."""
     dummy = sys.modules.get("multiprocessing.dummy")
     return dummy is not None and isinstance(threading.current_thread(), dummy.DummyProcess)
 
 
 def worker_name(parent: str) -> str:
-    """What a worker is called after its parent: ``train/worker``; workers of workers are not called otherwise."""
+    """Return the name of a worker after its parent: ``train/worker``, also for workers of workers."""
     if parent.endswith(WORKER):
         return parent
     room = MAX_BYTES - len(WORKER)

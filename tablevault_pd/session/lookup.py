@@ -1,9 +1,9 @@
-"""Find the sessions that a caller means, and tell which of them fit a filter.
+"""Look up the sessions that a caller names, and test which of them fit a filter.
 
-Every public call that takes a session takes the same things and finds them here: a name (``"train"``), one run of it
+Every public call that takes a session takes the same forms: a name (``"train"``), one run of it
 (``"train#3"``), a pattern (``"sweep-*"``), an id, a session, a frame or a column from ``vault.sessions()``, or several of
-these. What a bare name means depends on the call: all runs where sessions are read, those that live where they are
-asked to stop, the latest where one is read or tagged.
+these. A bare name means all its runs where sessions are read, its live runs where they are stopped, paused or resumed,
+and its latest run where one is read or tagged.
 """
 
 from __future__ import annotations
@@ -31,41 +31,41 @@ if TYPE_CHECKING:
 STATES = ("running", "paused", "finished", "failed", "stopped", "lost")
 LIVE = ("running", "paused")
 
-#: Which runs of a name are meant: all, those that live (else the latest, whose state tells that none does), the latest.
+#: The runs that a name means: all, the live ones (the latest if none lives), or the latest.
 Runs = Literal["all", "live", "latest"]
 
 _WILD = frozenset("*?[")
-_FEW = 3  # names that are looked up one by one; for more of them all sessions are read once
+_FEW = 3  # up to so many names are looked up one by one; for more, all sessions are read once
 
 
 def resolve_sessions(store: Store, which: Any, *, runs: Runs = "all") -> list[Session]:
     """Return the sessions that `which` means, oldest first, each once.
 
-    Raises SessionNotFound for a name, a run or an id that is not there, with the names that come close; a pattern, an
-    empty list and an empty frame may mean nobody. Raises InvalidInput for what means no session.
+    Raises SessionNotFound for an unknown name, run or id, with similar names; a pattern, an empty list or an empty
+    frame may mean none. Raises InvalidInput for anything that cannot mean a session.
     """
-    found = {session.id: session for session in _Lookup(store, runs).find(which)}
-    return [found[key] for key in sorted(found)]
+    by_id = {session.id: session for session in _Lookup(store, runs).find(which)}
+    return [by_id[key] for key in sorted(by_id)]
 
 
 def resolve_session(store: Store, which: Any) -> Session:
-    """Return the one session that `which` means: of a bare name the latest run."""
-    found = resolve_sessions(store, which, runs="latest")
-    if not found:
+    """Return the one session that `which` means; a bare name means its latest run."""
+    sessions = resolve_sessions(store, which, runs="latest")
+    if not sessions:
         raise SessionNotFound(f"No session fits {shown(which)}. vault.sessions() shows what is there.")
-    if len(found) > 1:
-        labels = ", ".join(session.label for session in found[:5]) + (" …" if len(found) > 5 else "")
-        raise InvalidInput(f"One session is meant here, and {shown(which)} means {len(found)}: {labels}.")
-    return found[0]
+    if len(sessions) > 1:
+        labels = ", ".join(session.label for session in sessions[:5]) + (" …" if len(sessions) > 5 else "")
+        raise InvalidInput(f"One session is meant here, and {shown(which)} means {len(sessions)}: {labels}.")
+    return sessions[0]
 
 
 def is_pattern(name: str) -> bool:
-    """Tell whether a name has wildcards, as the shell knows them."""
+    """Return whether a name has wildcards of the shell."""
     return not _WILD.isdisjoint(name)
 
 
 class _Lookup:
-    """Look sessions up, with one request for few names, and with one for all sessions where many are named."""
+    """Looks sessions up: few names one by one, many in one list of all sessions."""
 
     def __init__(self, store: Store, runs: Runs) -> None:
         self._store = store
@@ -91,7 +91,7 @@ class _Lookup:
         if isinstance(which, Iterable) and getattr(which, "ndim", 1) == 1:
             several = list(which.dropna() if isinstance(which, (pd.Series, pd.Index)) else which)
             self._many = self._many or len(several) > _FEW
-            return [session for each in several for session in self.find(each)]
+            return [session for part in several for session in self.find(part)]
         raise _no_session(which)
 
     @cached_property
@@ -100,27 +100,27 @@ class _Lookup:
 
     @cached_property
     def _by_name(self) -> dict[str, list[Session]]:
-        found: dict[str, list[Session]] = {}
+        by_name: dict[str, list[Session]] = {}
         for session in self._everyone:
-            found.setdefault(session.name, []).append(session)
-        return found
+            by_name.setdefault(session.name, []).append(session)
+        return by_name
 
     @cached_property
     def _by_id(self) -> dict[int, Session]:
         return {session.id: session for session in self._everyone}
 
     def _named(self, name: str) -> Sequence[Session]:
-        if any("\ud800" <= each <= "\udfff" for each in name):
-            return ()  # half a character: no name has it, and no store takes it
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            return ()  # a lone surrogate: no name has one, and no store takes it
         return self._by_name.get(name, ()) if self._many else self._store.sessions(name=name)
 
     def _with_id(self, key: int) -> Session:
-        found = self._by_id.get(key) if self._many else next(iter(self._store.sessions([key])), None)
-        if found is None:
+        session = self._by_id.get(key) if self._many else next(iter(self._store.sessions([key])), None)
+        if session is None:
             raise SessionNotFound(
                 f"No session of this vault has the id {key}. vault.sessions() shows what is there."
             )
-        return found
+        return session
 
     def _of_this_vault(self, which: Any) -> Session:
         if which.vault_id != self._store.vault_id:
@@ -133,22 +133,22 @@ class _Lookup:
             return self._chosen(named)
         name, hash_sign, run = which.rpartition("#")
         if hash_sign and run.isdecimal():
-            found = [session for session in self._named(name) if session.run == int(run)]
-            if found:
-                return found
+            runs = [session for session in self._named(name) if session.run == int(run)]
+            if runs:
+                return runs
         if not is_pattern(which):
             raise self._unknown(which)
         return self._matching(which)
 
     def _matching(self, pattern: str) -> list[Session]:
-        found: dict[str, list[Session]] = {}
+        by_name: dict[str, list[Session]] = {}
         for session in self._everyone:
             if fnmatchcase(session.name, pattern) or fnmatchcase(session.label, pattern):
-                found.setdefault(session.name, []).append(session)
-        return [session for named in found.values() for session in self._chosen(named)]
+                by_name.setdefault(session.name, []).append(session)
+        return [session for named in by_name.values() for session in self._chosen(named)]
 
     def _chosen(self, named: Sequence[Session]) -> list[Session]:
-        """Return those of the runs of one name that are meant."""
+        """Return the runs of one name that `self._runs` means."""
         if self._runs == "all":
             return list(named)
         live = self._live(named) if self._runs == "live" else []
@@ -158,10 +158,9 @@ class _Lookup:
         still_open = [session.id for session in named if session.outcome is None]
         if not still_open:
             return []
-        seen = liveness.overview(
-            self._store, still_open
-        )  # it has the store's clock, which tells lost sessions from live ones
-        return [session for session in seen.sessions if session.state(seen.time) in LIVE]
+        # By the clock of the store, lost sessions are told from live ones.
+        overview = liveness.overview(self._store, still_open)
+        return [session for session in overview.sessions if session.state(overview.time) in LIVE]
 
     def _unknown(self, which: str) -> SessionNotFound:
         name, hash_sign, run = which.rpartition("#")
@@ -170,13 +169,13 @@ class _Lookup:
             return SessionNotFound(
                 f"The session {name!r} has no run {run}: its runs are {runs[0].run} to {runs[-1].run}."
             )
-        asked = name if hash_sign and run.isdecimal() else which
-        hint = did_you_mean(asked, self._by_name) or "vault.sessions() shows what is there."
+        name_or_label = name if hash_sign and run.isdecimal() else which
+        hint = did_you_mean(name_or_label, self._by_name) or "vault.sessions() shows what is there."
         return SessionNotFound(f"No session {shown(which)} in this vault. {hint}")
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:
-    """Return what a frame says about sessions: its column, or its index, named ``session``."""
+    """Return the labels of sessions in the column, or the level of the index, named ``session``."""
     if "session" in frame.columns:
         return [str(label) for label in frame["session"].dropna()]
     if "session" in frame.index.names:
@@ -195,7 +194,7 @@ def _no_session(which: Any) -> InvalidType:
 
 @dataclass(frozen=True, slots=True)
 class SessionFilter:
-    """What a session must be like. None, or nothing, asks for nothing."""
+    """Conditions on sessions. None, or an empty value, is no condition."""
 
     states: tuple[str, ...] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -224,12 +223,12 @@ class SessionFilter:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is asked."""
-        given = (self.states, self.parents, self.since, self.until)
-        return not self.params and not self.tags and all(each is None for each in given)
+        """Whether there is no condition."""
+        conditions = (self.states, self.parents, self.since, self.until)
+        return not self.params and not self.tags and all(condition is None for condition in conditions)
 
     def fits(self, session: Session, now: datetime) -> bool:
-        """Tell whether a session is like that, at `now` by the store's clock."""
+        """Return whether a session fulfils all conditions, at `now` by the clock of the store."""
         return (
             (self.states is None or session.state(now) in self.states)
             and (not self.params or self._has_params(session))
@@ -240,5 +239,5 @@ class SessionFilter:
         )
 
     def _has_params(self, session: Session) -> bool:
-        there = {**flat(session.params), **session.params}
-        return all(name in there and there[name] == value for name, value in self.params.items())
+        params = {**flat(session.params), **session.params}
+        return all(name in params and params[name] == value for name, value in self.params.items())

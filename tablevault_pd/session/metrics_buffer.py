@@ -1,6 +1,6 @@
-"""Logged values that the store does not have yet: in memory, and beyond a limit in a file without a name.
+"""Buffer of logged values: in memory, and beyond a limit in an unnamed temporary file.
 
-User threads add rows to a deque. The background thread takes them in batches of bounded size.
+User threads append rows to a deque. The background thread takes them in batches of bounded size.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_ROWS = 500_000  # rows kept in memory; some 150 MB
-BATCH_VALUES = 250_000  # values told to the store at once; 6 MB as arrays
-BLOCK_VALUES = (
-    128  # of one metric, before its next block begins; 3 kB, which fit into a page of the catalogue
-)
-MAX_FILE_BYTES = 4 << 30  # log() waits when the file is as large as this
+BATCH_VALUES = 250_000  # values in one beat; 6 MB as arrays
+BLOCK_VALUES = 128  # values in a block of one metric; 3 kB, which fit into a page of the catalogue
+MAX_FILE_BYTES = 4 << 30  # log() waits while the file is as large as this
 DEEPEST = 100  # levels of nested metrics
 STEP_ROWS = 1000  # rows moved between two looks at the number of their values
 
@@ -38,13 +36,13 @@ Row = tuple[int | None, float, dict[str, float]]
 
 
 def number(metric: str, value: Any) -> float:
-    """A logged value as a float: numbers, and arrays and tensors of one. Raises InvalidInput naming the metric."""
+    """Convert a logged number, or an array or tensor of one, to a float. Raises InvalidInput naming the metric."""
     try:
         if not isinstance(value, (str, bytes)):
             plain = value.item() if hasattr(value, "item") else value
-            found = float(plain)
-            if not isinstance(plain, int) or int(found) == plain:
-                return found
+            result = float(plain)
+            if not isinstance(plain, int) or int(result) == plain:
+                return result
             raise InvalidInput(
                 f"log() keeps float64 numbers, and {metric}={shown(value)} would be rounded. Save it in a list, or as a param."
             )
@@ -58,17 +56,17 @@ def number(metric: str, value: Any) -> float:
 
 
 def values_of(metrics: Any, more: Mapping[str, Any]) -> dict[str, float]:
-    """What :meth:`Run.log` was given as floats by metric, nested mappings joined by dots. Raises InvalidInput."""
+    """Return the arguments of :meth:`Run.log` as floats by metric, nested names joined by dots. Raises InvalidInput."""
     if not isinstance(metrics, Mapping):
         raise InvalidInput(
             f"log() takes a dict of metrics, such as {{'val/acc': 0.9}}, or keywords, not {shown(metrics)}."
         )
-    found: dict[str, float] = {}
+    by_metric: dict[str, float] = {}
     for metric, value in [*_flat(metrics), *more.items()]:
-        if metric in found:
+        if metric in by_metric:
             raise InvalidInput(f"log() was given two values of the metric {shown(metric)}. Nothing was kept.")
-        found[metric] = value if type(value) is float else number(metric, value)
-    return found
+        by_metric[metric] = value if type(value) is float else number(metric, value)
+    return by_metric
 
 
 def _flat(metrics: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -88,25 +86,25 @@ def _flat(metrics: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tu
 
 
 def whole(step: Any) -> int:
-    """A step as an int. Raises InvalidInput."""
+    """Convert a step to an int. Raises InvalidInput."""
     try:
-        found = int(step)
-        if found == step and NO_STEP < found < -NO_STEP:
-            return found
+        number = int(step)
+        if number == step and NO_STEP < number < -NO_STEP:
+            return number
     except (TypeError, ValueError, OverflowError):
         pass
     raise InvalidInput(f"step= is a whole number, not {shown(step)}.")
 
 
 class Backlog:
-    """The rows of one session on their way to the store, oldest first: file, then `_taken`, then `rows`.
+    """The unsent rows of one session, oldest first: those in the file, then `_taken`, then `rows`.
 
     Parameters
     ----------
     offset_s
-        What is to be added to our clock to have the store's, in seconds.
+        Time of the store minus time of this machine, in seconds.
     folder
-        Where the file is made; None: the system's temporary folder.
+        Folder of the temporary file; None: that of the system.
 
     Attributes
     ----------
@@ -116,7 +114,7 @@ class Backlog:
 
     def __init__(self, session_id: int, offset_s: Callable[[], float], folder: Path | None) -> None:
         self.rows: deque[Row] = deque()  #: user threads append here
-        self.batch: tuple[Measures, ...] | None = None  #: what :meth:`next_batch` returned last
+        self.batch: tuple[Measures, ...] | None = None  #: the batch that is being sent
         self.attempt = 0
         self.first_step: int | None = None
         self.session_id, self._offset_s, self._folder = session_id, offset_s, folder
@@ -124,23 +122,22 @@ class Backlog:
         self._sizes: dict[
             str, tuple[int, int]
         ] = {}  # by metric: its newest block, and how many values that has
-        self._blocks: tuple[
-            tuple[int, tuple[tuple[str, int, int], ...]], ...
-        ] = ()  # offset; metric, size, block
+        # The parts of the file: offset, and (metric, size, block) of each array there.
+        self._blocks: tuple[tuple[int, tuple[tuple[str, int, int], ...]], ...] = ()
         self._file: IO[bytes] | None = None
         self._file_end = 0
         self._lock = threading.RLock()
-        self._spilling = False  # a signal handler that logs may come in between
+        self._spilling = False  # set while a batch is written: a signal handler may log meanwhile
 
     def __len__(self) -> int:
-        """How many values wait."""
+        """The number of unsent values."""
         batch = sum(len(measures.values) for measures in self.batch or ())
         filed = sum(size for _, sizes in self._blocks for _, size, _ in sizes)
         return batch + filed + sum(len(row[2]) for rows in (self._taken, self.rows.copy()) for row in rows)
 
     @property
     def later_batches(self) -> int:
-        """How many batches hold what waits beside `batch`."""
+        """The number of batches beside the one that is being sent."""
         values = sum(len(row[2]) for rows in (self._taken, self.rows.copy()) for row in rows)
         return len(self._blocks) + -(-values // BATCH_VALUES)
 
@@ -149,15 +146,15 @@ class Backlog:
 
     @property
     def waits(self) -> bool:
-        """Whether there is something beside the batch."""
+        """Whether there are rows beside the batch that is being sent."""
         return bool(self.rows or self._taken or self._blocks)
 
     def next_batch(self) -> tuple[Measures, ...]:
-        """The oldest values, about BATCH_VALUES of them; the same ones until `batch` is set to None."""
+        """Return the oldest values, about BATCH_VALUES; the same ones until `batch` is set to None."""
         with self._lock:
             if self.batch is not None or self._spilling:
                 return self.batch or ()
-            # No call stands between two assignments of one line: an interrupt finds every row in exactly one place.
+            # Assigned in one statement without calls: after an interrupt every row is in exactly one place.
             if self._blocks:
                 batch = self._read(*self._blocks[0])
                 rest = self._blocks[1:]
@@ -171,7 +168,7 @@ class Backlog:
             return batch
 
     def spill(self) -> bool:
-        """Move most rows to the file. False if it takes no more: it has its full size, or the disk is full."""
+        """Move most rows to the file. Return False if that, or the disk, is full."""
         while len(self.rows) > MAX_ROWS // 2:
             with self._lock:
                 if self._spilling:
@@ -186,7 +183,7 @@ class Backlog:
         return True
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all rows."""
         self.rows.clear()
         self.batch, self._taken, self._blocks = None, [], ()
         self._drop_file()
@@ -196,19 +193,19 @@ class Backlog:
         values = sum(len(row[2]) for row in self._taken)
         while values < BATCH_VALUES and self.rows:
             before = len(self._taken)
-            with suppress(IndexError):  # where those are all
-                # C all along: neither another thread nor an interrupt comes between taking a row and adding it.
+            with suppress(IndexError):  # the deque is empty
+                # Runs in C: neither a thread nor an interrupt comes between taking a row and adding it.
                 self._taken.extend(islice(iter(self.rows.popleft, None), STEP_ROWS))
             values += sum(len(row[2]) for row in self._taken[before:])
 
     def _packed(self) -> tuple[Measures, ...]:
-        """`_taken` as one array per metric, in the blocks that they belong to, with times of the store's clock."""
+        """Return `_taken` as one array per metric, in their blocks, with times by the clock of the store."""
         if self.first_step is None:
             self.first_step = next((step for step, _, _ in self._taken if step is not None), None)
         batch = packed(self.session_id, self._taken, self._offset_s())
         return tuple(
-            replace(each, attempt=self.attempt, block=self._next_block(each.metric, len(each.values)))
-            for each in batch
+            replace(column, attempt=self.attempt, block=self._next_block(column.metric, len(column.values)))
+            for column in batch
         )
 
     def _next_block(self, metric: str, size: int) -> int:
@@ -219,7 +216,7 @@ class Backlog:
         return block
 
     def _write(self, batch: tuple[Measures, ...]) -> bool:
-        arrays = [part for each in batch for part in (each.steps, each.times, each.values)]
+        arrays = [part for column in batch for part in (column.steps, column.times, column.values)]
         data = b"".join(array.tobytes() for array in arrays)
         if self._file_end + len(data) > MAX_FILE_BYTES:
             return False
@@ -232,7 +229,7 @@ class Backlog:
                 left = left[self._file.write(left) :]
         except OSError:
             return False
-        block = (self._file_end, tuple((each.metric, len(each.values), each.block) for each in batch))
+        block = (self._file_end, tuple((column.metric, len(column.values), column.block) for column in batch))
         blocks, end = (*self._blocks, block), self._file_end + len(data)
         self._blocks, self._file_end, self._taken = blocks, end, []
         return True
@@ -253,7 +250,7 @@ class Backlog:
         while left:
             count = self._file.readinto(left)  # type: ignore[attr-defined]  # a FileIO, where buffering is 0
             if not count:
-                raise OSError("the file of values that wait to be recorded is shorter than it was")
+                raise OSError("the temporary file of logged values is shorter than it was")
             left = left[count:]
         return array
 
@@ -264,17 +261,17 @@ class Backlog:
 
 
 def packed(session_id: int, rows: list[Row], offset_s: float) -> tuple[Measures, ...]:
-    """Rows as one array per metric, their times moved by `offset_s` to the store's clock."""
+    """Return rows as one array per metric; `offset_s` is added to the times."""
     columns: dict[str, tuple[list[int], list[float], list[float]]] = {}  # by the name that is stored
     by_metric: dict[str, tuple[list[int], list[float], list[float]]] = {}
     for step, time, values in rows:
         for metric, value in values.items():
-            found = by_metric.get(metric)
-            if found is None:
-                found = by_metric[metric] = columns.setdefault(encodable(metric), ([], [], []))
-            found[0].append(NO_STEP if step is None else step)
-            found[1].append(time)
-            found[2].append(value)
+            column = by_metric.get(metric)
+            if column is None:
+                column = by_metric[metric] = columns.setdefault(encodable(metric), ([], [], []))
+            column[0].append(NO_STEP if step is None else step)
+            column[1].append(time)
+            column[2].append(value)
     return tuple(
         Measures(
             session_id,

@@ -1,4 +1,4 @@
-"""How a session begins: what it is called, who its parent is, and which run it continues."""
+"""The beginning of a session: its name, its parent, its row, and the run that it continues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tablevault_pd.store import BEAT_S, Beat, Session
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tablevault_pd.capture.redact import Keep, Redactor
+    from tablevault_pd.capture.redact import NullRedactor, Redactor
     from tablevault_pd.session.params import Params
     from tablevault_pd.store import Store
 
@@ -29,10 +29,10 @@ BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a session that has not begun needs to begin."""
+    """What a session needs in order to begin."""
 
     parent: int | None
-    resume: Session | None  #: the run to continue, as it was when it was looked up
+    resume: Session | None  #: the run to continue, as it was looked up
 
 
 def session_name(store: Store, name: str | None) -> tuple[str, int | None]:
@@ -75,9 +75,9 @@ def run_to_resume(store: Store, name: str | None, resume: Any) -> Session | None
                 f"resume= means a run of {session.name!r}, and the session is to be called {name!r}."
             )
         key = session.id
-    seen = liveness.overview(store, [key])
+    overview = liveness.overview(store, [key])
     (last,) = store.sessions([key], info=True)
-    if seen.sessions[0].state(seen.time) in ("running", "paused"):
+    if overview.sessions[0].state(overview.time) in ("running", "paused"):
         raise Conflict(
             f"The session {last.label} is still running: process {last.pid} on {last.host}, last heard of at "
             f"{last.heartbeat:%H:%M:%S} UTC. Stop it, or try again when it is lost; without resume= a new run begins."
@@ -85,8 +85,8 @@ def run_to_resume(store: Store, name: str | None, resume: Any) -> Session | None
     return last
 
 
-def process_info(redactor: Redactor | Keep, token: str) -> dict[str, Any]:
-    """Return what a new session says of its process. `token` tells its row from those of other attempts to begin."""
+def process_info(redactor: Redactor | NullRedactor, token: str) -> dict[str, Any]:
+    """Return the info of a new session: argv, machine and more. `token` identifies this attempt to begin."""
     info = environment.process_info() | {"machine": liveness.machine(), "opening": token}
     info["argv"] = redactor.arguments(info["argv"])
     return info
@@ -110,13 +110,13 @@ def new_row(
     )
 
 
-def continued(last: Session, here: Session, params: Params) -> Session:
+def continued(last: Session, new: Session, params: Params) -> Session:
     """Return the row with which the run `last` goes on in this process, and give `params` what that run had."""
     for name, value in last.params.items():
         params.setdefault(name, value)
-    tags = here.tags or last.tags
-    parent = here.parent if here.parent is not None else last.parent
-    return replace(here, id=last.id, run=last.run, params=params.take(), tags=tags, parent=parent)
+    tags = new.tags or last.tags
+    parent = new.parent if new.parent is not None else last.parent
+    return replace(new, id=last.id, run=last.run, params=params.take(), tags=tags, parent=parent)
 
 
 def pass_on_stop(store: Store, row: Session) -> None:
@@ -154,7 +154,7 @@ def warn_of_other_params(last: Session, params: Mapping[str, Any]) -> None:
 
 
 def beat_s() -> float:
-    """Return how often sessions of this process beat, in seconds."""
+    """Return the time between two heartbeats of a session of this process, in seconds."""
     try:
         return min(max(float(os.environ.get(BEAT_VARIABLE, BEAT_S)), 0.1), 3600.0)
     except ValueError:

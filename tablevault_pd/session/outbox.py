@@ -1,4 +1,4 @@
-"""What one session has to send to the store, one beat at a time. The background thread takes from it, user threads add."""
+"""The unsent data of one session. User threads add to it, the background thread sends it beat by beat."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tablevault_pd.capture.exits import Ending
+    from tablevault_pd.capture.exits import ExitStatus
     from tablevault_pd.session.control import ControlState
     from tablevault_pd.session.params import Params
     from tablevault_pd.session.settings import Settings
@@ -30,16 +30,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Outbox:
-    """The unsent news of one session, and the beat that is on its way.
+    """The unsent data of one session, and the beat that is being sent.
 
     Attributes
     ----------
     offset
-        From our clock to the store's.
+        Time of the store minus time of this machine.
     info
-        What the session's row says of its environment.
+        The environment in the row of the session.
     ending
-        How the session ends, from then on.
+        How the session ends; None while it goes on.
     idle
         Whether a worker of a pool waits for its next task.
     """
@@ -48,12 +48,12 @@ class Outbox:
         self.offset = timedelta()
         self.cells = Cells(self.now, settings.text)
         self.backlog = Backlog(0, lambda: self.offset.total_seconds(), scratch)
-        self.ending: Ending | None = None
+        self.ending: ExitStatus | None = None
         self.idle = self.sent_idle = False
         self.unsent: Beat | None = None
         self.flushed = Flag()
         self.code = CodeRecorder(capture=settings.capture, mask=settings.text)
-        self.slices: list[WrittenCode] = []  # of all that the session executed, at its end
+        self.slices: list[WrittenCode] = []  # of all code of the session, at its end
         self._environment = EnvironmentCapture()
         self.info: Mapping[str, Any] = {}
         self._sources: list[ModuleSource] = []
@@ -77,11 +77,13 @@ class Outbox:
         """Send a change of the session's row with the next beat."""
         self._changes = {**self._changes, **changes}
 
-    def next_beat(self, row: Session, params: Params, control: ControlState, ending: Ending | None) -> Beat:
-        """Return all there is to send; the same again until it was sent. The last one says how the session ends."""
+    def next_beat(
+        self, row: Session, params: Params, control: ControlState, ending: ExitStatus | None
+    ) -> Beat:
+        """Return all unsent data; the same beat again until it was sent. The last beat says how the session ends."""
         if self.unsent is not None:
             return self.unsent
-        self._number += 1  # before anything is taken: see waits_for()
+        self._number += 1  # counted before anything is taken: see waits_for()
         self._read_environment(row)
         if self.sent_idle and self.backlog.rows:
             self.idle = False  # the next task has begun
@@ -118,26 +120,26 @@ class Outbox:
         return self.unsent
 
     def on_sent(self, now: datetime) -> None:
-        """The store took the last beat, at `now` by its clock."""
+        """Note that the store took the last beat, at `now` by its clock."""
         sent, self.unsent, self.backlog.batch = self.unsent, None, None
         if abs(now - self.now()) > timedelta(seconds=1):
-            self.offset = now - datetime.now(UTC)  # the clock here was set, or goes wrong
+            self.offset = now - datetime.now(UTC)  # the clock of this machine was set, or is inexact
         self._sent = self._number
-        self.code.tell(() if sent is None else sent.sources)
+        self.code.mark_stored(() if sent is None else sent.sources)
         if sent is not None and sent.outcome is not None:
             self.flushed.set()
 
     def clear(self) -> None:
-        """Drop everything: the store is gone."""
+        """Drop all unsent data."""
         self.unsent = None
         self.backlog.clear()
         self.cells.clear()
         self.flushed.set()
 
     def waits_for(self, params: Params, *, info: bool) -> int:
-        """Return the number of the beat that will have sent all there is to send now; 0 if the store has it.
+        """Return the number of the beat after which all present data is sent; 0 if it is.
 
-        With `info`, the environment is among it: the first beat only says that the session lives.
+        With `info`, that includes the environment, which the first beat does not have.
         """
         if self.flushed.is_set():
             return 0
@@ -148,11 +150,11 @@ class Outbox:
         return self._number + later if later or self._sent < self._number else 0
 
     def has_sent(self, number: int) -> bool:
-        """Return whether the beat of that number was sent, or never will be."""
+        """Return whether that beat was sent, or never will be."""
         return self._sent >= number or self.flushed.is_set()
 
     def _timeline(self, control: ControlState) -> dict[str, Any]:
-        """Return what is new of this attempt; see :attr:`Beat.timeline`."""
+        """Return what is new in the timeline of this attempt; see :attr:`Beat.timeline`."""
         new: dict[str, Any] = {}
         if self.backlog.first_step is not None and not self._sent_first_step:
             new["first_step"], self._sent_first_step = self.backlog.first_step, True
@@ -164,7 +166,7 @@ class Outbox:
         return new
 
     def _idleness(self, *, stopped: bool) -> dict[str, Any]:
-        """Return what says that a worker of a pool waits for a task, or was stopped: it is not lost if its process is gone."""
+        """Return changes of a row that say that a worker of a pool is idle or stopped: its session is not lost if its process ends."""
         if self.ending is not None:
             return {}
         if stopped:
@@ -176,20 +178,20 @@ class Outbox:
         return {"ended": self.now() if self.idle else None}
 
     def _read_environment(self, row: Session) -> None:
-        """Read the environment, but not before the first heartbeat says that the session lives."""
+        """Read the environment, after the first heartbeat."""
         if not self._environment.was_read and self._beaten_at == float("-inf") and self.ending is None:
             return
         try:
             self._sources = self.code.sources(row.id, self.cells.current_cell)
-            found = self._environment.read()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the session goes on beating without it
+            environment = self._environment.read()
+        except Exception as error:  # noqa: BLE001  # the session goes on without it
             warn(f"tablevault_pd cannot record the environment of {row.label}: {error}")
             return
-        if found is not None:
-            self.info = {**self.info, **found}
+        if environment is not None:
+            self.info = {**self.info, **environment}
             self.change(info=self.info)
 
 
 def _microseconds(time: datetime) -> int:
-    """Return a time as the stores keep it: since 1970."""
+    """Return a time in microseconds since 1970."""
     return (time - _EPOCH) // timedelta(microseconds=1)

@@ -1,4 +1,4 @@
-"""Parameters and tags of a session, as the user gives and changes them."""
+"""Parameters of a session, as the user gives and changes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEEPEST = 100  # levels of nested parameters
 
 
 class Params(MutableMapping[str, Any]):
-    """Parameters by name. Values are kept as JSON keeps them; what JSON does not know becomes its text.
+    """Parameters by name. Values are converted to what JSON can hold; others become texts.
 
     `check` is called before every change, and may refuse it.
 
@@ -45,15 +45,15 @@ class Params(MutableMapping[str, Any]):
         if not isinstance(name, str):
             raise InvalidType(f"The name of a parameter is a text, not {shown(name)}.")
         self._check()
-        kept = _masked(name, plain(value)) if self._redact else plain(value)
+        plain_value = _masked(name, plain(value)) if self._redact else plain(value)
         # A new dict: the background thread may be reading the old one.
-        self._values = {**self._values, name: kept}
+        self._values = {**self._values, name: plain_value}
 
     def __delitem__(self, name: str) -> None:
         if name not in self._values:
             raise KeyError(name)
         self._check()
-        self._values = {kept: value for kept, value in self._values.items() if kept != name}
+        self._values = {other: value for other, value in self._values.items() if other != name}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -74,24 +74,24 @@ class Params(MutableMapping[str, Any]):
 
     @property
     def changed(self) -> bool:
-        """Whether they differ from what :meth:`take` returned last, be it inside of a nested dict or list."""
+        """Whether they, or values nested in them, changed since the last :meth:`take`."""
         return self._values != self._taken
 
     def take(self) -> dict[str, Any]:
-        """Return a copy to be written to the store."""
+        """Return a copy to send to the store."""
         self._taken = self.plain()
         return self._taken
 
 
 def _masked(name: str, value: Any) -> Any:
-    """Mask a text whose name says that it is a secret, inside of nested dicts too."""
+    """Mask texts with the name of a secret, also in nested dicts."""
     if isinstance(value, dict):
-        return {key: _masked(key, each) for key, each in value.items()}
+        return {key: _masked(key, item) for key, item in value.items()}
     return MASK if isinstance(value, str) and is_secret_name(name) else value
 
 
 def as_mapping(params: Any) -> Mapping[Any, Any]:
-    """Return parameters given as a mapping, a dataclass or a namespace as a mapping. Raises InvalidType."""
+    """Convert a mapping, a dataclass or a namespace to a mapping. Raises InvalidType."""
     if params is None:
         return {}
     if isinstance(params, Mapping):
@@ -107,13 +107,13 @@ def as_mapping(params: Any) -> Mapping[Any, Any]:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return a parameter's value as plain JSON. Raises InvalidInput if it is nested too deeply, or contains itself."""
+    """Convert a value to plain JSON. Raises InvalidInput if it is nested too deeply, or contains itself."""
     if depth > DEEPEST:
         raise InvalidInput(
             f"A parameter is nested more than {DEEPEST} levels deep, or contains itself. Nothing of it was kept."
         )
     if isinstance(value, np.ndarray) and value.ndim:
-        return [plain(each, depth + 1) for each in value]
+        return [plain(item, depth + 1) for item in value]
     if isinstance(value, (np.generic, np.ndarray)):
         value = _cell(value[()] if isinstance(value, np.ndarray) else value)
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -121,19 +121,19 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (Mapping, Namespace, SimpleNamespace)) or (
         is_dataclass(value) and not isinstance(value, type)
     ):
-        found = {str(key): plain(each, depth + 1) for key, each in as_mapping(value).items()}
-        if len(found) < len(as_mapping(value)):
+        by_name = {str(key): plain(item, depth + 1) for key, item in as_mapping(value).items()}
+        if len(by_name) < len(as_mapping(value)):
             raise InvalidInput(
                 f"Two keys of a parameter are the same text: {shown(list(as_mapping(value)))}."
             )
-        return found
+        return by_name
     if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
-        return [plain(each, depth + 1) for each in value]
+        return [plain(item, depth + 1) for item in value]
     return str(value)
 
 
 def _cell(value: Any) -> Any:
-    """Return a scalar of NumPy as Python's: times as text, which ``item()`` makes a number of nanoseconds."""
+    """Convert a scalar of NumPy to one of Python; times to text, since ``item()`` gives nanoseconds."""
     if isinstance(value, (np.datetime64, np.timedelta64)):
         return str(value)
     return float(value) if isinstance(value, np.longdouble) else getattr(value, "item", lambda: value)()

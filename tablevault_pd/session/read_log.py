@@ -1,4 +1,4 @@
-"""Which lists a session reads: noted in memory, kept with its next commit, or when it ends."""
+"""Records which lists a session reads: in memory, then stored with its next commit, or when it ends."""
 
 from __future__ import annotations
 
@@ -9,47 +9,46 @@ if TYPE_CHECKING:
 
 
 class Reads:
-    """The reads of one session, and which of them are not kept yet. A read costs no write of its own."""
+    """The reads of one session, stored ones and new ones. A read costs no write of its own."""
 
     def __init__(self, store: Store, around: Reads | None = None) -> None:
         self._store = store
-        self._around = around  # of the session around, or of the one that forked this process
-        self.session_id = 0  #: until the session has begun
+        self._around = around  # reads of the session around, or of the session of a forked parent process
+        self.session_id = 0  #: set when the session begins
         self._new: dict[tuple[int, int], None] = {}
-        self._known: set[tuple[int, int]] = set()
+        self._stored: set[tuple[int, int]] = set()
         self._last: dict[int, Version] = {}
-        self.warned: set[tuple[int | None, str]] = (
-            set()
-        )  #: (cell, list saved to) whose lost parents were warned about
+        #: (cell, list saved to) whose lost parents were warned about
+        self.warned: set[tuple[int | None, str]] = set()
 
     def note(self, version: Version) -> None:
-        """The session read this version."""
+        """Record that the session read this version."""
         key = (version.list_id, version.version)
         self._last[version.list_id] = version
-        if key not in self._known:
+        if key not in self._stored:
             self._new[key] = None
 
     def last(self) -> tuple[Version, ...]:
-        """The version of each list that was read last, here or in the sessions around."""
+        """Return the version of each list that was read last, by this session or those around it."""
         return tuple(self._latest().values())
 
     def _latest(self) -> dict[int, Version]:
         return self._last if self._around is None else {**self._around._latest(), **self._last}
 
     def take(self) -> tuple[tuple[int, int], ...]:
-        """What is to be kept with the commit that comes now."""
-        # Should that commit fail, a later one keeps them: only what flush() wrote is known to be kept.
+        """Return the reads to store with the next commit."""
+        # If that commit fails, the next one stores them: mark_stored() was not called.
         return tuple(self._new)
 
-    def kept(self, reads: tuple[tuple[int, int], ...]) -> None:
-        """These are kept."""
-        self._known.update(reads)
+    def mark_stored(self, reads: tuple[tuple[int, int], ...]) -> None:
+        """Note that the store has these reads."""
+        self._stored.update(reads)
         for read in reads:
             self._new.pop(read, None)
 
     def flush(self) -> None:
-        """Keep what is left."""
+        """Store the reads that are left."""
         reads = self.take()
         if reads:
             self._store.note_reads(self.session_id, reads)
-            self.kept(reads)
+            self.mark_stored(reads)

@@ -1,6 +1,6 @@
-"""The recording of one session: when it begins and ends, what it logs, which code it runs, and what stops it.
+"""Records one session: begins and ends it, takes what it logs, stores the code that it runs, and obeys stop and pause.
 
-:class:`~tablevault_pd.session.run.Run` is what users hold. The background thread sends what the outbox has.
+Users hold a :class:`~tablevault_pd.session.run.Run`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from tablevault_pd.capture import script
-from tablevault_pd.capture.exits import Ending, ending_of
+from tablevault_pd.capture.exits import ExitStatus, ending_of
 from tablevault_pd.capture.position import line_of_main
 from tablevault_pd.errors import NotRecorded, VaultClosed, VaultError, WorkerStopped
 from tablevault_pd.session import active, inheritance, opening
@@ -56,15 +56,15 @@ class Recorder(SessionState):
         begin: bool = True,
     ) -> None:
         super().__init__(store, settings or Settings(), around, params, tags)
-        self._token = ""  # of the attempt to begin: tells its row in the store from those of others
-        self._has_steps = False  # whether log() has to look for one
+        self._token = ""  # identifies the row of the last attempt to begin
+        self._has_steps = False  # whether log() looks for the current step
         self._beginning, self._process = threading.RLock(), os.getpid()
         self._name, inherited = opening.session_name(store, name if resume is None else resume.name)
-        # The store gives it an id and a run when it begins.
+        # The store sets its id and run when it begins.
         self.row = Session(self._name, "", "", os.getpid(), datetime.now(UTC))
         above = parent if parent is not None or around is not None else inherited
         self._unbegun = opening.Opening(above, resume)
-        self.is_orphan = self.asked = self._unusual = True  # whatever is done with it begins it first
+        self.is_orphan = self.has_request = self._check_log = True  # its first use begins it
         if begin:
             try:
                 self._begin()
@@ -101,7 +101,7 @@ class Recorder(SessionState):
             for metric, value in values.items():
                 if type(value) is not float:
                     values[metric] = number(metric, value)
-        if (self._unusual or len(self._rows) >= MAX_ROWS) and not self._may_log():
+        if (self._check_log or len(self._rows) >= MAX_ROWS) and not self._may_log():
             return
         self._rows.append((step, time.time(), values))
 
@@ -115,7 +115,7 @@ class Recorder(SessionState):
 
     @property
     def current_step(self) -> int | None:
-        """What :meth:`step` said last in this context."""
+        """The step that :meth:`step` set last in this context."""
         return current_step(self.key) if self._has_steps else None
 
     def _is_over(self) -> VaultClosed:
@@ -129,14 +129,14 @@ class Recorder(SessionState):
             raise self._is_over()
         if self.is_orphan:
             self._begin()
-        while self._given_up is None and len(self._rows) >= MAX_ROWS and not self.outbox.backlog.spill():
+        while self._abandoned is None and len(self._rows) >= MAX_ROWS and not self.outbox.backlog.spill():
             self._wait_for_room()
-        if self._given_up is not None:
+        if self._abandoned is not None:
             warn(
-                f"log() of {self.row.label} keeps nothing any more: {self._given_up}",
+                f"log() of {self.row.label} keeps nothing any more: {self._abandoned}",
                 NotRecorded,
             )
-        return self._given_up is None
+        return self._abandoned is None
 
     def _wait_for_room(self) -> None:
         if not self._warned_of_waiting:
@@ -153,25 +153,25 @@ class Recorder(SessionState):
         self._callbacks.append(function)
 
     def obey(self) -> None:
-        """Pause or stop, if that was asked of the session or of one around it."""
+        """Pause or stop, if that was requested of the session or of one around it."""
         if self.is_orphan:
             self._begin()
         self.raise_if_stopped()
-        obey([(each.row.label, each.control) for each in self.chain()])
+        obey([(recorder.row.label, recorder.control) for recorder in self.chain()])
 
     def raise_if_stopped(self) -> None:
-        """Raise WorkerStopped again in a worker of a pool where this session, or one around it, was stopped."""
+        """Raise WorkerStopped again in a worker of a pool if this session, or one around it, was stopped."""
         recorder: Recorder | None = self
         while recorder is not None:
             try:
                 recorder.control.raise_again(over=recorder._ended)
             except WorkerStopped:
-                recorder.end(Ending("stopped"))
+                recorder.end(ExitStatus("stopped"))
                 raise
             recorder = recorder.around
 
     def go_on_after_stop(self) -> None:
-        """Let the session be stopped again: the next cell of a notebook begins."""
+        """Let the session be stopped again, when the next cell of a notebook begins."""
         self.control.go_on_after_stop()
 
     # -- code
@@ -183,29 +183,29 @@ class Recorder(SessionState):
 
     @property
     def cell(self) -> int | None:
-        """The number of the piece of code that runs now, or ran last."""
+        """The number of the cell that runs now, or ran last."""
         return self.cells.current_cell
 
     def stored_place(self) -> tuple[int | None, int | None]:
-        """Return the number of the current cell and, in a script, the line where its statement begins, else 0.
+        """Store the current cell with the code that it needs. Return its number and a line.
 
-        From here on the store has the cell and the code that it needs; the line is None if it does not have the code.
+        In a script, it is the line where the running statement begins, else 0; None if the code cannot be recorded.
         """
         self.outbox.idle = False
         cell = self.cell
-        if cell is None or self._given_up is not None:
+        if cell is None or self._abandoned is not None:
             return cell, None
         return cell, store_code(self.store, self.row, self.outbox, cell)
 
     def note_line(self) -> None:
-        """Note how far the code that runs now has come: what it has not come to yet was not executed."""
+        """Record the line that the running cell has come to: later lines were not executed."""
         if not (self.is_orphan or self._ended) and self.cell is not None:
             self.cells.reach(self.cell, line_of_main())
 
     # -- beginning
 
     def enter(self, frame: FrameType | None) -> None:
-        """Begin, and become the current session. `frame` has the ``with``."""
+        """Begin, and become the current session. The ``with`` is in `frame`."""
         try:
             if self.is_orphan:
                 self._begin()
@@ -216,7 +216,7 @@ class Recorder(SessionState):
             raise
 
     def _begin(self) -> None:
-        """Begin, for the first time, or in a forked process as the child of the session that was forked."""
+        """Begin for the first time, or in a forked process as a child of the session of the parent process."""
         active.raise_if_stopped(self.store)
         if self._unbegun is not None:
             self._begin_first(self._unbegun)
@@ -229,7 +229,7 @@ class Recorder(SessionState):
             self.around, self.reads = None, Reads(self.store, self.reads)
             self._name = inheritance.worker_name(parent.name)
         finally:
-            self.is_orphan = self.asked = self._unusual = True
+            self.is_orphan = self.has_request = self._check_log = True
         try:
             self._start(parent.id, None)
         except VaultError as error:
@@ -251,25 +251,25 @@ class Recorder(SessionState):
             self._start(unbegun.parent, unbegun.resume)
 
     def _start(self, parent: int | None, last: Session | None) -> None:
-        """Begin in the store. What an error or an interrupt cuts off ends there, and can be begun once more."""
+        """Begin in the store. After an error or an interrupt the session has ended there, and can begin once more."""
         before, self._token = self.row, uuid4().hex
         try:
             self._open(parent=parent, last=last)
-            self._unbegun, self.is_orphan, self.asked, self._unusual = None, False, False, False
+            self._unbegun, self.is_orphan, self.has_request, self._check_log = None, False, False, False
         except BaseException as error:
             row = self.row if self.row is not before else self._row_not_returned(error)
             cut_off = object.__new__(Recorder)
             vars(cut_off).update(vars(self))
             self._reset()
             self.row = before
-            self.is_orphan = self.asked = self._unusual = True
+            self.is_orphan = self.has_request = self._check_log = True
             if row is not None:
                 cut_off._end_start(row, error)
             raise
         else:
             try:
                 self._watch()
-            except BaseException:  # an interrupt: it has begun all the same
+            except BaseException:  # interrupted, but the session has begun
                 self._watch()
                 raise
 
@@ -277,9 +277,9 @@ class Recorder(SessionState):
         if parent is None and self.around is not None:
             parent = self.around.id
         self.outbox.info = opening.process_info(self.settings.redactor, self._token)
-        here = opening.new_row(self._name, parent, self._tags, self.params.take(), self.outbox.info)
+        new = opening.new_row(self._name, parent, self._tags, self.params.take(), self.outbox.info)
         before = datetime.now(UTC)
-        self.row = self.store.open_session(here) if last is None else self._reopen(last, here)
+        self.row = self.store.open_session(new) if last is None else self._reopen(last, new)
         self.reads.session_id = self.row.id
         if self.around is None:
             opening.pass_on_stop(self.store, self.row)
@@ -289,10 +289,10 @@ class Recorder(SessionState):
         if self.settings.capture != "none" and (text is not None or self.cells.prompt is not None):
             self.cells.begin(text or "", path=script.main_path(folder_of_main()))
 
-    def _reopen(self, last: Session, here: Session) -> Session:
+    def _reopen(self, last: Session, new: Session) -> Session:
         """Continue the run `last`, with its parameters, tags and cells."""
-        row = self.store.reopen_session(opening.continued(last, here, self.params), seen=last.heartbeat)
-        self._tags = here.tags or last.tags
+        row = self.store.reopen_session(opening.continued(last, new, self.params), seen=last.heartbeat)
+        self._tags = new.tags or last.tags
         earlier = self.store.cells([last.id])
         self.cells.next = max((cell.cell for cell in earlier), default=-1) + 1
         self.outbox.code.scripts = [cell for cell in earlier if cell.path is not None]
@@ -303,13 +303,13 @@ class Recorder(SessionState):
         active.opened(self)
 
     def _row_not_returned(self, error: BaseException) -> Session | None:
-        """Return what the store opened although the call was interrupted."""
+        """Return the row that the store opened, if the call was interrupted."""
         return (
             None if isinstance(error, Exception) else opening.find_opened(self.store, self._name, self._token)
         )
 
     def _end_start(self, row: Session, error: BaseException) -> None:
-        """End in the store what an interrupt has cut off."""
+        """End a session in the store whose beginning was interrupted."""
         self.row, self._unbegun, self.is_orphan = row, None, False
         self.reads = Reads(self.store)
         self.reads.session_id = row.id
@@ -318,27 +318,29 @@ class Recorder(SessionState):
         self.end(ending_of(error), timeout_s=EXIT_S, quietly=True)
 
     def _end_begun(self, error: BaseException) -> None:
-        """End the session, which nobody gets to use: `error` came after it had begun."""
+        """End a session that has begun, but whose caller gets `error` instead of it."""
         if not self.is_orphan:
             self.end(ending_of(error), timeout_s=EXIT_S, quietly=True)
 
     # -- ending
 
     def end(
-        self, ending: Ending | None = None, *, timeout_s: float | None = None, quietly: bool = False
+        self, ending: ExitStatus | None = None, *, timeout_s: float | None = None, quietly: bool = False
     ) -> None:
-        """End the session, and wait up to `timeout_s` seconds, by default the vault's, until all it logged is written.
+        """End the session, and wait up to `timeout_s` seconds, by default the vault's, until its data is written.
 
-        What is not written then is written later, in the background, or reported as lost when the vault is closed.
+        Data that is left is written in the background, or reported as lost when the vault is closed.
         """
-        ending = ending or Ending()
+        ending = ending or ExitStatus()
         try:
             if self._may_end():
                 self._begin_to_end(ending)
         finally:
-            if self._may_end():  # an interrupt: it ends all the same
-                self.outbox.ending = Ending(ending.outcome, ending.error and ending.error.partition(":")[0])
-            self._ended = self._unusual = True
+            if self._may_end():  # interrupted, but the session ends
+                self.outbox.ending = ExitStatus(
+                    ending.outcome, ending.error and ending.error.partition(":")[0]
+                )
+            self._ended = self._check_log = True
             forget_step(self.key)
         try:
             if self.outbox.ending is not None:
@@ -349,9 +351,9 @@ class Recorder(SessionState):
                 active.closed(self)
 
     def _may_end(self) -> bool:
-        return self.outbox.ending is None and not (self.is_orphan or self._given_up)
+        return self.outbox.ending is None and not (self.is_orphan or self._abandoned)
 
-    def _begin_to_end(self, ending: Ending) -> None:
+    def _begin_to_end(self, ending: ExitStatus) -> None:
         if self.control.stopping:
             ending = ending_after_stop(ending)
         if ending.outcome == "stopped":
@@ -371,14 +373,14 @@ class Recorder(SessionState):
 
     def end_with(self, error: BaseException | None) -> None:
         """End the session as its ``with`` is left: by `error`, or by none."""
-        self.end(ending_by(error, [each.control for each in self.chain()]))
+        self.end(ending_by(error, [recorder.control for recorder in self.chain()]))
 
     def hand_over(self) -> None:
-        """Write what was logged: a worker of a pool is about to return a result, and the pool may kill it from then on."""
-        if self.is_orphan or self._ended or self._given_up or self.failing:
+        """Send buffered data, in a worker of a pool that has done a task: the pool may kill it from then on."""
+        if self.is_orphan or self._ended or self._abandoned or self.failing:
             return
         if self.control.stopping:
-            self.end(Ending("stopped"))
+            self.end(ExitStatus("stopped"))
             return
         outbox = self.outbox
         outbox.idle, outbox.sent_idle = True, False
@@ -387,13 +389,13 @@ class Recorder(SessionState):
         )
 
     def reset_after_fork(self) -> None:
-        """This process was forked: the session is the parent's. Whoever uses it here begins one of this process."""
+        """Reset in a forked child, where the session belongs to the parent process. Its first use begins a child session."""
         self._reset()
-        self.is_orphan = self.asked = self._unusual = True
+        self.is_orphan = self.has_request = self._check_log = True
         active.forked()
 
 
 def current_recorder(store: Store | None = None) -> Recorder | None:
-    """Return the session that is current in this context, of any vault or of that of `store`."""
+    """Return the current session of this context, of any vault or of that of `store`."""
     session = active.innermost(store)
     return session if isinstance(session, Recorder) else None

@@ -1,4 +1,4 @@
-"""Asking sessions to stop, pause or resume, and saying what became of it."""
+"""Ask sessions to stop, pause or resume, and report their answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import ControlKind, ControlRequest, Session, Store
 
-LOOK_AGAIN_S = 0.05
+POLL_S = 0.05
 CONTROL = ("session", "request", "state", "requested", "acknowledged")
 
 
@@ -29,22 +29,22 @@ def ask(
     wait_s: float = 0.0,
     asked_by: int | None = None,
 ) -> pd.DataFrame:
-    """Ask, wait up to `wait_s` seconds for all to acknowledge, and answer with one line per session."""
+    """Ask, wait up to `wait_s` seconds until all have acknowledged, and return a frame with one row per session."""
     ids = [session.id for session in resolve_sessions(store, which, runs="live")]
-    asked = []
+    requests = []
     if ids:
         everyone = store.ask([*ids, *started_by(store, ids)], request, exit_code=exit_code, asked_by=asked_by)
-        asked = [each for each in everyone if each.session_id in ids]
+        requests = [entry for entry in everyone if entry.session_id in ids]
     deadline = time.monotonic() + wait_s
-    while asked and wait_s > 0 and time.monotonic() < deadline:
-        asked = store.requests([each.id for each in asked])
-        if not _waiting(store, asked):
-            asked = store.requests(
-                [each.id for each in asked]
+    while requests and wait_s > 0 and time.monotonic() < deadline:
+        requests = store.requests([entry.id for entry in requests])
+        if not _waiting(store, requests):
+            requests = store.requests(
+                [entry.id for entry in requests]
             )  # one may have acknowledged, and ended, in between
             break
-        time.sleep(LOOK_AGAIN_S)
-    return _answer(store, ids, request, asked)
+        time.sleep(POLL_S)
+    return _answer(store, ids, request, requests)
 
 
 def describe_request(store: Store, row: Session, request: ControlRequest) -> str:
@@ -60,42 +60,44 @@ def _describe_asker(store: Store, session_id: int | None) -> str:
         return "a process without a session"
     try:
         (asker,) = store.sessions([session_id])
-    except Exception:  # noqa: BLE001  # the stop is worth more than who asked for it
+    except Exception:  # noqa: BLE001  # the stop matters more than who requested it
         return f"the session {session_id}"
     return f"{asker.label} ({asker.user} on {asker.host})"
 
 
 def started_by(store: Store, ids: Sequence[int]) -> list[int]:
-    """Sessions of other processes that these, or those they started, have started: what is asked of these is asked of them."""
+    """Return the sessions of other processes below these: a request to a session holds for all that it started."""
     sessions = {session.id: session for session in store.sessions()}
-    found: dict[int, None] = {}
+    started: dict[int, None] = {}
     inside = set(ids)
     for session in sessions.values():  # oldest first: parents before their children
         parent = sessions.get(session.parent or 0)
         if parent is not None and parent.id in inside and session.id not in inside:
             inside.add(session.id)
             if session.outcome is None and (session.pid, session.host) != (parent.pid, parent.host):
-                found[session.id] = None
-    return list(found)
+                started[session.id] = None
+    return list(started)
 
 
-def _waiting(store: Store, asked: Sequence[ControlRequest]) -> list[int]:
-    """Sessions that may still acknowledge: those that have ended meanwhile will not."""
-    open_ids = [each.session_id for each in asked if each.acknowledged is None]
+def _waiting(store: Store, requests: Sequence[ControlRequest]) -> list[int]:
+    """Return the sessions that may still acknowledge: those that have not ended."""
+    open_ids = [request.session_id for request in requests if request.acknowledged is None]
     if not open_ids:
         return []
-    seen = liveness.overview(store, open_ids)
-    return [session.id for session in seen.sessions if session.state(seen.time) in ("running", "paused")]
+    overview = liveness.overview(store, open_ids)
+    return [
+        session.id for session in overview.sessions if session.state(overview.time) in ("running", "paused")
+    ]
 
 
 def _answer(
     store: Store, ids: Sequence[int], request: ControlKind, asked: Sequence[ControlRequest]
 ) -> pd.DataFrame:
     by_session = {each.session_id: each for each in asked}
-    seen = liveness.overview(store, ids)
+    overview = liveness.overview(store, ids)
     rows = []
-    for session in seen.sessions:
+    for session in overview.sessions:
         found = by_session.get(session.id)
         requested, acknowledged = (None, None) if found is None else (found.requested, found.acknowledged)
-        rows.append((session.label, request, session.state(seen.time), requested, acknowledged))
+        rows.append((session.label, request, session.state(overview.time), requested, acknowledged))
     return answers.answer(CONTROL, rows)

@@ -166,7 +166,7 @@ class Run:
         ...     for step in range(3):
         ...         s.checkpoint()
         """
-        if self._recorder.asked:
+        if self._recorder.has_request:
             self._recorder.obey()
 
     def on_stop(self, function: Callable[[], Any]) -> Callable[[], Any]:

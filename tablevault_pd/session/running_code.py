@@ -1,4 +1,4 @@
-"""The code that runs while rows are committed: store the current cell with its slice, and slice all that a session ran."""
+"""Store the code that runs while rows are committed, and slice all code of a session at its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def store_code(store: Store, row: Session, outbox: Outbox, cell: int) -> int | None:
-    """Store a running cell and the code that it needs, as far as the store lacks them.
+    """Store a running cell and the code that it needs, unless the store has them.
 
     Return the line of a script where the running statement begins, 0 in a notebook; None if the code cannot be recorded.
     """
@@ -26,7 +26,7 @@ def store_code(store: Store, row: Session, outbox: Outbox, cell: int) -> int | N
     beat = Beat(row.id, cells=outbox.cells.unstored(), **(code or {}))
     if not beat.is_empty:
         store.beat([beat])
-        outbox.code.tell(beat.sources, beat.code)
+        outbox.code.mark_stored(beat.sources, beat.code)
     outbox.cells.mark_stored(cell)
     return None if code is None else line or 0
 

@@ -1,4 +1,4 @@
-"""What is captured of the code of a session, and whether secrets in it are masked."""
+"""Settings of a session: which code is captured, and whether secrets in it are masked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from tablevault_pd.capture.redact import Keep, Redactor
+from tablevault_pd.capture.redact import NullRedactor, Redactor
 from tablevault_pd.names import encodable
 
 CaptureMode = Literal["main", "all", "none"]
@@ -14,23 +14,23 @@ CaptureMode = Literal["main", "all", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is captured of the code, and whether secrets in it are masked."""
+    """Which code is captured, and whether secrets in it are masked."""
 
     capture: CaptureMode = "main"
     redact: bool = True
-    redactor: Redactor | Keep = field(default_factory=Keep)
+    redactor: Redactor | NullRedactor = field(default_factory=NullRedactor)
 
     @classmethod
     def of(cls, capture: CaptureMode, redact: bool) -> Settings:
         """Return the settings that :func:`connect` was given."""
-        return cls(capture, redact, Redactor() if redact else Keep())
+        return cls(capture, redact, Redactor() if redact else NullRedactor())
 
     def text(self, text: str) -> str:
-        """Return a captured text as it may be stored: secrets masked, and UTF-8."""
+        """Mask secrets in a captured text, and make it UTF-8."""
         return _masked(self.redactor, text)
 
 
 @lru_cache(maxsize=512)
-def _masked(redactor: Redactor | Keep, text: str) -> str:
-    """Mask one text. The modules of a project are the same for each session: they are masked once."""
+def _masked(redactor: Redactor | NullRedactor, text: str) -> str:
+    """Mask one text. Cached: the modules of a project are the same for each session."""
     return str(encodable(redactor.text(text)))

@@ -1,4 +1,4 @@
-"""One session of this process, and what the background thread sends of it.
+"""One session of this process, and the data that the background thread sends for it.
 
 :class:`~tablevault_pd.session.recorder.Recorder` begins, fills and ends it.
 """
@@ -16,7 +16,7 @@ from tablevault_pd.session.outbox import Outbox
 from tablevault_pd.session.params import Params
 from tablevault_pd.session.read_log import Reads
 from tablevault_pd.session.requests import describe_request
-from tablevault_pd.store.engine.threads import Bell, Flag
+from tablevault_pd.store.engine.threads import Flag, Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,18 +32,18 @@ _keys = count()
 
 
 class SessionState:
-    """One session of this process: its row, parameters and tags, its state, and what is to be sent of it.
+    """One session of this process: its row, parameters, tags and state, and the data to send for it.
 
     Attributes
     ----------
-    asked
-        Whether a checkpoint has to look twice.
+    has_request
+        Whether checkpoint() has something to do: a stop or pause, or a session to begin.
     failing
         Whether the last attempt to write failed, and not because the store was busy.
     flushed
         Set when the end is written, or never will be.
     attempted
-        Rung when a beat was sent, or was not.
+        Wakes those who wait until a beat was sent, or failed.
     """
 
     row: Session
@@ -69,11 +69,11 @@ class SessionState:
         self._reset()
 
     def _reset(self) -> None:
-        """Set all that a session begins with. A forked child begins again."""
-        self.asked = False
-        self._unusual = False  # whether log() has to look twice: one of the next three, or a stopped worker
+        """Set the state of a session that has not begun, also in a forked child."""
+        self.has_request = False
+        self._check_log = False  # whether log() first calls _may_log(): after a fork, an end or an error, or in a stopped worker
         self.is_orphan = False
-        self._given_up: str | None = None  # why nothing is recorded any more
+        self._abandoned: str | None = None  # the error after which nothing is recorded
         self._ended = False
         self.failing = False
         self.outbox = Outbox(self.settings, self.store.scratch)
@@ -81,7 +81,7 @@ class SessionState:
         self._rows = self.outbox.backlog.rows
         self._warned_of_waiting = False
         self.flushed: Flag = self.outbox.flushed
-        self.attempted = Bell()
+        self.attempted = Wakeup()
 
     @property
     def vault_id(self) -> str:
@@ -90,12 +90,12 @@ class SessionState:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the session."""
         return self._name
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Its labels; assign others to change them."""
+        """Its tags; assign others to change them."""
         return self._tags
 
     @tags.setter
@@ -105,28 +105,28 @@ class SessionState:
         self.outbox.change(tags=self._tags)
 
     def tags_changed(self, tags: tuple[str, ...]) -> None:
-        """The store has these tags now."""
+        """Take the tags that the store has now."""
         self._tags = tags
 
     @property
     def stopped(self) -> SessionStopped | None:
-        """The stop that it obeyed."""
+        """The stop that it obeyed, if any."""
         return self.control.stop
 
     @property
     def ended(self) -> bool:
-        """Whether it is over."""
+        """Whether it has ended."""
         return self._ended
 
     @property
     def is_begun(self) -> bool:
-        """Whether the store knows it."""
+        """Whether the store has a row of it."""
         return self._unbegun is None
 
     @property
     def state(self) -> str:
-        """Its state as this process knows it."""
-        if self._given_up is not None:
+        """Its state, by what this process knows."""
+        if self._abandoned is not None:
             return "not recorded any more"
         if self._ended:
             return "ended" if self.is_begun else "ended before it began"
@@ -135,8 +135,8 @@ class SessionState:
         return "paused" if self.control.paused else "running"
 
     def keep_reads(self) -> None:
-        """Store which lists it has read so far; if that fails, they are stored with the next commit."""
-        if self.is_orphan or self._ended or self._given_up is not None:
+        """Store which lists the session has read so far. After a failure the next commit stores them."""
+        if self.is_orphan or self._ended or self._abandoned is not None:
             return
         try:
             self.reads.flush()
@@ -153,7 +153,7 @@ class SessionState:
             )
 
     def chain(self) -> list[Self]:
-        """Return this session and those around it in this process: a stop or pause of one of them is one of this."""
+        """Return this session and those around it in this process. A request to one of them holds for this session, too."""
         chain: list[Self] = []
         recorder: Self | None = self
         while recorder is not None and not recorder.is_orphan and not recorder._ended:
@@ -164,24 +164,23 @@ class SessionState:
     # -- called by the background thread
 
     def next_beat(self) -> Beat:
-        """Return all there is to send; the same again until it was sent."""
-        ending = (
-            self.outbox.ending
-        )  # before anything is taken: what was logged before the end is sent with it, or before
+        """Return all unsent data; the same beat again until it was sent."""
+        # Read before anything is taken, so that this beat has all that was logged before the end.
+        ending = self.outbox.ending
         if ending is not None:
             self.reads.flush()
         return self.outbox.next_beat(self.row, self.params, self.control, ending)
 
     def waits_for(self, *, info: bool = False) -> int:
-        """Return the number of the beat that will have sent what there is to send now; 0 if all was sent."""
+        """Return the number of the beat after which all present data is sent; 0 if it is."""
         return 0 if self.is_orphan else self.outbox.waits_for(self.params, info=info)
 
     def has_sent(self, number: int) -> bool:
-        """Return whether the beat of that number was sent, or never will be."""
+        """Return whether that beat was sent, or never will be."""
         return self.outbox.has_sent(number)
 
     def on_sent(self, now: datetime, requests: Sequence[ControlRequest]) -> bool:
-        """The store took the last beat, at `now` by its clock, and returned `requests`.
+        """Take the store's answer to the last beat: its time `now` and `requests`.
 
         Return whether there is more to send at once.
         """
@@ -189,30 +188,32 @@ class SessionState:
         self.failing = False
         if not self.flushed.is_set():
             self.control.take(requests, lambda request: describe_request(self.store, self.row, request))
-        self.attempted.ring()
+        self.attempted.wake()
         more = self.outbox.ending is not None or self.control.has_news or self.outbox.backlog.waits
         return more and not self.flushed.is_set()
 
     def on_failed(self, error: Exception) -> None:
-        """The store did not take the last beat. It is kept."""
-        self.failing = not isinstance(error, VaultBusy)  # or waiting for it is of use
-        self.attempted.ring()
+        """Keep the last beat, which the store did not take."""
+        self.failing = not isinstance(error, VaultBusy)  # a busy store is worth waiting for
+        self.attempted.wake()
 
     def update_flag(self) -> None:
-        """Tell checkpoint() whether there is something to obey, here or in a session around."""
-        self.asked = any(each.control.want != "run" or each.control.stopping for each in self.chain())
+        """Set whether checkpoint() has a request to obey, of this session or one around it."""
+        self.has_request = any(
+            session.control.want != "run" or session.control.stopping for session in self.chain()
+        )
         self.control.notify()
 
     def abandon(self, error: Exception) -> str:
-        """Discard buffered data, record nothing any more, and release paused threads. Return what is lost."""
+        """Discard buffered data, stop recording and release paused threads. Return a text that says what is lost."""
         lost_values = len(self.outbox.backlog)
         lost = (
             f"{lost_values:,} logged values of {self.row.label}"
             if lost_values
             else f"the end of {self.row.label}"
         )
-        self._given_up, self._unusual, self.asked = str(error), True, False
+        self._abandoned, self._check_log, self.has_request = str(error), True, False
         self.outbox.clear()
         self.control.release()
-        self.attempted.ring()
+        self.attempted.wake()
         return lost

@@ -1,4 +1,4 @@
-"""At which step a session is, by context: each thread and each asyncio task has its own."""
+"""The current step of a session, by context: each thread and each asyncio task has its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The present step by key of the session. Mappings are replaced, never changed: contexts share them.
+#: The current step by key of the session. Mappings are replaced, never changed: contexts share them.
 _steps: ContextVar[Mapping[int, int]] = ContextVar("tablevault_steps", default={})  # noqa: B039  # never changed
 
 
@@ -18,7 +18,7 @@ def current_step(key: int) -> int | None:
 
 
 def forget_step(key: int) -> None:
-    """The session is over: drop its step in this context."""
+    """Drop the step of a session that ended, in this context."""
     _set(key, None)
 
 
@@ -28,7 +28,7 @@ def _set(key: int, step: int | None) -> None:
 
 
 class Step:
-    """A step, from the call of :meth:`Run.step` on; as a context manager it ends with its ``with``."""
+    """The current step, set by :meth:`Run.step`. Leaving its ``with`` restores the step before."""
 
     def __init__(self, key: int, step: int) -> None:
         self._key, self._step = key, step

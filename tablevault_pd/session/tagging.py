@@ -1,4 +1,4 @@
-"""Add and remove labels of sessions and of versions, whenever."""
+"""Add and remove tags of sessions and versions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TAGGED = ("name", "tags")
 def tag(
     store: Store, which: Any, add: Sequence[str], remove: Any, running: Callable[[], Iterable[Recorder]]
 ) -> pd.DataFrame:
-    """See :meth:`Vault.tag`. `running` gives the sessions of this process, which know their tags by heart."""
+    """See :meth:`Vault.tag`. `running` returns the sessions of this process, whose tags are updated."""
     added, removed = validate.tags(add) or (), validate.tags(remove) or ()
     if not (added or removed):
         raise InvalidInput("Say which tags to add, vault.tag('train', 'best'), or to remove: remove='draft'.")
@@ -47,31 +47,31 @@ def tag(
         if not recorder.ended and recorder.row.id in tags_now:
             recorder.tags_changed(tags_now[recorder.row.id])
     rows = [(session.label, list(session.tags)) for session in now]
-    rows += [(f"{each.list}@{each.version}", list(each.tags)) for each in _again(store, versions)]
+    rows += [(f"{version.list}@{version.version}", list(version.tags)) for version in _again(store, versions)]
     return answers.answer(TAGGED, rows)
 
 
 def _versions(store: Store, which: Any) -> tuple[list[Version], list[Any]]:
-    """Return the versions of lists that are meant, and what else is meant, which are sessions."""
+    """Split `which` into versions of lists and sessions."""
     several = which if isinstance(which, (list, tuple, set)) else [which]
     versions: list[Version] = []
     sessions: list[Any] = []
-    for each in several:
-        if isinstance(each, ListReference):
-            versions.append(each._version())
-        elif isinstance(each, str) and "@" in each:
-            versions.append(_version(store, each))
+    for item in several:
+        if isinstance(item, ListReference):
+            versions.append(item._version())
+        elif isinstance(item, str) and "@" in item:
+            versions.append(_version(store, item))
         else:
-            sessions.append(each)
+            sessions.append(item)
     return versions, sessions
 
 
 def _version(store: Store, address: str) -> Version:
     parsed = parse_address(address)
-    found = None if parsed.version is None else store.version(parsed.name, parsed.version)
-    return found or reading.resolve(store, address)  # which says what is wrong
+    version = None if parsed.version is None else store.version(parsed.name, parsed.version)
+    return version or reading.resolve(store, address)  # raises the error
 
 
 def _again(store: Store, versions: Iterable[Version]) -> list[Version]:
-    found = [store.version(each.list, each.version) for each in versions]
-    return [each for each in found if each is not None]
+    current = [store.version(version.list, version.version) for version in versions]
+    return [version for version in current if version is not None]

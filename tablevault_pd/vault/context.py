@@ -14,7 +14,7 @@ from tablevault_pd.session.heartbeat import HEARTBEAT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tablevault_pd.capture.exits import Ending
+    from tablevault_pd.capture.exits import ExitStatus
     from tablevault_pd.store import Store
 
 #: By place and mode. Connecting again to the same place finds it here.
@@ -58,7 +58,7 @@ class Context:
         """Every session of this process that is opened here."""
         return [*self.named_sessions, *self.runs.values()]
 
-    def release(self, vault: object, ending: Ending) -> None:
+    def release(self, vault: object, ending: ExitStatus) -> None:
         """A handle was closed; with the last one everything is, the sessions by `ending`.
 
         What an interrupt left out is done by the next call.

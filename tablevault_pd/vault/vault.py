@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tablevault_pd import validate
-from tablevault_pd.capture.exits import Ending, ending_of
+from tablevault_pd.capture.exits import ExitStatus, ending_of
 from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput, VersionNotFound
 from tablevault_pd.keywords import public, takes
@@ -71,9 +71,9 @@ class Vault(Versions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessio
         >>> other
         <Vault ...other.vault (closed)>
         """
-        self._close(Ending())
+        self._close(ExitStatus())
 
-    def _close(self, ending: Ending) -> None:
+    def _close(self, ending: ExitStatus) -> None:
         self.closed = True
         self._context.release(self, ending)
 
@@ -279,7 +279,7 @@ class Vault(Versions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessio
             obj = obj.batches(ROWS_PER_CHUNK)
         version = write(self.store, what, lineage, ingest(obj, columns, lineage, kind=kind))
         if run is not None and version.session_id == run.id:
-            run.reads.kept(what.reads)
+            run.reads.mark_stored(what.reads)
         return List(self, name, version)
 
     # -- reading

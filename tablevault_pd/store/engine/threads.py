@@ -75,12 +75,12 @@ class Flag:
 
     def __init__(self) -> None:
         self._set = False
-        self._rings: SimpleQueue[None] = SimpleQueue()
+        self._wakeups: SimpleQueue[None] = SimpleQueue()
 
     def set(self) -> None:
         """Raise the flag, and wake the thread that waits for it."""
         self._set = True
-        self._rings.put(None)
+        self._wakeups.put(None)
 
     def is_set(self) -> bool:
         """Whether it is up."""
@@ -89,33 +89,33 @@ class Flag:
     def wait(self, timeout_s: float) -> bool:
         """Wait until it is up, at most so many seconds. Whether it is."""
         try:
-            self._rings.get(timeout=timeout_s)
+            self._wakeups.get(timeout=timeout_s)
         except Empty:
             return self._set
         return True
 
 
-class Bell:
-    """What threads sleep on. A signal handler may ring it, and an interrupt on any line leaves it unlocked."""
+class Wakeup:
+    """Wakes sleeping threads. A signal handler may do so, and an interrupt on any line leaves nothing locked."""
 
     def __init__(self) -> None:
-        self._rings: SimpleQueue[None] = SimpleQueue()
+        self._wakeups: SimpleQueue[None] = SimpleQueue()
 
-    def ring(self) -> None:
-        """Wake a thread that sleeps; the next one that comes, if there is none."""
-        if self._rings.empty():
-            self._rings.put(None)
+    def wake(self) -> None:
+        """Wake a thread that sleeps, else the next one that waits."""
+        if self._wakeups.empty():
+            self._wakeups.put(None)
 
     def clear(self) -> None:
-        """Forget what rang."""
+        """Drop wake-ups that no thread has taken."""
         with suppress(Empty):
             while True:
-                self._rings.get_nowait()
+                self._wakeups.get_nowait()
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until it rings, or for so many seconds. Whether it rang; what rang meanwhile has been heard."""
+        """Sleep until woken, at most so many seconds. Return whether it was woken; this takes all wake-ups so far."""
         try:
-            self._rings.get(timeout=timeout_s)
+            self._wakeups.get(timeout=timeout_s)
         except Empty:
             return False
         self.clear()
