@@ -1,4 +1,4 @@
-"""``df.vault`` and ``series.vault``: they hold the frame and hand each call to the current vault."""
+"""The accessors ``df.vault`` and ``series.vault``, which pass each call to the current vault."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _vault_to_read() -> Vault:
 
 
 class _Relatives:
-    """What ``df.vault`` and ``series.vault`` both answer about where their rows came from."""
+    """The calls of ``df.vault`` and ``series.vault`` about the origin of rows."""
 
     _obj: pd.DataFrame | pd.Series[Any]
 
@@ -53,7 +53,7 @@ class _Relatives:
 
     @property
     def refs(self) -> pd.Series[Any] | pd.DataFrame:
-        """References to the rows of the vault that these rows are: a Series of dtype ``vault_ref``.
+        """Return references to the rows of the vault that these rows are: a Series of dtype ``vault_ref``.
 
         A frame with several reference columns gives those columns. Raises InvalidInput where the rows are not from the vault.
 
@@ -71,7 +71,7 @@ class _Relatives:
 
     @takes(LineageOptions, DEFAULTS)
     def parents(self, depth: int | None = 1, **options: Unpack[LineageOptions]) -> pd.DataFrame:
-        """The rows that these rows were made from, `depth` steps away: all of them with None. See :meth:`Vault.lineage`.
+        """Return the rows that these rows were made from, `depth` steps away: all of them with None. See :meth:`Vault.lineage`.
 
         Examples
         --------
@@ -86,7 +86,7 @@ class _Relatives:
 
     @takes(LineageOptions, DEFAULTS)
     def children(self, depth: int | None = 1, **options: Unpack[LineageOptions]) -> pd.DataFrame:
-        """The rows that were made from these rows, `depth` steps away: all of them with None. See :meth:`Vault.lineage`.
+        """Return the rows that were made from these rows, `depth` steps away: all of them with None. See :meth:`Vault.lineage`.
 
         Examples
         --------
@@ -108,7 +108,7 @@ class _Relatives:
         columns: Sequence[Hashable] | None = None,
         basis: Literal["stated", "inferred", "read"] = "inferred",
     ) -> pd.DataFrame:
-        """All relatives of these rows, up or down. See :meth:`Vault.lineage`.
+        """Return all relatives of these rows, up or down. See :meth:`Vault.lineage`.
 
         Examples
         --------
@@ -133,7 +133,7 @@ class _Relatives:
         )
 
     def code(self, *, whole: bool = False) -> pd.DataFrame:
-        """The cells whose code wrote these rows, or with ``whole=True`` all the code that made them: their slice.
+        """Return the cells whose code wrote these rows, or with ``whole=True`` all the code that made them: their slice.
 
         Parameters
         ----------
@@ -168,7 +168,7 @@ class _Relatives:
         return (of_rows.frame_slice if whole else of_rows.frame_code)(vault.store, self._obj)
 
     def sessions(self) -> pd.DataFrame:
-        """The sessions that wrote these rows.
+        """Return the sessions that wrote these rows.
 
         Returns
         -------
@@ -242,7 +242,7 @@ class FrameAccessor(_Relatives):
 
     @takes(FrameSearchOptions, DEFAULTS)
     def search(self, text: str | None = None, **options: Unpack[FrameSearchOptions]) -> pd.DataFrame:
-        """These rows, which were read from a list, best first. See :meth:`Vault.search`.
+        """Search these rows, which were read from a list, best first. See :meth:`Vault.search`.
 
         Examples
         --------
@@ -277,7 +277,7 @@ class SeriesAccessor(_Relatives):
     def near(
         self, query: Any, k: int | None = None, *, metric: Literal["cosine", "dot", "l2"] = "cosine"
     ) -> pd.Series[Any]:
-        """Scores of the vectors in this Series, nearest first; no vault is needed.
+        """Return scores of the vectors in this Series, nearest first; no vault is needed.
 
         Parameters
         ----------

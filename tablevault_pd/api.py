@@ -23,7 +23,7 @@ from tablevault_pd.progress import Bar, say
 from tablevault_pd.session import CaptureMode, Recorder, Run, Settings, active
 from tablevault_pd.session.recorder import current_recorder
 from tablevault_pd.session.run import run_of
-from tablevault_pd.vault.context import Context, open_contexts
+from tablevault_pd.vault.context import VaultContext, open_contexts
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions
 from tablevault_pd.vault.vault import Vault
 
@@ -41,8 +41,8 @@ T = TypeVar("T")
 _DEFAULTS: dict[str, Any] = {"durability": "full", "timeout_s": 30.0, "verify_tls": True}
 
 _current: list[weakref.ref[Vault]] = []
-_connected_before: list[str] = []  # the place connected last, open or closed
-_keep: list[Vault] = []  # the current vault stays open even if nobody keeps the handle
+_connected_before: list[str] = []  # the place that was connected last, open or closed
+_keep: list[Vault] = []  # keeps the current vault open without a handle of the user
 
 
 @public_call("tablevault_pd.connect")
@@ -152,26 +152,28 @@ def _address(place: Any) -> str:
     return validate.path(place, "The place of a vault")
 
 
-def _open(address: str, read_only: bool, given: dict[str, Any], credentials: dict[str, Any]) -> Context:
-    """Return the open store at that place if its options are those `given` (None: left out), or open one."""
+def _open(address: str, read_only: bool, chosen: dict[str, Any], credentials: dict[str, Any]) -> VaultContext:
+    """Return the open context of a place, whose options must be those `chosen` (None: left out), or open one."""
     server = "://" in address
     if not server:
-        _refuse_server_options(address, given | credentials)
+        _refuse_server_options(address, chosen | credentials)
     key = (_server_key(address) if server else os.path.realpath(os.path.expanduser(address)), str(read_only))
-    found = open_contexts.get(key)
-    if found is not None and not found.store.is_current():  # removed or replaced; its handles say so
-        found.forget()
-        found = None
-    if found is None:
-        options = _DEFAULTS | {name: value for name, value in given.items() if value is not None}
+    context = open_contexts.get(key)
+    if context is not None and not context.store.is_current():  # removed or replaced; its handles say so
+        context.forget()
+        context = None
+    if context is None:
+        options = _DEFAULTS | {name: value for name, value in chosen.items() if value is not None}
         options["read_only"] = read_only
         store = _server_store(address, options | credentials) if server else _folder_store(key[0], options)
-        open_contexts[key] = Context(key, store, options)
+        open_contexts[key] = VaultContext(key, store, options)
         return open_contexts[key]
-    found.check_options(given)
+    context.check_options(chosen)
     if server and _names_credentials(address, credentials):
-        _server_store(address, found.options | credentials).close()  # it raises where the server refuses them
-    return found
+        _server_store(
+            address, context.options | credentials
+        ).close()  # it raises where the server refuses them
+    return context
 
 
 def _names_credentials(address: str, credentials: dict[str, Any]) -> bool:
@@ -179,11 +181,11 @@ def _names_credentials(address: str, credentials: dict[str, Any]) -> bool:
     return ":" in user or credentials["password"] is not None or credentials["token"] is not None
 
 
-def _refuse_server_options(folder: str, given: dict[str, Any]) -> None:
+def _refuse_server_options(folder: str, options: dict[str, Any]) -> None:
     only_servers = [
         name
         for name in ("password", "token", "create", "verify_tls")
-        if not any(given[name] is plain for plain in (None, False, True))
+        if not any(options[name] is plain for plain in (None, False, True))
     ]
     if only_servers:
         raise InvalidInput(
@@ -210,7 +212,7 @@ def _server_store(address: str, options: dict[str, Any]) -> Store:
 
 
 def _server_key(address: str) -> str:
-    """The address without what comes before the host: a password may stand there."""
+    """Return an address without user and password."""
     scheme, _, rest = address.partition("://")
     if scheme not in ("arangodb", "arangodbs"):
         raise InvalidInput(
@@ -243,7 +245,7 @@ def current_vault() -> Vault:
 
 
 def current_vault_to_read() -> Vault:
-    """Return the same for a call that only reads: nothing is made for it. Raises VaultNotFound."""
+    """Return the current vault for a call that reads; no vault is made. Raises VaultNotFound."""
     vault = _last_connected()
     return vault if vault is not None else _connect_default(make=False)
 
@@ -260,7 +262,7 @@ def _last_connected() -> Vault | None:
 
 def _connect_default(*, make: bool) -> Vault:
     parent = active.parent()
-    address = _address(None if parent is None else parent.place)  # a worker works where its parent does
+    address = _address(None if parent is None else parent.place)  # a worker uses the vault of its parent
     if "://" in address or os.path.exists(os.path.join(os.path.expanduser(address), "catalog.db")):
         return connect(address)
     if not make:
@@ -279,7 +281,7 @@ def _connect_default(*, make: bool) -> Vault:
 
 
 def _received(place: str, session_id: int) -> Run:
-    """A session that was sent to this process: itself where it came from, elsewhere that of this process, its child."""
+    """Unpickle a session: in its own process the same one, in others a child session of that process."""
     vault = connect(place)
     for run in vault._context.sessions():
         if run.row.id == session_id:
@@ -300,14 +302,14 @@ def _sent_vault(vault: Vault) -> tuple[Any, ...]:
     return _connected, (vault.place, "r" if vault.store.read_only else "rw")
 
 
-copyreg.pickle(Vault, _sent_vault)  # what unpickles a vault connects to it
-copyreg.pickle(Run, _sent)  # a worker that is handed a session logs to one of its own
+copyreg.pickle(Vault, _sent_vault)  # unpickling a vault connects to it
+copyreg.pickle(Run, _sent)  # a worker that gets a session logs to its own
 
 
 @public_call("tablevault_pd.read")
 @takes(ReadOptions, DEFAULTS)
 def read(name: str, **options: Unpack[ReadOptions]) -> pd.DataFrame:
-    """Rows of a list of the current vault. See :meth:`Vault.read`.
+    """Return rows of a list of the current vault. See :meth:`Vault.read`.
 
     Examples
     --------
@@ -321,7 +323,7 @@ def read(name: str, **options: Unpack[ReadOptions]) -> pd.DataFrame:
     return current_vault_to_read().read(name, **options)
 
 
-# -- the session that is meant where none is named
+# -- the current session
 
 
 def log(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **values: Any) -> None:
@@ -372,7 +374,7 @@ def checkpoint() -> None:
 
 @public_call("tablevault_pd.loop")
 def loop(items: Iterable[T], *, name: str = "loop", total: int | None = None) -> Iterator[T]:
-    """Go through `items` with a progress bar, and a checkpoint before each.
+    """Iterate over `items` with a progress bar, and a checkpoint before each.
 
     Parameters
     ----------
@@ -414,7 +416,7 @@ def loop(items: Iterable[T], *, name: str = "loop", total: int | None = None) ->
 def _loop(items: Iterable[T], name: str, total: int | None) -> Iterator[T]:
     if total is None:
         try:
-            total = len(items)  # type: ignore[arg-type]  # what has no length says so
+            total = len(items)  # type: ignore[arg-type]  # raises for objects without a length
         except TypeError:
             total = None
     with Bar(name, total=total, unit="it") as bar:

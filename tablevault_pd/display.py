@@ -14,12 +14,12 @@ ROWS = 20
 
 
 def counted(number: int, thing: str) -> str:
-    """Return how many of something there are: ``1 row``, ``1,200 rows``."""
+    """Return a number with a noun: ``1 row``, ``1,200 rows``."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def vault_html(place: str, frame: pd.DataFrame | None) -> str:
-    """The place, and a table of its lists; None for a vault that is closed."""
+    """Return the HTML of a vault: its place, and a table of its lists; `frame` is None if it is closed."""
     if frame is None:
         return f"<b>Vault</b> {escape(place)} (closed)"
     columns = [list(labels) for labels in frame["columns"].head(ROWS)]
@@ -34,23 +34,23 @@ def vault_html(place: str, frame: pd.DataFrame | None) -> str:
 
 
 def list_html(name: str, version: int, rows: int, columns: Iterable[tuple[object, ...]]) -> str:
-    """Name, version and length, and the columns as (label, dtype, kind)."""
+    """Return the HTML of a list: name, version and length, and the columns as (label, dtype, kind)."""
     head = f"<b>{escape(name)}</b>, version {version}: {counted(rows, 'row')}"
     return f"<div>{head}</div>{table(('column', 'dtype', 'kind'), columns)}"
 
 
 def session_html(title: str, rows: Iterable[tuple[str, str]], values: Mapping[str, object]) -> str:
-    """A title, then what is known of a session, by name."""
+    """Return the HTML of a session: a title, and values by name."""
     return f"<div><b>{escape(title)}</b></div>{pairs(rows, values)}"
 
 
 def pairs(rows: Iterable[tuple[str, str]], values: Mapping[str, object]) -> str:
-    """A table of names and values."""
+    """Return an HTML table of names and values."""
     return table(("", ""), [*rows, *((name, str(value)) for name, value in values.items())])
 
 
 def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """An HTML table of texts, escaped."""
+    """Return an HTML table of texts, escaped."""
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
     )

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """`value` as it may stand in a message: its repr, control characters escaped, cut at `limit`."""
+    """Return the repr of `value` for a message: control characters escaped, cut at `limit`."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """Return a sentence with those of the `known` names that come close to `name`; empty if none does."""
+def did_you_mean(name: str, names: Collection[str]) -> str:
+    """Return a sentence with the `names` that are similar to `name`; empty if none is."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, known, n=3) if len(name) <= 200 else []  # it takes quadratic time
+    close = get_close_matches(name, names, n=3) if len(name) <= 200 else []  # it takes quadratic time
     return f"Did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
@@ -42,7 +42,7 @@ class ListNotFound(VaultError, LookupError):
 
     @classmethod
     def named(cls, name: str, known: Collection[str]) -> ListNotFound:
-        """The error for `name`, with the names that come close."""
+        """Return the error for `name`, with the names that come close."""
         hint = did_you_mean(name, known) or "vault.lists() shows what is there."
         return cls(f"No list named {shown(name)} in this vault. {hint}")
 
@@ -52,7 +52,7 @@ class ListDeleted(ListNotFound):
 
     @classmethod
     def named(cls, name: str, known: Collection[str] = ()) -> ListDeleted:
-        """The error for the deleted list `name`, with the ways out."""
+        """Return the error for the deleted list `name`, with the ways out."""
         return cls(
             f"The list {shown(name)} is deleted. vault.versions({shown(name)}) shows its history, "
             f"vault.restore({shown(name)}, version) brings a state back, save() starts new content."
@@ -64,7 +64,7 @@ class VersionNotFound(VaultError, LookupError):
 
     @classmethod
     def vacuumed(cls, name: str, version: int) -> VersionNotFound:
-        """The error for a version whose rows are gone."""
+        """Return the error for a version whose rows are gone."""
         return cls(
             f"The rows of {name}@{version} were removed by vacuum. vault.versions({shown(name)}) marks such versions as gone."
         )
@@ -170,7 +170,7 @@ class MissingDependency(VaultError, ImportError):
 
     @classmethod
     def for_extra(cls, package: str, extra: str, what: str) -> MissingDependency:
-        """The error that names the package and the extra that brings it."""
+        """Return the error that names the package and the extra that brings it."""
         return cls(f"{what} needs {package}. Install it with: pip install 'tablevault-pd[{extra}]'")
 
 

@@ -31,8 +31,12 @@ def takes(options: type, defaults: Mapping[str, Any]) -> Callable[[F], F]:
 
     def spell_out(function: F) -> F:
         signature = inspect.signature(function)
-        named = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        taken = {each.name for each in named}
+        named = [
+            parameter
+            for parameter in signature.parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        taken = {parameter.name for parameter in named}
         unpacked = [
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=_text(annotation)
@@ -47,7 +51,7 @@ def takes(options: type, defaults: Mapping[str, Any]) -> Callable[[F], F]:
 
 
 def _text(annotation: Any) -> Any:
-    """Return an annotation as `inspect` shows those of functions: as the text that was written."""
+    """Return the text of an annotation as it was written, as `inspect` shows those of functions."""
     return getattr(annotation, "__forward_arg__", annotation)
 
 
@@ -71,24 +75,26 @@ def public(label: str) -> Callable[[C], C]:
 
 
 def _is_ours(function: Callable[..., Any]) -> bool:
-    return function.__module__.startswith("tablevault_pd.")  # and not what a subclass of DataFrame inherits
+    return function.__module__.startswith("tablevault_pd.")  # not inherited from DataFrame
 
 
 def public_call(label: str) -> Callable[[F], F]:
-    """Have a function refuse options that it does not have, with its public name and the option that comes close."""
+    """Have a function raise InvalidType for unknown options, with its public name and a similar option."""
 
     def check(function: F) -> F:
         parameters = inspect.signature(function).parameters.values()
-        if any(each.kind is each.VAR_KEYWORD for each in parameters):
-            return function  # such as log(), whose options are names of the user's
-        known = frozenset(
-            each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return function  # such as log(), whose options are metrics of the user
+        names = frozenset(
+            parameter.name
+            for parameter in parameters
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         )
 
         @wraps(function)
         def call(*arguments: Any, **options: Any) -> Any:
-            if not known.issuperset(options):
-                raise _unknown(label, [name for name in options if name not in known], known - {"self"})
+            if not names.issuperset(options):
+                raise _unknown(label, [name for name in options if name not in names], names - {"self"})
             return function(*arguments, **options)
 
         return call  # type: ignore[return-value]  # a function of the same signature
@@ -96,9 +102,9 @@ def public_call(label: str) -> Callable[[F], F]:
     return check
 
 
-def _unknown(label: str, names: list[str], known: frozenset[str]) -> InvalidType:
-    hints = [did_you_mean(name, known) for name in names]
+def _unknown(label: str, names: list[str], allowed: frozenset[str]) -> InvalidType:
+    hints = [did_you_mean(name, allowed) for name in names]
     hint = " ".join(filter(None, hints)) or (
-        f"It has {', '.join(sorted(known))}." if known else "It has none."
+        f"It has {', '.join(sorted(allowed))}." if allowed else "It has none."
     )
     return InvalidType(f"{label}() has no option {', '.join(map(shown, names))}. {hint}")

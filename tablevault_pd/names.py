@@ -18,14 +18,14 @@ _VERSION = re.compile(r"(?P<name>.+)@(?P<version>[1-9][0-9]*)\Z", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a name points at: a list, perhaps one version or one column of it."""
+    """A parsed address: a list, perhaps one version or one column of it."""
 
     name: str
     version: int | None = None
 
 
 def check_name(name: object, what: str = "list") -> str:
-    """`name` in the form it is kept in (NFC). Raises InvalidName with the rule it breaks, InvalidType if it is no str."""
+    """Check a name and return it in NFC. Raises InvalidName with the broken rule, InvalidType for no str."""
     if not isinstance(name, str):
         raise InvalidType(f"The name of a {what} is a str, not {type(name).__name__}: {shown(name)}")
     try:
@@ -34,11 +34,11 @@ def check_name(name: object, what: str = "list") -> str:
         raise InvalidName(
             f"{shown(name)} cannot name a {what}: it has half of a surrogate pair in it."
         ) from None
-    kept = unicodedata.normalize("NFC", name)
-    problem = _problem(kept, max(size, len(kept.encode())))
+    normal = unicodedata.normalize("NFC", name)
+    problem = _problem(normal, max(size, len(normal.encode())))
     if problem:
         raise InvalidName(f"{shown(name)} cannot name a {what}: {problem}.")
-    return kept
+    return normal
 
 
 def _problem(name: str, size: int) -> str | None:
@@ -62,16 +62,16 @@ def _problem(name: str, size: int) -> str | None:
 
 
 def parse_address(address: object) -> Address:
-    """The list, and the version if one is named, that an address such as ``news@3`` points at."""
+    """Parse an address such as ``news@3``: a list, and perhaps a version."""
     if isinstance(address, str):
-        found = _VERSION.match(address)
-        if found:
-            return Address(check_name(found["name"]), int(found["version"]))
+        match = _VERSION.match(address)
+        if match:
+            return Address(check_name(match["name"]), int(match["version"]))
     return Address(check_name(address))
 
 
 def encodable(value: Any) -> Any:
-    r"""`value`, plain JSON, with each half of a surrogate pair in its texts replaced by its escape, such as ``\ud83d``.
+    r"""Return plain JSON in which lone surrogates are replaced by their escapes, such as ``\ud83d``.
 
     >>> encodable({"tags": ["half an emoji: \ud83d", "whole"]})
     {'tags': ['half an emoji: \\ud83d', 'whole']}
@@ -79,7 +79,7 @@ def encodable(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
-        return {encodable(key): encodable(each) for key, each in value.items()}
+        return {encodable(key): encodable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(encodable(each) for each in value)
+        return type(value)(encodable(item) for item in value)
     return value

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PACKAGE = os.path.join(os.path.dirname(__file__), "")
-DELAY_S = 1.0  # work that is done sooner shows no bar
+DELAY_S = 1.0  # shorter work shows no bar
 #: What a stream raises that is None, has no isatty(), was closed, or whose reader has gone.
 NO_STREAM = (AttributeError, OSError, ValueError)
 
@@ -35,7 +35,7 @@ class Bar:
         self._steps = 0
 
     def __call__(self, steps: int = 1) -> None:
-        """Count so many steps more."""
+        """Count further steps."""
         self._steps += 1
         try:
             if self._steps == 1:
@@ -61,7 +61,7 @@ class Bar:
 
 
 def _tqdm(**options: Any) -> Any:
-    """A bar of tqdm; None where it is not installed, or nobody would see it."""
+    """Return a bar of tqdm; None where it is not installed, or the output is no terminal or notebook."""
     if sys.stderr is None:
         return None
     notebook = _in_notebook()
@@ -71,7 +71,7 @@ def _tqdm(**options: Any) -> Any:
             from tqdm.auto import tqdm
     except ImportError:
         return None
-    # A notebook's streams are no terminals, by which tqdm would else tell whether somebody looks.
+    # tqdm shows no bar where the stream is no terminal, as in a notebook.
     return tqdm(leave=False, disable=False if notebook else None, **options)
 
 
@@ -89,7 +89,7 @@ def say(text: str) -> None:
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, and name the line that called the library, however deep inside of it this is."""
+    """Warn, with the line that called the library as the place."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back

@@ -74,7 +74,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the references to rows of one version of a list have in common."""
+    """One version of a list, which references point into."""
 
     vault_id: str
     list_id: int
@@ -86,7 +86,7 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """The source that :func:`str` wrote."""
+        """Return the source that :func:`str` wrote."""
         vault_id, list_id, version, name = text.split(":", 3)
         return cls(vault_id, int(list_id), int(version), name)
 
@@ -97,13 +97,13 @@ _next_number = count().__next__
 
 
 def number_of(source: Source) -> int:
-    """The number of a source in this process.
+    """Return the number of a source in this process.
 
     No lock is needed, which a fork could carry away: of two threads that number the same source, one number is not used.
     """
-    found = _numbers.get(source)
-    if found is not None:
-        return found
+    known_number = _numbers.get(source)
+    if known_number is not None:
+        return known_number
     number = _next_number()
     _sources[number] = source
     return _numbers.setdefault(source, number)
@@ -121,12 +121,12 @@ class RefDtype(ExtensionDtype):
 
     @classmethod
     def construct_array_type(cls) -> builtins.type[RefArray]:
-        """The array class of this dtype."""
+        """Return the array class of this dtype."""
         return RefArray
 
     @classmethod
     def construct_from_string(cls, string: str) -> Self:
-        """The dtype of that name."""
+        """Return the dtype of that name."""
         if not isinstance(string, str):
             raise TypeError(f"'construct_from_string' expects a string, got {type(string)}")
         if string != cls.name:
@@ -134,7 +134,7 @@ class RefDtype(ExtensionDtype):
         return cls()
 
     def __from_arrow__(self, array: pa.Array | pa.ChunkedArray) -> RefArray:
-        """The references that an Arrow array holds."""
+        """Convert an Arrow array."""
         chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
         return RefArray._concat_same_type([_from_arrow(chunk) for chunk in chunks] or [RefArray.empty(0)])
 
@@ -150,23 +150,23 @@ class RefArray(ExtensionArray):
 
     @classmethod
     def of(cls, source: Source, positions: np.ndarray | Sequence[int] | range) -> RefArray:
-        """References to rows of one version. A negative position is a missing reference."""
-        found = np.asarray(positions, dtype=np.int64)
-        return cls(np.where(found < 0, _MISSING, (number_of(source) << POSITION_BITS) | found))
+        """Make references to rows of one version. A negative position is a missing reference."""
+        array = np.asarray(positions, dtype=np.int64)
+        return cls(np.where(array < 0, _MISSING, (number_of(source) << POSITION_BITS) | array))
 
     @classmethod
     def joined(cls, sources: Sequence[Source], which: np.ndarray, positions: np.ndarray) -> RefArray:
-        """References to rows of several versions: row i is of ``sources[which[i]]``."""
+        """Make references to rows of several versions: row i is of ``sources[which[i]]``."""
         numbers = np.asarray([number_of(source) for source in sources] or [0], dtype=np.int64)
         codes = (numbers[which] << POSITION_BITS) | positions
         return cls(np.where(positions < 0, _MISSING, codes))
 
     @classmethod
     def empty(cls, size: int) -> RefArray:
-        """`size` missing references."""
+        """Make `size` missing references."""
         return cls(np.full(size, _MISSING, np.int64))
 
-    # -- what the references point at
+    # -- sources and positions
 
     @property
     def positions(self) -> np.ndarray:
@@ -180,9 +180,9 @@ class RefArray(ExtensionArray):
             return numbers, []
         if numbers[0] >= 0 and (numbers == numbers[0]).all():
             return np.zeros(len(numbers), np.int64), [_sources[numbers[0]]]
-        found, which = np.unique(numbers, return_inverse=True)
-        gap = int(found[0] < 0)
-        return which.reshape(-1) - gap, [_sources[number] for number in found[gap:]]
+        present, which = np.unique(numbers, return_inverse=True)
+        gap = int(present[0] < 0)
+        return which.reshape(-1) - gap, [_sources[number] for number in present[gap:]]
 
     # -- an extension array
 
@@ -213,11 +213,11 @@ class RefArray(ExtensionArray):
 
     def __getitem__(self, item: Any) -> Any:
         item = pd.api.indexers.check_array_indexer(self, item)
-        found = self._codes[item]
-        if not isinstance(found, np.ndarray):
-            return _scalar(int(found))
-        result = RefArray(found)
-        if np.shares_memory(found, self._codes):
+        codes = self._codes[item]
+        if not isinstance(codes, np.ndarray):
+            return _scalar(int(codes))
+        result = RefArray(codes)
+        if np.shares_memory(codes, self._codes):
             result._readonly = self._readonly
         return result
 
@@ -231,21 +231,21 @@ class RefArray(ExtensionArray):
             self._codes[key] = type(self)._from_sequence(value)._codes
 
     def isna(self) -> np.ndarray:
-        """Which references are missing."""
+        """Return which references are missing."""
         return self._codes < 0
 
     def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> RefArray:
-        """Rows by number; -1 is missing if `allow_fill`."""
+        """Return rows by number; -1 is missing if `allow_fill`."""
         fill = _code(fill_value) if allow_fill else None
         rows = np.asarray(indices, np.intp)
         return RefArray(np.asarray(take(self._codes, rows, allow_fill=allow_fill, fill_value=fill)))
 
     def copy(self) -> RefArray:
-        """A copy."""
+        """Return a copy."""
         return RefArray(self._codes.copy())
 
     def view(self, dtype: Any = None) -> Any:
-        """The same memory again."""
+        """Return the same memory again."""
         if dtype is not None:
             raise NotImplementedError(dtype)
         return RefArray(self._codes[:])
@@ -258,10 +258,11 @@ class RefArray(ExtensionArray):
         return self._codes, _MISSING
 
     def _values_for_argsort(self) -> np.ndarray:
-        """In order of list, version and position, whatever the order in which the lists were first seen."""
+        """Return keys that sort by list, version and position."""
         which, sources = self.sources()
         ranked = sorted(
-            range(len(sources)), key=lambda at: (sources[at].list, sources[at].version, str(sources[at]))
+            range(len(sources)),
+            key=lambda number: (sources[number].list, sources[number].version, str(sources[number])),
         )
         rank = np.empty(len(sources) + 1, np.int64)
         rank[ranked] = np.arange(len(sources))
@@ -274,41 +275,42 @@ class RefArray(ExtensionArray):
 
         which, sources = self.sources()
         texts = np.array(
-            [f"{each.vault_id}:{each.list_id}:{each.version}" for each in sources] + [""], dtype=object
+            [f"{source.vault_id}:{source.list_id}:{source.version}" for source in sources] + [""],
+            dtype=object,
         )
         hashed = hash_array(texts, encoding=encoding, hash_key=hash_key, categorize=categorize)
-        found: np.ndarray = hashed[which] ^ hash_array(self.positions)
-        return found
+        hashes: np.ndarray = hashed[which] ^ hash_array(self.positions)
+        return hashes
 
     def searchsorted(self, value: Any, side: Any = "left", sorter: Any = None) -> Any:
-        """Where to insert references so that the order stays. They must be in the order that sorting gives."""
-        wanted = type(self)._from_sequence([value] if isinstance(value, Ref) else value)
-        both = RefArray._concat_same_type([self, wanted])._values_for_argsort()
-        found = both[: len(self)].searchsorted(both[len(self) :], side=side, sorter=sorter)
-        return found[0] if isinstance(value, Ref) else found
+        """Return where to insert references so that the array stays sorted."""
+        values = type(self)._from_sequence([value] if isinstance(value, Ref) else value)
+        both = RefArray._concat_same_type([self, values])._values_for_argsort()
+        positions = both[: len(self)].searchsorted(both[len(self) :], side=side, sorter=sorter)
+        return positions[0] if isinstance(value, Ref) else positions
 
     def value_counts(self, dropna: bool = True) -> pd.Series:
-        """How often each reference occurs. pandas 2 asks the array for it."""
+        """Return how often each reference occurs. pandas 2 calls it."""
         codes = self._codes[self._codes >= 0] if dropna else self._codes
         counts = pd.Series(codes).value_counts()
         return pd.Series(counts.to_numpy(), index=pd.Index(RefArray(counts.index.to_numpy())), name="count")
 
     def _values_for_json(self) -> np.ndarray:
-        return np.array([None if each is pd.NA else each for each in self._texts()], dtype=object)
+        return np.array([None if text is pd.NA else text for text in self._texts()], dtype=object)
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
-        """As texts, objects, or another dtype made of these."""
-        wanted = pd.api.types.pandas_dtype(dtype)
-        if wanted == self.dtype:
+        """Convert to texts, objects, or another dtype made of these."""
+        target = pd.api.types.pandas_dtype(dtype)
+        if target == self.dtype:
             return self.copy() if copy else self
-        if isinstance(wanted, ExtensionDtype):
-            values = self._texts() if isinstance(wanted, pd.StringDtype) else list(self)
-            made: Any = wanted.construct_array_type()
-            return made._from_sequence(values, dtype=wanted, copy=False)
-        if wanted.kind == "U":
-            return np.array([str(each) for each in self], dtype=wanted)
-        if wanted.kind != "O":
-            raise TypeError(f"References cannot become {wanted}. df.vault.refs says what they point at.")
+        if isinstance(target, ExtensionDtype):
+            values = self._texts() if isinstance(target, pd.StringDtype) else list(self)
+            made: Any = target.construct_array_type()
+            return made._from_sequence(values, dtype=target, copy=False)
+        if target.kind == "U":
+            return np.array([str(ref) for ref in self], dtype=target)
+        if target.kind != "O":
+            raise TypeError(f"References cannot become {target}. df.vault.refs says what they point at.")
         return np.array(self, dtype=object, copy=True)
 
     def _texts(self) -> list[Any]:
@@ -317,9 +319,9 @@ class RefArray(ExtensionArray):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("Unable to avoid copy while creating an array as requested.")
-        found = np.empty(len(self), dtype=object)
-        found[:] = [_scalar(code) for code in self._codes.tolist()]
-        return found if dtype is None or np.dtype(dtype) == object else found.astype(dtype)
+        objects = np.empty(len(self), dtype=object)
+        objects[:] = [_scalar(code) for code in self._codes.tolist()]
+        return objects if dtype is None or np.dtype(dtype) == object else objects.astype(dtype)
 
     def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:
         return str if boxed else repr
@@ -330,7 +332,7 @@ class RefArray(ExtensionArray):
         elif isinstance(other, Ref) or other is pd.NA or other is None:
             codes = _code(other)
         elif pd.api.types.is_list_like(other):
-            codes = np.array([_code_or_other(each) for each in other], dtype=np.int64)
+            codes = np.array([_code_or_other(item) for item in other], dtype=np.int64)
         else:
             codes = _OTHER
         if isinstance(codes, np.ndarray) and len(codes) != len(self):
@@ -341,7 +343,7 @@ class RefArray(ExtensionArray):
 
     def __eq__(self, other: object) -> Any:
         if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):
-            return NotImplemented  # they know how to compare with an array
+            return NotImplemented  # they compare with an array themselves
         return self._compare(other, equal=True)
 
     def __ne__(self, other: object) -> Any:
@@ -356,8 +358,8 @@ class RefArray(ExtensionArray):
     ) -> Any:
         if how not in ("first", "last"):
             raise NotImplementedError(f"{how} of references")
-        seen = (ids >= 0) & (~self.isna() if kwargs.get("skipna", True) else True)
-        rows = np.flatnonzero(seen)
+        grouped = (ids >= 0) & (~self.isna() if kwargs.get("skipna", True) else True)
+        rows = np.flatnonzero(grouped)
         rows = (
             rows[::-1] if how == "first" else rows
         )  # of several assignments to one group the last one stays
@@ -386,7 +388,7 @@ class RefArray(ExtensionArray):
         return pa.StructArray.from_arrays([names, positions], ["source", "position"], mask=pa.array(missing))
 
 
-_OTHER = -2  # equal to no reference
+_OTHER = -2  # no reference equals it
 
 
 def _code(scalar: Any) -> int:
@@ -425,10 +427,10 @@ def _from_arrow(array: pa.StructArray) -> RefArray:
         names = names.dictionary_encode()
     missing = np.asarray(array.is_null().to_numpy(zero_copy_only=False), bool)
     which = np.where(missing, 0, names.indices.fill_null(0).to_numpy(zero_copy_only=False))
-    found = np.where(missing, -1, positions.fill_null(-1).to_numpy(zero_copy_only=False))
-    return RefArray.joined([Source.parse(text) for text in names.dictionary.to_pylist()], which, found)
+    codes = np.where(missing, -1, positions.fill_null(-1).to_numpy(zero_copy_only=False))
+    return RefArray.joined([Source.parse(text) for text in names.dictionary.to_pylist()], which, codes)
 
 
 def is_refs(dtype: Any) -> bool:
-    """Whether a dtype is ``vault_ref``."""
+    """Return whether a dtype is ``vault_ref``."""
     return isinstance(dtype, RefDtype)

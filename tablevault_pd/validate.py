@@ -36,9 +36,9 @@ def choice(value: Any, what: str, allowed: Sequence[str]) -> str:
 
 def choices(value: Any, what: str, allowed: Sequence[str]) -> tuple[str, ...]:
     """Return several of the texts `allowed`, given as one text or as a collection."""
-    found = items(value)
-    if found and all(isinstance(each, str) and each in allowed for each in found):
-        return found
+    chosen = items(value)
+    if chosen and all(isinstance(choice, str) and choice in allowed for choice in chosen):
+        return chosen
     raise InvalidInput(f"{what}= is {_either(allowed)}, or a list of these, not {shown(value)}.")
 
 
@@ -48,31 +48,31 @@ def whole(value: Any, what: str, *, least: int | None = None, most: int | None =
     if isinstance(value, (bool, np.bool_)):
         raise InvalidType(f"{what}= is a whole number{bounds}, not {shown(value)}.")
     try:
-        found = operator.index(value)
+        result = operator.index(value)
     except TypeError:
         raise InvalidType(f"{what}= is a whole number{bounds}, not {shown(value)}.") from None
-    if (least is not None and found < least) or (most is not None and found > most):
-        raise InvalidInput(f"{what}= is a whole number{bounds}, not {found}.")
-    return found
+    if (least is not None and result < least) or (most is not None and result > most):
+        raise InvalidInput(f"{what}= is a whole number{bounds}, not {result}.")
+    return result
 
 
 def seconds(value: Any, what: str) -> float:
     """Return a finite number of seconds, 0 or more."""
-    found = number(value, what)
-    if found < 0:
+    result = number(value, what)
+    if result < 0:
         raise InvalidInput(f"{what}= is a number of seconds, 0 or more, not {shown(value)}.")
-    return min(found, threading.TIMEOUT_MAX)  # some 292 years: no lock of the system can wait longer
+    return min(result, threading.TIMEOUT_MAX)  # the longest wait of a lock, some 292 years
 
 
 def number(value: Any, what: str) -> float:
     """Return a finite float. Booleans and texts are refused."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         try:
-            found = float(value)
+            result = float(value)
         except OverflowError:
-            found = math.inf
-        if math.isfinite(found):
-            return found
+            result = math.inf
+        if math.isfinite(result):
+            return result
         raise InvalidInput(f"{what}= is a finite number, not {shown(value)}.")
     raise InvalidType(f"{what}= is a number, not {shown(value)}.")
 
@@ -107,10 +107,10 @@ def tags(value: Any) -> tuple[str, ...] | None:
     """Return tags as a tuple of texts; None where none were given."""
     if value is None:
         return None
-    found = items(value)
-    if not all(isinstance(tag, str) for tag in found):
+    texts = items(value)
+    if not all(isinstance(tag, str) for tag in texts):
         raise InvalidType(f"tags= is a text or a list of texts, not {shown(value)}.")
-    return tuple(text(tag, "A tag") for tag in found)
+    return tuple(text(tag, "A tag") for tag in texts)
 
 
 def labels(value: Any, what: str = "columns") -> list[Hashable] | None:
@@ -121,14 +121,14 @@ def labels(value: Any, what: str = "columns") -> list[Hashable] | None:
         raise InvalidType(f"{what}= is a list of column names, not {shown(value)}: [{shown(value)}] for one.")
     if isinstance(value, np.ndarray) and value.ndim != 1:
         raise InvalidType(f"{what}= is a list of column names, not an array of {value.ndim} dimensions.")
-    return [label(each, what) for each in value]
+    return [label(item, what) for item in value]
 
 
 def label(value: Any, what: str = "columns") -> Hashable:
-    """Return one column name: anything hashable but pandas.NA, which equals nothing."""
+    """Return one column name: any hashable object but pandas.NA, which equals nothing."""
     if value is not pd.NA and is_hashable(value):
-        found: Hashable = value
-        return found
+        result: Hashable = value
+        return result
     raise InvalidType(f"{what}= names a column, and {shown(value)} cannot be the name of one.")
 
 
@@ -136,9 +136,9 @@ def time(value: Any, what: str) -> datetime:
     """Return a moment in UTC. A time without a zone counts as UTC; numbers are refused, since their unit is unknown."""
     if isinstance(value, (str, date, np.datetime64)):  # datetime and Timestamp are dates
         try:
-            found: Any = pd.Timestamp(value)
-            if not pd.isna(found):
-                utc = found.tz_localize("UTC") if found.tz is None else found.tz_convert("UTC")
+            timestamp: Any = pd.Timestamp(value)
+            if not pd.isna(timestamp):
+                utc = timestamp.tz_localize("UTC") if timestamp.tz is None else timestamp.tz_convert("UTC")
                 moment: datetime = utc.to_pydatetime(warn=False)
                 return moment
         except (ValueError, TypeError, OverflowError) as error:
@@ -160,31 +160,31 @@ def optional_time(value: Any, what: str) -> datetime | None:
 def path(value: Any, what: str) -> str:
     """Return the path of a file or folder as text."""
     try:
-        found: str | bytes = os.fspath(value)
+        text: str | bytes = os.fspath(value)
     except TypeError:
         raise InvalidType(f"{what} is a path, not {shown(value)}.") from None
-    if isinstance(found, bytes):
-        found = os.fsdecode(found)
-    if not found or "\0" in found:
+    if isinstance(text, bytes):
+        text = os.fsdecode(text)
+    if not text or "\0" in text:
         raise InvalidInput(f"{what} is a path, not {shown(value)}.")
-    return found
+    return text
 
 
 def vector(value: Any, what: str) -> tuple[float, ...]:
     """Return one vector of finite numbers as a tuple."""
     try:
-        found = np.asarray(value, dtype=np.float64) if not isinstance(value, (str, bytes)) else None
+        array = np.asarray(value, dtype=np.float64) if not isinstance(value, (str, bytes)) else None
     except (TypeError, ValueError):
-        found = None
-    if found is None or found.ndim != 1 or not len(found) or not np.isfinite(found).all():
+        array = None
+    if array is None or array.ndim != 1 or not len(array) or not np.isfinite(array).all():
         raise InvalidInput(
             f"{what}= is one vector of finite numbers, such as [0.1, 0.9], not {shown(value)}."
         )
-    return tuple(found.tolist())
+    return tuple(array.tolist())
 
 
 def is_hashable(value: Any) -> bool:
-    """Tell whether `value`, with all that it contains, can name a column."""
+    """Return whether `value` and all its items can be hashed."""
     try:
         hash(value)
     except TypeError:
@@ -193,14 +193,14 @@ def is_hashable(value: Any) -> bool:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a cell holds nothing: None, pandas.NA, NaT or NaN. Never raises, whatever it holds."""
+    """Return whether a cell is None, pandas.NA, NaT or NaN. Never raises."""
     if value is None or value is pd.NA or value is pd.NaT:
         return True
     return isinstance(value, (float, np.floating)) and math.isnan(value)
 
 
 def items(value: Any) -> tuple[Any, ...]:
-    """Return the members of a collection; any other object, a text included, is the one member."""
+    """Return the items of a collection; any other object, a text included, is one item."""
     if isinstance(value, (str, bytes, Mapping, pd.DataFrame)) or not isinstance(value, Collection):
         return (value,)
     return (value,) if isinstance(value, np.ndarray) and value.ndim != 1 else tuple(value)

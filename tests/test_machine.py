@@ -24,7 +24,7 @@ from stores import BOTH, Place, new_place
 from torture.harness import times
 
 import tablevault_pd as tv
-from tablevault_pd.vault.context import Context
+from tablevault_pd.vault.context import VaultContext
 
 TEXT = "str" if int(pd.__version__[0]) >= 3 else "string"
 DTYPES = {"n": "float64", "t": TEXT, "more": "Int64"}
@@ -115,7 +115,7 @@ class History(RuleBasedStateMachine):
         if handle == 0:
             return tv.connect(self.place.address, durability="fast")
         return tv.Vault(
-            Context((self.place.address, uuid.uuid4().hex), self.place.open(durability="fast"), {}), None
+            VaultContext((self.place.address, uuid.uuid4().hex), self.place.open(durability="fast"), {}), None
         )
 
     def teardown(self) -> None:

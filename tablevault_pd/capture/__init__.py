@@ -1,1 +1,1 @@
-"""What a session records about the code that runs: scripts, and the environment around them."""
+"""Capture what runs: scripts, notebook cells, modules, the environment, the end of the process; mask secrets."""

@@ -24,7 +24,7 @@ _TOP_LEVEL = re.compile(
 
 
 def user_name() -> str:
-    """Who runs this process."""
+    """Return the name of the user who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # no such user in a container, or no password database
@@ -32,12 +32,12 @@ def user_name() -> str:
 
 
 def host_name() -> str:
-    """The machine this process runs on."""
+    """Return the name of the machine."""
     return socket.gethostname()
 
 
 def process_info() -> dict[str, Any]:
-    """What is known at once: how the process was started, and on what."""
+    """Return what can be read at once: command line, folder, interpreter, platform."""
     return {
         "argv": arguments(),
         "cwd": os.getcwd(),
@@ -48,12 +48,12 @@ def process_info() -> dict[str, Any]:
 
 
 def arguments() -> list[str]:
-    """The command line; the text of ``python -c`` is the session's code, and not repeated here."""
+    """Return the command line, without the text of ``python -c``, which is the session's code."""
     return list(getattr(sys, "argv", []))
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the distributions whose modules are loaded, by the names that pip knows them by."""
+    """Return the versions of the distributions whose modules are loaded, by their names in pip."""
     loaded = {name.partition(".")[0] for name in tuple(sys.modules) if not name.startswith("_")}
     return dict(_versions_of(frozenset(loaded - set(sys.stdlib_module_names))))
 
@@ -64,13 +64,13 @@ def _versions_of(loaded: frozenset[str]) -> dict[str, str]:
     for distribution in metadata.distributions():
         try:
             name, version = _name_and_version(distribution)
-            # The first on the path is the one that is imported.
+            # Modules are imported from the first one on the path.
             if name not in versions and (
                 name.replace("-", "_") in loaded or loaded & _modules_of(distribution)
             ):
                 versions[name] = version
         except (ValueError, OSError):
-            continue  # a folder that pip left half removed, or whose files cannot be read
+            continue  # half removed by pip, or unreadable
     return dict(sorted(versions.items()))
 
 
@@ -85,13 +85,13 @@ def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
 
 
 def _modules_of(distribution: metadata.Distribution) -> set[str]:
-    """The names that a distribution is imported by."""
+    """Return the names of the modules of a distribution."""
     stated = distribution.read_text("top_level.txt")
     return set((stated or "").split()) or set(_TOP_LEVEL.findall(distribution.read_text("RECORD") or ""))
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit, branch and whether the work tree differs from it; None outside of a repository or without git."""
+    """Return commit, branch and whether the work tree differs; None outside of a repository or without git."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -105,8 +105,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def _diff_size(folder: Path) -> dict[str, int]:
-    """How much the work tree differs from the commit: files and lines."""
-    # Neither of these programs of the user's is needed to count lines.
+    """Return the numbers of files and lines in which the work tree differs from the commit."""
+    # Without external diff programs of the user.
     counted = _git(folder, "diff", "--numstat", "--no-ext-diff", "--no-textconv", "HEAD") or ""
     rows = [line.split("\t", 2) for line in counted.splitlines()]
     added, removed = (sum(int(row[side]) for row in rows if row[side].isdecimal()) for side in (0, 1))
@@ -114,7 +114,7 @@ def _diff_size(folder: Path) -> dict[str, int]:
 
 
 def project_folder(folder: Path) -> Path:
-    """The root of the repository that `folder` is in; `folder` itself outside of one."""
+    """Return the root of the repository that `folder` is in; `folder` itself outside of one."""
     for candidate in (folder, *folder.parents):
         if (candidate / ".git").exists():
             return candidate

@@ -1,4 +1,4 @@
-"""How the process ends.
+"""Watch how the process ends.
 
 ``atexit`` is told nothing about it, so the ways out are watched, from the first session on until the last one is closed:
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 SIGNALS = tuple(
     number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
 )
-PATIENCE_S = 0.5  # how long the main thread stands still in the handler of a signal
+PATIENCE_S = 0.5  # how long the handler of a signal waits in the main thread
 UNKNOWN_CODE = "SystemExit: exit code unknown"
 _MISSING = object()
 
@@ -61,7 +61,7 @@ class ExitStatus:
 
 
 def ending_of(error: BaseException | None) -> ExitStatus:
-    """How a session ends that is left by `error`, or by none."""
+    """Return the exit status of a session that `error`, or none, ended."""
     if error is None or isinstance(error, GeneratorExit):
         return ExitStatus()
     if isinstance(error, SessionStopped):
@@ -72,16 +72,16 @@ def ending_of(error: BaseException | None) -> ExitStatus:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as the last line of its traceback shows it."""
+    """Return the last line of the traceback of an exception."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001  # the exception is the user's: its __str__ may do anything
+    except Exception:  # noqa: BLE001  # a __str__ of the user may raise anything
         text = "(its message could not be made)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class Wrapped:
-    """An attribute of a module, class or object, replaced by what `make` makes of it from :meth:`put` to :meth:`put_back`."""
+    """Replaces an attribute of a module, class or object, from :meth:`put` to :meth:`put_back`; `make` gets the old value."""
 
     def __init__(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         self._owner, self._name = owner, name
@@ -89,7 +89,7 @@ class Wrapped:
         self._now = make(getattr(owner, name))
 
     def put(self) -> None:
-        """Replace the attribute, unless it is ours already or somebody else has replaced it since."""
+        """Replace the attribute, unless it is replaced already, or was replaced by others since."""
         if vars(self._owner).get(self._name, _MISSING) is self._raw:
             setattr(
                 self._owner,
@@ -98,7 +98,7 @@ class Wrapped:
             )
 
     def put_back(self) -> None:
-        """Put back what was there. If somebody else has replaced it since, theirs stays, and goes on through ours."""
+        """Restore the attribute. If others have replaced it since, theirs stays, and calls ours."""
         if getattr(self._owner, self._name, None) is not self._now:
             return
         if self._raw is _MISSING:
@@ -108,7 +108,7 @@ class Wrapped:
 
 
 class ExitWatcher:
-    """Learns how the process ends, and calls `end` with it, once. One for each process."""
+    """Calls `end` once with the exit status of the process. One for each process."""
 
     def __init__(self, end: Callable[[ExitStatus], None]) -> None:
         self._end = end
@@ -117,12 +117,14 @@ class ExitWatcher:
         self.forked()
 
     def forked(self) -> None:
-        """This process is a child now: it keeps the default handlers of signals, until it opens a session of its own."""
+        """Restore the default handlers of signals in a forked child, until it opens a session."""
         for number in SIGNALS:
             if signal.getsignal(number) == self._see_signal:
                 signal.signal(number, signal.SIG_DFL)
         self._ending = ExitStatus()
-        self._exit: tuple[int, ExitStatus] | None = None  # the last one, and where the script was then
+        self._exit: tuple[int, ExitStatus] | None = (
+            None  # the last sys.exit(): the instruction of the script that called it, and its status
+        )
         self._script: FrameType | None = None
         self._called: list[Called] = []
         self._watching = self._worker = self._dying = self._told = False
@@ -157,7 +159,7 @@ class ExitWatcher:
         ]
 
     def remove(self) -> None:
-        """Put everything back. Signals can be put back by the main thread only; elsewhere ours do what the default does."""
+        """Stop watching. Outside of the main thread handlers of signals stay, and do what the default does."""
         for wrapped in reversed(self._wrapped):
             wrapped.put_back()
         self._wrapped = []
@@ -176,9 +178,9 @@ class ExitWatcher:
         if self._watching or threading.current_thread() is not threading.main_thread():
             return
         for number in SIGNALS:
-            if signal.getsignal(number) is signal.SIG_DFL:  # somebody who handles it is not disturbed
+            if signal.getsignal(number) is signal.SIG_DFL:  # other handlers stay
                 signal.signal(number, self._see_signal)
-        self._watching = True  # once: who sets a signal back to its default after us means it
+        self._watching = True  # only once: later changes of handlers are left alone
 
     def watch_worker(self, hand_over: Callable[[], None]) -> None:
         """Learn how a worker of multiprocessing ends, and call `hand_over` before one of a Pool sends a result.
@@ -209,7 +211,7 @@ class ExitWatcher:
         wrapped.put()
 
     def note_exit(self, error: SystemExit) -> None:
-        """This exception is on its way; if it leaves the script, it is how the process ended."""
+        """Record an exception that propagates: if it leaves the script, it ends the process."""
         if self._script is not None and threading.current_thread() is threading.main_thread():
             self._exit = self._script.f_lasti, ending_of(error)
 
@@ -251,17 +253,17 @@ class ExitWatcher:
         return _stated_exit(frame, self._called) or ExitStatus("failed", UNKNOWN_CODE)
 
     def _see_signal(self, number: int, frame: FrameType | None) -> None:
-        """Let a thread end the sessions and send the signal once more; then die of it, as if nobody had handled it.
+        """End the sessions in a thread, then die of the signal sent once more, as without a handler.
 
         The main thread may have been interrupted while it held the store's lock: so it does not wait for long here.
         """
         if self._told:
             signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)  # whoever waits for the process sees what it died of
+            os.kill(os.getpid(), number)  # so that the parent process sees the signal
         elif not self._dying:
             self._dying = True
             ending = ExitStatus("failed", f"killed by {signal.Signals(number).name}")
-            # threading.Thread takes a lock to start, which the main thread may hold
+            # threading.Thread needs a lock to start, which the main thread may hold
             start_new_thread(self._die, (number, ending))
             deadline = time.monotonic() + PATIENCE_S
             while not self._told and time.monotonic() < deadline:
@@ -277,14 +279,14 @@ class ExitWatcher:
 
 def _quietly(before: Callable[..., Any]) -> Callable[..., Any]:
     def hook(arguments: threading.ExceptHookArgs, /) -> Any:
-        """Say nothing of a thread that a stop has ended, as Python does of SystemExit."""
+        """Print no traceback of a thread that a stop ended, as for SystemExit."""
         return None if isinstance(arguments.exc_value, SessionStopped) else before(arguments)
 
     return hook
 
 
 class _QuietHandler:
-    """Handler of exceptions in tasks that nobody awaits; all but a stop go on to the one `before`."""
+    """Return a handler of exceptions in tasks that are not awaited, which passes all but a stop to the handler `before`."""
 
     def __init__(self, before: Callable[..., Any] | None) -> None:
         self._before = before
@@ -299,7 +301,7 @@ class _QuietHandler:
 
 
 def quiet_loop() -> None:
-    """Have the event loop that runs here say nothing of a task that a stop has ended."""
+    """Have the running event loop print nothing about tasks that a stop ended."""
     asyncio = sys.modules.get("asyncio")
     loop = None if asyncio is None else asyncio._get_running_loop()
     before = None if loop is None else loop.get_exception_handler()
@@ -308,7 +310,7 @@ def quiet_loop() -> None:
 
 
 def _main_frame() -> FrameType | None:
-    """The frame of the script that the main thread runs."""
+    """Return the frame of the script that the main thread runs."""
     for frame in _main_stack():
         if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__":
             return frame
@@ -316,7 +318,7 @@ def _main_frame() -> FrameType | None:
 
 
 def _main_stack(script: FrameType | None = None) -> list[FrameType]:
-    """The frames of the main thread, from the `script` inwards."""
+    """Return the frames of the main thread, from the `script` inwards."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     stack: list[FrameType] = []
     while frame is not None:
@@ -326,12 +328,12 @@ def _main_stack(script: FrameType | None = None) -> list[FrameType]:
 
 
 def _returned(frame: FrameType) -> bool:
-    """Whether a frame that is over came to its end, and was not left by an exception."""
+    """Return whether a finished frame returned, and did not raise."""
     return dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN")
 
 
 def _stated_exit(frame: FrameType, called: Sequence[Called]) -> ExitStatus | None:
-    """The end by a ``raise SystemExit(4)``, or of a call's value, that stands in the script itself and was the last it did."""
+    """Return the status of a ``raise SystemExit(4)``, or with the value of a call, as the last statement of the script."""
     statement = statement_at(frame, frame.f_lasti)
     raised = statement.exc if isinstance(statement, ast.Raise) else None
     name, arguments = (raised.func, raised.args) if isinstance(raised, ast.Call) else (raised, [])

@@ -13,14 +13,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-MAX_BYTES = 2_000_000  # what is longer was not typed by hand
+MAX_BYTES = 2_000_000  # longer files are generated
 _INSTALLED = {"site-packages", "dist-packages"}
 _OURS = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module as it was imported."""
+    """An imported module."""
 
     name: str
     path: str  #: relative to the project's folder
@@ -33,7 +33,7 @@ class ProjectModules:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self.modules: dict[str, Module] = {}  #: by name, as of the last look; replaced when it changes
+        self.modules: dict[str, Module] = {}  #: by name, as of the last look(); replaced on a change
         self._loaded = 0
         self._specs: dict[str, Any] = {}  # of our own modules
         self._foreign_names: set[str] = set()
@@ -44,13 +44,13 @@ class ProjectModules:
         self._foreign.append(_OURS)
 
     def look(self) -> dict[str, Module]:
-        """The modules imported by now. Costs next to nothing while none is imported or reloaded."""
+        """Return the modules imported so far. Costs next to nothing unless a module was imported or reloaded."""
         if len(sys.modules) == self._loaded and not self._reloaded():
             return self.modules
         modules = dict(self.modules)
         loaded = dict(sys.modules)
         for name in [name for name in self._specs if name not in loaded]:
-            del self._specs[name]  # it may come again with another content
+            del self._specs[name]  # it may be imported again with other content
         for name, module in loaded.items():
             if name not in self._foreign_names and self._is_new(name, module):
                 self._read(name, module, modules)
@@ -59,7 +59,7 @@ class ProjectModules:
         return modules
 
     def run_file(self, file: str) -> Module | None:
-        """A script that ``%run`` executes, named so that its names can be looked up."""
+        """Return a script that ``%run`` executes, under the name of a module."""
         return _module(f"%run {file}", Path(file), _relative(Path(file).resolve(), self.folder))
 
     def _reloaded(self) -> bool:
@@ -101,7 +101,7 @@ def _module(name: str, path: Path, shown: str) -> Module | None:
     try:
         content = path.read_bytes()
     except OSError:
-        return None  # removed since it was imported
+        return None  # removed after the import
     if len(content) > MAX_BYTES:
         return None
     return Module(name, shown, sha256(content).hexdigest(), content.decode("utf-8", errors="replace"))

@@ -1,4 +1,4 @@
-"""Cells of a notebook, or of an IPython prompt, as they are executed. IPython is never imported: if it runs, it is there.
+"""Watch the cells of a notebook or an IPython prompt. IPython is never imported here: where it runs, it is imported.
 
 The hooks are IPython's own events. They are silent and let no error into the user's cell.
 """
@@ -17,23 +17,23 @@ from tablevault_pd.errors import SessionStopped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-INTERRUPTS = (KeyboardInterrupt, SessionStopped)  # somebody wanted the cell to end
+INTERRUPTS = (KeyboardInterrupt, SessionStopped)  # the user ended the cell
 EXIT_HINT = "To exit: use 'exit'"  # what IPython warns of when a cell raised a SystemExit
 
 
 @dataclass(slots=True)
-class Executed:
-    """How a cell ended."""
+class CellOutcome:
+    """How the execution of a cell ended."""
 
     outcome: str
     error: str | None = None
     traceback: str | None = None
-    until: int | None = None  #: the last line that it began, if it did not come to its end
+    until: int | None = None  #: the last line that began to run, if the cell was cut off
 
 
 @dataclass(slots=True)
 class Typed:
-    """A cell that begins."""
+    """A cell that begins to run."""
 
     text: str
     execution_count: int | None
@@ -41,12 +41,12 @@ class Typed:
 
 
 class NotebookHooks:
-    """IPython's events before and after each cell, while somebody listens."""
+    """Registers functions for IPython's events before and after each cell."""
 
     def __init__(
         self,
         started: Callable[[Typed], None],
-        ended: Callable[[Executed], None],
+        ended: Callable[[CellOutcome], None],
         failed: Callable[[Exception], None],
     ) -> None:
         self._started = started
@@ -56,11 +56,11 @@ class NotebookHooks:
 
     @property
     def installed(self) -> bool:
-        """Whether it listens."""
+        """Whether the functions are registered."""
         return self._shell is not None
 
     def install(self) -> None:
-        """Listen, once. The cell that runs now is taken as started."""
+        """Register once. The running cell counts as started."""
         shell = _shell()
         if shell is None:
             return
@@ -76,7 +76,7 @@ class NotebookHooks:
             self._started(Typed(text, len(_typed(shell)) - 1, _id_of_running(shell)))
 
     def remove(self) -> None:
-        """Listen no more."""
+        """Unregister."""
         shell = self._shell
         if shell is None:
             return
@@ -84,16 +84,16 @@ class NotebookHooks:
             try:
                 shell.events.unregister(event, hook)
             except ValueError:
-                continue  # somebody cleared all hooks: ours is gone already
+                continue  # all hooks were cleared
         self._shell = None
 
     def _before(self, info: Any) -> None:
         try:
             stored = getattr(info, "store_history", True)
-            # The shell's own counter is ahead of the cell in some releases; what was typed before it is not.
+            # In some releases the counter of the shell is ahead of the cell; the history is not.
             count = len(_typed(self._shell)) if stored else None
             self._started(Typed(str(info.raw_cell), count, getattr(info, "cell_id", None)))
-        except Exception as error:  # noqa: BLE001  # nothing of ours may reach the user's cell
+        except Exception as error:  # noqa: BLE001  # no error of ours may reach the cell
             self._failed(error)
 
     def _after(self, result: Any) -> None:
@@ -104,13 +104,13 @@ class NotebookHooks:
 
 
 class QuietStop:
-    """Has IPython say in one line that a session was stopped, and not how to leave IPython."""
+    """Has IPython show a stop in one line, without its hint how to exit."""
 
     def __init__(self) -> None:
         self._wrapped: Wrapped | None = None
 
     def install(self) -> None:
-        """Begin, once."""
+        """Begin; once is enough."""
         shell = _shell()
         if shell is None:
             return
@@ -119,7 +119,7 @@ class QuietStop:
         self._wrapped.put()
 
     def remove(self) -> None:
-        """Let IPython show all exceptions itself again."""
+        """Let IPython show all exceptions again."""
         if self._wrapped is not None:
             self._wrapped.put_back()
             self._wrapped = None
@@ -131,27 +131,29 @@ def _quietly(before: Callable[..., Any]) -> Callable[..., Any]:
         if not isinstance(error, SessionStopped):
             return before(*arguments, **options)
         print(error)
-        # IPython warns of it next; the filter is one of many that are the same, and does no harm beyond.
+        # IPython warns next; equal filters do no harm.
         warnings.filterwarnings("ignore", EXIT_HINT, UserWarning)
         return None
 
     return showtraceback
 
 
-def executed(error: BaseException | None) -> Executed:
-    """How a cell ended that raised `error`, or nothing."""
+def executed(error: BaseException | None) -> CellOutcome:
+    """Return the outcome of a cell that raised `error`, or nothing."""
     if error is None:
-        return Executed("ok")
+        return CellOutcome("ok")
     trace = error.__traceback__
     while trace is not None and "IPython" in str(trace.tb_frame.f_globals.get("__name__", "")):
-        trace = trace.tb_next  # the user's own frames come after IPython's
+        trace = trace.tb_next  # skip the frames of IPython
     text = "".join(format_exception(type(error), error, trace))
     until = 0 if trace is None else trace.tb_lineno
-    return Executed("interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), text, until)
+    return CellOutcome(
+        "interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), text, until
+    )
 
 
 def typed_before() -> list[Typed]:
-    """The cells of this kernel that came before the one that runs now."""
+    """Return the cells that this kernel ran before the current one."""
     shell = _shell()
     texts = [] if shell is None else _typed(shell)[:-1]
     return [Typed(str(text), count) for count, text in enumerate(texts) if count and text]
@@ -164,13 +166,13 @@ def _shell() -> Any:
 
 
 def _running(shell: Any) -> str | None:
-    """The text, as typed, of the cell that runs now."""
+    """Return the text of the running cell, as typed."""
     typed = _typed(shell)
     return str(typed[-1]) if typed and typed[-1] else None
 
 
 def _id_of_running(shell: Any) -> str | None:
-    """The id of the cell that runs now, from the message that asked for it."""
+    """Return the id of the running cell, from the execute request."""
     header = getattr(shell, "parent_header", None) or {}
     metadata = header.get("metadata") or {} if isinstance(header, dict) else {}
     cell_id = metadata.get("cellId")
@@ -178,5 +180,5 @@ def _id_of_running(shell: Any) -> str | None:
 
 
 def _typed(shell: Any) -> list[str]:
-    """The cells of this kernel by their execution count, from 1 on; the one that runs is the last."""
+    """Return the cells of this kernel by execution count, from 1 on; the running one is the last."""
     return getattr(getattr(shell, "history_manager", None), "input_hist_raw", None) or []

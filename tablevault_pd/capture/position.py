@@ -1,4 +1,4 @@
-"""Where the program is: the line of its main script, or of the notebook cell, that runs now."""
+"""Find the running line of the main script or notebook cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROMPTS = ("<stdin>", "<python-input")
 
 
 def line_of_main() -> int | None:
-    """The line of ``__main__`` from which the current call comes; in another thread, the line where the main thread is."""
+    """Return the line of ``__main__`` that made the current call; in another thread, the line of the main thread."""
     line = _line(sys._getframe(1))
     if line is None and threading.current_thread() is not threading.main_thread():
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
@@ -22,7 +22,7 @@ def line_of_main() -> int | None:
 
 
 def _line(frame: FrameType | None) -> int | None:
-    """The line of the outermost frame that is the top level of ``__main__``."""
+    """Return the line of the outermost frame at the top level of ``__main__``."""
     main: Any = getattr(sys.modules.get("__main__"), "__dict__", None)
     line = None
     while frame is not None:

@@ -1,4 +1,4 @@
-"""Masking what looks like a secret in captured code, tracebacks and command lines.
+"""Mask secrets in captured code, tracebacks and command lines.
 
 It errs on the side of masking, and cannot know every secret: what has neither a telling shape nor a telling name, and is
 in no environment variable with one, stays. Masked text cannot be brought back: the secret is never written.
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 MASK = "[masked]"
 MIN_VALUE = 8  # shorter values of environment variables would mask half of the code
 _FOLDERS = {"PWD", "OLDPWD"}  # variables of every shell, which name the working directory
-_LOOK_BACK = 200  # so many characters before a string are looked at for a name
+_LOOK_BACK = 200  # characters before a string in which a name is searched
 
 _WORDS = r"pass(?:word|wd|phrase|code)|pwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key|auth[_-]?key|credential"
-# The lengths are bounded, so that no text, however odd, makes a search slow.
+# Lengths are bounded, so that no text makes a search slow.
 _NAME = rf"(?P<name>(?<![\w])[\w.-]{{0,64}}?(?:{_WORDS})s?\d{{0,3}})"
 _SECRET_NAME = re.compile(rf"(?i)(?:{_WORDS})s?\d{{0,3}}$")
-#: Tokens that language models are built of are no secrets.
+#: Names of tokens of language models, which are no secrets.
 _NO_SECRET = re.compile(
     r"(?i)(?:(?:pad|eos|bos|unk|mask|sep|cls|special|start|end|stop|begin|oov|next|image|num)s?_?tokens?|tokens)$"
 )
@@ -48,7 +48,7 @@ _SHAPES = [
 _BEARER = re.compile(r"(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}")
 _URL = re.compile(r"(?P<start>[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s:/?#@'\"]{0,200}:)[^\s/@'\"]{1,400}@")
 _QUERY = re.compile(rf"(?i)(?P<start>[?&][\w.-]{{0,64}}?(?:{_WORDS}|sig(?:nature)?)=)[^&\s'\"]+")
-# A string of Python: three quotes on several lines, else on one. An apostrophe within a word opens none.
+# A string of Python: with three quotes on several lines, else on one. An apostrophe within a word begins none.
 _LITERAL = re.compile(
     r"(?<!\w)[rRbBuUfF]{0,2}(?:(?P<quote>\"\"\"|\'\'\')(?P<long>.{0,2000}?)(?P=quote)"
     r"|\"(?P<double>(?:[^\"\\\n]|\\.){0,2000})\"|'(?P<single>(?:[^'\\\n]|\\.){0,2000})')",
@@ -72,7 +72,7 @@ _OPTION = re.compile(rf"(?P<start>--?(?i:{_NAME})=)(?P<value>.+)", re.DOTALL)
 
 
 class Redactor:
-    """Masks secrets; those of the environment are looked up when it is made.
+    """Masks secrets, those in environment variables included, which are read once.
 
     Examples
     --------
@@ -90,7 +90,7 @@ class Redactor:
             and len(value) >= MIN_VALUE
             and not (os.path.isabs(value) and os.path.exists(value))
         }
-        # The longest first: one may be part of another.
+        # Longest first, since one may be part of another.
         self._values = tuple(sorted(values, key=lambda value: (-len(value), value)))
 
     def __eq__(self, other: object) -> bool:
@@ -100,7 +100,7 @@ class Redactor:
         return hash(self._values)
 
     def text(self, text: str) -> str:
-        """`text` with everything that looks like a secret masked."""
+        """Mask everything in `text` that looks like a secret."""
         for value in self._values:
             text = text.replace(value, MASK)
         for shape in _SHAPES:
@@ -112,7 +112,7 @@ class Redactor:
         return _BARE.sub(_bare, _masked_strings(text))
 
     def arguments(self, arguments: Sequence[str]) -> list[str]:
-        """A command line with its secrets masked, also those that follow their option: ``--token abc``."""
+        """Mask the secrets of a command line, also those after an option: ``--token abc``."""
         masked: list[str] = []
         for before, argument in zip(["", *arguments], arguments, strict=False):
             option = before.startswith("-") and "=" not in before and is_secret_name(before)
@@ -125,24 +125,24 @@ class Redactor:
 
 @dataclass(frozen=True, slots=True)
 class NullRedactor:
-    """Stands in for a :class:`Redactor` where nothing is to be masked."""
+    """A :class:`Redactor` that masks nothing."""
 
     def text(self, text: str) -> str:
-        """`text` as it is."""
+        """Return `text` as it is."""
         return text
 
     def arguments(self, arguments: Sequence[str]) -> list[str]:
-        """The command line as it is."""
+        """Return the command line as it is."""
         return list(arguments)
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether what has that name is a secret: ``DB_PASSWORD`` is one, ``pad_token`` is none."""
+    """Return whether a name is that of a secret, as ``DB_PASSWORD`` is and ``pad_token`` is not."""
     return bool(_SECRET_NAME.search(name)) and not _NO_SECRET.search(name)
 
 
 def _masked_strings(text: str) -> str:
-    """Mask the strings of a program that are given to something with a telling name."""
+    """Mask strings of a program that are given to a name of a secret."""
     pieces: list[str] = []
     done = 0
     previous: re.Match[str] | None = None

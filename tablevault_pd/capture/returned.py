@@ -1,4 +1,4 @@
-"""What a function of the script returned, for ``raise SystemExit(main())``: no hook of Python's is told.
+"""Find the value that a function of the script returned, for ``raise SystemExit(main())``, which no hook of Python gets.
 
 A frame that is over keeps its last instruction and its local variables; a function may have one value that it returns.
 """
@@ -22,14 +22,14 @@ _LOCAL = ("LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK")
 
 
 class Called(NamedTuple):
-    """The frame of a function that runs, and the instruction of its caller that called it."""
+    """The frame of a running function, and the instruction that called it."""
 
     frame: FrameType
     call: int
 
 
 def running_calls(stack: Sequence[FrameType]) -> list[Called]:
-    """Return the calls along `stack`, from the script inwards, if the script is to raise the value of the first one.
+    """Return the calls along `stack`, from the script inwards, if the script raises the value of the first one.
 
     None otherwise: a frame that is kept keeps its variables. Nor any behind a function that is not called by its name.
     """
@@ -51,7 +51,7 @@ def running_calls(stack: Sequence[FrameType]) -> list[Called]:
 
 
 def returned_value(called: Sequence[Called], function: FunctionType | None) -> object:
-    """Return what `function` returned, which was the first of these calls. Raises ValueError where that cannot be known."""
+    """Return the value of `function`, the first of these calls. Raises ValueError if it cannot be found."""
     if not called:
         return _only_value(function)
     frame = called[0].frame
@@ -90,7 +90,7 @@ def _last_two(code: CodeType, end: int) -> Sequence[dis.Instruction]:
 
 
 def called_function(frame: FrameType, call: ast.AST | None) -> FunctionType | None:
-    """Return the function of Python that `call`, an expression of `frame`, calls by its name."""
+    """Return the Python function that `call`, an expression in `frame`, calls by name."""
     if isinstance(call, ast.Expr):
         call = call.value
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
@@ -100,7 +100,7 @@ def called_function(frame: FrameType, call: ast.AST | None) -> FunctionType | No
 
 
 def statement_at(frame: FrameType, instruction: int) -> ast.stmt | None:
-    """Return the statement or expression that an instruction of `frame` belongs to. None if its source is not there."""
+    """Return the statement or expression of an instruction of `frame`; None without its source."""
     start, end, left, right = list(frame.f_code.co_positions())[instruction // 2]
     if None in (start, end, left, right):
         return None

@@ -10,13 +10,13 @@ from typing import Any
 
 
 def main_file() -> Path | None:
-    """The file that runs as ``__main__``, if there is one."""
+    """Return the file that runs as ``__main__``, if there is one."""
     name = getattr(sys.modules.get("__main__"), "__file__", None)
     return None if name is None else Path(name).absolute()
 
 
 def main_source() -> str | None:
-    """Its text. None where there is none: at a prompt, in a notebook, or piped into the interpreter."""
+    """Return the text of ``__main__``; None at a prompt, in a notebook, or where it was piped into the interpreter."""
     if in_ipython():
         return None
     file = main_file()
@@ -24,13 +24,13 @@ def main_source() -> str | None:
         return _command()
     try:
         return file.read_text(encoding="utf-8", errors="replace")
-    except OSError:  # inside of a zip file, say: its loader knows
+    except OSError:  # such as inside of a zip file: ask its loader
         lines = linecache.getlines(str(file), vars(sys.modules["__main__"]))
         return "".join(lines) or None
 
 
 def main_path(folder: Path) -> str:
-    """What the source of ``__main__`` is shown as: its path, relative to `folder`; ``-c`` or ``<stdin>`` without a file."""
+    """Return the name of the source of ``__main__``: its path relative to `folder`, ``-c`` or ``<stdin>``."""
     file = main_file()
     if file is None:
         return "-c" if sys.argv[:1] == ["-c"] else "<stdin>"
@@ -38,7 +38,7 @@ def main_path(folder: Path) -> str:
 
 
 def _command() -> str | None:
-    """The text of ``python -c``."""
+    """Return the text of ``python -c``."""
     if sys.argv[:1] != ["-c"] or "-c" not in sys.orig_argv:
         return None
     after = sys.orig_argv.index("-c") + 1
@@ -46,7 +46,7 @@ def _command() -> str | None:
 
 
 def default_name() -> str:
-    """What a session is called if nobody names it: after its script, its module, its notebook or its interpreter."""
+    """Return the default name of a session: that of its script, module, notebook or interpreter."""
     if in_ipython():
         return _notebook_name()
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
@@ -65,27 +65,27 @@ def _notebook_name() -> str:
 
 
 def in_ipython() -> bool:
-    """Whether this code runs in IPython or Jupyter. Does not import IPython."""
+    """Return whether this code runs in IPython or Jupyter. Does not import IPython."""
     module = sys.modules.get("IPython")
     return module is not None and getattr(module, "get_ipython", lambda: None)() is not None
 
 
 def at_prompt() -> bool:
-    """Whether this is the interpreter's own prompt, which an exception does not end."""
+    """Return whether this is the prompt of the interpreter, which goes on after an exception."""
     return hasattr(sys, "ps1") or bool(sys.flags.interactive)
 
 
 class Prompt:
-    """The lines typed at the interpreter's prompt from the one on that connected."""
+    """The lines typed at the prompt of the interpreter, from the one that connected."""
 
     def __init__(self) -> None:
         self._readline: Any = sys.modules.get("readline")
-        self._first = max(self._length(), 1)  # the last one is the line that runs now
+        self._first = max(self._length(), 1)  # the last one runs now
 
     def _length(self) -> int:
         return 0 if self._readline is None else int(self._readline.get_current_history_length())
 
     def text(self) -> str:
-        """The lines so far."""
+        """Return the lines typed so far."""
         items = [self._readline.get_history_item(number) for number in range(self._first, self._length() + 1)]
         return "\n".join(item for item in items if item is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.cli.output import Answer
+from tablevault_pd.cli.output import Output
 from tablevault_pd.errors import InvalidInput, shown
 
 if TYPE_CHECKING:
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from tablevault_pd.vault.vault import Vault
 
-SHOWN_ROWS = 20  # of a table, when nobody says how many
+SHOWN_ROWS = 20  # of a table by default
 NOTHING = "Nothing was logged."
 
 
 def add_metrics_arguments(parser: ArgumentParser) -> None:
-    """What ``tablevault-pd metrics`` takes."""
+    """Add the arguments of ``metrics``."""
     parser.add_argument(
         "names", nargs="*", metavar="METRIC", help="metrics or patterns such as 'val_*' (default: all)"
     )
@@ -44,8 +44,8 @@ def add_metrics_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def metrics(vault: Vault, arguments: Namespace) -> Answer:
-    """Logged values, or one aggregate of each curve."""
+def metrics(vault: Vault, arguments: Namespace) -> Output:
+    """Show logged values, or one aggregate of each curve."""
     frame = vault.metrics(
         arguments.names or None,
         **_which(arguments),
@@ -60,7 +60,7 @@ def metrics(vault: Vault, arguments: Namespace) -> Answer:
 
 
 def add_best_arguments(parser: ArgumentParser) -> None:
-    """What ``tablevault-pd best`` takes."""
+    """Add the arguments of ``best``."""
     parser.add_argument("metric", metavar="METRIC", help="what is compared")
     parser.add_argument("mode", choices=("min", "max"), help="whether small or large values are good")
     _add_which(parser)
@@ -74,8 +74,8 @@ def add_best_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def best(vault: Vault, arguments: Namespace) -> Answer:
-    """The best step of each session, the best session first."""
+def best(vault: Vault, arguments: Namespace) -> Output:
+    """Return the best step of each session, the best session first."""
     frame = vault.best(
         arguments.metric,
         arguments.mode,
@@ -88,24 +88,24 @@ def best(vault: Vault, arguments: Namespace) -> Answer:
     ranked = frame.sort_values(
         "best_value", ascending=arguments.mode == "min", kind="stable", ignore_index=True
     )
-    return Answer(ranked, note="" if len(frame) else NOTHING, hidden=("name", "run", "metric"))
+    return Output(ranked, note="" if len(frame) else NOTHING, hidden=("name", "run", "metric"))
 
 
 def show_of(words: list[str] | None) -> dict[str, Any] | None:
-    """``["loss=min", "acc=max,last"]`` as ``sessions(show=)`` takes it."""
+    """Parse ``["loss=min", "acc=max,last"]`` for ``sessions(show=)``."""
     if not words:
         return None
-    found = {}
+    by_name = {}
     for word in words:
         metric, equals, names = word.rpartition("=")
         if not equals or not metric:
             raise InvalidInput(f"--show takes METRIC=AGGREGATE, such as val_loss=min, not {shown(word)}.")
-        found[metric] = _aggregates(names)
-    return found
+        by_name[metric] = _aggregates(names)
+    return by_name
 
 
 def _add_which(parser: ArgumentParser) -> None:
-    """Which sessions."""
+    """Return the arguments that select sessions."""
     parser.add_argument(
         "--sessions",
         action="append",
@@ -138,14 +138,14 @@ def _aggregates(names: str | None) -> str | list[str] | None:
     return names.split(",") if names is not None and "," in names else names
 
 
-def _first_rows(frame: pd.DataFrame, rows: int | None) -> Answer:
-    """The first rows, or with a minus the last ones, and how many there are."""
+def _first_rows(frame: pd.DataFrame, rows: int | None) -> Output:
+    """Return the first rows, or with a minus the last ones, and how many there are."""
     if not len(frame):
-        return Answer(frame, note=NOTHING)
+        return Output(frame, note=NOTHING)
     part = frame if rows is None else frame.head(rows) if rows >= 0 else frame.tail(-rows)
     note = (
         f"{len(part):,} of {len(frame):,} rows; -n shows more."
         if len(part) < len(frame)
         else f"{len(frame):,} rows."
     )
-    return Answer(part.reset_index(drop=True), note=note)
+    return Output(part.reset_index(drop=True), note=note)

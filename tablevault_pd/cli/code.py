@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from tablevault_pd.cli.output import Answer
+from tablevault_pd.cli.output import Output
 from tablevault_pd.code.reading import frame_of
 from tablevault_pd.errors import SessionNotFound
 from tablevault_pd.lineage.of_rows import slice_named
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_code_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``tablevault-pd code`` takes."""
+    """Add the arguments of ``code``."""
     parser.add_argument(
         "which",
         metavar="WHICH",
@@ -34,7 +34,7 @@ def add_code_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_code_diff_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``tablevault-pd code-diff`` takes."""
+    """Add the arguments of ``code-diff``."""
     for name in ("A", "B"):
         parser.add_argument(
             name.lower(), metavar=name, help="a version (preds@3), a list, or a session (train#2)"
@@ -42,23 +42,23 @@ def add_code_diff_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_stale_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``tablevault-pd stale`` takes."""
+    """Add the arguments of ``stale``."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="a list (default: all)")
 
 
-def code(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """The code of a session, or the slice of a list, as text."""
+def code(vault: Vault, arguments: argparse.Namespace) -> Output:
+    """Return the code of a session, or the slice of a list, as text."""
     if arguments.whole:
         return _slice(vault, arguments.which)
     cells = _run(vault, arguments.which).cells()
     if cells.empty:
-        return Answer(cells, note=f"No code was recorded for {arguments.which!r}.")
+        return Output(cells, note=f"No code was recorded for {arguments.which!r}.")
     several = len(cells) > 1
     texts = [
         f"# -- cell {number}\n{text}" if several else str(text)
         for number, text in zip(cells["cell"], cells["text"], strict=True)
     ]
-    return Answer(cells, text="\n\n".join(texts))
+    return Output(cells, text="\n\n".join(texts))
 
 
 def _run(vault: Vault, which: str) -> RunInfo:
@@ -72,23 +72,25 @@ def _run(vault: Vault, which: str) -> RunInfo:
         raise
 
 
-def _slice(vault: Vault, which: str) -> Answer:
-    found, name = slice_named(vault.store, which)
-    labels = reports.labels_of(vault.store, [part.session_id for part in found.parts])
-    frame = frame_of(found.parts, labels, found.unresolved)
-    if not found.parts:
-        return Answer(frame, note=f"No code was recorded for {name}.")
-    missing = f"Defined by no captured code: {', '.join(found.unresolved)}." if found.unresolved else ""
-    return Answer(frame, note=missing, text=found.text.rstrip("\n"))
+def _slice(vault: Vault, which: str) -> Output:
+    code_slice, name = slice_named(vault.store, which)
+    labels = reports.labels_of(vault.store, [part.session_id for part in code_slice.parts])
+    frame = frame_of(code_slice.parts, labels, code_slice.unresolved)
+    if not code_slice.parts:
+        return Output(frame, note=f"No code was recorded for {name}.")
+    missing = (
+        f"Defined by no captured code: {', '.join(code_slice.unresolved)}." if code_slice.unresolved else ""
+    )
+    return Output(frame, note=missing, text=code_slice.text.rstrip("\n"))
 
 
-def code_diff(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """A unified diff of the code behind two versions or sessions."""
+def code_diff(vault: Vault, arguments: argparse.Namespace) -> Output:
+    """Return a unified diff of the code behind two versions or sessions."""
     diff = vault.code_diff(arguments.a, arguments.b)
     frame = pd.DataFrame({"line": str(diff).splitlines()}, dtype="str")
-    return Answer(frame, note="" if diff else "The code is the same.", text=str(diff).rstrip("\n") or None)
+    return Output(frame, note="" if diff else "The code is the same.", text=str(diff).rstrip("\n") or None)
 
 
 def stale(vault: Vault, arguments: argparse.Namespace) -> pd.DataFrame:
-    """What is to be made again, in order of making."""
+    """Return what is to be made again, in order of making."""
     return vault.stale(arguments.name)

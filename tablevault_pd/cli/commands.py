@@ -1,7 +1,7 @@
 """The command line: every command is one function over the public calls, listed in `COMMANDS` at the end.
 
-A command takes the vault and its arguments and returns an `Answer`: a frame, and perhaps a sentence about it and an exit code.
-The functions stand in modules by theme; `output` prints the answers of all of them.
+A command takes the vault and its arguments and returns an `Output`: a frame, and perhaps a sentence about it and an exit code.
+The functions are in modules by theme, each with one that adds its arguments; `output` prints the frames.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tablevault_pd import __version__
 from tablevault_pd.api import connect
 from tablevault_pd.cli import analysis as analysis_cli
 from tablevault_pd.cli import code as code_cli
 from tablevault_pd.cli import compare as compare_cli
+from tablevault_pd.cli import lists as list_cli
+from tablevault_pd.cli import maintenance as maintenance_cli
 from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
-from tablevault_pd.cli.lists import SHOWN_ROWS, delete, lists, restore, show, versions
-from tablevault_pd.cli.maintenance import check, compact, export, vacuum
-from tablevault_pd.cli.output import PROGRAM, Answer, print_table, printable
+from tablevault_pd.cli.output import PROGRAM, Output, print_table, printable
 from tablevault_pd.cli.search import add_search_arguments, search_command
-from tablevault_pd.cli.sql import sql
+from tablevault_pd.cli.sql import add_sql_arguments, sql
 from tablevault_pd.errors import (
     DimensionMismatch,
     InvalidFilter,
@@ -42,29 +42,23 @@ if TYPE_CHECKING:
 
     from tablevault_pd.vault.vault import Vault
 
-PIPE_CLOSED = 128 + 13  # what a shell reports of a program that SIGPIPE ended
+PIPE_CLOSED = 128 + 13  # exit code of a program that SIGPIPE ended
 INTERRUPTED = 128 + 2
 NOBODY = "No session fits."
-WRONG_ARGUMENT = 2  # as argparse has it
+WRONG_ARGUMENT = 2  # as for argparse
 WRONG_ARGUMENTS = (InvalidInput, InvalidFilter, InvalidName, DimensionMismatch)
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One subcommand: what it is called, what it does, its arguments, and whether it changes the vault."""
+    """One subcommand: its name, function, help and arguments, and whether it changes the vault."""
 
     name: str
-    run: Callable[[Vault, argparse.Namespace], Answer]
+    run: Callable[[Vault, argparse.Namespace], Output]
     help: str
-    arguments: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = ()
+    add_arguments: Callable[[argparse.ArgumentParser], None]
     writes: Callable[[argparse.Namespace], bool] = field(default=lambda _: False)
-    session: bool = False  #: whether a session of its own says who did it: versions of lists are made
-    add: Callable[[argparse.ArgumentParser], None] | None = None  #: adds further arguments
-
-
-def argument(*flags: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """One argument of a command, as ``ArgumentParser.add_argument`` takes it."""
-    return flags, options
+    session: bool = False  #: whether it has a session of its own, to say who made a version of a list
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = _warn
             code = _run(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has read enough; what is still buffered has nowhere to go
+    except BrokenPipeError:  # as after `| head`: discard the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
@@ -95,13 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning without the place in the code, which says nothing to whoever typed a command."""
+    """Print a warning without a line of code."""
     print(f"{PROGRAM}: warning: {printable(str(message))}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
-    # The same options again after the command; without a default of their own, or they would undo what stands before it.
+    """Return the parser of the whole command line."""
+    # The same options after the command, without defaults, which would replace values given before it.
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_common(common)
     top = argparse.ArgumentParser(
@@ -123,10 +117,7 @@ def parser() -> argparse.ArgumentParser:
             parents=[common],
             allow_abbrev=False,
         )
-        for flags, options in command.arguments:
-            sub.add_argument(*flags, **options)
-        if command.add is not None:
-            command.add(sub)
+        command.add_arguments(sub)
         sub.set_defaults(command=command)
     return top
 
@@ -154,233 +145,187 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _existing(place: str | None) -> Vault:
-    """The vault for reading: an error, and not an empty new vault, if there is none."""
+    """Open a vault for reading. Raises VaultNotFound instead of making a new one."""
     try:
         return connect(place, mode="r")
     except VaultNotFound as error:
-        found = str(error).partition(". mode='rw'")[0]
+        reason = str(error).partition(". mode='rw'")[0]
         raise VaultNotFound(
-            f"{found}. Name a vault with --vault PLACE, or in the environment variable TABLEVAULT_URL."
+            f"{reason}. Name a vault with --vault PLACE, or in the environment variable TABLEVAULT_URL."
         ) from error
 
 
-def _print(answer: Answer, form: str) -> int:
+def _print(output: Output, form: str) -> int:
     if form == "json":
-        write_json(answer.frames(), sys.stdout, index=answer.index)
+        write_json(output.frames(), sys.stdout, index=output.index)
     elif form == "csv":
-        write_csv(answer.frames(), sys.stdout, index=answer.index)
+        write_csv(output.frames(), sys.stdout, index=output.index)
     else:
-        print_table(answer, sys.stdout)
-    return answer.code
+        print_table(output, sys.stdout)
+    return output.code
 
 
 def framed(
     run: Callable[[Vault, argparse.Namespace], pd.DataFrame], nothing: str
-) -> Callable[[Vault, argparse.Namespace], Answer]:
-    """A command that answers with a frame and, when that is empty, the sentence `nothing`."""
+) -> Callable[[Vault, argparse.Namespace], Output]:
+    """Make a command of a function that returns a frame; the note `nothing` is for an empty one."""
 
-    def command(vault: Vault, arguments: argparse.Namespace) -> Answer:
+    def command(vault: Vault, arguments: argparse.Namespace) -> Output:
         frame = run(vault, arguments)
-        return Answer(frame, note="" if len(frame) else nothing)
+        return Output(frame, note="" if len(frame) else nothing)
 
     return command
 
 
-def sessions(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """Who ran what."""
+def sessions(vault: Vault, arguments: argparse.Namespace) -> Output:
+    """Show sessions."""
     frame = session_cli.sessions(vault, arguments)
     hidden = ("name", "run", "pid", "heartbeat", "outcome", "reads")
-    return Answer(frame, hidden=hidden, note="" if len(frame) else "No sessions.")
+    return Output(frame, hidden=hidden, note="" if len(frame) else "No sessions.")
 
 
 def _always(_: argparse.Namespace) -> bool:
     return True
 
 
-_NAME = argument("name", metavar="NAME", help="a list")
-_MESSAGE = argument("--message", metavar="TEXT", help="what it is for, shown by versions")
-
-#: Every command. A new one is a function above and a line here.
+#: Every command. A new one is two functions in a module of its theme, and an entry here.
 COMMANDS = (
-    Command(
-        "lists",
-        lists,
-        "the lists of a vault",
-        (argument("--deleted", action="store_true", help="the hidden ones too"),),
-    ),
+    Command("lists", list_cli.lists, "the lists of a vault", list_cli.add_lists_arguments),
     Command(
         "show",
-        show,
-        f"the rows of one list: the first {SHOWN_ROWS}, or all with --json and --csv",
-        (
-            argument("name", metavar="NAME[@VERSION]", help="a list, perhaps at an earlier version"),
-            argument("-n", "--rows", type=int, metavar="ROWS", help="so many rows; -5 for the last five"),
-            argument("-c", "--columns", nargs="+", metavar="COLUMN", help="only these columns"),
-            argument(
-                "--where", metavar="QUERY", help="only rows that fit, as in DataFrame.query: 'loss < 0.5'"
-            ),
-        ),
+        list_cli.show,
+        f"the rows of one list: the first {list_cli.SHOWN_ROWS}, or all with --json and --csv",
+        list_cli.add_show_arguments,
     ),
     Command(
         "versions",
-        versions,
+        list_cli.versions,
         "the history of a list, or of all",
-        (argument("name", nargs="?", metavar="NAME", help="a list"),),
+        list_cli.add_versions_arguments,
     ),
-    Command("sessions", sessions, "who ran what, and how it ended", add=session_cli.add_sessions_arguments),
+    Command("sessions", sessions, "who ran what, and how it ended", session_cli.add_sessions_arguments),
     Command(
         "metrics",
         analysis_cli.metrics,
         "what sessions logged, step by step or in one number",
-        add=analysis_cli.add_metrics_arguments,
+        analysis_cli.add_metrics_arguments,
     ),
     Command(
         "best",
         analysis_cli.best,
         "the step of each session at which a metric was best",
-        add=analysis_cli.add_best_arguments,
+        analysis_cli.add_best_arguments,
     ),
     Command(
         "compare",
         compare_cli.compare,
         "which rows changed between versions, and whether a measure got worse; for CI with --fail-if",
-        add=compare_cli.add_compare_arguments,
+        compare_cli.add_compare_arguments,
     ),
     Command(
         "trend",
         compare_cli.trend,
         "a measure of every version of a list",
-        add=compare_cli.add_trend_arguments,
+        compare_cli.add_trend_arguments,
     ),
     Command(
         "differences",
         compare_cli.differences,
         "everything upstream of two versions or sessions that is not the same",
-        add=compare_cli.add_differences_arguments,
+        compare_cli.add_differences_arguments,
     ),
     Command(
         "code",
         code_cli.code,
         "the code that a session ran, or that made a list",
-        add=code_cli.add_code_arguments,
+        code_cli.add_code_arguments,
     ),
     Command(
         "code-diff",
         code_cli.code_diff,
         "how the code behind two versions or sessions differs",
-        add=code_cli.add_code_diff_arguments,
+        code_cli.add_code_diff_arguments,
     ),
     Command(
         "stale",
         framed(code_cli.stale, "Nothing is out of date."),
         "rows made of something that has since changed, in order of making",
-        add=code_cli.add_stale_arguments,
+        code_cli.add_stale_arguments,
     ),
     Command(
         "search",
         framed(search_command, "Nothing was found."),
         "find rows by words, vectors, values, code, description and lineage",
-        add=add_search_arguments,
+        add_search_arguments,
     ),
-    Command(
-        "sql",
-        sql,
-        "answer a SELECT statement over lists and reports",
-        (
-            argument(
-                "query",
-                metavar="QUERY",
-                help="one SELECT statement; tables are lists, or lists, versions, sessions, …",
-            ),
-            argument(
-                "--param", action="append", metavar="NAME=VALUE", help="the value of $NAME; may be repeated"
-            ),
-            argument("--timeout", type=float, metavar="SECONDS", help="stop the query after so many seconds"),
-        ),
-    ),
+    Command("sql", sql, "answer a SELECT statement over lists and reports", add_sql_arguments),
     Command(
         "lineage",
         framed(lineage_command, "Nothing is known of their lineage."),
         "which rows a list's rows were made from, or went into",
-        add=add_lineage_arguments,
+        add_lineage_arguments,
     ),
     Command(
         "stop",
         framed(session_cli.stop, NOBODY),
         "ask sessions to stop at their next checkpoint",
-        add=session_cli.add_stop_arguments,
+        session_cli.add_stop_arguments,
         writes=_always,
     ),
     Command(
         "pause",
         framed(session_cli.pause, NOBODY),
         "ask sessions to wait at their next checkpoint",
-        add=session_cli.add_asking_arguments,
+        session_cli.add_asking_arguments,
         writes=_always,
     ),
     Command(
         "resume",
         framed(session_cli.resume, NOBODY),
         "let paused sessions go on",
-        add=session_cli.add_asking_arguments,
+        session_cli.add_asking_arguments,
         writes=_always,
     ),
     Command(
         "check",
-        check,
+        maintenance_cli.check,
         "look for damage and stray files",
-        (argument("--fix", action="store_true", help="remove strays"),),
+        maintenance_cli.add_check_arguments,
         writes=lambda arguments: bool(arguments.fix),
     ),
     Command(
         "vacuum",
-        vacuum,
+        maintenance_cli.vacuum,
         "tell what space only old versions take, and free it with --yes",
-        (
-            argument(
-                "--keep",
-                type=int,
-                default=1,
-                metavar="N",
-                help="versions of each list that stay readable (default: 1)",
-            ),
-            argument("--deleted", action="store_true", help="free deleted lists as a whole"),
-            argument("--yes", action="store_true", help="remove it, for good"),
-        ),
+        maintenance_cli.add_vacuum_arguments,
         writes=lambda arguments: bool(arguments.yes),
     ),
     Command(
         "compact",
-        compact,
+        maintenance_cli.compact,
         "merge what many small appends left behind",
-        (argument("name", nargs="?", metavar="NAME", help="only this list"),),
+        maintenance_cli.add_compact_arguments,
         writes=_always,
     ),
     Command(
         "export",
-        export,
+        maintenance_cli.export,
         "write all lists to a folder, for other tools",
-        (
-            argument("folder", metavar="FOLDER", help="a new or empty folder"),
-            argument(
-                "--format", choices=("parquet", "csv", "jsonl"), default="parquet", help="default: parquet"
-            ),
-        ),
+        maintenance_cli.add_export_arguments,
     ),
     Command(
-        "delete", delete, "hide a list; its versions stay", (_NAME, _MESSAGE), writes=_always, session=True
+        "delete",
+        list_cli.delete,
+        "hide a list; its versions stay",
+        list_cli.add_delete_arguments,
+        writes=_always,
+        session=True,
     ),
     Command(
         "restore",
-        restore,
+        list_cli.restore,
         "make an older version of a list the newest",
-        (
-            argument("name", metavar="NAME[@VERSION]", help="a list"),
-            argument(
-                "version", nargs="?", type=int, metavar="VERSION", help="the version, if not named after @"
-            ),
-            _MESSAGE,
-        ),
+        list_cli.add_restore_arguments,
         writes=_always,
         session=True,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.cli.output import Answer
+from tablevault_pd.cli.output import Output
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -16,7 +16,7 @@ HIDDEN = ("reference", "test")  #: columns of a summary that a table leaves out
 
 
 def add_compare_arguments(parser: ArgumentParser) -> None:
-    """What ``tablevault-pd compare`` takes."""
+    """Add the arguments of ``compare``."""
     parser.add_argument("a", metavar="A", help="the reference: preds@3, preds, or a session such as train#2")
     parser.add_argument("b", metavar="B", help="what is compared with it")
     parser.add_argument("others", nargs="*", metavar="C", help="more of them, each against A")
@@ -53,9 +53,9 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def compare(vault: Vault, arguments: Namespace) -> Answer:
-    """The summary of a comparison, the rows that changed, or a report."""
-    found = vault.compare(
+def compare(vault: Vault, arguments: Namespace) -> Output:
+    """Return the summary of a comparison, the rows that changed, or a report."""
+    comparison = vault.compare(
         arguments.a,
         arguments.b,
         *arguments.others,
@@ -67,29 +67,31 @@ def compare(vault: Vault, arguments: Namespace) -> Answer:
         atol=arguments.atol,
         margin=arguments.margin,
     )
-    gate = _gate(found, arguments)
+    gate = _gate(comparison, arguments)
     code = 0 if gate is None else _exit_code(gate)
     note = "" if gate is None else f"{gate.outcome}: {gate.reason}"
     if arguments.markdown:
         from tablevault_pd.analysis.markdown import report
 
-        return Answer(found.summary, text=report(found, gate), code=code)
+        return Output(comparison.summary, text=report(comparison, gate), code=code)
     if arguments.changed:
-        states = [name for name in found.columns if str(name).startswith("status")]
-        changed = found[(found[states] != "same").any(axis=1)]
-        return Answer(changed, note or f"{len(changed)} of {len(found)} rows changed.", index=True, code=code)
-    return Answer(found.summary, note, hidden=HIDDEN, code=code)
+        states = [name for name in comparison.columns if str(name).startswith("status")]
+        changed = comparison[(comparison[states] != "same").any(axis=1)]
+        return Output(
+            changed, note or f"{len(changed)} of {len(comparison)} rows changed.", index=True, code=code
+        )
+    return Output(comparison.summary, note, hidden=HIDDEN, code=code)
 
 
-def _on(given: list[str] | None) -> Any:
-    return given[0] if given in (["lineage"], ["position"]) else given
+def _on(words: list[str] | None) -> Any:
+    return words[0] if words in (["lineage"], ["position"]) else words
 
 
-def _measures(given: list[str] | None) -> Any:
-    """One text, or several by name; ``name: text`` names one."""
-    if given is None or (len(given) == 1 and not _named(given[0])[0]):
-        return given and given[0]
-    return {name or text: text for name, text in map(_named, given)}
+def _measures(words: list[str] | None) -> Any:
+    """Return one text, or several by name; ``name: text`` names one."""
+    if words is None or (len(words) == 1 and not _named(words[0])[0]):
+        return words and words[0]
+    return {name or text: text for name, text in map(_named, words)}
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -97,24 +99,24 @@ def _named(text: str) -> tuple[str, str]:
     return (name.strip(), rest.strip()) if colon and name.strip().isidentifier() else ("", text)
 
 
-def _gate(found: Any, arguments: Namespace) -> Gate | None:
+def _gate(comparison: Any, arguments: Namespace) -> Gate | None:
     if arguments.fail_if is None:
         return None
     from tablevault_pd.analysis import gate
 
-    lines = found._judged(slices=arguments.slices)
+    lines = comparison._judged(slices=arguments.slices)
     bounds = [gate.failing_condition(text) for text in arguments.fail_if]
     return gate.joined([gate.judge(lines, bound, min_pairs=arguments.min_pairs) for bound in bounds])
 
 
-def _exit_code(found: Gate) -> int:
+def _exit_code(gate: Gate) -> int:
     from tablevault_pd.analysis.gate import EXIT_CODES
 
-    return EXIT_CODES[found.outcome]
+    return EXIT_CODES[gate.outcome]
 
 
 def add_trend_arguments(parser: ArgumentParser) -> None:
-    """What ``tablevault-pd trend`` takes."""
+    """Add the arguments of ``trend``."""
     parser.add_argument(
         "lists",
         nargs="+",
@@ -137,10 +139,10 @@ def add_trend_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def trend(vault: Vault, arguments: Namespace) -> Answer:
-    """A measure of every version, or the versions that left the noise."""
+def trend(vault: Vault, arguments: Namespace) -> Output:
+    """Return a measure of every version, or the versions that left the noise."""
     base = arguments.baseline
-    found = vault.trend(
+    trend_frame = vault.trend(
         arguments.lists,
         _measures(arguments.measure),
         by=arguments.by,
@@ -149,18 +151,18 @@ def trend(vault: Vault, arguments: Namespace) -> Answer:
         band=arguments.band,
     )
     if arguments.changes:
-        frame = found.changes()
-        return Answer(frame, "" if len(frame) else "No version left the noise.", hidden=("code_diff",))
-    return Answer(found, "" if len(found) else "No versions.")
+        frame = trend_frame.changes()
+        return Output(frame, "" if len(frame) else "No version left the noise.", hidden=("code_diff",))
+    return Output(trend_frame, "" if len(trend_frame) else "No versions.")
 
 
 def add_differences_arguments(parser: ArgumentParser) -> None:
-    """What ``tablevault-pd differences`` takes."""
+    """Add the arguments of ``differences``."""
     parser.add_argument("a", metavar="A", help="a version such as preds@3, or a session such as train#2")
     parser.add_argument("b", metavar="B", help="another one")
 
 
-def differences(vault: Vault, arguments: Namespace) -> Answer:
+def differences(vault: Vault, arguments: Namespace) -> Output:
     """Everything recorded upstream that is not the same."""
     frame = vault.differences(arguments.a, arguments.b)
-    return Answer(frame, "" if len(frame) else "Nothing recorded differs.")
+    return Output(frame, "" if len(frame) else "Nothing recorded differs.")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_lineage_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``tablevault-pd lineage`` takes."""
+    """Add the arguments of ``lineage``."""
     parser.add_argument("name", help="a list, perhaps at a version: answers@2")
     parser.add_argument("rows", nargs="*", type=int, help="positions (default: every row)")
     parser.add_argument("--depth", type=int, help="how many steps (default: all)")
@@ -30,7 +30,7 @@ def add_lineage_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def lineage_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
-    """The frame that answers the command."""
+    """Return parents or children of rows, as :meth:`Vault.lineage`."""
     if args.graph:
         return pd.DataFrame(vault.graph(args.name))
     return vault.lineage(

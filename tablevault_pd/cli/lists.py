@@ -5,34 +5,49 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tablevault_pd.cli.output import PROGRAM, Answer, Frames
+from tablevault_pd.cli.output import PROGRAM, Frames, Output
 from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.names import parse_address
 
 if TYPE_CHECKING:
-    import argparse
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Hashable, Sequence
 
     from tablevault_pd.vault.lists import List
     from tablevault_pd.vault.vault import Vault
 
-SHOWN_ROWS = 20  # of a list, when nobody says how many
+SHOWN_ROWS = 20  # of a list by default
 ROWS_PER_READ = 50_000  # a long list is printed in pieces of so many rows
 
 
-def lists(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """All lists."""
+def add_lists_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``lists``."""
+    parser.add_argument("--deleted", action="store_true", help="the hidden ones too")
+
+
+def lists(vault: Vault, arguments: Namespace) -> Output:
+    """Show all lists."""
     frame = vault.lists(deleted=arguments.deleted)
     hidden = ("columns", "created") if arguments.deleted else ("columns", "created", "deleted")
-    return Answer(frame, hidden=hidden, note="" if len(frame) else "No lists yet.")
+    return Output(frame, hidden=hidden, note="" if len(frame) else "No lists yet.")
 
 
-def show(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """Rows of one list: the first ones as a table, or all of them for machines."""
-    found = vault[arguments.name]
-    total = len(found)
-    read = partial(found.read, columns=_columns(found, arguments.columns), filters=arguments.where)
+def add_show_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``show``."""
+    parser.add_argument("name", metavar="NAME[@VERSION]", help="a list, perhaps at an earlier version")
+    parser.add_argument("-n", "--rows", type=int, metavar="ROWS", help="so many rows; -5 for the last five")
+    parser.add_argument("-c", "--columns", nargs="+", metavar="COLUMN", help="only these columns")
+    parser.add_argument(
+        "--where", metavar="QUERY", help="only rows that fit, as in DataFrame.query: 'loss < 0.5'"
+    )
+
+
+def show(vault: Vault, arguments: Namespace) -> Output:
+    """Show rows of one list: the first ones as a table, or all of them for machines."""
+    handle = vault[arguments.name]
+    total = len(handle)
+    read = partial(handle.read, columns=_columns(handle, arguments.columns), filters=arguments.where)
     table = arguments.form == "table"
     rows = SHOWN_ROWS if arguments.rows is None and table else arguments.rows
     if arguments.where is not None:
@@ -51,40 +66,64 @@ def show(vault: Vault, arguments: argparse.Namespace) -> Answer:
     left = total - len(frame)
     note = f"{len(frame):,} of {total:,} rows; -n shows more." if left else f"{counted(total, 'row')}."
     streams = rows is None and arguments.where is None
-    return Answer(frame, note, index=True, whole=True, more=more if streams else None)
+    return Output(frame, note, index=True, whole=True, more=more if streams else None)
 
 
-def _columns(found: List, words: Sequence[str] | None) -> list[Hashable] | None:
-    """The columns that `words` name: each a whole name, else several with commas between them."""
+def _columns(handle: List, words: Sequence[str] | None) -> list[Hashable] | None:
+    """Return the columns that `words` name: each word a column, or several separated by commas."""
     if words is None:
         return None
-    known: dict[str, Hashable] = {str(label): label for label in found.columns}
-    named = [part for word in words for part in ([word] if word in known else word.split(","))]
-    unknown = [name for name in named if name not in known]
+    by_text: dict[str, Hashable] = {str(label): label for label in handle.columns}
+    named = [part for word in words for part in ([word] if word in by_text else word.split(","))]
+    unknown = [name for name in named if name not in by_text]
     if unknown:
         raise InvalidInput(
-            f"{found.name!r} has no column {', '.join(map(shown, unknown))}. Columns: {', '.join(known)}"
+            f"{handle.name!r} has no column {', '.join(map(shown, unknown))}. Columns: {', '.join(by_text)}"
         )
-    return [known[name] for name in named]
+    return [by_text[name] for name in named]
 
 
-def versions(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """The versions of one list, or of all."""
-    return Answer(vault.versions(arguments.name))
+def add_versions_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``versions``."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a list")
 
 
-def delete(vault: Vault, arguments: argparse.Namespace) -> Answer:
+def versions(vault: Vault, arguments: Namespace) -> Output:
+    """Show the versions of one list, or of all."""
+    return Output(vault.versions(arguments.name))
+
+
+def add_delete_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``delete``."""
+    parser.add_argument("name", metavar="NAME", help="a list")
+    _add_message(parser)
+
+
+def _add_message(parser: ArgumentParser) -> None:
+    parser.add_argument("--message", metavar="TEXT", help="what it is for, shown by versions")
+
+
+def delete(vault: Vault, arguments: Namespace) -> Output:
     """Hide a list."""
     vault.delete(arguments.name, message=arguments.message)
     note = f"Hidden, not gone: {PROGRAM} restore brings a version back."
-    return Answer(vault.versions(arguments.name).tail(1), note)
+    return Output(vault.versions(arguments.name).tail(1), note)
 
 
-def restore(vault: Vault, arguments: argparse.Namespace) -> Answer:
+def add_restore_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``restore``."""
+    parser.add_argument("name", metavar="NAME[@VERSION]", help="a list")
+    parser.add_argument(
+        "version", nargs="?", type=int, metavar="VERSION", help="the version, if not named after @"
+    )
+    _add_message(parser)
+
+
+def restore(vault: Vault, arguments: Namespace) -> Output:
     """Make an older version the newest."""
     address = parse_address(arguments.name)
     number = arguments.version if address.version is None else address.version
     if number is None:
         raise InvalidInput(f"Say which version to restore: {PROGRAM} restore {address.name}@1")
     vault.restore(address.name, number, message=arguments.message)
-    return Answer(vault.versions(address.name).tail(1))
+    return Output(vault.versions(address.name).tail(1))

@@ -4,27 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tablevault_pd.cli.output import Answer, size_text
+from tablevault_pd.cli.output import Output, size_text
 
 if TYPE_CHECKING:
-    import argparse
+    from argparse import ArgumentParser, Namespace
 
     from tablevault_pd.vault.vault import Vault
 
 
-def check(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """What is damaged or stray; damage makes the program exit with 1."""
+def add_check_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``check``."""
+    parser.add_argument("--fix", action="store_true", help="remove strays")
+
+
+def check(vault: Vault, arguments: Namespace) -> Output:
+    """Show damage and stray files; damage makes the program exit with 1."""
     frame = vault.check(fix=arguments.fix)
     left = frame.loc[~frame["fixed"], "severity"].value_counts()
-    damaged, strays, unchecked = (int(left.get(each, 0)) for each in ("damage", "stray", "unchecked"))
+    damaged, strays, unchecked = (int(left.get(severity, 0)) for severity in ("damage", "stray", "unchecked"))
     note = "All is sound." if frame.empty else f"{damaged} damaged, {strays} stray, {unchecked} not checked."
     if strays:
         note += " check --fix removes strays."
-    return Answer(frame, note, code=int(damaged > 0))
+    return Output(frame, note, code=int(damaged > 0))
 
 
-def vacuum(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """What old versions alone still hold; freed only with --yes."""
+def add_vacuum_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``vacuum``."""
+    parser.add_argument(
+        "--keep",
+        type=int,
+        default=1,
+        metavar="N",
+        help="versions of each list that stay readable (default: 1)",
+    )
+    parser.add_argument("--deleted", action="store_true", help="free deleted lists as a whole")
+    parser.add_argument("--yes", action="store_true", help="remove it, for good")
+
+
+def vacuum(vault: Vault, arguments: Namespace) -> Output:
+    """Show the space of rows that only old versions have; free it with --yes."""
     frame = vault.vacuum(keep=arguments.keep, deleted=arguments.deleted, dry_run=not arguments.yes)
     size = size_text(frame["bytes"].sum())
     if frame.empty:
@@ -38,16 +56,29 @@ def vacuum(vault: Vault, arguments: argparse.Namespace) -> Answer:
     whole = frame.loc[frame["what"] == "deleted list", "list"]
     if len(whole):
         note += f" Lists that {'went' if arguments.yes else 'would go'} as a whole: {', '.join(whole)}."
-    return Answer(frame, note)
+    return Output(frame, note)
 
 
-def compact(vault: Vault, arguments: argparse.Namespace) -> Answer:
-    """Merge what many small appends left behind."""
+def add_compact_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``compact``."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="only this list")
+
+
+def compact(vault: Vault, arguments: Namespace) -> Output:
+    """Merge the small parts that many appends made."""
     frame = vault.compact(arguments.name)
-    return Answer(frame, note="" if len(frame) else "There is nothing to merge.")
+    return Output(frame, note="" if len(frame) else "There is nothing to merge.")
 
 
-def export(vault: Vault, arguments: argparse.Namespace) -> Answer:
+def add_export_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``export``."""
+    parser.add_argument("folder", metavar="FOLDER", help="a new or empty folder")
+    parser.add_argument(
+        "--format", choices=("parquet", "csv", "jsonl"), default="parquet", help="default: parquet"
+    )
+
+
+def export(vault: Vault, arguments: Namespace) -> Output:
     """Write all lists into a folder."""
     frame = vault.export(arguments.folder, format=arguments.format)
-    return Answer(frame, note=f"{len(frame)} lists written to {arguments.folder}.")
+    return Output(frame, note=f"{len(frame)} lists written to {arguments.folder}.")

@@ -27,51 +27,51 @@ Frames = Iterator[pd.DataFrame]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a command found."""
+class Output:
+    """What a command prints."""
 
     frame: pd.DataFrame
     note: str = ""  #: a sentence for people, under the table
     code: int = 0  #: what the program exits with
     index: bool = False  #: whether the frame's index says anything
-    hidden: tuple[str, ...] = ()  #: columns that a table leaves out; JSON and CSV have them all
-    whole: bool = False  #: the rows are somebody's data: no column of them is left out
+    hidden: tuple[str, ...] = ()  #: columns that are not in a table, but in JSON and CSV
+    whole: bool = False  #: whether the table has all columns, for rows of a list
     more: Callable[[], Frames] | None = None  #: frames of the same columns that follow, for JSON and CSV
-    text: str | None = None  #: printed in the table's place
+    text: str | None = None  #: printed instead of a table
 
     def frames(self) -> Frames:
-        """All frames, the first one included."""
+        """Yield all frames, the first one included."""
         yield self.frame
         if self.more is not None:
             yield from self.more()
 
 
-def print_table(answer: Answer, to: TextIO) -> None:
-    """A table as wide as the terminal, and the note under it."""
-    if answer.text is not None:
-        # Code may hold anything. Into a file it goes as it is; on a terminal it must not move the cursor.
-        text = answer.text if not to.isatty() else "\n".join(map(printable, answer.text.split("\n")))
+def print_table(output: Output, to: TextIO) -> None:
+    """Print a table that fits the terminal, and the note under it."""
+    if output.text is not None:
+        # Code may hold control characters: escape them on a terminal, not in a file.
+        text = output.text if not to.isatty() else "\n".join(map(printable, output.text.split("\n")))
         to.write(text if text.endswith("\n") else text + "\n")
         return
-    names, columns = with_index(_tidy(answer), answer.index)
-    if columns and (len(answer.frame) or answer.whole):
+    names, columns = with_index(_tidy(output), output.index)
+    if columns and (len(output.frame) or output.whole):
         for line in table(
-            names, columns, _width(to), fixed=answer.frame.index.nlevels if answer.index else 1
+            names, columns, _width(to), fixed=output.frame.index.nlevels if output.index else 1
         ):
             to.write(line + "\n")
-    if answer.note:
-        to.write(printable(answer.note) + "\n")
+    if output.note:
+        to.write(printable(output.note) + "\n")
 
 
-def _tidy(answer: Answer) -> pd.DataFrame:
-    """The columns that a table shows: of an answer of ours only those that say something."""
-    if answer.whole:
-        return answer.frame
+def _tidy(output: Output) -> pd.DataFrame:
+    """Return the columns of a table: without hidden and empty ones, except for rows of a list."""
+    if output.whole:
+        return output.frame
     keep = [
-        name not in answer.hidden and any(not _blank(value) for value in answer.frame[name])
-        for name in answer.frame.columns
+        name not in output.hidden and any(not _blank(value) for value in output.frame[name])
+        for name in output.frame.columns
     ]
-    return answer.frame.loc[:, keep]
+    return output.frame.loc[:, keep]
 
 
 def _blank(value: Any) -> bool:
@@ -81,14 +81,14 @@ def _blank(value: Any) -> bool:
 
 
 def _width(to: TextIO) -> int | None:
-    """Columns of the terminal; None where nobody reads along, as in a pipe to a file."""
+    """Return the width of the terminal; None where there is none, as in a pipe to a file."""
     return shutil.get_terminal_size().columns if to.isatty() or "COLUMNS" in os.environ else None
 
 
 def table(
     names: Sequence[str], columns: Sequence[pd.Series[Any]], width: int | None, fixed: int = 1
 ) -> Iterator[str]:
-    """The lines of a table: numbers to the right, text to the left and cut where it is too long.
+    """Return the lines of a table: numbers to the right, text to the left and cut where it is too long.
 
     Numbers and times are never cut. What is still wider than `width` goes on in further blocks, each with the `fixed` first columns.
     """
@@ -116,7 +116,7 @@ def table(
 
 
 def _squeezed(widths: list[int], firm: list[bool], width: int) -> list[int]:
-    """Take from the widest text column, again and again, until the table fits or nothing is left to take."""
+    """Narrow the widest text column until the table fits or no column can be narrower."""
     widths = list(widths)
     while sum(widths) + 2 * (len(widths) - 1) > width:
         loose = [i for i, keep in enumerate(firm) if not keep and widths[i] > NARROWEST_CELL]
@@ -127,7 +127,7 @@ def _squeezed(widths: list[int], firm: list[bool], width: int) -> list[int]:
 
 
 def _blocks(widths: list[int], width: int | None, fixed: int) -> list[list[int]]:
-    """Which columns stand side by side."""
+    """Return groups of columns that fit side by side."""
     first = list(range(min(fixed, len(widths))))
     blocks, used = [list(first)], sum(widths[i] + 2 for i in first) - 2
     for i in range(len(first), len(widths)):
@@ -144,18 +144,18 @@ def _is_number(column: pd.Series[Any]) -> bool:
 
 
 def _texts(name: str, column: pd.Series[Any]) -> list[str]:
-    """The cells of a column as they are shown, one line each."""
+    """Return the cells of a column as texts of one line."""
     if _is_number(column) and name in ("bytes", "size_bytes"):
         return [size_text(value) for value in column]
     if _is_number(column) and len(column):
-        # pandas gives all numbers of a column the same digits, and knows how many are worth showing
+        # pandas chooses the number of digits, the same for all cells of a column
         lines = column.to_string(index=False, header=False, dtype=False, name=False).split("\n")
         return [line.strip().replace("<NA>", "") for line in lines]
     return [printable(_text(value)) for value in column]
 
 
 def size_text(size: Any) -> str:
-    """A number of bytes for people."""
+    """Return a number of bytes for people."""
     if pd.isna(size):
         return ""
     for unit in ("B", "kB", "MB", "GB"):
@@ -184,12 +184,12 @@ def _text(value: Any) -> str:
 
 
 def _moment(value: datetime) -> str:
-    """A time in UTC to the second, marked as such; any other time in full."""
+    """Return a time in UTC to the second, marked as such; any other time in full."""
     return f"{value:%Y-%m-%d %H:%M:%SZ}" if value.tzinfo is UTC or str(value.tzinfo) == "UTC" else str(value)
 
 
 def _vector(value: np.ndarray) -> str:
-    """The beginning of a vector, and how long it is."""
+    """Return the beginning of a vector, and how long it is."""
     if value.ndim != 1 or value.dtype.kind not in "fiu":
         return str(value.tolist())
     numbers = ", ".join(f"{number:.3g}" for number in value[:4])
@@ -197,19 +197,20 @@ def _vector(value: np.ndarray) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` in one line that moves no cursor: whatever does not print is shown as its escape."""
+    """Return `text` with escapes for characters that do not print."""
     if text.isprintable():
         return text
     return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
     )
 
 
 def display_width(text: str) -> int:
-    """How many columns of a terminal `text` takes."""
+    """Return the number of columns that `text` takes in a terminal."""
     if text.isascii():
         return len(text)
-    return sum(_cells(each) for each in text)
+    return sum(_cells(character) for character in text)
 
 
 def _cells(character: str) -> int:
@@ -219,15 +220,15 @@ def _cells(character: str) -> int:
 
 
 def pad_or_cut(text: str, width: int, right: bool) -> str:
-    """`text` filled up, or cut, to `width`."""
+    """Pad or cut `text` to `width`."""
     wide = display_width(text)
     if wide > width:
-        kept, used = [], 0
-        for each in text:
-            if used + _cells(each) > width - 1:
+        shown_part, used = [], 0
+        for character in text:
+            if used + _cells(character) > width - 1:
                 break
-            kept.append(each)
-            used += _cells(each)
-        text, wide = "".join(kept) + "…", used + 1
+            shown_part.append(character)
+            used += _cells(character)
+        text, wide = "".join(shown_part) + "…", used + 1
     fill = " " * (width - wide)
     return fill + text if right else text + fill

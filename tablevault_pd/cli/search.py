@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_search_arguments(parser: argparse.ArgumentParser) -> None:
-    """What ``tablevault-pd search`` takes."""
+    """Add the arguments of ``search``."""
     parser.add_argument("text", nargs="?", help='words to find; "a phrase", OR, -not, pre*')
     parser.add_argument("--near", metavar="VECTOR", help='as JSON: [0.1, 0.9] or {"column": [0.1, 0.9]}')
     parser.add_argument("--filters", metavar="QUERY", help='as for DataFrame.query: "loss < 0.1"')
@@ -51,7 +51,7 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def search_command(vault: Vault, args: argparse.Namespace) -> pd.DataFrame:
-    """The frame that answers the command."""
+    """Return the rows that fit, as :meth:`Vault.search`."""
     return vault.search(
         args.text,
         near=None if args.near is None else _vector(args.near),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def sessions(vault: Vault, arguments: Namespace) -> pd.DataFrame:
-    """Who ran what, when, and how it ended."""
+    """Return who ran what, when, and how it ended."""
     return vault.sessions(
         arguments.name,
         state=arguments.state or None,
@@ -53,7 +53,7 @@ def resume(vault: Vault, arguments: Namespace) -> pd.DataFrame:
 
 
 def add_sessions_arguments(parser: ArgumentParser) -> None:
-    """What ``tablevault-pd sessions`` takes."""
+    """Add the arguments of ``sessions``."""
     parser.add_argument("name", nargs="?", help="a name, name#run or a pattern such as 'sweep-*'")
     parser.add_argument(
         "--state", action="append", choices=STATES, help="only those in this state; may be repeated"
@@ -83,7 +83,7 @@ def add_sessions_arguments(parser: ArgumentParser) -> None:
 
 
 def add_asking_arguments(parser: ArgumentParser) -> None:
-    """What ``tablevault-pd pause`` and ``resume`` take."""
+    """Add the arguments of ``pause`` and ``resume``."""
     parser.add_argument(
         "which", nargs="+", help="names (the runs that live), name#run, or patterns such as 'sweep-*'"
     )
@@ -93,6 +93,6 @@ def add_asking_arguments(parser: ArgumentParser) -> None:
 
 
 def add_stop_arguments(parser: ArgumentParser) -> None:
-    """What ``tablevault-pd stop`` takes."""
+    """Add the arguments of ``stop``."""
     add_asking_arguments(parser)
     parser.add_argument("--exit-code", type=int, default=0, help="what their processes exit with")

@@ -1,4 +1,4 @@
-"""Filters: DNF tuples, query strings and ``pd.col`` expressions, read into one expression tree and judged as pandas judges them.
+"""Filters: DNF tuples, query strings and ``pd.col`` expressions, parsed to one expression tree and evaluated as pandas does.
 
 DNF tuples follow ``pandas.read_parquet``: a missing value fits no comparison, but is "not in" a list without None. Query
 strings and expressions follow pandas itself, where ``!=`` is true of a missing value in a NumPy column. A name such as
@@ -32,21 +32,21 @@ class Filter:
     """A condition on rows."""
 
     given: Any  #: as the caller wrote it
-    tree: Node | None  #: None: an expression that only pandas can judge
-    expression: Any = None  #: of ``pd.col``: pandas evaluates it, the tree says what it looks at
+    tree: Node | None  #: None: an expression that only pandas can evaluate
+    expression: Any = None  #: of ``pd.col``: pandas evaluates it, the tree names its columns
 
     @property
     def columns(self) -> frozenset[Hashable] | None:
-        """The columns it looks at; None if only running it can tell."""
+        """The columns that it uses; None if they are not known before it is evaluated."""
         return None if self.tree is None else labels(self.tree)
 
     @property
     def rowwise(self) -> bool:
-        """Whether each row can be judged by itself; else all rows are needed at once."""
+        """Whether each row can be tested by itself; else all rows are needed at once."""
         return self.tree is not None and is_rowwise(self.tree)
 
     def mask(self, frame: pd.DataFrame) -> np.ndarray:
-        """Which rows of `frame` pass: bool, shape (rows,). Raises InvalidFilter."""
+        """Return which rows of `frame` pass: bool, shape (rows,). Raises InvalidFilter."""
         try:
             return self._mask(frame)
         except InvalidFilter:
@@ -65,7 +65,7 @@ class Filter:
 
 
 def _opened(frame: pd.DataFrame, tree: Node | None) -> pd.DataFrame:
-    """The frame with the values inside of dicts that an expression names as columns."""
+    """Return the frame with the values inside of dicts that an expression names as columns."""
     nested = [part for part in walk(tree) if isinstance(part, Inside)] if tree is not None else []
     if not nested:
         return frame
@@ -76,12 +76,12 @@ def _opened(frame: pd.DataFrame, tree: Node | None) -> pd.DataFrame:
 
 
 def is_no_filter(filters: Any) -> bool:
-    """Whether `filters` keeps every row: None, or no tuples, as conditions gathered in a loop may be."""
+    """Return whether `filters` keeps every row: None, or no tuples, as conditions gathered in a loop may be."""
     return filters is None or (isinstance(filters, (list, tuple)) and not filters)
 
 
 def parse_filter(filters: Any, names: Names) -> Filter | None:
-    """Read `filters`, in any of the three forms, for what has these `names`. Raises InvalidFilter and UnknownColumn.
+    """Parse `filters`, of any of the three forms, for a frame or list with these `names`. Raises InvalidFilter and UnknownColumn.
 
     ``@name`` in a text is a variable of the code that called the library.
 

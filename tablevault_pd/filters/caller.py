@@ -38,7 +38,7 @@ _COLLECTIONS = (list, tuple, set, frozenset, range, np.ndarray, pd.Series, pd.In
 
 
 def caller_value(name: str) -> Any:
-    """The value of a variable where the library was called from: a local one, else a global one. Raises InvalidFilter."""
+    """Return the value of a variable where the library was called from: a local one, else a global one. Raises InvalidFilter."""
     names: list[str] = []
     for scope in _scopes():
         if name in scope:
@@ -51,12 +51,12 @@ def caller_value(name: str) -> Any:
 
 
 def is_variable(name: str) -> bool:
-    """Whether the caller has a variable of that name."""
+    """Return whether the caller has a variable of that name."""
     return any(name in scope for scope in _scopes())
 
 
 def _scopes() -> Iterator[dict[str, Any]]:
-    """The caller's locals, those of the function around it if it is a comprehension or lambda, then its globals."""
+    """Yield the caller's locals, those of the function around a comprehension or lambda, then its globals."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
@@ -70,16 +70,16 @@ def _scopes() -> Iterator[dict[str, Any]]:
 
 
 def _is_around(frame: FrameType | None, code: CodeType) -> bool:
-    """Whether `code` is a comprehension or lambda written in the function that runs in `frame`."""
+    """Return whether `code` is a comprehension or lambda written in the function that runs in `frame`."""
     return (
         frame is not None
         and code.co_name.startswith("<")
-        and any(code is each for each in frame.f_code.co_consts)
+        and any(code is constant for constant in frame.f_code.co_consts)
     )
 
 
 def _checked(name: str, value: Any) -> Any:
-    """The value, if it is data that rows can be compared with."""
+    """Return the value if rows can be compared with it. Raises InvalidFilter."""
     if value is None or value is pd.NA or value is pd.NaT or isinstance(value, (*_SCALARS, *_COLLECTIONS)):
         return value
     if isinstance(value, Iterable) and isinstance(value, (type({}.keys()), type({}.values()), dict)):

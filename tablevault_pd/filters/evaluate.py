@@ -1,6 +1,6 @@
-"""Which rows of a frame a filter keeps, judged by pandas: strings as ``DataFrame.query`` does, tuples as Arrow does.
+"""Evaluate a filter on a frame: strings as ``DataFrame.query`` does, tuples as Arrow does.
 
-Where ``query`` differs from plain comparisons it is followed: ``==`` with a text or list is ``isin``, a constant beside
+This includes what ``query`` does beyond plain comparisons: ``==`` with a text or list is ``isin``, a constant beside
 times becomes a Timestamp, one beside float32 a float32.
 """
 
@@ -55,17 +55,17 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "%": operator.mod,
     "**": operator.pow,
 }
-#: Whose values pandas looks at as they are; a sum of numbers is not among them (see :func:`_is_plain`).
+#: Nodes whose values ``query`` compares by ``isin``; a sum of numbers is none (see :func:`_is_plain`).
 _PLAIN = (ColumnRef, Level, Inside, Constant, Method, Member)
 
 
 def mask_of(node: Node, frame: pd.DataFrame) -> np.ndarray:
-    """Which rows of `frame` pass: bool, shape (rows,). Raises whatever pandas raises, and InvalidFilter."""
+    """Return which rows of `frame` pass: bool, shape (rows,). Raises whatever pandas raises, and InvalidFilter."""
     return as_mask(evaluate(node, frame), len(frame))
 
 
 def as_mask(values: Any, rows: int) -> np.ndarray:
-    """Truth values as a NumPy array in which missing ones are False. Raises InvalidFilter for other values."""
+    """Convert truth values to a NumPy array in which missing ones are False. Raises InvalidFilter for other values."""
     if types.is_scalar(values):
         values = np.full(rows, values)
     if isinstance(values, pd.DataFrame) or len(values) != rows:
@@ -79,14 +79,14 @@ def as_mask(values: Any, rows: int) -> np.ndarray:
 
 
 def _as_bools(values: pd.Series) -> pd.Series:
-    """Objects that are all True, False or missing as nullable booleans; other values as they are."""
+    """Convert objects that are all True, False or missing to nullable booleans."""
     if values.dtype == object and types.infer_dtype(values, skipna=True) in ("boolean", "empty"):
         return values.astype("boolean")
     return values
 
 
 def evaluate(node: Node, frame: pd.DataFrame) -> Any:
-    """The value of a part of a filter on `frame`."""
+    """Return the value of a part of a filter on `frame`."""
 
     def value(part: Node) -> Any:
         return evaluate(part, frame)
@@ -119,7 +119,7 @@ def evaluate(node: Node, frame: pd.DataFrame) -> Any:
         case Method(of, name, arguments, options, called):
             member = getattr(value(of), name)
             return (
-                member(*map(value, arguments), **{key: value(each) for key, each in options})
+                member(*map(value, arguments), **{key: value(option) for key, option in options})
                 if called
                 else member
             )
@@ -142,9 +142,9 @@ def _either(left: Any, right: Any) -> Any:
 
 
 def _check_conditions(*values: Any) -> None:
-    for each in values:
-        if types.is_scalar(each) and not isinstance(each, (bool, np.bool_)):
-            raise InvalidFilter(f"The filter joins {shown(each)} by and, or: that is no condition.")
+    for condition in values:
+        if types.is_scalar(condition) and not isinstance(condition, (bool, np.bool_)):
+            raise InvalidFilter(f"The filter joins {shown(condition)} by and, or: that is no condition.")
 
 
 def _opposite(values: Any) -> Any:
@@ -159,13 +159,13 @@ def _compared(node: Compare, sign: str, left: Any, right: Any) -> Any:
             if isinstance(other, str) and hasattr(one, "isin") and _is_plain(of, one):
                 return _among(one, [other]) if sign == "==" else ~_among(one, [other])
     left, right = _converted(node.left, left, right), _converted(node.right, right, left)
-    if sign not in ("==", "!="):  # which times with and without a zone never are, or always
+    if sign not in ("==", "!="):  # times with and without a zone are never equal
         _check_zones(left, right)
     return COMPARE[sign](left, right)
 
 
 def _check_zones(left: Any, right: Any) -> None:
-    """Say what to write where times with a zone are compared with one without, or the reverse."""
+    """Raise InvalidFilter where times with a zone are compared with one without, or the reverse."""
     for times, one in ((left, right), (right, left)):
         if not (isinstance(one, pd.Timestamp) and isinstance(times, pd.Series)):
             continue
@@ -185,12 +185,12 @@ def _check_zones(left: Any, right: Any) -> None:
 
 
 def _is_plain(node: Node, values: Any) -> bool:
-    """Whether ``query`` looks at values by ``isin``: not at those of a sum of numbers."""
+    """Return whether ``query`` looks at values by ``isin``: not at those of a sum of numbers."""
     return isinstance(node, _PLAIN) or types.is_object_dtype(values) or types.is_string_dtype(values)
 
 
 def _converted(node: Node, value: Any, other: Any) -> Any:
-    """A constant as it is beside a column: a time beside times, a float32 beside those."""
+    """Convert a constant to the type of the column that it is compared with: to a time or a float32."""
     if not types.is_scalar(value) or not hasattr(other, "dtype") or types.is_scalar(other):
         return value
     if types.is_datetime64_any_dtype(other.dtype):
@@ -215,20 +215,20 @@ def _member(of: Any, values: Any) -> Any:
 def _among(values: pd.Series, others: Any) -> Any:
     if not PANDAS_2:
         return values.isin(others)
-    with warnings.catch_warnings():  # it takes texts among times, and says that pandas 3 will not
+    with warnings.catch_warnings():  # pandas 2 warns where texts are looked up among times
         warnings.simplefilter("ignore", FutureWarning)
         return values.isin(others)
 
 
 def _joined(node: Arithmetic, sign: str, left: Any, right: Any) -> Any:
     if sign in ("*", "%", "**"):
-        for each in (left, right):
-            _check_factor(sign, each)
+        for side in (left, right):
+            _check_factor(sign, side)
     return _ARITHMETIC[sign](_converted(node.left, left, right), _converted(node.right, right, left))
 
 
 def _check_factor(sign: str, values: Any) -> None:
-    """Refuse what grows without bound: texts that are repeated, powers of Python's integers."""
+    """Raise InvalidFilter for results of any size: repeated texts, powers of Python's integers."""
     if isinstance(values, int) and sign == "**":
         fits = abs(values) < 2**63
     elif types.is_scalar(values):
@@ -258,17 +258,15 @@ _NUMBERS = (
 
 
 def inside(cells: pd.Series, keys: Sequence[str]) -> pd.Series:
-    """What the dicts of a column hold under some keys, one inside of the other; missing where there is none."""
+    """Return the values of nested keys in the dicts of a column; missing where a dict lacks one."""
     values = [_value(cell, keys) for cell in cells]
-    if all(
-        value is None for value in values
-    ):  # neither None, which pandas compares with no number, nor floats: these have no .str
+    if all(value is None for value in values):
+        # Objects with NaN: pandas does not compare None with numbers, and floats have no .str.
         return pd.Series([np.nan] * len(values), index=cells.index, dtype=object)
     try:
         if any(type(value) is int and abs(value) > EXACT for value in values):
-            return pd.Series(
-                values, index=cells.index, dtype="Int64"
-            )  # beside missing ones they would become floats
+            # Beside missing values they would become floats.
+            return pd.Series(values, index=cells.index, dtype="Int64")
         return pd.Series(values, index=cells.index).infer_objects()
     except (TypeError, ValueError, OverflowError):  # beside other values, or too large for 64 bits
         return pd.Series(values, index=cells.index, dtype=object)

@@ -1,4 +1,4 @@
-"""Expressions of ``pd.col``, read into the tree by running them on stand-ins for columns that note what is asked of them."""
+"""Convert expressions of ``pd.col`` to the tree, by evaluating them on columns that record each operation."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ if TYPE_CHECKING:
 
 
 class Untraceable(Exception):
-    """What an expression does cannot be said by the tree."""
+    """The tree has no node for an operation of the expression."""
 
 
 def is_expression(filters: Any) -> bool:
-    """Whether it is an expression of ``pd.col``."""
+    """Return whether it is an expression of ``pd.col``."""
     expression = getattr(getattr(pd.api, "typing", None), "Expression", None)
     return expression is not None and isinstance(filters, expression)
 
 
 def evaluate_expression(expression: Any, frame: Any) -> Any:
-    """The expression's value on a frame, or on what stands in for one."""
-    return expression._eval_expression(frame)  # what assign() and loc[] call; a test watches that it stays so
+    """Return the expression's value on a frame or a :class:`_Frame`."""
+    return expression._eval_expression(frame)  # assign() and loc[] call this, too; a test checks that
 
 
 def trace(expression: Any, names: Names) -> Node | None:
-    """The tree of an expression; None if it has none. Raises UnknownColumn for a column that is not there."""
+    """Return the tree of an expression; None if it has none. Raises UnknownColumn for a column that is not there."""
     frame = _Frame(names)
     try:
-        found = _node(evaluate_expression(expression, frame))
-    except Exception:  # noqa: BLE001  # whatever a stand-in lacks
-        found = None
+        tree = _node(evaluate_expression(expression, frame))
+    except Exception:  # noqa: BLE001  # a recorded column lacks what the expression needs
+        tree = None
     if frame.unknown is not None:
         raise frame.unknown
-    return found
+    return tree
 
 
 class _Frame:
-    """Stands in for a frame."""
+    """A frame whose columns are :class:`Traced`."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -64,15 +64,15 @@ class _Frame:
         self.unknown: Exception | None = None
 
     def __getitem__(self, label: Hashable) -> Traced:
-        found = self._names.find(label, index=False)
-        if found is None:
+        name = self._names.find(label, index=False)
+        if name is None:
             self.unknown = self._names.unknown(label)
             raise self.unknown
-        return Traced(found)
+        return Traced(name)
 
 
 class _Everything:
-    """Columns that contain every name: the stand-in itself says which are not there."""
+    """Contains every name: `_Frame.__getitem__` reports unknown columns."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -91,10 +91,10 @@ def _binary(kind: Any, sign: str, *, mirrored: bool = False) -> Any:
 
 
 class Traced:
-    """Stands in for a column or a value made of columns."""
+    """A column, or a value made of columns, that records the operations on it as a node."""
 
     __slots__ = ("_node",)
-    __hash__ = None  # type: ignore[assignment]  # as pandas' columns
+    __hash__ = None  # type: ignore[assignment]  # as Series
 
     def __init__(self, node: Node) -> None:
         self._node = node

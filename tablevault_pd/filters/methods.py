@@ -1,6 +1,6 @@
 """Names that a filter text may use beside columns: methods and attributes of columns, functions, constants.
 
-All are pure and make at most as much data as they are given. Each method is listed with the options that may be named.
+All are pure, and their results are no larger than their arguments. Each method is listed with the options that may be named.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ _TIME_PARTS = {
 }  # fmt: skip
 
 _DATE_PARTS = ("year", "month", "day", "hour", "minute", "second", "microsecond")
-#: Other names of the same, which pandas is about to drop.
+#: Deprecated names in pandas.
 ALIASES = {
     "dayofweek": "day_of_week",
     "weekday": "day_of_week",
@@ -120,7 +120,7 @@ ALIASES = {
 METHODS: dict[str, Methods] = {"": _ELEMENTWISE | _OF_ALL_ROWS, "str": _TEXT, "dt": _TIME, "cat": {}}
 ATTRIBUTES: dict[str, set[str]] = {"": set(), "str": set(), "dt": {*_TIME_PARTS, *ALIASES}, "cat": {"codes"}}
 ACCESSORS = ("str", "dt", "cat")
-#: What judges each row by itself, whatever its accessor.
+#: Methods and attributes of each row by itself, with any accessor.
 ROWWISE = {*_ELEMENTWISE, *(_TEXT.keys() - {"count"}), *_TIME, *_TIME_PARTS, *ALIASES, *ACCESSORS}
 DTYPES = ("str", "string", "category", "bool", "boolean", "object", "int", "int8", "int16", "int32", "int64", "Int64",
           "uint8", "uint16", "uint32", "uint64", "float", "float32", "float64", "Float64")  # fmt: skip
@@ -130,7 +130,7 @@ FUNCTIONS = {
     for name in ("sin", "cos", "tan", "exp", "log", "expm1", "log1p", "sqrt", "sinh", "cosh", "tanh", "arcsin", "arccos",
                  "arctan", "arccosh", "arcsinh", "arctanh", "abs", "log10", "floor", "ceil", "arctan2")
 }  # fmt: skip
-#: Called with literals, they make a constant; with the options that may be named.
+#: Functions that make a constant of literals, with the options that may be named.
 TIMES: dict[str, tuple[Callable[..., dt.datetime], tuple[str, ...]]] = {
     "Timestamp": (pd.Timestamp, ("tz", "unit", *_DATE_PARTS, "nanosecond")),
     "datetime": (dt.datetime, _DATE_PARTS),

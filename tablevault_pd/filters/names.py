@@ -1,4 +1,4 @@
-"""Which column, index level or value inside of dicts a name means."""
+"""Resolve names in a filter: columns, index levels, values inside of dicts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEVEL = re.compile(r"ilevel_(\d{1,3})")
-DEEPEST = 100  #: so many keys one inside of the other
+DEEPEST = 100  #: levels of nested keys
 
 
 class UnknownColumn(InvalidFilter):
-    """A filter that names a column which is not there. In a search such a list just does not match."""
+    """A filter names an unknown column. A search skips such a list."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Names:
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> Names:
-        """The names of a frame."""
+        """Return the names of a frame."""
         kinds = zip(frame.columns, frame.dtypes, strict=True)
         nested = [
             label for label, dtype in kinds if str(dtype) == "object" or str(dtype).startswith("struct")
@@ -42,7 +42,7 @@ class Names:
         return cls(list(frame.columns), tuple(frame.index.names), nested)
 
     def find(self, name: Hashable, *, index: bool = True) -> Node | None:
-        """What `name` means: a column, else the index, else a value inside of dicts. Raises InvalidFilter."""
+        """Return the node of `name`: a column, else an index level, else a value inside of dicts. Raises InvalidFilter."""
         if name in self._counts:
             if self._counts[name] > 1:
                 raise InvalidFilter(f"The filter names {shown(name)}, which is the name of several columns.")
@@ -66,7 +66,7 @@ class Names:
         return None
 
     def _inside(self, name: Hashable) -> Inside | None:
-        """``params.lr`` where ``params`` is a column that may hold dicts; the longest such column."""
+        """Return the node of ``params.lr`` where ``params`` is a column that may hold dicts; the longest such column."""
         if not isinstance(name, str) or name.count(".") > DEEPEST:
             return None
         parts = name.split(".")
@@ -77,7 +77,7 @@ class Names:
         return None
 
     def unknown(self, name: Hashable, hint: str = "") -> UnknownColumn:
-        """The error for a name that means nothing, with names that come close."""
+        """Return the error for an unknown name, with similar names."""
         there = [*self.columns, *(level for level in self.levels if level is not None)]
         alike = [label for label in there if not isinstance(label, str) and str(label) == name]
         if alike:
@@ -86,7 +86,7 @@ class Names:
                 f"{type(alike[0]).__name__}. A filter text cannot name it: write it as a tuple, ({alike[0]!r}, '==', value)."
             )
         more = f", … ({len(there)} names)" if len(there) > 20 else ""
-        close = did_you_mean(str(name), [str(each) for each in there]) or (
+        close = did_you_mean(str(name), [str(label) for label in there]) or (
             f"There are {', '.join(map(shown, there[:20]))}{more}." if there else "The list has no columns."
         )
         return UnknownColumn(

@@ -1,4 +1,4 @@
-"""What a scan may leave out: a condition on rows, weak enough that every store can judge it on what it holds.
+"""A condition for a scan, which lets a store leave rows out; it uses only what every store can evaluate.
 
 It is a hint, in disjunctive normal form. A store that can judge it where the rows lie sends fewer of them; the caller
 applies the exact filter to what comes. So a condition is only ever *surely false*, or not.
@@ -12,7 +12,7 @@ from typing import Any, Literal
 Kind = Literal["number", "text", "bool", "time"]
 Test = Literal["in", "<", "<=", ">", ">=", "contains", "null", "not null"]
 
-#: Beyond it, stores and pandas need not agree on which number a float is.
+#: Beyond it, stores and pandas may read a float differently.
 EXACT = 2**53
 MOST_GROUPS = 16
 
@@ -27,7 +27,7 @@ class Condition:
     - is of the plain type `kind`, no number beyond ±2**53, and fails the test. A number is one that is stored as such:
       NaN, infinities and -0.0 are not. A time counts in whole seconds, rounded down.
 
-    A value of any other type passes, and so do all values of columns that a store cannot judge.
+    A value of any other type passes, and so do all values of columns that a store cannot test.
     """
 
     path: tuple[str, ...]  #: the Arrow field; then keys of the object whose JSON text the cell is
@@ -37,25 +37,25 @@ class Condition:
     missing: bool = False  #: whether a missing value passes
 
 
-#: Rows for which every group has a condition that is surely false may be left out.
+#: Groups of conditions. A row may be left out if every group has a condition that is false for it.
 Where = tuple[tuple[Condition, ...], ...]
 
 ALL: Where = ((),)  #: leaves nothing out
 
 
 def both(one: Where, other: Where) -> Where:
-    """Rows that pass both; some more, where that would take too many groups."""
+    """Return a condition for rows that pass both, or a weaker one where that would take too many groups."""
     if len(one) * len(other) > MOST_GROUPS:
         return one if len(one) <= len(other) else other
     return tuple(dict.fromkeys(tuple(dict.fromkeys((*a, *b))) for a in one for b in other))
 
 
 def either(one: Where, other: Where) -> Where:
-    """Rows that pass one of them."""
+    """Return a condition for rows that pass one of them."""
     joined = tuple(dict.fromkeys((*one, *other)))
     return ALL if () in joined or len(joined) > MOST_GROUPS else joined
 
 
 def without(where: Where, fields: set[str]) -> Where:
-    """The hint without conditions on these fields."""
-    return tuple(tuple(each for each in group if each.path[0] not in fields) for group in where)
+    """Return the condition without terms on these fields."""
+    return tuple(tuple(term for term in group if term.path[0] not in fields) for group in where)

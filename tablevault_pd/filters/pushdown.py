@@ -1,4 +1,4 @@
-"""Predicate pushdown: which rows a filter surely does not keep, so that they need not leave the store.
+"""Predicate pushdown: a projection of a filter to a condition that stores can test, so that they send fewer rows.
 
 Everything that is not known to judge each row by itself, and to fail for no row, tells nothing: then leaving out rows could
 change the verdict on the others (``x > x.mean()``), or hide an error that pandas would raise.
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
 
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _OPPOSITE: dict[str, str] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
-MOST_VALUES = 500  # a server compares each row with each of them
+MOST_VALUES = 500  # more values would slow a server down
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ][\d:.]+)?")
 _NO_REGEX = re.compile(r"[^.^$*+?{}\[\]\\|()]+")
 
 
 class NotPushable(Exception):
-    """Something that only running the filter can judge."""
+    """Only evaluating the filter can decide."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pushdown:
-    """Which rows a condition may be true of, and which it may be false of."""
+    """Two conditions: for rows that might match, and for rows that might not match."""
 
     might_match: Where = ALL
     might_not_match: Where = ALL
@@ -75,27 +75,29 @@ class Pushdown:
         return Pushdown(self.might_not_match, self.might_match)
 
 
-def condition(found: Any) -> Pushdown:
-    """A condition: a verdict, or a column of truth values by itself. Raises NotPushable."""
-    if isinstance(found, Pushdown):
-        return found
-    if isinstance(found, Operand) and found.kind == "bool" and not (found.objects or found.inside):
-        return found.compare("==", True)
+def condition(node: Any) -> Pushdown:
+    """Convert a column of truth values to a condition. Raises NotPushable."""
+    if isinstance(node, Pushdown):
+        return node
+    if isinstance(node, Operand) and node.kind == "bool" and not (node.objects or node.inside):
+        return node.compare("==", True)
     raise NotPushable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operand:
-    """Stands in for a column, or for what is inside of the dicts of one."""
+    """A column, or a value inside of the dicts of a column."""
 
     path: tuple[str, ...]
-    kind: Kind | None  #: None: whatever it is compared with
-    tuples: bool = False  #: whether missing values fit nothing, as in tuples, rather than as in pandas
-    narrow: type[np.floating] | None = None  #: floats of so few digits that constants are rounded to them
-    objects: str | None = None  #: cells are Python objects, with this marker for missing ones
+    kind: Kind | None  #: None: that of the value it is compared with
+    tuples: bool = (
+        False  #: whether missing values match nothing, as in tuples; else they compare as in pandas
+    )
+    narrow: type[np.floating] | None = None  #: a float type to which pandas rounds constants
+    objects: str | None = None  #: the marker of missing cells, if cells are Python objects
     category: bool = False
     zoned: bool = False
-    derived: bool = False  #: computed from the column: its values are not those that are stored
+    derived: bool = False  #: whether it is computed from the column
 
     @property
     def inside(self) -> bool:
@@ -105,22 +107,22 @@ class Operand:
     def predicate(
         self, test: Test, value: Any = None, *, missing: bool = False, kind: Kind | None = None
     ) -> Where:
-        """Rows that pass one test of this column."""
+        """Return the condition of one test of this column."""
         return ((Condition(self.path, kind or self.kind or "text", test, value, missing),),)
 
     def compare(self, operator: str, value: Any) -> Pushdown:
-        """The column against a constant or another column. Raises NotPushable."""
+        """Compare the column with a constant or another column. Raises NotPushable."""
         if isinstance(value, Operand):
             return self._beside(value)
         if operator == "!=":
             return ~self.compare("==", value)
         if self.objects == "NA" and not self.tuples:
-            raise NotPushable  # pandas refuses to judge NA in an object column
+            raise NotPushable  # pandas raises for NA in an object column
         kind = self.kind or _kind_of(value)
         if operator != "==" and ((self.objects and not self.tuples) or self.category or kind == "bool"):
             raise NotPushable
-        found = {"number": self._number, "text": self._text, "bool": self._bool, "time": self._time}[kind]
-        made = found(operator, value)
+        compare = {"number": self._number, "text": self._text, "bool": self._bool, "time": self._time}[kind]
+        made = compare(operator, value)
         return Pushdown() if self.derived else made
 
     def _beside(self, other: Operand) -> Pushdown:
@@ -147,7 +149,7 @@ class Operand:
         return self.predicate(test, high if operator[0] == "<" else low, missing=missing, kind="number")
 
     def _around(self, value: Any) -> tuple[float, float]:
-        """Bounds of what the constant may be taken for."""
+        """Return bounds of the numbers that a store may take the constant for."""
         value = value.item() if isinstance(value, np.generic) else value
         if type(value) not in (int, float) or not abs(value) < 2.0**63:
             raise NotPushable
@@ -164,7 +166,7 @@ class Operand:
     def _text(self, operator: str, value: Any) -> Pushdown:
         if not isinstance(value, str) or (operator != "==" and self.inside):
             raise NotPushable
-        # A server orders texts as a language does, and may think two equal that are not.
+        # A server compares texts by a collation, which may hold different texts equal.
         return Pushdown(self.predicate("in", (str(value),), kind="text")) if operator == "==" else Pushdown()
 
     def _bool(self, operator: str, value: Any) -> Pushdown:
@@ -183,7 +185,7 @@ class Operand:
 
     def _second(self, value: Any) -> int:
         if isinstance(value, str) and not self.zoned and _DATE.fullmatch(value):
-            pass  # pandas reads it; what else it reads may depend on today
+            pass  # only pandas parses it; the result may depend on the current date
         elif not isinstance(value, (dt.datetime, np.datetime64)):
             raise NotPushable
         try:
@@ -195,20 +197,20 @@ class Operand:
         moment = moment if moment.tz is None else moment.tz_convert("UTC").tz_localize(None)
         return int(moment.replace(microsecond=0, nanosecond=0).as_unit("s").asm8.view("i8"))
 
-    # -- what pandas' own columns can do
+    # -- methods of Series
 
     def isin(self, values: list[Any]) -> Pushdown:
-        """Membership in some constants. Raises NotPushable."""
-        known = [each for each in values if not is_missing(each)]
-        missing = len(known) < len(values)
-        if self.objects == "NA" or self.derived or not known or (missing and self.inside):
+        """Test membership in constants. Raises NotPushable."""
+        present = [value for value in values if not is_missing(value)]
+        missing = len(present) < len(values)
+        if self.objects == "NA" or self.derived or not present or (missing and self.inside):
             raise NotPushable
-        kind = self.kind or _kind_of(known[0])
+        kind = self.kind or _kind_of(present[0])
         if kind == "number":
-            bounds = [self._around(each) for each in known]
+            bounds = [self._around(value) for value in present]
             if self.inside and not all(isinstance(low, int) for low, _ in bounds):
-                raise NotPushable  # in tuples it would depend on the other rows whether this can be compared
-            if len(known) <= MOST_VALUES and all(low == high for low, high in bounds):
+                raise NotPushable  # for tuples, other rows decide whether these can be compared
+            if len(present) <= MOST_VALUES and all(low == high for low, high in bounds):
                 return Pushdown(
                     self.predicate("in", tuple(low for low, _ in bounds), missing=missing, kind=kind)
                 )
@@ -220,8 +222,8 @@ class Operand:
                 )
             )
         if kind == "time":
-            seconds = [self._second(each) for each in known if not isinstance(each, str)]
-            if len(seconds) < len(known):
+            seconds = [self._second(value) for value in present if not isinstance(value, str)]
+            if len(seconds) < len(present):
                 raise NotPushable
             return Pushdown(
                 both(
@@ -229,34 +231,34 @@ class Operand:
                     self.predicate("<=", max(seconds), missing=missing),
                 )
             )
-        wanted: Any = str if kind == "text" else (bool, np.bool_)
-        if not all(isinstance(each, wanted) for each in known):
+        types: Any = str if kind == "text" else (bool, np.bool_)
+        if not all(isinstance(value, types) for value in present):
             raise NotPushable
-        if len(known) > MOST_VALUES:
+        if len(present) > MOST_VALUES:
             return Pushdown()
-        plain = tuple(str(each) if kind == "text" else bool(each) for each in known)
+        plain = tuple(str(value) if kind == "text" else bool(value) for value in present)
         return Pushdown(self.predicate("in", plain, missing=missing, kind=kind))
 
     def isna(self) -> Pushdown:
-        """Where values are missing. Raises NotPushable."""
+        """Test for missing values. Raises NotPushable."""
         if self.derived:
             raise NotPushable
         there = self.predicate("not null")
         return Pushdown(ALL if self.kind is None else self.predicate("null", missing=True), there)
 
     def between(self, left: Any, right: Any) -> Pushdown:
-        """From one constant to another, both included. Raises NotPushable."""
+        """Test for values from one constant to another, both included. Raises NotPushable."""
         return self.compare(">=", left) & self.compare("<=", right)
 
     def computed(self, other: Any) -> Operand:
-        """A sum or product with another number. Raises NotPushable."""
+        """Return a sum or product with another number. Raises NotPushable."""
         plain = isinstance(other, Operand) and other.kind == "number" and not other.objects
         if self.kind != "number" or self.objects or not (plain or type(other) in (int, float)):
             raise NotPushable
         return replace(self, derived=True)
 
     def contains(self, pattern: Any, *, regex: bool = True) -> Pushdown:
-        """Where a text is part of the value. Raises NotPushable."""
+        """Test for a text in the value. Raises NotPushable."""
         if not isinstance(pattern, str) or not pattern or self.kind not in ("text", None) or self.category:
             raise NotPushable
         plain = not regex or _NO_REGEX.fullmatch(pattern)
@@ -266,7 +268,7 @@ class Operand:
 
 
 def _kind_of(value: Any) -> Kind:
-    """How a value inside of dicts is stored if it equals a constant."""
+    """Return the JSON text of a value inside of dicts that equals a constant."""
     if isinstance(value, (bool, np.bool_)):
         return "bool"
     if isinstance(value, str):
@@ -280,18 +282,18 @@ def _kind_of(value: Any) -> Kind:
 
 
 def pushdown(node: Node, schema: pa.Schema) -> Where | None:
-    """What a filter tells about rows of a list that it does not keep; None if nothing."""
+    """Return a condition that all rows which pass the filter fulfil; None if there is none."""
     if not is_rowwise(node):
         return None
     try:
-        found = condition(_PushdownReader(schema).read(node)).might_match
-    except Exception:  # noqa: BLE001  # constants are whatever the user compares with: then nothing is left out, and no harm done
+        might_match = condition(_PushdownReader(schema).read(node)).might_match
+    except Exception:  # noqa: BLE001  # constants may be anything: then nothing is left out
         return None
-    return None if () in found else found
+    return None if () in might_match else might_match
 
 
 class _PushdownReader:
-    """Reads the tree as far as it is known to judge row by row."""
+    """Reads the parts of the tree that test rows one by one."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
@@ -300,7 +302,7 @@ class _PushdownReader:
         self._alike = [str(label) for label in [*self._labels, *index["names"]]]
 
     def read(self, node: Node) -> Any:
-        """An operand, a condition or a constant. Raises NotPushable."""
+        """Return an operand, a condition or a constant. Raises NotPushable."""
         match node:
             case ColumnRef(label):
                 return self._column(label)
@@ -327,9 +329,9 @@ class _PushdownReader:
         raise NotPushable
 
     def _operand(self, node: Node) -> Operand:
-        found = self.read(node)
-        if isinstance(found, Operand):
-            return found
+        operand = self.read(node)
+        if isinstance(operand, Operand):
+            return operand
         raise NotPushable
 
     def _column(self, label: Hashable, *, tuples: bool = False) -> Operand:
@@ -343,7 +345,7 @@ class _PushdownReader:
         return Operand((field.name, *keys), None, tuples)
 
     def _field(self, label: Hashable) -> tuple[pa.Field, dict[str, Any]]:
-        # A field of the same name may hold another column in rows that were written before this one was there.
+        # A field of the same name may hold another column in rows that were written before this column was added.
         if not isinstance(label, str) or self._alike.count(label) != 1 or label not in self._schema.names:
             raise NotPushable
         field = self._schema.field(label)
@@ -366,7 +368,7 @@ class _PushdownReader:
         raise NotPushable
 
     def _method(self, node: Method) -> Pushdown:
-        arguments = [self.read(each) for each in node.arguments]
+        arguments = [self.read(argument) for argument in node.arguments]
         options = {key: self.read(value) for key, value in node.options}
         match node:
             case Method(Method(of, "str", called=False), "contains", called=True):

@@ -1,4 +1,4 @@
-"""Query strings, as for ``DataFrame.query``, read into the tree. A text can do nothing but filter.
+"""Parse query strings, as for ``DataFrame.query``, to the tree. A text can do nothing but filter.
 
 Python's parser reads it (see :mod:`source`); whatever the tree has no node for is refused by name.
 """
@@ -65,7 +65,7 @@ _ARITHMETIC: dict[type[ast.operator], str] = {
     ast.Mod: "%",
     ast.Pow: "**",
 }
-#: How constants are joined. Powers are left out: a few letters could take hours.
+#: Operators between constants. Powers are not among them: a short text could take hours.
 _FOLD: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -102,7 +102,7 @@ _REFUSED: dict[type[ast.AST], str] = {
 
 
 def parse_query(text: str, names: Names) -> Node:
-    """The tree of a query string. Raises InvalidFilter and UnknownColumn.
+    """Return the tree of a query string. Raises InvalidFilter and UnknownColumn.
 
     Examples
     --------
@@ -118,24 +118,24 @@ def parse_query(text: str, names: Names) -> Node:
 
 @dataclass
 class _QueryReader:
-    """Turns Python's syntax tree into the filter's."""
+    """Converts Python's syntax tree to that of a filter."""
 
     source: FilterText
     names: Names
     depth: int = 0
 
     def error(self, why: str, node: ast.AST, hint: str = "") -> InvalidFilter:
-        """The error that says where in the text."""
+        """Return an error with the position in the text."""
         return self.source.error(why, self.source.origin_of(node), hint)
 
     def read(self, node: ast.expr) -> Node:
-        """Any expression. Raises InvalidFilter."""
+        """Convert any expression. Raises InvalidFilter."""
         self.depth += 1
         if self.depth > DEEPEST:
             raise self.error(f"is nested more than {DEEPEST} levels deep", node)
-        found = self._read(node)
+        tree = self._read(node)
         self.depth -= 1
-        return found
+        return tree
 
     def _read(self, node: ast.expr) -> Node:
         match node:
@@ -146,9 +146,9 @@ class _QueryReader:
             ):
                 return Constant(value)
             case ast.List(elts=items) | ast.Tuple(elts=items):
-                return Constant([self._constant(each) for each in items])
+                return Constant([self._constant(item) for item in items])
             case ast.BoolOp(op=op, values=values):
-                parts = tuple(self.read(each) for each in values)
+                parts = tuple(self.read(item) for item in values)
                 return And(parts) if isinstance(op, ast.And) else Or(parts)
             case ast.UnaryOp():
                 return self._unary(node)
@@ -162,15 +162,15 @@ class _QueryReader:
                 return self._subscript(node)
         raise self._node_error(node)
 
-    def _node_error(self, node: ast.AST, at: ast.AST | None = None) -> InvalidFilter:
+    def _node_error(self, node: ast.AST, blamed: ast.AST | None = None) -> InvalidFilter:
         what = _REFUSED.get(type(node), f"a {type(node).__name__}")
-        return self.error(f"holds {what}, which no filter may", at or node)
+        return self.error(f"holds {what}, which no filter may", blamed or node)
 
     def _constant(self, node: ast.expr) -> Any:
-        found = self.read(node)
-        if not isinstance(found, Constant):
+        constant = self.read(node)
+        if not isinstance(constant, Constant):
             raise self.error("has a list with something else than constants", node)
-        return found.value
+        return constant.value
 
     # -- operators
 
@@ -193,7 +193,7 @@ class _QueryReader:
         left, right = self.read(node.left), self.read(node.right)
         if not (isinstance(left, Constant) and isinstance(right, Constant)):
             if any(
-                isinstance(each, Constant) and isinstance(each.value, _PLAIN_LISTS) for each in (left, right)
+                isinstance(side, Constant) and isinstance(side.value, _PLAIN_LISTS) for side in (left, right)
             ):
                 raise self.error(f"joins a column by {sign} with a list", node)
             return Arithmetic(left, sign, right)
@@ -202,23 +202,25 @@ class _QueryReader:
         return self._folded(left.value, sign, right.value, node)
 
     def _folded(self, left: Any, sign: str, right: Any, node: ast.AST) -> Constant:
-        if any(isinstance(each, (str, bytes)) or not pd.api.types.is_scalar(each) for each in (left, right)):
+        if any(isinstance(side, (str, bytes)) or not pd.api.types.is_scalar(side) for side in (left, right)):
             raise self.error(f"joins constants by {sign} that are no numbers", node)
         try:
             return Constant(_FOLD[sign](left, right))
-        except Exception as error:  # of the values' own operators
+        except Exception as error:  # raised by an operator of the values
             raise self.error(f"cannot be worked out ({type(error).__name__}: {error})", node) from error
 
     def _comparisons(self, node: ast.Compare) -> Node:
-        sides = [self._side(each) for each in (node.left, *node.comparators)]
+        sides = [self._side(side) for side in (node.left, *node.comparators)]
         pairs = zip(sides, node.ops, sides[1:], strict=False)
         parts = tuple(self._comparison(left, op, right, node) for left, op, right in pairs)
         return parts[0] if len(parts) == 1 else And(parts)
 
     def _side(self, node: ast.expr) -> Node | list[Node]:
-        """One side of a comparison; a list that names columns or variables stays a list of its items."""
-        if isinstance(node, (ast.List, ast.Tuple)) and any(isinstance(each, ast.Name) for each in node.elts):
-            return [self.read(each) for each in node.elts]
+        """Convert one side of a comparison; a list with columns or variables to a list of nodes."""
+        if isinstance(node, (ast.List, ast.Tuple)) and any(
+            isinstance(element, ast.Name) for element in node.elts
+        ):
+            return [self.read(element) for element in node.elts]
         return self.read(node)
 
     def _comparison(
@@ -229,7 +231,9 @@ class _QueryReader:
             raise self._node_error(op, node)
         if isinstance(left, list):
             raise self.error("has a list with columns or variables on the left", node)
-        variable = any(isinstance(each, ast.Name) for each in ast.walk(node))  # it may say that all rows fit
+        variable = any(
+            isinstance(part, ast.Name) for part in ast.walk(node)
+        )  # True and False stand for all rows
         constants = isinstance(left, Constant) and isinstance(right, Constant) and not variable
         if constants and isinstance(left, Constant) and isinstance(left.value, str):
             raise self._constant_error(left.value, node)
@@ -244,10 +248,10 @@ class _QueryReader:
         return self._member(left, right, node, negated=isinstance(op, ast.NotIn))
 
     def _compared(self, left: Node, sign: str, right: Node, node: ast.AST) -> Node:
-        for each in (left, right):
-            if isinstance(each, Constant) and isinstance(each.value, _PLAIN_LISTS[1:]):
-                raise self.error(f"compares by {sign} with a {type(each.value).__name__}: write in", node)
-        if not any(isinstance(each, Constant) and isinstance(each.value, list) for each in (left, right)):
+        for side in (left, right):
+            if isinstance(side, Constant) and isinstance(side.value, _PLAIN_LISTS[1:]):
+                raise self.error(f"compares by {sign} with a {type(side.value).__name__}: write in", node)
+        if not any(isinstance(side, Constant) and isinstance(side.value, list) for side in (left, right)):
             return Compare(left, sign, right)
         if sign not in ("==", "!="):
             raise self.error(f"compares by {sign} with a list", node)
@@ -258,16 +262,16 @@ class _QueryReader:
             raise self.error("looks for values in a number: write == or a list, [1, 2]", node)
         if isinstance(left, Constant) and not isinstance(right, Constant):
             left, right = right, left  # 'x' in column, as in pandas: which rows hold it
-        found = Member(left, _values(right))
-        return Not(found) if negated else found
+        member = Member(left, _values(right))
+        return Not(member) if negated else member
 
     def _constant_error(self, left: str, node: ast.AST) -> InvalidFilter:
-        """A comparison without a column: in SQL double quotes name one, in Python backticks do."""
-        found = self.names.find(left) is not None
+        """Return the error for a comparison without a column: backticks name one, not double quotes as in SQL."""
+        is_column = self.names.find(left) is not None
         name = left if left.isidentifier() else f"`{left}`"
         hint = (
             f"For the column write {name}, without quotes."
-            if found
+            if is_column
             else "Columns are written without quotes."
         )
         return self.error("compares constants, which fit every row or none", node, hint)
@@ -275,7 +279,7 @@ class _QueryReader:
     # -- names
 
     def _path(self, node: ast.expr) -> Node:
-        """A name, perhaps with attributes."""
+        """Convert a name, with or without attributes."""
         parts: list[str] = []
         inner = node
         while isinstance(inner, ast.Attribute):
@@ -301,15 +305,15 @@ class _QueryReader:
             return Constant(caller_value(variable))
         first = self.source.quoted.get(name.id, name.id)
         whole = ".".join([first, *parts])
-        found = self.names.find(first)
-        if parts and found is not None and self._is_attribute(found, parts):
-            return self._attributes(found, parts, node)
+        column = self.names.find(first)
+        if parts and column is not None and self._is_attribute(column, parts):
+            return self._attributes(column, parts, node)
         if parts and (inside := self.names.find(whole)) is not None:
             return inside
-        if found is None and not parts and first in CONSTANTS:
+        if column is None and not parts and first in CONSTANTS:
             return Constant(CONSTANTS[first])
-        if found is not None and (not parts or parts[0] in ACCESSORS or parts[-1] in METHODS[""]):
-            return self._attributes(found, parts, node)
+        if column is not None and (not parts or parts[0] in ACCESSORS or parts[-1] in METHODS[""]):
+            return self._attributes(column, parts, node)
         for count in range(len(parts) - 1, 0, -1):  # a column with dots in its name, then attributes
             dotted = self.names.find(".".join([first, *parts[:count]]))
             if dotted is not None and not isinstance(dotted, Inside):
@@ -317,19 +321,19 @@ class _QueryReader:
             if dotted is not None and self._is_attribute(dotted, parts[count:]):
                 return self._attributes(dotted, parts[count:], node)
         hint = ""
-        if found is not None:
+        if column is not None:
             hint = did_you_mean(parts[0], [*METHODS[""], *ACCESSORS])
         elif len(first) < 80 and not parts and is_variable(first):
             hint = f"For the variable write @{first}."
         raise self.names.unknown(whole, hint)
 
     def _is_attribute(self, of: Node, parts: Sequence[str]) -> bool:
-        """Whether ``of.parts`` are attributes that columns have, and not keys of a dict."""
+        """Return whether ``of.parts`` are attributes that columns have, and not keys of a dict."""
         accessor = parts[0] if len(parts) == 2 and parts[0] in ACCESSORS else ""
         return parts[-1] in ATTRIBUTES[accessor] and len(parts) == (2 if accessor else 1)
 
     def _attributes(self, of: Node, parts: Sequence[str], node: ast.AST) -> Node:
-        """Attributes of a value that need no call: an accessor, the parts of times."""
+        """Convert attributes that are not called: accessors, the parts of times."""
         if not parts:
             return of
         if parts[0] in ACCESSORS and len(parts) == 1:
@@ -345,10 +349,10 @@ class _QueryReader:
         name = parts[-1]
         if name in METHODS[accessor] and len(parts) == (2 if accessor else 1):
             return self.error(f"has .{name} without a call: write .{name}()", node)
-        known = {*METHODS[accessor], *ATTRIBUTES[accessor], *(() if accessor else ACCESSORS)}
+        names = {*METHODS[accessor], *ATTRIBUTES[accessor], *(() if accessor else ACCESSORS)}
         of = f"a column's .{accessor}" if accessor else "a column"
         return self.error(
-            f"asks {of} for {shown(name)}, which filters do not know", node, did_you_mean(name, known)
+            f"asks {of} for {shown(name)}, which filters do not know", node, did_you_mean(name, names)
         )
 
     # -- calls
@@ -383,14 +387,16 @@ class _QueryReader:
         if name == "isin" and len(values) == 1:
             return Member(of, _values(values[0]))
         if name == "astype" and not all(
-            isinstance(each, Constant) and each.value in DTYPES for each in values
+            isinstance(argument, Constant) and argument.value in DTYPES for argument in values
         ):
             raise self.error(f"has .astype() of something else than {', '.join(DTYPES)}", node)
         return Method(of, name, tuple(arguments), tuple(options))
 
     def _function(self, node: ast.Call, name: str) -> Node:
         arguments, options = self._arguments(node)
-        constant = all(isinstance(each, Constant) for each in [*arguments, *(value for _, value in options)])
+        constant = all(
+            isinstance(argument, Constant) for argument in [*arguments, *(value for _, value in options)]
+        )
         if name in TIMES and constant:
             allowed = TIMES[name][1]
             wrong = next((key for key, _ in options if key not in allowed), None)
@@ -399,8 +405,8 @@ class _QueryReader:
                     f"gives {name}() the option {shown(wrong)}; it takes {', '.join(allowed)} by name", node
                 )
             try:
-                values = [each.value for each in arguments if isinstance(each, Constant)]
-                named = {key: each.value for key, each in options if isinstance(each, Constant)}
+                values = [argument.value for argument in arguments if isinstance(argument, Constant)]
+                named = {key: argument.value for key, argument in options if isinstance(argument, Constant)}
                 return Constant(TIMES[name][0](*values, **named))
             except (TypeError, ValueError, OverflowError, LookupError) as error:
                 raise self.error(f"has no time in {name}() ({error})", node) from error
@@ -411,32 +417,34 @@ class _QueryReader:
             and not constant
         ):
             return Function(name, tuple(arguments))
-        known = [*FUNCTIONS, *TIMES]
-        if name in known:
+        names = [*FUNCTIONS, *TIMES]
+        if name in names:
             takes = "literals" if name in TIMES else "two columns" if name == "arctan2" else "one column"
             raise self.error(f"calls {name}() otherwise than with {takes}", node)
-        hint = did_you_mean(name, known)
+        hint = did_you_mean(name, names)
         raise self.error(f"calls {shown(self.source.written(name))}, which filters do not know", node, hint)
 
     def _arguments(self, node: ast.Call) -> tuple[list[Node], list[tuple[str, Node]]]:
-        options = [(each.arg, self.read(each.value)) for each in node.keywords if each.arg is not None]
+        options = [
+            (keyword.arg, self.read(keyword.value)) for keyword in node.keywords if keyword.arg is not None
+        ]
         if len(options) < len(node.keywords):
             raise self.error("holds a starred value, which no filter may", node)
-        return [self.read(each) for each in node.args], options
+        return [self.read(keyword) for keyword in node.args], options
 
     def _subscript(self, node: ast.Subscript) -> Node:
-        """``column.str[0]`` and ``column.str[1:3]``."""
+        """Convert ``column.str[0]`` and ``column.str[1:3]``."""
         of, part = node.value, node.slice
         if not (isinstance(of, ast.Attribute) and of.attr == "str"):
             raise self._node_error(node)
         value = Method(self.read(of.value), "str", called=False)
         if isinstance(part, ast.Slice):
             bounds = [
-                Constant(None) if each is None else self.read(each)
-                for each in (part.lower, part.upper, part.step)
+                Constant(None) if bound is None else self.read(bound)
+                for bound in (part.lower, part.upper, part.step)
             ]
             if all(
-                isinstance(each, Constant) and isinstance(each.value, (int, type(None))) for each in bounds
+                isinstance(bound, Constant) and isinstance(bound.value, (int, type(None))) for bound in bounds
             ):
                 return Method(value, "slice", tuple(bounds))
         elif isinstance(index := self.read(part), Constant) and type(index.value) is int:
@@ -445,7 +453,7 @@ class _QueryReader:
 
 
 def _values(node: Node) -> Node:
-    """What membership looks through. A text is one value, as in pandas; a Series stands for its values."""
+    """Return the values of a membership test. A text is one value, as in pandas; a Series stands for its values."""
     if not isinstance(node, Constant):
         return node
     value = node.value

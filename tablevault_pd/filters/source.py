@@ -1,4 +1,4 @@
-"""A query string as a Python expression, and where each part of it stands in the text.
+"""Convert a query string to a Python expression, and positions in it to positions in the text.
 
 Names in backticks and ``@names`` become identifiers, and ``&`` and ``|`` the words "and" and "or", as in pandas.
 """
@@ -33,7 +33,7 @@ _WORDS = {"&": " and ", "|": " or "}
 
 @dataclass
 class FilterText:
-    """A filter text, and the Python expression that it is read as."""
+    """A filter text, and the Python expression of it."""
 
     text: str
     python: str = ""
@@ -44,26 +44,26 @@ class FilterText:
 
     def __post_init__(self) -> None:
         used = set(self.text)
-        # A letter of which the text has none begins the identifiers, so that none is a name of the text.
+        # Identifiers begin with a letter that the text does not have, so that none is a name in the text.
         mark = next((letter for letter in map(chr, range(0x4E00, 0x9FFF)) if letter not in used), None)
         if mark is None:
             raise self.error("holds too many different characters")
         fresh = (f"{mark}{number}" for number in count())
         parts: list[str] = []
         length = 0
-        for found in _TOKEN.finditer(self.text):
-            part = self._python_of(found, fresh)
+        for token in _TOKEN.finditer(self.text):
+            part = self._python_of(token, fresh)
             if not parts and not part.strip():
                 continue
             self._starts.append(length)
-            self._origins.append(found.start())
+            self._origins.append(token.start())
             parts.append(part)
             length += len(part)
         self.python = "".join(parts)
 
-    def _python_of(self, found: re.Match[str], fresh: Iterator[str]) -> str:
-        piece = found[0]
-        match found.lastgroup:
+    def _python_of(self, token: re.Match[str], fresh: Iterator[str]) -> str:
+        piece = token[0]
+        match token.lastgroup:
             case "quoted":
                 name = next(fresh)
                 self.quoted[name] = piece[1:-1].replace("``", "`")
@@ -75,40 +75,42 @@ class FilterText:
             case "space":
                 return " " * len(piece)
             case "other" if piece in "\"'`":
-                raise self.error(f"has a {piece} that is not closed", found.start())
+                raise self.error(f"has a {piece} that is not closed", token.start())
             case "other" if piece == "#":
                 raise self.error(
-                    "has a '#' outside of a text: put names that hold one in `backticks`", found.start()
+                    "has a '#' outside of a text: put names that hold one in `backticks`", token.start()
                 )
             case "other" if piece in "\\@;":
-                raise self.error(f"has a {piece!r} that means nothing there", found.start())
+                raise self.error(f"has a {piece!r} that means nothing there", token.start())
         return _WORDS.get(piece, piece)
 
     def written(self, identifier: str) -> str:
-        """An identifier as the text has it."""
+        """Return an identifier as the text spells it."""
         if identifier in self.variables:
             return f"@{self.variables[identifier]}"
         return self.quoted.get(identifier, identifier)
 
-    def error(self, why: str, at: int | None = None, hint: str = "") -> InvalidFilter:
-        """The error that says what is wrong, and where in the text."""
-        place = "" if at is None else f", at character {at + 1}"
-        return InvalidFilter(f"The filter {shown(self.text)} {why}{place}. {hint}".rstrip())
+    def error(self, why: str, position: int | None = None, hint: str = "") -> InvalidFilter:
+        """Return an error with the position in the text."""
+        where = "" if position is None else f", at character {position + 1}"
+        return InvalidFilter(f"The filter {shown(self.text)} {why}{where}. {hint}".rstrip())
 
-    def origin(self, at: int) -> int:
-        """Where in the text the character `at` of the Python expression comes from."""
-        token = max(0, bisect_right(self._starts, at) - 1)
-        return min(self._origins[token] + at - self._starts[token], len(self.text)) if self._starts else 0
+    def origin(self, position: int) -> int:
+        """Return the position in the text of the character `position` of the Python expression."""
+        token = max(0, bisect_right(self._starts, position) - 1)
+        return (
+            min(self._origins[token] + position - self._starts[token], len(self.text)) if self._starts else 0
+        )
 
     def origin_of(self, node: ast.AST) -> int | None:
-        """Where in the text a node begins, if it says so; in Python's tree places are counted in bytes."""
+        """Return the position in the text where a node begins, if known; Python counts bytes."""
         column = getattr(node, "col_offset", None)
         if column is None:
             return None
         return self.origin(len(self.python.encode("utf-8", "replace")[:column].decode("utf-8", "ignore")))
 
     def parse(self) -> ast.expr:
-        """The expression. Raises InvalidFilter."""
+        """Return the expression. Raises InvalidFilter."""
         try:
             return ast.parse(self.python, mode="eval").body
         except (RecursionError, MemoryError) as error:
@@ -124,9 +126,9 @@ class FilterText:
         single = re.search(r"(?<![=!<>:])=(?!=)", _TOKEN.sub(_blank, self.text))
         if single:
             return self.error("has a single =: write == to compare", single.start())
-        at = self.origin(error.offset - 1) if error.offset else len(self.text)
-        return self.error(f"is no expression ({error.msg})", at)
+        position = self.origin(error.offset - 1) if error.offset else len(self.text)
+        return self.error(f"is no expression ({error.msg})", position)
 
 
-def _blank(found: re.Match[str]) -> str:
-    return " " * len(found[0]) if found.lastgroup in ("text", "quoted") else found[0]
+def _blank(match: re.Match[str]) -> str:
+    return " " * len(match[0]) if match.lastgroup in ("text", "quoted") else match[0]

@@ -1,4 +1,4 @@
-"""The expression tree that all three forms of a filter are read into.
+"""The expression tree of a filter, whatever its form.
 
 Two visitors walk it: :mod:`evaluate` says which rows a filter keeps, :mod:`pushdown` which rows it surely does not keep.
 """
@@ -72,7 +72,7 @@ class Compare(Node):
 
 @dataclass(frozen=True, slots=True)
 class Member(Node):
-    """Whether values are among others."""
+    """A test whether values are among others."""
 
     of: Node
     values: Node
@@ -130,13 +130,13 @@ class Or(Node):
 
 @dataclass(frozen=True, slots=True)
 class Not(Node):
-    """The opposite of a condition."""
+    """The negation of a condition."""
 
     of: Node
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Every part of a filter."""
+    """Yield every node of a filter."""
     rest = [node]
     while rest:
         one = rest.pop()
@@ -145,29 +145,29 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def children(node: Node) -> list[Node]:
-    """The parts that a node is made of. The constants that :class:`Member` looks through are none."""
+    """Return the nodes inside of a node. The constants of :class:`Member` are none."""
     if isinstance(node, Constant):
         return []
     if isinstance(node, Member) and isinstance(node.values, Constant):
         return [node.of]
-    found: list[Node] = []
-    for each in fields(node):  # type: ignore[arg-type]  # every node is a dataclass
-        value = getattr(node, each.name)
+    nodes: list[Node] = []
+    for field in fields(node):  # type: ignore[arg-type]  # every node is a dataclass
+        value = getattr(node, field.name)
         for part in value if isinstance(value, tuple) else (value,):
             part = part[1] if isinstance(part, tuple) and len(part) == 2 else part
             if isinstance(part, Node):
-                found.append(part)
-    return found
+                nodes.append(part)
+    return nodes
 
 
 def labels(node: Node) -> frozenset[Hashable]:
-    """The columns that a filter looks at."""
+    """Return the columns that a filter uses."""
     columns = [part.label for part in walk(node) if isinstance(part, ColumnRef)]
     return frozenset([*columns, *(part.column for part in walk(node) if isinstance(part, Inside))])
 
 
 def is_rowwise(node: Node) -> bool:
-    """Whether each row is judged by itself. ``x > x.mean()`` is not: it needs all rows at once."""
+    """Return whether each row is tested by itself; ``x > x.mean()`` needs all rows at once."""
     return all(map(_is_rowwise, walk(node)))
 
 

@@ -1,4 +1,4 @@
-"""DNF tuples, as for ``pandas.read_parquet``, read into the tree and judged as Arrow judges them.
+"""Parse DNF tuples, as for ``pandas.read_parquet``, to the tree, and evaluate them as Arrow does.
 
 A missing value fits no comparison, but is "not in" a list without None.
 """
@@ -33,7 +33,7 @@ OPERATORS = (*_COMPARE, "in", "not in", "between", "contains", "is null", "is no
 
 
 def parse_tuples(filters: Any, names: Names) -> Node:
-    """The tree of tuples: any of several groups of which all must fit. Raises InvalidFilter and UnknownColumn."""
+    """Return the tree of tuples: any of several groups, all tuples of a group. Raises InvalidFilter and UnknownColumn."""
     if isinstance(filters, tuple) and len(filters) == 3 and isinstance(filters[1], str):
         filters = [filters]
     if not isinstance(filters, (list, tuple)) or not filters:
@@ -81,7 +81,7 @@ def _unreadable(filters: Any) -> InvalidFilter:
 
 
 def evaluate_term(values: pd.Series, label: Hashable, operator: str, value: Any) -> np.ndarray:
-    """Which values fit one comparison, as Arrow judges them once missing values are null. Raises InvalidFilter."""
+    """Return which values fulfil one comparison, as Arrow decides with nulls for missing values. Raises InvalidFilter."""
     try:
         if operator in ("is null", "is not null"):
             return np.asarray(values.isna() if operator == "is null" else values.notna(), bool)
@@ -107,27 +107,26 @@ def evaluate_term(values: pd.Series, label: Hashable, operator: str, value: Any)
 
 
 def _why(values: pd.Series, label: Hashable, operator: str, value: Any) -> str:
-    """What does not fit, in the words of the caller and not of Arrow."""
+    """Return a message that says which value cannot be compared."""
     what = f"The column {label!r} of dtype {values.dtype} cannot be compared as {operator} {shown(value)}"
     if operator == "contains":
         return f"{what}: it holds no texts."
     zone = getattr(values.dtype, "tz", None)
-    each = value if operator in ("in", "not in", "between") else [value]
-    wrong = next((one for one in each if not _fits(one, values)), each[0] if len(each) else value)
-    said = f"{what}: {shown(wrong)} is of type {type(wrong).__name__}."
+    operands = value if operator in ("in", "not in", "between") else [value]
+    misfits = (operand for operand in operands if not _fits(operand, values))
+    wrong = next(misfits, operands[0] if len(operands) else value)
+    problem = f"{what}: {shown(wrong)} is of type {type(wrong).__name__}."
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return (
-            f"{said} Give a pandas.Timestamp with a zone: Timestamp({str(wrong)[:40]!r}, tz={str(zone)!r})."
-        )
+        return f"{problem} Give a pandas.Timestamp with a zone: Timestamp({str(wrong)[:40]!r}, tz={str(zone)!r})."
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return f"{said} Give a pandas.Timestamp without a zone."
+        return f"{problem} Give a pandas.Timestamp without a zone."
     if isinstance(wrong, int) and not -(2**63) <= wrong < 2**64:
-        return f"{said} It is larger than any 64-bit integer."
-    return said
+        return f"{problem} It is larger than any 64-bit integer."
+    return problem
 
 
 def _fits(value: Any, values: pd.Series) -> bool:
-    """Whether one value by itself can be compared with the column."""
+    """Return whether one value by itself can be compared with the column."""
     try:
         cells = pa.array(values, from_pandas=True)
         cells = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
@@ -143,16 +142,16 @@ def _member(cells: pa.Array, values: list[Any]) -> pa.Array:
         cells = cells.cast(kind)
     if pa.types.is_null(kind):
         return pa.array([any(map(is_missing, values))] * len(cells), pa.bool_())
-    wanted = pa.array([None if is_missing(value) else _python(value) for value in values])
-    return pc.is_in(cells, wanted.cast(kind))  # None among the values matches a missing cell
+    candidates = pa.array([None if is_missing(value) else _python(value) for value in values])
+    return pc.is_in(cells, candidates.cast(kind))  # None among the values matches a missing cell
 
 
 def _scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
     if value is None or value is pd.NA or value is pd.NaT:
         return pa.scalar(None, kind.value_type if pa.types.is_dictionary(kind) else kind)
     if pa.types.is_unsigned_integer(kind) and isinstance(value, int) and value >= 0:
-        return pa.scalar(value, kind)  # else Arrow takes both sides for signed ones, which hold less
-    return pa.scalar(_python(value))  # NaN stays a number, to which every number but a missing one is unequal
+        return pa.scalar(value, kind)  # else Arrow casts both sides to signed integers
+    return pa.scalar(_python(value))  # NaN stays a number: all numbers but missing ones are unequal to it
 
 
 def _python(value: Any) -> Any:

@@ -1,11 +1,11 @@
 """pandas frames as Arrow tables and back, exactly. Pure: no files, no store.
 
 Every column is written by a codec (:mod:`codecs`, :mod:`times`, :mod:`categories`, :mod:`objects`, :mod:`vectors`) and carries
-the spec that turns it back; :mod:`labels` keeps the labels and the index, :mod:`schema_evolution` says how frames of different dtypes
-live in one list.
+the spec that decodes it. :mod:`labels` encodes the labels and the index, :mod:`schema_evolution` fits frames of different dtypes
+into one list.
 """
 
-from tablevault_pd.frames.arrow import encode_arrow, to_arrow
+from tablevault_pd.frames.arrow import TextColumn, encode_arrow, text_columns, texts, to_arrow
 from tablevault_pd.frames.decode import cells_of, decode, empty, matrix
 from tablevault_pd.frames.encode import encode, encode_row
 from tablevault_pd.frames.equal import equal_rows, same
@@ -35,7 +35,6 @@ from tablevault_pd.frames.schemas import (
     spec_of,
     with_key,
 )
-from tablevault_pd.frames.texts import TextColumn, text_columns, texts
 from tablevault_pd.frames.vectors import vectors_of
 
 __all__ = [

@@ -1,9 +1,11 @@
-"""Data that came as Arrow (polars, DuckDB), and data that leaves as Arrow."""
+"""Encode Arrow tables of other tools (polars, DuckDB), and return rows as plain Arrow tables or texts."""
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.frames import buffers, labels, schemas
-from tablevault_pd.frames.categories import codes_of, unpack
+from tablevault_pd.frames.categories import codes_of, unpack, value_type
 from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array, nullable
 from tablevault_pd.frames.encode import (
     _as_document,
@@ -22,13 +24,11 @@ from tablevault_pd.frames.encode import (
     is_text,
 )
 from tablevault_pd.frames.storable import pandas_arrow, stored
-
-if TYPE_CHECKING:
-    from tablevault_pd.frames.vectors import EmbeddingOption
+from tablevault_pd.frames.vectors import EmbeddingOption, from_matrix, rows_of
 
 
 def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()) -> pa.Table:
-    """An Arrow table as :func:`encode` would make it, with the pandas dtypes that lose nothing.
+    """Return an Arrow table as :func:`encode` would make it, with the pandas dtypes that lose nothing.
 
     Numbers and bools without nulls become NumPy dtypes, with nulls nullable ones; text, times, durations and dictionaries of
     text their own pandas dtypes; lists of floats of one length embeddings; anything else ``pd.ArrowDtype``.
@@ -48,8 +48,8 @@ def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()
     wishes, default = embedding_options(embeddings, names)
     texts = document_labels(documents, names)
 
-    def encode_one(at: int, label: Any) -> Encoded:
-        column = table.column(at)
+    def encode_one(number: int, label: Any) -> Encoded:
+        column = table.column(number)
         if label in texts:
             return _as_document(_encode(column, False))
         return _encode(column, wishes.get(label, default))
@@ -78,13 +78,11 @@ def _encode(column: pa.ChunkedArray, wish: EmbeddingOption) -> Encoded:
 
 def _vectors(encoded: Encoded, wish: EmbeddingOption) -> Encoded:
     """Vectors as fixed-size lists, which become NumPy rows in pandas."""
-    found = arrow_vectors(encoded, wish)
-    if "dim" not in found.spec:
-        return found
-    from tablevault_pd.frames.vectors import from_matrix, rows_of
-
-    column = found.array if isinstance(found.array, pa.ChunkedArray) else pa.chunked_array([found.array])
-    dim = found.spec["dim"]
+    marked = arrow_vectors(encoded, wish)
+    if "dim" not in marked.spec:
+        return marked
+    column = marked.array if isinstance(marked.array, pa.ChunkedArray) else pa.chunked_array([marked.array])
+    dim = marked.spec["dim"]
     rows, valid = rows_of(column, dim, private=True)
     if not valid.all():
         rows = np.where(valid[:, None], rows, rows.dtype.type(0))
@@ -132,7 +130,7 @@ def _zoned(kind: pa.DataType) -> Any:
     zone = re.sub(r"([+-]\d\d)(\d\d)", r"\1:\2", kind.tz)  # pandas takes +0530 for +05:00
     try:
         return pd.DatetimeTZDtype(kind.unit, zone)
-    except Exception as error:  # which one depends on the library that pandas asks
+    except Exception as error:  # its type depends on the library that pandas uses
         raise CannotEncode(
             f"this machine lacks the time zone {shown(kind.tz)}; install tzdata, or cast the column to {kind.unit} in UTC"
         ) from error
@@ -161,7 +159,7 @@ _ENCODERS = [
 
 
 def to_arrow(table: pa.Table) -> pa.Table:
-    """The rows for other Arrow tools: index levels as columns, labels as text, none of our metadata.
+    """Return the rows for other Arrow tools: index levels as columns, labels as text, none of our metadata.
 
     Examples
     --------
@@ -189,3 +187,66 @@ def _open(column: pa.ChunkedArray, spec: Spec) -> pa.ChunkedArray:
         [pa.DictionaryArray.from_arrays(chunk, values) for chunk in column.chunks],
         pa.dictionary(pa.int32(), values.type),
     )
+
+
+# ---------------------------------------------------------------- texts, for a search index
+
+
+@dataclass(frozen=True, slots=True)
+class TextColumn:
+    """A column whose cells are texts, or may be."""
+
+    field: str
+    kind: str  #: record, document or file
+
+
+def text_columns(schema: pa.Schema) -> list[TextColumn]:
+    """Return the columns that a text search looks in: texts, categories of texts, paths of files, objects with texts among them.
+
+    Columns without our metadata are left out.
+    """
+    columns = []
+    ours = pa.schema([field for field in schema if schemas.KEY in (field.metadata or {})])
+    for field, spec in schemas.data_fields(ours):
+        kind = spec.get("kind", "record")
+        if kind == "embedding":
+            continue
+        if kind == "file" or spec.get("codec") == "json" or is_text(_cells(field, spec)):
+            columns.append(TextColumn(field.name, kind))
+    return columns
+
+
+def _cells(field: pa.Field, spec: Spec) -> pa.DataType:
+    return value_type(spec) if spec.get("codec") == "category" else field.type
+
+
+def texts(table: pa.Table, field: str) -> list[str | None]:
+    """Return the text of each cell of a column; None where it has none."""
+    number = table.schema.get_field_index(field)
+    (_, spec), *_ = schemas.data_fields(pa.schema([table.schema.field(number)]))
+    column = table.column(number)
+    if pa.types.is_struct(column.type):  # a file column
+        return (
+            pa.compute.struct_field(column, "path").to_pylist()
+            if spec.get("kind") == "file"
+            else [None] * len(column)
+        )
+    codec = spec.get("codec")
+    if codec == "json":
+        return _quoted(column)
+    if codec == "category":
+        column = _open(column, spec)
+    if pa.types.is_dictionary(column.type):
+        if not is_text(column.type):
+            return [None] * len(column)
+        column = column.cast(column.type.value_type)
+    return column.to_pylist() if is_text(column.type) else [None] * len(column)
+
+
+def _quoted(column: pa.ChunkedArray) -> list[str | None]:
+    """Return the cells of a JSON column that are texts."""
+    quoted = pa.compute.fill_null(pa.compute.starts_with(column, '"'), False)
+    if not pa.compute.any(quoted).as_py():
+        return [None] * len(column)
+    cells = pa.compute.if_else(quoted, column, None).to_pylist()
+    return [None if cell is None else json.loads(cell) for cell in cells]

@@ -1,4 +1,4 @@
-"""Arrow buffers as NumPy arrays and back, without copying wherever the memory allows it."""
+"""Convert Arrow buffers to NumPy arrays and back, without a copy where possible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAT = np.iinfo(np.int64).min
 
 
 class _Exposed:
-    """Lends the memory of an Arrow buffer to NumPy as *writable*; the array keeps this object, and so the memory, alive."""
+    """Exposes the memory of an Arrow buffer to NumPy as *writable*. The array keeps this object, and so the memory, alive."""
 
     def __init__(self, buffer: pa.Buffer, address: int, length: int, dtype: np.dtype) -> None:
         self._buffer = buffer
@@ -24,7 +24,7 @@ class _Exposed:
 
 
 def to_arrow(values: np.ndarray, kind: pa.DataType, valid: np.ndarray | None = None) -> pa.Array:
-    """An Arrow array of `kind` over the memory of `values` (one item per row, native byte order)."""
+    """Return an Arrow array of `kind` over the memory of `values` (one item per row, native byte order)."""
     data = np.ascontiguousarray(values)
     if data.dtype.kind in "mM":
         data = data.view("i8")
@@ -33,13 +33,13 @@ def to_arrow(values: np.ndarray, kind: pa.DataType, valid: np.ndarray | None = N
 
 
 def bools_to_arrow(values: np.ndarray) -> pa.Array:
-    """A bit-packed Arrow array of `values`."""
+    """Return a bit-packed Arrow array of `values`."""
     bits = np.packbits(values, bitorder="little")
     return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
 
 
 def single(column: pa.ChunkedArray) -> pa.Array:
-    """The column as one array; a copy only when it has several chunks."""
+    """Return the column as one array; a copy only when it has several chunks."""
     if column.num_chunks == 1:
         return column.chunk(0)
     if column.num_chunks == 0:
@@ -57,7 +57,7 @@ def _empty_dictionary(kind: pa.DataType) -> pa.Array:
 
 
 def values_of(array: pa.Array, dtype: np.dtype, *, writable_in_place: bool) -> np.ndarray:
-    """The items of a fixed-width `array`, whatever stands under its nulls, as a writable NumPy array."""
+    """Return the items of a fixed-width `array`, as a writable NumPy array; values under nulls are arbitrary."""
     length = len(array)
     buffer = array.buffers()[1]
     if length == 0 or buffer is None:
@@ -76,27 +76,27 @@ def column_values(column: pa.ChunkedArray, dtype: np.dtype, *, private: bool) ->
     if column.num_chunks == 1:
         return values_of(column.chunk(0), dtype, writable_in_place=private)
     out = np.empty(len(column), dtype)
-    at = 0
+    start = 0
     for chunk in column.chunks:
-        out[at : at + len(chunk)] = values_of(chunk, dtype, writable_in_place=True)
-        at += len(chunk)
+        out[start : start + len(chunk)] = values_of(chunk, dtype, writable_in_place=True)
+        start += len(chunk)
     return out
 
 
 def column_bools(column: pa.ChunkedArray) -> np.ndarray:
-    """The items of a bool column as fresh NumPy bools (anything under nulls)."""
+    """Return the items of a bool column as a new NumPy array; values under nulls are arbitrary."""
     parts = [_bits(chunk.buffers()[1], chunk.offset, len(chunk)) for chunk in column.chunks]
     return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, bool), *parts])
 
 
 def column_valid(column: pa.ChunkedArray) -> np.ndarray:
-    """Fresh bools: which rows hold a value."""
+    """Return which rows hold a value, as a new array of bools."""
     parts = [valid_of(chunk) for chunk in column.chunks]
     return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, bool), *parts])
 
 
 def valid_of(array: pa.Array) -> np.ndarray:
-    """Fresh bools: which rows of `array` hold a value."""
+    """Return which rows of `array` hold a value, as a new array of bools."""
     bitmap = array.buffers()[0] if array.type.num_buffers else None
     if array.null_count == 0:
         return np.ones(len(array), bool)
@@ -111,5 +111,5 @@ def _bits(buffer: pa.Buffer | None, offset: int, length: int) -> np.ndarray:
     first, last = offset // 8, (offset + length + 7) // 8
     raw: Any = np.frombuffer(buffer, dtype=np.uint8)[first:last]
     bits = np.unpackbits(raw, bitorder="little").view(bool)
-    at = offset - first * 8
-    return bits[at : at + length] if at or len(bits) != length else bits
+    start = offset - first * 8
+    return bits[start : start + length] if start or len(bits) != length else bits

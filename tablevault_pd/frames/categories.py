@@ -1,9 +1,8 @@
 """Categoricals: codes over an Arrow dictionary that holds the categories.
 
-Categories without an order stand with the rows alone, as the dictionary of every part. So the schema of a list stays small,
-and stays the same when rows bring new categories. Ordered ones stand in the spec as well, because whether two orders go
-together must be known before rows are added; so do those that no dictionary of other tools takes (intervals), and an empty
-set of categories, which goes with all others.
+Unordered categories are stored with the rows alone, as the dictionary of every chunk: the schema of a list stays small, and
+does not change with new categories. The spec also holds ordered categories, since two orders are compared before rows are
+added; categories that Arrow dictionaries cannot hold (intervals); and an empty set of categories, which fits all others.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from tablevault_pd.frames.codecs import (
     encodes_dtype,
     register,
 )
-from tablevault_pd.frames.index_freq import freq_spec, with_freq
+from tablevault_pd.frames.times import freq_spec, with_freq
 
 
 @register
@@ -54,8 +53,8 @@ class _CategoryCodec(Codec):
 
 @encodes_dtype(pd.CategoricalDtype)
 def _encode_categories(values: Any) -> Encoded:
-    found, inner = encode_array(values.categories.array)
-    words = buffers.single(pa.chunked_array([found]) if isinstance(found, pa.Array) else found)
+    array, inner = encode_array(values.categories.array)
+    words = buffers.single(pa.chunked_array([array]) if isinstance(array, pa.Array) else array)
     spec = {"codec": "category", "ordered": bool(values.ordered), "values": _describe_type(inner, words.type)}
     spec |= freq_spec(values.categories) | _name_spec(values.categories)
     if values.ordered or not _flat(words.type) or not len(words):
@@ -73,14 +72,14 @@ def _name_spec(categories: pd.Index) -> Spec:
 
 
 def _named(categories: pd.Index, spec: Spec) -> pd.Index:
-    """The categories with what the spec says of their Index."""
+    """Return the categories with the name and the frequency that the spec has."""
     if "name" in spec:
         categories = categories.rename(cells.from_plain(spec["name"]))
     return with_freq(categories, spec.get("freq"))
 
 
 def _coded(codes: np.ndarray, words: pa.Array, *, ordered: bool) -> pa.Array:
-    """The Arrow array of these codes (-1: missing)."""
+    """Return the Arrow array of these codes (-1: missing)."""
     missing = codes < 0
     valid = ~missing if missing.any() else None
     indices = buffers.to_arrow(codes.astype("i4", copy=False), pa.int32(), valid)
@@ -90,25 +89,25 @@ def _coded(codes: np.ndarray, words: pa.Array, *, ordered: bool) -> pa.Array:
 
 
 def from_codes(codes: np.ndarray, spec: Spec) -> pa.Array:
-    """The Arrow array of these codes (-1: missing) under a category spec; without categories, if the spec has none."""
+    """Return the Arrow array of these codes (-1: missing) under a category spec; without categories, if the spec has none."""
     words = unpack(spec["categories"]) if "categories" in spec else pa.array([], value_type(spec))
     return _coded(codes, words, ordered=spec["ordered"])
 
 
 def codes_of(column: pa.ChunkedArray) -> np.ndarray:
-    """The codes of an encoded categorical whose chunks share their categories, -1 where missing."""
+    """Return the codes of an encoded categorical whose chunks share their categories, -1 where missing."""
     if pa.types.is_dictionary(column.type):
         chunks = [chunk.indices for chunk in column.chunks]
         column = pa.chunked_array(chunks, column.type.index_type)
     codes = buffers.column_values(column, np.dtype(column.type.to_pandas_dtype()), private=False)
-    if codes.dtype.kind == "u":  # as other tools write them: no code is left for a missing cell
+    if codes.dtype.kind == "u":  # written by other tools; -1 marks missing cells
         codes = codes.astype("i8")
     if column.null_count:
         codes[~buffers.column_valid(column)] = -1
     return codes
 
 
-# ---------------------------------------------------------------- categories that stand with the rows
+# ---------------------------------------------------------------- categories that are stored with the rows
 
 
 def opened(column: pa.ChunkedArray, spec: Spec) -> tuple[np.ndarray, pd.Index]:
@@ -121,72 +120,73 @@ def opened(column: pa.ChunkedArray, spec: Spec) -> tuple[np.ndarray, pd.Index]:
         if last is None or not chunk.dictionary.equals(last):
             last = chunk.dictionary
             categories, places = _joined(categories, _index(last, spec))
-        found = codes_of(pa.chunked_array([chunk.indices]))
-        codes.append(found if places is None else np.append(places, -1)[found])
+        chunk_codes = codes_of(pa.chunked_array([chunk.indices]))
+        codes.append(chunk_codes if places is None else np.append(places, -1)[chunk_codes])
     whole = codes[1] if len(codes) == 2 else np.concatenate(codes)
     return whole, _named(categories, spec)
 
 
 def _joined(there: pd.Index, more: pd.Index) -> tuple[pd.Index, np.ndarray | None]:
-    """The categories of both, and where each of `more` stands among them; None for where it stood."""
+    """Return the union of both, and the codes of `more` in it; None if they do not change."""
     if not len(there) and more.is_unique:
         return more, None
     # Not by their Arrow values: pandas takes 1 and True, or 0.0 and -0.0, for one category.
     extra = more[there.get_indexer(more) < 0].unique() if len(there) else more.unique()
     joined = (
-        _index_of(np.concatenate([there.array, extra.array])) if more.dtype == "O" else there.append(extra)
+        index_of(np.concatenate([there.array, extra.array])) if more.dtype == "O" else there.append(extra)
     )
     return joined, joined.get_indexer(more)
 
 
 def _index(words: pa.Array, spec: Spec) -> pd.Index:
-    return _index_of(decode_column(pa.chunked_array([words]), spec["values"]))
+    return index_of(decode_column(pa.chunked_array([words]), spec["values"]))
 
 
-def _index_of(values: Any) -> pd.Index:
+def index_of(values: Any) -> pd.Index:
+    """Return an Index of exactly these values and this dtype."""
     index: pd.Index = pd.Index(values, dtype=values.dtype, copy=False, tupleize_cols=False)
     return index
 
 
-# ---------------------------------------------------------------- categories that stand in the spec
+# ---------------------------------------------------------------- categories that the spec holds
 
 
 def categories_of(spec: Spec) -> pd.Index:
-    """The categories that stand in a spec."""
+    """Return the categories in a spec."""
     return _named(_index(unpack(spec["categories"]), spec), spec)
 
 
 def has_none(spec: Spec) -> bool:
-    """Whether a spec says that there are no categories."""
+    """Return whether a spec has an empty set of categories."""
     return "categories" in spec and not len(unpack(spec["categories"]))
 
 
 def category_spec(categories: pd.Index, *, ordered: bool) -> Spec:
-    """The spec of a categorical with these categories."""
+    """Return the spec of a categorical with these categories."""
     return encode_array(pd.Categorical.from_codes(np.zeros(0, "i8"), categories, ordered=ordered)).spec
 
 
 def value_type(spec: Spec) -> pa.DataType:
-    """The Arrow type of the categories."""
+    """Return the Arrow type of the categories."""
     inner = spec["values"]
     return _type_of(inner) if inner["codec"] == "arrow" else codec_of(inner).storage(inner)
 
 
 def value_dtype(spec: Spec) -> Any:
-    """The pandas dtype of the categories."""
+    """Return the pandas dtype of the categories."""
     return dtype_of(spec["values"])
 
 
 def _flat(kind: pa.DataType) -> bool:
-    """Whether `kind` may be the value type of an Arrow dictionary that other tools read."""
+    """Return whether `kind` may be the value type of an Arrow dictionary that other tools read."""
     return not (pa.types.is_nested(kind) or pa.types.is_null(kind))
 
 
-# ---------------------------------------------------------------- specs that say a dtype alone, without an Arrow type or rows
+# ---------------------------------------------------------------- specs of a dtype, without an Arrow type or rows
 
 
 def full_spec(values: Any) -> Spec:
-    """The spec of a pandas array that tells its dtype alone."""
+    """Return a spec from which the dtype of a pandas array can be rebuilt without its rows."""
     array, spec = encode_array(values)
     if spec["codec"] == "category" and "categories" not in spec:
         return spec | {"categories": pack(array.dictionary)}
@@ -194,7 +194,7 @@ def full_spec(values: Any) -> Spec:
 
 
 def dtype_of(spec: Spec) -> Any:
-    """The pandas dtype of a :func:`full_spec`."""
+    """Return the pandas dtype of a :func:`full_spec`."""
     return codec_of(spec).dtype(spec, _type_of(spec) if spec["codec"] == "arrow" else None)
 
 
@@ -207,7 +207,7 @@ def _type_of(spec: Spec) -> pa.DataType:
 
 
 def pack(array: pa.Array) -> str:
-    """An Arrow array as text: an IPC stream in base64."""
+    """Return an Arrow array as text: an IPC stream in base64."""
     batch = pa.record_batch([array], names=["values"])
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -217,6 +217,6 @@ def pack(array: pa.Array) -> str:
 
 @lru_cache(maxsize=64)
 def unpack(packed: str) -> pa.Array:
-    """The array of a packed column."""
+    """Return the array of a packed column."""
     with pa.ipc.open_stream(base64.b64decode(packed)) as reader:
         return buffers.single(reader.read_all().column(0))

@@ -1,7 +1,7 @@
-"""Single Python values as JSON text, and back with exactly the same type.
+"""Convert single Python values to JSON text, and back with exactly the same type.
 
-Plain JSON stands as it is, so that other tools can read it. What JSON does not have (tuples, bytes, NaN, dates, NumPy
-values, ...) is wrapped as ``{"$": type, "v": ...}``. A dict of the user that could be mistaken for a wrapper is wrapped too.
+Plain JSON is not changed, so that other tools can read it. Other values (tuples, bytes, NaN, dates, NumPy values, ...) are
+wrapped as ``{"$": type, "v": ...}``, and so is a dict that could be mistaken for a wrapper.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from tablevault_pd.frames import timezones as zones
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-#: Python refuses to parse longer decimal texts as ints; such ints travel as hexadecimal.
+#: Python does not parse longer decimal texts as ints; such ints are written in hexadecimal.
 _PLAIN_INT_LIMIT = 10**4000
 _DEPTH_LIMIT = 100
 _ARRAY_KINDS = "biufcmMUS"
 
 
 class CannotSerialize(Exception):
-    """A value that cannot be kept exactly; the text says why."""
+    """A value cannot be stored exactly; the message says why."""
 
 
 def refuse(value: object) -> CannotSerialize:
-    """The error for a value of a type that is not stored."""
+    """Return the error for a value of a type that is not stored."""
     kind = type(value)
     return CannotSerialize(
         f"a value of type {kind.__module__}.{kind.__qualname__} cannot be stored exactly; "
@@ -46,7 +46,7 @@ def refuse(value: object) -> CannotSerialize:
 
 
 def to_plain(value: Any, depth: int = 0) -> Any:
-    """`value` as JSON data with wrappers where needed. Raises CannotSerialize."""
+    """Return `value` as JSON data with wrappers where needed. Raises CannotSerialize."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return value
@@ -67,7 +67,7 @@ def to_plain(value: Any, depth: int = 0) -> Any:
 
 
 def name_plain(name: Any) -> Any:
-    """A label, or the name of an index, as JSON data that UTF-8 holds. Raises CannotSerialize."""
+    """Return a label, or the name of an index, as JSON data in valid Unicode. Raises CannotSerialize."""
     plain = to_plain(name)
     try:
         _encode(plain).encode()
@@ -79,7 +79,7 @@ def name_plain(name: Any) -> Any:
 
 
 def wrapped(tag: str, content: Any) -> dict[str, Any]:
-    """The wrapper of one value that JSON does not have."""
+    """Return the wrapper of one value that JSON cannot hold."""
     return {"$": tag, "v": content}
 
 
@@ -261,7 +261,7 @@ def _unwrap(item: dict[str, Any]) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """The value that :func:`to_plain` turned into `value`."""
+    """Return the value that :func:`to_plain` turned into `value`."""
     if isinstance(value, list):
         return [from_plain(item) for item in value]
     if isinstance(value, dict):
@@ -275,11 +275,11 @@ _encode = json.JSONEncoder(
 
 
 def dumps(value: Any) -> str:
-    """`value` as JSON text. Raises CannotSerialize."""
+    """Return `value` as JSON text. Raises CannotSerialize."""
     return _encode(to_plain(value))
 
 
 def loads_all(texts: Iterable[str], *, tags: bool) -> list[Any]:
-    """The values of many JSON texts, parsed in one go; `tags` says whether wrappers may occur."""
-    found: list[Any] = json.loads("[" + ",".join(texts) + "]", object_hook=_unwrap if tags else None)
-    return found
+    """Return the values of many JSON texts, parsed in one go; `tags` says whether wrappers may occur."""
+    values: list[Any] = json.loads("[" + ",".join(texts) + "]", object_hook=_unwrap if tags else None)
+    return values

@@ -43,19 +43,19 @@ class Codec:
     name: ClassVar[str]
 
     def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
-        """The pandas dtype that comes back."""
+        """Return the pandas dtype that comes back."""
         raise NotImplementedError
 
     def text(self, spec: Spec, kind: pa.DataType) -> str:
-        """The dtype as pandas shows it, also where this machine lacks its time zone."""
+        """Return the dtype as pandas shows it, also where this machine lacks its time zone."""
         return str(self.dtype(spec, kind))
 
     def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
-        """The pandas array (or NumPy array) of the column."""
+        """Return the pandas array (or NumPy array) of the column."""
         raise NotImplementedError
 
     def storage(self, spec: Spec) -> pa.DataType:
-        """The Arrow type of a column with this spec."""
+        """Return the Arrow type of a column with this spec."""
         raise NotImplementedError
 
 
@@ -103,9 +103,9 @@ def encode_array(values: Any) -> Encoded:
     if encoder is None:
         encoder = next(
             (
-                found
-                for known, found in _BY_DTYPE.items()
-                if known in _TO_SUBCLASS and isinstance(dtype, known)
+                encoder
+                for dtype_class, encoder in _BY_DTYPE.items()
+                if dtype_class in _TO_SUBCLASS and isinstance(dtype, dtype_class)
             ),
             None,
         )
@@ -115,7 +115,7 @@ def encode_array(values: Any) -> Encoded:
 
 
 def unwrapped(values: Any) -> Any:
-    """What ``Series.array`` gives for NumPy columns as the NumPy array itself."""
+    """Return the NumPy array inside of a ``NumpyExtensionArray``; other arrays as they are."""
     # not isinstance: the text array of Python strings is a subclass
     return np.asarray(values) if type(values) is pd.arrays.NumpyExtensionArray else values
 
@@ -128,12 +128,12 @@ def _no_dtype(dtype: Any) -> str:
 
 
 def codec_of(spec: Spec) -> Codec:
-    """The codec that reads columns with this spec."""
+    """Return the codec that reads columns with this spec."""
     return CODECS[spec["codec"]]
 
 
 def decode_column(column: pa.ChunkedArray, spec: Spec, *, private: bool = False) -> Any:
-    """The pandas (or NumPy) array of an encoded column."""
+    """Return the pandas (or NumPy) array of an encoded column."""
     return codec_of(spec).decode(column, spec, private=private)
 
 
@@ -171,7 +171,7 @@ def _encode_numbers(values: np.ndarray) -> Encoded:
 
 @lru_cache(maxsize=64)
 def _number(dtype: np.dtype) -> tuple[np.dtype, pa.DataType, str]:
-    """The dtype in native byte order, its Arrow type, and its name in specs."""
+    """Return the dtype in native byte order, its Arrow type, and its name in specs."""
     if dtype.char in "gG":
         raise CannotEncode(
             f"the dtype {dtype} differs between machines and cannot be stored; convert it to float64"
@@ -210,7 +210,7 @@ class _MaskedCodec(Codec):
 
 
 def nullable(dtype: np.dtype) -> str:
-    """The name of pandas' nullable dtype for a NumPy one."""
+    """Return the name of pandas' nullable dtype for a NumPy one."""
     if dtype.kind == "b":
         return "boolean"
     return {"i": "Int", "u": "UInt", "f": "Float"}[dtype.kind] + str(dtype.itemsize * 8)
@@ -270,7 +270,7 @@ def _encode_strings(values: Any) -> Encoded:
 
 
 def surrogate(values: Any) -> CannotEncode:
-    """The error for text that is no valid Unicode, with its row."""
+    """Return the error for text that is no valid Unicode, with its row."""
     for row, value in enumerate(values):
         if isinstance(value, str):
             try:

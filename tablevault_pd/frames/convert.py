@@ -1,4 +1,4 @@
-"""One column written under one spec, as another spec wants it. Never loses a value: raises LossyConversion instead."""
+"""Convert a column from one spec to another. Raises LossyConversion where a value would be lost."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tablevault_pd.frames.codecs import Spec, codec_of, decode_column
 from tablevault_pd.frames.objects import CellTypes, encode_json, objects
 from tablevault_pd.frames.promotion import storage_spec
 
-#: The column, its spec, the spec and the field it is wanted in.
+#: Takes the column, its spec, the target spec and the target field.
 Converter = Callable[[pa.ChunkedArray, Spec, Spec, pa.Field], Any]
 
 
 class LossyConversion(Exception):
-    """A value that the target cannot hold; the text says which."""
+    """The target cannot hold a value; the message says which."""
 
 
 def missing_column(field: pa.Field, n_rows: int) -> pa.ChunkedArray:
-    """`n_rows` missing values under the spec of `field`."""
+    """Return `n_rows` missing values under the spec of `field`."""
     spec = schemas.spec_of(field)
     if spec["codec"] == "numpy" and np.dtype(spec["dtype"]).kind == "f":
         dtype = np.dtype(spec["dtype"]).newbyteorder("=")
@@ -39,15 +39,15 @@ def missing_column(field: pa.Field, n_rows: int) -> pa.ChunkedArray:
 
 
 def convert(column: pa.ChunkedArray, source: pa.Field, target: pa.Field) -> pa.ChunkedArray:
-    """`column` of the field `source` as the field `target` wants it. Raises LossyConversion."""
+    """Convert `column` from the field `source` to the field `target`. Raises LossyConversion."""
     old, new = schemas.spec_of(source), schemas.spec_of(target)
     if storage_spec(old) == storage_spec(new) and source.type == target.type:
         return column
     if old["codec"] == "null":
         return missing_column(target, len(column))
     converter: Converter = _CONVERTERS.get(new["codec"], _refuse)
-    found = converter(column, old, new, target)
-    return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found], target.type)
+    converted = converter(column, old, new, target)
+    return converted if isinstance(converted, pa.ChunkedArray) else pa.chunked_array([converted], target.type)
 
 
 def _refuse(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> Any:
@@ -55,7 +55,7 @@ def _refuse(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> 
 
 
 def _only(*names: str) -> Callable[[Converter], Converter]:
-    """Decorator: a converter from these codecs only."""
+    """Restrict a converter to columns of these codecs."""
 
     def wrap(converter: Converter) -> Converter:
         def checked(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> Any:
@@ -75,23 +75,23 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 @_only("numpy", "masked")
 def _number(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa.ChunkedArray:
-    found = _cast(column, target.type)
+    converted = _cast(column, target.type)
     if pa.types.is_floating(target.type) and pa.types.is_integer(column.type):
-        _check_ints(column, found)
-    if new["codec"] == "numpy" and found.null_count:
+        _check_ints(column, converted)
+    if new["codec"] == "numpy" and converted.null_count:
         if np.dtype(new["dtype"]).kind != "f":
             raise LossyConversion(f"{new['dtype']} holds no missing values")
         raise LossyConversion("a float column cannot tell NA from NaN")
-    return found
+    return converted
 
 
-def _check_ints(column: pa.ChunkedArray, found: pa.ChunkedArray) -> None:
-    limit = {16: 2**11, 32: 2**24, 64: 2**53}[found.type.bit_width]
+def _check_ints(column: pa.ChunkedArray, floats: pa.ChunkedArray) -> None:
+    limit = {16: 2**11, 32: 2**24, 64: 2**53}[floats.type.bit_width]
     bounds = pa.compute.min_max(column).as_py()
     for value in bounds.values():
         if value is not None and abs(value) > limit:
             raise LossyConversion(
-                f"the integer {value} is beyond 2**{limit.bit_length() - 1}, {found.type} does not hold it exactly"
+                f"the integer {value} is beyond 2**{limit.bit_length() - 1}, {floats.type} does not hold it exactly"
             )
 
 
@@ -107,12 +107,12 @@ def _time(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> pa
     if old.get("tz") != new.get("tz") or old["codec"] != new["codec"]:
         raise LossyConversion("the time zones differ")
     try:
-        found = column.cast(target.type)
+        times = column.cast(target.type)
     except pa.ArrowInvalid:
         raise LossyConversion(
             f"a time is out of the range of the unit {new['unit']}; convert the frame to {old['unit']}"
         ) from None
-    parts = [buffers.to_arrow(*_with_nat(chunk)) for chunk in found.chunks]
+    parts = [buffers.to_arrow(*_with_nat(chunk)) for chunk in times.chunks]
     return pa.chunked_array(parts, target.type)
 
 
@@ -130,25 +130,27 @@ def _category(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -
     if "categories" in old:  # there are none: any that stand in a spec stay there
         return missing_column(target, len(column))
     kinds = column.type.value_type, target.type.value_type
-    source, wanted = (
+    source, target_values = (
         schemas.with_spec("values", kind, spec["values"])
         for kind, spec in zip(kinds, (old, new), strict=True)
     )
     chunks = []
     for chunk in column.chunks:
-        words = buffers.single(convert(pa.chunked_array([chunk.dictionary]), source, wanted))
+        words = buffers.single(convert(pa.chunked_array([chunk.dictionary]), source, target_values))
         chunks.append(pa.DictionaryArray.from_arrays(chunk.indices, words, safe=False))
     return pa.chunked_array(chunks, target.type)
 
 
 def _recoded(column: pa.ChunkedArray, old: Spec, new: Spec) -> pa.Array:
-    there, wanted = categories_of(old), categories_of(new)
-    places = wanted.get_indexer(there.astype(wanted.dtype) if len(there) else there)
+    old_categories, new_categories = categories_of(old), categories_of(new)
+    places = new_categories.get_indexer(
+        old_categories.astype(new_categories.dtype) if len(old_categories) else old_categories
+    )
     codes = codes_of(column)
     moved = np.append(places, -1)[codes].astype("i4")
     lost = (moved < 0) & (codes >= 0)
     if lost.any():
-        raise LossyConversion(f"the category {there[codes[lost][0]]!r} is none of the list's")
+        raise LossyConversion(f"the category {old_categories[codes[lost][0]]!r} is none of the list's")
     return from_codes(moved, new)
 
 

@@ -1,4 +1,4 @@
-"""decode: the frame that Arrow tables hold, exactly as it was encoded."""
+"""Decode Arrow tables to frames, exactly as they were encoded."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 def decode(
     tables: Sequence[pa.Table], schema: pa.Schema, *, positions: np.ndarray | range, private: bool = False
 ) -> pd.DataFrame:
-    """The frame that these tables hold, always writable.
+    """Decode tables to one frame, which is writable.
 
     Parameters
     ----------
     tables : sequence of Table
-        The rows in order, aligned to `schema` (see :func:`align`); fields beyond `schema` are passed over.
+        The rows in order, aligned to `schema` (see :func:`align`); other fields are ignored.
     schema : Schema
         As :func:`encode` made it, or a :func:`select` of it.
     positions : range or integer array, one per row
         The index ``position`` of the frame when the list has no index of its own.
     private : bool
-        Whether the tables' memory belongs to this call alone: then NumPy columns of a single chunk are views of it.
+        Whether nothing else uses the memory of the tables: then NumPy columns of a single chunk are views of it.
 
     Raises
     ------
@@ -58,9 +58,9 @@ def decode(
             index = labels.build_index(levels, meta["index"], private=private)
         else:
             index = labels.positions_index(positions)
-        for at, (field, spec) in enumerate(pairs):
+        for number, (field, spec) in enumerate(pairs):
             what = f"Column {field.name!r}"
-            series[at] = _series(decode_column(gather(tables, field), spec, private=private), index)
+            series[number] = _series(decode_column(gather(tables, field), spec, private=private), index)
         frame = pd.DataFrame(series, index=index, copy=False)
         what = "The column labels"
         frame.columns = labels.columns_index([schemas.exact_label(*pair) for pair in pairs], meta["columns"])
@@ -73,13 +73,13 @@ def decode(
 
 
 def empty(schema: pa.Schema) -> pd.DataFrame:
-    """A frame of no rows with the columns of `schema`; of dtype object where this machine lacks a column's time zone."""
+    """Return a frame of no rows with the columns of `schema`; of dtype object where this machine lacks a column's time zone."""
     table = schema.empty_table()
     try:
         return decode([table], schema, positions=range(0))
     except MissingDependency:
         return pd.DataFrame(
-            {each.label: _empty(table, schema, each.label) for each in schemas.columns(schema)}
+            {column.label: _empty(table, schema, column.label) for column in schemas.columns(schema)}
         )
 
 
@@ -98,8 +98,8 @@ def _series(values: Any, index: pd.Index) -> Any:
 
 
 def gather(tables: Sequence[pa.Table], field: pa.Field) -> pa.ChunkedArray:
-    """One column of all tables, without chunks that say nothing."""
-    keep = pa.types.is_dictionary(field.type)  # without rows it still says which categories there are
+    """Return one column of all tables, without empty chunks."""
+    keep = pa.types.is_dictionary(field.type)  # an empty chunk still has categories
     chunks = [chunk for table in tables for chunk in table.column(field.name).chunks if keep or len(chunk)]
     return pa.chunked_array(chunks, field.type)
 
@@ -111,7 +111,7 @@ def cells_of(table: pa.Table, field: str) -> Any:
 
 
 def matrix(tables: Sequence[pa.Table], field: str) -> np.ndarray:
-    """The vectors of an embedding column as one (n, dim) matrix, to be read only; a view for one chunk without gaps.
+    """Return the vectors of an embedding column as one (n, dim) matrix, to be read only; a view for one chunk without gaps.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""encode: a frame becomes an Arrow table column by column, each with the spec that :func:`decode` needs."""
+"""Encode a frame as an Arrow table, column by column, each with the spec that :func:`decode` needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
-from tablevault_pd.frames import files, labels, objects, schemas, vectors
+from tablevault_pd.frames import labels, objects, schemas, vectors
 from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array, unwrapped
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ def encode(
     documents: Any = (),
     prepared: Mapping[Hashable, pa.Array] | None = None,
 ) -> pa.Table:
-    """The frame as an Arrow table with the metadata that :func:`decode` needs. Shares memory with `df` where it can.
+    """Encode a frame as an Arrow table, with the metadata that :func:`decode` needs. Shares memory with `df` where possible.
 
     Parameters
     ----------
     df : DataFrame
     embeddings : None, bool, label, list of labels, or dict
-        None: find vector columns. False: there are none. Labels: these are (also of ints). A dict says it per column:
+        None: detect vector columns. False: there are none. Labels: these are vectors (also of ints). A dict has an option per column:
         False, True, or the float width to narrow to ("float16", "float32", "float64").
     documents : label or list of labels
         Text columns whose cells are documents.
@@ -47,7 +47,7 @@ def encode(
     Raises
     ------
     UnsupportedColumn
-        If something cannot be stored exactly. All such columns are named, each with its first bad row.
+        If a value cannot be stored exactly. The message names all such columns, each with its first bad row.
     InvalidInput
         If labels occur twice or an option names no column.
 
@@ -74,7 +74,7 @@ def encode(
     def encode_one(number: int, label: Hashable) -> Encoded:
         values = unwrapped(columns[number])
         if label in ready:
-            return files.encode_files(ready[label], values)
+            return objects.encode_files(ready[label], values)
         return encode_column(values, options.get(label, default), document=label in texts)
 
     with _refusing("the column labels"):
@@ -86,12 +86,12 @@ def encode(
 
 @contextmanager
 def _refusing(what: str) -> Iterator[None]:
-    """A refusal of something that is no column, as the error that users see."""
+    """Raise UnsupportedColumn, with `what`, for CannotEncode."""
     try:
         yield
     except CannotEncode as error:
-        at = "" if error.row is None else f", row {error.row}"
-        raise UnsupportedColumn(f"Nothing was stored. In {what}{at}: {error.reason}.") from None
+        where = "" if error.row is None else f", row {error.row}"
+        raise UnsupportedColumn(f"Nothing was stored. In {what}{where}: {error.reason}.") from None
 
 
 def build(
@@ -102,7 +102,7 @@ def build(
     levels: list[tuple[str, Any, Spec]],
     n_rows: int,
 ) -> pa.Table:
-    """Encode every column, report all that cannot be, and put the table together."""
+    """Encode every column and make the table; report all columns that cannot be encoded."""
     arrays, fields, bad = [], [], []
     for number, (label, name) in enumerate(zip(listed, labels.field_names(listed), strict=True)):
         try:
@@ -151,7 +151,7 @@ def _refusal(bad: list[tuple[Hashable, CannotEncode]]) -> UnsupportedColumn:
 
 
 def encode_column(values: Any, option: EmbeddingOption = None, *, document: bool = False) -> Encoded:
-    """Encode one column as its values and the caller's option say. Raises CannotEncode."""
+    """Encode one column. Raises CannotEncode."""
     if document:
         return _as_document(encode_array(values), values)
     dtype = values.dtype
@@ -177,7 +177,7 @@ def _encode_objects(values: np.ndarray, option: EmbeddingOption) -> Encoded:
 
 
 def arrow_vectors(encoded: Encoded, option: EmbeddingOption) -> Encoded:
-    """Mark an Arrow list column as embedding if its rows are vectors. Raises CannotEncode if they were said to be."""
+    """Mark an Arrow list column as embedding if its rows are vectors. Raises CannotEncode if `option` demands it and they are not."""
     array, spec = encoded
     is_demanded = option is not None
     if is_demanded and vectors.is_list(array.type):
@@ -213,7 +213,7 @@ def _no_texts(cells: objects.CellTypes) -> CannotEncode:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether an Arrow type is text, dictionary-encoded or not."""
+    """Return whether an Arrow type is text, dictionary-encoded or not."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
@@ -228,7 +228,7 @@ _WIDTHS = ("float16", "float32", "float64")
 def embedding_options(
     embeddings: Any, labels: Collection[Hashable]
 ) -> tuple[dict[Hashable, EmbeddingOption], EmbeddingOption]:
-    """What was said of single columns, and what holds for the others. Raises InvalidInput."""
+    """Return the options of single columns, and the option of all others. Raises InvalidInput."""
     if embeddings is None or embeddings is True:
         return {}, None
     if embeddings is False:
@@ -257,20 +257,20 @@ def _wish(label: Hashable, value: Any) -> EmbeddingOption:
 
 
 def document_labels(documents: Any, labels: Collection[Hashable]) -> set[Hashable]:
-    """The labels named by ``documents=``. Raises InvalidInput."""
+    """Return the labels named by ``documents=``. Raises InvalidInput."""
     if documents is None or documents is False:
         return set()
-    found = set(_named(documents, labels))
-    _check_known("documents", found, labels)
-    return found
+    named = set(_named(documents, labels))
+    _check_known("documents", named, labels)
+    return named
 
 
-def _named(given: Any, labels: Collection[Hashable]) -> list[Hashable]:
-    if isinstance(given, str | bytes) or not hasattr(given, "__iter__"):
-        return [validate.label(given, "embeddings")]
-    if isinstance(given, tuple) and given and given in labels:
-        return [given]  # one label of a column MultiIndex
-    return [validate.label(each, "embeddings") for each in validate.items(given)]
+def _named(option: Any, labels: Collection[Hashable]) -> list[Hashable]:
+    if isinstance(option, str | bytes) or not hasattr(option, "__iter__"):
+        return [validate.label(option, "embeddings")]
+    if isinstance(option, tuple) and option and option in labels:
+        return [option]  # one label of a column MultiIndex
+    return [validate.label(label, "embeddings") for label in validate.items(option)]
 
 
 def _check_known(option: str, named: Collection[Hashable], labels: Collection[Hashable]) -> None:
@@ -286,7 +286,7 @@ def _check_known(option: str, named: Collection[Hashable], labels: Collection[Ha
 
 
 def encode_row(row: Mapping[Hashable, Any]) -> pa.Table | None:
-    """The row as :func:`encode` makes it of ``pd.DataFrame([row])``; None if its values need to be looked at.
+    """Return the row as :func:`encode` makes it of ``pd.DataFrame([row])``; None if that depends on more than the types of its values.
 
     Examples
     --------
@@ -311,7 +311,7 @@ def encode_row(row: Mapping[Hashable, Any]) -> pa.Table | None:
 
 @lru_cache(maxsize=256)
 def _schema(labels: tuple[str, ...], kinds: tuple[type, ...], text_dtype: str) -> pa.Schema:
-    """The schema of such rows. What pandas makes of texts, labels too, depends on its options: on `text_dtype`."""
+    """Return the schema of such rows. What pandas makes of texts, labels too, depends on its options: on `text_dtype`."""
     return encode(
         pd.DataFrame([{label: _PLAIN[kind] for label, kind in zip(labels, kinds, strict=True)}])
     ).schema

@@ -1,4 +1,4 @@
-"""Whether two encoded tables are exactly equal, and which of their rows are."""
+"""Compare encoded tables exactly, as a whole or row by row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tablevault_pd.frames import buffers, schemas
 
 
 def same(a: pa.Table, b: pa.Table) -> bool:
-    """Whether both hold the same frame: schema, index and values bit for bit (NaN equals NaN, -0.0 is not 0.0).
+    """Return whether both hold the same frame: schema, index and values bit for bit (NaN equals NaN, -0.0 is not 0.0).
 
     Examples
     --------

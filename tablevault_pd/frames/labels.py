@@ -1,4 +1,4 @@
-"""Column labels and the row index: what becomes a field name, what becomes metadata, and the way back."""
+"""Encode column labels and the row index as field names and metadata, and decode them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
 from tablevault_pd.frames import cells
-from tablevault_pd.frames.categories import dtype_of, full_spec
+from tablevault_pd.frames.categories import dtype_of, full_spec, index_of
 from tablevault_pd.frames.codecs import CannotEncode, Spec, decode_column, encode_array, nullable
-from tablevault_pd.frames.index_freq import freq_spec, with_freq
+from tablevault_pd.frames.times import freq_spec, with_freq
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -27,7 +27,7 @@ POSITION = "position"
 
 
 def label_json(label: Hashable) -> Any:
-    """A label as JSON data. Raises CannotEncode."""
+    """Return a label as JSON data. Raises CannotEncode."""
     if label is None:
         return None
     try:
@@ -37,12 +37,12 @@ def label_json(label: Hashable) -> Any:
 
 
 def label_key(plain: Any) -> str:
-    """A text that is equal for equal labels of equal type."""
+    """Return a text that is equal for equal labels of equal type."""
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
 def check_unique(columns: pd.Index) -> None:
-    """Refuse duplicate labels, all of them by name."""
+    """Raise InvalidInput for duplicate labels, naming all of them."""
     if len(columns) < 100 and len({name for name in columns if type(name) is str}) == len(columns):
         return  # pandas would build a hash table first, which costs more than a whole one-row frame
     if not columns.is_unique:
@@ -53,12 +53,12 @@ def check_unique(columns: pd.Index) -> None:
         )
 
 
-def unique_name(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or `wanted` with a number, such that it is not in `taken`; notes it there."""
-    name, number = wanted, 1
+def unique_name(base: str, taken: set[str]) -> str:
+    """Return `base`, with a number if it is in `taken`, and add the name to `taken`."""
+    name, number = base, 1
     while name in taken:
         number += 1
-        name = f"{wanted}_{number}"
+        name = f"{base}_{number}"
     taken.add(name)
     return name
 
@@ -71,13 +71,13 @@ def field_names(labels: Iterable[Hashable]) -> list[str]:
 
 
 def text_of(label: Hashable) -> str:
-    """A label as text that UTF-8 can hold."""
+    """Return a label as text that UTF-8 can hold."""
     text = str(label)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def listed(columns: pd.Index) -> list[Hashable]:
-    """The labels, exactly: pandas makes floats of the integers of a level in which some are missing."""
+    """Return the labels exactly: pandas converts integers to floats in a level with missing ones."""
     labels: list[Hashable] = list(columns)
     if not isinstance(columns, pd.MultiIndex):
         return labels
@@ -92,7 +92,7 @@ def listed(columns: pd.Index) -> list[Hashable]:
 
 
 def columns_spec(columns: pd.Index) -> Spec:
-    """How to rebuild the columns Index once its labels are known. Raises CannotEncode."""
+    """Return the spec from which the columns Index is rebuilt, given its labels. Raises CannotEncode."""
     if isinstance(columns, pd.MultiIndex):
         levels = [_level_spec(level) | own for level, own in _levels(columns)]
         return {"names": [label_json(name) for name in columns.names], "levels": levels}
@@ -103,7 +103,7 @@ def columns_spec(columns: pd.Index) -> Spec:
 
 
 def _levels(index: pd.MultiIndex) -> list[tuple[pd.Index, Spec]]:
-    """The values of every level, with its name, and the dtype of the level where the values cannot have it."""
+    """Return the values and the name of every level, and a spec with its dtype where the values cannot have that."""
     # Names that are integers hide the level numbers, so they come off first.
     bare = index.set_names([None] * index.nlevels)
     levels = [_level_values(bare, number) for number in range(index.nlevels)]
@@ -128,7 +128,7 @@ def _level_values(index: pd.MultiIndex, number: int) -> tuple[pd.Index, Spec]:
 
 
 def _with_own_levels(index: pd.MultiIndex, specs: list[Spec]) -> pd.MultiIndex:
-    """The index with the dtypes of its levels that :func:`_level_values` noted."""
+    """Return the index with the dtypes of its levels that :func:`_level_values` recorded."""
     for number, spec in enumerate(specs):
         if "level" in spec:
             own: pd.Index = index.levels[number].astype(spec["level"])
@@ -150,7 +150,7 @@ def _text_spec(dtype: pd.StringDtype) -> Spec:
 
 
 def columns_index(labels: list[Hashable], spec: Spec) -> pd.Index:
-    """The columns Index of these labels."""
+    """Return the columns Index of these labels."""
     names = [cells.from_plain(name) for name in spec["names"]]
     if "levels" in spec:
         levels = spec["levels"]
@@ -184,7 +184,7 @@ def _objects(labels: list[Any]) -> np.ndarray:
 
 
 def is_default(index: pd.Index) -> bool:
-    """Whether the index is none of the frame's own: 0..n-1 unnamed, or positions."""
+    """Return whether the index is unnamed and 0..n-1, or has positions: it is not stored."""
     if isinstance(index, pd.MultiIndex):
         return False
     if isinstance(index, pd.RangeIndex) and index.name is None:
@@ -198,21 +198,21 @@ def is_default(index: pd.Index) -> bool:
 
 
 def index_spec(index: pd.Index, taken: set[str]) -> tuple[Spec | None, list[tuple[str, Any, Spec]]]:
-    """Schema metadata of an index of its own, and its fields as (name, array, spec). Raises UnsupportedColumn."""
+    """Return the metadata of an index, and its fields as (name, array, spec). Raises UnsupportedColumn."""
     if is_default(index):
         return None, []
     multi = isinstance(index, pd.MultiIndex)
     levels = _levels(index) if isinstance(index, pd.MultiIndex) else [(index, {})]
     fields = []
     for number, (level, own) in enumerate(levels):
-        wanted = level.name if isinstance(level.name, str) else f"level_{number}" if multi else "index"
-        name = unique_name(text_of(wanted), taken)
+        label = level.name if isinstance(level.name, str) else f"level_{number}" if multi else "index"
+        name = unique_name(text_of(label), taken)
         try:
             array, spec = encode_array(level.array)
         except CannotEncode as error:
-            at = "" if error.row is None else f", row {error.row}"
+            where = "" if error.row is None else f", row {error.row}"
             raise UnsupportedColumn(
-                f"Nothing was stored. In index level {shown(level.name)}{at}: {error.reason}."
+                f"Nothing was stored. In index level {shown(level.name)}{where}: {error.reason}."
             ) from None
         fields.append((name, array, spec | own | {"index": number}))
     meta: Spec = {"names": [label_json(name) for name in index.names]}
@@ -224,9 +224,9 @@ def index_spec(index: pd.Index, taken: set[str]) -> tuple[Spec | None, list[tupl
 
 
 def build_index(columns: list[tuple[pa.ChunkedArray, Spec]], meta: Spec, *, private: bool) -> pd.Index:
-    """The row index from its fields."""
+    """Return the row index from its fields."""
     names = [cells.from_plain(name) for name in meta["names"]]
-    levels = [_as_index(decode_column(column, spec, private=private)) for column, spec in columns]
+    levels = [index_of(decode_column(column, spec, private=private)) for column, spec in columns]
     if meta.get("multi"):
         whole = pd.MultiIndex.from_arrays(levels)
         return _with_own_levels(whole, [spec for _, spec in columns]).set_names(names)
@@ -234,20 +234,15 @@ def build_index(columns: list[tuple[pa.ChunkedArray, Spec]], meta: Spec, *, priv
     return with_freq(index.rename(names[0]), meta.get("freq"))
 
 
-def _as_index(values: Any) -> pd.Index:
-    index: pd.Index = pd.Index(values, dtype=values.dtype, copy=False, tupleize_cols=False)
-    return index
-
-
 def _as_range(index: pd.Index, start: int, step: int) -> pd.Index:
     if not len(index):
         return pd.RangeIndex(start, start, step)
-    found = pd.RangeIndex(index[0], index[0] + step * len(index), step)
-    return found if np.array_equal(found.to_numpy(), index.to_numpy()) else index
+    ranged = pd.RangeIndex(index[0], index[0] + step * len(index), step)
+    return ranged if np.array_equal(ranged.to_numpy(), index.to_numpy()) else index
 
 
 def positions_index(positions: np.ndarray | range) -> pd.Index:
-    """The index of a frame whose list has none of its own."""
+    """Return the index of a frame whose list has no index."""
     if isinstance(positions, range):
         return pd.RangeIndex(positions.start, positions.stop, positions.step, name=POSITION)
     index: pd.Index = pd.Index(np.asarray(positions, dtype="i8"), name=POSITION, copy=False)

@@ -1,10 +1,10 @@
-"""Object columns: native Arrow types when every cell is of one plain type, else one JSON text per cell."""
+"""Object columns: native Arrow types if every cell is of one plain type, else one JSON text per cell; structs for files."""
 
 from __future__ import annotations
 
 import datetime as dt
 import decimal
-import math
+import pathlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.frames import buffers, cells
+from tablevault_pd.frames.categories import dtype_of, full_spec
 from tablevault_pd.frames.codecs import CannotEncode, Codec, Encoded, Spec, encodes_kind, register, surrogate
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ _MARKER_TYPES: dict[type, str] = {type(None): "None", type(pd.NA): "NA", type(pd
 
 
 def objects(values: list[Any]) -> np.ndarray:
-    """A 1-D object array of these cells, whatever they are."""
+    """Return a 1-D object array of these cells."""
     return np.fromiter(values, dtype=object, count=len(values))
 
 
 class CellTypes:
-    """What the cells of an object column are: their types, and which markers stand for missing values."""
+    """The types of the cells of an object column, and its markers of missing values."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
@@ -40,7 +41,7 @@ class CellTypes:
             self._judge_nan()
 
     def _judge_nan(self) -> None:
-        """Among other types (or alone) NaN is a marker; among true floats it is a value."""
+        """Take NaN for a marker where all floats are NaN; among other floats it is a value."""
         if all(value != value for value in self.values if type(value) is float):
             self.kinds.discard(float)
             self.markers.add("nan")
@@ -52,7 +53,7 @@ class CellTypes:
         return next(iter(self.markers), "None")
 
     def missing(self) -> np.ndarray:
-        """Fresh bools: which cells are markers."""
+        """Return which cells are markers, as a new array of bools."""
         if not self.markers:
             return np.zeros(len(self.values), bool)
         gone = {kind for kind, name in _MARKER_TYPES.items() if name in self.markers}
@@ -72,14 +73,14 @@ def encode_objects(values: np.ndarray) -> Encoded:
 
 
 def encode_cells(survey: CellTypes) -> Encoded:
-    """Encode cells whose types are known already. Raises CannotEncode."""
+    """Encode cells of these types. Raises CannotEncode."""
     if len(survey.markers) <= 1:
         if not survey.kinds:
             return Encoded(pa.nulls(len(survey.values)), {"codec": "null", "missing": survey.marker})
         native = _NATIVE.get(next(iter(survey.kinds))) if len(survey.kinds) == 1 else None
-        found = native(survey) if native else None
-        if found is not None:
-            return found
+        encoded = native(survey) if native else None
+        if encoded is not None:
+            return encoded
     return encode_json(survey)
 
 
@@ -89,7 +90,7 @@ def encode_cells(survey: CellTypes) -> Encoded:
 def _plain(
     name: str, kind: pa.DataType, fits: Callable[[list[Any]], bool] | None = None
 ) -> Callable[[CellTypes], Encoded | None]:
-    """An encoder of cells of one type into one Arrow type; None when some cell does not fit."""
+    """Return an encoder of cells of one type into one Arrow type; None when some cell does not fit."""
 
     def encode(survey: CellTypes) -> Encoded | None:
         listed = _listed(survey)
@@ -183,7 +184,7 @@ class _NativeObjects(_ObjectCodec):
 
 @register
 class _NullObjects(_ObjectCodec):
-    """Nothing but missing cells."""
+    """Missing cells only."""
 
     name = "null"
 
@@ -195,7 +196,7 @@ class _NullObjects(_ObjectCodec):
 
 
 def with_markers(values: np.ndarray, column: pa.ChunkedArray, spec: Spec) -> np.ndarray:
-    """`values` with the column's marker at its nulls."""
+    """Return `values` with the column's marker at its nulls."""
     if spec["missing"] != "None" and column.null_count:
         values[~buffers.column_valid(column)] = MARKERS[spec["missing"]]
     return values
@@ -205,7 +206,7 @@ def with_markers(values: np.ndarray, column: pa.ChunkedArray, spec: Spec) -> np.
 
 
 def encode_json(survey: CellTypes) -> Encoded:
-    """One JSON text per cell; a single kind of marker becomes null. Raises CannotEncode."""
+    """Encode each cell as a JSON text; a single kind of marker becomes null. Raises CannotEncode."""
     one = len(survey.markers) == 1
     marker = survey.marker if one or "None" in survey.markers else "None"
     if not one and survey.markers:
@@ -233,7 +234,7 @@ def encode_json(survey: CellTypes) -> Encoded:
 
 @register
 class _JsonObjects(_ObjectCodec):
-    """Anything else that can be kept exactly, as one JSON text per cell."""
+    """Any other cells, each as a JSON text."""
 
     name = "json"
 
@@ -245,6 +246,52 @@ class _JsonObjects(_ObjectCodec):
         return with_markers(objects(cells.loads_all(texts, tags=spec["tags"])), column, spec)
 
 
-def is_nan(value: Any) -> bool:
-    """Whether a cell is the float NaN."""
-    return isinstance(value, float) and math.isnan(value)
+# ---------------------------------------------------------------- paths of files
+
+FILE_TYPE = pa.struct(
+    [
+        ("path", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("modified", pa.timestamp("us", "UTC")),
+        ("sha256", pa.string()),
+        ("stored", pa.bool_()),
+        ("folder", pa.string()),  # the folder of a relative path
+    ]
+)
+
+
+def encode_files(array: pa.Array, values: Any) -> Encoded:
+    """Encode a prepared file column; `values` are the cells it was made from. Raises CannotEncode."""
+    if len(array) != len(values):
+        raise CannotEncode(f"{len(array)} files were prepared for {len(values)} rows")
+    array = array.cast(FILE_TYPE)
+    if values.dtype != object:
+        return Encoded(
+            array, {"codec": "file", "kind": "file", "cells": "text", "text": full_spec(values[:0])}
+        )
+    survey = CellTypes(np.asarray(values))
+    is_path = bool(survey.kinds) and all(issubclass(kind, pathlib.PurePath) for kind in survey.kinds)
+    cells = "path" if is_path else "str"
+    return Encoded(array, {"codec": "file", "kind": "file", "cells": cells, "missing": survey.marker})
+
+
+@register
+class _FileCodec(Codec):
+    """Paths of files, which keep their type: str, pathlib.Path, or a string dtype."""
+
+    name = "file"
+
+    def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
+        return dtype_of(spec["text"]) if "text" in spec else np.dtype(object)
+
+    def storage(self, spec: Spec) -> pa.DataType:
+        return FILE_TYPE
+
+    def decode(self, column: pa.ChunkedArray, spec: Spec, *, private: bool) -> Any:
+        paths = [row and row["path"] for row in column.to_pylist()]
+        if "text" in spec:
+            return pd.array(paths, dtype=self.dtype(spec, column.type))
+        make = pathlib.Path if spec["cells"] == "path" else str
+        cells = objects([path if path is None else make(path) for path in paths])
+        cells[~buffers.column_valid(column)] = MARKERS[spec["missing"]]
+        return cells

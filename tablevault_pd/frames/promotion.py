@@ -1,4 +1,4 @@
-"""The one dtype that holds the values of two: rules over specs, without values."""
+"""Type promotion: rules over specs that give the dtype which holds the values of two."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ _JSONABLE = {
 
 
 class NoCommonType(Exception):
-    """Two dtypes that no dtype holds both exactly; the text says why."""
+    """No dtype holds the values of two exactly; the message says why."""
 
 
 def storage_spec(spec: Spec) -> Spec:
-    """The spec without what does not touch how values are stored."""
+    """Return the part of a spec that determines how values are stored."""
     return {key: value for key, value in spec.items() if key not in _NO_CODEC}
 
 
 def storage(spec: Spec, *fields: pa.Field) -> pa.DataType:
-    """The Arrow type of a spec; `fields` know it where the spec alone does not."""
+    """Return the Arrow type of a spec; `fields` have it where the spec does not."""
     return fields[0].type if spec["codec"] == "arrow" else codec_of(spec).storage(spec)
 
 
 def with_missing(field: pa.Field) -> pa.Field:
-    """The field as it must be when rows without a value join it: ints and bools become nullable."""
+    """Return the field with a dtype that holds missing values: ints and bools become nullable."""
     spec = schemas.spec_of(field)
     loose = _loosened(spec)
     return field if loose is spec else schemas.with_spec(field.name, storage(loose, field), loose)
@@ -72,13 +72,13 @@ def _loosened(spec: Spec) -> Spec:
 
 
 def common(old: pa.Field, new: pa.Field) -> pa.Field:
-    """`old`, widened so that it holds the values of `new` too. Raises NoCommonType, DimensionMismatch."""
+    """Return `old`, widened so that it holds the values of `new` too. Raises NoCommonType, DimensionMismatch."""
     a, b = schemas.spec_of(old), schemas.spec_of(new)
     spec = _common(a, b, old, new)
     if spec is a:
         return old
-    kept = {key: a[key] for key in _NO_CODEC if key in a}
-    spec = kept | storage_spec(spec)
+    metadata = {key: a[key] for key in _NO_CODEC if key in a}
+    spec = metadata | storage_spec(spec)
     kind = _kind(a, b, spec)
     if kind != "record":
         spec["kind"] = kind
@@ -106,8 +106,8 @@ def _common(a: Spec, b: Spec, old: pa.Field, new: pa.Field) -> Spec:
         return _loosened(b)
     for applies, rule in _RULES:
         if applies(a, b, old, new):
-            found: Spec = rule(a, b)
-            return found
+            joined: Spec = rule(a, b)
+            return joined
     raise NoCommonType("no dtype holds both exactly")
 
 
@@ -150,7 +150,7 @@ def _textual(spec: Spec, field: pa.Field) -> bool:
 
 
 def _category_text(spec: Spec) -> bool:
-    """Whether the categories are texts, or there are none."""
+    """Return whether the categories are texts, or there are none."""
     inner = spec["values"]
     texts = inner["codec"] == "string" or (inner["codec"] == "objects" and inner["of"] == "str")
     return bool(texts or has_none(spec))
@@ -176,7 +176,7 @@ def _categories(a: Spec, b: Spec) -> Spec:
 
 
 def _joined_values(a: Spec, b: Spec) -> Spec:
-    """The spec of the categories, where they stand with the rows."""
+    """Return the joined spec of categories that are stored with the rows."""
     x: Spec = a["values"]
     y: Spec = b["values"]
     if x == y or (_category_text(a) and _category_text(b)):
@@ -191,7 +191,7 @@ def _other_categories(x: Any, y: Any) -> NoCommonType:
 
 
 def _in_spec(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
-    """Categories that stand in the spec."""
+    """Return the joined spec of categories that the specs hold."""
     if x.dtype != y.dtype and not (_category_text(a) and _category_text(b)):
         raise _other_categories(x.dtype, y.dtype)
     if a["ordered"]:
@@ -205,8 +205,8 @@ def _in_spec(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
 def _prefix(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
     short = min(len(x), len(y))
     if list(x[:short]) != list(y[:short]):
-        told = [shown(list(index), 200) for index in (x, y)]
-        raise NoCommonType(f"the ordered categories {told[0]} and {told[1]} do not extend one another")
+        texts = [shown(list(index), 200) for index in (x, y)]
+        raise NoCommonType(f"the ordered categories {texts[0]} and {texts[1]} do not extend one another")
     return a if len(x) >= len(y) else category_spec(y.astype(x.dtype).rename(x.name), ordered=True)
 
 

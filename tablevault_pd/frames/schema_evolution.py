@@ -41,7 +41,7 @@ class Merge:
 
 
 def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Table | None = None) -> Merge:
-    """The list's schema `old`, widened so that it holds rows of `new`.
+    """Return the list's schema `old`, widened so that it holds rows of `new`.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Tabl
 
 
 def _same_schema(old: pa.Schema, new: pa.Schema) -> bool:
-    """Whether both say the same, but for what an index says of one frame only. So it is for most appends."""
+    """Return whether both say the same, but for what an index says of one frame only. So it is for most appends."""
     if old.equals(new, check_metadata=True):
         return True
     if len(old) != len(new) or any(
@@ -109,7 +109,7 @@ def _without_index_state(meta: Spec) -> Spec:
 
 
 def _renamed(field: pa.Field, taken: set[str]) -> pa.Field:
-    """The field under a name that the list does not use yet; its label stays."""
+    """Return the field under a name that the list does not use yet; its label stays."""
     name = labels.unique_name(field.name, taken)
     if name == field.name:
         return field
@@ -139,8 +139,10 @@ class _Problems:
             except DimensionMismatch as found:
                 error = found
         about_width = isinstance(error, DimensionMismatch)
-        told = "" if about_width else f"the list has {_describe_type(old)}, the frame {_describe_type(new)}: "
-        self.lines.append(f"column {label}: {told}{error}")
+        types = (
+            "" if about_width else f"the list has {_describe_type(old)}, the frame {_describe_type(new)}: "
+        )
+        self.lines.append(f"column {label}: {types}{error}")
         self.widths.append(about_width)
 
 
@@ -155,7 +157,7 @@ def _join(old: pa.Field, new: pa.Field | None, problems: _Problems) -> pa.Field:
 
 
 def _describe_type(field: pa.Field) -> str:
-    """What a message says of a field's dtype."""
+    """Return what a message says of a field's dtype."""
     spec = schemas.spec_of(field)
     if "dim" in spec:
         return f"vectors of {spec['dim']} {spec.get('dtype', field.type)}"
@@ -248,22 +250,22 @@ def _merge_levels(ours: list[pa.Field], theirs: list[pa.Field]) -> list[pa.Field
     try:
         return [_merge_level(a, b) for a, b in zip(ours, theirs, strict=True)]
     except NoCommonType as error:
-        told = [", ".join(map(_describe_type, fields)) for fields in (ours, theirs)]
+        types = [", ".join(map(_describe_type, fields)) for fields in (ours, theirs)]
         raise SchemaMismatch(
-            f"The index of the list is {told[0]}, the frame's is {told[1]}: {error}."
+            f"The index of the list is {types[0]}, the frame's is {types[1]}: {error}."
         ) from None
 
 
 def _merge_level(a: pa.Field, b: pa.Field) -> pa.Field:
-    """The field of both, with the level's own dtype if that is one and the values cannot have it."""
-    found = common(a, b)
-    spec = schemas.spec_of(found)
-    dtypes = {_level_dtype(field) for field in (a, b)} - {schemas.dtype_text(found, spec)}
+    """Return the field of both, with the level's own dtype if that is one and the values cannot have it."""
+    joined = common(a, b)
+    spec = schemas.spec_of(joined)
+    dtypes = {_level_dtype(field) for field in (a, b)} - {schemas.dtype_text(joined, spec)}
     own = dtypes.pop() if len(dtypes) == 1 and _level_dtype(a) == _level_dtype(b) else None
     if own == spec.get("level"):
-        return found
+        return joined
     rest = {key: value for key, value in spec.items() if key != "level"}
-    return schemas.with_spec(found.name, found.type, rest | ({"level": own} if own else {}))
+    return schemas.with_spec(joined.name, joined.type, rest | ({"level": own} if own else {}))
 
 
 def _level_dtype(field: pa.Field) -> str:
@@ -325,7 +327,7 @@ def _identity(field: pa.Field) -> tuple[str, object]:
 
 
 def align(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows written under another schema of the same list, as `schema` wants them: missing columns added, the rest widened.
+    """Return rows written under another schema of the same list, as `schema` wants them: missing columns added, the rest widened.
 
     Raises
     ------
@@ -392,15 +394,15 @@ def check_vectors(rows: pa.Table, field: pa.Field, dim: int) -> None:
             raise _other(int(row), len(cells[row]), dim)
 
 
-def _other(row: int, found: int, dim: int) -> DimensionMismatch:
-    return DimensionMismatch(f"row {row}: {found} numbers, the list has {dim}")
+def _other(row: int, width: int, dim: int) -> DimensionMismatch:
+    return DimensionMismatch(f"row {row}: {width} numbers, the list has {dim}")
 
 
 # -- indexes of rows that are added
 
 
 def fit_index(table: pa.Table, present: pa.Schema, start: int) -> pa.Table:
-    """The table with its index as a list with the schema `present` wants it, if that changes no label.
+    """Return the table with its index as a list with the schema `present` wants it, if that changes no label.
 
     Parameters
     ----------
@@ -426,27 +428,27 @@ def fit_index(table: pa.Table, present: pa.Schema, start: int) -> pa.Table:
 
 
 def takes_counting(schema: pa.Schema) -> bool:
-    """Whether the index is one unnamed level of integers, to which a default index adds its 0..n-1."""
+    """Return whether the index is one unnamed level of integers, to which a default index adds its 0..n-1."""
     meta = schemas.meta_of(schema).get("index")
     levels = schemas.level_fields(schema)
     return bool(meta and meta["names"] == [None] and pa.types.is_integer(levels[0][0].type))
 
 
 def _without_index(table: pa.Table) -> pa.Table:
-    kept = [field.name for field, _ in schemas.data_fields(table.schema)]
+    names = [field.name for field, _ in schemas.data_fields(table.schema)]
     meta = schemas.meta_of(table.schema)
-    if not kept:
+    if not names:
         schema = schemas.with_meta([schemas.hidden_field()], meta["columns"], None)
         return pa.Table.from_arrays([pa.nulls(table.num_rows)], schema=schema)
-    slim = table.select(kept)
+    slim = table.select(names)
     return slim.cast(schemas.with_meta(list(slim.schema), meta["columns"], None))
 
 
 def _with_counting(table: pa.Table, present: pa.Schema) -> pa.Table:
     (field, _), *_ = schemas.level_fields(present)
     meta = schemas.meta_of(table.schema)
-    kept = [column.name for column, _ in schemas.data_fields(table.schema)]
-    columns = [table.column(name) for name in kept] + [pa.array(np.arange(table.num_rows)).cast(field.type)]
-    fields = [table.schema.field(name) for name in kept] + [field]
+    names = [column.name for column, _ in schemas.data_fields(table.schema)]
+    columns = [table.column(name) for name in names] + [pa.array(np.arange(table.num_rows)).cast(field.type)]
+    fields = [table.schema.field(name) for name in names] + [field]
     index = dict(schemas.meta_of(present)["index"]) | {"range": [0, 1]}
     return pa.Table.from_arrays(columns, schema=schemas.with_meta(fields, meta["columns"], index))

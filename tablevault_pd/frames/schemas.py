@@ -1,4 +1,4 @@
-"""What our metadata in an Arrow schema says: columns and their kinds, the index, sub-schemas."""
+"""Our metadata in an Arrow schema: columns and their kinds, the index, sub-schemas."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _load(data: bytes) -> Spec:
 
 
 def with_spec(name: str, kind: pa.DataType, spec: Spec) -> pa.Field:
-    """The Arrow field of an encoded column."""
+    """Return the Arrow field of an encoded column."""
     if "label" in spec:  # 1, 1.0 and True are three labels, but one key of a cache
         return _field(name, kind, spec)
     try:
@@ -67,7 +67,7 @@ def _known_field(name: str, kind: pa.DataType, spec: tuple[tuple[str, Any], ...]
 
 
 def spec_of(field: pa.Field) -> Spec:
-    """Our spec of a field; not to be changed. Raises VaultFormatError."""
+    """Return our spec of a field, which must not be changed. Raises VaultFormatError."""
     try:
         return _load(field.metadata[KEY])
     except (KeyError, TypeError):
@@ -75,13 +75,13 @@ def spec_of(field: pa.Field) -> Spec:
 
 
 def with_meta(fields: Sequence[pa.Field], columns: Spec, index: Spec | None) -> pa.Schema:
-    """The schema of these fields with our metadata."""
+    """Return the schema of these fields with our metadata."""
     meta: Spec = {"format": FORMAT, "columns": columns}
     return pa.schema(fields, {KEY: _dump(meta | ({"index": index} if index else {}))})
 
 
 def meta_of(schema: pa.Schema) -> Spec:
-    """Our metadata of a schema; not to be changed. Raises VaultFormatError."""
+    """Return our metadata of a schema, which must not be changed. Raises VaultFormatError."""
     try:
         meta = _load(schema.metadata[KEY])
     except (KeyError, TypeError):
@@ -96,24 +96,24 @@ def meta_of(schema: pa.Schema) -> Spec:
 
 
 def hidden_field() -> pa.Field:
-    """The field that counts the rows of a frame with neither columns nor an index of its own."""
+    """Return a field that carries the number of rows of a frame with neither columns nor an index."""
     return with_spec(HIDDEN, pa.null(), {"codec": "null", "missing": "None", "hidden": True})
 
 
 def data_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
-    """The fields of the columns, with their specs."""
+    """Return the fields of the columns, with their specs."""
     pairs = [(field, spec_of(field)) for field in schema]
     return [(field, spec) for field, spec in pairs if "index" not in spec and "hidden" not in spec]
 
 
 def level_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
-    """The fields of the index levels in order, with their specs."""
+    """Return the fields of the index levels in order, with their specs."""
     pairs = [(field, spec_of(field)) for field in schema]
     return sorted((pair for pair in pairs if "index" in pair[1]), key=lambda pair: pair[1]["index"])
 
 
 def label_of(field: pa.Field, spec: Spec) -> Hashable:
-    """The column label of a field; its text, if the label is a time in a zone that this machine lacks."""
+    """Return the column label of a field; its text, if the label is a time in a zone that this machine lacks."""
     try:
         return exact_label(field, spec)
     except UnknownZone:
@@ -121,23 +121,23 @@ def label_of(field: pa.Field, spec: Spec) -> Hashable:
 
 
 def exact_label(field: pa.Field, spec: Spec) -> Hashable:
-    """The column label of a field. Raises UnknownZone."""
+    """Return the column label of a field. Raises UnknownZone."""
     label: Hashable = cells.from_plain(spec["label"]) if "label" in spec else field.name
     return label
 
 
 def key_of(field: pa.Field, spec: Spec) -> str:
-    """A text that names the label and its type."""
+    """Return a text that identifies a label and its type."""
     return labels.label_key(spec.get("label", field.name))
 
 
 def dtype_text(field: pa.Field, spec: Spec) -> str:
-    """The dtype as pandas shows it."""
+    """Return the dtype as pandas shows it."""
     return codec_of(spec).text(spec, field.type)
 
 
 def columns(schema: pa.Schema) -> list[Column]:
-    """The columns of a list, in order, without index fields.
+    """Return the columns of a list, in order, without index fields.
 
     Examples
     --------
@@ -159,20 +159,20 @@ def columns(schema: pa.Schema) -> list[Column]:
 
 
 def index_fields(schema: pa.Schema) -> list[str]:
-    """Names of the fields that hold an index of the list's own; empty when rows are known by position."""
+    """Return the names of the fields of the index; none if the list has no index."""
     return [field.name for field, _ in level_fields(schema)]
 
 
 def index_names(schema: pa.Schema) -> tuple[Hashable, ...]:
-    """The names of the index levels of a frame that is read."""
+    """Return the names of the index levels of a frame that is read."""
     index = meta_of(schema).get("index")
     return tuple(map(cells.from_plain, index["names"])) if index else (labels.POSITION,)
 
 
 def contents(schema: pa.Schema) -> dict[str, str]:
-    """The fields that a row consists of, by what names them whatever the schema: label or index level."""
-    found = {f"column {key_of(field, spec)}": field.name for field, spec in data_fields(schema)}
-    return found | {f"level {spec['index']}": field.name for field, spec in level_fields(schema)}
+    """Return the fields of a row by their label or index level, which is the same in every schema of the list."""
+    columns = {f"column {key_of(field, spec)}": field.name for field, spec in data_fields(schema)}
+    return columns | {f"level {spec['index']}": field.name for field, spec in level_fields(schema)}
 
 
 def field_labels(schema: pa.Schema) -> dict[str, Hashable]:
@@ -195,7 +195,7 @@ def with_key(schema: pa.Schema, fields: Sequence[str]) -> pa.Schema:
 
 
 def nested_columns(schema: pa.Schema) -> set[Hashable]:
-    """The labels of columns whose cells may be dicts."""
+    """Return the labels of columns whose cells may be dicts."""
     return {
         label_of(field, spec)
         for field, spec in data_fields(schema)
@@ -204,12 +204,12 @@ def nested_columns(schema: pa.Schema) -> set[Hashable]:
 
 
 def field_for(schema: pa.Schema, label: Hashable) -> str:
-    """The Arrow field name of the column `label`. Raises InvalidInput."""
+    """Return the Arrow field name of the column `label`. Raises InvalidInput."""
     return str(_find(schema, [label])[0].name)
 
 
 def select(schema: pa.Schema, labels: Sequence[Hashable]) -> pa.Schema:
-    """The sub-schema with these columns, in this order, and the index fields. Raises InvalidInput for unknown labels."""
+    """Return the sub-schema with these columns, in this order, and the index fields. Raises InvalidInput for unknown labels."""
     meta = meta_of(schema)
     fields = [*_find(schema, labels), *(field for field, _ in level_fields(schema))]
     return with_meta(fields or [hidden_field()], meta["columns"], meta.get("index"))
@@ -221,7 +221,7 @@ def part_of(schema: pa.Schema, fields: Sequence[str]) -> pa.Schema:
 
 
 def as_stored(schema: pa.Schema) -> pa.Schema:
-    """The schema with the Arrow types in which columns are stored, for those that they come back in otherwise."""
+    """Return the schema with the stored Arrow types of columns that are read with another type."""
     pairs = [(field, spec_of(field)) for field in schema]
     if not any("own" in spec for _, spec in pairs):
         return schema
@@ -230,21 +230,21 @@ def as_stored(schema: pa.Schema) -> pa.Schema:
     return pa.schema(fields, schema.metadata)
 
 
-def _find(schema: pa.Schema, wanted: Sequence[Hashable]) -> list[pa.Field]:
+def _find(schema: pa.Schema, labels: Sequence[Hashable]) -> list[pa.Field]:
     pairs = data_fields(schema)
     by_key = {key_of(field, spec): field for field, spec in pairs}
     by_label: dict[Any, pa.Field] = {}
     for field, spec in pairs:
         by_label.setdefault(label_of(field, spec), field)
-    found = [_one(label, by_key, by_label) for label in wanted]
-    unknown = [label for label, field in zip(wanted, found, strict=True) if field is None]
+    fields = [_one(label, by_key, by_label) for label in labels]
+    unknown = [label for label, field in zip(labels, fields, strict=True) if field is None]
     if unknown:
         raise InvalidInput(_unknown(unknown, list(by_label)))
-    return [field for field in found if field is not None]
+    return [field for field in fields if field is not None]
 
 
 def _one(label: Hashable, by_key: dict[str, pa.Field], by_label: dict[Any, pa.Field]) -> pa.Field | None:
-    """By type and value first, then as pandas compares (1 finds 1.0)."""
+    """Look a label up by type and value, else as pandas compares (1 finds 1.0)."""
     try:
         exact = by_key.get(labels.label_key(cells.to_plain(label)))
     except cells.CannotSerialize:
@@ -252,10 +252,10 @@ def _one(label: Hashable, by_key: dict[str, pa.Field], by_label: dict[Any, pa.Fi
     return exact if exact is not None else by_label.get(label)
 
 
-def _unknown(unknown: Sequence[Hashable], known: Sequence[Hashable]) -> str:
-    texts = {str(label): label for label in known}
+def _unknown(unknown: Sequence[Hashable], labels: Sequence[Hashable]) -> str:
+    texts = {str(label): label for label in labels}
     close = [texts[text] for label in unknown for text in get_close_matches(str(label), list(texts), n=3)]
-    there = ", ".join(map(shown, known[:20])) + (", …" if len(known) > 20 else "")
+    there = ", ".join(map(shown, labels[:20])) + (", …" if len(labels) > 20 else "")
     hint = (
         f"Did you mean {' or '.join(map(shown, dict.fromkeys(close)))}?"
         if close

@@ -1,7 +1,7 @@
-"""pandas' Arrow dtypes, and Arrow types that every kernel and reader knows for those that some do not.
+"""pandas' Arrow dtypes, and the Arrow types that they are stored in, which every kernel and reader knows.
 
-Views become plain texts and lists, runs are written out, dictionaries have codes of 32 bits at least: so rows are stored. A
-pandas column gets its own type back when it is read.
+Views become plain texts and lists, run-end encoding is decoded, dictionaries get codes of at least 32 bits. A pandas column
+is read with its own type.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _t = pa.types
-LIMIT = 2**31  #: what offsets and lengths of 32 bits count up to
+LIMIT = 2**31  #: the limit of 32-bit offsets and lengths
 
 
 def stored_type(kind: pa.DataType) -> pa.DataType:
-    """The type in which values of `kind` are stored; `kind` itself for most. Raises CannotEncode."""
+    """Return the type in which values of `kind` are stored; `kind` itself for most. Raises CannotEncode."""
     if isinstance(kind, pa.BaseExtensionType) or _t.is_union(kind):
         raise CannotEncode(f"the Arrow type {kind} cannot be stored; cast it to its storage type first")
     for test, make in _STORED:
@@ -35,9 +35,9 @@ def stored_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _is(test: str, kind: pa.DataType) -> bool:
-    """A type test that older releases of pyarrow lack, as they lack the type."""
-    found = getattr(_t, f"is_{test}", None)
-    return found is not None and bool(found(kind))
+    """Apply a type test; False where this release of pyarrow lacks the type."""
+    test_type = getattr(_t, f"is_{test}", None)
+    return test_type is not None and bool(test_type(kind))
 
 
 def _item(kind: pa.DataType) -> pa.Field:
@@ -88,15 +88,15 @@ _STORED: list[tuple[str, Callable[[pa.DataType], pa.DataType]]] = [
 
 
 def stored(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values of `column` in the type in which they are stored. Raises CannotEncode."""
+    """Return the values of `column` in the type in which they are stored. Raises CannotEncode."""
     if isinstance(column, pa.Array):
         column = pa.chunked_array([column])
-    wanted = stored_type(column.type)
+    kind = stored_type(column.type)
     _check_size(column)
-    if wanted == column.type:
+    if kind == column.type:
         return column
     try:
-        return pa.chunked_array([_stored(chunk) for chunk in column.chunks], wanted)
+        return pa.chunked_array([_stored(chunk) for chunk in column.chunks], kind)
     except pa.ArrowException:
         raise _no_way(column.type) from None
 
@@ -106,27 +106,27 @@ def _no_way(kind: pa.DataType) -> CannotEncode:
 
 
 def _stored(array: pa.Array) -> pa.Array:
-    kind, wanted = array.type, stored_type(array.type)
-    if wanted == kind:
+    kind, target = array.type, stored_type(array.type)
+    if target == kind:
         return array
     if _is("run_end_encoded", kind):
         return _stored(pc.run_end_decode(array))
     if _is("struct", kind):
-        children = [_stored(array.field(at)) for at in range(kind.num_fields)]
-        return pa.StructArray.from_arrays(children, fields=list(wanted), mask=array.is_null())
+        children = [_stored(array.field(number)) for number in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(children, fields=list(target), mask=array.is_null())
     if _is("fixed_size_list", kind):
         items = array.values.slice(array.offset * kind.list_size, len(array) * kind.list_size)
-        return pa.FixedSizeListArray.from_arrays(_stored(items), type=wanted, mask=array.is_null())
-    if _is("list", wanted) or _is(
-        "large_list", wanted
+        return pa.FixedSizeListArray.from_arrays(_stored(items), type=target, mask=array.is_null())
+    if _is("list", target) or _is(
+        "large_list", target
     ):  # Arrow's own cast of list views makes no sound lists
         ends = np.cumsum([0, *pc.fill_null(pc.list_value_length(array), 0).to_numpy()])
-        make, width = (pa.ListArray, "i4") if _is("list", wanted) else (pa.LargeListArray, "i8")
+        make, width = (pa.ListArray, "i4") if _is("list", target) else (pa.LargeListArray, "i8")
         items = _stored(array.flatten())
-        return make.from_arrays(pa.array(ends.astype(width)), items, type=wanted, mask=array.is_null())
+        return make.from_arrays(pa.array(ends.astype(width)), items, type=target, mask=array.is_null())
     if _is("dictionary", kind):
-        return _coded(array.indices, _stored(array.dictionary).cast(wanted.value_type), wanted)
-    return array.cast(wanted)
+        return _coded(array.indices, _stored(array.dictionary).cast(target.value_type), target)
+    return array.cast(target)
 
 
 def _coded(codes: pa.Array, words: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -178,13 +178,13 @@ def _view(chunk: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _codes(chunk: pa.Array, kind: pa.DataType) -> list[pa.Array]:
-    """A dictionary array with the codes of `kind`: several, where together they have too many values for these codes."""
+    """Return dictionary arrays with the codes of `kind`: several if one would have too many values for these codes."""
     try:
         return [_coded(chunk.indices, chunk.dictionary.cast(kind.value_type), kind)]
     except pa.ArrowInvalid:
         rows = int(np.iinfo(kind.index_type.to_pandas_dtype()).max)
     dense = chunk.cast(chunk.type.value_type)
-    parts = [dense[at : at + rows].dictionary_encode() for at in range(0, len(dense), rows)]
+    parts = [dense[start : start + rows].dictionary_encode() for start in range(0, len(dense), rows)]
     return [_coded(part.indices, part.dictionary.cast(kind.value_type), kind) for part in parts]
 
 
@@ -198,10 +198,12 @@ def _check_size(column: pa.ChunkedArray) -> None:
 
 
 def _widest(chunks: list[pa.Array]) -> int:
-    """The most bytes or items under 32-bit offsets that one level of these chunks holds."""
+    """Return the most bytes or items under 32-bit offsets that one level of these chunks holds."""
     kind = chunks[0].type
     if _t.is_struct(kind):
-        return max((_widest([c.field(at) for c in chunks]) for at in range(kind.num_fields)), default=0)
+        return max(
+            (_widest([c.field(number) for c in chunks]) for number in range(kind.num_fields)), default=0
+        )
     if not any(_is(test, kind) for test in ("string", "binary", "list", "map")):
         return 0
     inner = 0 if not kind.num_fields else _widest([chunk.values for chunk in chunks])
@@ -209,7 +211,7 @@ def _widest(chunks: list[pa.Array]) -> int:
 
 
 def _extent(chunk: pa.Array) -> int:
-    """How many bytes or items the cells of a chunk have."""
+    """Return how many bytes or items the cells of a chunk have."""
     if not len(chunk):
         return 0
     ends = np.frombuffer(chunk.buffers()[1], "i4")
@@ -220,13 +222,13 @@ def _extent(chunk: pa.Array) -> int:
 
 
 def type_text(kind: pa.DataType) -> str:
-    """An Arrow type as text."""
+    """Return an Arrow type as text."""
     return base64.b64encode(pa.schema([pa.field("values", kind)]).serialize()).decode("ascii")
 
 
 @lru_cache(maxsize=256)
 def type_of(text: str) -> pa.DataType:
-    """The type that :func:`type_text` told."""
+    """Return the type of a :func:`type_text`."""
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))).field(0).type
 
 
@@ -247,7 +249,7 @@ class _ArrowCodec(Codec):
 
 
 def pandas_arrow(column: pa.ChunkedArray) -> Any:
-    """An Arrow column as a pandas array of ``pd.ArrowDtype``."""
+    """Return an Arrow column as a pandas array of ``pd.ArrowDtype``."""
     dtype: Any = pd.ArrowDtype(column.type)
     return dtype.__from_arrow__(column)
 

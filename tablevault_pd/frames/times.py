@@ -1,4 +1,4 @@
-"""Dates, durations and periods: 64-bit integers in Arrow as in pandas, NaT kept under the nulls."""
+"""Dates, durations and periods as 64-bit integers in Arrow, as pandas has them; and the frequency of an index."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pandas.tseries.frequencies import to_offset
 
-from tablevault_pd.frames import buffers
+from tablevault_pd.frames import buffers, cells
 from tablevault_pd.frames import timezones as zones
 from tablevault_pd.frames.codecs import (
     CannotEncode,
@@ -25,7 +26,7 @@ UNITS = ("s", "ms", "us", "ns")
 
 
 def _fill_nat(values: np.ndarray, column: pa.ChunkedArray) -> np.ndarray:
-    """NaT at the nulls: written only where it does not stand already, so that mapped pages stay clean."""
+    """Write NaT at the nulls, except where it is already: so mapped pages stay clean."""
     if column.null_count:
         wrong = ~buffers.column_valid(column) & (values != buffers.NAT)
         if wrong.any():
@@ -47,7 +48,7 @@ def _unit(dtype: np.dtype) -> str:
 
 @register
 class _DatetimeCodec(Codec):
-    """datetime64, naive or with a zone. The value buffer keeps NaT under the nulls, so that it can be viewed as it is."""
+    """datetime64, naive or with a zone. The buffer has NaT under the nulls, so that it can be viewed without a copy."""
 
     name = "datetime"
 
@@ -150,3 +151,87 @@ def _encode_periods(values: Any) -> Encoded:
     return Encoded(
         buffers.to_arrow(ordinals, pa.int64(), _valid_times(ordinals)), {"codec": "period", "freq": freq}
     )
+
+
+# ---------------------------------------------------------------- the frequency of an index
+
+#: Offsets whose text lacks their arguments. A stored frequency may name only these classes.
+_CLASSES: dict[str, Any] = {
+    name: getattr(pd.offsets, name)
+    for name in (
+        "DateOffset",
+        "BusinessDay",
+        "BusinessHour",
+        "CustomBusinessDay",
+        "CustomBusinessHour",
+        "CustomBusinessMonthBegin",
+        "CustomBusinessMonthEnd",
+        "Easter",
+        "MonthBegin",
+        "MonthEnd",
+        "Week",
+    )
+}
+
+
+def freq_spec(index: pd.Index) -> Spec:
+    """Return ``{"freq": …}`` for an index that has a frequency, else ``{}``. Raises CannotEncode if it cannot be rebuilt exactly."""
+    freq = getattr(index, "freq", None)
+    if freq is None or not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
+        return {}
+    for describe in (_as_text, _as_arguments):
+        text = describe(freq)
+        if text is not None and _rebuilt(text) == freq and (_plain(text) or _settable(index, text)):
+            return {"freq": text}
+    raise CannotEncode(
+        f"the frequency {freq!r} of the index cannot be stored; drop it with df.index.freq = None, or use a plainer one"
+    )
+
+
+def _plain(freq: str | Spec) -> bool:
+    return isinstance(freq, str) and "+" not in freq
+
+
+def _settable(index: Any, freq: str | Spec) -> bool:
+    """Return whether pandas takes the frequency for these values; for a few business offsets it does not."""
+    bare = index.copy(deep=True)
+    bare.freq = None
+    return getattr(with_freq(bare, freq), "freq", None) is not None
+
+
+def _as_text(freq: Any) -> str:
+    return str(freq.freqstr)
+
+
+def _as_arguments(freq: Any) -> Spec | None:
+    if type(freq) is not _CLASSES.get(type(freq).__name__):
+        return None
+    # A business calendar is an object of NumPy; it follows from the holidays and the weekmask.
+    kwds = {name: value for name, value in freq.kwds.items() if name != "calendar"}
+    try:
+        plain = cells.to_plain(kwds)
+    except cells.CannotSerialize:
+        return None
+    return {"class": type(freq).__name__, "n": freq.n, "normalize": freq.normalize, "arguments": plain}
+
+
+def _rebuilt(freq: str | Spec) -> Any:
+    """Return a stored offset; None if this pandas does not know it."""
+    try:
+        if isinstance(freq, str):
+            return to_offset(freq)
+        arguments = cells.from_plain(freq["arguments"])
+        return _CLASSES[freq["class"]](freq["n"], normalize=freq["normalize"], **arguments)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def with_freq(index: pd.Index, freq: str | Spec | None) -> pd.Index:
+    """Return `index` with a frequency, if its values have it."""
+    if freq is None or not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex):
+        return index
+    try:
+        index.freq = _rebuilt(freq)  # type: ignore[misc]  # pandas offers the setter, its stubs do not
+    except ValueError:  # appended rows do not have it
+        return index
+    return index

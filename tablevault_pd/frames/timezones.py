@@ -15,7 +15,7 @@ class UnknownZone(Exception):
 
 
 def to_json(tz: dt.tzinfo) -> list[Any]:
-    """A JSON list that names `tz`. Raises ValueError for zones that exist in this process only."""
+    """Return a JSON list that names `tz`. Raises ValueError for zones that exist in this process only."""
     if tz is dt.UTC:
         return ["utc"]
     if isinstance(tz, zoneinfo.ZoneInfo) and _is_named(tz):
@@ -28,16 +28,16 @@ def to_json(tz: dt.tzinfo) -> list[Any]:
         return fixed if name == default else [*fixed, name]
     library = type(tz).__module__.partition(".")[0]
     named = _NAMED.get(library)
-    found = named(tz) if named else None
-    if found is None:
+    zone = named(tz) if named else None
+    if zone is None:
         raise ValueError(
             f"the time zone {tz!r} cannot be stored; convert to UTC or a named zone with .dt.tz_convert('Europe/Berlin')"
         )
-    return found
+    return zone
 
 
 def _is_named(tz: zoneinfo.ZoneInfo) -> bool:
-    """Whether the key of a zone finds it again: that of ``ZoneInfo.from_file`` may be another zone's, or nobody's."""
+    """Return whether the key of a zone identifies it: ``ZoneInfo.from_file`` takes any key."""
     try:
         tz.__reduce__()  # refused for those from files
     except Exception:  # noqa: BLE001  # the error of a module that has no other use here
@@ -72,7 +72,7 @@ _NAMED = {"pytz": _pytz, "dateutil": _dateutil}
 
 
 def from_json(name: list[Any]) -> dt.tzinfo:
-    """The zone that :func:`to_json` named. Raises UnknownZone."""
+    """Return the zone that :func:`to_json` named. Raises UnknownZone."""
     zone: dt.tzinfo = _from_json(tuple(name))
     return zone
 
@@ -106,10 +106,10 @@ def _from_dateutil(kind: str, rest: list[Any]) -> Any:
         return tz.tzutc()
     if kind == "dateutil-fixed":
         return tz.tzoffset(rest[0], rest[1])
-    found = tz.gettz(rest[0])
-    if found is None:
+    zone = tz.gettz(rest[0])
+    if zone is None:
         raise UnknownZone(rest[0])
-    return found
+    return zone
 
 
 def _from_pytz(kind: str, rest: list[Any]) -> Any:
@@ -126,7 +126,7 @@ def _from_pytz(kind: str, rest: list[Any]) -> Any:
 
 
 def arrow_name(name: list[Any]) -> str:
-    """The name under which Arrow's consumers know the zone that :func:`to_json` named."""
+    """Return the name under which Arrow's consumers know the zone that :func:`to_json` named."""
     if name[0] in ("zoneinfo", "pytz", "dateutil"):
         return str(name[1])
     if name[0] == "fixed" and name[1] % 60 == 0 and not name[2]:

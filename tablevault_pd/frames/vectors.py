@@ -22,21 +22,21 @@ _INTS: frozenset[type] = frozenset(
     {int, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
 )
 _EXACT = 2**53
-EmbeddingOption = bool | np.dtype | None  # None: find out; False: no; True or a dtype: it must be one
+EmbeddingOption = bool | np.dtype | None  # None: detect; False: no; True or a dtype: required
 
 
 def may_be_vectors(survey: CellTypes) -> bool:
-    """Whether the cells are sequences and missing markers only."""
+    """Return whether the cells are sequences and missing markers only."""
     return bool(survey.kinds) and survey.kinds <= _SEQUENCES
 
 
 def encode_vectors(survey: CellTypes, wish: EmbeddingOption) -> Encoded | None:
-    """The cells as one matrix; None when they are no vectors and nobody said they were. Raises CannotEncode."""
-    asked = wish is not None and wish is not False
-    found = _matrix(survey, asked)
-    if found is None:
+    """Return the cells as one matrix; None if they are no vectors, and `wish` does not demand it. Raises CannotEncode."""
+    is_demanded = wish is not None and wish is not False
+    matrix_and_gaps = _matrix(survey, is_demanded)
+    if matrix_and_gaps is None:
         return None
-    matrix, gone = found
+    matrix, gone = matrix_and_gaps
     if len(survey.markers) > 1:
         raise two_markers(survey)
     if isinstance(wish, np.dtype):
@@ -53,19 +53,19 @@ def encode_vectors(survey: CellTypes, wish: EmbeddingOption) -> Encoded | None:
     )
 
 
-def _matrix(survey: CellTypes, asked: bool) -> tuple[np.ndarray, np.ndarray] | None:
-    """The (n, dim) matrix (missing rows zero) and which rows are missing."""
+def _matrix(survey: CellTypes, is_demanded: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the (n, dim) matrix (missing rows zero) and which rows are missing."""
     if not may_be_vectors(survey):
-        if asked:
+        if is_demanded:
             raise _no_vector(survey)
         return None
     gone = survey.missing()
     present = survey.values[~gone] if survey.markers else survey.values
     first = present[0]
     dim = len(first) if type(first) is not np.ndarray or first.ndim else 0
-    dtype = _common(present, survey.kinds, dim, asked)
+    dtype = _common(present, survey.kinds, dim, is_demanded)
     if dtype is None:
-        if asked:
+        if is_demanded:
             raise _first_misfit(survey, gone)
         return None
     if not survey.markers:
@@ -76,7 +76,7 @@ def _matrix(survey: CellTypes, asked: bool) -> tuple[np.ndarray, np.ndarray] | N
 
 
 def _common(cells: np.ndarray, kinds: set[type], dim: int, ints: bool) -> np.dtype | None:
-    """The dtype that holds all cells exactly; None unless all are vectors of `dim` floats."""
+    """Return the dtype that holds all cells exactly; None unless all are vectors of `dim` floats."""
     if dim < 1:
         return None
     if kinds == {np.ndarray}:
@@ -86,11 +86,11 @@ def _common(cells: np.ndarray, kinds: set[type], dim: int, ints: bool) -> np.dty
         arrays, lists = cells[is_array], cells[~is_array]
     if set(map(attrgetter("ndim"), arrays)) - {1} or set(map(len, cells)) != {dim}:
         return None
-    found = [_widest_of_arrays(arrays, ints)] if len(arrays) else []
+    widest = [_widest_of_arrays(arrays, ints)] if len(arrays) else []
     if len(lists):
-        found.append(_widest_of_lists(lists, ints))
-    dtypes = [dtype for dtype in found if dtype is not None]
-    return np.result_type(*dtypes) if len(dtypes) == len(found) else None
+        widest.append(_widest_of_lists(lists, ints))
+    dtypes = [dtype for dtype in widest if dtype is not None]
+    return np.result_type(*dtypes) if len(dtypes) == len(widest) else None
 
 
 def _widest_of_arrays(arrays: np.ndarray | list[np.ndarray], ints: bool) -> np.dtype | None:
@@ -104,7 +104,7 @@ def _widest_of_arrays(arrays: np.ndarray | list[np.ndarray], ints: bool) -> np.d
 
 
 def _is_exact(array: np.ndarray) -> bool:
-    """Whether float64 holds the numbers."""
+    """Return whether float64 holds the numbers."""
     return array.dtype.kind == "f" or not len(array) or -_EXACT <= array.min() <= array.max() <= _EXACT
 
 
@@ -131,7 +131,7 @@ def _flat(cells: np.ndarray, kinds: set[type], dtype: np.dtype, dim: int) -> np.
 
 
 def _shared_matrix(cells: np.ndarray, dtype: np.dtype, dim: int) -> np.ndarray | None:
-    """The memory of the cells as a matrix, without a copy, if they are rows of one that follow each other.
+    """Return the memory of the cells as a matrix, without a copy, if they are rows of one that follow each other.
 
     So are the cells that decode gives out, and those of ``list(matrix)``.
     """
@@ -154,7 +154,7 @@ def _shared_matrix(cells: np.ndarray, dtype: np.dtype, dim: int) -> np.ndarray |
 
 
 def two_markers(survey: CellTypes) -> CannotEncode:
-    """The error for a column that must have one kind of missing marker, and has two."""
+    """Return the error for a column that must have one kind of missing marker, and has two."""
     gone = np.flatnonzero(survey.missing())
     first = type(survey.values[gone[0]])
     other = next(row for row in gone if type(survey.values[row]) is not first)
@@ -196,7 +196,7 @@ def _first_misfit(survey: CellTypes, gone: np.ndarray) -> CannotEncode:
 
 
 def narrowed(matrix: np.ndarray, dtype: np.dtype, gone: np.ndarray) -> np.ndarray:
-    """`matrix` as `dtype`, as was asked for. Raises CannotEncode where a finite number would become infinite."""
+    """Return `matrix` as `dtype`, as `wish` demands. Raises CannotEncode where a finite number would become infinite."""
     with np.errstate(over="ignore"):
         small = matrix.astype(dtype, copy=False)
     if dtype.itemsize < matrix.dtype.itemsize:
@@ -207,7 +207,7 @@ def narrowed(matrix: np.ndarray, dtype: np.dtype, gone: np.ndarray) -> np.ndarra
 
 
 def from_matrix(matrix: np.ndarray, gone: np.ndarray) -> pa.Array:
-    """A fixed-size list array over the memory of `matrix`."""
+    """Return a fixed-size list array over the memory of `matrix`."""
     kind = pa.list_(pa.from_numpy_dtype(matrix.dtype), matrix.shape[1])
     child = buffers.to_arrow(matrix.reshape(-1), kind.value_type)
     bitmap = pa.py_buffer(np.packbits(~gone, bitorder="little")) if gone.any() else None
@@ -215,7 +215,7 @@ def from_matrix(matrix: np.ndarray, gone: np.ndarray) -> pa.Array:
 
 
 def arrow_dim(column: pa.ChunkedArray | pa.Array) -> int | None:
-    """The width of an Arrow list column whose rows are all vectors of floats; None if it is none."""
+    """Return the width of an Arrow list column whose rows are all vectors of floats; None if it is none."""
     kind = column.type
     if not is_list(kind) or not pa.types.is_floating(kind.value_type):
         return None
@@ -233,7 +233,7 @@ def arrow_dim(column: pa.ChunkedArray | pa.Array) -> int | None:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether `kind` is one of the list types that may hold vectors."""
+    """Return whether `kind` is one of the list types that may hold vectors."""
     return bool(pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
@@ -242,7 +242,7 @@ def _offsets(array: pa.Array) -> np.ndarray:
 
 
 def rows_of(column: pa.ChunkedArray, dim: int, *, private: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The (n, dim) matrix of an embedding column, and which rows hold a vector; anything where they do not."""
+    """Return the (n, dim) matrix of an embedding column, and which rows hold a vector; anything where they do not."""
     dtype = np.dtype(column.type.value_type.to_pandas_dtype())
     valid = buffers.column_valid(column)
     if column.num_chunks == 1:
@@ -272,12 +272,12 @@ def _chunk_rows(chunk: pa.Array, dim: int, dtype: np.dtype, valid: np.ndarray, p
 
 
 def vectors_of(column: pa.ChunkedArray, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors of an embedding column, to be read only, and which rows have one. No copy of a single chunk."""
+    """Return the vectors of an embedding column, to be read only, and which rows have one. No copy of a single chunk."""
     return rows_of(column, dim, private=True)
 
 
 def matrix_of(column: pa.ChunkedArray, dim: int) -> np.ndarray:
-    """The (n, dim) matrix of an embedding column, to be read only; missing rows are NaN."""
+    """Return the (n, dim) matrix of an embedding column, to be read only; missing rows are NaN."""
     rows, valid = rows_of(column, dim, private=True)
     if not valid.all():
         rows = rows.copy()
@@ -306,18 +306,18 @@ class _VectorCodec(Codec):
 
 
 def arrow_floats(array: pa.Array | pa.ChunkedArray, wish: EmbeddingOption) -> pa.Array | pa.ChunkedArray:
-    """An Arrow list column with its numbers as floats of the width asked for. Raises CannotEncode."""
+    """Return an Arrow list column with its numbers as floats of the width asked for. Raises CannotEncode."""
     kind = array.type
     value = kind.value_type
-    wanted = pa.from_numpy_dtype(wish) if isinstance(wish, np.dtype) else value
+    target = pa.from_numpy_dtype(wish) if isinstance(wish, np.dtype) else value
     if pa.types.is_integer(value) and not isinstance(wish, np.dtype):
-        wanted = pa.float64()
-    if wanted == value or not (pa.types.is_integer(value) or pa.types.is_floating(value)):
+        target = pa.float64()
+    if target == value or not (pa.types.is_integer(value) or pa.types.is_floating(value)):
         return array
     fixed = pa.types.is_fixed_size_list(kind)
     make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
-    field = kind.value_field.with_type(wanted)
+    field = kind.value_field.with_type(target)
     try:
         return array.cast(pa.list_(field, kind.list_size) if fixed else make(field))
     except pa.ArrowInvalid as error:
-        raise CannotEncode(f"the numbers do not fit {wanted}: {error}") from None
+        raise CannotEncode(f"the numbers do not fit {target}: {error}") from None

@@ -1,4 +1,4 @@
-"""Sessions as they are seen from this machine: a process that is known to be gone is not waited for."""
+"""Find sessions whose process on this machine has ended, before their heartbeat is overdue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Overview, Session, Store
 
-SLACK_S = 60.0  # clocks of a machine and of a server may differ so much
+SLACK_S = 60.0  # how far the clocks of a machine and a server may differ
 
 
 def overview(
@@ -25,7 +25,7 @@ def overview(
     name: str | None = None,
     metrics: Sequence[str] | None = None,
 ) -> Overview:
-    """As :meth:`Store.overview`; `gone` is set where a process is, and a worker that had handed over its last task finished."""
+    """Return :meth:`Store.overview` with `gone` set for ended processes; idle workers of a pool that is gone are finished."""
     stored = store.overview(ids, name=name, metrics=metrics)
     gone = _gone(store, stored)
     return replace(
@@ -34,11 +34,11 @@ def overview(
 
 
 def _gone(store: Store, stored: Overview) -> set[int]:
-    here = host_name()
+    this_host = host_name()
     running = [
         session
         for session in stored.sessions
-        if session.host == here and session.state(stored.time) in ("running", "paused")
+        if session.host == this_host and session.state(stored.time) in ("running", "paused")
     ]
     looks = [session.id for session in running if looks_dead(session)]
     if not looks:
@@ -51,12 +51,12 @@ def _seen(session: Session, stored: Overview, gone: bool) -> Session:
         return session
     session = replace(session, gone=gone)
     if session.ended is not None and session.state(stored.time) == "lost":
-        return replace(session, outcome="finished")  # its pool was done with it
+        return replace(session, outcome="finished")  # an idle worker of a pool
     return replace(session, ended=None)
 
 
 def machine() -> str:
-    """What tells this machine, or container, from others on which the same process numbers mean other processes."""
+    """Return an id of this machine or container, within which process numbers are unique; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
@@ -65,23 +65,23 @@ def machine() -> str:
 
 
 def surely_dead(session: Session) -> bool:
-    """Whether the process of `session` is known to be gone; its info is needed. False where that cannot be told from here."""
+    """Return whether the process of `session`, read with its info, has surely ended; False if that is unknown."""
     where = str(session.info.get("machine", ""))
     return bool(where) and where == machine() and looks_dead(session)
 
 
 def looks_dead(session: Session) -> bool:
-    """The same, provided that the session's process number is one of this machine."""
+    """Return whether no such process runs here, for a session of this machine."""
     if session.pid == os.getpid():
         return False
     try:
-        os.kill(session.pid, 0)  # signal 0 only asks
+        os.kill(session.pid, 0)  # signal 0 only tests
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
         return False
     try:
-        # After the name, which may hold anything, in parentheses: the state, and as the 20th field when it was started.
+        # After the name in parentheses, which may hold anything: the state, and as 20th field the time of its start.
         fields = (
             Path(f"/proc/{session.pid}/stat")
             .read_text(encoding="ascii", errors="replace")
@@ -95,6 +95,6 @@ def looks_dead(session: Session) -> bool:
 
 
 def _booted() -> float:
-    """When this machine was started, in seconds since 1970."""
+    """Return when this machine was started, in seconds since 1970."""
     with open("/proc/uptime", encoding="ascii") as file:
         return time.time() - float(file.read().split()[0])

@@ -1,4 +1,4 @@
-"""Frames as JSON and CSV for other programs, with every value and every digit. Frames of the same columns follow one another."""
+"""Write frames of the same columns as JSON or CSV for other programs, with every digit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_json(parts: Iterable[pd.DataFrame], to: TextIO, *, index: bool = False) -> None:
-    """A JSON array with an object for each row, one a line. Missing is null; what JSON lacks is text."""
+    """Write a JSON array with an object for each row, one a line. Missing is null; other values become text."""
     before = "[\n"
     for names, rows in _records(parts, index):
         for row in rows:
@@ -29,7 +29,7 @@ def write_json(parts: Iterable[pd.DataFrame], to: TextIO, *, index: bool = False
 
 
 def write_json_lines(parts: Iterable[pd.DataFrame], to: TextIO, *, index: bool = False) -> None:
-    """A JSON object for each row, one a line, with every digit."""
+    """Write a JSON object for each row, one a line."""
     for names, rows in _records(parts, index):
         for row in rows:
             text = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
@@ -37,7 +37,7 @@ def write_json_lines(parts: Iterable[pd.DataFrame], to: TextIO, *, index: bool =
 
 
 def write_csv(parts: Iterable[pd.DataFrame], to: TextIO, *, index: bool = False) -> None:
-    """CSV with a header. Missing is empty; lists and dicts are JSON."""
+    """Write CSV with a header. Missing is empty; lists and dicts are JSON."""
     writer = csv.writer(to, lineterminator="\n")
     for number, (names, rows) in enumerate(_records(parts, index)):
         if number == 0:
@@ -50,7 +50,7 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _records(parts: Iterable[pd.DataFrame], index: bool) -> Iterator[tuple[list[str], Iterator[list[Any]]]]:
-    """The names of the columns and the rows of each frame, as plain values that JSON can hold."""
+    """Return the names of the columns and the rows of each frame, as plain values that JSON can hold."""
     return (_plain_frame(frame, index) for frame in parts)
 
 
@@ -61,7 +61,7 @@ def _plain_frame(frame: pd.DataFrame, index: bool) -> tuple[list[str], Iterator[
 
 
 def with_index(frame: pd.DataFrame, index: bool) -> tuple[list[str], list[pd.Series[Any]]]:
-    """Names and values of the columns, those of the index first. No name stands twice: JSON would lose one of them."""
+    """Return names and values of the columns, those of the index first. Names are unique, as JSON needs."""
     named = [(_label(label), type(label).__name__) for label in frame.columns]
     columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
     if index:
@@ -73,7 +73,7 @@ def with_index(frame: pd.DataFrame, index: bool) -> tuple[list[str], list[pd.Ser
 
 
 def _unique(named: Sequence[tuple[str, str]]) -> list[str]:
-    """Texts for (text, what it is): a text that several have is left to the one that is a text, and told apart by what they are.
+    """Make names for (text, kind) unique: of equal ones, the label that is a str keeps it, others get their kind appended.
 
     ``1`` and ``"1"`` are ``1 (int)`` and ``1``; an index named like the column ``a`` is ``a (index)``.
     """
@@ -97,7 +97,7 @@ def _label(label: Hashable) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: numbers, text, lists, dicts; null for missing, text for the rest."""
+    """Convert `value` to JSON data: numbers, text, lists, dicts; null for missing, text for the rest."""
     if isinstance(value, (str, bool, int)) or value is None:
         return value
     if isinstance(value, (np.ndarray, list, tuple, set, frozenset)):

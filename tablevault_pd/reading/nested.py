@@ -1,4 +1,4 @@
-"""Nested dicts as one, for columns."""
+"""Flatten nested dicts."""
 
 from __future__ import annotations
 

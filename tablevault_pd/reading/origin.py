@@ -1,4 +1,4 @@
-"""What a frame read from a vault carries with it: one short string in ``attrs``, and a mark on its index's name.
+"""Mark frames that were read from a vault: by one short string in ``attrs``, and by the name of the index.
 
 The string says which version of which list was read. pandas keeps it through most operations, and keeps the index
 too, but neither alone shows that the index still names rows of that list: ``groupby("position")``, ``set_index`` and
@@ -48,11 +48,13 @@ class Origin:
     vault_id: str
     list_id: int
     version: int
-    stamp: int  #: the commit's time in microseconds: a copied vault that went its own way has another one
+    stamp: (
+        int  #: time of the commit in microseconds; it differs in a copy of the vault that was changed since
+    )
 
     @classmethod
     def of(cls, vault_id: str, version: Version) -> Origin:
-        """The origin that says `version`."""
+        """Return the origin for `version`."""
         return cls(vault_id, version.list_id, version.version, from_time(version.time))
 
     def __str__(self) -> str:
@@ -60,7 +62,7 @@ class Origin:
 
     @classmethod
     def parse(cls, text: Any) -> Origin | None:
-        """The origin that a string in ``attrs`` names; None if it names none."""
+        """Parse a string in ``attrs``; None if it names no origin."""
         if not isinstance(text, str):
             return None
         parts = text.split(":")
@@ -71,40 +73,39 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """What one read returned."""
+    """What one read has returned."""
 
     origin: str
     rows: int
     columns: frozenset[Hashable] | None = None  #: the columns that were read; None: all
     positions: range | np.ndarray | None = None  #: of its rows; unknown in another process
-    index: object = None  #: what its index and all views of it have in common
+    index: object = None  #: the identity that its index shares with all views of it
 
     def untouched(self, index: pd.Index) -> bool:
-        """Whether `index` is the very one that was read, so that its rows are where they were.
+        """Return whether `index` is the one that was read, so that its rows are unmoved.
 
-        pandas makes a new index as soon as it moves, drops or repeats rows, and else passes the one there is on.
+        pandas makes a new index whenever it moves, drops or repeats rows.
         """
         return self.positions is not None and self.index is not None and _identity(index) is self.index
 
 
 def _identity(index: pd.Index) -> object:
-    return getattr(
-        index, "_id", None
-    )  # what Index.is_ compares; to keep the index itself would keep all its labels
+    # Index.is_ compares it. Keeping the index itself would keep all its labels in memory.
+    return getattr(index, "_id", None)
 
 
-#: The latest reads whose index has no name to be marked.
+#: The latest reads whose index has no name that could be marked.
 _unnamed: deque[Read] = deque(maxlen=256)
 
 
 class OriginLabel(str):
-    """The name of an index that came out of a vault: a text like any other, that knows where it came from."""
+    """The name of an index that was read from a vault: a str with the read that it came from."""
 
     __slots__ = ("read",)
     read: Read
 
     def __new__(cls, text: str, read: Read) -> OriginLabel:
-        """A text with the read it came from."""
+        """Make a text with the read that it came from."""
         mark = super().__new__(cls, text)
         mark.read = read
         return mark
@@ -141,7 +142,7 @@ def tag(
 
 
 def read_of(index: pd.Index, origin: Origin) -> Read | None:
-    """The read of `origin` that this index descends from; None if it does not, or from several."""
+    """Return the read of `origin` that this index descends from; None if it does not, or from several."""
     if not marked(index, origin):
         text = str(origin)
         unnamed = (read for read in tuple(_unnamed) if read.origin == text and read.untouched(index))
@@ -151,24 +152,24 @@ def read_of(index: pd.Index, origin: Origin) -> Read | None:
 
 
 def origin_of(obj: pd.DataFrame | pd.Series) -> Origin | None:
-    """What a frame's ``attrs`` say about where it was read."""
+    """Return the origin in the ``attrs`` of a frame."""
     return Origin.parse(obj.attrs.get(ATTR))
 
 
 def marked(index: pd.Index, origin: Origin) -> bool:
-    """Whether this index descends from the one of a frame read from `origin`."""
+    """Return whether this index descends from that of a frame read from `origin`."""
     text = str(origin)
     named = [name for name in index.names if isinstance(name, str)]
     return bool(named) and all(type(name) is OriginLabel and name.read.origin == text for name in named)
 
 
 def plain_label(label: Hashable) -> Hashable:
-    """A label without its mark."""
+    """Return a label without its mark."""
     return str.__str__(label) if type(label) is OriginLabel else label
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` without marks on its labels, to be stored. The frame itself is left as it is."""
+    """Return `frame` without marks on its labels, to be stored; the frame itself is not changed."""
     names = [plain_label(name) for name in frame.index.names]
     if any(type(name) is OriginLabel for name in frame.index.names):
         frame = frame.set_axis(frame.index.set_names(names), axis=0)

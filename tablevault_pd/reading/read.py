@@ -1,4 +1,4 @@
-"""How rows come out of a list: one version, some columns, the rows that pass a filter, as exact frames."""
+"""Read rows of a version as exact frames: some columns, a slice, the rows that pass a filter."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def resolve(store: Store, address: str, *, version: int | None = None, as_of: Any = None) -> Version:
-    """The version that a name such as ``news`` or ``news@3`` means, perhaps at another time."""
+    """Return the version that a name such as ``news`` or ``news@3`` means, now or at another time. Raises VersionNotFound and others."""
     return resolve_all(store, [_lookup(address, version, as_of)])[0]
 
 
 def resolve_all(store: Store, lookups: Sequence[VersionLookup]) -> list[Version]:
-    """The versions meant, each of which must be there and not be deleted."""
+    """Return the versions of several addresses. Raises if one is not there, or its list is deleted."""
     versions = []
     for lookup, version in zip(lookups, store.find_versions(lookups), strict=True):
         if version is None:
@@ -43,7 +43,7 @@ def resolve_all(store: Store, lookups: Sequence[VersionLookup]) -> list[Version]
 
 
 def lookup(address: str, *, as_of: Any = None) -> VersionLookup:
-    """What an address such as ``news`` or ``news@3`` means; `as_of` is for addresses that name no version."""
+    """Parse an address such as ``news`` or ``news@3``; `as_of` holds for addresses without a version."""
     return _lookup(address, None, None if parse_address(address).version is not None else as_of)
 
 
@@ -64,14 +64,14 @@ def _not_found(store: Store, lookup: VersionLookup) -> LookupError:
     newest = store.head(lookup.name)
     if newest is None:
         return ListNotFound.named(lookup.name, store.names())
-    asked = f"at {lookup.time}" if lookup.version is None else f"{lookup.version}"
+    version_or_time = f"at {lookup.time}" if lookup.version is None else f"{lookup.version}"
     return VersionNotFound(
-        f"The list {lookup.name!r} has no version {asked}; its newest is {newest.version}. vault.versions({lookup.name!r})"
+        f"The list {lookup.name!r} has no version {version_or_time}; its newest is {newest.version}. vault.versions({lookup.name!r})"
     )
 
 
 def bounds(start: int | None, stop: int | None, total: int) -> tuple[int, int]:
-    """Positions as a slice of `total` rows means them, negative ones counted from the end."""
+    """Return the positions of a slice of `total` rows; negative ones count from the end."""
     first = None if start is None else validate.whole(start, "start")
     last = None if stop is None else validate.whole(stop, "stop")
     first, last, _ = slice(first, last).indices(total)
@@ -79,10 +79,10 @@ def bounds(start: int | None, stop: int | None, total: int) -> tuple[int, int]:
 
 
 def aligned(chunk: Chunk, schema: pa.Schema) -> pa.Table:
-    """The chunk's rows in the schema of the version that is read."""
+    """Align the rows of a chunk to the schema of the version that is read."""
     table = chunk.table
     if not table.num_columns and table.num_rows != len(chunk.positions):
-        # Written before any of the wanted columns was there: an Arrow table without columns knows no number of rows.
+        # Written before any of these columns was added: an Arrow table without columns has no number of rows.
         table = frames.encode(pd.DataFrame(index=pd.RangeIndex(len(chunk.positions))))
     return frames.align(table, schema)
 
@@ -98,7 +98,7 @@ def read(
     refs: bool | str = False,
     tagged: bool = False,
 ) -> pd.DataFrame:
-    """Rows of one version as a frame; `refs` adds a column of references to them, `tagged` marks it with its origin."""
+    """Read rows of one version; `refs` adds a column of references to them, `tagged` marks the frame with its origin."""
     schema = wanted_schema(store, version, columns)
     condition = filter_for(store, version, filters)
     first, last = bounds(start, stop, version.total)
@@ -127,7 +127,7 @@ def _finished(
 
 
 def _categories_alone(store: Store, version: Version, schema: pa.Schema) -> list[pa.Table]:
-    """No rows, but with the categories of the first: for a read of none, where they stand with the rows."""
+    """Return no rows with the categories of the first row, for a frame without rows."""
     if not any(pa.types.is_dictionary(field.type) for field in schema):
         return []
     return [aligned(chunk, schema).slice(0, 0) for chunk in _scan(store, version, schema, 0, 1)]
@@ -152,30 +152,30 @@ def _with_refs(
 
 
 def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
-    """`filters` as they are to be judged for this version. Raises InvalidFilter and UnknownColumn."""
+    """Parse `filters` with the names of this version. Raises InvalidFilter and UnknownColumn."""
     schema = store.schema(version.schema_id)
     labels = [column.label for column in frames.columns(schema)]
     return parse_filter(filters, Names(labels, frames.index_names(schema), frames.nested_columns(schema)))
 
 
 def pushed_down(store: Store, version: Version, condition: Filter) -> Where | None:
-    """Which rows the store may leave out; None: none, or the store leaves none out."""
+    """Return the condition by which the store may leave rows out; None if it leaves none out."""
     if not store.supports_pushdown or condition.tree is None:
         return None
-    from tablevault_pd.filters.pushdown import pushdown  # what only stores that judge rows need
+    from tablevault_pd.filters.pushdown import pushdown  # imported for stores with pushdown only
 
     return pushdown(condition.tree, store.schema(version.schema_id))
 
 
-def _judged_schema(schema: pa.Schema, condition: Filter) -> pa.Schema:
-    """The part of a schema that a filter looks at."""
+def _filter_schema(schema: pa.Schema, condition: Filter) -> pa.Schema:
+    """Return the part of a schema that a filter uses."""
     return schema if condition.columns is None else frames.select(schema, list(condition.columns))
 
 
 def _masks(
     condition: Filter, tables: Iterable[tuple[pa.Table, np.ndarray]], schema: pa.Schema
 ) -> Iterator[np.ndarray]:
-    """Which rows of each table pass. A filter that needs all rows at once sees the tables together."""
+    """Yield which rows of each table pass. A filter that needs all rows at once gets the tables together."""
     if condition.rowwise:
         for table, positions in tables:
             yield condition.mask(frames.decode([table], schema, positions=positions))
@@ -192,15 +192,15 @@ def _masks(
 
 
 def _as_array(positions: range | np.ndarray) -> np.ndarray:
-    # np.asarray asks a range for each of its numbers.
+    # np.asarray is slow: it takes the numbers of a range one by one.
     return np.arange(positions.start, positions.stop) if isinstance(positions, range) else positions
 
 
-def kept(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
-    """Which rows of each version pass its filter: bool, shape (version.total,)."""
+def masks(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
+    """Return which rows of each version pass its filter: bool, shape (version.total,)."""
     if not filtered:
         return []
-    judged = [_judged_schema(store.schema(version.schema_id), condition) for version, condition in filtered]
+    judged = [_filter_schema(store.schema(version.schema_id), condition) for version, condition in filtered]
     requests = [
         ScanRequest(version, tuple(schema.names), where=pushed_down(store, version, condition))
         for (version, condition), schema in zip(filtered, judged, strict=True)
@@ -217,7 +217,7 @@ def kept(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.nd
 def _noting(
     chunks: Iterable[tuple[int, Chunk]], schema: pa.Schema, positions: list[np.ndarray]
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """The rows of each chunk, whose positions are added to `positions`."""
+    """Yield the rows of each chunk, and add their positions to `positions`."""
     for _, chunk in chunks:
         positions.append(_as_array(chunk.positions))
         yield aligned(chunk, schema), positions[-1]
@@ -226,9 +226,9 @@ def _noting(
 def take(
     store: Store, selections: Sequence[tuple[Version, np.ndarray, Sequence[Hashable]]]
 ) -> list[pd.DataFrame]:
-    """The rows at these positions of each version, in their order, repeated ones too; some columns of them.
+    """Read rows at given positions of each version, in that order, with repetitions.
 
-    Arrow types whose rows pandas cannot take (views, runs) come in the types in which they are stored.
+    Arrow types that pandas cannot take rows of (views, runs) are returned in their stored types.
     """
     if not selections:
         return []
@@ -242,8 +242,10 @@ def take(
     for number, chunk in store.scan_many(requests):
         first, last = int(chunk.positions[0]), int(chunk.positions[-1])
         positions = unique[number][0]
-        here = positions[np.searchsorted(positions, first) : np.searchsorted(positions, last, side="right")]
-        tables[number].append(aligned(chunk, schemas[number]).take(pa.array(here - first)))
+        in_chunk = positions[
+            np.searchsorted(positions, first) : np.searchsorted(positions, last, side="right")
+        ]
+        tables[number].append(aligned(chunk, schemas[number]).take(pa.array(in_chunk - first)))
     return [
         frames.decode(some or [schema.empty_table()], schema, positions=positions, private=True).iloc[back]
         for some, schema, (positions, back) in zip(tables, schemas, unique, strict=True)
@@ -264,7 +266,7 @@ def rows_at(store: Store, version: Version, schema: pa.Schema, positions: np.nda
 
 
 def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | None) -> pa.Schema:
-    """The version's schema, cut to some columns. Raises InvalidInput for one that is not there."""
+    """Return the schema of some columns of a version. Raises InvalidInput for an unknown one."""
     schema = store.schema(version.schema_id)
     return schema if columns is None else frames.select(schema, columns)
 
@@ -289,11 +291,11 @@ def _read_filtered(
     first: int,
     last: int,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Only the columns that the filter looks at are decoded for every row that the store did not leave out."""
+    """Read the rows that pass a filter; only columns that it uses are decoded for all rows."""
     whole = store.schema(version.schema_id)
-    judged = _judged_schema(whole, condition)
+    judged = _filter_schema(whole, condition)
     names = [name for name in dict.fromkeys([*schema.names, *judged.names]) if name in whole.names]
-    # Neither the answer nor the filter may have a column: then the rows are only counted.
+    # If neither the answer nor the filter has a column, the rows are only counted.
     both = pa.schema([whole.field(name) for name in names], metadata=whole.metadata) if names else judged
     tables: list[pa.Table] = []
     positions: list[np.ndarray] = []
@@ -316,7 +318,7 @@ def _read_filtered(
 def batches(
     store: Store, version: Version, size: int, *, columns: Sequence[Hashable] | None = None
 ) -> Iterator[pd.DataFrame]:
-    """The version in frames of `size` rows, marked with their origin, so that it need not fit into memory."""
+    """Yield a version in frames of `size` rows, marked with their origin."""
     for first in range(0, version.total, size):
         yield read(store, version, columns=columns, start=first, stop=first + size, tagged=True)
 
@@ -324,7 +326,7 @@ def batches(
 def arrow_batches(
     store: Store, version: Version, *, columns: Sequence[Hashable] | None = None
 ) -> pa.RecordBatchReader:
-    """The version, or some of its columns, as a stream of Arrow record batches, for polars, DuckDB and others."""
+    """Return the version, or some of its columns, as a stream of Arrow record batches, for polars, DuckDB and others."""
     schema = wanted_schema(store, version, columns)
     plain = frames.to_arrow(schema.empty_table()).schema
 

@@ -1,4 +1,4 @@
-"""What stands for one version of a list, as the rooms below the facade know it."""
+"""A reference to one version of a list, for the rooms below the facade."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class ListReference:
-    """Stands for one version of a list. The facade's ``List`` is one."""
+    """A reference to one version of a list, as :class:`List` is."""
 
     @property
     @abstractmethod
@@ -24,4 +24,4 @@ class ListReference:
 
     @abstractmethod
     def _version(self) -> Version:
-        """The version that is meant."""
+        """Return the version that it refers to."""

@@ -1,4 +1,4 @@
-"""Answers as frames: the columns of ``lists()``, ``versions()`` and the others, settled so that people can rely on them."""
+"""Reports as frames: ``lists()``, ``versions()`` and others, with fixed columns and dtypes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tablevault_pd.store import Compacted, Freed, Overview, Problem, ScanRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-#: The dtypes of columns wherever they stand; everything else is text or plain objects.
+#: The dtypes of columns in every report; other columns are text or objects.
 DTYPES = {
     "version": "Int64",
     "rows": "Int64",
@@ -96,13 +96,13 @@ VACUUM = ("what", "list", "versions", "rows", "bytes", "path", "removed")
 
 
 def answer(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
-    """Rows of plain values as a frame with these columns in their settled dtypes, also when there are none."""
+    """Make a frame of rows of plain values, with these columns in their fixed dtypes, also without rows."""
     by_column: Iterable[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(columns)
     return pd.DataFrame({name: typed(name, values) for name, values in zip(columns, by_column, strict=True)})
 
 
 def typed(name: str, values: Sequence[Any]) -> pd.Series:
-    """One column of an answer."""
+    """Make one column of a report."""
     if name in DTYPES:
         return pd.Series(values, dtype=DTYPES[name])
     if name in OBJECTS:
@@ -111,7 +111,7 @@ def typed(name: str, values: Sequence[Any]) -> pd.Series:
 
 
 def column(values: Sequence[Any]) -> pd.Series:
-    """Return Python values as a column of their own type, exactly; None is missing.
+    """Make a column of Python values of one type, exactly; None is missing.
 
     Integers become Int64 (UInt64 beyond its range), truth values boolean, floats float64, texts text. Integers among
     floats are floats where a float holds each of them. Everything else is a column of objects.
@@ -135,22 +135,22 @@ def _integers(filled: list[int], missing: np.ndarray, values: Sequence[Any]) -> 
 
 
 def _is_float(value: float) -> bool:
-    """Tell whether a float holds this number exactly."""
+    """Return whether a float holds this number exactly."""
     return isinstance(value, float) or abs(value) <= 2**53
 
 
 def spread(frame: pd.DataFrame, prefix: str, values: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """`frame` with one column ``prefix.key`` for every key of the mappings, one mapping a row."""
+    """Return `frame` with one column ``prefix.key`` for every key of the mappings, one mapping a row."""
     keys = dict.fromkeys(key for mapping in values for key in mapping)
     extra = {f"{prefix}.{key}": column([mapping.get(key) for mapping in values]) for key in keys}
     return pd.concat([frame, pd.DataFrame(extra, index=frame.index)], axis=1) if extra else frame
 
 
-# -- one function for each answer
+# -- one function for each report
 
 
 def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
-    """Every list at its newest version."""
+    """Return every list at its newest version."""
     states = [state for state in store.lists() if deleted or not state.head.deleted]
     sessions = labels_of(store, [state.head.session_id for state in states])
     text_of = {
@@ -181,68 +181,74 @@ def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
 
 
 def versions(store: Store, name: str | None) -> pd.DataFrame:
-    """The versions of one list, or of all."""
-    found = store.versions(name)
-    sessions = labels_of(store, [version.session_id for version in found])
-    lists = {version.list_id for version in found} if name is not None else None
+    """Return the versions of one list, or of all."""
+    versions = store.versions(name)
+    sessions = labels_of(store, [version.session_id for version in versions])
+    lists = {version.list_id for version in versions} if name is not None else None
     confirmations = store.confirmations(None if lists is None else sorted(lists))
-    confirmed = {(each.list_id, each.version): each.time for each in confirmations}
+    confirmed = {(row.list_id, row.version): row.time for row in confirmations}
     return answer(
         VERSIONS,
         [
             (
-                each.list,
-                each.version,
-                each.operation,
-                each.rows,
-                each.total,
-                sessions.get(each.session_id),
-                each.cell,
-                each.step,
-                each.time,
-                confirmed.get((each.list_id, each.version)),
-                each.message,
-                each.gone,
-                list(each.tags),
+                row.list,
+                row.version,
+                row.operation,
+                row.rows,
+                row.total,
+                sessions.get(row.session_id),
+                row.cell,
+                row.step,
+                row.time,
+                confirmed.get((row.list_id, row.version)),
+                row.message,
+                row.gone,
+                list(row.tags),
             )
-            for each in found
+            for row in versions
         ],
     )
 
 
 def sessions(
     store: Store,
-    found: Sequence[Session] | None = None,
+    sessions: Sequence[Session] | None = None,
     *,
-    seen: Overview | None = None,
+    overview: Overview | None = None,
     info: bool = False,
 ) -> pd.DataFrame:
-    """Sessions, oldest first, with their parameters and the last value of each metric as columns, perhaps what they ran in."""
-    if seen is None:
-        seen = liveness.overview(store, None if found is None else [each.id for each in found])
-    found = seen.sessions if found is None else found
-    parents = labels_of(store, [session.parent for session in found])
+    """Return sessions, oldest first, with parameters and last metrics as columns; with `info`, also their environment."""
+    if overview is None:
+        overview = liveness.overview(
+            store, None if sessions is None else [session.id for session in sessions]
+        )
+    sessions = overview.sessions if sessions is None else sessions
+    parents = labels_of(store, [session.parent for session in sessions])
     reads = defaultdict(list)
-    for session_id, name, version in store.reads([session.id for session in found]):
+    for session_id, name, version in store.reads([session.id for session in sessions]):
         reads[session_id].append(f"{name}@{version}")
     rows: list[tuple[Any, ...]] = [
         (
-            each.label, each.name, each.run, each.state(seen.time), each.user, each.host, each.pid, parents.get(each.parent),
-            each.started, each.ended, each.heartbeat, each.outcome, each.error, list(each.tags), reads[each.id],
+            *(session.label, session.name, session.run, session.state(overview.time)),
+            *(session.user, session.host, session.pid, parents.get(session.parent)),
+            *(session.started, session.ended, session.heartbeat, session.outcome, session.error),
+            *(list(session.tags), reads[session.id]),
         )
-        for each in found
-    ]  # fmt: skip
+        for session in sessions
+    ]
     frame = answer(SESSIONS, rows)
     if info:
-        full = [environment(each) for each in store.sessions([each.id for each in found], info=True)]
-        frame = pd.concat([frame, answer(INFO, [[each.get(name) for name in INFO] for each in full])], axis=1)
-    frame = spread(frame, "params", [flat(each.params) for each in found])
-    return latest(frame, seen, [each.id for each in found])
+        with_info = store.sessions([session.id for session in sessions], info=True)
+        environments = [environment(session) for session in with_info]
+        columns = answer(INFO, [[values.get(name) for name in INFO] for values in environments])
+        frame = pd.concat([frame, columns], axis=1)
+    frame = spread(frame, "params", [flat(session.params) for session in sessions])
+    return latest(frame, overview, [session.id for session in sessions])
 
 
-def latest(frame: pd.DataFrame, seen: Overview, ids: Sequence[int]) -> pd.DataFrame:
-    """`frame` with a column ``metrics.name`` for every metric that one of its sessions, one a row, has logged."""
-    values = seen.latest.to_pandas()
+def latest(frame: pd.DataFrame, overview: Overview, ids: Sequence[int]) -> pd.DataFrame:
+    """Add a column ``metrics.name`` for every metric that a session of `frame` has logged. Each row is a session."""
+    values = overview.latest.to_pandas()
     values = values[values["session"].isin(ids)]
     if values.empty:
         return frame
@@ -253,15 +259,15 @@ def latest(frame: pd.DataFrame, seen: Overview, ids: Sequence[int]) -> pd.DataFr
 
 
 def environment(session: Session) -> dict[str, Any]:
-    """What a session ran in: its info, with what is known of the git state beside the rest."""
+    """Return the environment of a session: its info, with each part of the git state by its own name."""
     info = {name: value for name, value in session.info.items() if name not in ("git", "machine", "opening")}
     git = {f"git_{name}": value for name, value in (session.info.get("git") or {}).items()}
     return info | git | {"host": session.host, "user": session.user, "pid": session.pid}
 
 
-def curves(store: Store, found: Sequence[Session], metrics: Sequence[str] | None = None) -> pd.DataFrame:
-    """Every value that sessions logged: session, metric, step, time, value."""
-    names = {session.id: session.label for session in found}
+def curves(store: Store, sessions: Sequence[Session], metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return every value that sessions logged: session, metric, step, time, value."""
+    names = {session.id: session.label for session in sessions}
     table = store.measures(list(names), metrics=metrics).drop_columns("attempt")
     frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     return frame.assign(
@@ -270,108 +276,122 @@ def curves(store: Store, found: Sequence[Session], metrics: Sequence[str] | None
     )
 
 
-def cells(store: Store, found: Sequence[Session] | None) -> pd.DataFrame:
-    """The code that sessions ran."""
-    rows = store.cells(None if found is None else [session.id for session in found])
+def cells(store: Store, sessions: Sequence[Session] | None) -> pd.DataFrame:
+    """Return the code that sessions ran."""
+    rows = store.cells(None if sessions is None else [session.id for session in sessions])
     names = labels_of(store, [cell.session_id for cell in rows])
     return answer(
         CELLS,
         [
             (
-                names.get(each.session_id), each.cell, each.text, each.started, each.duration_s, each.outcome, each.error,
-                each.traceback, each.execution_count,
+                *(names.get(cell.session_id), cell.cell, cell.text, cell.started, cell.duration_s),
+                *(cell.outcome, cell.error, cell.traceback, cell.execution_count),
             )
-            for each in rows
+            for cell in rows
         ],
-    )  # fmt: skip
+    )
 
 
-def sources(store: Store, found: Sequence[Session]) -> pd.DataFrame:
-    """The project modules that sessions had imported."""
-    names = {session.id: session.label for session in found}
+def sources(store: Store, sessions: Sequence[Session]) -> pd.DataFrame:
+    """Return the project modules that sessions had imported."""
+    names = {session.id: session.label for session in sessions}
     rows = store.sources(list(names))
-    return answer(SOURCES, [(names[each.session_id], each.path, each.sha256, each.text) for each in rows])
+    return answer(
+        SOURCES, [(names[source.session_id], source.path, source.sha256, source.text) for source in rows]
+    )
 
 
 def descriptions(store: Store, *, history: bool = False) -> pd.DataFrame:
-    """What was said, about lists and about sessions (whose ``list`` is missing)."""
-    found = store.descriptions(history=history)
+    """Return the descriptions of lists and of sessions (whose ``list`` is missing)."""
+    descriptions = store.descriptions(history=history)
     names: dict[int | None, str] = {state.head.list_id: state.head.list for state in store.lists()}
-    people = labels_of(store, [each.session_id for each in found] + [each.session_of for each in found])
+    ids = [key for description in descriptions for key in (description.session_id, description.session_of)]
+    people = labels_of(store, ids)
     rows = [
         (
-            names.get(each.list_id),
-            each.label,
-            each.text,
-            people.get(each.session_id),
-            each.time,
-            people.get(each.session_of),
+            names.get(description.list_id),
+            description.label,
+            description.text,
+            people.get(description.session_id),
+            description.time,
+            people.get(description.session_of),
         )
-        for each in found
+        for description in descriptions
     ]
     return answer((*DESCRIPTIONS, "about_session"), rows)
 
 
-def files(store: Store, found: Sequence[Version]) -> pd.DataFrame:
+def files(store: Store, versions: Sequence[Version]) -> pd.DataFrame:
     """Every file that a cell of these versions names."""
     columns = [
         (version, column)
-        for version, schema in zip(found, _schemas(store, found), strict=True)
+        for version, schema in zip(versions, _schemas(store, versions), strict=True)
         for column in frames.columns(schema)
         if column.kind == "file"
     ]
     rows: list[tuple[Any, ...]] = []
-    for number, position, kept in file_cells(store, columns):
+    for number, position, state in file_cells(store, columns):
         version, column = columns[number]
-        told = (kept[name] for name in FILES[2:])
-        rows.append((version.list, position, *told, column.label, kept["folder"]))
+        values = (state[name] for name in FILES[2:])
+        rows.append((version.list, position, *values, column.label, state["folder"]))
     return answer((*FILES, "column", "folder"), rows)
 
 
-def _schemas(store: Store, found: Sequence[Version]) -> list[pa.Schema]:
-    schemas = store.schemas({version.schema_id for version in found})
-    return [schemas[version.schema_id] for version in found]
+def _schemas(store: Store, versions: Sequence[Version]) -> list[pa.Schema]:
+    schemas = store.schemas({version.schema_id for version in versions})
+    return [schemas[version.schema_id] for version in versions]
 
 
 def file_cells(
-    store: Store, wanted: Sequence[tuple[Version, frames.Column]]
+    store: Store, columns: Sequence[tuple[Version, frames.Column]]
 ) -> Iterable[tuple[int, int, dict[str, Any]]]:
     """(number of the column, position, what is kept about the file) for every cell that is not missing."""
-    schemas = [reading.wanted_schema(store, version, [column.label]) for version, column in wanted]
-    asked = [ScanRequest(version, (column.field,)) for version, column in wanted]
-    for number, chunk in store.scan_many(asked):
-        cells = reading.aligned(chunk, schemas[number]).column(wanted[number][1].field).to_pylist()
-        for position, kept in zip(chunk.positions, cells, strict=True):
-            if kept is not None:
-                yield number, position, kept
+    schemas = [reading.wanted_schema(store, version, [column.label]) for version, column in columns]
+    requests = [ScanRequest(version, (column.field,)) for version, column in columns]
+    for number, chunk in store.scan_many(requests):
+        cells = reading.aligned(chunk, schemas[number]).column(columns[number][1].field).to_pylist()
+        for position, state in zip(chunk.positions, cells, strict=True):
+            if state is not None:
+                yield number, position, state
 
 
-def checked(found: Sequence[Problem]) -> pd.DataFrame:
-    """What a check found."""
+def checked(problems: Sequence[Problem]) -> pd.DataFrame:
+    """Return the problems that a check found."""
     return answer(
         CHECK,
         [
-            (each.severity, each.what, each.list, each.version, each.path, each.detail, each.fixed)
-            for each in found
+            (
+                problem.severity,
+                problem.what,
+                problem.list,
+                problem.version,
+                problem.path,
+                problem.detail,
+                problem.fixed,
+            )
+            for problem in problems
         ],
     )
 
 
-def compacted(found: Sequence[Compacted]) -> pd.DataFrame:
-    """What compacting did to each list."""
+def compacted(results: Sequence[Compacted]) -> pd.DataFrame:
+    """Return the lists that were compacted, with their parts before and after."""
     return answer(
         COMPACT,
-        [(each.list, each.parts_before, each.parts_after, each.size_bytes, each.damaged) for each in found],
+        [
+            (result.list, result.parts_before, result.parts_after, result.size_bytes, result.damaged)
+            for result in results
+        ],
     )
 
 
-def vacuumed(found: Sequence[Freed], *, removed: bool) -> pd.DataFrame:
-    """What a vacuum removed, or would remove."""
+def vacuumed(freed: Sequence[Freed], *, removed: bool) -> pd.DataFrame:
+    """Return what a vacuum removed, or would remove."""
     return answer(
         VACUUM,
         [
-            (each.what, each.list, list(each.versions), each.rows, each.size_bytes, each.path, removed)
-            for each in found
+            (entry.what, entry.list, list(entry.versions), entry.rows, entry.size_bytes, entry.path, removed)
+            for entry in freed
         ],
     )
 

@@ -1,1 +1,1 @@
-"""How rows get into a vault: anything to Arrow, fitted to the list, staged and committed."""
+"""Save rows: convert any object to Arrow, fit it to the list, stage and commit it."""

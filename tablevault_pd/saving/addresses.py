@@ -1,4 +1,4 @@
-"""Names of lists and addresses of columns (``papers.vec``): neither may hide the other."""
+"""Refuse names of lists that are addresses of columns (``papers.vec``), and the reverse."""
 
 from __future__ import annotations
 

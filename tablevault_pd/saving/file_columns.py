@@ -1,4 +1,4 @@
-"""Columns of files: what is kept about each file a cell names, and whether it has changed since."""
+"""Columns of files: the state of each file that a cell names, and later changes of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tablevault_pd.errors import FileMissing, UnsupportedColumn, shown
-from tablevault_pd.frames.files import FILE_TYPE
+from tablevault_pd.frames.objects import FILE_TYPE
 from tablevault_pd.progress import Bar
 from tablevault_pd.store.engine.hashing import sha256_of_file
 from tablevault_pd.store.times import to_time
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file as it was found."""
+    """The state of a file."""
 
     path: str
     size_bytes: int
     modified: datetime
     sha256: str
     stored: bool = False
-    folder: str | None = None  #: that a relative path starts from
+    folder: str | None = None  #: the folder of a relative path
 
 
 def file_column(cells: pd.Series, label: Hashable, *, stored: bool) -> tuple[pa.StructArray, list[FileState]]:
-    """Stat and hash every file that a cell of the column names: the column as it is stored, and the files.
+    """Stat and hash every file that a column names. Return the column as it is stored, and the states of the files.
 
-    `stored` says of each that its content is kept in the vault. Nothing is kept here.
+    `stored` is whether their contents are kept in the vault, which the caller does.
 
     Raises UnsupportedColumn for cells that are no paths, FileMissing for files that cannot be read, each with all rows
     at fault.
@@ -68,7 +68,7 @@ def file_column(cells: pd.Series, label: Hashable, *, stored: bool) -> tuple[pa.
 
 
 def _problem(cell: object) -> str | None:
-    """Why a cell is no path that can be stored; None if it is one."""
+    """Return why a cell is no path that can be stored; None if it is one."""
     path = os.fspath(cell) if isinstance(cell, (str, os.PathLike)) else None
     if not isinstance(path, str):
         return "and a file is a str or a Path"
@@ -80,7 +80,7 @@ def _problem(cell: object) -> str | None:
 
 
 def look(path: str | os.PathLike[str], *, stored: bool = False) -> FileState:
-    """The file as it is now. Raises FileMissing."""
+    """Return the present state of a file. Raises FileMissing."""
     try:
         status = os.stat(path)
         digest = sha256_of_file(Path(path))
@@ -93,7 +93,7 @@ def look(path: str | os.PathLike[str], *, stored: bool = False) -> FileState:
 
 
 def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, str, str, bool]]:
-    """Which files, not kept in the vault, have changed since: (position, path, what is different, whether that is certain).
+    """Return which files, not kept in the vault, have changed since: (position, path, what is different, whether that is certain).
 
     `cells` gives what was kept about each, by position. A relative path starts from the folder that it was saved in. What
     cannot be looked at from here is told as uncertain.

@@ -1,4 +1,4 @@
-"""Whether the rows of a save fit together, and into the list that they join."""
+"""Fit the chunks of a save to each other, and to the list that they join."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Fitter:
         self._schema_mode = schema_mode
         self._present = present
         self._total = total
-        self._passed: set[str] = set()  # widenings that the values were found to survive
+        self._passed: set[str] = set()  # checks that passed for the stored values
         self._rows = 0
         self.schema: pa.Schema = None
 
     def fit(self, chunk: IngestedChunk) -> IngestedChunk:
-        """The chunk, its index in the form the list has. Raises SchemaMismatch if a column or a value does not fit."""
+        """Return the chunk with its index as the list has it. Raises SchemaMismatch if a column or a value does not fit."""
         table = self._with_fitting_index(chunk.table)
         if self._present is not None:
             self._check(self._merged(self._present, table), table)
@@ -71,7 +71,7 @@ class Fitter:
                 self._passed.add(_key(check))
 
     def merge_into(self, present: pa.Schema) -> frames.Merge:
-        """What the list's schema becomes. Raises SchemaMismatch if it changed so that values would have to be checked again."""
+        """Return the new schema of the list. Raises SchemaMismatch if the list changed so that values need another check."""
         merged = frames.merge(present, self.schema, mode=self._schema_mode)
         if any(check.side == "new" and _key(check) not in self._passed for check in merged.checks):
             raise SchemaMismatch(
@@ -81,5 +81,5 @@ class Fitter:
 
 
 def _key(check: frames.ValueCheck) -> str:
-    """What a check is about, as text: Arrow fields compare equal although their metadata differ."""
+    """Return a key of a check: Arrow fields with different metadata compare equal."""
     return f"{check.source!r} {check.source.metadata} {check.target!r} {check.target.metadata}"

@@ -1,4 +1,4 @@
-"""Anything that may be saved, as a stream of chunks: rows encoded in Arrow, with what they came from."""
+"""Convert any object that can be saved to a stream of chunks: rows in Arrow, with their parents."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ COLUMN_OF_KIND = {"document": "document", "embedding": "embedding", "file": "fil
 
 @dataclass(frozen=True, slots=True)
 class ColumnOptions:
-    """What the caller said about columns."""
+    """The options of a save for columns."""
 
     embeddings: Any = None
     documents: tuple[Hashable, ...] = ()
     files: tuple[Hashable, ...] = ()
-    copy: bool = False  #: whether the contents of the files are kept in the vault
+    copy: bool = False  #: whether contents of files are kept in the vault
 
     @classmethod
     def only(
         cls, *, embeddings: Any = False, documents: Any = (), files: Any = (), copy: bool = False
     ) -> ColumnOptions:
-        """Options under which nothing else is looked for."""
+        """Return options that detect no other kinds."""
         return cls(embeddings, documents, files, copy)
 
 
 @dataclass(frozen=True, slots=True)
 class IngestedChunk:
-    """Some rows of what is saved."""
+    """Some rows of a save."""
 
     table: pa.Table
     parents: Parents = NO_PARENTS
-    files: tuple[FileState, ...] = ()  #: those whose contents are to be kept
+    files: tuple[FileState, ...] = ()  #: files whose contents are to be kept
 
 
 def column_names(value: Any, option: str) -> tuple[Hashable, ...]:
-    """One name or several, as a tuple."""
+    """Return one name or several, as a tuple."""
     if value is None or value is False:
         return ()
     if isinstance(value, (list, set, frozenset)):
@@ -73,13 +73,13 @@ def column_names(value: Any, option: str) -> tuple[Hashable, ...]:
 def ingest(
     obj: Any, options: ColumnOptions, lineage: LineageRecorder, *, kind: str | None = None
 ) -> Iterator[IngestedChunk]:
-    """The rows of `obj` as chunks, one or many. Raises InvalidInput, UnsupportedColumn, FileMissing."""
+    """Return the rows of `obj` as chunks, one or many. Raises InvalidInput, UnsupportedColumn, FileMissing."""
     return _Ingestion(options, lineage, kind).chunks(obj)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ingestion:
-    """The options of one save, under which its rows are encoded."""
+    """Encodes the rows of one save with its options."""
 
     options: ColumnOptions
     lineage: LineageRecorder
@@ -149,7 +149,7 @@ class _Ingestion:
         return self._frame(frame, options[kind])
 
     def _row(self, row: Mapping[Any, Any]) -> IngestedChunk:
-        """A single row, without the detour by a frame where that makes no difference."""
+        """Encode a single row, without a frame where possible."""
         options = self.options
         no_embeddings = options.embeddings is None or options.embeddings is False
         plain = no_embeddings and not options.documents and not options.files
@@ -167,7 +167,7 @@ class _Ingestion:
         return self._vectors(list(matrix), integers=True)
 
     def _vectors(self, rows: Sequence[Any], *, integers: bool) -> IngestedChunk:
-        """Sequences of numbers as one embedding column. Integers become floats, exactly, only with `integers` or embeddings=."""
+        """Encode sequences of numbers as one embedding column. Integers become floats, exactly, only with `integers` or embeddings=."""
         widths = sorted({len(row) for row in rows})
         if len(widths) > 1:
             raise InvalidInput(
@@ -208,7 +208,7 @@ class _Ingestion:
     # -- iterables
 
     def _items(self, items: Iterable[Any]) -> Iterator[IngestedChunk]:
-        """Rows, texts and vectors are gathered into chunks; everything else is a chunk, or several, by itself."""
+        """Gather rows, texts and vectors into chunks; other items are chunks by themselves."""
         iterator = iter(items)
         try:
             first = next(iterator)
@@ -256,7 +256,7 @@ class _Ingestion:
 
 
 def _kind_of(series: pd.Series) -> str:
-    """What a column of such cells is, if nobody says: texts are documents, vectors embeddings."""
+    """Return the default kind of a column with such cells: texts are documents, vectors embeddings."""
     try:
         cells = series.dropna()
     except ArithmeticError:  # a signalling NaN among Decimals, which pandas cannot test
@@ -274,12 +274,12 @@ def _have_floats(rows: Sequence[Any]) -> bool:
 #: Gathers items of one form into a chunk.
 _Form = Callable[[_Ingestion, list[Any]], IngestedChunk]
 
-#: What the items that a form gathers become, where that is one column.
+#: The kind of column that a form makes of items, if it makes one column.
 _KIND_OF_FORM: dict[_Form, str] = {_Ingestion._texts: "document", _Ingestion._listed_vectors: "embedding"}
 
 
 def _form(item: Any) -> _Form | None:
-    """What gathers items such as this one into a chunk; None for one that is a chunk, or several, by itself."""
+    """Return the form that gathers items such as this one; None for an item that is a chunk by itself."""
     if isinstance(item, str):
         return _Ingestion._texts
     if isinstance(item, np.ndarray) or ingest_arrow.is_arrow(item):
@@ -298,7 +298,7 @@ def _is_vector(item: Any) -> bool:
 
 
 def _is_table(first: Any) -> bool:
-    """Whether a list that begins so is rows or frames itself."""
+    """Return whether a list with this first item has rows or frames as items."""
     return (
         isinstance(first, (tuple, list, pd.DataFrame, pd.Series, np.ndarray)) or as_mapping(first) is not None
     )

@@ -1,4 +1,4 @@
-"""Objects that export Arrow (polars, DuckDB, pyarrow) as Arrow tables or as one column."""
+"""Convert objects that export Arrow (polars, DuckDB, pyarrow) to Arrow tables or one column."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ BYTES_PER_TABLE = 64 << 20  # record batches of a stream are gathered into table
 
 
 def is_arrow(obj: Any) -> bool:
-    """Whether an object exports Arrow data."""
+    """Return whether an object exports Arrow data."""
     return hasattr(obj, "__arrow_c_stream__") or hasattr(obj, "__arrow_c_array__")
 
 
 def is_column(obj: Any) -> bool:
-    """Whether such an object is a column, and no table: an Arrow array, a Series of polars."""
+    """Return whether such an object is a column, and no table: an Arrow array, a Series of polars."""
     has_columns = any(hasattr(obj, name) for name in ("schema", "columns", "column_names"))
     return not has_columns and (hasattr(obj, "dtype") or hasattr(obj, "type"))
 
 
 def series(obj: Any) -> pd.Series:
-    """An Arrow column as pandas has it."""
+    """Convert an Arrow column to a Series."""
     _check_objects({obj.name: obj.dtype} if _is_polars(obj) else {})
     name = getattr(obj, "name", None) or None
     table = frames.encode_arrow(pa.table([_array(obj, name)], names=["cells"]), embeddings=False)
@@ -47,7 +47,7 @@ def _array(obj: Any, name: Any) -> pa.ChunkedArray:
 
 
 def tables(obj: Any) -> Iterator[pa.Table]:
-    """A table as it is; a stream in pieces that fit in memory. Raises UnsupportedColumn."""
+    """Yield a table as it is, or a stream in pieces that fit in memory. Raises UnsupportedColumn."""
     if isinstance(obj, pa.Table) or not hasattr(obj, "read_next_batch"):
         yield obj if isinstance(obj, pa.Table) else _table(obj)
         return
@@ -79,7 +79,7 @@ def _is_readable(obj: Any, name: Any) -> bool:
         pa.chunked_array(obj[name])
     except pa.ArrowException:
         return False
-    except Exception:  # noqa: BLE001  # it has no columns to be had one by one: nothing is known about this one
+    except Exception:  # noqa: BLE001  # its columns cannot be read one by one
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""Rows of plain Python (dicts, tuples, dataclasses, rows of a database cursor) as frames, with every integer exact."""
+"""Convert plain Python rows (dicts, tuples, dataclasses, rows of a database cursor) to frames, with every integer exact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EXACT = 2**53
 
 
 def as_mapping(item: Any) -> Mapping[Any, Any] | None:
-    """A row that names its fields, as a mapping; None for anything else."""
+    """Convert a row with named fields to a mapping; None for anything else."""
     if isinstance(item, Mapping):
         return item
     if isinstance(item, (pd.DataFrame, pd.Series, type)):
@@ -31,7 +31,7 @@ def as_mapping(item: Any) -> Mapping[Any, Any] | None:
 
 
 def frame_of_mappings(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
-    """One row per mapping; the keys are the columns. Raises UnsupportedColumn."""
+    """Make a frame with a row per mapping; the keys are the columns. Raises UnsupportedColumn."""
     frame = _made(
         [dict(row) for row in rows], lambda: ((row.items(), number) for number, row in enumerate(rows))
     )
@@ -39,7 +39,7 @@ def frame_of_mappings(rows: Sequence[Mapping[Any, Any]]) -> pd.DataFrame:
 
 
 def frame_of_tuples(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
-    """One row per tuple; the columns are 0, 1, 2 and so on. Raises InvalidInput, UnsupportedColumn."""
+    """Make a frame with a row per tuple; the columns are 0, 1, 2 and so on. Raises InvalidInput, UnsupportedColumn."""
     for number, row in enumerate(rows):
         if len(row) != len(rows[0]):
             raise InvalidInput(
@@ -50,7 +50,7 @@ def frame_of_tuples(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
 
 
 def frame_of_texts(texts: list[str], name: str) -> pd.DataFrame:
-    """One row per text. Raises UnsupportedColumn."""
+    """Make a frame with a row per text. Raises UnsupportedColumn."""
     return _made({name: texts}, lambda: (([(name, text)], number) for number, text in enumerate(texts)))
 
 
@@ -67,7 +67,7 @@ def _made(
 ) -> pd.DataFrame:
     try:
         return pd.DataFrame(rows)
-    except UnicodeEncodeError as error:  # of pandas, which says neither where nor what to do
+    except UnicodeEncodeError as error:  # the message of pandas names no row
         for row, number in cells():
             for label, value in row:
                 if not (_is_unicode(label) and _is_unicode(value)):
@@ -86,7 +86,7 @@ def _is_unicode(value: Any) -> bool:
 
 
 def _exact(frame: pd.DataFrame, cells: Callable[[Any], list[Any]]) -> pd.DataFrame:
-    """`frame` with the integers that pandas rounded, because some were missing, as Int64."""
+    """Return `frame` with the integers that pandas rounded, because some were missing, as Int64."""
     for number, label in enumerate(frame.columns):
         column = frame.iloc[:, number]
         if column.dtype == np.float64 and (column.abs() >= _EXACT).any():
@@ -97,7 +97,7 @@ def _exact(frame: pd.DataFrame, cells: Callable[[Any], list[Any]]) -> pd.DataFra
 
 
 def _integers(label: Hashable, cells: list[Any]) -> pd.api.extensions.ExtensionArray | None:
-    """The cells as nullable integers; None if floats hold all of them. Raises UnsupportedColumn for floats among them."""
+    """Return the cells as nullable integers; None if floats hold all of them. Raises UnsupportedColumn for floats among them."""
     lost = next(
         (row for row, cell in enumerate(cells) if _is_integer(cell) and int(float(cell)) != cell), None
     )

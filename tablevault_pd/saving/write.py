@@ -1,4 +1,4 @@
-"""How chunks become a version of a list: fitted to its columns, staged, committed.
+"""Make a version of a list from chunks: fit them to its columns, stage them, commit them.
 
 Nothing is written before the rows are known to fit: neither rows nor the contents of files. Of a stream this holds chunk by
 chunk: what was staged before a chunk that does not fit is invisible, and removed.
@@ -48,7 +48,7 @@ RETRY_FOR_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One save or append, as the caller asked for it."""
+    """The arguments of one save or append."""
 
     list: str
     operation: Operation
@@ -66,7 +66,7 @@ class Write:
 
     @property
     def is_append(self) -> bool:
-        """Whether the rows join those that are there."""
+        """Whether the rows are appended to those of the list."""
         return self.operation == "append"
 
 
@@ -102,7 +102,7 @@ def write(store: Store, what: Write, lineage: LineageRecorder, chunks: Iterable[
 
 
 def _head(store: Store, what: Write) -> Version | None:
-    """The newest version of the list. Raises Conflict, ListDeleted."""
+    """Return the newest version of the list. Raises Conflict, ListDeleted."""
     head = store.head(what.list)
     check_expected(what.list, what.expect, head)
     if what.is_append and head is not None and head.deleted:
@@ -111,7 +111,7 @@ def _head(store: Store, what: Write) -> Version | None:
 
 
 def _fitter(what: Write, head: Version | None, present: pa.Schema | None) -> Fitter:
-    """A save in the mode "strict" fits the columns of the list that it replaces, an append the list as it is."""
+    """Return the fitter of a save: for an append, or a save in the mode "strict", with the columns of the list."""
     if what.is_append and head is not None:
         return Fitter(what.list, what.schema_mode, present, head.total)
     return Fitter(what.list, what.schema_mode, present if what.schema_mode == "strict" else None)
@@ -132,7 +132,7 @@ def _is_unchanged(
     only: IngestedChunk,
     edges: Sequence[Edge],
 ) -> bool:
-    """Whether saving the one chunk would make a version just like the newest one."""
+    """Return whether saving the one chunk would make a version equal to the newest one."""
     if not _is_same_version(what, head, only.table.num_rows) or not _has_rows(store, head, only.table):
         return False
     return lineage.says_nothing_new(head, edges)
@@ -158,7 +158,7 @@ def _has_rows(store: Store, head: Version, table: pa.Table) -> bool:
 
 
 def _describe(store: Store, head: Version, descriptions: Sequence[Description]) -> None:
-    """Keep new descriptions although there is no version to commit them with."""
+    """Store new descriptions where there is no version to commit."""
     present = {(old.list_id, old.label, old.text) for old in store.descriptions()} if descriptions else ()
     for description in descriptions:
         if (head.list_id, description.label, description.text) not in present:
@@ -171,7 +171,7 @@ def _describe(store: Store, head: Version, descriptions: Sequence[Description]) 
 def _stage(
     what: Write, staging: Staging, keeping: FileKeeper | None, chunks: Iterable[IngestedChunk]
 ) -> tuple[list[ParentClaim], tuple[Version, ...]]:
-    """Stage chunks that were fitted: the claims about all their rows, and the stand-ins that a warning is to name."""
+    """Stage fitted chunks. Return the parents of all rows, and the stand-ins that a warning names."""
     claims: list[ParentClaim] = []
     stand_ins: tuple[Version, ...] = ()
     with Bar(f"saving {what.list}", unit="rows") as bar:
@@ -212,7 +212,7 @@ def _batch(what: Write) -> Batch:
 
 
 def _commit(store: Store, batch: Batch, fitter: Fitter, staging: Staging, head: Version | None) -> Version:
-    """Commit, fitted to the list's columns anew each time another writer was faster."""
+    """Commit; after each Conflict, fit the chunks to the changed list and try again."""
     deadline = time.monotonic() + RETRY_FOR_S
     while True:
         try:
@@ -225,7 +225,7 @@ def _commit(store: Store, batch: Batch, fitter: Fitter, staging: Staging, head: 
 
 
 def _fitted(store: Store, batch: Batch, fitter: Fitter, head: Version | None) -> Batch:
-    """The batch with the schema that its list gets by it."""
+    """Return the batch with the new schema of its list."""
     if head is None or batch.operation != "append":
         return replace(batch, schema=fitter.schema)
     if head.deleted:
@@ -235,13 +235,13 @@ def _fitted(store: Store, batch: Batch, fitter: Fitter, head: Version | None) ->
     for check in of_present:
         for column in _column_of(store, head, check.field):
             frames.run_check(check, column)
-    # The rows that are there must survive a widening too, and no others may be added after the look.
+    # Stored rows must survive a promotion, too, and no rows may be added after this check.
     expect = head.version if of_present else batch.expect
     return replace(batch, schema=merged.schema, base=head.schema_id, expect=expect)
 
 
 def _column_of(store: Store, version: Version, field: str) -> Iterator[pa.ChunkedArray]:
-    """One column of a version, chunk by chunk, in the schema of that version."""
+    """Yield one column of a version, chunk by chunk, in the schema of that version."""
     schema = store.schema(version.schema_id)
     if field not in schema.names:
         return

@@ -172,6 +172,6 @@ def masks_of_values(store: Store, versions: Sequence[Version], filters: Any) -> 
         assert condition is not None
         numbers.append(number)
         conditions.append((version, condition))
-    for number, mask in zip(numbers, reading.kept(store, conditions), strict=True):
+    for number, mask in zip(numbers, reading.masks(store, conditions), strict=True):
         masks[number] = mask
     return masks

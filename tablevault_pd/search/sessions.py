@@ -104,7 +104,9 @@ def _whole(
     fitting = [session for session in overview.sessions if session_filter.fits(session, overview.time)]
     if not fitting:
         _check_params(store, session_filter)
-    frame = reports.sessions(store, fitting, seen=overview, info=info).set_axis([each.id for each in fitting])
+    frame = reports.sessions(store, fitting, overview=overview, info=info).set_axis(
+        [each.id for each in fitting]
+    )
     if filters is not None:
         frame = _filtered(store, frame, filters)
     return frame if len(frame) else _with_columns_of(store, ids, frame, info=info)
@@ -245,7 +247,7 @@ def _with_columns_of(
 ) -> pd.DataFrame:
     """Return `frame` with the columns that these sessions (all, if there are none) have and it lacks, missing there."""
     overview = liveness.overview(store, ids or None)
-    wide = reports.sessions(store, overview.sessions, seen=overview, info=info).iloc[:0]
+    wide = reports.sessions(store, overview.sessions, overview=overview, info=info).iloc[:0]
     new_columns = [name for name in wide.columns if name not in frame.columns]
     if not new_columns:
         return frame

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tablevault_pd.capture.exits import ExitStatus, ExitWatcher
-from tablevault_pd.capture.notebook import Executed, NotebookHooks, QuietStop, Typed, typed_before
+from tablevault_pd.capture.notebook import CellOutcome, NotebookHooks, QuietStop, Typed, typed_before
 from tablevault_pd.errors import SessionStopped, WorkerStopped
 from tablevault_pd.session import inheritance
 from tablevault_pd.session.executed import CELLS, Ran, files_run_by
@@ -252,7 +252,7 @@ def _cell_started(typed: Typed) -> None:
     _running_cells.append((ran, {session: _begin_cell(ran, session) for session in recording}))
 
 
-def _cell_ended(how: Executed) -> None:
+def _cell_ended(how: CellOutcome) -> None:
     if not _running_cells:
         return
     ran, numbers = _running_cells.pop()

@@ -122,7 +122,7 @@ class CodeRecorder:
         return [*self._modules().values(), *files.values()]
 
     def _made_of(self, cell: int) -> tuple[object, ...]:
-        """What tells whether a slice would come out otherwise now."""
+        """Return what tells whether a slice would come out otherwise now."""
         return (
             id(self._modules()),
             next((script_cell.text for script_cell in self.scripts if script_cell.cell == cell), None),

@@ -276,7 +276,7 @@ class HeartbeatThread:
 
 
 def _abandoned() -> bool:
-    """Whether only this thread is left in the process: a thread forked it, and has ended.
+    """Return whether only this thread is left in the process: a thread forked it, and has ended.
 
     Python does not shut down such a process while a thread lives, be it a daemon.
     """

@@ -136,7 +136,7 @@ class RunInfo:
         return answers.environment(session)
 
     def curve(self, *names: str) -> pd.DataFrame:
-        """All logged values of some metrics, as logged.
+        """Return all logged values of some metrics, as logged.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class RunInfo:
         return frame.drop(columns="metric") if len(names) == 1 else frame
 
     def cells(self) -> pd.DataFrame:
-        """The code it ran, in order.
+        """Return the code it ran, in order.
 
         Returns
         -------
@@ -191,7 +191,7 @@ class RunInfo:
         return answers.cells(self._store, [self._session])
 
     def written(self) -> pd.DataFrame:
-        """The versions that it wrote.
+        """Return the versions that it wrote.
 
         Returns
         -------
@@ -210,7 +210,7 @@ class RunInfo:
         return versions[versions["session"] == self.label].reset_index(drop=True)
 
     def read(self) -> pd.DataFrame:
-        """The versions that it read, in the order of first reading.
+        """Return the versions that it read, in the order of first reading.
 
         Returns
         -------

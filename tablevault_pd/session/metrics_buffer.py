@@ -130,7 +130,7 @@ class Backlog:
         self._spilling = False  # set while a batch is written: a signal handler may log meanwhile
 
     def __len__(self) -> int:
-        """The number of unsent values."""
+        """Return the number of unsent values."""
         batch = sum(len(measures.values) for measures in self.batch or ())
         filed = sum(size for _, sizes in self._blocks for _, size, _ in sizes)
         return batch + filed + sum(len(row[2]) for rows in (self._taken, self.rows.copy()) for row in rows)

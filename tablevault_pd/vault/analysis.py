@@ -40,7 +40,7 @@ class Analysis(VaultPart):
         missing: bool = False,
         params: bool = False,
     ) -> pd.DataFrame:
-        """Logged values of many sessions as one frame: every value, or one aggregate of each curve.
+        """Return logged values of many sessions as one frame: every value, or one aggregate of each curve.
 
         Nothing is sampled, and only the metrics asked for are read.
 
@@ -125,19 +125,23 @@ class Analysis(VaultPart):
             )
         params = validate.flag(params, "params")
         x = validate.text(x, "x=")
-        found = _names(names)
+        chosen = _names(names)
         if agg is not None:
-            asked = aggregates(agg, found)
-            found = list(asked.of_metric) if found is None and asked.of_metric is not None else found
+            aggregation = aggregates(agg, chosen)
+            chosen = (
+                list(aggregation.of_metric)
+                if chosen is None and aggregation.of_metric is not None
+                else chosen
+            )
         last = repeats == "last" or (repeats is None and (wide or agg is not None))
         which = self._sessions_that(sessions, filters, code, description, tags, since, until)
         return metrics(
             self.store,
             which,
-            metric_names(self.store, found),
+            metric_names(self.store, chosen),
             x=x,
             wide=wide,
-            aggregates=None if agg is None else asked,
+            aggregates=None if agg is None else aggregation,
             last=last,
             missing=missing,
             params=params,
@@ -160,7 +164,7 @@ class Analysis(VaultPart):
         smooth: int | None = None,
         rows: str | None = None,
     ) -> pd.DataFrame:
-        """The step of each session at which a metric was best, with what else was logged at that same step.
+        """Return the step of each session at which a metric was best, with what else was logged at that step.
 
         Steps that were logged several times count once, as with ``metrics(repeats="last")``. NaN is never best.
 
@@ -244,7 +248,7 @@ class Analysis(VaultPart):
         since: Any = None,
         until: Any = None,
     ) -> pd.DataFrame:
-        """The mean or median of several runs at each x, and how far they lie around it.
+        """Return the mean or median of several runs at each x, with a band around it.
 
         Runs are grouped by everything but the seed. Values are put together only where they share x, and ``n`` says how many
         there are. What a group shows depends on nothing but its own runs.
@@ -337,14 +341,16 @@ class Analysis(VaultPart):
     def _sessions_that(
         self, sessions: Any, filters: Any, code: Any, description: Any, tags: Any, since: Any, until: Any
     ) -> list[SessionLabel] | None:
-        """Return the sessions that are meant, oldest first; None: all."""
+        """Return the sessions that the arguments select, oldest first; None: all."""
         from tablevault_pd.search.sessions import choose
 
-        asked = SessionFilter.of(
+        session_filter = SessionFilter.of(
             self.store, state=None, params=None, tags=tags, parent=None, since=since, until=until
         )
         self._flush()
-        ids = choose(self.store, sessions, asked, filters=filters, code=code, description=description)
+        ids = choose(
+            self.store, sessions, session_filter, filters=filters, code=code, description=description
+        )
         return None if ids is None else self.store.session_labels(ids)
 
 
@@ -352,21 +358,21 @@ def _names(names: Any, what: str = "names=") -> list[str] | None:
     """Check the names of metrics, one or several."""
     if names is None:
         return None
-    given = [names] if isinstance(names, str) else names
-    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
+    metrics = [names] if isinstance(names, str) else names
+    if not isinstance(metrics, (list, tuple)) or not all(isinstance(name, str) for name in metrics):
         raise InvalidType(f"{what} is the name of a metric or a list of names, not {shown(names)}.")
-    return [validate.text(name, "The name of a metric") for name in given]
+    return [validate.text(name, "The name of a metric") for name in metrics]
 
 
 def _grid(grid: Any) -> np.ndarray | str | None:
-    """Check ``grid=``: numbers, each once and ascending in what is returned, or "union"."""
+    """Check ``grid=``: "union", or numbers, which are returned once each, ascending."""
     if grid is None or (isinstance(grid, str) and grid == "union"):
         return grid
     try:
-        found = None if isinstance(grid, (str, bytes)) else np.asarray(grid, dtype=np.float64)
+        values = None if isinstance(grid, (str, bytes)) else np.asarray(grid, dtype=np.float64)
     except (TypeError, ValueError):
-        found = None
-    if found is None or found.ndim != 1 or not np.isfinite(found).all():
+        values = None
+    if values is None or values.ndim != 1 or not np.isfinite(values).all():
         raise InvalidInput(f"grid= is 'union' or a list of numbers, not {shown(grid)}.")
-    whole = found.astype(np.int64) if (np.abs(found) < 2**53).all() else found
-    return np.unique(whole if (whole == found).all() else found)
+    whole = values.astype(np.int64) if (np.abs(values) < 2**53).all() else values
+    return np.unique(whole if (whole == values).all() else values)

@@ -11,13 +11,13 @@ from tablevault_pd.session.recorder import current_recorder
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
-    from tablevault_pd.vault.context import Context
+    from tablevault_pd.vault.context import VaultContext
 
 
 class VaultPart:
     """The state of a :class:`Vault`. Each theme of its calls is a subclass; `Vault` inherits from all of them."""
 
-    def __init__(self, context: Context, run: Recorder | None, settings: Settings | None = None) -> None:
+    def __init__(self, context: VaultContext, run: Recorder | None, settings: Settings | None = None) -> None:
         self._context = context
         self._run = run
         self._settings = settings or Settings()
@@ -26,7 +26,7 @@ class VaultPart:
 
     @property
     def store(self) -> Store:
-        """The store below. Not part of the public interface."""
+        """The store of the vault. Not public."""
         if self.closed:
             raise VaultClosed("This vault was closed. Connect to it again with tablevault_pd.connect(…).")
         run = self._current_run()
@@ -50,14 +50,14 @@ class VaultPart:
 
     @property
     def _place(self) -> tuple[int | None, int | None]:
-        """The cell that runs now, and the line of the statement in a script; the store knows their code from here on."""
+        """The current cell, and the line of its statement in a script. The store has their code from then on."""
         run = self._current_run()
         return (None, None) if run is None else run.stored_place()
 
     def _flush(self, *, info: bool = False) -> None:
-        """Send to the store what the sessions of this process have recorded, before sessions or code are read.
+        """Send recorded data of the sessions of this process to the store, before sessions or code are read.
 
-        With `info` also their environment, which the background thread collects a moment after they began.
+        With `info` that includes their environment, which the background thread reads a moment after they began.
         """
         HEARTBEAT.flush(self.store, info=info)
         for run in self._context.sessions():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Catalog(VaultPart):
-    """The part of a :class:`Vault` that tells what is in it."""
+    """The part of a :class:`Vault` about its contents."""
 
     def __iter__(self) -> Iterator[str]:
         return iter([state.head.list for state in self.store.lists() if not state.head.deleted])
@@ -33,7 +33,7 @@ class Catalog(VaultPart):
         return True
 
     def lists(self, *, deleted: bool = False) -> pd.DataFrame:
-        """Every list with its newest version, one list a row.
+        """Return every list with its newest version, one list a row.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class Catalog(VaultPart):
         return reports.lists(self.store, deleted=validate.flag(deleted, "deleted"))
 
     def versions(self, name: str | None = None) -> pd.DataFrame:
-        """The versions of one list, deleted or not, or of all lists, oldest first.
+        """Return the versions of one list, deleted or not, or of all lists, oldest first.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class Catalog(VaultPart):
         return reports.versions(self.store, name)
 
     def descriptions(self, *, history: bool = False) -> pd.DataFrame:
-        """What was said about lists and sessions: the newest text of each label.
+        """Return descriptions of lists and sessions: the newest text of each label.
 
         Parameters
         ----------
@@ -131,7 +131,7 @@ class Catalog(VaultPart):
         return reports.descriptions(self.store, history=validate.flag(history, "history"))
 
     def files(self, name: str | None = None) -> pd.DataFrame:
-        """Every file that is named in a ``files=`` column, as it was when it was saved.
+        """Return every file that a ``files=`` column names, as it was when it was saved.
 
         Parameters
         ----------
@@ -163,10 +163,12 @@ class Catalog(VaultPart):
         0  inputs         0  notes.txt           5
         """
         names = list(self) if name is None else [name]
-        return reports.files(self.store, read.resolve_all(self.store, [read.lookup(each) for each in names]))
+        return reports.files(
+            self.store, read.resolve_all(self.store, [read.lookup(address) for address in names])
+        )
 
     def open_file(self, sha256: str) -> BinaryIO:
-        """The content of a file that was saved with ``copy=True``, opened for reading in binary.
+        """Open the content of a file that was saved with ``copy=True``, for reading in binary.
 
         All of it is verified against its hash before the first byte is handed out: a caller that reads the beginning of a
         file, or from its middle, would not notice otherwise.
@@ -202,7 +204,7 @@ class Catalog(VaultPart):
         return kept_files.open_file(self.store, _sha256(sha256))
 
     def describe(self, name: str, text: str, vector: Any = None, *, label: str = "BASE") -> None:
-        """Keep a text about a list, or about a session, and perhaps a vector for it.
+        """Store a text about a list or a session, and perhaps a vector for it.
 
         A text with the same label takes the place of the one before; :meth:`descriptions` has both.
 

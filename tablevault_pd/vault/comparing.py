@@ -88,7 +88,7 @@ class Comparing(VaultPart):
         from tablevault_pd.analysis.measures import measures_of
         from tablevault_pd.analysis.targets import sides_of
 
-        asked = Asked(
+        options = Asked(
             _on(on),
             measures_of(measure),
             tuple(_names(by, "by")),
@@ -98,7 +98,7 @@ class Comparing(VaultPart):
             None if margin is None else _tolerance(margin, "margin"),
         )
         sides = sides_of(self.store, [a, b, *others])
-        return compare(self.store, sides, asked, lambda: self._flush(info=True))
+        return compare(self.store, sides, options, lambda: self._flush(info=True))
 
     def trend(
         self,
@@ -162,7 +162,7 @@ class Comparing(VaultPart):
         measures = measures_of(measure)
         if not measures:
             raise InvalidInput("Say what is measured: measure='gold == pred'.")
-        asked = Asked(
+        options = Asked(
             measures,
             validate.choice(by, "by", ("version", "session", "day")),
             tuple(_names(groupby, "groupby")),
@@ -170,10 +170,10 @@ class Comparing(VaultPart):
             None if band is None else validate.choice(band, "band", ("bootstrap",)),
         )
         versions = versions_of(self.store, lists)
-        return trend(self.store, versions, asked, lambda: self._flush(info=True))
+        return trend(self.store, versions, options, lambda: self._flush(info=True))
 
     def differences(self, a: Any, b: Any) -> pd.DataFrame:
-        """Everything recorded upstream of two versions, or two sessions, that is not the same.
+        """Return all differences that are recorded upstream of two versions or sessions.
 
         The walk goes up from both at once: to the code, parameters and environment that made them, to what they were made
         from, to what made that, and so on, as far as the two sides have the same lists in other versions.
@@ -216,27 +216,27 @@ class Comparing(VaultPart):
         return differences(self.store, *pair_of(self.store, a, b))
 
 
-def _names(given: Any, what: str) -> list[Hashable]:
-    """Names of columns, given as one or as a list. A tuple is one name, as in pandas."""
-    if given is None:
+def _names(names: Any, what: str) -> list[Hashable]:
+    """Return names of columns, given as one or as a list. A tuple is one name, as in pandas."""
+    if names is None:
         return []
-    return validate.labels(given, what) or [] if isinstance(given, list) else [validate.label(given, what)]
+    return validate.labels(names, what) or [] if isinstance(names, list) else [validate.label(names, what)]
 
 
-def _on(given: Any) -> Any:
-    if given is None or (isinstance(given, str) and given in ("lineage", "position")):
-        return given
-    return _names(given, "on")
+def _on(on: Any) -> Any:
+    if on is None or (isinstance(on, str) and on in ("lineage", "position")):
+        return on
+    return _names(on, "on")
 
 
-def _baseline(given: Any) -> str | int | None:
-    if given is None or isinstance(given, str):
-        return None if given is None else validate.choice(given, "baseline", ("first", "previous"))
-    return validate.whole(given, "baseline", least=1)
+def _baseline(baseline: Any) -> str | int | None:
+    if baseline is None or isinstance(baseline, str):
+        return None if baseline is None else validate.choice(baseline, "baseline", ("first", "previous"))
+    return validate.whole(baseline, "baseline", least=1)
 
 
 def _tolerance(value: Any, what: str) -> float:
-    found = validate.number(value, what)
-    if found < 0:
-        raise InvalidInput(f"{what}= is a number, 0 or more, not {found}.")
-    return found
+    tolerance = validate.number(value, what)
+    if tolerance < 0:
+        raise InvalidInput(f"{what}= is a number, 0 or more, not {tolerance}.")
+    return tolerance

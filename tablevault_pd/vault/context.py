@@ -1,4 +1,4 @@
-"""What all handles on one place have in common, in one process: the store, and the sessions opened in it."""
+"""The state that all handles on one place share in a process: the store, and the sessions opened in it."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from tablevault_pd.capture.exits import ExitStatus
     from tablevault_pd.store import Store
 
-#: By place and mode. Connecting again to the same place finds it here.
-open_contexts: dict[tuple[str, str], Context] = {}
+#: Open contexts by place and mode, for handles on the same place.
+open_contexts: dict[tuple[str, str], VaultContext] = {}
 
 
-class Context:
-    """What all handles on one place have in common: the store, and the sessions opened in it."""
+class VaultContext:
+    """The state that all handles on one place share: the store, and the sessions opened in it."""
 
     def __init__(self, key: tuple[str, str], store: Store, options: dict[str, Any]) -> None:
         self.key = key
         self.store = store
-        self.options = options  #: what the store was opened with
+        self.options = options  #: the options with which the store was opened
         self.closed = False
-        self.runs: dict[str, Recorder] = {}  # the quiet ones
-        self.named_sessions: weakref.WeakSet[Recorder] = weakref.WeakSet()  # those of Vault.session()
+        self.runs: dict[str, Recorder] = {}  # sessions that connect() opened, by name
+        self.named_sessions: weakref.WeakSet[Recorder] = weakref.WeakSet()  # sessions of Vault.session()
         self.handles: weakref.WeakSet[object] = weakref.WeakSet()
 
-    def check_options(self, given: Mapping[str, Any]) -> None:
-        """Refuse options that differ from those of the open store; None stands for one that was left out."""
-        _refuse_other(f"The vault {self.store.place} is open in this process", given, self.options)
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise InvalidInput for options that differ from those of the open store; None is one that was left out."""
+        _refuse_other(f"The vault {self.store.place} is open in this process", options, self.options)
 
-    def run(self, name: str | None, settings: Settings, given: Mapping[str, Any]) -> Recorder:
+    def run(self, name: str | None, settings: Settings, options: Mapping[str, Any]) -> Recorder:
         """Return the session of that name; the one opened last if none is named.
 
-        A new one gets `settings`; one that is there must have those of them that were `given` (None: left out).
+        A new one gets `settings`; one that is there must have those of them that were `options` (None: left out).
         """
         name = None if name is None else check_name(name, "session")
         if name is None and self.runs:
@@ -51,17 +51,17 @@ class Context:
             return run
         run = self.runs[name]
         there = {"capture": run.settings.capture, "redact": run.settings.redact}
-        _refuse_other(f"The session {name!r} of this process is recorded", given, there)
+        _refuse_other(f"The session {name!r} of this process is recorded", options, there)
         return run
 
     def sessions(self) -> list[Recorder]:
-        """Every session of this process that is opened here."""
+        """Return every session of this process in the vault."""
         return [*self.named_sessions, *self.runs.values()]
 
     def release(self, vault: object, ending: ExitStatus) -> None:
-        """A handle was closed; with the last one everything is, the sessions by `ending`.
+        """Remove a closed handle; after the last one, end the sessions by `ending` and close the store.
 
-        What an interrupt left out is done by the next call.
+        After an interrupt, the next call goes on.
         """
         self.handles.discard(vault)
         if not self.handles and not self.closed:
@@ -75,15 +75,15 @@ class Context:
             self.closed = True
 
     def forget(self) -> None:
-        """Have the next `connect` open the place anew."""
+        """Have the next `connect` open the place again."""
         if open_contexts.get(self.key) is self:
             del open_contexts[self.key]
 
 
-def _refuse_other(what: str, given: Mapping[str, Any], there: Mapping[str, Any]) -> None:
-    other = [name for name, value in given.items() if value is not None and value != there[name]]
+def _refuse_other(what: str, options: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    other = [name for name, value in options.items() if value is not None and value != present[name]]
     if other:
         raise InvalidInput(
-            f"{what} with {', '.join(f'{name}={shown(there[name])}' for name in other)}. "
+            f"{what} with {', '.join(f'{name}={shown(present[name])}' for name in other)}. "
             f"Leave {', '.join(f'{name}=' for name in other)} out to share it, or close it first."
         )

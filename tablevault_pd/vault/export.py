@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Store, Version
 
-EXPORT_ROWS = 100_000  # a list is exported in pieces of so many rows
-SESSIONS_AT_ONCE = 100  # so many are asked for their metrics at a time
+EXPORT_ROWS = 100_000  # rows of a list that are written at a time
+SESSIONS_AT_ONCE = 100  # sessions whose metrics are read at a time
 
 METRICS = pa.schema(
     {
@@ -76,7 +76,7 @@ def export(store: Store, folder: Path, kind: str) -> pd.DataFrame:
 
 
 def _plain(name: str) -> str:
-    """Return a file name that hints at the list; the number before it is what tells lists apart."""
+    """Return a file name with the name of the list, made unique by a number."""
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60].strip("_") or "list"
 
 
@@ -97,7 +97,7 @@ def _export_reports(store: Store, folder: Path) -> None:
 
 
 def _metrics(store: Store) -> Iterator[pd.DataFrame]:
-    """Yield all that was logged, some sessions at a time."""
+    """Yield all logged values, some sessions at a time."""
     sessions = store.sessions()
     for first in range(0, len(sessions), SESSIONS_AT_ONCE):
         yield reports.curves(store, sessions[first : first + SESSIONS_AT_ONCE])
@@ -108,8 +108,8 @@ def _lineage(store: Store, heads: list[Version]) -> Iterator[pd.DataFrame]:
     for head in heads:
         for first in range(0, head.total, EXPORT_ROWS):
             positions = np.arange(first, min(first + EXPORT_ROWS, head.total))
-            found = lines(store, asked_rows(head, positions), direction="up", depth=1)
-            yield found.assign(version=head.version)
+            edges = lines(store, asked_rows(head, positions), direction="up", depth=1)
+            yield edges.assign(version=head.version)
 
 
 def _write(path: Path, kind: str, schema: pa.Schema, frames: Iterator[pd.DataFrame]) -> None:
@@ -120,7 +120,7 @@ def _write(path: Path, kind: str, schema: pa.Schema, frames: Iterator[pd.DataFra
 
 
 class _Writer:
-    """A file of rows in one of the formats. One without rows still has its columns, if the format can say so."""
+    """Writes rows to a file in one of the formats. Without rows it still has columns, if the format can hold them."""
 
     def __init__(self, path: Path, kind: str, schema: pa.Schema) -> None:
         self._path, self._kind, self._schema = path, kind, schema
@@ -138,7 +138,7 @@ class _Writer:
         return self
 
     def write(self, frame: pd.DataFrame) -> None:
-        """Write some more rows."""
+        """Write more rows."""
         if self._parquet is not None:
             self._parquet.write_table(pa.Table.from_pandas(frame, self._schema, preserve_index=False))
         elif self._kind == "csv":

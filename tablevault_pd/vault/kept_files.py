@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check(store: Store, *, fix: bool) -> pd.DataFrame:
-    """What is damaged or stray in the vault, then which files outside of it have changed since they were saved."""
+    """Return what is damaged or stray in the vault, then files outside of it that changed since they were saved."""
     with Bar("checking", unit="parts") as bar:
         problems = store.check(fix=fix, progress=bar)
         for state in store.lists():
@@ -26,23 +26,25 @@ def check(store: Store, *, fix: bool) -> pd.DataFrame:
 
 
 def _changed_files(store: Store, version: Version) -> list[Problem]:
-    found = []
+    changed = []
     for column in frames.columns(store.schema(version.schema_id)):
         if column.kind != "file":
             continue
         try:
-            cells = [(position, kept) for _, position, kept in reports.file_cells(store, [(version, column)])]
+            cells = [
+                (position, state) for _, position, state in reports.file_cells(store, [(version, column)])
+            ]
         except VaultError:
-            continue  # its rows are damaged, which the store has reported
+            continue  # the store has reported its damaged rows
         for position, path, detail, certain in file_columns.changes(cells):
             what = f"file {'changed' if certain else 'not checked'} (row {position}, column {column.label!r})"
             severity: Severity = "damage" if certain else "unchecked"
-            found.append(Problem(severity, what, version.list, version.version, path, detail))
-    return found
+            changed.append(Problem(severity, what, version.list, version.version, path, detail))
+    return changed
 
 
 def open_file(store: Store, sha256: str) -> BinaryIO:
-    """The content of a kept file. What is damaged is told by the rows it belongs to."""
+    """Open the content of a kept file. An error for damage names its rows."""
     try:
         return store.open_file(sha256)
     except VaultCorrupt as error:

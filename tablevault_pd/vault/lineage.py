@@ -1,4 +1,4 @@
-"""The questions about lineage that a :class:`Vault` answers."""
+"""The part of a :class:`Vault` about lineage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Lineage(VaultPart):
-    """The questions about lineage that a :class:`Vault` answers."""
+    """The part of a :class:`Vault` about lineage."""
 
     def lineage(
         self,
@@ -37,7 +37,7 @@ class Lineage(VaultPart):
         columns: Sequence[Hashable] | None = None,
         basis: Literal["stated", "inferred", "read"] = "inferred",
     ) -> pd.DataFrame:
-        """Where rows of a list came from, or what was made of them, however many steps away.
+        """Return the rows that rows of a list were made from, or that were made from them, at any distance.
 
         Parameters
         ----------
@@ -88,12 +88,12 @@ class Lineage(VaultPart):
         """
         version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
         positions = _positions(version, rows)
-        asked = asked_rows(version, positions)
+        rows_to_trace = asked_rows(version, positions)
         from tablevault_pd.lineage.report import lines
 
         return lines(
             self.store,
-            asked,
+            rows_to_trace,
             direction=direction,
             depth=depth,
             to=to,
@@ -103,7 +103,7 @@ class Lineage(VaultPart):
         )
 
     def graph(self, name: str | None = None) -> LineageGraph:
-        """Which lists were made from which, as a frame that can draw itself.
+        """Return which lists were made from which, as a frame that can draw itself.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class Lineage(VaultPart):
         return graph(self.store, name)
 
     def code_diff(self, a: Any, b: Any) -> CodeDiff:
-        """How the code that made `b` differs from the code that made `a`: a unified diff of their slices.
+        """Return a unified diff of the slices that made `a` and `b`.
 
         Statements whose syntax trees are equal do not differ: comments, blank lines and docstrings do not count.
 
@@ -174,11 +174,11 @@ class Lineage(VaultPart):
         from tablevault_pd.code import code_diff
 
         self._flush()
-        (left, left_name), (right, right_name) = (slice_named(self.store, each) for each in (a, b))
+        (left, left_name), (right, right_name) = (slice_named(self.store, which) for which in (a, b))
         return code_diff(left, right, left_name, right_name)
 
     def stale(self, name: str | List | None = None) -> pd.DataFrame:
-        """Rows made of something that has since changed, however many steps away: what to make again, in order of making.
+        """Return rows made from rows that have changed since, at any distance, in the order in which to make them again.
 
         A row is stale when a parent row was changed or removed (``parent``), or when the code that made it exists in a newer
         form that was executed or captured since (``code``): the same cell run again with other code, a function redefined, a
@@ -236,15 +236,15 @@ def _positions(version: Version, rows: Any) -> np.ndarray:
     if isinstance(rows, slice):
         return np.arange(version.total)[rows]
     try:
-        found = np.atleast_1d(np.asarray(rows))
+        positions = np.atleast_1d(np.asarray(rows))
     except ValueError:
-        found = np.empty(0, object)
-    if found.ndim != 1 or (found.dtype.kind not in "iu" and len(found)):
+        positions = np.empty(0, object)
+    if positions.ndim != 1 or (positions.dtype.kind not in "iu" and len(positions)):
         raise InvalidInput(f"rows= is a position, a slice or a list of positions, not {shown(rows)}.")
-    found = found.astype(np.int64)
-    bad = found[(found < 0) | (found >= version.total)]
+    positions = positions.astype(np.int64)
+    bad = positions[(positions < 0) | (positions >= version.total)]
     if len(bad):
         raise InvalidInput(
             f"rows= names the position {bad[0]}, and {version.list}@{version.version} has {version.total} rows."
         )
-    return found
+    return positions

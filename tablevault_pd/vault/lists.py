@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Version
     from tablevault_pd.vault.vault import Vault
 
-#: Options of a search that ask nothing of a row.
+#: Options of a search that are no conditions on rows.
 _NO_CONDITIONS = frozenset(["k", "offset", "columns", "metric", "approx", "snippet", "as_of"])
 
 
@@ -47,11 +47,11 @@ class List(ListReference):
         self._vault = vault
         self._address = parse_address(address)
         self._text = address if committed is None else f"{committed.list}@{committed.version}"
-        #: The version that the call which returned this handle made (with ``.start`` and ``.rows``), or found unchanged.
+        #: The version that the call made (with ``.start`` and ``.rows``), or found unchanged; None for ``vault["news"]``.
         self.committed = committed
 
     def _version(self) -> Version:
-        """Look the version up anew: a vacuum may have removed its rows since it was committed."""
+        """Look the version up again: a vacuum may have removed its rows since it was committed."""
         return reading.resolve(self._vault.store, self._text)
 
     @property
@@ -71,7 +71,7 @@ class List(ListReference):
 
     @property
     def kinds(self) -> dict[Hashable, str]:
-        """What each column holds: record, embedding, document or file."""
+        """The kind of each column: record, embedding, document or file."""
         return {column.label: column.kind for column in self._columns()}
 
     @property
@@ -91,11 +91,11 @@ class List(ListReference):
         return (self.committed or self._version()).total
 
     def __bool__(self) -> bool:
-        return True  # a handle is not "nothing" because its list is empty
+        return True  # also for an empty list
 
     @takes(ReadOptions, DEFAULTS)
     def read(self, **options: Unpack[ReadOptions]) -> pd.DataFrame:
-        """Rows as a frame. See :meth:`Vault.read`.
+        """Read rows as a frame. See :meth:`Vault.read`.
 
         Examples
         --------
@@ -108,7 +108,7 @@ class List(ListReference):
         return self._vault.read(self._text, **options)
 
     def batches(self, size: int, *, columns: Sequence[Hashable] | None = None) -> Iterator[pd.DataFrame]:
-        """Frames of `size` rows each, so that the list need not fit into memory.
+        """Yield frames of `size` rows each, so that the list need not fit into memory.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class List(ListReference):
 
     @takes(SearchOptions, DEFAULTS)
     def search(self, text: str | None = None, **options: Unpack[SearchOptions]) -> pd.DataFrame:
-        """Rows of this list that fit, best first. See :meth:`Vault.search`.
+        """Search the rows of this list, best first. See :meth:`Vault.search`.
 
         Examples
         --------
@@ -155,11 +155,11 @@ class List(ListReference):
         0         1    1.0
         """
         if text is None and options.keys() <= _NO_CONDITIONS:
-            options["kind"] = ("record", "document", "embedding", "file")  # nothing asked for: every row
+            options["kind"] = ("record", "document", "embedding", "file")  # without conditions: every row
         return self._vault.search(text, lists=[self], **options)
 
     def matrix(self, column: Hashable) -> np.ndarray:
-        """The vectors of an embedding column as one matrix.
+        """Return the vectors of an embedding column as one matrix.
 
         Parameters
         ----------
@@ -196,7 +196,7 @@ class List(ListReference):
         return frames.matrix(tables or [schema.empty_table()], field)
 
     def offsets(self, column: Hashable | None = None) -> pd.DataFrame:
-        """Where each document lies in the list's running text, in characters.
+        """Return where each document lies in the text of the whole list, in characters.
 
         Parameters
         ----------
@@ -228,9 +228,9 @@ class List(ListReference):
         """
         store, version = self._vault.store, self._version()
         documents = [
-            found.label
-            for found in frames.columns(store.schema(version.schema_id))
-            if found.kind == "document"
+            candidate.label
+            for candidate in frames.columns(store.schema(version.schema_id))
+            if candidate.kind == "document"
         ]
         if column is None and len(documents) != 1:
             raise InvalidInput(
@@ -258,7 +258,7 @@ class List(ListReference):
         return self._vault.append(self.name, obj, **options)
 
     def versions(self) -> pd.DataFrame:
-        """All versions of this list. See :meth:`Vault.versions`."""
+        """Return all versions of this list. See :meth:`Vault.versions`."""
         return self._vault.versions(self.name)
 
     def describe(self, text: str, vector: Any = None, *, label: str = "BASE") -> None:
@@ -270,7 +270,7 @@ class List(ListReference):
         self._vault.delete(self.name, message=message, expect=expect)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """The rows as an Arrow stream, so that ``polars.DataFrame(vault["news"])`` works."""
+        """Return the rows as an Arrow stream, so that ``polars.DataFrame(vault["news"])`` works."""
         version = self._version()
         self._vault._note_read(version)
         reader = reading.arrow_batches(self._vault.store, version)
@@ -288,9 +288,9 @@ class List(ListReference):
     def __repr__(self) -> str:
         version = self.committed or self._version()
         lines = [f"<List {version.list!r}, version {version.version}: {counted(version.total, 'row')}>"]
-        found = frames.columns(self._vault.store.schema(version.schema_id))
-        width = max((len(str(column.label)) for column in found), default=0)
-        lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in found]
+        columns = frames.columns(self._vault.store.schema(version.schema_id))
+        width = max((len(str(column.label)) for column in columns), default=0)
+        lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in columns]
         return "\n".join(lines)
 
 

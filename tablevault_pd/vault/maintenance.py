@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Maintenance(VaultPart):
-    """The part of a :class:`Vault` that looks after it."""
+    """The part of a :class:`Vault` about its maintenance."""
 
     def check(self, *, fix: bool = False) -> pd.DataFrame:
-        """Read and verify everything, files outside of the vault included. Empty when all is sound.
+        """Read and verify everything, files outside of the vault included. Return what is damaged or stray.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class Maintenance(VaultPart):
         return kept_files.check(self.store, fix=validate.flag(fix, "fix"))
 
     def compact(self, name: str | None = None) -> pd.DataFrame:
-        """Merge what many small appends left behind, so that reading is fast. Positions and versions stay.
+        """Merge the small parts that many appends made, so that reading is fast. Positions and versions stay.
 
         Parameters
         ----------

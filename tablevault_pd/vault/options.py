@@ -80,7 +80,7 @@ class LineageOptions(TypedDict, total=False):
     basis: Literal["stated", "inferred", "read"]
 
 
-#: What stands for an option that is left out, where that is not None.
+#: The defaults of options that are not None.
 DEFAULTS: dict[str, Any] = {
     "copy": False,
     "schema": "evolve",

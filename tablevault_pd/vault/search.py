@@ -42,7 +42,7 @@ class Search(VaultPart):
         metric: Literal["cosine", "dot", "l2"] = "cosine",
         snippet: bool = False,
     ) -> pd.DataFrame:
-        """Rows of all lists that fit everything asked, best first.
+        """Search rows of all lists that fulfil all conditions, best first.
 
         Parameters
         ----------
@@ -138,11 +138,11 @@ class Search(VaultPart):
         """
         from tablevault_pd.search import request, search
 
-        asked = request(
+        checked = request(
             text, near=near, filters=filters, kind=kind, lists=lists, code=code, code_in=code_in, description=description, session=session,
             parents_of=parents_of, children_of=children_of, since=since, until=until, as_of=as_of, columns=columns, k=k,
             offset=offset, match=match, min_score=min_score, weights=weights, approx=approx, metric=metric, snippet=snippet,
         )  # fmt: skip
         if code is not None:
             self._flush()
-        return search(self.store, asked)
+        return search(self.store, checked)

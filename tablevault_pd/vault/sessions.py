@@ -119,7 +119,7 @@ class Sessions(VaultPart):
         show: Mapping[str, Any] | None = None,
         only_changed: bool = False,
     ) -> pd.DataFrame:
-        """Sessions, oldest first: who ran what, when, how it ended, with parameters and last metrics as columns.
+        """Return sessions, oldest first: who ran what, when, how it ended, with parameters and last metrics as columns.
 
         Parameters
         ----------
@@ -191,13 +191,20 @@ class Sessions(VaultPart):
         names = (
             None
             if columns is None
-            else [validate.text(each, "columns=") for each in validate.labels(columns) or ()]
+            else [validate.text(column, "columns=") for column in validate.labels(columns) or ()]
         )
-        asked = SessionFilter.of(
+        session_filter = SessionFilter.of(
             self.store, state=state, params=params, tags=tags, parent=parent, since=since, until=until
         )
         frame = sessions(
-            self.store, name, asked, filters=filters, code=code, code_in=code_in, info=info, columns=names
+            self.store,
+            name,
+            session_filter,
+            filters=filters,
+            code=code,
+            code_in=code_in,
+            info=info,
+            columns=names,
         )
         if show is not None:
             frame = with_aggregates(self.store, frame, show)
@@ -206,7 +213,7 @@ class Sessions(VaultPart):
         return mark(frame.reset_index(drop=True), "sessions")
 
     def run(self, which: Any) -> RunInfo:
-        """One session to read, finished or running: its parameters, metrics, code, environment, and what it wrote.
+        """Return one session, finished or running: its parameters, metrics, code, environment, and what it wrote.
 
         Parameters
         ----------
@@ -247,7 +254,7 @@ class Sessions(VaultPart):
         return RunInfo(self.store, resolve_session(self.store, which))
 
     def tag(self, which: Any, *tags: str, remove: str | Sequence[str] | None = None) -> pd.DataFrame:
-        """Add labels to sessions, or to a version of a list, or remove some; also long after they ended.
+        """Add tags to sessions or versions, or remove some, at any time.
 
         Parameters
         ----------
@@ -290,7 +297,7 @@ class Sessions(VaultPart):
         return tag(self.store, which, tags, remove, self._context.sessions)
 
     def cells(self, session: Any = None) -> pd.DataFrame:
-        """The code of sessions, in order: of all, of every run of a name, of one run.
+        """Return the code of sessions, in order: of all, of every run of a name, of one run.
 
         What this process has executed so far is among it.
 
@@ -321,7 +328,7 @@ class Sessions(VaultPart):
         return reports.cells(self.store, None if session is None else resolve_sessions(self.store, session))
 
     def sources(self, session: Any) -> pd.DataFrame:
-        """The project's modules that sessions had imported, each content once.
+        """Return the modules of the project that sessions had imported, each content once.
 
         Parameters
         ----------

@@ -26,7 +26,7 @@ from tablevault_pd.vault.options import DEFAULTS, SaveOptions
 from tablevault_pd.vault.search import Search
 from tablevault_pd.vault.sessions import Sessions
 from tablevault_pd.vault.sql import Sql
-from tablevault_pd.vault.versions import Versions
+from tablevault_pd.vault.versions import ListVersions
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @public("Vault")
-class Vault(Versions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessions, Maintenance):
+class Vault(ListVersions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessions, Maintenance):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`.
 
     It is a collection of lists by their names: ``vault["news"]``, ``"news" in vault``, ``for name in vault``, ``len(vault)``.
@@ -104,7 +104,7 @@ class Vault(Versions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessio
         kind: str | None = None,
         expect: int | None = None,
     ) -> List:
-        """Save rows as the new content of a list. What was there before stays readable as an earlier version.
+        """Save rows as the new content of a list. Earlier versions stay readable.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class Vault(Versions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessio
 
     @takes(SaveOptions, DEFAULTS)
     def append(self, name: str, obj: Any, **options: Unpack[SaveOptions]) -> List:
-        """Add rows at the end of a list; it is made if there is none.
+        """Add rows at the end of a list, which is made if there is none.
 
         New columns are added and types widened where no value is lost; ``schema="strict"`` refuses both.
 
@@ -296,7 +296,7 @@ class Vault(Versions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessio
         as_of: Any = None,
         refs: bool | str = False,
     ) -> pd.DataFrame:
-        """Rows of a list, exactly as they were saved.
+        """Read rows of a list, exactly as they were saved.
 
         Parameters
         ----------
@@ -358,16 +358,16 @@ class Vault(Versions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessio
             refs=refs,
             tagged=True,
         )
-        found = reading.resolve(self.store, name, version=version, as_of=as_of)
+        resolved = reading.resolve(self.store, name, version=version, as_of=as_of)
         try:
-            frame = read(found)
+            frame = read(resolved)
         except VersionNotFound:
-            # Vacuumed under this read: who asked for the newest version is given what is the newest by now.
+            # Vacuumed during the read: read the version that is the newest now.
             newest = reading.resolve(self.store, name, version=version, as_of=as_of)
-            if newest.version == found.version:
+            if newest.version == resolved.version:
                 raise
-            found, frame = newest, read(newest)
-        self._note_read(found)
+            resolved, frame = newest, read(newest)
+        self._note_read(resolved)
         return frame
 
     # -- lists by name
@@ -377,7 +377,7 @@ class Vault(Versions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessio
 
     def __getitem__(self, name: str) -> List:
         handle = List(self, name)
-        handle._version()  # an unknown name is an error here, and not at first use
+        handle._version()  # raises for an unknown name
         return handle
 
     def __contains__(self, name: object) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tablevault_pd.vault.lists import List
 
 
-class Versions(VaultPart):
+class ListVersions(VaultPart):
     """The part of a :class:`Vault` that deletes and restores lists."""
 
     if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Versions(VaultPart):
 
 
 def _same_content(store: Store, a: Version, b: Version) -> bool:
-    """Whether two versions of a list show the same stored rows, one perhaps by a restore of the other."""
+    """Return whether two versions of a list show the same stored rows, as after a restore."""
     if (a.total, a.schema_id) != (b.total, b.schema_id):
         return False
     bases = store.describe_lists([a.list_id]).lists[a.list_id].bases
