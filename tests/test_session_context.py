@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,17 @@ import tablevault_pd as tv
 from tablevault_pd.reading import liveness
 from tablevault_pd.session import active
 from tablevault_pd.session import inheritance as family
+from tablevault_pd.session.control import ControlState
+from tablevault_pd.session.heartbeat import HEARTBEAT
+from tablevault_pd.session.outbox import Outbox
+from tablevault_pd.session.params import Params
+from tablevault_pd.session.settings import Settings
 from tablevault_pd.store import Beat, Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from tablevault_pd.store import Measures
 
 
 def writers(vault: tv.Vault, name: str) -> dict[str, str]:
@@ -467,7 +474,46 @@ def test_pools_never_hang_lose_nothing_and_stop(tmp_path):
     assert all(line.startswith("boss/worker#") and "stop by boss#1" in line for line in lines[2:9])
     assert lines[9] == "['finished', 'stopped', 'stopped'] False"
     assert lines[10] == "[0, 0, 1, 1] ['stopped', 'stopped']"
-    assert "Warning" not in done.stderr, done.stderr
+    warnings = [line for line in done.stderr.splitlines() if "Warning" in line]
+    slow = "The store did not take within 2 s"  # it says so on a busy machine, while sessions are listed
+    assert all(slow in line for line in warnings), done.stderr
+
+
+def test_a_task_that_ends_while_a_beat_is_made_is_handed_over_with_the_next_one():
+    """Not with that one, which lacks what the task logged last; the next one must not take that for a new task."""
+    outbox = Outbox(Settings(), None)
+    row = Session("worker", "u", "h", 1, datetime.now(UTC), id=7)
+    outbox.begin(row, timedelta())
+
+    def beat() -> Beat:
+        return outbox.next_beat(
+            row, Params(redact=None, check=lambda: None), ControlState([], outbox.now), None
+        )
+
+    take = outbox.backlog.next_batch
+
+    def take_and_end_task() -> tuple[Measures, ...]:
+        taken = take()
+        outbox.backlog.rows.append((None, time.time(), {"loss": 1.0}))
+        outbox.tasks_done += 1
+        return taken
+
+    outbox.backlog.next_batch = take_and_end_task
+    first = beat()
+    assert (first.measures, "ended" in first.changes) == ((), False)
+    outbox.on_sent(datetime.now(UTC))
+    assert outbox.tasks_stored == 0
+    outbox.backlog.next_batch = take
+    second = beat()
+    assert len(second.measures) == 1
+    assert second.changes["ended"] is not None
+    assert outbox.tasks_stored == 0, "it was not sent yet"
+    outbox.on_sent(datetime.now(UTC))
+    assert outbox.tasks_stored == 1
+    assert "ended" not in beat().changes
+    outbox.on_sent(datetime.now(UTC))
+    outbox.backlog.rows.append((None, time.time(), {"loss": 2.0}))
+    assert beat().changes["ended"] is None, "the next task has begun"
 
 
 FORK_SERVER = """
@@ -608,6 +654,18 @@ def fork_a_child(folder: str) -> None:
                 os._exit(0)
         assert os.read(reading, 100) == b"True False"
         os.waitpid(pid, 0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_background_thread_takes_no_signal_from_the_main_thread(folder_vault):
+    """Python's handler runs in the main thread: one that waits is not interrupted by a signal that another thread took."""
+    folder_vault.sessions()
+    thread = HEARTBEAT._thread
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    (blocked,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk")]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        assert blocked & 1 << number - 1
+    assert not blocked & 1 << signal.SIGPROF - 1
 
 
 # -- closing, and processes that are gone

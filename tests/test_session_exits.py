@@ -22,6 +22,8 @@ from tablevault_pd.capture.environment import package_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 CONNECT = "import tablevault_pd as tv\nvault = tv.connect('v', session='train')\n"
+# In many short sleeps: Python does not notice a signal that comes just before the system begins to wait.
+IDLE = "import time\nprint('up', flush=True)\nfor _ in range(3000): time.sleep(0.02)\n"
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -374,14 +376,20 @@ def test_what_was_logged_before_an_exception_and_in_atexit_is_kept(tmp_path):
 def test_a_signal_is_the_end_and_the_process_dies_of_it(tmp_path, name):
     if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
         pytest.skip(f"these tests were started to ignore {name}, as nohup does, and so is every child")
-    process = start(
-        tmp_path, CONNECT + "tv.log(loss=1)\nprint('up', flush=True)\nimport time; time.sleep(60)"
-    )
+    process = start(tmp_path, CONNECT + "tv.log(loss=1)\n" + IDLE)
     wait_for(process, "up")
     process.send_signal(getattr(signal, name))
     assert process.wait(60) == -getattr(signal, name)
     row = sessions(tmp_path).iloc[0]
     assert (row.state, row.error, row["metrics.loss"]) == ("failed", f"killed by {name}", 1.0)
+
+
+def test_a_signal_ends_a_process_whose_main_thread_waits_again_before_the_sessions_have_ended(tmp_path):
+    code = "from tablevault_pd.capture import exits\nexits.PATIENCE_S = 0\n"
+    ending = "import signal, time\nsignal.raise_signal(signal.SIGTERM)\ntime.sleep(600)"
+    process = start(tmp_path, code + CONNECT + ending)
+    assert process.wait(60) == -signal.SIGTERM
+    assert sessions(tmp_path).error.tolist() == ["killed by SIGTERM"]
 
 
 @pytest.mark.slow
@@ -414,7 +422,7 @@ def test_a_paused_process_can_be_killed(tmp_path):
 
 
 def test_ctrl_c_is_the_end(tmp_path):
-    process = start(tmp_path, CONNECT + "print('up', flush=True)\nimport time; time.sleep(60)")
+    process = start(tmp_path, CONNECT + IDLE)
     wait_for(process, "up")
     process.send_signal(signal.SIGINT)
     process.wait(60)
@@ -424,7 +432,7 @@ def test_ctrl_c_is_the_end(tmp_path):
 
 def test_a_handler_of_the_users_is_left_alone(tmp_path):
     code = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *a: sys.exit(9))\n"
-    process = start(tmp_path, code + CONNECT + "print('up', flush=True)\nimport time; time.sleep(60)")
+    process = start(tmp_path, code + CONNECT + IDLE)
     wait_for(process, "up")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 9

@@ -253,28 +253,40 @@ class ExitWatcher:
         return _stated_exit(frame, self._called) or ExitStatus("failed", UNKNOWN_CODE)
 
     def _see_signal(self, number: int, frame: FrameType | None) -> None:
-        """End the sessions in a thread, then die of the signal sent once more, as without a handler.
+        """End the sessions in a thread, then die of the signal, as without a handler.
 
-        The main thread may have been interrupted while it held the store's lock: so it does not wait for long here.
+        The main thread may have been interrupted while it held the store's lock: so it does not wait for long here, and that
+        thread sends it the signal once more.
         """
-        if self._told:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)  # so that the parent process sees the signal
-        elif not self._dying:
+        if not self._told and not self._dying:
             self._dying = True
             ending = ExitStatus("failed", f"killed by {signal.Signals(number).name}")
             # threading.Thread needs a lock to start, which the main thread may hold
-            start_new_thread(self._die, (number, ending))
+            start_new_thread(self._end_for_signal, (number, ending))
             deadline = time.monotonic() + PATIENCE_S
             while not self._told and time.monotonic() < deadline:
                 time.sleep(0.005)
+        if self._told:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)  # so that the parent process sees the signal
 
-    def _die(self, number: int, ending: ExitStatus) -> None:
+    def _end_for_signal(self, number: int, ending: ExitStatus) -> None:
         try:
             self._end(ending)
         finally:
             self._told = True
-            os.kill(os.getpid(), number)
+            # Sent to the main thread alone, as a signal that another thread takes does not interrupt what the main thread
+            # waits for; and repeated, as one that comes just before the main thread begins to wait does not, either.
+            while signal.getsignal(number) == self._see_signal:
+                _signal_main_thread(number)
+                time.sleep(0.02)
+
+
+def _signal_main_thread(number: int) -> None:
+    if sys.platform == "win32":
+        os.kill(os.getpid(), number)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def _quietly(before: Callable[..., Any]) -> Callable[..., Any]:

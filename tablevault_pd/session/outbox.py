@@ -40,8 +40,10 @@ class Outbox:
         The environment in the row of the session.
     ending
         How the session ends; None while it goes on.
-    idle
-        Whether a worker of a pool waits for its next task.
+    tasks_done, tasks_stored
+        How many tasks a worker of a pool has finished, and of how many of them the store has everything.
+    task_begun
+        Whether the next task has begun although it has logged nothing yet.
     """
 
     def __init__(self, settings: Settings, scratch: Path | None) -> None:
@@ -49,7 +51,8 @@ class Outbox:
         self.cells = Cells(self.now, settings.text)
         self.backlog = Backlog(0, lambda: self.offset.total_seconds(), scratch)
         self.ending: ExitStatus | None = None
-        self.idle = self.sent_idle = False
+        self.tasks_done = self.tasks_stored = self._tasks_sent = 0
+        self.task_begun = self._idle = False
         self.unsent: Beat | None = None
         self.flushed = Flag()
         self.code = CodeRecorder(capture=settings.capture, mask=settings.text)
@@ -85,8 +88,8 @@ class Outbox:
             return self.unsent
         self._number += 1  # counted before anything is taken: see waits_for()
         self._read_environment(row)
-        if self.sent_idle and self.backlog.rows:
-            self.idle = False  # the next task has begun
+        tasks_done = self.tasks_done  # before anything is taken, too: all that these tasks logged is taken then
+        begun = self._next_task_begun()
         measures = self.backlog.next_batch()
         if self.backlog.waits:
             ending = None  # there is more to send before it
@@ -97,7 +100,7 @@ class Outbox:
         changes, self._changes = self._changes, {}
         if params.changed:
             changes["params"] = params.take()
-        changes |= self._idleness(stopped=isinstance(control.stop, WorkerStopped))
+        changes |= self._idleness(tasks_done, begun, stopped=isinstance(control.stop, WorkerStopped))
         sources, self._sources = tuple(self._sources), []
         slices, self.slices = tuple(self.slices), []
         answered, paused = control.report()
@@ -125,6 +128,7 @@ class Outbox:
         if abs(now - self.now()) > timedelta(seconds=1):
             self.offset = now - datetime.now(UTC)  # the clock of this machine was set, or is inexact
         self._sent = self._number
+        self.tasks_stored = self._tasks_sent
         self.code.mark_stored(() if sent is None else sent.sources)
         if sent is not None and sent.outcome is not None:
             self.flushed.set()
@@ -165,17 +169,27 @@ class Outbox:
             ]
         return new
 
-    def _idleness(self, *, stopped: bool) -> dict[str, Any]:
+    def _next_task_begun(self) -> bool:
+        """Return whether a worker whose row says that it is idle has its next task."""
+        begun = self.task_begun
+        if begun:
+            self.task_begun = False
+        return self._idle and (begun or bool(self.backlog.rows))
+
+    def _idleness(self, tasks_done: int, begun: bool, *, stopped: bool) -> dict[str, Any]:
         """Return changes of a row that say that a worker of a pool is idle or stopped: its session is not lost if its process ends."""
         if self.ending is not None:
             return {}
         if stopped:
             sent, self._sent_stop = self._sent_stop, True
             return {} if sent else {"outcome": "stopped", "ended": self.now()}
-        if self.idle == self.sent_idle:
-            return {}
-        self.sent_idle = self.idle
-        return {"ended": self.now() if self.idle else None}
+        if tasks_done > self._tasks_sent and not self.backlog.waits:
+            self._tasks_sent, self._idle = tasks_done, True
+            return {"ended": self.now()}
+        if begun:
+            self._idle = False
+            return {"ended": None}
+        return {}
 
     def _read_environment(self, row: Session) -> None:
         """Read the environment, after the first heartbeat."""

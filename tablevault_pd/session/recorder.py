@@ -191,7 +191,7 @@ class Recorder(SessionState):
 
         In a script, it is the line where the running statement begins, else 0; None if the code cannot be recorded.
         """
-        self.outbox.idle = False
+        self.outbox.task_begun = True
         cell = self.cell
         if cell is None or self._abandoned is not None:
             return cell, None
@@ -383,10 +383,9 @@ class Recorder(SessionState):
             self.end(ExitStatus("stopped"))
             return
         outbox = self.outbox
-        outbox.idle, outbox.sent_idle = True, False
-        HEARTBEAT.wait_for(
-            self, lambda: outbox.sent_idle and outbox.unsent is None and not outbox.backlog, EXIT_S
-        )
+        outbox.tasks_done += 1
+        task = outbox.tasks_done
+        HEARTBEAT.wait_for(self, lambda: outbox.tasks_stored >= task or outbox.flushed.is_set(), EXIT_S)
 
     def reset_after_fork(self) -> None:
         """Reset in a forked child, where the session belongs to the parent process. Its first use begins a child session."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 from _thread import start_new_thread
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 
 # pyarrow imports this when it first meets pandas. Python refuses that while it ends, and then the first save could not be
@@ -14,6 +17,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+if sys.platform == "win32":
+    _SENT_BY_PEOPLE: tuple[signal.Signals, ...] = ()
+    _block_signals = _set_signals = lambda signals: signals
+else:
+    _SENT_BY_PEOPLE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    _block_signals = partial(signal.pthread_sigmask, signal.SIG_BLOCK)
+    _set_signals = partial(signal.pthread_sigmask, signal.SIG_SETMASK)
 
 
 def start(work: Callable[[], object], name: str) -> None:
@@ -27,8 +38,16 @@ def start(work: Callable[[], object], name: str) -> None:
         with suppress(RuntimeError):
             thread.start()
 
-    with suppress(RuntimeError):
-        start_new_thread(start_thread, ())
+    # The system hands a signal to any thread that does not block it. Python then only notes it and runs its handler in the
+    # main thread: if that waits for something, when it is done waiting, as nothing has interrupted it. A thread blocks from
+    # its beginning what the one that starts it blocks.
+    before = _block_signals(())
+    try:
+        _block_signals(_SENT_BY_PEOPLE)
+        with suppress(RuntimeError):
+            start_new_thread(start_thread, ())
+    finally:
+        _set_signals(before)
 
 
 class Background:
