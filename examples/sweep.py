@@ -79,7 +79,7 @@ def accuracies(vault: tv.Vault, since: pd.Timestamp) -> pd.DataFrame:
 
 
 def wait_until(done) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not done() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert done(), "the workers did not come up"
