@@ -59,6 +59,22 @@ class ListDeleted(ListNotFound):
         )
 
 
+class ListRenamed(ListNotFound):
+    """The list has another name by now; the message says which."""
+
+    @classmethod
+    def to(cls, name: str, new: str) -> ListRenamed:
+        """The error for a list that was called `name` and is called `new`."""
+        return cls(
+            f"The list {shown(name)} was renamed: it is called {shown(new)} now, in all its versions. "
+            f"To begin another list under the old name: vault.save({shown(name)}, …, expect=0)."
+        )
+
+
+class NameTaken(VaultError, ValueError):
+    """A name stands for something else already."""
+
+
 class VersionNotFound(VaultError, LookupError):
     """The list has no such version, or had none at that time."""
 

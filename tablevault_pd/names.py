@@ -1,4 +1,4 @@
-"""Names of lists and sessions: what may be one, and how ``news@3`` and ``papers.vec`` are read."""
+"""Names of lists, sessions and versions: what may be one, and how ``news@3`` and ``news@best`` are read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ from tablevault_pd.errors import InvalidName, InvalidType, shown
 MAX_BYTES = 200
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ZERO_WIDTH = set("\u200b\u200c\u200d\u2060\ufeff")
-_VERSION = re.compile(r"(?P<name>.+)@(?P<version>[1-9][0-9]*)\Z", re.DOTALL)
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A parsed address: a list, perhaps one version or one column of it."""
+    """A parsed address: a list, perhaps one version of it, by its number or by a name of its own."""
 
     name: str
     version: int | None = None
+    version_name: str | None = None  #: a tag of the version, or a snapshot
+
+    @property
+    def pinned(self) -> bool:
+        """Whether one version is meant, and not the newest."""
+        return self.version is not None or self.version_name is not None
 
 
 def check_name(name: object, what: str = "list") -> str:
@@ -49,7 +55,7 @@ def _problem(name: str, size: int) -> str | None:
     if size > MAX_BYTES:
         return f"it takes {size} bytes, and {MAX_BYTES} is the limit"
     if "@" in name:
-        return "'@' separates a list from its version, as in news@3"
+        return "'@' separates a list from its version, as in news@3 and news@best"
     for character in name:
         if character in _BIDI:
             return f"it has the bidirectional control U+{ord(character):04X} in it"
@@ -61,13 +67,22 @@ def _problem(name: str, size: int) -> str | None:
     return None
 
 
+def check_version_name(name: object, what: str = "version") -> str:
+    """The name of a version or snapshot in the form it is kept in: as :func:`check_name`, and no number."""
+    checked = check_name(name, what)
+    if checked.lstrip("+-").isdigit():
+        raise InvalidName(f"{shown(name)} cannot name a {what}: numbers are those of versions, from 1 on.")
+    return checked
+
+
 def parse_address(address: object) -> Address:
-    """Parse an address such as ``news@3``: a list, and perhaps a version."""
-    if isinstance(address, str):
-        match = _VERSION.match(address)
-        if match:
-            return Address(check_name(match["name"]), int(match["version"]))
-    return Address(check_name(address))
+    """Parse an address such as ``news@3`` or ``news@best``: a list, and perhaps a version."""
+    if not isinstance(address, str) or "@" not in address:
+        return Address(check_name(address))
+    name, _, version = address.partition("@")
+    if _NUMBER.fullmatch(version):
+        return Address(check_name(name), int(version))
+    return Address(check_name(name), version_name=check_version_name(version))
 
 
 def encodable(value: Any) -> Any:

@@ -300,7 +300,7 @@ def test_commands_that_make_versions_open_one_and_those_that_look_after_a_vault_
         (("show", "losses", "--where", ""), "empty", 2),
         (("code", "trian"), "Did you mean 'train'", 1),
         (("code", "train#9"), "no run 9", 1),
-        (("versions", "a@b"), "'@'", 2),
+        (("versions", "a@b@c"), "'@'", 2),
         (("vacuum", "--keep", "0"), "keep=", 2),
         (("export", "."), "not an empty folder", 2),
         (("--vault", "elsewhere", "lists"), "elsewhere. Name a vault with --vault PLACE", 1),

@@ -128,6 +128,8 @@ def answers(folder_vault, tmp_path) -> dict[str, pd.DataFrame]:
         "Vault.files": vault.files(),
         "Vault.check": vault.check(),
         "Vault.vacuum": vault.vacuum(),
+        "Vault.snapshot": vault.snapshot("paper"),
+        "Vault.snapshots": vault.snapshots(),
         "Vault.compact": vault.compact(),
         "Vault.export": vault.export(tmp_path / "export"),
         "Vault.sessions": vault.sessions().drop(columns=["params.lr", "metrics.loss"]),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.analysis.sides import Side
-from tablevault_pd.errors import InvalidInput, InvalidType, ListDeleted, ListNotFound, SessionNotFound, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, ListDeleted, SessionNotFound, shown
 from tablevault_pd.lineage.resolve_rows import origin_version
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
@@ -43,12 +43,12 @@ def target_of(store: Store, which: Any) -> Target:
 
 def _named(store: Store, which: str) -> Target:
     address = parse_address(which)
-    if store.head(address.name) is not None or address.version is not None:
+    if store.head(address.name) is not None or address.pinned:
         return reading.resolve(store, which)
     try:
         return resolve_session(store, which)
     except SessionNotFound:
-        raise ListNotFound.named(which, store.names()) from None
+        raise reading.list_not_found(store, which) from None
 
 
 def sides_of(store: Store, given: Sequence[Any]) -> list[Side]:
@@ -135,10 +135,8 @@ def _named_lists(store: Store, which: Any) -> list[tuple[str, int | None]]:
         )
     address = parse_address(which)
     if store.head(address.name) is not None:
-        return [
-            (address.name, reading.resolve(store, which).version if address.version is not None else None)
-        ]
+        return [(address.name, reading.resolve(store, which).version if address.pinned else None)]
     matches = [name for name in store.names() if is_pattern(which) and fnmatchcase(name, which)]
     if not matches:
-        raise ListNotFound.named(which, store.names())
+        raise reading.list_not_found(store, address.name)
     return [(name, None) for name in matches]

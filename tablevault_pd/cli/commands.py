@@ -20,6 +20,7 @@ from tablevault_pd.cli import code as code_cli
 from tablevault_pd.cli import compare as compare_cli
 from tablevault_pd.cli import lists as list_cli
 from tablevault_pd.cli import maintenance as maintenance_cli
+from tablevault_pd.cli import names as name_cli
 from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
 from tablevault_pd.cli.output import PROGRAM, Output, print_table, printable
@@ -328,5 +329,42 @@ COMMANDS = (
         list_cli.add_restore_arguments,
         writes=_always,
         session=True,
+    ),
+    Command(
+        "rename",
+        name_cli.rename,
+        "call a list otherwise, in all its versions",
+        name_cli.add_rename_arguments,
+        writes=_always,
+        session=True,
+    ),
+    Command(
+        "snapshot",
+        name_cli.snapshot,
+        "name the present version of every list",
+        name_cli.add_snapshot_arguments,
+        writes=_always,
+        session=True,
+    ),
+    Command(
+        "snapshots",
+        name_cli.snapshots,
+        "which snapshots there are, and of which versions",
+        name_cli.add_snapshots_arguments,
+    ),
+    Command(
+        "tag",
+        name_cli.tag,
+        "tag sessions, or name a version of a list",
+        name_cli.add_tag_arguments,
+        writes=_always,
+        session=True,
+    ),
+    Command(
+        "untag",
+        name_cli.untag,
+        "remove a snapshot, or the name of a version",
+        name_cli.add_untag_arguments,
+        writes=_always,
     ),
 )

@@ -35,7 +35,9 @@ def lists(vault: Vault, arguments: Namespace) -> Output:
 
 def add_show_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``show``."""
-    parser.add_argument("name", metavar="NAME[@VERSION]", help="a list, perhaps at an earlier version")
+    parser.add_argument(
+        "name", metavar="NAME[@VERSION]", help="a list, perhaps at a version: preds@3, preds@best"
+    )
     parser.add_argument("-n", "--rows", type=int, metavar="ROWS", help="so many rows; -5 for the last five")
     parser.add_argument("-c", "--columns", nargs="+", metavar="COLUMN", help="only these columns")
     parser.add_argument(
@@ -123,6 +125,8 @@ def restore(vault: Vault, arguments: Namespace) -> Output:
     """Make an older version the newest."""
     address = parse_address(arguments.name)
     number = arguments.version if address.version is None else address.version
+    if address.version_name is not None:
+        number = vault[arguments.name].version
     if number is None:
         raise InvalidInput(f"Say which version to restore: {PROGRAM} restore {address.name}@1")
     vault.restore(address.name, number, message=arguments.message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tablevault_pd.cli.output import Output, size_text
+from tablevault_pd.reading.reports import KEPT_BY_NAME
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -45,7 +46,8 @@ def vacuum(vault: Vault, arguments: Namespace) -> Output:
     """Show the space of rows that only old versions have; free it with --yes."""
     frame = vault.vacuum(keep=arguments.keep, deleted=arguments.deleted, dry_run=not arguments.yes)
     size = size_text(frame["bytes"].sum())
-    if frame.empty:
+    named = frame.loc[frame["what"] == KEPT_BY_NAME, "list"]
+    if len(frame) == len(named):
         note = "There is nothing to free."
     else:
         note = (
@@ -56,6 +58,8 @@ def vacuum(vault: Vault, arguments: Namespace) -> Output:
     whole = frame.loc[frame["what"] == "deleted list", "list"]
     if len(whole):
         note += f" Lists that {'went' if arguments.yes else 'would go'} as a whole: {', '.join(whole)}."
+    if len(named):
+        note += f" Versions of {', '.join(named)} stay because they have names."
     return Output(frame, note)
 
 

@@ -151,11 +151,11 @@ def _version_named(store: Store, which: Any) -> Version | None:
     if not isinstance(which, str):
         return None
     address = parse_address(which)
-    if address.version is None and store.head(address.name) is None:
+    if not address.pinned and store.head(address.name) is None:
         try:
             resolve_session(store, which)
         except SessionNotFound as error:
-            raise ListNotFound(f"{ListNotFound.named(which, store.names())} {error}") from None
+            raise ListNotFound(f"{reading.list_not_found(store, which)} {error}") from None
         return None
     return reading.resolve(store, which)
 

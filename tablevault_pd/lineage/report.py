@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import validate
-from tablevault_pd.errors import ListNotFound
 from tablevault_pd.lineage.values import joined_values
 from tablevault_pd.lineage.walk import Relatives, Rows, Walk, WholeLists
 from tablevault_pd.names import check_name
+from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store.edges import BASES, INFERRED, STATED, GenerationKey, Writers
 
@@ -84,7 +84,7 @@ def _walkable(asked: RowsToTrace) -> Iterator[RowsToTrace]:
 def _list_id(store: Store, name: str) -> int:
     head = store.head(name)
     if head is None:
-        raise ListNotFound.named(name, store.names())
+        raise list_not_found(store, name)
     return head.list_id
 
 

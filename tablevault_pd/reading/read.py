@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,15 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import frames, validate
-from tablevault_pd.errors import InvalidInput, ListDeleted, ListNotFound, VersionNotFound
+from tablevault_pd.errors import (
+    InvalidInput,
+    ListDeleted,
+    ListNotFound,
+    ListRenamed,
+    VersionNotFound,
+    did_you_mean,
+    shown,
+)
 from tablevault_pd.filters import Filter, Names, parse_filter
 from tablevault_pd.names import parse_address
 from tablevault_pd.progress import Bar
@@ -25,13 +34,21 @@ if TYPE_CHECKING:
     from tablevault_pd.filters.predicate import Where
 
 
+@dataclass(frozen=True, slots=True)
+class AddressLookup(VersionLookup):
+    """What an address such as ``news@best`` points at: a version by its number, its name, or as of a time."""
+
+    version_name: str | None = None
+
+
 def resolve(store: Store, address: str, *, version: int | None = None, as_of: Any = None) -> Version:
-    """Return the version that a name such as ``news`` or ``news@3`` means, now or at another time. Raises VersionNotFound and others."""
+    """Return the version that a name such as ``news``, ``news@3`` or ``news@best`` means, now or at another time."""
     return resolve_all(store, [_lookup(address, version, as_of)])[0]
 
 
-def resolve_all(store: Store, lookups: Sequence[VersionLookup]) -> list[Version]:
+def resolve_all(store: Store, lookups: Sequence[AddressLookup]) -> list[Version]:
     """Return the versions of several addresses. Raises if one is not there, or its list is deleted."""
+    lookups = _numbered(store, lookups)
     versions = []
     for lookup, version in zip(lookups, store.find_versions(lookups), strict=True):
         if version is None:
@@ -42,28 +59,82 @@ def resolve_all(store: Store, lookups: Sequence[VersionLookup]) -> list[Version]
     return versions
 
 
-def lookup(address: str, *, as_of: Any = None) -> VersionLookup:
-    """Parse an address such as ``news`` or ``news@3``; `as_of` holds for addresses without a version."""
-    return _lookup(address, None, None if parse_address(address).version is not None else as_of)
+def exists(store: Store, address: object) -> bool:
+    """Whether a name means a version that can be read."""
+    try:
+        resolve(store, address)  # type: ignore[arg-type]  # any object may be asked for
+    except (LookupError, ValueError, TypeError):
+        return False
+    return True
 
 
-def _lookup(address: str, version: int | None, as_of: Any) -> VersionLookup:
+def _numbered(store: Store, lookups: Sequence[AddressLookup]) -> list[AddressLookup]:
+    """The same, with the numbers of versions that are named."""
+    named = [(each.name, each.version_name) for each in lookups if each.version_name is not None]
+    if not named:
+        return list(lookups)
+    numbers = dict(zip(named, store.find_named(named), strict=True))
+    numbered = []
+    for each in lookups:
+        if each.version_name is not None:
+            number = numbers[each.name, each.version_name]
+            if number is None:
+                raise _not_named(store, each.name, each.version_name)
+            each = replace(each, version=number)
+        numbered.append(each)
+    return numbered
+
+
+def lookup(address: str, *, as_of: Any = None) -> AddressLookup:
+    """Parse an address such as ``news``, ``news@3`` or ``news@best``; `as_of` holds for addresses without a version."""
+    return _lookup(address, None, None if parse_address(address).pinned else as_of)
+
+
+def _lookup(address: str, version: int | None, as_of: Any) -> AddressLookup:
     parsed = parse_address(address)
     if parsed.version is not None and version is not None and parsed.version != version:
         raise InvalidInput(
             f"{address!r} names version {parsed.version}, and version={version} another one. Say one of them."
         )
+    if parsed.version_name is not None and version is not None:
+        raise InvalidInput(f"{address!r} names a version, and version={version} does too. Say one of them.")
     number = version if parsed.version is None else parsed.version
-    if number is not None and as_of is not None:
+    if (number is not None or parsed.pinned) and as_of is not None:
         raise InvalidInput("version= and as_of= exclude each other.")
     number = None if number is None else validate.whole(number, "version", least=1)
-    return VersionLookup(parsed.name, number, None if as_of is None else validate.time(as_of, "as_of"))
+    time = None if as_of is None else validate.time(as_of, "as_of")
+    return AddressLookup(parsed.name, number, time, parsed.version_name)
+
+
+def list_not_found(store: Store, name: str) -> ListNotFound:
+    """The error for a list that is not there: with its new name if it was renamed, else with names that come close."""
+    now = store.renamed(name)
+    return ListNotFound.named(name, store.names()) if now is None else ListRenamed.to(name, now)
+
+
+def _not_named(store: Store, name: str, version_name: str) -> LookupError:
+    """The error for a version that is looked up by a name that it does not have."""
+    if store.head(name) is None:
+        return list_not_found(store, name)
+    there = store.version_names(version_name)
+    if any(each.snapshot for each in there):
+        return VersionNotFound(
+            f"The snapshot {shown(version_name)} has no list {shown(name)}: it did not exist then, or was deleted. It has "
+            f"{', '.join(shown(each.list) for each in there[:10])}."
+        )
+    known = sorted({each.name for each in store.version_names() if each.list == name})
+    hint = did_you_mean(version_name, known) or (
+        f"Its names: {', '.join(map(shown, known[:10]))}."
+        if known
+        else f"vault.tag('{name}@3', …) names a version."
+    )
+    return VersionNotFound(f"No version of the list {shown(name)} is called {shown(version_name)}. {hint}")
 
 
 def _not_found(store: Store, lookup: VersionLookup) -> LookupError:
     newest = store.head(lookup.name)
     if newest is None:
-        return ListNotFound.named(lookup.name, store.names())
+        return list_not_found(store, lookup.name)
     version_or_time = f"at {lookup.time}" if lookup.version is None else f"{lookup.version}"
     return VersionNotFound(
         f"The list {lookup.name!r} has no version {version_or_time}; its newest is {newest.version}. vault.versions({lookup.name!r})"

@@ -13,7 +13,17 @@ from tablevault_pd import frames
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.nested import flat
-from tablevault_pd.store import Compacted, Freed, Overview, Problem, ScanRequest, Session, Store, Version
+from tablevault_pd.store import (
+    Compacted,
+    Freed,
+    Overview,
+    Problem,
+    ScanRequest,
+    Session,
+    Store,
+    Version,
+    VersionName,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +62,7 @@ DTYPES = {
     "acknowledged": "datetime64[us, UTC]",
     "modified": "datetime64[us, UTC]",
 }
-OBJECTS = {"kinds", "columns", "tags", "reads", "versions", "argv", "packages"}
+OBJECTS = {"kinds", "columns", "tags", "snapshots", "reads", "versions", "argv", "packages"}
 
 LISTS = (
     "name",
@@ -70,7 +80,9 @@ LISTS = (
 )
 VERSIONS = (
     "list", "version", "operation", "rows", "total", "session", "cell", "step", "time", "confirmed", "message", "gone", "tags",
+    "snapshots",
 )  # fmt: skip
+SNAPSHOTS = ("name", "list", "version", "time", "session")
 SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
     "tags", "reads",
@@ -92,6 +104,7 @@ DESCRIPTIONS = ("list", "label", "text", "session", "time")
 FILES = ("list", "position", "path", "size_bytes", "modified", "sha256", "stored")
 CHECK = ("severity", "what", "list", "version", "path", "detail", "fixed")
 COMPACT = ("list", "parts_before", "parts_after", "bytes", "damaged")
+KEPT_BY_NAME = "kept by name"
 VACUUM = ("what", "list", "versions", "rows", "bytes", "path", "removed")
 
 
@@ -157,6 +170,7 @@ def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
         (description.list_id, description.label): description.text for description in store.descriptions()
     }
     schemas = store.schemas({state.head.schema_id for state in states})
+    tags, _ = names_of_versions(store)
     rows = []
     for state in states:
         head = state.head
@@ -174,7 +188,7 @@ def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
                 sessions.get(head.session_id),
                 head.deleted,
                 text_of.get((head.list_id, "BASE")),
-                list(head.tags),
+                [*head.tags, *tags[head.list_id, head.version]],
             )
         )
     return answer(LISTS, rows)
@@ -187,6 +201,7 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
     lists = {version.list_id for version in versions} if name is not None else None
     confirmations = store.confirmations(None if lists is None else sorted(lists))
     confirmed = {(row.list_id, row.version): row.time for row in confirmations}
+    tags, taken = names_of_versions(store)
     return answer(
         VERSIONS,
         [
@@ -203,11 +218,30 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
                 confirmed.get((row.list_id, row.version)),
                 row.message,
                 row.gone,
-                list(row.tags),
+                [*row.tags, *tags[row.list_id, row.version]],
+                taken[row.list_id, row.version],
             )
             for row in versions
         ],
     )
+
+
+def names_of_versions(
+    store: Store,
+) -> tuple[Mapping[tuple[int, int], list[str]], Mapping[tuple[int, int], list[str]]]:
+    """The tags, and the snapshots, that name each version, by (list id, number)."""
+    tags: dict[tuple[int, int], list[str]] = defaultdict(list)
+    taken: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for named in store.version_names():
+        (taken if named.snapshot else tags)[named.list_id, named.version].append(named.name)
+    return tags, taken
+
+
+def snapshots(store: Store, names: Sequence[VersionName]) -> pd.DataFrame:
+    """What snapshots name, a list a row."""
+    sessions = labels_of(store, [each.session_id for each in names])
+    rows = [(each.name, each.list, each.version, each.time, sessions.get(each.session_id)) for each in names]
+    return answer(SNAPSHOTS, rows)
 
 
 def sessions(
@@ -390,7 +424,15 @@ def vacuumed(freed: Sequence[Freed], *, removed: bool) -> pd.DataFrame:
     return answer(
         VACUUM,
         [
-            (entry.what, entry.list, list(entry.versions), entry.rows, entry.size_bytes, entry.path, removed)
+            (
+                entry.what,
+                entry.list,
+                list(entry.versions),
+                entry.rows,
+                entry.size_bytes,
+                entry.path,
+                removed and entry.what != KEPT_BY_NAME,
+            )
             for entry in freed
         ],
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd import frames, validate
-from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, shown
+from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, VersionNotFound, shown
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
@@ -91,15 +91,27 @@ def _versions(store: Store, request: Request) -> list[Version]:
         for address in addresses
         if is_pattern(address) and store.head(parse_address(address).name) is None
     ]
-    lookups = [
-        reading.lookup(address, as_of=request.as_of) for address in addresses if address not in patterns
-    ]
-    versions = reading.resolve_all(store, lookups)
+    named = [address for address in addresses if address not in patterns]
+    for pattern in [each for each in patterns if parse_address(each).pinned]:
+        patterns.remove(pattern)
+        named += _pinned(store, pattern)
+    versions = reading.resolve_all(store, [reading.lookup(each, as_of=request.as_of) for each in named])
     if patterns:
         matches = [re.compile(translate(pattern)).match for pattern in patterns]
         newest = _newest_versions(store, request.as_of)
         versions += [version for version in newest if any(match(version.list) for match in matches)]
     return list({(version.list_id, version.version): version for version in versions}.values())
+
+
+def _pinned(store: Store, pattern: str) -> list[str]:
+    """The addresses that a pattern such as ``preds-*@paper`` stands for. Raises VersionNotFound where there are none."""
+    name, _, version = pattern.partition("@")
+    match = re.compile(translate(name)).match
+    addresses = [f"{each}@{version}" for each in store.names() if match(each)]
+    there = [each for each in addresses if reading.exists(store, each)]
+    if not there:
+        raise VersionNotFound(f"No list that fits {shown(name)} has a version {shown(version)}.")
+    return there
 
 
 def _address_of(name: Any) -> str:

@@ -1,12 +1,13 @@
-"""Add and remove tags of sessions and versions."""
+"""Tags of sessions, and names of versions of lists: added and removed whenever."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, shown
-from tablevault_pd.names import parse_address
+from tablevault_pd.errors import InvalidInput, SessionNotFound, shown
+from tablevault_pd.names import check_version_name, parse_address
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.reading.reference import ListReference
@@ -18,13 +19,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tablevault_pd.session.recorder import Recorder
-    from tablevault_pd.store import Store, Version
+    from tablevault_pd.store import Session, Store, Version
 
 TAGGED = ("name", "tags")
 
 
 def tag(
-    store: Store, which: Any, add: Sequence[str], remove: Any, running: Callable[[], Iterable[Recorder]]
+    store: Store,
+    which: Any,
+    add: Sequence[str],
+    remove: Any,
+    running: Callable[[], Iterable[Recorder]],
+    *,
+    replace: bool,
+    session_id: int | None,
 ) -> pd.DataFrame:
     """See :meth:`Vault.tag`. `running` returns the sessions of this process, whose tags are updated."""
     added, removed = validate.tags(add) or (), validate.tags(remove) or ()
@@ -34,21 +42,52 @@ def tag(
     if both:
         raise InvalidInput(f"The tag {shown(min(both))} is to be added and removed. Say one of them.")
     versions, others = _versions(store, which)
-    sessions = resolve_sessions(store, others, runs="latest") if others else []
-    store.change_tags(
-        sessions=[session.id for session in sessions],
-        versions=[(version.list_id, version.version) for version in versions],
-        add=added,
-        remove=removed,
-    )
+    sessions = _sessions(store, others) if others else []
+    keys = [(version.list_id, version.version) for version in versions]
+    if versions:
+        names = _names(versions, added)
+        store.tag_versions(
+            keys,
+            add=names,
+            remove=[normalize("NFC", each) for each in removed],
+            replace=replace,
+            session_id=session_id,
+        )
+    if sessions or removed:
+        ids = [session.id for session in sessions]
+        store.change_tags(sessions=ids, add=added, remove=removed)
+        store.change_tags(versions=keys, remove=removed)
     now = store.sessions([session.id for session in sessions]) if sessions else []
     tags_now = {session.id: session.tags for session in now}
     for recorder in running():
         if not recorder.ended and recorder.row.id in tags_now:
             recorder.tags_changed(tags_now[recorder.row.id])
     rows = [(session.label, list(session.tags)) for session in now]
-    rows += [(f"{version.list}@{version.version}", list(version.tags)) for version in _again(store, versions)]
-    return answers.answer(TAGGED, rows)
+    return answers.answer(TAGGED, rows + _tagged(store, versions))
+
+
+def _names(versions: Sequence[Version], added: Sequence[str]) -> list[str]:
+    """The names to give to versions: each stands for one version of a list."""
+    names = [check_version_name(each, "version") for each in added]
+    lists = [version.list for version in versions]
+    twice = next((each for each in lists if lists.count(each) > 1), None)
+    if names and twice is not None:
+        raise InvalidInput(
+            f"{shown(names[0])} cannot be two versions of {shown(twice)}: a name stands for one. Tag them apart."
+        )
+    return names
+
+
+def _sessions(store: Store, others: list[Any]) -> list[Session]:
+    try:
+        return resolve_sessions(store, others, runs="latest")
+    except SessionNotFound as error:
+        lists = [each for each in others if isinstance(each, str) and reading.exists(store, each)]
+        if not lists:
+            raise
+        raise SessionNotFound(
+            f"{error} {shown(lists[0])} is a list: say which version of it to name, as in {shown(f'{lists[0]}@1')}."
+        ) from None
 
 
 def _versions(store: Store, which: Any) -> tuple[list[Version], list[Any]]:
@@ -72,6 +111,14 @@ def _version(store: Store, address: str) -> Version:
     return version or reading.resolve(store, address)  # raises the error
 
 
-def _again(store: Store, versions: Iterable[Version]) -> list[Version]:
-    current = [store.version(version.list, version.version) for version in versions]
-    return [version for version in current if version is not None]
+def _tagged(store: Store, versions: Sequence[Version]) -> list[tuple[str, list[str]]]:
+    """The versions with the labels they were saved with, and then their names."""
+    if not versions:
+        return []
+    tags, _ = answers.names_of_versions(store)
+    found = []
+    for version in versions:
+        now = store.version(version.list, version.version)
+        given = tags[version.list_id, version.version]
+        found.append((f"{version.list}@{version.version}", [*(now.tags if now else ()), *given]))
+    return found

@@ -2,7 +2,7 @@
 
 Arrow tables and frozen dataclasses (:mod:`tablevault_pd.store.types`, :mod:`tablevault_pd.store.edges`,
 :mod:`tablevault_pd.store.text_query`) go in and come out; SQL rows, cursors and documents stay inside a store. The protocol
-is split by what it keeps: :mod:`lists`, :mod:`sessions`, :mod:`code`, :mod:`search`, :mod:`lineage` and :mod:`maintenance`.
+is split by what it keeps: :mod:`lists`, :mod:`names`, :mod:`sessions`, :mod:`code`, :mod:`search`, :mod:`lineage` and :mod:`maintenance`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tablevault_pd.store.code import CodeStore
 from tablevault_pd.store.lineage import LineageStore
 from tablevault_pd.store.lists import FileKeeper, ListStore, Staging
 from tablevault_pd.store.maintenance import MaintenanceStore
+from tablevault_pd.store.names import NameStore, VersionName
 from tablevault_pd.store.search import SearchStore
 from tablevault_pd.store.sessions import SessionStore
 from tablevault_pd.store.types import (
@@ -60,7 +61,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Store(ListStore, SessionStore, CodeStore, SearchStore, LineageStore, MaintenanceStore, Protocol):
+class Store(
+    ListStore, NameStore, SessionStore, CodeStore, SearchStore, LineageStore, MaintenanceStore, Protocol
+):
     """Where one vault is kept. Every store passes tests/test_store.py, and the state machine of tests/test_machine.py.
 
     What holds for every method, unless it says otherwise:
@@ -148,6 +151,7 @@ __all__ = [
     "Measures",
     "Metric",
     "ModuleSource",
+    "NameStore",
     "Operation",
     "Overview",
     "Part",
@@ -168,5 +172,6 @@ __all__ = [
     "VectorQuery",
     "Version",
     "VersionLookup",
+    "VersionName",
     "WrittenCode",
 ]

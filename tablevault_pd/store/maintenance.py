@@ -28,6 +28,7 @@ class MaintenanceStore(Protocol):
         """Remove rows that none of the newest `keep` versions of their list shows, kept files without rows, and strays.
 
         A delete makes a version that shows no rows, and does not count. With `deleted`, deleted lists keep no version.
+        Versions that have a name are kept as well, and reported as "kept by name".
         Versions that lose rows stay in the history, as `gone`, and cannot be restored; a restore at the same moment
         either comes first, and keeps its rows, or raises VersionNotFound. `dry_run` tells what would be removed.
         """

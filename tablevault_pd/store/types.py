@@ -443,7 +443,8 @@ class Problem:
 class Freed:
     """One thing that ``vacuum`` removes, or would remove."""
 
-    what: str  #: rows, deleted list (all that is left of it), kept file, catalogue or stray
+    #: rows, deleted list (all that is left of it), kept file, catalogue or stray; or versions that stay: kept by name
+    what: str
     list: str | None
     versions: tuple[int, ...]
     rows: int

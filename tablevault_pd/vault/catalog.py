@@ -75,7 +75,8 @@ class Catalog(VaultPart):
             list (str), version (Int64), operation (str: save, append, delete or restore), rows (Int64, that the version brought),
             total (Int64, rows of the list then), session (str), cell (Int64), step (Int64; see
             :meth:`Run.step`), time (datetime64[us, UTC]), confirmed (datetime64[us, UTC], when equal rows were last saved
-            again), message (str), gone (bool, whether :meth:`vacuum` has removed its rows), tags (list of str).
+            again), message (str), gone (bool, whether :meth:`vacuum` has removed its rows), tags (list of str: those it
+            was saved with, then those of :meth:`tag`), snapshots (list of str, that name it).
 
         Raises
         ------
@@ -99,7 +100,7 @@ class Catalog(VaultPart):
         if name is not None:
             name = parse_address(name).name
             if self.store.head(name) is None:
-                raise ListNotFound.named(name, self.store.names())
+                raise read.list_not_found(self.store, name)
         return reports.versions(self.store, name)
 
     def descriptions(self, *, history: bool = False) -> pd.DataFrame:
@@ -246,7 +247,7 @@ class Catalog(VaultPart):
             try:
                 target = {"session_of": resolve_session(self.store, name).id}
             except SessionNotFound as error:
-                raise ListNotFound(f"{ListNotFound.named(name, self.store.names())} {error}") from None
+                raise ListNotFound(f"{read.list_not_found(self.store, name)} {error}") from None
         self.store.describe(self._description(text, label=label, vector=vector, **target))
 
     def _description(

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tablevault_pd import validate
-from tablevault_pd.errors import ListNotFound
 from tablevault_pd.names import check_name
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import reports
+from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.vault import kept_files
 from tablevault_pd.vault.base import VaultPart
 
@@ -85,7 +85,7 @@ class Maintenance(VaultPart):
         """
         self._check_writable()
         if name is not None and self.store.head(check_name(name)) is None:
-            raise ListNotFound.named(name, self.store.names())
+            raise list_not_found(self.store, name)
         with Bar("compacting", unit="lists") as bar:
             return reports.compacted(self.store.compact(name, progress=bar))
 
@@ -96,7 +96,7 @@ class Maintenance(VaultPart):
         ----------
         keep : int
             How many of the newest versions of each list stay readable. What `delete` made shows no rows and does not count:
-            a deleted list can still be restored.
+            a deleted list can still be restored. Versions that have a name, by :meth:`tag` or :meth:`snapshot`, stay too.
         deleted : bool
             Free deleted lists as a whole. They cannot be restored afterwards.
         dry_run : bool
@@ -105,8 +105,8 @@ class Maintenance(VaultPart):
         Returns
         -------
         DataFrame
-            what (str: rows, deleted list, kept file, catalogue or stray), list (str), versions (list of int), rows (Int64), bytes
-            (Int64), path (str), removed (bool).
+            what (str: rows, deleted list, kept file, catalogue or stray; or kept by name, for versions that stay only because
+            of their names), list (str), versions (list of int), rows (Int64), bytes (Int64), path (str), removed (bool).
 
         Raises
         ------

@@ -253,8 +253,13 @@ class Sessions(VaultPart):
         self._flush(info=True)
         return RunInfo(self.store, resolve_session(self.store, which))
 
-    def tag(self, which: Any, *tags: str, remove: str | Sequence[str] | None = None) -> pd.DataFrame:
-        """Add tags to sessions or versions, or remove some, at any time.
+    def tag(
+        self, which: Any, *tags: str, remove: str | Sequence[str] | None = None, replace: bool = False
+    ) -> pd.DataFrame:
+        """Add labels to sessions, or names to a version of a list, or remove some; also long after they ended.
+
+        Many sessions may have the same label. The name of a version is its own within its list: after
+        ``vault.tag("preds@3", "best")`` that version can be read as ``"preds@best"``, and a vacuum keeps it.
 
         Parameters
         ----------
@@ -262,23 +267,28 @@ class Sessions(VaultPart):
             Sessions as for :meth:`sessions`, of a bare name the latest run; or a version of a list, ``"preds@3"``. A
             handle, ``vault["preds"]``, is the version it shows.
         *tags : str
-            Labels to add. Those that are there already stay where they are.
+            Labels, or names, to add. Those that are there already stay where they are.
         remove : str or list of str, optional
-            Labels to remove. Those that are not there are passed over.
+            Labels to remove, those that a version was saved with among them. Those that are not there are passed over.
+        replace : bool
+            Move a name that another version of the list has. Left out, that is an error.
 
         Returns
         -------
         DataFrame
-            As they are now: name (str, ``"train#3"`` or ``"preds@3"``), tags (list of str).
+            As they are now: name (str, ``"train#3"`` or ``"preds@3"``), tags (list of str; of a version those it was saved
+            with, then its names).
 
         Raises
         ------
         SessionNotFound, ListNotFound, VersionNotFound
             If what is named is not there.
+        NameTaken
+            If a name is that of another version of the list, or of a snapshot.
         InvalidName
-            If no list or session can have that name.
+            If no list, session or version can have that name.
         InvalidInput
-            If `which` names nothing that has tags, or a tag is no text.
+            If `which` names nothing that has tags, a tag is no text, or `replace` is not True or False.
         VaultReadOnly
             If the vault is open for reading.
 
@@ -292,9 +302,13 @@ class Sessions(VaultPart):
         >>> vault.tag("preds@1", "gold")
               name    tags
         0  preds@1  [gold]
+        >>> vault.read("preds@gold")["pred"].item()
+        1
         """
+        replace = validate.flag(replace, "replace")
         self._check_writable()
-        return tag(self.store, which, tags, remove, self._context.sessions)
+        running = self._context.sessions
+        return tag(self.store, which, tags, remove, running, replace=replace, session_id=self._session_id)
 
     def cells(self, session: Any = None) -> pd.DataFrame:
         """Return the code of sessions, in order: of all, of every run of a name, of one run.

@@ -14,6 +14,7 @@ from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.lineage.stand_ins import StandInParents
 from tablevault_pd.names import check_name
 from tablevault_pd.reading import read as reading
+from tablevault_pd.saving.conflicts import telling_who
 from tablevault_pd.saving.ingest import COLUMN_OF_KIND, ROWS_PER_CHUNK, ColumnOptions, column_names, ingest
 from tablevault_pd.saving.write import Write, write
 from tablevault_pd.vault.analysis import Analysis
@@ -22,6 +23,7 @@ from tablevault_pd.vault.comparing import Comparing
 from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
 from tablevault_pd.vault.maintenance import Maintenance
+from tablevault_pd.vault.names import NamedStates
 from tablevault_pd.vault.options import DEFAULTS, SaveOptions
 from tablevault_pd.vault.search import Search
 from tablevault_pd.vault.sessions import Sessions
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
 
 
 @public("Vault")
-class Vault(ListVersions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessions, Maintenance):
+class Vault(
+    ListVersions, NamedStates, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessions, Maintenance
+):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`.
 
     It is a collection of lists by their names: ``vault["news"]``, ``"news" in vault``, ``for name in vault``, ``len(vault)``.
@@ -277,7 +281,8 @@ class Vault(ListVersions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Se
         )
         if isinstance(obj, List):
             obj = obj.batches(ROWS_PER_CHUNK)
-        version = write(self.store, what, lineage, ingest(obj, columns, lineage, kind=kind))
+        with telling_who(self.store, name, expect):
+            version = write(self.store, what, lineage, ingest(obj, columns, lineage, kind=kind))
         if run is not None and version.session_id == run.id:
             run.reads.mark_stored(what.reads)
         return List(self, name, version)
@@ -301,7 +306,7 @@ class Vault(ListVersions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Se
         Parameters
         ----------
         name : str
-            A list, perhaps at a version: ``"news@3"``.
+            A list, perhaps at a version: ``"news@3"``, or ``"news@best"`` by a tag of it or a snapshot.
         columns : list of column names, optional
             Only these, in this order.
         filters : optional
@@ -381,11 +386,7 @@ class Vault(ListVersions, Catalog, Search, Lineage, Analysis, Comparing, Sql, Se
         return handle
 
     def __contains__(self, name: object) -> bool:
-        try:
-            reading.resolve(self.store, name)  # type: ignore[arg-type]  # any object may be asked for
-        except (LookupError, ValueError, TypeError):
-            return False
-        return True
+        return reading.exists(self.store, name)
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)

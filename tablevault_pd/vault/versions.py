@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from tablevault_pd import validate
-from tablevault_pd.errors import ListNotFound, VersionNotFound
+from tablevault_pd.errors import VersionNotFound
 from tablevault_pd.names import check_name
+from tablevault_pd.reading.read import list_not_found
+from tablevault_pd.saving.conflicts import telling_who
 from tablevault_pd.store import Batch, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
 from tablevault_pd.store.runs import runs_of
@@ -111,7 +113,8 @@ class ListVersions(VaultPart):
         version = validate.whole(version, "version", least=1)
         expect = validate.expected(expect)
         head = self.store.head(name)
-        check_expected(name, expect, head)
+        with telling_who(self.store, name, expect):
+            check_expected(name, expect, head)
         message = validate.optional_text(message, "message=")
         as_it_is = head is not None and not head.deleted and message in (None, head.message)
         if head is not None and as_it_is and head.version == version:
@@ -141,7 +144,7 @@ class ListVersions(VaultPart):
         message = validate.optional_text(message, "message=")
         self._check_writable()
         if self.store.head(name) is None:
-            raise ListNotFound.named(name, self.store.names())
+            raise list_not_found(self.store, name)
         run = self._current_run()
         cell, line = self._place
         batch = Batch(
@@ -156,7 +159,8 @@ class ListVersions(VaultPart):
             step=None if run is None else run.current_step,
             message=message,
         )
-        return self._list_at(self.store.commit(batch))
+        with telling_who(self.store, name, expect):
+            return self._list_at(self.store.commit(batch))
 
 
 def _same_content(store: Store, a: Version, b: Version) -> bool:

@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
 from tablevault_pd.store import Compacted, Freed, Problem, Progress, Version
 from tablevault_pd.store.arango.client import all_of
-from tablevault_pd.store.arango.layout import BATCHES, BLOBS, DESCRIPTIONS, EDGES, ITEMS, LISTS
+from tablevault_pd.store.arango.layout import (
+    BATCHES,
+    BLOBS,
+    DESCRIPTIONS,
+    EDGES,
+    ITEMS,
+    LISTS,
+    VERSION_NAMES,
+)
+from tablevault_pd.store.arango.names import NAMED_OF
 from tablevault_pd.store.arango.placing import runs, version_of
 from tablevault_pd.store.arango.stage import REMOVE_ITEMS, staged_ms
+from tablevault_pd.store.engine.name_rules import kept_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -334,7 +344,8 @@ def vacuum(vault: ServerParts, *, keep: int, deleted: bool, dry_run: bool) -> li
         head = state.head
         if dry_run:
             batches = vault.client.query(BATCHES_OF, list=head.list_id, batch_rows=1000)
-            freed += _plan(head, batches, keep, deleted)[0]
+            named = vault.client.query(NAMED_OF, list=head.list_id)
+            freed += _plan(head, batches, named, keep, deleted)[0]
         else:
             freed += _vacuum_list(vault, head, keep, deleted)
     [now] = vault.client.query(NOW)
@@ -366,12 +377,13 @@ def _vacuum_list(vault: ServerParts, head: Version, keep: int, deleted: bool) ->
     def work(handle: Any) -> tuple[list[Freed], list[str]]:
         all_of(handle, TOUCH, {"list": head.list_id, "token": "vacuum"})
         batches = all_of(handle, BATCHES_OF, {"list": head.list_id}, 1000)
-        freed, gone, emptied = _plan(head, batches, keep, deleted)
+        named = all_of(handle, NAMED_OF, {"list": head.list_id})
+        freed, gone, emptied = _plan(head, batches, named, keep, deleted)
         if emptied:
             all_of(handle, MARK, {"gone": gone, "emptied": emptied})
         return freed, emptied
 
-    freed, emptied = vault.client.transact((LISTS, BATCHES), work)
+    freed, emptied = vault.client.transact((LISTS, BATCHES, VERSION_NAMES), work)
     for at in range(0, len(emptied), 100):
         for collection in ITEMS:
             vault.client.query(REMOVE_ITEMS, binds={"@items": collection}, batches=emptied[at : at + 100])
@@ -379,13 +391,15 @@ def _vacuum_list(vault: ServerParts, head: Version, keep: int, deleted: bool) ->
 
 
 def _plan(
-    head: Version, batches: list[dict[str, Any]], keep: int, deleted: bool
+    head: Version, batches: list[dict[str, Any]], named: list[int], keep: int, deleted: bool
 ) -> tuple[list[Freed], list[str], list[str]]:
     """What to free, the batches whose versions lose rows by it, and those whose own rows go."""
     bases = {batch["version"]: batch["base"] for batch in batches}
     shown = {batch["version"]: runs(batch, bases.get(batch["generation"])) for batch in batches}
     whole = deleted and batches[-1]["operation"] == "delete"
-    kept = [] if whole else [batch for batch in batches if batch["operation"] != "delete"][-keep:]
+    newest = [] if whole else [batch for batch in batches if batch["operation"] != "delete"][-keep:]
+    told = kept_by_name(head.list, named, [batch["version"] for batch in newest])
+    kept = newest + [batch for batch in batches if batch["version"] in named]
     needed: dict[int, int] = defaultdict(int)  # generation -> positions from 0 to here are still shown
     for batch in kept:
         if not batch["gone"]:
@@ -397,7 +411,7 @@ def _plan(
         if batch["rows"] and not batch["emptied"] and batch["start"] >= needed[batch["generation"]]
     ]
     if not doomed:
-        return [], [], []
+        return told, [], []
     lost: dict[int, int] = {}  # generation -> its first position that goes
     for batch in doomed:
         lost.setdefault(batch["generation"], batch["start"])
@@ -409,5 +423,5 @@ def _plan(
     ]
     numbers = tuple(batch["version"] for batch in gone)
     rows, size = sum(batch["rows"] for batch in doomed), sum(batch["bytes"] for batch in doomed)
-    freed = Freed("deleted list" if whole else "rows", head.list, numbers, rows, size)
-    return [freed], [batch["_key"] for batch in gone], [batch["_key"] for batch in doomed]
+    freed = Freed("deleted list" if whole and not named else "rows", head.list, numbers, rows, size)
+    return [freed, *told], [batch["_key"] for batch in gone], [batch["_key"] for batch in doomed]

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import Conflict
 from tablevault_pd.store.arango.client import UNIQUE, Said, all_of
 from tablevault_pd.store.arango.edges import carried
-from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS
+from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS, RENAMES
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, description_document, digest_of
 from tablevault_pd.store.arango.placing import document_of, runs, version_of
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
 from tablevault_pd.store.engine.commit_rules import check_commit, check_restore_target, next_version
+from tablevault_pd.store.engine.name_rules import check_not_renamed
 from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
@@ -35,10 +36,16 @@ if TYPE_CHECKING:
 LOOK = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 LET head = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads"))
-LET known = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.token == @token RETURN UNSET(b, "edges", "reads"))
+LET was = FIRST(
+  FOR r IN tv_renames FILTER head == null AND r.digest == @digest SORT r.time DESC LIMIT 1
+    FOR l IN tv_lists FILTER l.id == r.list RETURN l
+)
+LET renamed = was.name
+LET own = head == null ? was.id : list
+LET known = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "edges", "reads"))
 LET target = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == @target RETURN UNSET(b, "edges", "reads"))
 LET root = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == target.generation RETURN UNSET(b, "edges", "reads"))
-RETURN {now: DATE_NOW(), list, head, known, target, target_base: root.base}
+RETURN {now: DATE_NOW(), list, head, renamed, known, target, target_base: root.base}
 """
 NEW_LIST = """
 FOR m IN tv_meta
@@ -50,6 +57,13 @@ FOR m IN tv_meta
 """
 TOUCH = "FOR l IN tv_lists FILTER l.digest == @digest UPDATE l WITH {touched: @token} IN tv_lists"
 INSERT_BATCH = "INSERT @batch INTO tv_batches"
+# Nothing where the list is called otherwise by now. Options cannot be bound.
+_UNLESS_RENAMED = (
+    "FOR l IN tv_lists FILTER l.id == @list AND l.digest == @digest INSERT @batch INTO tv_batches "
+)
+UNLESS_RENAMED = {
+    sync: f"{_UNLESS_RENAMED} OPTIONS {{waitForSync: {str(sync).lower()}}} RETURN 1" for sync in (True, False)
+}
 IN_ITS_PLACE = """
 LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "edges", "reads"))
 LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "edges", "reads"))
@@ -102,6 +116,7 @@ class Committer:
         [seen] = self._client.query(LOOK, **_looking(batch))
         if seen["known"]:
             return dict(seen["known"])
+        check_not_renamed(batch, seen["renamed"])
         check_commit(batch, _version(seen["head"]))
         list_id = seen["list"]
         if list_id is None:
@@ -119,10 +134,20 @@ class Committer:
         if rows is not None:
             rows.settled = True  # from here on the items may be committed, whatever we come to hear
         try:
-            self._client.insert(BATCHES, document, expect=(UNIQUE,))
+            made = self._client.query(
+                UNLESS_RENAMED[self._client.sync],
+                batch=document,
+                list=list_id,
+                digest=digest_of(batch.list),
+                expect=(UNIQUE,),
+            )
         except Said:
             return self._after_conflict(batch, document, rows)
-        return document
+        if made:
+            return document
+        if rows is not None:
+            rows.settled = False
+        return None
 
     def _after_conflict(
         self, batch: Batch, document: dict[str, Any], rows: Stage | None
@@ -156,6 +181,7 @@ class Committer:
             [seen] = all_of(handle, LOOK, looking)
             if seen["known"]:
                 return dict(seen["known"])
+            check_not_renamed(batch, seen["renamed"])
             check_commit(batch, _version(seen["head"]))
             place = _placed(batch, seen, seen["list"], 0, schema)
             document = {"_key": key, **place, **_NO_ITEMS, **lineage}
@@ -164,7 +190,7 @@ class Committer:
             return document
 
         try:
-            return self._client.transact((LISTS, BATCHES), work, expect=(UNIQUE,))
+            return self._client.transact((LISTS, BATCHES, RENAMES), work, expect=(UNIQUE,))
         except Said:
             return None
 

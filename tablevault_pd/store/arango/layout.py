@@ -48,6 +48,7 @@ STATEMENTS, SLICES, WRITTEN_CODE, CONFIRMATIONS = (
     "tv_written_code",
     "tv_confirmations",
 )
+VERSION_NAMES, RENAMES = "tv_version_names", "tv_renames"
 GRAPH, VIEW = "tv_lineage", "tv_search"
 
 #: The collections that hold one document per row or cell; every other one is small beside them.
@@ -56,7 +57,7 @@ ITEMS = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
 # One shard: a unique index over several shards must contain the shard key, and these decide what is committed.
 _CATALOGUE = (
     META, LISTS, BATCHES, SCHEMAS, SESSIONS, INFOS, CELLS, DESCRIPTIONS, REQUESTS, LATEST, SESSION_SOURCES,
-    WRITTEN_CODE, CONFIRMATIONS,
+    WRITTEN_CODE, CONFIRMATIONS, VERSION_NAMES, RENAMES,
 )  # fmt: skip
 _SPREAD = (*ITEMS, DICTIONARIES, BLOBS, MEASURES, SOURCES, STATEMENTS, SLICES)
 
@@ -94,6 +95,8 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     SESSION_SOURCES: ((("session",), False), (("sha256",), False)),
     WRITTEN_CODE: ((("slice",), False), (("session",), False)),
     CONFIRMATIONS: ((("list", "seq"), False),),
+    VERSION_NAMES: ((("digest",), False), (("list",), False)),
+    RENAMES: ((("digest",), False),),
 }
 
 # How much text there is, told by the index alone: batch documents may be large. Stored values: 3.10 or later.

@@ -14,6 +14,7 @@ from tablevault_pd.store.arango.commit import Committer
 from tablevault_pd.store.arango.control import SessionControl
 from tablevault_pd.store.arango.edges import LineageEdges
 from tablevault_pd.store.arango.kept import BlobStore
+from tablevault_pd.store.arango.names import NameCatalog
 from tablevault_pd.store.arango.people import Descriptions, SessionRecords
 from tablevault_pd.store.arango.reading import Reader
 from tablevault_pd.store.arango.scan import Scanner
@@ -98,6 +99,7 @@ class ArangoStore:
         client, clock = self.client, self.clock
         reader = Reader(client)
         self._versions = Versions(client)
+        self._names = NameCatalog(client)
         self._rows = Scanner(client, reader)
         self._sessions = SessionRecords(client)
         self._descriptions = Descriptions(client)
@@ -158,6 +160,15 @@ class ArangoStore:
     scan_many = Delegate("_rows", Scanner.scan_many)
     keeping = Delegate("_blobs", BlobStore.keeping)
     open_file = Delegate("_blobs", BlobStore.open_file)
+
+    # -- names of versions and lists
+    tag_versions = Delegate("_names", NameCatalog.tag_versions)
+    snapshot = Delegate("_names", NameCatalog.snapshot)
+    drop_snapshot = Delegate("_names", NameCatalog.drop_snapshot)
+    version_names = Delegate("_names", NameCatalog.version_names)
+    find_named = Delegate("_names", NameCatalog.find_named)
+    rename_list = Delegate("_names", NameCatalog.rename_list)
+    renamed = Delegate("_names", NameCatalog.renamed)
 
     # -- sessions
     open_session = Delegate("_sessions", SessionRecords.open_session)

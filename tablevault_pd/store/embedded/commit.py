@@ -16,11 +16,13 @@ from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import journal
 from tablevault_pd.store.embedded.blobs import insert_files
 from tablevault_pd.store.embedded.edges import insert_edges, insert_reads
+from tablevault_pd.store.embedded.names import renamed_to
 from tablevault_pd.store.embedded.segments import Payload, Stage
 from tablevault_pd.store.embedded.sessions import insert_description
 from tablevault_pd.store.embedded.text import add_small
 from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, version_of
 from tablevault_pd.store.engine.commit_rules import check_commit, check_restore_target, next_version
+from tablevault_pd.store.engine.name_rules import check_not_renamed
 from tablevault_pd.store.times import from_time
 
 if TYPE_CHECKING:
@@ -114,6 +116,8 @@ class Committer:
             same = db.execute(TOKEN, (head.list_id, batch.token)).fetchone()
             if same:
                 return version_of(same), True
+        else:
+            check_not_renamed(batch, renamed_to(db, batch.list))
         check_commit(batch, head)
         version = self._insert_batch(db, work, head)
         self._insert_segments(db, work, version)

@@ -32,14 +32,16 @@ NAME = "commits.log"
 REWRITE_BYTES = 4 << 20  # each time it has grown by so much
 TAIL_BYTES = 1 << 16
 
-COMMITTED = "SELECT b.token FROM batches b JOIN lists l ON l.id = b.list WHERE l.name = ? AND b.version = ?"
+# A mark has the name that its list had then.
+CALLED = "(SELECT id FROM lists WHERE name = ?1 UNION SELECT list FROM renames WHERE old = ?1)"
+COMMITTED = f"SELECT 1 FROM batches WHERE list IN {CALLED} AND version = ?2 AND token = ?3"  # noqa: S608  # a constant
 LOST = "SELECT list, version, token, rows, files, settled FROM lost ORDER BY list, version"
 INSERT_LOST = """
 INSERT INTO lost (list, version, token, rows, files, settled) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET settled = max(settled, excluded.settled)
 """
 LAST_LOST = "SELECT max(version) FROM lost WHERE list = ?"
-HEAD = "SELECT max(b.version) FROM batches b JOIN lists l ON l.id = b.list WHERE l.name = ? AND b.version < ?"
+HEAD = f"SELECT max(version) FROM batches WHERE list IN {CALLED} AND version < ?2"  # noqa: S608  # a constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ def _missing(catalog: SqliteCatalog, entries: Iterable[Entry]) -> list[Entry]:
         return [
             entry
             for entry in entries
-            if db.execute(COMMITTED, (entry.list, entry.version)).fetchone() != (entry.token,)
+            if db.execute(COMMITTED, (entry.list, entry.version, entry.token)).fetchone() is None
         ]
 
 

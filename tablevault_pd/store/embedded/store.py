@@ -14,6 +14,7 @@ from tablevault_pd.store.embedded.control import SessionControl
 from tablevault_pd.store.embedded.edges import LineageEdges
 from tablevault_pd.store.embedded.journal import Journal
 from tablevault_pd.store.embedded.maintenance import MaintenanceTasks
+from tablevault_pd.store.embedded.names import NameCatalog
 from tablevault_pd.store.embedded.parts import VaultParts
 from tablevault_pd.store.embedded.reader import Reader
 from tablevault_pd.store.embedded.schemas import Schemas
@@ -65,6 +66,7 @@ class EmbeddedStore:
     def _make_parts(self) -> None:
         catalog, segments = self.catalog, self.segments
         self._versions = Versions(catalog)
+        self._names = NameCatalog(catalog)
         self._schemas = Schemas(catalog)
         self._reader = Reader(catalog, self._schemas, self._versions, segments)
         self._sessions = SessionRecords(catalog)
@@ -116,6 +118,15 @@ class EmbeddedStore:
     scan_many = Delegate("_reader", Reader.scan_many)
     keeping = Delegate("_blobs", BlobStore.keeping)
     open_file = Delegate("_blobs", BlobStore.open_file)
+
+    # -- names of versions and lists
+    tag_versions = Delegate("_names", NameCatalog.tag_versions)
+    snapshot = Delegate("_names", NameCatalog.snapshot)
+    drop_snapshot = Delegate("_names", NameCatalog.drop_snapshot)
+    version_names = Delegate("_names", NameCatalog.version_names)
+    find_named = Delegate("_names", NameCatalog.find_named)
+    rename_list = Delegate("_names", NameCatalog.rename_list)
+    renamed = Delegate("_names", NameCatalog.renamed)
 
     # -- sessions
     open_session = Delegate("_sessions", SessionRecords.open_session)

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from tablevault_pd.store.embedded.code_tables import SLICE_TABLES
+from tablevault_pd.store.embedded.name_tables import NAME_TABLES
 from tablevault_pd.store.engine.fts_index import CODE_TABLES, ITEM_TABLES
 
 FORMAT = 1
@@ -221,7 +222,7 @@ CREATE TABLE session_sources (
 ) WITHOUT ROWID;
 CREATE INDEX sessions_of_source ON session_sources (sha256);
 """
-LAYOUT = TABLES + TEXT_TABLES + SLICE_TABLES + EDGE_TABLES + LOST_TABLE + CONTROL_TABLES
+LAYOUT = TABLES + NAME_TABLES + TEXT_TABLES + SLICE_TABLES + EDGE_TABLES + LOST_TABLE + CONTROL_TABLES
 TABLES_THERE = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 
 

@@ -10,7 +10,9 @@ from tablevault_pd.store import Freed, Version
 from tablevault_pd.store.embedded import text
 from tablevault_pd.store.embedded.compact import DELETE_SEGMENT, GENERATIONS, SEGMENTS_OF, Row, paths_of
 from tablevault_pd.store.embedded.lockfile import LockFile, close_all
+from tablevault_pd.store.embedded.names import NAMED_OF
 from tablevault_pd.store.embedded.strays import hold, strays, unlink
+from tablevault_pd.store.engine.name_rules import kept_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +114,11 @@ def _plan(vault: VaultParts, head: Version, keep: int, deleted: bool) -> _Plan:
     versions = vault.versions.versions(head.list)
     runs_of = {version.version: runs for version, runs in vault.versions.runs_of(versions)}
     whole = deleted and versions[-1].deleted
-    kept = [] if whole else [version for version in versions if not version.deleted][-keep:]
+    newest = [] if whole else [version for version in versions if not version.deleted][-keep:]
+    with vault.catalog.reading() as db:
+        named = {number for (number,) in db.execute(NAMED_OF, (head.list_id,)).fetchall()}
+    told = kept_by_name(head.list, named, [version.version for version in newest])
+    kept = newest + [version for version in versions if version.version in named]
     needed: dict[int, int] = defaultdict(int)  # generation -> positions from 0 to here are still shown
     for version in kept:
         if not version.gone:
@@ -136,9 +142,9 @@ def _plan(vault: VaultParts, head: Version, keep: int, deleted: bool) -> _Plan:
         and any(high > lost.get(generation, high) for generation, _, high in runs_of[version.version])
     ]
     if not doomed:
-        return _Plan([], [], [], [])
+        return _Plan(told, [], [], [])
     emptied = [one for one in versions if one.rows and one.start >= lost.get(one.generation, one.total)]
     numbers = tuple(version.version for version in gone)
     rows, size = sum(row[2] for row in doomed), sum(row[6] for row in doomed)
-    freed = Freed("deleted list" if whole else "rows", head.list, numbers, rows, size)
-    return _Plan([freed], gone, emptied, doomed)
+    freed = Freed("deleted list" if whole and not named else "rows", head.list, numbers, rows, size)
+    return _Plan([freed, *told], gone, emptied, doomed)

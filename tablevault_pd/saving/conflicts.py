@@ -1,0 +1,45 @@
+"""Who was faster: what is added to a Conflict with the version that a caller expected."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tablevault_pd.errors import Conflict, ListRenamed, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tablevault_pd.store import Session, Store, Version
+
+SHOWN = 3
+
+
+@contextmanager
+def telling_who(store: Store, name: str, expect: int | None) -> Iterator[None]:
+    """Add to a Conflict which versions came after the one expected, when, and from which sessions."""
+    try:
+        yield
+    except Conflict as error:
+        if expect is None:
+            raise
+        newer = [version for version in store.versions(name) if version.version > expect]
+        if not newer:
+            raise (_renamed(store, name) or error) from None
+        sessions = {
+            each.id: each for each in store.sessions([one.session_id for one in newer if one.session_id])
+        }
+        told = [_told(version, sessions) for version in newer[:SHOWN]]
+        more = f" and {len(newer) - SHOWN} more" if len(newer) > SHOWN else ""
+        raise Conflict(f"{error} Since then: {', '.join(told)}{more}.") from error
+
+
+def _renamed(store: Store, name: str) -> ListRenamed | None:
+    now = store.renamed(name)
+    return None if now is None else ListRenamed.to(name, now)
+
+
+def _told(version: Version, sessions: dict[int, Session]) -> str:
+    session = sessions.get(version.session_id or 0)
+    who = f" by {shown(session.label)} ({session.user}@{session.host})" if session is not None else ""
+    return f"version {version.version} ({version.operation}){who} at {version.time:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,237 @@
+"""Names of versions and lists on a server.
+
+Each change is a transaction that writes the documents of the lists concerned first: of two at once, a vacuum of the list
+among them, one fails and starts again. A rename has the batches of the vault to itself, since each of them says what its list
+is called; a commit that looked the list up before inserts nothing after it (see :data:`INSERT_BATCH`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.errors import VersionNotFound
+from tablevault_pd.store import VersionName
+from tablevault_pd.store.arango.client import all_of
+from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
+from tablevault_pd.store.arango.people import digest_of
+from tablevault_pd.store.arango.placing import version_of
+from tablevault_pd.store.arango.versions import HEAD
+from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
+from tablevault_pd.store.times import to_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tablevault_pd.store import Version
+    from tablevault_pd.store.arango.client import Client
+
+# All statements: 3.12; nothing in them is newer than 3.8.
+TOUCH_LISTS = "FOR l IN tv_lists FILTER l.id IN @lists UPDATE l WITH {touched: @token} IN tv_lists"
+TOUCH_ALL = "FOR l IN tv_lists UPDATE l WITH {touched: @token} IN tv_lists"
+HEADS = """
+FOR l IN tv_lists
+  LET head = FIRST(FOR b IN tv_batches FILTER b.list == l.id SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads"))
+  FILTER head != null
+  RETURN head
+"""
+BY_NUMBER = """
+FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "edges", "reads")
+"""
+NAMES = """
+FOR n IN tv_version_names
+  LET called = FIRST(FOR l IN tv_lists FILTER l.id == n.list RETURN l.name)
+  RETURN MERGE(UNSET(n, "_id", "_rev"), {called})
+"""
+ONE_NAME = """
+FOR n IN tv_version_names
+  FILTER n.digest == @digest
+  LET called = FIRST(FOR l IN tv_lists FILTER l.id == n.list RETURN l.name)
+  RETURN MERGE(UNSET(n, "_id", "_rev"), {called})
+"""
+FIND_NAMED = """
+FOR w IN @wanted
+  LET list = FIRST(FOR l IN tv_lists FILTER l.digest == w[0] RETURN l.id)
+  RETURN FIRST(FOR n IN tv_version_names FILTER n.digest == w[1] AND n.list == list RETURN n.version)
+"""
+NAMED_OF = "FOR n IN tv_version_names FILTER n.list == @list RETURN DISTINCT n.version"
+PUT_NAMES = """
+FOR d IN @documents
+  INSERT MERGE(d, {time: DATE_NOW() * 1000}) INTO tv_version_names OPTIONS {overwriteMode: "replace"}
+"""
+DROP_TAG = """
+FOR n IN tv_version_names
+  FILTER n.digest == @digest AND n.list == @list AND n.version == @version
+  REMOVE n IN tv_version_names
+"""
+DROP_NAME = "FOR n IN tv_version_names FILTER n.digest == @digest REMOVE n IN tv_version_names"
+# A name that another list has by now is that list's; a document without batches is that of a list that is being made.
+RENAMED = """
+LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
+LET there = LENGTH(FOR b IN tv_batches FILTER b.list == list LIMIT 1 RETURN 1)
+FOR r IN tv_renames
+  FILTER there == 0 AND r.digest == @digest
+  SORT r.time DESC
+  LIMIT 1
+  RETURN FIRST(FOR l IN tv_lists FILTER l.id == r.list RETURN l.name)
+"""
+DONE_BEFORE = "FOR r IN tv_renames FILTER r._key == @key RETURN 1"
+DROP_EMPTY = "FOR l IN tv_lists FILTER l.digest == @digest REMOVE l IN tv_lists"
+RENAME = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {name: @name, digest: @digest} IN tv_lists"
+RENAME_BATCHES = "FOR b IN tv_batches FILTER b.list == @list UPDATE b WITH {name: @name} IN tv_batches"
+NOTE_RENAME = "INSERT MERGE(@rename, {time: DATE_NOW() * 1000}) INTO tv_renames"
+
+
+class NameCatalog:
+    """Names of versions and lists."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def _change(self, work: Callable[[Any], Any]) -> Any:
+        self._client.writable()
+        return self._client.transact((LISTS, BATCHES, VERSION_NAMES), work)
+
+    def tag_versions(
+        self,
+        versions: Sequence[tuple[int, int]],
+        *,
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        replace: bool = False,
+        session_id: int | None = None,
+    ) -> None:
+        """Add tags to versions, and remove some."""
+
+        def work(handle: Any) -> None:
+            all_of(handle, TOUCH_LISTS, {"lists": [key[0] for key in versions], "token": uuid.uuid4().hex})
+            for key in versions:
+                version = _version(handle, key)
+                for name in add:
+                    if check_tag(name, version, _names_of(handle, name), replace=replace):
+                        documents = [_document(name, *key, snapshot=False, session_id=session_id)]
+                        all_of(handle, PUT_NAMES, {"documents": documents})
+                for name in remove:
+                    check_untag(name, version, _names_of(handle, name))
+                    binds = {"digest": digest_of(name), "list": key[0], "version": key[1]}
+                    all_of(handle, DROP_TAG, binds)
+
+        self._change(work)
+
+    def snapshot(
+        self, name: str, *, replace: bool = False, session_id: int | None = None
+    ) -> list[VersionName]:
+        """Name the newest version of every list."""
+
+        def work(handle: Any) -> list[VersionName]:
+            all_of(handle, TOUCH_ALL, {"token": uuid.uuid4().hex})
+            heads = [version_of(row) for row in all_of(handle, HEADS, {})]
+            heads = [head for head in heads if not head.deleted]
+            check_snapshot(name, heads, _names_of(handle, name), replace=replace)
+            all_of(handle, DROP_NAME, {"digest": digest_of(name)})
+            documents = [
+                _document(name, head.list_id, head.version, snapshot=True, session_id=session_id)
+                for head in heads
+            ]
+            all_of(handle, PUT_NAMES, {"documents": documents})
+            return _names_of(handle, name)
+
+        found: list[VersionName] = self._change(work)
+        return found
+
+    def drop_snapshot(self, name: str) -> list[VersionName]:
+        """Remove a snapshot."""
+
+        def work(handle: Any) -> list[VersionName]:
+            there = [each for each in _names_of(handle, name) if each.snapshot]
+            if there:
+                all_of(handle, DROP_NAME, {"digest": digest_of(name)})
+            return there
+
+        found: list[VersionName] = self._change(work)
+        return found
+
+    def version_names(self, name: str | None = None) -> list[VersionName]:
+        """What one name stands for, or all names."""
+        if name is None:
+            return _sorted(self._client.query(NAMES))
+        return _sorted(self._client.query(ONE_NAME, digest=digest_of(name)))
+
+    def find_named(self, wanted: Sequence[tuple[str, str]]) -> list[int | None]:
+        """The version that each (list, name) means."""
+        pairs = [[digest_of(name), digest_of(version)] for name, version in wanted]
+        return self._client.query(FIND_NAMED, wanted=pairs) if pairs else []
+
+    def rename_list(
+        self, old: str, new: str, *, expect: int | None = None, session_id: int | None = None
+    ) -> Version:
+        """Call a list otherwise."""
+        key = uuid.uuid4().hex
+
+        def work(handle: Any) -> Version:
+            head, taken = _head(handle, old), _head(handle, new)
+            if all_of(handle, DONE_BEFORE, {"key": key}):  # an answer was lost
+                assert taken is not None
+                return taken
+            now = all_of(handle, RENAMED, {"digest": digest_of(old)})
+            check_rename(old, new, head, taken, now[0] if now else None, expect)
+            assert head is not None
+            place = {"list": head.list_id, "name": new}
+            all_of(handle, DROP_EMPTY, {"digest": digest_of(new)})
+            all_of(handle, RENAME, {**place, "digest": digest_of(new)})
+            all_of(handle, RENAME_BATCHES, place)
+            rename = {
+                "_key": key,
+                "old": old,
+                "digest": digest_of(old),
+                "list": head.list_id,
+                "session": session_id,
+            }
+            all_of(handle, NOTE_RENAME, {"rename": rename})
+            renamed = _head(handle, new)
+            assert renamed is not None
+            return renamed
+
+        self._client.writable()
+        return self._client.transact((RENAMES,), work, exclusive=(LISTS, BATCHES))
+
+    def renamed(self, name: str) -> str | None:
+        """What a list that was called `name` is called now."""
+        rows = self._client.query(RENAMED, digest=digest_of(name))
+        return str(rows[0]) if rows else None
+
+
+def _document(
+    name: str, list_id: int, version: int, *, snapshot: bool, session_id: int | None
+) -> dict[str, Any]:
+    digest = digest_of(name)
+    return {
+        "_key": f"{digest}-{list_id}", "name": name, "digest": digest, "list": list_id, "version": version,
+        "snapshot": snapshot, "session": session_id,
+    }  # fmt: skip
+
+
+def _names_of(handle: Any, name: str) -> list[VersionName]:
+    return _sorted(all_of(handle, ONE_NAME, {"digest": digest_of(name)}))
+
+
+def _sorted(rows: Sequence[dict[str, Any]]) -> list[VersionName]:
+    names = [
+        VersionName(
+            row["name"], row["list"], row["called"], row["version"], row["snapshot"], row["session"], to_time(row["time"])
+        )
+        for row in rows
+    ]  # fmt: skip
+    return sorted(names, key=lambda each: (each.time, each.name, each.list))
+
+
+def _version(handle: Any, key: tuple[int, int]) -> Version:
+    rows = all_of(handle, BY_NUMBER, {"list": key[0], "version": key[1]})
+    if not rows:
+        raise VersionNotFound(f"The list has no version {key[1]} to be named.")
+    return version_of(rows[0])
+
+
+def _head(handle: Any, name: str) -> Version | None:
+    rows = all_of(handle, HEAD, {"digest": digest_of(name)})
+    return version_of(rows[0]) if rows else None
