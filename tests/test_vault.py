@@ -367,6 +367,7 @@ def test_lists_and_versions(vault):
         "message",
         "gone",
         "tags",
+        "snapshots",
     ]
     assert versions["total"].tolist() == [1, 2]
     assert str(versions["time"].dtype) == "datetime64[us, UTC]"
