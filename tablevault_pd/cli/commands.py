@@ -26,6 +26,7 @@ from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
 from tablevault_pd.cli.output import PROGRAM, Output, print_table, printable
 from tablevault_pd.cli.search import add_search_arguments, search_command
 from tablevault_pd.cli.sql import add_sql_arguments, sql
+from tablevault_pd.cli.ui import add_ui_arguments, ui
 from tablevault_pd.errors import (
     DimensionMismatch,
     InvalidFilter,
@@ -258,6 +259,13 @@ COMMANDS = (
         framed(search_command, "Nothing was found."),
         "find rows by words, vectors, values, code, description and lineage",
         add_search_arguments,
+    ),
+    Command(
+        "ui",
+        ui,
+        "look at a vault in a browser, until Ctrl-C",
+        add_ui_arguments,
+        writes=lambda arguments: arguments.control,
     ),
     Command("sql", sql, "answer a SELECT statement over lists and reports", add_sql_arguments),
     Command(

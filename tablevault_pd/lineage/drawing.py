@@ -31,10 +31,10 @@ def svg(names: Sequence[str], pairs: Sequence[Pair], dashed: Collection[Pair] = 
         from matplotlib.figure import Figure
     except ImportError as error:
         raise _missing() from error
-    place = _layout(names, pairs)
+    place = place_boxes(names, pairs)
     figure = Figure(figsize=_inches(place))
     FigureCanvasSVG(figure)
-    _draw(figure.add_axes((0, 0, 1, 1)), place, _texts(names, pairs), dashed)
+    _draw(figure.add_axes((0, 0, 1, 1)), place, box_texts(names, pairs), dashed)
     out = io.StringIO()
     # The texts stay texts: whoever shows the picture may have letters that the font lacks.
     with (
@@ -49,12 +49,12 @@ def svg(names: Sequence[str], pairs: Sequence[Pair], dashed: Collection[Pair] = 
 
 def draw(names: Sequence[str], pairs: Sequence[Pair], ax: Axes | None, dashed: Collection[Pair] = ()) -> Axes:
     """The picture on Matplotlib axes; those of a new figure if there are none. Raises MissingDependency."""
-    place = _layout(names, pairs)
+    place = place_boxes(names, pairs)
     if ax is None:
         from matplotlib import pyplot
 
         ax = pyplot.figure(figsize=_inches(place)).add_axes((0, 0, 1, 1))
-    _draw(ax, place, _texts(names, pairs), dashed)
+    _draw(ax, place, box_texts(names, pairs), dashed)
     return ax
 
 
@@ -62,12 +62,13 @@ def _missing() -> MissingDependency:
     return MissingDependency.for_extra("matplotlib", "plot", "A picture of the graph")
 
 
-def _layout(names: Sequence[str], pairs: Sequence[Pair]) -> GraphLayout:
-    texts = _texts(names, pairs)
+def place_boxes(names: Sequence[str], pairs: Sequence[Pair]) -> GraphLayout:
+    """Return where the boxes and arrows of a graph lie, in points. Raises MissingDependency."""
+    texts = box_texts(names, pairs)
     return layout(pairs, {name: _text_width(text) + 2 * PADDING for name, text in texts.items()})
 
 
-def _texts(names: Sequence[str], pairs: Sequence[Pair]) -> dict[str, str]:
+def box_texts(names: Sequence[str], pairs: Sequence[Pair]) -> dict[str, str]:
     """What stands in each box: the name, long ones without their middle, and a mark if the list was made from itself."""
     short = {
         name: name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 + 1 :]}"

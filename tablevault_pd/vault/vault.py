@@ -20,6 +20,7 @@ from tablevault_pd.saving.write import Write, write
 from tablevault_pd.vault.analysis import Analysis
 from tablevault_pd.vault.catalog import Catalog
 from tablevault_pd.vault.comparing import Comparing
+from tablevault_pd.vault.explore import Explore
 from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
 from tablevault_pd.vault.maintenance import Maintenance
@@ -42,7 +43,17 @@ if TYPE_CHECKING:
 
 @public("Vault")
 class Vault(
-    ListVersions, NamedStates, Catalog, Search, Lineage, Analysis, Comparing, Sql, Sessions, Maintenance
+    ListVersions,
+    NamedStates,
+    Catalog,
+    Search,
+    Lineage,
+    Analysis,
+    Comparing,
+    Sql,
+    Explore,
+    Sessions,
+    Maintenance,
 ):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`.
 

@@ -1,0 +1,33 @@
+"""The pages, by the name that stands in their address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tablevault_pd.explore.pages.compare import compare
+from tablevault_pd.explore.pages.lineage import lineage
+from tablevault_pd.explore.pages.lists import list_page, lists
+from tablevault_pd.explore.pages.search import search
+from tablevault_pd.explore.pages.sessions import curves, parallel, run, sessions
+from tablevault_pd.explore.pages.stale import stale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tablevault_pd.explore.address import PageAddress
+    from tablevault_pd.explore.page import Explored, Page
+
+PAGES: Mapping[str, Callable[[Explored, PageAddress], Page]] = {
+    "lists": lists,
+    "list": list_page,
+    "sessions": sessions,
+    "run": run,
+    "curves": curves,
+    "parallel": parallel,
+    "compare": compare,
+    "lineage": lineage,
+    "search": search,
+    "stale": stale,
+}
+#: What stands at the top of every page.
+MENU = ("lists", "sessions", "compare", "lineage", "search", "stale")

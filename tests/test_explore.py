@@ -1,0 +1,223 @@
+"""The pages of a vault: what they show, that it is escaped, and that the line of Python on each gives the same frame."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tablevault_pd as tv
+
+pytest.importorskip("panel", reason="needs the extra ui")
+from tablevault_pd.explore import explorer, html
+from tablevault_pd.explore.address import PageAddress, to
+from tablevault_pd.explore.pager import ROWS
+from tablevault_pd.explore.pages import MENU, PAGES
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+def shown(vault: tv.Vault, query: str) -> str:
+    """The HTML of a page, which must be one that the vault has."""
+    page = explorer.page(vault, PageAddress.parse(query))
+    assert page.title != "Error", page.blocks
+    return "".join(str(block) for block in page.blocks if isinstance(block, str))
+
+
+@pytest.fixture
+def filled(folder_vault):
+    """Two lists, one made from the other; six sessions with curves; hostile texts everywhere."""
+    vault = folder_vault
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"text": [f"{HOSTILE} storm {n}" for n in range(250)], "n": range(250)})
+    rows["vec"] = list(rng.normal(size=(250, 8)).astype("float32"))
+    vault.save("articles", rows, description=HOSTILE)
+    for lr in (0.1, 0.2):
+        for seed in range(3):
+            with vault.session("train", params={"lr": lr, "seed": seed, "note": HOSTILE}, tags=["<b>"]) as s:
+                for step in range(5):
+                    s.log(step=step, loss=lr / (step + 1))
+                part = vault.read("articles", stop=20)[["n"]]
+                part["gold"], part["pred"] = part["n"] % 2 == 0, rng.random(20) > 0.5
+                part.vault.save("preds", message=HOSTILE)
+    return vault
+
+
+QUERIES = [
+    "",
+    "?view=lists&q=art",
+    "?view=lists&sort=-rows",
+    "?view=list&name=articles",
+    "?view=list&name=articles&start=200",
+    "?view=list&name=preds%402",
+    "?view=list&name=preds&tab=versions",
+    "?view=list&name=preds&tab=trend",
+    "?view=list&name=preds&tab=trend&measure=gold+%3D%3D+pred",
+    "?view=sessions",
+    "?view=sessions&name=train&filters=params.lr+%3E+0.15&changed=1",
+    "?view=sessions&code=rng&sort=metrics.loss",
+    "?view=run&which=train%232",
+    "?view=run&which=train%232&tab=written",
+    "?view=run&which=train%232&tab=code",
+    "?view=run&which=train%232&tab=environment",
+    "?view=curves&pick=train%231&pick=train%232&metric=loss",
+    "?view=curves&filters=params.lr+%3E+0&over=params.seed",
+    "?view=curves&x=elapsed",
+    "?view=parallel&pick=train%231&pick=train%234",
+    "?view=compare",
+    "?view=compare&a=preds%401&b=preds%402&on=position",
+    "?view=compare&pick=train%231&pick=train%232&on=position&measure=gold+%3D%3D+pred",
+    *(
+        f"?view=compare&a=preds%401&b=preds%404&on=position&measure=gold+%3D%3D+pred&tab={tab}"
+        for tab in ("flips", "code", "parameters", "differences")
+    ),
+    "?view=lineage",
+    "?view=lineage&name=preds",
+    "?view=lineage&name=preds&row=3",
+    "?view=lineage&name=articles&row=3&direction=down",
+    "?view=search",
+    "?view=search&text=storm",
+    "?view=search&near=articles%401&row=5",
+    "?view=search&filters=n+%3C+3&lists=articles",
+    "?view=stale",
+    "?view=stale&name=preds",
+]
+
+
+def test_every_page_shows_what_it_is_asked_for_with_texts_escaped(filled):
+    used = set()
+    for query in QUERIES:
+        text = shown(filled, query)
+        used.add(PageAddress.parse(query).page)
+        assert "<script>" not in text, query
+        assert "<b>" not in text, query
+    assert used == set(PAGES)
+    assert set(MENU) <= set(PAGES)
+
+
+def test_the_line_of_python_on_a_page_runs_and_gives_what_is_shown(filled):
+    names = {"vault": filled, "pd": pd, "tv": tv}
+    for query in QUERIES:
+        line = explorer.page(filled, PageAddress.parse(query)).python
+        if "(a, b)" in line:
+            continue  # the fields of a comparison, before sides are named
+        answer: Any = eval(line, names)  # lines of our own
+        assert answer is not None, query
+    read = explorer.page(filled, PageAddress.parse("?view=list&name=articles&start=200")).python
+    frame = eval(read, names)
+    assert frame.index.tolist() == list(range(200, 250))
+
+
+def test_rows_come_a_page_at_a_time_and_only_those_are_read(filled, monkeypatch):
+    read = []
+    lists = importlib.import_module(
+        "tablevault_pd.explore.pages.lists"
+    )  # the package has a function of that name
+    real = lists.read
+    monkeypatch.setattr(lists, "read", lambda *given, **named: read.append(real(*given, **named)) or read[-1])
+    text = shown(filled, "?view=list&name=articles&start=100")
+    assert len(re.findall("<tr>", text)) == ROWS + 1
+    assert "100 – 199 of 250" in text
+    assert "storm 100" in text
+    assert "storm 99 " not in text
+    assert [len(frame) for frame in read] == [ROWS]
+    assert "200 – 249 of 250" in shown(filled, "?view=list&name=articles&start=99999999999")
+    assert "0 – 99 of 250" in shown(filled, "?view=list&name=articles&start=-5")
+
+
+def test_looking_at_rows_makes_them_nobodys_parents(filled):
+    shown(filled, "?view=list&name=articles")
+    shown(filled, "?view=lineage&name=preds&row=3")
+    filled.save("later", ["a"])
+    (session,) = filled.versions("later")["session"]
+    assert [list(each) for each in filled.sessions(session)["reads"]] == [[]]
+    filled.read("articles", stop=1)
+    filled.save("later", ["b"], inputs=False)
+    assert [list(each) for each in filled.sessions(session)["reads"]] == [["articles@1"]]
+
+
+def test_what_is_not_there_is_said_on_the_page(filled):
+    for query, words in {
+        "?view=list&name=%3Cscript%3E": "No list named",
+        "?view=run&which=nobody": "nobody",
+        "?view=sessions&filters=nothing+%3E": "filter",
+        "?view=compare&a=preds&b=nothing": "nothing",
+        "?view=lineage&name=preds&row=99999": "99999",
+        "?view=nonsense": "no page",
+        "?view=search&near=preds&row=1": "no vector",
+    }.items():
+        page = explorer.page(filled, PageAddress.parse(query))
+        text = "".join(map(str, page.blocks))
+        assert words.lower() in text.lower(), query
+        assert "<script>" not in text
+
+
+def test_an_address_is_read_as_it_is_written():
+    for address in (
+        to("list", name="a&b=c#?%"),
+        to("curves", pick=["train#1", "train#2"], x="step"),
+        to("lists"),
+    ):
+        assert PageAddress.parse(address.query) == address
+    assert to("curves", pick=["a", "b"]).all("pick") == ["a", "b"]
+    assert to("list", name="x", start=None) == to("list", name="x")
+    assert to("list", start=100).with_(start=None) == to("list")
+    for text in ("-1", "1e3", "²", "9" * 40, "x", ""):
+        assert to("list", start=text).number("start", 7) == 7
+
+
+def test_values_stand_in_cells_short_and_missing_ones_empty():
+    assert html.value_html(None) == html.value_html(pd.NA) == html.value_html(pd.NaT) == ""
+    assert html.value_html(float("nan")) == "NaN"
+    assert html.value_html("x" * 1000).startswith("<span")
+    assert "polyline" in html.value_html(np.arange(1000.0))
+    assert "polyline" in html.value_html([1.0, 2.0, 3.0, 4.0])
+    assert "polyline" not in html.value_html(np.full(5, np.nan))
+    assert html.value_html(["a", "b"]) == "a, b"
+    assert html.tag("a", HOSTILE, title=HOSTILE).count("<") == 2
+
+
+def test_a_session_is_paused_and_stopped_only_with_control(folder_vault, monkeypatch):
+    asked: list[tuple[str, str]] = []
+    for action in ("pause", "resume", "stop"):
+        monkeypatch.setattr(tv.Vault, action, lambda _, which, action=action: asked.append((action, which)))
+    with folder_vault.session("train"):
+        look = folder_vault.explore("?view=run&which=train")
+        assert "data-do" not in look._head.html
+        look._use({"do": "pause", "which": "train"})
+        assert asked == []
+        look = folder_vault.explore("?view=run&which=train", control=True)
+        assert 'data-do="pause"' in look._head.html
+        for action in ("delete", "close", "pause", "stop"):  # the browser can ask for nothing but the three
+            look._use({"do": action, "which": "train"})
+        assert asked == [("pause", "train"), ("stop", "train")]
+
+
+def test_a_link_is_followed_and_the_page_says_where_it_is(filled):
+    look = filled.explore()
+    assert repr(look).endswith(": Lists>")
+    look._use({"go": "?view=list&name=preds"})
+    assert repr(look).endswith(": preds, version 6>")
+    look._use({"unknown": "x"})
+    assert look.address == to("list", name="preds")
+
+
+def test_arguments_are_checked(folder_vault):
+    for wrong in (5, b"x"):
+        with pytest.raises(tv.InvalidType):
+            folder_vault.explore(wrong)
+    with pytest.raises(tv.InvalidInput):
+        folder_vault.explore(control="yes")
+
+
+def test_a_page_is_saved_with_all_that_it_needs(filled, tmp_path):
+    filled.explore("?view=list&name=preds").save(tmp_path / "page.html")
+    filled.explore("?view=curves&metric=loss").save(tmp_path / "curves.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[\"'](?!data:)", text) == []
+    assert "preds" in text
+    assert "train#6" in (tmp_path / "curves.html").read_text(encoding="utf-8")
