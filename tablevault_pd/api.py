@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tablevault_pd import validate
+from tablevault_pd.capture.exits import ExitStatus
 from tablevault_pd.errors import (
     InvalidInput,
     InvalidType,
@@ -19,15 +20,18 @@ from tablevault_pd.errors import (
     shown,
 )
 from tablevault_pd.keywords import public_call, takes
+from tablevault_pd.names import check_version_name
 from tablevault_pd.progress import Bar, say
 from tablevault_pd.session import CaptureMode, Recorder, Run, Settings, active
 from tablevault_pd.session.recorder import current_recorder
 from tablevault_pd.session.run import run_of
+from tablevault_pd.store.pinned import PinnedStore, pinned
 from tablevault_pd.vault.context import VaultContext, open_contexts
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions
 from tablevault_pd.vault.vault import Vault
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from typing import Unpack
 
     import pandas as pd
@@ -51,6 +55,7 @@ def connect(
     *,
     session: str | Literal[False] | None = None,
     mode: Literal["rw", "r"] = "rw",
+    at: Any = None,
     durability: Literal["full", "fast"] | None = None,
     timeout_s: float | None = None,
     capture: CaptureMode | None = None,
@@ -72,6 +77,9 @@ def connect(
         written then names no session, as fits looking after a vault.
     mode : {"rw", "r"}
         ``"r"`` reads only: nothing is made or changed, and no session is opened.
+    at : str or time, optional
+        Show every list as it was: the name of a snapshot (:meth:`Vault.snapshot`), or a datetime or Timestamp (UTC unless it
+        says otherwise). Lists that were not there do not exist. Such a vault reads only. Sessions are shown as they are now.
     durability : {"full", "fast"}, default "full"
         ``"full"``: what was committed survives a power failure. ``"fast"``: the last seconds may be lost then, but
         never in a mere crash of the program.
@@ -103,9 +111,11 @@ def connect(
     InvalidInput
         If an argument is wrong, or the place is open in this process with other options.
     InvalidName
-        If no session can have that name.
+        If no session, or no snapshot, can have that name.
     VaultNotFound
-        With ``mode="r"``, if there is no vault.
+        With ``mode="r"`` or `at`, if there is no vault.
+    VersionNotFound
+        If there is no snapshot of the name in `at`.
     VaultFormatError
         If the place holds something else, or a vault of a newer format.
     StoreUnavailable
@@ -133,17 +143,39 @@ def connect(
         timeout_s = validate.seconds(timeout_s, "timeout_s")
     options = {"durability": durability, "timeout_s": timeout_s, "verify_tls": verify_tls}
     credentials = {"password": password, "token": token, "create": create}
-    shared = _open(_address(place), mode == "r", options, credentials)
+    if at is not None:
+        at = _moment(at, session)
+    read_only = mode == "r" or at is not None
+    shared = _open(_address(place), read_only, options, credentials)
     settings = Settings.of(capture or "main", redact is not False)
-    if mode == "r" or session is False:
+    view = None if at is None else _view(shared, at)
+    if read_only or session is False:
         run = None
     else:
         run = shared.run(session, settings, {"capture": capture, "redact": redact})
-    vault = Vault(shared, run, settings)
+    vault = Vault(shared, run, settings, view)
     _current.append(weakref.ref(vault))
     _connected_before[:] = [vault.place]
     _keep[:] = [vault]
     return vault
+
+
+def _moment(at: Any, session: Any) -> str | datetime:
+    """The name of a snapshot, or a time."""
+    if isinstance(session, str):
+        raise InvalidInput(
+            "A vault that is connected with at= reads only, and opens no session. Leave session= out."
+        )
+    return check_version_name(at, "snapshot") if isinstance(at, str) else validate.time(at, "at")
+
+
+def _view(shared: VaultContext, at: str | datetime) -> PinnedStore:
+    try:
+        return pinned(shared.store, at)
+    except BaseException:
+        if not shared.handles:  # opened for this view alone
+            shared.release(shared, ExitStatus())
+        raise
 
 
 def _address(place: Any) -> str:
@@ -294,12 +326,13 @@ def _sent(run: Run) -> tuple[Any, ...]:
     return _received, (run._recorder.store.place, run.id)
 
 
-def _connected(place: str, mode: Literal["rw", "r"]) -> Vault:
-    return connect(place, mode=mode)
+def _connected(place: str, mode: Literal["rw", "r"], at: str | datetime | None) -> Vault:
+    return connect(place, mode=mode, at=at)
 
 
 def _sent_vault(vault: Vault) -> tuple[Any, ...]:
-    return _connected, (vault.place, "r" if vault.store.read_only else "rw")
+    at = None if vault._view is None else vault._view.at
+    return _connected, (vault.place, "r" if vault.store.read_only else "rw", at)
 
 
 copyreg.pickle(Vault, _sent_vault)  # unpickling a vault connects to it

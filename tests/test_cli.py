@@ -577,3 +577,29 @@ def test_the_readme_lists_every_command():
     table = (Path(__file__).parents[1] / "README.md").read_text()
     table = table[table.index("| command | what it does |") :].partition("\n\n")[0]
     assert [command.name for command in COMMANDS if f"`{command.name}`" not in table] == []
+
+
+def test_names_of_versions_and_lists(run):
+    code, out, _ = run("--json", "snapshot", "paper")
+    assert code == 0
+    assert {row["list"] for row in json.loads(out)} == {"losses", "words"}
+    assert run("snapshot", "paper")[0] == 1
+    assert run("snapshot", "paper", "--replace")[0] == 0
+    assert run("tag", "losses@1", "best")[0] == 0
+    assert run("tag", "losses@2", "best")[0] == 1
+    assert run("tag", "losses@2", "best", "--replace")[0] == 0
+    assert "step" in run("show", "losses@best")[1]
+    assert run("restore", "losses@best")[0] == 0
+    assert run("rename", "losses", "curves")[0] == 0
+    code, _, err = run("show", "losses")
+    assert code == 1
+    assert "it is called 'curves' now" in err
+    code, out, _ = run("lists", "--snapshot", "paper", "--json")
+    assert sorted(row["name"] for row in json.loads(out)) == ["curves", "words"]
+    code, _, err = run("delete", "words", "--snapshot", "paper")
+    assert code == 2
+    assert "Leave --snapshot out" in err
+    assert run("lists", "--snapshot", "papre")[0] == 1
+    assert json.loads(run("snapshots", "--json")[1])[0]["name"] == "paper"
+    assert run("untag", "paper")[0] == run("untag", "curves@best")[0] == 0
+    assert "No snapshots" in run("snapshots")[1]

@@ -37,6 +37,7 @@ ROWS = st.lists(
     ),
     max_size=6,
 )
+TAGS = st.sampled_from(["best", "paper", "é"])
 BOUNDS = st.none() | st.integers(-8, 8)
 
 
@@ -109,6 +110,9 @@ class History(RuleBasedStateMachine):
         self.vaults = [self.open(0), self.open(1)]
         self.model: dict[str, list[Content | None]] = {}
         self.pinned: dict[str, tuple[tv.List, Content]] = {}
+        self.renamed: set[str] = set()  # names that lists once had
+        self.tags: dict[tuple[str, str], int] = {}  # (list, tag) -> version
+        self.snapshots: dict[str, dict[str, int]] = {}  # snapshot -> list -> version
 
     def open(self, handle: int) -> tv.Vault:
         """Open a store of its own, in the first handle with a session."""
@@ -135,6 +139,10 @@ class History(RuleBasedStateMachine):
             name: versions[-1] for name, versions in sorted(self.model.items()) if versions[-1] is not None
         }
 
+    def is_refused(self, name: str) -> bool:
+        """Whether a write is told that the list has another name by now."""
+        return name not in self.model and name in self.renamed
+
     def count(self, name: str) -> int:
         return len(self.model.get(name, ()))
 
@@ -147,6 +155,10 @@ class History(RuleBasedStateMachine):
     @rule(handle=HANDLES, name=NAMES, rows=ROWS, many=st.sampled_from([False, False, False, True]))
     def save(self, handle: int, name: str, rows: list[dict[str, Any]], many: bool) -> None:
         content = Content.of(rows, self.many if many else 1)
+        if self.is_refused(name):
+            with pytest.raises(tv.ListRenamed):
+                self.vaults[handle].save(name, content.frame())
+            return
         saved = self.vaults[handle].save(name, content.frame())
         if content.is_same(self.newest(name)):
             assert saved.version == self.count(name)
@@ -163,6 +175,10 @@ class History(RuleBasedStateMachine):
     @rule(handle=HANDLES, name=NAMES, rows=ROWS)
     def append(self, handle: int, name: str, rows: list[dict[str, Any]]) -> None:
         content = Content.of(rows)
+        if self.is_refused(name):
+            with pytest.raises(tv.ListRenamed):
+                self.vaults[handle].append(name, content.frame())
+            return
         if self.is_deleted(name):
             with pytest.raises(tv.ListDeleted):
                 self.vaults[handle].append(name, content.frame())
@@ -204,6 +220,88 @@ class History(RuleBasedStateMachine):
         else:  # nothing to do: that content is shown already
             assert restored.version == self.count(name)
             assert content.is_same(self.newest(name))
+
+    @precondition(lambda self: self.shown())
+    @rule(handle=HANDLES, data=st.data(), new=NAMES)
+    def rename(self, handle: int, data: st.DataObject, new: str) -> None:
+        old = data.draw(st.sampled_from(sorted(self.shown())))
+        if old == new:
+            return
+        if new in self.model:
+            with pytest.raises(tv.NameTaken):
+                self.vaults[handle].rename(old, new)
+            return
+        assert self.vaults[handle].rename(old, new).version == self.count(old)
+        self.model[new] = self.model.pop(old)
+        self.pinned.pop(old, None)
+        self.renamed.add(old)
+        self.tags = {(new if name == old else name, tag): at for (name, tag), at in self.tags.items()}
+        for taken in self.snapshots.values():
+            if old in taken:
+                taken[new] = taken.pop(old)
+
+    @rule(handle=HANDLES, name=NAMES, rows=ROWS)
+    def save_under_an_old_name(self, handle: int, name: str, rows: list[dict[str, Any]]) -> None:
+        """Who says so begins another list."""
+        if self.is_refused(name):
+            content = Content.of(rows)
+            self.note(name, self.vaults[handle].save(name, content.frame(), expect=0), content)
+
+    @precondition(lambda self: self.shown())
+    @rule(handle=HANDLES, data=st.data(), tag=TAGS, replace=st.booleans())
+    def tag(self, handle: int, data: st.DataObject, tag: str, replace: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(self.shown())))
+        version = data.draw(st.integers(1, self.count(name)))
+        if self.model[name][version - 1] is None:
+            with pytest.raises(tv.ListDeleted):
+                self.vaults[handle].tag(f"{name}@{version}", tag, replace=replace)
+            return
+        moved = self.tags.get((name, tag), version) != version
+        if tag in self.snapshots or (moved and not replace):
+            with pytest.raises(tv.NameTaken):
+                self.vaults[handle].tag(f"{name}@{version}", tag, replace=replace)
+            return
+        self.vaults[handle].tag(f"{name}@{version}", tag, replace=replace)
+        self.tags[name, tag] = version
+
+    @precondition(lambda self: self.shown())
+    @rule(handle=HANDLES, name=TAGS, replace=st.booleans())
+    def snapshot(self, handle: int, name: str, replace: bool) -> None:
+        tagged = any(tag == name for _, tag in self.tags)
+        if tagged or (name in self.snapshots and not replace):
+            with pytest.raises(tv.NameTaken):
+                self.vaults[handle].snapshot(name, replace=replace)
+            return
+        self.vaults[handle].snapshot(name, replace=replace)
+        self.snapshots[name] = {each: self.count(each) for each in self.shown()}
+
+    @precondition(lambda self: self.tags or self.snapshots)
+    @rule(handle=HANDLES, data=st.data())
+    def untag(self, handle: int, data: st.DataObject) -> None:
+        names = [f"{name}@{tag}" for name, tag in self.tags] + list(self.snapshots)
+        gone = data.draw(st.sampled_from(sorted(names)))
+        name, _, tag = gone.partition("@")
+        self.vaults[handle].untag(gone)
+        if tag:
+            del self.tags[name, tag]
+        else:
+            del self.snapshots[gone]
+
+    @rule(handle=HANDLES)
+    def read_by_name(self, handle: int) -> None:
+        """What a name stands for is what it stood for when it was given."""
+        vault = self.vaults[handle]
+        named = [(f"{name}@{tag}", name, at) for (name, tag), at in self.tags.items()]
+        for taken, lists in self.snapshots.items():
+            named += [(f"{name}@{taken}", name, at) for name, at in lists.items()]
+        for address, name, at in named:
+            content = self.model[name][at - 1]
+            assert content is not None
+            assert content.is_shown_by(vault.read(address))
+        shown = vault.snapshots()
+        assert set(map(tuple, shown[["name", "list", "version"]].to_numpy().tolist())) == {
+            (taken, name, at) for taken, lists in self.snapshots.items() for name, at in lists.items()
+        }
 
     @rule(handle=HANDLES)
     def compact(self, handle: int) -> None:

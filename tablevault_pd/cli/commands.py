@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,  # --k would be --kind
     )
     _add_common(top)
-    top.set_defaults(vault=None, form="table")
+    top.set_defaults(vault=None, snapshot=None, form="table")
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -130,6 +130,9 @@ def _sentence(text: str) -> str:
 
 def _add_common(to: argparse.ArgumentParser) -> None:
     to.add_argument("--vault", metavar="PLACE", help="the vault; default: $TABLEVAULT_URL, else ./vault")
+    to.add_argument(
+        "--snapshot", metavar="NAME", help="show every list as it was; for commands that only read"
+    )
     form = to.add_mutually_exclusive_group()
     form.add_argument(
         "--json", dest="form", action="store_const", const="json", help="print a JSON array of objects"
@@ -139,17 +142,21 @@ def _add_common(to: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     command: Command = arguments.command
-    with _existing(arguments.vault) as vault:
+    if arguments.snapshot is not None and command.writes(arguments):
+        raise InvalidInput(
+            f"{command.name} changes the vault, and --snapshot {arguments.snapshot} shows it as it was. Leave --snapshot out."
+        )
+    with _existing(arguments.vault, arguments.snapshot) as vault:
         if not command.writes(arguments):
             return _print(command.run(vault, arguments), arguments.form)
     with connect(arguments.vault, session=PROGRAM if command.session else False) as vault:
         return _print(command.run(vault, arguments), arguments.form)
 
 
-def _existing(place: str | None) -> Vault:
+def _existing(place: str | None, at: str | None) -> Vault:
     """Open a vault for reading. Raises VaultNotFound instead of making a new one."""
     try:
-        return connect(place, mode="r")
+        return connect(place, mode="r", at=at)
     except VaultNotFound as error:
         reason = str(error).partition(". mode='rw'")[0]
         raise VaultNotFound(

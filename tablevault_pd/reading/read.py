@@ -238,12 +238,12 @@ def pushed_down(store: Store, version: Version, condition: Filter) -> Where | No
     return pushdown(condition.tree, store.schema(version.schema_id))
 
 
-def _filter_schema(schema: pa.Schema, condition: Filter) -> pa.Schema:
+def filter_schema(schema: pa.Schema, condition: Filter) -> pa.Schema:
     """Return the part of a schema that a filter uses."""
     return schema if condition.columns is None else frames.select(schema, list(condition.columns))
 
 
-def _masks(
+def masks_of(
     condition: Filter, tables: Iterable[tuple[pa.Table, np.ndarray]], schema: pa.Schema
 ) -> Iterator[np.ndarray]:
     """Yield which rows of each table pass. A filter that needs all rows at once gets the tables together."""
@@ -262,7 +262,8 @@ def _masks(
         yield from np.split(condition.mask(whole), ends[:-1])
 
 
-def _as_array(positions: range | np.ndarray) -> np.ndarray:
+def as_array(positions: range | np.ndarray) -> np.ndarray:
+    """Return positions as an array."""
     # np.asarray is slow: it takes the numbers of a range one by one.
     return np.arange(positions.start, positions.stop) if isinstance(positions, range) else positions
 
@@ -271,7 +272,7 @@ def masks(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.n
     """Return which rows of each version pass its filter: bool, shape (version.total,)."""
     if not filtered:
         return []
-    judged = [_filter_schema(store.schema(version.schema_id), condition) for version, condition in filtered]
+    judged = [filter_schema(store.schema(version.schema_id), condition) for version, condition in filtered]
     requests = [
         ScanRequest(version, tuple(schema.names), where=pushed_down(store, version, condition))
         for (version, condition), schema in zip(filtered, judged, strict=True)
@@ -280,7 +281,7 @@ def masks(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.n
     for number, chunks in groupby(store.scan_many(requests), key=itemgetter(0)):
         positions: list[np.ndarray] = []
         tables = _noting(chunks, judged[number], positions)
-        for chunk_number, mask in enumerate(_masks(filtered[number][1], tables, judged[number])):
+        for chunk_number, mask in enumerate(masks_of(filtered[number][1], tables, judged[number])):
             masks[number][positions[chunk_number]] = mask
     return masks
 
@@ -290,7 +291,7 @@ def _noting(
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """Yield the rows of each chunk, and add their positions to `positions`."""
     for _, chunk in chunks:
-        positions.append(_as_array(chunk.positions))
+        positions.append(as_array(chunk.positions))
         yield aligned(chunk, schema), positions[-1]
 
 
@@ -364,7 +365,7 @@ def _read_filtered(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Read the rows that pass a filter; only columns that it uses are decoded for all rows."""
     whole = store.schema(version.schema_id)
-    judged = _filter_schema(whole, condition)
+    judged = filter_schema(whole, condition)
     names = [name for name in dict.fromkeys([*schema.names, *judged.names]) if name in whole.names]
     # If neither the answer nor the filter has a column, the rows are only counted.
     both = pa.schema([whole.field(name) for name in names], metadata=whole.metadata) if names else judged
@@ -374,10 +375,10 @@ def _read_filtered(
     def scanned() -> Iterator[tuple[pa.Table, np.ndarray]]:
         for chunk in _scan(store, version, both, first, last, pushed_down(store, version, condition)):
             tables.append(aligned(chunk, both))
-            positions.append(_as_array(chunk.positions))
+            positions.append(as_array(chunk.positions))
             yield tables[-1], positions[-1]
 
-    for number, mask in enumerate(_masks(condition, scanned(), judged)):
+    for number, mask in enumerate(masks_of(condition, scanned(), judged)):
         rows = np.flatnonzero(mask)
         tables[number] = tables[number].select([n for n in schema.names if n in names]).take(rows)
         positions[number] = positions[number][rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tablevault_pd.errors import VaultClosed, VaultReadOnly
 from tablevault_pd.session import Recorder, Settings
@@ -11,16 +11,24 @@ from tablevault_pd.session.recorder import current_recorder
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
+    from tablevault_pd.store.pinned import PinnedStore
     from tablevault_pd.vault.context import VaultContext
 
 
 class VaultPart:
     """The state of a :class:`Vault`. Each theme of its calls is a subclass; `Vault` inherits from all of them."""
 
-    def __init__(self, context: VaultContext, run: Recorder | None, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        context: VaultContext,
+        run: Recorder | None,
+        settings: Settings | None = None,
+        view: PinnedStore | None = None,
+    ) -> None:
         self._context = context
         self._run = run
         self._settings = settings or Settings()
+        self._view = view  #: the store as it was, for a vault that was connected with at=
         self.closed = False
         context.handles.add(self)
 
@@ -32,7 +40,7 @@ class VaultPart:
         run = self._current_run()
         if run is not None:
             run.raise_if_stopped()
-        return self._context.store
+        return self._context.store if self._view is None else cast("Store", self._view)
 
     @property
     def place(self) -> str:
@@ -64,7 +72,12 @@ class VaultPart:
             run.keep_reads()
 
     def _check_writable(self) -> None:
-        if self.store.read_only:
+        store = self.store
+        if self._view is not None:
+            raise VaultReadOnly(
+                f"This vault shows {self._view.pinned_to}, which is not written to. Connect without at= to write."
+            )
+        if store.read_only:
             raise VaultReadOnly("This vault is open for reading. Connect with mode='rw' to write.")
 
     def _note_read(self, version: Version) -> None:

@@ -36,6 +36,7 @@ class ReadOptions(TypedDict, total=False):
     start: int | None
     stop: int | None
     version: int | None
+    versions: Literal["all"] | None
     as_of: Any
     refs: bool | str
 

@@ -12,7 +12,7 @@ from tablevault_pd.errors import InvalidInput, VersionNotFound
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.lineage.stand_ins import StandInParents
-from tablevault_pd.names import check_name
+from tablevault_pd.names import check_name, parse_address
 from tablevault_pd.reading import read as reading
 from tablevault_pd.saving.conflicts import telling_who
 from tablevault_pd.saving.ingest import COLUMN_OF_KIND, ROWS_PER_CHUNK, ColumnOptions, column_names, ingest
@@ -309,6 +309,7 @@ class Vault(
         start: int | None = None,
         stop: int | None = None,
         version: int | None = None,
+        versions: Literal["all"] | None = None,
         as_of: Any = None,
         refs: bool | str = False,
     ) -> pd.DataFrame:
@@ -328,6 +329,11 @@ class Vault(
             Only these positions, as in a slice.
         version : int, optional
             An earlier version.
+        versions : {"all"}, optional
+            Every version that has rows, one below the other, the oldest first. Two columns come before the others: ``version``,
+            and ``row``, a number that names a row through all versions of the list: by the list's key, or by its content where
+            it has none. Columns and dtypes are those of the newest version, as far as they hold the cells of all; columns that
+            only older versions have come last. `start` and `stop` count in each version.
         as_of : time, optional
             The version that was newest at that time (UTC unless it says otherwise).
         refs : bool or str
@@ -338,7 +344,8 @@ class Vault(
         -------
         DataFrame, shape (n_rows, n_columns)
             Dtypes as they were saved. Index: the index the rows were saved with; if that was the default one, their
-            positions, named ``position``. The frame is the caller's: changing it changes nothing in the vault.
+            positions, named ``position``. The frame is the caller's: changing it changes nothing in the vault. With
+            ``versions="all"``, version and row (int64) before them.
 
         Raises
         ------
@@ -352,6 +359,8 @@ class Vault(
             If no list can have that name, or it is no text.
         InvalidInput
             If another argument cannot be used, or a name in `columns` is no column.
+        SchemaMismatch
+            With ``versions="all"``, if no dtype holds the cells that a column has in all versions.
         VaultCorrupt
             If the rows are damaged; those of other lists stay readable.
 
@@ -364,10 +373,18 @@ class Vault(
         1            2   0.4
         2            3   0.2
         """
+        labels = validate.labels(columns)
+        if versions is not None:
+            validate.choice(versions, "versions", ("all",))
+            if version is not None or as_of is not None or parse_address(name).pinned:
+                raise InvalidInput(
+                    "versions='all' reads every version: it excludes version=, as_of= and a version in the name."
+                )
+            return self._read_all(name, columns=labels, filters=filters, start=start, stop=stop, refs=refs)
         read = partial(
             reading.read,
             self.store,
-            columns=validate.labels(columns),
+            columns=labels,
             filters=filters,
             start=start,
             stop=stop,
@@ -384,6 +401,17 @@ class Vault(
                 raise
             resolved, frame = newest, read(newest)
         self._note_read(resolved)
+        return frame
+
+    def _read_all(self, name: str, **options: Any) -> pd.DataFrame:
+        from tablevault_pd.lineage.numbering import RowNumbers
+        from tablevault_pd.reading.all_versions import read_all_versions
+
+        newest = reading.resolve(self.store, name)
+        numbers = RowNumbers(self.store)
+        frame, versions = read_all_versions(self.store, newest.list, numbers.of, **options)
+        for each in versions:
+            self._note_read(each)
         return frame
 
     # -- lists by name
@@ -408,11 +436,12 @@ class Vault(
         return vault_html(self.place, None if self.closed else self.lists())
 
     def __repr__(self) -> str:
+        place = self.place if self._view is None else f"{self.place} ({self._view.pinned_to})"
         if self.closed:
-            return f"<Vault {self.place} (closed)>"
+            return f"<Vault {place} (closed)>"
         frame = self.lists()
         lines = [
-            f"<Vault {self.place}: {counted(len(frame), 'list')}, {counted(int(frame['rows'].sum()), 'row')}>"
+            f"<Vault {place}: {counted(len(frame), 'list')}, {counted(int(frame['rows'].sum()), 'row')}>"
         ]
         for name, version, rows, columns in frame[["name", "version", "rows", "columns"]].head(20).to_numpy():
             lines.append(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def check_tag(name: str, version: Version, there: Sequence[VersionName], *, replace: bool) -> bool:
     """Whether to write that `name` is a tag of `version`, given what the name stands for now. Raises NameTaken."""
     _check_no_snapshot(name, there)
+    if version.deleted:
+        raise ListDeleted.named(version.list)
     if version.gone:
         raise VersionNotFound.vacuumed(version.list, version.version)
     other = next((each for each in there if each.list_id == version.list_id), None)
