@@ -202,9 +202,8 @@ def _open(address: str, read_only: bool, chosen: dict[str, Any], credentials: di
         return open_contexts[key]
     context.check_options(chosen)
     if server and _names_credentials(address, credentials):
-        _server_store(
-            address, context.options | credentials
-        ).close()  # it raises where the server refuses them
+        # Raises if the server refuses the credentials.
+        _server_store(address, context.options | credentials).close()
     return context
 
 
@@ -360,7 +359,7 @@ def read(name: str, **options: Unpack[ReadOptions]) -> pd.DataFrame:
 
 
 def log(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **values: Any) -> None:
-    """Keep the values of some metrics of the current session. See :meth:`Run.log`.
+    """Record the values of some metrics of the current session. See :meth:`Run.log`.
 
     Examples
     --------
@@ -377,7 +376,7 @@ def log(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None,
 
 @public_call("tablevault_pd.step")
 def step(step: int) -> Step:
-    """Say at which step the current session is. See :meth:`Run.step`.
+    """Set the step of the current session. See :meth:`Run.step`.
 
     Examples
     --------
@@ -393,7 +392,7 @@ def step(step: int) -> Step:
 
 
 def checkpoint() -> None:
-    """Here pause and stop of the current session take effect. See :meth:`Run.checkpoint`.
+    """Pause or stop the current session here, if that was requested. See :meth:`Run.checkpoint`.
 
     Examples
     --------

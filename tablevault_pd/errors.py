@@ -41,9 +41,9 @@ class ListNotFound(VaultError, LookupError):
     """No list of that name is in the vault."""
 
     @classmethod
-    def named(cls, name: str, known: Collection[str]) -> ListNotFound:
+    def named(cls, name: str, names: Collection[str]) -> ListNotFound:
         """Return the error for `name`, with the names that come close."""
-        hint = did_you_mean(name, known) or "vault.lists() shows what is there."
+        hint = did_you_mean(name, names) or "vault.lists() shows what is there."
         return cls(f"No list named {shown(name)} in this vault. {hint}")
 
 
@@ -51,7 +51,7 @@ class ListDeleted(ListNotFound):
     """The list is hidden by a delete."""
 
     @classmethod
-    def named(cls, name: str, known: Collection[str] = ()) -> ListDeleted:
+    def named(cls, name: str, names: Collection[str] = ()) -> ListDeleted:
         """Return the error for the deleted list `name`, with the ways out."""
         return cls(
             f"The list {shown(name)} is deleted. vault.versions({shown(name)}) shows its history, "

@@ -360,9 +360,8 @@ class RefArray(ExtensionArray):
             raise NotImplementedError(f"{how} of references")
         grouped = (ids >= 0) & (~self.isna() if kwargs.get("skipna", True) else True)
         rows = np.flatnonzero(grouped)
-        rows = (
-            rows[::-1] if how == "first" else rows
-        )  # of several assignments to one group the last one stays
+        # Of several assignments to one group the last one stays.
+        rows = rows[::-1] if how == "first" else rows
         codes = np.full(ngroups, _MISSING, np.int64)
         codes[ids[rows]] = self._codes[rows]
         return RefArray(codes)

@@ -23,6 +23,14 @@ ROOMS = [
 #: Names that two rooms still share. Take one out once it has one meaning; put none in.
 SHARED = {"Asked", "Piece", "Rows", "_Lines", "_Walk"}
 
+#: Rooms, and files beside them, in which a variable is named after what it is ...
+PLAIN = [
+    "frames", "filters", "reading", "saving", "session", "capture", "cli", "vault",
+    "api.py", "display.py", "errors.py", "keywords.py", "names.py", "progress.py", "refs.py", "validate.py",
+]  # fmt: skip
+#: ... and not after how it was come by.
+HOW_COME_BY = {"asked", "each", "found", "kept", "known", "seen", "told", "wanted"}
+
 
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
@@ -66,6 +74,17 @@ def test_a_class_name_has_one_meaning() -> None:
     both = ["store/arango", "store/embedded"]
     shared = {name for name, rooms in places.items() if len(rooms) > 1 and sorted(rooms) != both}
     assert shared <= SHARED
+
+
+@pytest.mark.parametrize("room", PLAIN)
+def test_variables_are_named_after_what_they_are(room: str) -> None:
+    path = PACKAGE / room
+    named = []
+    for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in HOW_COME_BY:
+                named.append(f"{file.name}:{node.lineno} {node.id}")
+    assert named == []
 
 
 @pytest.mark.parametrize("kind", [EmbeddedStore, ArangoStore])

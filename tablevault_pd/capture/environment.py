@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 GIT_TIMEOUT_S = 5.0
 _FIELD = r"(?mi)^{}:[ \t]*(\S+)"
-_TOP_LEVEL = re.compile(
-    r"(?m)^\"?([^/,\"\n]+?)(?:/|\.py,|\.[^/,\n]*(?:so|pyd),)"
-)  # of the first column of RECORD
+#: Top-level modules in the first column of RECORD.
+_TOP_LEVEL = re.compile(r"(?m)^\"?([^/,\"\n]+?)(?:/|\.py,|\.[^/,\n]*(?:so|pyd),)")
 
 
 def user_name() -> str:

@@ -64,9 +64,8 @@ class NotebookHooks:
         shell = _shell()
         if shell is None:
             return
-        shell.events.register(
-            "pre_run_cell", self._before
-        )  # each time, after an interrupt: IPython keeps it once
+        # Each time, in case an interrupt left it out: IPython keeps one registration.
+        shell.events.register("pre_run_cell", self._before)
         shell.events.register("post_run_cell", self._after)
         if self._shell is not None:
             return

@@ -32,9 +32,10 @@ def add_metrics_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--wide", action="store_true", help="a column for each metric")
     parser.add_argument(
-        "--agg", metavar="NAME[,NAME]",
+        "--agg",
+        metavar="NAME[,NAME]",
         help="one number for each session and metric: last, first, min, max, mean, median, std, count",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--repeats", choices=("all", "last"), help="whether a step that was logged again counts each time"
     )

@@ -21,13 +21,17 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("b", metavar="B", help="what is compared with it")
     parser.add_argument("others", nargs="*", metavar="C", help="more of them, each against A")
     parser.add_argument(
-        "--on", action="append", metavar="COLUMN",
+        "--on",
+        action="append",
+        metavar="COLUMN",
         help="a column that names a row (may be repeated), lineage, or position; default: the named index, else lineage",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--measure", action="append", metavar="TEXT",
+        "--measure",
+        action="append",
+        metavar="TEXT",
         help="what is measured, 'gold == pred', or 'accuracy: gold == pred' to name it; may be repeated",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--by", action="append", metavar="COLUMN", help="slice by its values; may be repeated"
     )
@@ -40,9 +44,11 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
         "--margin", type=float, metavar="X", help="test whether the difference is smaller than this"
     )
     parser.add_argument(
-        "--fail-if", action="append", metavar="CONDITION",
+        "--fail-if",
+        action="append",
+        metavar="CONDITION",
         help="exit with 1 if it holds for a measure, 'delta < -0.005', and with 3 if that cannot be told; may be repeated",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--min-pairs", type=int, default=20, metavar="N", help="with fewer it cannot be told (default: 20)"
     )

@@ -389,9 +389,8 @@ class _PushdownReader:
                 operand = self._column(label, tuples=True)
                 alone = frames.select(self._schema, [label])
                 empty = frames.empty(alone)
-                evaluate_term(
-                    empty[label], label, term.operator, term.value
-                )  # raises what it would raise whatever the rows
+                # Raises the errors that do not depend on rows.
+                evaluate_term(empty[label], label, term.operator, term.value)
             case _:
                 raise NotPushable
         match term.operator:

@@ -231,9 +231,8 @@ class _QueryReader:
             raise self._node_error(op, node)
         if isinstance(left, list):
             raise self.error("has a list with columns or variables on the left", node)
-        variable = any(
-            isinstance(part, ast.Name) for part in ast.walk(node)
-        )  # True and False stand for all rows
+        # A variable may be True or False, which stand for all rows.
+        variable = any(isinstance(part, ast.Name) for part in ast.walk(node))
         constants = isinstance(left, Constant) and isinstance(right, Constant) and not variable
         if constants and isinstance(left, Constant) and isinstance(left.value, str):
             raise self._constant_error(left.value, node)

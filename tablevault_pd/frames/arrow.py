@@ -45,20 +45,20 @@ def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()
         raise InvalidInput(
             f"Column names must be unique; these occur more than once: {', '.join(map(shown, twice))}."
         )
-    wishes, default = embedding_options(embeddings, names)
+    options, default = embedding_options(embeddings, names)
     texts = document_labels(documents, names)
 
     def encode_one(number: int, label: Any) -> Encoded:
         column = table.column(number)
         if label in texts:
             return _as_document(_encode(column, False))
-        return _encode(column, wishes.get(label, default))
+        return _encode(column, options.get(label, default))
 
     index = pd.Index(names, dtype=pd.Index(["a"]).dtype)
     return build(list(names), encode_one, labels.columns_spec(index), None, [], table.num_rows)
 
 
-def _encode(column: pa.ChunkedArray, wish: EmbeddingOption) -> Encoded:
+def _encode(column: pa.ChunkedArray, option: EmbeddingOption) -> Encoded:
     column = stored(column)
     kind = column.type
     for test, encoder in _ENCODERS:
@@ -67,18 +67,18 @@ def _encode(column: pa.ChunkedArray, wish: EmbeddingOption) -> Encoded:
             break
     else:
         encoded = _as_is(column)
-    if wish is not False and encoded.spec["codec"] == "arrow":
-        return _vectors(encoded, wish)
-    if wish is not None and wish is not False:
+    if option is not False and encoded.spec["codec"] == "arrow":
+        return _vectors(encoded, option)
+    if option is not None and option is not False:
         raise CannotEncode(
             f"embeddings= names it, but its type is {kind}; cells must be lists of numbers of one length"
         )
     return encoded
 
 
-def _vectors(encoded: Encoded, wish: EmbeddingOption) -> Encoded:
+def _vectors(encoded: Encoded, option: EmbeddingOption) -> Encoded:
     """Vectors as fixed-size lists, which become NumPy rows in pandas."""
-    marked = arrow_vectors(encoded, wish)
+    marked = arrow_vectors(encoded, option)
     if "dim" not in marked.spec:
         return marked
     column = marked.array if isinstance(marked.array, pa.ChunkedArray) else pa.chunked_array([marked.array])

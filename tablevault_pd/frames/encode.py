@@ -234,14 +234,14 @@ def embedding_options(
     if embeddings is False:
         return {}, False
     if isinstance(embeddings, Mapping):
-        options = {label: _wish(label, value) for label, value in embeddings.items()}
+        options = {label: _option(label, value) for label, value in embeddings.items()}
     else:
         options = dict.fromkeys(_named(embeddings, labels), True)
     _check_known("embeddings", options, labels)
     return options, None
 
 
-def _wish(label: Hashable, value: Any) -> EmbeddingOption:
+def _option(label: Hashable, value: Any) -> EmbeddingOption:
     if value is None or isinstance(value, bool):
         return value
     try:

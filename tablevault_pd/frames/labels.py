@@ -168,9 +168,8 @@ def _level(labels: list[Any], spec: Spec) -> pd.Index:
     if spec["dtype"] is None:
         return pd.Index(_objects(labels), dtype=object, tupleize_cols=False)
     dtype = dtype_of(spec["dtype"])
-    if "level" in spec and not isinstance(
-        dtype, pd.IntervalDtype
-    ):  # pandas makes a float array of integers and NaN first
+    # pandas would convert integers and NaN to floats first.
+    if "level" in spec and not isinstance(dtype, pd.IntervalDtype):
         labels = [pd.NA if label is np.nan or label != label else label for label in labels]
     index = pd.Index(labels, dtype=dtype) if labels else pd.Index(pd.array([], dtype=dtype))
     return with_freq(index, spec.get("freq"))

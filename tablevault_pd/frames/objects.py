@@ -72,16 +72,16 @@ def encode_objects(values: np.ndarray) -> Encoded:
     return encode_cells(CellTypes(values))
 
 
-def encode_cells(survey: CellTypes) -> Encoded:
+def encode_cells(cell_types: CellTypes) -> Encoded:
     """Encode cells of these types. Raises CannotEncode."""
-    if len(survey.markers) <= 1:
-        if not survey.kinds:
-            return Encoded(pa.nulls(len(survey.values)), {"codec": "null", "missing": survey.marker})
-        native = _NATIVE.get(next(iter(survey.kinds))) if len(survey.kinds) == 1 else None
-        encoded = native(survey) if native else None
+    if len(cell_types.markers) <= 1:
+        if not cell_types.kinds:
+            return Encoded(pa.nulls(len(cell_types.values)), {"codec": "null", "missing": cell_types.marker})
+        native = _NATIVE.get(next(iter(cell_types.kinds))) if len(cell_types.kinds) == 1 else None
+        encoded = native(cell_types) if native else None
         if encoded is not None:
             return encoded
-    return encode_json(survey)
+    return encode_json(cell_types)
 
 
 # ---------------------------------------------------------------- native types
@@ -92,30 +92,30 @@ def _plain(
 ) -> Callable[[CellTypes], Encoded | None]:
     """Return an encoder of cells of one type into one Arrow type; None when some cell does not fit."""
 
-    def encode(survey: CellTypes) -> Encoded | None:
-        listed = _listed(survey)
+    def encode(cell_types: CellTypes) -> Encoded | None:
+        listed = _listed(cell_types)
         if fits is not None and not fits(listed):
             return None
         try:
             array = pa.array(listed, kind, from_pandas=False)
         except UnicodeEncodeError:
-            raise surrogate(survey.values) from None
+            raise surrogate(cell_types.values) from None
         except (pa.ArrowInvalid, OverflowError):
             return None  # beyond the Arrow type: the JSON codec takes it
-        return Encoded(array, {"codec": "objects", "of": name, "missing": survey.marker})
+        return Encoded(array, {"codec": "objects", "of": name, "missing": cell_types.marker})
 
     return encode
 
 
-def _listed(survey: CellTypes) -> list[Any]:
-    listed: list[Any] = survey.values.tolist()
-    if survey.markers <= {"None"}:
+def _listed(cell_types: CellTypes) -> list[Any]:
+    listed: list[Any] = cell_types.values.tolist()
+    if cell_types.markers <= {"None"}:
         return listed
-    return [None if gone else value for value, gone in zip(listed, survey.missing(), strict=True)]
+    return [None if gone else value for value, gone in zip(listed, cell_types.missing(), strict=True)]
 
 
-def _decimals(survey: CellTypes) -> Encoded | None:
-    listed = _listed(survey)
+def _decimals(cell_types: CellTypes) -> Encoded | None:
+    listed = _listed(cell_types)
     exponents, digits = set(), 1
     for value in listed:
         if value is not None:
@@ -131,7 +131,7 @@ def _decimals(survey: CellTypes) -> Encoded | None:
     if digits > 76:
         return None
     kind = pa.decimal128(38, -exponent) if digits <= 38 else pa.decimal256(76, -exponent)
-    spec = {"codec": "objects", "of": "decimal", "missing": survey.marker}
+    spec = {"codec": "objects", "of": "decimal", "missing": cell_types.marker}
     return Encoded(pa.array(listed, kind), spec | {"exponent": exponent, "wide": digits > 38})
 
 
@@ -205,19 +205,19 @@ def with_markers(values: np.ndarray, column: pa.ChunkedArray, spec: Spec) -> np.
 # ---------------------------------------------------------------- JSON
 
 
-def encode_json(survey: CellTypes) -> Encoded:
+def encode_json(cell_types: CellTypes) -> Encoded:
     """Encode each cell as a JSON text; a single kind of marker becomes null. Raises CannotEncode."""
-    one = len(survey.markers) == 1
-    marker = survey.marker if one or "None" in survey.markers else "None"
-    if not one and survey.markers:
+    one = len(cell_types.markers) == 1
+    marker = cell_types.marker if one or "None" in cell_types.markers else "None"
+    if not one and cell_types.markers:
         marker = "None"
     gone = (
-        survey.missing()
+        cell_types.missing()
         if one
-        else np.fromiter((value is None for value in survey.values), bool, len(survey.values))
+        else np.fromiter((value is None for value in cell_types.values), bool, len(cell_types.values))
     )
     texts: list[str | None] = []
-    for row, (value, missing) in enumerate(zip(survey.values, gone, strict=True)):
+    for row, (value, missing) in enumerate(zip(cell_types.values, gone, strict=True)):
         try:
             texts.append(None if missing else cells.dumps(value))
         except cells.CannotSerialize as error:
@@ -269,10 +269,10 @@ def encode_files(array: pa.Array, values: Any) -> Encoded:
         return Encoded(
             array, {"codec": "file", "kind": "file", "cells": "text", "text": full_spec(values[:0])}
         )
-    survey = CellTypes(np.asarray(values))
-    is_path = bool(survey.kinds) and all(issubclass(kind, pathlib.PurePath) for kind in survey.kinds)
+    cell_types = CellTypes(np.asarray(values))
+    is_path = bool(cell_types.kinds) and all(issubclass(kind, pathlib.PurePath) for kind in cell_types.kinds)
     cells = "path" if is_path else "str"
-    return Encoded(array, {"codec": "file", "kind": "file", "cells": cells, "missing": survey.marker})
+    return Encoded(array, {"codec": "file", "kind": "file", "cells": cells, "missing": cell_types.marker})
 
 
 @register

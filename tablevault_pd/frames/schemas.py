@@ -177,8 +177,8 @@ def contents(schema: pa.Schema) -> dict[str, str]:
 
 def field_labels(schema: pa.Schema) -> dict[str, Hashable]:
     """What each field is called: the label of its column, or the name of its index level."""
-    found = {field.name: label_of(field, spec) for field, spec in data_fields(schema)}
-    return found | dict(zip(index_fields(schema), index_names(schema), strict=False))
+    by_field = {field.name: label_of(field, spec) for field, spec in data_fields(schema)}
+    return by_field | dict(zip(index_fields(schema), index_names(schema), strict=False))
 
 
 def key_fields(schema: pa.Schema) -> list[str]:

@@ -117,9 +117,8 @@ def _stored(array: pa.Array) -> pa.Array:
     if _is("fixed_size_list", kind):
         items = array.values.slice(array.offset * kind.list_size, len(array) * kind.list_size)
         return pa.FixedSizeListArray.from_arrays(_stored(items), type=target, mask=array.is_null())
-    if _is("list", target) or _is(
-        "large_list", target
-    ):  # Arrow's own cast of list views makes no sound lists
+    # Arrow's own cast of list views makes lists that are not sound.
+    if _is("list", target) or _is("large_list", target):
         ends = np.cumsum([0, *pc.fill_null(pc.list_value_length(array), 0).to_numpy()])
         make, width = (pa.ListArray, "i4") if _is("list", target) else (pa.LargeListArray, "i8")
         items = _stored(array.flatten())

@@ -25,22 +25,22 @@ _EXACT = 2**53
 EmbeddingOption = bool | np.dtype | None  # None: detect; False: no; True or a dtype: required
 
 
-def may_be_vectors(survey: CellTypes) -> bool:
+def may_be_vectors(cell_types: CellTypes) -> bool:
     """Return whether the cells are sequences and missing markers only."""
-    return bool(survey.kinds) and survey.kinds <= _SEQUENCES
+    return bool(cell_types.kinds) and cell_types.kinds <= _SEQUENCES
 
 
-def encode_vectors(survey: CellTypes, wish: EmbeddingOption) -> Encoded | None:
-    """Return the cells as one matrix; None if they are no vectors, and `wish` does not demand it. Raises CannotEncode."""
-    is_demanded = wish is not None and wish is not False
-    matrix_and_gaps = _matrix(survey, is_demanded)
+def encode_vectors(cell_types: CellTypes, option: EmbeddingOption) -> Encoded | None:
+    """Return the cells as one matrix; None if they are no vectors, and `option` does not demand it. Raises CannotEncode."""
+    is_demanded = option is not None and option is not False
+    matrix_and_gaps = _matrix(cell_types, is_demanded)
     if matrix_and_gaps is None:
         return None
     matrix, gone = matrix_and_gaps
-    if len(survey.markers) > 1:
-        raise two_markers(survey)
-    if isinstance(wish, np.dtype):
-        matrix = narrowed(matrix, wish, gone)
+    if len(cell_types.markers) > 1:
+        raise two_markers(cell_types)
+    if isinstance(option, np.dtype):
+        matrix = narrowed(matrix, option, gone)
     return Encoded(
         from_matrix(matrix, gone),
         {
@@ -48,31 +48,31 @@ def encode_vectors(survey: CellTypes, wish: EmbeddingOption) -> Encoded | None:
             "kind": "embedding",
             "dtype": matrix.dtype.name,
             "dim": matrix.shape[1],
-            "missing": survey.marker,
+            "missing": cell_types.marker,
         },
     )
 
 
-def _matrix(survey: CellTypes, is_demanded: bool) -> tuple[np.ndarray, np.ndarray] | None:
+def _matrix(cell_types: CellTypes, is_demanded: bool) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the (n, dim) matrix (missing rows zero) and which rows are missing."""
-    if not may_be_vectors(survey):
+    if not may_be_vectors(cell_types):
         if is_demanded:
-            raise _no_vector(survey)
+            raise _no_vector(cell_types)
         return None
-    gone = survey.missing()
-    present = survey.values[~gone] if survey.markers else survey.values
+    gone = cell_types.missing()
+    present = cell_types.values[~gone] if cell_types.markers else cell_types.values
     first = present[0]
     dim = len(first) if type(first) is not np.ndarray or first.ndim else 0
-    dtype = _common(present, survey.kinds, dim, is_demanded)
+    dtype = _common(present, cell_types.kinds, dim, is_demanded)
     if dtype is None:
         if is_demanded:
-            raise _first_misfit(survey, gone)
+            raise _first_misfit(cell_types, gone)
         return None
-    if not survey.markers:
-        return _flat(present, survey.kinds, dtype, dim), gone
-    filled = survey.values.copy()
-    filled[gone] = objects([np.zeros(dim, dtype) if np.ndarray in survey.kinds else [0.0] * dim])
-    return _flat(filled, survey.kinds, dtype, dim), gone
+    if not cell_types.markers:
+        return _flat(present, cell_types.kinds, dtype, dim), gone
+    filled = cell_types.values.copy()
+    filled[gone] = objects([np.zeros(dim, dtype) if np.ndarray in cell_types.kinds else [0.0] * dim])
+    return _flat(filled, cell_types.kinds, dtype, dim), gone
 
 
 def _common(cells: np.ndarray, kinds: set[type], dim: int, ints: bool) -> np.dtype | None:
@@ -153,20 +153,20 @@ def _shared_matrix(cells: np.ndarray, dtype: np.dtype, dim: int) -> np.ndarray |
     return np.lib.stride_tricks.as_strided(first, (len(cells), dim), (step, dtype.itemsize), writeable=False)
 
 
-def two_markers(survey: CellTypes) -> CannotEncode:
+def two_markers(cell_types: CellTypes) -> CannotEncode:
     """Return the error for a column that must have one kind of missing marker, and has two."""
-    gone = np.flatnonzero(survey.missing())
-    first = type(survey.values[gone[0]])
-    other = next(row for row in gone if type(survey.values[row]) is not first)
-    kinds = " and ".join(sorted(survey.markers))
+    gone = np.flatnonzero(cell_types.missing())
+    first = type(cell_types.values[gone[0]])
+    other = next(row for row in gone if type(cell_types.values[row]) is not first)
+    kinds = " and ".join(sorted(cell_types.markers))
     return CannotEncode(
         f"rows {gone[0]} and {other} hold two kinds of missing marker ({kinds}); use None for both"
     )
 
 
-def _no_vector(survey: CellTypes) -> CannotEncode:
-    for row, value in enumerate(survey.values):
-        if type(value) not in _SEQUENCES and not survey.missing()[row]:
+def _no_vector(cell_types: CellTypes) -> CannotEncode:
+    for row, value in enumerate(cell_types.values):
+        if type(value) not in _SEQUENCES and not cell_types.missing()[row]:
             return CannotEncode(
                 f"a vector was expected, this is a {type(value).__name__}; leave the column out of embeddings=",
                 row,
@@ -174,10 +174,10 @@ def _no_vector(survey: CellTypes) -> CannotEncode:
     return CannotEncode("there is no vector in this column; leave it out of embeddings=")
 
 
-def _first_misfit(survey: CellTypes, gone: np.ndarray) -> CannotEncode:
+def _first_misfit(cell_types: CellTypes, gone: np.ndarray) -> CannotEncode:
     dim = None
     for row in np.flatnonzero(~gone):
-        cell = survey.values[row]
+        cell = cell_types.values[row]
         shape = np.shape(cell) if type(cell) is np.ndarray else (len(cell),)
         if len(shape) != 1 or shape[0] < 1:
             return CannotEncode(
@@ -196,7 +196,7 @@ def _first_misfit(survey: CellTypes, gone: np.ndarray) -> CannotEncode:
 
 
 def narrowed(matrix: np.ndarray, dtype: np.dtype, gone: np.ndarray) -> np.ndarray:
-    """Return `matrix` as `dtype`, as `wish` demands. Raises CannotEncode where a finite number would become infinite."""
+    """Return `matrix` as `dtype`, as `option` demands. Raises CannotEncode where a finite number would become infinite."""
     with np.errstate(over="ignore"):
         small = matrix.astype(dtype, copy=False)
     if dtype.itemsize < matrix.dtype.itemsize:
@@ -305,12 +305,12 @@ class _VectorCodec(Codec):
         return out
 
 
-def arrow_floats(array: pa.Array | pa.ChunkedArray, wish: EmbeddingOption) -> pa.Array | pa.ChunkedArray:
+def arrow_floats(array: pa.Array | pa.ChunkedArray, option: EmbeddingOption) -> pa.Array | pa.ChunkedArray:
     """Return an Arrow list column with its numbers as floats of the width asked for. Raises CannotEncode."""
     kind = array.type
     value = kind.value_type
-    target = pa.from_numpy_dtype(wish) if isinstance(wish, np.dtype) else value
-    if pa.types.is_integer(value) and not isinstance(wish, np.dtype):
+    target = pa.from_numpy_dtype(option) if isinstance(option, np.dtype) else value
+    if pa.types.is_integer(value) and not isinstance(option, np.dtype):
         target = pa.float64()
     if target == value or not (pa.types.is_integer(value) or pa.types.is_floating(value)):
         return array

@@ -331,9 +331,11 @@ def rows_at(store: Store, version: Version, schema: pa.Schema, positions: np.nda
     parts = []
     for _, chunk in store.scan_many([ScanRequest(version, tuple(schema.names), positions)]):
         first, last = int(chunk.positions[0]), int(chunk.positions[-1])
-        here = positions[np.searchsorted(positions, first) : np.searchsorted(positions, last, side="right")]
+        in_chunk = positions[
+            np.searchsorted(positions, first) : np.searchsorted(positions, last, side="right")
+        ]
         table = aligned(chunk, schema)
-        parts.append(table if len(here) == table.num_rows else table.take(pa.array(here - first)))
+        parts.append(table if len(in_chunk) == table.num_rows else table.take(pa.array(in_chunk - first)))
     return pa.concat_tables(parts)
 
 

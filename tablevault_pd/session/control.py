@@ -185,9 +185,8 @@ class ControlState:
         with self._lock:
             self._end_pause()
             if not self._pausing and self.want == "run":
-                self._settle(
-                    self._instruction.waiting
-                )  # only now: the session runs once a resume is acknowledged
+                # Only now: a session whose resume is acknowledged runs.
+                self._settle(self._instruction.waiting)
         HEARTBEAT.wake()
 
     def call_back(self, label: str) -> None:

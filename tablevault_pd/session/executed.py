@@ -67,9 +67,8 @@ class CodeRecorder:
     def __init__(self, *, capture: str, mask: Callable[[str], str]) -> None:
         self._capture, self._mask = capture, mask
         self._stored: dict[str, str] = {}  # path -> SHA-256 of the module that the store has
-        self._sliced: dict[
-            tuple[int, int], tuple[object, ...]
-        ] = {}  # (cell, line) -> what its slice was made of
+        # (cell, line) -> what its slice was made of
+        self._sliced: dict[tuple[int, int], tuple[object, ...]] = {}
         self._project: ProjectModules | None = None
         self.scripts: list[Cell] = []  #: the cells of this session in a script or at a prompt
 

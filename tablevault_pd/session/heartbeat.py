@@ -145,9 +145,8 @@ class HeartbeatThread:
                 self._round()  # Python starts no thread any more
             else:
                 self.wake()
-                session.attempted.wait(
-                    min(max(deadline - time.monotonic(), 0.0), WATCH_S)
-                )  # another waiter may clear it
+                # Not longer than WATCH_S: another waiter may take the wake-up.
+                session.attempted.wait(min(max(deadline - time.monotonic(), 0.0), WATCH_S))
             if not done() and (session.failing or time.monotonic() >= deadline):
                 return False
         return True

@@ -119,9 +119,8 @@ class Backlog:
         self.first_step: int | None = None
         self.session_id, self._offset_s, self._folder = session_id, offset_s, folder
         self._taken: list[Row] = []
-        self._sizes: dict[
-            str, tuple[int, int]
-        ] = {}  # by metric: its newest block, and how many values that has
+        # By metric: its newest block, and how many values that has.
+        self._sizes: dict[str, tuple[int, int]] = {}
         # The parts of the file: offset, and (metric, size, block) of each array there.
         self._blocks: tuple[tuple[int, tuple[tuple[str, int, int], ...]], ...] = ()
         self._file: IO[bytes] | None = None

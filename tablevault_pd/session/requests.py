@@ -39,9 +39,8 @@ def ask(
     while requests and wait_s > 0 and time.monotonic() < deadline:
         requests = store.requests([entry.id for entry in requests])
         if not _waiting(store, requests):
-            requests = store.requests(
-                [entry.id for entry in requests]
-            )  # one may have acknowledged, and ended, in between
+            # One may have acknowledged, and ended, in between.
+            requests = store.requests([entry.id for entry in requests])
             break
         time.sleep(POLL_S)
     return _answer(store, ids, request, requests)
@@ -91,13 +90,13 @@ def _waiting(store: Store, requests: Sequence[ControlRequest]) -> list[int]:
 
 
 def _answer(
-    store: Store, ids: Sequence[int], request: ControlKind, asked: Sequence[ControlRequest]
+    store: Store, ids: Sequence[int], request: ControlKind, requests: Sequence[ControlRequest]
 ) -> pd.DataFrame:
-    by_session = {each.session_id: each for each in asked}
+    by_session = {entry.session_id: entry for entry in requests}
     overview = liveness.overview(store, ids)
     rows = []
     for session in overview.sessions:
-        found = by_session.get(session.id)
-        requested, acknowledged = (None, None) if found is None else (found.requested, found.acknowledged)
+        answer = by_session.get(session.id)
+        requested, acknowledged = (None, None) if answer is None else (answer.requested, answer.acknowledged)
         rows.append((session.label, request, session.state(overview.time), requested, acknowledged))
     return answers.answer(CONTROL, rows)

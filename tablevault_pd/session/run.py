@@ -1,4 +1,4 @@
-"""A session of this process, as users hold it: parameters, metrics, steps, and the checkpoints where stop and pause act."""
+"""A session of this process, for users: parameters, metrics, steps, and checkpoints for stop and pause."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
         return self._recorder.name
 
     @property
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """running, paused, ended, or why it is not recorded, as this process knows it. :meth:`Vault.sessions` asks the store."""
+        """running, paused, ended, or why it is not recorded, by what this process knows. :meth:`Vault.sessions` asks the store."""
         return self._recorder.state
 
     @property
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Its labels; assign others to change them."""
+        """Its tags; assign others to change them."""
         return self._recorder.tags
 
     @tags.setter
@@ -83,7 +83,7 @@ class Run:
     def log(
         self, metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **values: Any
     ) -> None:
-        """Keep the values of some metrics. Costs about a microsecond: they are written in the background.
+        """Record the values of some metrics. Costs about a microsecond: they are written in the background.
 
         Parameters
         ----------
@@ -113,7 +113,7 @@ class Run:
         self._recorder.log(metrics, step, values)
 
     def step(self, step: int) -> Step:
-        """Say at which step the session is: for what is logged without ``step=``, and for all that is saved.
+        """Set the step of the session, for what is logged without ``step=`` and for all that is saved.
 
         It holds until the next call, or inside of the ``with``, in this thread or asyncio task. ``vault.versions()``
         shows the step of a commit.
@@ -150,15 +150,15 @@ class Run:
         return self._recorder.step(step)
 
     def checkpoint(self) -> None:
-        """Here pause and stop take effect. Costs far less than a microsecond while nothing is asked.
+        """Pause or stop here, if that was requested. Costs far less than a microsecond otherwise.
 
-        A pause blocks until somebody resumes or stops the session. A stop raises :class:`SessionStopped`, once in each
-        thread that comes by, so that what runs while the program ends may pass here too.
+        A pause blocks until the session is resumed or stopped. A stop raises :class:`SessionStopped`, once in each
+        thread that comes by, so that code which runs while the program ends may pass.
 
         Raises
         ------
         SessionStopped
-            If somebody asked the session, or one around it, to stop.
+            If the session, or one around it, was asked to stop.
 
         Examples
         --------
@@ -233,5 +233,5 @@ _runs: weakref.WeakValueDictionary[int, Run] = weakref.WeakValueDictionary()  # 
 
 
 def run_of(recorder: Recorder) -> Run:
-    """Return the run that users hold of a recorded session."""
+    """Return the Run of a recorder."""
     return _runs.get(recorder.key) or Run(recorder)
