@@ -79,11 +79,12 @@ def test_a_class_name_has_one_meaning() -> None:
 @pytest.mark.parametrize("room", PLAIN)
 def test_variables_are_named_after_what_they_are(room: str) -> None:
     path = PACKAGE / room
-    named = []
-    for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in HOW_COME_BY:
-                named.append(f"{file.name}:{node.lineno} {node.id}")
+    named = [
+        f"{file.name}:{node.lineno} {node.id}"
+        for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in HOW_COME_BY
+    ]
     assert named == []
 
 
