@@ -118,7 +118,7 @@ def run_all(folder: Path, codes: dict[str, str]) -> dict[str, tuple[Path, subpro
     return {name: (folders[name], each) for name, each in zip(codes, done, strict=True)}
 
 
-ALONE = ["success", "bare assert", "raise SystemExit(main())"]  # the others: see below
+ALONE = ["bare assert", "raise SystemExit(main())"]  # the others: see below
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +146,7 @@ def test_the_outcome_of_a_script(endings, name):
 FORKING = """
 import os, sys, threading, time
 import tablevault_pd as tv
+from tablevault_pd.capture.environment import package_versions
 
 {define}
 
@@ -163,6 +164,7 @@ def forked(case):
 if __name__ == "__main__":
     with tv.connect("v", session=False) as vault:
         vault.sessions()  # imports what the cases need
+    package_versions()  # keeps what the cases would read anew
 {cases}
 """
 
@@ -344,32 +346,6 @@ def test_a_run_that_a_stop_has_left_is_stopped_and_says_who_asked(tmp_path):
         assert f" was asked to stop by {case}#1 (" in line
         assert line.endswith(" UTC.")
         assert "Traceback" not in "".join(lines)
-
-
-def test_a_hook_for_exceptions_that_was_there_is_called(tmp_path):
-    done = run(
-        tmp_path, "import sys\nsys.excepthook = lambda *a: print('mine', a[0].__name__)\n" + CONNECT + "1/0"
-    )
-    assert done.stdout.strip() == "mine ZeroDivisionError"
-    assert sessions(tmp_path).state.tolist() == ["failed"]
-
-
-def test_what_was_logged_before_an_exception_and_in_atexit_is_kept(tmp_path):
-    code = """
-    import atexit
-    import tablevault_pd as tv
-    vault = tv.connect("v", session="train")
-    atexit.register(lambda: (tv.log(step=10_000, loss=-1.0), vault.save("last", {"a": 1})))
-    for step in range(10_000):
-        tv.log(step=step, loss=1.0)
-    raise RuntimeError("boom")
-    """
-    done = run(tmp_path, textwrap.dedent(code))
-    assert "boom" in done.stderr
-    with tv.connect(tmp_path / "v", mode="r") as vault:
-        assert vault.store.measures().num_rows == 10_001
-        assert vault.sessions()["metrics.loss"].tolist() == [-1.0]
-        assert vault.versions("last")["session"].tolist() == ["train#1"]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
@@ -576,8 +552,7 @@ def test_the_commit_and_how_far_the_code_is_from_it(tmp_path):
     assert (found["changed_files"], found["lines_added"], found["lines_removed"]) == (1, 2, 1)
 
 
-# -- a tracker that cannot work
-
+# -- scripts that need no interpreter of their own: one that has imported everything forks into a process for each
 
 # A beat that comes meanwhile may make a file of SQLite anew, on which a removal fails: then it is removed again.
 REMOVE = """
@@ -586,62 +561,219 @@ def remove(place):
     while os.path.exists(place):
         shutil.rmtree(place, ignore_errors=True)
 """
+FAIL_TO_WRITE = """
+from tablevault_pd.store.embedded import fsio as io
+io._fault_name, io._fault_action = "gate-taken", "ENOSPC"
+"""
+FORKING_THREAD = """
+def in_child():
+    vault.append("a", {"n": 1})
+    if how == "leaves another thread":
+        left = threading.Thread(target=later, args=(threading.current_thread(),), daemon=True)
+        left.start()
+def later(first):
+    first.join()
+    for number in range(2, 5):
+        time.sleep(0.3)  # while the background thread looks twice
+        vault.append("a", {"n": number})
+def work():
+    pids.append(os.fork())
+    if not pids[-1]:
+        in_child()
+pids = []
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(os.waitpid(pids[0], 0)[1])
+"""
+SCRIPTS = {
+    "hook": "sys.excepthook = lambda *a: print('mine', a[0].__name__)\n" + CONNECT + "1/0",
+    "atexit": """
+    import atexit
+    vault = tv.connect("v", session="train")
+    atexit.register(lambda: (tv.log(step=10_000, loss=-1.0), vault.save("last", {"a": 1})))
+    for step in range(10_000):
+        tv.log(step=step, loss=1.0)
+    raise RuntimeError("boom")
+    """,
+    "removed": CONNECT
+    + REMOVE
+    + """
+with vault.session("inner") as s:
+    remove("v")
+    for step in range(300):
+        s.log(step=step, loss=1.0); s.checkpoint(); time.sleep(0.005)
+    s.params["late"] = 1
+print("done")
+""",
+    "full": CONNECT
+    + FAIL_TO_WRITE
+    + "for step in range(20):\n    tv.log(step=step, loss=1.0); time.sleep(0.1)\nprint('done')",
+    "later": CONNECT
+    + FAIL_TO_WRITE
+    + "for step in range(100):\n    tv.log(step=step, loss=float(step)); time.sleep(0.01)\nio._fault_name = ''",
+    "errors": "import warnings; warnings.simplefilter('error')\n"
+    + CONNECT
+    + REMOVE
+    + "remove('v'); tv.log(loss=1); time.sleep(1.2); print('done')",
+    "worker": """
+    import multiprocessing as m
+    def fail(s):
+        s.log(loss=1)
+        raise ValueError("in the worker")
+    vault = tv.connect("v", session="train")
+    s = vault.session("sweep")
+    s.checkpoint()
+    with vault.session("other") as other:
+        worker = m.get_context("fork").Process(target=fail, args=(s,))
+        worker.start(); worker.join()
+        with vault.session("mine", parent="train"):
+            pass
+    s.log(loss=2)
+    """,
+    "forks": """
+    vault = tv.connect("v", session="train", durability="fast")
+    for number in range(40):
+        for _ in range(200):
+            tv.log(step=number, parent=1.0)
+        pid = os.fork()
+        if pid == 0:
+            tv.log(step=number, child=1.0)
+            vault._current_run().end()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    """,
+    "returns": "how = 'returns'\n" + CONNECT + FORKING_THREAD,
+    "leaves": "how = 'leaves another thread'\n" + CONNECT + FORKING_THREAD,
+}
+FORKING_APART = """
+import os, sys, threading, time
+import tablevault_pd as tv
+from tablevault_pd.capture.environment import package_versions
+
+pids = {{}}
+
+def forked(case):
+    "Whether this process, forked from one that has no session, is to run that case, in the folder of that name."
+    pid = os.fork()
+    if pid:
+        pids[case] = pid
+        return False
+    os.chdir(case)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
+    return True
+
+if __name__ == "__main__":
+    with tv.connect("v", session=False) as vault:
+        vault.sessions()  # imports what the cases need
+    package_versions()  # keeps what the cases would read anew
+{cases}
+    for case, pid in pids.items():
+        print(case, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
 
 
-def test_a_vault_that_is_removed_meanwhile_is_told_once_and_the_code_finishes(tmp_path):
-    code = """
-    import time
-    with vault.session("inner") as s:
-        remove("v")
-        for step in range(300):
-            s.log(step=step, loss=1.0); s.checkpoint(); time.sleep(0.005)
-        s.params["late"] = 1
-    print("done")
-    """
-    done = run(tmp_path, CONNECT + REMOVE + textwrap.dedent(code))
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory):
+    """Each script of SCRIPTS: its folder, and how it ended."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    folder = tmp_path_factory.mktemp("scripts")
+    text = ""
+    for case, code in SCRIPTS.items():
+        (folder / case).mkdir()
+        text += f"    if forked({case!r}):\n{textwrap.indent(textwrap.dedent(code), ' ' * 8)}\n        sys.exit()\n"
+    done = run(folder, FORKING_APART.format(cases=text))
+    codes = dict(line.split() for line in done.stdout.splitlines())
+    assert list(codes) == list(SCRIPTS), done.stderr
+    ended = {
+        case: subprocess.CompletedProcess(
+            case, int(code), (folder / case / "out").read_text(), (folder / case / "err").read_text()
+        )
+        for case, code in codes.items()
+    }
+    return {case: (folder / case, each) for case, each in ended.items()}
+
+
+def test_a_hook_for_exceptions_that_was_there_is_called(scripts):
+    folder, done = scripts["hook"]
+    assert done.stdout.strip() == "mine ZeroDivisionError"
+    assert sessions(folder).state.tolist() == ["failed"]
+
+
+def test_what_was_logged_before_an_exception_and_in_atexit_is_kept(scripts):
+    folder, done = scripts["atexit"]
+    assert "boom" in done.stderr
+    with tv.connect(folder / "v", mode="r") as vault:
+        assert vault.store.measures().num_rows == 10_001
+        assert vault.sessions()["metrics.loss"].tolist() == [-1.0]
+        assert vault.versions("last")["session"].tolist() == ["train#1"]
+
+
+def test_a_vault_that_is_removed_meanwhile_is_told_once_and_the_code_finishes(scripts):
+    _, done = scripts["removed"]
     assert (done.returncode, done.stdout.strip()) == (0, "done")
     assert done.stderr.count("RuntimeWarning") == 1, done.stderr
     assert "cannot record any more" in done.stderr
     assert "removed" in done.stderr
 
 
-def test_a_full_disk_is_told_once_and_the_code_finishes(tmp_path):
-    run(tmp_path, CONNECT)
-    code = """
-    import os, time
-    from tablevault_pd.store.embedded import fsio as io
-    io._fault_name, io._fault_action = "gate-taken", "ENOSPC"
-    for step in range(20):
-        tv.log(step=step, loss=1.0); time.sleep(0.1)
-    print("done")
-    """
-    before = time.monotonic()
-    done = run(tmp_path, CONNECT + textwrap.dedent(code))
+def test_a_full_disk_is_told_once_and_the_code_finishes(scripts):
+    folder, done = scripts["full"]
     assert (done.returncode, done.stdout.strip()) == (0, "done")
     assert done.stderr.count("RuntimeWarning") == 1, done.stderr
-    assert time.monotonic() - before < 30
-    with tv.connect(tmp_path / "v", mode="r") as vault:
+    with tv.connect(folder / "v", mode="r") as vault:
         assert vault.check().empty
 
 
-def test_what_could_not_be_written_for_a_while_is_written_later(tmp_path):
-    code = """
-    import time
-    from tablevault_pd.store.embedded import fsio as io
-    io._fault_name, io._fault_action = "gate-taken", "ENOSPC"
-    for step in range(100):
-        tv.log(step=step, loss=float(step)); time.sleep(0.01)
-    io._fault_name = ""
-    """
-    run(tmp_path, CONNECT + textwrap.dedent(code))
-    with tv.connect(tmp_path / "v", mode="r") as vault:
+def test_what_could_not_be_written_for_a_while_is_written_later(scripts):
+    folder, _ = scripts["later"]
+    with tv.connect(folder / "v", mode="r") as vault:
         assert vault.store.measures()["step"].to_pylist() == list(range(100))
 
 
-def test_warnings_that_are_errors_do_not_reach_the_code(tmp_path):
-    code = REMOVE + "import time; remove('v'); tv.log(loss=1); time.sleep(1.2); print('done')"
-    done = run(tmp_path, "import warnings; warnings.simplefilter('error')\n" + CONNECT + code)
+def test_warnings_that_are_errors_do_not_reach_the_code(scripts):
+    _, done = scripts["errors"]
     assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
+
+
+def test_a_forked_worker_that_fails_says_so_and_explicit_parents_win(scripts):
+    folder, done = scripts["worker"]
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+    found = sessions(folder).set_index("session")
+    assert found.state.to_dict() == {
+        "train#1": "finished", "sweep#1": "finished", "other#1": "finished", "sweep/worker#1": "failed", "mine#1": "finished",
+    }  # fmt: skip
+    assert found.parent["sweep/worker#1"] == "sweep#1"
+    assert found.parent["mine#1"] == "train#1"
+    assert found.error["sweep/worker#1"] == "ValueError: in the worker"
+    assert found["metrics.loss"].dropna().to_dict() == {"sweep#1": 2.0, "sweep/worker#1": 1.0}
+
+
+def test_many_forks_while_the_background_thread_writes(scripts):
+    folder, done = scripts["forks"]
+    assert done.returncode == 0, done.stderr
+    with tv.connect(folder / "v", mode="r") as vault:
+        found = vault.sessions()
+        assert found.state.tolist() == ["finished"] * 41
+        counts = vault.store.measures().to_pandas().groupby("metric", observed=True).size().to_dict()
+        assert counts == {"parent": 8000, "child": 40}
+
+
+@pytest.mark.parametrize("how", ["returns", "leaves"])
+def test_a_child_that_a_thread_forked_ends_with_its_last_thread(scripts, how):
+    """The background thread does not keep it alive, and ends its session."""
+    folder, done = scripts[how]
+    assert done.stdout == "0\n", done.stderr
+    found = sessions(folder)
+    assert dict(zip(found.name, found.state, strict=True)) == {
+        "train": "finished",
+        "train/worker": "finished",
+    }
+    with tv.connect(folder / "v", mode="r") as vault:
+        assert vault.read("a").n.tolist() == ([1, 2, 3, 4] if how == "leaves" else [1])
 
 
 # -- children
@@ -698,60 +830,6 @@ def test_workers_are_children_by_themselves(pools, kind):
         assert set(rows.pid) == set(pids)
         values = vault.store.measures()["value"].to_pylist()
         assert sorted(values) == sorted(rows.number.astype(float))
-
-
-def test_a_forked_worker_that_fails_says_so_and_explicit_parents_win(tmp_path):
-    code = """
-    import multiprocessing as m
-    import tablevault_pd as tv
-    def fail(s):
-        s.log(loss=1)
-        raise ValueError("in the worker")
-    vault = tv.connect("v", session="train")
-    s = vault.session("sweep")
-    s.checkpoint()
-    with vault.session("other") as other:
-        worker = m.get_context("fork").Process(target=fail, args=(s,))
-        worker.start(); worker.join()
-        with vault.session("mine", parent="train"):
-            pass
-    s.log(loss=2)
-    """
-    done = run(tmp_path, textwrap.dedent(code))
-    assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr, done.stderr
-    found = sessions(tmp_path).set_index("session")
-    assert found.state.to_dict() == {
-        "train#1": "finished", "sweep#1": "finished", "other#1": "finished", "sweep/worker#1": "failed", "mine#1": "finished",
-    }  # fmt: skip
-    assert found.parent["sweep/worker#1"] == "sweep#1"
-    assert found.parent["mine#1"] == "train#1"
-    assert found.error["sweep/worker#1"] == "ValueError: in the worker"
-    assert found["metrics.loss"].dropna().to_dict() == {"sweep#1": 2.0, "sweep/worker#1": 1.0}
-
-
-def test_many_forks_while_the_background_thread_writes(tmp_path):
-    code = """
-    import os
-    import tablevault_pd as tv
-    vault = tv.connect("v", session="train", durability="fast")
-    for number in range(40):
-        for _ in range(200):
-            tv.log(step=number, parent=1.0)
-        pid = os.fork()
-        if pid == 0:
-            tv.log(step=number, child=1.0)
-            vault._current_run().end()
-            os._exit(0)
-        assert os.waitpid(pid, 0)[1] == 0
-    """
-    done = run(tmp_path, textwrap.dedent(code))
-    assert done.returncode == 0, done.stderr
-    with tv.connect(tmp_path / "v", mode="r") as vault:
-        found = vault.sessions()
-        assert found.state.tolist() == ["finished"] * 41
-        counts = vault.store.measures().to_pandas().groupby("metric", observed=True).size().to_dict()
-        assert counts == {"parent": 8000, "child": 40}
 
 
 # -- other processes ask
@@ -874,45 +952,6 @@ def test_a_parent_that_is_not_in_this_vault_is_no_parent(tmp_path):
     """
     done = run(tmp_path, textwrap.dedent(code), TABLEVAULT_PARENT="not for us")
     assert done.stdout.split() == ["True"], done.stderr
-
-
-FORKING_THREAD = """
-import os, sys, threading, time
-def in_child():
-    vault.append("a", {"n": 1})
-    if sys.argv[1] == "leaves another thread":
-        left = threading.Thread(target=later, args=(threading.current_thread(),), daemon=True)
-        left.start()
-def later(first):
-    first.join()
-    for number in range(2, 5):
-        time.sleep(0.3)  # while the background thread looks twice
-        vault.append("a", {"n": number})
-def work():
-    pids.append(os.fork())
-    if not pids[-1]:
-        in_child()
-pids = []
-thread = threading.Thread(target=work)
-thread.start()
-thread.join()
-print(os.waitpid(pids[0], 0)[1])
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-@pytest.mark.parametrize("how", ["returns", "leaves another thread"])
-def test_a_child_that_a_thread_forked_ends_with_its_last_thread(tmp_path, how):
-    """The background thread does not keep it alive, and ends its session."""
-    done = run(tmp_path, CONNECT + FORKING_THREAD, how)
-    assert done.stdout == "0\n", done.stderr
-    found = sessions(tmp_path)
-    assert dict(zip(found.name, found.state, strict=True)) == {
-        "train": "finished",
-        "train/worker": "finished",
-    }
-    with tv.connect(tmp_path / "v", mode="r") as vault:
-        assert vault.read("a").n.tolist() == ([1, 2, 3, 4] if how == "leaves another thread" else [1])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
