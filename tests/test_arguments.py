@@ -70,7 +70,7 @@ def _parameters(call: Callable[..., Any]) -> list[inspect.Parameter]:
     return [each for each in inspect.signature(call).parameters.values() if each.kind not in varying]
 
 
-def _outcome(label: str, call: Callable[..., Any], arguments: dict[str, Any]) -> str | None:
+def _outcome(call: Callable[..., Any], documented: set[str], arguments: dict[str, Any]) -> str | None:
     """What went wrong, unless it is an error of ours that says what to do and that the docstring names."""
     try:
         bound = inspect.signature(call).bind_partial()
@@ -80,7 +80,6 @@ def _outcome(label: str, call: Callable[..., Any], arguments: dict[str, Any]) ->
             list(answer)
     except tv.VaultError as error:
         assert str(error)
-        documented = Documented.of(label, inspect.unwrap(call)).raises
         if documented.isdisjoint(each.__name__ for each in type(error).__mro__):
             return f"not documented: {type(error).__name__}: {error!s:.80}"
     except Exception as error:  # noqa: BLE001
@@ -94,6 +93,7 @@ def test_wrong_arguments_raise_documented_errors_of_ours_only(vault):
         warnings.simplefilter("ignore")
         for label, call in _calls(vault):
             parameters = _parameters(call)
+            documented = set(Documented.of(label, inspect.unwrap(call)).raises)
             for parameter in parameters:
                 if {label, f"{label}.{parameter.name}"} & LEFT_OUT:
                     continue
@@ -104,7 +104,7 @@ def test_wrong_arguments_raise_documented_errors_of_ours_only(vault):
                 }
                 # A number may be the id of a session that runs here: a pause would have the next checkpoint wait.
                 for wrong in (each for each in WRONG if parameter.name != "which" or type(each) is not int):
-                    problem = _outcome(label, call, needed | {parameter.name: wrong})
+                    problem = _outcome(call, documented, needed | {parameter.name: wrong})
                     if problem is not None:
                         raw.append(f"{label}({parameter.name}={wrong!r:.40}): {problem}")
     assert not raw, "\n".join(raw)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 import tablevault_pd as tv
 
@@ -363,7 +364,11 @@ def frame_of(rows):
 
 
 @given(ROWS, ROWS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=times(25, ordinary=12),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_r14_compare_is_a_plain_merge_and_symmetric(folder_vault, one, two):
     a, b = frame_of(one), frame_of(two)
     found = folder_vault.compare(a, b, on="id", measure="right")
@@ -390,7 +395,11 @@ def test_r14_compare_is_a_plain_merge_and_symmetric(folder_vault, one, two):
 
 
 @given(ROWS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=times(15, ordinary=8),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_r14_identical_versions_have_no_change(folder_vault, rows):
     frame = frame_of(rows)
     found = folder_vault.compare(frame, frame.copy(), on="id", measure={"right": "right", "n": "n"})
@@ -404,7 +413,11 @@ def test_r14_identical_versions_have_no_change(folder_vault, rows):
 
 
 @given(ROWS, ROWS, st.sets(st.integers(0, 9)))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=times(15, ordinary=8),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_r14_a_filtered_comparison_sums_up_the_rows_left(folder_vault, one, two, keep):
     whole = folder_vault.compare(
         frame_of(one), frame_of(two), on="id", measure={"right": "right", "n": "n"}, by="word"
@@ -750,7 +763,12 @@ def test_r17_code_is_told_by_the_definition_that_changed(folder_vault, tmp_path)
 
 
 @given(generated.frames())
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=times(40, ordinary=20),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 def test_r14_every_kind_of_frame_equals_itself(folder_vault, frame):
     names = [str(label) for label in frame.columns]
     assume(len(set(names)) == len(names) and not {"status_a", "status_b"} & set(names))

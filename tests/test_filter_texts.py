@@ -113,7 +113,7 @@ noon_utc = noon.tz_localize("UTC")
 
 
 @given(FRAMES, QUERIES)
-@settings(max_examples=times(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(50, ordinary=25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_text_keeps_what_query_keeps(df, text):
     try:
         expected = df.query(text, engine="python").index.tolist()

@@ -368,7 +368,7 @@ def test_history(kind: str) -> None:
     run_state_machine_as_test(
         lambda: History(kind),
         settings=settings(
-            max_examples=times(12 if kind == "embedded" else 8),
+            max_examples=times(12, ordinary=8) if kind == "embedded" else times(8, ordinary=4),
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

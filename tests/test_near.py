@@ -157,7 +157,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kinds", [["embedded"], pytest.param(["embedded", "arango"], marks=arango)])
 def test_all_stores_find_the_nearest_in_the_same_order(kinds: list[str], folder: Path) -> None:
     @given(histories(), QUERY, st.sampled_from(METRICS), st.integers(0, 2**32), st.booleans())
-    @settings(max_examples=times(12), deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
+    @settings(
+        max_examples=times(12, ordinary=6),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=PHASES,
+    )
     def find(history: Any, queries: list[list[float]], metric: Any, seed: int, masked: bool) -> None:
         answers = []
         with ExitStack() as stack:

@@ -223,7 +223,7 @@ def there(groups: list[list[Any]], found: tv.List) -> list[list[Any]]:
 
 
 SETTINGS = settings(
-    max_examples=times(12), deadline=None, report_multiple_bugs=False,
+    max_examples=times(12, ordinary=6), deadline=None, report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )  # fmt: skip
 

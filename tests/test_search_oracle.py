@@ -208,7 +208,10 @@ def expected(oracle, asked):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "examples"),
-    [("embedded", times(40)), pytest.param("arango", times(12), marks=pytest.mark.arango)],
+    [
+        ("embedded", times(40, ordinary=25)),
+        pytest.param("arango", times(12, ordinary=7), marks=pytest.mark.arango),
+    ],
 )
 def test_search_finds_what_brute_force_finds(kind: str, examples: int) -> None:
     @given(

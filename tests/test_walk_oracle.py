@@ -391,14 +391,14 @@ RANDOM: dict[str, Any] = {
 }
 
 
-@settings(max_examples=times(20), **RANDOM)
+@settings(max_examples=times(20, ordinary=10), **RANDOM)
 @given(st.data())
 def test_walks_equal_breadth_first_search(data):
     with tempfile.TemporaryDirectory() as folder, tv.connect(Path(folder) / "v", durability="fast") as vault:
         check_walks(data, vault)
 
 
-@settings(max_examples=times(15), **RANDOM)
+@settings(max_examples=times(15, ordinary=8), **RANDOM)
 @given(st.data())
 def test_walks_over_edges_of_every_form(data):
     with tempfile.TemporaryDirectory() as folder, tv.connect(Path(folder) / "v", durability="fast") as vault:
@@ -406,7 +406,7 @@ def test_walks_over_edges_of_every_form(data):
 
 
 @pytest.mark.arango
-@settings(max_examples=times(12), **RANDOM)  # each lays out a database
+@settings(max_examples=times(12, ordinary=6), **RANDOM)  # each lays out a database
 @given(st.data())
 def test_walks_on_a_server_equal_breadth_first_search(data):
     with new_database() as url, pytest.MonkeyPatch.context() as environment:
@@ -451,7 +451,7 @@ def identities(table):
 
 
 @pytest.mark.arango
-@settings(max_examples=times(15), **RANDOM)
+@settings(max_examples=times(15, ordinary=8), **RANDOM)
 @given(st.data())
 def test_what_a_server_answers_ahead_is_all_there_is(data):
     from tablevault_pd.store.arango import ahead
