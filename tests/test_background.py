@@ -23,18 +23,18 @@ def test_one_thread_at_a_time_does_what_was_asked_for():
         at_work.append(threading.get_ident())
         most.append(len(at_work))
         entered.release()
-        assert go_on.acquire(timeout=30)
+        assert go_on.acquire(timeout=60)
         at_work.remove(threading.get_ident())
 
     background = Background(work, "test")
     assert background.is_done
     background.ask()
-    assert entered.acquire(timeout=30)
+    assert entered.acquire(timeout=60)
     for _ in range(10):  # while it is under way: once more is enough
         background.ask()
     assert not background.is_done
     go_on.release()
-    assert entered.acquire(timeout=30)
+    assert entered.acquire(timeout=60)
     go_on.release()
     wait_until(lambda: background.is_done)
     background.join()
@@ -48,13 +48,13 @@ def test_work_that_fails_is_done_once_more_where_it_was_asked_for_meanwhile():
     def work() -> None:
         if not entered.is_set():
             entered.set()
-            assert go_on.wait(30)
+            assert go_on.wait(60)
             raise ValueError("the first time")
         done.append(1)
 
     background = Background(work, "test")
     background.ask()
-    assert entered.wait(30)
+    assert entered.wait(60)
     background.ask()
     go_on.set()
     wait_until(lambda: background.is_done)
@@ -103,13 +103,13 @@ def test_a_fork_while_another_thread_numbers_a_reference_leaves_a_child_that_can
         def __hash__(self) -> int:
             if next(times) > 0:  # it is looked for first
                 inside.set()
-                assert go_on.wait(30)
+                assert go_on.wait(60)
             return hash("slow")
 
     numbers: list[int] = []
     thread = threading.Thread(target=lambda: numbers.append(refs.number_of(Slow("v", 1, 1))))
     thread.start()
-    assert inside.wait(30)
+    assert inside.wait(60)
 
     def number_in_child() -> bool:
         found: list[int] = []
@@ -117,7 +117,7 @@ def test_a_fork_while_another_thread_numbers_a_reference_leaves_a_child_that_can
             target=lambda: found.append(refs.number_of(refs.Source("w", 1, 1))), daemon=True
         )
         other.start()
-        other.join(10)
+        other.join(60)
         return bool(found)
 
     assert in_child(number_in_child) == "True"
@@ -131,7 +131,7 @@ def test_threads_that_number_the_same_sources_agree():
     barrier, found = threading.Barrier(4), {}
 
     def number(key: int) -> None:
-        barrier.wait(30)
+        barrier.wait(60)
         found[key] = [refs.number_of(source) for source in sources]
 
     threads = [threading.Thread(target=number, args=(key,)) for key in range(4)]

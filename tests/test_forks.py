@@ -255,7 +255,7 @@ def busy(vault: tv.Vault, count: int) -> tuple[threading.Thread, list[int]]:
 
     thread = threading.Thread(target=vault.store.catalog.write, args=(work,))
     thread.start()
-    assert inside.wait(30)
+    assert inside.wait(60)
     return thread, found
 
 

@@ -344,7 +344,7 @@ def test_a_writer_that_waits_comes_before_one_that_had_it(tmp_path):
         thread.join()
     finally:
         waiter.stdin.close()
-        assert waiter.wait(30) == 0
+        assert waiter.wait(60) == 0
 
 
 # -- what is learnt in a transaction
@@ -501,7 +501,7 @@ def test_a_log_that_a_closing_connection_clears_away_was_not_removed(store, monk
         store.catalog.close_idle(threading.get_ident())
 
     def second() -> None:
-        assert cleared.wait(30)
+        assert cleared.wait(60)
         try:
             put(store, "a", pa.table({"n": [2]}), operation="append")
         finally:
@@ -523,12 +523,12 @@ def test_no_connection_is_opened_while_another_thread_looks_for_a_removed_log(st
     def slow(database: str) -> int | None:
         if not looking.is_set():
             looking.set()
-            assert go_on.wait(30)
+            assert go_on.wait(60)
         return real(database)
 
     monkeypatch.setattr(logs, "removed_under", slow)
     (first,), raised = in_threads(lambda: store.head("a"))
-    assert looking.wait(30)
+    assert looking.wait(60)
     opened = threading.Event()
     (second,), others = in_threads(lambda: (store.head("a"), opened.set()))
     assert not opened.wait(0.2)
@@ -544,14 +544,14 @@ def test_closing_waits_for_the_calls_under_way(tmp_path):
 
     def work(db: sqlite3.Connection) -> None:
         inside.set()
-        go_on.wait(30)
+        go_on.wait(60)
         told.append(db.execute("SELECT count(*) FROM lists").fetchone())
 
     store = vault.store
     thread = threading.Thread(target=store.catalog.write, args=(work,))
     vault._run.end()
     thread.start()
-    assert inside.wait(30)
+    assert inside.wait(60)
     closing = threading.Thread(target=vault.close)
     closing.start()
     wait_until(lambda: store.catalog._closed)
@@ -819,7 +819,7 @@ def test_nothing_is_made_in_a_folder_that_is_being_removed(tmp_path):
     store.catalog._gate.has_file = lambda: waits.set()
     thread = threading.Thread(target=write)
     thread.start()
-    assert waits.wait(30)
+    assert waits.wait(60)
     shutil.rmtree(store.folder)
     thread.join()
     assert "removed or replaced" in told[0]

@@ -344,7 +344,7 @@ time.sleep(1)
             "large", pd.DataFrame({"text": texts})
         )  # behind the lock, to a file, its text to be indexed later
         monkeypatch.undo()
-        assert holder.wait(10) == 0
+        assert holder.wait(60) == 0
         assert len(vault.read("large")) == 100_000
         assert len(vault.search("solar", lists="large", k=5)) == 5
         assert vault.check().empty

@@ -150,9 +150,9 @@ def test_threads_and_tasks_have_their_own_innermost(vault):
 
     def work(name: str) -> None:
         with vault.session(name):
-            barrier.wait(10)
+            barrier.wait(60)
             tv.log(value=1)
-            barrier.wait(10)
+            barrier.wait(60)
 
     async def task(name: str) -> None:
         with vault.session(name):
@@ -336,7 +336,7 @@ def test_pause_resume_and_stop_of_a_thread(vault):
     assert vault.resume(vault.sessions("worker"), wait_s=10).state.tolist() == ["running"]
     vault.pause("worker", wait_s=10)
     stopped = vault.stop("worker#1", wait_s=10)
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert seen == ["callback", "cleaned"]
     assert stopped.columns.tolist() == ["session", "request", "state", "requested", "acknowledged"]
@@ -379,7 +379,7 @@ def test_stopping_what_is_around_stops_what_is_inside(vault):
         time.sleep(0.01)
     assert vault.pause("outer", wait_s=10).state.tolist() == ["paused"]
     vault.stop("inner", wait_s=10)  # which waits in a checkpoint, for the outer one to be resumed
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert vault.sessions("*er").state.tolist() == ["stopped", "stopped"]
 
@@ -506,7 +506,8 @@ def test_a_beat_is_all_or_nothing(vault):
 
 
 def test_an_idle_heart_writes_nothing(folder_vault):
-    time.sleep(1.2)  # past the first beats
+    while folder_vault._run.waits_for(info=True):  # past the first beats
+        time.sleep(0.01)
     files = [
         path
         for path in Path(folder_vault.place).iterdir()

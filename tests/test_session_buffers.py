@@ -72,7 +72,7 @@ def test_millions_of_values_logged_while_one_beat_is_under_way_are_all_kept(fold
         warnings.simplefilter("error")
         brake.open.clear()
         s.log(loss=-1.0)
-        assert brake.reached.wait(10)
+        assert brake.reached.wait(60)
         for step in range(count):
             s.log(step=step, a=0.5, b=0.5, c=0.5, d=float(step))
         assert len(s._recorder._rows) <= buffers.MAX_ROWS, "memory is bounded"
@@ -128,7 +128,7 @@ def test_log_waits_when_the_file_is_full_and_says_so(vault, brake, monkeypatch):
 
         thread = threading.Thread(target=work)
         thread.start()
-        assert told.wait(10)
+        assert told.wait(60)
         assert thread.is_alive(), "it waits"
         brake.open.set()
         thread.join(30)
@@ -168,8 +168,8 @@ def test_a_session_tells_that_it_cannot_be_written(folder_vault, monkeypatch):
             brake.refuse = fail
             s.log(loss=1.0)
             heart.HEARTBEAT.wake()
-            assert failed.wait(10)
-            assert s._recorder.attempted.wait(10)
+            assert failed.wait(60)
+            assert s._recorder.attempted.wait(60)
             assert "nothing could be written" in repr(s)
             brake.refuse = lambda beat: None
             heart.HEARTBEAT._retry_at.clear()
@@ -185,7 +185,7 @@ def test_a_removed_vault_ends_the_recording_and_every_log_says_so(folder_vault, 
         with pytest.warns(RuntimeWarning, match="It was removed. Lost: .*1 logged values of train#1"):
             s.log(loss=1.0)
             heart.HEARTBEAT.wake()
-            assert s._recorder.flushed.wait(10)
+            assert s._recorder.flushed.wait(60)
         assert repr(s) == "<Session 'train#1': not recorded any more>"
         for _ in range(2):
             with pytest.warns(tv.NotRecorded, match="keeps nothing any more: It was removed"):
@@ -298,7 +298,7 @@ def test_a_session_that_is_not_in_the_vault_stops_no_other(folder_vault, monkeyp
             gone.log(loss=1.0)
             gone.tags = "t"
             healthy.log(loss=2.0)
-            assert gone._recorder.flushed.wait(10)
+            assert gone._recorder.flushed.wait(60)
     assert values(folder_vault, "healthy").tolist() == [2.0]
     assert folder_vault.sessions("healthy").state.tolist() == ["finished"]
 

@@ -66,7 +66,7 @@ def in_another_thread(call) -> None:
     """A lock that this thread was interrupted with is found by that: the call would never return."""
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -186,18 +186,18 @@ def test_an_interrupted_start_is_told_from_another_one_of_its_name(vault, monkey
         if threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt
         opened.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return row
 
     monkeypatch.setattr(vault.store, "open_session", open_)
     other, mine = vault.session("train"), vault.session("train")
     thread = threading.Thread(target=lambda: other.log(loss=1.0))
     thread.start()
-    assert opened.wait(20)
+    assert opened.wait(60)
     with pytest.raises(KeyboardInterrupt):
         mine.log(loss=1.0)
     go_on.set()
-    thread.join(20)
+    thread.join(60)
     found = vault.sessions("train")
     assert found["state"].tolist() == ["running", "failed"]
     assert found["error"].tolist()[1] == "KeyboardInterrupt"

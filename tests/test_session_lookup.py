@@ -594,7 +594,7 @@ def test_a_slow_store_keeps_nobody_from_reading(vault, monkeypatch):
     with vault.session("train") as s:
         vault._flush()  # no beat is under way that would take the value by the store's own method
         monkeypatch.setattr("tablevault_pd.session.heartbeat.FLUSH_S", 0.05)
-        monkeypatch.setattr(vault.store, "beat", lambda beats: (held.wait(30), real(beats))[1])
+        monkeypatch.setattr(vault.store, "beat", lambda beats: (held.wait(60), real(beats))[1])
         s.log(loss=1)
         with pytest.warns(RuntimeWarning, match=r"0\.05 s what .*train#1"):
             assert labels(vault.sessions("train")) == ["train#1"]

@@ -348,6 +348,6 @@ def test_readers_beside_one_that_compacts_and_vacuums(tmp_path):
                     assert version < written.version
             assert cleaner.stdout.readline() == "done\n"
         cleaner.stdin.close()
-        assert cleaner.wait(30) == 0
+        assert cleaner.wait(60) == 0
         check_rows(vault, "log", acks.all())
         check_sound(vault)
