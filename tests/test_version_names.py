@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 import warnings
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from stores import database_of, new_place, put, rows
 from torture.harness import PROCESSES
 
 import tablevault_pd as tv
 from tablevault_pd.store.embedded import fsio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _xs(frame: pd.DataFrame) -> list[int]:
@@ -383,6 +389,72 @@ def test_appends_under_the_old_name_beside_a_rename_are_kept_or_refused(vault):
     assert list(vault) == ["journal"]
     assert sorted(_xs(vault.read("journal"))) == sorted([-1, *acknowledged])
     assert set(vault.versions()["list"]) == {"journal"}
+
+
+@pytest.mark.arango
+def test_a_commit_that_a_rename_overtakes_belongs_to_the_renamed_list(tmp_path, monkeypatch):
+    """It looked the list up before the rename, and comes after it."""
+    with new_place("arango", tmp_path) as place:
+        one, other = place.open(), place.open()
+        put(one, "a", pa.table({"x": [1]}))
+        insert = one.client.insert
+
+        def overtaken(collection: str, document: dict[str, Any], **options: Any) -> None:
+            if collection == "tv_batches":
+                other.rename_list("a", "b")
+            insert(collection, document, **options)
+
+        monkeypatch.setattr(one.client, "insert", overtaken)
+        put(one, "a", pa.table({"x": [2]}), operation="append")
+        monkeypatch.undo()
+        for store in (one, other):
+            assert [(version.list, version.version) for version in store.versions()] == [("b", 1), ("b", 2)]
+            assert [state.head.list for state in store.lists()] == ["b"]
+            assert [row["x"] for row in rows(store, store.head("b"))] == [1, 2]
+            assert store.head("a") is None
+        put(other, "b", pa.table({"x": [3]}), operation="append")
+        assert {each["name"] for each in database_of(place.address).collection("tv_batches").all()} == {"b"}
+        assert other.check() == []
+        one.close()
+        other.close()
+
+
+def test_of_two_that_want_one_name_at_once_one_gets_it(vault):
+    """Renames to one name, snapshots of one name, and a tag of one name on two versions."""
+    _save(vault, "a", 1, 2)
+    _save(vault, "b", 3)
+
+    def race(*calls: Callable[[], object]) -> list[str]:
+        outcomes: list[str] = []
+        barrier = threading.Barrier(len(calls))
+
+        def one(call: Callable[[], object]) -> None:
+            barrier.wait()
+            try:
+                call()
+                outcomes.append("done")
+            except tv.NameTaken:
+                outcomes.append("taken")
+
+        threads = [threading.Thread(target=one, args=(call,)) for call in calls]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sorted(outcomes)
+
+    for number in range(3):
+        tag, paper, both, new = (f"{letter}{number}" for letter in "tsxr")
+        for one, other in (
+            (partial(vault.tag, "a@1", tag), partial(vault.tag, "a@2", tag)),
+            (partial(vault.snapshot, paper), partial(vault.snapshot, paper)),
+            (partial(vault.snapshot, both), partial(vault.tag, "a@1", both)),
+            (partial(vault.rename, "a", new), partial(vault.rename, "b", new)),
+        ):
+            assert race(one, other) == ["done", "taken"]
+        left = next(name for name in vault if name in ("a", "b"))
+        vault.rename(new, "a" if left == "b" else "b")
+    assert sorted(vault.versions()["list"]) in (["a", "a", "b"], ["a", "b", "b"])
 
 
 def test_marks_of_a_list_that_was_renamed_are_no_lost_commits(here):

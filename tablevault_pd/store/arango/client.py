@@ -503,23 +503,15 @@ class Client:
         self.run(lambda database: _insert_all(database, collection, documents, self.sync))
 
     def transact(
-        self,
-        write: Sequence[str],
-        work: Callable[[TransactionDatabase], T],
-        *,
-        exclusive: Sequence[str] = (),
-        expect: Sequence[int] = (),
+        self, write: Sequence[str], work: Callable[[TransactionDatabase], T], *, expect: Sequence[int] = ()
     ) -> T:
         """Do `work` in a stream transaction over the `write` collections; all of it, or nothing (3.8 or later).
 
-        Nobody else writes to those that are `exclusive` meanwhile. Writers of one document exclude each other: one of two
-        fails with a conflict, and is tried again as a whole.
+        Writers of one document exclude each other: one of two fails with a conflict, and is tried again as a whole.
         """
 
         def once(database: StandardDatabase) -> T:
-            handle = database.begin_transaction(
-                write=list(write), exclusive=list(exclusive), sync=self.sync, allow_implicit=False
-            )
+            handle = database.begin_transaction(write=list(write), sync=self.sync, allow_implicit=False)
             try:
                 result = work(handle)
                 _commit(handle)

@@ -17,6 +17,7 @@ from tablevault_pd.errors import Conflict
 from tablevault_pd.store.arango.client import UNIQUE, Said, all_of
 from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS, RENAMES
+from tablevault_pd.store.arango.names import RENAME_BATCHES
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, description_document, digest_of
 from tablevault_pd.store.arango.placing import document_of, runs, version_of
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
@@ -57,13 +58,6 @@ FOR m IN tv_meta
 """
 TOUCH = "FOR l IN tv_lists FILTER l.digest == @digest UPDATE l WITH {touched: @token} IN tv_lists"
 INSERT_BATCH = "INSERT @batch INTO tv_batches"
-# Nothing where the list is called otherwise by now. Options cannot be bound.
-_UNLESS_RENAMED = (
-    "FOR l IN tv_lists FILTER l.id == @list AND l.digest == @digest INSERT @batch INTO tv_batches "
-)
-UNLESS_RENAMED = {
-    sync: f"{_UNLESS_RENAMED} OPTIONS {{waitForSync: {str(sync).lower()}}} RETURN 1" for sync in (True, False)
-}
 IN_ITS_PLACE = """
 LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "edges", "reads"))
 LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "edges", "reads"))
@@ -117,6 +111,8 @@ class Committer:
         if seen["known"]:
             return dict(seen["known"])
         check_not_renamed(batch, seen["renamed"])
+        if seen["head"] and seen["head"]["name"] != batch.list:  # it was committed beside a rename
+            self._client.query(RENAME_BATCHES, list=seen["list"], name=batch.list)
         check_commit(batch, _version(seen["head"]))
         list_id = seen["list"]
         if list_id is None:
@@ -134,20 +130,10 @@ class Committer:
         if rows is not None:
             rows.settled = True  # from here on the items may be committed, whatever we come to hear
         try:
-            made = self._client.query(
-                UNLESS_RENAMED[self._client.sync],
-                batch=document,
-                list=list_id,
-                digest=digest_of(batch.list),
-                expect=(UNIQUE,),
-            )
+            self._client.insert(BATCHES, document, expect=(UNIQUE,))
         except Said:
             return self._after_conflict(batch, document, rows)
-        if made:
-            return document
-        if rows is not None:
-            rows.settled = False
-        return None
+        return document
 
     def _after_conflict(
         self, batch: Batch, document: dict[str, Any], rows: Stage | None

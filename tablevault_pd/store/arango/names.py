@@ -1,18 +1,19 @@
 """Names of versions and lists on a server.
 
 Each change is a transaction that writes the documents of the lists concerned first: of two at once, a vacuum of the list
-among them, one fails and starts again. A rename has the batches of the vault to itself, since each of them says what its list
-is called; a commit that looked the list up before inserts nothing after it (see :data:`INSERT_BATCH`).
+among them, one fails and starts again. The name of a list is that of its document. Batches have a copy of it; that of a
+commit which looked the list up before a rename, and came after it, is the old one until the next commit or rename mends it.
 """
 
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import VersionNotFound
+from tablevault_pd.errors import NameTaken, VersionNotFound, shown
 from tablevault_pd.store import VersionName
-from tablevault_pd.store.arango.client import all_of
+from tablevault_pd.store.arango.client import UNIQUE, Said, all_of
 from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
 from tablevault_pd.store.arango.people import digest_of
 from tablevault_pd.store.arango.placing import version_of
@@ -33,7 +34,7 @@ HEADS = """
 FOR l IN tv_lists
   LET head = FIRST(FOR b IN tv_batches FILTER b.list == l.id SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads"))
   FILTER head != null
-  RETURN head
+  RETURN MERGE(head, {name: l.name})
 """
 BY_NUMBER = """
 FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "edges", "reads")
@@ -76,9 +77,11 @@ FOR r IN tv_renames
   RETURN FIRST(FOR l IN tv_lists FILTER l.id == r.list RETURN l.name)
 """
 DONE_BEFORE = "FOR r IN tv_renames FILTER r._key == @key RETURN 1"
-DROP_EMPTY = "FOR l IN tv_lists FILTER l.digest == @digest REMOVE l IN tv_lists"
+IN_THE_MAKING = "FOR l IN tv_lists FILTER l.digest == @digest RETURN 1"
 RENAME = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {name: @name, digest: @digest} IN tv_lists"
-RENAME_BATCHES = "FOR b IN tv_batches FILTER b.list == @list UPDATE b WITH {name: @name} IN tv_batches"
+RENAME_BATCHES = (
+    "FOR b IN tv_batches FILTER b.list == @list AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches"
+)
 NOTE_RENAME = "INSERT MERGE(@rename, {time: DATE_NOW() * 1000}) INTO tv_renames"
 
 
@@ -172,14 +175,14 @@ class NameCatalog:
             head, taken = _head(handle, old), _head(handle, new)
             if all_of(handle, DONE_BEFORE, {"key": key}):  # an answer was lost
                 assert taken is not None
-                return taken
+                return replace(taken, list=new)
             now = all_of(handle, RENAMED, {"digest": digest_of(old)})
             check_rename(old, new, head, taken, now[0] if now else None, expect)
             assert head is not None
             place = {"list": head.list_id, "name": new}
-            all_of(handle, DROP_EMPTY, {"digest": digest_of(new)})
+            if all_of(handle, IN_THE_MAKING, {"digest": digest_of(new)}):
+                raise NameTaken(f"A list {shown(new)} is being made. Nothing was renamed; take another name.")
             all_of(handle, RENAME, {**place, "digest": digest_of(new)})
-            all_of(handle, RENAME_BATCHES, place)
             rename = {
                 "_key": key,
                 "old": old,
@@ -188,12 +191,15 @@ class NameCatalog:
                 "session": session_id,
             }
             all_of(handle, NOTE_RENAME, {"rename": rename})
-            renamed = _head(handle, new)
-            assert renamed is not None
-            return renamed
+            return replace(head, list=new)
 
         self._client.writable()
-        return self._client.transact((RENAMES,), work, exclusive=(LISTS, BATCHES))
+        try:
+            version = self._client.transact((LISTS, BATCHES, RENAMES), work, expect=(UNIQUE,))
+        except Said:  # somebody took the name in this moment, and the rules say so now
+            version = self._client.transact((LISTS, BATCHES, RENAMES), work)
+        self._client.query(RENAME_BATCHES, list=version.list_id, name=new)
+        return version
 
     def renamed(self, name: str) -> str | None:
         """What a list that was called `name` is called now."""

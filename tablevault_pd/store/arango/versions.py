@@ -43,14 +43,22 @@ VERSIONS_OF = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 FOR b IN tv_batches FILTER b.list == list SORT b.version RETURN UNSET(b, "parts", "base", "edges", "reads")
 """
-ALL_VERSIONS = """FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, "parts", "base", "edges", "reads")"""
+# The copy of the name in a batch may be an old one: see names.py.
+ALL_VERSIONS = """
+FOR b IN tv_batches
+  FILTER b.list > 0
+  SORT b.list, b.version
+  LET name = FIRST(FOR l IN tv_lists FILTER l.id == b.list RETURN l.name)
+  RETURN MERGE(UNSET(b, "parts", "base", "edges", "reads"), {name})
+"""
 HEADS = """
 FOR b IN tv_batches
   FILTER b.list > 0
   COLLECT list = b.list
     AGGREGATE version = MAX(b.version), created = MIN(b.time), bytes = SUM(b.emptied ? 0 : b.bytes)
   LET head = FIRST(FOR h IN tv_batches FILTER h.list == list AND h.version == version RETURN h)
-  RETURN {head: UNSET(head, "parts", "base", "edges", "reads"), created, bytes}
+  LET name = FIRST(FOR l IN tv_lists FILTER l.id == list RETURN l.name)
+  RETURN {head: MERGE(UNSET(head, "parts", "base", "edges", "reads"), {name}), created, bytes}
 """
 NAMES = """
 FOR l IN tv_lists
@@ -67,7 +75,7 @@ class Versions:
 
     def _one(self, statement: str, name: str, **values: Any) -> Version | None:
         rows = self._client.query(statement, digest=digest_of(name), **values)
-        return version_of(rows[0]) if rows else None
+        return version_of({**rows[0], "name": name}) if rows else None
 
     def head(self, name: str) -> Version | None:
         """The newest version of a list."""
@@ -93,12 +101,16 @@ class Versions:
             for each in lookups
         ]
         rows = self._client.query(FIND_VERSIONS, wanted=asked) if asked else []
-        return [None if row is None else version_of(row) for row in rows]
+        return [
+            None if row is None else version_of({**row, "name": each.name})
+            for row, each in zip(rows, lookups, strict=True)
+        ]
 
     def versions(self, name: str | None = None) -> list[Version]:
         """All versions of one list, or of all."""
         if name is not None:
-            return [version_of(row) for row in self._client.query(VERSIONS_OF, digest=digest_of(name))]
+            rows = self._client.query(VERSIONS_OF, digest=digest_of(name))
+            return [version_of({**row, "name": name}) for row in rows]
         found = [version_of(row) for row in self._client.query(ALL_VERSIONS)]
         return sorted(found, key=lambda version: (version.time, version.list, version.version))
 
