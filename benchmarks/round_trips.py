@@ -29,7 +29,7 @@ from tablevault_pd.lineage.report import RowsToTrace
 from tablevault_pd.lineage.report import lines as walked
 from tablevault_pd.search.query import parse_text
 from tablevault_pd.store import Batch, Beat, Measures, Scope, Session, VectorQuery, Version
-from tablevault_pd.store.arango import ArangoStore, client
+from tablevault_pd.store.arango import ArangoStore, transport
 from tablevault_pd.store.edges import Edge, EdgeForm
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ class Counter:
     def __init__(self) -> None:
         self.sent = 0
         self.received = 0
-        self._send = client._Transport.send_request
-        client._Transport.send_request = self._count
+        self._send = transport.Transport.send_request
+        transport.Transport.send_request = self._count
 
     @property
     def _count(self) -> Callable[..., Any]:
-        def count(transport: Any, *arguments: Any, **options: Any) -> Any:
+        def count(self_: Any, *arguments: Any, **options: Any) -> Any:
             self.sent += 1
-            answer = self._send(transport, *arguments, **options)
+            answer = self._send(self_, *arguments, **options)
             self.received += len(answer.raw_body)
             return answer
 

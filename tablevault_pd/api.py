@@ -62,7 +62,9 @@ def connect(
     redact: bool | None = None,
     password: str | Callable[[], str] | None = None,
     token: str | Callable[[], str] | None = None,
-    create: bool | Literal["oneshard"] = False,
+    create: bool | Literal["oneshard", "sharded"] = False,
+    replication_factor: int | None = None,
+    write_concern: int | None = None,
     verify_tls: bool | str | None = None,
 ) -> Vault:
     """Open a vault, and make it the current one. A folder that is not there yet is made.
@@ -70,7 +72,8 @@ def connect(
     Parameters
     ----------
     place : str or path, optional
-        A folder, or a database as ``arangodb://user@host:8529/database`` (``arangodbs://`` for TLS). Default: the
+        A folder, or a database as ``arangodb://user@host:8529/database`` (``arangodbs://`` for TLS; several coordinators
+        of a cluster as ``host1:8529,host2:8529``). Default: the
         environment variable ``TABLEVAULT_URL``, else ``./vault``.
     session : str or False, optional
         What to call the session that this process opens. Default: the name of its script. ``False`` opens none: what is
@@ -95,8 +98,13 @@ def connect(
         ``TABLEVAULT_PASSWORD``. It is never shown and never stored.
     token : str or callable, optional
         A JSON web token, instead of a user and password.
-    create : bool or "oneshard"
-        Make the database on the server if it is not there; in a cluster, on one shard.
+    create : bool, "oneshard" or "sharded"
+        Make the database on the server if it is not there. In a cluster it is kept on one DB-Server, with its copies on
+        others (OneShard), unless it is to be ``"sharded"``.
+    replication_factor : int, optional
+        Of a database that is made in a cluster: how many copies of it there are. Default: the cluster's.
+    write_concern : int, optional
+        Of such a database: how many copies must be in sync for a write to be accepted. Default: the cluster's.
     verify_tls : bool or str, default True
         Whether the server's certificate is verified, or the file of the authorities to verify it with.
 
@@ -142,7 +150,18 @@ def connect(
     if timeout_s is not None:
         timeout_s = validate.seconds(timeout_s, "timeout_s")
     options = {"durability": durability, "timeout_s": timeout_s, "verify_tls": verify_tls}
-    credentials = {"password": password, "token": token, "create": create}
+    if not isinstance(create, bool):
+        validate.choice(create, "create", ("oneshard", "sharded"))
+    for copies, what in ((replication_factor, "replication_factor"), (write_concern, "write_concern")):
+        if copies is not None:
+            validate.whole(copies, what, least=1)
+    credentials = {
+        "password": password,
+        "token": token,
+        "create": create,
+        "replication_factor": replication_factor,
+        "write_concern": write_concern,
+    }
     if at is not None:
         at = _moment(at, session)
     read_only = mode == "r" or at is not None
@@ -215,7 +234,7 @@ def _names_credentials(address: str, credentials: dict[str, Any]) -> bool:
 def _refuse_server_options(folder: str, options: dict[str, Any]) -> None:
     only_servers = [
         name
-        for name in ("password", "token", "create", "verify_tls")
+        for name in ("password", "token", "create", "replication_factor", "write_concern", "verify_tls")
         if not any(options[name] is plain for plain in (None, False, True))
     ]
     if only_servers:

@@ -117,16 +117,16 @@ def store(place: Place) -> Iterator[Store]:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What this thread sent to a server, one entry per request: a session's heart beats beside it."""
     pytest.importorskip("arango")
-    from tablevault_pd.store.arango import client
+    from tablevault_pd.store.arango import transport
 
     here = threading.get_ident()
     found: list[str] = []
-    real = client._Transport.send_request
+    real = transport.Transport.send_request
 
     def send(self: Any, session: Any, method: str, url: str, *rest: Any, **more: Any) -> Any:
         if threading.get_ident() == here:
             found.append(f"{method} {url}")
         return real(self, session, method, url, *rest, **more)
 
-    monkeypatch.setattr(client._Transport, "send_request", send)
+    monkeypatch.setattr(transport.Transport, "send_request", send)
     return found

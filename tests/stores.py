@@ -6,18 +6,17 @@ skipped; set and unreachable, it fails.
 
 from __future__ import annotations
 
-import json
 import os
-import urllib.error
-import urllib.request
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
+from fault_proxy import Faults
 
 from tablevault_pd.store import Batch, Store, Version
 from tablevault_pd.store.edges import EdgeQuery, EdgeTable
@@ -65,12 +64,18 @@ def new_place(kind: str, folder: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def new_database() -> Iterator[str]:
-    """The address of a database that does not exist yet, and is dropped afterwards."""
+def new_database(*, faulty: bool = False) -> Iterator[str]:
+    """The address of a database that does not exist yet, and is dropped afterwards.
+
+    With `faulty` it is that of the proxy in front of the server.
+    """
     if not ARANGO_URL:
         pytest.skip("TABLEVAULT_TEST_ARANGO_URL is not set: there is no ArangoDB to test with")
     parts = urlsplit(ARANGO_URL)
     name = f"tv_test_{uuid.uuid4().hex[:16]}"
+    if faulty:
+        login = parts.netloc.rpartition("@")[0]
+        parts = parts._replace(scheme="arangodb", netloc=f"{login}@127.0.0.1:{proxy().port}")
     try:
         yield parts._replace(path=f"/{name}").geturl()
     finally:
@@ -92,57 +97,19 @@ def system() -> Any:
     return database_of(urlsplit(ARANGO_URL)._replace(path="/_system").geturl())
 
 
-class Faults:
-    """A server that can inject faults, and counts its requests."""
-
-    def __init__(self) -> None:
-        parts = urlsplit(ARANGO_URL)
-        self._base = f"http://{parts.hostname}:{parts.port or 8529}/_double"
-
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self._base}/{path}", data=data, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
-
-    def available(self) -> bool:
-        """Whether this server is one."""
-        try:
-            return isinstance(self._ask("GET", "faults"), (dict, list))
-        except (urllib.error.URLError, ValueError):
-            return False
-
-    def add(self, match: str, kind: str, *, count: int = 1, skip: int = 0) -> None:
-        """The next `count` requests after `skip` that match meet a fault."""
-        self._ask("POST", "faults", {"match": match, "kind": kind, "count": count, "skip": skip})
-
-    def clear(self) -> None:
-        """No more faults."""
-        self._ask("DELETE", "faults")
-
-    def left(self) -> int:
-        """How many faults have not been met yet."""
-        found = self._ask("GET", "faults")
-        rules = found if isinstance(found, list) else found.get("faults", [])
-        return sum(rule.get("count", 0) for rule in rules)
-
-    def reset(self) -> None:
-        """Count from zero."""
-        self._ask("POST", "stats/reset")
-
-    def requests(self) -> int:
-        """How many there were since."""
-        return int(self._ask("GET", "stats")["requests"])
+@cache
+def proxy() -> Faults:
+    """The proxy in front of the server, one in each process."""
+    parts = urlsplit(ARANGO_URL)
+    return Faults(parts.hostname or "", parts.port or 8529, tls=parts.scheme == "arangodbs")
 
 
 @pytest.fixture
 def faults() -> Iterator[Faults]:
-    """Faults on demand; skipped on a server that has none."""
+    """Faults on demand, for databases from ``new_database(faulty=True)``."""
     if not ARANGO_URL:
         pytest.skip("TABLEVAULT_TEST_ARANGO_URL is not set: there is no ArangoDB to test with")
-    found = Faults()
-    if not found.available():
-        pytest.skip("this server cannot inject faults")
+    found = proxy()
     found.clear()
     yield found
     found.clear()

@@ -48,8 +48,9 @@ pytest.importorskip("arango")
 
 from tablevault_pd.store.arango import ArangoStore, codec
 from tablevault_pd.store.arango import address as addresses
-from tablevault_pd.store.arango.client import Client, to_json
+from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.items import base36
+from tablevault_pd.store.arango.transport import to_json
 from tablevault_pd.store.arango.users import grant
 from tablevault_pd.store.text_query import Word
 
@@ -60,20 +61,20 @@ if TYPE_CHECKING:
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
 ITEMS = r"POST .*/_api/document/tv_records"
-COMMIT = r"POST .*/_api/document/tv_batches"
+COMMIT = "INSERT @batch INTO tv_batches"
 ANYTHING = r"/tv_test_"
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with new_database() as address:
+    with new_database(faulty=True) as address:
         ArangoStore(address, create=True).close()
         yield address
 
 
 @pytest.fixture
 def store(url: str) -> Iterator[ArangoStore]:
-    opened = ArangoStore(url, timeout_s=10)
+    opened = ArangoStore(url, timeout_s=60)
     yield opened
     opened.close()
 
@@ -907,8 +908,8 @@ def test_addresses_that_cannot_be_read(address: str) -> None:
 
 def test_addresses() -> None:
     address, secret = addresses.parse("arangodb://me:p%40ss@[::1]/data%20base?tls=true")
-    assert (address.host, address.port, address.database, address.user) == ("::1", 8529, "data base", "me")
-    assert address.base == "https://[::1]:8529"
+    assert (address.hosts, address.database, address.user) == ((("::1", 8529),), "data base", "me")
+    assert address.bases == ["https://[::1]:8529"]
     assert str(address) == "arangodbs://me@[::1]:8529/data%20base"
     assert addresses.parse(str(address))[0] == address
     assert secret is not None

@@ -93,9 +93,12 @@ def test_a_server_that_never_answers_is_given_up_after_timeout_s() -> None:
 @pytest.mark.arango
 def test_calls_on_a_server_that_hangs_end_and_what_it_did_is_there(faults: Faults) -> None:  # noqa: F811
     """A save gives up; its rows are there, once, as the server did act. Values logged meanwhile arrive later."""
-    with new_database() as url, tv.connect(url, create=True, session="main", timeout_s=1) as vault:
+    with (
+        new_database(faulty=True) as url,
+        tv.connect(url, create=True, session="main", timeout_s=1) as vault,
+    ):
         vault.append("a", {"n": 0})
-        faults.add(r"POST /_db/[^/]*/_api/document/tv_batches", "delay:1500")
+        faults.add("INSERT @batch INTO tv_batches", "delay:1500")
         with pytest.raises(StoreUnavailable, match="none within"):
             vault.append("a", {"n": 1})
         faults.add("transaction/begin", "delay:60000", count=100)

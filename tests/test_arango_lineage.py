@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-COMMIT = r"POST .*/_api/document/tv_batches"
+COMMIT = "INSERT @batch INTO tv_batches"
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with new_database() as address:
+    with new_database(faulty=True) as address:
         ArangoStore(address, create=True).close()
         yield address
 

@@ -18,6 +18,7 @@ CALLS = {
     "lists": lambda vault: vault.lists(),
     "files": lambda vault: vault.files(),
     "versions": lambda vault: vault.versions(),
+    "sessions": lambda vault: vault.sessions(),
     "text": lambda vault: vault.search("apple"),
     "some of the text": lambda vault: vault.search("apple pear", match="any", k=10),
     "columns and snippets": lambda vault: vault.search("apple", k=10, columns=["vec", "doc"], snippet=True),
@@ -30,6 +31,8 @@ CALLS = {
     "session": lambda vault: vault.search(session="writer"),
     "children": lambda vault: vault.search(children_of="list 0"),
 }
+
+FEW = ("lists", "files", "versions", "sessions", "text", "near")  #: at most ten requests each
 
 
 def filled(url: str, lists: int) -> None:
@@ -73,6 +76,34 @@ def test_requests_do_not_grow_with_lists(password, sent):
             counts.append(count)
     assert counts[0] == counts[1]
     assert max(counts[1].values()) <= 14
+    assert {name: counts[1][name] for name in FEW if counts[1][name] > 10} == {}
+
+
+def test_requests_do_not_grow_with_rows_versions_sessions_or_hits(password, sent):
+    counts = []
+    for versions in (2, 30):
+        with new_database() as url:
+            for number in range(versions // 2):
+                with tv.connect(password(url), create=True, capture="none", session="writer") as vault:
+                    frame = pd.DataFrame(
+                        {
+                            "doc": [f"an apple {row}" for row in range(10 * versions)],
+                            "vec": [[1.0, float(row)] for row in range(10 * versions)],
+                            "path": [__file__] * 10 * versions,
+                        }
+                    )
+                    options = {"files": "path", "documents": "doc"}
+                    (vault.append if number else vault.save)("a", frame, **options)
+                    vault.append("a", frame.head(1), **options)
+            count = {}
+            for name in FEW:
+                with tv.connect(url, capture="none", mode="r") as vault:
+                    sent.clear()
+                    assert len(CALLS[name](vault))
+                    count[name] = len(sent)
+            counts.append(count)
+    assert counts[0] == counts[1]
+    assert {name: number for name, number in counts[1].items() if number > 10} == {}
 
 
 def test_what_is_read_together_is_what_is_read_alone(vault):

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Beat, BeatResponse, ControlRequest, Session, Store
     from tablevault_pd.store.engine.threads import Flag
 
-WATCH_S = 0.5  # how often it fetches requests and writes buffers; kill -9 loses no more than that
+WATCH_S = 0.5  # how often it writes buffers; kill -9 loses no more than that
+QUIET_AFTER_S = 120.0  # without anything to send and without requests
+QUIET_WATCH_S = 5.0  # how often it fetches requests after that
 RETRY_S = 1.0  # pause after a failure; doubled after each further one
 LONGEST_RETRY_S = 4.0  # a request is seen within five seconds once the store answers again
 FLUSH_S = 2.0  # how long a call that reads sessions waits for unwritten data of this process
@@ -93,6 +95,8 @@ class HeartbeatThread:
         self._troubled: weakref.WeakSet[Store] = weakref.WeakSet()  # stores whose failure was warned about
         self._retry_s: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
         self._retry_at: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
+        self._looked_at: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
+        self._active_at: weakref.WeakKeyDictionary[Store, float] = weakref.WeakKeyDictionary()
 
     def add(self, session: Recording) -> None:
         """Send for a session from now on; adding it again does nothing."""
@@ -162,28 +166,40 @@ class HeartbeatThread:
                 return  # another thread was faster
             self._thread = threading.current_thread()
         while True:
-            self._wakeup.wait(WATCH_S)
+            woken = self._wakeup.wait(WATCH_S)
             if _abandoned():
                 for session in reversed(list(self._sessions)):
                     session.end(timeout_s=EXIT_S, quietly=True)
                 self.abandon()
-            self._round()
+            self._round(woken=woken)
             with self._lock:
                 if not self._sessions:
                     self._thread = None
                     return
 
-    def _round(self) -> None:
+    def _round(self, *, woken: bool = True) -> None:
         with self._rounds:
             by_store: dict[int, list[Recording]] = {}
             for session in list(self._sessions):
                 by_store.setdefault(id(session.store), []).append(session)
             for sessions in by_store.values():
-                if time.monotonic() >= self._retry_at.get(sessions[0].store, 0.0):
+                may_beat = time.monotonic() >= self._retry_at.get(sessions[0].store, 0.0)
+                if may_beat and self._is_due(sessions, woken=woken):
                     self._beat(sessions)
+
+    def _is_due(self, sessions: Sequence[Recording], *, woken: bool) -> bool:
+        """Whether there is something to tell, or requests are to be looked for again."""
+        store, now = sessions[0].store, time.monotonic()
+        if woken or any(session.waits_for(info=True) for session in sessions):
+            self._active_at[store] = now
+            return True
+        is_quiet = now - self._active_at.setdefault(store, now) >= QUIET_AFTER_S
+        wait_s = max(store.watch_s, QUIET_WATCH_S) if is_quiet else store.watch_s
+        return now - self._looked_at.get(store, float("-inf")) >= wait_s
 
     def _beat(self, sessions: Sequence[Recording]) -> None:
         store = sessions[0].store
+        self._looked_at[store] = time.monotonic()
         try:
             response = store.beat([session.next_beat() for session in sessions])
         except Exception as error:  # noqa: BLE001  # the user's code goes on
@@ -194,6 +210,8 @@ class HeartbeatThread:
     def _on_sent(self, sessions: Sequence[Recording], response: BeatResponse) -> None:
         store = sessions[0].store
         self._troubled.discard(store)
+        if response.requests:
+            self._active_at[store] = time.monotonic()
         self._retry_s.pop(store, None)
         self._retry_at.pop(store, None)
         again = False

@@ -32,6 +32,10 @@ class SessionStore(Protocol):
     (start, heartbeat, end, request, acknowledgement) are of its own clock, so that they compare across machines.
     """
 
+    @property
+    def watch_s(self) -> float:
+        """How many seconds to leave between two looks for requests, where there is nothing else to tell."""
+
     def open_session(self, session: Session) -> Session:
         """Keep a new session. Return it with its id, its run, and the time it started by the store's clock."""
 

@@ -381,6 +381,11 @@ class Beat:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
+        return not (self.alive or self.has_news)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is more to write than that the session lives."""
         told = (
             self.answered,
             self.cells,
@@ -391,7 +396,7 @@ class Beat:
             self.outcome,
             self.timeline,
         )
-        return not (self.alive or self.paused is not None or any(told))
+        return self.paused is not None or any(told)
 
     def pieces(self) -> Iterator[tuple[str, Beat]]:
         """The same in beats that each tell one thing, with its name; the end comes last."""

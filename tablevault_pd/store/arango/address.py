@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 PASSWORD_VARIABLE = "TABLEVAULT_PASSWORD"  # noqa: S105  # the name of a variable, not a password
 DEFAULT_PORT = 8529
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
-_FORM = "Write it as arangodb://user@host:8529/database, or arangodbs:// for TLS."
+_FORM = (
+    "Write it as arangodb://user@host:8529/database, or arangodbs:// for TLS; several coordinators of a cluster as "
+    "host1:8529,host2:8529."
+)
 
 
 class Secret:
@@ -45,51 +48,57 @@ class Secret:
 class ServerAddress:
     """A database on a server, and the user to be there. Holds no password."""
 
-    host: str
-    port: int
+    hosts: tuple[
+        tuple[str, int], ...
+    ]  #: host and port of the server, or of several coordinators of a cluster
     database: str
     user: str
     tls: bool
 
     @property
-    def base(self) -> str:
-        """The server's HTTP address."""
-        return f"http{'s' if self.tls else ''}://{self._host}:{self.port}"
+    def bases(self) -> list[str]:
+        """The HTTP addresses, in the order in which they are tried."""
+        return [f"http{'s' if self.tls else ''}://{_shown(*host)}" for host in self.hosts]
 
     @property
     def local(self) -> bool:
         """Whether requests stay on this machine."""
-        return self.host in _LOCAL
-
-    @property
-    def _host(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
+        return all(host in _LOCAL for host, _ in self.hosts)
 
     def __str__(self) -> str:
         scheme = "arangodbs" if self.tls else "arangodb"
-        return (
-            f"{scheme}://{quote(self.user, safe='')}@{self._host}:{self.port}/{quote(self.database, safe='')}"
-        )
+        hosts = ",".join(_shown(*host) for host in self.hosts)
+        return f"{scheme}://{quote(self.user, safe='')}@{hosts}/{quote(self.database, safe='')}"
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse(url: str) -> tuple[ServerAddress, Secret | None]:
     """The address in `url`, and the password if it has one. No message shows the URL: it may hold a password."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("arangodb", "arangodbs"):
+        _refuse("The address of an ArangoDB server begins with arangodb:// or arangodbs://.")
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    login, _, hosts = rest[:end].rpartition("@")
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        places = [urlsplit(f"//{host}") for host in hosts.split(",")]
+        ports = [place.port for place in places]
+        parts = urlsplit(rest[end:])
     except ValueError:
         _refuse("The address of the ArangoDB server cannot be read.")
-    if parts.scheme not in ("arangodb", "arangodbs"):
-        _refuse("The address of an ArangoDB server begins with arangodb:// or arangodbs://.")
-    if not parts.hostname:
+    names = [place.hostname or "" for place in places]
+    if not all(names):
         _refuse("The address of the ArangoDB server names no host.")
     database = unquote(parts.path.strip("/"))
     if not database or "/" in database:
         _refuse("The address of the ArangoDB server must name one database after the host.")
-    tls = parts.scheme == "arangodbs" or _asks_for_tls(parts.query)
-    user = unquote(parts.username) if parts.username else "root"
-    secret = None if parts.password is None else Secret(unquote(parts.password))
-    return ServerAddress(parts.hostname, port or DEFAULT_PORT, database, user, tls), secret
+    tls = scheme == "arangodbs" or _asks_for_tls(parts.query)
+    name, has_password, password = login.partition(":")
+    secret = Secret(unquote(password)) if has_password else None
+    where = tuple((host, port or DEFAULT_PORT) for host, port in zip(names, ports, strict=True))
+    return ServerAddress(where, database, unquote(name) or "root", tls), secret
 
 
 def _asks_for_tls(query: str) -> bool:

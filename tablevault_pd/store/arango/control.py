@@ -24,9 +24,9 @@ from tablevault_pd.store import (
     Overview,
     Timelines,
 )
-from tablevault_pd.store.arango.client import NOT_FOUND, Client, Said
 from tablevault_pd.store.arango.code import code_documents
 from tablevault_pd.store.arango.people import cell_document, changed, digest_of, to_session
+from tablevault_pd.store.arango.server_errors import NOT_FOUND, ExpectedError
 from tablevault_pd.store.arango.words import code_words
 from tablevault_pd.store.times import to_time
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tablevault_pd.store import ControlKind
+    from tablevault_pd.store.arango.client import Client
 
 PART_ROWS = 1000  # values that one beat adds to one document: some 50 kB
 PAGE_ROWS = 2000  # documents of logged values in one answer
@@ -46,6 +47,13 @@ RETURN {
   now: DATE_NOW() * 1000,
   waiting: (FOR r IN tv_requests FILTER r.session IN @ids AND r.acknowledged == null SORT r.id RETURN r)
 }
+"""
+# No waitForSync: should the server crash, the next beat tells it again.
+ALIVE = """
+LET now = DATE_NOW() * 1000
+LET waiting = (FOR r IN tv_requests FILTER r.session IN @ids AND r.acknowledged == null SORT r.id RETURN r)
+LET beats = (FOR key IN @alive UPDATE {_key: key} WITH {heartbeat: now} IN tv_sessions)
+RETURN {now, waiting}
 """
 # The sessions come first: an unknown one fails the statement before it wrote anything. A block of logged values grows
 # by what is new in it: a beat of a number that it has seen comes again.
@@ -213,21 +221,24 @@ class SessionControl:
     def beat(self, beats: Sequence[Beat]) -> BeatResponse:
         """Write what sessions have to tell and return what is asked of them."""
         ids = [beat.session_id for beat in beats]
-        told = [beat for beat in beats if not beat.is_empty]
-        if told:
-            self._client.writable()
-            [answer] = self._tell(ids, told)
-        else:
+        news = [beat for beat in beats if not beat.is_empty]
+        if not news:
             [answer] = self._client.query(PULSE, ids=ids)
+        else:
+            self._client.writable()
+            [answer] = self._tell(ids, news)
         return BeatResponse(to_time(answer["now"]), tuple(_request(row) for row in answer["waiting"]))
 
     def _tell(self, ids: Sequence[int], beats: Sequence[Beat]) -> list[Any]:
+        wait_s = max(BEAT_WAIT_S, self._client.timeout_s)
         try:
-            wait_s = max(BEAT_WAIT_S, self._client.timeout_s)
+            if not any(beat.has_news for beat in beats):
+                alive = [str(beat.session_id) for beat in beats]
+                return self._client.query(ALIVE, ids=ids, alive=alive, expect=(NOT_FOUND,), wait_s=wait_s)
             return self._client.query(
                 BEAT, ids=ids, binds=_telling(beats), expect=(NOT_FOUND,), wait_s=wait_s
             )
-        except Said:
+        except ExpectedError:
             known = ", ".join(str(beat.session_id) for beat in beats)
             raise SessionNotFound(
                 f"Of the sessions with the ids {known}, some are not in this vault."

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import StoreUnavailable, VaultCorrupt, VaultFormatError, VaultNotFound
-from tablevault_pd.store.arango.client import (
+from tablevault_pd.errors import (
+    StoreError,
+    StoreUnavailable,
+    VaultCorrupt,
+    VaultFormatError,
+    VaultNotFound,
+    VaultReadOnly,
+)
+from tablevault_pd.progress import warn
+from tablevault_pd.store.arango.client import all_of
+from tablevault_pd.store.arango.server_errors import (
     DUPLICATE_NAME,
     GRAPH_EXISTS,
     NO_COLLECTION,
     UNIQUE,
-    Client,
-    Said,
+    ExpectedError,
 )
+from tablevault_pd.store.arango.transport import IMPATIENT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from arango.database import StandardDatabase
+
+    from tablevault_pd.store.arango.client import Client
 
 FORMAT = 1
 
@@ -118,10 +130,37 @@ _LINKS = {
     SOURCES: _CODE,
 }
 
+#: Without the order of words in a text and its length, the server could not rank: neither can be added later.
+_FEATURES = ["frequency", "norm", "position"]
+
+#: Names this layout. A vault lists the layouts that it has, so that a release with another one adds what is missing.
+LAYOUT = hashlib.sha256(
+    repr((COLLECTIONS, sorted(_INDEXES.items()), _TEXTS, sorted(_LINKS.items()), _FEATURES)).encode()
+).hexdigest()[:16]
+
+# Before, numbers in an index could be out of order, which could make the server read-only for good.
+OLDEST = (3, 12, 4)
+#: What is known of later releases: those before the first are told the second.
+DEFECTS = (
+    ((3, 12, 6), "has no vector index that approx=True could use, so that every search is exact"),
+    (
+        (3, 12, 9),
+        "lets every user run JavaScript on the server, unless it was started with --javascript.enabled=false",
+    ),
+)
+_told: set[str] = set()  # the releases whose defects this process was told
+
 # 3.12; works on every version
 READ_META = """
 FOR m IN tv_meta FILTER m._key == "vault"
-RETURN {vault: m.vault, format: m.format, now: DATE_NOW()}
+RETURN {vault: m.vault, format: m.format, layouts: m.layouts, now: DATE_NOW(), release: VERSION()}
+"""
+# 3.12; works on every version
+SERVER_VERSION = "RETURN VERSION()"
+# 3.12; works on every version
+ADD_LAYOUT = """
+FOR m IN tv_meta FILTER m._key == "vault"
+  UPDATE m WITH {layouts: {[@layout]: true}} IN tv_meta OPTIONS {mergeObjects: true}
 """
 
 
@@ -141,11 +180,12 @@ class Clock:
 
 
 def open_vault(client: Client) -> tuple[str, Clock]:
-    """Lay out the database if it is no vault yet; the vault's id and the server's time."""
+    """Lay out what the database lacks to be a vault of this release. Return the vault's id and the server's time."""
     found = _read_meta(client)
     if found is None:
         if client.read_only:
             raise VaultNotFound(f"There is no vault in {client.address}. mode='rw' makes one.")
+        check_release(client, client.query(SERVER_VERSION)[0])
         _lay_out(client)
         found = _read_meta(client)
         if found is None:
@@ -157,7 +197,42 @@ def open_vault(client: Client) -> tuple[str, Clock]:
             f"The vault in {client.address} has format {found['format']}; this tablevault_pd reads up to format "
             f"{FORMAT}. Install a newer release: pip install -U tablevault-pd"
         )
+    check_release(client, found["release"])
+    if LAYOUT not in (found["layouts"] or {}) and not client.read_only:
+        _add_missing(client)
     return found["vault"], Clock(found["now"])
+
+
+def check_release(client: Client, release: str) -> None:
+    """Refuse a server that is too old, and warn of known defects once."""
+    numbers = release_numbers(release)
+    if numbers < OLDEST:
+        raise StoreError(
+            f"The server of {client.address} is ArangoDB {release}. A vault needs 3.12.4 or later: data written by earlier "
+            "releases can make a server read-only for good. See "
+            "https://docs.arangodb.com/3.12/release-notes/version-3.12/incompatible-changes-in-3-12/"
+        )
+    defects = [defect for before, defect in DEFECTS if numbers < before]
+    if defects and release not in _told:
+        _told.add(release)
+        warn(f"The server of {client.address}, ArangoDB {release}, {' and '.join(defects)}.")
+
+
+def release_numbers(release: str) -> tuple[int, ...]:
+    """``3.12.6-1`` as (3, 12, 6)."""
+    return tuple(int(part) for part in release.partition("-")[0].split(".") if part.isdigit())
+
+
+def _add_missing(client: Client) -> None:
+    """Add what an older release did not make. Who may not do that can still use the rest."""
+    try:
+        _lay_out(client)
+        client.query(ADD_LAYOUT, layout=LAYOUT)
+    except VaultReadOnly:
+        warn(
+            f"The vault in {client.address} was made by another release, and some of its collections or indexes may be missing. "
+            "Have an admin connect to it once with this release."
+        )
 
 
 def vault_id(client: Client) -> str | None:
@@ -168,8 +243,8 @@ def vault_id(client: Client) -> str | None:
 
 def _read_meta(client: Client) -> dict[str, Any] | None:
     try:
-        rows = client.query(READ_META, expect=(NO_COLLECTION,), patient=False)
-    except Said:
+        rows = client.query(READ_META, expect=(NO_COLLECTION,), unreachable_s=IMPATIENT_S)
+    except ExpectedError:
         return None
     except (KeyError, TypeError) as error:
         raise StoreUnavailable(
@@ -187,16 +262,15 @@ def _lay_out(client: Client) -> None:
     client.run(partial(_make_index, collection=BATCHES, fields=("text_items",), unique=False, more=_TEXTS))
     _once(client, _make_graph)
     # The same analyzer again is no error, another one of this name is.
-    client.run(
-        lambda db: db.create_analyzer(ANALYZER, "delimiter", {"delimiter": " "}, ["frequency", "position"])
-    )
+    client.run(lambda db: db.create_analyzer(ANALYZER, "delimiter", {"delimiter": " "}, _FEATURES))
     if not _once(client, lambda db: db.create_arangosearch_view(VIEW, properties={"links": _LINKS})):
         # It was there already, perhaps with other links: those stay.
         client.run(lambda db: db.update_arangosearch_view(VIEW, {"links": _LINKS}))
     for counter in ("lists", "sessions", "descriptions", "requests", "confirmations"):
         client.insert(META, {"_key": counter, "value": 0}, mode="ignore")
     # Last: a vault is there when this document is. Of two that are made at once, the first one stays.
-    client.insert(META, {"_key": "vault", "vault": uuid.uuid4().hex, "format": FORMAT}, mode="ignore")
+    made = {"_key": "vault", "vault": uuid.uuid4().hex, "format": FORMAT, "layouts": {LAYOUT: True}}
+    client.insert(META, made, mode="ignore")
 
 
 def _make_collection(db: StandardDatabase, name: str) -> None:
@@ -228,23 +302,33 @@ def _once(client: Client, make: Callable[[StandardDatabase], Any]) -> bool:
     """Make something unless it is there already: made earlier, by another process, or by a request we never heard of."""
     try:
         client.run(make, expect=(DUPLICATE_NAME, GRAPH_EXISTS))
-    except Said:
+    except ExpectedError:
         return False
     return True
 
 
-def create_database(client: Client, *, one_shard: bool) -> None:
+def create_database(
+    client: Client, *, one_shard: bool, replication_factor: int | None, write_concern: int | None
+) -> None:
     """Make the vault's database if the user may do so. On a cluster, `one_shard` keeps it on one DB-Server."""
     name = client.address.database
-    # "sharding" needs 3.12.5 in the Community Edition; a single server ignores it.
+
+    def make(system: StandardDatabase) -> None:
+        check_release(client, all_of(system, SERVER_VERSION, {})[0])
+        if not system.has_database(name):
+            system.create_database(
+                name,
+                sharding="single" if one_shard else None,  # a single server ignores these three
+                replication_factor=replication_factor,
+                write_concern=write_concern,
+            )
+
     try:
         client.run(
-            lambda db: (
-                db.has_database(name) or db.create_database(name, sharding="single" if one_shard else None)
-            ),
+            make,
             expect=(DUPLICATE_NAME, UNIQUE),
-            patient=False,
+            unreachable_s=IMPATIENT_S,
             database="_system",
         )
-    except Said:
+    except ExpectedError:
         return

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
 from tablevault_pd.store import Cell, Description, Session, SessionLabel
-from tablevault_pd.store.arango.client import NOT_FOUND, UNIQUE, Client, Said
 from tablevault_pd.store.arango.layout import CELLS
+from tablevault_pd.store.arango.server_errors import NOT_FOUND, UNIQUE, ExpectedError
 from tablevault_pd.store.arango.words import code_words, prose_words
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+
+    from tablevault_pd.store.arango.client import Client
 
 # All statements: 3.12 now; nothing in them is newer than 3.8 (overwriteMode: 3.7), and nothing is removed in 4.0.
 # A statement reads a collection before it writes it, and writes it at one place: more the server does not allow.
@@ -161,7 +163,7 @@ class SessionRecords:
         for _ in range(100):
             try:
                 [row] = self._client.query(OPEN_SESSION, expect=(UNIQUE,), binds=values)
-            except Said:  # another one took this run
+            except ExpectedError:  # another one took this run
                 continue
             return replace(to_session(row), info=session.info)
         raise VaultBusy(
@@ -187,7 +189,7 @@ class SessionRecords:
             self._client.query(
                 UPDATE_SESSION, key=str(int(session_id)), changes=fields, infos=infos, expect=(NOT_FOUND,)
             )
-        except Said:
+        except ExpectedError:
             raise SessionNotFound(f"No session with the id {session_id} is in this vault.") from None
 
     def change_tags(

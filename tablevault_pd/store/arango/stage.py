@@ -19,8 +19,8 @@ import orjson
 
 from tablevault_pd.errors import UnsupportedColumn, VaultError
 from tablevault_pd.store.arango import codec, items
-from tablevault_pd.store.arango.client import IMPATIENT_S, Client, to_json
 from tablevault_pd.store.arango.layout import DICTIONARIES, SCHEMAS, Clock
+from tablevault_pd.store.arango.transport import IMPATIENT_S, to_json
 from tablevault_pd.store.arango.words import add_words
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine.tables import joined
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import pyarrow as pa
+
+    from tablevault_pd.store.arango.client import Client
 
 PENDING_BYTES = 4 << 20  # small tables wait until they make a request worth its while
 SLICE_BYTES = 4 << 20  # rows encoded at a time
@@ -232,8 +234,7 @@ class Stage:
                     REMOVE_ITEMS,
                     binds={"@items": collection},
                     batches=[self.batch],
-                    patient=False,
-                    wait_s=IMPATIENT_S,
+                    within_s=IMPATIENT_S,
                 )
             except VaultError:
                 return  # the server is away; invisible as they are, vacuum sweeps them when they are old

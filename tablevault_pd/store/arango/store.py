@@ -49,15 +49,18 @@ class ArangoStore:
         Else that in `url`, else the environment's ``TABLEVAULT_PASSWORD``. A callable is asked at every request.
     token : str or callable, optional
         A JSON web token instead of user and password.
-    create : bool or "oneshard"
-        Make the database if it is not there and the user may do so. ``"oneshard"`` keeps it on one DB-Server of a
-        cluster.
+    create : bool, "oneshard" or "sharded"
+        Make the database if it is not there and the user may do so. In a cluster it is kept on one DB-Server, with its
+        copies on others, unless it is to be ``"sharded"``.
+    replication_factor, write_concern : int, optional
+        Of a database that is made in a cluster: how many copies there are, and how many must be in sync for a write.
     verify_tls : bool or str
         Whether certificates are verified, or the file of the authorities to verify them with.
     stray_age_s : float
         From what age on rows that were never committed are taken for those of a dead writer, and may be swept.
     """
 
+    watch_s = 1.0  # a look for requests is a request to the server
     supports_pushdown = True  # rows that are left out need not travel
 
     def __init__(
@@ -70,6 +73,8 @@ class ArangoStore:
         password: str | Callable[[], str] | None = None,
         token: str | Callable[[], str] | None = None,
         create: bool | str = False,
+        replication_factor: int | None = None,
+        write_concern: int | None = None,
         verify_tls: bool | str = True,
         stray_age_s: float = STRAY_AGE_S,
     ) -> None:
@@ -92,7 +97,18 @@ class ArangoStore:
             "read_only": read_only, "timeout_s": timeout_s, "durability": durability, "verify_tls": verify_tls,
             "stray_age_s": stray_age_s,
         }  # fmt: skip
-        self.vault_id, self.clock = self._open(bool(create) and not read_only, one_shard=create == "oneshard")
+        try:
+            self.vault_id, self.clock = layout.open_vault(self.client)
+        except VaultNotFound:
+            if not create or read_only:
+                raise
+            layout.create_database(
+                self.client,
+                one_shard=create != "sharded",
+                replication_factor=replication_factor,
+                write_concern=write_concern,
+            )
+            self.vault_id, self.clock = layout.open_vault(self.client)
         self._make_parts(stray_age_s)
 
     def _make_parts(self, stray_age_s: float) -> None:
@@ -113,15 +129,6 @@ class ArangoStore:
         self._maintenance = MaintenanceTasks(
             ServerParts(client, self._versions, self._rows, self._blobs, self._lineage, stray_age_s)
         )
-
-    def _open(self, create: bool, *, one_shard: bool) -> tuple[str, layout.Clock]:
-        try:
-            return layout.open_vault(self.client)
-        except VaultNotFound:
-            if not create:
-                raise
-        layout.create_database(self.client, one_shard=one_shard)
-        return layout.open_vault(self.client)
 
     def is_current(self) -> bool:
         """Whether the database still holds the vault that was opened."""

@@ -17,13 +17,15 @@ from arango.exceptions import ArangoServerError
 from arango.request import Request
 
 from tablevault_pd.errors import VaultError
-from tablevault_pd.store.arango.client import Client, Said
-from tablevault_pd.store.arango.layout import EMBEDDINGS
+from tablevault_pd.store.arango.layout import EMBEDDINGS, SERVER_VERSION, release_numbers
+from tablevault_pd.store.arango.server_errors import INDEX_NOT_READY, INDEX_NOT_USABLE, ExpectedError
+from tablevault_pd.store.arango.transport import IMPATIENT_S
 
 if TYPE_CHECKING:
     import numpy as np
     from arango.database import StandardDatabase
 
+    from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.items import StoredColumn
 
 # Before, a vector index could not be sparse: it would refuse every item without a vector of its width.
@@ -32,10 +34,7 @@ PER_CELL = 40  # vectors that each of the index's cells is trained with at least
 MOST_CELLS = 4096
 VISITED = 8  # one cell in so many is visited
 LOOK_AGAIN_S = 30.0  # after no index was found
-NOT_APPLIED, NOT_READY = 1554, 1555
 
-# 3.12; works on every version
-SERVER_VERSION = "RETURN VERSION()"
 # 3.12.4; from 3.12.6 on for what this module makes. No FILTER: only later releases allow one, and it would not refill.
 APPROXIMATELY = """
 FOR q IN @queries
@@ -67,9 +66,9 @@ class VectorIndex:
                 count=count,
                 probes=probes,
                 vectors=self.attribute,
-                expect=(NOT_APPLIED, NOT_READY),
+                expect=(INDEX_NOT_USABLE, INDEX_NOT_READY),
             )
-        except Said:
+        except ExpectedError:
             self.owner.forget(self.attribute)
             return None
 
@@ -116,7 +115,7 @@ class VectorIndexes:
     def _wish(self, column: StoredColumn, rows: int) -> None:
         """Have the server make an index, later and by itself: it takes minutes, and the search goes on without it."""
         [version] = self.client.query(SERVER_VERSION)
-        if _numbers(version) < OLDEST:
+        if release_numbers(version) < OLDEST:
             return
         cells = max(1, min(MOST_CELLS, int(4 * rows**0.5), rows // PER_CELL))
         definition = {
@@ -128,7 +127,7 @@ class VectorIndexes:
             "params": {"metric": "cosine", "dimension": column.dim, "nLists": cells},
         }
         try:
-            self.client.run(lambda database: _make(database, definition), patient=False)
+            self.client.run(lambda database: _make(database, definition), within_s=IMPATIENT_S)
         except VaultError:
             return  # no right to make one, or too much to do: every answer is exact without it
 
@@ -145,8 +144,3 @@ def _indexes(database: StandardDatabase) -> list[dict[str, Any]]:
 def _make(database: StandardDatabase, definition: dict[str, Any]) -> None:
     """3.12; works on every version: the server answers at once, and does it then."""
     database.begin_async_execution(return_result=False).collection(EMBEDDINGS).add_index(definition)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """``3.12.6-1`` as (3, 12, 6)."""
-    return tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdigit())

@@ -1,0 +1,200 @@
+"""What to run in the first hour with a server: prints the plans and the figures that the layout assumes.
+
+    TABLEVAULT_PASSWORD=… python tests/first_contact.py arangodb://root@localhost:8529
+
+It makes a database of its own and drops it again. For each public call it prints how many requests were sent, how long
+they took, and for each statement what the server's plan reads: the indexes, full scans (there should be none but those that
+are named in ``tests/test_server_scans.py``), sorts, and what it counted while it ran. What to look at is told at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import uuid
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+from arango.aql import AQL
+from arango.exceptions import ArangoError
+
+import tablevault_pd as tv
+from tablevault_pd.store.arango import layout, transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+COUNTERS = (
+    "scanned_full",
+    "scanned_index",
+    "filtered",
+    "documentLookups",
+    "peakMemoryUsage",
+    "execution_time",
+)
+#: What the layout assumes, and the number in the output that proves it wrong.
+ASSUMED = """
+Look for
+  * FULL SCAN of tv_batches, tv_records, tv_embeddings, tv_documents or tv_files: none in save, append, head, read and lineage
+  * scanned_index of "head": the same after 20 and after 200 versions
+  * "(sorts)" in "head" and "one version": none, the index gives the order
+  * the first text search after a save: the rows that were just saved are found
+  * requests of each call: those of a list with 200 versions as of one with 20
+"""
+
+
+class Watched:
+    """All statements of a call with their values and counters, and all requests."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.statements: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[Watched]:
+        """Record what is sent meanwhile."""
+        send, execute = transport.Transport.send_request, AQL.execute
+
+        def counted(this: Any, *arguments: Any, **options: Any) -> Any:
+            self.requests += 1
+            return send(this, *arguments, **options)
+
+        def recorded(this: Any, query: str, *arguments: Any, **options: Any) -> Any:
+            cursor: Any = execute(this, query, *arguments, **options)
+            _, counters = self.statements.setdefault(query, (options.get("bind_vars") or {}, []))
+            counters.append(cursor.statistics() or {})
+            return cursor
+
+        transport.Transport.send_request, AQL.execute = counted, recorded  # type: ignore[method-assign,assignment]
+        try:
+            yield self
+        finally:
+            transport.Transport.send_request, AQL.execute = send, execute  # type: ignore[method-assign]
+
+
+def plan_of(database: Any, statement: str, values: dict[str, Any]) -> str:
+    """One line: how the server would run a statement."""
+    try:
+        plan: Any = database.aql.explain(statement, bind_vars=values)
+    except ArangoError as error:
+        return f"no plan: {error}"
+    found = []
+    for node in plan["nodes"]:
+        if node["type"] == "EnumerateCollectionNode":
+            found.append(f"FULL SCAN of {node['collection']}")
+        elif node["type"] == "IndexNode":
+            names = "/".join(index["name"] for index in node["indexes"])
+            found.append(f"{node['collection']} by {names}{' backwards' if node.get('reverse') else ''}")
+        elif node["type"] == "EnumerateViewNode":
+            found.append(f"view {node['view']}")
+        elif node["type"] == "SortNode":
+            found.append("(sorts)")
+    return ", ".join(found) or "reads nothing"
+
+
+def report(database: Any, what: str, call: Callable[[], Any]) -> None:
+    """Print what a call costs, and how each of its statements runs."""
+    watched = Watched()
+    began = time.perf_counter()
+    try:
+        with watched.watching():
+            call()
+    except tv.VaultError as error:
+        print(f"\n{what}: FAILED with {type(error).__name__}: {error}")
+        return
+    took_ms = 1000 * (time.perf_counter() - began)
+    print(f"\n{what}: {watched.requests} requests, {took_ms:.1f} ms")
+    for statement, (values, counters) in watched.statements.items():
+        sums: dict[str, float] = defaultdict(float)
+        for each in counters:
+            for name in COUNTERS:
+                sums[name] += float(each.get(name) or 0)
+        told = ", ".join(f"{name} {value:.6g}" for name, value in sums.items() if value)
+        print(f"  {len(counters)} x {' '.join(statement.split())[:88]}")
+        print(f"      {plan_of(database, statement, values)}")
+        print(f"      {told}")
+
+
+def filled(vault: tv.Vault, versions: int) -> pd.DataFrame:
+    """A frame of texts and vectors, saved in as many versions."""
+    rng = np.random.default_rng(0)
+    words = np.array(["solar", "wind", "storage", "growth", "paper", "model", "loss", "rain"])
+    frame = pd.DataFrame(
+        {
+            "n": range(100),
+            "text": [" ".join(rng.choice(words, 6)) for _ in range(100)],
+            "vec": list(rng.normal(size=(100, 384)).astype(np.float32)),
+        }
+    )
+    name = f"versions {versions}"
+    vault.save(name, frame)
+    for number in range(versions - 1):
+        vault.append(name, {"n": number, "text": "one more row", "vec": frame["vec"][0]})
+    return frame
+
+
+def first_contact(url: str) -> None:
+    """Make a database, measure, and drop it again."""
+    parts = urlsplit(url)
+    name = f"tv_first_contact_{uuid.uuid4().hex[:8]}"
+    with tv.connect(parts._replace(path=f"/{name}").geturl(), create=True, session=False) as vault:
+        client: Any = vault.store.client  # type: ignore[attr-defined]
+        database = client.database()
+        try:
+            print(f"ArangoDB {database.version()}, {database.properties().get('sharding') or 'one server'}")
+            view = database.view(layout.VIEW)
+            print(f"view {layout.VIEW}: commit interval {view.get('commit_interval_msec')} ms")
+            pings = []
+            for _ in range(20):
+                began = time.perf_counter()
+                client.query("RETURN 1")
+                pings.append(1000 * (time.perf_counter() - began))
+            print(f"a request takes {np.median(pings):.2f} ms (median of 20), at most {max(pings):.2f} ms")
+            for versions in (20, 200):
+                frame = filled(vault, versions)
+                measure(database, vault, f"versions {versions}", frame)
+            for collection in layout.COLLECTIONS:
+                figures = database.collection(collection).statistics()
+                print(f"{collection}: {database.collection(collection).count()} documents, {figures}")
+        finally:
+            client.run(lambda system: system.delete_database(name), database="_system")
+    print(ASSUMED)
+
+
+def measure(database: Any, vault: tv.Vault, name: str, frame: pd.DataFrame) -> None:
+    """Print what the public calls cost on one list."""
+    print(f"\n======== {name}")
+    calls: dict[str, Callable[[], Any]] = {
+        "head": lambda: vault[name].version,
+        "one version": lambda: vault.read(name, version=2, start=0, stop=1),
+        "read one row": lambda: vault.read(name, start=110, stop=111),
+        "read": lambda: vault.read(name),
+        "append": lambda: vault.append(name, frame.head(1)),
+        "text, at once": lambda: vault.search("solar", lists=name, k=10),
+        "vectors": lambda: vault.search(near=frame["vec"][0], lists=name, k=10),
+        "save with parents": lambda: vault.save(f"{name} made", vault.read(name).head(50)),
+        "a step of a walk": lambda: vault.lineage(f"{name} made"),
+        "versions": lambda: vault.versions(name),
+        "lists": lambda: vault.lists(),
+        "sessions": lambda: vault.sessions(),
+        "files": lambda: vault.files(),
+        "check": lambda: vault.check(),
+    }
+    for what, call in calls.items():
+        report(database, what, call)
+    watched = vault.search("solar", lists=name, k=1000)
+    expected = int(vault.read(name)["text"].str.contains("solar").sum())
+    print(f"\ntext search finds {len(watched)} rows, reading the list finds {expected}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("url", help="arangodb://user@host:port of a user who may make databases")
+    sys.exit(first_contact(parser.parse_args().url))

@@ -1,0 +1,97 @@
+"""How often a process asks its stores, and how little a beat without news writes."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from stores import Faults, database_of, faults, new_database
+
+from tablevault_pd.session import heartbeat
+from tablevault_pd.session.heartbeat import HeartbeatThread
+from tablevault_pd.store import Beat, Session
+
+__all__ = ["faults"]  # a fixture, used by its name
+
+
+class FakeStore:
+    """A store that can be a key of a weak dictionary."""
+
+    def __init__(self, watch_s: float) -> None:
+        self.watch_s = watch_s
+
+
+def looks(monkeypatch: pytest.MonkeyPatch, watch_s: float, seconds: float, news_until: float) -> list[float]:
+    """At which seconds a thread that wakes twice a second would ask a store."""
+    now = 1000.0
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=lambda: now))
+    thread, found = HeartbeatThread(), []
+    session: Any = SimpleNamespace(
+        store=FakeStore(watch_s), waits_for=lambda info: int(now - 1000 < news_until)
+    )
+    while now < 1000 + seconds:
+        if thread._is_due([session], woken=False):
+            thread._looked_at[session.store] = now
+            found.append(now - 1000)
+        now += heartbeat.WATCH_S
+    return found
+
+
+def test_a_server_is_asked_once_a_second_and_every_five_when_it_is_quiet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert looks(monkeypatch, 1.0, 10, news_until=0) == list(range(10))
+    assert looks(monkeypatch, 0.0, 3, news_until=0) == [0, 0.5, 1, 1.5, 2, 2.5]
+    assert looks(monkeypatch, 1.0, 3, news_until=2) == [0, 0.5, 1, 1.5, 2.5]
+    late = [at for at in looks(monkeypatch, 1.0, 180, news_until=0) if at >= heartbeat.QUIET_AFTER_S]
+    assert {after - before for before, after in itertools.pairwise(late)} == {5.0}
+    assert len(late) == 12
+
+
+def test_news_and_requests_end_the_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=lambda: now))
+    thread = HeartbeatThread()
+    session: Any = SimpleNamespace(store=FakeStore(1.0), waits_for=lambda info: 0)
+    assert thread._is_due([session], woken=False)
+    now += heartbeat.QUIET_AFTER_S + 1
+    thread._looked_at[session.store] = now - 1.5
+    assert not thread._is_due([session], woken=False)
+    assert thread._is_due([session], woken=True)
+    assert thread._is_due([session], woken=False)
+
+
+@pytest.mark.arango
+def test_a_beat_without_news_is_one_small_update(faults: Faults) -> None:
+    from arango.aql import AQL
+
+    from tablevault_pd.store.arango import ArangoStore
+    from tablevault_pd.store.arango.control import ALIVE, PULSE
+
+    with new_database(faulty=True) as url:
+        store = ArangoStore(url, create=True)
+        opened = store.open_session(Session("s", "u", "h", 1, datetime.now(UTC)))
+        before = store.sessions([opened.id])[0].heartbeat
+        statements: list[str] = []
+        real = AQL.execute
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                AQL,
+                "execute",
+                lambda self, query, **more: statements.append(query) or real(self, query, **more),
+            )
+            faults.reset()
+            store.beat([Beat(opened.id)])
+            store.beat([Beat(opened.id, 1, alive=True)])
+            assert faults.requests() == 2
+        assert statements == [PULSE, ALIVE]
+        assert "waitForSync" not in ALIVE
+        [found] = store.sessions([opened.id])
+        assert before is not None
+        assert found.heartbeat is not None
+        assert found.heartbeat >= before
+        assert database_of(url).collection("tv_measures").count() == 0
+        store.close()
