@@ -399,3 +399,27 @@ def test_every_statement_ends_before_its_answer_is_given_up(
         store.close()
     assert len(limits) > 10
     assert all(0 < limit < 7 for limit in limits)
+
+
+@pytest.mark.arango
+def test_a_large_file_is_read_in_pages_that_are_tried_again_by_themselves(
+    monkeypatch: pytest.MonkeyPatch, faults: Faults, tmp_path: Path
+) -> None:
+    from tablevault_pd.store.arango import kept
+
+    monkeypatch.setattr(kept, "CHUNK_BYTES", 10)
+    with new_database(faulty=True) as url:
+        store = ArangoStore(url, create=True)
+        world = World(store, tmp_path, 0)
+        content = "0123456789" * 21 + "end"
+        sha256 = world.keep_file(content)
+        faults.reset()
+        assert store.open_file(sha256).read() == content.encode()
+        assert faults.requests() == 1 + 6
+        faults.add("cursor", "drop-after", skip=4, count=2)
+        faults.reset()
+        assert store.open_file(sha256).read() == content.encode()
+        assert faults.requests() == 1 + 6 + 2
+        world.keep_file(content)  # found whole, and not kept again
+        assert len([one for one in database_of(url).collection("tv_blobs").all() if one["n"] >= 0]) == 22
+        store.close()

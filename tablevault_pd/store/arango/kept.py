@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 3 << 20  # 4 MB as base64
 IN_MEMORY_BYTES = 64 << 20
+PAGE_CHUNKS, PAGE_DIGESTS = (
+    4,
+    64,
+)  # in one answer: a large file must not outlast the time limit of one request
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 KNOWN = "FOR b IN tv_blobs FILTER b._key == @key RETURN b"
@@ -33,8 +37,15 @@ FOR b IN tv_blobs FILTER b._key == @key
   UPDATE b WITH {touched: DATE_NOW()} IN tv_blobs OPTIONS {waitForSync: true}
   RETURN NEW
 """
-CHUNKS = "FOR b IN tv_blobs FILTER b.upload == @upload AND b.n >= 0 SORT b.n RETURN b.data"
-DIGESTS = "FOR b IN tv_blobs FILTER b.upload == @upload AND b.n >= 0 SORT b.n RETURN SHA256(b.data)"
+CHUNKS = (
+    "FOR b IN tv_blobs FILTER b.upload == @upload AND b.n >= @first AND b.n < @stop SORT b.n RETURN b.data"
+)
+DIGESTS = """
+FOR b IN tv_blobs
+  FILTER b.upload == @upload AND b.n >= @first AND b.n < @stop
+  SORT b.n
+  RETURN SHA256(b.data)
+"""
 # What this upload brought, unless somebody else found it to be kept, uploaded it at the same time, or names it.
 DISCARD = """
 LET used = (FOR f IN tv_files FILTER f.file.stored == true AND f.file.sha256 IN @keys RETURN DISTINCT f.file.sha256)
@@ -68,8 +79,8 @@ class BlobWriter:
 
     def _is_whole(self, whole: dict[str, Any], path: Path) -> bool:
         """Whether the chunks on the server are those of the file."""
-        there = self._client.query(DIGESTS, upload=whole["upload"])
-        return there == [hashlib.sha256(text.encode()).hexdigest() for text, _ in _encoded(path)]
+        there = _pages(self._client, DIGESTS, whole, PAGE_DIGESTS)
+        return list(there) == [hashlib.sha256(text.encode()).hexdigest() for text, _ in _encoded(path)]
 
     def _upload(self, path: Path, sha256: str) -> int:
         upload = self._uploads[sha256] = new_batch_key(self._clock)
@@ -140,12 +151,18 @@ def _encoded(path: Path) -> Iterator[tuple[str, bytes]]:
         raise FileMissing(f"{path} cannot be read: {error.strerror}. Nothing was saved.") from error
 
 
+def _pages(client: Client, statement: str, whole: dict[str, Any], size: int) -> Iterator[str]:
+    """What a statement tells of each chunk of a kept file. Each page is tried again by itself."""
+    for first in range(0, whole["chunks"], size):
+        yield from client.query(statement, upload=whole["upload"], first=first, stop=first + size)
+
+
 def _fetched(client: Client, whole: dict[str, Any]) -> BinaryIO:
     sha256 = whole["_key"]
     digest = hashlib.sha256()
     file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115  # handed to the caller
     try:
-        for text in client.query(CHUNKS, upload=whole["upload"], batch_rows=4, stream=True):
+        for text in _pages(client, CHUNKS, whole, PAGE_CHUNKS):
             data = base64.b64decode(text, validate=True)
             digest.update(data)
             file.write(data)
