@@ -1,7 +1,12 @@
-"""Make the pictures of docs/analysis.md anew: run its Python and keep what it saves. ``python docs/pictures.py``."""
+"""Make the pictures of the docs anew: ``python docs/pictures.py``.
+
+Those of docs/analysis.md are what its Python saves; those of docs/compare.md and of the README are what cells of
+examples/longitudinal.ipynb draw.
+"""
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import subprocess
@@ -10,20 +15,58 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+NOTEBOOK = HERE.parent / "examples" / "longitudinal.ipynb"
+#: Cells of the notebook, and the pictures that are taken from them.
+DRAWN = {"trend.vault.plot();": "trend.png", "found.plot();": "flips.png"}
 
 
 def main() -> None:
     """Write docs/pictures/*.png."""
-    page = (HERE / "analysis.md").read_text(encoding="utf-8")
-    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.S))
-    environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(HERE.parent)}
+    (HERE / "pictures").mkdir(exist_ok=True)
+    for name, content in {**of_page(HERE / "analysis.md"), **of_notebook()}.items():
+        (HERE / "pictures" / name).write_bytes(content)
+
+
+def of_page(page: Path) -> dict[str, bytes]:
+    """Run the Python of a page, and return the pictures that it saves."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S))
     with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", code]
         subprocess.run(
-            [sys.executable, "-c", code], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
+            command,
+            cwd=folder,
+            env=environment() | {"MPLBACKEND": "Agg"},
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
-        (HERE / "pictures").mkdir(exist_ok=True)
-        for picture in Path(folder).glob("*.png"):
-            (HERE / "pictures" / picture.name).write_bytes(picture.read_bytes())
+        return {picture.name: picture.read_bytes() for picture in Path(folder).glob("*.png")}
+
+
+def of_notebook() -> dict[str, bytes]:
+    """Run the notebook in an empty folder, and return what the cells in DRAWN show."""
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        client = nbclient.NotebookClient(
+            notebook, kernel_name="python3", resources={"metadata": {"path": folder}}
+        )
+        client.execute(env=environment())
+    drawn = {}
+    for cell in notebook.cells:
+        name = DRAWN.get(cell.source.strip())
+        for output in cell.get("outputs", ()) if name is not None else ():
+            if "image/png" in output.get("data", {}):
+                drawn[name] = base64.b64decode(output["data"]["image/png"])
+    assert sorted(drawn) == sorted(DRAWN.values()), "the notebook draws something else now: change DRAWN"
+    return drawn
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of what draws; in a notebook its kernel names the backend."""
+    plain = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    return plain | {"PYTHONPATH": str(HERE.parent)}
 
 
 if __name__ == "__main__":

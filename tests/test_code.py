@@ -404,6 +404,54 @@ def test_a_slice_says_which_names_are_out_of_reach(tmp_path):
         assert pd.isna(code.text.iloc[-1])
 
 
+READS = """
+import pandas as pd
+import tablevault_pd as tv
+vault = tv.connect("v", session="reads")
+for name in ("docs", "users", "others"):
+    vault.save(name, pd.DataFrame({"id": [1, 2], name: [3, 4]}), inputs=False)
+def load(name):
+    return vault.read(name)
+docs = load("docs")
+users = load("users")
+others = load("others")
+print(others.describe())
+vault.save("out", docs.merge(users, on="id"))
+vault.save("lost", pd.DataFrame({"docs": [1]}))
+exec("made = others.merge(docs, on='id')")
+vault.save("by_exec", made)
+"""
+
+
+def by_reads(vault: tv.Vault, name: str) -> set[str]:
+    return set(vault.lineage(name, basis="read", depth=1)["parent_list"])
+
+
+def test_only_what_the_slice_has_read_stands_in_for_parents(tmp_path):
+    script(tmp_path, READS)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert by_reads(vault, "out") == {"docs", "users"}
+        assert by_reads(vault, "lost") == set()
+        assert by_reads(vault, "by_exec") == {"docs", "users", "others"}  # nobody knows its code
+
+
+def test_only_what_the_cells_of_the_slice_have_read_stands_in_for_parents(tmp_path):
+    from kernels import kernel
+
+    with kernel(tmp_path) as running:
+        running.run("import tablevault_pd as tv, pandas as pd\nvault = tv.connect('v', session='nb')")
+        running.run(
+            "for name in ('docs', 'users', 'others'):\n    vault.save(name, pd.DataFrame({'id': [1], name: [2]}), inputs=False)"
+        )
+        running.run("docs = vault.read('docs')\nothers = vault.read('others')")
+        running.run("users = vault.read('users')")
+        running.run("vault.save('out', docs.merge(users, on='id'));")
+        running.run("vault.save('here', docs.merge(vault.read('others'), on='id'));")
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert by_reads(vault, "out") == {"docs", "users"}
+        assert by_reads(vault, "here") == {"docs", "others"}
+
+
 # -- differences
 
 
@@ -503,39 +551,32 @@ def test_code_is_searched_in_the_slice_in_the_cell_or_in_the_session(three_runs)
         vault.search(code="x", code_in="module")
     with pytest.raises(tv.InvalidInput):
         vault.sessions(code="x", code_in="module")
+    for call in (vault.search, vault.sessions):
+        with pytest.raises(tv.InvalidInput, match="code_in='session' says where code= is looked for"):
+            call("train", code_in="session")
 
 
 def test_the_environments_of_two_sessions_differ_in_what_they_differ_in(three_runs):
-    from tablevault_pd.code import environment_diff
+    from tablevault_pd.analysis.facts import environment_diff
 
-    found = environment_diff(three_runs.store, 1, 2)
-    assert found.columns.tolist() == ["what", "name", "a", "b"]
-    assert found.empty
+    for pair in (("train#1", "train#2"), ("out@1", "again@1")):
+        found = three_runs.environment_diff(*pair)
+        assert found.columns.tolist() == ["what", "name", "a", "b"]
+        assert found.empty
     ran = three_runs.run("train#1").environment
     assert ran["argv"] == ["train.py"]
     assert "pandas" in ran["packages"]
-    session = three_runs.store.sessions([1], info=True)[0]
-
-    class Changed:
-        """A store whose second session ran in another environment."""
-
-        def sessions(self, ids, info):
-            from dataclasses import replace
-
-            packages = {**session.info["packages"], "pandas": "1.0", "extra": "2"}
-            return [
-                session,
-                replace(session, id=2, info={**session.info, "packages": packages, "argv": ["b.py"]}),
-            ]
-
-    rows = environment_diff(Changed(), 1, 2)
-    assert set(zip(rows.what, rows.name, strict=True)) == {
-        ("package", "pandas"),
-        ("package", "extra"),
-        ("argv", "argv"),
-    }
-    assert rows.set_index("name").b["pandas"] == "1.0"
-    assert pd.isna(rows.set_index("name").a["extra"])
+    rows = environment_diff(
+        [
+            {("package", "pandas"): "2.2", ("argv", "command line"): "a.py", ("parameter", "lr"): 1},
+            {("package", "pandas"): "1.0", ("package", "extra"): "2", ("argv", "command line"): "b.py"},
+        ]
+    )
+    assert rows.to_numpy().tolist() == [
+        ["package", "pandas", "2.2", "1.0"], ["argv", "command line", "a.py", "b.py"], ["package", "extra", None, "2"],
+    ]  # fmt: skip
+    with pytest.raises(LookupError):
+        three_runs.environment_diff("train#1", "nowhere")
 
 
 CONSTANT = 1
@@ -545,19 +586,26 @@ def _used(value):
     return value + CONSTANT
 
 
-def test_the_digest_of_a_function_follows_what_it_uses(monkeypatch):
-    from tablevault_pd.code import digest_of_function
+def test_the_key_of_a_function_follows_what_it_uses_and_not_its_file(monkeypatch, tmp_path):
+    from tablevault_pd.code import function_key
 
     def measure(frame):
-        """A docstring."""
         return _used(frame)
 
-    before = digest_of_function(measure)
+    before = function_key(measure)
     assert before is not None
     monkeypatch.setattr(sys.modules[__name__], "CONSTANT", 2)
-    assert digest_of_function(measure) != before
+    assert function_key(measure) != before
     unknown = object()
-    assert digest_of_function(lambda frame: (frame, unknown)) is None
+    assert function_key(lambda frame: (frame, unknown)) is None
+    # the file of a function may have changed since it was imported
+    (tmp_path / "measures.py").write_text("def measure(frame):\n    return 1\n")
+    space: dict[str, object] = {"__name__": "measures"}
+    text = "def measure(frame):\n    return 2\n"
+    exec(compile(text, str(tmp_path / "measures.py"), "exec"), space)
+    other: dict[str, object] = {"__name__": "measures"}
+    exec(compile(text.replace("2", "1"), str(tmp_path / "measures.py"), "exec"), other)
+    assert function_key(space["measure"]) != function_key(other["measure"])
 
 
 MARIMO = """
@@ -594,3 +642,35 @@ def test_the_cells_of_a_marimo_notebook_that_runs_as_a_script_are_in_the_slice(t
         assert "text.strip()" in text
         assert "app = marimo.App()" in text
         assert vault.search(code="clean")["list"].tolist() == ["out"]
+
+
+def test_cells_that_marimos_own_kernel_runs_are_cells(tmp_path):
+    pytest.importorskip("marimo", reason="marimo is not installed")
+    broken = "@app.cell\ndef _(vault):\n    vault.lists()\n    1 / 0\n    return"
+    failing = MARIMO.replace("    return (clean,)", f"    return (clean,)\n\n{broken}").replace(
+        'clean(" x ")})',
+        'clean(" x ")})\n    vault.cells()',  # waits until all is written: marimo kills its kernel
+    )
+    for text in (failing, failing.replace("text.strip()", "text.strip() + ''")):
+        (tmp_path / "book.py").write_text(text)
+        subprocess.run(
+            [sys.executable, "-m", "marimo", "export", "html", "book.py", "-o", "out.html", "--force"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+            capture_output=True,
+            check=False,
+        )
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        cells = vault.cells("book#1")
+        assert "def clean(text):\n    return text.strip()" in cells["text"].tolist()
+        assert cells["text"].str.contains("import marimo").sum() == 0  # no cell is the file
+        assert cells["outcome"].tolist()[:3] == ["ok", "ok", "error"]
+        assert len(cells) == 4
+        assert cells.set_index("outcome")["error"]["error"] == "ZeroDivisionError: division by zero"
+        code = vault.read("out").vault.code(whole=True)
+        assert "def clean(text):\n    return text.strip()" in code["text"].tolist()
+        assert "1 / 0" not in "\n".join(code["text"])
+        assert vault.search(code="strip", code_in="cell").empty
+        assert vault.search(code="strip")["list"].tolist() == ["out"]
+        assert vault.stale().empty  # the second run has confirmed the rows
+        assert len(vault.versions("out")) == 1

@@ -124,17 +124,42 @@ def test_r14_what_all_rows_came_from_tells_none_apart(vault):
     assert trend["n_pairs"].tolist() == [0, 2]
 
 
-def test_r14_a_row_that_only_has_what_all_have_is_not_left_alone(vault):
+def test_r14_predictions_for_the_training_set_too_have_their_own_rows(vault):
     vault.save("items", pd.DataFrame({"x": [5, 6, 7]}), inputs=False)
     items = vault.read("items")
-    inputs = [tv.rows(items), items.iloc[:2]]  # predictions for the training set, too
+    inputs = [tv.rows(items), items.iloc[:2]]
     made = save_two(
         vault, pd.DataFrame({"pred": [1, 2, 2]}), pd.DataFrame({"pred": [2, 2, 2]}), inputs=inputs
     )
-    with pytest.raises(tv.InvalidInput, match="no list has one ancestor row") as error:
-        vault.compare(*made)
-    assert "on='pred'" not in str(error.value)  # its values do not name a row
-    assert "set_index" in str(error.value)
+    assert vault.compare(*made)[["pred_a", "pred_b"]].to_numpy().tolist() == [[1, 2], [2, 2], [2, 2]]
+
+
+def test_r14_folds_that_share_their_training_sets_are_neither_refused_nor_walked_pair_by_pair(
+    vault, monkeypatch
+):
+    from tablevault_pd.analysis import ancestors
+
+    size, folds = 600, 5
+    vault.save("items", pd.DataFrame({"x": range(size)}), inputs=False)
+    items = vault.read("items")
+    made = []
+    for name in ("one", "two"):
+        for fold in range(folds):
+            test = np.arange(size) % folds == fold
+            rows = pd.DataFrame({"pred": np.flatnonzero(test) % (7 if name == "one" else 5)})
+            vault.append(name, rows, inputs=[tv.rows(items[test]), items[~test]])
+        made.append(vault[name])
+    walked = []
+    lines = ancestors.lines
+    monkeypatch.setattr(
+        ancestors, "lines", lambda *args, **options: walked.append(lines(*args, **options)) or walked[-1]
+    )
+    found = vault.compare(*made)
+    assert len(found) == size
+    number = np.concatenate([np.flatnonzero(np.arange(size) % folds == fold) for fold in range(folds)])
+    assert found["pred_a"].tolist() == (number % 7).tolist()
+    assert found["pred_b"].tolist() == (number % 5).tolist()
+    assert max(map(len, walked)) == size
 
 
 def test_r14_by_position(vault):
@@ -595,12 +620,37 @@ def lines_of(frame, *columns):
     ]
 
 
+@pytest.mark.parametrize(
+    "dtype", ["int64", "uint64", "Int64", "int64[pyarrow]", pd.ArrowDtype(pa.decimal128(38, 2))], ids=str
+)
+def test_r15_differences_of_large_whole_numbers_and_decimals_are_exact(vault, dtype):
+    big = 2**60
+    a = pd.Series([big, big, big, 5], dtype=dtype)
+    b = pd.Series([big + 1, big + 1, big - 1, 5], dtype=dtype)
+    index = pd.Index(range(4), name="id")
+    one = vault.save("sizes", pd.DataFrame({"n": a.set_axis(index)}))
+    two = vault.save("sizes", pd.DataFrame({"n": b.set_axis(index)}))
+    found = vault.compare(one, two, measure="n")
+    assert found["flip"].tolist() == ["up", "up", "down", "same"]
+    [line] = found.summary.to_dict("records")
+    assert (line["delta"], line["churn"]) == (0.25, 0.75)
+    assert vault.trend("sizes", "n", baseline="first")["delta"].tolist()[1:] == [0.25]
+
+
+def test_r15_differences_that_overflow_are_exact(vault):
+    index = pd.Index([1, 2], name="id")
+    limits = np.iinfo(np.int64)
+    one = vault.save("sizes", pd.DataFrame({"n": [limits.min, 0]}, index=index))
+    two = vault.save("sizes", pd.DataFrame({"n": [limits.max, 0]}, index=index))
+    assert vault.compare(one, two, measure="n").summary["delta"].tolist() == [float(2**64 - 1) / 2]
+
+
 def test_r17_differences_walk_up_from_two_versions(vault, chain):
     found = vault.differences(*chain)
     assert found.columns.tolist() == ["what", "name", "a", "b", "depth", "list"]
     found = found[~found["what"].isin(["code"])]
     assert lines_of(found, *found.columns) == [
-        ("parameter", "lr", "0.1", "0.2", 0, "preds"),
+        ("parameter", "lr", 0.1, 0.2, 0, "preds"),
         ("input", "features", "features@1", "features@2", 1, "features"),
         ("rows changed", "features", "1: 1", "1: 1", 1, "features"),
         ("rows added", "features", None, "1: 3", 1, "features"),
@@ -614,11 +664,23 @@ def test_r17_differences_walk_up_from_two_versions(vault, chain):
 
 def test_r17_differences_of_two_sessions(vault, chain):
     found = vault.differences("train#1", "train#2")
-    assert ("parameter", "lr", "0.1", "0.2", 0) in lines_of(found, "what", "name", "a", "b", "depth")
+    assert ("parameter", "lr", 0.1, 0.2, 0) in lines_of(found, "what", "name", "a", "b", "depth")
     assert ("input", "articles", "articles@1", "articles@2", 1) in lines_of(
         found, "what", "name", "a", "b", "depth"
     )
     assert vault.differences("train#1", "preds@2").equals(vault.differences(*chain))
+
+
+def test_r17_both_answers_show_values_as_they_were_given(vault):
+    for words in (["good"], None):
+        with vault.session("evaluate", params={"words": words} | ({} if words else {"more": True})):
+            rows = pd.DataFrame({"right": [words is None]}, index=pd.Index([1], name="id"))
+            vault.save("preds", rows)
+    upstream = vault.differences("preds@1", "preds@2").query("what == 'parameter'")
+    why = vault.compare("preds@1", "preds@2", measure="right").why().query("what == 'parameter'")
+    expected = [["words", ["good"], None], ["more", None, True]]
+    assert upstream[["name", "a", "b"]].to_numpy().tolist() == expected
+    assert sorted(why[["name", "a", "b"]].to_numpy().tolist()) == sorted(expected, key=lambda row: row[0])
 
 
 def test_r17_the_same_has_no_differences(vault, chain):

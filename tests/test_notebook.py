@@ -151,9 +151,9 @@ def test_a_restarted_kernel_is_a_new_run_and_a_broken_tracker_disturbs_nobody(tm
     notebook = execute(
         tmp_path,
         "import tablevault_pd as tv\nvault = tv.connect('v', session='nb')",
-        "import shutil, time\nfrom tablevault_pd.session import active\nactive._cell_started = None\nactive._hooks._started = None",
+        "import shutil, time\nfrom tablevault_pd.session import active\nactive._cell_started = None\nactive._hooks[0]._started = None",
         "print('fine')",
-        "active._hooks._ended = None\nshutil.rmtree('v')",
+        "active._hooks[0]._ended = None\nshutil.rmtree('v')",
         "tv.log(loss=1)\ntv.checkpoint()\ntime.sleep(1)\nprint('still fine')",
     )
     assert [printed(notebook.cells[index]).strip() for index in (2, 4)] == ["fine", "still fine"]

@@ -222,6 +222,8 @@ def test_each_logged_value_knows_its_attempt(vault):
     everyone = {session.name: session for session in vault.store.sessions()}
     train, never = everyone["train"], everyone["never"]
     assert (train.attempt, never.attempt) == (2, 0)
+    assert vault.sessions().set_index("name")["attempts"][["train", "never"]].tolist() == [3, 1]
+    assert [vault.run(each.id).attempts for each in (train, never)] == [3, 1]
     attempts = vault.store.timelines([train.id, never.id]).attempts
     assert [(each.session_id, each.attempt, each.first_step) for each in attempts] == [
         (train.id, 0, 0), (train.id, 1, 2), (train.id, 2, 1), (never.id, 0, None),

@@ -350,3 +350,110 @@ def test_duckdb_is_imported_when_first_asked(tmp_path: Path):
         assert "duckdb" in sys.modules
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+@pytest.mark.parametrize(
+    "which", ["threading.Thread.start", "tablevault_pd.store.engine.threads.start_new_thread"]
+)
+def test_a_thread_that_the_system_refuses_is_an_error_and_no_endless_wait(filled, monkeypatch, which):
+    filled.sql("SELECT 1 AS n")  # whatever else needs a thread has one
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(which, refuse)
+        with pytest.raises(tv.VaultError, match="gives no more"):
+            filled.sql("SELECT 1 AS n")
+    assert filled.sql("SELECT 1 AS n")["n"].tolist() == [1]
+
+
+NS = 1_704_067_200_123_456_789
+
+
+def test_nanoseconds_are_exact_or_refused(vault):
+    times = pd.DataFrame(
+        {"n": [1], "t": pd.array([NS], "datetime64[ns]"), "z": pd.array([NS], pd.DatetimeTZDtype("ns", "UTC")),
+         "whole": pd.array([5_000], "timedelta64[ns]"), "part": pd.array([5_001], "timedelta64[ns]")}
+    )  # fmt: skip
+    vault.save("times", times)
+    found = vault.sql("SELECT t, z, max(z) OVER () AS latest, whole FROM times")
+    assert [found[name].item().value for name in ("t", "z", "latest", "whole")] == [NS, NS, NS, 5_000]
+    assert vault.sql("SELECT n FROM it", it=times)["n"].tolist() == [1]
+    for query, tables in (
+        ("SELECT part FROM times", {}),
+        ("SELECT * FROM it", {"it": times}),
+        ("SELECT n FROM it WHERE part > INTERVAL 0 DAY", {"it": times}),
+        ("SELECT l FROM it", {"it": pa.table({"l": pa.array([[1]], pa.list_(pa.duration("ns")))})}),
+        (
+            "SELECT s FROM it",
+            {"it": pa.table({"s": pa.array([{"d": 1}], pa.struct([("d", pa.duration("ns"))]))})},
+        ),
+    ):
+        with pytest.raises(tv.InvalidQuery, match="hold microseconds"):
+            vault.sql(query, **tables)
+    day = pa.table({"t": pa.array([1_001], pa.time64("ns"))})
+    with pytest.raises(tv.InvalidQuery, match="times of day with nanoseconds"):
+        vault.sql("SELECT t FROM it", it=day)
+    assert vault.sql("SELECT t::VARCHAR AS t FROM it", it=day)["t"].tolist() == ["00:00:00.000001001"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.Timestamp(NS), pd.Timestamp(NS, tz="UTC"), np.datetime64(NS, "ns"), pd.Timedelta(1, "ns"), np.timedelta64(1, "ns"),
+        [pd.Timestamp(NS)], np.array([NS], "datetime64[ns]"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_values_with_nanoseconds_are_refused(vault, value):
+    with pytest.raises(tv.InvalidInput, match="DuckDB takes microseconds"):
+        vault.sql("SELECT $v AS v", v=value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [pd.Timestamp(NS).floor("us"), np.datetime64(NS // 1000, "us"), np.datetime64(NS // 1000 * 1000, "ns")],
+    ids=repr,
+)
+def test_times_are_bound_as_times(vault, value):
+    assert vault.sql("SELECT $v AS v", v=value)["v"].item() == pd.Timestamp(value)
+
+
+SPILL = """
+import os, sys, tempfile
+import tablevault_pd as tv
+from importlib import import_module
+query = import_module('tablevault_pd.sql.query')
+query._OPTIONS |= {"memory_limit": "40MB", "threads": 1}
+bound = sys.argv[1:]
+if bound:
+    query._OPTIONS["max_temp_directory_size"] = bound[0]
+with tv.connect("v", session=False) as vault:
+    text = "SELECT * FROM (SELECT i, repeat('x', 60) || i AS s FROM range(700000) t(i) ORDER BY s) LIMIT 1 OFFSET 650000"
+    try:
+        print(vault.sql(text)["i"].item())
+    except tv.InvalidQuery as error:
+        print("refused" if "max_temp_directory_size" in str(error) else error)
+    print(sorted(os.listdir()))
+    print(len(os.listdir(tempfile.gettempdir())))
+"""
+
+
+@pytest.mark.parametrize("bound", [(), ("4MB",)])
+def test_a_query_larger_than_memory_spills_to_a_folder_that_ends_with_the_process(tmp_path, bound):
+    (tmp_path / "temp").mkdir()
+    (tmp_path / "here").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", SPILL, *bound],
+        cwd=tmp_path / "here",
+        env=os.environ | {"TMPDIR": str(tmp_path / "temp"), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer, here, folders = done.stdout.splitlines()
+    assert answer == ("refused" if bound else sorted(range(700_000), key=str)[650_000].__str__())
+    assert here == "['v']"
+    assert folders == "1"
+    assert list((tmp_path / "temp").iterdir()) == []

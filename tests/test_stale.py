@@ -183,6 +183,42 @@ def test_a_later_run_that_has_not_come_to_the_place_proves_nothing(made):
     ]
 
 
+@pytest.mark.parametrize("leave", ["sys.exit(3)", "raise SystemExit"])
+def test_a_run_that_leaves_before_it_writes_has_executed_what_came_before(tmp_path, leave):
+    make = """
+import sys
+import tablevault_pd as tv
+vault = tv.connect("v", session="train")
+RATE = 1
+if "early" in sys.argv:
+    LEAVE
+DEPTH = 1
+vault.save("out", {"a": RATE + DEPTH})
+""".replace("LEAVE", leave)
+    script(tmp_path, make)
+    script(tmp_path, make.replace("DEPTH = 1", "DEPTH = 2"), "early", fails="3" in leave)
+    assert stale(tmp_path) == []  # it did not come to that
+    script(tmp_path, make.replace("RATE = 1", "RATE = 2"), "early", fails="3" in leave)
+    assert stale(tmp_path) == [["out", 0, "code", "train.py: RATE", 0]]
+
+
+def test_a_session_that_is_left_by_an_exit_has_not_executed_what_follows(tmp_path):
+    make = """
+import sys
+import tablevault_pd as tv
+with tv.connect("v", session="train") as vault:
+    RATE = 1
+    if "early" in sys.argv:
+        sys.exit(0)
+DEPTH = 1
+with tv.connect("v", session="train") as vault:
+    vault.save("out", {"a": RATE + DEPTH})
+"""
+    script(tmp_path, make)
+    script(tmp_path, make.replace("DEPTH = 1", "DEPTH = 2"), "early")
+    assert stale(tmp_path) == []
+
+
 def test_rows_appended_by_older_code_are_stale_and_those_of_the_newest_are_not(tmp_path):
     text = "import tablevault_pd as tv\nvault = tv.connect('v')\nn = 1\nvault.append('log', {'a': n})\n"
     script(tmp_path, text)
@@ -266,6 +302,22 @@ def test_cells_without_ids_are_the_same_by_what_they_do(tmp_path):
         assert "'two', 0, 'code'" in check(running)
 
 
+def test_a_cell_without_an_id_that_binds_no_name_may_have_another_form(tmp_path):
+    with kernel(tmp_path) as running:
+        running.run("import tablevault_pd as tv\nvault = tv.connect('v', session='nb')\nrows = []")
+        running.run("rows.append(1)")
+        running.run("vault.save('one', {'a': sum(rows)}, inputs=False);")
+        running.run("vault.save('below', vault.read('one') * 2);")
+        running.run("rows.append(1)  # the same\nlen(rows)\nprint(rows)")
+        assert check(running) == "[]"
+        running.run("rows.append(2)")  # another form of it, or the next step?
+        assert check(running) == (
+            "[['one', 0, 'unknown', 'cell 1: rows.append(1)'], ['below', 0, 'unknown', 'cell 1: rows.append(1)']]"
+        )
+        running.run("vault.save('two', {'a': sum(rows)}, inputs=False);")  # the next step
+        assert check(running) == "[]"
+
+
 def test_a_restarted_kernel_makes_nothing_stale_until_it_comes_to_other_code(tmp_path):
     first = ["def f(x):\n    return x + 1", "n = 3", "vault.save('out', {'a': f(n)});"]
     connect = "import tablevault_pd as tv\nvault = tv.connect('v', session='nb')"
@@ -284,6 +336,41 @@ def test_a_restarted_kernel_makes_nothing_stale_until_it_comes_to_other_code(tmp
         running.run(first[2], "3")
         assert check(running) == "[]"
         assert running.run("print(vault.versions('out')['confirmed'].notna().tolist())").strip() == "[True]"
+
+
+def test_a_lambda_that_another_cell_defines_otherwise_makes_stale(tmp_path):
+    with kernel(tmp_path) as running:
+        running.run("import tablevault_pd as tv\nvault = tv.connect('v', session='nb')", "A")
+        running.run("from functools import partial\nf = lambda x: x + 1\ng = partial(pow, 2)", "B")
+        running.run("vault.save('one', {'a': f(1)});", "C")
+        running.run("vault.save('two', {'a': g(1)});", "D")
+        running.run("f = lambda x: x + 1  # the same", "E")
+        assert check(running) == "[]"
+        running.run("f = lambda x: x + 2", "F")
+        assert check(running) == "[['one', 0, 'code', 'cell 1: f']]"
+        running.run("def g(n):\n    return n", "G")
+        assert check(running, "'two'") == "[['two', 0, 'code', 'cell 1: g']]"
+
+
+def test_names_that_a_module_makes_itself_change_with_what_makes_them(tmp_path):
+    make = """
+    import helper, sys, tablevault_pd as tv
+    vault = tv.connect("v", session="train")
+    if "early" in sys.argv: sys.exit(3)
+    vault.save("out", {"a": helper.anything})
+    """
+    module = "PLAIN = 1\nSIZES = {'anything': 1}\ndef __getattr__(name):\n    return SIZES[name]\n"
+    (tmp_path / "helper.py").write_text(module)
+    script(tmp_path, make)
+    (tmp_path / "helper.py").write_text(module.replace("PLAIN = 1", "PLAIN = 12"))
+    script(tmp_path, make, "early", fails=True)
+    assert stale(tmp_path) == []
+    (tmp_path / "helper.py").write_text(module.replace("SIZES[name]", "-SIZES[name]"))
+    script(tmp_path, make, "early", fails=True)
+    assert stale(tmp_path) == [["out", 0, "code", "helper.py: __getattr__", 0]]
+    (tmp_path / "helper.py").write_text(module.replace("'anything': 1", "'anything': 123"))
+    script(tmp_path, make, "early", fails=True)
+    assert stale(tmp_path) == [["out", 0, "code", "helper.py: SIZES", 0]]
 
 
 def test_names_made_by_exec_make_nothing_stale(tmp_path):

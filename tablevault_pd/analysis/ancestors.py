@@ -87,7 +87,10 @@ def _from_above(walks: Sequence[pd.DataFrame], itself: int | None) -> list[pd.Da
 
 
 def _ancestors(store: Store, side: Side) -> pd.DataFrame:
-    """One line per row of the side and ancestor row: row, list, version, position, depth. The row itself has depth 0."""
+    """One line per row of the side and ancestor row: row, list, version, position, depth. The row itself has depth 0.
+
+    What gives each row many parents, such as a training set, tells none apart: it is not walked through, however large.
+    """
     assert side.version is not None
     assert side.positions is not None
     own = pd.DataFrame(
@@ -99,7 +102,7 @@ def _ancestors(store: Store, side: Side) -> pd.DataFrame:
             "depth": 0,
         }
     )
-    walked = lines(store, asked_rows(side.version, np.unique(side.positions)))
+    walked = lines(store, asked_rows(side.version, np.unique(side.positions)), single=True)
     walked = walked[walked["parent_position"].notna()]
     above = pd.DataFrame(
         {

@@ -29,7 +29,7 @@ class Axis:
 
 def steps(points: Points) -> Axis:
     """The logged steps."""
-    return Axis(np.where(points.has_step, points.step, LAST))
+    return Axis(points.steps)
 
 
 def times(points: Points, kind: str, timelines: Timelines | None) -> Axis:

@@ -12,7 +12,8 @@ import pandas as pd
 from tablevault_pd.analysis.alignment import Alignment, align
 from tablevault_pd.analysis.answers import mark
 from tablevault_pd.analysis.cells import equal_cells, equal_vectors
-from tablevault_pd.analysis.comparison import Comparison, Context
+from tablevault_pd.analysis.comparison import Comparison
+from tablevault_pd.analysis.context import Context
 from tablevault_pd.analysis.measures import Measure, MissingColumn, as_floats, is_truth
 from tablevault_pd.analysis.summary import Layout, Measured
 from tablevault_pd.errors import InvalidInput, shown

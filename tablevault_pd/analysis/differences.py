@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.analysis.facts import changed_parts, different, facts_of, text_of, writers
+from tablevault_pd.analysis.facts import changed_parts, different, facts_of, writers
 from tablevault_pd.analysis.rows_changed import row_changes
 from tablevault_pd.code import Slice, slice_of_rows, slice_of_session
 from tablevault_pd.reading.reports import typed
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store
 
 COLUMNS = ("what", "name", "a", "b", "depth", "list")
+_DTYPES: dict[str, Any] = {"a": object, "b": object, "depth": "Int64"}
 ORDER = (
     "parameter", "code", "input", "rows changed", "rows added", "rows removed", "package", "python", "git", "argv", "host",
 )  # fmt: skip
@@ -66,7 +67,7 @@ class _Walk:
         )  # a session that wrote several lists is told of once, where it is nearest
         one, two = facts_of(self.store, a), facts_of(self.store, b)
         for fact in different([one, two]):
-            values = (text_of(facts[fact]) if fact in facts else None for facts in (one, two))
+            values = (facts.get(fact) for facts in (one, two))
             self.lines.append((*fact, *values, depth, name))
 
     def _code(self, a: Slice, b: Slice, depth: int, name: str | None) -> None:
@@ -161,7 +162,9 @@ def _frame(lines: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     named = dict(zip(COLUMNS, columns, strict=True))
     return pd.DataFrame(
         {
-            name: pd.array(list(values), dtype="Int64") if name == "depth" else typed(name, list(values))
+            name: pd.Series(list(values), dtype=_DTYPES[name])
+            if name in _DTYPES
+            else typed(name, list(values))
             for name, values in named.items()
         }
     )

@@ -10,12 +10,13 @@ import pandas as pd
 
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.reading.reports import environment, typed
+from tablevault_pd.store import Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from tablevault_pd.code import Slice
-    from tablevault_pd.store import Session, Store, Version
+    from tablevault_pd.store import Session, Store
     from tablevault_pd.store.types import Part
 
 PARAMETER = "parameter"
@@ -47,6 +48,16 @@ def facts_of(store: Store, session_ids: Sequence[int]) -> dict[Fact, Any]:
     every = [_facts(session) for session in sessions]
     names = dict.fromkeys(fact for each in every for fact in each)
     return {fact: _together([each[fact] for each in every if fact in each]) for fact in names}
+
+
+def facts_of_target(store: Store, target: Version | Session) -> dict[Fact, Any]:
+    """Everything recorded of a session, or of those that wrote the rows of a version."""
+    return facts_of(store, writers(store, target) if isinstance(target, Version) else [target.id])
+
+
+def environment_diff(every: Sequence[Facts]) -> pd.DataFrame:
+    """Return what sessions ran in, where it differs, with a column for each side."""
+    return table(every, lambda fact: fact[0] != PARAMETER, what=True)
 
 
 def _together(values: list[Any]) -> Any:
@@ -96,17 +107,13 @@ def text_of(value: Any) -> str:
 
 
 def table(every: Sequence[Facts], wanted: Callable[[Fact], bool], *, what: bool) -> pd.DataFrame:
-    """The facts that differ, one a line, with a column for each side: a, b, c …; missing where a side lacks it."""
+    """The facts that differ, one a line, with a column for each side: a, b, c …; None where a side lacks it."""
     found = [fact for fact in different(every) if wanted(fact)]
     columns: dict[str, Any] = {"what": typed("what", [each[0] for each in found])} if what else {}
     columns["name"] = typed("name", [each[1] for each in found])
     for number, facts in enumerate(every):
         values = [facts.get(fact) for fact in found]
-        columns[chr(ord("a") + number)] = (
-            typed("value", [None if value is None else text_of(value) for value in values])
-            if what
-            else pd.Series(values, dtype=object)
-        )
+        columns[chr(ord("a") + number)] = pd.Series(values, dtype=object)
     return pd.DataFrame(columns)
 
 

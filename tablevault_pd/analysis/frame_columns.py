@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store import SessionLabel, Store
 
 Columns = dict[str, Any]
+Runs = tuple[np.ndarray, np.ndarray]
+_UTC = pd.DatetimeTZDtype("us", "UTC")
 ROWS_OF_A_RUN = 8  #: where equal texts follow each other so often, they are written a run at a time
 
 _STR = pd.StringDtype("pyarrow", na_value=np.nan) if int(pd.__version__.partition(".")[0]) >= 3 else None
@@ -26,14 +28,16 @@ _STR = pd.StringDtype("pyarrow", na_value=np.nan) if int(pd.__version__.partitio
 
 def of_sessions(sessions: Sequence[SessionLabel], rows: np.ndarray, *, started: bool = True) -> Columns:
     """session, name, run and perhaps started; `rows` has the number of the session of each row."""
+    runs = _runs(rows)
+    numbers = np.array([session.run for session in sessions], dtype=np.int64)
     columns: Columns = {
-        "session": texts([session.label for session in sessions], rows),
-        "name": texts([session.name for session in sessions], rows),
-        "run": integers(np.array([session.run for session in sessions], dtype=np.int64)[rows]),
+        "session": texts([session.label for session in sessions], rows, runs),
+        "name": texts([session.name for session in sessions], rows, runs),
+        "run": integers(_spread(numbers, rows, runs)),
     }
     if started:
         moments = np.array([session.started for session in sessions], dtype=np.int64)
-        columns["started"] = times(moments[rows].view("datetime64[us]"))
+        columns["started"] = times(_spread(moments, rows, runs).view("datetime64[us]"))
     return columns
 
 
@@ -44,27 +48,45 @@ def of_params(store: Store, sessions: Sequence[SessionLabel], rows: np.ndarray) 
     return {f"params.{name}": column([each.get(name) for each in params]).array[rows] for name in names}
 
 
-def texts(words: Sequence[str], rows: np.ndarray) -> Any:
-    """A column of texts, each row by the number of its word."""
+def _runs(rows: np.ndarray) -> Runs | None:
+    """Equal numbers that follow each other: each one, and how often; None where they are not many."""
+    if not len(rows):
+        return None
+    starts = np.append(0, np.flatnonzero(rows[1:] != rows[:-1]) + 1)
+    if len(starts) * ROWS_OF_A_RUN > len(rows):
+        return None
+    return rows[starts], np.diff(starts, append=len(rows))
+
+
+def _spread(values: np.ndarray, rows: np.ndarray, runs: Runs | None) -> np.ndarray:
+    """The value of each row, by its number."""
+    return values[rows] if runs is None else np.repeat(values[runs[0]], runs[1])
+
+
+def texts(words: Sequence[str], rows: np.ndarray, runs: Runs | None = None) -> Any:
+    """A column of texts, each row by the number of its word; `runs` of `rows`, where they are known."""
     if _STR is None:
         return np.array([*words, None], dtype=object)[:-1][rows]
-    starts = np.flatnonzero(np.append(True, rows[1:] != rows[:-1])) if len(rows) else rows
-    if len(starts) * ROWS_OF_A_RUN > len(rows):
+    runs = runs or _runs(rows)
+    if runs is None:
         array = pa.array(words, pa.large_string()).take(pa.array(rows))
     else:
-        array = _repeated(
-            [words[word].encode() for word in rows[starts].tolist()], np.diff(starts, append=len(rows))
-        )
+        array = _repeated([words[word].encode() for word in runs[0].tolist()], runs[1])
     return _STR.__from_arrow__(array)  # type: ignore[attr-defined]  # the stubs have it not
 
 
 def _repeated(words: Sequence[bytes], counts: np.ndarray) -> pa.LargeStringArray:
     """Each word so many times: several times as fast as :meth:`pyarrow.Array.take`."""
     sizes = [len(word) for word in words]
-    offsets = np.arange(int(counts.sum()) + 1, dtype=np.int64)
+    total = int(counts.sum())
     if len(set(sizes)) == 1:
-        offsets *= sizes[0]
+        offsets = (
+            np.arange(0, (total + 1) * sizes[0], sizes[0], dtype=np.int64)
+            if sizes[0]
+            else np.zeros(total + 1, np.int64)
+        )
     else:
+        offsets = np.zeros(total + 1, np.int64)
         np.cumsum(np.repeat(sizes, counts), out=offsets[1:])
     data = b"".join([word * count for word, count in zip(words, counts.tolist(), strict=True)])
     return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
@@ -108,4 +130,4 @@ def of_axis(axis: Axis, take: Callable[[np.ndarray], np.ndarray] = lambda values
 
 def times(values: np.ndarray) -> Any:
     """A column of times in UTC."""
-    return pd.Series(values).dt.tz_localize("UTC").array
+    return pd.array(values.view(np.int64), dtype=_UTC)

@@ -170,3 +170,16 @@ def is_truth(values: pd.Series[Any]) -> bool:
 def as_floats(values: pd.Series[Any]) -> np.ndarray:
     """Values as float64; NaN where they are missing."""
     return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def differences(a: pd.Series[Any], b: pd.Series[Any]) -> np.ndarray:
+    """``b - a`` of values that are not missing, as float64: of whole numbers and decimals rounded once, after they are subtracted."""
+    if any(types.is_bool_dtype(each.dtype) or types.is_float_dtype(each.dtype) for each in (a, b)):
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.subtract(as_floats(b), as_floats(a)))
+    if all(types.is_signed_integer_dtype(each.dtype) for each in (a, b)):
+        x, y = (each.to_numpy(dtype=np.int64) for each in (a, b))
+        found = y - x
+        if not (((x ^ y) & (y ^ found)) < 0).any():  # nothing has overflowed
+            return np.asarray(found, np.float64)
+    return np.asarray(b.to_numpy(dtype=object) - a.to_numpy(dtype=object), np.float64)

@@ -52,6 +52,8 @@ def metrics(
 
 
 def _without_values(curves: Curves) -> list[str]:
+    if len(curves.points.metrics) == 1:
+        return [] if len(curves.points) else list(curves.points.metrics)
     there = np.bincount(curves.points.metric, minlength=len(curves.points.metrics)) > 0
     return [name for name, logged in zip(curves.points.metrics, there, strict=True) if not logged]
 
@@ -61,7 +63,7 @@ def _long(curves: Curves, *, step: bool) -> tuple[Columns, np.ndarray]:
     columns = columns_of.of_sessions(points.sessions, points.session)
     columns |= {
         "attempt": columns_of.integers(points.attempt),
-        "step": columns_of.integers(points.step, ~points.has_step),
+        "step": columns_of.integers(points.step, None if points.steps is points.step else ~points.has_step),
     }
     if not step:
         columns |= columns_of.of_axis(curves.axis)

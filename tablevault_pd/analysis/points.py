@@ -49,7 +49,16 @@ class Points:
     @property
     def curve(self) -> np.ndarray:
         """For each value the number of its curve: session and metric in one, ascending."""
+        if len(self.metrics) == 1:
+            return self.session
         return np.asarray(self.session * len(self.metrics) + self.metric)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The step of each value; LAST where it has none."""
+        if not len(self) or self.step.min() != NO_STEP:
+            return self.step
+        return np.where(self.has_step, self.step, LAST)
 
     @property
     def has_step(self) -> np.ndarray:
@@ -74,17 +83,38 @@ def read_points(
     names = sorted(words) if metrics is None else list(dict.fromkeys(metrics))
     place = {name: number for number, name in enumerate(names)}
     numbers = np.array([place[word] for word in words], dtype=np.int64)
+    step = table.column("step")
     points = Points(
         known,
         names,
         np.repeat(places, np.diff(np.append(starts, len(ids)))),
-        numbers[coded.indices.to_numpy(zero_copy_only=False)] if len(words) else np.zeros(0, np.int64),
-        table.column("step").fill_null(NO_STEP).to_numpy(),
-        table.column("time").cast(pa.int64()).to_numpy(),
-        table.column("value").to_numpy(),
-        table.column("attempt").to_numpy(),
+        _metrics(coded, numbers),
+        _numbers(step if not step.null_count else step.fill_null(NO_STEP)),
+        _numbers(table.column("time").cast(pa.int64())),
+        _numbers(table.column("value")),
+        _numbers(table.column("attempt")),
     )
     return _sorted(points)
+
+
+def _metrics(coded: pa.DictionaryArray, numbers: np.ndarray) -> np.ndarray:
+    """The number of the metric of each value."""
+    if len(numbers) == 1:
+        return np.full(len(coded), numbers[0])
+    if not len(numbers):
+        return np.zeros(0, np.int64)
+    return np.asarray(numbers[coded.indices.to_numpy(zero_copy_only=False)])
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A column without missing values as an array that may be written to: a store's answer is ours, and is not copied again."""
+    if column.num_chunks == 1:
+        chunk = column.chunk(0)
+        data = chunk.buffers()[1]
+        if data is not None and data.is_mutable:
+            values = np.frombuffer(data, dtype=chunk.type.to_pandas_dtype())
+            return np.asarray(values[chunk.offset : chunk.offset + len(chunk)])
+    return np.asarray(column.to_numpy())
 
 
 def keep_last(points: Points, attempts: Sequence[Attempt]) -> Points:
@@ -115,8 +145,7 @@ def _resumed_at(points: Points, attempts: Sequence[Attempt]) -> np.ndarray:
 
 def _sorted(points: Points) -> Points:
     """Sort as :class:`Points` says. Most curves come in order: that is found out at a tenth of the cost."""
-    step = np.where(points.has_step, points.step, LAST)
-    keys = (points.attempt, step, points.curve)
+    keys = (points.attempt, points.steps, points.curve)
     return points if _ascending(keys) else points.take(np.lexsort(keys))
 
 
@@ -129,4 +158,6 @@ def _ascending(keys: Sequence[np.ndarray]) -> bool:
         if broken:
             return False
         tied = same if tied is None else same & tied
+        if not tied.any():
+            return True  # nothing is left to be told apart
     return True

@@ -43,13 +43,20 @@ def paired_effect(a: np.ndarray, b: np.ndarray, *, margin: float | None = None, 
     """The mean of b - a for pairs of truth values or numbers, float64, none of them missing."""
     with np.errstate(invalid="ignore"):
         differences = b.astype(np.float64) - a.astype(np.float64)
+    return effect_of(differences, truth=a.dtype == bool and b.dtype == bool, margin=margin, draws=draws)
+
+
+def effect_of(
+    differences: np.ndarray, *, truth: bool, margin: float | None = None, draws: int = DRAWS
+) -> Effect:
+    """The mean of the differences b - a of pairs, float64, none of them missing; `truth`: they are of truth values."""
     if not len(differences):
         return NOTHING
     if not np.isfinite(differences).all():
         return _untested(differences)
-    if a.dtype == bool and b.dtype == bool:
+    if truth:
         fixed, broken = int((differences > 0).sum()), int((differences < 0).sum())
-        intervals = {level: flips_interval(fixed, broken, len(a), level) for level in _Z}
+        intervals = {level: flips_interval(fixed, broken, len(differences), level) for level in _Z}
         p, test = mcnemar(fixed, broken), "mcnemar exact"
     else:
         means = bootstrap_means(differences)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.analysis import statistics
-from tablevault_pd.analysis.measures import Measure, as_floats, is_truth
+from tablevault_pd.analysis.measures import Measure, as_floats, differences, is_truth
 from tablevault_pd.analysis.statistics import DRAWS, NOTHING, Effect, holm
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.reading.reports import typed
@@ -185,19 +185,18 @@ def _of_rows(lines: _Lines, measured: Measured, *, draws: int) -> dict[str, Any]
     a, b = (lines.column(f"{measured.prefix}_{lines.layout.letter(side)}") for side in (0, lines.side))
     known = (a.notna() & b.notna()).to_numpy()
     truth = is_truth(a) and is_truth(b)
-    x, y = (as_floats(values[known]) for values in (a, b))
-    if truth:
-        x, y = x.astype(bool), y.astype(bool)
-    effect = statistics.paired_effect(x, y, margin=lines.layout.margin, draws=draws)
+    a, b = a[known], b[known]
+    x, y, moved = as_floats(a), as_floats(b), differences(a, b)
+    effect = statistics.effect_of(moved, truth=truth, margin=lines.layout.margin, draws=draws)
     size = len(x)
     return {
         "n_pairs": size,
         "n_missing": len(known) - size,
         "a": float(x.mean()) if size else np.nan,
         "b": float(y.mean()) if size else np.nan,
-        "fixed": int((y & ~x).sum()) if truth else None,
-        "broken": int((x & ~y).sum()) if truth else None,
-        "churn": float((x != y).mean()) if size else np.nan,
+        "fixed": int((moved > 0).sum()) if truth else None,
+        "broken": int((moved < 0).sum()) if truth else None,
+        "churn": float(((moved != 0) & ~np.isnan(moved)).mean()) if size else np.nan,
     } | _effect(effect)
 
 

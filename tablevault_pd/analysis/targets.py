@@ -114,7 +114,10 @@ def _visible(version: Version) -> Version:
 def versions_of(store: Store, given: Any) -> list[Version]:
     """All versions of lists, or of lists whose names fit a pattern; with ``"preds@7"`` those up to the seventh."""
     found: dict[tuple[int, int], Version] = {}
-    for each in validate.items(given):
+    names = validate.items(given)
+    if not names:
+        raise InvalidInput("lists= names no list.")
+    for each in names:
         for name, last in _named_lists(store, each):
             for version in store.versions(name):
                 if not version.deleted and (last is None or version.version <= last):
@@ -135,8 +138,10 @@ def _named_lists(store: Store, which: Any) -> list[tuple[str, int | None]]:
         )
     address = parse_address(which)
     if store.head(address.name) is not None:
-        return [(address.name, reading.resolve(store, which).version if address.pinned else None)]
-    matches = [name for name in store.names() if is_pattern(which) and fnmatchcase(name, which)]
+        version = reading.resolve(store, which)  # a deleted list is an error, as wherever one is named
+        return [(address.name, version.version if address.pinned else None)]
+    heads = [state.head for state in store.lists()] if is_pattern(which) else []
+    matches = [head.list for head in heads if fnmatchcase(head.list, which) and not head.deleted]
     if not matches:
         raise reading.list_not_found(store, address.name)
     return [(name, None) for name in matches]

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tablevault_pd.analysis.measuring import Measuring
 from tablevault_pd.analysis.statistics import DRAWS, holm
-from tablevault_pd.analysis.trend import CHANCE, Measuring
 from tablevault_pd.code import code_diff, slice_of_rows
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
-    from tablevault_pd.analysis.trend import About, Trend
+    from tablevault_pd.analysis.measuring import About
     from tablevault_pd.store import Store, Version
 
+CHANCE = 0.05  #: a change whose corrected p-value is below this is none of chance
 COLUMNS = (
     "list", "version", "previous", "time", "session", "measure", "slice", "value", "delta", "lo", "hi", "p_holm", "code_diff",
 )  # fmt: skip
 
 
-def changes(frame: Trend, about: About) -> pd.DataFrame:
+def changes(frame: pd.DataFrame, about: About) -> pd.DataFrame:
     """Compare each version with the one before it in the frame."""
     about.flush()
     measures = {each.name: each for each in about.asked.measures}

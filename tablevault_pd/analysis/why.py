@@ -21,7 +21,7 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
-    from tablevault_pd.analysis.comparison import Comparison
+    from tablevault_pd.analysis.context import Context
     from tablevault_pd.store import Store, Version
 
 MOVED = ("fixed", "broken", "up", "down")
@@ -48,11 +48,10 @@ class _Pairs:
         return len(self.row)
 
 
-def why(comparison: Comparison, side: int) -> pd.DataFrame:
+def why(comparison: pd.DataFrame, context: Context, side: int) -> pd.DataFrame:
     """One line per flipped row and difference in what made it."""
-    context = comparison._known()
     store = context.vault()
-    flipped = _flipped(comparison, side)
+    flipped = _flipped(comparison, context.layout.suffix(side))
     versions = [context.sides[each].version for each in (0, side)]
     if versions[0] is None or versions[1] is None:
         raise InvalidInput(
@@ -74,10 +73,8 @@ def why(comparison: Comparison, side: int) -> pd.DataFrame:
     return _frame(flipped, parts)
 
 
-def _flipped(comparison: Comparison, side: int) -> pd.Series[Any]:
+def _flipped(comparison: pd.DataFrame, suffix: str) -> pd.Series[Any]:
     """The rows that flipped in any measure, and how; without a measure those that changed."""
-    layout = comparison._known().layout
-    suffix = layout.suffix(side)
     flips = [
         name
         for name in comparison.columns

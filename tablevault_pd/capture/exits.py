@@ -25,11 +25,12 @@ import sys
 import threading
 import time
 from _thread import start_new_thread
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tablevault_pd.capture import script
+from tablevault_pd.capture.position import line_of_main
 from tablevault_pd.capture.returned import (
     Called,
     called_function,
@@ -58,17 +59,20 @@ class ExitStatus:
     outcome: str = "finished"
     error: str | None = None
     traceback: str | None = None
+    line: int | None = None  #: of the script, where it was left before its end
 
 
 def ending_of(error: BaseException | None) -> ExitStatus:
     """Return the exit status of a session that `error`, or none, ended."""
     if error is None or isinstance(error, GeneratorExit):
         return ExitStatus()
+    line = line_of_main()
     if isinstance(error, SessionStopped):
-        return ExitStatus("stopped")
+        return ExitStatus("stopped", line=line)
     if isinstance(error, SystemExit):
-        return ExitStatus() if error.code in (None, 0) else ExitStatus("failed", f"SystemExit: {error.code}")
-    return ExitStatus("failed", one_line(error), "".join(format_exception(error)))
+        text = None if error.code in (None, 0) else f"SystemExit: {error.code}"
+        return ExitStatus("finished" if text is None else "failed", text, line=line)
+    return ExitStatus("failed", one_line(error), "".join(format_exception(error)), line)
 
 
 def one_line(error: BaseException) -> str:
@@ -240,7 +244,12 @@ class ExitWatcher:
         self._end(ending_of(sys.exc_info()[1]))
 
     def _at_exit(self) -> None:
-        self._end(self._how())
+        self._end(replace(self._how(), line=self._line_left()))
+
+    def _line_left(self) -> int | None:
+        """The line of the script that it was left at, by an exception or exit, or where it is now."""
+        frame = self._script
+        return None if frame is None or script.at_prompt() or _returned(frame) else frame.f_lineno
 
     def _how(self) -> ExitStatus:
         if SessionStopped.ended_by is not None:
@@ -260,7 +269,8 @@ class ExitWatcher:
         """
         if not self._told and not self._dying:
             self._dying = True
-            ending = ExitStatus("failed", f"killed by {signal.Signals(number).name}")
+            line = self._line_left()
+            ending = ExitStatus("failed", f"killed by {signal.Signals(number).name}", line=line)
             # threading.Thread needs a lock to start, which the main thread may hold
             start_new_thread(self._end_for_signal, (number, ending))
             deadline = time.monotonic() + PATIENCE_S

@@ -11,7 +11,10 @@ import sysconfig
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_BYTES = 2_000_000  # longer files are generated
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -28,14 +31,21 @@ class Module:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look found. It is replaced as a whole: two threads may look at the same time."""
+
+    loaded: int  #: how many modules there were
+    specs: Mapping[str, Any]  #: of our own
+    modules: Mapping[str, Module]  #: by name; those that were unloaded stay
+
+
 class ProjectModules:
     """The modules below `folder` that are imported in this process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self.modules: dict[str, Module] = {}  #: by name, as of the last look(); replaced on a change
-        self._loaded = 0
-        self._specs: dict[str, Any] = {}  # of our own modules
+        self._last = _Look(0, {}, {})
         self._foreign_names: set[str] = set()
         paths = sysconfig.get_paths()
         self._foreign = [
@@ -43,41 +53,39 @@ class ProjectModules:
         ]
         self._foreign.append(_OURS)
 
-    def look(self) -> dict[str, Module]:
-        """Return the modules imported so far. Costs next to nothing unless a module was imported or reloaded."""
-        if len(sys.modules) == self._loaded and not self._reloaded():
-            return self.modules
-        modules = dict(self.modules)
+    def look(self) -> Mapping[str, Module]:
+        """The modules imported by now; the same object while there is no other. Costs next to nothing then."""
+        last = self._last
+        if len(sys.modules) == last.loaded and not self._reloaded(last.specs):
+            return last.modules
         loaded = dict(sys.modules)
-        for name in [name for name in self._specs if name not in loaded]:
-            del self._specs[name]  # it may be imported again with other content
+        modules = dict(last.modules)
+        # What was unloaded may come again with another content.
+        specs = {name: spec for name, spec in last.specs.items() if name in loaded}
         for name, module in loaded.items():
-            if name not in self._foreign_names and self._is_new(name, module):
-                self._read(name, module, modules)
-        self.modules = modules
-        self._loaded = len(loaded)
+            if name not in self._foreign_names and self._is_new(name, module, specs):
+                self._read(name, module, specs, modules)
+        self._last = _Look(len(loaded), specs, modules)
         return modules
 
     def run_file(self, file: str) -> Module | None:
         """Return a script that ``%run`` executes, under the name of a module."""
         return _module(f"%run {file}", Path(file), _relative(Path(file).resolve(), self.folder))
 
-    def _reloaded(self) -> bool:
+    def _reloaded(self, specs: Mapping[str, Any]) -> bool:
         modules = sys.modules
-        return any(
-            getattr(modules.get(name), "__spec__", None) is not spec for name, spec in self._specs.items()
-        )
+        return any(getattr(modules.get(name), "__spec__", None) is not spec for name, spec in specs.items())
 
-    def _is_new(self, name: str, module: Any) -> bool:
-        return name not in self._specs or getattr(module, "__spec__", None) is not self._specs[name]
+    def _is_new(self, name: str, module: Any, specs: Mapping[str, Any]) -> bool:
+        return name not in specs or getattr(module, "__spec__", None) is not specs[name]
 
-    def _read(self, name: str, module: Any, modules: dict[str, Module]) -> None:
+    def _read(self, name: str, module: Any, specs: dict[str, Any], modules: dict[str, Module]) -> None:
         path = None if name in ("__main__", "__mp_main__") else self._own(getattr(module, "__file__", None))
         read = None if path is None else _module(name, path, _relative(path, self.folder))
         if path is None:
             self._foreign_names.add(name)
         elif read is not None:
-            self._specs[name] = getattr(module, "__spec__", None)
+            specs[name] = getattr(module, "__spec__", None)
             modules[name] = read
 
     def _own(self, file: object) -> Path | None:

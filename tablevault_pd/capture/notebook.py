@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INTERRUPTS = (KeyboardInterrupt, SessionStopped)  # the user ended the cell
+MAX_ERROR = 1000  # characters
 EXIT_HINT = "To exit: use 'exit'"  # what IPython warns of when a cell raised a SystemExit
 
 
@@ -137,18 +138,24 @@ def _quietly(before: Callable[..., Any]) -> Callable[..., Any]:
     return showtraceback
 
 
-def executed(error: BaseException | None) -> CellOutcome:
-    """Return the outcome of a cell that raised `error`, or nothing."""
+def executed(error: object) -> CellOutcome:
+    """Return the outcome of a cell that raised `error`, or nothing (None); marimo has errors that are no exceptions."""
     if error is None:
         return CellOutcome("ok")
+    if not isinstance(error, BaseException):
+        return CellOutcome("error", f"{type(error).__name__}: {error}"[:MAX_ERROR], None, 0)
     trace = error.__traceback__
-    while trace is not None and "IPython" in str(trace.tb_frame.f_globals.get("__name__", "")):
-        trace = trace.tb_next  # skip the frames of IPython
+    while trace is not None and _is_of_kernel(str(trace.tb_frame.f_globals.get("__name__", ""))):
+        trace = trace.tb_next  # skip the frames of IPython, or of marimo
     text = "".join(format_exception(type(error), error, trace))
     until = 0 if trace is None else trace.tb_lineno
     return CellOutcome(
         "interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), text, until
     )
+
+
+def _is_of_kernel(module: str) -> bool:
+    return "IPython" in module or module.partition(".")[0] == "marimo"
 
 
 def typed_before() -> list[Typed]:

@@ -17,7 +17,7 @@ def main_file() -> Path | None:
 
 def main_source() -> str | None:
     """Return the text of ``__main__``; None at a prompt, in a notebook, or where it was piped into the interpreter."""
-    if in_ipython():
+    if in_ipython() or marimo_kernel() is not None:
         return None
     file = main_file()
     if file is None:
@@ -68,6 +68,14 @@ def in_ipython() -> bool:
     """Return whether this code runs in IPython or Jupyter. Does not import IPython."""
     module = sys.modules.get("IPython")
     return module is not None and getattr(module, "get_ipython", lambda: None)() is not None
+
+
+def marimo_kernel() -> Any:
+    """The kernel of marimo that runs this code; None in a script, and elsewhere. Does not import marimo."""
+    module = sys.modules.get("marimo._runtime.context.types")
+    context = None if module is None else getattr(module, "safe_get_context", lambda: None)()
+    kernel = getattr(context, "_kernel", None)
+    return kernel if hasattr(getattr(kernel, "_hooks", None), "add_pre_execution") else None
 
 
 def at_prompt() -> bool:

@@ -189,7 +189,7 @@ def framed(
 def sessions(vault: Vault, arguments: argparse.Namespace) -> Output:
     """Show sessions."""
     frame = session_cli.sessions(vault, arguments)
-    hidden = ("name", "run", "pid", "heartbeat", "outcome", "reads")
+    hidden = ("name", "run", "pid", "heartbeat", "outcome", "attempts", "reads")
     return Output(frame, hidden=hidden, note="" if len(frame) else "No sessions.")
 
 

@@ -1,8 +1,7 @@
 """The code that made a row: statements, slices of them, and how two slices differ."""
 
 from tablevault_pd.code.diff import CodeDiff, code_diff
-from tablevault_pd.code.environments import environment_diff
-from tablevault_pd.code.functions import digest_of_function
+from tablevault_pd.code.functions import function_key
 from tablevault_pd.code.reading import (
     slice_of_rows,
     slice_of_session,
@@ -21,8 +20,7 @@ __all__ = [
     "Statement",
     "code_diff",
     "cut",
-    "digest_of_function",
-    "environment_diff",
+    "function_key",
     "names_of",
     "slice_of_rows",
     "slice_of_session",

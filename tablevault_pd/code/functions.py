@@ -1,91 +1,110 @@
-"""The code of a live function, as a digest: with what it uses of its own project."""
+"""What a live function does, as a key: its compiled code, with that of all it uses. No source is read, which may be another by now."""
 
 from __future__ import annotations
 
-import ast
 import inspect
 import sys
-import textwrap
-from hashlib import blake2b
-from types import FunctionType, ModuleType
-from typing import Any
+from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.code.statements import digest_of_tree
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
-_PLAIN = (int, float, complex, str, bytes, bool, type(None))
+
+def function_key(function: Any) -> Hashable | None:
+    """What names a function with everything that it uses: equal for two that must give the same. None: it cannot be told.
+
+    The compiled code counts, with constants, defaults and closures, and that of the functions it calls. What is installed
+    counts by its name, as it does not change within a process. A module of one's own may, and so may any other object.
+    """
+    try:
+        return _key(function, ())
+    except _Unknown:
+        return None
+
+
+class _Unknown(Exception):
+    """Something that may change without a sign of it."""
+
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+def _key(value: Any, above: tuple[int, ...]) -> Hashable:
+    if isinstance(value, _PLAIN):
+        return type(value).__name__, repr(value)
+    if id(value) in above:
+        return ("again", above.index(id(value)))
+    inner = (*above, id(value))
+    if isinstance(value, (tuple, frozenset)):
+        items = sorted(value, key=repr) if isinstance(value, frozenset) else value
+        return type(value).__name__, tuple(_key(each, inner) for each in items)
+    if isinstance(value, CodeType):
+        return (
+            "code",
+            value.co_code,
+            value.co_names,
+            value.co_varnames,
+            tuple(_key(each, inner) for each in value.co_consts),
+        )
+    if _is_installed(value):
+        name = value.__name__ if isinstance(value, ModuleType) else value.__qualname__
+        return "installed", getattr(value, "__module__", None), name
+    if isinstance(value, FunctionType):
+        return _key_of_function(value, inner)
+    raise _Unknown
+
+
+def _key_of_function(function: FunctionType, above: tuple[int, ...]) -> Hashable:
+    try:
+        used = inspect.getclosurevars(function)
+    except ValueError:  # a closure that is still empty
+        raise _Unknown from None
+    if used.unbound - _attributes(function.__code__):
+        raise _Unknown  # a global that is not there yet
+    options = {**used.globals, **used.nonlocals, **(function.__kwdefaults__ or {})}
+    return (
+        "function",
+        _key(function.__code__, above),
+        tuple(_key(each, above) for each in function.__defaults__ or ()),
+        tuple((name, _key(each, above)) for name, each in sorted(options.items())),
+        tuple(_nested_globals(function, above)),
+    )
+
+
+def _attributes(code: CodeType) -> set[str]:
+    """Names that the code uses, be it as attributes: Python keeps them together."""
+    return set(code.co_names)
+
+
+def _nested_globals(function: FunctionType, above: tuple[int, ...]) -> list[Hashable]:
+    """The globals that functions written inside of this one use."""
+    names = {name for code in _codes_in(function.__code__) for name in code.co_names}
+    there = sorted(names & function.__globals__.keys())
+    return [(name, _key(function.__globals__[name], above)) for name in there]
+
+
+def _codes_in(code: CodeType) -> list[CodeType]:
+    found = [each for each in code.co_consts if isinstance(each, CodeType)]
+    return [*found, *(inner for each in found for inner in _codes_in(each))]
+
+
 _INSTALLED = ("site-packages", "dist-packages")
 
 
-def digest_of_function(function: Any) -> str | None:
-    """What a function does, as text: of its syntax tree, and those of the functions and plain constants that it uses.
-
-    None where that cannot be told: it is made by ``exec``, or holds an object whose content nobody knows.
-    """
-    pieces: list[str] = []
-    try:
-        _add(function, pieces, set())
-    except _UnknownCode:
-        return None
-    return blake2b("\n".join(pieces).encode(errors="surrogatepass"), digest_size=16).hexdigest()
-
-
-class _UnknownCode(Exception):
-    """Something whose code cannot be told."""
-
-
-def _add(value: Any, pieces: list[str], seen: set[int]) -> None:
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    value = inspect.unwrap(value) if callable(value) else value
-    if isinstance(value, _PLAIN):
-        pieces.append(f"{type(value).__name__} {value!r}")
-    elif isinstance(value, (tuple, list, frozenset, set)):
-        for each in sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value:
-            _add(each, pieces, seen)
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            _add(key, pieces, seen)
-            _add(each, pieces, seen)
-    elif isinstance(value, ModuleType):
-        pieces.append(f"module {value.__name__} {getattr(value, '__version__', '')}")
-    elif getattr(value, "__module__", None) is not None and _is_installed(value):
-        pieces.append(f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}")
-    elif isinstance(value, FunctionType):
-        _add_function(value, pieces, seen)
-    elif isinstance(value, type):
-        pieces.append(_tree(value))
-    else:
-        raise _UnknownCode
-
-
 def _is_installed(value: Any) -> bool:
-    """Whether it comes with Python or with a package: its name says enough."""
-    if not (isinstance(value, (type, FunctionType)) or inspect.isroutine(value)):
+    """Whether it is a module, function or class of Python itself or of a package."""
+    if isinstance(value, ModuleType):
+        module: ModuleType | None = value
+    elif (
+        isinstance(value, type) or inspect.isroutine(value) or hasattr(value, "reduceat")
+    ):  # a ufunc of NumPy
+        module = sys.modules.get(getattr(value, "__module__", None) or "builtins")
+    else:
         return False
-    module = sys.modules.get(value.__module__ or "")
-    file = getattr(module, "__file__", None) or ""
-    top = (value.__module__ or "").partition(".")[0]
-    return module is not None and (top in sys.stdlib_module_names or any(part in file for part in _INSTALLED))
-
-
-def _add_function(function: FunctionType, pieces: list[str], seen: set[int]) -> None:
-    pieces.append(_tree(function))
-    for value in (function.__defaults__ or ()) + tuple((function.__kwdefaults__ or {}).values()):
-        _add(value, pieces, seen)
-    used = inspect.getclosurevars(function)
-    for name, value in sorted({**used.globals, **used.nonlocals}.items()):
-        pieces.append(name)
-        _add(value, pieces, seen)
-
-
-def _tree(value: Any) -> str:
-    try:
-        source = textwrap.dedent(inspect.getsource(value))
-        tree = ast.parse(source)
-    except (OSError, TypeError, SyntaxError):
-        code = getattr(value, "__code__", None)  # a lambda in the middle of an expression, say
-        if code is None:
-            raise _UnknownCode from None
-        return f"{code.co_code.hex()} {code.co_consts!r} {code.co_names!r}"
-    return digest_of_tree(tree)
+    if module is None:
+        return False
+    place = getattr(module, "__file__", None) or ""
+    return module.__name__.partition(".")[0] in sys.stdlib_module_names or any(
+        each in place for each in _INSTALLED
+    )

@@ -17,6 +17,7 @@ from tablevault_pd.code.statements import cut, trees
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from tablevault_pd.code.statements import Statement
     from tablevault_pd.store import (
         Cell,
         Confirmation,
@@ -118,6 +119,37 @@ class Newer:
         """What exists in a newer form of all that a slice is made of, named for people; `others` are slices of other lists."""
         found = dict.fromkeys(name_of(part) for part in code.parts if self._is_changed(part, code, others))
         return list(found)
+
+    def doubtful(self, code: WrittenCode, others: Sequence[WrittenCode]) -> list[str]:
+        """What may exist in a newer form: of cells without ids those that bind no name, such as ``rows.append(1)``.
+
+        A later ``rows.append(2)`` is another form of it, or the next step. It is the next step if some slice has both, and of no
+        concern if it serves another list.
+        """
+        slices = [code, *others]
+        found = dict.fromkeys(name_of(part) for part in code.parts if self._is_doubtful(part, code, slices))
+        return list(found)
+
+    def _is_doubtful(self, part: Part, code: WrittenCode, slices: Sequence[WrittenCode]) -> bool:
+        here = (part.session_id or 0, -1 if part.cell is None else part.cell)
+        if part.path is not None or part.notebook is not None or part.names or part.cell is None:
+            return False
+        subjects = _subjects(cut(part.text))
+        if here == (code.session_id, code.cell) or not subjects:
+            return False
+        used = {(each.session_id, each.cell) for other in slices for each in other.parts}
+        newest = False
+        for cell in self._history(here[0]).cells:
+            if cell.order <= here or cell.cell.notebook is not None:
+                continue
+            if part.tree in cell.trees:
+                newest = False
+            elif cell.order not in used and not cell.names:
+                ran = {each.line for each in cell.statements}
+                newest = newest or not subjects.isdisjoint(
+                    _subjects([each for each in cut(cell.cell.text) if each.line in ran])
+                )
+        return newest
 
     def is_same_place(self, one: WrittenCode, other: WrittenCode) -> bool:
         """Whether two slices begin at the same statement, or cell, of two runs of one session name."""
@@ -305,6 +337,15 @@ def _is_replaced(part: Part, code: WrittenCode, newest: Sequence[Executed], old:
     uses = {use for _, _, _, used, _ in statements_of(part.text, None) for use in used}
     known = {each.tree for each in code.parts}.union(old)
     return any(not each.names and each.uses & uses and each.tree not in known for each in newest)
+
+
+def _subjects(statements: Sequence[Statement]) -> set[tuple[str, str]]:
+    """What statements that bind no name may change: (object, "") by its methods, (object, function) by a call."""
+    found = {(name, "") for each in statements if not each.names for name in each.touches}
+    for each in statements:
+        for function, arguments in () if each.names else each.calls:
+            found.update((argument, function) for argument in arguments if argument is not None)
+    return found
 
 
 def _continues(cell: RunCell, names: frozenset[str]) -> bool:

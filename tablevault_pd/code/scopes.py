@@ -62,6 +62,7 @@ CHANGING = frozenset(
         "popleft",
     ]
 )
+_MAKERS = frozenset(["partial", "partialmethod", "itemgetter", "attrgetter", "methodcaller"])  #: of functions
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _KINDS = {
@@ -105,6 +106,7 @@ class Finder:
         self.touches: dict[str, None] = {}
         self.calls: dict[tuple[str, tuple[str | None, ...]], None] = {}
         self.writes: dict[str, None] = {}
+        self.results: list[tuple[str, str]] = []
         self.function: _Scope | None = None  # that of the statement, if it is a function
 
     @classmethod
@@ -124,7 +126,7 @@ class Finder:
             number for number, name in enumerate(function.parameters) if name in function.changed
         )  # fmt: skip
         return {
-            "kind": _KINDS.get(type(node), "other"),
+            "kind": "def" if _binds_function(node) else _KINDS.get(type(node), "other"),
             "names": tuple(names),
             "sure": not isinstance(node, _UNSURE),
             "uses": tuple(uses),
@@ -134,6 +136,7 @@ class Finder:
             "calls": tuple(self.calls),
             "changes": changes,
             "writes": tuple(self.writes),
+            "results": tuple(self.results),
         }
 
     # -- walking
@@ -180,7 +183,20 @@ class Finder:
         if chain.partition(".")[0] not in scope.certain:
             scope.loads[chain, False] = None
 
+    def _assign(self, node: Any, scope: _Scope) -> None:
+        for target in getattr(node, "targets", None) or [node.target]:
+            self._note_result(target, node.value)
+        self._children(node, scope)
+
+    def _note_result(self, target: Any, value: Any) -> None:
+        """Note the name that stands for what a call returned, or for an item of something."""
+        source = dotted(value.func if isinstance(value, ast.Call) else getattr(value, "value", None))
+        if isinstance(target, ast.Name) and isinstance(value, (ast.Call, ast.Subscript)) and source:
+            self.results.append((target.id, source))
+
     def _with(self, node: Any, scope: _Scope) -> None:
+        for item in node.items:
+            self._note_result(item.optional_vars, item.context_expr)
         self._each(node.items, scope)
         self._be_certain([each.optional_vars for each in node.items], scope)
         self._each(node.body, scope)
@@ -233,6 +249,9 @@ class Finder:
                 for each in node.keywords
             )
             changing = node.func.attr in CHANGING or in_place
+            through_accessor = isinstance(node.func.value, ast.Attribute) and node.func.value.attr == "vault"
+            if through_accessor:
+                return  # df.vault.append("runs") leaves df as it is
             if base is not None and (changing or (not kept and node.func.attr not in SHOWING)):
                 if scope.kind == "module":
                     self.touches[base] = None
@@ -380,6 +399,22 @@ class Finder:
                     outer.changed[name] = None
 
 
+def _binds_function(node: ast.stmt) -> bool:
+    """Whether an assignment does what ``def`` does: ``f = lambda x: …``, ``g = partial(f, 1)``."""
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return all(isinstance(target, ast.Name) for target in targets) and _is_function(node.value)
+
+
+def _is_function(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.IfExp):
+        return _is_function(value.body) and _is_function(value.orelse)
+    if isinstance(value, ast.Call):
+        return (dotted(value.func) or "").rpartition(".")[2] in _MAKERS
+    return isinstance(value, ast.Lambda)
+
+
 def dotted(node: Any) -> str | None:
     """``a.b.c`` of a chain of attributes that begins with a name."""
     parts: list[str] = []
@@ -407,6 +442,8 @@ _HANDLERS: dict[type, Any] = {
     ast.Attribute: Finder._attribute,
     ast.Subscript: Finder._subscript,
     ast.AugAssign: Finder._augmented,
+    ast.Assign: Finder._assign,
+    ast.AnnAssign: Finder._assign,
     ast.Call: Finder._call,
     ast.Expr: Finder._expression,
     ast.Delete: Finder._delete,

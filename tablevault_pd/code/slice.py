@@ -19,6 +19,9 @@ from tablevault_pd.store.types import Part
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+PACKAGE = "tablevault_pd"
+#: Calls that return a vault, a list or a session; :meth:`read` and others return what is the user's own.
+_HANDING = frozenset(["connect", "current_vault", "session", "save", "append", "restore"])
 #: Names that Python and IPython define by themselves.
 GIVEN = frozenset(dir(builtins)) | frozenset(
     [
@@ -192,10 +195,17 @@ class Slicer:
 
     def _effects(self, space: Space) -> Iterator[tuple[str, ...]]:
         current: dict[str, int] = {}
+        handles: set[str] = (
+            set()
+        )  # names of vaults, lists and sessions: what is called of these changes no name
         for number, statement in enumerate(space.statements):
             names = dict.fromkeys(statement.names)
             for name in statement.touches:
-                if name in current and space.statements[current[name]].kind != "import":
+                if (
+                    name in current
+                    and name not in handles
+                    and space.statements[current[name]].kind != "import"
+                ):
                     names[name] = None
             for function, arguments in statement.calls:
                 defined = self._called(space, function, current)
@@ -208,6 +218,7 @@ class Slicer:
             for name in self._writes(space, statement.uses, current, set()):
                 names[name] = None
             yield tuple(names)
+            handles = handles.difference(statement.names) | _handles(statement, handles)
             current.update(dict.fromkeys(names, number))
             current.update(dict.fromkeys(statement.names, number))
 
@@ -238,6 +249,20 @@ class Slicer:
                 seen.add(at)
                 yield from space.statements[at].writes
                 yield from self._writes(space, space.statements[at].later, current, seen)
+
+
+def _handles(statement: Statement, handles: set[str]) -> set[str]:
+    """The names that a statement binds to this library, or to a vault, list or session of it."""
+    found = {
+        bound
+        for bound, module, _ in statement.imports
+        if module.partition(".")[0] == PACKAGE and bound != "*"
+    }
+    for name, source in statement.results:
+        base, _, rest = source.partition(".")
+        if base in handles | found and (not rest or rest in _HANDING):
+            found.add(name)  # ``tv.connect("exp")``, ``vault["runs"]``
+    return found
 
 
 class _Walk:
@@ -339,8 +364,16 @@ class _Walk:
             name = f"{name}.{inner}"
         if name not in modules:
             return
+        space = modules[name]
+        if (
+            rest
+            and rest.partition(".")[0] not in space.names
+            and not space.stars
+            and "__getattr__" in space.names
+        ):
+            rest = "__getattr__"  # the module makes such names itself
         if rest:
-            self._need(modules[name], rest, len(modules[name]), source)
+            self._need(space, rest, len(space), source)
         else:
             self._whole(name, source)
 

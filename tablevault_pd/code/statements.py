@@ -33,7 +33,7 @@ class Statement:
     first: int  #: the line where its text begins, the comments above included; from 1
     line: int  #: its own first line, decorators included
     end: int  #: its last line
-    kind: str  #: "def", "class", "import", "assign", "run" (of a file), "magic" or "other"
+    kind: str  #: "def" (a lambda with a name, too), "class", "import", "assign", "run" (of a file), "magic" or "other"
     names: tuple[str, ...] = ()  #: it binds these, or changes what they stand for
     sure: bool = True  #: whether it binds them whenever it runs, so that nothing older is in force after it
     uses: tuple[str, ...] = ()  #: dotted names that it looks up while it runs
@@ -43,6 +43,9 @@ class Statement:
     calls: tuple[tuple[str, tuple[str | None, ...]], ...] = ()  #: functions called with names as arguments
     changes: tuple[int, ...] = ()  #: which positional parameters the function that it defines changes
     writes: tuple[str, ...] = ()  #: global names that the functions it defines change
+    results: tuple[
+        tuple[str, str], ...
+    ] = ()  #: (name, dotted name of what was called, or taken an item of, for its value)
 
 
 def cut(text: str) -> tuple[Statement, ...]:

@@ -50,14 +50,15 @@ def lines(
     columns: Sequence[Hashable] | None = None,
     read: bool = False,
     basis: str = BASES[INFERRED],
+    single: bool = False,
 ) -> pd.DataFrame:
-    """Walk, and show every relative."""
+    """Walk, and show every relative; `single`: but where edges give each row many parents, such as a training set."""
     weakest = BASES.index(validate.choice(basis, "basis", BASES))
     validate.choice(direction, "direction", ("up", "down"))
     depth = None if depth is None else validate.whole(depth, "depth", least=1)
     columns, read = validate.labels(columns), validate.flag(read, "read")
     target = None if to is None else _list_id(store, check_name(to))
-    parts = [_walk(store, some, direction, depth, target, weakest) for some in _walkable(asked)]
+    parts = [_walk(store, some, direction, depth, target, weakest, single) for some in _walkable(asked)]
     frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
     return (
         joined_values(store, frame, "parent" if direction == "up" else "child", columns)
@@ -89,9 +90,15 @@ def _list_id(store: Store, name: str) -> int:
 
 
 def _walk(
-    store: Store, asked: RowsToTrace, direction: Direction, depth: int | None, to: int | None, basis: int
+    store: Store,
+    asked: RowsToTrace,
+    direction: Direction,
+    depth: int | None,
+    to: int | None,
+    basis: int,
+    single: bool,
 ) -> pd.DataFrame:
-    walk = Walk(store, direction, basis)
+    walk = Walk(store, direction, basis, single=single)
     rows, wholes, asked = _start(walk.cache, asked)
     steps = walk.steps(rows, wholes, depth=depth, to=to)
     return _frame(store, walk.cache, asked, steps, "parent" if direction == "up" else "child")

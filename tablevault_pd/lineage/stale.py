@@ -68,6 +68,7 @@ class Piece:
     stop: int
     place: Place
     of: str | None = None  #: what has changed in the code since
+    reason: str = "code"  #: "unknown" where it only may have
 
 
 class CodeInForce:
@@ -76,12 +77,12 @@ class CodeInForce:
     def __init__(self, store: Store, heads: Sequence[Version]) -> None:
         self._store = store
         self._heads = {head.list_id: head for head in heads}
-        self._changed: dict[tuple[int, Place], str | None] = {}
+        self._changed: dict[tuple[int, Place], tuple[str | None, str]] = {}
 
     def pieces(self, head: Version) -> list[Piece]:
         """The rows of a list by the code that made them, in order of position."""
         pieces = self._pieces.get(head.list_id, [])
-        return [Piece(each.start, each.stop, each.place, self._of(head, each.place)) for each in pieces]
+        return [Piece(each.start, each.stop, each.place, *self._of(head, each.place)) for each in pieces]
 
     @cached_property
     def _pieces(self) -> dict[int, list[Piece]]:
@@ -104,14 +105,15 @@ class CodeInForce:
     def _newer(self) -> Newer:
         return Newer(self._store, self._store.versions())
 
-    def _of(self, head: Version, place: Place) -> str | None:
+    def _of(self, head: Version, place: Place) -> tuple[str | None, str]:
+        """What has changed, and the reason that it gives."""
         key = (head.list_id, place)
         if key not in self._changed:
             code = self._slices.get(place)
-            self._changed[key] = None if code is None else self._what_changed(head, code)
+            self._changed[key] = (None, "") if code is None else self._what_changed(head, code)
         return self._changed[key]
 
-    def _what_changed(self, head: Version, code: WrittenCode) -> str | None:
+    def _what_changed(self, head: Version, code: WrittenCode) -> tuple[str | None, str]:
         others = [
             self._slices[piece.place]
             for list_id, pieces in self._pieces.items()
@@ -119,7 +121,10 @@ class CodeInForce:
             if list_id != head.list_id and piece.place in self._slices
         ]
         found = self._newer.changed(code, others) or self._grown(head, code)
-        return ", ".join(found) or None
+        if found:
+            return ", ".join(found), "code"
+        same_list = [self._slices[p.place] for p in self._pieces[head.list_id] if p.place in self._slices]
+        return ", ".join(self._newer.doubtful(code, others + same_list)) or None, "unknown"
 
     def _grown(self, head: Version, code: WrittenCode) -> list[str]:
         """What the same statement needs in a later run that added rows to the same list, and did not need then."""
@@ -191,7 +196,7 @@ class _Walk:
         writers = self._writers(version)
         own = self._of_code(version, np.arange(version.total))
         if own is not None:
-            yield _lines(version, own["position"], "code", own["of"], 0, writers)
+            yield _lines(version, own["position"], own["reason"], own["of"], 0, writers)
         at = np.arange(version.total)
         rows = pd.DataFrame({"root": at, "list": version.list, "version": version.version, "position": at})
         seen = rows
@@ -238,7 +243,7 @@ class _Walk:
     def _of_code(self, version: Version, positions: np.ndarray) -> pd.DataFrame | None:
         """Of these rows those whose own code has changed, with what has."""
         parts = [
-            pd.DataFrame({"position": inside, "of": piece.of})
+            pd.DataFrame({"position": inside, "of": piece.of, "reason": piece.reason})
             for piece in self.code.pieces(version)
             if piece.of is not None
             and len(inside := positions[(positions >= piece.start) & (positions < piece.stop)])
@@ -292,20 +297,19 @@ class _Walk:
         of[fate == "unknown"] = f"{name}@{number}"
         kept = np.flatnonzero(pd.isna(fate))
         if not own and not newest.deleted:
-            recoded = self._recoded(newest, now[kept])
-            of[kept] = recoded
-            fate[kept[pd.notna(recoded)]] = "parent"
+            of[kept], fate[kept] = self._recoded(newest, now[kept])
         followed = np.zeros(len(at), bool)
         followed[kept] = True
         return group.assign(reason=fate, of=of, followed=followed, newest_version=newest.version, now=now)
 
-    def _recoded(self, head: Version, now: np.ndarray) -> np.ndarray:
-        """What has changed in the code that made each of these rows; for a whole list in any of its code."""
-        of = np.full(len(now), None, dtype=object)
+    def _recoded(self, head: Version, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What has changed in the code that made each of these rows, and the reason that it gives; for a whole list any of its code."""
+        of, reasons = np.full(len(now), None, dtype=object), np.full(len(now), None, dtype=object)
         for piece in self.code.pieces(head):
             if piece.of is not None:
-                of[(now < 0) | ((now >= piece.start) & (now < piece.stop))] = piece.of
-        return of
+                made = (now < 0) | ((now >= piece.start) & (now < piece.stop))
+                of[made], reasons[made] = piece.of, "parent" if piece.reason == "code" else piece.reason
+        return of, reasons
 
     def _head(self, name: str) -> Version | None:
         if name not in self.heads:

@@ -1,8 +1,9 @@
 """Frames whose origin pandas dropped: ``merge``, ``concat`` with another frame, ``value_counts``, ``get_dummies``, and others.
 
-Their parents are the lists that the session had read, or one around it, or this process before it was forked (basis
-``read``). A frame made from scratch looks the same, so a warning needs a sign that the frame came from one of those lists: a
-mark on its index, or a label of theirs. Labels of the list that is saved to are none.
+Their parents are the lists that the code which made them had read, in this session, one around it, or this process before it
+was forked (basis ``read``); where the code cannot be told, all that were read. A frame made from scratch looks the same, so a
+warning needs a sign that the frame came from one of those lists: a mark on its index, or a label of theirs. Labels of the list
+that is saved to are none.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from tablevault_pd.progress import warn
 from tablevault_pd.reading.origin import OriginLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterator, Sequence
 
     import pandas as pd
 
-    from tablevault_pd.session.read_log import Reads
+    from tablevault_pd.session.read_log import Lines, Reads
     from tablevault_pd.store import Store, Version
 
 
@@ -36,21 +37,35 @@ class StandInParents:
         The list that the frames are saved to.
     cell : int or None
         The code that runs.
+    code : list of (cell, first line, last line), optional
+        The statements whose reads count: those of the slice of what is saved. None: all.
     append : bool
         Whether the frames are added to that list. New rows of a list that was looked at did not come from its old ones.
     """
 
-    def __init__(self, store: Store, reads: Reads, name: str, cell: int | None, *, append: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        reads: Reads,
+        name: str,
+        cell: int | None,
+        *,
+        append: bool,
+        code: Sequence[Lines] | None = None,
+    ) -> None:
         self._store = store
         self._reads = reads
         self._name = name
         self._cell = cell
         self._append = append
+        self._code = code
 
     def of_frame(self, frame: pd.DataFrame) -> tuple[tuple[Version, ...], bool]:
         """The versions that stand in for the parents of `frame`, and whether it looks as if made of them."""
         versions = tuple(
-            version for version in self._reads.last() if not (self._append and version.list == self._name)
+            version
+            for version in self._reads.last(self._code)
+            if not (self._append and version.list == self._name)
         )
         warned = (self._cell, self._name) in self._reads.warned
         return versions, bool(versions) and not warned and self._looks_derived(frame, versions)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tablevault_pd.lineage import edges
 from tablevault_pd.lineage.edge_cache import Direction, EdgeCache, RowsOfGeneration
-from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeTable, GenerationKey, Span
+from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeForm, EdgeTable, GenerationKey, Span
 from tablevault_pd.store.runs import Run
 
 if TYPE_CHECKING:
@@ -62,9 +62,12 @@ Nodes = dict[int, list[Run]]  #: whole versions of one list: number -> its rows 
 class Walk:
     """One walk over one store."""
 
-    def __init__(self, store: Store, direction: Direction, basis: int = INFERRED) -> None:
+    def __init__(
+        self, store: Store, direction: Direction, basis: int = INFERRED, *, single: bool = False
+    ) -> None:
         self.cache = EdgeCache(store, direction)
         self._basis = basis  #: of the weakest edges to follow
+        self._single = single  #: whether edges that give each row many parents are left out
         self._up = direction == "up"
         self._seen: dict[GenerationKey, list[Rows]] = defaultdict(list)
         self._seen_wholes: dict[int, list[WholeLists]] = defaultdict(list)
@@ -165,6 +168,8 @@ class Walk:
     def _followed(self, table: EdgeTable) -> EdgeTable:
         """The edges that are sure enough, without those of batches that had no rows: nothing came from anything there."""
         follow = (table.rows > 0) & (table.basis >= self._basis)
+        if self._single:
+            follow &= ~(np.isin(table.form, (EdgeForm.SPAN, EdgeForm.EACH)) & (table.span > 1))
         return table if follow.all() else table.take(np.flatnonzero(follow))
 
     # -- one step

@@ -39,6 +39,7 @@ DTYPES = {
     "cell": "Int64",
     "step": "Int64",
     "run": "Int64",
+    "attempts": "Int64",
     "execution_count": "Int64",
     "pid": "Int64",
     "parts_before": "Int64",
@@ -85,7 +86,7 @@ VERSIONS = (
 SNAPSHOTS = ("name", "list", "version", "time", "session")
 SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
-    "tags", "reads",
+    "attempts", "tags", "reads",
 )  # fmt: skip
 INFO = ("argv", "cwd", "python", "packages", "git_commit", "git_branch", "git_dirty")
 CELLS = (
@@ -266,7 +267,7 @@ def sessions(
             *(session.label, session.name, session.run, session.state(overview.time)),
             *(session.user, session.host, session.pid, parents.get(session.parent)),
             *(session.started, session.ended, session.heartbeat, session.outcome, session.error),
-            *(list(session.tags), reads[session.id]),
+            *(session.attempt + 1, list(session.tags), reads[session.id]),
         )
         for session in sessions
     ]

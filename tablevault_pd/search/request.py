@@ -114,6 +114,7 @@ def request(
         raise InvalidInput("weights= is for a text together with near=, whose two rankings it weighs.")
     if min_score is not None and text is None and near is None:
         raise InvalidInput("min_score= needs scores: give a text or near=, or leave it out.")
+    place = code_place(code, code_in)
     return Request(
         text=None if text is None else parse_text(text, match=word_match),
         near=vectors,
@@ -122,7 +123,7 @@ def request(
         kinds=KINDS if kind is None else validate.choices(kind, "kind", KINDS),
         lists=lists,
         code=None if code is None else parse_text(code, "code", code=True),
-        code_in=cast("CodeIn", validate.choice(code_in, "code_in", CODE_IN)),
+        code_in=place,
         description=None if description is None else parse_text(description, "description"),
         session=session,
         parents_of=parents_of,
@@ -165,6 +166,14 @@ def _weights(weights: Any) -> Weights:
                 f"{'the text' if name == 'text' else 'near='}."
             )
     return Weights(**numbers)
+
+
+def code_place(code: Any, code_in: Any) -> CodeIn:
+    """Where `code` is looked for. Raises InvalidInput where no code is."""
+    place = cast("CodeIn", validate.choice(code_in, "code_in", CODE_IN))
+    if code is None and place != "slice":
+        raise InvalidInput(f"code_in={place!r} says where code= is looked for. Give code=, or leave it out.")
+    return place
 
 
 def _vectors(near: Any, metric: Metric) -> tuple[tuple[tuple[Hashable | None, np.ndarray], ...], bool]:

@@ -5,19 +5,19 @@ Only what is asked for is read: the columns that the answer shows and that its f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from tablevault_pd import validate
 from tablevault_pd.errors import InvalidFilter, InvalidInput, did_you_mean, shown
 from tablevault_pd.filters import Names, UnknownColumn, is_no_filter, parse_filter
 from tablevault_pd.filters.tree import ColumnRef, Inside, Level, Node, walk
 from tablevault_pd.reading import liveness, reports
 from tablevault_pd.reading.nested import flat
-from tablevault_pd.search.code import CODE_IN, CodeIn, sessions_with_code
+from tablevault_pd.search.code import CodeIn, sessions_with_code
 from tablevault_pd.search.query import parse_text
+from tablevault_pd.search.request import code_place
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def _narrowed(
 ) -> tuple[list[int] | None, Any]:
     """Return the ids (None: all) that are left by what needs no whole session, and the filter if that is still to be judged."""
     ids = None if which is None else [session.id for session in resolve_sessions(store, which)]
+    within = code_place(code, code_in)
     if code is not None:
-        within = cast("CodeIn", validate.choice(code_in, "code_in", CODE_IN))
         ids = _both(ids, sessions_with_code(store, parse_text(code, "code", code=True), within))
     if description is not None:
         said = store.search_descriptions(parse_text(description, "description"))

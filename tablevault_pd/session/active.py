@@ -18,7 +18,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from tablevault_pd.capture import marimo
 from tablevault_pd.capture.exits import ExitStatus, ExitWatcher
+from tablevault_pd.capture.marimo import MarimoHooks
 from tablevault_pd.capture.notebook import CellOutcome, NotebookHooks, QuietStop, Typed, typed_before
 from tablevault_pd.errors import SessionStopped, WorkerStopped
 from tablevault_pd.session import inheritance
@@ -171,9 +173,10 @@ def opened(session: ActiveSession) -> None:
     if session.settings.capture != "none":
         for ran, numbers in _running_cells:  # a session that was opened inside of a cell runs that cell
             numbers[session] = _begin_cell(ran, session)
-        if not _hooks.installed:
+        if not any(hooks.installed for hooks in _hooks):
             _note_earlier_cells()
-        _hooks.install()
+        for hooks in _hooks:
+            hooks.install()
     if inheritance.is_worker():
         watch_worker()
     announce()
@@ -189,7 +192,8 @@ def closed(session: ActiveSession) -> None:
         WATCH.remove()
         _quiet_stop.remove()
     if not any(other.settings.capture != "none" for other in _open):
-        _hooks.remove()
+        for hooks in _hooks:
+            hooks.remove()
         _running_cells.clear()
     announce()
 
@@ -230,6 +234,8 @@ def _note_earlier_cells() -> None:
     """Note cells that ran while no session was open: later cells use what they defined."""
     noted_counts = {ran.typed.execution_count for ran in CELLS}
     CELLS.extend(Ran(typed) for typed in typed_before() if typed.execution_count not in noted_counts)
+    noted_ids = {ran.typed.id for ran in CELLS}
+    CELLS.extend(Ran(typed) for typed in marimo.typed_before() if typed.id not in noted_ids)
 
 
 def _begin_cell(ran: Ran, session: ActiveSession) -> int:
@@ -295,8 +301,9 @@ def announce() -> None:
 
 
 WATCH = ExitWatcher(_end_all)
-_hooks = NotebookHooks(
-    _cell_started, _cell_ended, lambda error: warn(f"tablevault_pd cannot record this cell: {error}")
+_hooks = tuple(
+    kind(_cell_started, _cell_ended, lambda error: warn(f"tablevault_pd cannot record this cell: {error}"))
+    for kind in (NotebookHooks, MarimoHooks)
 )
 _quiet_stop = QuietStop()
 

@@ -98,11 +98,12 @@ class Cells:
                 until=until,
             )
 
-    def end_all(self, outcome: str, error: str | None, traceback: str | None) -> None:
-        """End all running cells, at the end of the session."""
+    def end_all(self, outcome: str, error: str | None, traceback: str | None, line: int | None) -> None:
+        """End all running cells, at the end of the session. A script was left at `line`, if before its end."""
         self.read_prompt()
         for key, cell in list(self._running.items()):
-            self.end(key, outcome, error, traceback, until=_last_line(cell, traceback))
+            until = line if cell.path is not None and line is not None else _last_line(cell, traceback)
+            self.end(key, outcome, error, traceback, until=until)
 
     @property
     def has_news(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.capture import environment, script
 from tablevault_pd.capture.modules import Module, ProjectModules
+from tablevault_pd.capture.position import line_of_main
 from tablevault_pd.code import Piece, Slicer, cut
 from tablevault_pd.store import Cell, ModuleSource, WrittenCode
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.capture.notebook import Typed
     from tablevault_pd.code import Slice
+    from tablevault_pd.session.read_log import Lines, ReadPlace
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +71,8 @@ class CodeRecorder:
         self._stored: dict[str, str] = {}  # path -> SHA-256 of the module that the store has
         # (cell, line) -> what its slice was made of
         self._sliced: dict[tuple[int, int], tuple[object, ...]] = {}
+        # (cell, line) -> the slice of what was committed there last
+        self._slices: dict[tuple[int, int], Slice] = {}
         self._project: ProjectModules | None = None
         self.scripts: list[Cell] = []  #: the cells of this session in a script or at a prompt
 
@@ -93,7 +97,24 @@ class CodeRecorder:
         if self._capture == "none" or self._sliced.get((cell, line or 0)) == self._made_of(cell):
             return []
         code_slice = self._slicer(vault, session_id, cell).of_line(line)
+        self._slices[cell, line or 0] = code_slice
         return [_written(session_id, cell, line or 0, code_slice)]
+
+    def lines(self, vault: str, cell: int, line: int) -> list[Lines] | None:
+        """The statements of the slice of what was committed there, as :meth:`Reads.last` takes them; None if it is not known."""
+        found = self._slices.get((cell, line))
+        if found is None or found.unresolved:
+            return None
+        if self.scripts or not CELLS:
+            return [(-1, part.line, part.end) for part in found.parts if part.cell == cell]
+        numbers = {
+            (key[1], number): place
+            for place, ran in enumerate(CELLS)
+            for key, number in ran.numbers.items()
+            if key[0] == vault
+        }
+        places = ((numbers.get((part.session_id, part.cell)), part) for part in found.parts)  # type: ignore[arg-type]
+        return [(place, part.line, part.end) for place, part in places if place is not None]
 
     def everything(self, vault: str, session_id: int) -> list[WrittenCode]:
         """Return the slice of all that the session executed."""
@@ -123,7 +144,7 @@ class CodeRecorder:
     def _made_of(self, cell: int) -> tuple[object, ...]:
         """Return what tells whether a slice would come out otherwise now."""
         return (
-            id(self._modules()),
+            self._modules(),
             next((script_cell.text for script_cell in self.scripts if script_cell.cell == cell), None),
         )
 
@@ -150,6 +171,11 @@ class CodeRecorder:
             if cell is not None and (session, number) == (session_id, cell):
                 break
         return pieces
+
+
+def place_of_read() -> ReadPlace:
+    """Where this process is now: in which cell, and on which line."""
+    return len(CELLS) - 1, line_of_main()
 
 
 def files_run_by(text: str) -> tuple[Module, ...]:

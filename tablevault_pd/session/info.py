@@ -32,6 +32,8 @@ class RunInfo:
         Who ran it, where, as which process, and the session that started it.
     error : str
         Why it failed, else None.
+    attempts : int
+        1, and one more for each time it was resumed.
     params : dict
         Its parameters, nested as they were given.
     tags : tuple of str
@@ -108,6 +110,11 @@ class RunInfo:
     def error(self) -> str | None:
         """Why it failed."""
         return self._session.error
+
+    @property
+    def attempts(self) -> int:
+        """How often it was begun: 1 if it was never resumed."""
+        return self._session.attempt + 1
 
     @property
     def user(self) -> str:

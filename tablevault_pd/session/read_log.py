@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tablevault_pd.store import Store, Version
+
+#: Where a read happened: (number of the notebook's cell in this process or -1 for a script, line; None: nobody knows).
+ReadPlace = tuple[int, int | None]
+#: Lines of one statement: (number of the cell or -1, first, last).
+Lines = tuple[int, int, int]
 
 
 class Reads:
@@ -17,23 +24,31 @@ class Reads:
         self.session_id = 0  #: set when the session begins
         self._new: dict[tuple[int, int], None] = {}
         self._stored: set[tuple[int, int]] = set()
-        self._last: dict[int, Version] = {}
+        self._last: dict[tuple[int, ReadPlace], Version] = {}  # by list and place, the latest last
         #: (cell, list saved to) whose lost parents were warned about
         self.warned: set[tuple[int | None, str]] = set()
 
-    def note(self, version: Version) -> None:
+    def note(self, version: Version, place: ReadPlace) -> None:
         """Record that the session read this version."""
         key = (version.list_id, version.version)
-        self._last[version.list_id] = version
+        self._last.pop((version.list_id, place), None)
+        self._last[version.list_id, place] = version
         if key not in self._stored:
             self._new[key] = None
 
-    def last(self) -> tuple[Version, ...]:
-        """Return the version of each list that was read last, by this session or those around it."""
-        return tuple(self._latest().values())
+    def last(self, code: Sequence[Lines] | None = None) -> tuple[Version, ...]:
+        """Return the version of each list that was read last, here or in the sessions around; with `code` only by these statements.
 
-    def _latest(self) -> dict[int, Version]:
-        return self._last if self._around is None else {**self._around._latest(), **self._last}
+        A read of which nobody knows the place counts always.
+        """
+        return tuple(self._latest(code).values())
+
+    def _latest(self, code: Sequence[Lines] | None) -> dict[int, Version]:
+        latest = {} if self._around is None else self._around._latest(code)
+        for (list_id, place), version in list(self._last.items()):
+            if code is None or _is_inside(place, code):
+                latest[list_id] = version
+        return latest
 
     def take(self) -> tuple[tuple[int, int], ...]:
         """Return the reads to store with the next commit."""
@@ -52,3 +67,8 @@ class Reads:
         if reads:
             self._store.note_reads(self.session_id, reads)
             self.mark_stored(reads)
+
+
+def _is_inside(place: ReadPlace, code: Sequence[Lines]) -> bool:
+    cell, line = place
+    return line is None or any(cell == each and first <= line <= last for each, first, last in code)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from tablevault_pd.session.cells import Cells
+    from tablevault_pd.session.read_log import Lines
     from tablevault_pd.store import Store
 
 
@@ -196,6 +197,10 @@ class Recorder(SessionState):
         if cell is None or self._abandoned is not None:
             return cell, None
         return cell, store_code(self.store, self.row, self.outbox, cell)
+
+    def lines_of_slice(self, cell: int, line: int) -> list[Lines] | None:
+        """Return the statements that what is committed there follows from; None if they are not known."""
+        return self.outbox.code.lines(self.vault_id, cell, line)
 
     def note_line(self) -> None:
         """Record the line that the running cell has come to: later lines were not executed."""
@@ -360,7 +365,7 @@ class Recorder(SessionState):
             self.control.call_back(self.row.label)
         if self.cell is not None:
             text_of_script(self.outbox, self.cell)
-        self.cells.end_all(cell_outcome(ending), ending.error, ending.traceback)
+        self.cells.end_all(cell_outcome(ending), ending.error, ending.traceback, ending.line)
         self.outbox.slices = slices_of_all(self.store, self.row, self.outbox)
         text = None if ending.error is None else self.settings.text(ending.error)
         self.outbox.ending = replace(ending, error=text)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import threading
 from concurrent.futures import Future, wait
 from contextlib import closing
 from functools import lru_cache, partial
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +18,14 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.errors import InvalidInput, InvalidQuery, MissingDependency, QueryTimeout
+from tablevault_pd.errors import (
+    InvalidInput,
+    InvalidQuery,
+    MissingDependency,
+    QueryTimeout,
+    VaultError,
+    shown,
+)
 from tablevault_pd.refs import RefDtype
 from tablevault_pd.sql.statement import parse
 from tablevault_pd.sql.tables import REFERENCE, Tables
@@ -52,7 +62,7 @@ def query(
         tables = Tables(store, statement, {name: given[name] for name, table in is_table.items() if table})
         for name, table in tables.all().items():
             connection.register(name, table)
-        parameters = {name: _plain(given[name]) for name, table in is_table.items() if not table}
+        parameters = {name: _plain(name, given[name]) for name, table in is_table.items() if not table}
         try:
             return _frame(_run(connection, text, parameters, timeout_s)), tables.versions
         except NoSuchColumn as error:
@@ -75,10 +85,22 @@ def _database() -> duckdb.DuckDBPyConnection:
         import duckdb
     except ImportError as error:
         raise MissingDependency.for_extra("duckdb", "sql", "SQL") from error
-    database = duckdb.connect(":memory:", config=_OPTIONS)
+    database = duckdb.connect(":memory:", config=_OPTIONS | {"temp_directory": _spill_folder()})
     database.execute("SET GLOBAL TimeZone = 'UTC'")
     database.execute("SET lock_configuration = true")
     return database
+
+
+def _spill_folder() -> str:
+    """Make a folder for what does not fit into memory, gone with this process: DuckDB would make one where the program is."""
+    folder, process = mkdtemp(prefix="tablevault-sql-"), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == process:  # and not a child of it
+            rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
 
 
 if hasattr(os, "register_at_fork"):
@@ -99,13 +121,26 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, (pd.DataFrame, pd.Series)) or hasattr(value, "__arrow_c_stream__")
 
 
-def _plain(value: Any) -> Any:
-    """Return a parameter as DuckDB binds it."""
+def _plain(name: str, value: Any) -> Any:
+    """Return a parameter as DuckDB binds it. Raises InvalidInput where it would cut nanoseconds."""
     if value is pd.NA or value is pd.NaT:
         return None
+    if isinstance(value, np.datetime64):
+        return _plain(name, pd.Timestamp(value))
+    if isinstance(value, np.timedelta64):
+        return _plain(name, pd.Timedelta(value))
+    if isinstance(value, (pd.Timestamp, pd.Timedelta)):
+        nanoseconds = value.nanosecond if isinstance(value, pd.Timestamp) else value.nanoseconds
+        if nanoseconds:
+            raise InvalidInput(
+                f"${name} is {shown(value)}, and DuckDB takes microseconds. Round it: value.round('us'), or hand it in as a frame."
+            )
+        return value
     if isinstance(value, np.generic):
         return value.item()
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, np.ndarray):
+        return _plain(name, list(value)) if value.dtype.kind in "mM" else value.tolist()
+    return [_plain(name, each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _run(
@@ -140,7 +175,7 @@ def _in_thread(
     if not threading.main_thread().is_alive():  # Python ends, and starts no threads any more
         run()
         return future.result()
-    start(run, "sql")
+    start(run, "sql", lambda error: future.set_exception(_no_thread(error)))
     try:
         return future.result(None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
     except TimeoutError:
@@ -150,6 +185,12 @@ def _in_thread(
         while not future.done():
             interrupt()
             wait([future], 0.02)
+
+
+def _no_thread(error: RuntimeError) -> VaultError:
+    return VaultError(
+        f"The query needs a thread, and the system gives no more ({error}). End some, or try again later."
+    )
 
 
 def _message(error: Exception) -> str:
@@ -167,7 +208,8 @@ def _frame(table: pa.Table) -> pd.DataFrame:
             f"Two columns of the answer have one name: {', '.join(table.column_names)}. Use AS to tell them apart."
         )
     references = [field.name for field in table.schema if field.type.equals(REFERENCE)]
-    encoded = frames.encode_arrow(_with_timedeltas(_with_integers(table.drop_columns(references))))
+    plain = _with_times(_with_timedeltas(_with_integers(table.drop_columns(references))))
+    encoded = frames.encode_arrow(plain)
     frame = frames.decode([encoded], encoded.schema, positions=range(table.num_rows)).reset_index(drop=True)
     for name in references:
         rows = pd.Series(RefDtype().__from_arrow__(table.column(name)))
@@ -183,6 +225,20 @@ def _with_integers(table: pa.Table) -> pa.Table:
                 table = table.set_column(number, field.name, table.column(number).cast(pa.int64()))
             except pa.ArrowInvalid:
                 continue  # they stay decimals, which are exact
+    return table
+
+
+def _with_times(table: pa.Table) -> pa.Table:
+    """Return times of day, which pandas has as :class:`datetime.time`, in microseconds. Those of nanoseconds are refused."""
+    for number, field in enumerate(table.schema):
+        if field.type == pa.time64("ns"):
+            try:
+                table = table.set_column(number, field.name, table.column(number).cast(pa.time64("us")))
+            except pa.ArrowInvalid as error:
+                raise InvalidQuery(
+                    f"The column {field.name!r} has times of day with nanoseconds, which Python has not. "
+                    f"Select CAST({field.name} AS TIME), or AS VARCHAR."
+                ) from error
     return table
 
 

@@ -108,13 +108,13 @@ class Tables:
     def _frame(self, name: str, value: Any) -> pa.Table:
         table = _arrow(name, value)
         self._columns_of[name] = table.column_names
-        return table
+        return _for_duckdb(table, self._statement.reads)
 
     def _list(self, version: Version) -> pa.Table:
         """Return the columns of a list that the statement reads; ``position`` and ``ref`` where it mentions them."""
         self.versions.append(version)
         table = reading.arrow_batches(self._store, version, columns=self._columns(version)).read_all()
-        table = _for_duckdb(table)
+        table = _for_duckdb(table, self._statement.reads)
         taken = {name.casefold() for name in table.column_names}
         if "position" not in taken and (self._statement.mentions("position") or not table.num_columns):
             table = _with_column(table, "position", pa.array(np.arange(version.total)), version.total)
@@ -164,7 +164,7 @@ def _arrow(name: str, value: Any) -> pa.Table:
     if isinstance(value, pd.Series):
         value = value.to_frame()
     if not isinstance(value, pd.DataFrame):
-        return _for_duckdb(pa.table(value))
+        return pa.table(value)
     value = plain(value)
     references = {label: value[label] for label in value.columns if is_refs(value.dtypes[label])}
     table = frames.to_arrow(frames.encode(value.drop(columns=list(references))))
@@ -172,21 +172,37 @@ def _arrow(name: str, value: Any) -> pa.Table:
         table = _with_column(table, str(label), pa.array(series.array), len(value))
     if not table.num_columns:
         raise InvalidQuery(f"{name!r} has no columns.")
-    return _for_duckdb(table)
-
-
-def _for_duckdb(table: pa.Table) -> pa.Table:
-    """Return the table with types that DuckDB lacks as the next wider one."""
-    for number, field in enumerate(table.schema):
-        kind = _widened(field.type)
-        if kind != field.type:
-            table = table.set_column(number, field.name, table.column(number).cast(kind))
     return table
 
 
-def _widened(kind: pa.DataType) -> pa.DataType:
+def _for_duckdb(table: pa.Table, reads: Callable[[str], bool]) -> pa.Table:
+    """Return the table with types that DuckDB lacks as the next ones. Raises InvalidQuery where that would cut nanoseconds."""
+    for number, field in enumerate(table.schema):
+        kind = _next_type(field.type)
+        if kind != field.type:
+            try:
+                table = table.set_column(number, field.name, table.column(number).cast(kind))
+            except pa.ArrowInvalid as error:
+                if reads(field.name):
+                    raise InvalidQuery(
+                        f"The column {field.name!r} has durations with nanoseconds, and DuckDB's intervals hold microseconds. "
+                        "Round them, or hand them in as numbers."
+                    ) from error
+                table = table.drop_columns(field.name)  # nobody looks at it
+    return table
+
+
+def _next_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_float16(kind):
         return pa.float32()
-    if pa.types.is_fixed_size_list(kind) and pa.types.is_float16(kind.value_type):
-        return pa.list_(pa.float32(), kind.list_size)
+    if kind == pa.duration("ns"):
+        return pa.duration("us")
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_next_type(kind.value_type), kind.list_size)
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_next_type(kind.value_type))
+    if pa.types.is_list(kind):
+        return pa.list_(_next_type(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_next_type(field.type)) for field in kind])
     return kind

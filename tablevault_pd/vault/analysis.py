@@ -372,7 +372,7 @@ def _grid(grid: Any) -> np.ndarray | str | None:
         values = None if isinstance(grid, (str, bytes)) else np.asarray(grid, dtype=np.float64)
     except (TypeError, ValueError):
         values = None
-    if values is None or values.ndim != 1 or not np.isfinite(values).all():
-        raise InvalidInput(f"grid= is 'union' or a list of numbers, not {shown(grid)}.")
+    if values is None or values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise InvalidInput(f"grid= is 'union' or a list of one or more numbers, not {shown(grid)}.")
     whole = values.astype(np.int64) if (np.abs(values) < 2**53).all() else values
     return np.unique(whole if (whole == values).all() else values)

@@ -156,8 +156,9 @@ class Comparing(VaultPart):
         1  preds        2    1.0  2
         """
         from tablevault_pd.analysis.measures import measures_of
+        from tablevault_pd.analysis.measuring import Asked
         from tablevault_pd.analysis.targets import versions_of
-        from tablevault_pd.analysis.trend import Asked, trend
+        from tablevault_pd.analysis.trend import trend
 
         measures = measures_of(measure)
         if not measures:
@@ -187,7 +188,8 @@ class Comparing(VaultPart):
         -------
         DataFrame
             One line per difference, the nearest first: what (parameter, code, input, rows changed, rows added, rows removed,
-            package, python, git, argv, host), name, a, b (texts; missing where a side has none), depth (steps up, Int64), list.
+            package, python, git, argv, host), name, a, b (object: parameters as they were given, else texts; None where a side has none),
+            depth (steps up, Int64), list.
             Rows are given by their number and first positions. A list whose version is the same on both sides ends the walk.
 
         Raises
@@ -214,6 +216,46 @@ class Comparing(VaultPart):
 
         self._flush(info=True)
         return differences(self.store, *pair_of(self.store, a, b))
+
+    def environment_diff(self, a: Any, b: Any) -> pd.DataFrame:
+        """What two sessions ran in, or those that wrote two versions, where it differs.
+
+        Parameters
+        ----------
+        a, b : str, List, DataFrame that was read from the vault, or session
+            As for :meth:`compare`: ``"preds@3"``, ``"train#2"``.
+
+        Returns
+        -------
+        DataFrame
+            what (str: package, python, git, argv, host), name (str: of the package, say), a and b (object: as recorded; None where a
+            side has none).
+
+        Raises
+        ------
+        ListNotFound, VersionNotFound, SessionNotFound
+            If a side is not there.
+        InvalidName
+            If no list or session can have that name.
+        InvalidInput
+            If a side is neither a version nor a session.
+
+        Examples
+        --------
+        >>> for number in range(2):
+        ...     with vault.session("train"):
+        ...         preds = vault.save("preds", {"pred": number})
+        >>> vault.environment_diff("preds@1", "preds@2")
+        Empty DataFrame
+        Columns: [what, name, a, b]
+        Index: []
+        """
+        from tablevault_pd.analysis.facts import environment_diff, facts_of_target
+        from tablevault_pd.analysis.targets import pair_of
+
+        self._flush(info=True)
+        targets = pair_of(self.store, a, b)
+        return environment_diff([facts_of_target(self.store, each) for each in targets])
 
 
 def _names(names: Any, what: str) -> list[Hashable]:

@@ -226,7 +226,7 @@ class Lineage(VaultPart):
             version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
         for run in self._context.sessions():
             run.note_line()
-        self._flush()
+        self._flush(info=True)  # the modules that were imported are kept with what a session ran in
         return stale(self.store, version)
 
 

@@ -42,13 +42,16 @@ class Sql(VaultPart):
         Raises
         ------
         InvalidQuery
-            If it is no single SELECT statement, names an unknown column, or reaches for a file.
+            If it is no single SELECT statement, names an unknown column, reaches for a file, reads or gives durations or times of
+            day with nanoseconds, which would be cut, or needs more memory and disk than there is.
         InvalidInput
             If an argument is of a wrong type or value, or two columns of the answer have one name.
         ListNotFound
             If no list, report or frame has the name of a table.
         QueryTimeout
             If it takes longer than `timeout_s`.
+        VaultError
+            If the system gives no thread to run it in.
         MissingDependency
             If DuckDB is not installed (``pip install 'tablevault-pd[sql]'``).
 

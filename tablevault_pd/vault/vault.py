@@ -266,7 +266,10 @@ class Vault(
         run, (cell, line) = self._current_run(), self._place
         stand_ins = None
         if run is not None:
-            stand_ins = StandInParents(self.store, run.reads, name, cell, append=operation == "append")
+            code = None if cell is None or line is None else run.lines_of_slice(cell, line)
+            stand_ins = StandInParents(
+                self.store, run.reads, name, cell, append=operation == "append", code=code
+            )
         lineage = LineageRecorder(self.store, options.get("inputs"), stand_ins)
         columns = ColumnOptions(
             options.get("embeddings"),

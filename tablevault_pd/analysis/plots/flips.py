@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd  # noqa: TC002  # CategoricalDtype, at run time
 
-from tablevault_pd.analysis.comparison import Comparison
 from tablevault_pd.analysis.plots.draw import new_axes, plain
 from tablevault_pd.errors import InvalidInput
 
@@ -30,11 +29,12 @@ _COLORS = {
 
 def draw_flips(frame: pd.DataFrame, ax: Axes | None) -> Any:
     """Draw what ``vault.compare`` answered: a matrix for each measure and other version."""
-    if not isinstance(frame, Comparison):
+    context = getattr(frame, "_context", None)  # of a Comparison
+    if context is None:
         raise InvalidInput(
             ".plot.flips draws the answer of vault.compare(…), and this frame is none any more."
         )
-    layout = frame._known().layout
+    layout: Layout = context.layout
     columns = _columns(frame, layout)
     if ax is not None and len(columns) > 1:
         raise InvalidInput(
@@ -51,7 +51,7 @@ def draw_flips(frame: pd.DataFrame, ax: Axes | None) -> Any:
     return axes[0] if len(columns) == 1 else np.array(axes)
 
 
-def _columns(frame: Comparison, layout: Layout) -> list[tuple[str, str, str]]:
+def _columns(frame: pd.DataFrame, layout: Layout) -> list[tuple[str, str, str]]:
     """(column, measure, other version) of each picture: of the flips, or where nothing was measured of the states."""
     found = []
     for side in range(1, len(layout.names)):

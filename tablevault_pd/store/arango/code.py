@@ -89,8 +89,9 @@ RETURN {found, literal: UNION(in_cells, in_statements, in_sources)}
 SLICES_OF = """
 LET slices = (
   FOR s IN tv_slices
-    FILTER @everything OR LENGTH(INTERSECTION(s.statements, @keys)) > 0
-    RETURN [s._key, s.statements]
+    LET held = INTERSECTION(s.statements, @keys)
+    FILTER @everything OR LENGTH(held) > 0
+    RETURN [s._key, held]
 )
 LET unresolved = (
   FOR s IN tv_slices

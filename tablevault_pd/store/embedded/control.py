@@ -109,6 +109,7 @@ MEASURES_SCHEMA = pa.schema(
         ("attempt", pa.int64()),
     ]
 )
+POINTS_AT_A_TIME = 1 << 16  #: to be unpacked
 POINT = np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<f8")])
 
 
@@ -289,19 +290,33 @@ def _table(blocks: Sequence[tuple[int, str, int, int, bytes]]) -> pa.Table:
     sizes = [len(each) // POINT.itemsize for each in packed]
     names = {name: code for code, name in enumerate(dict.fromkeys(metrics))}
     codes = np.repeat(np.array([names[name] for name in metrics], dtype=np.int32), sizes)
-    points = np.frombuffer(b"".join(packed), dtype=POINT)
-    step = np.ascontiguousarray(points["step"])
+    step, time, value = _unpacked(packed, sizes)
+    missing = step == NO_STEP
     return pa.table(
         [
             pa.array(np.repeat(np.array(sessions, dtype=np.int64), sizes)),
             pa.DictionaryArray.from_arrays(codes, pa.array(list(names), pa.string())),
-            pa.array(step, mask=step == NO_STEP),
-            pa.array(np.ascontiguousarray(points["time"]), pa.timestamp("us", "UTC")),
-            pa.array(np.ascontiguousarray(points["value"])),
+            pa.array(step, mask=missing if missing.any() else None),
+            pa.array(time, pa.timestamp("us", "UTC")),
+            pa.array(value),
             pa.array(np.repeat(np.array(attempts, dtype=np.int64), sizes)),
         ],
         schema=MEASURES_SCHEMA,
     )
+
+
+def _unpacked(packed: Sequence[bytes], sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps, times and values of blocks: many at a time, but no more than the processor keeps at hand."""
+    columns = np.empty(sum(sizes), np.int64), np.empty(sum(sizes), np.int64), np.empty(sum(sizes))
+    ends = np.cumsum(sizes)
+    first = done = 0
+    while first < len(packed):
+        last = max(int(np.searchsorted(ends, done + POINTS_AT_A_TIME, side="right")), first + 1)
+        points = np.frombuffer(b"".join(packed[first:last]), dtype=POINT)
+        for column, name in zip(columns, POINT.names or (), strict=True):
+            column[done : done + len(points)] = points[name]
+        first, done = last, done + len(points)
+    return columns
 
 
 def _request(row: tuple[Any, ...]) -> ControlRequest:

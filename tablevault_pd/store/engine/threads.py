@@ -27,16 +27,20 @@ else:
     _set_signals = partial(signal.pthread_sigmask, signal.SIG_SETMASK)
 
 
-def start(work: Callable[[], object], name: str) -> None:
-    """Start a daemon thread that does `work`; nothing happens while the interpreter ends.
+def start(
+    work: Callable[[], object], name: str, refused: Callable[[RuntimeError], object] = lambda error: None
+) -> None:
+    """Start a daemon thread that does `work`; `refused` is called where the system gives none, or the interpreter ends.
 
     `Thread.start` waits for the new thread, which an interrupt there would block for ever: so another thread does that.
     """
     thread = threading.Thread(target=work, name=f"tablevault-{name}", daemon=True)
 
     def start_thread() -> None:
-        with suppress(RuntimeError):
+        try:
             thread.start()
+        except RuntimeError as error:
+            refused(error)
 
     # The system hands a signal to any thread that does not block it. Python then only notes it and runs its handler in the
     # main thread: if that waits for something, when it is done waiting, as nothing has interrupted it. A thread blocks from
@@ -44,8 +48,9 @@ def start(work: Callable[[], object], name: str) -> None:
     before = _block_signals(())
     try:
         _block_signals(_SENT_BY_PEOPLE)
-        with suppress(RuntimeError):
-            start_new_thread(start_thread, ())
+        start_new_thread(start_thread, ())
+    except RuntimeError as error:
+        refused(error)
     finally:
         _set_signals(before)
 

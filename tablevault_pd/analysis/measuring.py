@@ -1,0 +1,297 @@
+"""Measures of many versions, read column by column, and how they changed from one version to another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tablevault_pd.analysis import statistics
+from tablevault_pd.analysis.alignment import align
+from tablevault_pd.analysis.measures import Measure, MissingColumn, as_floats, differences, is_truth
+from tablevault_pd.analysis.result_cache import remembered
+from tablevault_pd.analysis.sides import Side
+from tablevault_pd.analysis.statistics import DRAWS, NOTHING, Effect
+from tablevault_pd.analysis.summary import ALL
+from tablevault_pd.analysis.version_columns import VersionColumns, columns_by_version
+from tablevault_pd.code import function_key
+from tablevault_pd.errors import (
+    InvalidInput,
+    SessionStopped,
+    StoreUnavailable,
+    VaultBusy,
+    VaultClosed,
+    VersionNotFound,
+)
+from tablevault_pd.reading import read as reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+
+    import pandas as pd
+
+    from tablevault_pd.store import Store, Version
+
+_NOT_OF_A_VERSION = (SessionStopped, VaultClosed, VaultBusy, StoreUnavailable)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The arguments of :meth:`Vault.trend`, checked."""
+
+    measures: tuple[Measure, ...]
+    by: str
+    groupby: tuple[Hashable, ...]
+    baseline: str | int | None
+    band: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A measure of one slice of one version."""
+
+    value: float
+    n: int | None
+    lo: float = math.nan
+    hi: float = math.nan
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Line:
+    """One line of the answer, with what it is about."""
+
+    version: Version
+    measure: Measure
+    slice: str
+    point: Point
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class About:
+    """What a trend is about; it leaves the process without its vault."""
+
+    store: Store
+    flush: Callable[[], None]
+    asked: Asked
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing, ()
+
+
+def _nothing() -> None:
+    """What is left of it in another process."""
+
+
+class Measuring:
+    """Measures of many versions, read column by column."""
+
+    def __init__(self, store: Store, versions: Sequence[Version], asked: Asked) -> None:
+        self.store = store
+        self.asked = asked
+        self.versions = list(versions)
+        self.missing: MissingColumn | None = None
+        readable = [version for version in versions if not version.gone]
+        self._columns = columns_by_version(store, readable)
+        self._vectors: dict[tuple[int, int, str], Any] = {}
+
+    def lines(self) -> Iterator[Line]:
+        """Each version, measure and slice."""
+        for version in self.versions:
+            for measure in self.asked.measures:
+                yield from (
+                    Line(version, measure, name, point) for name, point in self._tried(version, measure)
+                )
+
+    def _tried(self, version: Version, measure: Measure) -> list[tuple[str, Point]]:
+        try:
+            key = self.key(version, measure)
+            found: list[tuple[str, Point]] = remembered(
+                self.store, key, lambda: self._points(version, measure)
+            )
+            return found
+        except _NOT_OF_A_VERSION:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever a measure raises is that version's error
+            if isinstance(error, MissingColumn):
+                self.missing = error
+            return [(ALL, Point(math.nan, None, error=f"{type(error).__name__}: {error}"))]
+
+    def _points(self, version: Version, measure: Measure) -> list[tuple[str, Point]]:
+        return [(name, self._point(version, measure, rows)) for name, rows in self.slices(version)]
+
+    def key(self, version: Version, measure: Measure, *more: Hashable) -> Hashable | None:
+        """The content of a version and the code of a measure."""
+        code = f"text {measure.given}" if measure.is_text else function_key(measure.given)
+        if code is None or version.gone or (measure.is_text and "@" in measure.given):
+            return None
+        content = (version.list_id, version.generation, version.total, version.schema_id)
+        return (*content, code, self.asked.groupby, self.asked.band, *more)
+
+    def columns(self, version: Version) -> VersionColumns:
+        """The columns that a version shows the first rows of."""
+        if version.gone:
+            raise VersionNotFound.vacuumed(version.list, version.version)
+        return self._columns[version.list_id, version.version]
+
+    def values(self, version: Version, measure: Measure) -> Any:
+        """The measure's values for each row of a version, or one number."""
+        columns = self.columns(version)
+        if measure.is_rowwise(columns.names):
+            whole = columns.kept(
+                ("values", measure.given), lambda: self._values(columns, measure, columns.longest.total)
+            )
+            return whole if isinstance(whole, float) else whole.iloc[: version.total]
+        return self._values(columns, measure, version.total)
+
+    def _values(self, columns: VersionColumns, measure: Measure, rows: int) -> Any:
+        wanted = measure.columns(columns.names)
+        frame = (
+            columns.frame(rows) if wanted is None else columns.read(_in_order(columns.labels, wanted), rows)
+        )
+        return measure.values(frame)
+
+    def slices(self, version: Version) -> list[tuple[str, np.ndarray | None]]:
+        """All rows of a version (None), and those of each value of `groupby`."""
+        labels = list(self.asked.groupby)
+        if not labels:
+            return [(ALL, None)]
+        columns = self.columns(version)
+        lacking = [label for label in labels if label not in columns.labels]
+        if lacking:
+            raise MissingColumn(
+                str(columns.names.unknown(lacking[0])).replace("The filter names", "groupby= names", 1)
+            )
+        keys = columns.read(labels, version.total).reset_index(drop=True)
+        groups = keys.groupby(labels, dropna=False, sort=True, observed=True).indices
+        found: list[tuple[str, np.ndarray | None]] = [(ALL, None)]
+        for values, rows in groups.items():
+            cells = values if isinstance(values, tuple) else (values,)
+            found.append(
+                (
+                    ", ".join(f"{label}={cell}" for label, cell in zip(labels, cells, strict=True)),
+                    np.asarray(rows),
+                )
+            )
+        return found
+
+    def _point(self, version: Version, measure: Measure, rows: np.ndarray | None) -> Point:
+        values = self.values(version, measure)
+        band = self.asked.band is not None
+        if isinstance(values, float):
+            return self._point_of_frame(version, measure, rows, values)
+        known = _known(values if rows is None else values.iloc[rows])
+        lo, hi = statistics.bootstrap_interval(known) if band else (math.nan, math.nan)
+        return Point(float(known.mean()) if len(known) else math.nan, len(known), lo, hi)
+
+    def _point_of_frame(
+        self, version: Version, measure: Measure, rows: np.ndarray | None, value: float
+    ) -> Point:
+        frame: pd.DataFrame = self.columns(version).frame(version.total)
+        if rows is not None:
+            frame = frame.iloc[rows]
+            value = _one(measure.values(frame))
+        size = len(frame)
+        if self.asked.band is None or size < 2:
+            return Point(value, size)
+        generator = np.random.default_rng(0)
+        drawn = [_one(measure.values(frame.iloc[generator.integers(0, size, size)])) for _ in range(DRAWS)]
+        lo, hi = np.nanquantile(drawn, [0.025, 0.975])
+        return Point(value, size, float(lo), float(hi))
+
+    # -- differences
+
+    def effect(
+        self, old: Version, new: Version, measure: Measure, slice_name: str, *, draws: int = DRAWS
+    ) -> tuple[Effect, int]:
+        """(how a measure changed from one version to another, the number of pairs that tell it)."""
+        old_key, new_key = (self.key(each, measure) for each in (old, new))
+        key = None if old_key is None or new_key is None else ("effect", old_key, new_key, slice_name, draws)
+        return remembered(self.store, key, lambda: self._effect(old, new, measure, slice_name, draws))  # type: ignore[no-any-return]
+
+    def _effect(
+        self, old: Version, new: Version, measure: Measure, name: str, draws: int
+    ) -> tuple[Effect, int]:
+        a, b = self.values(old, measure), self.values(new, measure)
+        rows_a, rows_b = (dict(self.slices(each)).get(name, np.empty(0, np.intp)) for each in (old, new))
+        if isinstance(a, float) or isinstance(b, float):
+            return self._effect_of_frames(old, new, measure, (rows_a, rows_b))
+        if old.generation == new.generation and old.total <= new.total:
+            return _appended(
+                a if rows_a is None else a.iloc[rows_a], b if rows_b is None else b.iloc[rows_b]
+            ), 0
+        pairs = self._pairs(old, new)
+        if pairs is None:
+            return statistics.independent_effect(_known(a, rows_a), _known(b, rows_b)), 0
+        at_a, at_b = _within(pairs, rows_a)
+        one, two = a.iloc[at_a], b.iloc[at_b]
+        both = (one.notna().to_numpy()) & (two.notna().to_numpy())
+        moved = differences(one[both], two[both])
+        truth = is_truth(one) and is_truth(two)
+        return statistics.effect_of(moved, truth=truth, draws=draws), len(moved)
+
+    def _effect_of_frames(
+        self, old: Version, new: Version, measure: Measure, rows: tuple[np.ndarray | None, np.ndarray | None]
+    ) -> tuple[Effect, int]:
+        pairs = self._pairs(old, new)
+        frames = [self.columns(each).frame(each.total) for each in (old, new)]
+        if pairs is None:
+            a, b = (
+                _one(measure.values(frame if at is None else frame.iloc[at]))
+                for frame, at in zip(frames, rows, strict=True)
+            )
+            return Effect(b - a, math.nan, math.nan, math.nan, ""), 0
+        at_a, at_b = _within(pairs, rows[0])
+        sides = [frames[0].iloc[at_a], frames[1].iloc[at_b]]
+
+        def value(drawn: np.ndarray | None) -> tuple[float, float]:
+            a, b = (_one(measure.values(side if drawn is None else side.iloc[drawn])) for side in sides)
+            return a, b
+
+        return statistics.resampled_effect(len(at_a), value), len(at_a)
+
+    def _pairs(self, old: Version, new: Version) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows of both that are the same; None where nothing says which."""
+        try:
+            sides = [self._side(version) for version in (old, new)]
+            aligned = align(self.store, sides, None)
+        except InvalidInput:
+            return None
+        both = (aligned.rows[0] >= 0) & (aligned.rows[1] >= 0)
+        return aligned.rows[0][both], aligned.rows[1][both]
+
+    def _side(self, version: Version) -> Side:
+        frame = reading.read(self.store, version, columns=[], tagged=True)
+        return Side(f"{version.list}@{version.version}", version, np.arange(version.total), frame)
+
+
+def _in_order(labels: list[Hashable], wanted: frozenset[Hashable]) -> list[Hashable]:
+    return [label for label in labels if label in wanted]
+
+
+def _known(values: pd.Series[Any], rows: np.ndarray | None = None) -> np.ndarray:
+    """The values that are not missing."""
+    found = as_floats(values if rows is None else values.iloc[rows])
+    return np.asarray(found[~np.isnan(found)])
+
+
+def _one(value: Any) -> float:
+    return value if isinstance(value, float) else math.nan
+
+
+def _within(pairs: tuple[np.ndarray, np.ndarray], rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    keep = slice(None) if rows is None else np.isin(pairs[0], rows)
+    return pairs[0][keep], pairs[1][keep]
+
+
+def _appended(old: pd.Series[Any], new: pd.Series[Any]) -> Effect:
+    """What rows that were added did to the mean: they are compared with those before them."""
+    before, after = _known(old), _known(new)
+    added = after[len(before) :]
+    if not len(before) or not len(added):
+        return NOTHING if not len(before) else Effect(0.0, 0.0, 0.0, 1.0, "no rows added")
+    share = len(added) / len(after)
+    effect = statistics.independent_effect(before, added)
+    return Effect(effect.delta * share, effect.lo * share, effect.hi * share, effect.p, effect.test)
