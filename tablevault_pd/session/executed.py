@@ -102,18 +102,18 @@ class CodeRecorder:
 
     def lines(self, vault: str, cell: int, line: int) -> list[Lines] | None:
         """The statements of the slice of what was committed there, as :meth:`Reads.last` takes them; None if it is not known."""
-        found = self._slices.get((cell, line))
-        if found is None or found.unresolved:
+        code_slice = self._slices.get((cell, line))
+        if code_slice is None or code_slice.unresolved:
             return None
         if self.scripts or not CELLS:
-            return [(-1, part.line, part.end) for part in found.parts if part.cell == cell]
+            return [(-1, part.line, part.end) for part in code_slice.parts if part.cell == cell]
         numbers = {
             (key[1], number): place
             for place, ran in enumerate(CELLS)
             for key, number in ran.numbers.items()
             if key[0] == vault
         }
-        places = ((numbers.get((part.session_id, part.cell)), part) for part in found.parts)  # type: ignore[arg-type]
+        places = ((numbers.get((part.session_id, part.cell)), part) for part in code_slice.parts)  # type: ignore[arg-type]
         return [(place, part.line, part.end) for place, part in places if place is not None]
 
     def everything(self, vault: str, session_id: int) -> list[WrittenCode]:

@@ -71,4 +71,4 @@ class Reads:
 
 def _is_inside(place: ReadPlace, code: Sequence[Lines]) -> bool:
     cell, line = place
-    return line is None or any(cell == each and first <= line <= last for each, first, last in code)
+    return line is None or any(cell == number and first <= line <= last for number, first, last in code)

@@ -255,7 +255,7 @@ class Comparing(VaultPart):
 
         self._flush(info=True)
         targets = pair_of(self.store, a, b)
-        return environment_diff([facts_of_target(self.store, each) for each in targets])
+        return environment_diff([facts_of_target(self.store, target) for target in targets])
 
 
 def _names(names: Any, what: str) -> list[Hashable]:
