@@ -58,14 +58,16 @@ def read_all_versions(
     nested = {label for schema in schemas.values() for label in frames.nested_columns(schema)}
     condition = parse_filter(filters, Names(labels, frames.index_names(newest), nested))
     read = _joined(store, versions[-1], schemas, _read_labels(labels, columns, condition))
-    wanted = frames.select(read, labels if columns is None else columns)
+    schema_read = frames.select(read, labels if columns is None else columns)
     parts = [
         _part(store, version, numbers_of(version), read, condition, *bounds(start, stop, version.total))
         for version in versions
     ]
     tables = [table for part in parts for table in part.tables]
     positions = np.concatenate([part.positions for part in parts])
-    frame = frames.decode(tables or [wanted.empty_table()], wanted, positions=positions, private=True)
+    frame = frames.decode(
+        tables or [schema_read.empty_table()], schema_read, positions=positions, private=True
+    )
     return _with_identity(frame, store, parts, refs), versions
 
 
@@ -139,8 +141,8 @@ def _part(
         for number, mask in enumerate(masks_of(condition, pairs, filter_schema(schema, condition))):
             rows = np.flatnonzero(mask)
             tables[number], positions[number] = tables[number].take(rows), positions[number][rows]
-    kept = np.concatenate(positions) if positions else np.empty(0, np.int64)
-    return _Part(version, kept, numbers[kept], tables)
+    positions_read = np.concatenate(positions) if positions else np.empty(0, np.int64)
+    return _Part(version, positions_read, numbers[positions_read], tables)
 
 
 def _with_identity(
@@ -151,7 +153,7 @@ def _with_identity(
     name = "ref" if refs is True else refs
     if not isinstance(name, (str, bool)):
         raise InvalidInput(f"refs= is True, False or the name of the column to add, not {name!r}.")
-    taken = [each for each in ("version", "row", name) if each is not False and each in frame.columns]
+    taken = [column for column in ("version", "row", name) if column is not False and column in frame.columns]
     if taken:
         raise InvalidInput(
             f"The list {shown(parts[-1].version.list)} has a column {shown(taken[0])}, which versions='all' adds: name the columns "

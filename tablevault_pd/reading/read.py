@@ -70,18 +70,18 @@ def exists(store: Store, address: object) -> bool:
 
 def _numbered(store: Store, lookups: Sequence[AddressLookup]) -> list[AddressLookup]:
     """The same, with the numbers of versions that are named."""
-    named = [(each.name, each.version_name) for each in lookups if each.version_name is not None]
+    named = [(lookup.name, lookup.version_name) for lookup in lookups if lookup.version_name is not None]
     if not named:
         return list(lookups)
     numbers = dict(zip(named, store.find_named(named), strict=True))
     numbered = []
-    for each in lookups:
-        if each.version_name is not None:
-            number = numbers[each.name, each.version_name]
+    for lookup in lookups:
+        if lookup.version_name is not None:
+            number = numbers[lookup.name, lookup.version_name]
             if number is None:
-                raise _not_named(store, each.name, each.version_name)
-            each = replace(each, version=number)
-        numbered.append(each)
+                raise _not_named(store, lookup.name, lookup.version_name)
+            lookup = replace(lookup, version=number)
+        numbered.append(lookup)
     return numbered
 
 
@@ -117,15 +117,15 @@ def _not_named(store: Store, name: str, version_name: str) -> LookupError:
     if store.head(name) is None:
         return list_not_found(store, name)
     there = store.version_names(version_name)
-    if any(each.snapshot for each in there):
+    if any(entry.snapshot for entry in there):
         return VersionNotFound(
             f"The snapshot {shown(version_name)} has no list {shown(name)}: it did not exist then, or was deleted. It has "
-            f"{', '.join(shown(each.list) for each in there[:10])}."
+            f"{', '.join(shown(entry.list) for entry in there[:10])}."
         )
-    known = sorted({each.name for each in store.version_names() if each.list == name})
-    hint = did_you_mean(version_name, known) or (
-        f"Its names: {', '.join(map(shown, known[:10]))}."
-        if known
+    known_names = sorted({entry.name for entry in store.version_names() if entry.list == name})
+    hint = did_you_mean(version_name, known_names) or (
+        f"Its names: {', '.join(map(shown, known_names[:10]))}."
+        if known_names
         else f"vault.tag('{name}@3', …) names a version."
     )
     return VersionNotFound(f"No version of the list {shown(name)} is called {shown(version_name)}. {hint}")

@@ -240,8 +240,10 @@ def names_of_versions(
 
 def snapshots(store: Store, names: Sequence[VersionName]) -> pd.DataFrame:
     """What snapshots name, a list a row."""
-    sessions = labels_of(store, [each.session_id for each in names])
-    rows = [(each.name, each.list, each.version, each.time, sessions.get(each.session_id)) for each in names]
+    sessions = labels_of(store, [entry.session_id for entry in names])
+    rows = [
+        (entry.name, entry.list, entry.version, entry.time, sessions.get(entry.session_id)) for entry in names
+    ]
     return answer(SNAPSHOTS, rows)
 
 

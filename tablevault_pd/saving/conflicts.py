@@ -27,11 +27,12 @@ def telling_who(store: Store, name: str, expect: int | None) -> Iterator[None]:
         if not newer:
             raise (_renamed(store, name) or error) from None
         sessions = {
-            each.id: each for each in store.sessions([one.session_id for one in newer if one.session_id])
+            session.id: session
+            for session in store.sessions([one.session_id for one in newer if one.session_id])
         }
-        told = [_told(version, sessions) for version in newer[:SHOWN]]
+        lines = [_told(version, sessions) for version in newer[:SHOWN]]
         more = f" and {len(newer) - SHOWN} more" if len(newer) > SHOWN else ""
-        raise Conflict(f"{error} Since then: {', '.join(told)}{more}.") from error
+        raise Conflict(f"{error} Since then: {', '.join(lines)}{more}.") from error
 
 
 def _renamed(store: Store, name: str) -> ListRenamed | None:

@@ -49,7 +49,7 @@ def tag(
         store.tag_versions(
             keys,
             add=names,
-            remove=[normalize("NFC", each) for each in removed],
+            remove=[normalize("NFC", label) for label in removed],
             replace=replace,
             session_id=session_id,
         )
@@ -68,9 +68,9 @@ def tag(
 
 def _names(versions: Sequence[Version], added: Sequence[str]) -> list[str]:
     """The names to give to versions: each stands for one version of a list."""
-    names = [check_version_name(each, "version") for each in added]
+    names = [check_version_name(label, "version") for label in added]
     lists = [version.list for version in versions]
-    twice = next((each for each in lists if lists.count(each) > 1), None)
+    twice = next((label for label in lists if lists.count(label) > 1), None)
     if names and twice is not None:
         raise InvalidInput(
             f"{shown(names[0])} cannot be two versions of {shown(twice)}: a name stands for one. Tag them apart."
@@ -82,7 +82,7 @@ def _sessions(store: Store, others: list[Any]) -> list[Session]:
     try:
         return resolve_sessions(store, others, runs="latest")
     except SessionNotFound as error:
-        lists = [each for each in others if isinstance(each, str) and reading.exists(store, each)]
+        lists = [item for item in others if isinstance(item, str) and reading.exists(store, item)]
         if not lists:
             raise
         raise SessionNotFound(
@@ -116,9 +116,9 @@ def _tagged(store: Store, versions: Sequence[Version]) -> list[tuple[str, list[s
     if not versions:
         return []
     tags, _ = answers.names_of_versions(store)
-    found = []
+    tagged = []
     for version in versions:
         now = store.version(version.list, version.version)
         given = tags[version.list_id, version.version]
-        found.append((f"{version.list}@{version.version}", [*(now.tags if now else ()), *given]))
-    return found
+        tagged.append((f"{version.list}@{version.version}", [*(now.tags if now else ()), *given]))
+    return tagged

@@ -89,7 +89,9 @@ class NamedStates(VaultPart):
             name   list  version
         0  paper  preds        1
         """
-        return reports.snapshots(self.store, [each for each in self.store.version_names() if each.snapshot])
+        return reports.snapshots(
+            self.store, [entry for entry in self.store.version_names() if entry.snapshot]
+        )
 
     def untag(self, name: str) -> None:
         """Remove a snapshot, or a name that :meth:`tag` gave a version. No version is removed by it.
@@ -126,8 +128,8 @@ class NamedStates(VaultPart):
         name = check_version_name(name, "snapshot")
         self._check_writable()
         if not self.store.drop_snapshot(name):
-            known = {each.name for each in self.store.version_names() if each.snapshot}
-            hint = did_you_mean(name, known) or "vault.snapshots() shows what is there."
+            snapshot_names = {entry.name for entry in self.store.version_names() if entry.snapshot}
+            hint = did_you_mean(name, snapshot_names) or "vault.snapshots() shows what is there."
             raise VersionNotFound(f"There is no snapshot {shown(name)}. {hint}")
 
     def _untag(self, name: str) -> None:

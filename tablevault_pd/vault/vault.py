@@ -413,8 +413,8 @@ class Vault(
         newest = reading.resolve(self.store, name)
         numbers = RowNumbers(self.store)
         frame, versions = read_all_versions(self.store, newest.list, numbers.of, **options)
-        for each in versions:
-            self._note_read(each)
+        for version in versions:
+            self._note_read(version)
         return frame
 
     # -- lists by name
