@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
 ITEMS = r"POST .*/_api/document/tv_records"
-COMMIT = "INSERT @batch INTO tv_batches"
+COMMIT = r"POST .*/_api/document/tv_batches"
 ANYTHING = r"/tv_test_"
 
 

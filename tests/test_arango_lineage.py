@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["faults"]  # a fixture, used by its name
 pytestmark = pytest.mark.arango
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-COMMIT = "INSERT @batch INTO tv_batches"
+COMMIT = r"POST .*/_api/document/tv_batches"
 
 
 @pytest.fixture

@@ -336,7 +336,7 @@ def test_the_next_coordinator_is_asked_when_one_is_gone(faults: Faults) -> None:
         several = f"{login}@127.0.0.1:1,{rest}"
         with_gap = ArangoStore(several, create=True, timeout_s=60)
         put(with_gap, "a", pa_table("x"), token="t")
-        faults.add("INSERT @batch INTO tv_batches", "error-after:1491")
+        faults.add(r"POST .*/_api/document/tv_batches", "error-after:1491")
         assert put(with_gap, "a", pa_table("y"), token="u").version == 2
         faults.reset()
         assert with_gap.head("a").version == 2  # type: ignore[union-attr]
