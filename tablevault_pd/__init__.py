@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import tablevault_pd.accessor  # registers DataFrame.vault and Series.vault
 import tablevault_pd.refs  # noqa: F401  # registers the dtype vault_ref, for Parquet and pickle
 from tablevault_pd.errors import (
+    ClaimLost,
     Conflict,
     DimensionMismatch,
     DuplicateKey,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClaimLost",
     "Comparison",
     "Conflict",
     "DimensionMismatch",

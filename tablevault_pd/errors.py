@@ -177,6 +177,25 @@ class Conflict(VaultError, RuntimeError):
     """
 
 
+class ClaimLost(VaultError, RuntimeError):
+    """Rows that were claimed are not the caller's any more: their session was taken for dead, or they were released.
+
+    Nothing was written. Whoever holds them now does them.
+    """
+
+    @classmethod
+    def at(cls, name: str, positions: Collection[int]) -> ClaimLost:
+        """The error for rows of a list, by their positions."""
+        some = ", ".join(map(str, list(positions)[:10])) + (" …" if len(positions) > 10 else "")
+        rows = (
+            f"Row {some} of {shown(name)} is" if len(positions) == 1 else f"Rows {some} of {shown(name)} are"
+        )
+        return cls(
+            f"{rows} not held by this claim any more: finished, released, or taken over because its session was not heard of. "
+            f"Nothing was written. vault.claims({shown(name)}) shows who holds what."
+        )
+
+
 class GateFailed(VaultError, AssertionError):
     """A comparison did not pass its gate, or it cannot be told whether it does."""
 

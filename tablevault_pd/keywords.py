@@ -6,6 +6,7 @@ A notebook completes keywords from :func:`inspect.signature`, which cannot see i
 from __future__ import annotations
 
 import inspect
+from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,6 +56,28 @@ def _text(annotation: Any) -> Any:
     return getattr(annotation, "__forward_arg__", annotation)
 
 
+#: What the call that is under way in this context has done, for the function that takes it back.
+_done: ContextVar[list[Any]] = ContextVar("tablevault_done")
+
+
+def taken_back_by(undo: Callable[[list[Any]], object]) -> Callable[[F], F]:
+    """Have `undo` called with what a public function has noted by :func:`note_done`, if the call ends by an exception.
+
+    That includes an interrupt that comes after the function has returned, and before its caller has the answer.
+    """
+
+    def mark(function: F) -> F:
+        function.undo = undo  # type: ignore[attr-defined]  # public_call() reads it
+        return function
+
+    return mark
+
+
+def note_done(thing: Any) -> None:
+    """Note something that the public call under way may have done."""
+    _done.get().append(thing)
+
+
 def public(label: str) -> Callable[[C], C]:
     """Have every public method of a class refuse options that it does not have.
 
@@ -90,14 +113,29 @@ def public_call(label: str) -> Callable[[F], F]:
             for parameter in parameters
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         )
+        undo = getattr(function, "undo", None)
+
+        def refuse_unknown(options: Mapping[str, Any]) -> None:
+            if not names.issuperset(options):
+                raise _unknown(label, [name for name in options if name not in names], names - {"self"})
 
         @wraps(function)
         def call(*arguments: Any, **options: Any) -> Any:
-            if not names.issuperset(options):
-                raise _unknown(label, [name for name in options if name not in names], names - {"self"})
+            refuse_unknown(options)
             return function(*arguments, **options)
 
-        return call  # type: ignore[return-value]  # a function of the same signature
+        @wraps(function)
+        def call_or_undo(*arguments: Any, **options: Any) -> Any:
+            refuse_unknown(options)
+            done: list[Any] = []
+            _done.set(done)
+            try:
+                return function(*arguments, **options)
+            except BaseException:
+                undo(done)  # type: ignore[misc]  # where it is None this is not used
+                raise
+
+        return call if undo is None else call_or_undo  # type: ignore[return-value]  # of the same signature
 
     return check
 

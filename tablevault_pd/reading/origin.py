@@ -80,6 +80,7 @@ class Read:
     columns: frozenset[Hashable] | None = None  #: the columns that were read; None: all
     positions: range | np.ndarray | None = None  #: of its rows; unknown in another process
     index: object = None  #: the identity that its index shares with all views of it
+    holder: tuple[int, int] | None = None  #: of rows that were claimed: session id and attempt
 
     def untouched(self, index: pd.Index) -> bool:
         """Return whether `index` is the one that was read, so that its rows are unmoved.
@@ -117,7 +118,7 @@ class OriginLabel(str):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        read = Read(self.read.origin, self.read.rows, self.read.columns)
+        read = Read(self.read.origin, self.read.rows, self.read.columns, holder=self.read.holder)
         return OriginLabel, (str.__str__(self), read)
 
 
@@ -127,12 +128,13 @@ def tag(
     version: Version,
     positions: range | np.ndarray | None = None,
     columns: Sequence[Hashable] | None = None,
+    holder: tuple[int, int] | None = None,
 ) -> pd.DataFrame:
     """Mark a frame just read, in place, as these rows and columns of `version`."""
     text = str(Origin.of(vault_id, version))
     frame.attrs[ATTR] = text
     names = None if columns is None else frozenset(columns)
-    read = Read(text, len(frame), names, positions, _identity(frame.index))
+    read = Read(text, len(frame), names, positions, _identity(frame.index), holder)
     if not all(isinstance(name, str) for name in frame.index.names):
         _unnamed.append(read)
     frame.index.names = [

@@ -193,7 +193,7 @@ def _finished(
     *,
     tagged: bool,
 ) -> pd.DataFrame:
-    frame = _with_refs(frame, store, version, positions, refs)
+    frame = with_refs(frame, store, version, positions, refs)
     return tag(frame, store.vault_id, version, positions, columns) if tagged else frame
 
 
@@ -204,9 +204,10 @@ def _categories_alone(store: Store, version: Version, schema: pa.Schema) -> list
     return [aligned(chunk, schema).slice(0, 0) for chunk in _scan(store, version, schema, 0, 1)]
 
 
-def _with_refs(
+def with_refs(
     frame: pd.DataFrame, store: Store, version: Version, positions: range | np.ndarray, refs: bool | str
 ) -> pd.DataFrame:
+    """The frame just read, with a column of references to its rows if `refs` asks for one. Raises InvalidInput."""
     if refs is False:
         return frame
     name = "ref" if refs is True else refs
@@ -296,7 +297,7 @@ def _noting(
 
 
 def take(
-    store: Store, selections: Sequence[tuple[Version, np.ndarray, Sequence[Hashable]]]
+    store: Store, selections: Sequence[tuple[Version, np.ndarray, Sequence[Hashable] | None]]
 ) -> list[pd.DataFrame]:
     """Read rows at given positions of each version, in that order, with repetitions.
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tablevault_pd.lineage.record import LineageRecorder
     from tablevault_pd.saving.ingest import IngestedChunk
     from tablevault_pd.store.edges import Edge
+    from tablevault_pd.store.work import Finish
 
 RETRY_FOR_S = 30.0
 
@@ -63,6 +64,7 @@ class Write:
     message: str | None = None
     step: int | None = None
     line: int | None = None  #: as :attr:`Version.line`
+    finishes: tuple[Finish, ...] = ()  #: claims that it finishes
 
     @property
     def is_append(self) -> bool:
@@ -87,6 +89,8 @@ def write(store: Store, what: Write, lineage: LineageRecorder, chunks: Iterable[
     edges = _edges_of_one(lineage, first) if second is None else None
     with store.keeping() if what.copy else nullcontext() as keeping:
         if head is not None and edges is not None and _is_unchanged(store, what, lineage, head, first, edges):
+            if what.finishes:
+                store.finish(what.finishes)
             _keep(keeping, first)
             _describe(store, head, what.descriptions)
             store.confirm(Confirmation(head.list_id, head.version, what.session_id, what.cell, what.line))
@@ -208,6 +212,7 @@ def _batch(what: Write) -> Batch:
         descriptions=what.descriptions,
         reads=what.reads,
         expect=what.expect,
+        finishes=what.finishes,
     )
 
 

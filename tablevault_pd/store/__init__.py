@@ -1,14 +1,16 @@
 """The Store protocol: what the library asks of a place to keep lists, batches and sessions in.
 
 Arrow tables and frozen dataclasses (:mod:`tablevault_pd.store.types`, :mod:`tablevault_pd.store.edges`,
-:mod:`tablevault_pd.store.text_query`) go in and come out; SQL rows, cursors and documents stay inside a store. The protocol
-is split by what it keeps: :mod:`lists`, :mod:`names`, :mod:`sessions`, :mod:`code`, :mod:`search`, :mod:`lineage` and :mod:`maintenance`.
+:mod:`tablevault_pd.store.text_query`, :mod:`tablevault_pd.store.work`) go in and come out; SQL rows, cursors and documents stay
+inside a store. The protocol is split by what it keeps: :mod:`lists`, :mod:`names`, :mod:`sessions`, :mod:`code`, :mod:`claims`,
+:mod:`search`, :mod:`lineage` and :mod:`maintenance`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from tablevault_pd.store.claims import ClaimStore
 from tablevault_pd.store.code import CodeStore
 from tablevault_pd.store.lineage import LineageStore
 from tablevault_pd.store.lists import FileKeeper, ListStore, Staging
@@ -62,7 +64,15 @@ if TYPE_CHECKING:
 
 
 class Store(
-    ListStore, NameStore, SessionStore, CodeStore, SearchStore, LineageStore, MaintenanceStore, Protocol
+    ListStore,
+    NameStore,
+    SessionStore,
+    CodeStore,
+    ClaimStore,
+    SearchStore,
+    LineageStore,
+    MaintenanceStore,
+    Protocol,
 ):
     """Where one vault is kept. Every store passes tests/test_store.py, and the state machine of tests/test_machine.py.
 
@@ -134,6 +144,7 @@ __all__ = [
     "BeatResponse",
     "Cell",
     "Chunk",
+    "ClaimStore",
     "CodeStore",
     "Compacted",
     "Confirmation",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.filters.predicate import Where
     from tablevault_pd.store.edges import Edge, ListHistory
+    from tablevault_pd.store.work import Finish
 
 Operation = Literal["save", "append", "delete", "restore"]
 ControlKind = Literal["stop", "pause", "resume"]
@@ -135,6 +136,7 @@ class Batch:
     reads: tuple[
         tuple[int, int], ...
     ] = ()  #: (list id, version) that the session read before; committed with them
+    finishes: tuple[Finish, ...] = ()  #: claims that it finishes; ClaimLost if one is lost
 
 
 @dataclass(frozen=True, slots=True)

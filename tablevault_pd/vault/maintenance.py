@@ -12,6 +12,7 @@ from tablevault_pd.reading import reports
 from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.vault import kept_files
 from tablevault_pd.vault.base import VaultPart
+from tablevault_pd.work.order import align_all
 
 if TYPE_CHECKING:
     import os
@@ -127,6 +128,7 @@ class Maintenance(VaultPart):
         deleted = validate.flag(deleted, "deleted")
         if not validate.flag(dry_run, "dry_run"):
             self._check_writable()
+            align_all(self.store)
         return reports.vacuumed(
             self.store.vacuum(keep=keep, deleted=deleted, dry_run=dry_run), removed=not dry_run
         )

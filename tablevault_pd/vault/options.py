@@ -26,6 +26,7 @@ class SaveOptions(TypedDict, total=False):
     schema: Literal["evolve", "strict"]
     kind: str | None
     expect: int | None
+    finish: bool
 
 
 class ReadOptions(TypedDict, total=False):
@@ -84,6 +85,7 @@ class LineageOptions(TypedDict, total=False):
 #: The defaults of options that are not None.
 DEFAULTS: dict[str, Any] = {
     "copy": False,
+    "finish": False,
     "schema": "evolve",
     "refs": False,
     "offset": 0,

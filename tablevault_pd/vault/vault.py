@@ -30,6 +30,8 @@ from tablevault_pd.vault.search import Search
 from tablevault_pd.vault.sessions import Sessions
 from tablevault_pd.vault.sql import Sql
 from tablevault_pd.vault.versions import ListVersions
+from tablevault_pd.vault.work import Claiming
+from tablevault_pd.work.claimed import finished_by
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tablevault_pd.store import Version
+    from tablevault_pd.store.work import Finish
 
 
 @public("Vault")
@@ -53,6 +56,7 @@ class Vault(
     Sql,
     Explore,
     Sessions,
+    Claiming,
     Maintenance,
 ):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`.
@@ -118,6 +122,7 @@ class Vault(
         schema: Literal["evolve", "strict"] = "evolve",
         kind: str | None = None,
         expect: int | None = None,
+        finish: bool = False,
     ) -> List:
         """Save rows as the new content of a list. Earlier versions stay readable.
 
@@ -159,6 +164,8 @@ class Vault(
             else.
         expect : int, optional
             Write only if the newest version of the list is this one; 0: only if there never was a list of that name.
+        finish : bool
+            Finish the claimed rows that `inputs` names (see :meth:`claim`) in the same commit: both happen, or neither.
 
         Returns
         -------
@@ -180,6 +187,8 @@ class Vault(
             If a file of a ``files=`` column cannot be read.
         Conflict
             If the newest version is not the one in `expect`.
+        ClaimLost
+            With ``finish=True``, if one of the rows is not held by the claim any more.
         VaultReadOnly
             If the vault is open for reading.
         StorageFull
@@ -212,6 +221,7 @@ class Vault(
             schema=schema,
             kind=kind,
             expect=expect,
+            finish=finish,
         )
 
     @takes(SaveOptions, DEFAULTS)
@@ -226,7 +236,7 @@ class Vault(
             The list's name.
         obj : object
             The rows, as for :meth:`save`.
-        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind, expect : optional
+        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind, expect, finish : optional
             As for :meth:`save`.
 
         Returns
@@ -238,7 +248,7 @@ class Vault(
         ------
         SchemaMismatch
             If a column cannot hold its old and its new values, or ``schema="strict"`` and columns or dtypes differ.
-        InvalidName, InvalidInput, UnsupportedColumn, DimensionMismatch, FileMissing, Conflict, VaultReadOnly, StorageFull
+        InvalidName, InvalidInput, UnsupportedColumn, DimensionMismatch, FileMissing, Conflict, ClaimLost, VaultReadOnly, StorageFull
             As for :meth:`save`.
 
         Examples
@@ -270,7 +280,11 @@ class Vault(
             stand_ins = StandInParents(
                 self.store, run.reads, name, cell, append=operation == "append", code=code
             )
-        lineage = LineageRecorder(self.store, options.get("inputs"), stand_ins)
+        inputs = options.get("inputs")
+        lineage = LineageRecorder(self.store, inputs, stand_ins)
+        finishes: tuple[Finish, ...] = ()
+        if validate.flag(options.get("finish", False), "finish"):
+            finishes = finished_by(self.store, obj, inputs, self._any_holder())
         columns = ColumnOptions(
             options.get("embeddings"),
             column_names(options.get("documents"), "documents"),
@@ -292,6 +306,7 @@ class Vault(
             message,
             None if run is None else run.current_step,
             line,
+            finishes,
         )
         if isinstance(obj, List):
             obj = obj.batches(ROWS_PER_CHUNK)

@@ -13,7 +13,8 @@ import time as clocks
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import Conflict
+from tablevault_pd.errors import ClaimLost, Conflict
+from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
 from tablevault_pd.store.arango.client import UNIQUE, Said, all_of
 from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS, RENAMES
@@ -58,6 +59,16 @@ FOR m IN tv_meta
 """
 TOUCH = "FOR l IN tv_lists FILTER l.digest == @digest UPDATE l WITH {touched: @token} IN tv_lists"
 INSERT_BATCH = "INSERT @batch INTO tv_batches"
+# Nothing where one of the claims is lost.
+INSERT_FINISHING = (
+    HELD
+    + "LET may = LENGTH(held) == LENGTH(@rows)"
+    + FINISHED
+    + """
+LET inserted = (FOR b IN [@batch] FILTER may INSERT b INTO tv_batches OPTIONS {waitForSync: true})
+RETURN held[*]._key
+"""
+)
 IN_ITS_PLACE = """
 LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "edges", "reads"))
 LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "edges", "reads"))
@@ -130,10 +141,30 @@ class Committer:
         if rows is not None:
             rows.settled = True  # from here on the items may be committed, whatever we come to hear
         try:
-            self._client.insert(BATCHES, document, expect=(UNIQUE,))
+            if batch.finishes:
+                self._insert_finishing(batch, document, rows)
+            else:
+                self._client.insert(BATCHES, document, expect=(UNIQUE,))
         except Said:
             return self._after_conflict(batch, document, rows)
         return document
+
+    def _insert_finishing(self, batch: Batch, document: dict[str, Any], rows: Stage | None) -> None:
+        """Insert the batch and finish its claims, or do neither. Raises ClaimLost."""
+        [held] = self._client.query(
+            INSERT_FINISHING, binds=finishing(batch.finishes), batch=document, expect=(UNIQUE,)
+        )
+        try:
+            raise_if_lost(batch.finishes, held)
+        except ClaimLost:
+            # A request whose answer was lost may have done it before: then the claims are done, by this batch.
+            [found] = self._client.query(
+                IN_ITS_PLACE, key=document["_key"], list=document["list"], token=batch.token
+            )
+            if not found["by_token"]:
+                if rows is not None:
+                    rows.settled = False
+                raise
 
     def _after_conflict(
         self, batch: Batch, document: dict[str, Any], rows: Stage | None

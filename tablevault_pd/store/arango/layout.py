@@ -61,6 +61,7 @@ STATEMENTS, SLICES, WRITTEN_CODE, CONFIRMATIONS = (
     "tv_confirmations",
 )
 VERSION_NAMES, RENAMES = "tv_version_names", "tv_renames"
+WORK, WORK_SAME_ROWS, CLAIMS = "tv_work", "tv_work_same_rows", "tv_claims"
 GRAPH, VIEW = "tv_lineage", "tv_search"
 
 #: The collections that hold one document per row or cell; every other one is small beside them.
@@ -69,7 +70,7 @@ ITEMS = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
 # One shard: a unique index over several shards must contain the shard key, and these decide what is committed.
 _CATALOGUE = (
     META, LISTS, BATCHES, SCHEMAS, SESSIONS, INFOS, CELLS, DESCRIPTIONS, REQUESTS, LATEST, SESSION_SOURCES,
-    WRITTEN_CODE, CONFIRMATIONS, VERSION_NAMES, RENAMES,
+    WRITTEN_CODE, CONFIRMATIONS, VERSION_NAMES, RENAMES, WORK, WORK_SAME_ROWS, CLAIMS,
 )  # fmt: skip
 _SPREAD = (*ITEMS, DICTIONARIES, BLOBS, MEASURES, SOURCES, STATEMENTS, SLICES)
 
@@ -109,6 +110,12 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     CONFIRMATIONS: ((("list", "seq"), False),),
     VERSION_NAMES: ((("digest",), False), (("list",), False)),
     RENAMES: ((("digest",), False),),
+    WORK_SAME_ROWS: ((("list",), False),),
+    CLAIMS: (
+        (("list", "state", "session"), False),
+        (("list", "state", "generation", "row"), False),
+        (("list", "generation", "row"), False),
+    ),
 }
 
 # How much text there is, told by the index alone: batch documents may be large. Stored values: 3.10 or later.

@@ -8,6 +8,7 @@ from tablevault_pd.errors import InvalidInput, VaultNotFound
 from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango import layout
 from tablevault_pd.store.arango.care import MaintenanceTasks, ServerParts
+from tablevault_pd.store.arango.claims import ClaimBook
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.code import SliceStore
 from tablevault_pd.store.arango.commit import Committer
@@ -124,6 +125,7 @@ class ArangoStore:
         self._lineage = LineageEdges(client, clock)
         self._text = TextSearch(client, self._rows)
         self._slices = SliceStore(client, self._text.search_code)
+        self._claims = ClaimBook(client)
         self.vectors = VectorSearch(client, reader, self._rows)
         self._committer = Committer(client, clock, SharedDocuments(client), self._lineage)
         self._maintenance = MaintenanceTasks(
@@ -225,6 +227,19 @@ class ArangoStore:
     newest_of_generations = Delegate("_lineage", LineageEdges.newest_of_generations)
     note_reads = Delegate("_lineage", LineageEdges.note_reads)
     reads = Delegate("_lineage", LineageEdges.reads)
+
+    # -- claims
+    work = Delegate("_claims", ClaimBook.work)
+    worked_lists = Delegate("_claims", ClaimBook.worked_lists)
+    align_work = Delegate("_claims", ClaimBook.align_work)
+    claim = Delegate("_claims", ClaimBook.claim)
+    give_back = Delegate("_claims", ClaimBook.give_back)
+    undo_claim = Delegate("_claims", ClaimBook.undo_claim)
+    release = Delegate("_claims", ClaimBook.release)
+    finish = Delegate("_claims", ClaimBook.finish)
+    claim_records = Delegate("_claims", ClaimBook.claim_records)
+    holders = Delegate("_claims", ClaimBook.holders)
+    data_version = Delegate("_claims", ClaimBook.data_version)
 
     # -- maintenance
     check = Delegate("_maintenance", MaintenanceTasks.check)

@@ -8,6 +8,7 @@ process that has it open, because closing any descriptor of it would drop SQLite
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sqlite3
 import threading
@@ -57,6 +58,7 @@ T = TypeVar("T")
 VAULT_ID = "SELECT value FROM meta WHERE key = 'vault'"
 POLL_S = 0.001
 REMOVAL_S = 0.5  # a vault that has lost its lock file, and has its catalogue still, is not being removed
+_numbers = itertools.count()
 YOUNG_S = 0.05  # file times are no finer than a few milliseconds
 
 
@@ -190,6 +192,7 @@ class SqliteCatalog:
         )
         connection.proof = proof
         connection.pid = self._pid
+        connection.number = next(_numbers)
         connection.thread = threading.get_ident()
         self._open_ones.add(connection)
         return connection
@@ -309,6 +312,27 @@ class SqliteCatalog:
             return answer
         finally:
             lock.close()
+
+    def write_unsynced(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As :meth:`write`, for what a power failure may take back: whatever is written after it goes first."""
+        lock = self._lock()
+        try:
+            with self.reading() as db:
+                db.log = self._require_log()
+                try:
+                    db.execute("PRAGMA synchronous = NORMAL")
+                    return _transaction(db, work, *args, **kwargs)
+                finally:
+                    db.execute(f"PRAGMA synchronous = {self._synchronous}")
+        finally:
+            lock.close()
+
+    def data_version(self) -> object:
+        """Return what differs from the last answer if another connection has committed anything since."""
+        with self.reading() as db:
+            return db.number, db.execute("PRAGMA data_version").fetchone()[0]
 
     def snapshot(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -484,6 +508,7 @@ class _SqliteConnection(sqlite3.Connection):
     closed = False
     proof: _Proof | None = None  #: what shows that it needs no locks
     log: tuple[int, ...] = ()  #: which write-ahead log it has open, once that is known
+    number = 0  #: tells it from the others of this process
 
 
 class _ThreadEnd:

@@ -15,6 +15,7 @@ from tablevault_pd.errors import StorageFull, VaultReadOnly
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import journal
 from tablevault_pd.store.embedded.blobs import insert_files
+from tablevault_pd.store.embedded.claims import finish_claims
 from tablevault_pd.store.embedded.edges import insert_edges, insert_reads
 from tablevault_pd.store.embedded.names import renamed_to
 from tablevault_pd.store.embedded.segments import Payload, Stage
@@ -119,6 +120,7 @@ class Committer:
         else:
             check_not_renamed(batch, renamed_to(db, batch.list))
         check_commit(batch, head)
+        finish_claims(db, batch.finishes)
         version = self._insert_batch(db, work, head)
         self._insert_segments(db, work, version)
         insert_files(db, version, batch.files)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.store.embedded import folders
 from tablevault_pd.store.embedded.blobs import BlobStore
 from tablevault_pd.store.embedded.catalog import BUSY_TIMEOUT_S, SqliteCatalog
+from tablevault_pd.store.embedded.claims import ClaimBook
 from tablevault_pd.store.embedded.code import SliceStore
 from tablevault_pd.store.embedded.commit import Committer
 from tablevault_pd.store.embedded.control import SessionControl
@@ -75,6 +76,7 @@ class EmbeddedStore:
         self._control = SessionControl(catalog)
         self._values = SessionValues(catalog)
         self._slices = SliceStore(catalog)
+        self._claims = ClaimBook(catalog)
         self._blobs = BlobStore(catalog, self.folder)
         self._lineage = LineageEdges(catalog)
         self.text = TextSearch(catalog, self._reader)
@@ -177,6 +179,19 @@ class EmbeddedStore:
     newest_of_generations = Delegate("_lineage", LineageEdges.newest_of_generations)
     note_reads = Delegate("_lineage", LineageEdges.note_reads)
     reads = Delegate("_lineage", LineageEdges.reads)
+
+    # -- claims
+    work = Delegate("_claims", ClaimBook.work)
+    worked_lists = Delegate("_claims", ClaimBook.worked_lists)
+    align_work = Delegate("_claims", ClaimBook.align_work)
+    claim = Delegate("_claims", ClaimBook.claim)
+    give_back = Delegate("_claims", ClaimBook.give_back)
+    undo_claim = Delegate("_claims", ClaimBook.undo_claim)
+    release = Delegate("_claims", ClaimBook.release)
+    finish = Delegate("_claims", ClaimBook.finish)
+    claim_records = Delegate("_claims", ClaimBook.claim_records)
+    holders = Delegate("_claims", ClaimBook.holders)
+    data_version = Delegate("_claims", ClaimBook.data_version)
 
     # -- maintenance
     check = Delegate("_maintenance", MaintenanceTasks.check)

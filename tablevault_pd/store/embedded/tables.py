@@ -8,6 +8,7 @@ import uuid
 from functools import cache
 from typing import Any
 
+from tablevault_pd.store.embedded.claim_tables import CLAIM_TABLES
 from tablevault_pd.store.embedded.code_tables import SLICE_TABLES
 from tablevault_pd.store.embedded.name_tables import NAME_TABLES
 from tablevault_pd.store.engine.fts_index import CODE_TABLES, ITEM_TABLES
@@ -222,7 +223,16 @@ CREATE TABLE session_sources (
 ) WITHOUT ROWID;
 CREATE INDEX sessions_of_source ON session_sources (sha256);
 """
-LAYOUT = TABLES + NAME_TABLES + TEXT_TABLES + SLICE_TABLES + EDGE_TABLES + LOST_TABLE + CONTROL_TABLES
+LAYOUT = (
+    TABLES
+    + NAME_TABLES
+    + TEXT_TABLES
+    + SLICE_TABLES
+    + EDGE_TABLES
+    + LOST_TABLE
+    + CONTROL_TABLES
+    + CLAIM_TABLES
+)
 TABLES_THERE = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 
 

@@ -1,0 +1,287 @@
+"""Claims as rows of the catalogue.
+
+Claiming is not synced to the disk: whoever held a row is gone after a power failure, too. Finishing is.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tablevault_pd.store import LOST_AFTER_BEATS
+from tablevault_pd.store.engine import int_codec
+from tablevault_pd.store.times import from_time, to_time
+from tablevault_pd.store.work import (
+    Addresses,
+    ClaimAnswer,
+    ClaimRecords,
+    ClaimState,
+    Holder,
+    HolderState,
+    Work,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from sqlite3 import Connection
+
+    from tablevault_pd.store.embedded.catalog import SqliteCatalog
+    from tablevault_pd.store.work import ClaimRequest, Finish
+
+WORK = "SELECT generation, frontier FROM work WHERE list = ?"
+WORKED_LISTS = "SELECT list FROM work ORDER BY list"
+SAME_ROWS = "SELECT generation, runs FROM work_same_rows WHERE list = ?"
+INSERT_WORK = "INSERT INTO work (list, generation, frontier) VALUES (?, ?, 0)"
+NEXT_GENERATION = "UPDATE work SET generation = ?, frontier = 0 WHERE list = ?"
+INSERT_SAME = "INSERT OR IGNORE INTO work_same_rows (list, generation, runs) VALUES (?, ?, ?)"
+MOVE_FRONTIER = "UPDATE work SET frontier = ? WHERE list = ?"
+NEWEST = """
+SELECT b.list, b.version, b.generation, b.operation FROM lists l JOIN batches b ON b.list = l.id
+WHERE l.name = ? ORDER BY b.version DESC LIMIT 1
+"""
+HOLDERS = """
+SELECT h.session, h.attempt, s.host, s.pid, s.started, s.outcome IS NOT NULL OR s.attempt <> h.attempt
+         OR ? - coalesce(s.heartbeat, s.started) > ? * s.beat_s * 1000000
+FROM work_holders h JOIN sessions s ON s.id = h.session WHERE h.list = ?
+"""
+INSERT_HOLDER = "INSERT OR IGNORE INTO work_holders (list, session, attempt) VALUES (?, ?, ?)"
+DELETE_HOLDER = "DELETE FROM work_holders WHERE list = ? AND session = ? AND attempt = ?"
+# The planner would go through all claims of the list: it takes the states for evenly spread.
+GIVEN_BACK = """
+SELECT generation, row FROM claims INDEXED BY claims_given_back
+WHERE list = ? AND state = 0 ORDER BY generation, row LIMIT ?
+"""
+TAKEN_BETWEEN = (
+    "SELECT row FROM claims WHERE list = ? AND generation = ? AND row BETWEEN ? AND ? AND state <> 0"
+)
+TAKEN_OF = """
+SELECT row FROM claims
+WHERE list = ? AND generation = ? AND row IN (SELECT value FROM json_each(?)) AND state <> 0
+"""
+TAKE = """
+INSERT OR REPLACE INTO claims (list, generation, row, state, session, attempt, token, since)
+VALUES (?, ?, ?, 1, ?, ?, ?, ?)
+"""
+_OPENED = (
+    "SET state = 0, session = NULL, attempt = NULL, token = NULL, since = ? WHERE list = ? AND state = 1 "
+)
+GIVE_BACK = f"UPDATE claims INDEXED BY claims_held {_OPENED} AND session = ? AND attempt = ?"  # a constant
+UNDO = f"{GIVE_BACK} AND token = ?"
+RELEASE = f"UPDATE claims {_OPENED} AND generation = ? AND row >= ? AND row < ? AND session = ? AND attempt = ?"  # a constant
+FINISH = """
+UPDATE claims SET state = 2, since = ?
+WHERE list = ? AND state = 1 AND generation = ? AND row >= ? AND row < ? AND session = ? AND attempt = ?
+"""
+IN_HAND = """
+SELECT generation, row FROM claims
+WHERE list = ? AND state BETWEEN 1 AND ? AND generation = ? AND row >= ? AND row < ? AND session = ? AND attempt = ?
+"""
+RECORDS = """
+SELECT generation, row, state, coalesce(session, -1), coalesce(attempt, 0), since FROM claims WHERE list = ?
+ORDER BY generation, row
+"""
+
+
+class ClaimBook:
+    """The claims of one vault folder."""
+
+    def __init__(self, catalog: SqliteCatalog) -> None:
+        self._catalog = catalog
+
+    def work(self, list_id: int) -> Work | None:
+        """What is kept of the work on a list."""
+        return self._catalog.snapshot(_work, list_id)
+
+    def worked_lists(self) -> list[int]:
+        """Lists that are worked on."""
+        with self._catalog.reading() as db:
+            return [list_id for (list_id,) in db.execute(WORKED_LISTS).fetchall()]
+
+    def align_work(
+        self, list_id: int, *, after: int | None, generation: int, same: Mapping[int, np.ndarray]
+    ) -> bool:
+        """Go on to another generation."""
+        return self._catalog.write_unsynced(_align, list_id, after, generation, same)
+
+    def claim(self, request: ClaimRequest) -> ClaimAnswer:
+        """Take rows that are open."""
+        return self._catalog.write_unsynced(_claim, request)
+
+    def give_back(self, list_id: int, holders: Sequence[Holder]) -> int:
+        """Open what these hold."""
+        return self._catalog.write_unsynced(_give_back, list_id, holders)
+
+    def undo_claim(self, list_id: int, holder: Holder, token: int) -> None:
+        """Open what one call took."""
+        self._catalog.write_unsynced(_undo, list_id, holder, token)
+
+    def release(self, list_id: int, rows: Addresses, holder: Holder) -> int:
+        """Open some of what the holder holds."""
+        return self._catalog.write_unsynced(_release, list_id, rows, holder)
+
+    def finish(self, finishes: Sequence[Finish]) -> None:
+        """Mark rows as done."""
+        self._catalog.write(finish_claims, finishes, again=True)
+
+    def claim_records(self, list_id: int) -> ClaimRecords:
+        """All rows that were ever claimed."""
+        with self._catalog.reading() as db:
+            found = np.array(db.execute(RECORDS, (list_id,)).fetchall(), np.int64).reshape(-1, 6)
+        generation, row, state, session_id, attempt, since = found.T
+        return ClaimRecords(
+            Addresses(generation, row),
+            state.astype(np.int8),
+            session_id,
+            attempt,
+            since.view("datetime64[us]"),
+        )
+
+    def holders(self, list_id: int) -> list[HolderState]:
+        """Who may hold rows."""
+        with self._catalog.reading() as db:
+            return _holders(db, list_id, _now())
+
+    def data_version(self) -> object:
+        """What SQLite says about commits of others."""
+        return self._catalog.data_version()
+
+
+def _work(db: Connection, list_id: int) -> Work | None:
+    row = db.execute(WORK, (list_id,)).fetchone()
+    if row is None:
+        return None
+    same = {
+        each: int_codec.unpack(runs, "claims").reshape(-1, 4)
+        for each, runs in db.execute(SAME_ROWS, (list_id,)).fetchall()
+    }
+    generation, frontier = row
+    return Work(list_id, generation, frontier, same)
+
+
+def _align(
+    db: Connection, list_id: int, after: int | None, generation: int, same: Mapping[int, np.ndarray]
+) -> bool:
+    row = db.execute(WORK, (list_id,)).fetchone()
+    if (None if row is None else row[0]) != after:
+        return False
+    if row is None:
+        db.execute(INSERT_WORK, (list_id, generation))
+    else:
+        db.execute(NEXT_GENERATION, (generation, list_id))
+    packed = ((list_id, each, int_codec.pack(runs.ravel())) for each, runs in same.items())
+    db.executemany(INSERT_SAME, packed)
+    return True
+
+
+def _claim(db: Connection, request: ClaimRequest) -> ClaimAnswer:
+    now, list_id = _now(), request.list_id
+    known = (list_id, request.generation)
+    newest, version, generation, operation = db.execute(NEWEST, (request.list,)).fetchone() or (
+        0,
+        0,
+        0,
+        "delete",
+    )
+    aligned, frontier = db.execute(WORK, (list_id,)).fetchone() or (None, 0)
+    current = operation != "delete" and (newest, generation) == known == (list_id, aligned)
+    current = current and request.version in (None, version)
+    given_back = Addresses.of(db.execute(GIVEN_BACK, (list_id, request.most_given_back)).fetchall())
+    holders = tuple(_holders(db, list_id, now))
+    answer = ClaimAnswer(version, current, frontier, [], holders, given_back)
+    if answer.may_take(request):
+        answer.taken.extend(_take(db, request, now))
+        if request.frontier > frontier:
+            db.execute(MOVE_FRONTIER, (request.frontier, list_id))
+    return answer
+
+
+def _take(db: Connection, request: ClaimRequest, now: int) -> list[int]:
+    rows = request.rows.pairs()
+    taken = _taken(db, request.list_id, rows)
+    free = [number for number, row in enumerate(rows) if row not in taken][: request.count]
+    holder = (request.holder.session_id, request.holder.attempt)
+    db.executemany(TAKE, [(request.list_id, *rows[number], *holder, request.token, now) for number in free])
+    if free:
+        db.execute(INSERT_HOLDER, (request.list_id, *holder))
+    return free
+
+
+def _taken(db: Connection, list_id: int, rows: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of the rows that are held or done."""
+    wanted: dict[int, list[int]] = {}
+    for generation, row in rows:
+        wanted.setdefault(generation, []).append(row)
+    taken: set[tuple[int, int]] = set()
+    for generation, numbers in wanted.items():
+        low, high = min(numbers), max(numbers)
+        if high - low < 4 * len(numbers):
+            found = db.execute(TAKEN_BETWEEN, (list_id, generation, low, high))
+        else:
+            found = db.execute(TAKEN_OF, (list_id, generation, json.dumps(numbers)))
+        taken.update((generation, row) for (row,) in found.fetchall())
+    return taken
+
+
+def _holders(db: Connection, list_id: int, now: int) -> list[HolderState]:
+    rows = db.execute(HOLDERS, (now, LOST_AFTER_BEATS, list_id)).fetchall()
+    return [
+        HolderState(Holder(session_id, attempt), host, pid, to_time(started), bool(lost))
+        for session_id, attempt, host, pid, started, lost in rows
+    ]
+
+
+def _give_back(db: Connection, list_id: int, holders: Sequence[Holder]) -> int:
+    opened = 0
+    for holder in holders:
+        key = (list_id, holder.session_id, holder.attempt)
+        opened += db.execute(GIVE_BACK, (_now(), *key)).rowcount
+        db.execute(DELETE_HOLDER, key)
+    return opened
+
+
+def _undo(db: Connection, list_id: int, holder: Holder, token: int) -> None:
+    db.execute(UNDO, (_now(), list_id, holder.session_id, holder.attempt, token))
+
+
+def _release(db: Connection, list_id: int, rows: Addresses, holder: Holder) -> int:
+    now = _now()
+    return sum(
+        db.execute(RELEASE, (now, list_id, *run, holder.session_id, holder.attempt)).rowcount
+        for run in _runs(rows)
+    )
+
+
+def finish_claims(db: Connection, finishes: Sequence[Finish], *, again: bool = False) -> None:
+    """Mark rows as done, in an open transaction. With `again`, those that the holder has finished already stay so.
+
+    Raises ClaimLost.
+    """
+    now, most = _now(), ClaimState.DONE if again else ClaimState.HELD
+    for finish in finishes:
+        holder = (finish.holder.session_id, finish.holder.attempt)
+        runs = list(_runs(finish.rows))
+        found = (db.execute(IN_HAND, (finish.list_id, most, *run, *holder)).fetchall() for run in runs)
+        held = set(chain.from_iterable(found))
+        lost = [number for number, row in enumerate(finish.rows.pairs()) if row not in held]
+        if lost:
+            raise finish.lost(lost)
+        for run in runs:
+            db.execute(FINISH, (now, finish.list_id, *run, *holder))
+
+
+def _runs(rows: Addresses) -> Iterator[tuple[int, int, int]]:
+    """(generation, first row, end) of each run of rows that follow each other."""
+    pairs = sorted(rows.pairs())
+    first = 0
+    for number, (generation, row) in enumerate(pairs, 1):
+        if number == len(pairs) or pairs[number] != (generation, row + 1):
+            yield generation, pairs[first][1], row + 1
+            first = number
+
+
+def _now() -> int:
+    return from_time(datetime.now(UTC))
