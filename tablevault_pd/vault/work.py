@@ -61,7 +61,7 @@ class Claiming(VaultPart):
         However many processes and machines ask, each row is held by one of them. A claim lives as long as the session that
         holds it: there is no time limit. It falls back once the session ends, its process is gone, or it was not heard of
         for as long as a session needs to count as lost. A paused session keeps its claims. Whoever comes back late may finish
-        what nobody else has claimed meanwhile.
+        its rows as long as nobody has claimed of the list meanwhile.
 
         Parameters
         ----------
