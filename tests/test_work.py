@@ -28,6 +28,7 @@ from stores import BOTH, new_place
 from torture.harness import times
 
 import tablevault_pd as tv
+from tablevault_pd.cli.commands import main
 from tablevault_pd.session.heartbeat import HEARTBEAT
 from tablevault_pd.vault.context import VaultContext
 
@@ -324,6 +325,20 @@ def test_threads_claim_each_row_once(ten):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: ten.claim("jobs", k=7).index.tolist(), range(40)))
     assert sorted(position for each in found for position in each) == list(range(200))
+
+
+def test_the_command_line_shows_claims_and_frees_them(here, capsys):
+    with tv.connect(here / "v", session="worker") as vault:
+        vault.save("jobs", jobs(1, 2, 3))
+        vault.claim("jobs", k=2)
+        place = ["--vault", str(here / "v")]
+        assert main(["claims", "jobs", "--state", "held", *place]) == 0
+        out = capsys.readouterr().out
+        assert out.count("worker#1") == 2
+        assert out.endswith("2 held.\n")
+        assert main(["release", "jobs", "--session", "worker", *place]) == 0
+        assert capsys.readouterr().out.endswith("2 rows given back.\n")
+        assert states(vault) == "ooo"
 
 
 # ---------------------------------------------------------------- a plain oracle

@@ -22,6 +22,7 @@ from tablevault_pd.cli import lists as list_cli
 from tablevault_pd.cli import maintenance as maintenance_cli
 from tablevault_pd.cli import names as name_cli
 from tablevault_pd.cli import sessions as session_cli
+from tablevault_pd.cli import work as work_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
 from tablevault_pd.cli.output import PROGRAM, Output, print_table, printable
 from tablevault_pd.cli.search import add_search_arguments, search_command
@@ -211,6 +212,16 @@ COMMANDS = (
         list_cli.versions,
         "the history of a list, or of all",
         list_cli.add_versions_arguments,
+    ),
+    Command(
+        "claims", work_cli.claims, "who holds and who has done which rows", work_cli.add_claims_arguments
+    ),
+    Command(
+        "release",
+        work_cli.release,
+        "give back the rows that a session holds",
+        work_cli.add_release_arguments,
+        writes=_always,
     ),
     Command("sessions", sessions, "who ran what, and how it ended", session_cli.add_sessions_arguments),
     Command(
