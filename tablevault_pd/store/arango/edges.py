@@ -375,7 +375,7 @@ def _positions(text: str, where: str) -> np.ndarray:
         raise VaultCorrupt(
             f"The lineage of {where} is damaged: {error}. Restore the vault from a backup."
         ) from error
-    return unpack(data, where)
+    return unpack(data, f"The lineage of {where}")
 
 
 def _where(batch: Sequence[Any]) -> str:

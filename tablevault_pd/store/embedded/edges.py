@@ -224,8 +224,8 @@ def damaged_edges(catalog: SqliteCatalog) -> Iterator[Problem]:
 
 def _unreadable(form: int, rows: int, children: bytes | None, parents: bytes | None) -> str | None:
     try:
-        offsets = None if children is None else unpack(children, "it")
-        found = None if parents is None else unpack(parents, "it")
+        offsets = None if children is None else unpack(children, "The lineage of it")
+        found = None if parents is None else unpack(parents, "The lineage of it")
     except VaultCorrupt as error:
         return str(error)
     if (found is not None) != (form in (EdgeForm.PAIRS, EdgeForm.EACH)):
@@ -265,6 +265,8 @@ def _table(rows: Sequence[tuple[Any, ...]]) -> EdgeTable:
 
 def _unpacked(blobs: Sequence[bytes | None], rows: Sequence[tuple[Any, ...]]) -> list[np.ndarray | None]:
     return [
-        None if blob is None else unpack(blob, f"version {rows[at][1]} of the list {rows[at][0]}")
+        None
+        if blob is None
+        else unpack(blob, f"The lineage of version {rows[at][1]} of the list {rows[at][0]}")
         for at, blob in enumerate(blobs)
     ]

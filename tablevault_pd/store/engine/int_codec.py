@@ -1,4 +1,4 @@
-"""Integer arrays as few bytes, for the edges of a batch: narrow, shuffled, deflated, and checked when they are read.
+"""Integer arrays as few bytes, for edges and pieces: narrow, shuffled, deflated, and checked when they are read.
 
 Most mappings between rows are sorted or nearly so; their differences fit one or two bytes. A random permutation does
 not deflate, and is kept as plain narrow integers.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import struct
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import xxhash
 
 from tablevault_pd.errors import VaultCorrupt
+from tablevault_pd.store.pieces import Pieces
 
 _HEADER = struct.Struct("<BBqqQ")  # form, width in bytes, number of values, offset, XXH3 of what follows
+_SIZES = struct.Struct("<III")  # in bytes, of the three arrays of pieces
 _DELTA, _DEFLATED = 1, 2
 _WORTH_IT = 0.9  # deflating must save a tenth
 
@@ -43,7 +46,7 @@ def pack(values: np.ndarray) -> bytes:
 
 
 def unpack(data: bytes, where: str) -> np.ndarray:
-    """The numbers that :func:`pack` packed, int64. Raises VaultCorrupt naming `where`."""
+    """The numbers that :func:`pack` packed, int64. Raises VaultCorrupt: `where` is what is damaged."""
     try:
         form, width, count, base, checksum = _HEADER.unpack_from(data)
         body = bytes(data[_HEADER.size :])
@@ -54,15 +57,40 @@ def unpack(data: bytes, where: str) -> np.ndarray:
         columns = np.frombuffer(body, np.uint8).reshape(width, count)
         narrow = np.ascontiguousarray(columns.T).view(f"<u{width}").reshape(count)
     except (struct.error, ValueError, zlib.error) as error:
-        raise VaultCorrupt(
-            f"The lineage of {where} is damaged: {error}. Restore the vault from a backup."
-        ) from error
+        raise VaultCorrupt(f"{where} is damaged: {error}. Restore the vault from a backup.") from error
     values: np.ndarray = narrow.astype(np.int64)
     if form & _DELTA:
         steps = (values >> 1) ^ -(values & 1)
         values = np.cumsum(steps)
     values += base
     return values
+
+
+def pack_pieces(pieces: Pieces) -> bytes:
+    """Pieces as bytes: generations as they come, then by generation how many rows each leaves out before it, and has."""
+    order = np.argsort(pieces.generation, kind="stable")
+    generation, first, stop = (each[order] for each in (pieces.generation, pieces.first, pieces.stop))
+    left_out = (
+        first - np.where(np.diff(generation, prepend=-1) == 0, np.append(0, stop[:-1]), 0)[: len(first)]
+    )
+    parts = [pack(values) for values in (pieces.generation, left_out, stop - first)]
+    return _SIZES.pack(*(len(part) for part in parts)) + b"".join(parts)
+
+
+def unpack_pieces(data: bytes, where: str) -> Pieces:
+    """The pieces that :func:`pack_pieces` packed. Raises VaultCorrupt: `where` is what is damaged."""
+    if len(data) < _SIZES.size:
+        raise VaultCorrupt(f"{where} is damaged: it is cut off. Restore the vault from a backup.")
+    ends = np.cumsum([_SIZES.size, *_SIZES.unpack_from(data)]).tolist()
+    generation, left_out, rows = (unpack(data[low:high], where) for low, high in pairwise(ends))
+    order = np.argsort(generation, kind="stable")
+    passed = np.cumsum(left_out + rows)
+    new = np.diff(generation[order], prepend=-1) != 0
+    before = np.append(0, passed[:-1])[: len(passed)]
+    stop = passed - np.maximum.accumulate(np.where(new, before, 0)) if len(passed) else passed
+    first, last = np.empty_like(stop), np.empty_like(stop)
+    first[order], last[order] = stop - rows, stop
+    return Pieces(generation, first, last)
 
 
 def _reach(values: np.ndarray) -> int:
