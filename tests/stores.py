@@ -122,7 +122,7 @@ def edges_at(
     store: Store, list_id: int, generation: int, spans: Sequence[tuple[int, int]], *, side: Any
 ) -> EdgeTable:
     """The edges of some rows of one generation."""
-    return store.edges([EdgeQuery(list_id, generation, spans)], side=side).table
+    return store.edges([EdgeQuery(list_id, generation, spans)], side=side)
 
 
 def put(store: Store, name: str, *tables: pa.Table, operation: str = "save", **options: Any) -> Version:

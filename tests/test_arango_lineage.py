@@ -23,7 +23,6 @@ from tablevault_pd.store.edges import STATED, Edge, EdgeForm, EdgeQuery
 pytest.importorskip("arango")
 
 from tablevault_pd.store.arango import ArangoStore
-from tablevault_pd.store.arango.ahead import STATEMENTS, Side, binds
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Version
@@ -236,7 +235,11 @@ def test_every_question_is_one_request(store: ArangoStore, sent: list[str]) -> N
     for _ in range(30):
         put(store, "made", numbers(1), operation="append", edges=(one_to_one(source, 1),))
     spans = [(at, at + 1) for at in range(0, 200, 3)]
-    both = [EdgeQuery(made.list_id, 1, spans), EdgeQuery(source.list_id, 1, [(0, 9)], whole=True)]
+    both = [
+        EdgeQuery(made.list_id, 1, spans),
+        EdgeQuery(source.list_id, 1, [(0, 9)]),
+        EdgeQuery(source.list_id, 7, [(3, 4)]),
+    ]
     questions: list[Callable[[], Any]] = [
         lambda: edges_at(store, made.list_id, 1, spans, side="child"),
         lambda: edges_at(store, source.list_id, 1, spans, side="parent"),
@@ -245,8 +248,8 @@ def test_every_question_is_one_request(store: ArangoStore, sent: list[str]) -> N
         store.edge_summaries,
         lambda: store.edges(both, side="child"),
         lambda: store.edges(both, side="parent"),
-        lambda: store.edges(both, side="child", ahead=99),
-        lambda: store.edges(both, side="parent", ahead=99),
+        lambda: store.edges([EdgeQuery(made.list_id, None), EdgeQuery(source.list_id, None)], side="child"),
+        lambda: store.edges([EdgeQuery(source.list_id, None)], side="parent"),
         lambda: store.writers([(made.list_id, 1, 0, 230), (source.list_id, 1, 7, 9)]),
         lambda: store.describe_lists([1, 2], [(made.list_id, number) for number in range(1, 31)]),
         lambda: store.reads(),
@@ -295,13 +298,15 @@ def in_wholes(vault: tv.Vault, name: str, parents: list[str], rng: np.random.Gen
 
 
 @pytest.mark.parametrize(
-    ("make", "hops", "most"),
-    [(each, 5, 8) for each in (backwards, by_halves, shuffled, in_four, as_wholes, in_wholes)]
-    + [(each, 20, 12) for each in (by_halves, shuffled, in_wholes)],
+    ("make", "hops", "each_step"),
+    [(each, 5, 1) for each in (backwards, by_halves, shuffled, in_four)]
+    + [(each, 5, 3) for each in (as_wholes, in_wholes)]
+    + [(shuffled, 12, 1)],
 )
-def test_a_walk_takes_a_handful_of_requests(
-    vault: tv.Vault, sent: list[str], make: Made, hops: int, most: int
+def test_a_step_of_a_walk_takes_as_many_requests_whatever_the_rows(
+    vault: tv.Vault, sent: list[str], make: Made, hops: int, each_step: int
 ) -> None:
+    most = 8 + each_step * hops
     rng = np.random.default_rng(3)
     vault.save("l0", pd.DataFrame({"x": range(ROWS)}))
     for hop in range(hops):
@@ -318,9 +323,9 @@ def test_a_walk_takes_a_handful_of_requests(
     assert len(vault.lineage(f"l{hops}", depth=1)) == ROWS
 
 
-@pytest.mark.parametrize("make", [shuffled, as_wholes])
+@pytest.mark.parametrize(("make", "each_step"), [(shuffled, 1), (as_wholes, 3)])
 def test_several_lists_at_every_step_take_no_more_requests(
-    vault: tv.Vault, sent: list[str], make: Made
+    vault: tv.Vault, sent: list[str], make: Made, each_step: int
 ) -> None:
     for side in "xyz":
         vault.save(f"{side}0", pd.DataFrame({"n": range(ROWS)}))
@@ -329,8 +334,11 @@ def test_several_lists_at_every_step_take_no_more_requests(
             rng = np.random.default_rng(hop)  # the same rows of each: so each step has one row of each list
             make(vault, f"{side}{hop + 1}", [f"{each}{hop}" for each in "xyz"], rng)
     for some, count in ((None, ROWS), ([7], 1)):
-        assert counted(sent, lambda some=some: vault.lineage("x5", rows=some)) <= 8
-        assert counted(sent, lambda some=some: vault.lineage("x0", rows=some, direction="down")) <= 8
+        assert counted(sent, lambda some=some: vault.lineage("x5", rows=some)) <= 8 + 5 * each_step
+        assert (
+            counted(sent, lambda some=some: vault.lineage("x0", rows=some, direction="down"))
+            <= 8 + 5 * each_step
+        )
         assert len(vault.lineage("x5", rows=some)) == count * 5 * 3
         assert len(vault.lineage("x0", rows=some, direction="down")) == count * 5 * 3
 
@@ -342,69 +350,10 @@ def test_rows_that_came_one_by_one_take_no_more_requests(vault: tv.Vault, sent: 
         for parent in rng.permutation(rows).tolist():
             vault.append(f"l{hop + 1}", {"x": parent}, inputs={f"l{hop}": parent})
     for some, count in ((None, rows), ([7], 1)):
-        assert counted(sent, lambda some=some: vault.lineage("l5", rows=some)) <= 8
-        assert counted(sent, lambda some=some: vault.lineage("l0", rows=some, direction="down")) <= 8
+        assert counted(sent, lambda some=some: vault.lineage("l5", rows=some)) <= 13
+        assert counted(sent, lambda some=some: vault.lineage("l0", rows=some, direction="down")) <= 13
         assert len(vault.lineage("l5", rows=some)) == count * 5
         assert len(vault.lineage("l0", rows=some, direction="down")) == count * 5
-
-
-def next_runs(store: ArangoStore, side: Side, *wanted: int) -> list[tuple[int, ...]]:
-    """What the server takes to come next: (list, generation, first, end)."""
-    taken = {"wanted": [[*wanted, False]], **binds(side, 2)}
-    answered = store.client.query(STATEMENTS[side, 2], binds=taken)[0]
-    return sorted(tuple(each[:4]) for each in answered["wanted"][1])
-
-
-@pytest.mark.parametrize("step", [1, -1, 2, -2, 3, 0])
-def test_regular_rows_are_followed_exactly(store: ArangoStore, step: int) -> None:
-    source = put(store, "source", numbers(60))
-    put(store, "made", numbers(5))
-    span = 11 * abs(step) + 1
-    edge = Edge(source.list_id, 1, 1, STATED, EdgeForm.AFFINE, 2, 12, 20, span, step=step)
-    made = put(store, "made", numbers(20), operation="append", edges=(edge,))
-    parents = {
-        7 + i: (20 if step >= 0 else 20 + span - 1) + i * step for i in range(12)
-    }  # 5 rows before, 2 in the batch
-    for low, high in ((0, 25), (7, 8), (9, 13), (18, 25), (19, 25)):
-        at = [parent for child, parent in parents.items() if low <= child < high]
-        expected = [(source.list_id, 1, min(at), max(at) + 1)] if at else []
-        assert next_runs(store, "child", made.list_id, 1, low, high) == expected
-    for low, high in ((0, 60), (20, 21), (25, 30), (21, 22), (30, 31), (0, 20), (20 + span - 1, 60)):
-        at = [child for child, parent in parents.items() if low <= parent < high]
-        expected = [(made.list_id, 1, min(at), max(at) + 1)] if at else []
-        assert next_runs(store, "parent", source.list_id, 1, low, high) == expected
-
-
-def test_runs_that_overlap_are_asked_for_as_one(store: ArangoStore) -> None:
-    source = put(store, "source", numbers(400))
-    running = [Edge(source.list_id, 1, 1, STATED, EdgeForm.SPAN, row, 1, 0, row + 1) for row in range(300)]
-    apart = [Edge(source.list_id, 1, 1, STATED, EdgeForm.SPAN, row, 1, 2 * row, 1) for row in range(150)]
-    for name, edges, meant in (
-        ("running", running, [(0, 300)]),
-        ("apart", apart, [(2 * row, 2 * row + 1) for row in range(150)]),
-    ):
-        made = put(store, name, numbers(300), edges=tuple(edges))
-        assert next_runs(store, "child", made.list_id, 1, 0, 300) == [
-            (source.list_id, 1, *run) for run in meant
-        ]
-    found = store.edges([EdgeQuery(source.list_id, 1, [(0, 400)])], side="parent", ahead=1)
-    assert len(found.table) == 450
-    assert len(found.prefetched) == 3
-
-
-def test_a_server_goes_ahead_only_where_little_is_read_in_vain(store: ArangoStore) -> None:
-    rows = 4000
-    order = np.random.default_rng(1).permutation(rows)
-    long = put(store, "long", numbers(0))
-    for _ in range(80):  # more commits than one row is worth
-        long = put(store, "long", numbers(50), operation="append")
-    edge = Edge(long.list_id, long.version, 1, STATED, EdgeForm.PAIRS, 0, rows, 0, rows, parents=order)
-    made = put(store, "made", numbers(rows), edges=(edge,))
-    for low, high, further in ((7, 8, False), (0, rows, True)):
-        found = store.edges([EdgeQuery(made.list_id, 1, [(low, high)])], side="child", ahead=3)
-        answered = {(each.list, each.generation): list(each.spans) for each in found.prefetched}
-        assert answered.pop((made.list_id, 1)) == [(low, high)]
-        assert answered == ({(long.list_id, 1): [(0, rows)]} if further else {})
 
 
 # ---------------------------------------------------------------- many writers

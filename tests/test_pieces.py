@@ -103,8 +103,9 @@ def test_the_rows_of_one_generation(rows: list[Address]) -> None:
             row for low, high in zip(first.tolist(), stop.tolist(), strict=True) for row in range(low, high)
         ]
         assert shown == [row for number, row in rows if number == generation]
-    ends = dict(zip(*(each.tolist() for each in pieces.ends()), strict=True))
-    assert ends == {generation: 1 + max(r for g, r in rows if g == generation) for generation, _ in rows}
+    assert dict(pieces.ends()) == {
+        generation: 1 + max(r for g, r in rows if g == generation) for generation, _ in rows
+    }
 
 
 @few

@@ -39,7 +39,7 @@ from tablevault_pd.store import (
     Session,
     Store,
 )
-from tablevault_pd.store.edges import INFERRED, READ, STATED, Edge, EdgeForm
+from tablevault_pd.store.edges import INFERRED, READ, STATED, WHOLE_LIST, Edge, EdgeForm, EdgeQuery
 from tablevault_pd.store.types import Attempt, ListInfo, Pause, Timelines
 
 if TYPE_CHECKING:
@@ -274,8 +274,8 @@ def test_versions_tell_what_happened(store: Store) -> None:
         (1, "save", 1, 0, 2, 2, False),
         (2, "append", 1, 2, 1, 3, False),
         (3, "delete", 1, 3, 0, 3, True),
-        (4, "restore", 4, 2, 0, 2, False),
-        (5, "append", 4, 2, 1, 3, False),
+        (4, "restore", 4, 0, 0, 2, False),
+        (5, "append", 4, 0, 1, 3, False),
         (6, "save", 6, 0, 0, 0, False),
     ]
     assert [v.tags for v in found] == [("x",), ("x",), ("x",), ("x",), (), ()]
@@ -840,9 +840,8 @@ def test_compact_changes_nothing_that_is_seen(store: Store) -> None:
 
 def edge(parent: Any, form: int, child: int, rows: int, low: int, span: int, **more: Any) -> Edge:
     basis = more.pop("basis", STATED)
-    return Edge(
-        parent.list_id, parent.version, parent.generation, basis, form, child, rows, low, span, **more
-    )
+    generation = WHOLE_LIST if form == EdgeForm.WHOLE else parent.generation
+    return Edge(parent.list_id, parent.version, generation, basis, form, child, rows, low, span, **more)
 
 
 def said(table: Any) -> list[tuple[Any, ...]]:
@@ -862,7 +861,7 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
     source = put(store, "source", numbers(*range(100)))
     shuffled = np.random.default_rng(0).permutation(40)
     forms = (
-        edge(source, EdgeForm.WHOLE, 0, 40, 0, 100),
+        edge(source, EdgeForm.WHOLE, 0, 40, 1, 100),
         edge(source, EdgeForm.SPAN, 0, 40, 20, 3, basis=INFERRED),
         edge(source, EdgeForm.AFFINE, 0, 40, 60, 40, step=-1),
         edge(source, EdgeForm.PAIRS, 0, 40, 10, 40, basis=READ, parents=shuffled),
@@ -879,7 +878,8 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
     def meant(version: Any, each: Edge) -> tuple[Any, ...]:
         arrays = [None if a is None else a.tolist() for a in (each.children, each.parents)]
         return (
-            lists[0], version.version, 1, version.start + each.child, each.rows, lists[1], 1, 1, each.parent, each.span,
+            lists[0], version.version, 1, version.start + each.child, each.rows, lists[1], 1, each.parent_generation,
+            each.parent, each.span,
             each.basis, int(each.form), each.step, *arrays,
         )  # fmt: skip
 
@@ -916,9 +916,14 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
             str(meant(version, each))
             for version, each in every
             for low, high in spans
-            if each.parent < high and each.parent + each.span > low
+            if each.form != EdgeForm.WHOLE and each.parent < high and each.parent + each.span > low
         }
         assert needed <= set(map(str, found)) <= {str(meant(*each)) for each in every}
+    whole = edges_at(store, lists[1], WHOLE_LIST, [(0, 1 << 40)], side="parent")
+    assert said(whole) == [meant(first, forms[0])]
+    everything = sorted([meant(*each) for each in every], key=str)
+    for list_id, side in zip(lists, ("child", "parent"), strict=True):
+        assert said(store.edges([EdgeQuery(list_id, None)], side=side)) == everything  # type: ignore[arg-type]
     assert len(edges_at(store, lists[1], 1, [(0, 9)], side="child")) == 0
     assert len(edges_at(store, lists[0], 2, [(0, 9)], side="child")) == 0
     assert len(edges_at(store, lists[0], 1, [], side="parent")) == 0
@@ -960,7 +965,7 @@ def test_edges_outlive_the_rows(store: Store) -> None:
     assert len(edges_at(store, source.list_id, 1, [(1, 2)], side="parent")) == 1
     kept = store.describe_lists([source.list_id]).lists[source.list_id].kept
     assert kept is not None
-    assert (kept.get(1, 0), kept[2]) == (0, 3)
+    assert list(kept) == [(2, 0, 3)]
     assert store.check(fix=True) == []
     assert store.vacuum(dry_run=False) == []
     assert len(edges_at(store, source.list_id, 1, [(1, 2)], side="parent")) == 1
@@ -972,7 +977,7 @@ def test_kept_rows_of_a_generation_cut_short(store: Store) -> None:
     put(store, "a", numbers(9))
     last = act(store, "a", "restore", target=1)
     store.vacuum(dry_run=False)
-    assert dict(store.describe_lists([last.list_id]).lists[last.list_id].kept or {}) == {1: 2}
+    assert list(store.describe_lists([last.list_id]).lists[last.list_id].kept or ()) == [(1, 0, 2)]
 
 
 def test_summaries_say_what_came_from_which_version(store: Store) -> None:
@@ -983,10 +988,10 @@ def test_summaries_say_what_came_from_which_version(store: Store) -> None:
         edge(second, EdgeForm.AFFINE, 0, 1, 2, 1),
         edge(second, EdgeForm.AFFINE, 1, 1, 0, 1, basis=INFERRED),
         edge(second, EdgeForm.AFFINE, 1, 1, 1, 1, basis=READ),
-        edge(first, EdgeForm.WHOLE, 0, 2, 0, 2),
+        edge(first, EdgeForm.WHOLE, 0, 2, 1, 2),
     )
     made = put(store, "made", numbers(1, 2), edges=edges, session_id=session.id, cell=4)
-    later = put(store, "later", numbers(1), edges=(edge(made, EdgeForm.WHOLE, 0, 1, 0, 2, basis=READ),))
+    later = put(store, "later", numbers(1), edges=(edge(made, EdgeForm.WHOLE, 0, 1, 1, 2, basis=READ),))
     found = [
         (s.parent_list, s.parent_version, s.list, s.version, s.rows, s.basis, s.session_id, s.cell, s.time)
         for s in store.edge_summaries()
@@ -1020,7 +1025,7 @@ def test_writers_of_positions(store: Store) -> None:
     assert (len(nobody.start), somebody.version.tolist()) == (0, [4])
 
 
-def test_generations_that_begin_with_others(store: Store) -> None:
+def test_what_versions_show(store: Store) -> None:
     put(store, "a", numbers(1, 2))
     put(store, "a", numbers(3), operation="append")
     put(store, "a", numbers(4))
@@ -1029,18 +1034,23 @@ def test_generations_that_begin_with_others(store: Store) -> None:
     act(store, "a", "restore", target=4)
     act(store, "a", "restore", target=5)
     head = act(store, "a", "restore", target=2)
-    assert store.describe_lists([head.list_id]).lists[head.list_id].bases == {
-        4: (1, 2),
-        6: (1, 2),
-        7: (4, 3),
-        8: (1, 3),
-    }
+    assert [list(pieces) for pieces in store.pieces(store.versions("a"))] == [
+        [(1, 0, 2)],
+        [(1, 0, 3)],
+        [(3, 0, 1)],
+        [(1, 0, 2)],
+        [(1, 0, 2), (4, 0, 1)],
+        [(1, 0, 2)],
+        [(1, 0, 2), (4, 0, 1)],
+        [(1, 0, 3)],
+    ]
+    assert not store.describe_lists([head.list_id]).lists[head.list_id].in_place
     numbered = [(head.list_id, 5), (head.list_id, 1), (head.list_id, 99), (10**6, 1)]
     assert store.describe_lists(versions=numbered) == ListInfo(
         {}, {(head.list_id, 1): store.version("a", 1), (head.list_id, 5): store.version("a", 5)}
     )
     other = put(store, "été", numbers(1))
-    assert store.describe_lists([other.list_id]).lists[other.list_id].bases == {}
+    assert store.describe_lists([other.list_id]).lists[other.list_id].in_place
     found = store.describe_lists([head.list_id, other.list_id, 10**6], [(other.list_id, 1)])
     assert {list_id: each.name for list_id, each in found.lists.items()} == {
         head.list_id: "a",

@@ -15,7 +15,6 @@ from tablevault_pd.code import Slice, slice_of_rows, slice_of_session
 from tablevault_pd.reading.reports import typed
 from tablevault_pd.store import Session, Version
 from tablevault_pd.store.edges import EdgeQuery
-from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -114,17 +113,17 @@ def _positions(rows: np.ndarray | None) -> str | None:
 
 def inputs_of(store: Store, version: Version) -> Inputs:
     """The versions that the rows of a version were made from, one step up, oldest first, by list."""
-    bases = store.describe_lists([version.list_id]).lists[version.list_id].bases
-    runs = runs_of(version.generation, version.total, bases)
+    [pieces] = store.pieces([version])
     wanted = [
-        EdgeQuery(version.list_id, generation, [(low, high)], whole=True) for generation, low, high in runs
+        EdgeQuery(
+            version.list_id, each, list(zip(*(part.tolist() for part in pieces.intervals(each)), strict=True))
+        )
+        for each in np.unique(pieces.generation).tolist()
     ]
     if not wanted:
         return {}
-    table = store.edges(wanted, side="child").table
-    shown = np.zeros(len(table), bool)
-    for generation, low, high in runs:
-        shown |= (table.generation == generation) & (table.start < high) & (table.start + table.rows > low)
+    table = store.edges(wanted, side="child")
+    shown = pieces.shows_any(table.generation, table.start, table.start + table.rows)
     keep = shown & (table.rows > 0) & (table.list == version.list_id)
     keys = set(zip(table.parent_list[keep].tolist(), table.parent_version[keep].tolist(), strict=True))
     return _by_list(store.describe_lists(versions=sorted(keys)).versions.values())

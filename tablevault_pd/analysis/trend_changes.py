@@ -66,7 +66,10 @@ def _versions(store: Store, keys: set[tuple[str, int]]) -> dict[tuple[str, int],
 def _code_diff(store: Store, old: Version, new: Version) -> str:
     """The code of the rows that each commit wrote."""
     slices = [
-        slice_of_rows(store, each, np.arange(each.start, each.start + each.rows)) for each in (old, new)
+        slice_of_rows(
+            store, each, pieces.positions(each.generation, np.arange(each.start, each.start + each.rows))
+        )
+        for each, pieces in zip((old, new), store.pieces([old, new]), strict=True)
     ]
     return code_diff(slices[0], slices[1], f"{old.list}@{old.version}", f"{new.list}@{new.version}")
 

@@ -6,17 +6,18 @@ it into the edges of a batch. :func:`up` and :func:`down` carry rows over many e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.store.edges import Edge, EdgeForm, EdgeTable
+from tablevault_pd.store.edges import WHOLE_LIST, Edge, EdgeForm, EdgeTable
 
 if TYPE_CHECKING:
-    from tablevault_pd.store.runs import Run
+    from tablevault_pd.store import Version
+    from tablevault_pd.store.pieces import Pieces
 
 CHUNK = 1 << 16  # pairs in one edge: a look-up of one row unpacks no more than these
 FEW = 8  # a mapping that is at most so many ranges is kept as those
@@ -61,24 +62,38 @@ class ParentClaim:
 # -- building
 
 
-def edges_of(claim: ParentClaim, runs: Sequence[Run], generation: int) -> Iterator[Edge]:
-    """The edges that a claim means, its positions resolved to the generations that `runs` says they lie in."""
+def edges_of(claim: ParentClaim, version: Version, pieces: Pieces) -> Iterator[Edge]:
+    """The edges that a claim means, its positions resolved to the stored rows that `version` shows."""
     if claim.whole:
-        for generation_of, low, high in runs or [(generation, 0, 0)]:
-            yield _edge(claim, generation_of, EdgeForm.WHOLE, claim.child, claim.rows, low, high - low)
+        yield _edge(
+            claim, WHOLE_LIST, EdgeForm.WHOLE, claim.child, claim.rows, version.generation,
+            version.start + version.rows, version.layout or 0,
+        )  # fmt: skip
     elif claim.span is not None:
-        for generation_of, low, high in runs:
-            first, end = max(low, claim.span[0]), min(high, claim.span[1])
-            if first < end and claim.rows:
-                yield _edge(claim, generation_of, EdgeForm.SPAN, claim.child, claim.rows, first, end - first)
+        part = pieces.clip(*claim.span)
+        for generation, _, addresses in _by_generation(part, np.arange(part.total)):
+            yield from _every(claim, generation, addresses)
     elif claim.parents is not None and claim.each:
-        for generation_of, low, high in runs:
-            yield from _every(claim, generation_of, np.unique(claim.parents), low, high)
+        for generation, _, addresses in _by_generation(pieces, np.unique(claim.parents)):
+            yield from _every(claim, generation, addresses)
     elif claim.parents is not None:
-        for generation_of, low, high in runs:
-            yield from _paired(
-                claim, generation_of, *_inside(claim.children, claim.parents, low, high, alone=len(runs) == 1)
-            )
+        for generation, numbers, addresses in _by_generation(pieces, claim.parents):
+            children = claim.children
+            if numbers is not None:
+                children = numbers if children is None else children[numbers]
+            yield from _paired(claim, generation, children, addresses)
+
+
+def _by_generation(
+    pieces: Pieces, positions: np.ndarray
+) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:
+    """(generation, numbers, addresses) of the rows at these positions; no numbers where one generation has all."""
+    if not len(positions):
+        return
+    generation, address = pieces.addresses(positions)
+    for (number,), rows in groups(generation[:, None]):
+        whole = len(rows) == len(positions)
+        yield number, None if whole else rows, address if whole else address[rows]
 
 
 def _edge(
@@ -94,17 +109,6 @@ def _edge(
     return Edge(
         claim.parent_list, claim.parent_version, generation, claim.basis, form, child, rows, parent, span, step
     )  # fmt: skip
-
-
-def _inside(
-    children: np.ndarray | None, parents: np.ndarray, low: int, high: int, *, alone: bool
-) -> tuple[np.ndarray | None, np.ndarray]:
-    if alone:
-        return children, parents
-    inside = np.flatnonzero((parents >= low) & (parents < high))
-    if len(inside) == len(parents):
-        return children, parents
-    return (inside if children is None else children[inside]), parents[inside]
 
 
 def _paired(
@@ -128,10 +132,10 @@ def _paired(
     yield from _rowwise(claim, generation, 0, parents)
 
 
-def _every(claim: ParentClaim, generation: int, parents: np.ndarray, low: int, high: int) -> Iterator[Edge]:
-    parents = parents[(parents >= low) & (parents < high)]
-    if not len(parents) or not claim.rows:
+def _every(claim: ParentClaim, generation: int, parents: np.ndarray) -> Iterator[Edge]:
+    if not claim.rows:
         return
+    parents = np.sort(parents)
     breaks = np.flatnonzero(np.diff(parents) != 1) + 1
     if len(breaks) < FEW:
         for part in np.split(parents, breaks):
@@ -343,11 +347,6 @@ def _down_span(table: EdgeTable, points: np.ndarray, list_id: int, generation: i
     yield RowStep(list_id, generation, source, position, table.version[edge], table.basis[edge])
 
 
-def _down_whole(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
-    edge, source = interval_join(table.parent, table.parent + table.span, points)
-    yield RowStep(list_id, -1, source, None, table.version[edge], table.basis[edge])
-
-
 def _down_pairs(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, children, parents = flat(table)
     order = _sorted_near(parents, points)
@@ -404,7 +403,6 @@ _UP: dict[int, Carry] = {
 _DOWN: dict[int, Carry] = {
     EdgeForm.AFFINE: _down_affine,
     EdgeForm.SPAN: _down_span,
-    EdgeForm.WHOLE: _down_whole,
     EdgeForm.PAIRS: _down_pairs,
     EdgeForm.EACH: _down_each,
 }

@@ -9,13 +9,13 @@ import pandas as pd
 
 from tablevault_pd.code.reading import frame_of, joined, slice_of_rows, slice_of_session, slice_of_version
 from tablevault_pd.errors import InvalidInput, ListNotFound, SessionNotFound
+from tablevault_pd.lineage.edges import groups
 from tablevault_pd.lineage.resolve_rows import RowSelection, origin_version, reference_columns, resolve_rows
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports as answers
 from tablevault_pd.refs import RefArray, Source, is_refs
 from tablevault_pd.session.lookup import resolve_session
-from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
     from tablevault_pd.code import Slice
@@ -79,19 +79,16 @@ def frame_origin(store: Store, frame: pd.DataFrame | pd.Series) -> str | None:
 def frame_writers(store: Store, frame: pd.DataFrame | pd.Series) -> list[tuple[int, int]]:
     """(session id, cell) of every commit that wrote one of the rows of a frame, -1 for none."""
     found: dict[tuple[int, int], None] = {}
-    parts: list[tuple[int, int, np.ndarray]] = []  # (list, generation, positions there)
+    parts: list[tuple[int, int, np.ndarray]] = []  # (list, generation, addresses there)
     rows = known_rows(store, frame)
-    lists = store.describe_lists(sorted({named.version.list_id for named in rows})).lists
-    for named in rows:
-        version = named.version
-        for generation, low, high in runs_of(version.generation, version.total, lists[version.list_id].bases):
-            positions = np.arange(low, high) if named.positions is None else named.positions
-            positions = np.unique(positions[(positions >= low) & (positions < high)])
-            if len(positions):
-                parts.append((version.list_id, generation, positions))
+    for named, pieces in zip(rows, store.pieces([named.version for named in rows]), strict=True):
+        positions = np.arange(pieces.total) if named.positions is None else np.unique(named.positions)
+        generations, addresses = pieces.addresses(positions[(positions >= 0) & (positions < pieces.total)])
+        for (generation,), at in groups(generations[:, None]):
+            parts.append((named.version.list_id, generation, np.sort(addresses[at])))
     places = [(list_id, generation, int(at[0]), int(at[-1]) + 1) for list_id, generation, at in parts]
-    for (_, _, positions), by in zip(parts, store.writers(places), strict=True):
-        at = np.unique(np.searchsorted(by.start, positions, side="right") - 1)
+    for (_, _, addresses), by in zip(parts, store.writers(places), strict=True):
+        at = np.unique(np.searchsorted(by.start, addresses, side="right") - 1)
         found |= dict.fromkeys(zip(by.session_id[at].tolist(), by.cell[at].tolist(), strict=True))
     return list(found)
 

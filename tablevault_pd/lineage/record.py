@@ -26,7 +26,6 @@ from tablevault_pd.lineage.resolve_rows import (
 from tablevault_pd.reading.origin import origin_of, plain
 from tablevault_pd.refs import is_refs
 from tablevault_pd.store.edges import INFERRED, READ, STATED, Edge, EdgeTable
-from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -141,12 +140,12 @@ class LineageRecorder:
         if not merged:
             return ()
         keys = {(claim.parent_list, claim.parent_version) for claim in merged}
-        facts = self._store.describe_lists(sorted({list_id for list_id, _ in keys}), sorted(keys))
+        facts = self._store.describe_lists(versions=sorted(keys))
         edges: list[Edge] = []
+        read = dict(zip(facts.versions, self._store.pieces(list(facts.versions.values())), strict=True))
         for claim in merged:
-            version = facts.versions[claim.parent_list, claim.parent_version]
-            runs = runs_of(version.generation, version.total, facts.lists[version.list_id].bases)
-            edges += edges_of(claim, runs, version.generation)
+            key = (claim.parent_list, claim.parent_version)
+            edges += edges_of(claim, facts.versions[key], read[key])
         return tuple(edges)
 
     def warn(self, stand_ins: tuple[Version, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import validate
+from tablevault_pd.lineage.edges import groups
 from tablevault_pd.lineage.values import joined_values
 from tablevault_pd.lineage.walk import Relatives, Rows, Walk, WholeLists
 from tablevault_pd.names import check_name
@@ -72,7 +73,7 @@ def relatives(store: Store, asked: RowsToTrace, direction: Direction) -> Iterato
     for some in _walkable(asked):
         walk = Walk(store, direction)
         rows, wholes, _ = _start(walk.cache, some)
-        yield from walk.steps(rows, wholes)
+        yield from _located(walk.cache, walk.steps(rows, wholes))
 
 
 def _walkable(asked: RowsToTrace) -> Iterator[RowsToTrace]:
@@ -111,6 +112,7 @@ def _start(
     places: list[tuple[GenerationKey, np.ndarray]] = []
     wholes: dict[int, WholeLists] = {}
     keep = np.zeros(len(asked), bool)
+    address = np.full(len(asked), -1, np.int64)
     chosen: dict[GenerationKey, tuple[np.ndarray, np.ndarray]] = {}
     cache.know(asked.known)
     named = _versions_in(asked)
@@ -125,20 +127,21 @@ def _start(
             wholes[list_id] = WholeLists(whole, asked.version[whole], np.full(len(whole), STATED, np.int8))
         for number in sorted(number for each, number in named if each == list_id):
             of_version = of_list[(asked.version[of_list] == number) & (asked.position[of_list] >= 0)]
-            for generation, low, high in cache.runs(cache.version(list_id, number)):
-                position = asked.position[of_version]
-                here = of_version[(position >= low) & (position < high)]
-                if len(here):
-                    places.append(((list_id, generation), here))
+            version = cache.version(list_id, number)
+            shown = of_version[asked.position[of_version] < version.total]
+            address[shown], of_generation = cache.contents([version])[0].addresses(asked.position[shown])[
+                ::-1
+            ]
+            places += [((list_id, each), shown[at]) for (each,), at in groups(of_generation[:, None])]
     for place, numbers in places:
         before = chosen.get(place)
         both = numbers if before is None else np.concatenate([before[0], numbers])
-        chosen[place] = (both, asked.position[both])
-    for place, (numbers, position) in chosen.items():
-        if len(numbers) > 1 and not (np.diff(position) > 0).all():
-            _, first = np.unique(position, return_index=True)
+        chosen[place] = (both, address[both])
+    for place, (numbers, rows_there) in chosen.items():
+        if len(numbers) > 1 and not (np.diff(rows_there) > 0).all():
+            _, first = np.unique(rows_there, return_index=True)
             numbers = np.sort(numbers[first])
-            chosen[place] = (numbers, asked.position[numbers])
+            chosen[place] = (numbers, address[numbers])
         keep[numbers] = True
     if not keep.all():  # the numbers of the rows kept, counted anew
         renumber = np.cumsum(keep) - 1
@@ -182,15 +185,15 @@ def _frame(
         (step.list for step in steps),
         {(step.list, number) for step in wholes for number in _distinct(step.rows.version)},
     )
+    gone = np.concatenate([_gone(cache, step) for step in steps]) if steps else np.empty(0, bool)
     names = {list_id: each.name for list_id, each in cache.facts.lists.items()}
     lists, codes = _codes([step.list for step in steps], [len(step.rows.asked) for step in steps])
     depth = _repeated([step.depth for step in steps], steps)
-    position = _concatenated([step.rows.position for step in steps])
+    position = _concatenated([step.rows.position for step in _located(cache, steps)])
     version = _concatenated([step.rows.version for step in steps])
     basis = np.concatenate([step.rows.basis for step in steps]) if steps else np.empty(0, np.int8)
     written = _written(store, cache, steps)
     session, cell = (_concatenated([each[at] for each in written]) for at in (0, 1))
-    gone = np.concatenate([_gone(cache, step) for step in steps]) if steps else np.empty(0, bool)
     numbers, codes, depth, position, version, basis, session, cell, gone = map(
         arranged, (numbers, codes, depth, position, version, basis, session, cell, gone)
     )
@@ -219,6 +222,25 @@ def _frame(
         "gone": gone,
     }
     return pd.DataFrame(frame, copy=False)
+
+
+def _located(cache: EdgeCache, steps: Sequence[Relatives]) -> list[Relatives]:
+    """The same with positions: of each row in the version that it was read in, or written by."""
+    cache.learn(step.list for step in steps)
+    moved = [step for step in steps if step.generation >= 0 and not cache.facts.lists[step.list].in_place]
+    cache.learn(versions={(step.list, number) for step in moved for number in _distinct(step.rows.version)})
+    return [
+        step
+        if step.generation < 0
+        else replace(
+            step,
+            rows=replace(
+                step.rows,
+                position=cache.positions(step.list, step.generation, step.rows.position, step.rows.version),
+            ),
+        )
+        for step in steps
+    ]
 
 
 def _by_row_asked(steps: Sequence[Relatives], numbers: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -296,7 +318,7 @@ def _gone(cache: EdgeCache, step: Relatives) -> np.ndarray:
     if kept is None:
         return np.zeros(len(step.rows.asked), bool)
     if step.generation >= 0:
-        return step.rows.position >= kept.get(step.generation, 0)
+        return kept.positions(step.generation, step.rows.position) < 0
     numbers, which = np.unique(step.rows.version, return_inverse=True)
     gone = np.array([cache.version(step.list, number).gone for number in numbers.tolist()])
     return np.asarray(gone[which.reshape(-1)])

@@ -17,11 +17,10 @@ import pyarrow as pa
 from tablevault_pd.frames import contents
 from tablevault_pd.lineage.digests import mixed, row_digests
 from tablevault_pd.reading import read as reading
-from tablevault_pd.store.runs import Run, runs_of
+from tablevault_pd.store import ScanRequest
+from tablevault_pd.store.pieces import expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from tablevault_pd.store import Store, Version
 
 KEPT_BYTES = 128 << 20  # of keys, for each vault that is open
@@ -29,7 +28,7 @@ KEPT_BYTES = 128 << 20  # of keys, for each vault that is open
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Keys:
-    """A number for each row of a version from some position on, that no other of these rows has."""
+    """A number for each of some rows of a version, that no other of these has."""
 
     keys: np.ndarray
     ordered: np.ndarray  #: the same, sorted
@@ -77,61 +76,55 @@ class _Cache:
 _caches: weakref.WeakKeyDictionary[Store, _Cache] = weakref.WeakKeyDictionary()
 
 
-def same_rows(
-    store: Store,
-    one: Version,
-    other: Version,
-    positions: np.ndarray,
-    bases: Mapping[int, tuple[int, int]] | None = None,
-) -> np.ndarray:
+def same_rows(store: Store, one: Version, other: Version, positions: np.ndarray) -> np.ndarray:
     """For these rows of `one` the positions of the same rows in `other`, another version of the list; -1 where there is none.
 
-    Nothing is read of rows that both versions show. `bases` are those of the list, if they are known.
+    Nothing is read of rows that both versions show.
     """
-    if bases is None:
-        bases = store.describe_lists([one.list_id]).lists[one.list_id].bases
-    shared = shared_rows(*(runs_of(each.generation, each.total, bases) for each in (one, other)))
-    there = np.where(positions < shared, positions, -1)
-    moved = np.flatnonzero(positions >= shared)
-    if not len(moved) or other.total <= shared or one.gone or other.gone:
+    shown, theirs = store.pieces([one, other])
+    there = theirs.positions(*shown.addresses(positions))
+    moved = np.flatnonzero(there < 0)
+    rest = theirs.lacking(shown)
+    if not len(moved) or not len(rest[0]) or one.gone or other.gone:
         return there
     older, newer = (one, other) if one.version < other.version else (other, one)
     fields = contents(store.schema(older.schema_id))
     if fields.keys() <= contents(store.schema(newer.schema_id)).keys():
-        own, theirs = (_keys(store, each, shared, tuple(fields)) for each in (one, other))
-        numbers = theirs.find(own.keys[positions[moved] - shared])
-        there[moved] = np.where(numbers < 0, -1, numbers + shared)
+        own_rest = shown.lacking(theirs)
+        own, found = (_keys(store, *part, tuple(fields)) for part in ((one, *own_rest), (other, *rest)))
+        at = np.searchsorted(_positions(*own_rest), positions[moved])
+        numbers = found.find(own.keys[at])
+        there[moved] = np.where(numbers < 0, -1, _positions(*rest)[numbers])
     return there
 
 
-def shared_rows(one: Sequence[Run], other: Sequence[Run]) -> int:
-    """How many positions from the first one on are the same stored rows in both."""
-    shared = 0
-    for (generation, low, high), (base, start, end) in zip(one, other, strict=False):
-        if (generation, low) != (base, start):
-            break
-        shared = min(high, end)
-        if high != end:
-            break
-    return shared
+def _positions(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    return expanded(starts, stops - starts)[1]
 
 
-def _keys(store: Store, version: Version, start: int, fields: tuple[str, ...]) -> _Keys:
+def _keys(
+    store: Store, version: Version, starts: np.ndarray, stops: np.ndarray, fields: tuple[str, ...]
+) -> _Keys:
     cache = _caches.setdefault(store, _Cache())
-    key = (version.list_id, version.generation, version.total, start, fields)
+    key = (version.list_id, version.generation, version.total, starts.tobytes(), stops.tobytes(), fields)
     keys = cache.get(key)
     if keys is None:
-        keys = _Keys.of(_digests(store, version, start, fields))
+        keys = _Keys.of(_digests(store, version, _positions(starts, stops), fields))
         cache.put(key, keys)
     return keys
 
 
-def _digests(store: Store, version: Version, start: int, fields: tuple[str, ...]) -> np.ndarray:
+def _digests(store: Store, version: Version, positions: np.ndarray, fields: tuple[str, ...]) -> np.ndarray:
+    """A digest of each of these rows; rows between them may be read along."""
+    digests = np.zeros(len(positions), np.uint64)
     if not fields:
-        return np.zeros(version.total - start, np.uint64)
+        return digests
     schema = store.schema(version.schema_id)
     names = {key: contents(schema)[key] for key in fields}
     part = pa.schema([schema.field(name) for name in names.values()], metadata=schema.metadata)
-    chunks = store.scan(version, start=start, columns=part.names)
-    parts = [row_digests(reading.aligned(chunk, part), names) for chunk in chunks]
-    return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+    for _, chunk in store.scan_many([ScanRequest(version, tuple(part.names), positions)]):
+        at = np.searchsorted(positions, chunk.positions)
+        wanted = np.flatnonzero(positions[np.minimum(at, len(positions) - 1)] == chunk.positions)
+        if len(wanted):
+            digests[at[wanted]] = row_digests(reading.aligned(chunk, part), names)[wanted]
+    return digests

@@ -12,9 +12,8 @@ import pandas as pd
 
 from tablevault_pd.code.newer import Newer, Place, name_of
 from tablevault_pd.lineage.report import RowsToTrace, lines
-from tablevault_pd.lineage.same import same_rows, shared_rows
+from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.reading import reports
-from tablevault_pd.store.runs import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -151,29 +150,27 @@ def _in_force(
     )
     starts, stops = spans.start[here].tolist(), spans.stop[here].tolist()
     confirmed = [
-        (shared, (each.session_id, each.cell, each.line or 0))
+        (*_shared(store, head, each.version), (each.session_id, each.cell, each.line or 0))
         for each in confirmations
-        if each.list_id == head.list_id
-        and each.session_id is not None
-        and each.cell is not None
-        and (shared := _shared(store, head, each.version)) > 0
+        if each.list_id == head.list_id and each.session_id is not None and each.cell is not None
     ]
-    edges = sorted({*starts, *stops, *(shared for shared, _ in confirmed if shared < head.total)})
-    for start, stop in pairwise(edges):
+    bounds = np.unique(
+        np.concatenate([[*starts, *stops], *(each for runs in confirmed for each in runs[:2])])
+    )
+    for start, stop in pairwise(bounds.astype(np.int64).tolist()):
         at = int(np.searchsorted(spans.start[here], start, side="right")) - 1
-        newest = [place for shared, place in confirmed if start < shared]
+        newest = [place for first, end, place in confirmed if ((first <= start) & (start < end)).any()]
         yield Piece(start, stop, newest[-1] if newest else places[at])
 
 
-def _shared(store: Store, head: Version, number: int) -> int:
-    """How many rows of `head` are those of another version of the list."""
-    if number == head.version:
-        return head.total
+def _shared(store: Store, head: Version, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """(start, stop): which rows of `head` are those of another version of the list."""
     version = store.version(head.list, number)
     if version is None:
-        return 0
-    bases = store.describe_lists([head.list_id]).lists[head.list_id].bases
-    return shared_rows(*(runs_of(each.generation, each.total, bases) for each in (version, head)))
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    shown, before = store.pieces([head, version])
+    here, _, rows = shown.overlaps(before)
+    return here, here + rows
 
 
 # -- parents
@@ -344,14 +341,15 @@ def _fate(store: Store, old: Version, head: Version, at: np.ndarray) -> tuple[np
     """(what makes stale, position in `head`) of each of these rows of `old`; None if it is in `head` as it was."""
     if head.deleted:
         return np.full(len(at), "parent", dtype=object), at
-    bases = store.describe_lists([old.list_id]).lists[old.list_id].bases
-    shared = shared_rows(*(runs_of(each.generation, each.total, bases) for each in (old, head)))
+    shown, newest = store.pieces([old, head])
     fate, now = np.full(len(at), None, dtype=object), at.copy()
-    fate[(at < 0) & (not shared == old.total == head.total)] = "parent"
-    moved = np.flatnonzero(at >= shared)  # the rows before are the very same ones
+    fate[(at < 0) & (shown != newest)] = "parent"
+    rows = np.flatnonzero(at >= 0)
+    now[rows] = newest.positions(*shown.addresses(at[rows]))
+    moved = rows[now[rows] < 0]  # the others are the very same ones
     if len(moved) and old.gone:
         fate[moved] = "unknown"
     elif len(moved):
-        now[moved] = same_rows(store, old, head, at[moved], bases)
+        now[moved] = same_rows(store, old, head, at[moved])
         fate[moved[now[moved] < 0]] = "parent"
     return fate, now

@@ -12,7 +12,6 @@ from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.edges import spans_of
 from tablevault_pd.reading import read as reading
 from tablevault_pd.store.edges import few_spans
-from tablevault_pd.store.runs import Run, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -33,9 +32,10 @@ def joined_values(
     for name, number in versions.itertuples(index=False):
         rows = np.flatnonzero(usable & (frame[f"{side}_list"] == name) & (frame[f"{side}_version"] == number))
         positions = frame[f"{side}_position"].to_numpy(dtype=np.int64, na_value=-1)[rows]
-        version = _readable(store, name, int(number), positions)
-        if version is None:
+        readable = _readable(store, name, int(number), positions)
+        if readable is None:
             continue  # no single version left shows all of them
+        version, positions = readable
         known = [column.label for column in frames.columns(store.schema(version.schema_id))]
         chosen = known if columns is None else [label for label in columns if label in known]
         wanted.update(chosen)
@@ -64,26 +64,22 @@ def _free(label: Hashable, side: str, taken: set[Hashable]) -> Hashable:
     return label
 
 
-def _readable(store: Store, name: str, number: int, positions: np.ndarray) -> Version | None:
-    """A version that shows these rows: the one asked for, or once that was vacuumed another that still does."""
+def _readable(
+    store: Store, name: str, number: int, positions: np.ndarray
+) -> tuple[Version, np.ndarray] | None:
+    """A version that shows these rows, and where: the one asked for, or once that was vacuumed another that still does."""
     version = store.version(name, number)
     assert version is not None
     if not version.gone:
-        return version
-    bases = store.describe_lists([version.list_id]).lists[version.list_id].bases
-    generations = _generations(runs_of(version.generation, version.total, bases), positions)
-    for other in reversed(store.versions(name)):
-        runs = [] if other.gone or other.deleted else runs_of(other.generation, other.total, bases)
-        if runs and (_generations(runs, positions) == generations).all():
-            return other
+        return version, positions
+    others = [other for other in store.versions(name) if not other.gone and not other.deleted]
+    shown, *contents = store.pieces([version, *others])
+    rows = shown.addresses(positions)
+    for other, pieces in zip(reversed(others), reversed(contents), strict=True):
+        there = pieces.positions(*rows)
+        if (there >= 0).all():
+            return other, there
     return None
-
-
-def _generations(runs: Sequence[Run], positions: np.ndarray) -> np.ndarray:
-    generations = np.full(len(positions), -1, np.int64)
-    for generation, low, high in runs:
-        generations[(positions >= low) & (positions < high)] = generation
-    return generations
 
 
 def values_at(

@@ -1,9 +1,10 @@
 """Walks: from rows to their parents or children, a whole level at a time.
 
 Breadth first, so that the first time a relative is met is its shortest depth. Rows travel as arrays; what is fetched
-from the store is at most a request or two per level (see :mod:`~tablevault_pd.lineage.edge_cache`). Past a step that names a
+from the store is a few requests per level (see :mod:`~tablevault_pd.lineage.edge_cache`). Past a step that names a
 whole list, the walk goes on from list to list: from a version to everything that any batch it shows has a parent in, or
-from a batch to everything that was made of its list from then on.
+from a batch to everything that was made of a version that shows its rows. Rows are named by generation and address; only the
+report maps them to positions.
 """
 
 from __future__ import annotations
@@ -15,16 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.lineage import edges
-from tablevault_pd.lineage.edge_cache import Direction, EdgeCache, RowsOfGeneration
-from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeForm, EdgeTable, GenerationKey, Span
-from tablevault_pd.store.runs import Run
+from tablevault_pd.lineage.edge_cache import Direction, EdgeCache, Place
+from tablevault_pd.store.edges import INFERRED, READ, STATED, EdgeForm, EdgeQuery, EdgeTable, GenerationKey
+from tablevault_pd.store.pieces import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tablevault_pd.store import Store
-
-FAR = 1 << 40  # no list has so many rows
+    from tablevault_pd.store import Store, Version
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +31,7 @@ class Rows:
     """Rows of one generation: for each the number of the row asked for that it is a relative of."""
 
     asked: np.ndarray
-    position: np.ndarray
+    position: np.ndarray  #: the address in the generation
     version: np.ndarray
     basis: np.ndarray  #: of the weakest step to here
 
@@ -56,7 +55,7 @@ class Relatives:
     rows: Rows
 
 
-Nodes = dict[int, list[Run]]  #: whole versions of one list: number -> its rows by generation
+Nodes = dict[int, Pieces]  #: whole versions of one list: number -> the rows that stand for it
 
 
 class Walk:
@@ -90,7 +89,7 @@ class Walk:
         level = 0
         while (rows or wholes) and (depth is None or level < depth):
             self._level = level = level + 1
-            rows, wholes = self._next(rows, wholes, FAR if depth is None else depth - level)
+            rows, wholes = self._next(rows, wholes)
             for (list_id, generation), each in rows.items():
                 if to is None or list_id == to:
                     found.append(Relatives(level, list_id, generation, each))
@@ -103,67 +102,50 @@ class Walk:
         return found
 
     def _next(
-        self, rows: dict[GenerationKey, Rows], wholes: dict[int, WholeLists], further: int
+        self, rows: dict[GenerationKey, Rows], wholes: dict[int, WholeLists]
     ) -> tuple[dict[GenerationKey, Rows], dict[int, WholeLists]]:
-        rows = rows if self._up else self._with_same(rows)
         next_rows: dict[GenerationKey, list[Rows]] = defaultdict(list)
         next_wholes: dict[int, list[WholeLists]] = defaultdict(list)
         nodes = self._nodes(wholes)
-        tables = self._tables(rows, nodes, further)
+        tables = self.cache.edges([*self._rows_wanted(rows), *self._lists_wanted(nodes)])
         for place, each in rows.items():
-            self._from_rows(tables[place], each, next_rows, next_wholes)
-        if not self._up and wholes:
-            read = {
-                (list_id, number)
-                for (list_id, _), table in tables.items()
-                if list_id in wholes
-                for number in np.unique(table.parent_version).tolist()
-            }
-            self.cache.learn(versions=read)
+            self._from_rows(place, self._followed(tables[place]), each, next_rows, next_wholes)
+        same = {} if self._up else self._same(rows)
+        more = self.cache.edges(self._rows_wanted(same))
+        for place, each in same.items():
+            self._from_rows(place, self._followed(more[place]), each, next_rows, next_wholes)
         for list_id, whole in wholes.items():
             self._from_wholes(list_id, whole, nodes[list_id], tables, next_wholes)
         return self._fresh_rows(next_rows), self._fresh_wholes(next_wholes)
 
-    def _with_same(self, rows: dict[GenerationKey, Rows]) -> dict[GenerationKey, Rows]:
-        """These rows, and the same rows of their lists in other generations: what was made from those was made from them."""
-        parts: dict[GenerationKey, list[Rows]] = {key: [some] for key, some in rows.items()}
-        for (list_id, generation), some in rows.items():
-            for other, position in self.cache.same_rows((list_id, generation), some.position):
-                numbers = np.flatnonzero(position >= 0)
-                if len(numbers):
-                    same = Rows(
-                        some.asked[numbers], position[numbers], some.version[numbers], some.basis[numbers]
-                    )
-                    parts.setdefault((list_id, other), []).append(same)
-        return {key: _joined(some_parts) for key, some_parts in parts.items()}
+    def _same(self, rows: dict[GenerationKey, Rows]) -> dict[GenerationKey, Rows]:
+        """Other stored rows that are the same as these: what was made from those was made from these."""
+        self.cache.look_up_others(rows)
+        parts: dict[GenerationKey, list[Rows]] = defaultdict(list)
+        for place, some in rows.items():
+            for generation, numbers, addresses in self.cache.same_rows(place, some.position):
+                same = Rows(some.asked[numbers], addresses, some.version[numbers], some.basis[numbers])
+                parts[place[0], generation].append(same)
+        return {key: _once(_joined(some)) for key, some in parts.items()}
 
     def _nodes(self, wholes: dict[int, WholeLists]) -> dict[int, Nodes]:
+        """The rows that a node at list level stands for: what a version shows, or (going down) what a batch wrote."""
         numbers = {list_id: np.unique(whole.version).tolist() for list_id, whole in wholes.items()}
         self.cache.learn(wholes, {(list_id, each) for list_id in wholes for each in numbers[list_id]})
-        return {
-            list_id: {number: self._runs(list_id, number) for number in numbers[list_id]}
-            for list_id in wholes
-        }
+        keys = [(list_id, number) for list_id in wholes for number in numbers[list_id]]
+        versions = [self.cache.version(*key) for key in keys]
+        shown = self.cache.contents(versions) if self._up or self._level == 1 else map(_written, versions)
+        nodes: dict[int, Nodes] = {list_id: {} for list_id in wholes}
+        for (list_id, number), pieces in zip(keys, shown, strict=True):
+            nodes[list_id][number] = pieces
+        return nodes
 
-    def _tables(
-        self, rows: dict[GenerationKey, Rows], nodes: dict[int, Nodes], further: int
-    ) -> dict[GenerationKey, EdgeTable]:
-        """The edges of all that this level starts from."""
-        reach: dict[GenerationKey, int] = {}
-        for list_id, runs_of_list in nodes.items():
-            for generation, _, high in (run for runs in runs_of_list.values() for run in runs):
-                place = (list_id, generation)
-                reach[place] = max(reach.get(place, 0), high if self._up else FAR)
-        asked = []
-        for place, each in rows.items():
-            if place in reach:
-                reach[place] = max(reach[place], int(each.position.max()) + 1)
-            else:
-                spans: list[Span] = edges.spans_of(each.position)
-                asked.append(RowsOfGeneration(place, spans, each.position))
-        asked += [RowsOfGeneration(place, [(0, high)], None, whole=True) for place, high in reach.items()]
-        found = self.cache.edges(asked, ahead=further)
-        return {each.place: self._followed(table) for each, table in zip(asked, found, strict=True)}
+    def _rows_wanted(self, rows: dict[GenerationKey, Rows]) -> list[EdgeQuery]:
+        return [EdgeQuery(*place, edges.spans_of(each.position)) for place, each in rows.items()]
+
+    def _lists_wanted(self, nodes: dict[int, Nodes]) -> list[EdgeQuery]:
+        """Up, the edges of all batches; down, of all that read the list: who reads what is looked at afterwards."""
+        return [EdgeQuery(list_id, None) for list_id in nodes]
 
     def _followed(self, table: EdgeTable) -> EdgeTable:
         """The edges that are sure enough, without those of batches that had no rows: nothing came from anything there."""
@@ -176,6 +158,7 @@ class Walk:
 
     def _from_rows(
         self,
+        place: GenerationKey,
         table: EdgeTable,
         rows: Rows,
         found: dict[GenerationKey, list[Rows]],
@@ -191,80 +174,98 @@ class Walk:
                 wholes[step.list].append(WholeLists(asked, step.version, basis))
             else:
                 found[step.list, step.generation].append(Rows(asked, step.position, step.version, basis))
+        if not self._up:
+            self._to_readers(place, rows, wholes)
+
+    def _to_readers(self, place: GenerationKey, rows: Rows, wholes: dict[int, list[WholeLists]]) -> None:
+        """Down to those that came from the whole list, of versions that show the rows."""
+        list_id, generation = place
+        table = self._followed(self.cache.whole_edges(list_id))
+        layouts = self.cache.layouts(list_id, set(table.step.tolist()) - {0})
+        own = np.flatnonzero(table.parent == generation)
+        runs = [(own, np.zeros(len(own), np.int64), table.span[own])]
+        for number, pieces in layouts.items():
+            readers, (first, stop) = np.flatnonzero(table.step == number), pieces.intervals(generation)
+            runs.append(
+                (np.repeat(readers, len(first)), np.tile(first, len(readers)), np.tile(stop, len(readers)))
+            )
+        for edge, first, stop in runs:
+            if not len(edge):
+                continue
+            run, source = edges.interval_join(first, stop, rows.position)
+            hit = edge[run]
+            for (child,), at in edges.groups(table.list[hit][:, None]):
+                basis = np.minimum(rows.basis[source[at]], table.basis[hit[at]])
+                wholes[child].append(WholeLists(rows.asked[source[at]], table.version[hit[at]], basis))
 
     def _from_wholes(
         self,
         list_id: int,
         wholes: WholeLists,
         nodes: Nodes,
-        tables: dict[GenerationKey, EdgeTable],
+        tables: dict[Place, EdgeTable],
         found: dict[int, list[WholeLists]],
     ) -> None:
-        """List level. What matters of a row's nodes in one generation is how far they reach, see :meth:`_reached`."""
-        numbers = sorted(nodes)
-        for generation in sorted({run[0] for runs in nodes.values() for run in runs}):
-            table = tables[list_id, generation]
-            if len(table):
-                reach = [self._reach(nodes[number], generation) for number in numbers]
-                needed = (
-                    table.start + 1
-                    if self._up
-                    else 1 - self._shown(list_id, generation, table.parent_version)
-                )
-                at = np.searchsorted(numbers, wholes.version)
-                self._reached(table, needed, wholes, np.asarray(reach)[at], found)
+        """From whole versions to whole versions: up from a version that shows rows of the batch, down to those that read any.
 
-    def _reach(self, runs: Sequence[Run], generation: int) -> int:
-        """Up: the end of the node's rows of that generation. Down: their start, negative."""
-        for place, low, high in runs:
-            if place == generation:
-                return high if self._up else -low
-        return -FAR
-
-    def _shown(self, list_id: int, generation: int, numbers: np.ndarray) -> np.ndarray:
-        """How many rows of a generation each of these versions shows."""
-        distinct, which = np.unique(numbers, return_inverse=True)
-        runs = [self.cache.runs(self.cache.version(list_id, number)) for number in distinct.tolist()]
-        highs = [
-            max((high for place, _, high in runs_of_version if place == generation), default=0)
-            for runs_of_version in runs
-        ]
-        return np.asarray(highs, np.int64)[which.reshape(-1)]
-
-    def _reached(
-        self,
-        table: EdgeTable,
-        needed: np.ndarray,
-        wholes: WholeLists,
-        reach: np.ndarray,
-        found: dict[int, list[WholeLists]],
-    ) -> None:
-        """From whole versions to whole versions: an edge is met by every node that reaches far enough for it.
-
-        Up, a node meets the edges of the batches it shows. Down, it meets those that read a version showing its rows.
+        A row asked for gets to a version by the surest of the nodes and edges that lead there.
         """
+        table = self._followed(tables[list_id, None])
+        if not len(table):
+            return
         lists, versions = (
             (table.parent_list, table.parent_version) if self._up else (table.list, table.version)
         )
-        asked, which = np.unique(wholes.asked, return_inverse=True)
-        which = which.reshape(-1)
-        keys, key = np.unique(np.stack([lists, versions]), axis=1, return_inverse=True)
-        key = key.reshape(-1)
-        # By basis: how far the nodes of each row asked reach that are at least as sure, and the nearest such edge.
-        sure = range(READ, STATED + 1)
-        furthest = [
-            _highest(np.where(wholes.basis >= basis, reach, -FAR), which, len(asked)) for basis in sure
-        ]
-        nearest = [
-            -_highest(np.where(table.basis >= basis, -needed, -2 * FAR), key, keys.shape[1]) for basis in sure
-        ]
-        for number in range(keys.shape[1]):
-            hits = [furthest[basis] >= nearest[basis][number] for basis in sure]
-            hit = np.flatnonzero(hits[READ])
-            if len(hit):
-                basis = np.max([np.where(hits[basis][hit], basis, READ) for basis in sure], axis=0)
-                version = np.full(len(hit), keys[1, number])
-                found[int(keys[0, number])].append(WholeLists(asked[hit], version, basis))
+        meet = self._met_up if self._up else self._met_down
+        met = meet(list_id, nodes, table)
+        node = np.searchsorted(sorted(nodes), wholes.version)
+        order = np.argsort(wholes.asked, kind="stable")
+        asked, first = np.unique(wholes.asked[order], return_index=True)
+        for (child, number), at in edges.groups(np.stack([lists, versions], axis=1)):
+            basis = np.full(len(asked), -1, np.int8)
+            for level in range(READ, STATED + 1):
+                by_node = np.asarray(met[:, at[table.basis[at] >= level]].any(axis=1))
+                hit = by_node[node[order]] & (wholes.basis[order] >= level)
+                basis[np.logical_or.reduceat(hit, first)] = level
+            there = np.flatnonzero(basis >= 0)
+            if len(there):
+                found[child].append(WholeLists(asked[there], np.full(len(there), number), basis[there]))
+
+    def _met_up(self, list_id: int, nodes: Nodes, table: EdgeTable) -> np.ndarray:
+        """Which nodes show rows of which edges' children; bool, shape (nodes, edges)."""
+        runs = (table.generation, table.start, table.start + table.rows)
+        return self._shown([self.cache.version(list_id, number) for number in sorted(nodes)], *runs)
+
+    def _met_down(self, list_id: int, nodes: Nodes, table: EdgeTable) -> np.ndarray:
+        """Which nodes have rows that are shown by the versions which edges read, whatever rows of these were read."""
+        numbers, which = np.unique(table.parent_version, return_inverse=True)
+        self.cache.learn(versions=[(list_id, number) for number in numbers.tolist()])
+        versions = [self.cache.version(list_id, number) for number in numbers.tolist()]
+        pieces = [nodes[number] for number in sorted(nodes)]
+        runs = (
+            np.concatenate([getattr(each, name) for each in pieces])
+            for name in ("generation", "first", "stop")
+        )
+        sizes = np.array([len(each) for each in pieces])
+        filled = np.flatnonzero(sizes)
+        met = np.zeros((len(nodes), len(table)), bool)
+        if len(filled):
+            starts = (np.cumsum(sizes) - sizes)[filled]
+            by_node = np.logical_or.reduceat(self._shown(versions, *runs), starts, axis=1)
+            met[filled] = by_node.T[:, which.reshape(-1)]
+        return met
+
+    def _shown(
+        self, versions: Sequence[Version], generation: np.ndarray, first: np.ndarray, stop: np.ndarray
+    ) -> np.ndarray:
+        """Whether each version shows any row of each run of addresses; bool, shape (versions, runs)."""
+        own = np.array([version.generation for version in versions], np.int64)
+        ends = np.array([version.start + version.rows for version in versions], np.int64)
+        shown = np.asarray((own[:, None] == generation) & (first < ends[:, None]) & (first < stop))
+        numbers = np.array([version.layout or 0 for version in versions], np.int64)
+        for number, pieces in self.cache.layouts(versions[0].list_id, set(numbers.tolist()) - {0}).items():
+            shown[numbers == number] |= pieces.shows_any(generation, first, stop)
+        return shown
 
     # -- each relative once
 
@@ -291,18 +292,16 @@ class Walk:
                 self._seen_wholes[list_id].append(fresh[list_id])
         return fresh
 
-    def _runs(self, list_id: int, number: int) -> list[Run]:
-        """The rows that a node at list level stands for: what a version shows, or (going down) what a batch wrote."""
-        version = self.cache.version(list_id, number)
-        if self._up or self._level == 1:
-            return self.cache.runs(version)
-        return [(version.generation, version.start, version.start + version.rows)]
+
+def _written(version: Version) -> Pieces:
+    """The rows that a version's batch wrote."""
+    return Pieces.of([(version.generation, version.start, version.start + version.rows)])
 
 
-def _highest(values: np.ndarray, which: np.ndarray, count: int) -> np.ndarray:
-    highest = np.full(count, -3 * FAR, np.int64)
-    np.maximum.at(highest, which, values)
-    return highest
+def _once(rows: Rows) -> Rows:
+    """Each (asked, row) once."""
+    _, first = np.unique((rows.asked << 40) | rows.position, return_index=True)
+    return Rows(rows.asked[first], rows.position[first], rows.version[first], rows.basis[first])
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

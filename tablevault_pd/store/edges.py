@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from tablevault_pd.store.pieces import Pieces
 
 
 class EdgeForm(IntEnum):
@@ -35,6 +37,7 @@ LEVELS = 11
 _BITS = 4
 
 GenerationKey = tuple[int, int]  #: (list, generation)
+WHOLE_LIST = 0  #: stands for the generation of the parents of an edge from a whole list
 Span = tuple[int, int]  #: (first, end)
 
 
@@ -52,8 +55,9 @@ class Edge:
     EACH    each child came from each of ``parents``
     ======  ==================================================================
 
-    A parent row is named by its generation and position, which no later version changes; `parent_version` is the
-    version that was read.
+    Rows are named by generation and address, which no later version changes; `parent_version` is the version that was read.
+    For a whole list `parent_generation` is :data:`WHOLE_LIST`, and `parent`, `span` and `step` are what that version shows:
+    the first `span` rows of the generation `parent`, and the layout `step` (0: none).
     """
 
     parent_list: int
@@ -63,8 +67,8 @@ class Edge:
     form: EdgeForm
     child: int  #: offset of the first child within the batch
     rows: int  #: how many child rows the run is long
-    parent: int  #: lowest parent position
-    span: int  #: how many positions the run of parents is long
+    parent: int  #: lowest address of a parent
+    span: int  #: how many rows the run of parents is long
     step: int = 0  #: of AFFINE; negative: the first child has the highest parent
     children: np.ndarray | None = None  #: of PAIRS: offsets from `child`; None: child i has parent i
     parents: np.ndarray | None = None  #: of PAIRS and EACH: offsets from `parent`
@@ -124,21 +128,11 @@ def edge_table(
 
 @dataclass(frozen=True, slots=True)
 class EdgeQuery:
-    """Rows of one generation whose edges are asked for, as runs of positions in order that do not overlap."""
+    """Rows of one generation whose edges are asked for, as runs of addresses in order that do not overlap."""
 
     list: int
-    generation: int
-    spans: Sequence[Span]
-    whole: bool = False  #: a hint: from here the walk goes on to whole lists
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeAnswer:
-    """Edges, and for which rows they are all there is."""
-
-    table: EdgeTable
-    #: what was answered beyond the question, together with it; none: nothing was
-    prefetched: Sequence[EdgeQuery] = ()
+    generation: int | None  #: None: all rows of the list
+    spans: Sequence[Span] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +140,8 @@ class ListHistory:
     """What lineage needs to know of a list."""
 
     name: str
-    #: generations that begin with rows of another one: generation -> (that one, how many rows of it)
-    bases: Mapping[int, tuple[int, int]]
-    #: how many rows of each generation a vacuum has left; None if it never removed any
-    kept: Mapping[int, int] | None = None
+    in_place: bool = True  #: whether the address of each row is its position in every version that shows it
+    kept: Pieces | None = None  #: the rows that are stored still; None if a vacuum never removed any
 
 
 @dataclass(frozen=True, slots=True, eq=False)

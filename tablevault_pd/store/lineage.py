@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tablevault_pd.store.edges import (
-        EdgeAnswer,
         EdgeQuery,
         EdgeSummary,
         EdgeTable,
@@ -21,18 +20,14 @@ if TYPE_CHECKING:
 class LineageStore(Protocol):
     """Keeps edges: they come with the commit of their children (:attr:`Batch.edges`) and never change, nor go.
 
-    A store finds edges by the runs of positions at either end, and need not know what is in them: which row comes from which
+    A store finds edges by the runs of addresses at either end, and need not know what is in them: which row comes from which
     is worked out above, by :mod:`tablevault_pd.lineage`. Raises VaultCorrupt for edges that cannot be decoded.
     """
 
-    def edges(
-        self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"], ahead: int = 0
-    ) -> EdgeAnswer:
+    def edges(self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"]) -> EdgeTable:
         """Return every edge whose children (or parents) touch what is asked for. One request.
 
-        No position is asked for twice. More edges than those may come, each once, and the caller looks closer. A store to
-        which a request is dear may answer questions that a walk will ask next, up to `ahead` steps further, and then says
-        which it answered.
+        No row is asked for twice. More edges than those may come, each once, and the caller looks closer.
         """
 
     def edges_of_batch(self, version: Version) -> EdgeTable:
@@ -45,7 +40,7 @@ class LineageStore(Protocol):
         """
 
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
-        """Return for each (list id, generation, first, end) the commits that wrote those positions. One request."""
+        """Return for each (list id, generation, first, end) the commits that wrote those rows. One request."""
 
     def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
         """Return what lineage needs to know of lists, by id, and versions by (list id, number). One request.
@@ -60,7 +55,7 @@ class LineageStore(Protocol):
         """
 
     def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
-        """Return of each generation the newest version that added rows to it. One without rows is left out. One request."""
+        """Return the newest version of each generation: it shows all of its rows. One request."""
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version). What is known already stays as it is."""

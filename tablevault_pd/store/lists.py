@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tablevault_pd.filters.predicate import Where
+    from tablevault_pd.store.pieces import Pieces
     from tablevault_pd.store.types import Batch, Chunk, ListState, ScanRequest, Spans, Version, VersionLookup
 
 
@@ -59,13 +60,13 @@ class FileKeeper(Protocol):
 class ListStore(Protocol):
     """Keeps lists as series of versions, each made by one commit.
 
-    **Versions.** Each save, append, delete and restore makes one version, numbered from 1 on without a gap (after commits
+    **Versions.** Each commit makes one version, numbered from 1 on without a gap (after commits
     that were lost in a crash: after theirs). A version never changes, but for its tags and, once its rows were vacuumed,
     `gone`. Its `time` is the store's, and later than that of the version before.
 
-    **Positions.** A save starts a *generation*, named by its version, whose rows have the positions 0, 1, 2 …; an append adds
-    at its end. A restore starts a generation that begins with the rows of an older one, at the same positions. A row is
-    named for ever by its list, generation and position.
+    **Rows.** A commit starts a *generation* of stored rows, named by its version, or adds at the end of the present one
+    (append). A row is named for ever by its list and its address: the generation, and its number there. A version shows
+    pieces of generations; the position of a row in it is its number over these. See :mod:`tablevault_pd.store.pieces`.
 
     **Schemas.** The id of a schema never changes and names the same schema in every process, its metadata included.
     """
@@ -78,12 +79,14 @@ class ListStore(Protocol):
         """Return a place to put rows before :meth:`commit`. Raises VaultReadOnly."""
 
     def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
-        """Make all rows of `batch` visible at the end of its list, or none, and return the new version.
+        """Make all rows of `batch` visible, or none, and return the new version.
+
+        They come at the end of the list; of an upsert or delete_rows, :attr:`Batch.pieces` says what the list then shows.
 
         One atomic step makes rows, version, descriptions, edges, reads and the names of kept files visible together,
         durably (as far as the store's `durability` says). Commits to one list come one after the other, whole.
 
-        Save and append make the list if it does not exist. A batch whose token is in the list already was committed before:
+        Save, append and upsert make the list if it does not exist. A batch whose token is in the list already was committed before:
         its version is returned and nothing is written, so a commit whose answer was lost can be sent again, with the
         same or with newly staged rows. A commit that raised an error has not happened, unless that error is
         ConnectionLost or an interrupt: then sending it again tells.
@@ -91,9 +94,12 @@ class ListStore(Protocol):
         Raises
         ------
         ListNotFound, ListDeleted
-            For a delete or restore of a list that never was; for an append to or a delete of a deleted one.
+            For a delete, delete_rows or restore of a list that never was; for an append to, an upsert, a delete_rows or a
+            delete of a deleted one.
         VersionNotFound
             If the version to restore does not exist, or its rows were vacuumed.
+        InvalidInput
+            If the pieces of an upsert or delete_rows are not rows of the batch, each of them, and of the list.
         Conflict
             If the newest version is not :attr:`Batch.expect`, or the list's schema not :attr:`Batch.base`.
         VaultReadOnly, VaultBusy, StorageFull, StorageError, VaultClosed
@@ -125,6 +131,9 @@ class ListStore(Protocol):
 
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         """Return which commit wrote which rows of these versions. `Spans.scope` counts `versions`. One request."""
+
+    def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
+        """Return what each of these versions shows. One request at most; what was returned before takes none."""
 
     def schema(self, schema_id: int) -> pa.Schema:
         """Return a schema as committed. Raises VaultCorrupt if there is none of that id."""

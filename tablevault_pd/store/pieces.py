@@ -86,6 +86,12 @@ class Pieces:
             np.concatenate([self.stop, other.stop]),
         )
 
+    @property
+    def are_distinct(self) -> bool:
+        """Whether no row is shown twice: of any other content, what this one says does not hold."""
+        keys, order = self._by_address()
+        return bool((keys[1:] >= (keys + (self.stop - self.first)[order])[:-1]).all())
+
     # -- positions and addresses
 
     def addresses(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,20 +125,39 @@ class Pieces:
 
     def overlaps(self, other: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(position here, position there, rows) of each run of rows that both show, in order of position here."""
-        if not len(self) or not len(other):
-            return (np.empty(0, np.int64),) * 3
-        keys, order = other._by_address()
-        ends = keys + (other.stop - other.first)[order]
+        _, order = other._by_address()
+        _, start, stop = self.runs(other.generation[order], other.first[order], other.stop[order])
+        return start, other.positions(*self.addresses(start)), stop - start
+
+    def runs(
+        self, generation: np.ndarray, first: np.ndarray, stop: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(number, start, stop): where the rows of these runs of addresses are shown, in order of position.
+
+        The runs are in order of address, and apart.
+        """
         starts = _key(self.generation, self.first)
+        keys = _key(generation, first)
+        ends = keys + (stop - first)
         low = np.searchsorted(ends, starts, side="right")
         high = np.searchsorted(keys, starts + (self.stop - self.first), side="left")
-        mine, theirs = _expanded(low, np.maximum(high - low, 0))
-        start = np.maximum(starts[mine], keys[theirs])
-        stop = np.minimum(starts[mine] + (self.stop - self.first)[mine], ends[theirs])
-        here = self.bounds[mine] + start - starts[mine]
-        there = other.bounds[order[theirs]] + start - keys[theirs]
-        sequence = np.argsort(here)
-        return here[sequence], there[sequence], (stop - start)[sequence]
+        piece, run = expanded(low, np.maximum(high - low, 0))
+        offset = self.bounds[piece] - starts[piece]
+        return (
+            run,
+            np.maximum(starts[piece], keys[run]) + offset,
+            np.minimum(starts[piece] + (self.stop - self.first)[piece], ends[run]) + offset,
+        )
+
+    def shows_any(self, generation: np.ndarray, first: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        """Whether any row is shown of each of these runs of addresses, which may overlap; bool."""
+        if not len(self):
+            return np.zeros(len(first), bool)
+        keys, order = self._by_address()
+        last = np.searchsorted(keys, _key(generation, stop), side="left") - 1
+        number = order[np.maximum(last, 0)]
+        end = _key(self.generation[number], self.stop[number])
+        return np.asarray((last >= 0) & (first < stop) & (end > _key(generation, first)))
 
     def lacking(self, other: Pieces) -> tuple[np.ndarray, np.ndarray]:
         """(start, stop): the positions here of the rows that `other` does not show, as runs in order."""
@@ -146,13 +171,11 @@ class Pieces:
         here = self.generation == generation
         return self.first[here], self.stop[here]
 
-    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+    def ends(self) -> list[tuple[int, int]]:
         """(generation, end): up to where each generation is shown."""
-        if len(self) == 1:
-            return self.generation, self.stop
         _, order = self._by_address()
-        last = np.flatnonzero(np.diff(self.generation[order], append=-1))
-        return self.generation[order[last]], self.stop[order[last]]
+        last = order[np.flatnonzero(np.diff(self.generation[order], append=-1))]
+        return list(zip(self.generation[last].tolist(), self.stop[last].tolist(), strict=True))
 
     # -- other content
 
@@ -189,7 +212,7 @@ class Pieces:
         """(position, generation, first, stop) of the parts of pieces in these runs of positions."""
         low = np.searchsorted(self.bounds, starts, side="right") - 1
         high = np.searchsorted(self.bounds, stops, side="left")
-        run, piece = _expanded(low, np.where(starts < stops, high - low, 0))
+        run, piece = expanded(low, np.where(starts < stops, high - low, 0))
         start = np.maximum(starts[run], self.bounds[piece])
         stop = np.minimum(stops[run], self.bounds[piece + 1])
         offset = self.first[piece] - self.bounds[piece]
@@ -216,7 +239,7 @@ def _merged(generation: np.ndarray, first: np.ndarray, stop: np.ndarray) -> tupl
     return generation[starts], first[starts], stop[np.append(starts[1:], len(stop)) - 1]
 
 
-def _expanded(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def expanded(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(i, ``starts[i] + 0 … counts[i] - 1``) for every i."""
     which = np.repeat(np.arange(len(starts)), counts)
     before = np.cumsum(counts) - counts

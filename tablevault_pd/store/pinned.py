@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tablevault_pd.errors import VersionNotFound, did_you_mean, shown
-from tablevault_pd.store.edges import EdgeAnswer
 from tablevault_pd.store.types import ListState, VersionLookup
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tablevault_pd.store import Store
-    from tablevault_pd.store.edges import EdgeQuery, EdgeSummary
+    from tablevault_pd.store.edges import EdgeQuery, EdgeSummary, EdgeTable
     from tablevault_pd.store.names import VersionName
     from tablevault_pd.store.text_query import Node
     from tablevault_pd.store.types import Confirmation, Description, Version
@@ -174,16 +173,13 @@ class PinnedStore:
 
     # -- lineage
 
-    def edges(
-        self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"], ahead: int = 0
-    ) -> EdgeAnswer:
+    def edges(self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"]) -> EdgeTable:
         """Edges of the versions of that time."""
-        answer = self._store.edges(queries, side=side, ahead=ahead)
-        table = answer.table
+        table = self._store.edges(queries, side=side)
         numbers, inverse = np.unique(table.list, return_inverse=True)
         limits = np.array([self._newest.get(number, 0) for number in numbers.tolist()], np.int64)
         rows = np.flatnonzero(table.version <= limits[inverse]) if len(table) else np.empty(0, np.intp)
-        return answer if len(rows) == len(table) else EdgeAnswer(table.take(rows), answer.prefetched)
+        return table if len(rows) == len(table) else table.take(rows)
 
     def edge_summaries(self) -> list[EdgeSummary]:
         """Which batch of that time has something from which version."""

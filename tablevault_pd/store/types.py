@@ -1,8 +1,9 @@
 """The plain data that crosses the Store protocol. No I/O, and nothing of pandas.
 
-A commit to a list is a *batch* and makes a *version*. Versions with the same *generation* share one growing run of
-positions: ``save`` starts a generation, ``append`` adds at its end, ``delete`` keeps it out of sight, ``restore``
-starts one whose first rows are those of the version restored.
+A commit to a list is a *batch* and makes a *version*, which shows pieces of stored rows (:mod:`tablevault_pd.store.pieces`):
+those of its `layout`, then the *tail*, the rows of its own generation from `first` on. ``append`` lengthens the tail,
+``delete`` keeps all out of sight, every other operation starts a generation: ``save`` without a layout, ``restore`` with the
+pieces of the version restored, ``upsert`` and ``delete_rows`` with those that :attr:`Batch.pieces` says.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from tablevault_pd.store.pieces import Pieces
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.edges import Edge, ListHistory
     from tablevault_pd.store.work import Finish
 
-Operation = Literal["save", "append", "delete", "restore"]
+Operation = Literal["save", "append", "delete", "restore", "upsert", "delete_rows"]
 ControlKind = Literal["stop", "pause", "resume"]
 Severity = Literal[
     "damage", "stray", "unchecked"
@@ -44,8 +47,8 @@ class Version:
     version: int
     operation: Operation
     generation: int
-    start: int  #: position of the first row this commit added
-    rows: int  #: rows this commit added
+    start: int  #: where in its generation the rows of this commit begin
+    rows: int  #: rows of this commit: added, or in the place of others
     total: int  #: rows visible at this version
     schema_id: int
     session_id: int | None
@@ -57,6 +60,20 @@ class Version:
     step: int | None = None  #: the step its session was at
     #: of a script: where the statement begins that committed it; 0: a cell; None: there is no slice
     line: int | None = None
+    layout: int | None = None  #: the version whose pieces are shown before the tail; None: there are none
+    first: int = 0  #: where in its generation the tail begins
+    changed: int = 0  #: how many of its rows are in the place of others
+    removed: int = 0  #: rows that it left out, of those that the version before showed
+
+    @property
+    def added(self) -> int:
+        """How many rows it added."""
+        return self.rows - self.changed
+
+    @property
+    def tail(self) -> Pieces:
+        """The rows of its own generation that it shows at the end."""
+        return Pieces.of([(self.generation, self.first, self.start + self.rows)])
 
     @property
     def deleted(self) -> bool:
@@ -124,6 +141,11 @@ class Batch:
     base: int | None = None  #: append: the schema id that `schema` was merged with (None: the list is new)
     expect: int | None = None  #: the version the list must still be at (0: it must not exist)
     target: int | None = None  #: restore: the version to bring back
+    #: upsert, delete_rows: all that the new version is to show, :data:`~tablevault_pd.store.pieces.OWN` for rows of the batch,
+    #: worked out from the version `expect`
+    pieces: Pieces | None = None
+    changed: int = 0  #: upsert: how many of its rows are in the place of others
+    removed: int = 0  #: upsert, delete_rows: how many rows are left out
     session_id: int | None = None
     cell: int | None = None
     line: int | None = None  #: as :attr:`Version.line`

@@ -12,7 +12,6 @@ from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.saving.conflicts import telling_who
 from tablevault_pd.store import Batch, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
-from tablevault_pd.store.runs import runs_of
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
@@ -167,5 +166,5 @@ def _same_content(store: Store, a: Version, b: Version) -> bool:
     """Return whether two versions of a list show the same stored rows, as after a restore."""
     if (a.total, a.schema_id) != (b.total, b.schema_id):
         return False
-    bases = store.describe_lists([a.list_id]).lists[a.list_id].bases
-    return runs_of(a.generation, a.total, bases) == runs_of(b.generation, b.total, bases)
+    shown = store.pieces([a, b])
+    return shown[0] == shown[1]

@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
 from tablevault_pd.store import Compacted, Freed, Problem, Progress, Version
 from tablevault_pd.store.arango.client import all_of
@@ -19,7 +21,7 @@ from tablevault_pd.store.arango.layout import (
     VERSION_NAMES,
 )
 from tablevault_pd.store.arango.names import NAMED_OF
-from tablevault_pd.store.arango.placing import runs, version_of
+from tablevault_pd.store.arango.placing import version_of
 from tablevault_pd.store.arango.stage import REMOVE_ITEMS, staged_ms
 from tablevault_pd.store.engine.name_rules import kept_by_name
 
@@ -33,8 +35,12 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.versions import Versions
 
 # All statements: 3.12; nothing in them is newer than 3.8.
-BATCHES_ALL = "FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, 'edges', 'reads')"
-BATCHES_OF = "FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, 'edges', 'reads')"
+BATCHES_ALL = """
+FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, "pieces", "edges", "reads")
+"""
+BATCHES_OF = """
+FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, "pieces", "edges", "reads")
+"""
 COUNTS = "FOR i IN @@items COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]"
 TEXTS = "FOR b IN tv_batches FILTER b.text_items > 0 RETURN [b._key, b.name, b.version, b.text_items]"
 WORDED = "FOR i IN @@items FILTER i.stems != null COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]"
@@ -161,7 +167,7 @@ def _of(batch: dict[str, Any], what: str, path: str) -> Problem:
 
 
 def _histories(batches: list[dict[str, Any]]) -> Iterator[Problem]:
-    """Versions count up from 1, and the positions of a generation follow each other."""
+    """Versions count up from 1, and the rows of a generation follow each other."""
     last: dict[int, int] = {}
     ends: dict[tuple[int, int], int] = {}
     for batch in batches:
@@ -173,14 +179,9 @@ def _histories(batches: list[dict[str, Any]]) -> Iterator[Problem]:
             )  # fmt: skip
         last[batch["list"]] = batch["version"]
         run = (batch["list"], batch["generation"])
-        if (
-            batch["rows"] != batch["total"] - batch["start"]
-            or ends.get(run, batch["start"]) != batch["start"]
-        ):
-            yield _missing(
-                batch, f"rows {batch['start']} to {batch['total']} do not follow what is before them"
-            )
-        ends[run] = batch["total"]
+        if ends.get(run, 0) != batch["start"]:
+            yield _missing(batch, f"rows from {batch['start']} on do not follow what is before them")
+        ends[run] = batch["start"] + batch["rows"]
 
 
 def _short(vault: ServerParts) -> dict[str, tuple[dict[str, Any], str]]:
@@ -247,7 +248,9 @@ def _decoded(
         if run in skip:
             continue
         try:
-            for chunk in vault.rows.scan(version):
+            for chunk in vault.rows.rows_of_generation(
+                version, run[1], 0, version.start + version.rows, None
+            ):
                 chunk.table.validate(full=True)
                 if progress:
                     progress(1)
@@ -345,7 +348,7 @@ def vacuum(vault: ServerParts, *, keep: int, deleted: bool, dry_run: bool) -> li
         if dry_run:
             batches = vault.client.query(BATCHES_OF, list=head.list_id, batch_rows=1000)
             named = vault.client.query(NAMED_OF, list=head.list_id)
-            freed += _plan(head, batches, named, keep, deleted)[0]
+            freed += _plan(vault, head, batches, named, keep, deleted)[0]
         else:
             freed += _vacuum_list(vault, head, keep, deleted)
     [now] = vault.client.query(NOW)
@@ -378,7 +381,7 @@ def _vacuum_list(vault: ServerParts, head: Version, keep: int, deleted: bool) ->
         all_of(handle, TOUCH, {"list": head.list_id, "token": "vacuum"})
         batches = all_of(handle, BATCHES_OF, {"list": head.list_id}, 1000)
         named = all_of(handle, NAMED_OF, {"list": head.list_id})
-        freed, gone, emptied = _plan(head, batches, named, keep, deleted)
+        freed, gone, emptied = _plan(vault, head, batches, named, keep, deleted)
         if emptied:
             all_of(handle, MARK, {"gone": gone, "emptied": emptied})
         return freed, emptied
@@ -391,37 +394,41 @@ def _vacuum_list(vault: ServerParts, head: Version, keep: int, deleted: bool) ->
 
 
 def _plan(
-    head: Version, batches: list[dict[str, Any]], named: list[int], keep: int, deleted: bool
+    vault: ServerParts,
+    head: Version,
+    batches: list[dict[str, Any]],
+    named: list[int],
+    keep: int,
+    deleted: bool,
 ) -> tuple[list[Freed], list[str], list[str]]:
     """What to free, the batches whose versions lose rows by it, and those whose own rows go."""
-    bases = {batch["version"]: batch["base"] for batch in batches}
-    shown = {batch["version"]: runs(batch, bases.get(batch["generation"])) for batch in batches}
     whole = deleted and batches[-1]["operation"] == "delete"
     newest = [] if whole else [batch for batch in batches if batch["operation"] != "delete"][-keep:]
     told = kept_by_name(head.list, named, [batch["version"] for batch in newest])
     kept = newest + [batch for batch in batches if batch["version"] in named]
-    needed: dict[int, int] = defaultdict(int)  # generation -> positions from 0 to here are still shown
-    for batch in kept:
-        if not batch["gone"]:
-            for generation, _, high in shown[batch["version"]]:
-                needed[generation] = max(needed[generation], high)
-    doomed = [
-        batch
-        for batch in batches
-        if batch["rows"] and not batch["emptied"] and batch["start"] >= needed[batch["generation"]]
-    ]
+    filled = [batch for batch in batches if batch["rows"] and not batch["emptied"]]
+    needed = set().union(*_batches_shown(vault, [batch for batch in kept if not batch["gone"]], filled))
+    doomed = [batch for at, batch in enumerate(filled) if at not in needed]
     if not doomed:
         return told, [], []
-    lost: dict[int, int] = {}  # generation -> its first position that goes
-    for batch in doomed:
-        lost.setdefault(batch["generation"], batch["start"])
-    gone = [
-        batch
-        for batch in batches
-        if not batch["gone"]
-        and any(high > lost.get(generation, high) for generation, _, high in shown[batch["version"]])
-    ]
+    present = [batch for batch in batches if not batch["gone"]]
+    losing = _batches_shown(vault, present, doomed)
+    gone = [batch for batch, lost in zip(present, losing, strict=True) if lost]
     numbers = tuple(batch["version"] for batch in gone)
     rows, size = sum(batch["rows"] for batch in doomed), sum(batch["bytes"] for batch in doomed)
     freed = Freed("deleted list" if whole and not named else "rows", head.list, numbers, rows, size)
     return [freed, *told], [batch["_key"] for batch in gone], [batch["_key"] for batch in doomed]
+
+
+def _batches_shown(
+    vault: ServerParts, shown: list[dict[str, Any]], batches: list[dict[str, Any]]
+) -> Iterator[set[int]]:
+    """For each version `shown` the numbers of those `batches` that it shows rows of."""
+    ordered = sorted(range(len(batches)), key=lambda at: (batches[at]["generation"], batches[at]["start"]))
+    generation, start, rows = (
+        np.array([batches[at][name] for at in ordered], np.int64) for name in ("generation", "start", "rows")
+    )
+    for pieces in vault.rows.pieces([version_of(batch) for batch in shown]):
+        yield {
+            ordered[number] for number in np.unique(pieces.runs(generation, start, start + rows)[0]).tolist()
+        }

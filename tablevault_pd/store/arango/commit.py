@@ -20,10 +20,16 @@ from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS, RENAMES
 from tablevault_pd.store.arango.names import RENAME_BATCHES
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, description_document, digest_of
-from tablevault_pd.store.arango.placing import document_of, runs, version_of
+from tablevault_pd.store.arango.placing import document_of, layout_of, version_of
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
-from tablevault_pd.store.engine.commit_rules import check_commit, check_restore_target, next_version
+from tablevault_pd.store.engine.commit_rules import (
+    check_commit,
+    check_pieces,
+    check_restore_target,
+    next_version,
+)
 from tablevault_pd.store.engine.name_rules import check_not_renamed
+from tablevault_pd.store.pieces import EMPTY
 from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
@@ -32,22 +38,24 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.edges import LineageEdges
     from tablevault_pd.store.arango.layout import Clock
     from tablevault_pd.store.arango.stage import SharedDocuments
+    from tablevault_pd.store.pieces import Pieces
 
 # All statements: 3.12 now; nothing in them is newer than 3.8, and nothing is removed in 4.0. Names are looked up by
 # their hash, because the server compares texts by the rules of a language.
 LOOK = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-LET head = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads"))
+LET head = FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))
 LET was = FIRST(
   FOR r IN tv_renames FILTER head == null AND r.digest == @digest SORT r.time DESC LIMIT 1
     FOR l IN tv_lists FILTER l.id == r.list RETURN l
 )
 LET renamed = was.name
 LET own = head == null ? was.id : list
-LET known = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "edges", "reads"))
-LET target = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == @target RETURN UNSET(b, "edges", "reads"))
-LET root = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == target.generation RETURN UNSET(b, "edges", "reads"))
-RETURN {now: DATE_NOW(), list, head, renamed, known, target, target_base: root.base}
+LET known = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "pieces", "edges", "reads"))
+LET target = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == @target RETURN UNSET(b, "pieces", "edges", "reads"))
+LET shown = @target == null ? head : target
+LET layout = FIRST(FOR b IN tv_batches FILTER @content AND b.list == list AND b.version == shown.layout RETURN b.pieces)
+RETURN {now: DATE_NOW(), list, head, renamed, known, target, layout}
 """
 NEW_LIST = """
 FOR m IN tv_meta
@@ -70,8 +78,8 @@ RETURN held[*]._key
 """
 )
 IN_ITS_PLACE = """
-LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "edges", "reads"))
-LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "edges", "reads"))
+LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "pieces", "edges", "reads"))
+LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "pieces", "edges", "reads"))
 RETURN {by_key, by_token}
 """
 
@@ -241,18 +249,37 @@ def _placed(
 ) -> dict[str, Any]:
     """What the batch document says of its place, given what the server was `seen` to hold."""
     target = check_restore_target(batch, _version(seen["target"])) if batch.operation == "restore" else None
-    version = next_version(
+    head, content = _version(seen["head"]), None
+    if target is not None:
+        content = _content(target, seen)
+    elif batch.operation in ("upsert", "delete_rows"):
+        content = check_pieces(batch, EMPTY if head is None else _content(head, seen), rows)
+    version, layout = next_version(
         batch,
-        _version(seen["head"]),
+        head,
         list_id=list_id,
         rows=rows,
         schema_id=None if schema is None else int(schema, 16),
         now=to_time(seen["now"] * 1000),
         target=target,
+        content=content,
     )
-    base = None if target is None else runs(seen["target"], seen["target_base"])
-    return document_of(version, batch.token, base)
+    return document_of(version, batch.token, layout)
+
+
+def _content(version: Version, seen: dict[str, Any]) -> Pieces:
+    """What a version shows, whose layout was `seen` with it."""
+    if version.layout is None:
+        return version.tail
+    where = f"The content of version {version.layout} of {version.list!r}"
+    return layout_of(seen["layout"], where) + version.tail
 
 
 def _looking(batch: Batch) -> dict[str, Any]:
-    return {"digest": digest_of(batch.list), "token": batch.token, "target": batch.target}
+    content = batch.operation in ("restore", "upsert", "delete_rows")
+    return {
+        "digest": digest_of(batch.list),
+        "token": batch.token,
+        "target": batch.target,
+        "content": content,
+    }

@@ -14,21 +14,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.store import Batch, Problem, Version
-from tablevault_pd.store.arango.ahead import AHEAD, MAX_SPANS, STATEMENTS, binds
 from tablevault_pd.store.arango.layout import BATCHES, Clock
 from tablevault_pd.store.arango.placing import version_of
 from tablevault_pd.store.arango.spans import ANSWER_BYTES
 from tablevault_pd.store.edges import (
     BASES,
+    LEVELS,
     Edge,
-    EdgeAnswer,
     EdgeForm,
     EdgeQuery,
     EdgeSummary,
@@ -41,6 +39,7 @@ from tablevault_pd.store.edges import (
     few_spans,
 )
 from tablevault_pd.store.engine.int_codec import pack, unpack
+from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
 from tablevault_pd.store.types import ListInfo
 
@@ -54,6 +53,52 @@ if TYPE_CHECKING:
 #   6 rows, 7 lowest parent, 8 span, 9 step, 10 children and 11 parents (packed, base64; null where the form has none)
 
 # 3.12; nothing in it is newer than 3.8, and nothing is removed in 4.0: so for all statements here.
+# A row of `wanted` is [list, generation, first, end]. The batches that hold rows of it are a range of an index.
+EDGES_BY_CHILD = """
+FOR t IN (
+  FOR w IN @wanted
+    LET lowest = FIRST(
+      FOR f IN tv_batches
+        FILTER f.list == w[0] AND f.generation == w[1] AND f.start <= w[2] AND f.rows > 0
+        SORT f.start DESC LIMIT 1 RETURN f.start)
+    FOR b IN tv_batches
+      FILTER b.list == w[0] AND b.generation == w[1] AND b.start >= lowest AND b.start < w[3] AND b.rows > 0
+      RETURN [b._key, w[2], w[3]])
+  COLLECT key = t[0] AGGREGATE first = MIN(t[1]), end = MAX(t[2])
+  FOR b IN tv_batches
+    FILTER b._key == key
+    LET touching = (
+      FOR e IN NOT_NULL(b.edges, []) FILTER b.start + e[5] < end AND b.start + e[5] + e[6] > first RETURN e)
+    FILTER LENGTH(touching) > 0
+    RETURN [b.list, b.version, b.generation, b.start, touching]
+"""
+# An edge that has lost its place in the batch is null here; who reads it says so.
+EDGES_BY_PARENT = """
+FOR t IN (
+  FOR w IN @wanted
+    FOR z IN @sizes
+      FOR m IN tv_edges
+        FILTER m.parent_list == w[0] AND m.parent_generation == w[1] AND m.parent_level == z[0]
+          AND m.parent_bin >= FLOOR(w[2] / z[1]) AND m.parent_bin <= FLOOR((w[3] - 1) / z[1])
+        RETURN DISTINCT [m.batch, m.number])
+  COLLECT key = t[0] INTO numbers = t[1]
+  FOR b IN tv_batches
+    FILTER b._key == key AND b.list > 0
+    RETURN [b.list, b.version, b.generation, b.start, (FOR n IN numbers SORT n RETURN b.edges[n])]
+"""
+ALL_BY_CHILD = """
+FOR b IN tv_batches
+  FILTER b.list IN @lists AND LENGTH(NOT_NULL(b.edges, [])) > 0
+  RETURN [b.list, b.version, b.generation, b.start, b.edges]
+"""
+ALL_BY_PARENT = """
+FOR m IN tv_edges
+  FILTER m.parent_list IN @lists
+  COLLECT key = m.batch INTO numbers = m.number
+  FOR b IN tv_batches
+    FILTER b._key == key AND b.list > 0
+    RETURN [b.list, b.version, b.generation, b.start, (FOR n IN numbers SORT n RETURN b.edges[n])]
+"""
 EDGES_OF_BATCH = """
 FOR b IN tv_batches
   FILTER b.list == @list AND b.version == @version
@@ -81,22 +126,19 @@ FACTS = """
 LET lists = (
   FOR l IN tv_lists
     FILTER l.id IN @lists
-    LET bases = (
-      FOR b IN tv_batches
-        FILTER b.list == l.id AND b.operation == "restore" AND LENGTH(b.base) > 0
-        RETURN [b.version, LAST(b.base)[0], LAST(b.base)[2]])
+    LET layouts = LENGTH(FOR b IN tv_batches FILTER b.list == l.id AND b.layout > 0 LIMIT 1 RETURN 1)
     LET any_gone = LENGTH(FOR b IN tv_batches FILTER b.list == l.id AND b.gone == true LIMIT 1 RETURN 1) > 0
     LET kept = (
       FOR b IN tv_batches
         FILTER any_gone AND b.list == l.id AND b.emptied == false AND b.rows > 0
-        COLLECT generation = b.generation AGGREGATE rows = MAX(b.start + b.rows)
-        RETURN [generation, rows])
-    RETURN [l.id, l.name, bases, any_gone ? kept : null])
+        SORT b.generation, b.start
+        RETURN [b.generation, b.start, b.start + b.rows])
+    RETURN [l.id, l.name, layouts == 0, any_gone ? kept : null])
 LET versions = (
   FOR v IN @versions
     FOR b IN tv_batches
       FILTER b.list == v[0] AND b.version == v[1]
-      RETURN UNSET(b, "parts", "base", "edges", "reads"))
+      RETURN UNSET(b, "parts", "pieces", "edges", "reads"))
 RETURN {lists, versions}
 """
 # Told by the index alone.
@@ -110,9 +152,9 @@ NEWEST_OF_GENERATION = """
 FOR p IN @places
   FOR b IN (
     FOR b IN tv_batches
-      FILTER b.list == p[0] AND b.generation == p[1] AND b.rows > 0
-      SORT b.start DESC LIMIT 1 RETURN b)
-    RETURN UNSET(b, "parts", "base", "edges", "reads")
+      FILTER b.list == p[0] AND b.generation == p[1]
+      SORT b.start DESC, b.version DESC LIMIT 1 RETURN b)
+    RETURN UNSET(b, "parts", "pieces", "edges", "reads")
 """
 # Keys are made by the client and "ignore" lets it be repeated.
 MIRROR = """
@@ -150,13 +192,19 @@ FOR b IN tv_batches
   SORT b._key LIMIT @page
   LET totals = (
     FOR e IN b.edges
-      RETURN FIRST(FOR p IN tv_batches FILTER p.list == e[0] AND p.version == e[1] RETURN p.total))
+      RETURN e[4] == 0 ? null : FIRST(
+        FOR p IN tv_batches
+          FILTER p.list == e[0] AND p.generation == e[2] AND p.version <= e[1]
+          SORT p.start DESC, p.version DESC LIMIT 1 RETURN p.start + p.rows))
   LET mirrored = LENGTH(FOR m IN tv_edges FILTER m.batch == b._key RETURN 1)
   RETURN {_key: b._key, name: b.name, version: b.version, rows: b.rows, edges: b.edges, totals, mirrored}
 """
 _PER_REQUEST = 10_000
 _PER_ANSWER = 50_000  # batches, most of them of a few rows
 _FIRST_PAGE = 20
+_MAX_SPANS = 512
+#: The levels of bins, and how many rows a bin of each is wide (see edges.bin_of).
+_SIZES = [[level, 16**level] for level in range(LEVELS + 1)]
 
 
 class LineageEdges:
@@ -165,28 +213,25 @@ class LineageEdges:
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client, self._clock = client, clock
 
-    def edges(
-        self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"], ahead: int = 0
-    ) -> EdgeAnswer:
-        """Edges that touch what is wanted, and what a walk will want next."""
-        runs = [
-            [int(each.list), int(each.generation), int(low), int(high), each.whole]
+    def edges(self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"]) -> EdgeTable:
+        """Edges that touch what is wanted. One request; another one for lists of which all are wanted."""
+        wanted = [
+            [int(each.list), int(each.generation), int(low), int(high)]
             for each in queries
-            for low, high in few_spans(each.spans, MAX_SPANS)
+            if each.generation is not None
+            for low, high in few_spans(each.spans, _MAX_SPANS)
         ]
-        if not runs:
-            return EdgeAnswer(_table([]))
-        steps = 1 + min(ahead, AHEAD)
-        answered, *batches = self._client.query(
-            STATEMENTS[side, steps],
-            batch_rows=_PER_ANSWER,
-            # Loops are in the order to run them in, and the server is not to try what others there are: with so many
-            # loops it would take longer than to run them.
-            without=("interchange-adjacent-enumerations",),
-            binds={"wanted": runs, **binds(side, steps)},
-        )
-        table = _table(_distinct(batches))
-        return EdgeAnswer(table) if steps == 1 else EdgeAnswer(table, _answered(answered["wanted"]))
+        lists = [int(each.list) for each in queries if each.generation is None]
+        by_child = side == "child"
+        batches = []
+        if wanted:
+            binds = {"wanted": wanted} if by_child else {"wanted": wanted, "sizes": _SIZES}
+            some = EDGES_BY_CHILD if by_child else EDGES_BY_PARENT
+            batches += self._client.query(some, batch_rows=_PER_ANSWER, binds=binds)
+        if lists:
+            every = ALL_BY_CHILD if by_child else ALL_BY_PARENT
+            batches += self._client.query(every, batch_rows=_PER_ANSWER, lists=lists)
+        return _table(sorted(batches, key=lambda batch: (batch[0], batch[2], batch[3], batch[1])))
 
     def edges_of_batch(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
@@ -202,7 +247,7 @@ class LineageEdges:
         ]  # fmt: skip
 
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
-        """The commits that wrote these positions."""
+        """The commits that wrote these rows."""
         wanted = [[number, *map(int, place)] for number, place in enumerate(places)]
         rows = self._client.query(WRITERS, batch_rows=_PER_ANSWER, places=wanted) if wanted else []
         found: list[list[list[int]]] = [[] for _ in wanted]
@@ -220,10 +265,8 @@ class LineageEdges:
         pairs = [[int(list_id), int(number)] for list_id, number in versions]
         [found] = self._client.query(FACTS, lists=[int(each) for each in lists], versions=pairs)
         known = {
-            list_id: ListHistory(
-                name, {made: (base, rows) for made, base, rows in bases}, None if kept is None else dict(kept)
-            )
-            for list_id, name, bases, kept in found["lists"]
+            list_id: ListHistory(name, in_place, None if kept is None else Pieces.of(kept))
+            for list_id, name, in_place, kept in found["lists"]
         }
         shown = map(version_of, found["versions"])
         return ListInfo(known, {(version.list_id, version.version): version for version in shown})
@@ -233,7 +276,7 @@ class LineageEdges:
         return dict(self._client.query(PARENT_GENERATIONS)), True
 
     def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
-        """The newest version that added rows to each of these generations."""
+        """The newest version of each of these generations."""
         wanted = [[int(list_id), int(generation)] for list_id, generation in generations]
         return [version_of(each) for each in self._client.query(NEWEST_OF_GENERATION, places=wanted)]
 
@@ -382,43 +425,9 @@ def _where(batch: Sequence[Any]) -> str:
     return f"version {batch[1]} of the list {batch[0]}"
 
 
-def _distinct(batches: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Each batch and each of its edges once, in order, however many steps led to it."""
-    found: dict[tuple[int, int], Sequence[Any]] = {}
-    for batch in batches:
-        known = found.get((batch[0], batch[1]))
-        if known is not None:
-            seen = {edge and tuple(edge) for edge in known[4]}
-            more = [edge for edge in batch[4] if (edge and tuple(edge)) not in seen]
-            batch = [*batch[:4], [*known[4], *more]]
-        found[batch[0], batch[1]] = batch
-    return sorted(found.values(), key=lambda batch: (batch[0], batch[2], batch[3], batch[1]))
-
-
-def _answered(steps: Sequence[Sequence[Sequence[Any]]]) -> list[EdgeQuery]:
-    """What the server answered, as runs that do not overlap."""
-    runs: dict[tuple[int, int, bool], list[tuple[int, int]]] = defaultdict(list)
-    for list_id, generation, low, high, whole in (each for step in steps for each in step):
-        runs[list_id, generation, whole].append((int(low), int(high)))
-    return [
-        EdgeQuery(list_id, generation, _joined(found), whole)
-        for (list_id, generation, whole), found in runs.items()
-    ]
-
-
-def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    for low, high in sorted(spans):
-        if found and low <= found[-1][1]:
-            found[-1] = (found[-1][0], max(high, found[-1][1]))
-        else:
-            found.append((low, high))
-    return found
-
-
 def _wrong(edge: Sequence[Any], rows: int, total: int | None) -> str | None:
-    """What is wrong with a stored edge of a batch of so many rows, whose parent version has `total`."""
-    if total is None or edge[5] + edge[6] > rows or edge[7] + edge[8] > total:
+    """What is wrong with a stored edge of a batch of so many rows, whose parents' generation has `total`."""
+    if edge[5] + edge[6] > rows or (edge[4] != EdgeForm.WHOLE and edge[7] + edge[8] > (total or 0)):
         return "it names rows that were never there"
     try:
         children, parents = (None if text is None else _positions(text, "it") for text in edge[10:12])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tablevault_pd.store import Hits, Scope
-    from tablevault_pd.store.engine.fts_index import RowRange
+    from tablevault_pd.store.engine.fts_index import Places
 
 _NOWHERE = (0, 0, 0, False)  # descriptions that belong to no batch
 
@@ -26,7 +26,7 @@ class Items:
         self.counts: list[list[int]] = []  #: of each thing sought
         self.terms: list[list[str] | None] = []  #: the terms themselves, where they were asked for
         self._keys: list[str | None] = []  #: of each batch
-        self._places: list[Sequence[Any]] = []  #: of each batch: list, generation, first position
+        self._places: list[Sequence[Any]] = []  #: of each batch: list, generation, first address
         self._batches: list[int] = []
         self._rows: list[int] = []
         self._columns: list[str | None] = []
@@ -58,7 +58,7 @@ class Items:
         self,
         ids: np.ndarray,
         scores: np.ndarray,
-        places: Mapping[tuple[int, int], Sequence[RowRange]],
+        places: Places,
         scopes: Sequence[Scope],
     ) -> Hits:
         """The rows of the scopes that the items `ids` belong to, best first."""
@@ -75,11 +75,12 @@ class Items:
         found: list[tuple[np.ndarray, ...]] = [_NONE]
         for key, code in runs.items():
             here = order[edges[code] : edges[code + 1]]
-            position = starts[batch[here]] + row[here]
+            address = starts[batch[here]] + row[here]
             for place in places[key]:
                 scope = scopes[place.scope]
                 item = _codes(names, scope)[column[here]]
-                kept = (position >= place.low) & (position < place.high) & (item > -2)
+                position = place.pieces.positions(key[1], address)
+                kept = (position >= 0) & (item > -2)
                 if scope.keep is not None:
                     kept[kept] = scope.keep[position[kept]]
                 number = np.full(int(kept.sum()), place.scope, np.int64)

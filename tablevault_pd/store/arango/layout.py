@@ -85,7 +85,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
         (("list", "token"), True),
         (("list", "generation", "start"), False),
         (("session",), False),
-        (("list", "operation"), False),  # the restores among many appends
+        (("list", "layout"), False),
         (("list", "gone"), False),
         (("reader",), False),
     ),

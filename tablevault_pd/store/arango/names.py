@@ -32,12 +32,12 @@ TOUCH_LISTS = "FOR l IN tv_lists FILTER l.id IN @lists UPDATE l WITH {touched: @
 TOUCH_ALL = "FOR l IN tv_lists UPDATE l WITH {touched: @token} IN tv_lists"
 HEADS = """
 FOR l IN tv_lists
-  LET head = FIRST(FOR b IN tv_batches FILTER b.list == l.id SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads"))
+  LET head = FIRST(FOR b IN tv_batches FILTER b.list == l.id SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))
   FILTER head != null
   RETURN MERGE(head, {name: l.name})
 """
 BY_NUMBER = """
-FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "edges", "reads")
+FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "edges", "reads")
 """
 NAMES = """
 FOR n IN tv_version_names

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.errors import VaultCorrupt
-from tablevault_pd.store import Hits, Metric, Scope, VectorQuery, Version
+from tablevault_pd.store import Hits, Metric, Scope, VectorQuery
 from tablevault_pd.store.arango.layout import EMBEDDINGS
 from tablevault_pd.store.arango.vectorindex import VectorIndexes
 from tablevault_pd.store.engine.ranking import ranked
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.items import StoredColumn
-    from tablevault_pd.store.arango.reading import Reader
+    from tablevault_pd.store.arango.reading import Reader, RowRun
     from tablevault_pd.store.arango.spans import Span
-    from tablevault_pd.store.runs import Run
 
 MARGIN = 16  # rows beyond the k-th that are asked for at first
 GROWTH = 16  # … and so many times as many when the filters refuse too many of them
@@ -176,7 +175,7 @@ class Nearest:
         self,
         near: Sequence[VectorQuery],
         scopes: Sequence[Scope],
-        runs: Sequence[tuple[Version, Sequence[Run]]],
+        runs: Sequence[Sequence[RowRun]],
         *,
         metric: Metric,
         k: int,
@@ -193,7 +192,7 @@ class Nearest:
         self,
         near: Sequence[VectorQuery],
         scopes: Sequence[Scope],
-        runs: Sequence[tuple[Version, Sequence[Run]]],
+        runs: Sequence[Sequence[RowRun]],
         metric: Metric,
         k: int,
     ) -> VectorSearchPlan | None:
@@ -201,10 +200,10 @@ class Nearest:
         sizes = np.concatenate([lengths(each.queries) for each in near])
         if not in_float32_range(sizes).all() or len(near[0].queries) > MOST_QUERIES:
             return None
-        wanted = [(number, (version, *run)) for number, (version, some) in enumerate(runs) for run in some]
+        numbers = [number for number, some in enumerate(runs) for _ in some]
         pieces, kept = [], 0
-        for span in self._reader.spans_of_runs([run for _, run in wanted]):
-            number = wanted[span.wanted][0]
+        for span in self._reader.spans([run for some in runs for run in some]):
+            number = numbers[span.wanted]
             each = near[number]
             column = self._reader.column(span.schema, each.field)
             if column is None:
@@ -275,7 +274,7 @@ class Nearest:
         self,
         near: Sequence[VectorQuery],
         scopes: Sequence[Scope],
-        runs: Sequence[tuple[Version, Sequence[Run]]],
+        runs: Sequence[Sequence[RowRun]],
         scores: np.ndarray,
         *,
         metric: Metric,

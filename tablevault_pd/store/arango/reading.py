@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,40 +24,23 @@ from tablevault_pd.store.arango import codec
 from tablevault_pd.store.arango.filtering import MATCHING_OF, bound, judged
 from tablevault_pd.store.arango.items import StoredColumn, cell_keys, columns_of, decode_cells, decode_records
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
-from tablevault_pd.store.arango.spans import Span, alike, batch_rows, runs_of, spans_of, windows
+from tablevault_pd.store.arango.spans import Span, batch_rows, runs_of, spans_of, together, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tablevault_pd.filters.predicate import Where
     from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.pieces import Pieces
 
 T = TypeVar("T")
 
 SCATTERED_ROWS = 8  # runs that are shorter on average are fetched cell by cell
 INCOMPLETE_PAUSES_S = (0.1, 0.4, 1.0)  # a cluster may show a batch a moment before all of its items
 
-# 3.12; works on every version. One statement, however long the history: a generation knows all runs it was built on.
+# 3.12; works on every version. What holds some runs of rows: [number, list, generation, first, end] each. One statement,
+# however long the history.
 SPANS = """
-LET root = FIRST(FOR r IN tv_batches FILTER r.list == @list AND r.version == @generation RETURN r)
-LET base = root.base == null ? [] : root.base
-LET first = LENGTH(base) == 0 ? 0 : LAST(base)[2]
-LET runs = PUSH(base, [@generation, first, @total])
-FOR run IN runs
-  LET low = MAX([run[1], @start])
-  LET high = MIN([run[2], @stop])
-  FILTER low < high
-  LET lowest = FIRST(
-    FOR f IN tv_batches
-      FILTER f.list == @list AND f.generation == run[0] AND f.start <= low AND f.rows > 0
-      SORT f.start DESC LIMIT 1 RETURN f.start)
-  FOR b IN tv_batches
-    FILTER b.list == @list AND b.generation == run[0] AND b.start >= lowest AND b.start < high AND b.rows > 0
-    SORT b.start
-    RETURN {key: b._key, low, high, start: b.start, rows: b.rows, parts: b.parts, sizes: b.item_bytes}
-"""
-# As above, for runs whose generations are known: [number, list, generation, first position, end] each.
-SPANS_OF_RUNS = """
 FOR run IN @runs
   LET lowest = FIRST(
     FOR f IN tv_batches
@@ -64,6 +48,7 @@ FOR run IN @runs
       SORT f.start DESC LIMIT 1 RETURN f.start)
   FOR b IN tv_batches
     FILTER b.list == run[1] AND b.generation == run[2] AND b.start >= lowest AND b.start < run[4] AND b.rows > 0
+      AND b.emptied == false
     SORT run[0], b.start
     RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows, parts: b.parts,
             sizes: b.item_bytes}
@@ -126,9 +111,18 @@ SCHEMAS = "FOR s IN tv_schemas FILTER s._key IN @keys RETURN [s._key, s.arrow, s
 GONE = "FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN b.gone"
 
 
-Run = tuple[
-    Version, int, int, int
-]  #: a version, and positions of it that lie in one generation: which, first, end
+class RowRun(NamedTuple):
+    """Rows of one generation that a version shows, from `position` on; with `shown`, other rows may be among them.
+
+    Of these, vacuumed ones are left out.
+    """
+
+    version: Version
+    generation: int
+    first: int
+    stop: int
+    position: int
+    shown: Pieces | None = None
 
 
 class Incomplete(Exception):
@@ -179,43 +173,31 @@ class Reader:
 
     # -- spans
 
-    def spans(self, version: Version, start: int, stop: int) -> list[Span]:
-        """What holds positions `start` to `stop` of a version, without a gap."""
-        rows = self._client.query(
-            SPANS,
-            list=version.list_id,
-            generation=version.generation,
-            total=version.total,
-            start=start,
-            stop=stop,
-        )
-        spans = [span for row in rows for span in spans_of(row)]
-        self._whole(spans, version, start, stop)
-        return spans
-
-    def spans_of_runs(self, runs: Sequence[Run]) -> list[Span]:
+    def spans(self, runs: Sequence[RowRun]) -> list[Span]:
         """What holds these runs, one after the other. One request."""
         bound = [
-            [number, version.list_id, generation, low, high]
-            for number, (version, generation, low, high) in enumerate(runs)
+            [number, run.version.list_id, run.generation, run.first, run.stop]
+            for number, run in enumerate(runs)
         ]
         found: list[list[Span]] = [[] for _ in runs]
-        for row in self._client.query(SPANS_OF_RUNS, runs=bound):
-            found[row["number"]] += spans_of(row, row["number"])
+        for row in self._client.query(SPANS, runs=bound) if runs else ():
+            run = runs[row["number"]]
+            found[row["number"]] += spans_of(row, row["number"], run.position - run.first)
         self.learn(span.schema for spans in found for span in spans)
-        for spans, (version, _, low, high) in zip(found, runs, strict=True):
-            self._whole(spans, version, low, high)
+        for spans, run in zip(found, runs, strict=True):
+            self._require_whole(spans, run)
         return [span for spans in found for span in spans]
 
-    def _whole(self, spans: Sequence[Span], version: Version, start: int, stop: int) -> None:
-        """Raises VaultCorrupt if the spans do not cover these positions without a gap."""
-        at = start
-        for span in spans:
-            if span.position != at:
-                break
-            at += span.rows
-        if at != stop:
-            raise self._missing(version, f"from position {at} on")
+    def _require_whole(self, spans: Sequence[Span], run: RowRun) -> None:
+        """Raises VaultCorrupt if the spans do not cover the rows of a run that must be there."""
+        at, shift = run.first, run.first - run.position
+        for start, stop in [
+            *((span.position + shift, span.position + shift + span.rows) for span in spans),
+            (run.stop, 0),
+        ]:
+            if at < start and (run.shown is None or _shows(run.shown, run.generation, at, start)):
+                raise self._missing(run.version, f"from position {at - shift} on")
+            at = stop
 
     def empty(self, version: Version, columns: Sequence[str] | None) -> Chunk | None:
         """A version without rows: what was saved still says which categories a column has."""
@@ -228,15 +210,11 @@ class Reader:
     # -- rows
 
     def scan(
-        self,
-        version: Version,
-        start: int,
-        stop: int,
-        columns: Sequence[str] | None,
-        where: Where | None = None,
+        self, runs: Sequence[RowRun], columns: Sequence[str] | None, where: Where | None = None
     ) -> Iterator[Chunk]:
-        """The rows of a version in position order, without some of which `where` is surely false."""
-        spans = self.spans(version, start, stop)
+        """The rows of these runs of one version in order, without some of which `where` is surely false."""
+        version = runs[0].version
+        spans = [replace(span, wanted=0) for span in self.spans(runs)]
         where = judged(where, self._elsewhere(spans))
         if where is not None:
             for _, chunk in self._scan_where([version], spans, columns, bound(where)):
@@ -264,8 +242,7 @@ class Reader:
             passed = self._patiently(partial(self._matching, window, columns, where), versions)
             dictionaries = self._dictionaries(window)
             matched = iter(passed)
-            for _, group in groupby(window, key=alike):
-                some = list(group)
+            for some in together(window):
                 found = [(span, next(matched)) for span in some]
                 runs = [run for span, rows in found for run in runs_of(span, rows)]
                 number = some[0].wanted
@@ -313,7 +290,7 @@ class Reader:
 
     def scan_runs(
         self,
-        runs: Sequence[Run],
+        runs: Sequence[RowRun],
         columns: Callable[[pa.Schema], Sequence[str]],
         where: Where | None = None,
     ) -> Iterator[tuple[int, Chunk]]:
@@ -321,10 +298,10 @@ class Reader:
 
         A window is filled from as many runs as fit, so that many small lists cost no more requests than a large one.
         """
-        spans = self.spans_of_runs(runs)
+        spans = self.spans(runs)
         names = {name for key in {span.schema for span in spans} for name in columns(self.schema(key))}
         wanted = sorted(names)
-        versions = [run[0] for run in runs]
+        versions = [run.version for run in runs]
         where = judged(where, self._elsewhere(spans))
         if where is not None:
             yield from self._scan_where(versions, spans, wanted, bound(where))
@@ -343,8 +320,7 @@ class Reader:
         found = self._patiently(partial(self._fetch, spans, columns), versions)
         dictionaries = self._dictionaries(spans)
         at = 0
-        for _, group in groupby(spans, key=alike):
-            some = list(group)
+        for some in together(spans):
             rows = sum(span.rows for span in some)
             cut = {key: values[at : at + rows] for key, values in found.items()}
             at += rows
@@ -492,6 +468,11 @@ class Reader:
             return Chunk(positions, table, private=False)
         last = spans[-1]
         return Chunk(range(spans[0].position, last.position + last.rows), table, private=False)
+
+
+def _shows(pieces: Pieces, generation: int, first: int, stop: int) -> bool:
+    """Whether any of these rows is shown."""
+    return bool(pieces.shows_any(np.array([generation]), np.array([first]), np.array([stop]))[0])
 
 
 def removed(version: Version) -> VersionNotFound:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Chunk, Spans
-from tablevault_pd.store.arango.placing import schema_key
-from tablevault_pd.store.arango.reading import removed
+from tablevault_pd.store.arango.placing import layout_of, schema_key
+from tablevault_pd.store.arango.reading import RowRun, removed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,34 +22,25 @@ if TYPE_CHECKING:
     from tablevault_pd.store import ScanRequest, Version
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.reading import Reader
-    from tablevault_pd.store.runs import Run
+    from tablevault_pd.store.pieces import Pieces
 
 CLOSE_ROWS, FAR_ROWS = 8, 4096  # rows that nobody wants between two that are read together
 MOST_RANGES = 1000  # rows that are looked up by themselves; with more, what is between them is read along
 
-# All statements: 3.12; nothing in them is newer than 3.8. @wanted: [number, list, generation, total] each.
-RUNS_OF = """
-FOR w IN @wanted
-  LET root = FIRST(FOR r IN tv_batches FILTER r.list == w[1] AND r.version == w[2] RETURN r)
-  RETURN [w[0], root.base == null ? [] : root.base]
+KEPT_LAYOUTS = 64
+
+# All statements: 3.12; nothing in them is newer than 3.8. @wanted: [list, version] each.
+LAYOUTS = """
+FOR w IN @wanted FOR b IN tv_batches FILTER b.list == w[0] AND b.version == w[1] RETURN [w[0], w[1], b.pieces]
 """
+# @wanted: [number, list, generation, end] each.
 WRITTEN = """
 FOR w IN @wanted
-  LET root = FIRST(FOR r IN tv_batches FILTER r.list == w[1] AND r.version == w[2] RETURN r)
-  LET base = root.base == null ? [] : root.base
-  LET first = LENGTH(base) == 0 ? 0 : LAST(base)[2]
-  FOR run IN PUSH(base, [w[2], first, w[3]])
-    FILTER run[1] < run[2]
-    LET lowest = FIRST(
-      FOR f IN tv_batches
-        FILTER f.list == w[1] AND f.generation == run[0] AND f.start <= run[1] AND f.rows > 0
-        SORT f.start DESC LIMIT 1 RETURN f.start)
-    FOR b IN tv_batches
-      FILTER b.list == w[1] AND b.generation == run[0] AND b.start >= lowest AND b.start < run[2] AND b.rows > 0
-      SORT w[0], b.start
-      RETURN [w[0], MAX([run[1], b.start]), MIN([run[2], b.start + b.rows]),
-              b.session == null ? -1 : b.session, b.cell == null ? -1 : b.cell, b.time,
-              b.line == null ? 0 : b.line]
+  FOR b IN tv_batches
+    FILTER b.list == w[1] AND b.generation == w[2] AND b.start < w[3] AND b.rows > 0
+    SORT w[0], w[2], b.start
+    RETURN [w[0], w[2], b.start, b.start + b.rows, b.session == null ? -1 : b.session, b.cell == null ? -1 : b.cell, b.time,
+            b.line == null ? 0 : b.line]
 """
 
 
@@ -57,6 +49,7 @@ class Scanner:
 
     def __init__(self, client: Client, reader: Reader) -> None:
         self._client, self._reader = client, reader
+        self._layouts: dict[tuple[int, int], Pieces] = {}
 
     def schema(self, schema_id: int) -> pa.Schema:
         """Return a schema as committed."""
@@ -86,42 +79,60 @@ class Scanner:
             if empty is not None:
                 yield empty
         if start < stop:
-            yield from self._reader.scan(version, start, stop, columns, where)
+            [pieces] = self.pieces([version])
+            yield from self._reader.scan(
+                runs_of(version, pieces.clip(start, stop), max(start, 0)), columns, where
+            )
 
-    def runs_of(self, versions: Sequence[Version]) -> list[tuple[Version, list[Run]]]:
-        """Which positions of each version lie in which generation. One request."""
-        if not versions:
-            return []
-        bases = dict(self._client.query(RUNS_OF, wanted=_wanted(versions)))
-        found = []
-        for number, version in enumerate(versions):
-            base: list[Run] = [(run[0], run[1], run[2]) for run in bases[number]]
-            own = (version.generation, base[-1][2] if base else 0, version.total)
-            found.append((version, [run for run in (*base, own) if run[1] < run[2]]))
-        return found
+    def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
+        """What each version shows. One request for the layouts that are not known yet."""
+        needed = {(each.list_id, each.layout) for each in versions if each.layout is not None}
+        found = {key: self._layouts[key] for key in needed & self._layouts.keys()}
+        unknown = sorted(needed - found.keys())
+        rows = self._client.query(LAYOUTS, wanted=[list(key) for key in unknown]) if unknown else []
+        for list_id, number, pieces in rows:
+            found[list_id, number] = layout_of(
+                pieces, f"The content of version {number} of the list {list_id}"
+            )
+        kept = {**self._layouts, **found}
+        self._layouts = dict(list(kept.items())[-KEPT_LAYOUTS:])
+        lacking = needed - found.keys()
+        if lacking:
+            raise VaultCorrupt(
+                f"{self._client.address} lacks the content of some versions: (list, version) {sorted(lacking)}. "
+                "Restore the database from a backup."
+            )
+        return [
+            each.tail if each.layout is None else found[each.list_id, each.layout] + each.tail
+            for each in versions
+        ]
 
-    def rows_of_run(
+    def rows_of_generation(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
     ) -> Iterator[Chunk]:
-        """Yield the rows of a generation, also where `version` has them from another one."""
+        """Yield the rows of a generation by address, but for vacuumed ones that `version` does not show."""
+        run = RowRun(version, generation, low, high, low, self.pieces([version])[0])
         for _, chunk in self._reader.scan_runs(
-            [(version, generation, low, high)], lambda schema: schema.names if columns is None else columns
+            [run], lambda schema: schema.names if columns is None else columns
         ):
             yield chunk
 
     def scan_many(self, wanted: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
         """Rows of several versions, read together; those with the same `where` one after the other."""
-        runs = self.runs_of([rows.version for rows in wanted])
+        shown = self.pieces([rows.version for rows in wanted])
         for where, group in groupby(enumerate(wanted), key=lambda each: each[1].where):
             numbers: list[int] = []
-            windows: list[tuple[Version, int, int, int]] = []
+            windows: list[RowRun] = []
             names: set[str] = set()
             for number, rows in group:
                 names |= {*rows.columns}
-                for generation, low, high in runs[number][1]:
-                    for first, last in _ranges(rows.positions, low, high):
+                for run in runs_of(rows.version, shown[number]):
+                    for first, last in _ranges(
+                        rows.positions, run.position, run.position + run.stop - run.first
+                    ):
+                        shift = run.first - run.position
                         numbers.append(number)
-                        windows.append((rows.version, generation, first, last))
+                        windows.append(run._replace(first=first + shift, stop=last + shift, position=first))
             chunks = self._reader.scan_runs(windows, partial(_named, sorted(names)), where)
             for at, chunk in chunks:
                 mine = [name for name in wanted[numbers[at]].columns if name in chunk.table.schema.names]
@@ -129,9 +140,30 @@ class Scanner:
 
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         """Who wrote which rows."""
-        rows = self._client.query(WRITTEN, wanted=_wanted(versions)) if versions else []
-        scope, start, stop, session_id, cell, time_us, line = np.array(rows, np.int64).reshape(-1, 7).T.copy()
-        return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"), line)
+        shown = self.pieces(versions)
+        wanted = [
+            [number, version.list_id, generation, end]
+            for number, (version, pieces) in enumerate(zip(versions, shown, strict=True))
+            for generation, end in pieces.ends()
+        ]
+        rows = self._client.query(WRITTEN, wanted=wanted) if wanted else []
+        scopes, *places = np.array(rows, np.int64).reshape(-1, 8).T
+        bounds = np.searchsorted(scopes, np.arange(len(versions) + 1)).tolist()
+        parts = [np.empty((7, 0), np.int64)]
+        for number, (pieces, (low, high)) in enumerate(zip(shown, pairwise(bounds), strict=True)):
+            generation, first, stop, *writer = (each[low:high] for each in places)
+            batch, start, end = pieces.runs(generation, first, stop)
+            parts.append(
+                np.stack([np.full(len(batch), number), start, end, *(each[batch] for each in writer)])
+            )
+        scope, start, end, session_id, cell, time_us, line = np.concatenate(parts, axis=1)
+        return Spans(scope, start, end, session_id, cell, time_us.view("datetime64[us]"), line)
+
+
+def runs_of(version: Version, pieces: Pieces, position: int = 0) -> list[RowRun]:
+    """Pieces of a version, the first of which begins at `position`."""
+    starts = (position + pieces.bounds).tolist()
+    return [RowRun(version, *piece, start) for piece, start in zip(pieces, starts, strict=False)]
 
 
 def _named(names: Sequence[str], schema: pa.Schema) -> list[str]:
@@ -149,10 +181,3 @@ def _ranges(positions: np.ndarray | None, low: int, high: int) -> list[tuple[int
     ends = np.flatnonzero(np.diff(here) > gap)
     firsts, lasts = here[np.append(0, ends + 1)], here[np.append(ends, len(here) - 1)] + 1
     return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
-
-
-def _wanted(versions: Sequence[Version]) -> list[list[int]]:
-    return [
-        [number, version.list_id, version.generation, version.total]
-        for number, version in enumerate(versions)
-    ]

@@ -13,6 +13,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from tablevault_pd.store.arango.near import Nearest
+from tablevault_pd.store.arango.reading import RowRun
+from tablevault_pd.store.arango.scan import runs_of
 from tablevault_pd.store.engine.vector_scan import VectorScan
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.reading import Reader
     from tablevault_pd.store.arango.scan import Scanner
-    from tablevault_pd.store.engine.vector_scan import ColumnRun, VectorColumn
+    from tablevault_pd.store.engine.vector_scan import ColumnPart, VectorColumn
 
 
 class VectorSearch(VectorScan):
@@ -52,8 +54,9 @@ class VectorSearch(VectorScan):
         """The rows whose vectors are nearest: found by the server, unless all are to be ranked."""
         self._begin_in_child()
         if near and k is not None:
-            runs = self._rows.runs_of([scopes[each.scope].version for each in near])
-            found = self._nearest.find(near, scopes, runs, metric=metric, k=k, approx=approx)
+            found = self._nearest.find(
+                near, scopes, self._runs(near, scopes), metric=metric, k=k, approx=approx
+            )
             if found is not None:
                 return found
         return super().search_vectors(near, scopes, metric=metric, k=k)
@@ -63,21 +66,24 @@ class VectorSearch(VectorScan):
     ) -> np.ndarray | None:
         """How many items score above each of these: counted by the server."""
         self._begin_in_child()
-        runs = self._rows.runs_of([scopes[each.scope].version for each in near])
-        return self._nearest.count(near, scopes, runs, scores, metric=metric)
+        return self._nearest.count(near, scopes, self._runs(near, scopes), scores, metric=metric)
 
-    def _columns_read(self, wanted: Sequence[ColumnRun]) -> list[VectorColumn]:
+    def _runs(self, near: Sequence[VectorQuery], scopes: Sequence[Scope]) -> list[list[RowRun]]:
+        """The rows that each is to be searched in."""
+        versions = [scopes[each.scope].version for each in near]
+        return [runs_of(*each) for each in zip(versions, self._rows.pieces(versions), strict=True)]
+
+    def _columns_read(self, wanted: Sequence[ColumnPart]) -> list[VectorColumn]:
         """The columns; what is lacking of all of them is read together."""
         with self._reading:
-            known = [self._lookup(*what) for what in wanted]
+            known = [self._lookup(part.version, part.generation, part.field) for part in wanted]
             lacking: dict[
                 tuple[int, int, int], dict[int, int]
             ] = {}  # columns that lack the same rows: id -> number
-            for number, (what, (column, _)) in enumerate(zip(wanted, known, strict=True)):
-                generation, _, high = what.run
-                if column.upto < high:
-                    rows = lacking.setdefault((what.version.list_id, generation, column.upto), {})
-                    if id(column) not in rows or wanted[rows[id(column)]].run[2] < high:
+            for number, (part, (column, _)) in enumerate(zip(wanted, known, strict=True)):
+                if column.upto < part.end:
+                    rows = lacking.setdefault((part.version.list_id, part.generation, column.upto), {})
+                    if id(column) not in rows or wanted[rows[id(column)]].end < part.end:
                         rows[id(column)] = number
             self._read_on([list(rows.values()) for rows in lacking.values()], wanted, known)
         return [column for column, _ in known]
@@ -85,21 +91,22 @@ class VectorSearch(VectorScan):
     def _read_on(
         self,
         groups: Sequence[Sequence[int]],
-        wanted: Sequence[ColumnRun],
+        wanted: Sequence[ColumnPart],
         known: Sequence[tuple[VectorColumn, pa.Schema]],
     ) -> None:
         """Read the rows that each group of columns lacks."""
         if not groups:
             return
+        furthest = [max((wanted[number] for number in group), key=lambda part: part.end) for group in groups]
+        shown = self._rows.pieces([part.version for part in furthest])
         runs = []
-        for group in groups:
-            furthest = max((wanted[number] for number in group), key=lambda what: what.run[2])
-            generation, _, high = furthest.run
-            runs.append((furthest.version, generation, known[group[0]][0].upto, high))
+        for group, part, pieces in zip(groups, furthest, shown, strict=True):
+            first = known[group[0]][0].upto
+            runs.append(RowRun(part.version, part.generation, first, part.end, first, pieces))
         fields = {wanted[number].field for group in groups for number in group}
         chunks = self._reader.scan_runs(runs, lambda schema: sorted(fields & set(schema.names)))
         read = {number: [chunk for _, chunk in some] for number, some in groupby(chunks, key=itemgetter(0))}
-        for at, (group, (_, _, _, high)) in enumerate(zip(groups, runs, strict=True)):
+        for at, (group, run) in enumerate(zip(groups, runs, strict=True)):
             for number in group:
                 column, schema = known[number]
-                column.add(iter(read.get(at, ())), schema, high)
+                column.add(iter(read.get(at, ())), schema, run.stop)

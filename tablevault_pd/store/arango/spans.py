@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 WINDOW_BYTES = 64 << 20  # JSON fetched before rows are handed on
 WINDOW_ROWS = 100_000
@@ -41,8 +41,8 @@ class Span:
         return head, rest
 
 
-def spans_of(row: dict[str, Any], number: int = 0) -> Iterator[Span]:
-    """The parts of a batch, cut to the positions that are wanted."""
+def spans_of(row: dict[str, Any], number: int, shift: int) -> Iterator[Span]:
+    """The parts of a batch, cut to the rows that are wanted, which are so many positions from their addresses."""
     first = 0
     sizes = {collection: size / row["rows"] for collection, size in row["sizes"].items()}
     for part in row["parts"]:
@@ -55,7 +55,7 @@ def spans_of(row: dict[str, Any], number: int = 0) -> Iterator[Span]:
                 part["dictionaries"],
                 low,
                 high,
-                row["start"] + low,
+                row["start"] + low + shift,
                 sizes,
                 number,
             )
@@ -84,8 +84,19 @@ def windows(spans: list[tuple[Span, float]]) -> Iterator[list[Span]]:
         yield window
 
 
-def alike(span: Span) -> Any:
-    """What spans that make one chunk have in common."""
+def together(spans: Iterable[Span]) -> Iterator[list[Span]]:
+    """Neighbours that make one chunk: alike, and one after the other."""
+    some: list[Span] = []
+    for span in spans:
+        if some and (_kind(span) != _kind(some[-1]) or span.position != some[-1].position + some[-1].rows):
+            yield some
+            some = []
+        some.append(span)
+    if some:
+        yield some
+
+
+def _kind(span: Span) -> Any:
     return span.wanted, span.schema, span.dictionaries
 
 

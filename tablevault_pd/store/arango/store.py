@@ -161,6 +161,7 @@ class ArangoStore:
     version_at = Delegate("_versions", Versions.version_at)
     versions = Delegate("_versions", Versions.versions)
     find_versions = Delegate("_versions", Versions.find_versions)
+    pieces = Delegate("_rows", Scanner.pieces)
     lists = Delegate("_versions", Versions.lists)
     names = Delegate("_versions", Versions.names)
     schema = Delegate("_rows", Scanner.schema)

@@ -160,7 +160,8 @@ class TextSearch:
             for number, scope in enumerate(scopes)
             if has_text(scope, self._rows.schema(scope.version.schema_id))
         ]
-        places = places_of(seen, self._rows.runs_of([scopes[number].version for number in seen]))
+        versions = [scopes[number].version for number in seen]
+        places = places_of(seen, list(zip(versions, self._rows.pieces(versions), strict=True)))
         leaves = in_prose(query)
         bound = BindVars(PROSE, [one for one in leaves.values() if one is not None])
         items = Items()

@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 # texts by the rules of a language.
 HEAD = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads")
+FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads")
 """
 ONE_VERSION = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list AND b.version == @version RETURN UNSET(b, "edges", "reads")
+FOR b IN tv_batches FILTER b.list == list AND b.version == @version RETURN UNSET(b, "pieces", "edges", "reads")
 """
 VERSION_AT = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list AND b.time <= @time SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads")
+FOR b IN tv_batches FILTER b.list == list AND b.time <= @time SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads")
 """
 FIND_VERSIONS = """
 FOR w IN @wanted
   LET list = FIRST(FOR l IN tv_lists FILTER l.digest == w[0] RETURN l.id)
   RETURN w[1] != null
-    ? FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == w[1] RETURN UNSET(b, "edges", "reads"))
+    ? FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == w[1] RETURN UNSET(b, "pieces", "edges", "reads"))
     : w[2] != null
     ? FIRST(FOR b IN tv_batches FILTER b.list == list AND b.time <= w[2] SORT b.version DESC LIMIT 1
-        RETURN UNSET(b, "edges", "reads"))
-    : FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "edges", "reads"))
+        RETURN UNSET(b, "pieces", "edges", "reads"))
+    : FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))
 """
 VERSIONS_OF = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list SORT b.version RETURN UNSET(b, "parts", "base", "edges", "reads")
+FOR b IN tv_batches FILTER b.list == list SORT b.version RETURN UNSET(b, "parts", "pieces", "edges", "reads")
 """
 # The copy of the name in a batch may be an old one: see names.py.
 ALL_VERSIONS = """
@@ -49,7 +49,7 @@ FOR b IN tv_batches
   FILTER b.list > 0
   SORT b.list, b.version
   LET name = FIRST(FOR l IN tv_lists FILTER l.id == b.list RETURN l.name)
-  RETURN MERGE(UNSET(b, "parts", "base", "edges", "reads"), {name})
+  RETURN MERGE(UNSET(b, "parts", "pieces", "edges", "reads"), {name})
 """
 HEADS = """
 FOR b IN tv_batches
@@ -58,7 +58,7 @@ FOR b IN tv_batches
     AGGREGATE version = MAX(b.version), created = MIN(b.time), bytes = SUM(b.emptied ? 0 : b.bytes)
   LET head = FIRST(FOR h IN tv_batches FILTER h.list == list AND h.version == version RETURN h)
   LET name = FIRST(FOR l IN tv_lists FILTER l.id == list RETURN l.name)
-  RETURN {head: MERGE(UNSET(head, "parts", "base", "edges", "reads"), {name}), created, bytes}
+  RETURN {head: MERGE(UNSET(head, "parts", "pieces", "edges", "reads"), {name}), created, bytes}
 """
 NAMES = """
 FOR l IN tv_lists

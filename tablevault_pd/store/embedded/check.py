@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager, nullcontext
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,6 +24,7 @@ from tablevault_pd.store.embedded.segments import SUFFIX, Payload, unpack
 from tablevault_pd.store.embedded.strays import Stray, strays
 from tablevault_pd.store.embedded.versions import ALL_VERSIONS, version_of
 from tablevault_pd.store.engine.hashing import sha256_of_file
+from tablevault_pd.store.pieces import EMPTY, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +36,7 @@ ONE_SEGMENT = """
 SELECT l.name, s.generation, s.rows, s.schema, s.codec, s.file, s.size, s.checksum, s.data
 FROM segments s JOIN lists l ON l.id = s.list WHERE s.id = ?
 """
-SPANS = "SELECT list, generation, start, rows FROM segments WHERE rows > 0 ORDER BY list, generation, start"
+SPANS = "SELECT list, generation, start, start + rows FROM segments WHERE rows > 0 ORDER BY list, generation, start"
 # Each file with one list and version that use it, if any does.
 KEPT_FILES = """
 SELECT f.sha256, f.size, (SELECT l.name FROM lists l WHERE l.id = u.list), u.version
@@ -152,29 +155,41 @@ def _damage(
     return None
 
 
-def _spans_and_versions(db: sqlite3.Connection) -> tuple[list[Any], list[Version]]:
+def _segments_and_versions(db: sqlite3.Connection) -> tuple[list[Any], list[Version]]:
     versions = [version_of(row) for row in db.execute(ALL_VERSIONS).fetchall()]
     return db.execute(SPANS).fetchall(), versions
 
 
 def _coverage(vault: VaultParts) -> Iterator[Problem]:
-    """Positions must follow each other without a gap, up to the newest version of each generation."""
-    spans, versions = vault.catalog.snapshot(_spans_and_versions)
-    covered: dict[tuple[int, int], int] = {}
-    gaps: set[tuple[int, int]] = set()
-    for list_id, generation, start, rows in spans:
-        key = (list_id, generation)
-        if key in covered and covered[key] != start:
-            gaps.add(key)
-        covered[key] = start + rows
+    """All that a version shows must be there. What is lacking is told of the first version that shows it."""
+    segments, versions = vault.catalog.snapshot(_segments_and_versions)
+    stored = {
+        list_id: Pieces.of(row[1:] for row in rows) for list_id, rows in groupby(segments, key=itemgetter(0))
+    }
+    layouts: set[tuple[int, int | None]] = set()
     for version in versions:
-        key = (version.list_id, version.generation)
-        lacking = version.rows and covered.get(key, 0) < version.start + version.rows
-        if not version.gone and (lacking or key in gaps):
-            gaps.discard(key)
+        if version.gone:
+            continue
+        shown = version.tail
+        try:
+            if (version.list_id, version.layout) not in layouts:
+                [shown] = vault.versions.pieces([version])
+        except VaultCorrupt as error:
             yield Problem(
-                "damage", "missing rows", version.list, version.version, detail=f"of {version.total} rows"
+                "damage", "damaged content", version.list, version.version, "catalog.db", str(error)
             )
+        layouts.add((version.list_id, version.layout))
+        there = stored.get(version.list_id, EMPTY)
+        lacking = shown.take(*shown.lacking(there))
+        if len(lacking):
+            yield Problem(
+                "damage",
+                "missing rows",
+                version.list,
+                version.version,
+                detail=f"{lacking.total} of {version.total} rows",
+            )
+            stored[version.list_id] = there + lacking
 
 
 def _kept(vault: VaultParts) -> Iterator[Problem]:

@@ -21,9 +21,16 @@ from tablevault_pd.store.embedded.names import renamed_to
 from tablevault_pd.store.embedded.segments import Payload, Stage
 from tablevault_pd.store.embedded.sessions import insert_description
 from tablevault_pd.store.embedded.text import add_small
-from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, version_of
-from tablevault_pd.store.engine.commit_rules import check_commit, check_restore_target, next_version
+from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, content_of, version_of
+from tablevault_pd.store.engine.commit_rules import (
+    check_commit,
+    check_pieces,
+    check_restore_target,
+    next_version,
+)
+from tablevault_pd.store.engine.int_codec import pack_pieces
 from tablevault_pd.store.engine.name_rules import check_not_renamed
+from tablevault_pd.store.pieces import EMPTY
 from tablevault_pd.store.times import from_time
 
 if TYPE_CHECKING:
@@ -37,13 +44,13 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.schemas import Schemas
     from tablevault_pd.store.embedded.versions import Versions
 
-BASE = "SELECT base_generation, base_total FROM batches WHERE list = ? AND version = ?"
 INSERT_LIST = "INSERT INTO lists (name) VALUES (?)"
 INSERT_BATCH = """
-INSERT INTO batches (list, version, token, operation, generation, base_generation, base_total, start, rows, total, schema,
+INSERT INTO batches (list, version, token, operation, generation, layout, first, start, rows, total, changed, removed, schema,
                      session, cell, step, time, tags, message, line)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+INSERT_LAYOUT = "INSERT INTO layouts (list, version, pieces) VALUES (?, ?, ?)"
 INSERT_SEGMENT = """
 INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -139,26 +146,33 @@ class Committer:
         batch = work.batch
         list_id = head.list_id if head is not None else db.execute(INSERT_LIST, (batch.list,)).lastrowid
         assert list_id is not None
+        rows = sum(part.rows for part in work.parts)
         target = _target(db, batch) if batch.operation == "restore" else None
-        version = next_version(
+        content = None if target is None else content_of(db, target)
+        if batch.operation in ("upsert", "delete_rows"):
+            content = check_pieces(batch, EMPTY if head is None else content_of(db, head), rows)
+        version, layout = next_version(
             batch,
             head,
             list_id=list_id,
-            rows=sum(part.rows for part in work.parts),
+            rows=rows,
             schema_id=None
             if batch.schema is None
             else self._schemas.insert(db, batch.schema, work.schema_ids),
             now=datetime.now(UTC),
             target=target,
+            content=content,
             after=db.execute(journal.LAST_LOST, (batch.list,)).fetchone()[0] or 0,
         )
-        base = (None, None) if target is None else _base(db, target)
         db.execute(
             INSERT_BATCH,
-            (list_id, version.version, batch.token, batch.operation, version.generation, *base, version.start, version.rows,
-             version.total, version.schema_id, version.session_id, version.cell, version.step,
-             from_time(version.time), json.dumps(version.tags), version.message, version.line),
+            (list_id, version.version, batch.token, batch.operation, version.generation, version.layout, version.first,
+             version.start, version.rows, version.total, version.changed, version.removed, version.schema_id,
+             version.session_id, version.cell, version.step, from_time(version.time), json.dumps(version.tags),
+             version.message, version.line),
         )  # fmt: skip
+        if layout is not None:
+            db.execute(INSERT_LAYOUT, (list_id, version.version, pack_pieces(layout)))
         return version
 
     def _insert_segments(self, db: Connection, work: _Work, version: Version) -> None:
@@ -176,16 +190,6 @@ class Committer:
 def _target(db: Connection, batch: Batch) -> Version:
     row = db.execute(ONE_VERSION, (batch.list, batch.target)).fetchone()
     return check_restore_target(batch, version_of(row) if row else None)
-
-
-def _base(db: Connection, target: Version) -> tuple[int, int]:
-    """Return the generation and length a restore starts from: the oldest generation that holds all those rows."""
-    generation = target.generation
-    while True:
-        base, base_total = db.execute(BASE, (target.list_id, generation)).fetchone()
-        if base is None or target.total > base_total:
-            return generation, target.total
-        generation = base
 
 
 def _files_of(work: _Work) -> list[str]:

@@ -1,4 +1,4 @@
-"""Merging small parts of a list into larger ones. Positions, versions and who wrote what stay as they are."""
+"""Merging small parts of a list into larger ones. Addresses, versions and who wrote what stay as they are."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def compact(vault: VaultParts, name: str | None, *, progress: Progress | None) -
         generations = [key for key in db.execute(GENERATIONS).fetchall() if key[0] in heads]
     done: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for list_id, generation in generations:
-        [(_, runs)] = vault.versions.runs_of([heads[list_id]])
-        cold = generation not in {run[0] for run in runs}
+        [shown] = vault.versions.pieces([heads[list_id]])
+        cold = generation not in shown.generation
         numbers = _compact_run(vault, list_id, heads[list_id].list, generation, cold=cold)
         done[list_id] = [old + new for old, new in zip(done[list_id], numbers, strict=True)]
         if progress:

@@ -15,7 +15,6 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Problem, Version
 from tablevault_pd.store.edges import (
     Edge,
-    EdgeAnswer,
     EdgeForm,
     EdgeQuery,
     EdgeSummary,
@@ -30,6 +29,7 @@ from tablevault_pd.store.edges import (
 )
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, version_of
 from tablevault_pd.store.engine.int_codec import pack, unpack
+from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
 from tablevault_pd.store.types import ListInfo
 
@@ -44,36 +44,33 @@ INSERT INTO edges (list, version, generation, start, rows, level, bin, parent_li
                    parent, span, parent_level, parent_bin, basis, form, step, children, parents)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-# The bins come as JSON, so that one statement serves one row and thousands.
-EDGES_BY_CHILD = """
-WITH wanted AS MATERIALIZED (
-    SELECT json_extract(value, '$[0]') AS level, json_extract(value, '$[1]') AS low, json_extract(value, '$[2]') AS high
-    FROM json_each(:bins))
+_EDGE = """
 SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
        e.span, e.basis, e.form, e.step, e.children, e.parents
 FROM edges e
+"""
+# The bins come as JSON, so that one statement serves one row and thousands.
+_WANTED = """
+WITH wanted AS MATERIALIZED (
+    SELECT json_extract(value, '$[0]') AS level, json_extract(value, '$[1]') AS low, json_extract(value, '$[2]') AS high
+    FROM json_each(:bins))
+"""
+EDGES_BY_CHILD = f"""
+{_WANTED} {_EDGE}
 WHERE e.id IN (SELECT f.id FROM wanted w CROSS JOIN edges f ON f.list = :list AND f.generation = :generation
                AND f.level = w.level AND f.bin BETWEEN w.low AND w.high)
 ORDER BY e.start, e.id
-"""
-EDGES_BY_PARENT = """
-WITH wanted AS MATERIALIZED (
-    SELECT json_extract(value, '$[0]') AS level, json_extract(value, '$[1]') AS low, json_extract(value, '$[2]') AS high
-    FROM json_each(:bins))
-SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
-       e.span, e.basis, e.form, e.step, e.children, e.parents
-FROM edges e
+"""  # noqa: S608  # constants
+EDGES_BY_PARENT = f"""
+{_WANTED} {_EDGE}
 WHERE e.id IN (SELECT f.id FROM wanted w CROSS JOIN edges f ON f.parent_list = :list AND f.parent_generation = :generation
                AND f.parent_level = w.level AND f.parent_bin BETWEEN w.low AND w.high)
 ORDER BY e.id
-"""
-EDGES_OF_BATCH = """
-SELECT e.list, e.version, e.generation, e.start, e.rows, e.parent_list, e.parent_version, e.parent_generation, e.parent,
-       e.span, e.basis, e.form, e.step, e.children, e.parents
-FROM edges e
-WHERE e.list = ? AND e.generation = ? AND e.version = ? ORDER BY e.start, e.id
-"""
-# From the batch that wrote position :low on.
+"""  # noqa: S608  # constants
+ALL_BY_CHILD = _EDGE + "WHERE e.list = :list ORDER BY e.generation, e.start, e.id"
+ALL_BY_PARENT = _EDGE + "WHERE e.parent_list = :list ORDER BY e.id"
+EDGES_OF_BATCH = _EDGE + "WHERE e.list = ? AND e.generation = ? AND e.version = ? ORDER BY e.start, e.id"
+# From the batch that wrote the row :low on.
 WRITERS = """
 SELECT start, rows, version, coalesce(session, -1), coalesce(cell, -1) FROM batches
 WHERE list = :list AND generation = :generation AND rows > 0 AND start < :high
@@ -89,18 +86,19 @@ GROUP BY e.parent_list, e.parent_version, e.list, e.version ORDER BY b.time, e.l
 # Edges are read a page at a time; those that reach beyond the rows of either end come with the reason.
 CHECK_EDGES = """
 SELECT e.id, l.name, e.version, e.form, e.rows, e.children, e.parents,
-       e.start < b.start OR e.start + e.rows > b.start + b.rows OR e.parent + e.span > p.total
+       e.start < b.start OR e.start + e.rows > b.start + b.rows OR e.form > 0 AND e.parent + e.span > (
+           SELECT coalesce(max(p.start + p.rows), 0) FROM batches p
+           WHERE p.list = e.parent_list AND p.generation = e.parent_generation AND p.version <= e.parent_version)
 FROM edges e JOIN lists l ON l.id = e.list JOIN batches b ON b.list = e.list AND b.version = e.version
-JOIN batches p ON p.list = e.parent_list AND p.version = e.parent_version
 WHERE e.id > ? ORDER BY e.id LIMIT 1000
 """
 # Named, as the planner would look through all batches of the list for one without its rows.
 LIST_FACTS = """
-SELECT l.name, EXISTS (SELECT 1 FROM batches b INDEXED BY batches_gone WHERE b.list = l.id AND b.gone = 1)
+SELECT l.name, NOT EXISTS (SELECT 1 FROM layouts y WHERE y.list = l.id),
+       EXISTS (SELECT 1 FROM batches b INDEXED BY batches_gone WHERE b.list = l.id AND b.gone = 1)
 FROM lists l WHERE l.id = ?
 """
-BASES = "SELECT version, base_generation, base_total FROM batches INDEXED BY restores WHERE list = ? AND base_generation IS NOT NULL"
-KEPT = "SELECT generation, max(start + rows) FROM segments WHERE list = ? GROUP BY generation"
+KEPT = "SELECT generation, start, start + rows FROM segments WHERE list = ? AND rows > 0 ORDER BY generation, start"
 # One seek for each generation, however many edges there are.
 PARENT_GENERATIONS = """
 WITH RECURSIVE found (generation) AS (
@@ -116,6 +114,7 @@ SELECT r.session, l.name, r.version FROM reads r JOIN lists l ON l.id = r.list
 WHERE :sessions IS NULL OR r.session IN (SELECT value FROM json_each(:sessions)) ORDER BY r.session, r.rowid
 """
 _MAX_SPANS = 512
+_BY_SIDE = {"child": (EDGES_BY_CHILD, ALL_BY_CHILD), "parent": (EDGES_BY_PARENT, ALL_BY_PARENT)}
 
 
 class LineageEdges:
@@ -124,19 +123,20 @@ class LineageEdges:
     def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
 
-    def edges(
-        self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"], ahead: int = 0
-    ) -> EdgeAnswer:
-        """Edges that touch what is wanted. A question more costs next to nothing here: none is answered ahead."""
-        statement = EDGES_BY_CHILD if side == "child" else EDGES_BY_PARENT
+    def edges(self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"]) -> EdgeTable:
+        """Edges that touch what is wanted."""
+        some, every = _BY_SIDE[side]
         rows: list[tuple[Any, ...]] = []
         with self._catalog.reading() as db:
             for each in queries:
+                if each.generation is None:
+                    rows += db.execute(every, {"list": each.list}).fetchall()
+                    continue
                 spans = few_spans(each.spans, _MAX_SPANS)
                 bins = sorted({found for low, high in spans for found in bins_over(low, high)})
                 place = {"list": each.list, "generation": each.generation, "bins": json.dumps(bins)}
-                rows += db.execute(statement, place).fetchall()
-            return EdgeAnswer(_table(rows))
+                rows += db.execute(some, place).fetchall()
+            return _table(rows)
 
     def edges_of_batch(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
@@ -154,7 +154,7 @@ class LineageEdges:
         ]
 
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
-        """The commits that wrote these positions."""
+        """The commits that wrote these rows."""
         found = []
         with self._catalog.reading() as db:
             for place in places:
@@ -174,7 +174,7 @@ class LineageEdges:
             return {each: [row[0] for row in found] for each, found in rows.items() if found}, False
 
     def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
-        """The newest version that added rows to each of these generations."""
+        """The newest version of each of these generations."""
         with self._catalog.reading() as db:
             rows = [db.execute(NEWEST_OF_GENERATION, key).fetchone() for key in generations]
             return [version_of(row) for row in rows if row is not None]
@@ -193,10 +193,9 @@ class LineageEdges:
 def _facts(db: Connection, lists: Sequence[int], versions: Sequence[tuple[int, int]]) -> ListInfo:
     known, shown = {}, {}
     for list_id in map(int, lists):
-        for name, any_gone in db.execute(LIST_FACTS, (list_id,)).fetchall():
-            bases = {row[0]: row[1:] for row in db.execute(BASES, (list_id,)).fetchall()}
-            kept = dict(db.execute(KEPT, (list_id,)).fetchall()) if any_gone else None
-            known[list_id] = ListHistory(name, bases, kept)
+        for name, in_place, any_gone in db.execute(LIST_FACTS, (list_id,)).fetchall():
+            kept = Pieces.of(db.execute(KEPT, (list_id,)).fetchall()) if any_gone else None
+            known[list_id] = ListHistory(name, bool(in_place), kept)
     for list_id, number in versions:
         for row in db.execute(BY_NUMBER, (int(list_id), int(number))).fetchall():
             shown[int(list_id), int(number)] = version_of(row)

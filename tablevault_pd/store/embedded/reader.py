@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tablevault_pd.store import Chunk
 from tablevault_pd.store.embedded.segments import Payload, has_dictionary, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tablevault_pd.filters.predicate import Where
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.schemas import Schemas
     from tablevault_pd.store.embedded.versions import Versions
-    from tablevault_pd.store.runs import Run
+    from tablevault_pd.store.pieces import Pieces
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
+OPEN_SEGMENTS = 4  # of those that a scan has read from, in case the next piece is of one of them
 SKIP_ROWS = 4096  # a scan reads on over so many rows that were not asked for; beyond, a new one begins
 
-# From the segment that holds position :low on; many small ones are fetched a page at a time.
+# From the segment that holds the row :low on, or the one after; many small ones are fetched a page at a time.
 SEGMENTS = """
 SELECT start, rows, schema, codec, file, size, checksum, data FROM segments
 WHERE list = :list AND generation = :generation AND start < :high AND rows > 0
@@ -50,9 +52,9 @@ class Reader:
         """Return a schema as committed."""
         return self._schemas.schema(schema_id)
 
-    def runs_of(self, versions: Sequence[Version]) -> list[tuple[Version, list[Run]]]:
-        """Return which positions of each version lie in which generation."""
-        return self._versions.runs_of(versions)
+    def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
+        """Return what each version shows."""
+        return self._versions.pieces(versions)
 
     def scan(
         self,
@@ -70,11 +72,21 @@ class Reader:
         if version.total == 0:
             yield from self._empty(version, columns)
             return
-        [(_, runs)] = self._versions.runs_of([version])
-        for generation, low, high in runs:
-            low, high = max(low, start), min(high, stop)
-            if low < high:
-                yield from self.rows_of_run(version, generation, low, high, columns)
+        [shown] = self._versions.pieces([version])
+        yield from _joined_neighbours(
+            self._chunks_of(version, shown.clip(start, stop), max(start, 0), columns)
+        )
+
+    def _chunks_of(
+        self, version: Version, pieces: Pieces, position: int, columns: Sequence[str] | None
+    ) -> Iterator[tuple[int, Chunk]]:
+        """Yield the rows of these pieces, the first at `position`; each chunk with its schema id."""
+        read = _Read(self, version, columns, dict(pieces.ends()))
+        for generation, first, stop in pieces:
+            shift = position - first
+            for schema_id, chunk in read.rows(generation, first, stop):
+                yield schema_id, chunk if not shift else _moved(chunk, shift)
+            position += stop - first
 
     def scan_many(self, wanted: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
         """Yield rows of several versions, one after the other: a look-up more costs next to nothing here."""
@@ -98,62 +110,42 @@ class Reader:
                 if done == len(positions) or positions[done] - last > SKIP_ROWS:
                     break
 
-    def rows_of_run(
+    def rows_of_generation(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
     ) -> Iterator[Chunk]:
-        """Yield the rows of a generation, small neighbours as one chunk; `version` is the one that errors name."""
-        return _joined_neighbours(self._segments_of_run(version, generation, low, high, columns))
+        """Yield the rows of a generation by address, small neighbours as one chunk; `version` is the one that errors name.
 
-    def _segments_of_run(
-        self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
-    ) -> Iterator[tuple[int, Chunk]]:
-        """Yield a chunk for each segment, with its schema id."""
-        where = f"{version.list}@{version.version}"
-        missing = None
-        while low < high:
-            window = {"list": version.list_id, "generation": generation, "low": low, "high": high}
-            with self._catalog.reading() as db:
-                rows = db.execute(SEGMENTS, window).fetchall()
-            if not rows or rows[0][0] > low or rows[0][0] + rows[0][1] <= low:
-                raise self._missing(
-                    version,
-                    f"Rows of {where} from position {low} on are missing. vault.check() lists all damage.",
-                )
-            for row in rows:
-                if row[0] > low:
-                    break  # a hole, or compaction moved on: ask the catalogue again
-                try:
-                    chunk = self._chunk(row, low, high, columns, where)
-                except FileNotFoundError as error:
-                    if missing == row[4]:
-                        raise self._missing(
-                            version,
-                            f"The segment {row[4]} with rows of {where} is missing. Other lists and versions stay readable; "
-                            "restore this vault from a backup.",
-                        ) from error
-                    missing = row[4]  # compaction may have replaced it since the catalogue was read
-                    break
-                yield row[2], chunk
-                low = min(row[0] + row[1], high)
+        Rows that were vacuumed are left out, unless `version` shows them.
+        """
+        read = _Read(self, version, columns, {generation: high}, needed=self.pieces([version])[0])
+        return _joined_neighbours(read.rows(generation, low, high))
+
+    def segments_of(self, version: Version, generation: int, low: int, high: int) -> list[tuple[Any, ...]]:
+        """Return the segments of a generation from the row `low` on, as many as one page holds."""
+        window = {"list": version.list_id, "generation": generation, "low": low, "high": high}
+        with self._catalog.reading() as db:
+            return db.execute(SEGMENTS, window).fetchall()
 
     def _empty(self, version: Version, columns: Sequence[str] | None) -> Iterator[Chunk]:
         """Yield what a version without rows has: its payload still says which categories a column has."""
         with self._catalog.reading() as db:
             row = db.execute(EMPTY_SEGMENT, (version.list_id, version.generation)).fetchone()
         if row is not None:
-            yield self._chunk(row, 0, 0, columns, f"{version.list}@{version.version}")
+            table, private = self.unpack(row, columns, f"{version.list}@{version.version}")
+            yield Chunk(range(0), table, private)
 
-    def _missing(self, version: Version, damage: str) -> VaultError:
+    def missing(self, version: Version, damage: str) -> VaultError:
         """Return the error for rows that are not there: a vacuum may have come since `version` was looked up."""
         now = self._versions.version(version.list, version.version)
         if now is not None and now.gone:
             return VersionNotFound.vacuumed(version.list, version.version)
         return VaultCorrupt(damage)
 
-    def _chunk(
-        self, row: tuple[Any, ...], low: int, high: int, columns: Sequence[str] | None, where: str
-    ) -> Chunk:
-        start, rows, schema_id, codec, file, size, checksum, data = row
+    def unpack(
+        self, row: tuple[Any, ...], columns: Sequence[str] | None, where: str
+    ) -> tuple[pa.Table, bool]:
+        """Return the rows of a segment, and whether their memory may be written to."""
+        _, rows, schema_id, codec, file, size, checksum, data = row
         schema, seed = self._schemas.schema(schema_id), self._schemas.seed(schema_id)
         part = Payload(rows, schema, seed, codec, size, checksum, data, file)
         table, private = unpack(part, self._segments, columns, where)
@@ -161,11 +153,100 @@ class Reader:
             raise VaultCorrupt(
                 f"A segment of {where} holds {table.num_rows} rows, where {rows} were committed."
             )
-        stop = min(start + rows, high)
-        first = max(start, low)
-        if (first, stop) != (start, start + rows):
-            table = table.slice(first - start, stop - first)
-        return Chunk(range(first, stop), table, private)
+        return table, private
+
+
+class _Read:
+    """Reads pieces of a version one after the other; segments that hold several of them are looked up and opened once."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        version: Version,
+        columns: Sequence[str] | None,
+        ends: Mapping[int, int],
+        needed: Pieces | None = None,
+    ) -> None:
+        self._reader, self._version, self._columns = reader, version, columns
+        self._ends = ends  #: up to where each generation will be asked for
+        self._needed = needed  #: only these rows must be there; None: all
+        self._where = f"{version.list}@{version.version}"
+        self._pages: dict[int, list[tuple[Any, ...]]] = {}  #: segments by generation, the page looked up last
+        self._opened: dict[
+            tuple[Any, ...], tuple[pa.Table, bool]
+        ] = {}  #: segments, the one used last at the end
+
+    def rows(self, generation: int, low: int, high: int) -> Iterator[tuple[int, Chunk]]:
+        """Yield a chunk for each segment, with its schema id. Its positions are addresses."""
+        missing = None
+        while low < high:
+            row = self._segment(generation, low)
+            if row[0] >= high:
+                return
+            low = max(low, row[0])
+            stop = min(row[0] + row[1], high)
+            try:
+                table, private = self._table((generation, row[0], row[4]), row)
+            except FileNotFoundError as error:
+                if missing == row[4]:
+                    raise self._reader.missing(
+                        self._version,
+                        f"The segment {row[4]} with rows of {self._where} is missing. Other lists and versions stay readable; "
+                        "restore this vault from a backup.",
+                    ) from error
+                missing = row[4]  # compaction may have replaced it since the catalogue was read
+                self._pages.pop(generation)
+                continue
+            if (low, stop) != (row[0], row[0] + row[1]):
+                table = table.slice(low - row[0], stop - low)
+            yield row[2], Chunk(range(low, stop), table, private)
+            low = stop
+
+    def _segment(self, generation: int, low: int) -> tuple[Any, ...]:
+        """The segment that holds a row, or where it need not be there the next one."""
+        page = self._pages.get(generation, ())
+        at = bisect_right(page, low, key=_start) - 1
+        if at >= 0 and low < page[at][0] + page[at][1]:
+            return page[at]
+        end = self._ends[generation]
+        page = self._reader.segments_of(self._version, generation, low, end)
+        self._pages[generation] = page
+        at = bisect_right(page, low, key=_start) - 1
+        if at >= 0 and low < page[at][0] + page[at][1]:
+            return page[at]
+        following = page[at + 1] if at + 1 < len(page) else None
+        stop = end if following is None else following[0]
+        if self._needed is None or self._position(self._needed, generation, low, stop) is not None:
+            [shown] = self._reader.pieces([self._version])
+            position = self._position(shown, generation, low, stop)
+            raise self._reader.missing(
+                self._version,
+                f"Rows of {self._where} from position {position} on are missing. vault.check() lists all damage.",
+            )
+        return following or (end, 0)
+
+    @staticmethod
+    def _position(shown: Pieces, generation: int, low: int, stop: int) -> int | None:
+        """Where the first of these rows is shown; None if none is."""
+        starts = shown.runs(*(np.array([value]) for value in (generation, low, stop)))[1]
+        return int(starts.min()) if len(starts) else None
+
+    def _table(self, key: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[pa.Table, bool]:
+        found = self._opened.pop(key, None) or self._reader.unpack(row, self._columns, self._where)
+        self._opened[key] = found
+        if len(self._opened) > OPEN_SEGMENTS:
+            del self._opened[next(iter(self._opened))]
+        return found
+
+
+def _start(row: tuple[Any, ...]) -> int:
+    return int(row[0])
+
+
+def _moved(chunk: Chunk, shift: int) -> Chunk:
+    """A chunk at other positions."""
+    first = chunk.positions[0] + shift
+    return Chunk(range(first, first + len(chunk.positions)), chunk.table, chunk.private)
 
 
 def _joined_neighbours(chunks: Iterable[tuple[int, Chunk]]) -> Iterator[Chunk]:
@@ -174,7 +255,8 @@ def _joined_neighbours(chunks: Iterable[tuple[int, Chunk]]) -> Iterator[Chunk]:
     schema = None
     for schema_id, chunk in chunks:
         small = len(chunk.positions) < SMALL_ROWS
-        if waiting and (not small or schema_id != schema or len(waiting) == SMALL_ROWS):
+        follows = waiting and waiting[-1].positions[-1] + 1 == chunk.positions[0]
+        if waiting and (not small or not follows or schema_id != schema or len(waiting) == SMALL_ROWS):
             yield _joined(waiting)
             waiting = []
         if small:

@@ -113,6 +113,7 @@ class EmbeddedStore:
     version_at = Delegate("_versions", Versions.version_at)
     versions = Delegate("_versions", Versions.versions)
     find_versions = Delegate("_versions", Versions.find_versions)
+    pieces = Delegate("_versions", Versions.pieces)
     lists = Delegate("_versions", Versions.lists)
     names = Delegate("_versions", Versions.names)
     schema = Delegate("_schemas", Schemas.schema)

@@ -16,7 +16,8 @@ from tablevault_pd.store.engine.fts_index import CODE_TABLES, ITEM_TABLES
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
 
-# Times are integer microseconds since 1970 in UTC. A batch is a version; a segment is a run of stored rows.
+# Times are integer microseconds since 1970 in UTC. A batch is a version; a layout the pieces that versions
+# show before their own rows; a segment a run of stored rows.
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE lists (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
@@ -25,13 +26,15 @@ CREATE TABLE batches (
     list INTEGER NOT NULL REFERENCES lists(id),
     version INTEGER NOT NULL CHECK (version > 0),
     token TEXT NOT NULL,
-    operation TEXT NOT NULL CHECK (operation IN ('save', 'append', 'delete', 'restore')),
+    operation TEXT NOT NULL CHECK (operation IN ('save', 'append', 'delete', 'restore', 'upsert', 'delete_rows')),
     generation INTEGER NOT NULL,
-    base_generation INTEGER,
-    base_total INTEGER,
+    layout INTEGER,
+    first INTEGER NOT NULL CHECK (first >= 0),
     start INTEGER NOT NULL CHECK (start >= 0),
     rows INTEGER NOT NULL CHECK (rows >= 0),
     total INTEGER NOT NULL CHECK (total >= 0),
+    changed INTEGER NOT NULL CHECK (changed >= 0),
+    removed INTEGER NOT NULL CHECK (removed >= 0),
     schema INTEGER NOT NULL REFERENCES schemas(id),
     session INTEGER REFERENCES sessions(id),
     cell INTEGER,
@@ -44,7 +47,8 @@ CREATE TABLE batches (
     PRIMARY KEY (list, version)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX batches_by_token ON batches (list, token);
-CREATE INDEX restores ON batches (list, version) WHERE base_generation IS NOT NULL;
+CREATE TABLE layouts (list INTEGER NOT NULL, version INTEGER NOT NULL, pieces BLOB NOT NULL, PRIMARY KEY (list, version),
+    FOREIGN KEY (list, version) REFERENCES batches(list, version));
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     list INTEGER NOT NULL REFERENCES lists(id),
@@ -158,7 +162,7 @@ CREATE TABLE edges (
 );
 CREATE INDEX edges_by_child ON edges (list, generation, level, bin);
 CREATE INDEX edges_by_parent ON edges (parent_list, parent_generation, parent_level, parent_bin);
-CREATE INDEX batches_by_place ON batches (list, generation, start) WHERE rows > 0;
+CREATE INDEX batches_by_place ON batches (list, generation, start);
 CREATE INDEX batches_gone ON batches (list) WHERE gone = 1;
 CREATE TABLE reads (
     session INTEGER NOT NULL REFERENCES sessions(id),

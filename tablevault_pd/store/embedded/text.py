@@ -24,7 +24,7 @@ from tablevault_pd.store.engine.fts_index import (
     UPTO,
     UPTO_ONE,
     Gap,
-    RowRange,
+    Places,
     add_rows,
     add_source,
     complete,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.reader import Reader
     from tablevault_pd.store.embedded.segments import Payload
-    from tablevault_pd.store.runs import Run
+    from tablevault_pd.store.pieces import Pieces
     from tablevault_pd.store.text_query import Node
 
 SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
@@ -102,9 +102,9 @@ def add_small(db: Connection, version: Version, parts: Sequence[Payload]) -> boo
         return True
     if any(part.file is not None for part in parts) or sum(part.size for part in parts) > SMALL_BYTES:
         return False
-    if version.operation == "append":
+    if version.start:
         row = db.execute(UPTO_ONE, (version.list_id, version.generation)).fetchone()
-        if (row[0] if row else None) != version.start and version.start:
+        if (row[0] if row else None) != version.start:
             return False
     start = version.start
     for part in parts:
@@ -127,8 +127,8 @@ def _add_portion(db: Connection, key: tuple[int, int], start: int, tables: Seque
     return start
 
 
-def _not_indexed(db: Connection, wanted: Sequence[tuple[Version, list[Run]]]) -> list[Gap]:
-    """What these runs show and the index in the catalogue does not have."""
+def _not_indexed(db: Connection, wanted: Sequence[tuple[Version, Pieces]]) -> list[Gap]:
+    """What these versions show and the index in the catalogue does not have."""
     return gaps(wanted, {row[:2]: row[2] for row in db.execute(UPTO).fetchall()})
 
 
@@ -165,9 +165,9 @@ def clear(db: Connection) -> None:
 def _search_if_whole(
     db: Connection,
     covered: dict[tuple[int, int], tuple[int, int]],
-    wanted: Sequence[tuple[Version, list[Run]]],
+    wanted: Sequence[tuple[Version, Pieces]],
     query: Node,
-    places: dict[tuple[int, int], list[RowRange]],
+    places: Places,
     scopes: Sequence[Scope],
     k: int | None,
 ) -> Hits | None:
@@ -190,9 +190,7 @@ class TextSearch:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._memory: Connection | None = None  # the index of what may not be written
-        self._in_memory: dict[
-            tuple[int, int], tuple[int, int]
-        ] = {}  # which positions of a generation it covers
+        self._in_memory: dict[tuple[int, int], tuple[int, int]] = {}  # which rows of a generation it covers
         self._waiting: list[Version] = []
         self._stop_indexing = Flag()
         self._indexing = Background(self._index_waiting, "text")
@@ -223,14 +221,17 @@ class TextSearch:
         while self._waiting and not self._stop_indexing.wait(IDLE_S):
             version = self._waiting.pop()
             try:
-                self._complete(self._rows.runs_of([version]), stop=self._stop_indexing)
+                self._complete(self._shown([version]), stop=self._stop_indexing)
             except (VaultError, OSError):
                 continue  # nobody waits for this; a search does it again, and says what is wrong
 
+    def _shown(self, versions: Sequence[Version]) -> list[tuple[Version, Pieces]]:
+        return list(zip(versions, self._rows.pieces(versions), strict=True))
+
     def _complete(
-        self, wanted: Sequence[tuple[Version, list[Run]]], stop: Flag | None = None
+        self, wanted: Sequence[tuple[Version, Pieces]], stop: Flag | None = None
     ) -> Connection | None:
-        """Index all that these runs show. What may not be written goes into memory, whose connection is returned."""
+        """Index all that these versions show. What may not be written goes into memory, whose connection is returned."""
         with self._catalog.reading() as db:
             lacking = _not_indexed(db, wanted)
         if not lacking:
@@ -249,7 +250,7 @@ class TextSearch:
         key, low, high = gap.key, gap.low, gap.high
         while low < high:
             for start, tables in portions(
-                self._rows.rows_of_run(gap.version, gap.generation, low, high, None)
+                self._rows.rows_of_generation(gap.version, gap.generation, low, high, None)
             ):
                 if stop is not None and stop.is_set():
                     return
@@ -274,7 +275,7 @@ class TextSearch:
 
     def _rows_of_gaps(self, lacking: Sequence[Gap]) -> Iterator[tuple[int, Chunk]]:
         for number, gap in enumerate(lacking):
-            for chunk in self._rows.rows_of_run(gap.version, gap.generation, gap.low, gap.high, None):
+            for chunk in self._rows.rows_of_generation(gap.version, gap.generation, gap.low, gap.high, None):
                 yield number, chunk
 
     # -- rows
@@ -287,7 +288,7 @@ class TextSearch:
             for number, scope in enumerate(scopes)
             if has_text(scope, self._rows.schema(scope.version.schema_id))
         ]
-        wanted = self._rows.runs_of([scopes[number].version for number in seen])
+        wanted = self._shown([scopes[number].version for number in seen])
         places = places_of(seen, wanted)
         while True:
             with self._lock:  # the index in memory is one connection for all threads

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tablevault_pd.store import Freed, Version
 from tablevault_pd.store.embedded import text
-from tablevault_pd.store.embedded.compact import DELETE_SEGMENT, GENERATIONS, SEGMENTS_OF, Row, paths_of
+from tablevault_pd.store.embedded.compact import DELETE_SEGMENT, Row, paths_of
 from tablevault_pd.store.embedded.lockfile import LockFile, close_all
 from tablevault_pd.store.embedded.names import NAMED_OF
 from tablevault_pd.store.embedded.strays import hold, strays, unlink
 from tablevault_pd.store.engine.name_rules import kept_by_name
+from tablevault_pd.store.pieces import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.embedded.parts import VaultParts
 
+SEGMENTS_OF_LIST = """
+SELECT id, start, rows, schema, codec, file, size, checksum, generation FROM segments
+WHERE list = ? AND rows > 0 ORDER BY generation, start
+"""
 MARK_GONE = "UPDATE batches SET gone = 1 WHERE list = ? AND version = ?"
 DELETE_USE = "DELETE FROM file_uses WHERE list = ? AND version = ?"
 FILE_USES = (
@@ -112,39 +118,35 @@ def _carry_out(db: Connection, vault: VaultParts, head: Version, keep: int, dele
 
 def _plan(vault: VaultParts, head: Version, keep: int, deleted: bool) -> _Plan:
     versions = vault.versions.versions(head.list)
-    runs_of = {version.version: runs for version, runs in vault.versions.runs_of(versions)}
     whole = deleted and versions[-1].deleted
     newest = [] if whole else [version for version in versions if not version.deleted][-keep:]
     with vault.catalog.reading() as db:
+        rows = db.execute(SEGMENTS_OF_LIST, (head.list_id,)).fetchall()
         named = {number for (number,) in db.execute(NAMED_OF, (head.list_id,)).fetchall()}
     told = kept_by_name(head.list, named, [version.version for version in newest])
     kept = newest + [version for version in versions if version.version in named]
-    needed: dict[int, int] = defaultdict(int)  # generation -> positions from 0 to here are still shown
-    for version in kept:
-        if not version.gone:
-            for generation, _, high in runs_of[version.version]:
-                needed[generation] = max(needed[generation], high)
-    doomed: list[Row] = []
-    lost: dict[int, int] = {}  # generation -> its first position that goes
-    with vault.catalog.reading() as db:
-        for key, generation in db.execute(GENERATIONS).fetchall():
-            rows = (
-                db.execute(SEGMENTS_OF, (head.list_id, generation)).fetchall() if key == head.list_id else ()
-            )
-            going = [row for row in rows if row[1] >= needed[generation]]
-            if going:
-                doomed += going
-                lost[generation] = going[0][1]
-    gone = [
-        version
-        for version in versions
-        if not version.gone
-        and any(high > lost.get(generation, high) for generation, _, high in runs_of[version.version])
-    ]
+    needed = {at for version in kept if not version.gone for at in _segments_shown(vault, version, rows)}
+    doomed = [row for at, row in enumerate(rows) if at not in needed]
     if not doomed:
         return _Plan(told, [], [], [])
-    emptied = [one for one in versions if one.rows and one.start >= lost.get(one.generation, one.total)]
+    gone = [each for each in versions if not each.gone and _segments_shown(vault, each, doomed)]
+    left = Pieces.of((row[-1], row[1], row[1] + row[2]) for at, row in enumerate(rows) if at in needed)
+    emptied = [each for each in versions if each.rows and not _is_stored(each, left)]
     numbers = tuple(version.version for version in gone)
-    rows, size = sum(row[2] for row in doomed), sum(row[6] for row in doomed)
-    freed = Freed("deleted list" if whole and not named else "rows", head.list, numbers, rows, size)
+    count, size = sum(row[2] for row in doomed), sum(row[6] for row in doomed)
+    freed = Freed("deleted list" if whole and not named else "rows", head.list, numbers, count, size)
     return _Plan([freed, *told], gone, emptied, doomed)
+
+
+def _segments_shown(vault: VaultParts, version: Version, rows: Sequence[Row]) -> list[int]:
+    """The numbers of those segments that hold a row which a version shows."""
+    start, count, generation = (np.array([row[at] for row in rows], np.int64) for at in (1, 2, -1))
+    [pieces] = vault.versions.pieces([version])
+    numbers: list[int] = np.unique(pieces.runs(generation, start, start + count)[0]).tolist()
+    return numbers
+
+
+def _is_stored(version: Version, left: Pieces) -> bool:
+    """Whether any of the rows is left that a version wrote itself."""
+    own = Pieces.of([(version.generation, version.start, version.start + version.rows)])
+    return len(own.overlaps(left)[0]) > 0

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import ListState, Spans, Version
-from tablevault_pd.store.runs import runs_of
+from tablevault_pd.store.engine.int_codec import unpack_pieces
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from sqlite3 import Connection
 
     from tablevault_pd.store import VersionLookup
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
-    from tablevault_pd.store.runs import Run
+    from tablevault_pd.store.pieces import Pieces
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
-       b.time, b.tags, b.message, b.gone, b.step, b.line
+       b.time, b.tags, b.message, b.gone, b.step, b.line, b.layout, b.first, b.changed, b.removed
 FROM batches b JOIN lists l ON l.id = b.list
 """
 HEAD = _VERSION + "WHERE l.name = ? ORDER BY b.version DESC LIMIT 1"
@@ -32,17 +35,10 @@ ALL_VERSIONS = _VERSION + "ORDER BY b.time, l.name, b.version"
 HEADS = _VERSION + "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) ORDER BY l.name"  # noqa: S608  # a constant
 BY_NUMBER = _VERSION + "WHERE b.list = ? AND b.version = ?"
 NEWEST_OF_GENERATION = (
-    _VERSION + "WHERE b.list = ? AND b.generation = ? AND b.rows > 0 ORDER BY b.start DESC LIMIT 1"
+    _VERSION + "WHERE b.list = ? AND b.generation = ? ORDER BY b.start DESC, b.version DESC LIMIT 1"
 )
 TOKEN = _VERSION + "WHERE b.list = ? AND b.token = ?"
-# Restored generations: of one list, or of all, which many versions are looked up in at once.
-BASES_OF = """
-SELECT list, version, base_generation, base_total FROM batches INDEXED BY restores
-WHERE list = ? AND base_generation IS NOT NULL
-"""
-ALL_BASES = """
-SELECT list, version, base_generation, base_total FROM batches INDEXED BY restores WHERE base_generation IS NOT NULL
-"""
+LAYOUT = "SELECT pieces FROM layouts WHERE list = ? AND version = ?"
 WRITTEN = """
 SELECT generation, start, rows, coalesce(session, -1), coalesce(cell, -1), time, coalesce(line, 0) FROM batches
 WHERE list = ? AND rows > 0 ORDER BY generation, start
@@ -52,12 +48,29 @@ SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
 NAMES = "SELECT name FROM lists ORDER BY name"
 # The byte FF comes after every character of UTF-8.
 NAMES_FROM = "SELECT name FROM lists WHERE name BETWEEN ?1 AND ?1 || CAST(x'FF' AS TEXT) ORDER BY name"
+KEPT_LAYOUTS = 64
 
 
 def version_of(row: tuple[Any, ...]) -> Version:
     """A row of the statements above as a version."""
-    *plain, time, tags, message, gone, step, line = row
-    return Version(*plain, to_time(time), tuple(json.loads(tags)), message, bool(gone), step, line)  # type: ignore[call-arg]  # one row, one Version
+    plain, (time, tags, message, gone), more = row[:11], row[11:15], row[15:]
+    return Version(*plain, to_time(time), tuple(json.loads(tags)), message, bool(gone), *more)  # type: ignore[call-arg]  # one row, one Version
+
+
+def read_layout(db: Connection, list_id: int, number: int) -> Pieces:
+    """The pieces that a layout of a list consists of."""
+    row = db.execute(LAYOUT, (list_id, number)).fetchone()
+    where = f"The content of version {number} of the list {list_id}"
+    if row is None:
+        raise VaultCorrupt(f"{where} is not in the catalogue. Restore the vault from a backup.")
+    return unpack_pieces(row[0], where)
+
+
+def content_of(db: Connection, version: Version) -> Pieces:
+    """What a version shows, as the transaction of `db` sees it."""
+    if version.layout is None:
+        return version.tail
+    return read_layout(db, version.list_id, version.layout) + version.tail
 
 
 class Versions:
@@ -65,6 +78,7 @@ class Versions:
 
     def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog = catalog
+        self._layout = lru_cache(KEPT_LAYOUTS)(self._read_layout)  # a layout never changes
 
     def one(self, statement: str, *values: Any) -> Version | None:
         """Return the version that a statement selects, or None."""
@@ -93,36 +107,34 @@ class Versions:
             return self.version(lookup.name, lookup.version)
         return self.head(lookup.name) if lookup.time is None else self.version_at(lookup.name, lookup.time)
 
-    def runs_of(self, versions: Sequence[Version]) -> list[tuple[Version, list[Run]]]:
-        """Return which positions of each version lie in which generation."""
-        lists = {version.list_id for version in versions}
-        with self._catalog.reading() as db:
-            rows = db.execute(ALL_BASES) if len(lists) > 1 else db.execute(BASES_OF, tuple(lists) or (0,))
-            bases: dict[int, dict[int, tuple[int, int]]] = {}
-            for list_id, generation, base, base_total in rows.fetchall():
-                bases.setdefault(list_id, {})[generation] = base, base_total
+    def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
+        """Return what each version shows."""
         return [
-            (version, runs_of(version.generation, version.total, bases.get(version.list_id, {})))
+            version.tail
+            if version.layout is None
+            else self._layout(version.list_id, version.layout) + version.tail
             for version in versions
         ]
 
+    def _read_layout(self, list_id: int, number: int) -> Pieces:
+        with self._catalog.reading() as db:
+            return read_layout(db, list_id, number)
+
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         """Who wrote which rows."""
-        columns: list[list[Any]] = [[], [], [], [], [], [], []]
+        written: dict[int, np.ndarray] = {}
+        parts = [np.empty((7, 0), np.int64)]
         with self._catalog.reading() as db:
-            for number, (version, runs) in enumerate(self.runs_of(versions)):
-                by_generation: dict[int, list[tuple[Any, ...]]] = {}
-                for generation, *rest in db.execute(WRITTEN, (version.list_id,)).fetchall():
-                    by_generation.setdefault(generation, []).append(tuple(rest))
-                for generation, low, high in runs:
-                    for start, rows, *writer in by_generation.get(generation, ()):
-                        if start + rows > low and start < high:
-                            span = (number, max(start, low), min(start + rows, high), *writer)
-                            for column, value in zip(columns, span, strict=True):
-                                column.append(value)
-        scope, start, stop, session_id, cell, time_us, line = (
-            np.array(column, np.int64) for column in columns
-        )
+            for number, (version, pieces) in enumerate(zip(versions, self.pieces(versions), strict=True)):
+                if version.list_id not in written:
+                    rows = db.execute(WRITTEN, (version.list_id,)).fetchall()
+                    written[version.list_id] = np.array(rows, np.int64).reshape(-1, 7).T
+                generation, start, rows_of, *writer = written[version.list_id]
+                batch, position, stop = pieces.runs(generation, start, start + rows_of)
+                parts.append(
+                    np.stack([np.full(len(batch), number), position, stop, *(each[batch] for each in writer)])
+                )
+        scope, start, stop, session_id, cell, time_us, line = np.concatenate(parts, axis=1)
         return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"), line)
 
     def versions(self, name: str | None = None) -> list[Version]:

@@ -50,7 +50,7 @@ class _Built:
     """An index and what it covers, replaced as one, so that no search sees the one without the other."""
 
     index: Any
-    upto: int  #: every usable vector before this position is in it, and no other
+    upto: int  #: every usable vector before this address is in it, and no other
     size: int  #: how many these are
     probes: int
 
@@ -85,26 +85,29 @@ class Index:
         return self._built
 
     def search(
-        self, queries: np.ndarray, k: int, low: int, high: int, keep: np.ndarray | None
+        self, queries: np.ndarray, k: int, end: int, allowed: np.ndarray | None
     ) -> tuple[int, list[tuple[np.ndarray, np.ndarray]]] | None:
-        """Up to which position the index goes, and for each query near positions and scores; None if it is of no use."""
+        """Up to which address the index goes, and for each query near addresses and scores; None if it is of no use.
+
+        Only rows before `end` are looked for, and only those at the addresses `allowed`.
+        """
         faiss = require()
         if not self._lock.acquire(blocking=False):
             return None
         try:
             built = self._built
-            if built is None or min(built.upto, high) <= low:
+            if built is None:
                 return None
-            upto = min(built.upto, high)
+            upto = min(built.upto, end)
             selector = None
-            wanted = upto - low
-            if keep is not None or (low, upto) != (0, built.upto):
-                allowed = np.zeros(built.upto, bool)
-                allowed[low:upto] = True if keep is None else keep[low:upto]
-                wanted = int(allowed.sum())
+            wanted = upto
+            if allowed is not None or upto < built.upto:
+                mask = np.zeros(built.upto, bool)
+                mask[slice(upto) if allowed is None else allowed[allowed < upto]] = True
+                wanted = int(mask.sum())
                 if wanted <= max(FEW * built.upto, k):
                     return None
-                selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+                selector = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
             count = min(k, wanted)
             options = faiss.SearchParametersIVF(nprobe=built.probes, sel=selector)
             scores, found = built.index.search(self._prepared(queries), count, params=options)
@@ -127,18 +130,18 @@ class Index:
         before, blocks = self._built, self._blocks
         first = 0 if before is None else before.upto
         found = [self._usable(block, max(0, first - block.start)) for block in blocks]
-        positions = np.concatenate([each[0] for each in found])
+        addresses = np.concatenate([each[0] for each in found])
         rows = np.concatenate([each[1] for each in found])
-        last = blocks[-1].start + len(blocks[-1])
+        last = blocks[-1].stop
         if before is None:
             index = self._trained(rows)
-            index.add_with_ids(rows, positions)
+            index.add_with_ids(rows, addresses)
             probes = _probes(index, rows[_shuffled(len(rows))[:SAMPLE]])
             self._built = _Built(index, last, len(rows), probes)
             return
         with self._lock:
             self._built = None  # what fails halfway is made anew, not added to once more
-            before.index.add_with_ids(rows, positions)
+            before.index.add_with_ids(rows, addresses)
             self._built = _Built(before.index, last, before.size + len(rows), before.probes)
 
     def _usable(self, block: Block, first: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from tablevault_pd.errors import Conflict, ListDeleted, ListNotFound, VersionNotFound
+import numpy as np
+
+from tablevault_pd.errors import Conflict, InvalidInput, ListDeleted, ListNotFound, VersionNotFound
 from tablevault_pd.store import Batch, Version
+from tablevault_pd.store.pieces import OWN, Pieces
 
 _TICK = timedelta(microseconds=1)
 
@@ -13,11 +17,11 @@ _TICK = timedelta(microseconds=1)
 def check_commit(batch: Batch, head: Version | None) -> None:
     """Refuse a batch that does not fit the list as it stands now. Raises ListNotFound, ListDeleted, Conflict."""
     if head is None:
-        if batch.operation in ("delete", "restore"):
+        if batch.operation in ("delete", "restore", "delete_rows"):
             raise ListNotFound(
                 f"No list named {batch.list!r} in this vault. vault.lists() shows what is there."
             )
-    elif head.deleted and batch.operation in ("append", "delete"):
+    elif head.deleted and batch.operation not in ("save", "restore"):
         raise ListDeleted.named(batch.list)
     check_expected(batch.list, batch.expect, head)
     if batch.operation == "append" and batch.base != (head.schema_id if head else None):
@@ -53,6 +57,23 @@ def check_restore_target(batch: Batch, target: Version | None) -> Version:
     return target
 
 
+def check_pieces(batch: Batch, present: Pieces, rows: int) -> Pieces:
+    """What an upsert or delete_rows is to show. Raises InvalidInput unless it is each row of the batch, and rows of `present`."""
+    pieces = batch.pieces
+    if pieces is None or batch.expect is None:
+        raise InvalidInput(
+            f"A batch of the operation {batch.operation!r} says which pieces it shows, and of which version."
+        )
+    own = int((pieces.stop - pieces.first)[pieces.generation == OWN].sum())
+    known = int(pieces.overlaps(present + Pieces.of([(OWN, 0, rows)]))[2].sum())
+    if not pieces.are_distinct or own != rows or known != pieces.total:
+        raise InvalidInput(
+            f"The pieces of {batch.list!r} must show each of the {rows} rows of the batch once, and otherwise rows of version "
+            f"{batch.expect}, each at most once. Nothing was written."
+        )
+    return pieces
+
+
 def next_version(
     batch: Batch,
     head: Version | None,
@@ -62,26 +83,49 @@ def next_version(
     schema_id: int | None,
     now: datetime,
     target: Version | None = None,
+    content: Pieces | None = None,
     after: int = 0,
-) -> Version:
-    """The version that a batch of so many rows becomes after `head`; for a restore, of the checked `target`.
+) -> tuple[Version, Pieces | None]:
+    """The version that a batch of so many rows becomes after `head`, and its layout, if it makes one.
 
-    `schema_id` is that of ``batch.schema``, `now` the store's time, `after` the highest number that was given before.
+    `target` is what a restore brings back; `content` what is to be shown: that of the target, or the checked pieces of the
+    batch. `schema_id` is that of ``batch.schema``, `now` the store's time, `after` the highest number that was given before.
     """
     number = max(head.version if head else 0, after) + 1
-    generation, start, total = number, 0, rows
-    if target is not None:
-        start = total = target.total
-        schema_id = target.schema_id if schema_id is None else schema_id
-    elif head is not None and batch.operation in ("append", "delete"):
-        generation, start, total = head.generation, head.total, head.total + rows
     if schema_id is None:
-        assert head is not None  # whoever makes a list says what it holds
-        schema_id = head.schema_id
+        before = head if target is None else target
+        assert before is not None  # whoever makes a list says what it holds
+        schema_id = before.schema_id
     tags = batch.tags if batch.tags is not None else (head.tags if head else ())
     if head is not None:  # time never runs backwards within a list, whatever the clock does
         now = max(now, head.time + _TICK)
-    return Version(
-        list_id, batch.list, number, batch.operation, generation, start, rows, total, schema_id, batch.session_id, batch.cell,
-        now, tags, batch.message, step=batch.step, line=batch.line,
+    version = Version(
+        list_id, batch.list, number, batch.operation, number, 0, rows, rows, schema_id, batch.session_id, batch.cell,
+        now, tags, batch.message, step=batch.step, line=batch.line, changed=batch.changed, removed=batch.removed,
     )  # fmt: skip
+    if content is not None:
+        return _shown(version, content)
+    if head is None or batch.operation not in ("append", "delete"):
+        return version, None
+    start = head.start + head.rows
+    lengthened = replace(
+        version,
+        generation=head.generation,
+        layout=head.layout,
+        first=head.first,
+        start=start,
+        total=head.total + rows,
+    )
+    return lengthened, None
+
+
+def _shown(version: Version, content: Pieces) -> tuple[Version, Pieces | None]:
+    """A version that starts a generation and shows `content`. What is shown last of its own rows is its tail."""
+    generation = np.where(content.generation == OWN, version.generation, content.generation)
+    shown = Pieces(generation, content.first, content.stop)
+    tail = len(shown) > 0 and (generation[-1], shown.stop[-1]) == (version.generation, version.rows)
+    first = int(shown.first[-1]) if tail else version.rows
+    layout = shown.clip(0, shown.total - (version.rows - first))
+    number = version.version if len(layout) else None
+    made = replace(version, layout=number, first=first, total=shown.total)
+    return made, layout if len(layout) else None

@@ -29,7 +29,7 @@ from tablevault_pd.store.text_query import Leaf, Node, Prefix, matching_ids
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tablevault_pd.store.runs import Run
+    from tablevault_pd.store.pieces import Pieces
 
 DESCRIPTIONS_FROM = 1 << 61
 
@@ -158,10 +158,13 @@ def matching_sources(db: Connection, query: Node) -> np.ndarray:
 
 
 def portions(chunks: Iterable[Chunk]) -> Iterator[tuple[int, list[pa.Table]]]:
-    """Neighbouring rows, as many as one transaction is to index, with the position of the first; only their text."""
+    """Neighbouring rows, as many as one transaction is to index, with the address of the first; only their text."""
     start, rows, size = -1, 0, 0
     waiting: list[pa.Table] = []
     for chunk in chunks:
+        if waiting and chunk.positions[0] != start + rows:
+            yield start, waiting
+            waiting, rows, size = [], 0, 0
         table = chunk.table.select([column.field for column in frames.text_columns(chunk.table.schema)])
         whole = chunk.table if table.num_columns == 0 else table
         step = max(1, min(ROWS_AT_ONCE, whole.num_rows * BYTES_AT_ONCE // max(1, table.nbytes)))
@@ -182,12 +185,11 @@ def portions(chunks: Iterable[Chunk]) -> Iterator[tuple[int, list[pa.Table]]]:
 
 
 @dataclass(frozen=True, slots=True)
-class RowRange:
-    """Where rows of a scope lie."""
+class Shown:
+    """The rows of one scope."""
 
     scope: int
-    low: int
-    high: int
+    pieces: Pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +199,9 @@ class _Runs:
     first: np.ndarray
     start: np.ndarray
     rows: np.ndarray
+    generation: np.ndarray
     items: list[list[str | None]]
-    places: list[list[RowRange]]
+    places: list[list[Shown]]
     last: int  #: the highest row id
 
 
@@ -235,7 +238,7 @@ def source_ids(db: Connection, leaf: Leaf) -> np.ndarray:
 def search(
     db: Connection,
     query: Node,
-    places: dict[tuple[int, int], list[RowRange]],
+    places: Places,
     scopes: Sequence[Scope],
     k: int | None,
 ) -> Hits:
@@ -275,7 +278,7 @@ def _scores(db: Connection, query: Node, ids: np.ndarray, span: tuple[int, int])
     return scores
 
 
-def _visible_runs(db: Connection, places: dict[tuple[int, int], list[RowRange]]) -> _Runs | None:
+def _visible_runs(db: Connection, places: Places) -> _Runs | None:
     rows = [row for row in db.execute(RUNS).fetchall() if (row[1], row[2]) in places]
     if not rows:
         return None
@@ -284,6 +287,7 @@ def _visible_runs(db: Connection, places: dict[tuple[int, int], list[RowRange]])
         np.array([row[0] for row in rows], np.int64),
         np.array([row[3] for row in rows], np.int64),
         np.array([row[4] for row in rows], np.int64),
+        np.array([row[2] for row in rows], np.int64),
         items,
         [places[row[1], row[2]] for row in rows],
         rows[-1][0] + rows[-1][4] * len(items[-1]) - 1,
@@ -301,14 +305,13 @@ def _located(ids: np.ndarray, scores: np.ndarray, runs: _Runs, scopes: Sequence[
         number = run[here[0]]
         items = runs.items[number]
         row, item = np.divmod(ids[here] - runs.first[number], len(items))
-        position = runs.start[number] + row
+        address = runs.start[number] + row
         for place in runs.places[number]:
             scope = scopes[place.scope]
             codes = _codes(items, scope)[item]
             # Between two runs that are seen there may be one that is not, and whose items come after this one's.
-            kept = (
-                (row < runs.rows[number]) & (position >= place.low) & (position < place.high) & (codes > -2)
-            )
+            position = place.pieces.positions(int(runs.generation[number]), address)
+            kept = (row < runs.rows[number]) & (position >= 0) & (codes > -2)
             if scope.keep is not None:
                 kept[kept] = scope.keep[position[kept]]
             numbers = np.full(int(kept.sum()), place.scope, np.int64)
@@ -340,7 +343,7 @@ RowsOf = Callable[[Sequence["Gap"]], Iterator[tuple[int, Chunk]]]  #: chunks, an
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Rows that an index lacks: positions `low` to `high` of a generation, as `version` shows them."""
+    """Rows that an index lacks: those from `low` to `high` of a generation, of which `version` shows the last."""
 
     version: Version
     generation: int
@@ -349,30 +352,32 @@ class Gap:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Whose positions these are."""
+        """Whose rows these are."""
         return self.version.list_id, self.generation
 
 
-def gaps(wanted: Iterable[tuple[Version, list[Run]]], upto: dict[tuple[int, int], int]) -> list[Gap]:
-    """What is wanted and lies behind `upto`; rows that several versions show are wanted once."""
+def gaps(wanted: Iterable[tuple[Version, Pieces]], upto: dict[tuple[int, int], int]) -> list[Gap]:
+    """What is wanted and lies behind `upto`. A generation is indexed from its first row on, whoever shows those between."""
     lacking: dict[tuple[int, int], Gap] = {}
-    for version, runs in wanted:
-        for generation, low, high in runs:
+    for version, pieces in wanted:
+        for generation, end in pieces.ends():
             key = (version.list_id, generation)
-            first = max(low, upto.get(key, low))
-            if first < high and (key not in lacking or lacking[key].high < high):
-                lacking[key] = Gap(version, generation, first, high)
+            first = upto.get(key, 0)
+            if first < end and (key not in lacking or lacking[key].high < end):
+                lacking[key] = Gap(version, generation, first, end)
     return list(lacking.values())
 
 
-def places_of(
-    numbers: Sequence[int], wanted: Sequence[tuple[Version, list[Run]]]
-) -> dict[tuple[int, int], list[RowRange]]:
-    """Where the rows of each scope lie, by list and generation."""
-    places: dict[tuple[int, int], list[RowRange]] = {}
-    for number, (version, runs) in zip(numbers, wanted, strict=True):
-        for generation, low, high in runs:
-            places.setdefault((version.list_id, generation), []).append(RowRange(number, low, high))
+Places = dict[tuple[int, int], list[Shown]]  #: by list and generation: which scopes show rows of it
+
+
+def places_of(numbers: Sequence[int], wanted: Sequence[tuple[Version, Pieces]]) -> Places:
+    """Where the rows of each scope lie."""
+    places: Places = {}
+    for number, (version, pieces) in zip(numbers, wanted, strict=True):
+        shown = Shown(number, pieces)
+        for generation, _ in pieces.ends():
+            places.setdefault((version.list_id, generation), []).append(shown)
     return places
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tablevault_pd.store import Metric
+    from tablevault_pd.store.pieces import Pieces
 
 MAPPED_BYTES = (
     8 << 20
@@ -18,10 +19,10 @@ ROWS_AT_ONCE = 1 << 14  # for work that needs a copy of the vectors
 
 
 class Block:
-    """Some vectors of a column: rows at consecutive positions."""
+    """Some vectors of a column: one for each row of some pieces."""
 
-    def __init__(self, start: int, rows: np.ndarray, valid: np.ndarray) -> None:
-        self.start = start
+    def __init__(self, places: Pieces, rows: np.ndarray, valid: np.ndarray) -> None:
+        self.places = places
         self.rows = rows
         squares = _squares(rows)
         odd = ~np.isfinite(squares) | (
@@ -41,6 +42,16 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def start(self) -> int:
+        """The address of the first row, in a block of one piece."""
+        return int(self.places.first[0])
+
+    @property
+    def stop(self) -> int:
+        """The address after the last row, in a block of one piece."""
+        return int(self.places.stop[-1])
 
     def unusable(self, metric: Metric) -> np.ndarray:
         """bool: the rows that no search by `metric` finds."""

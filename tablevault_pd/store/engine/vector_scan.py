@@ -21,15 +21,16 @@ from tablevault_pd.store.engine import ann_index as ann
 from tablevault_pd.store.engine.ranking import ranked
 from tablevault_pd.store.engine.vector_block import MAPPED_BYTES, Block
 from tablevault_pd.store.engine.vector_scores import exact_scores, in_float32_range, lengths
+from tablevault_pd.store.pieces import Pieces, expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tablevault_pd.store.runs import Run
-
 KEPT_BYTES = 512 << 20  # … of which so many are kept at most
 KEPT_MAPS = 128  # each map costs a file descriptor
 GATHERED_ROWS = 1 << 16
+MANY_BLOCKS = 32  # so many small blocks are searched as one
+KEPT_JOINED = 4  # … of which so many are kept
 SPARSE = 8  # where less than one row in so many is looked at, these are gathered first
 
 
@@ -39,22 +40,23 @@ SPARSE = 8  # where less than one row in so many is looked at, these are gathere
 class VectorColumn:
     """The vectors of one embedding column in one generation, as far as they have been read."""
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, generation: int) -> None:
         self.lock = threading.RLock()
+        self._generation = generation
         self._read: tuple[list[Block], int] = (
             [],
-            start,
+            0,
         )  # replaced as one: an interrupt leaves the old or the new
         self.ann: dict[Metric, ann.Index] = {}
 
     @property
     def blocks(self) -> list[Block]:
-        """The vectors, in order of position."""
+        """The vectors, in order of address."""
         return self._read[0]
 
     @property
     def upto(self) -> int:
-        """Up to which position the column has been read."""
+        """Up to which address the column has been read."""
         return self._read[1]
 
     @property
@@ -68,45 +70,52 @@ class VectorColumn:
         return sum(0 if block.mapped else block.rows.nbytes for block in self.blocks)
 
     def add(self, chunks: Iterator[Chunk], schema: pa.Schema, upto: int) -> None:
-        """Read on, up to the position `upto`."""
+        """Read on, up to the address `upto`."""
         field = schema.names[0]
-        waiting: list[tuple[int, np.ndarray, np.ndarray]] = []
+        waiting: list[tuple[Pieces, np.ndarray, np.ndarray]] = []
         blocks = list(self.blocks)  # a list of its own: other threads may be looking at the one before
         if blocks and not blocks[-1].mapped and len(blocks[-1]) < GATHERED_ROWS:
             last = blocks.pop()
-            waiting.append((last.start, last.rows, ~last.missing))
+            waiting.append((last.places, last.rows, ~last.missing))
         for chunk in chunks:
             if field not in chunk.table.schema.names or not chunk.table.num_rows:
                 continue
             column = frames.align(chunk.table.select([field]), schema).column(0)
             rows, valid = frames.vectors_of(column, frames.columns(schema)[0].dim or 0)
             start = int(chunk.positions[0])
+            places = Pieces.of([(self._generation, start, start + len(rows))])
             if rows.nbytes >= MAPPED_BYTES:
                 _merge_pending(waiting, blocks)
-                blocks.append(Block(start, rows, valid))
+                blocks.append(Block(places, rows, valid))
                 continue
-            if waiting and waiting[-1][0] + len(waiting[-1][1]) != start:
+            if waiting and waiting[-1][0].stop[-1] != start:
                 _merge_pending(waiting, blocks)
-            waiting.append((start, rows, valid))
-            if sum(len(each[1]) for each in waiting[-1:]) + waiting[-1][0] - waiting[0][0] >= GATHERED_ROWS:
+            waiting.append((places, rows, valid))
+            if start + len(rows) - waiting[0][0].first[0] >= GATHERED_ROWS:
                 _merge_pending(waiting, blocks)
         _merge_pending(waiting, blocks)
         self._read = (blocks, max(self.upto, upto))
 
 
-def _merge_pending(waiting: list[tuple[int, np.ndarray, np.ndarray]], blocks: list[Block]) -> None:
+def _merge_pending(waiting: list[tuple[Pieces, np.ndarray, np.ndarray]], blocks: list[Block]) -> None:
     """Make one block of the rows that wait."""
     if waiting:
-        starts, rows, valid = zip(*waiting, strict=True)
-        blocks.append(Block(starts[0], np.concatenate(rows), np.concatenate(valid)))
+        places, rows, valid = zip(*waiting, strict=True)
+        blocks.append(Block(_all_of(places), np.concatenate(rows), np.concatenate(valid)))
         waiting.clear()
 
 
-class ColumnRun(NamedTuple):
-    """A column of a version, in one of its runs."""
+def _all_of(places: Sequence[Pieces]) -> Pieces:
+    names = ("generation", "first", "stop")
+    return Pieces(*(np.concatenate([getattr(each, name) for each in places]) for name in names))
+
+
+class ColumnPart(NamedTuple):
+    """A column of a version, in one of the generations that it shows."""
 
     version: Version
-    run: Run
+    generation: int
+    end: int  #: up to where the version shows that generation
     field: str
 
 
@@ -126,13 +135,13 @@ class RowSource(Protocol):
     def schema(self, schema_id: int) -> pa.Schema:
         """Return a schema as committed."""
 
-    def runs_of(self, versions: Sequence[Version]) -> list[tuple[Version, list[Run]]]:
-        """Return which positions of each version lie in which generation."""
+    def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
+        """Return what each version shows."""
 
-    def rows_of_run(
+    def rows_of_generation(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
     ) -> Iterator[Chunk]:
-        """Yield the rows of a generation, also where `version` has them from another one."""
+        """Yield the rows of a generation by address, but for vacuumed ones that `version` does not show."""
 
 
 class VectorScan:
@@ -145,6 +154,8 @@ class VectorScan:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self.columns: OrderedDict[tuple[int, int, str, str], VectorColumn] = OrderedDict()
+        self._schemas: dict[tuple[int, str], pa.Schema] = {}
+        self._joined: OrderedDict[tuple[int, ...], tuple[Sequence[Block], Block]] = OrderedDict()
         self._lock = threading.Lock()
 
     def _begin_in_child(self) -> None:
@@ -157,6 +168,7 @@ class VectorScan:
         self._begin_in_child()
         with self._lock:
             self.columns.clear()
+            self._joined.clear()
 
     def search_vectors(
         self,
@@ -172,24 +184,51 @@ class VectorScan:
             ann.require()
         self._begin_in_child()
         found: list[list[_Found]] = [[] for _ in range(len(near[0].queries) if near else 0)]
-        versions = self._rows.runs_of([scopes[each.scope].version for each in near])
+        versions = [scopes[each.scope].version for each in near]
+        shown = self._rows.pieces(versions)
         wanted = [
-            (number, ColumnRun(version, run, each.field))
-            for number, (each, (version, runs)) in enumerate(zip(near, versions, strict=True))
-            for run in runs
+            [ColumnPart(version, generation, end, each.field) for generation, end in pieces.ends()]
+            for each, version, pieces in zip(near, versions, shown, strict=True)
         ]
-        columns = self._columns_read([what for _, what in wanted])
-        for (number, (_, run, _)), column in zip(wanted, columns, strict=True):
-            each = near[number]
+        columns = iter(self._columns_read([part for parts in wanted for part in parts]))
+        for number, (each, parts, pieces) in enumerate(zip(near, wanted, shown, strict=True)):
             queries = np.asarray(each.queries, np.float64)
-            keep = scopes[each.scope].keep
-            parts = (
-                _approximately(column, queries, metric, k, keep, run) if approx and k is not None else None
-            )
-            for query, positions, scores in parts or _exactly(column.blocks, queries, metric, k, keep, run):
+            rows = _Rows(pieces, scopes[each.scope].keep)
+            blocks: list[Block] = []
+            for part, column in zip(parts, columns, strict=False):
+                hits = (
+                    _approximately(column, queries, metric, k, rows, part)
+                    if approx and k is not None
+                    else None
+                )
+                for query, positions, scores in hits or ():
+                    found[query].append(_Found(each.scope, number, positions, scores))
+                if hits is None:
+                    blocks += column.blocks
+            for query, positions, scores in _exactly(self._few(blocks), queries, metric, k, rows):
                 found[query].append(_Found(each.scope, number, positions, scores))
         self._evict()
         return [_joined(parts) for parts in found]
+
+    def _few(self, blocks: list[Block]) -> Sequence[Block]:
+        """The same vectors in few blocks, where many commits changed a few rows each."""
+        small = [block for block in blocks if len(block) < GATHERED_ROWS and not block.mapped]
+        if len(small) < MANY_BLOCKS:
+            return blocks
+        key = tuple(map(id, small))
+        with self._lock:
+            found = self._joined.pop(key, None)
+            if found is None:
+                places = _all_of([block.places for block in small])
+                rows, valid = (
+                    np.concatenate(each) for each in zip(*((b.rows, ~b.missing) for b in small), strict=True)
+                )
+                found = small, Block(places, rows, valid)
+            self._joined[key] = found
+            if len(self._joined) > KEPT_JOINED:
+                self._joined.popitem(last=False)
+        large = [block for block in blocks if block.mapped or len(block) >= GATHERED_ROWS]
+        return [*large, found[1]]
 
     def count_nearer(
         self, near: Sequence[VectorQuery], scopes: Sequence[Scope], scores: np.ndarray, *, metric: Metric
@@ -197,28 +236,29 @@ class VectorScan:
         """Return None: all vectors are at hand."""
         return None
 
-    def _columns_read(self, wanted: Sequence[ColumnRun]) -> list[VectorColumn]:
-        """The columns, each read as far as its run goes."""
+    def _columns_read(self, wanted: Sequence[ColumnPart]) -> list[VectorColumn]:
+        """The columns, each read as far as its version shows it."""
         return [self._column(*what) for what in wanted]
 
-    def _lookup(self, version: Version, run: Run, field: str) -> tuple[VectorColumn, pa.Schema]:
+    def _lookup(self, version: Version, generation: int, field: str) -> tuple[VectorColumn, pa.Schema]:
         """The column as far as it has been read, and its schema."""
-        whole = self._rows.schema(version.schema_id)
-        schema = pa.schema([whole.field(field)], metadata=whole.metadata)
-        key = (version.list_id, run[0], field, str(schema.field(0).type))
+        schema = self._schemas.get((version.schema_id, field))
+        if schema is None:
+            whole = self._rows.schema(version.schema_id)
+            schema = pa.schema([whole.field(field)], metadata=whole.metadata)
+            self._schemas[version.schema_id, field] = schema
+        key = (version.list_id, generation, field, str(schema.field(0).type))
         with self._lock:
-            column = self.columns.setdefault(key, VectorColumn(run[1]))
+            column = self.columns.setdefault(key, VectorColumn(generation))
             self.columns.move_to_end(key)
         return column, schema
 
-    def _column(self, version: Version, run: Run, field: str) -> VectorColumn:
-        generation, _, high = run
-        column, schema = self._lookup(version, run, field)
+    def _column(self, version: Version, generation: int, end: int, field: str) -> VectorColumn:
+        column, schema = self._lookup(version, generation, field)
         with column.lock:
-            if column.upto < high:
-                column.add(
-                    self._rows.rows_of_run(version, generation, column.upto, high, [field]), schema, high
-                )
+            if column.upto < end:
+                rows = self._rows.rows_of_generation(version, generation, column.upto, end, [field])
+                column.add(rows, schema, end)
         return column
 
     def _evict(self) -> None:
@@ -231,22 +271,36 @@ class VectorScan:
                 maps, size = maps - column.maps, size - column.size_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows that a search may find."""
+
+    pieces: Pieces
+    keep: np.ndarray | None
+
+    def of(self, places: Pieces) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """(numbers, positions) of the rows of `places` that may be found; no numbers for all, no positions for their numbers."""
+        here, there, rows = places.overlaps(self.pieces)
+        if len(here) == 1 and rows[0] == places.total and self.keep is None:
+            return None, None if there[0] == 0 else there[0] + np.arange(places.total)
+        which, number = expanded(here, rows)
+        positions = number + (there - here)[which]
+        if self.keep is None:
+            return number, positions
+        kept = self.keep[positions]
+        return number[kept], positions[kept]
+
+
 def _exactly(
-    blocks: Sequence[Block],
-    queries: np.ndarray,
-    metric: Metric,
-    k: int | None,
-    keep: np.ndarray | None,
-    run: Run,
+    blocks: Sequence[Block], queries: np.ndarray, metric: Metric, k: int | None, shown: _Rows, first: int = 0
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(query, positions, scores) of the best rows of each block: at least `k`, all that tie with the k-th included."""
-    _, low, high = run
+    """(query, positions, scores) of the best rows of each block: at least `k`, all that tie with the k-th included.
+
+    With `first`, only of rows from that address on.
+    """
     tame = bool(in_float32_range(lengths(queries)).all())
     for block in blocks:
-        first, last = max(low - block.start, 0), min(high - block.start, len(block))
-        if first >= last:
-            continue
-        picked = _live(block, first, last, metric, keep)
+        picked, positions = _live(block, metric, shown, first)
         count = len(block) if picked is None else len(picked)
         if not count:
             continue
@@ -256,22 +310,28 @@ def _exactly(
             estimates = block.scores(queries, metric, picked if few else None)
             estimates = estimates if few or picked is None else estimates[picked]
         for number, query in enumerate(queries):
-            best = np.arange(len(block)) if picked is None else picked
+            best = np.arange(count)
             if k is not None and estimates is not None:
                 scores = estimates[:, number]
-                best = best[_best(scores, block.error_bound(scores, query, metric, best), k)]
-            rows = block.rows if len(best) == len(block) else block.rows[best]
-            yield number, block.start + best, exact_scores(rows, query, metric)
+                doubt = block.error_bound(scores, query, metric, best if picked is None else picked)
+                best = _best(scores, doubt, k)
+            at = best if picked is None else picked[best]
+            rows = block.rows if len(at) == len(block) else block.rows[at]
+            yield number, at if positions is None else positions[best], exact_scores(rows, query, metric)
 
 
-def _live(block: Block, first: int, last: int, metric: Metric, keep: np.ndarray | None) -> np.ndarray | None:
-    """The rows from `first` to `last` that may be found; None for every row of the block."""
-    if keep is None and (first, last) == (0, len(block)) and block.usable(metric) == len(block):
-        return None
-    live = ~block.unusable(metric)[first:last]
-    if keep is not None:
-        live &= keep[block.start + first : block.start + last]
-    return first + np.flatnonzero(live)
+def _live(
+    block: Block, metric: Metric, shown: _Rows, first: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """As :meth:`_Rows.of`, without the rows that no search finds, or that lie before the address `first`."""
+    picked, positions = shown.of(block.places)
+    if block.usable(metric) == len(block) and not first:
+        return picked, positions
+    at = np.arange(len(block)) if picked is None else picked
+    live = ~block.unusable(metric)[at]
+    if first:
+        live &= at >= first - block.start
+    return at[live], at[live] if positions is None else positions[live]
 
 
 def _best(scores: np.ndarray, doubt: np.ndarray, k: int) -> np.ndarray:
@@ -287,22 +347,25 @@ def _best(scores: np.ndarray, doubt: np.ndarray, k: int) -> np.ndarray:
 
 
 def _approximately(
-    column: VectorColumn, queries: np.ndarray, metric: Metric, k: int, keep: np.ndarray | None, run: Run
+    column: VectorColumn, queries: np.ndarray, metric: Metric, k: int, shown: _Rows, part: ColumnPart
 ) -> list[tuple[int, np.ndarray, np.ndarray]] | None:
     """As :func:`_exactly`, with an index for the rows it has; None where it would not pay, or cannot fill `k`."""
-    _, low, high = run
     index = column.ann.get(metric)
     if index is None:
         index = column.ann[metric] = ann.Index(metric)
     index.follow(column.blocks)
-    found = index.search(queries, k, low, high, keep)
+    if index.built is None:
+        return None
+    numbers, _ = shown.of(Pieces.of([(part.generation, 0, part.end)]))
+    found = index.search(queries, k, part.end, numbers)
     if found is None:
         return None
     upto, near = found
-    parts = [(query, positions, scores) for query, (positions, scores) in enumerate(near)]
-    if upto >= high:
-        return parts
-    return [*parts, *_exactly(column.blocks, queries, metric, k, keep, (run[0], max(low, upto), high))]
+    parts = [
+        (query, shown.pieces.positions(part.generation, addresses), scores)
+        for query, (addresses, scores) in enumerate(near)
+    ]
+    return parts if upto >= part.end else [*parts, *_exactly(column.blocks, queries, metric, k, shown, upto)]
 
 
 def _joined(parts: Sequence[_Found]) -> Hits:
