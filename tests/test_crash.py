@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from stores import put, rows
+from test_changes import change, table
 from test_forks import wait_until
 from torture.harness import COUNTS, PROCESSES, Acks, times
 
 import tablevault_pd as tv
+from tablevault_pd.store.embedded import EmbeddedStore
 from tablevault_pd.store.embedded import fsio as io
 
 if TYPE_CHECKING:
@@ -131,3 +134,34 @@ def test_kill_at_random_moments(tmp_path, durability):
             assert vault.check().empty
         COUNTS.update({"kills": len(writers)})
     COUNTS.update({"acknowledged rows": len(acked), "lost rows": 0})
+
+
+def change_rows(place: Path, size: int, point: str) -> None:
+    """In a process of its own, which ends at the point: replace two rows, leave out one, and add `size`."""
+    store = EmbeddedStore(place)
+    io._fault_name, io._fault_action = point, "exit"
+    change(store, "a", [3, 1], [0], list(range(100, 102 + size)))
+
+
+@pytest.mark.parametrize(("point", "size"), CASES)
+def test_a_crash_while_rows_are_replaced(tmp_path: Path, point: str, size: int) -> None:
+    """The version before, or the one after, and nothing between."""
+    place = tmp_path / "v"
+    before = list(range(5))
+    with tv.connect(place) as vault:
+        put(vault.store, "a", table(before))
+    process = PROCESSES.Process(target=change_rows, args=(place, size, point))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 137
+    COUNTS["crashes"] += 1
+    after = [101, 2, 100, 4, *range(102, 102 + size)]
+    with tv.connect(place) as vault:
+        head = vault.store.head("a")
+        assert head is not None
+        committed = point == "after-commit"
+        assert [row["n"] for row in rows(vault.store, head, ["n"])] == (after if committed else before)
+        assert set(vault.check()["severity"]) <= {"stray"}
+        change(vault.store, "a", [2], [], [7])
+        assert vault.check(fix=True)["fixed"].all()
+        assert vault.check().empty

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,7 @@ from torture.harness import times
 
 from tablevault_pd.errors import VaultError
 from tablevault_pd.store import Batch, Store
+from tablevault_pd.store.pieces import OWN, Pieces
 
 pytestmark = [
     pytest.mark.arango,
@@ -120,6 +122,29 @@ class SameStory(RuleBasedStateMachine):
             before = history[-1] if history else []
             history.append([*before, *table.to_pylist()])
 
+    @precondition(lambda self: self.contents.keys() - self.hidden)
+    @rule(data=st.data(), table=tables())
+    def change(self, data: st.DataObject, table: pa.Table) -> None:
+        """Replace some rows by the first of a table, leave out others, and add the rest."""
+        name = data.draw(st.sampled_from(sorted(self.contents.keys() - self.hidden)))
+        if any(store.head(name).gone for store in self.stores):  # type: ignore[union-attr]
+            return
+        content = self.contents[name][-1]
+        places = data.draw(st.permutations(range(len(content))))
+        changed = data.draw(st.integers(0, min(len(content), table.num_rows)))
+        at, gone = places[:changed], places[changed : changed + data.draw(st.integers(0, 2))]
+        head = self.stores[0].head(name)
+        assert head is not None
+        [shown] = self.stores[0].pieces([head])
+        pieces = shown.replace(np.array(at, np.int64), OWN) + Pieces.of([(OWN, changed, table.num_rows)])
+        pieces = pieces.remove(np.array(gone, np.int64))
+        options = {"expect": head.version, "pieces": pieces, "changed": changed, "removed": len(gone)}
+        assert self.both(name, "upsert", [table], **options)
+        new = table.to_pylist()
+        replaced = dict(zip(at, new, strict=False))
+        kept = [replaced.get(place, row) for place, row in enumerate(content) if place not in gone]
+        self.contents[name].append(kept + new[changed:])
+
     @rule(name=NAMES)
     def delete(self, name: str) -> None:
         accepted = self.both(name, "delete", [])
@@ -201,7 +226,7 @@ def story(version: Any) -> tuple[Any, ...]:
     """What both stores must agree on: all but ids and times."""
     return (
         version.list, version.version, version.operation, version.generation, version.start, version.rows, version.total,
-        version.deleted, version.gone, version.tags,
+        version.changed, version.removed, version.deleted, version.gone, version.tags,
     )  # fmt: skip
 
 
