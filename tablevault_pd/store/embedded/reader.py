@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 OPEN_SEGMENTS = 4  # of those that a scan has read from, in case the next piece is of one of them
-SKIP_ROWS = 4096  # a scan reads on over so many rows that were not asked for; beyond, a new one begins
+CLOSE_ROWS = 64  # a scan of some rows reads on over so many that were not asked for …
+SKIP_ROWS = 4096  # … or over so many, if it would be cut
+FEW_RANGES = 256  # … into so many parts
 
 # From the segment that holds the row :low on, or the one after; many small ones are fetched a page at a time.
 SEGMENTS = """
@@ -100,15 +102,12 @@ class Reader:
                 yield number, chunk
 
     def _scan_at(self, rows: ScanRequest, positions: np.ndarray) -> Iterator[Chunk]:
-        done = 0
-        while done < len(positions):
-            first, stop = int(positions[done]), int(positions[-1]) + 1
-            for chunk in self.scan(rows.version, start=first, stop=stop, columns=rows.columns):
-                yield chunk
-                last = int(chunk.positions[-1])
-                done = int(np.searchsorted(positions, last, side="right"))
-                if done == len(positions) or positions[done] - last > SKIP_ROWS:
-                    break
+        gaps = np.diff(positions)
+        gap = CLOSE_ROWS if (gaps > CLOSE_ROWS).sum() < FEW_RANGES else SKIP_ROWS
+        for part in np.split(positions, np.flatnonzero(gaps > gap) + 1):
+            if len(part):
+                first, stop = int(part[0]), int(part[-1]) + 1
+                yield from self.scan(rows.version, start=first, stop=stop, columns=rows.columns)
 
     def rows_of_generation(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
