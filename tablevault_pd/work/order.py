@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.lineage.same import same_rows
-from tablevault_pd.store.runs import runs_of
 from tablevault_pd.store.work import Addresses
 
 if TYPE_CHECKING:
@@ -95,8 +94,7 @@ def align_all(store: Store) -> None:
 
 def pieces_of(store: Store, version: Version) -> list[tuple[int, int, int]]:
     """(generation, first row, end) of what a version shows, in order of position."""
-    bases = store.describe_lists([version.list_id]).lists[version.list_id].bases
-    return runs_of(version.generation, version.total, bases)
+    return list(store.pieces([version])[0])
 
 
 def _oldest(
