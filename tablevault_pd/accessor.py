@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from tablevault_pd.keywords import public, takes
-from tablevault_pd.vault.options import DEFAULTS, FrameSearchOptions, LineageOptions, SaveOptions
+from tablevault_pd.vault.options import (
+    DEFAULTS,
+    FrameSearchOptions,
+    LineageOptions,
+    SaveOptions,
+    UpsertOptions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -232,6 +238,22 @@ class FrameAccessor(_Relatives):
         3
         """
         return _current_vault().append(name, self._frame, **options)
+
+    @takes(UpsertOptions, DEFAULTS)
+    def upsert(self, name: str, **options: Unpack[UpsertOptions]) -> List:
+        """Bring every row into `name` by its key. See :meth:`Vault.upsert`.
+
+        Examples
+        --------
+        >>> labels = pd.DataFrame({"id": [1, 2], "label": ["cat", "dog"]}).vault.upsert("labels", key="id")
+        >>> pd.DataFrame({"id": [2, 3], "label": ["fox", "owl"]}).vault.upsert("labels").read()
+                  id label
+        position
+        0          1   cat
+        1          2   fox
+        2          3   owl
+        """
+        return _current_vault().upsert(name, self._frame, **options)
 
     @property
     def plot(self) -> FramePlots:

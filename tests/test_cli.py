@@ -255,6 +255,33 @@ def test_delete_hides_and_restore_brings_back(run):
     assert len(objects(run("show", "losses", "--json")[1])) == 10
 
 
+def test_rows_by_key_are_followed_and_left_out(run, place):
+    with tv.connect(place, session=False) as vault:
+        rows = pd.DataFrame({"doc": ["a", "b"], "n": [1, 2], "done": [True, False], "text": ["x", "y"]})
+        vault.save("chunks", rows, key=["doc", "n", "done"])
+    code, out, _ = run("delete-rows", "chunks", "--where", "doc == 'a'", "--reason", "asked to", "--json")
+    assert code == 0
+    assert [objects(out)[0][name] for name in ("operation", "removed", "message")] == [
+        "delete_rows",
+        1,
+        "asked to",
+    ]
+    states = objects(run("history", "chunks", "a", "1", "true", "--json")[1])
+    assert [(each["version"], each["text"]) for each in states] == [(1, "x"), (2, None)]
+    assert "1 row left out; chunks@2 still has them" in "".join(
+        map(str, run("delete-rows", "chunks", "--rows", "0"))
+    )
+    assert "nothing was changed" in "".join(map(str, run("delete-rows", "chunks", "--where", "doc == 'a'")))
+    for arguments in (
+        ("chunks", "a"),
+        ("chunks", "a", "one", "true"),
+        ("chunks", "a", "1", "yes"),
+        ("words", "a"),
+    ):
+        assert run("history", *arguments)[0] == 2
+    assert run("delete-rows", "chunks")[0] == 2
+
+
 # -- what they have in common
 
 

@@ -18,14 +18,14 @@ from tablevault_pd.store.engine.delegate import Delegate
 PACKAGE = Path(tablevault_pd.__file__).parent
 ROOMS = [
     "store", "store.engine", "store.embedded", "store.arango", "frames", "filters", "reading", "lineage", "saving", "search",
-    "session", "capture", "code", "cli", "sql", "analysis",
+    "session", "capture", "code", "cli", "sql", "analysis", "keys",
 ]  # fmt: skip
 #: Names that two rooms still share. Take one out once it has one meaning; put none in.
 SHARED = {"Asked", "Piece", "Rows", "_Lines", "_Walk"}
 
 #: Rooms, and files beside them, in which a variable is named after what it is ...
 PLAIN = [
-    "frames", "filters", "reading", "saving", "session", "capture", "cli", "vault",
+    "frames", "filters", "reading", "saving", "session", "capture", "cli", "vault", "keys",
     "api.py", "display.py", "errors.py", "keywords.py", "names.py", "progress.py", "refs.py", "validate.py",
 ]  # fmt: skip
 #: ... and not after how it was come by.
@@ -104,3 +104,9 @@ def test_every_method_of_the_protocol_says_what_it_promises() -> None:
         for name, value in vars(part).items():
             if not name.startswith("_"):
                 assert value.__doc__, f"{part.__name__}.{name}"
+
+
+def test_no_room_has_the_name_of_a_public_call():
+    """Importing the room would put the module in the place of the call."""
+    rooms = {path.stem for path in PACKAGE.iterdir()}
+    assert rooms.isdisjoint(tablevault_pd.__all__)

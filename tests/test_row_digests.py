@@ -15,8 +15,8 @@ from torture.harness import times
 
 from tablevault_pd import frames
 from tablevault_pd.errors import DuplicateKey, InvalidInput
-from tablevault_pd.rows.digests import distinct, doubled, key_digests, matches
-from tablevault_pd.rows.keys import checked_digests, find_key
+from tablevault_pd.keys.digests import distinct, doubled, key_digests, matches
+from tablevault_pd.keys.key import checked_digests, find_key
 
 WORDS = st.sampled_from(["", "a", "b", "ab", "é", "storm"])
 TIMES = st.sampled_from([pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-01 00:00:00.000001")])

@@ -21,6 +21,7 @@ from tablevault_pd.cli import compare as compare_cli
 from tablevault_pd.cli import lists as list_cli
 from tablevault_pd.cli import maintenance as maintenance_cli
 from tablevault_pd.cli import names as name_cli
+from tablevault_pd.cli import rows as row_cli
 from tablevault_pd.cli import sessions as session_cli
 from tablevault_pd.cli import work as work_cli
 from tablevault_pd.cli.lineage import add_lineage_arguments, lineage_command
@@ -392,5 +393,19 @@ COMMANDS = (
         "remove a snapshot, or the name of a version",
         name_cli.add_untag_arguments,
         writes=_always,
+    ),
+    Command(
+        "history",
+        row_cli.history,
+        "every state of one row of a list with a key",
+        row_cli.add_history_arguments,
+    ),
+    Command(
+        "delete-rows",
+        row_cli.delete_rows,
+        "leave rows out of a list; its earlier versions keep them",
+        row_cli.add_delete_arguments,
+        writes=_always,
+        session=True,
     ),
 )

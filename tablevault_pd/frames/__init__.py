@@ -18,6 +18,7 @@ from tablevault_pd.frames.schema_evolution import (
     loosened,
     merge,
     run_check,
+    without_numbers,
 )
 from tablevault_pd.frames.schemas import (
     Column,
@@ -74,4 +75,5 @@ __all__ = [
     "to_arrow",
     "vectors_of",
     "with_key",
+    "without_numbers",
 ]

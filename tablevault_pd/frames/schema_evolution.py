@@ -427,6 +427,11 @@ def fit_index(table: pa.Table, present: pa.Schema, start: int) -> pa.Table:
     return table
 
 
+def without_numbers(table: pa.Table) -> pa.Table:
+    """The table without its index, if that is one level of whole numbers without a name, as filtering leaves it behind."""
+    return _without_index(table) if takes_counting(table.schema) else table
+
+
 def takes_counting(schema: pa.Schema) -> bool:
     """Return whether the index is one unnamed level of integers, to which a default index adds its 0..n-1."""
     meta = schemas.meta_of(schema).get("index")

@@ -311,17 +311,12 @@ def take(
         ScanRequest(version, tuple(schema.names), positions)
         for (version, _, _), schema, (positions, _) in zip(selections, schemas, unique, strict=True)
     ]
-    tables: list[list[pa.Table]] = [[] for _ in selections]
-    for number, chunk in store.scan_many(requests):
-        first, last = int(chunk.positions[0]), int(chunk.positions[-1])
-        positions = unique[number][0]
-        in_chunk = positions[
-            np.searchsorted(positions, first) : np.searchsorted(positions, last, side="right")
-        ]
-        tables[number].append(aligned(chunk, schemas[number]).take(pa.array(in_chunk - first)))
+    tables = [schema.empty_table() for schema in schemas]
+    for number, chunks in groupby(store.scan_many(requests), key=itemgetter(0)):
+        tables[number] = _gathered((chunk for _, chunk in chunks), schemas[number], unique[number][0])
     return [
-        frames.decode(some or [schema.empty_table()], schema, positions=positions, private=True).iloc[back]
-        for some, schema, (positions, back) in zip(tables, schemas, unique, strict=True)
+        frames.decode([table], schema, positions=positions, private=True).iloc[back]
+        for table, schema, (positions, back) in zip(tables, schemas, unique, strict=True)
     ]
 
 
@@ -329,15 +324,23 @@ def rows_at(store: Store, version: Version, schema: pa.Schema, positions: np.nda
     """The rows at these ascending positions, each there once, as the schema or a part of it has them."""
     if not len(positions):
         return schema.empty_table()
-    parts = []
-    for _, chunk in store.scan_many([ScanRequest(version, tuple(schema.names), positions)]):
-        first, last = int(chunk.positions[0]), int(chunk.positions[-1])
-        in_chunk = positions[
-            np.searchsorted(positions, first) : np.searchsorted(positions, last, side="right")
-        ]
+    chunks = store.scan_many([ScanRequest(version, tuple(schema.names), positions)])
+    return _gathered((chunk for _, chunk in chunks), schema, positions)
+
+
+def _gathered(chunks: Iterable[Chunk], schema: pa.Schema, positions: np.ndarray) -> pa.Table:
+    """The rows at these ascending positions, out of chunks in any order that may have others as well."""
+    tables, numbers = [], []
+    for chunk in chunks:
+        in_chunk = as_array(chunk.positions)
+        number = np.searchsorted(positions, in_chunk)
+        rows = np.flatnonzero(positions[np.minimum(number, len(positions) - 1)] == in_chunk)
         table = aligned(chunk, schema)
-        parts.append(table if len(in_chunk) == table.num_rows else table.take(pa.array(in_chunk - first)))
-    return pa.concat_tables(parts)
+        tables.append(table if len(rows) == len(in_chunk) else table.take(pa.array(rows)))
+        numbers.append(number[rows])
+    order = np.concatenate(numbers)
+    table = pa.concat_tables(tables)
+    return table if (np.diff(order) > 0).all() else table.take(pa.array(np.argsort(order)))
 
 
 def wanted_schema(store: Store, version: Version, columns: Sequence[Hashable] | None) -> pa.Schema:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DTYPES = {
     "version": "Int64",
     "rows": "Int64",
+    "added": "Int64",
+    "changed": "Int64",
     "total": "Int64",
     "position": "Int64",
     "bytes": "Int64",
@@ -80,8 +82,8 @@ LISTS = (
     "tags",
 )
 VERSIONS = (
-    "list", "version", "operation", "rows", "total", "session", "cell", "step", "time", "confirmed", "message", "gone", "tags",
-    "snapshots",
+    "list", "version", "operation", "rows", "added", "changed", "removed", "total", "session", "cell", "step", "time", "confirmed",
+    "message", "gone", "tags", "snapshots",
 )  # fmt: skip
 SNAPSHOTS = ("name", "list", "version", "time", "session")
 SESSIONS = (
@@ -109,16 +111,20 @@ KEPT_BY_NAME = "kept by name"
 VACUUM = ("what", "list", "versions", "rows", "bytes", "path", "removed")
 
 
-def answer(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
-    """Make a frame of rows of plain values, with these columns in their fixed dtypes, also without rows."""
+def answer(columns: Sequence[str], rows: Iterable[Sequence[Any]], **dtypes: str) -> pd.DataFrame:
+    """Make a frame of rows of plain values, with these columns in their fixed dtypes, also without rows.
+
+    `dtypes` are those of columns that have another dtype than columns of that name elsewhere.
+    """
     by_column: Iterable[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(columns)
-    return pd.DataFrame({name: typed(name, values) for name, values in zip(columns, by_column, strict=True)})
+    pairs = zip(columns, by_column, strict=True)
+    return pd.DataFrame({name: typed(name, values, dtypes.get(name)) for name, values in pairs})
 
 
-def typed(name: str, values: Sequence[Any]) -> pd.Series:
+def typed(name: str, values: Sequence[Any], dtype: str | None = None) -> pd.Series:
     """Make one column of a report."""
-    if name in DTYPES:
-        return pd.Series(values, dtype=DTYPES[name])
+    if dtype is not None or name in DTYPES:
+        return pd.Series(values, dtype=dtype or DTYPES[name])
     if name in OBJECTS:
         return pd.Series(list(values), dtype=object)
     return pd.Series(values, dtype="str" if int(pd.__version__.partition(".")[0]) >= 3 else object)
@@ -211,6 +217,9 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
                 row.version,
                 row.operation,
                 row.rows,
+                row.added,
+                row.changed,
+                row.removed,
                 row.total,
                 sessions.get(row.session_id),
                 row.cell,
@@ -224,6 +233,7 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
             )
             for row in versions
         ],
+        removed="Int64",
     )
 
 

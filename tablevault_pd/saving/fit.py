@@ -27,15 +27,24 @@ class Fitter:
         The list's, if the rows must fit it.
     total : int, optional
         How many rows the list has, if the chunks are added to them.
+    by_key : bool
+        Whether columns name the rows: what filtering leaves of a default index says nothing then, and is dropped.
     """
 
     def __init__(
-        self, name: str, schema_mode: str, present: pa.Schema | None = None, total: int | None = None
+        self,
+        name: str,
+        schema_mode: str,
+        present: pa.Schema | None = None,
+        total: int | None = None,
+        *,
+        by_key: bool = False,
     ) -> None:
         self._name = name
         self._schema_mode = schema_mode
         self._present = present
         self._total = total
+        self._drops_numbers = by_key and (present is None or not frames.index_fields(present))
         self._passed: set[str] = set()  # checks that passed for the stored values
         self._rows = 0
         self.schema: pa.Schema = None
@@ -55,6 +64,8 @@ class Fitter:
         return chunk if table is chunk.table else replace(chunk, table=table)
 
     def _with_fitting_index(self, table: pa.Table) -> pa.Table:
+        if self._drops_numbers:
+            return frames.without_numbers(table)
         if self.schema is not None:
             return frames.fit_index(table, self.schema, self._rows)
         if self._present is not None and self._total is not None:

@@ -2,8 +2,8 @@
 
 Arrow tables and frozen dataclasses (:mod:`tablevault_pd.store.types`, :mod:`tablevault_pd.store.edges`,
 :mod:`tablevault_pd.store.text_query`, :mod:`tablevault_pd.store.work`) go in and come out; SQL rows, cursors and documents stay
-inside a store. The protocol is split by what it keeps: :mod:`lists`, :mod:`names`, :mod:`sessions`, :mod:`code`, :mod:`claims`,
-:mod:`search`, :mod:`lineage` and :mod:`maintenance`.
+inside a store. The protocol is split by what it keeps: :mod:`lists`, :mod:`names`, :mod:`keys`, :mod:`sessions`, :mod:`code`,
+:mod:`claims`, :mod:`search`, :mod:`lineage` and :mod:`maintenance`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tablevault_pd.store.claims import ClaimStore
 from tablevault_pd.store.code import CodeStore
+from tablevault_pd.store.keys import KeyIndexStore
 from tablevault_pd.store.lineage import LineageStore
 from tablevault_pd.store.lists import FileKeeper, ListStore, Staging
 from tablevault_pd.store.maintenance import MaintenanceStore
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 class Store(
     ListStore,
     NameStore,
+    KeyIndexStore,
     SessionStore,
     CodeStore,
     ClaimStore,
@@ -154,6 +156,7 @@ __all__ = [
     "FileKeeper",
     "Freed",
     "Hits",
+    "KeyIndexStore",
     "LineageStore",
     "ListInfo",
     "ListState",

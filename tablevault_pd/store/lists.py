@@ -168,8 +168,8 @@ class ListStore(Protocol):
     def scan_many(self, wanted: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
         """Yield the rows of several requests in the order asked for, each chunk with the number of its request.
 
-        Rows beside those at the positions may come. The number of requests to a server does not grow with what is wanted,
-        apart from pages. Errors as those of :meth:`scan`.
+        Chunks of one request come in any order, and may have rows beside those at the positions. The number of requests to a
+        server does not grow with what is wanted, apart from pages. Errors as those of :meth:`scan`.
         """
 
     def keeping(self) -> AbstractContextManager[FileKeeper]:

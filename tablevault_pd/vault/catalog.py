@@ -72,7 +72,8 @@ class Catalog(VaultPart):
         Returns
         -------
         DataFrame
-            list (str), version (Int64), operation (str: save, append, delete or restore), rows (Int64, that the version brought),
+            list (str), version (Int64), operation (str: save, append, upsert, delete_rows, delete or restore), rows (Int64, that
+            the version brought), added, changed and removed (Int64: rows that are new, that replace others, and that went),
             total (Int64, rows of the list then), session (str), cell (Int64), step (Int64; see
             :meth:`Run.step`), time (datetime64[us, UTC]), confirmed (datetime64[us, UTC], when equal rows were last saved
             again), message (str), gone (bool, whether :meth:`vacuum` has removed its rows), tags (list of str: those it

@@ -13,7 +13,7 @@ from tablevault_pd.keywords import public, takes
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reference import ListReference
-from tablevault_pd.vault.options import DEFAULTS, ReadOptions, SaveOptions, SearchOptions
+from tablevault_pd.vault.options import DEFAULTS, ReadOptions, SaveOptions, SearchOptions, UpsertOptions
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
@@ -256,6 +256,21 @@ class List(ListReference):
     def append(self, obj: Any, **options: Unpack[SaveOptions]) -> List:
         """Add rows at the end. See :meth:`Vault.append`."""
         return self._vault.append(self.name, obj, **options)
+
+    @takes(UpsertOptions, DEFAULTS)
+    def upsert(self, obj: Any, **options: Unpack[UpsertOptions]) -> List:
+        """Bring rows into this list by their key. See :meth:`Vault.upsert`."""
+        return self._vault.upsert(self.name, obj, **options)
+
+    def delete_rows(
+        self, rows: Any = None, *, filters: Any = None, reason: str | None = None, expect: int | None = None
+    ) -> List:
+        """Leave rows out of this list. See :meth:`Vault.delete_rows`."""
+        return self._vault.delete_rows(self.name, rows, filters=filters, reason=reason, expect=expect)
+
+    def history(self, *, key: Any) -> pd.DataFrame:
+        """Every state of one row of this list. See :meth:`Vault.history`."""
+        return self._vault.history(self.name, key=key)
 
     def versions(self) -> pd.DataFrame:
         """Return all versions of this list. See :meth:`Vault.versions`."""

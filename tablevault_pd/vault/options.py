@@ -25,8 +25,15 @@ class SaveOptions(TypedDict, total=False):
     tags: str | Sequence[str] | None
     schema: Literal["evolve", "strict"]
     kind: str | None
+    key: Hashable | Sequence[Hashable] | None
     expect: int | None
     finish: bool
+
+
+class UpsertOptions(SaveOptions, total=False):
+    """The options of :meth:`Vault.upsert`."""
+
+    drop_missing: bool | Hashable | Sequence[Hashable]
 
 
 class ReadOptions(TypedDict, total=False):
@@ -86,6 +93,7 @@ class LineageOptions(TypedDict, total=False):
 DEFAULTS: dict[str, Any] = {
     "copy": False,
     "finish": False,
+    "drop_missing": False,
     "schema": "evolve",
     "refs": False,
     "offset": 0,

@@ -5,18 +5,21 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
+
 from tablevault_pd import validate
 from tablevault_pd.capture.exits import ExitStatus, ending_of
 from tablevault_pd.display import counted
-from tablevault_pd.errors import InvalidInput, VersionNotFound
+from tablevault_pd.errors import InvalidInput, VersionNotFound, shown
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.lineage.stand_ins import StandInParents
 from tablevault_pd.names import check_name, parse_address
 from tablevault_pd.reading import read as reading
+from tablevault_pd.saving.commit import Write
 from tablevault_pd.saving.conflicts import telling_who
 from tablevault_pd.saving.ingest import COLUMN_OF_KIND, ROWS_PER_CHUNK, ColumnOptions, column_names, ingest
-from tablevault_pd.saving.write import Write, write
+from tablevault_pd.saving.write import write
 from tablevault_pd.vault.analysis import Analysis
 from tablevault_pd.vault.catalog import Catalog
 from tablevault_pd.vault.comparing import Comparing
@@ -25,7 +28,8 @@ from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
 from tablevault_pd.vault.maintenance import Maintenance
 from tablevault_pd.vault.names import NamedStates
-from tablevault_pd.vault.options import DEFAULTS, SaveOptions
+from tablevault_pd.vault.options import DEFAULTS, SaveOptions, UpsertOptions
+from tablevault_pd.vault.rows import KeyedRows
 from tablevault_pd.vault.search import Search
 from tablevault_pd.vault.sessions import Sessions
 from tablevault_pd.vault.sql import Sql
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 
 @public("Vault")
 class Vault(
+    KeyedRows,
     ListVersions,
     NamedStates,
     Catalog,
@@ -121,6 +126,7 @@ class Vault(
         tags: str | Sequence[str] | None = None,
         schema: Literal["evolve", "strict"] = "evolve",
         kind: str | None = None,
+        key: Hashable | Sequence[Hashable] | None = None,
         expect: int | None = None,
         finish: bool = False,
     ) -> List:
@@ -162,6 +168,9 @@ class Vault(
         kind : {"record", "document", "embedding", "file"}, optional
             What the values of a Series are, if not what they look like. Refused for anything else that would be something
             else.
+        key : name or list of names, optional
+            Columns, or levels of the index, that name a row: never missing, and no two rows with the same. It is kept with the
+            list, so that it need not be said again.
         expect : int, optional
             Write only if the newest version of the list is this one; 0: only if there never was a list of that name.
         finish : bool
@@ -183,6 +192,8 @@ class Vault(
             If a column holds something that cannot be kept exactly; the message names column, row and reason.
         SchemaMismatch, DimensionMismatch
             With ``schema="strict"``, if columns or dtypes differ from those of the list; if vectors differ in length.
+        DuplicateKey
+            If two rows have the same key.
         FileMissing
             If a file of a ``files=`` column cannot be read.
         Conflict
@@ -220,6 +231,7 @@ class Vault(
             tags=tags,
             schema=schema,
             kind=kind,
+            key=key,
             expect=expect,
             finish=finish,
         )
@@ -228,7 +240,8 @@ class Vault(
     def append(self, name: str, obj: Any, **options: Unpack[SaveOptions]) -> List:
         """Add rows at the end of a list, which is made if there is none.
 
-        New columns are added and types widened where no value is lost; ``schema="strict"`` refuses both.
+        New columns are added and types widened where no value is lost; ``schema="strict"`` refuses both. To a list with a key an
+        append can be repeated: rows that are there already are not added again.
 
         Parameters
         ----------
@@ -236,18 +249,20 @@ class Vault(
             The list's name.
         obj : object
             The rows, as for :meth:`save`.
-        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind, expect, finish : optional
+        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind, key, expect, finish : optional
             As for :meth:`save`.
 
         Returns
         -------
         List
-            At the version that was made; of an empty `obj` and an existing list, at its newest version.
+            At the version that was made; if a list with a key has all the rows already, at its newest version.
 
         Raises
         ------
         SchemaMismatch
             If a column cannot hold its old and its new values, or ``schema="strict"`` and columns or dtypes differ.
+        DuplicateKey
+            If the list has another row under the key of one of these, or two of these have the same key.
         InvalidName, InvalidInput, UnsupportedColumn, DimensionMismatch, FileMissing, Conflict, ClaimLost, VaultReadOnly, StorageFull
             As for :meth:`save`.
 
@@ -257,11 +272,19 @@ class Vault(
         ...     losses = vault.append("losses", {"step": step, "loss": 1 / (step + 1)})
         >>> len(losses), losses.version
         (3, 3)
+        >>> for attempt in range(2):
+        ...     results = vault.append("results", {"task": 7, "answer": "yes"}, key="task")
+        >>> len(results), results.version
+        (1, 1)
         """
         return self._write("append", name, obj, **options)
 
     def _write(
-        self, operation: Literal["save", "append"], name: str, obj: Any, **options: Unpack[SaveOptions]
+        self,
+        operation: Literal["save", "append", "upsert"],
+        name: str,
+        obj: Any,
+        **options: Unpack[UpsertOptions],
     ) -> List:
         """Check the options, then encode and commit `obj`."""
         name = check_name(name)
@@ -278,7 +301,7 @@ class Vault(
         if run is not None:
             code = None if cell is None or line is None else run.lines_of_slice(cell, line)
             stand_ins = StandInParents(
-                self.store, run.reads, name, cell, append=operation == "append", code=code
+                self.store, run.reads, name, cell, append=operation != "save", code=code
             )
         inputs = options.get("inputs")
         lineage = LineageRecorder(self.store, inputs, stand_ins)
@@ -307,6 +330,8 @@ class Vault(
             None if run is None else run.current_step,
             line,
             finishes,
+            _key(options.get("key")),
+            _drop_missing(options.get("drop_missing", False)),
         )
         if isinstance(obj, List):
             obj = obj.batches(ROWS_PER_CHUNK)
@@ -468,6 +493,26 @@ class Vault(
         if len(frame) > 20:
             lines.append(f"  … and {len(frame) - 20} more: vault.lists()")
         return "\n".join(lines)
+
+
+def _key(value: Any) -> tuple[Hashable, ...] | None:
+    """Return the columns that make the key; None where none were given."""
+    if value is None:
+        return None
+    labels = tuple(validate.label(label, "key") for label in column_names(value, "key"))
+    if not labels or len(set(labels)) < len(labels):
+        raise InvalidInput(f"key= names one or more columns, each once, not {shown(value)}.")
+    return labels
+
+
+def _drop_missing(value: Any) -> bool | tuple[Hashable, ...]:
+    """Return whether all rows go that are not given, or the columns that say which do."""
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    labels = tuple(validate.label(label, "drop_missing") for label in column_names(value, "drop_missing"))
+    if not labels:
+        raise InvalidInput(f"drop_missing= is True, False or the names of columns, not {shown(value)}.")
+    return labels
 
 
 def _copies(options: SaveOptions) -> bool:

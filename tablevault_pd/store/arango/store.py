@@ -15,6 +15,7 @@ from tablevault_pd.store.arango.commit import Committer
 from tablevault_pd.store.arango.control import SessionControl
 from tablevault_pd.store.arango.edges import LineageEdges
 from tablevault_pd.store.arango.kept import BlobStore
+from tablevault_pd.store.arango.keys import KeyIndexes
 from tablevault_pd.store.arango.names import NameCatalog
 from tablevault_pd.store.arango.people import Descriptions, SessionRecords
 from tablevault_pd.store.arango.reading import Reader
@@ -124,6 +125,7 @@ class ArangoStore:
         self._blobs = BlobStore(client, clock)
         self._lineage = LineageEdges(client, clock)
         self._text = TextSearch(client, self._rows)
+        self._keys = KeyIndexes()
         self._slices = SliceStore(client, self._text.search_code)
         self._claims = ClaimBook(client)
         self.vectors = VectorSearch(client, reader, self._rows)
@@ -179,6 +181,9 @@ class ArangoStore:
     find_named = Delegate("_names", NameCatalog.find_named)
     rename_list = Delegate("_names", NameCatalog.rename_list)
     renamed = Delegate("_names", NameCatalog.renamed)
+
+    load_key_index = Delegate("_keys", KeyIndexes.load_key_index)
+    keep_key_index = Delegate("_keys", KeyIndexes.keep_key_index)
 
     # -- sessions
     open_session = Delegate("_sessions", SessionRecords.open_session)

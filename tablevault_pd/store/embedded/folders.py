@@ -26,6 +26,7 @@ _OURS = {
     "commits.new",
     "segments",
     "files",
+    "keys",
 }
 
 

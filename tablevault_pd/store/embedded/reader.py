@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
 OPEN_SEGMENTS = 4  # of those that a scan has read from, in case the next piece is of one of them
-CLOSE_ROWS = 64  # a scan of some rows reads on over so many that were not asked for …
-SKIP_ROWS = 4096  # … or over so many, if it would be cut
-FEW_RANGES = 256  # … into so many parts
 
 # From the segment that holds the row :low on, or the one after; many small ones are fetched a page at a time.
 SEGMENTS = """
@@ -102,12 +99,13 @@ class Reader:
                 yield number, chunk
 
     def _scan_at(self, rows: ScanRequest, positions: np.ndarray) -> Iterator[Chunk]:
-        gaps = np.diff(positions)
-        gap = CLOSE_ROWS if (gaps > CLOSE_ROWS).sum() < FEW_RANGES else SKIP_ROWS
-        for part in np.split(positions, np.flatnonzero(gaps > gap) + 1):
-            if len(part):
-                first, stop = int(part[0]), int(part[-1]) + 1
-                yield from self.scan(rows.version, start=first, stop=stop, columns=rows.columns)
+        """Yield the rows at these positions and no others, in the order in which they are stored."""
+        version = rows.version
+        if version.gone:
+            raise VersionNotFound.vacuumed(version.list, version.version)
+        [shown] = self._versions.pieces([version])
+        read = _Read(self, version, rows.columns, dict(shown.ends()))
+        yield from _joined_neighbours(read.rows_at(positions, *shown.addresses(positions)))
 
     def rows_of_generation(
         self, version: Version, generation: int, low: int, high: int, columns: Sequence[str] | None
@@ -177,15 +175,49 @@ class _Read:
 
     def rows(self, generation: int, low: int, high: int) -> Iterator[tuple[int, Chunk]]:
         """Yield a chunk for each segment, with its schema id. Its positions are addresses."""
-        missing = None
         while low < high:
-            row = self._segment(generation, low)
-            if row[0] >= high:
+            opened = self._open(generation, low, high)
+            if opened is None:
                 return
+            row, table, private = opened
             low = max(low, row[0])
             stop = min(row[0] + row[1], high)
+            if (low, stop) != (row[0], row[0] + row[1]):
+                table = table.slice(low - row[0], stop - low)
+            yield row[2], Chunk(range(low, stop), table, private)
+            low = stop
+
+    def rows_at(
+        self, positions: np.ndarray, generation: np.ndarray, address: np.ndarray
+    ) -> Iterator[tuple[int, Chunk]]:
+        """Yield the rows of these addresses, which are shown at `positions`: a chunk for each segment, with its schema id."""
+        order = np.lexsort((address, generation))
+        ends = np.append(np.flatnonzero(np.diff(generation[order])) + 1, len(order))
+        done = 0
+        while done < len(order):
+            low, of = int(address[order[done]]), int(generation[order[done]])
+            opened = self._open(of, low, low + 1)
+            assert opened is not None  # a row that a version shows is in a segment, or missing
+            row, table, private = opened
+            end = int(ends[np.searchsorted(ends, done, side="right")])
+            rows = address[order[done:end]] - row[0]
+            rows = rows[: np.searchsorted(rows, row[1])]
+            if rows[-1] - rows[0] + 1 == len(rows):  # all that lie between: a view
+                table = table.slice(int(rows[0]), len(rows))
+            else:
+                table, private = table.take(pa.array(rows)), True
+            yield row[2], Chunk(positions[order[done : done + len(rows)]], table, private)
+            done += len(rows)
+
+    def _open(self, generation: int, low: int, high: int) -> tuple[tuple[Any, ...], pa.Table, bool] | None:
+        """The segment that holds a row, or where that need not be there the next one; None if it begins at `high` or later."""
+        missing = None
+        while True:
+            row = self._segment(generation, low)
+            if row[0] >= high:
+                return None
             try:
-                table, private = self._table((generation, row[0], row[4]), row)
+                return row, *self._table((generation, row[0], row[4]), row)
             except FileNotFoundError as error:
                 if missing == row[4]:
                     raise self._reader.missing(
@@ -195,11 +227,6 @@ class _Read:
                     ) from error
                 missing = row[4]  # compaction may have replaced it since the catalogue was read
                 self._pages.pop(generation)
-                continue
-            if (low, stop) != (row[0], row[0] + row[1]):
-                table = table.slice(low - row[0], stop - low)
-            yield row[2], Chunk(range(low, stop), table, private)
-            low = stop
 
     def _segment(self, generation: int, low: int) -> tuple[Any, ...]:
         """The segment that holds a row, or where it need not be there the next one."""
@@ -254,7 +281,7 @@ def _joined_neighbours(chunks: Iterable[tuple[int, Chunk]]) -> Iterator[Chunk]:
     schema = None
     for schema_id, chunk in chunks:
         small = len(chunk.positions) < SMALL_ROWS
-        follows = waiting and waiting[-1].positions[-1] + 1 == chunk.positions[0]
+        follows = waiting and _follows(waiting[-1].positions, chunk.positions)
         if waiting and (not small or not follows or schema_id != schema or len(waiting) == SMALL_ROWS):
             yield _joined(waiting)
             waiting = []
@@ -273,6 +300,15 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     table = pa.concat_tables([chunk.table for chunk in chunks])
     if has_dictionary(table.schema):
         table = table.unify_dictionaries()
-    return Chunk(
-        range(chunks[0].positions[0], chunks[-1].positions[-1] + 1), table.combine_chunks(), private=True
-    )
+    return Chunk(_together([chunk.positions for chunk in chunks]), table.combine_chunks(), private=True)
+
+
+def _follows(before: range | np.ndarray, after: range | np.ndarray) -> bool:
+    """Whether chunks can be joined: of arrays any, of ranges those that make one range."""
+    return not isinstance(after, range) or before[-1] + 1 == after[0]
+
+
+def _together(positions: Sequence[range | np.ndarray]) -> range | np.ndarray:
+    if isinstance(positions[0], range):
+        return range(positions[0][0], positions[-1][-1] + 1)
+    return np.concatenate(positions)

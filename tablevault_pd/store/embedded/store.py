@@ -14,6 +14,7 @@ from tablevault_pd.store.embedded.commit import Committer
 from tablevault_pd.store.embedded.control import SessionControl
 from tablevault_pd.store.embedded.edges import LineageEdges
 from tablevault_pd.store.embedded.journal import Journal
+from tablevault_pd.store.embedded.keys import KeyIndexFiles
 from tablevault_pd.store.embedded.maintenance import MaintenanceTasks
 from tablevault_pd.store.embedded.names import NameCatalog
 from tablevault_pd.store.embedded.parts import VaultParts
@@ -77,6 +78,7 @@ class EmbeddedStore:
         self._values = SessionValues(catalog)
         self._slices = SliceStore(catalog)
         self._claims = ClaimBook(catalog)
+        self._keys = KeyIndexFiles(self.folder, read_only=self.read_only)
         self._blobs = BlobStore(catalog, self.folder)
         self._lineage = LineageEdges(catalog)
         self.text = TextSearch(catalog, self._reader)
@@ -131,6 +133,9 @@ class EmbeddedStore:
     find_named = Delegate("_names", NameCatalog.find_named)
     rename_list = Delegate("_names", NameCatalog.rename_list)
     renamed = Delegate("_names", NameCatalog.renamed)
+
+    load_key_index = Delegate("_keys", KeyIndexFiles.load_key_index)
+    keep_key_index = Delegate("_keys", KeyIndexFiles.keep_key_index)
 
     # -- sessions
     open_session = Delegate("_sessions", SessionRecords.open_session)

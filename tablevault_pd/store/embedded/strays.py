@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import kept_strays
+from tablevault_pd.store.embedded.keys import FOLDER as KEYS
+from tablevault_pd.store.embedded.keys import is_left_over
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.parts import VaultParts
 
 SEGMENT_FILES = "SELECT file FROM segments WHERE file IS NOT NULL"
+LISTS_WITH_ROWS = "SELECT DISTINCT list FROM segments"
 IS_SEGMENT = "SELECT 1 FROM segments WHERE file = ?"
 
 
@@ -40,11 +43,12 @@ class Stray:
     def shown(self) -> str:
         """The path inside of the vault."""
         parts = self.path.parts
-        return "/".join(parts[-2:] if self.path.suffix == SUFFIX else parts[-3:])
+        return "/".join(parts[-2:] if parts[-2] in ("segments", KEYS) else parts[-3:])
 
 
 def strays(vault: VaultParts, *, remove: bool) -> list[Stray]:
     """All strays, and whether each was removed. What a writer is about to commit is none."""
+    copies = _keys(vault, remove=remove)
     lost = vault.journal.lost(vault.catalog)
     remove = remove and vault.catalog.checkpoint()
     found = [] if lost.everything else _segments(vault, lost.files, remove=remove)
@@ -53,7 +57,16 @@ def strays(vault: VaultParts, *, remove: bool) -> list[Stray]:
         if lost.everything
         else kept_strays(vault.folder, vault.files, vault.catalog, lost.files, remove=remove)
     )
-    return found + [Stray(*each) for each in kept]
+    return found + [Stray(*each) for each in kept] + copies
+
+
+def _keys(vault: VaultParts, *, remove: bool) -> list[Stray]:
+    """Copies of keys of lists that are gone, and what is left of those that were being written."""
+    paths = scan(vault.folder / KEYS)
+    with vault.catalog.reading() as db:
+        lists = {str(list_id) for (list_id,) in db.execute(LISTS_WITH_ROWS).fetchall()}
+    left = [path for path in paths if path.name.partition("-")[0] not in lists or is_left_over(path)]
+    return [Stray(path, path.stat().st_size, remove and io.remove(path)) for path in left]
 
 
 def _segments(vault: VaultParts, lost: set[str], *, remove: bool) -> list[Stray]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import DuplicateKey, InvalidInput, shown
-from tablevault_pd.rows.digests import can_be_key, doubled, key_digests
+from tablevault_pd.keys.digests import can_be_key, doubled, key_digests
 from tablevault_pd.validate import is_missing
 
 if TYPE_CHECKING:
@@ -56,13 +56,15 @@ def _field(schema: pa.Schema, label: Hashable, name: str) -> str:
 
 
 def _check_type(schema: pa.Schema, field: str, name: str) -> None:
-    found = schema.field(field)
-    spec = frames.spec_of(found)
-    stored_as_codes = spec["codec"] == "category" and not pa.types.is_dictionary(found.type)
-    if stored_as_codes or not can_be_key(found.type):
+    column = schema.field(field)
+    spec = frames.spec_of(column)
+    stored_as_codes = spec["codec"] == "category" and not pa.types.is_dictionary(column.type)
+    if stored_as_codes and spec["values"]["codec"] == "null":
+        return  # no categories at all, as of no rows
+    if stored_as_codes or not can_be_key(column.type):
         raise InvalidInput(
             f"Column {shown(frames.field_labels(schema)[field])} cannot be a key of the list {name!r}: it holds "
-            f"{found.type}. A key is made of numbers, texts, bytes, times, or categories of these."
+            f"{column.type}. A key is made of numbers, texts, bytes, times, or categories of these."
         )
 
 

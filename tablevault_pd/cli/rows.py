@@ -1,0 +1,77 @@
+"""The commands about single rows: ``history`` and ``delete-rows``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import frames
+from tablevault_pd.cli.output import Output
+from tablevault_pd.display import counted
+from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.keys.key import key_labels
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Hashable, Sequence
+
+    from tablevault_pd.vault.vault import Vault
+
+
+def add_history_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``history``."""
+    parser.add_argument("name", metavar="NAME", help="a list")
+    parser.add_argument("key", nargs="+", metavar="KEY", help="the cells of its key, in the key's order")
+
+
+def add_delete_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``delete-rows``."""
+    parser.add_argument("name", metavar="NAME", help="a list")
+    parser.add_argument("--where", metavar="FILTER", help="rows that fit: 'consent == False'")
+    parser.add_argument("--rows", nargs="+", type=int, metavar="POSITION", help="rows at these positions")
+    parser.add_argument("--reason", metavar="TEXT", help="say why; shown by versions")
+
+
+def history(vault: Vault, arguments: Namespace) -> Output:
+    """Every state of one row."""
+    return Output(vault.history(arguments.name, key=_key(vault, arguments.name, arguments.key)), whole=True)
+
+
+def delete_rows(vault: Vault, arguments: Namespace) -> Output:
+    """Leave rows out of a list."""
+    before = vault[arguments.name].version
+    made = vault.delete_rows(arguments.name, arguments.rows, filters=arguments.where, reason=arguments.reason)
+    if made.version == before:
+        return Output(vault.versions(arguments.name).tail(1), "No row fits: nothing was changed.")
+    gone = counted(len(vault[f"{arguments.name}@{before}"]) - len(made), "row")
+    return Output(
+        vault.versions(arguments.name).tail(1), f"{gone} left out; {arguments.name}@{before} still has them."
+    )
+
+
+def _key(vault: Vault, name: str, texts: Sequence[str]) -> Any:
+    """The key that texts of the shell mean, in the dtypes of its columns."""
+    version = vault[name]._version()
+    schema = vault.store.schema(version.schema_id)
+    fields, labels = frames.key_fields(schema), key_labels(schema)
+    if len(fields) != len(texts):
+        return tuple(texts)  # vault.history() says what is wrong
+    empty = schema.empty_table()
+    return tuple(
+        _cell(text, frames.cells_of(empty, field).dtype, label)
+        for text, field, label in zip(texts, fields, labels, strict=True)
+    )
+
+
+def _cell(text: str, dtype: Any, label: Hashable) -> Any:
+    if (isinstance(dtype, np.dtype) and dtype.kind == "O") or isinstance(dtype, pd.CategoricalDtype):
+        return text
+    if pd.api.types.is_bool_dtype(dtype):
+        values: dict[str, Any] = {"true": True, "false": False}
+        dtype, text = np.dtype(object), values.get(text.lower(), text)
+    try:
+        return pd.Series([text]).astype(dtype)[0]
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(f"The key {shown(label)} is {dtype}, and {shown(text)} is none: {error}") from None

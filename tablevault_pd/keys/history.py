@@ -1,0 +1,168 @@
+"""Every state of one row of a list with a key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tablevault_pd import frames
+from tablevault_pd.errors import InvalidInput, SchemaMismatch, UnsupportedColumn, shown
+from tablevault_pd.keys.digests import key_digests, matches
+from tablevault_pd.keys.key import key_labels
+from tablevault_pd.keys.key_index import NO_KEYS, KeyIndex
+from tablevault_pd.reading import reports
+from tablevault_pd.reading.read import list_not_found, rows_at
+from tablevault_pd.store.pieces import EMPTY, Pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Sequence
+
+    from tablevault_pd.store import Store, Version
+
+COMMIT = ("version", "time", "session", "cell", "operation")
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a version made of the row."""
+
+    version: Version
+    position: int  #: -1: the row is not there any more
+
+
+def history(store: Store, name: str, key: Any) -> pd.DataFrame:
+    """A line for each version that changed the row with this key, oldest first."""
+    versions = store.versions(name)
+    if not versions:
+        raise list_not_found(store, name)
+    schema = store.schema(versions[-1].schema_id)
+    fields = frames.key_fields(schema)
+    if not fields:
+        raise InvalidInput(
+            f"The list {name!r} has no key. Name one with vault.upsert({name!r}, rows, key='id')."
+        )
+    cells = _cells(name, key_labels(schema), key)
+    encoded = [_encoded(name, cell, schema.field(field)) for cell, field in zip(cells, fields, strict=True)]
+    part = pa.schema([field for field, _ in encoded], schema.metadata)
+    contents = _contents(store, versions)
+    index = _index(store, versions, contents, part)
+    rows, _ = matches(index.digests, key_digests([column for _, column in encoded]))
+    states = list(_states(versions, contents, *index.content.addresses(np.sort(rows))))
+    if not states:
+        raise InvalidInput(f"No row of the list {name!r} ever had the key {shown(key)}.")
+    return _frame(store, states)
+
+
+def _cells(name: str, labels: Sequence[Hashable], key: Any) -> list[Any]:
+    """The cells of the key, in the order of its columns."""
+    if isinstance(key, Mapping):
+        if set(key) == set(labels):
+            return [key[label] for label in labels]
+    elif isinstance(key, (tuple, list)):
+        if len(key) == len(labels):
+            return list(key)
+    elif len(labels) == 1:
+        return [key]
+    raise InvalidInput(
+        f"The key of the list {name!r} is {', '.join(map(shown, labels))}, and key={shown(key)} does not fit it. Give "
+        f"{'a value' if len(labels) == 1 else 'a tuple of values'}, or a dict by these names."
+    )
+
+
+def _encoded(name: str, cell: Any, field: pa.Field) -> tuple[pa.Field, pa.ChunkedArray]:
+    try:
+        return frames.encode_cell(cell, field)
+    except (SchemaMismatch, UnsupportedColumn) as error:
+        raise InvalidInput(f"The key of the list {name!r}, column {shown(field.name)}: {error}") from None
+
+
+def _contents(store: Store, versions: Sequence[Version]) -> dict[int, Pieces]:
+    """What each version shows, by its number; nothing of those whose rows were vacuumed."""
+    readable = [version for version in versions if not version.gone]
+    pieces = zip(readable, store.pieces(readable), strict=True)
+    return {version.version: EMPTY if version.deleted else content for version, content in pieces}
+
+
+def _index(
+    store: Store, versions: Sequence[Version], contents: Mapping[int, Pieces], part: pa.Schema
+) -> KeyIndex:
+    """The keys of all rows that ever were in the list, and that can have such a key."""
+    index = NO_KEYS
+    for version in reversed(versions):
+        content = contents.get(version.version)
+        if content is not None and content.total:
+            try:
+                index = index.extended(store, version, content, part, part.names)
+            except SchemaMismatch:
+                continue  # columns of other types: no row of this version has such a key
+    return index
+
+
+def _states(
+    versions: Sequence[Version], contents: Mapping[int, Pieces], generation: np.ndarray, address: np.ndarray
+) -> Iterator[_State]:
+    before: set[int] = set()  # which of the stored rows were shown
+    for version in versions:
+        content = contents.get(version.version)
+        if content is None:
+            continue
+        positions = content.positions(generation, address)
+        now = set(np.flatnonzero(positions >= 0).tolist())
+        for number in sorted(now - before, key=lambda each: int(positions[each])):
+            yield _State(version, int(positions[number]))
+        if before and not now:
+            yield _State(version, -1)
+        before = now
+
+
+# -- the answer
+
+
+def _frame(store: Store, states: Sequence[_State]) -> pd.DataFrame:
+    schema, tables = _rows(store, states)
+    new = np.array([True, *(not _same(a, b) for a, b in pairwise(tables))])
+    states = [state for state, keep in zip(states, new, strict=True) if keep]
+    table = pa.concat_tables([table for table, keep in zip(tables, new, strict=True) if keep])
+    rows = frames.decode([table], schema, positions=range(len(states)))
+    if frames.index_fields(schema):
+        rows = rows.reset_index()
+    commits = _commits(store, [state.version for state in states])
+    return pd.concat([commits, rows.set_axis(commits.index)], axis=1)
+
+
+def _rows(store: Store, states: Sequence[_State]) -> tuple[pa.Schema, list[pa.Table]]:
+    """A table of one row for each state, in the schema of all of them."""
+    present = [store.schema(state.version.schema_id) for state in states if state.position >= 0]
+    schema = reduce(lambda one, other: frames.merge(one, other).schema, present)
+    if len(present) < len(states):
+        schema = frames.loosened(schema)
+    return schema, [_row(store, state, schema) for state in states]
+
+
+def _row(store: Store, state: _State, schema: pa.Schema) -> pa.Table:
+    if state.position < 0:
+        return frames.align(frames.encode(pd.DataFrame(index=range(1))), schema)
+    return rows_at(store, state.version, schema, np.array([state.position]))
+
+
+def _same(one: pa.Table, other: pa.Table) -> bool:
+    return bool(frames.equal_rows(one, other).all())
+
+
+def _commits(store: Store, versions: Sequence[Version]) -> pd.DataFrame:
+    sessions = reports.labels_of(store, [version.session_id for version in versions])
+    frame = reports.answer(
+        COMMIT,
+        [
+            (version.version, version.time, sessions.get(version.session_id), version.cell, version.operation)
+            for version in versions
+        ],
+    )
+    return frame.astype({"version": "int64"})

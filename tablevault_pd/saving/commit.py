@@ -1,0 +1,146 @@
+"""What every way of writing to a list shares: what the caller asked for, the batch, and the schema that the list gets by it."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tablevault_pd import frames
+from tablevault_pd.errors import Conflict, ListDeleted
+from tablevault_pd.reading.read import aligned, list_not_found
+from tablevault_pd.store import Batch, Confirmation, Description, FileKeeper, Operation, Store, Version
+from tablevault_pd.store.engine.commit_rules import check_expected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+    import pyarrow as pa
+
+    from tablevault_pd.saving.fit import Fitter
+    from tablevault_pd.saving.ingest import IngestedChunk
+    from tablevault_pd.store.work import Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """The arguments of one save, append, upsert or delete_rows."""
+
+    list: str
+    operation: Operation
+    schema_mode: str = "evolve"
+    copy: bool = False  #: whether the contents of files are kept
+    session_id: int | None = None
+    cell: int | None = None
+    tags: tuple[str, ...] | None = None
+    descriptions: tuple[Description, ...] = ()
+    reads: tuple[tuple[int, int], ...] = ()
+    expect: int | None = None  #: the version the list must be at (0: it never was)
+    message: str | None = None
+    step: int | None = None
+    line: int | None = None  #: as :attr:`Version.line`
+    finishes: tuple[Finish, ...] = ()  #: claims that it finishes
+    key: tuple[Hashable, ...] | None = (
+        None  #: the columns that name a row; None: those that the list has already
+    )
+    drop_missing: bool | tuple[Hashable, ...] = False  #: of an upsert: which rows go that are not given
+
+    @property
+    def is_append(self) -> bool:
+        """Whether the rows join those of the list."""
+        return self.operation != "save"
+
+
+def head_of(store: Store, what: Write) -> Version | None:
+    """Return the newest version of the list. Raises Conflict, ListDeleted; for rows to delete ListNotFound."""
+    head = store.head(what.list)
+    check_expected(what.list, what.expect, head)
+    if head is None and what.operation == "delete_rows":
+        raise list_not_found(store, what.list)
+    if what.is_append and head is not None and head.deleted:
+        raise ListDeleted.named(what.list)
+    return head
+
+
+def keep_files(keeping: FileKeeper | None, chunk: IngestedChunk) -> None:
+    """Keep the contents of the files that a chunk names."""
+    if keeping is not None:
+        for file in chunk.files:
+            keeping(Path(file.path), file.sha256)
+
+
+def confirm(store: Store, what: Write, head: Version) -> Version:
+    """Record that `head` was made again with the same rows, finish claims, and store new descriptions."""
+    if what.finishes:
+        store.finish(what.finishes)
+    present = (
+        {(old.list_id, old.label, old.text) for old in store.descriptions()} if what.descriptions else ()
+    )
+    for description in what.descriptions:
+        if (head.list_id, description.label, description.text) not in present:
+            store.describe(replace(description, list_id=head.list_id))
+    store.confirm(Confirmation(head.list_id, head.version, what.session_id, what.cell, what.line))
+    return head
+
+
+def batch_of(what: Write) -> Batch:
+    """The batch of a write, without what depends on its rows."""
+    return Batch(
+        uuid.uuid4().hex,
+        what.list,
+        what.operation,
+        session_id=what.session_id,
+        cell=what.cell,
+        step=what.step,
+        line=what.line,
+        tags=what.tags,
+        message=what.message,
+        descriptions=what.descriptions,
+        reads=what.reads,
+        expect=what.expect,
+        finishes=what.finishes,
+    )
+
+
+def fitted(store: Store, batch: Batch, fitter: Fitter, head: Version | None) -> Batch:
+    """Return the batch with the new schema of its list. Raises SchemaMismatch, ListDeleted."""
+    if head is None or batch.operation == "save":
+        return replace(batch, schema=fitter.schema)
+    if head.deleted:
+        raise ListDeleted.named(batch.list)
+    merged = fitter.merge_into(store.schema(head.schema_id))
+    of_present = [check for check in merged.checks if check.side == "old"]
+    for check in of_present:
+        for column in _column_of(store, head, check.field):
+            frames.run_check(check, column)
+    # Stored rows must survive a promotion, too, and no rows may be added after this check.
+    expect = head.version if of_present else batch.expect
+    return replace(batch, schema=merged.schema, base=head.schema_id, expect=expect)
+
+
+def _column_of(store: Store, version: Version, field: str) -> Iterator[pa.ChunkedArray]:
+    """Yield one column of a version, chunk by chunk, in the schema of that version."""
+    schema = store.schema(version.schema_id)
+    if field not in schema.names:
+        return
+    part = frames.part_of(schema, [field])
+    for chunk in store.scan(version, columns=[field]):
+        yield aligned(chunk, part).column(0)
+
+
+def retrying(
+    store: Store, what: Write, attempt: Callable[[Version | None], Version], head: Version | None
+) -> Version:
+    """Change the newest version; and again for as long as other writers were faster, within the vault's timeout."""
+    deadline = time.monotonic() + store.timeout_s
+    while True:
+        try:
+            return attempt(head)
+        except Conflict:
+            if what.expect is not None or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0, 0.02))  # noqa: S311  # jitter, not a secret
+        head = head_of(store, what)

@@ -1,0 +1,193 @@
+"""How rows join a list with a key: compared with those that it has, and only what differs is written.
+
+The comparison holds for the version that the commit follows: if another writer was faster, it is made anew.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from tablevault_pd import frames
+from tablevault_pd.errors import DuplicateKey, SchemaMismatch
+from tablevault_pd.keys.difference import Difference, Present, difference, taken
+from tablevault_pd.keys.key import checked_digests, find_key, key_labels, shown_key
+from tablevault_pd.keys.key_index import note_rows
+from tablevault_pd.saving.commit import Write, batch_of, confirm, fitted, keep_files, retrying
+from tablevault_pd.store.pieces import EMPTY, OWN, Pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+    from tablevault_pd.lineage.edges import ParentClaim
+    from tablevault_pd.lineage.record import LineageRecorder
+    from tablevault_pd.saving.fit import Fitter
+    from tablevault_pd.saving.ingest import IngestedChunk
+    from tablevault_pd.store import Batch, FileKeeper, Store, Version
+    from tablevault_pd.store.edges import Edge
+
+SHOWN_ROWS = 3
+
+
+def key_of(what: Write, present: pa.Schema | None) -> Sequence[Hashable] | None:
+    """The key under which rows are written: the one that was given, else the list's; None if there is none.
+
+    An upsert always has one; an empty one stands for the names of the index.
+    """
+    if what.key is not None:
+        return what.key
+    labels = [] if present is None else key_labels(present)
+    return labels or (() if what.operation == "upsert" else None)
+
+
+class KeyOfSave:
+    """The key of rows that are saved: their key columns are kept until all are there, and then checked."""
+
+    def __init__(self, what: Write, key: Sequence[Hashable] | None) -> None:
+        self._what, self._key = what, key
+        self._tables: list[pa.Table] = []
+        self._digests: np.ndarray | None = None
+
+    def note(self, chunk: IngestedChunk) -> IngestedChunk:
+        """The chunk as it is stored. Raises InvalidInput where it lacks a column of the key."""
+        if self._key is None:
+            return chunk
+        schema = chunk.table.schema
+        fields = find_key(schema, self._key, self._what.list)
+        self._tables.append(chunk.table.select(fields))
+        keyed = frames.with_key(schema, fields)
+        return replace(chunk, table=chunk.table.replace_schema_metadata(keyed.metadata))
+
+    def check(self, fitter: Fitter) -> None:
+        """Raise InvalidInput for a key that is missing, DuplicateKey for one that is there twice."""
+        if self._key is None:
+            return
+        fields = find_key(fitter.schema, self._key, self._what.list)
+        fitter.schema = frames.with_key(fitter.schema, fields)
+        part = frames.part_of(fitter.schema, fields)
+        table = pa.concat_tables([frames.align(table, part) for table in self._tables])
+        self._digests = checked_digests(table, fields, self._what.list)
+
+    def remember(self, store: Store, version: Version) -> None:
+        """Spare the next upsert to read the keys that were saved as `version`."""
+        if self._digests is not None:
+            schema = store.schema(version.schema_id)
+            note_rows(store, version, schema, frames.key_fields(schema), self._digests)
+
+
+def write_keyed(
+    store: Store,
+    what: Write,
+    lineage: LineageRecorder,
+    chunks: Iterable[IngestedChunk],
+    fitter: Fitter,
+    head: Version | None,
+) -> Version:
+    """Append or upsert rows, and return the version that shows them: `head`, if the list has them all already."""
+    with store.keeping() if what.copy else nullcontext() as keeping:
+        writer = _KeyedWriter(store, what, lineage, list(chunks), fitter, keeping)
+        return retrying(store, what, writer.write, head)
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyedWriter:
+    """One append or upsert, whose rows are held in memory to be compared with one version after the other."""
+
+    store: Store
+    what: Write
+    lineage: LineageRecorder
+    chunks: Sequence[IngestedChunk]
+    fitter: Fitter
+    keeping: FileKeeper | None
+
+    def write(self, head: Version | None) -> Version:
+        """Commit what differs from `head`. Raises Conflict if that is not the newest version any more."""
+        old = None if head is None else self.store.schema(head.schema_id)
+        key = key_of(self.what, old)
+        if key is None:
+            raise SchemaMismatch(
+                f"The list {self.what.list!r} lost its key while rows were being added. Add them again."
+            )
+        batch = fitted(self.store, batch_of(self.what), self.fitter, head)
+        assert batch.schema is not None
+        fields = find_key(batch.schema, key or None, self.what.list)
+        schema = frames.with_key(batch.schema, fields)
+        table = pa.concat_tables([frames.align(chunk.table, schema) for chunk in self.chunks])
+        digests = checked_digests(table, fields, self.what.list)
+        if head is None:
+            change, pieces = Difference(added=np.arange(table.num_rows)), EMPTY
+        else:
+            pieces = self.store.pieces([head])[0]
+            present = Present(self.store, head, pieces, schema, fields)
+            change = self._difference(present, table, digests)
+        for chunk in self.chunks:
+            keep_files(self.keeping, chunk)
+        if head is not None and old is not None and change.is_empty and frames.key_fields(old) == fields:
+            return confirm(self.store, self.what, head)
+        batch = replace(batch, schema=schema, expect=0 if head is None else head.version)
+        version = self._commit(batch, pieces, change, table)
+        note_rows(self.store, version, schema, fields, digests[:, change.rows])
+        return version
+
+    def _difference(self, present: Present, table: pa.Table, digests: np.ndarray) -> Difference:
+        name, schema = present.version.list, self.store.schema(present.version.schema_id)
+        if frames.key_fields(schema) != present.fields:
+            present.check_key()
+        named = self.what.drop_missing
+        scope = named if isinstance(named, bool) else find_key(table.schema, named, name)
+        change = difference(present, table, digests, scope)
+        if self.what.operation == "append" and len(change.changed):
+            raise DuplicateKey(_told(name, present, table, change))
+        return change
+
+    def _commit(self, batch: Batch, pieces: Pieces, change: Difference, table: pa.Table) -> Version:
+        rows = change.rows
+        with self.store.stage() as staging:
+            staging.write(taken(table, rows))
+            edges = self._edges(table.num_rows, rows)
+            batch = replace(batch, edges=edges, files=() if self.keeping is None else self.keeping.files)
+            if batch.operation == "upsert":
+                batch = replace(
+                    batch,
+                    pieces=_content(pieces, change),
+                    changed=len(change.changed),
+                    removed=len(change.removed),
+                )
+            return self.store.commit(batch, staging)
+
+    def _edges(self, total: int, rows: np.ndarray) -> tuple[Edge, ...]:
+        claims: list[ParentClaim] = []
+        first = 0
+        for chunk in self.chunks:
+            claims += chunk.parents.moved(first)
+            first += chunk.table.num_rows
+        frame = self.chunks[0].parents.frame if len(self.chunks) == 1 else None
+        self.lineage.warn(
+            next((chunk.parents.stand_ins for chunk in self.chunks if chunk.parents.stand_ins), ())
+        )
+        return self.lineage.edges(total, claims, frame, rows=rows)
+
+
+def _content(pieces: Pieces, change: Difference) -> Pieces:
+    """What the list shows after the change: changed rows in their places, new ones at the end."""
+    changed, written = len(change.changed), len(change.rows)
+    content = pieces.replace(change.at, OWN) + Pieces.of([(OWN, changed, written)])
+    return content.remove(change.removed)
+
+
+def _told(name: str, present: Present, table: pa.Table, change: Difference) -> str:
+    rows = [
+        f"{shown_key(table, present.fields, row)} (row {row}, position {position})"
+        for row, position in zip(
+            change.changed[:SHOWN_ROWS].tolist(), change.at[:SHOWN_ROWS].tolist(), strict=True
+        )
+    ]
+    more = f"; and {len(change.changed) - SHOWN_ROWS} more" if len(change.changed) > SHOWN_ROWS else ""
+    return (
+        f"The list {name!r} has other rows under these keys: {'; '.join(rows)}{more}. Nothing was appended. "
+        f"vault.upsert({name!r}, …) replaces them."
+    )

@@ -1,0 +1,334 @@
+"""Random histories of a list with a key, by two handles that share nothing, against plain dicts.
+
+Of every row the machine knows its cells and which row of another list it was said to come from, so that it can tell what
+changed, what was kept, and whose parents each row still has.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from stores import BOTH, Place, new_place
+from torture.harness import times
+
+import tablevault_pd as tv
+from tablevault_pd.vault.context import VaultContext
+
+TEXT = "str" if int(pd.__version__[0]) >= 3 else "string"
+DTYPES = {"doc": "category", "n": "int64", "value": "float64", "text": TEXT}
+SOURCES = 12  #: rows of the list that all others are said to come from
+HANDLES = st.sampled_from([0, 1])
+DOCS, NUMBERS = "abc", range(3)
+KEYS = st.tuples(st.sampled_from(DOCS), st.sampled_from(NUMBERS))
+CELLS = st.tuples(
+    st.sampled_from([0.0, -0.0, 1.5, None]), st.sampled_from(["", "storm", None]), st.integers(0, SOURCES - 1)
+)
+ROWS = st.dictionaries(KEYS, CELLS, max_size=5)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row and where it came from."""
+
+    key: tuple[str, int]
+    value: float | None
+    text: str | None
+    source: int
+
+    @property
+    def cells(self) -> tuple[Any, ...]:
+        """What is equal where rows are: 0.0 is not -0.0."""
+        return (*self.key, repr(self.value), self.text)
+
+    def shown(self) -> list[Any]:
+        return [*self.key, self.value, self.text]
+
+
+def rows_of(drawn: dict[tuple[str, int], tuple[Any, ...]]) -> list[Row]:
+    return [Row(key, *cells) for key, cells in drawn.items()]
+
+
+def frame_of(rows: list[Row]) -> pd.DataFrame:
+    columns = zip(*(row.shown() for row in rows), strict=True) if rows else ([],) * 4
+    return pd.DataFrame(
+        {
+            name: pd.Series(list(cells), dtype=dtype)
+            for (name, dtype), cells in zip(DTYPES.items(), columns, strict=True)
+        }
+    )
+
+
+def cells_of(frame: pd.DataFrame) -> list[list[Any]]:
+    plain = frame.astype(object).where(frame.notna(), None)
+    return [
+        [repr(cell) if isinstance(cell, float) else cell for cell in row] for row in plain.to_numpy().tolist()
+    ]
+
+
+def expected_cells(rows: list[Row]) -> list[list[Any]]:
+    return [[repr(cell) if isinstance(cell, float) else cell for cell in row.shown()] for row in rows]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A version: what it was made by, and what it shows; None: the list is deleted."""
+
+    operation: str
+    rows: list[Row] | None
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+
+class Keyed(RuleBasedStateMachine):
+    """One list, saved, appended to, upserted, thinned out, deleted and restored."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.place: Place = self.stack.enter_context(new_place(kind, folder))
+        self.vaults = [self.open(), self.open()]
+        self.vaults[0].save("sources", pd.DataFrame({"s": range(SOURCES)}))
+        self.versions: list[Made] = []
+
+    def open(self) -> tv.Vault:
+        store = self.place.open(durability="fast")
+        return tv.Vault(VaultContext((self.place.address, uuid.uuid4().hex), store, {}), None)
+
+    def teardown(self) -> None:
+        with self.stack:
+            for vault in self.vaults:
+                assert vault.check().empty
+                vault.close()
+
+    @property
+    def rows(self) -> list[Row] | None:
+        return self.versions[-1].rows if self.versions else None
+
+    @property
+    def deleted(self) -> bool:
+        return bool(self.versions) and self.rows is None
+
+    def inputs(self, rows: list[Row]) -> dict[str, list[int]]:
+        return {"sources": [row.source for row in rows]}
+
+    def note(self, made: tv.List, version: Made | None) -> None:
+        """Remember what a call made, if anything."""
+        if version is not None:
+            self.versions.append(version)
+        assert made.version == len(self.versions)
+        assert len(made) == len(self.rows)
+
+    # -- what is done
+
+    @rule(handle=HANDLES, drawn=ROWS)
+    def save(self, handle: int, drawn: dict[tuple[str, int], tuple[Any, ...]]) -> None:
+        rows = rows_of(drawn)
+        made = self.vaults[handle].save("rows", frame_of(rows), inputs=self.inputs(rows), key=["doc", "n"])
+        same = self.rows is not None and [(row.cells, row.source) for row in rows] == [
+            (row.cells, row.source) for row in self.rows
+        ]
+        if made.version > len(self.versions):
+            self.note(made, Made("save", rows, added=len(rows)))
+        else:
+            assert same
+
+    @rule(handle=HANDLES, drawn=ROWS)
+    def save_a_key_twice(self, handle: int, drawn: dict[tuple[str, int], tuple[Any, ...]]) -> None:
+        frame = frame_of(rows_of(drawn))
+        if len(frame):
+            with pytest.raises(tv.DuplicateKey):
+                self.vaults[handle].save("rows", pd.concat([frame, frame.head(1)]), key=["doc", "n"])
+
+    @rule(handle=HANDLES, drawn=ROWS, again=st.lists(st.integers(0, 8), max_size=3))
+    def append(self, handle: int, drawn: dict[tuple[str, int], tuple[Any, ...]], again: list[int]) -> None:
+        """Rows that are new, some that are there, and some that differ from those."""
+        present = {row.key: row for row in self.rows or ()}
+        rows = {row.key: row for row in rows_of(drawn)}
+        for row in (self.rows or [])[: len(again)]:
+            rows[row.key] = row
+        given = list(rows.values())
+
+        def call() -> tv.List:
+            return self.vaults[handle].append(
+                "rows", frame_of(given), inputs=self.inputs(given), key=["doc", "n"]
+            )
+
+        if self.deleted:
+            with pytest.raises(tv.ListDeleted):
+                call()
+            return
+        if any(row.key in present and row.cells != present[row.key].cells for row in given):
+            with pytest.raises(tv.DuplicateKey, match="'rows'"):
+                call()
+            return
+        new = [row for row in given if row.key not in present]
+        made = Made("append", [*(self.rows or ()), *new], added=len(new))
+        self.note(call(), made if new or not self.versions else None)
+
+    @rule(handle=HANDLES, drawn=ROWS, drop_missing=st.sampled_from([False, True, "doc"]))
+    def upsert(self, handle: int, drawn: dict[tuple[str, int], tuple[Any, ...]], drop_missing: Any) -> None:
+        given = rows_of(drawn)
+
+        def call() -> tv.List:
+            return self.vaults[handle].upsert(
+                "rows",
+                frame_of(given),
+                inputs=self.inputs(given),
+                key=["doc", "n"],
+                drop_missing=drop_missing,
+            )
+
+        if self.deleted:
+            with pytest.raises(tv.ListDeleted):
+                call()
+            return
+        before = self.rows or []
+        new = {row.key: row for row in given}
+        docs = {row.key[0] for row in given}
+        after, changed, removed = [], 0, 0
+        for row in before:
+            other = new.pop(row.key, None)
+            if other is not None:
+                after.append(row if row.cells == other.cells else other)
+                changed += row.cells != other.cells
+            elif drop_missing is True or (drop_missing == "doc" and row.key[0] in docs):
+                removed += 1
+            else:
+                after.append(row)
+        after += new.values()
+        nothing = self.versions and not (changed or removed or new)
+        self.note(call(), None if nothing else Made("upsert", after, len(new), changed, removed))
+
+    @precondition(lambda self: self.rows)
+    @rule(handle=HANDLES, data=st.data(), how=st.sampled_from(["positions", "filters", "frame", "old frame"]))
+    def delete_rows(self, handle: int, data: st.DataObject, how: str) -> None:
+        vault, rows = self.vaults[handle], self.rows
+        if how == "filters":
+            doc = data.draw(st.sampled_from(DOCS))
+            gone = {row.key for row in rows if row.key[0] == doc}
+            made = vault.delete_rows("rows", filters="doc == @doc")
+        elif how == "old frame":
+            readable = [number for number, each in enumerate(self.versions, 1) if each.rows]
+            number = data.draw(st.sampled_from(readable))
+            keys = data.draw(st.sets(st.sampled_from([row.key for row in self.versions[number - 1].rows])))
+            frame = vault.read("rows", version=number)
+            chosen = [(doc, n) in keys for doc, n in zip(frame["doc"], frame["n"], strict=True)]
+            gone = keys & {row.key for row in rows}
+            made = vault.delete_rows("rows", frame[chosen])
+        else:
+            positions = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=4))
+            gone = {rows[position].key for position in positions}
+            if how == "positions":
+                made = vault.delete_rows("rows", positions, reason="asked to")
+            else:
+                made = vault.delete_rows("rows", vault.read("rows").loc[positions])
+        after = [row for row in rows if row.key not in gone]
+        self.note(made, Made("delete_rows", after, removed=len(gone)) if gone else None)
+
+    @rule(handle=HANDLES)
+    def delete(self, handle: int) -> None:
+        if self.rows is not None:
+            self.vaults[handle].delete("rows")
+            self.versions.append(Made("delete", None))
+
+    @precondition(lambda self: self.versions)
+    @rule(handle=HANDLES, data=st.data())
+    def restore(self, handle: int, data: st.DataObject) -> None:
+        target = data.draw(st.integers(1, len(self.versions)))
+        rows = self.versions[target - 1].rows
+        if rows is None:
+            return
+        made = self.vaults[handle].restore("rows", target)
+        if made.version > len(self.versions):
+            self.note(made, Made("restore", rows))
+        else:
+            assert [(row.cells, row.source) for row in rows] == [(row.cells, row.source) for row in self.rows]
+
+    @rule(handle=HANDLES)
+    def compact(self, handle: int) -> None:
+        self.vaults[handle].compact()
+
+    @rule(handle=HANDLES)
+    def reopen(self, handle: int) -> None:
+        self.vaults[handle].close()
+        self.vaults[handle] = self.open()
+
+    # -- what is seen
+
+    @precondition(lambda self: self.versions)
+    @rule(handle=HANDLES, data=st.data())
+    def read_a_version(self, handle: int, data: st.DataObject) -> None:
+        number = data.draw(st.integers(1, len(self.versions)))
+        rows = self.versions[number - 1].rows
+        if rows is not None:
+            assert cells_of(self.vaults[handle].read("rows", version=number)) == expected_cells(rows)
+
+    @precondition(lambda self: self.versions)
+    @rule(handle=HANDLES, key=KEYS)
+    def history(self, handle: int, key: tuple[str, int]) -> None:
+        """A line for each version in which the row became another one, came or went."""
+        states: list[tuple[int, Row | None]] = []
+        for number, version in enumerate(self.versions, 1):
+            row = next((row for row in version.rows or () if row.key == key), None)
+            before = states[-1][1] if states else None
+            if (row and row.cells) != (before and before.cells):
+                states.append((number, row))
+        vault = self.vaults[handle]
+        if not states:
+            with pytest.raises(tv.InvalidInput, match="ever had the key"):
+                vault.history("rows", key=key)
+            return
+        found = vault.history("rows", key=key)
+        assert found["version"].tolist() == [number for number, _ in states]
+        assert found["operation"].tolist() == [self.versions[number - 1].operation for number, _ in states]
+        assert cells_of(found[list(DTYPES)]) == [
+            [None] * 4 if row is None else expected_cells([row])[0] for _, row in states
+        ]
+        assert vault.history("rows", key={"n": key[1], "doc": key[0]}).equals(found)
+
+    @invariant()
+    def both_see_it(self) -> None:
+        for vault in self.vaults:
+            if self.rows is None:
+                assert "rows" not in vault
+                continue
+            assert cells_of(vault.read("rows")) == expected_cells(self.rows)
+            parents = vault.lineage("rows", depth=1)
+            assert dict(zip(parents["position"], parents["parent_position"], strict=True)) == {
+                position: row.source for position, row in enumerate(self.rows)
+            }
+            shown = vault.versions("rows")
+            for column in ("operation", "added", "changed", "removed"):
+                assert shown[column].tolist() == [getattr(each, column) for each in self.versions], column
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BOTH)
+def test_rows_by_key(kind: str) -> None:
+    run_state_machine_as_test(
+        lambda: Keyed(kind),
+        settings=settings(
+            max_examples=times(12 if kind == "embedded" else 6),
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )
