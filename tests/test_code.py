@@ -249,6 +249,76 @@ def test_a_module_that_is_handed_around_counts_whole():
     assert [part.names for part in found.parts if part.path] == [("A",), ("f",)]
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["import pandas as pd", "least = 1", "df = pd.DataFrame({'a': [1, 2]})", "out(df.query('a > @least').a.tolist())"],
+        ["def add(frame, *, column): frame[column] = 1", "d = {}", "add(column='z', frame=d)", "out(d)"],
+        ["def inner(x): x['a'] = 1", "def outer(y, n):\n  if n: outer(y, n - 1)\n  inner(y)", "d = {}", "outer(d, 2)", "out(d)"],
+        ["add = lambda rows: rows.append(1)", "d = []", "add(d)", "out(d)"],
+        ["df = {'a': 1}", "clean = df", "clean['b'] = 2", "clean = {}", "clean['c'] = 3", "out(df)"],
+        ["it = iter([1, 2, 3])", "first = next(it)", "out(next(it))"],
+        ["class A: k = 1", "setattr(A, 'k', 5)", "out(A.k)"],
+        ["import heapq", "h = [3, 1]", "heapq.heapify(h)", "heapq.heappush(h, 0)", "out(h)"],
+        ["import numpy as np", "a = np.zeros(2)", "np.add(a, 1, out=a)", "out(a.tolist())"],
+        ["N = []", "class A:\n  def m(self): N.append(1)", "a = A()", "a.m()", "out(N)"],
+        ["N = []", "class A:\n  def __init__(self): N.append(1)", "A()", "out(N)"],
+        ["k = 3", "class A:\n  k = 2\n  l = [k for _ in range(1)]", "out(A.l)"],
+        ["REG = {}", "def reg(f):\n  REG[f.__name__] = f\n  return f", "@reg\ndef two(): return V", "V = 3", "out(REG['two']())"],
+        ["from functools import singledispatch as by", "@by\ndef f(x): return 0", "@f.register\ndef _(x: int): return 1", "out(f(1))"],
+        ["def f(): return 1", "g = f", "def f(): return g() + 1", "out(f())"],
+        ["x = 1", "class A:\n  x = 2\n  def m(self): return x", "out(A().m())"],
+    ],
+    ids=lambda program: program[-2][:30],
+)  # fmt: skip
+def test_a_slice_that_runs_alone_makes_what_the_program_made(program):
+    def made(texts: list[str]) -> list[object]:
+        found: list[object] = []
+        namespace: dict[str, object] = {"out": found.append, "__name__": "__main__"}
+        for text in texts:
+            exec(text, namespace)  # the oracle is Python itself
+        return found
+
+    aside = ["unused = 1", "def nobody(): return unused"]
+    slice_ = lines(Slicer(cells(*aside, *program)))
+    assert made(slice_) == made(program)
+    assert not set(aside) & set(slice_)
+
+
+def test_a_second_name_of_a_vault_or_module_leaves_both_as_they_are():
+    program = cells(
+        "import tablevault_pd as tv\nimport logging",
+        "vault = tv.connect('x')\nv = vault\nlog = logging",
+        "v.save('other', {})\nlog.info('x')",
+        "vault.save('out', logging)",
+    )
+    assert "v.save('other', {})" not in lines(Slicer(program))
+    assert "log.info('x')" not in lines(Slicer(program))
+
+
+def test_a_module_imported_by_a_call_counts_like_one_that_is_imported():
+    modules = [Piece("def f(): return 1\ndef g(): pass", "helper.py", module="helper")]
+    program = cells("import importlib", "m = importlib.import_module('helper')", "m.f()", "save(m.f())")
+    found = lines(Slicer(program, modules))
+    assert "def f(): return 1" in found
+    assert "def g(): pass" not in found
+    assert "m.f()" not in found
+
+
+def test_a_script_has_the_encoding_that_it_states(tmp_path):
+    text = (
+        "# -*- coding: latin-1 -*-\nimport tablevault_pd as tv\nvault = tv.connect('v.vault')\n"
+        "word = 'caf\xe9'\nvault.save('out', {'a': word})\n"
+    )
+    (tmp_path / "train.py").write_bytes(text.encode("latin-1"))
+    done = subprocess.run(
+        [sys.executable, "train.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.returncode == 0
+    with tv.connect(tmp_path / "v.vault", session=False) as vault:
+        assert "word = 'caf\xe9'" in vault.read("out").vault.code(whole=True)["text"].tolist()
+
+
 def test_names_made_by_exec_are_said_to_be_out_of_reach():
     found = Slicer(cells("exec('made = 1')", "save(made, len([]))\nprint(__name__)")).of_line(None)
     assert found.unresolved == ("made", "save")

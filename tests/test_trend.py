@@ -39,6 +39,13 @@ def scans(monkeypatch, vault):
     return found
 
 
+@pytest.mark.parametrize("text", ["gold = pred", "gold ==", "open('x')", "gold if pred else 1"])
+def test_r13_a_text_that_is_no_measure_of_any_version_is_an_error(vault, text):
+    versions(vault, [1, 0], [1, 1])
+    with pytest.raises(tv.InvalidInput, match=r"^measure=.*: it (?!')"):
+        vault.trend("preds", text)
+
+
 def test_r13_each_version_is_a_row(vault):
     versions(vault, [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0])  # the third is no version
     found = vault.trend("preds", "gold == pred")

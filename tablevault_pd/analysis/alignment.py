@@ -119,9 +119,16 @@ def _check_unique(side: Side, key: pd.Index) -> None:
     if not key.is_unique:
         names = ", ".join(map(shown, key.names))
         raise InvalidInput(
-            f"{side.name} has keys more than once in {names}: {_twice(key, shown)}. Name further columns in on= that tell these "
+            f"{side.name} has keys more than once in {names}: {_twice(key, _plain)}. Name further columns in on= that tell these "
             "rows apart, or drop the duplicates first."
         )
+
+
+def _plain(key: Any) -> str:
+    """A key as people write it: 1, and not np.int64(1)."""
+    cells = key if isinstance(key, tuple) else (key,)
+    texts = [shown(cell.item() if isinstance(cell, np.generic) else cell) for cell in cells]
+    return f"({', '.join(texts)})" if isinstance(key, tuple) else texts[0]
 
 
 def _twice(key: pd.Index, text: Callable[[Any], str]) -> str:

@@ -73,6 +73,8 @@ def bound_of(column: Any, least: Any, most: Any, bound: Any) -> Bound:
     )
     if found.least is None and found.most is None:
         raise InvalidInput("Say what passes: min=, max= or both.")
+    if found.least is not None and found.most is not None and found.least > found.most:
+        raise InvalidInput(f"Nothing passes: min={found.least:g} is more than max={found.most:g}.")
     return found
 
 

@@ -31,6 +31,10 @@ class MissingColumn(InvalidInput):
     """A measure that looks at a column which a version does not have."""
 
 
+class UnreadableMeasure(InvalidInput):
+    """A text that is no measure of any version."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """What is measured, under the name that answers show it by."""
@@ -49,9 +53,9 @@ class Measure:
         try:
             return parse_query(self.given, names)
         except UnknownColumn as error:
-            raise MissingColumn(f"measure={shown(self.given)}: {_said(error)}") from error
+            raise MissingColumn(f"measure={shown(self.given)}: {self._said(error)}") from error
         except InvalidFilter as error:
-            raise InvalidInput(f"measure={shown(self.given)}: {_said(error)}") from error
+            raise UnreadableMeasure(f"measure={shown(self.given)}: {self._said(error)}") from error
 
     def columns(self, names: Names) -> frozenset[Hashable] | None:
         """The columns that a text looks at; None where only running the measure can tell."""
@@ -92,11 +96,19 @@ class Measure:
             return evaluate(tree, frame)
         except Exception as error:  # of pandas' operators: what a text means for these dtypes
             raise InvalidInput(
-                f"measure={shown(self.given)} cannot be evaluated: {type(error).__name__}: {_said(error)}"
+                f"measure={shown(self.given)} cannot be evaluated: {type(error).__name__}: {self._said(error)}"
             ) from error
 
+    def _said(self, error: Exception) -> str:
+        """The words of an error about a filter, for a measure."""
+        text = str(error)
+        for start in (f"The filter {shown(self.given)} ", "The filter "):
+            if text.startswith(start):
+                return f"it {text.removeprefix(start)}"
+        return text
+
     def _number(self, value: Any) -> float:
-        if value is pd.NA or value is None:
+        if value is pd.NA:
             return float("nan")
         if isinstance(value, (bool, np.bool_, int, float, np.number)) and not isinstance(value, complex):
             return float(value)
@@ -112,9 +124,7 @@ class Measure:
             raise InvalidInput(
                 f"The measure {shown(self.name)} gives a Series with another index than the frame's. Keep the rows in order."
             )
-        if found.dtype == object:
-            kind = types.infer_dtype(found, skipna=True)
-            found = found.astype("boolean") if kind == "boolean" else found.infer_objects()
+        found = unboxed(found)
         if found.isna().all() and not types.is_numeric_dtype(found.dtype):
             return pd.Series(np.full(len(found), np.nan), found.index)
         if not types.is_numeric_dtype(found.dtype) or types.is_complex_dtype(found.dtype):
@@ -122,12 +132,6 @@ class Measure:
                 f"The measure {shown(self.name)} gives values of dtype {found.dtype}; it must give numbers or truth values."
             )
         return found
-
-
-def _said(error: Exception) -> str:
-    """The words of an error about a filter, for a measure."""
-    text = str(error)
-    return text.replace("The filter ", "it ", 1) if text.startswith("The filter ") else text
 
 
 def measures_of(given: Any) -> tuple[Measure, ...]:
@@ -160,6 +164,14 @@ def _measure(name: str | None, given: Any, *, named: bool) -> Measure:
         "measure= is a text such as 'gold == pred' or 'score', an expression of pd.col, a function of a frame, or a dict of "
         f"these, not {shown(given)}."
     )
+
+
+def unboxed(values: pd.Series[Any]) -> pd.Series[Any]:
+    """The same values; truth values and numbers among Python objects get a dtype of their own."""
+    if values.dtype != object:
+        return values
+    is_boolean = types.infer_dtype(values, skipna=True) == "boolean"
+    return values.astype("boolean") if is_boolean else values.infer_objects()
 
 
 def is_truth(values: pd.Series[Any]) -> bool:

@@ -10,7 +10,14 @@ import numpy as np
 
 from tablevault_pd.analysis import statistics
 from tablevault_pd.analysis.alignment import align
-from tablevault_pd.analysis.measures import Measure, MissingColumn, as_floats, differences, is_truth
+from tablevault_pd.analysis.measures import (
+    Measure,
+    MissingColumn,
+    UnreadableMeasure,
+    as_floats,
+    differences,
+    is_truth,
+)
 from tablevault_pd.analysis.result_cache import remembered
 from tablevault_pd.analysis.sides import Side
 from tablevault_pd.analysis.statistics import DRAWS, NOTHING, Effect
@@ -92,7 +99,7 @@ class Measuring:
         self.store = store
         self.asked = asked
         self.versions = list(versions)
-        self.missing: MissingColumn | None = None
+        self.wrong: InvalidInput | None = None  # what is the matter with a measure, and not with one version
         readable = [version for version in versions if not version.gone]
         self._columns = columns_by_version(store, readable)
         self._vectors: dict[tuple[int, int, str], Any] = {}
@@ -115,8 +122,8 @@ class Measuring:
         except _NOT_OF_A_VERSION:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a measure raises is that version's error
-            if isinstance(error, MissingColumn):
-                self.missing = error
+            if isinstance(error, (MissingColumn, UnreadableMeasure)):
+                self.wrong = error
             return [(ALL, Point(math.nan, None, error=f"{type(error).__name__}: {error}"))]
 
     def _points(self, version: Version, measure: Measure) -> list[tuple[str, Point]]:

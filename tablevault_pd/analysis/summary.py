@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.analysis import statistics
-from tablevault_pd.analysis.measures import Measure, as_floats, differences, is_truth
+from tablevault_pd.analysis.measures import Measure, as_floats, differences, is_truth, unboxed
 from tablevault_pd.analysis.statistics import DRAWS, NOTHING, Effect, holm
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.reading.reports import typed
@@ -182,7 +182,9 @@ def _effect(effect: Effect) -> dict[str, Any]:
 
 
 def _of_rows(lines: _Lines, measured: Measured, *, draws: int) -> dict[str, Any]:
-    a, b = (lines.column(f"{measured.prefix}_{lines.layout.letter(side)}") for side in (0, lines.side))
+    a, b = (
+        unboxed(lines.column(f"{measured.prefix}_{lines.layout.letter(side)}")) for side in (0, lines.side)
+    )
     known = (a.notna() & b.notna()).to_numpy()
     truth = is_truth(a) and is_truth(b)
     a, b = a[known], b[known]

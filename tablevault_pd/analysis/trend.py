@@ -67,8 +67,8 @@ def trend(store: Store, versions: Sequence[Version], asked: Asked, flush: Callab
     measured = Measuring(store, chosen, asked)
     lines = list(measured.lines())
     failed = [line for line in lines if line.point.error is not None]
-    if lines and len(failed) == len(lines) and measured.missing is not None:
-        raise measured.missing
+    if lines and len(failed) == len(lines) and measured.wrong is not None:
+        raise measured.wrong
     frame = _frame(store, lines, asked)
     if asked.baseline is not None:
         frame = _with_baseline(measured, frame, lines)

@@ -13,6 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.script import source_text
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -112,4 +114,4 @@ def _module(name: str, path: Path, shown: str) -> Module | None:
         return None  # removed after the import
     if len(content) > MAX_BYTES:
         return None
-    return Module(name, shown, sha256(content).hexdigest(), content.decode("utf-8", errors="replace"))
+    return Module(name, shown, sha256(content).hexdigest(), source_text(content))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from importlib.util import decode_source
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,18 @@ def main_source() -> str | None:
     if file is None:
         return _command()
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        return source_text(file.read_bytes())
     except OSError:  # such as inside of a zip file: ask its loader
         lines = linecache.getlines(str(file), vars(sys.modules["__main__"]))
         return "".join(lines) or None
+
+
+def source_text(content: bytes) -> str:
+    """Return the text of a Python file, in the encoding that it states."""
+    try:
+        return decode_source(content)
+    except (SyntaxError, UnicodeError):
+        return content.decode("utf-8", errors="replace")
 
 
 def main_path(folder: Path) -> str:

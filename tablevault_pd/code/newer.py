@@ -344,7 +344,7 @@ def _subjects(statements: Sequence[Statement]) -> set[tuple[str, str]]:
     found = {(name, "") for each in statements if not each.names for name in each.touches}
     for each in statements:
         for function, arguments in () if each.names else each.calls:
-            found.update((argument, function) for argument in arguments if argument is not None)
+            found.update((name, function) for _, name in arguments)
     return found
 
 

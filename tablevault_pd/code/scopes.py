@@ -5,63 +5,19 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-#: Methods that show or copy and change nothing, although nobody keeps what they return.
-SHOWING = frozenset(
-    [
-        "head",
-        "tail",
-        "info",
-        "describe",
-        "plot",
-        "show",
-        "hist",
-        "boxplot",
-        "sample",
-        "items",
-        "keys",
-        "values",
-        "copy",
-        "savefig",
-        "to_csv",
-        "to_parquet",
-        "to_json",
-        "to_excel",
-        "to_pickle",
-        "to_html",
-        "save",
-        "append_to",
-        "log",
-        "print",
-        "summary",
-        "display",
-    ]
+from tablevault_pd.code.calls import (
+    CHANGING,
+    IMPORTING,
+    NAME_OF_CALLER,
+    SHOWING,
+    Call,
+    changed_arguments,
+    dotted,
+    filters,
+    named_arguments,
+    root,
 )
-#: Methods that change their object even where what they return is kept.
-CHANGING = frozenset(
-    [
-        "append",
-        "extend",
-        "insert",
-        "pop",
-        "popitem",
-        "remove",
-        "clear",
-        "sort",
-        "reverse",
-        "add",
-        "discard",
-        "update",
-        "setdefault",
-        "fit",
-        "partial_fit",
-        "fit_transform",
-        "load_state_dict",
-        "intersection_update",
-        "difference_update",
-        "appendleft",
-        "popleft",
-    ]
-)
+
 _MAKERS = frozenset(["partial", "partialmethod", "itemgetter", "attrgetter", "methodcaller"])  #: of functions
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -104,9 +60,11 @@ class Finder:
         self.module = _Scope("module", None)
         self.imports: list[tuple[str, str, str | None]] = []
         self.touches: dict[str, None] = {}
-        self.calls: dict[tuple[str, tuple[str | None, ...]], None] = {}
+        self.calls: dict[Call, None] = {}
+        self.passes: dict[Call, None] = {}
         self.writes: dict[str, None] = {}
         self.results: list[tuple[str, str]] = []
+        self.aliases: list[tuple[str, str]] = []
         self.function: _Scope | None = None  # that of the statement, if it is a function
 
     @classmethod
@@ -122,9 +80,8 @@ class Finder:
         uses = {name: None for name, later in self.module.loads if not later} | changed
         later = {name: None for name, later in self.module.loads if later and name not in uses}
         function = self.function
-        changes = () if function is None else tuple(
-            number for number, name in enumerate(function.parameters) if name in function.changed
-        )  # fmt: skip
+        parameters = () if function is None else tuple(function.parameters)
+        changes = tuple(name for name in parameters if function is not None and name in function.changed)
         return {
             "kind": "def" if _binds_function(node) else _KINDS.get(type(node), "other"),
             "names": tuple(names),
@@ -134,9 +91,13 @@ class Finder:
             "imports": tuple(self.imports),
             "touches": tuple(self.touches),
             "calls": tuple(self.calls),
+            "passes": tuple(self.passes),
+            "parameters": parameters,
             "changes": changes,
             "writes": tuple(self.writes),
             "results": tuple(self.results),
+            "alters": tuple(name for name in changed if name not in self.module.bound),
+            "aliases": tuple(self.aliases),
         }
 
     # -- walking
@@ -186,7 +147,18 @@ class Finder:
     def _assign(self, node: Any, scope: _Scope) -> None:
         for target in getattr(node, "targets", None) or [node.target]:
             self._note_result(target, node.value)
+            if scope.kind == "module" and isinstance(target, ast.Name):
+                self._note_alias(target.id, node.value)
         self._children(node, scope)
+
+    def _note_alias(self, name: str, value: Any) -> None:
+        """Note a second name of the same object, and one of a module: ``m = importlib.import_module("m")``."""
+        if isinstance(value, ast.Name):
+            self.aliases.append((name, value.id))
+        elif isinstance(value, ast.Call) and dotted(value.func) in IMPORTING and value.args:
+            module = getattr(value.args[0], "value", None)
+            if isinstance(module, str):
+                self.imports.append((name, module, None))
 
     def _note_result(self, target: Any, value: Any) -> None:
         """Note the name that stands for what a call returned, or for an item of something."""
@@ -238,6 +210,9 @@ class Finder:
 
     def _call(self, node: ast.Call, scope: _Scope) -> None:
         self._note_call(node, scope, kept=True)
+        for text in filters(node):
+            for name in NAME_OF_CALLER.findall(text):
+                self._look_up(name, scope)
         self._children(node, scope)
 
     def _note_call(self, node: ast.Call, scope: _Scope, *, kept: bool) -> None:
@@ -257,12 +232,11 @@ class Finder:
                     self.touches[base] = None
                 elif changing:
                     scope.changed[base] = None
-        if name is not None and scope.kind == "module":
-            arguments = tuple(
-                root(each) if isinstance(each, (ast.Name, ast.Attribute)) else None for each in node.args
-            )
-            if any(arguments):
-                self.calls[name, arguments] = None
+        for argument in changed_arguments(node, name):
+            self._change(argument, scope)
+        arguments = tuple(named_arguments(node))
+        if name is not None and arguments:
+            (self.calls if scope.kind == "module" else self.passes)[name, arguments] = None
 
     def _expression(self, node: ast.Expr, scope: _Scope) -> None:
         value = node.value.value if isinstance(node.value, ast.Await) else node.value
@@ -329,6 +303,8 @@ class Finder:
 
     def _lambda(self, node: ast.Lambda, scope: _Scope) -> None:
         inner = self._parameters(node.args, scope)
+        if scope is self.module and self.function is None:
+            self.function = inner
         self._walk(node.body, inner)
         self._close(inner, scope, later=True)
 
@@ -336,7 +312,7 @@ class Finder:
         inner = _Scope("function", scope)
         self._each([*arguments.defaults, *arguments.kw_defaults], scope)
         several = [*arguments.posonlyargs, *arguments.args]
-        inner.parameters = [each.arg for each in several]
+        inner.parameters = [each.arg for each in [*several, *arguments.kwonlyargs]]
         for each in [*several, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
             if each is not None:
                 inner.bound[each.arg] = None
@@ -389,7 +365,9 @@ class Finder:
                 module = inner.modules[base][0]
                 outer.loads[f"{module}:{rest}", already or later] = None
             elif base not in inner.bound or (inner.kind == "class" and already):
-                outer.loads[chain, already or later] = None
+                # what is bound in the body of a class is out of sight of the comprehensions in it
+                hidden = inner.kind == "comprehension" and outer.kind == "class" and base in outer.bound
+                outer.loads[chain, already or later or hidden] = None
         for name in inner.changed:
             if name not in inner.bound:
                 if later:
@@ -413,24 +391,6 @@ def _is_function(value: ast.expr | None) -> bool:
     if isinstance(value, ast.Call):
         return (dotted(value.func) or "").rpartition(".")[2] in _MAKERS
     return isinstance(value, ast.Lambda)
-
-
-def dotted(node: Any) -> str | None:
-    """``a.b.c`` of a chain of attributes that begins with a name."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name):
-        return None
-    return ".".join([node.id, *reversed(parts)]) if parts else node.id
-
-
-def root(node: Any) -> str | None:
-    """The name that a chain of attributes, subscripts and method calls begins with."""
-    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else None
 
 
 def _leaf(finder: Finder, node: Any, scope: _Scope) -> None:
@@ -468,4 +428,4 @@ _HANDLERS: dict[type, Any] = {
     **dict.fromkeys(_COMPREHENSIONS, Finder._comprehension),
 }
 
-__all__ = ["CHANGING", "SHOWING", "Finder", "dotted", "root"]
+__all__ = ["Finder"]

@@ -19,6 +19,8 @@ from tablevault_pd.store.types import Part
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from tablevault_pd.code.calls import Call
+
 PACKAGE = "tablevault_pd"
 #: Calls that return a vault, a list or a session; :meth:`read` and others return what is the user's own.
 _HANDING = frozenset(["connect", "current_vault", "session", "save", "append", "restore"])
@@ -198,57 +200,112 @@ class Slicer:
         handles: set[str] = (
             set()
         )  # names of vaults, lists and sessions: what is called of these changes no name
+        aliases, imported = _Aliases(), set[str]()
         for number, statement in enumerate(space.statements):
+            aliases.bind(statement, imported)
             names = dict.fromkeys(statement.names)
             for name in statement.touches:
-                if (
-                    name in current
-                    and name not in handles
-                    and space.statements[current[name]].kind != "import"
-                ):
+                if name in current and name not in handles and name not in imported:
                     names[name] = None
-            for function, arguments in statement.calls:
-                defined = self._called(space, function, current)
-                changed = () if defined is None else defined.changes
-                names |= {
-                    argument: None
-                    for at in changed
-                    if (argument := dict(enumerate(arguments)).get(at)) is not None
-                }
+            names |= dict.fromkeys(self._changed_by(space, statement.calls, current, {}))
             for name in self._writes(space, statement.uses, current, set()):
                 names[name] = None
+            names |= dict.fromkeys(aliases.of([*statement.alters, *(set(names) - set(statement.names))]))
             yield tuple(names)
+            imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
             handles = handles.difference(statement.names) | _handles(statement, handles)
             current.update(dict.fromkeys(names, number))
             current.update(dict.fromkeys(statement.names, number))
 
-    def _called(self, space: Space, function: str, current: Mapping[str, int]) -> Statement | None:
-        """The definition of a function of this namespace or of a captured module."""
+    def _changed_by(
+        self, space: Space, calls: Sequence[Call], current: Mapping[str, int], known: dict[int, set[str]]
+    ) -> Iterator[str]:
+        """The names that calls change, because their functions do, or functions that these hand them on to."""
+        for function, arguments in calls:
+            called = self._called(space, function, current)
+            if called is not None:
+                where, defined = called
+                now = current if where is space else {name: each[-1] for name, each in where.names.items()}
+                changes = self._changes(where, defined, now, known)
+                yield from (name for place, name in arguments if _parameter(defined, place) in changes)
+
+    def _changes(
+        self, space: Space, defined: Statement, current: Mapping[str, int], known: dict[int, set[str]]
+    ) -> set[str]:
+        """The parameters that a function changes; `known` are those of others, or of itself while it is looked at."""
+        if id(defined) not in known:
+            known[id(defined)] = set(defined.changes)
+            known[id(defined)] |= set(self._changed_by(space, defined.passes, current, known))
+        return known[id(defined)]
+
+    def _called(
+        self, space: Space, function: str, current: Mapping[str, int]
+    ) -> tuple[Space, Statement] | None:
+        """The definition of a function of this namespace or of a captured module, and where it stands."""
         base, _, rest = function.partition(".")
         at = current.get(base)
         if at is None:
             return None
         statement = space.statements[at]
         if statement.kind == "def" and not rest:
-            return statement
+            return space, statement
         for bound, module, brought in statement.imports:
             target = self.modules.get(absolute(space, module))
             wanted = rest if brought is None else brought
             if bound == base and target is not None and (brought is None or not rest):
                 for other in target.statements:
                     if other.kind == "def" and other.names == (wanted,):
-                        return other
+                        return target, other
         return None
 
     def _writes(
         self, space: Space, uses: Sequence[str], current: Mapping[str, int], seen: set[int]
     ) -> Iterator[str]:
         for use in uses:
-            at = current.get(use)
-            if at is not None and at not in seen and space.statements[at].kind == "def":
+            base = use.partition(".")[0]
+            at = current.get(base)
+            if at is None or at in seen:
+                continue
+            statement = space.statements[at]
+            if statement.kind in ("def", "class"):
                 seen.add(at)
-                yield from space.statements[at].writes
-                yield from self._writes(space, space.statements[at].later, current, seen)
+                yield from statement.writes
+                yield from self._writes(space, statement.later, current, seen)
+            elif base != use:  # a method of what a class has made
+                made = [source for name, source in statement.results if name == base and "." not in source]
+                yield from self._writes(space, made, current, seen)
+
+
+def _parameter(function: Statement, place: int | str) -> str | None:
+    """The parameter of a function that a position or keyword means."""
+    if isinstance(place, str):
+        return place
+    return function.parameters[place] if place < len(function.parameters) else None
+
+
+class _Aliases:
+    """Which names stand for one object: after ``clean = df`` both, until one of them is bound anew."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, set[str]] = {}
+
+    def bind(self, statement: Statement, imported: set[str]) -> None:
+        """Take note of what a statement binds."""
+        groups = {
+            name: self._groups.setdefault(source, {source})
+            for name, source in statement.aliases
+            if source not in imported
+        }
+        for name in set(statement.names) - set(statement.alters):
+            self._groups.pop(name, set()).discard(name)
+            if name in groups:
+                groups[name].add(name)
+                self._groups[name] = groups[name]
+
+    def of(self, names: Iterable[str]) -> Iterator[str]:
+        """All names of the objects that have these names."""
+        for name in names:
+            yield from sorted(self._groups.get(name, ()))
 
 
 def _handles(statement: Statement, handles: set[str]) -> set[str]:
@@ -258,7 +315,7 @@ def _handles(statement: Statement, handles: set[str]) -> set[str]:
         for bound, module, _ in statement.imports
         if module.partition(".")[0] == PACKAGE and bound != "*"
     }
-    for name, source in statement.results:
+    for name, source in (*statement.results, *statement.aliases):
         base, _, rest = source.partition(".")
         if base in handles | found and (not rest or rest in _HANDING):
             found.add(name)  # ``tv.connect("exp")``, ``vault["runs"]``

@@ -19,6 +19,8 @@ from tablevault_pd.code.scopes import Finder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tablevault_pd.code.calls import Call
+
 _PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "python", "python3", "debug"}
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
 _TIMED = re.compile(r"(?P<indent>\s*)%time\s+(?P<code>\S.*)")  # it runs a statement, which may bind names
@@ -40,12 +42,16 @@ class Statement:
     later: tuple[str, ...] = ()  #: those that its functions look up when they are called
     imports: tuple[tuple[str, str, str | None], ...] = ()  #: (bound name, module, attribute)
     touches: tuple[str, ...] = ()  #: methods of these are called for their effect, unless they are modules
-    calls: tuple[tuple[str, tuple[str | None, ...]], ...] = ()  #: functions called with names as arguments
-    changes: tuple[int, ...] = ()  #: which positional parameters the function that it defines changes
+    calls: tuple[Call, ...] = ()  #: functions called with names as arguments
+    passes: tuple[Call, ...] = ()  #: those that the functions it defines call
+    parameters: tuple[str, ...] = ()  #: of the function that it defines
+    changes: tuple[str, ...] = ()  #: those of them that this function changes
     writes: tuple[str, ...] = ()  #: global names that the functions it defines change
     results: tuple[
         tuple[str, str], ...
     ] = ()  #: (name, dotted name of what was called, or taken an item of, for its value)
+    alters: tuple[str, ...] = ()  #: those of its names whose values it changes, and does not bind
+    aliases: tuple[tuple[str, str], ...] = ()  #: (name, the name that it is another one of)
 
 
 def cut(text: str) -> tuple[Statement, ...]:

@@ -1,0 +1,144 @@
+"""What a call says by its looks: which of its arguments it changes, and which names it hands on."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: A function that is called, and the names it gets: each with its position or keyword.
+Call = tuple[str, tuple[tuple[int | str, str], ...]]
+
+#: Methods that show or copy and change nothing, although nobody keeps what they return.
+SHOWING = frozenset(
+    [
+        "head",
+        "tail",
+        "info",
+        "describe",
+        "plot",
+        "show",
+        "hist",
+        "boxplot",
+        "sample",
+        "items",
+        "keys",
+        "values",
+        "copy",
+        "savefig",
+        "to_csv",
+        "to_parquet",
+        "to_json",
+        "to_excel",
+        "to_pickle",
+        "to_html",
+        "save",
+        "append_to",
+        "log",
+        "print",
+        "summary",
+        "display",
+    ]
+)
+#: Methods that change their object even where what they return is kept.
+CHANGING = frozenset(
+    [
+        "append",
+        "extend",
+        "insert",
+        "pop",
+        "popitem",
+        "remove",
+        "clear",
+        "sort",
+        "reverse",
+        "add",
+        "discard",
+        "update",
+        "setdefault",
+        "fit",
+        "partial_fit",
+        "fit_transform",
+        "load_state_dict",
+        "intersection_update",
+        "difference_update",
+        "appendleft",
+        "popleft",
+    ]
+)
+#: Functions that change their first argument: of modules, and those that stand alone.
+CHANGING_FIRST = frozenset(
+    [
+        "shuffle",
+        "heappush",
+        "heappop",
+        "heapify",
+        "heapreplace",
+        "heappushpop",
+        "insort",
+        "insort_left",
+        "insort_right",
+        "copyto",
+        "putmask",
+        "fill_diagonal",
+    ]
+)
+_CHANGING_FIRST_ALONE = frozenset(["next", "anext", "setattr", "delattr"])
+#: Functions that return the module they name.
+IMPORTING = frozenset(["importlib.import_module", "import_module"])
+#: Arguments that hold a filter, which reads the caller's names after an @.
+_FILTERS = frozenset(["expr", "filters", "measure"])
+NAME_OF_CALLER = re.compile(r"(?<![\w`])@([^\W\d]\w*)")
+
+
+def dotted(node: Any) -> str | None:
+    """``a.b.c`` of a chain of attributes that begins with a name."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return None
+    return ".".join([node.id, *reversed(parts)]) if parts else node.id
+
+
+def root(node: Any) -> str | None:
+    """The name that a chain of attributes, subscripts and method calls begins with."""
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def changed_arguments(node: ast.Call, name: str | None) -> Iterator[ast.expr]:
+    """The arguments that a function is known to change: ``random.shuffle(rows)``, ``np.add(a, 1, out=a)``."""
+    if (
+        name is not None
+        and node.args
+        and (name in _CHANGING_FIRST_ALONE or name.rpartition(".")[2] in CHANGING_FIRST)
+    ):
+        yield node.args[0]
+    yield from (each.value for each in node.keywords if each.arg == "out")
+
+
+def named_arguments(node: ast.Call) -> Iterator[tuple[int | str, str]]:
+    """The names that a call hands on, each with its position or keyword."""
+    given: list[tuple[int | str | None, ast.expr]] = [*enumerate(node.args)]
+    given += [(each.arg, each.value) for each in node.keywords]
+    for place, value in given:
+        name = root(value) if isinstance(value, (ast.Name, ast.Attribute)) else None
+        if place is not None and name is not None:
+            yield place, name
+
+
+def filters(node: ast.Call) -> Iterator[str]:
+    """The texts of a call that are filters: ``df.query("score > @least")``, ``vault.read("runs", filters=…)``."""
+    given = [each.value for each in node.keywords if each.arg in _FILTERS]
+    if isinstance(node.func, ast.Attribute) and node.func.attr in ("query", "eval"):
+        given += node.args[:1]
+    for each in given:
+        for part in ast.walk(each):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                yield part.value
