@@ -319,6 +319,18 @@ def test_a_script_has_the_encoding_that_it_states(tmp_path):
         assert "word = 'caf\xe9'" in vault.read("out").vault.code(whole=True)["text"].tolist()
 
 
+def test_results_that_only_the_notebook_remembers_are_out_of_reach():
+    assert Slicer(cells("1 + 1", "save(_, Out[1])")).of_line(None).unresolved == ("Out", "_", "save")
+    assert Slicer(cells("_ = 1", "print([_ for _ in range(3)])", "print(_)")).of_line(None).unresolved == ()
+
+
+def test_what_a_shell_or_magic_is_asked_is_part_of_the_statement():
+    assert trees("files = !ls one") == trees("files =   !ls one")
+    assert trees("files = !ls one") != trees("files = !ls two")
+    assert trees("here = %pwd") != trees("here = %env HOME")
+    assert cut("files = !ls one")[0].names == ("files",)
+
+
 def test_names_made_by_exec_are_said_to_be_out_of_reach():
     found = Slicer(cells("exec('made = 1')", "save(made, len([]))\nprint(__name__)")).of_line(None)
     assert found.unresolved == ("made", "save")

@@ -288,6 +288,27 @@ def test_cells_of_a_notebook(tmp_path):
         assert seen.strip() == "True"
 
 
+@pytest.mark.parametrize("mode", ["2", "3"])  # in place, and by a reload
+def test_a_module_that_autoreload_takes_over_is_the_code_of_later_rows(tmp_path, mode):
+    helper = tmp_path / "helper.py"
+    helper.write_text("def f():\n    return 1\n")
+    os.utime(helper, (1, 1))
+    with kernel(tmp_path) as running:
+        running.run("import tablevault_pd as tv\nvault = tv.connect('v', session='nb')")
+        running.run(f"%load_ext autoreload\n%autoreload {mode}")
+        running.run("import helper")
+        running.run("vault.save('old', {'a': helper.f()});")
+        helper.write_text("def f():\n    return 2\n")
+        os.utime(helper, (2, 2))
+        running.run("vault.save('new', {'a': helper.f()});")
+        assert "return 2" in running.run("print(tv.read('new').vault.code(whole=True)['text'].tolist())")
+        assert check(running) == "[['old', 0, 'code', 'helper.py: f']]"
+        helper.write_text("def f(:\n    return 3\n")  # autoreload refuses it, and goes on with what it has
+        os.utime(helper, (3, 3))
+        running.run("vault.save('newest', {'a': helper.f()});")
+        assert "return 2" in running.run("print(tv.read('newest').vault.code(whole=True)['text'].tolist())")
+
+
 def test_cells_without_ids_are_the_same_by_what_they_do(tmp_path):
     with kernel(tmp_path) as running:
         running.run("import tablevault_pd as tv\nvault = tv.connect('v', session='nb')")

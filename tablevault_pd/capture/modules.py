@@ -1,7 +1,8 @@
 """Source of the project's own modules: those that are imported from files below a folder, each content once.
 
 A module counts as it was when it was imported or reloaded, not as its file is now: a reload gives it another ``__spec__``,
-and until then its file is read once.
+and until then its file is read once. IPython's ``%autoreload`` patches functions in place instead, and notes the time of the
+file.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class _Look:
     """What one look found. It is replaced as a whole: two threads may look at the same time."""
 
     loaded: int  #: how many modules there were
-    specs: Mapping[str, Any]  #: of our own
+    specs: Mapping[str, tuple[Any, float]]  #: of our own, each with the time of its file when that was read
     modules: Mapping[str, Module]  #: by name; those that were unloaded stay
 
 
@@ -64,8 +65,9 @@ class ProjectModules:
         modules = dict(last.modules)
         # What was unloaded may come again with another content.
         specs = {name: spec for name, spec in last.specs.items() if name in loaded}
+        reloader = _autoreloader()
         for name, module in loaded.items():
-            if name not in self._foreign_names and self._is_new(name, module, specs):
+            if name not in self._foreign_names and _is_new(name, module, specs, reloader):
                 self._read(name, module, specs, modules)
         self._last = _Look(len(loaded), specs, modules)
         return modules
@@ -74,20 +76,24 @@ class ProjectModules:
         """Return a script that ``%run`` executes, under the name of a module."""
         return _module(f"%run {file}", Path(file), _relative(Path(file).resolve(), self.folder))
 
-    def _reloaded(self, specs: Mapping[str, Any]) -> bool:
-        modules = sys.modules
-        return any(getattr(modules.get(name), "__spec__", None) is not spec for name, spec in specs.items())
+    def _reloaded(self, specs: Mapping[str, tuple[Any, float]]) -> bool:
+        reloader, modules = _autoreloader(), sys.modules
+        return any(_is_new(name, modules.get(name), specs, reloader) for name in specs)
 
-    def _is_new(self, name: str, module: Any, specs: Mapping[str, Any]) -> bool:
-        return name not in specs or getattr(module, "__spec__", None) is not specs[name]
-
-    def _read(self, name: str, module: Any, specs: dict[str, Any], modules: dict[str, Module]) -> None:
+    def _read(
+        self,
+        name: str,
+        module: Any,
+        specs: dict[str, tuple[Any, float]],
+        modules: dict[str, Module],
+    ) -> None:
         path = None if name in ("__main__", "__mp_main__") else self._own(getattr(module, "__file__", None))
+        time = None if path is None else _time(path)
         read = None if path is None else _module(name, path, _relative(path, self.folder))
         if path is None:
             self._foreign_names.add(name)
-        elif read is not None:
-            specs[name] = getattr(module, "__spec__", None)
+        elif read is not None and time is not None:
+            specs[name] = getattr(module, "__spec__", None), time
             modules[name] = read
 
     def _own(self, file: object) -> Path | None:
@@ -101,6 +107,31 @@ class ProjectModules:
             return None
         path = Path(file).resolve()
         return None if any(path.is_relative_to(folder) for folder in self._foreign) else path
+
+
+def _is_new(name: str, module: Any, specs: Mapping[str, tuple[Any, float]], reloader: Any) -> bool:
+    """Whether a module is another one than when its file was read."""
+    if name not in specs or getattr(module, "__spec__", None) is not specs[name][0]:
+        return True
+    taken = getattr(reloader, "modules_mtimes", {}).get(name, 0)
+    failed = getattr(reloader, "failed", {}).get(getattr(module, "__file__", None))
+    return bool(taken > specs[name][1] and taken != failed)
+
+
+def _autoreloader() -> Any:
+    """What ``%autoreload`` knows of modules, where it is loaded: by name, the time of the file that it took over last."""
+    if "IPython.extensions.autoreload" not in sys.modules:
+        return None
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    magics = getattr(getattr(shell, "magics_manager", None), "registry", {}).get("AutoreloadMagics")
+    return getattr(magics, "_reloader", None)
+
+
+def _time(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PACKAGE = "tablevault_pd"
 #: Calls that return a vault, a list or a session; :meth:`read` and others return what is the user's own.
 _HANDING = frozenset(["connect", "current_vault", "session", "save", "append", "restore"])
-#: Names that Python and IPython define by themselves.
+#: Names that Python and IPython define by themselves; without those of results (``_``, ``Out``), which no code in sight made.
 GIVEN = frozenset(dir(builtins)) | frozenset(
     [
         "__file__",
@@ -34,18 +34,13 @@ GIVEN = frozenset(dir(builtins)) | frozenset(
         "__cached__",
         "get_ipython",
         "In",
-        "Out",
         "display",
         "exit",
         "quit",
-        "_",
-        "__",
-        "___",
         "_i",
         "_ii",
         "_iii",
         "_ih",
-        "_oh",
         "_dh",
         "_exit_code",
         "__class__",

@@ -25,7 +25,7 @@ _PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "python", "python3", "deb
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
 _TIMED = re.compile(r"(?P<indent>\s*)%time\s+(?P<code>\S.*)")  # it runs a statement, which may bind names
 _RUN = re.compile(r"%run\s+(?:-\w+\s+)*([\"']?)(?P<file>.+?\.py)\1(?:\s.*)?$")
-_ASSIGNED = re.compile(r"(?P<left>\s*[\w.,\s\[\]\"']+=\s*)[%!](?!=)")
+_ASSIGNED = re.compile(r"(?P<left>\s*[\w.,\s\[\]\"']+=\s*)(?P<magic>[%!](?!=).*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _without_magics(lines: list[str], magics: dict[int, str]) -> Iterator[str]:
             magics[number] = plain
             yield line[: len(line) - len(line.lstrip())] + "pass" if not plain.startswith("%%") else ""
         elif (assigned := _ASSIGNED.match(line)) is not None:
-            yield assigned["left"] + "None"
+            yield assigned["left"] + repr(assigned["magic"])
         else:
             yield line
 
