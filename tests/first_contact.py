@@ -70,11 +70,11 @@ class Watched:
             counters.append(cursor.statistics() or {})
             return cursor
 
-        transport.Transport.send_request, AQL.execute = counted, recorded  # type: ignore[method-assign,assignment]
+        transport.Transport.send_request, AQL.execute = counted, recorded
         try:
             yield self
         finally:
-            transport.Transport.send_request, AQL.execute = send, execute  # type: ignore[method-assign]
+            transport.Transport.send_request, AQL.execute = send, execute
 
 
 def plan_of(database: Any, statement: str, values: dict[str, Any]) -> str:
@@ -143,7 +143,7 @@ def first_contact(url: str) -> None:
     parts = urlsplit(url)
     name = f"tv_first_contact_{uuid.uuid4().hex[:8]}"
     with tv.connect(parts._replace(path=f"/{name}").geturl(), create=True, session=False) as vault:
-        client: Any = vault.store.client  # type: ignore[attr-defined]
+        client: Any = vault.store.client
         database = client.database()
         try:
             print(f"ArangoDB {database.version()}, {database.properties().get('sharding') or 'one server'}")

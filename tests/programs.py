@@ -25,7 +25,7 @@ class V:
     """What a statement computed, with the tags of the statements that it depends on."""
 
     def __init__(self, tag: str, *others: V) -> None:
-        self.tags = {tag}.union(*(each.tags for each in others))
+        self.tags: set[str] = {tag}.union(*(each.tags for each in others))
 
     def put(self, tag: str, *others: V) -> None:
         """Change in place."""

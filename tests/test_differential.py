@@ -127,7 +127,7 @@ class SameStory(RuleBasedStateMachine):
     def change(self, data: st.DataObject, table: pa.Table) -> None:
         """Replace some rows by the first of a table, leave out others, and add the rest."""
         name = data.draw(st.sampled_from(sorted(self.contents.keys() - self.hidden)))
-        if any(store.head(name).gone for store in self.stores):  # type: ignore[union-attr]
+        if any(store.head(name).gone for store in self.stores):
             return
         content = self.contents[name][-1]
         places = data.draw(st.permutations(range(len(content))))

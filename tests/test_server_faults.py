@@ -181,7 +181,7 @@ CALLS: dict[str, Callable[[World, int], Any]] = {
     "keep a file": lambda w, n: w.keep_file(f"content {n}"),
     "open_file": lambda w, n: w.store.open_file(w.keep_file("same")).read(),
     "head": lambda w, n: w.head.version,
-    "version": lambda w, n: w.store.version("a", 1).total,  # type: ignore[union-attr]
+    "version": lambda w, n: w.store.version("a", 1).total,
     "find_versions": lambda w, n: [
         found and found.version
         for found in w.store.find_versions([VersionLookup("a", 1), VersionLookup("made"), VersionLookup("no")])
@@ -339,7 +339,7 @@ def test_the_next_coordinator_is_asked_when_one_is_gone(faults: Faults) -> None:
         faults.add(r"POST .*/_api/document/tv_batches", "error-after:1491")
         assert put(with_gap, "a", pa_table("y"), token="u").version == 2
         faults.reset()
-        assert with_gap.head("a").version == 2  # type: ignore[union-attr]
+        assert with_gap.head("a").version == 2
         assert faults.requests() == 1
         assert with_gap.place == several.replace(f":{login.rpartition(':')[2]}@", "@")
         assert [batch["version"] for batch in database_of(url).collection("tv_batches").all()] == [1, 2]
@@ -394,7 +394,7 @@ def test_every_statement_ends_before_its_answer_is_given_up(
         monkeypatch.setattr(AQL, "execute", execute)
         put(store, "a", table("apple"))
         rows(store, store.head("a"))
-        store.search_text(parse_text("apple"), [Scope(store.head("a"))])  # type: ignore[arg-type]
+        store.search_text(parse_text("apple"), [Scope(store.head("a"))])
         store.check()
         store.close()
     assert len(limits) > 10

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-import yaml
 from stores import database_of, new_database, put, rows, system
 
 from tablevault_pd.errors import InvalidInput, StoreError
@@ -21,7 +21,6 @@ from tablevault_pd.store.arango.users import grant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HERE: Any = SimpleNamespace(address="arangodb://here/db")
 
@@ -139,8 +138,8 @@ def test_wrong_copies_are_refused(tmp_path: Path, options: dict[str, Any]) -> No
 
 
 def test_the_compose_file_refuses_a_stale_search_index() -> None:
-    from pathlib import Path
 
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML, which Panel brings")
     [server] = yaml.safe_load((Path(__file__).parents[1] / "docker-compose.yml").read_text())[
         "services"
     ].values()

@@ -923,7 +923,7 @@ def test_edges_come_with_their_batch_and_are_found_from_both_ends(store: Store) 
     assert said(whole) == [meant(first, forms[0])]
     everything = sorted([meant(*each) for each in every], key=str)
     for list_id, side in zip(lists, ("child", "parent"), strict=True):
-        assert said(store.edges([EdgeQuery(list_id, None)], side=side)) == everything  # type: ignore[arg-type]
+        assert said(store.edges([EdgeQuery(list_id, None)], side=side)) == everything
     assert len(edges_at(store, lists[1], 1, [(0, 9)], side="child")) == 0
     assert len(edges_at(store, lists[0], 2, [(0, 9)], side="child")) == 0
     assert len(edges_at(store, lists[0], 1, [], side="parent")) == 0

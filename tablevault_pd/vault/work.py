@@ -196,13 +196,13 @@ class Claiming(VaultPart):
                 "session= goes with the name of a list; a frame of claimed rows says itself who holds them."
             )
         held = rows_in_hand(self.store, rows, self._any_holder())
-        return sum(self.store.release(each.list_id, each.rows, each.holder) for each in held)
+        return sum(self.store.release(part.list_id, part.rows, part.holder) for part in held)
 
     def _release_list(self, name: str, session: Any) -> int:
         if session is None:
             ids = {self._holder().session_id}
         else:
-            ids = {each.id for each in resolve_sessions(self.store, session)}
+            ids = {chosen.id for chosen in resolve_sessions(self.store, session)}
         list_id = reading.resolve(self.store, name).list_id
         holders = [state.holder for state in self.store.holders(list_id) if state.holder.session_id in ids]
         return self.store.give_back(list_id, holders) if holders else 0
@@ -246,10 +246,8 @@ class Claiming(VaultPart):
             heads = [reading.resolve(self.store, check_name(name))]
         else:
             worked = set(self.store.worked_lists())
-            states_of_lists = self.store.lists() if worked else []
-            heads = [
-                each.head for each in states_of_lists if each.head.list_id in worked and not each.head.deleted
-            ]
+            newest = [state_of_list.head for state_of_list in self.store.lists()] if worked else []
+            heads = [head for head in newest if head.list_id in worked and not head.deleted]
         frame = report.claims(self.store, heads)
         return frame if state is None else frame[frame["state"].isin(states)].reset_index(drop=True)
 
