@@ -96,13 +96,15 @@ _numbers: dict[Source, int] = {}
 _next_number = count().__next__
 
 
-def number_of(source: Source) -> int:
-    """Return the number of a source in this process.
+def number_of(source: Source, *, renames: bool = False) -> int:
+    """Return the number of a source in this process; with `renames` its list is called so from now on.
 
     No lock is needed, which a fork could carry away: of two threads that number the same source, one number is not used.
     """
     known_number = _numbers.get(source)
     if known_number is not None:
+        if renames and _sources[known_number].list != source.list:
+            _sources[known_number] = source
         return known_number
     number = _next_number()
     _sources[number] = source
@@ -152,12 +154,16 @@ class RefArray(ExtensionArray):
     def of(cls, source: Source, positions: np.ndarray | Sequence[int] | range) -> RefArray:
         """Make references to rows of one version. A negative position is a missing reference."""
         array = np.asarray(positions, dtype=np.int64)
-        return cls(np.where(array < 0, _MISSING, (number_of(source) << POSITION_BITS) | array))
+        return cls(np.where(array < 0, _MISSING, (number_of(source, renames=True) << POSITION_BITS) | array))
 
     @classmethod
-    def joined(cls, sources: Sequence[Source], which: np.ndarray, positions: np.ndarray) -> RefArray:
+    def joined(
+        cls, sources: Sequence[Source], which: np.ndarray, positions: np.ndarray, *, renames: bool = True
+    ) -> RefArray:
         """Make references to rows of several versions: row i is of ``sources[which[i]]``."""
-        numbers = np.asarray([number_of(source) for source in sources] or [0], dtype=np.int64)
+        numbers = np.asarray(
+            [number_of(source, renames=renames) for source in sources] or [0], dtype=np.int64
+        )
         codes = (numbers[which] << POSITION_BITS) | positions
         return cls(np.where(positions < 0, _MISSING, codes))
 
@@ -376,7 +382,7 @@ class RefArray(ExtensionArray):
         if isinstance(state, tuple):
             state = state[0]
         sources = [Source.parse(text) for text in state["sources"]]
-        self._codes = RefArray.joined(sources, state["which"], state["positions"])._codes
+        self._codes = RefArray.joined(sources, state["which"], state["positions"], renames=False)._codes
 
     def __arrow_array__(self, type: Any = None) -> pa.Array:
         which, sources = self.sources()
@@ -427,7 +433,8 @@ def _from_arrow(array: pa.StructArray) -> RefArray:
     missing = np.asarray(array.is_null().to_numpy(zero_copy_only=False), bool)
     which = np.where(missing, 0, names.indices.fill_null(0).to_numpy(zero_copy_only=False))
     codes = np.where(missing, -1, positions.fill_null(-1).to_numpy(zero_copy_only=False))
-    return RefArray.joined([Source.parse(text) for text in names.dictionary.to_pylist()], which, codes)
+    sources = [Source.parse(text) for text in names.dictionary.to_pylist()]
+    return RefArray.joined(sources, which, codes, renames=False)
 
 
 def is_refs(dtype: Any) -> bool:

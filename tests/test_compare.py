@@ -231,6 +231,15 @@ def test_r14_keys_of_other_kinds_never_match(vault):
         vault.compare(a, b, on="id")
 
 
+@pytest.mark.parametrize("cells", [[{"a": 1}, {"a": 2}], [[1.0, 2.0], [3.0, 4.0]]], ids=["dict", "vector"])
+def test_r14_cells_that_are_no_keys_are_refused(vault, cells):
+    a, b = save_two(vault, *(pd.DataFrame({"id": [1, 2], "x": cells, "v": v}) for v in ([1, 2], [1, 3])))
+    with pytest.raises(tv.InvalidInput, match="on= names 'x'"):
+        vault.compare(a, b, on="x")
+    with pytest.raises(tv.InvalidInput, match="by= names 'x'"):
+        _ = vault.compare(a, b, on="id", measure="v", by="x").summary
+
+
 def test_r14_nan_equals_nan_and_keys_may_be_missing(vault):
     rows = pd.DataFrame(
         {"id": [1.0, np.nan], "x": [np.nan, 2.0], "y": pd.array([None, 3], "Int64"), "z": [None, "q"]}

@@ -134,6 +134,16 @@ def test_axes_are_named_after_x(vault):
         draws(ax)
 
 
+def test_bands_of_parameters_that_are_lists(vault):
+    for layers in ([8], [8, 8], None):
+        with vault.session("train", params={"layers": layers, "seed": 1}) as run:
+            run.log(step=0, acc=0.5)
+            run.log(step=1, acc=0.7)
+    drawn = vault.bands("acc", band="minmax").vault.plot()
+    names = {each.partition(": ")[0] for each in legend(drawn)}
+    assert names == {"layers=[8]", "layers=[8, 8]", "layers=not given"}
+
+
 def test_bands_draw_their_middle_and_say_how_many_runs_there_are(vault):
     for lr in (0.1, None):
         for seed in range(3):

@@ -46,6 +46,12 @@ def test_r13_a_text_that_is_no_measure_of_any_version_is_an_error(vault, text):
         vault.trend("preds", text)
 
 
+def test_r13_a_missing_category_is_a_slice(vault):
+    versions(vault, [1, 0, 0], topic=pd.Categorical(["a", None, "a"], categories=["a", "unused"]))
+    found = vault.trend("preds", "gold == pred", groupby="topic")
+    assert found[["slice", "n"]].to_numpy().tolist() == [["all", 3], ["topic=a", 2], ["topic=nan", 1]]
+
+
 def test_r13_each_version_is_a_row(vault):
     versions(vault, [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0])  # the third is no version
     found = vault.trend("preds", "gold == pred")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import warnings
 from functools import partial
@@ -250,6 +251,17 @@ def test_a_vacuum_keeps_what_has_a_name_and_says_so(vault):
 
 
 # -- rename
+
+
+def test_references_have_the_name_that_a_list_has_now(vault):
+    vault.save("old", pd.DataFrame({"x": [1]}))
+    before = vault.read("old", refs=True)["ref"]
+    pickled = pickle.dumps(before)
+    vault.rename("old", "new")
+    vault.save("old", pd.DataFrame({"x": [2]}), expect=0)
+    assert str(vault.read("new", refs=True)["ref"][0]) == "new[0]"
+    assert str(pickle.loads(pickled)[0]) == str(before[0]) == "new[0]"
+    assert str(vault.read("old", refs=True)["ref"][0]) == "old[0]"
 
 
 def test_a_rename_keeps_everything(vault):

@@ -75,9 +75,15 @@ def _by_position(sides: Sequence[Side]) -> Alignment:
 
 
 def _by_keys(sides: Sequence[Side], labels: list[Hashable], columns: tuple[Hashable, ...]) -> Alignment:
-    keys = _exact([side.key(labels) for side in sides])
+    try:
+        keys = _exact([side.key(labels) for side in sides])
+        for side, key in zip(sides, keys, strict=True):
+            _check_unique(side, key)
+    except TypeError as error:
+        raise InvalidInput(
+            f"on= names {', '.join(map(shown, labels))}, and cells of dicts or vectors make no keys."
+        ) from error
     for side, key in zip(sides, keys, strict=True):
-        _check_unique(side, key)
         _check_kinds(sides[0], keys[0], side, key)
     joined, rows = joined_keys(keys)
     return Alignment(joined, rows, columns)

@@ -20,6 +20,7 @@ from tablevault_pd.analysis.measures import (
 )
 from tablevault_pd.analysis.result_cache import remembered
 from tablevault_pd.analysis.sides import Side
+from tablevault_pd.analysis.slices import rows_by_cells
 from tablevault_pd.analysis.statistics import DRAWS, NOTHING, Effect
 from tablevault_pd.analysis.summary import ALL
 from tablevault_pd.analysis.version_columns import VersionColumns, columns_by_version
@@ -172,7 +173,7 @@ class Measuring:
                 str(columns.names.unknown(lacking[0])).replace("The filter names", "groupby= names", 1)
             )
         keys = columns.read(labels, version.total).reset_index(drop=True)
-        groups = keys.groupby(labels, dropna=False, sort=True, observed=True).indices
+        groups = rows_by_cells(keys, labels, "groupby=")
         found: list[tuple[str, np.ndarray | None]] = [(ALL, None)]
         for values, rows in groups.items():
             cells = values if isinstance(values, tuple) else (values,)

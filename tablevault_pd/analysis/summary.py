@@ -10,6 +10,7 @@ import pandas as pd
 
 from tablevault_pd.analysis import statistics
 from tablevault_pd.analysis.measures import Measure, as_floats, differences, is_truth, unboxed
+from tablevault_pd.analysis.slices import rows_by_cells
 from tablevault_pd.analysis.statistics import DRAWS, NOTHING, Effect, holm
 from tablevault_pd.errors import InvalidInput, shown
 from tablevault_pd.reading.reports import typed
@@ -115,8 +116,7 @@ def _slices(frame: pd.DataFrame, layout: Layout) -> list[tuple[str, np.ndarray]]
     if not layout.by:
         return found
     keys = pd.DataFrame({number: by_values(frame, layout, label) for number, label in enumerate(layout.by)})
-    groups = keys.groupby(list(keys.columns), dropna=False, sort=True, observed=True)
-    for values, rows in groups.indices.items():
+    for values, rows in rows_by_cells(keys, layout.by, "by=").items():
         cells = values if isinstance(values, tuple) else (values,)
         name = ", ".join(f"{label}={cell}" for label, cell in zip(layout.by, cells, strict=True))
         mask = np.zeros(len(frame), bool)

@@ -69,9 +69,10 @@ def _groups(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     if not names:
         yield "", frame
         return
-    for values, group in frame.groupby(names, dropna=False, sort=False):
-        pairs = zip(names, values if isinstance(values, tuple) else (values,), strict=True)
-        yield ", ".join(f"{name.removeprefix('params.')}={_text(value)}" for name, value in pairs), group
+    keys = [frame[name].map(repr) for name in names]  # lists and dicts are parameters, too
+    for _, group in frame.groupby(keys, sort=False):
+        texts = [f"{name.removeprefix('params.')}={_text(group[name].iloc[0])}" for name in names]
+        yield ", ".join(texts), group
 
 
 def _text(value: Any) -> str:
