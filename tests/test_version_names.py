@@ -295,6 +295,14 @@ def test_a_rename_keeps_everything(vault):
         handle.read()
 
 
+def test_rows_by_key_begin_another_list_under_an_old_name_where_they_say_so(vault):
+    _save(vault, "preds", 1)
+    vault.rename("preds", "c")
+    vault.upsert("preds", {"x": 2}, key="x", expect=0)
+    vault.upsert("preds", {"x": 3}, key="x")
+    assert (_xs(vault.read("preds")), _xs(vault.read("c"))) == ([2, 3], [1])
+
+
 def test_the_old_name_names_the_new_one(vault):
     _save(vault, "preds", 1)
     vault.rename("preds", "b")
@@ -307,6 +315,9 @@ def test_the_old_name_names_the_new_one(vault):
             lambda old=old: vault[old],
             lambda old=old: vault.save(old, {"x": 2}),
             lambda old=old: vault.append(old, {"x": 2}),
+            lambda old=old: vault.append(old, {"x": 2}, key="x"),
+            lambda old=old: vault.upsert(old, {"x": 2}, key="x"),
+            lambda old=old: vault.delete_rows(old, [0]),
             lambda old=old: vault.save(old, {"x": 2}, expect=1),
             lambda old=old: vault.delete(old),
             lambda old=old: vault.restore(old, 1),

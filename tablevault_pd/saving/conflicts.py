@@ -25,7 +25,7 @@ def telling_who(store: Store, name: str, expect: int | None) -> Iterator[None]:
             raise
         newer = [version for version in store.versions(name) if version.version > expect]
         if not newer:
-            raise (_renamed(store, name) or error) from None
+            raise (renamed(store, name) or error) from None
         sessions = {
             session.id: session
             for session in store.sessions([one.session_id for one in newer if one.session_id])
@@ -35,7 +35,8 @@ def telling_who(store: Store, name: str, expect: int | None) -> Iterator[None]:
         raise Conflict(f"{error} Since then: {', '.join(lines)}{more}.") from error
 
 
-def _renamed(store: Store, name: str) -> ListRenamed | None:
+def renamed(store: Store, name: str) -> ListRenamed | None:
+    """The error for a list that was renamed, and no other one has its old name; None if that is not so."""
     now = store.renamed(name)
     return None if now is None else ListRenamed.to(name, now)
 

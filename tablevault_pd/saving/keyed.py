@@ -18,6 +18,7 @@ from tablevault_pd.keys.difference import Difference, Present, difference, taken
 from tablevault_pd.keys.key import checked_digests, find_key, key_labels, shown_key
 from tablevault_pd.keys.key_index import note_rows
 from tablevault_pd.saving.commit import Write, batch_of, confirm, fitted, keep_files, retrying
+from tablevault_pd.saving.conflicts import renamed
 from tablevault_pd.store.pieces import EMPTY, OWN, Pieces
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class _KeyedWriter:
 
     def write(self, head: Version | None) -> Version:
         """Commit what differs from `head`. Raises Conflict if that is not the newest version any more."""
+        if head is None and self.what.expect is None and (error := renamed(self.store, self.what.list)):
+            raise error
         old = None if head is None else self.store.schema(head.schema_id)
         key = key_of(self.what, old)
         if key is None:
