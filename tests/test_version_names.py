@@ -538,6 +538,16 @@ def test_a_read_only_vault_refuses_to_name(folder_vault):
 # -- who was faster
 
 
+def test_nothing_is_fixed_in_a_vault_that_is_open_for_reading(folder_vault):
+    _save(folder_vault, "preds", 1)
+    folder_vault.snapshot("paper")
+    for options in ({"at": "paper"}, {"mode": "r"}):
+        with tv.connect(folder_vault.place, session=False, **options) as reader:
+            assert reader.check().empty
+            with pytest.raises(tv.VaultReadOnly):
+                reader.check(fix=True)
+
+
 def test_a_conflict_names_who_was_faster(vault):
     _save(vault, "preds", 1)
     with vault.session("other"):

@@ -51,7 +51,9 @@ class Maintenance(VaultPart):
         >>> len(vault.check())
         0
         """
-        return kept_files.check(self.store, fix=validate.flag(fix, "fix"))
+        if validate.flag(fix, "fix"):
+            self._check_writable()
+        return kept_files.check(self.store, fix=fix)
 
     def compact(self, name: str | None = None) -> pd.DataFrame:
         """Merge the small parts that many appends made, so that reading is fast. Positions and versions stay.
