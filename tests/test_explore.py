@@ -156,6 +156,33 @@ def test_what_is_not_there_is_said_on_the_page(filled):
         assert "<script>" not in text
 
 
+def test_after_a_mistake_the_fields_are_there_still(filled):
+    for query, value in {
+        "?view=sessions&filters=nothing+%3E": "nothing &gt;",
+        "?view=search&filters=gold+%3D+1": "gold = 1",
+        "?view=compare&a=preds&b=nothing&measure=gold": "gold",
+        "?view=list&name=preds&tab=trend&measure=gold+%3D+pred": "gold = pred",
+    }.items():
+        text = "".join(map(str, explorer.page(filled, PageAddress.parse(query)).blocks))
+        assert f'value="{value}"' in text, query
+        assert 'class="error"' in text, query
+
+
+def test_curves_are_those_of_the_sessions_that_are_shown(filled):
+    with filled.session("other") as s:
+        s.log(loss=1.0)
+    for query, count in {
+        "name=train": 6, "name=other": 1, "filters=params.lr+%3E+0.15": 3, "name=train%231&filters=params.lr+%3E+0": 1,
+    }.items():  # fmt: skip
+        shown_sessions = explorer.page(filled, PageAddress.parse(f"?view=sessions&{query}"))
+        assert f"{count} session" in "".join(map(str, shown_sessions.blocks))
+        for name in ("curves", "parallel"):
+            text = shown(filled, f"?view={name}&{query}")
+            assert f"{count} session" in text, (name, query)
+    fields = "".join(map(str, explorer.page(filled, PageAddress.parse("?view=sessions&name=train")).blocks))
+    assert '<input type="hidden" name="name" value="train">' in fields
+
+
 def test_an_address_is_read_as_it_is_written():
     for address in (
         to("list", name="a&b=c#?%"),

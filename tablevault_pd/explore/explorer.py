@@ -13,7 +13,7 @@ from tablevault_pd.explore import html
 from tablevault_pd.explore.address import PageAddress, to
 from tablevault_pd.explore.component import HtmlView
 from tablevault_pd.explore.page import Page
-from tablevault_pd.explore.pages import MENU, PAGES
+from tablevault_pd.explore.pages import FORMS, MENU, PAGES
 from tablevault_pd.explore.saved import saved_page
 
 if TYPE_CHECKING:
@@ -124,8 +124,9 @@ def page(vault: Explored, address: PageAddress) -> Page:
         return Page("No such page", "", [html.note(f"There is no page {address.page!r}.")])
     try:
         return make(vault, address)
-    except VaultError as error:
-        return Page("Error", "", [html.heading(address.page), html.tag("pre", str(error), class_="error")])
+    except VaultError as problem:
+        form = [FORMS[address.page](address)] if address.page in FORMS else []
+        return Page("Error", "", [html.heading(address.page), *form, html.error(problem)])
 
 
 def _merged(blocks: Any) -> list[Any]:

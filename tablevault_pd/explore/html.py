@@ -54,6 +54,11 @@ def note(*content: Any) -> Markup:
     return tag("p", *content, class_="note")
 
 
+def error(problem: Exception) -> Markup:
+    """Return what went wrong."""
+    return tag("pre", str(problem), class_="error")
+
+
 def code(text: str) -> Markup:
     """Return code as it stands."""
     return tag("pre", text)

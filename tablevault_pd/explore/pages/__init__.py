@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tablevault_pd.explore.pages.compare import compare
+from tablevault_pd.explore.pages.compare import compare, compare_form
 from tablevault_pd.explore.pages.lineage import lineage
 from tablevault_pd.explore.pages.lists import list_page, lists
-from tablevault_pd.explore.pages.search import search
-from tablevault_pd.explore.pages.sessions import curves, parallel, run, sessions
+from tablevault_pd.explore.pages.search import search, search_form
+from tablevault_pd.explore.pages.sessions import curves, parallel, run, sessions, sessions_form
 from tablevault_pd.explore.pages.stale import stale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from markupsafe import Markup
 
     from tablevault_pd.explore.address import PageAddress
     from tablevault_pd.explore.page import Explored, Page
@@ -28,6 +30,12 @@ PAGES: Mapping[str, Callable[[Explored, PageAddress], Page]] = {
     "lineage": lineage,
     "search": search,
     "stale": stale,
+}
+#: The fields of pages that are asked something: they stay where the answer is an error.
+FORMS: Mapping[str, Callable[[PageAddress], Markup]] = {
+    "compare": compare_form,
+    "search": search_form,
+    "sessions": sessions_form,
 }
 #: What stands at the top of every page.
 MENU = ("lists", "sessions", "compare", "lineage", "search", "stale")

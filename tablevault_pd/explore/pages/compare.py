@@ -19,17 +19,23 @@ if TYPE_CHECKING:
 TABS = ("rows", "flips", "code", "parameters", "differences")
 
 
+def compare_form(address: PageAddress) -> Markup:
+    """The fields that name two sides."""
+    a, b = _sides(address)
+    fields = [
+        html.field("a", a, label="Compare", hint="preds@1 or train#1"),
+        html.field("b", b, label="with", hint="preds@2 or train#2"),
+        html.field("on", address.get("on"), label="aligned by", hint="a column", size=12),
+        html.field("measure", address.get("measure"), label="measured by", hint="gold == pred", size=18),
+    ]
+    return html.form(to("compare"), *fields, submit="Compare")
+
+
 def compare(vault: Explored, address: PageAddress) -> Page:
     """Two sides, or the fields to name them."""
     a, b = _sides(address)
     on, measure = address.get("on"), address.get("measure")
-    fields = [
-        html.field("a", a, label="Compare", hint="preds@1 or train#1"),
-        html.field("b", b, label="with", hint="preds@2 or train#2"),
-        html.field("on", on, label="aligned by", hint="a column", size=12),
-        html.field("measure", measure, label="measured by", hint="gold == pred", size=18),
-    ]
-    top = [html.heading("Compare"), html.form(to("compare"), *fields, submit="Compare")]
+    top = [html.heading("Compare"), compare_form(address)]
     if not a or not b:
         said = html.note("Name two versions of a list, or two sessions.")
         return Page("Compare", "vault.compare(a, b)", [*top, said])

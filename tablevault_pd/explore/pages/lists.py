@@ -8,6 +8,7 @@ import pandas as pd
 
 from tablevault_pd import frames
 from tablevault_pd.display import counted
+from tablevault_pd.errors import VaultError
 from tablevault_pd.explore import charts, html, pager
 from tablevault_pd.explore.address import PageAddress, to
 from tablevault_pd.explore.page import Explored, Page, call
@@ -118,7 +119,11 @@ def _trend(vault: Explored, version: Version, address: PageAddress) -> tuple[lis
             "What to measure in every version: an expression of columns, such as gold == pred or loss."
         )
         return [asked, said], call("vault.trend", name, "gold == pred")
-    frame = vault.trend(name, measure, baseline="previous")
+    python = call("vault.trend", name, measure, baseline="previous")
+    try:
+        frame = vault.trend(name, measure, baseline="previous")
+    except VaultError as problem:
+        return [asked, html.error(problem)], python
     picture = charts.picture(frame.vault.plot.trend)
     numbers = frame["version"].tolist()
 
@@ -129,7 +134,7 @@ def _trend(vault: Explored, version: Version, address: PageAddress) -> tuple[lis
         return html.link(to("compare", a=before, b=here, measure=measure), f"{number}: what changed")
 
     table = html.table(pd.DataFrame(frame), {"version": compared, "session": _session})
-    return [asked, picture, table], call("vault.trend", name, measure, baseline="previous")
+    return [asked, picture, table], python
 
 
 def _session(label: Any, _: int) -> Any:

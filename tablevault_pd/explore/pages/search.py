@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,24 +13,34 @@ from tablevault_pd.explore.address import PageAddress, to
 from tablevault_pd.explore.page import Explored, Page, call
 from tablevault_pd.reading.read import read, resolve
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 HITS = 50
+
+
+OPTIONS = ("text", "filters", "code", "lists", "description")
+
+
+def search_form(address: PageAddress) -> Markup:
+    """The fields to ask with."""
+    near = address.get("near")
+    fields = [
+        html.field("text", address.get("text"), label="Text", hint='words, "a phrase", -not', size=32),
+        html.field("lists", address.get("lists"), label="in", hint="all lists", size=14),
+        html.field("filters", address.get("filters"), label="Filter", hint="year > 2020", size=20),
+        html.field("code", address.get("code"), label="Code", hint="a function", size=14),
+        html.field("description", address.get("description"), label="Description", size=14),
+    ]
+    page = to("search", near=near, row=address.number("row") if near else None)
+    return html.form(page, *fields, submit="Search")
 
 
 def search(vault: Explored, address: PageAddress) -> Page:
     """Fields to ask with, and the best rows."""
-    asked = {name: address.get(name) for name in ("text", "filters", "code", "lists", "description")}
+    asked = {name: address.get(name) for name in OPTIONS}
     near, row = address.get("near"), address.number("row")
-    fields = [
-        html.field("text", asked["text"], label="Text", hint='words, "a phrase", -not', size=32),
-        html.field("lists", asked["lists"], label="in", hint="all lists", size=14),
-        html.field("filters", asked["filters"], label="Filter", hint="year > 2020", size=20),
-        html.field("code", asked["code"], label="Code", hint="a function", size=14),
-        html.field("description", asked["description"], label="Description", size=14),
-    ]
-    top = [
-        html.heading("Search"),
-        html.form(to("search", near=near, row=row if near else None), *fields, submit="Search"),
-    ]
+    top = [html.heading("Search"), search_form(address)]
     given: dict[str, Any] = {name: value for name, value in asked.items() if value}
     if near:
         top.append(

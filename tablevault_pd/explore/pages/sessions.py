@@ -19,6 +19,24 @@ HIDDEN = ("name", "run", "user", "host", "pid", "heartbeat", "outcome")
 MAX_CURVES = 200  #: sessions whose curves are drawn
 MAX_METRICS = 12  #: of one session, drawn at once
 LIVE = ("running", "paused")
+WHICH = ("name", "filters", "code")  #: the arguments that say which sessions are shown
+
+
+def sessions_form(address: PageAddress) -> Markup:
+    """The fields that say which sessions."""
+    fields = [
+        html.field("name", address.get("name"), label="Name", hint="sweep-*", size=14),
+        html.field(
+            "filters",
+            address.get("filters"),
+            label="Filter",
+            hint="metrics.acc > 0.9 and params.lr < 0.1",
+            size=36,
+        ),
+        html.field("code", address.get("code"), label="Code", hint="a function", size=14),
+        html.flag("changed", bool(address.get("changed")), label="only columns that differ"),
+    ]
+    return html.form(to("sessions"), *fields, submit="Show")
 
 
 def sessions(vault: Explored, address: PageAddress) -> Page:
@@ -38,28 +56,22 @@ def sessions(vault: Explored, address: PageAddress) -> Page:
         "parent": lambda label, _: html.link(to("run", which=label), label) if isinstance(label, str) else "",
         "state": _state,
     }
-    fields = [
-        html.field("name", name or "", label="Name", hint="sweep-*", size=14),
-        html.field("filters", filters, label="Filter", hint="metrics.acc > 0.9 and params.lr < 0.1", size=36),
-        html.field("code", code, label="Code", hint="a function", size=14),
-        html.flag("changed", changed, label="only columns that differ"),
-    ]
     table = pager.table(shown, address, cells, unsorted=(" ", "tags", "reads"))
-    form = _selection(vault, table, filters)
+    form = _selection(table, address)
     live = bool(frame["state"].isin(LIVE).any()) if "state" in frame else False
     said = html.note(counted(len(frame), "session"))
-    return Page("Sessions", python, [html.form(to("sessions"), *fields, submit="Show"), said, form], live)
+    return Page("Sessions", python, [sessions_form(address), said, form], live)
 
 
-def _selection(vault: Explored, table: Markup, filters: str | None) -> Markup:
+def _selection(table: Markup, address: PageAddress) -> Markup:
     buttons = [
         html.tag("button", "Curves", name="view", value="curves"),
         html.tag("button", "Parallel coordinates", name="view", value="parallel"),
         html.tag("button", "Compare two", name="view", value="compare"),
     ]
     chosen = html.tag("p", "With the sessions ticked, or all that are shown: ", *buttons, class_="buttons")
-    hidden = html.hidden("filters", filters or "")
-    return html.tag("form", hidden, chosen, table, method="get", action="", data_form="go")
+    asked = [html.hidden(name, address.get(name)) for name in WHICH]
+    return html.tag("form", *asked, chosen, table, method="get", action="", data_form="go")
 
 
 def _state(state: Any, _: int) -> Markup:
@@ -148,18 +160,21 @@ def _pairs(title: str, values: dict[str, Any]) -> Markup:
     return html.table(pd.DataFrame({title: list(values), "value": pd.Series(texts, dtype=object)}))
 
 
-def _sessions_of(vault: Explored, address: PageAddress) -> tuple[list[str], list[str] | None]:
-    """Return the sessions that an address means, and those it names."""
+def _sessions_of(vault: Explored, address: PageAddress) -> list[str]:
+    """Return the sessions that an address means: those that are ticked, else those that its page of sessions shows."""
     picked = address.all("pick")
     if picked:
-        return picked, picked
-    asked = {"filters": address.get("filters")} if address.get("filters") else {}
-    return vault.sessions(columns=["session"], **asked)["session"].tolist(), None
+        return picked
+    asked = {option: address.get(option) for option in ("filters", "code") if address.get(option)}
+    labels: list[str] = vault.sessions(address.get("name") or None, columns=["session"], **asked)[
+        "session"
+    ].tolist()
+    return labels
 
 
 def curves(vault: Explored, address: PageAddress) -> Page:
     """The learning curves of several sessions, and where they repeat each other over seeds their mean with a band."""
-    labels, _ = _sessions_of(vault, address)
+    labels = _sessions_of(vault, address)
     shown = labels[-MAX_CURVES:]
     names = sorted(vault.metrics(agg="count", sessions=shown)["metric"].unique()) if shown else []
     top = [html.heading("Curves", counted(len(labels), "session"))]
@@ -175,7 +190,7 @@ def curves(vault: Explored, address: PageAddress) -> Page:
         html.choice("x", x, ["step", "elapsed", "active", "time"], label="against"),
         html.field("over", over, label="band over", hint="params.seed", size=14),
     ]
-    here = PageAddress("curves", tuple(pair for pair in address.arguments if pair[0] in ("pick", "filters")))
+    here = PageAddress("curves", tuple(pair for pair in address.arguments if pair[0] in ("pick", *WHICH)))
     frame = vault.metrics(metric, sessions=shown, x=x, repeats="last")
     bands = vault.bands(metric, over=over, x=x, band="minmax", sessions=shown) if over else None
     python = call("vault.metrics", metric, sessions=shown, x=None if x == "step" else x) + ".vault.plot()"
@@ -189,7 +204,7 @@ def curves(vault: Explored, address: PageAddress) -> Page:
 
 def parallel(vault: Explored, address: PageAddress) -> Page:
     """Parameters and a metric of several sessions as parallel coordinates."""
-    labels, _ = _sessions_of(vault, address)
+    labels = _sessions_of(vault, address)
     frame = vault.sessions(labels) if labels else vault.sessions()
     names = [name for name in frame.columns if name.startswith("metrics.")]
     top = [html.heading("Parallel coordinates", counted(len(labels), "session"))]
@@ -200,9 +215,7 @@ def parallel(vault: Explored, address: PageAddress) -> Page:
             [*top, html.note("None of these sessions has logged a metric.")],
         )
     metric = address.get("metric") if address.get("metric") in names else names[0]
-    here = PageAddress(
-        "parallel", tuple(pair for pair in address.arguments if pair[0] in ("pick", "filters"))
-    )
+    here = PageAddress("parallel", tuple(pair for pair in address.arguments if pair[0] in ("pick", *WHICH)))
     picture = charts.picture(lambda: frame.vault.plot.parallel(metric))
     python = call("vault.sessions", labels) + f".vault.plot.parallel({metric!r})"
     return Page(
