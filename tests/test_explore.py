@@ -176,9 +176,10 @@ def test_curves_are_those_of_the_sessions_that_are_shown(filled):
     }.items():  # fmt: skip
         shown_sessions = explorer.page(filled, PageAddress.parse(f"?view=sessions&{query}"))
         assert f"{count} session" in "".join(map(str, shown_sessions.blocks))
-        for name in ("curves", "parallel"):
-            text = shown(filled, f"?view={name}&{query}")
-            assert f"{count} session" in text, (name, query)
+        for name in (
+            ("curves", "parallel") if count > 1 else ("curves",)
+        ):  # one session has no parameter that varies
+            assert f"{count} session" in shown(filled, f"?view={name}&{query}"), (name, query)
     fields = "".join(map(str, explorer.page(filled, PageAddress.parse("?view=sessions&name=train")).blocks))
     assert '<input type="hidden" name="name" value="train">' in fields
 

@@ -119,7 +119,7 @@ def test_names_lie_in_their_boxes_and_not_upon_each_other(scale):
         ("α é 首都", "runs/2/result"),
     ]
     names = list(dict.fromkeys(end for pair in pairs for end in pair))
-    place = drawing._layout(names, pairs)
+    place = drawing.place_boxes(names, pairs)
     width, height = drawing._inches(place)
     figure = Figure(figsize=(width * scale, height * scale), dpi=200)
     canvas = FigureCanvasAgg(figure)

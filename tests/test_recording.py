@@ -179,7 +179,7 @@ def test_versions_show_the_step_of_their_commit(vault):
     found = vault.versions("rows")
     assert found["step"].dtype == "Int64"
     assert found["step"].tolist() == [pd.NA, 3, 2**60 + 1, 2**60 + 1, 3, pd.NA, pd.NA]
-    assert found.columns.tolist()[5:8] == ["session", "cell", "step"]
+    assert found.columns.tolist()[8:11] == ["session", "cell", "step"]
     assert vault.versions().equals(found)
     assert vault.versions("rows")[:0]["step"].dtype == "Int64"
 

@@ -258,7 +258,8 @@ def compare(vault, oracle, asked):
     truth = expected(oracle, asked)
     k, offset = arguments.pop("k", None), arguments.pop("offset", 0)
     text, near = "text" in asked, "near" in asked
-    whole = vault.search(**arguments, code_in="cell")
+    where: dict[str, Any] = {"code_in": "cell"} if "code" in asked else {}
+    whole = vault.search(**arguments, **where)
     keys = list(zip(whole["list"], whole["position"].tolist(), strict=True))
     assert len(set(keys)) == len(keys)
     assert set(keys) == set(truth), asked
@@ -282,7 +283,7 @@ def compare(vault, oracle, asked):
     else:
         assert keys == sorted(keys)
     if k is not None or offset:
-        cut = vault.search(**arguments, code_in="cell", k=k, offset=offset)
+        cut = vault.search(**arguments, **where, k=k, offset=offset)
         assert list(zip(cut["list"], cut["position"].tolist(), strict=True)) == keys[offset:][:k]
         assert cut.index.tolist() == list(range(len(keys)))[offset:][:k]
 
