@@ -747,6 +747,25 @@ def test_r17_flips_that_nothing_explains_are_told(vault):
     assert set(found["flip"]) == {"broken"}
 
 
+def test_r17_a_list_that_was_read_but_is_linked_to_no_row_is_told(vault):
+    """A training table: the predictions have the rows of the test table alone as their parents."""
+    vault.save("test", pd.DataFrame({"x": [0, 1], "gold": [True, True]}))
+    for label in (True, False):
+        vault.save("train", pd.DataFrame({"x": [0, 1], "y": [label, True]}), inputs=False)
+        with vault.session("fit"):
+            train, test = vault.read("train"), vault.read("test")
+            vault.save("preds", test.assign(pred=train["y"].to_numpy()))
+            vault.read("preds")  # what it wrote itself is no input
+    why = vault.compare("preds@1", "preds@2", measure="gold == pred").why().query("what != 'code'")
+    expected = [("broken", "read", "train", "train@1", "train@2", 0)]
+    assert lines_of(why, "flip", "what", "name", "a", "b", "depth") == expected
+    upstream = vault.differences("preds@1", "preds@2").query("what != 'code'")
+    assert lines_of(upstream, "what", "name", "a", "b", "depth") == [
+        ("read", "train", "train@1", "train@2", 1),
+        ("rows changed", "train", "1: 0", "1: 0", 1),
+    ]
+
+
 def test_r17_parents_that_came_and_went(vault):
     vault.save("docs", pd.DataFrame({"text": ["one", "two", "three"]}))
     answers = pd.DataFrame({"id": [1, 2], "right": [True, True]})

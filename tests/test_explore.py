@@ -148,6 +148,7 @@ def test_what_is_not_there_is_said_on_the_page(filled):
         "?view=compare&a=preds&b=nothing": "nothing",
         "?view=lineage&name=preds&row=99999": "99999",
         "?view=nonsense": "no page",
+        "?view=curves&metric=gone": "has logged",
         "?view=search&near=preds&row=1": "no vector",
     }.items():
         page = explorer.page(filled, PageAddress.parse(query))
@@ -232,6 +233,13 @@ def test_a_link_is_followed_and_the_page_says_where_it_is(filled):
     assert repr(look).endswith(": preds, version 6>")
     look._use({"unknown": "x"})
     assert look.address == to("list", name="preds")
+
+
+def test_a_closed_vault_is_not_looked_at(tmp_path):
+    with tv.connect(tmp_path / "v") as vault:
+        pass
+    with pytest.raises(tv.VaultClosed):
+        vault.explore()
 
 
 def test_arguments_are_checked(folder_vault):

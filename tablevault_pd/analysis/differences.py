@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.analysis.facts import changed_parts, different, facts_of, writers
+from tablevault_pd.analysis.facts import (
+    READ,
+    Inputs,
+    addresses,
+    by_list,
+    changed_parts,
+    different,
+    facts_of,
+    read_by,
+    writers,
+)
 from tablevault_pd.analysis.rows_changed import row_changes
 from tablevault_pd.code import Slice, slice_of_rows, slice_of_session
 from tablevault_pd.reading.reports import typed
@@ -17,7 +27,7 @@ from tablevault_pd.store import Session, Version
 from tablevault_pd.store.edges import EdgeQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from tablevault_pd.analysis.targets import Target
     from tablevault_pd.store import Store
@@ -25,11 +35,9 @@ if TYPE_CHECKING:
 COLUMNS = ("what", "name", "a", "b", "depth", "list")
 _DTYPES: dict[str, Any] = {"a": object, "b": object, "depth": "Int64"}
 ORDER = (
-    "parameter", "code", "input", "rows changed", "rows added", "rows removed", "package", "python", "git", "argv", "host",
+    "parameter", "code", "input", READ, "rows changed", "rows added", "rows removed", "package", "python", "git", "argv", "host",
 )  # fmt: skip
 SHOWN_ROWS = 10
-
-Inputs = dict[str, list[Version]]
 
 
 @dataclass(slots=True)
@@ -41,11 +49,13 @@ class _Walk:
     seen: set[tuple[tuple[int, int], tuple[int, int]]] = field(default_factory=set)
     told: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
     waiting: deque[tuple[Version, Version, int]] = field(default_factory=deque)
+    linked: set[str] = field(default_factory=set)  #: lists that rows of one step are linked to
+    reads: list[tuple[Inputs, Inputs, int]] = field(default_factory=list)  #: by the sessions of each step
 
     def sessions(self, a: Session, b: Session) -> None:
         self._facts([a.id], [b.id], 0, None)
         self._code(slice_of_session(self.store, a.id), slice_of_session(self.store, b.id), 0, None)
-        self._inputs(self._read_by(a), self._read_by(b), 0)
+        self._inputs(read_by(self.store, [a.id]), read_by(self.store, [b.id]), 0)
 
     def versions(self, a: Version, b: Version, depth: int) -> None:
         key = ((a.list_id, a.version), (b.list_id, b.version))
@@ -57,6 +67,16 @@ class _Walk:
         self._code(slice_of_rows(self.store, a), slice_of_rows(self.store, b), depth, name)
         one, two = (_without(inputs_of(self.store, each), (a.list, b.list)) for each in (a, b))
         self._inputs(one, two, depth)
+        self.linked |= {a.list, b.list, *one, *two}
+        sessions = writers(self.store, a), writers(self.store, b)
+        if set(sessions[0]) != set(sessions[1]):
+            self.reads.append((read_by(self.store, sessions[0]), read_by(self.store, sessions[1]), depth))
+
+    def only_read(self) -> None:
+        """Note the lists that the sessions read, and that nothing which was walked over is linked to."""
+        for a, b, depth in self.reads:
+            self._inputs(_without(a, self.linked), _without(b, self.linked), depth, READ)
+            self.linked |= {*a, *b}  # told once, where it is nearest
 
     def _facts(self, a: Sequence[int], b: Sequence[int], depth: int, name: str | None) -> None:
         if set(a) == set(b) or (tuple(a), tuple(b)) in self.told:
@@ -72,18 +92,17 @@ class _Walk:
     def _code(self, a: Slice, b: Slice, depth: int, name: str | None) -> None:
         self.lines += [("code", *part, depth, name) for part in changed_parts(a, b)]
 
-    def _inputs(self, a: Inputs, b: Inputs, depth: int) -> None:
+    def _inputs(self, a: Inputs, b: Inputs, depth: int, what: str = "input") -> None:
+        """Note lists that stand above in other versions. Beyond one that was only read, nothing is known to lead."""
         for name in sorted(a.keys() | b.keys()):
             one, two = a.get(name, []), b.get(name, [])
             if {each.version for each in one} == {each.version for each in two}:
                 continue
-            texts = (
-                ", ".join(f"{name}@{each.version}" for each in versions) or None for versions in (one, two)
-            )
-            self.lines.append(("input", name, *texts, depth + 1, name))
+            self.lines.append((what, name, addresses(one), addresses(two), depth + 1, name))
             if one and two:
                 self._rows(one[-1], two[-1], depth + 1)
-                self.waiting.append((one[-1], two[-1], depth + 1))
+                if what != READ:
+                    self.waiting.append((one[-1], two[-1], depth + 1))
 
     def _rows(self, a: Version, b: Version, depth: int) -> None:
         if a.gone or b.gone:
@@ -96,12 +115,6 @@ class _Walk:
         ):
             if any(each is not None and len(each) for each in (one, two)):
                 self.lines.append((what, a.list, _positions(one), _positions(two), depth, a.list))
-
-    def _read_by(self, session: Session) -> Inputs:
-        """The versions that a session read, without those that it had written itself."""
-        reads = {(name, number) for _, name, number in self.store.reads([session.id])}
-        found = [self.store.version(name, number) for name, number in sorted(reads)]
-        return _by_list([each for each in found if each is not None and each.session_id != session.id])
 
 
 def _positions(rows: np.ndarray | None) -> str | None:
@@ -126,19 +139,12 @@ def inputs_of(store: Store, version: Version) -> Inputs:
     shown = pieces.shows_any(table.generation, table.start, table.start + table.rows)
     keep = shown & (table.rows > 0) & (table.list == version.list_id)
     keys = set(zip(table.parent_list[keep].tolist(), table.parent_version[keep].tolist(), strict=True))
-    return _by_list(store.describe_lists(versions=sorted(keys)).versions.values())
+    return by_list(store.describe_lists(versions=sorted(keys)).versions.values())
 
 
-def _without(inputs: Inputs, lists: tuple[str, str]) -> Inputs:
-    """Leave out earlier versions of the lists themselves: which rows they have is compared already."""
+def _without(inputs: Inputs, lists: Collection[str]) -> Inputs:
+    """Leave out lists that are compared already."""
     return {name: versions for name, versions in inputs.items() if name not in lists}
-
-
-def _by_list(versions: Iterable[Version]) -> Inputs:
-    found: Inputs = {}
-    for version in sorted(versions, key=lambda each: each.version):
-        found.setdefault(version.list, []).append(version)
-    return found
 
 
 def differences(store: Store, a: Target, b: Target) -> pd.DataFrame:
@@ -152,6 +158,7 @@ def differences(store: Store, a: Target, b: Target) -> pd.DataFrame:
         walk.versions(a, b, 0)
     while walk.waiting:
         walk.versions(*walk.waiting.popleft())
+    walk.only_read()
     order: Mapping[str, int] = {what: number for number, what in enumerate(ORDER)}
     return _frame(sorted(walk.lines, key=lambda line: (line[4], order[line[0]])))
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.reading.reports import environment, typed
-from tablevault_pd.store import Version
+from tablevault_pd.store import Version, VersionLookup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from tablevault_pd.store.types import Part
 
 PARAMETER = "parameter"
+READ = "read"  #: a list that a session read, and of which no row is linked to what it wrote
 ABSENT = "∅"  # never a value: it stands for what is not recorded
 
 Fact = tuple[str, str]  #: (what, name), such as ("package", "numpy")
 Facts = Mapping[Fact, Any]
+Inputs = dict[str, list[Version]]  #: versions of each list
 
 
 def writers(store: Store, version: Version, positions: np.ndarray | None = None) -> tuple[int, ...]:
@@ -53,6 +55,28 @@ def facts_of(store: Store, session_ids: Sequence[int]) -> dict[Fact, Any]:
 def facts_of_target(store: Store, target: Version | Session) -> dict[Fact, Any]:
     """Everything recorded of a session, or of those that wrote the rows of a version."""
     return facts_of(store, writers(store, target) if isinstance(target, Version) else [target.id])
+
+
+def read_by(store: Store, session_ids: Sequence[int]) -> Inputs:
+    """The versions that sessions read, oldest first, by list; those that they had written themselves are left out."""
+    reads = dict.fromkeys((name, number) for _, name, number in store.reads(list(session_ids)))
+    versions = store.find_versions([VersionLookup(name, number) for name, number in reads])
+    return by_list(
+        version for version in versions if version is not None and version.session_id not in session_ids
+    )
+
+
+def by_list(versions: Iterable[Version]) -> Inputs:
+    """Return versions in order, by the list that they are of."""
+    inputs: Inputs = {}
+    for version in sorted(versions, key=lambda version: version.version):
+        inputs.setdefault(version.list, []).append(version)
+    return inputs
+
+
+def addresses(versions: Sequence[Version]) -> str | None:
+    """Return versions as ``news@1, news@2``; None if there are none."""
+    return ", ".join(f"{version.list}@{version.version}" for version in versions) or None
 
 
 def environment_diff(every: Sequence[Facts]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tablevault_pd.analysis.ancestors import same_rows_by_key
 from tablevault_pd.analysis.cells import equal_cells
-from tablevault_pd.analysis.facts import changed_parts, different, facts_of
+from tablevault_pd.analysis.facts import READ, addresses, changed_parts, different, facts_of, read_by
 from tablevault_pd.code import slice_of_rows
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.frames import columns as columns_of
@@ -22,12 +22,13 @@ from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
     from tablevault_pd.analysis.context import Context
+    from tablevault_pd.analysis.facts import Fact
     from tablevault_pd.store import Store, Version
 
 MOVED = ("fixed", "broken", "up", "down")
 NOTHING = "nothing recorded"
 #: What may make a row come out otherwise. The commit, command line and host are told by ``vault.differences``.
-CAUSES = ("parameter", "package", "python")
+CAUSES = ("parameter", READ, "package", "python")
 COLUMNS = ("flip", "what", "name", "a", "b", "depth", "list", "row_a", "row_b")
 _ORDER = ("row changed", "row removed", "row added", "input", "code", *CAUSES, NOTHING)
 _STEPS = ["row", "list", "version", "position", "depth"]
@@ -67,9 +68,9 @@ def why(comparison: pd.DataFrame, context: Context, side: int) -> pd.DataFrame:
         positions[1][known],
         np.zeros(len(known), np.int64),
     )
-    parts, pairs = _above(store, own)
+    parts, pairs, linked = _above(store, own)
     for each in [own, *pairs]:
-        parts += _made_by(store, each)
+        parts += _made_by(store, each, linked | {own.a.list, own.b.list})
     return _frame(flipped, parts)
 
 
@@ -92,15 +93,16 @@ def _flipped(comparison: pd.DataFrame, suffix: str) -> pd.Series[Any]:
 # -- what the rows were made from
 
 
-def _above(store: Store, own: _Pairs) -> tuple[list[pd.DataFrame], list[_Pairs]]:
-    """(lines about ancestors that are not the same on both sides, pairs of those that changed)."""
+def _above(store: Store, own: _Pairs) -> tuple[list[pd.DataFrame], list[_Pairs], set[str]]:
+    """(lines about ancestors that are not the same on both sides, pairs of those that changed, all lists above)."""
     walks = [
         _steps(store, version, positions, own.row)
         for version, positions in ((own.a, own.position_a), (own.b, own.position_b))
     ]
     parts: list[pd.DataFrame] = []
     pairs: list[_Pairs] = []
-    for name in dict.fromkeys([*walks[0]["list"], *walks[1]["list"]]):
+    lists = dict.fromkeys([*walks[0]["list"], *walks[1]["list"]])
+    for name in lists:
         a, b = (_nearest(walk[walk["list"] == name]) for walk in walks)
         parts += _whole_lists(a[a["position"] < 0], b[b["position"] < 0])
         gone, come, changed = _matched(store, name, a[a["position"] >= 0], b[b["position"] >= 0])
@@ -108,7 +110,7 @@ def _above(store: Store, own: _Pairs) -> tuple[list[pd.DataFrame], list[_Pairs]]
         for each in changed:
             parts.append(_cells(store, each))
             pairs.append(each)
-    return parts, pairs
+    return parts, pairs, set(lists)
 
 
 def _nearest(above: pd.DataFrame) -> pd.DataFrame:
@@ -256,8 +258,11 @@ def _line(
 # -- the code and the parameters that made them
 
 
-def _made_by(store: Store, pairs: _Pairs) -> list[pd.DataFrame]:
-    """Lines about the commits that wrote rows that belong together, where these differ."""
+def _made_by(store: Store, pairs: _Pairs, linked: set[str]) -> list[pd.DataFrame]:
+    """Lines about the commits that wrote rows that belong together, where these differ.
+
+    Lists that their sessions read count where no row of them is linked: `linked` are the others.
+    """
     if not len(pairs):
         return []
     by = pd.DataFrame(
@@ -268,9 +273,8 @@ def _made_by(store: Store, pairs: _Pairs) -> list[pd.DataFrame]:
         first_a, first_b = pairs.position_a[rows[:1]], pairs.position_b[rows[:1]]
         slices = slice_of_rows(store, pairs.a, first_a), slice_of_rows(store, pairs.b, first_b)
         causes: list[tuple[Any, ...]] = [("code", *part) for part in changed_parts(*slices)]
-        one, two = (
-            facts_of(store, [each] if each >= 0 else []) for each in _sessions(store, pairs, first_a, first_b)
-        )
+        sessions = [[each] if each >= 0 else [] for each in _sessions(store, pairs, first_a, first_b)]
+        one, two = ({**facts_of(store, ids), **_reads(store, ids, linked)} for ids in sessions)
         causes += [
             (*fact, one.get(fact), two.get(fact)) for fact in different([one, two]) if fact[0] in CAUSES
         ]
@@ -282,6 +286,12 @@ def _made_by(store: Store, pairs: _Pairs) -> list[pd.DataFrame]:
             }
             found.append(part.assign(what=what, name=name, list=pairs.a.list, **values))
     return found
+
+
+def _reads(store: Store, session_ids: list[int], linked: set[str]) -> dict[Fact, Any]:
+    """What sessions read of lists that are not in `linked`."""
+    inputs = read_by(store, session_ids)
+    return {(READ, name): addresses(versions) for name, versions in inputs.items() if name not in linked}
 
 
 def _commits(store: Store, version: Version, positions: np.ndarray) -> np.ndarray:

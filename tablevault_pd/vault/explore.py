@@ -50,6 +50,7 @@ class Explore(VaultPart):
         """
         address = validate.text(address, "address")
         control = validate.flag(control, "control")
+        _ = self.store  # raises VaultClosed
         try:
             from tablevault_pd.explore.explorer import Explorer
         except ImportError as error:

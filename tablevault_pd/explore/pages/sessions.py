@@ -48,6 +48,9 @@ def sessions(vault: Explored, address: PageAddress) -> Page:
     frame = vault.sessions(name, **given)
     python = call("vault.sessions", *([name] if name else []), **given)
     shown = frame.iloc[::-1].drop(columns=list(HIDDEN), errors="ignore")
+    told = [name for name in shown.columns if name.startswith(("params.", "metrics."))]
+    first = [name for name in ("session", "state") if name in shown]
+    shown = shown[[*first, *told, *(name for name in shown.columns if name not in {*first, *told})]]
     shown.insert(0, " ", shown["session"])
     picked = set(address.all("pick"))
     cells: dict[str, Any] = {
@@ -182,7 +185,10 @@ def curves(vault: Explored, address: PageAddress) -> Page:
         return Page(
             "Curves", "vault.metrics()", [*top, html.note("None of these sessions has logged a metric.")]
         )
-    metric = address.get("metric") if address.get("metric") in names else names[0]
+    metric = address.get("metric", names[0])
+    if metric not in names:
+        said = html.note(f"None of these sessions has logged {metric!r}.")
+        return Page("Curves", call("vault.metrics", metric), [*top, said])
     x = address.get("x", "step")
     over = address.get("over")
     fields = [
