@@ -196,9 +196,10 @@ def test_every_page_is_drawn_without_an_error_and_loads_nothing_from_elsewhere(t
 def test_links_forms_and_the_back_button_lead_where_they_say(tab, served):
     tab.get_by_role("link", name="articles", exact=True).click()
     tab.get_by_text("0 – 99 of 250").first.wait_for()
-    assert tab.url.endswith("?view=list&name=articles")
+    tab.wait_for_url("**/?view=list&name=articles")
     tab.get_by_role("link", name="next").first.click()
     tab.get_by_text("100 – 199 of 250").first.wait_for()
+    tab.wait_for_url("**start=100*")
     tab.go_back()
     tab.get_by_text("0 – 99 of 250").first.wait_for()
     tab.get_by_role("link", name="near").nth(5).click()
@@ -208,16 +209,17 @@ def test_links_forms_and_the_back_button_lead_where_they_say(tab, served):
     tab.get_by_label("Filter").fill("params.lr > 0.15")
     tab.get_by_role("button", name="Show").click()
     tab.get_by_text("3 sessions").wait_for()
-    assert "filters=params.lr+%3E+0.15" in tab.url
+    tab.wait_for_url("**filters=params.lr+%3E+0.15*")
     for label in ("train#4", "train#5"):
         tab.get_by_role("checkbox", name=label).check()
     tab.get_by_role("button", name="Compare two").click()
     tab.get_by_label("aligned by").wait_for()
+    tab.wait_for_url("**view=compare*")
     assert {"pick=train%234", "pick=train%235", "view=compare"} <= set(tab.url.partition("?")[2].split("&"))
     tab.goto(f"{served.root}/?view=lineage")
     tab.locator(".graph a", has_text="by_year").click()
     tab.get_by_text("version 1").first.wait_for()
-    assert tab.url.endswith("?view=list&name=by_year")
+    tab.wait_for_url("**/?view=list&name=by_year")
 
 
 @needs_browser

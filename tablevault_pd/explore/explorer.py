@@ -47,9 +47,12 @@ class Explorer:
 
     def go(self, query: str) -> None:
         """Show the page of an address such as ``"?view=list&name=preds"``."""
-        self._show(PageAddress.parse(query))
+        address = PageAddress.parse(query)
         if self._served and panel.state.location is not None:
-            panel.state.location.search = self.address.query
+            panel.state.location.search = (
+                address.query
+            )  # first, so that who goes back leaves the page that is shown
+        self._show(address)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the present page as one HTML file with all scripts and styles in it. Its links lead nowhere.
