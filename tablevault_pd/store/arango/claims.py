@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.store import LOST_AFTER_BEATS
-from tablevault_pd.store.arango.client import UNIQUE, Said
 from tablevault_pd.store.arango.people import digest_of
+from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.times import to_time
 from tablevault_pd.store.work import (
     Addresses,
@@ -226,7 +226,7 @@ class ClaimBook:
             if after is None:
                 return bool(self._client.query(FIRST_WORK, binds=bound, list=list_id, expect=(UNIQUE,)))
             return bool(self._client.query(NEXT_WORK, binds=bound, after=after))
-        except Said:
+        except ExpectedError:
             return False
 
     def claim(self, request: ClaimRequest) -> ClaimAnswer:

@@ -24,7 +24,6 @@ from arango.resolver import HostResolver
 
 from tablevault_pd.errors import StoreUnavailable, VaultClosed, VaultReadOnly
 from tablevault_pd.progress import warn
-from tablevault_pd.store.arango import server_errors
 from tablevault_pd.store.arango.server_errors import SERVER_READ_ONLY, ExpectedError, Failure
 from tablevault_pd.store.arango.transport import (
     IMPATIENT_S,
@@ -50,8 +49,6 @@ SERVER_SHARE = (
     0.9  # of the time that an answer is waited for: the server stops a query before nobody waits for it
 )
 
-Said = ExpectedError  # as some modules still call it
-UNIQUE = server_errors.UNIQUE
 
 T = TypeVar("T")
 

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import ClaimLost, Conflict
 from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
-from tablevault_pd.store.arango.client import UNIQUE, Said, all_of
+from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS, RENAMES
 from tablevault_pd.store.arango.names import RENAME_BATCHES
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, description_document, digest_of
 from tablevault_pd.store.arango.placing import document_of, layout_of, version_of
+from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
 from tablevault_pd.store.engine.commit_rules import (
     check_commit,
@@ -153,7 +154,7 @@ class Committer:
                 self._insert_finishing(batch, document, rows)
             else:
                 self._client.insert(BATCHES, document, expect=(UNIQUE,))
-        except Said:
+        except ExpectedError:
             return self._after_conflict(batch, document, rows)
         return document
 
@@ -216,14 +217,14 @@ class Committer:
 
         try:
             return self._client.transact((LISTS, BATCHES, RENAMES), work, expect=(UNIQUE,))
-        except Said:
+        except ExpectedError:
             return None
 
     def _new_list(self, name: str) -> int | None:
         """Claim an id for a new list; None if another writer was faster."""
         try:
             [made] = self._client.query(NEW_LIST, name=name, digest=digest_of(name), expect=(UNIQUE,))
-        except Said:
+        except ExpectedError:
             return None
         return int(made)
 

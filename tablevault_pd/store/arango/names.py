@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import NameTaken, VersionNotFound, shown
 from tablevault_pd.store import VersionName
-from tablevault_pd.store.arango.client import UNIQUE, Said, all_of
+from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
 from tablevault_pd.store.arango.people import digest_of
 from tablevault_pd.store.arango.placing import version_of
+from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.versions import HEAD
 from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
 from tablevault_pd.store.times import to_time
@@ -196,7 +197,7 @@ class NameCatalog:
         self._client.writable()
         try:
             version = self._client.transact((LISTS, BATCHES, RENAMES), work, expect=(UNIQUE,))
-        except Said:  # somebody took the name in this moment, and the rules say so now
+        except ExpectedError:  # somebody took the name in this moment, and the rules say so now
             version = self._client.transact((LISTS, BATCHES, RENAMES), work)
         self._client.query(RENAME_BATCHES, list=version.list_id, name=new)
         return version
