@@ -17,7 +17,7 @@ from tablevault_pd.errors import (
     VaultClosed,
     VaultNotFound,
     VaultReadOnly,
-    shown,
+    short_repr,
 )
 from tablevault_pd.keywords import public_call, takes
 from tablevault_pd.names import check_version_name
@@ -266,7 +266,7 @@ def _server_key(address: str) -> str:
     scheme, _, rest = address.partition("://")
     if scheme not in ("arangodb", "arangodbs"):
         raise InvalidInput(
-            f"Cannot connect to {shown(scheme + '://…')}: a vault is a folder, or a database at arangodb://user@host:8529/database."
+            f"Cannot connect to {short_repr(scheme + '://…')}: a vault is a folder, or a database at arangodb://user@host:8529/database."
         )
     user, _, place = rest.rpartition("@")
     return f"{scheme}://{user.partition(':')[0]}@{place}"
@@ -455,7 +455,7 @@ def loop(items: Iterable[T], *, name: str = "loop", total: int | None = None) ->
     """
     if not isinstance(items, Iterable) or getattr(items, "ndim", 1) == 0:
         raise InvalidType(
-            f"items= is something to go through, such as a list or a generator, not {shown(items)}."
+            f"items= is something to go through, such as a list or a generator, not {short_repr(items)}."
         )
     return _loop(
         items,

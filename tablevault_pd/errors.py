@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-def shown(value: object, limit: int = 80) -> str:
+def short_repr(value: object, limit: int = 80) -> str:
     """Return the repr of `value` for a message: control characters escaped, cut at `limit`."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -44,7 +44,7 @@ class ListNotFound(VaultError, LookupError):
     def named(cls, name: str, names: Collection[str]) -> ListNotFound:
         """Return the error for `name`, with the names that come close."""
         hint = did_you_mean(name, names) or "vault.lists() shows what is there."
-        return cls(f"No list named {shown(name)} in this vault. {hint}")
+        return cls(f"No list named {short_repr(name)} in this vault. {hint}")
 
 
 class ListDeleted(ListNotFound):
@@ -54,8 +54,8 @@ class ListDeleted(ListNotFound):
     def named(cls, name: str, names: Collection[str] = ()) -> ListDeleted:
         """Return the error for the deleted list `name`, with the ways out."""
         return cls(
-            f"The list {shown(name)} is deleted. vault.versions({shown(name)}) shows its history, "
-            f"vault.restore({shown(name)}, version) brings a state back, save() starts new content."
+            f"The list {short_repr(name)} is deleted. vault.versions({short_repr(name)}) shows its history, "
+            f"vault.restore({short_repr(name)}, version) brings a state back, save() starts new content."
         )
 
 
@@ -66,8 +66,8 @@ class ListRenamed(ListNotFound):
     def to(cls, name: str, new: str) -> ListRenamed:
         """The error for a list that was called `name` and is called `new`."""
         return cls(
-            f"The list {shown(name)} was renamed: it is called {shown(new)} now, in all its versions. "
-            f"To begin another list under the old name: vault.save({shown(name)}, …, expect=0)."
+            f"The list {short_repr(name)} was renamed: it is called {short_repr(new)} now, in all its versions. "
+            f"To begin another list under the old name: vault.save({short_repr(name)}, …, expect=0)."
         )
 
 
@@ -82,7 +82,7 @@ class VersionNotFound(VaultError, LookupError):
     def vacuumed(cls, name: str, version: int) -> VersionNotFound:
         """Return the error for a version whose rows are gone."""
         return cls(
-            f"The rows of {name}@{version} were removed by vacuum. vault.versions({shown(name)}) marks such versions as gone."
+            f"The rows of {name}@{version} were removed by vacuum. vault.versions({short_repr(name)}) marks such versions as gone."
         )
 
 
@@ -188,11 +188,13 @@ class ClaimLost(VaultError, RuntimeError):
         """The error for rows of a list, by their positions."""
         some = ", ".join(map(str, list(positions)[:10])) + (" …" if len(positions) > 10 else "")
         rows = (
-            f"Row {some} of {shown(name)} is" if len(positions) == 1 else f"Rows {some} of {shown(name)} are"
+            f"Row {some} of {short_repr(name)} is"
+            if len(positions) == 1
+            else f"Rows {some} of {short_repr(name)} are"
         )
         return cls(
             f"{rows} not held by this claim any more: finished, released, or taken over because its session was not heard of. "
-            f"Nothing was written. vault.claims({shown(name)}) shows who holds what."
+            f"Nothing was written. vault.claims({short_repr(name)}) shows who holds what."
         )
 
 

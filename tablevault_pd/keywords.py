@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tablevault_pd.errors import InvalidType, did_you_mean, shown
+from tablevault_pd.errors import InvalidType, did_you_mean, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -145,4 +145,4 @@ def _unknown(label: str, names: list[str], allowed: frozenset[str]) -> InvalidTy
     hint = " ".join(filter(None, hints)) or (
         f"It has {', '.join(sorted(allowed))}." if allowed else "It has none."
     )
-    return InvalidType(f"{label}() has no option {', '.join(map(shown, names))}. {hint}")
+    return InvalidType(f"{label}() has no option {', '.join(map(short_repr, names))}. {hint}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tablevault_pd.errors import InvalidName, InvalidType, shown
+from tablevault_pd.errors import InvalidName, InvalidType, short_repr
 
 MAX_BYTES = 200
 _BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -33,17 +33,17 @@ class Address:
 def check_name(name: object, what: str = "list") -> str:
     """Check a name and return it in NFC. Raises InvalidName with the broken rule, InvalidType for no str."""
     if not isinstance(name, str):
-        raise InvalidType(f"The name of a {what} is a str, not {type(name).__name__}: {shown(name)}")
+        raise InvalidType(f"The name of a {what} is a str, not {type(name).__name__}: {short_repr(name)}")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
         raise InvalidName(
-            f"{shown(name)} cannot name a {what}: it has half of a surrogate pair in it."
+            f"{short_repr(name)} cannot name a {what}: it has half of a surrogate pair in it."
         ) from None
     normal = unicodedata.normalize("NFC", name)
     problem = _problem(normal, max(size, len(normal.encode())))
     if problem:
-        raise InvalidName(f"{shown(name)} cannot name a {what}: {problem}.")
+        raise InvalidName(f"{short_repr(name)} cannot name a {what}: {problem}.")
     return normal
 
 
@@ -71,7 +71,9 @@ def check_version_name(name: object, what: str = "version") -> str:
     """The name of a version or snapshot in the form it is kept in: as :func:`check_name`, and no number."""
     checked = check_name(name, what)
     if checked.lstrip("+-").isdigit():
-        raise InvalidName(f"{shown(name)} cannot name a {what}: numbers are those of versions, from 1 on.")
+        raise InvalidName(
+            f"{short_repr(name)} cannot name a {what}: numbers are those of versions, from 1 on."
+        )
     return checked
 
 

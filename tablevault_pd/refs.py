@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype, take
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 
 if TYPE_CHECKING:
     import builtins
@@ -407,7 +407,7 @@ def _code(scalar: Any) -> int:
         or (isinstance(scalar, float) and scalar != scalar)
     ):
         return _MISSING
-    raise InvalidInput(f"{shown(scalar)} is no reference to a row. tv.read(name, refs=True) gives them.")
+    raise InvalidInput(f"{short_repr(scalar)} is no reference to a row. tv.read(name, refs=True) gives them.")
 
 
 def _code_or_other(scalar: Any) -> int:

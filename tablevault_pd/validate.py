@@ -17,21 +17,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import InvalidInput, InvalidType, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 
 
 def flag(value: Any, what: str) -> bool:
     """Return a truth value. A text such as "no" is refused: it would count as true."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise InvalidType(f"{what}= is True or False, not {shown(value)}.")
+    raise InvalidType(f"{what}= is True or False, not {short_repr(value)}.")
 
 
 def choice(value: Any, what: str, allowed: Sequence[str]) -> str:
     """Return one of the texts `allowed`."""
     if isinstance(value, str) and value in allowed:
         return value
-    raise InvalidInput(f"{what}= is {_either(allowed)}, not {shown(value)}.")
+    raise InvalidInput(f"{what}= is {_either(allowed)}, not {short_repr(value)}.")
 
 
 def choices(value: Any, what: str, allowed: Sequence[str]) -> tuple[str, ...]:
@@ -39,18 +39,18 @@ def choices(value: Any, what: str, allowed: Sequence[str]) -> tuple[str, ...]:
     chosen = items(value)
     if chosen and all(isinstance(choice, str) and choice in allowed for choice in chosen):
         return chosen
-    raise InvalidInput(f"{what}= is {_either(allowed)}, or a list of these, not {shown(value)}.")
+    raise InvalidInput(f"{what}= is {_either(allowed)}, or a list of these, not {short_repr(value)}.")
 
 
 def whole(value: Any, what: str, *, least: int | None = None, most: int | None = None) -> int:
     """Return a whole number between `least` and `most`. Booleans, floats and texts are refused."""
     bounds = _bounds(least, most)
     if isinstance(value, (bool, np.bool_)):
-        raise InvalidType(f"{what}= is a whole number{bounds}, not {shown(value)}.")
+        raise InvalidType(f"{what}= is a whole number{bounds}, not {short_repr(value)}.")
     try:
         result = operator.index(value)
     except TypeError:
-        raise InvalidType(f"{what}= is a whole number{bounds}, not {shown(value)}.") from None
+        raise InvalidType(f"{what}= is a whole number{bounds}, not {short_repr(value)}.") from None
     if (least is not None and result < least) or (most is not None and result > most):
         raise InvalidInput(f"{what}= is a whole number{bounds}, not {result}.")
     return result
@@ -60,7 +60,7 @@ def seconds(value: Any, what: str) -> float:
     """Return a finite number of seconds, 0 or more."""
     result = number(value, what)
     if result < 0:
-        raise InvalidInput(f"{what}= is a number of seconds, 0 or more, not {shown(value)}.")
+        raise InvalidInput(f"{what}= is a number of seconds, 0 or more, not {short_repr(value)}.")
     return min(result, threading.TIMEOUT_MAX)  # the longest wait of a lock, some 292 years
 
 
@@ -73,8 +73,8 @@ def number(value: Any, what: str) -> float:
             result = math.inf
         if math.isfinite(result):
             return result
-        raise InvalidInput(f"{what}= is a finite number, not {shown(value)}.")
-    raise InvalidType(f"{what}= is a number, not {shown(value)}.")
+        raise InvalidInput(f"{what}= is a finite number, not {short_repr(value)}.")
+    raise InvalidType(f"{what}= is a number, not {short_repr(value)}.")
 
 
 def expected(value: Any) -> int | None:
@@ -85,9 +85,9 @@ def expected(value: Any) -> int | None:
 def text(value: Any, what: str) -> str:
     """Return a text that is not blank and that UTF-8 can hold."""
     if not isinstance(value, str):
-        raise InvalidType(f"{what} is a text, not {shown(value)}.")
+        raise InvalidType(f"{what} is a text, not {short_repr(value)}.")
     if not value.strip():
-        raise InvalidInput(f"{what} is a text, and this one is blank: {shown(value)}.")
+        raise InvalidInput(f"{what} is a text, and this one is blank: {short_repr(value)}.")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -109,7 +109,7 @@ def tags(value: Any) -> tuple[str, ...] | None:
         return None
     texts = items(value)
     if not all(isinstance(tag, str) for tag in texts):
-        raise InvalidType(f"tags= is a text or a list of texts, not {shown(value)}.")
+        raise InvalidType(f"tags= is a text or a list of texts, not {short_repr(value)}.")
     return tuple(text(tag, "A tag") for tag in texts)
 
 
@@ -118,7 +118,9 @@ def labels(value: Any, what: str = "columns") -> list[Hashable] | None:
     if value is None:
         return None
     if isinstance(value, (str, bytes, Mapping, pd.DataFrame)) or not isinstance(value, Iterable):
-        raise InvalidType(f"{what}= is a list of column names, not {shown(value)}: [{shown(value)}] for one.")
+        raise InvalidType(
+            f"{what}= is a list of column names, not {short_repr(value)}: [{short_repr(value)}] for one."
+        )
     if isinstance(value, np.ndarray) and value.ndim != 1:
         raise InvalidType(f"{what}= is a list of column names, not an array of {value.ndim} dimensions.")
     return [label(item, what) for item in value]
@@ -129,7 +131,7 @@ def label(value: Any, what: str = "columns") -> Hashable:
     if value is not pd.NA and is_hashable(value):
         result: Hashable = value
         return result
-    raise InvalidType(f"{what}= names a column, and {shown(value)} cannot be the name of one.")
+    raise InvalidType(f"{what}= names a column, and {short_repr(value)} cannot be the name of one.")
 
 
 def time(value: Any, what: str) -> datetime:
@@ -143,12 +145,12 @@ def time(value: Any, what: str) -> datetime:
                 return moment
         except (ValueError, TypeError, OverflowError) as error:
             raise InvalidInput(
-                f"{what}={shown(value)} is not a time that pandas.Timestamp understands, such as '2026-05-31 14:00'."
+                f"{what}={short_repr(value)} is not a time that pandas.Timestamp understands, such as '2026-05-31 14:00'."
             ) from error
     if is_missing(value):
         raise InvalidInput(f"{what}= is missing ({value!r}). Leave it out, or give a time.")
     raise InvalidType(
-        f"{what}={shown(value)} is not a time. Give a text such as '2026-05-31 14:00', a datetime or a pandas.Timestamp."
+        f"{what}={short_repr(value)} is not a time. Give a text such as '2026-05-31 14:00', a datetime or a pandas.Timestamp."
     )
 
 
@@ -162,11 +164,11 @@ def path(value: Any, what: str) -> str:
     try:
         text: str | bytes = os.fspath(value)
     except TypeError:
-        raise InvalidType(f"{what} is a path, not {shown(value)}.") from None
+        raise InvalidType(f"{what} is a path, not {short_repr(value)}.") from None
     if isinstance(text, bytes):
         text = os.fsdecode(text)
     if not text or "\0" in text:
-        raise InvalidInput(f"{what} is a path, not {shown(value)}.")
+        raise InvalidInput(f"{what} is a path, not {short_repr(value)}.")
     return text
 
 
@@ -178,7 +180,7 @@ def vector(value: Any, what: str) -> tuple[float, ...]:
         array = None
     if array is None or array.ndim != 1 or not len(array) or not np.isfinite(array).all():
         raise InvalidInput(
-            f"{what}= is one vector of finite numbers, such as [0.1, 0.9], not {shown(value)}."
+            f"{what}= is one vector of finite numbers, such as [0.1, 0.9], not {short_repr(value)}."
         )
     return tuple(array.tolist())
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.analysis.groups import Groups
-from tablevault_pd.errors import InvalidInput, InvalidType, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 
 if TYPE_CHECKING:
     from tablevault_pd.analysis.curves import Curves
@@ -54,11 +54,11 @@ def aggregates(given: Any, names: Sequence[str] | None) -> Aggregates:
     if not isinstance(given, Mapping):
         return Aggregates(_several(given))
     if not given or not all(isinstance(name, str) for name in given):
-        raise InvalidInput(f"agg= is a dict of aggregates by metric, not {shown(given)}.")
+        raise InvalidInput(f"agg= is a dict of aggregates by metric, not {short_repr(given)}.")
     lacking = [name for name in names or () if name not in given]
     if lacking:
         raise InvalidInput(
-            f"agg= says nothing about {', '.join(map(shown, lacking))}: add it, or leave it out of names."
+            f"agg= says nothing about {', '.join(map(short_repr, lacking))}: add it, or leave it out of names."
         )
     return Aggregates((), {name: _several(each) for name, each in given.items()})
 
@@ -68,7 +68,7 @@ def _several(given: Any) -> tuple[Aggregate, ...]:
         found = tuple(Aggregate(_one(each), f"_{_name(each)}") for each in given)
         if len({each.suffix for each in found}) == len(found):
             return found
-        raise InvalidInput(f"agg= has two aggregates of one name: {shown(given)}.")
+        raise InvalidInput(f"agg= has two aggregates of one name: {short_repr(given)}.")
     return (Aggregate(_one(given)),)
 
 
@@ -80,7 +80,7 @@ def _one(given: Any) -> str | Function:
         return function
     raise InvalidType(
         f"agg= is one of {', '.join(NAMES)}, a function of a Series, a list of these, or a dict of these by metric, "
-        f"not {shown(given)}."
+        f"not {short_repr(given)}."
     )
 
 
@@ -135,5 +135,5 @@ class PerCurve:
         except (TypeError, ValueError):
             metric = self._curves.points.metrics[self.metric[curve]]
             raise InvalidInput(
-                f"agg= took the function {_name(function)} of {metric!r}, and it returned {shown(found)}: one number is wanted."
+                f"agg= took the function {_name(function)} of {metric!r}, and it returned {short_repr(found)}: one number is wanted."
             ) from None

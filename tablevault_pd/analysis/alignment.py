@@ -10,7 +10,7 @@ import pandas as pd
 from pandas.api import types
 
 from tablevault_pd.analysis.ancestors import common_ancestors
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -54,9 +54,9 @@ def _columns(sides: Sequence[Side], labels: list[Hashable]) -> tuple[Hashable, .
     for side in sides:
         unknown = [label for label in labels if not side.has(label)]
         if unknown:
-            there = ", ".join(map(shown, list(side.frame.columns)[:20]))
+            there = ", ".join(map(short_repr, list(side.frame.columns)[:20]))
             raise InvalidInput(
-                f"on= names {', '.join(map(shown, unknown))}, which {side.name} has not. Its columns: {there}."
+                f"on= names {', '.join(map(short_repr, unknown))}, which {side.name} has not. Its columns: {there}."
             )
     return tuple(labels)
 
@@ -81,7 +81,7 @@ def _by_keys(sides: Sequence[Side], labels: list[Hashable], columns: tuple[Hasha
             _check_unique(side, key)
     except TypeError as error:
         raise InvalidInput(
-            f"on= names {', '.join(map(shown, labels))}, and cells of dicts or vectors make no keys."
+            f"on= names {', '.join(map(short_repr, labels))}, and cells of dicts or vectors make no keys."
         ) from error
     for side, key in zip(sides, keys, strict=True):
         _check_kinds(sides[0], keys[0], side, key)
@@ -123,7 +123,7 @@ def _appended(keys: pd.Index, more: pd.Index) -> pd.Index:
 
 def _check_unique(side: Side, key: pd.Index) -> None:
     if not key.is_unique:
-        names = ", ".join(map(shown, key.names))
+        names = ", ".join(map(short_repr, key.names))
         raise InvalidInput(
             f"{side.name} has keys more than once in {names}: {_twice(key, _plain)}. Name further columns in on= that tell these "
             "rows apart, or drop the duplicates first."
@@ -133,7 +133,7 @@ def _check_unique(side: Side, key: pd.Index) -> None:
 def _plain(key: Any) -> str:
     """A key as people write it: 1, and not np.int64(1)."""
     cells = key if isinstance(key, tuple) else (key,)
-    texts = [shown(cell.item() if isinstance(cell, np.generic) else cell) for cell in cells]
+    texts = [short_repr(cell.item() if isinstance(cell, np.generic) else cell) for cell in cells]
     return f"({', '.join(texts)})" if isinstance(key, tuple) else texts[0]
 
 
@@ -158,7 +158,7 @@ def _check_kinds(first: Side, one: pd.Index, side: Side, other: pd.Index) -> Non
             and {_kind(a), _kind(b)} in ({"number", "text"}, {"time", "text"}, {"number", "time"})
         ):
             raise InvalidInput(
-                f"The key {shown(name)} is {a.dtype} in {first.name} and {b.dtype} in {side.name}: no row of one can match "
+                f"The key {short_repr(name)} is {a.dtype} in {first.name} and {b.dtype} in {side.name}: no row of one can match "
                 "a row of the other. Convert one of them, and compare the frames."
             )
 
@@ -195,12 +195,12 @@ def _by_lineage(store: Store, sides: Sequence[Side], *, default: bool = False) -
         )
         shared = [label for label in sides[0].frame.columns if all(side.has(label) for side in sides)]
         keys = [label for label in shared if all(_is_key(side, label) for side in sides)]
-        example = f", for example on={shown(keys[0])}" if keys else ""
+        example = f", for example on={short_repr(keys[0])}" if keys else ""
         what = "have no named index in common, and " if default else "cannot be aligned by lineage: "
         raise InvalidInput(
             f"{names} {what}{why}. Say which columns name a row{example}, or on='position' for rows in order; rows "
             "that are saved with a named index, as of frame.set_index('id'), need neither. "
-            f"Columns in common: {', '.join(map(shown, shared[:20])) or 'none'}."
+            f"Columns in common: {', '.join(map(short_repr, shared[:20])) or 'none'}."
         )
     for side, key in zip(sides, found.keys, strict=True):
         if not key.is_unique:

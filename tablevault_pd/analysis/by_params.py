@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.analysis.curves import unknown
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.reading.reports import column
 
@@ -62,7 +62,7 @@ def param_names(given: Any, what: str) -> list[str]:
     for name in names:
         if not isinstance(name, str) or not name.startswith(PREFIX) or name == PREFIX:
             raise InvalidInput(
-                f"{what}= names parameters as 'params.seed', one or a list, not {shown(given)}."
+                f"{what}= names parameters as 'params.seed', one or a list, not {short_repr(given)}."
             )
     return names
 

@@ -16,7 +16,7 @@ from tablevault_pd.analysis.comparison import Comparison
 from tablevault_pd.analysis.context import Context
 from tablevault_pd.analysis.measures import Measure, MissingColumn, as_floats, is_truth
 from tablevault_pd.analysis.summary import Layout, Measured
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -96,7 +96,7 @@ def _layout(sides: Sequence[Side], aligned: Alignment, asked: Asked) -> Layout:
             other = data.setdefault(str(label), label)
             if other is not label and other != label:
                 raise InvalidInput(
-                    f"The columns {shown(other)} and {shown(label)} have the same text as their name. Rename one of them."
+                    f"The columns {short_repr(other)} and {short_repr(label)} have the same text as their name. Rename one of them."
                 )
     measured = tuple(Measured(each, _prefix(sides, each, data)) for each in asked.measures)
     layout = Layout(names, aligned.columns, data, measured, asked.by, asked.margin)
@@ -123,8 +123,8 @@ def _check_by(sides: Sequence[Side], aligned: Alignment, layout: Layout) -> None
     unknown = [label for label in layout.by if label not in known]
     if unknown:
         raise InvalidInput(
-            f"by= names {', '.join(map(shown, unknown))}, which none of {', '.join(layout.names)} has. "
-            f"There are {', '.join(map(shown, known[:20]))}."
+            f"by= names {', '.join(map(short_repr, unknown))}, which none of {', '.join(layout.names)} has. "
+            f"There are {', '.join(map(short_repr, known[:20]))}."
         )
 
 
@@ -132,8 +132,8 @@ def _check_ignored(labels: dict[Hashable, None], ignore: frozenset[Hashable]) ->
     unknown = [label for label in ignore if label not in labels]
     if unknown:
         raise InvalidInput(
-            f"ignore= names {', '.join(map(shown, unknown))}, which none of the versions has. "
-            f"There are {', '.join(map(shown, list(labels)[:20]))}."
+            f"ignore= names {', '.join(map(short_repr, unknown))}, which none of the versions has. "
+            f"There are {', '.join(map(short_repr, list(labels)[:20]))}."
         )
 
 
@@ -255,7 +255,7 @@ def _values(sides: Sequence[Side], measure: Measure) -> list[Any]:
     kinds = {isinstance(each, float) for each in found}
     if len(kinds) > 1 and not lacking:
         raise InvalidInput(
-            f"The measure {shown(measure.name)} gives one number for some versions and one for each row for others."
+            f"The measure {short_repr(measure.name)} gives one number for some versions and one for each row for others."
         )
     return found
 
@@ -266,14 +266,14 @@ def _measured(side: Side, measure: Measure) -> Any:
     except KeyError as error:
         if error.args and error.args[0] not in side.frame.columns:
             raise MissingColumn(
-                f"The measure {shown(measure.name)} needs the column {shown(error.args[0])}, which {side.name} has not."
+                f"The measure {short_repr(measure.name)} needs the column {short_repr(error.args[0])}, which {side.name} has not."
             ) from error
         raise
     except InvalidInput:
         raise
     except Exception as error:
         raise InvalidInput(
-            f"The measure {shown(measure.name)} fails on {side.name}: {type(error).__name__}: {error}"
+            f"The measure {short_repr(measure.name)} fails on {side.name}: {type(error).__name__}: {error}"
         ) from error
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tablevault_pd.analysis import axes
 from tablevault_pd.analysis.points import Points, keep_last, read_points
-from tablevault_pd.errors import InvalidInput, did_you_mean, shown
+from tablevault_pd.errors import InvalidInput, did_you_mean, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +85,6 @@ def check_known(store: Store, names: Sequence[str]) -> None:
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> InvalidInput:
     """The error for a metric or parameter that no session of the vault has."""
-    some = ", ".join(map(shown, known[:SHOWN_NAMES])) + (", …" if len(known) > SHOWN_NAMES else "")
+    some = ", ".join(map(short_repr, known[:SHOWN_NAMES])) + (", …" if len(known) > SHOWN_NAMES else "")
     hint = did_you_mean(name, known) or (f"There are {some}." if known else f"There is no {kind} in it.")
-    return InvalidInput(f"No session of this vault has the {kind} {shown(name)}. {hint}")
+    return InvalidInput(f"No session of this vault has the {kind} {short_repr(name)}. {hint}")

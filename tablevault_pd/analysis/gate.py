@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from tablevault_pd import validate
-from tablevault_pd.errors import GateFailed, InvalidInput, did_you_mean, shown
+from tablevault_pd.errors import GateFailed, InvalidInput, did_you_mean, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,7 @@ def failing_condition(text: str) -> Bound:
         limit = math.nan
     if parts is None or not math.isfinite(limit):
         raise InvalidInput(
-            f"{shown(text)} is no condition: write a number of the summary, a sign and a limit, such as 'delta < -0.005'."
+            f"{short_repr(text)} is no condition: write a number of the summary, a sign and a limit, such as 'delta < -0.005'."
         )
     side = "least" if parts[2][0] == "<" else "most"
     return Bound(_column(parts[1]), **{side: limit}, strict=parts[2].endswith("="))
@@ -104,7 +104,7 @@ def _column(name: Any) -> str:
         return name
     hint = did_you_mean(name, NUMBERS) if isinstance(name, str) else ""
     raise InvalidInput(
-        f"A gate judges a number of the summary: {', '.join(NUMBERS)}; not {shown(name)}. {hint}".rstrip()
+        f"A gate judges a number of the summary: {', '.join(NUMBERS)}; not {short_repr(name)}. {hint}".rstrip()
     )
 
 

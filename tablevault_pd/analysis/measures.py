@@ -16,7 +16,7 @@ import pandas as pd
 from pandas.api import types
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, shown
+from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, short_repr
 from tablevault_pd.filters import Names, UnknownColumn
 from tablevault_pd.filters.evaluate import evaluate
 from tablevault_pd.filters.expressions import evaluate_expression, is_expression
@@ -53,9 +53,9 @@ class Measure:
         try:
             return parse_query(self.given, names)
         except UnknownColumn as error:
-            raise MissingColumn(f"measure={shown(self.given)}: {self._said(error)}") from error
+            raise MissingColumn(f"measure={short_repr(self.given)}: {self._said(error)}") from error
         except InvalidFilter as error:
-            raise UnreadableMeasure(f"measure={shown(self.given)}: {self._said(error)}") from error
+            raise UnreadableMeasure(f"measure={short_repr(self.given)}: {self._said(error)}") from error
 
     def columns(self, names: Names) -> frozenset[Hashable] | None:
         """The columns that a text looks at; None where only running the measure can tell."""
@@ -96,13 +96,13 @@ class Measure:
             return evaluate(tree, frame)
         except Exception as error:  # of pandas' operators: what a text means for these dtypes
             raise InvalidInput(
-                f"measure={shown(self.given)} cannot be evaluated: {type(error).__name__}: {self._said(error)}"
+                f"measure={short_repr(self.given)} cannot be evaluated: {type(error).__name__}: {self._said(error)}"
             ) from error
 
     def _said(self, error: Exception) -> str:
         """The words of an error about a filter, for a measure."""
         text = str(error)
-        for start in (f"The filter {shown(self.given)} ", "The filter "):
+        for start in (f"The filter {short_repr(self.given)} ", "The filter "):
             if text.startswith(start):
                 return f"it {text.removeprefix(start)}"
         return text
@@ -112,24 +112,26 @@ class Measure:
             return float("nan")
         if isinstance(value, (bool, np.bool_, int, float, np.number)) and not isinstance(value, complex):
             return float(value)
-        raise InvalidInput(f"The measure {shown(self.name)} gives {shown(value)}, which is no number.")
+        raise InvalidInput(
+            f"The measure {short_repr(self.name)} gives {short_repr(value)}, which is no number."
+        )
 
     def _series(self, values: Any, frame: pd.DataFrame) -> pd.Series[Any]:
         if isinstance(values, pd.DataFrame) or not types.is_list_like(values) or len(values) != len(frame):
             raise InvalidInput(
-                f"The measure {shown(self.name)} gives neither one number nor one value for each of the {len(frame)} rows."
+                f"The measure {short_repr(self.name)} gives neither one number nor one value for each of the {len(frame)} rows."
             )
         found = pd.Series(values)
         if isinstance(values, pd.Series) and not values.index.equals(frame.index):
             raise InvalidInput(
-                f"The measure {shown(self.name)} gives a Series with another index than the frame's. Keep the rows in order."
+                f"The measure {short_repr(self.name)} gives a Series with another index than the frame's. Keep the rows in order."
             )
         found = unboxed(found)
         if found.isna().all() and not types.is_numeric_dtype(found.dtype):
             return pd.Series(np.full(len(found), np.nan), found.index)
         if not types.is_numeric_dtype(found.dtype) or types.is_complex_dtype(found.dtype):
             raise InvalidInput(
-                f"The measure {shown(self.name)} gives values of dtype {found.dtype}; it must give numbers or truth values."
+                f"The measure {short_repr(self.name)} gives values of dtype {found.dtype}; it must give numbers or truth values."
             )
         return found
 
@@ -142,7 +144,7 @@ def measures_of(given: Any) -> tuple[Measure, ...]:
         wrong = next((name for name in given if not isinstance(name, str) or not name.strip()), None)
         if wrong is not None or not given:
             raise InvalidInput(
-                f"measure= is a dict of names and measures, such as {{'accuracy': 'gold == pred'}}, not {shown(given)}."
+                f"measure= is a dict of names and measures, such as {{'accuracy': 'gold == pred'}}, not {short_repr(given)}."
             )
         return tuple(
             _measure(validate.text(name, "A name in measure="), each, named=True)
@@ -162,7 +164,7 @@ def _measure(name: str | None, given: Any, *, named: bool) -> Measure:
         return Measure(name or str(getattr(given, "__name__", type(given).__name__)), given, named)
     raise InvalidType(
         "measure= is a text such as 'gold == pred' or 'score', an expression of pd.col, a function of a frame, or a dict of "
-        f"these, not {shown(given)}."
+        f"these, not {short_repr(given)}."
     )
 
 

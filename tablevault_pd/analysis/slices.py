@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pandas.api import types
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -27,6 +27,6 @@ def rows_by_cells(keys: pd.DataFrame, labels: Sequence[Hashable], argument: str)
         groups = keys.groupby(list(keys.columns), dropna=False, sort=True, observed=True).indices
     except TypeError as error:
         raise InvalidInput(
-            f"{argument} names {', '.join(map(shown, labels))}, and cells of lists, dicts or vectors make no slices."
+            f"{argument} names {', '.join(map(short_repr, labels))}, and cells of lists, dicts or vectors make no slices."
         ) from error
     return {cells: np.asarray(rows) for cells, rows in groups.items()}

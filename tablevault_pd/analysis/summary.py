@@ -12,7 +12,7 @@ from tablevault_pd.analysis import statistics
 from tablevault_pd.analysis.measures import Measure, as_floats, differences, is_truth, unboxed
 from tablevault_pd.analysis.slices import rows_by_cells
 from tablevault_pd.analysis.statistics import DRAWS, NOTHING, Effect, holm
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _Lines:
     def column(self, name: str) -> pd.Series[Any]:
         if name not in self.frame.columns:
             raise InvalidInput(
-                f"This comparison has lost its column {shown(name)}. Ask for the summary before columns are dropped or renamed."
+                f"This comparison has lost its column {short_repr(name)}. Ask for the summary before columns are dropped or renamed."
             )
         return self.frame[name]
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tablevault_pd.analysis.aggregates import PerCurve, aggregates
 from tablevault_pd.analysis.curves import check_known, read_curves
-from tablevault_pd.errors import InvalidType, shown
+from tablevault_pd.errors import InvalidType, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ def show_of(given: Any) -> Mapping[str, Any] | None:
         aggregates(given, None)
         return given
     raise InvalidType(
-        f"show= is a dict of aggregates by metric, such as {{'loss': 'min'}}, not {shown(given)}."
+        f"show= is a dict of aggregates by metric, such as {{'loss': 'min'}}, not {short_repr(given)}."
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.analysis.sides import Side
-from tablevault_pd.errors import InvalidInput, InvalidType, ListDeleted, SessionNotFound, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, ListDeleted, SessionNotFound, short_repr
 from tablevault_pd.lineage.resolve_rows import origin_version
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
@@ -37,7 +37,7 @@ def target_of(store: Store, which: Any) -> Target:
         return resolve_session(store, which)
     raise InvalidType(
         "Say what is compared: a version such as 'preds@3', a list, a frame that was read from the vault, or a session such as "
-        f"'train#2', not {shown(which)}."
+        f"'train#2', not {short_repr(which)}."
     )
 
 
@@ -96,7 +96,7 @@ def _written(store: Store, targets: Sequence[Target | None]) -> list[Version | N
     common &= {each.list for each in targets if isinstance(each, Version)} or common
     if len(common) != 1:
         labels = ", ".join(each.label for each in sessions)
-        lists = ", ".join(map(shown, sorted(common)))
+        lists = ", ".join(map(short_repr, sorted(common)))
         problem = f"have {len(common)} lists in common: {lists}" if common else "wrote no list in common"
         raise InvalidInput(
             f"{labels} {problem}. Name the versions, such as 'preds@3': vault.run(…).written()."
@@ -134,7 +134,7 @@ def _named_lists(store: Store, which: Any) -> list[tuple[str, int | None]]:
         return [(target.list, target.version if pinned else None)]
     if not isinstance(which, str):
         raise InvalidType(
-            f"lists= holds names, patterns such as 'preds-*', or List handles, not {shown(which)}."
+            f"lists= holds names, patterns such as 'preds-*', or List handles, not {short_repr(which)}."
         )
     address = parse_address(which)
     if store.head(address.name) is not None:

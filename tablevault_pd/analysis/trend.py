@@ -11,7 +11,7 @@ from tablevault_pd.analysis.answers import mark
 from tablevault_pd.analysis.measuring import About, Asked, Line, Measuring
 from tablevault_pd.analysis.statistics import NOTHING
 from tablevault_pd.analysis.trend_changes import changes
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.reading.reports import labels_of, typed
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _with_baseline(measured: Measuring, frame: pd.DataFrame, lines: Sequence[Lin
     baseline, there = measured.asked.baseline, {line.version.version for line in lines}
     if isinstance(baseline, int) and there and baseline not in there:
         raise InvalidInput(
-            f"baseline={baseline} is none of the versions that are measured: {shown(sorted(there))}."
+            f"baseline={baseline} is none of the versions that are measured: {short_repr(sorted(there))}."
         )
     effects = [(NOTHING, 0)] * len(lines)
     for numbers in groups_of(lines):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.cli.output import Output
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -100,7 +100,9 @@ def show_of(words: list[str] | None) -> dict[str, Any] | None:
     for word in words:
         metric, equals, names = word.rpartition("=")
         if not equals or not metric:
-            raise InvalidInput(f"--show takes METRIC=AGGREGATE, such as val_loss=min, not {shown(word)}.")
+            raise InvalidInput(
+                f"--show takes METRIC=AGGREGATE, such as val_loss=min, not {short_repr(word)}."
+            )
         by_name[metric] = _aggregates(names)
     return by_name
 

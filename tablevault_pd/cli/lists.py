@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.cli.output import PROGRAM, Frames, Output
 from tablevault_pd.display import counted
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.names import parse_address
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _columns(handle: List, words: Sequence[str] | None) -> list[Hashable] | None
     unknown = [name for name in named if name not in by_text]
     if unknown:
         raise InvalidInput(
-            f"{handle.name!r} has no column {', '.join(map(shown, unknown))}. Columns: {', '.join(by_text)}"
+            f"{handle.name!r} has no column {', '.join(map(short_repr, unknown))}. Columns: {', '.join(by_text)}"
         )
     return [by_text[name] for name in named]
 

@@ -10,7 +10,7 @@ import pandas as pd
 from tablevault_pd import frames
 from tablevault_pd.cli.output import Output
 from tablevault_pd.display import counted
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keys.key import key_labels
 
 if TYPE_CHECKING:
@@ -74,4 +74,6 @@ def _cell(text: str, dtype: Any, label: Hashable) -> Any:
     try:
         return pd.Series([text]).astype(dtype)[0]
     except (ValueError, TypeError) as error:
-        raise InvalidInput(f"The key {shown(label)} is {dtype}, and {shown(text)} is none: {error}") from None
+        raise InvalidInput(
+            f"The key {short_repr(label)} is {dtype}, and {short_repr(text)} is none: {error}"
+        ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 
 if TYPE_CHECKING:
     import argparse
@@ -77,4 +77,6 @@ def _vector(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise InvalidInput(f"--near is a vector as JSON, such as [0.1, 0.9], not {shown(text)}.") from error
+        raise InvalidInput(
+            f"--near is a vector as JSON, such as [0.1, 0.9], not {short_repr(text)}."
+        ) from error

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tablevault_pd.cli.output import Output
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -35,7 +35,7 @@ def sql(vault: Vault, arguments: Namespace) -> Output:
     for text in arguments.param or []:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise InvalidInput(f"--param is NAME=VALUE, not {shown(text)}.")
+            raise InvalidInput(f"--param is NAME=VALUE, not {short_repr(text)}.")
         parameters[name] = _value(value)
     return Output(vault.sql(arguments.query, timeout_s=arguments.timeout, **parameters))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import InvalidFilter, shown
+from tablevault_pd.errors import InvalidFilter, short_repr
 from tablevault_pd.filters.evaluate import as_mask, inside, mask_of
 from tablevault_pd.filters.expressions import evaluate_expression, is_expression, trace
 from tablevault_pd.filters.names import Names, UnknownColumn
@@ -53,7 +53,7 @@ class Filter:
             raise
         except Exception as error:  # pandas raises whatever its operators and the user's own functions raise
             raise InvalidFilter(
-                f"The filter {shown(self.given)} cannot be evaluated: {type(error).__name__}: {error}"
+                f"The filter {short_repr(self.given)} cannot be evaluated: {type(error).__name__}: {error}"
             ) from error
 
     def _mask(self, frame: pd.DataFrame) -> np.ndarray:

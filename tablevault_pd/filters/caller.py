@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
-from tablevault_pd.errors import InvalidFilter, did_you_mean, shown
+from tablevault_pd.errors import InvalidFilter, did_you_mean, short_repr
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
@@ -85,6 +85,6 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, Iterable) and isinstance(value, (type({}.keys()), type({}.values()), dict)):
         return list(value)
     raise InvalidFilter(
-        f"@{name} is a {type(value).__name__} ({shown(value, 40)}). After @ stands the name of a number, text, time, list, "
+        f"@{name} is a {type(value).__name__} ({short_repr(value, 40)}). After @ stands the name of a number, text, time, list, "
         "array or Series."
     )

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from tablevault_pd.errors import InvalidFilter, shown
+from tablevault_pd.errors import InvalidFilter, short_repr
 from tablevault_pd.filters.methods import FUNCTIONS
 from tablevault_pd.filters.tree import (
     And,
@@ -144,7 +144,7 @@ def _either(left: Any, right: Any) -> Any:
 def _check_conditions(*values: Any) -> None:
     for condition in values:
         if types.is_scalar(condition) and not isinstance(condition, (bool, np.bool_)):
-            raise InvalidFilter(f"The filter joins {shown(condition)} by and, or: that is no condition.")
+            raise InvalidFilter(f"The filter joins {short_repr(condition)} by and, or: that is no condition.")
 
 
 def _opposite(values: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import InvalidFilter, did_you_mean, shown
+from tablevault_pd.errors import InvalidFilter, did_you_mean, short_repr
 from tablevault_pd.filters.tree import ColumnRef, Inside, Level, Node
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class Names:
         """Return the node of `name`: a column, else an index level, else a value inside of dicts. Raises InvalidFilter."""
         if name in self._counts:
             if self._counts[name] > 1:
-                raise InvalidFilter(f"The filter names {shown(name)}, which is the name of several columns.")
+                raise InvalidFilter(
+                    f"The filter names {short_repr(name)}, which is the name of several columns."
+                )
             return ColumnRef(name)
         return (self._level(name) if index else None) or self._inside(name)
 
@@ -82,13 +84,15 @@ class Names:
         alike = [label for label in there if not isinstance(label, str) and str(label) == name]
         if alike:
             return UnknownColumn(
-                f"The filter names the column {shown(name)}, a text, and the list has {alike[0]!r}, of type "
+                f"The filter names the column {short_repr(name)}, a text, and the list has {alike[0]!r}, of type "
                 f"{type(alike[0]).__name__}. A filter text cannot name it: write it as a tuple, ({alike[0]!r}, '==', value)."
             )
         more = f", … ({len(there)} names)" if len(there) > 20 else ""
         close = did_you_mean(str(name), [str(label) for label in there]) or (
-            f"There are {', '.join(map(shown, there[:20]))}{more}." if there else "The list has no columns."
+            f"There are {', '.join(map(short_repr, there[:20]))}{more}."
+            if there
+            else "The list has no columns."
         )
         return UnknownColumn(
-            f"The filter names the column {shown(name)}, which the list does not have. {hint or close}"
+            f"The filter names the column {short_repr(name)}, which the list does not have. {hint or close}"
         )

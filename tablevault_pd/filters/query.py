@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import InvalidFilter, did_you_mean, shown
+from tablevault_pd.errors import InvalidFilter, did_you_mean, short_repr
 from tablevault_pd.filters.caller import caller_value, is_variable
 from tablevault_pd.filters.methods import (
     ACCESSORS,
@@ -289,7 +289,7 @@ class _QueryReader:
         parts.reverse()
         private = next((part for part in parts if part.startswith("__")), None)
         if private is not None:
-            raise self.error(f"holds the attribute {shown(private)}, which no filter may", node)
+            raise self.error(f"holds the attribute {short_repr(private)}, which no filter may", node)
         if not isinstance(inner, ast.Name):
             return self._attributes(self.read(inner), parts, node)
         return self._named(inner, parts, node)
@@ -351,7 +351,7 @@ class _QueryReader:
         names = {*METHODS[accessor], *ATTRIBUTES[accessor], *(() if accessor else ACCESSORS)}
         of = f"a column's .{accessor}" if accessor else "a column"
         return self.error(
-            f"asks {of} for {shown(name)}, which filters do not know", node, did_you_mean(name, names)
+            f"asks {of} for {short_repr(name)}, which filters do not know", node, did_you_mean(name, names)
         )
 
     # -- calls
@@ -363,7 +363,7 @@ class _QueryReader:
             raise self.error("calls something else than a method of a column", node)
         name, of = node.func.attr, node.func.value
         if name.startswith("__"):
-            raise self.error(f"holds the attribute {shown(name)}, which no filter may", node)
+            raise self.error(f"holds the attribute {short_repr(name)}, which no filter may", node)
         accessor = ""
         if isinstance(of, ast.Attribute) and of.attr in ACCESSORS:
             accessor, of = of.attr, of.value
@@ -380,7 +380,7 @@ class _QueryReader:
         arguments, options = self._arguments(node)
         wrong = next((key for key, _ in options if key not in allowed), None)
         if wrong is not None or len(arguments) > len(allowed):
-            what = f"the option {shown(wrong)}" if wrong is not None else "so many arguments"
+            what = f"the option {short_repr(wrong)}" if wrong is not None else "so many arguments"
             raise self.error(f"gives .{name}() {what}; it takes {', '.join(allowed) or 'none'}", node)
         values = [*arguments, *(value for _, value in options)]
         if name == "isin" and len(values) == 1:
@@ -401,7 +401,8 @@ class _QueryReader:
             wrong = next((key for key, _ in options if key not in allowed), None)
             if wrong is not None:
                 raise self.error(
-                    f"gives {name}() the option {shown(wrong)}; it takes {', '.join(allowed)} by name", node
+                    f"gives {name}() the option {short_repr(wrong)}; it takes {', '.join(allowed)} by name",
+                    node,
                 )
             try:
                 values = [argument.value for argument in arguments if isinstance(argument, Constant)]
@@ -421,7 +422,9 @@ class _QueryReader:
             takes = "literals" if name in TIMES else "two columns" if name == "arctan2" else "one column"
             raise self.error(f"calls {name}() otherwise than with {takes}", node)
         hint = did_you_mean(name, names)
-        raise self.error(f"calls {shown(self.source.written(name))}, which filters do not know", node, hint)
+        raise self.error(
+            f"calls {short_repr(self.source.written(name))}, which filters do not know", node, hint
+        )
 
     def _arguments(self, node: ast.Call) -> tuple[list[Node], list[tuple[str, Node]]]:
         options = [

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import InvalidFilter, shown
+from tablevault_pd.errors import InvalidFilter, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ class FilterText:
     def error(self, why: str, position: int | None = None, hint: str = "") -> InvalidFilter:
         """Return an error with the position in the text."""
         where = "" if position is None else f", at character {position + 1}"
-        return InvalidFilter(f"The filter {shown(self.text)} {why}{where}. {hint}".rstrip())
+        return InvalidFilter(f"The filter {short_repr(self.text)} {why}{where}. {hint}".rstrip())
 
     def origin(self, position: int) -> int:
         """Return the position in the text of the character `position` of the Python expression."""

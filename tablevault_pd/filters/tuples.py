@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tablevault_pd.errors import InvalidFilter, shown
+from tablevault_pd.errors import InvalidFilter, short_repr
 from tablevault_pd.filters.tree import And, Node, Or, Term
 from tablevault_pd.validate import is_missing
 
@@ -50,20 +50,22 @@ def _term(term: Any, names: Names) -> Term:
     column, operator, value = term
     if not isinstance(operator, str) or operator not in OPERATORS:
         raise InvalidFilter(
-            f"The filter {shown(term)} has no operator known here. Use one of {', '.join(OPERATORS)}."
+            f"The filter {short_repr(term)} has no operator known here. Use one of {', '.join(OPERATORS)}."
         )
     if operator in ("in", "not in"):
         if isinstance(value, (str, bytes)) or not isinstance(value, Collection):
-            raise InvalidFilter(f"The filter {shown(term)} needs a list, tuple or set after {operator!r}.")
+            raise InvalidFilter(
+                f"The filter {short_repr(term)} needs a list, tuple or set after {operator!r}."
+            )
         value = list(value)
     if operator == "between" and (
         isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2
     ):
         raise InvalidFilter(
-            f"The filter {shown(term)} needs two bounds after 'between': (low, high). Both are included."
+            f"The filter {short_repr(term)} needs two bounds after 'between': (low, high). Both are included."
         )
     if operator == "contains" and not isinstance(value, str):
-        raise InvalidFilter(f"The filter {shown(term)} needs a text after 'contains'.")
+        raise InvalidFilter(f"The filter {short_repr(term)} needs a text after 'contains'.")
     try:
         of = names.find(column)
     except TypeError:  # not hashable
@@ -75,7 +77,7 @@ def _term(term: Any, names: Names) -> Term:
 
 def _unreadable(filters: Any) -> InvalidFilter:
     return InvalidFilter(
-        f"Cannot read the filter {shown(filters)}. It is a list of (column, operator, value) tuples, a list of such lists, "
+        f"Cannot read the filter {short_repr(filters)}. It is a list of (column, operator, value) tuples, a list of such lists, "
         "a DataFrame.query string, or an expression of pd.col."
     )
 
@@ -108,14 +110,16 @@ def evaluate_term(values: pd.Series, label: Hashable, operator: str, value: Any)
 
 def _why(values: pd.Series, label: Hashable, operator: str, value: Any) -> str:
     """Return a message that says which value cannot be compared."""
-    what = f"The column {label!r} of dtype {values.dtype} cannot be compared as {operator} {shown(value)}"
+    what = (
+        f"The column {label!r} of dtype {values.dtype} cannot be compared as {operator} {short_repr(value)}"
+    )
     if operator == "contains":
         return f"{what}: it holds no texts."
     zone = getattr(values.dtype, "tz", None)
     operands = value if operator in ("in", "not in", "between") else [value]
     misfits = (operand for operand in operands if not _fits(operand, values))
     wrong = next(misfits, operands[0] if len(operands) else value)
-    problem = f"{what}: {shown(wrong)} is of type {type(wrong).__name__}."
+    problem = f"{what}: {short_repr(wrong)} is of type {type(wrong).__name__}."
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return f"{problem} Give a pandas.Timestamp with a zone: Timestamp({str(wrong)[:40]!r}, tz={str(zone)!r})."
     if pd.api.types.is_datetime64_any_dtype(values.dtype):

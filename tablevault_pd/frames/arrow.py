@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.frames import buffers, labels, schemas
 from tablevault_pd.frames.categories import codes_of, unpack, value_type
 from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array, nullable
@@ -43,7 +43,7 @@ def encode_arrow(table: pa.Table, *, embeddings: Any = None, documents: Any = ()
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise InvalidInput(
-            f"Column names must be unique; these occur more than once: {', '.join(map(shown, twice))}."
+            f"Column names must be unique; these occur more than once: {', '.join(map(short_repr, twice))}."
         )
     options, default = embedding_options(embeddings, names)
     texts = document_labels(documents, names)
@@ -132,7 +132,7 @@ def _zoned(kind: pa.DataType) -> Any:
         return pd.DatetimeTZDtype(kind.unit, zone)
     except Exception as error:  # its type depends on the library that pandas uses
         raise CannotEncode(
-            f"this machine lacks the time zone {shown(kind.tz)}; install tzdata, or cast the column to {kind.unit} in UTC"
+            f"this machine lacks the time zone {short_repr(kind.tz)}; install tzdata, or cast the column to {kind.unit} in UTC"
         ) from error
 
 

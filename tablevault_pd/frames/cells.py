@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import shown
+from tablevault_pd.errors import short_repr
 from tablevault_pd.frames import timezones as zones
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def name_plain(name: Any) -> Any:
         _encode(plain).encode()
     except UnicodeEncodeError:
         raise CannotSerialize(
-            f"{shown(name)} holds a lone surrogate, which no UTF-8 text can; rename it"
+            f"{short_repr(name)} holds a lone surrogate, which no UTF-8 text can; rename it"
         ) from None
     return plain
 

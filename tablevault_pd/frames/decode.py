@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.errors import InvalidInput, MissingDependency, shown
+from tablevault_pd.errors import InvalidInput, MissingDependency, short_repr
 from tablevault_pd.frames import labels, schemas, vectors
 from tablevault_pd.frames.codecs import decode_column
 from tablevault_pd.frames.timezones import UnknownZone
@@ -66,7 +66,7 @@ def decode(
         frame.columns = labels.columns_index([schemas.exact_label(*pair) for pair in pairs], meta["columns"])
     except UnknownZone as error:
         raise MissingDependency(
-            f"{what} cannot be read on this machine, which lacks the time zone {shown(str(error))}. "
+            f"{what} cannot be read on this machine, which lacks the time zone {short_repr(str(error))}. "
             "Install the time zones with: pip install tzdata"
         ) from None
     return frame

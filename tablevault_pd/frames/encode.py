@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
+from tablevault_pd.errors import InvalidInput, UnsupportedColumn, short_repr
 from tablevault_pd.frames import labels, objects, schemas, vectors
 from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array, unwrapped
 
@@ -141,7 +141,8 @@ def _field(
 
 def _refusal(bad: list[tuple[Hashable, CannotEncode]]) -> UnsupportedColumn:
     lines = [
-        f"column {shown(label)}{'' if e.row is None else f', row {e.row}'}: {e.reason}" for label, e in bad
+        f"column {short_repr(label)}{'' if e.row is None else f', row {e.row}'}: {e.reason}"
+        for label, e in bad
     ]
     if len(lines) == 1:
         return UnsupportedColumn(f"Nothing was stored. In {lines[0]}.")
@@ -250,7 +251,7 @@ def _option(label: Hashable, value: Any) -> EmbeddingOption:
         name = ""
     if name not in _WIDTHS:
         raise InvalidInput(
-            f"embeddings={{{shown(label)}: {shown(value)}}}: give False, True or one of {', '.join(_WIDTHS)}."
+            f"embeddings={{{short_repr(label)}: {short_repr(value)}}}: give False, True or one of {', '.join(_WIDTHS)}."
         )
     dtype: np.dtype = np.dtype(name)
     return dtype
@@ -276,9 +277,9 @@ def _named(option: Any, labels: Collection[Hashable]) -> list[Hashable]:
 def _check_known(option: str, named: Collection[Hashable], labels: Collection[Hashable]) -> None:
     unknown = [label for label in named if label not in labels]
     if unknown:
-        there = ", ".join(map(shown, list(labels)[:20]))
+        there = ", ".join(map(short_repr, list(labels)[:20]))
         raise InvalidInput(
-            f"{option}= names {', '.join(map(shown, unknown))}, but there is no such column. There are: {there or 'none'}."
+            f"{option}= names {', '.join(map(short_repr, unknown))}, but there is no such column. There are: {there or 'none'}."
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
+from tablevault_pd.errors import InvalidInput, UnsupportedColumn, short_repr
 from tablevault_pd.frames import cells
 from tablevault_pd.frames.categories import dtype_of, full_spec, index_of
 from tablevault_pd.frames.codecs import CannotEncode, Spec, decode_column, encode_array, nullable
@@ -48,7 +48,7 @@ def check_unique(columns: pd.Index) -> None:
     if not columns.is_unique:
         twice = list(dict.fromkeys(columns[columns.duplicated()]))
         raise InvalidInput(
-            f"Column labels must be unique; these occur more than once: {', '.join(map(shown, twice))}. "
+            f"Column labels must be unique; these occur more than once: {', '.join(map(short_repr, twice))}. "
             "Rename them, e.g. df.columns = [...]."
         )
 
@@ -211,7 +211,7 @@ def index_spec(index: pd.Index, taken: set[str]) -> tuple[Spec | None, list[tupl
         except CannotEncode as error:
             where = "" if error.row is None else f", row {error.row}"
             raise UnsupportedColumn(
-                f"Nothing was stored. In index level {shown(level.name)}{where}: {error.reason}."
+                f"Nothing was stored. In index level {short_repr(level.name)}{where}: {error.reason}."
             ) from None
         fields.append((name, array, spec | own | {"index": number}))
     meta: Spec = {"names": [label_json(name) for name in index.names]}

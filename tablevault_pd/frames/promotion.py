@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
+from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, short_repr
 from tablevault_pd.frames import schemas
 from tablevault_pd.frames.categories import categories_of, category_spec, has_none, value_dtype
 from tablevault_pd.frames.codecs import Spec, codec_of, nullable
@@ -205,7 +205,7 @@ def _in_spec(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
 def _prefix(a: Spec, b: Spec, x: pd.Index, y: pd.Index) -> Spec:
     short = min(len(x), len(y))
     if list(x[:short]) != list(y[:short]):
-        texts = [shown(list(index), 200) for index in (x, y)]
+        texts = [short_repr(list(index), 200) for index in (x, y)]
         raise NoCommonType(f"the ordered categories {texts[0]} and {texts[1]} do not extend one another")
     return a if len(x) >= len(y) else category_spec(y.astype(x.dtype).rename(x.name), ordered=True)
 

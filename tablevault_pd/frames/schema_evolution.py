@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, shown
+from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, short_repr
 from tablevault_pd.frames import buffers, cells, labels, schemas
 from tablevault_pd.frames.codecs import decode_column
 from tablevault_pd.frames.convert import LossyConversion, convert, missing_column
@@ -132,7 +132,7 @@ class _Problems:
     def note(self, old: pa.Field, new: pa.Field, error: DimensionMismatch | NoCommonType) -> None:
         """Add a line on the column `old`, which `new` does not fit."""
         spec = schemas.spec_of(old)
-        label = shown(schemas.label_of(old, spec))
+        label = short_repr(schemas.label_of(old, spec))
         if self.rows is not None and "dim" in spec:
             try:
                 check_vectors(self.rows, new, spec["dim"])
@@ -173,7 +173,7 @@ def _check_strict(ours: dict[str, pa.Field], theirs: dict[str, pa.Field]) -> Non
     problems = []
     for key, field in ours.items():
         other = theirs.get(key)
-        label = shown(schemas.label_of(field, schemas.spec_of(field)))
+        label = short_repr(schemas.label_of(field, schemas.spec_of(field)))
         if other is None:
             problems.append(f"column {label}: missing in the frame")
         elif not _same_dtype(field, other):
@@ -183,7 +183,7 @@ def _check_strict(ours: dict[str, pa.Field], theirs: dict[str, pa.Field]) -> Non
     for key, field in theirs.items():
         if key not in ours:
             problems.append(
-                f"column {shown(schemas.label_of(field, schemas.spec_of(field)))}: not in the list"
+                f"column {short_repr(schemas.label_of(field, schemas.spec_of(field)))}: not in the list"
             )
     if problems:
         raise SchemaMismatch(
@@ -236,7 +236,7 @@ def _merge_index(old: pa.Schema, new: pa.Schema) -> tuple[Spec | None, list[pa.F
     if theirs is None:
         raise SchemaMismatch(
             f"The list has {_index_told(ours)}, the frame has none of its own. "
-            f"Give it one with df.set_index({shown(_names(ours) if ours.get('multi') else _names(ours)[0])})."
+            f"Give it one with df.set_index({short_repr(_names(ours) if ours.get('multi') else _names(ours)[0])})."
         )
     if ours["names"] != theirs["names"]:
         raise SchemaMismatch(
@@ -278,7 +278,7 @@ def _names(index: Spec) -> list[object]:
 
 
 def _index_told(index: Spec) -> str:
-    named = [shown(name) for name in _names(index)]
+    named = [short_repr(name) for name in _names(index)]
     if index["names"] == [None]:
         return "an unnamed index of its own"
     return f"the index {', '.join(named)}"
@@ -306,7 +306,7 @@ def run_check(check: ValueCheck, column: pa.ChunkedArray) -> None:
     try:
         convert(column, check.source, check.target)
     except LossyConversion as error:
-        label = shown(schemas.label_of(check.source, schemas.spec_of(check.source)))
+        label = short_repr(schemas.label_of(check.source, schemas.spec_of(check.source)))
         where = "the list" if check.side == "old" else "the frame"
         raise SchemaMismatch(
             f"Column {label} would become {_describe_type(check.target)}, but {where} holds a value that would be lost: {error}."
@@ -355,7 +355,7 @@ def _column(table: pa.Table, source: pa.Field | None, target: pa.Field) -> pa.Ch
             return convert(table.column(source.name), source, target)
         return missing_column(target, table.num_rows)
     except LossyConversion as error:
-        label = shown(schemas.label_of(target, schemas.spec_of(target)))
+        label = short_repr(schemas.label_of(target, schemas.spec_of(target)))
         raise SchemaMismatch(f"Column {label} cannot be read as {_describe_type(target)}: {error}.") from None
 
 
@@ -372,7 +372,9 @@ def encode_cell(cell: Any, field: pa.Field) -> tuple[pa.Field, pa.ChunkedArray]:
         target = common(field, source)
         return target, convert(table.column(source.name), source, target)
     except (NoCommonType, LossyConversion) as error:
-        raise SchemaMismatch(f"{shown(cell)} does not go with {_describe_type(field)}: {error}.") from None
+        raise SchemaMismatch(
+            f"{short_repr(cell)} does not go with {_describe_type(field)}: {error}."
+        ) from None
 
 
 # -- vectors of another width, for messages

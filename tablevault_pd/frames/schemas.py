@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tablevault_pd.errors import InvalidInput, VaultFormatError, shown
+from tablevault_pd.errors import InvalidInput, VaultFormatError, short_repr
 from tablevault_pd.frames import cells, labels
 from tablevault_pd.frames.codecs import Spec, codec_of
 from tablevault_pd.frames.timezones import UnknownZone
@@ -71,7 +71,9 @@ def spec_of(field: pa.Field) -> Spec:
     try:
         return _load(field.metadata[KEY])
     except (KeyError, TypeError):
-        raise VaultFormatError(f"The field {shown(field.name)} carries no tablevault metadata.") from None
+        raise VaultFormatError(
+            f"The field {short_repr(field.name)} carries no tablevault metadata."
+        ) from None
 
 
 def with_meta(fields: Sequence[pa.Field], columns: Spec, index: Spec | None) -> pa.Schema:
@@ -255,10 +257,10 @@ def _one(label: Hashable, by_key: dict[str, pa.Field], by_label: dict[Any, pa.Fi
 def _unknown(unknown: Sequence[Hashable], labels: Sequence[Hashable]) -> str:
     texts = {str(label): label for label in labels}
     close = [texts[text] for label in unknown for text in get_close_matches(str(label), list(texts), n=3)]
-    there = ", ".join(map(shown, labels[:20])) + (", …" if len(labels) > 20 else "")
+    there = ", ".join(map(short_repr, labels[:20])) + (", …" if len(labels) > 20 else "")
     hint = (
-        f"Did you mean {' or '.join(map(shown, dict.fromkeys(close)))}?"
+        f"Did you mean {' or '.join(map(short_repr, dict.fromkeys(close)))}?"
         if close
         else f"There are: {there or 'none'}."
     )
-    return f"No column {', '.join(map(shown, unknown))}. {hint}"
+    return f"No column {', '.join(map(short_repr, unknown))}. {hint}"

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.errors import InvalidInput, SchemaMismatch, UnsupportedColumn, shown
+from tablevault_pd.errors import InvalidInput, SchemaMismatch, UnsupportedColumn, short_repr
 from tablevault_pd.keys.digests import key_digests, matches
 from tablevault_pd.keys.key import key_labels
 from tablevault_pd.keys.key_index import NO_KEYS, KeyIndex
@@ -56,7 +56,7 @@ def history(store: Store, name: str, key: Any) -> pd.DataFrame:
     rows, _ = matches(index.digests, key_digests([column for _, column in encoded]))
     states = list(_states(versions, contents, *index.content.addresses(np.sort(rows))))
     if not states:
-        raise InvalidInput(f"No row of the list {name!r} ever had the key {shown(key)}.")
+        raise InvalidInput(f"No row of the list {name!r} ever had the key {short_repr(key)}.")
     return _frame(store, states)
 
 
@@ -71,7 +71,7 @@ def _cells(name: str, labels: Sequence[Hashable], key: Any) -> list[Any]:
     elif len(labels) == 1:
         return [key]
     raise InvalidInput(
-        f"The key of the list {name!r} is {', '.join(map(shown, labels))}, and key={shown(key)} does not fit it. Give "
+        f"The key of the list {name!r} is {', '.join(map(short_repr, labels))}, and key={short_repr(key)} does not fit it. Give "
         f"{'a value' if len(labels) == 1 else 'a tuple of values'}, or a dict by these names."
     )
 
@@ -80,7 +80,9 @@ def _encoded(name: str, cell: Any, field: pa.Field) -> tuple[pa.Field, pa.Chunke
     try:
         return frames.encode_cell(cell, field)
     except (SchemaMismatch, UnsupportedColumn) as error:
-        raise InvalidInput(f"The key of the list {name!r}, column {shown(field.name)}: {error}") from None
+        raise InvalidInput(
+            f"The key of the list {name!r}, column {short_repr(field.name)}: {error}"
+        ) from None
 
 
 def _contents(store: Store, versions: Sequence[Version]) -> dict[int, Pieces]:

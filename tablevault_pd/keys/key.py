@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.errors import DuplicateKey, InvalidInput, shown
+from tablevault_pd.errors import DuplicateKey, InvalidInput, short_repr
 from tablevault_pd.keys.digests import can_be_key, doubled, key_digests
 from tablevault_pd.validate import is_missing
 
@@ -63,7 +63,7 @@ def _check_type(schema: pa.Schema, field: str, name: str) -> None:
         return  # no categories at all, as of no rows
     if stored_as_codes or not can_be_key(column.type):
         raise InvalidInput(
-            f"Column {shown(frames.field_labels(schema)[field])} cannot be a key of the list {name!r}: it holds "
+            f"Column {short_repr(frames.field_labels(schema)[field])} cannot be a key of the list {name!r}: it holds "
             f"{column.type}. A key is made of numbers, texts, bytes, times, or categories of these."
         )
 
@@ -88,7 +88,7 @@ def check_present(
         if len(missing):
             label = frames.field_labels(table.schema)[field]
             raise InvalidInput(
-                f"Nothing was written to the list {name!r}: {what} {shown(label)}, which is missing in "
+                f"Nothing was written to the list {name!r}: {what} {short_repr(label)}, which is missing in "
                 f"{len(missing)} of the rows; the first is row {first + int(missing[0])}. Fill it, or drop these rows."
             )
 
@@ -122,7 +122,7 @@ def shown_key(table: pa.Table, fields: Sequence[str], row: int) -> str:
 
 
 def _text(cell: Any) -> str:
-    return shown(cell.item() if isinstance(cell, np.generic) else cell)
+    return short_repr(cell.item() if isinstance(cell, np.generic) else cell)
 
 
 def _missing(table: pa.Table, field: str) -> np.ndarray:

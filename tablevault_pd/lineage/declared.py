@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import public_call
 from tablevault_pd.lineage.edges import ParentClaim
 from tablevault_pd.lineage.resolve_rows import RowSelection, resolve_rows
@@ -76,7 +76,7 @@ def rows(frame: pd.DataFrame | pd.Series) -> Rows:
     """
     if not isinstance(frame, (pd.DataFrame, pd.Series)):
         raise InvalidInput(
-            f"rows() takes a DataFrame or a Series that was read from a vault, not {shown(frame)}."
+            f"rows() takes a DataFrame or a Series that was read from a vault, not {short_repr(frame)}."
         )
     return Rows(frame)
 
@@ -124,7 +124,9 @@ def declared_parents(store: Store, inputs: Any) -> DeclaredParents:
     if not all(
         isinstance(member, (pd.DataFrame, pd.Series, Rows, ListReference, str, Mapping)) for member in inputs
     ):
-        raise InvalidInput(f"inputs={shown(inputs)} is a list of things that name no parents. Use {FORMS}.")
+        raise InvalidInput(
+            f"inputs={short_repr(inputs)} is a list of things that name no parents. Use {FORMS}."
+        )
     return DeclaredParents(
         tuple(parents for part in parts for parents in part.of_batch),
         tuple(column for part in parts for column in part.columns),
@@ -144,7 +146,7 @@ def _of_object(store: Store, inputs: Any) -> list[BatchParents]:
         return [_whole(inputs._version())]
     if isinstance(inputs, str):
         return [_whole(reading.resolve(store, inputs))]
-    raise InvalidInput(f"inputs={shown(inputs)} names no parents. Use {FORMS}.")
+    raise InvalidInput(f"inputs={short_repr(inputs)} names no parents. Use {FORMS}.")
 
 
 def _selections(store: Store, obj: pd.DataFrame | pd.Series) -> list[RowSelection]:
@@ -262,7 +264,7 @@ def _positions(version: Version, positions: Any) -> BatchParents:
     if isinstance(positions, (int, np.integer)):
         positions, alone = [positions], True
     elif not hasattr(positions, "__len__"):
-        raise InvalidInput(f"{what}: {shown(positions)} holds no positions. Use {FORMS}.")
+        raise InvalidInput(f"{what}: {short_repr(positions)} holds no positions. Use {FORMS}.")
     else:
         alone = False
     children, parents = _cells(positions, what)

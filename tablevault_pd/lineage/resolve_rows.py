@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
 from tablevault_pd.lineage.row_hash import row_codes
@@ -179,7 +179,7 @@ def _several(cell: Any, row: int, label: Hashable) -> list[Any]:
     refs = [ref for ref in refs if not missing(ref)]
     if not all(isinstance(ref, Ref) for ref in refs):
         raise InvalidInput(
-            f"Column {label!r} holds references to rows, but also {shown(cell)} (row {row}). Let it hold references alone."
+            f"Column {label!r} holds references to rows, but also {short_repr(cell)} (row {row}). Let it hold references alone."
         )
     return refs
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd import frames
-from tablevault_pd.errors import InvalidInput, SchemaMismatch, VersionNotFound, shown
+from tablevault_pd.errors import InvalidInput, SchemaMismatch, VersionNotFound, short_repr
 from tablevault_pd.filters import Names, parse_filter
 from tablevault_pd.progress import warn
 from tablevault_pd.reading.read import aligned, as_array, bounds, filter_schema, masks_of
@@ -79,7 +79,7 @@ def _readable(store: Store, name: str) -> list[Version]:
         raise VersionNotFound.vacuumed(name, gone[-1])
     if gone:
         warn(
-            f"The rows of the versions {', '.join(map(str, gone))} of {shown(name)} were removed by vacuum, and are left out.",
+            f"The rows of the versions {', '.join(map(str, gone))} of {short_repr(name)} were removed by vacuum, and are left out.",
             RuntimeWarning,
         )
     return left
@@ -113,7 +113,7 @@ def _joined(
             joined = frames.merge(joined, part).schema
     except SchemaMismatch as error:
         raise SchemaMismatch(
-            f"The versions of {shown(newest.list)} do not fit into one frame: {error} Leave such columns out with columns=, "
+            f"The versions of {short_repr(newest.list)} do not fit into one frame: {error} Leave such columns out with columns=, "
             "or read the versions one by one."
         ) from error
     return joined
@@ -156,8 +156,8 @@ def _with_identity(
     taken = [column for column in ("version", "row", name) if column is not False and column in frame.columns]
     if taken:
         raise InvalidInput(
-            f"The list {shown(parts[-1].version.list)} has a column {shown(taken[0])}, which versions='all' adds: name the columns "
-            "to read, without it, with columns=."
+            f"The list {short_repr(parts[-1].version.list)} has a column {short_repr(taken[0])}, which versions='all' adds: "
+            "name the columns to read, without it, with columns=."
         )
     frame.insert(0, "version", np.repeat([part.version.version for part in parts], counts))
     frame.insert(1, "row", np.concatenate([part.numbers for part in parts]))

@@ -19,7 +19,7 @@ from tablevault_pd.errors import (
     ListRenamed,
     VersionNotFound,
     did_you_mean,
-    shown,
+    short_repr,
 )
 from tablevault_pd.filters import Filter, Names, parse_filter
 from tablevault_pd.names import parse_address
@@ -119,16 +119,18 @@ def _not_named(store: Store, name: str, version_name: str) -> LookupError:
     there = store.version_names(version_name)
     if any(entry.snapshot for entry in there):
         return VersionNotFound(
-            f"The snapshot {shown(version_name)} has no list {shown(name)}: it did not exist then, or was deleted. It has "
-            f"{', '.join(shown(entry.list) for entry in there[:10])}."
+            f"The snapshot {short_repr(version_name)} has no list {short_repr(name)}: it did not exist then, or was deleted. It has "
+            f"{', '.join(short_repr(entry.list) for entry in there[:10])}."
         )
     known_names = sorted({entry.name for entry in store.version_names() if entry.list == name})
     hint = did_you_mean(version_name, known_names) or (
-        f"Its names: {', '.join(map(shown, known_names[:10]))}."
+        f"Its names: {', '.join(map(short_repr, known_names[:10]))}."
         if known_names
         else f"vault.tag('{name}@3', …) names a version."
     )
-    return VersionNotFound(f"No version of the list {shown(name)} is called {shown(version_name)}. {hint}")
+    return VersionNotFound(
+        f"No version of the list {short_repr(name)} is called {short_repr(version_name)}. {hint}"
+    )
 
 
 def _not_found(store: Store, lookup: VersionLookup) -> LookupError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import Conflict, ListRenamed, shown
+from tablevault_pd.errors import Conflict, ListRenamed, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,5 +43,5 @@ def renamed(store: Store, name: str) -> ListRenamed | None:
 
 def _told(version: Version, sessions: dict[int, Session]) -> str:
     session = sessions.get(version.session_id or 0)
-    who = f" by {shown(session.label)} ({session.user}@{session.host})" if session is not None else ""
+    who = f" by {short_repr(session.label)} ({session.user}@{session.host})" if session is not None else ""
     return f"version {version.version} ({version.operation}){who} at {version.time:%Y-%m-%d %H:%M:%S} UTC"

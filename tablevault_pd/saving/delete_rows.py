@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keys.follow import follow_rows
 from tablevault_pd.lineage.resolve_rows import resolve_rows
 from tablevault_pd.reading.read import filter_for, masks, rows_at
@@ -94,6 +94,6 @@ def _positions(rows: Any, head: Version) -> np.ndarray:
     beyond = [row for row in positions if row >= head.total]
     if beyond:
         raise InvalidInput(
-            f"rows= names the position {shown(beyond[0])}, and {head.list}@{head.version} has {head.total} rows."
+            f"rows= names the position {short_repr(beyond[0])}, and {head.list}@{head.version} has {head.total} rows."
         )
     return np.unique(np.array(positions, np.int64))

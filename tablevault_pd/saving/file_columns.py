@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tablevault_pd.errors import FileMissing, UnsupportedColumn, shown
+from tablevault_pd.errors import FileMissing, UnsupportedColumn, short_repr
 from tablevault_pd.frames.objects import FILE_TYPE
 from tablevault_pd.progress import Bar
 from tablevault_pd.store.engine.hashing import sha256_of_file
@@ -47,11 +47,11 @@ def file_column(cells: pd.Series, label: Hashable, *, stored: bool) -> tuple[pa.
     for row, cell in enumerate(paths):
         if cell is not None and (problem := _problem(cell)):
             raise UnsupportedColumn(
-                f"Column {label!r} is to hold files, but row {row} holds {shown(cell)}, {problem}."
+                f"Column {label!r} is to hold files, but row {row} holds {short_repr(cell)}, {problem}."
             )
     gone = [(row, path) for row, path in enumerate(paths) if path is not None and not Path(path).is_file()]
     if gone:
-        names = ", ".join(f"row {row}: {shown(os.fspath(path))}" for row, path in gone[:5])
+        names = ", ".join(f"row {row}: {short_repr(os.fspath(path))}" for row, path in gone[:5])
         raise FileMissing(
             f"Column {label!r} names {len(gone)} files that are not there ({names}). Nothing was saved."
         )
@@ -86,7 +86,7 @@ def look(path: str | os.PathLike[str], *, stored: bool = False) -> FileState:
         digest = sha256_of_file(Path(path))
     except OSError as error:
         raise FileMissing(
-            f"The file {shown(os.fspath(path))} cannot be read: {error.strerror}. Nothing was saved."
+            f"The file {short_repr(os.fspath(path))} cannot be read: {error.strerror}. Nothing was saved."
         ) from error
     folder = None if os.path.isabs(path) else os.getcwd()
     return FileState(os.fspath(path), status.st_size, _modified(status), digest, stored, folder)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import frames
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.lineage.record import NO_PARENTS, LineageRecorder, Parents
 from tablevault_pd.saving import ingest_arrow
 from tablevault_pd.saving.file_columns import FileState, file_column
@@ -67,7 +67,7 @@ def column_names(value: Any, option: str) -> tuple[Hashable, ...]:
         return tuple(value)
     if isinstance(value, (str, int, tuple)) and value is not True:
         return (value,)
-    raise InvalidInput(f"{option}= names a column or a list of columns, not {shown(value)}.")
+    raise InvalidInput(f"{option}= names a column or a list of columns, not {short_repr(value)}.")
 
 
 def ingest(
@@ -101,8 +101,9 @@ class _Ingestion:
             yield self._row(row)
         elif isinstance(obj, (str, bytes, bytearray)) or not isinstance(obj, Iterable):
             raise InvalidInput(
-                f"Cannot save {shown(obj)} of type {type(obj).__name__}. A DataFrame, Series, dict (one row), list of dicts or of tuples "
-                "(rows), 2-D array, list of texts, anything that exports Arrow, or an iterator of these can be saved."
+                f"Cannot save {short_repr(obj)} of type {type(obj).__name__}. A DataFrame, Series, dict (one row), "
+                "list of dicts or of tuples (rows), 2-D array, list of texts, "
+                "anything that exports Arrow, or an iterator of these can be saved."
             )
         else:
             yield from self._items(obj)
@@ -111,7 +112,7 @@ class _Ingestion:
         """Refuse a ``kind=`` without effect: `obj` becomes `kind`, or columns whose options have names of their own."""
         if self.kind not in (None, kind):
             raise InvalidInput(
-                f"kind={self.kind!r} says what the values of a Series are, and {shown(obj)} is none. Save pd.Series(values) with it, "
+                f"kind={self.kind!r} says what the values of a Series are, and {short_repr(obj)} is none. Save pd.Series(values) with it, "
                 "or name the columns of a frame with documents=, embeddings= or files=."
             )
 
@@ -135,7 +136,7 @@ class _Ingestion:
     def _series(self, series: pd.Series) -> IngestedChunk:
         kind = self.kind or _kind_of(series)
         if kind not in COLUMN_OF_KIND:
-            raise InvalidInput(f"kind= is one of {', '.join(COLUMN_OF_KIND)}, not {shown(kind)}.")
+            raise InvalidInput(f"kind= is one of {', '.join(COLUMN_OF_KIND)}, not {short_repr(kind)}.")
         name = COLUMN_OF_KIND[kind] if series.name is None else series.name
         check_label(name)
         frame = series.to_frame(name)
@@ -249,8 +250,8 @@ class _Ingestion:
             wrong = [cell for cell in item if not isinstance(cell, _NUMBERS) or isinstance(cell, bool)]
             if wrong:
                 raise InvalidInput(
-                    f"Item {number}, {shown(item)}, is neither a vector (it holds {shown(wrong[0])}) nor a row. Save rows as tuples "
-                    "or dicts, or make a DataFrame of them: pd.DataFrame(rows)."
+                    f"Item {number}, {short_repr(item)}, is neither a vector (it holds {short_repr(wrong[0])}) nor a row. "
+                    "Save rows as tuples or dicts, or make a DataFrame of them: pd.DataFrame(rows)."
                 )
         return self._vectors(group, integers=False)
 

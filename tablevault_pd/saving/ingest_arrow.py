@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.errors import UnsupportedColumn, shown
+from tablevault_pd.errors import UnsupportedColumn, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def _is_readable(obj: Any, name: Any) -> bool:
 
 
 def _unreadable(names: list[Any], error: Exception) -> UnsupportedColumn:
-    what = f"column {', '.join(map(shown, names))}" if names else "a column"
+    what = f"column {', '.join(map(short_repr, names))}" if names else "a column"
     return UnsupportedColumn(
         f"Nothing was stored. In {what}: a type that pyarrow cannot read ({str(error).splitlines()[0]}); cast it to another."
     )
@@ -100,7 +100,7 @@ def _check_objects(dtypes: dict[Any, Any]) -> None:
     bad = [name for name, dtype in dtypes.items() if _has_objects(dtype)]
     if bad:
         raise UnsupportedColumn(
-            f"Nothing was stored. In column {', '.join(map(shown, bad))}: the polars dtype Object exports addresses in memory, "
+            f"Nothing was stored. In column {', '.join(map(short_repr, bad))}: the polars dtype Object exports addresses in memory, "
             "and no values; cast it to text, or save a pandas DataFrame."
         )
 

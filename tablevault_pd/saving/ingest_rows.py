@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import InvalidInput, UnsupportedColumn, shown
+from tablevault_pd.errors import InvalidInput, UnsupportedColumn, short_repr
 
 _EXACT = 2**53
 
@@ -58,7 +58,7 @@ def check_label(label: Hashable) -> None:
     """Refuse the name of a Series that pandas could not make a column label. Raises UnsupportedColumn."""
     if not _is_unicode(label):
         raise UnsupportedColumn(
-            f"Nothing was stored. The name {shown(label)} holds a lone surrogate, which no UTF-8 text can; rename the Series."
+            f"Nothing was stored. The name {short_repr(label)} holds a lone surrogate, which no UTF-8 text can; rename the Series."
         )
 
 
@@ -72,7 +72,7 @@ def _made(
             for label, value in row:
                 if not (_is_unicode(label) and _is_unicode(value)):
                     raise UnsupportedColumn(
-                        f"Nothing was stored. In column {shown(label)}, row {number}: a lone surrogate, which no UTF-8 text can hold; "
+                        f"Nothing was stored. In column {short_repr(label)}, row {number}: a lone surrogate, which no UTF-8 text can hold; "
                         "decode the text with errors='replace'."
                     ) from error
         raise
@@ -105,7 +105,7 @@ def _integers(label: Hashable, cells: list[Any]) -> pd.api.extensions.ExtensionA
         return None
     if not all(_is_integer(cell) or pd.isna(cell) for cell in cells):
         raise UnsupportedColumn(
-            f"Nothing was stored. In column {shown(label)}, row {lost}: the integer {cells[lost]} stands among floats, and no "
+            f"Nothing was stored. In column {short_repr(label)}, row {lost}: the integer {cells[lost]} stands among floats, and no "
             "float holds it exactly; make the column integers only, or text."
         )
     whole = [int(cell) if _is_integer(cell) else pd.NA for cell in cells]

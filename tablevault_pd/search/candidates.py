@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd import frames, validate
-from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, VersionNotFound, shown
+from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, VersionNotFound, short_repr
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
@@ -110,7 +110,7 @@ def _pinned(store: Store, pattern: str) -> list[str]:
     addresses = [f"{each}@{version}" for each in store.names() if match(each)]
     there = [each for each in addresses if reading.exists(store, each)]
     if not there:
-        raise VersionNotFound(f"No list that fits {shown(name)} has a version {shown(version)}.")
+        raise VersionNotFound(f"No list that fits {short_repr(name)} has a version {short_repr(version)}.")
     return there
 
 
@@ -119,7 +119,7 @@ def _address_of(name: Any) -> str:
     address = name if isinstance(name, str) else getattr(name, "_text", None)
     if not isinstance(address, str):
         raise InvalidType(
-            f"lists= holds names, patterns or List handles, not {type(name).__name__}: {shown(name)}"
+            f"lists= holds names, patterns or List handles, not {type(name).__name__}: {short_repr(name)}"
         )
     return address
 

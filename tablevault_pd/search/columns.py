@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import DimensionMismatch, InvalidFilter, InvalidInput, shown
+from tablevault_pd.errors import DimensionMismatch, InvalidFilter, InvalidInput, short_repr
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.progress import warn
 from tablevault_pd.reading import read as reading
@@ -34,7 +34,7 @@ def _check_added(candidates: Sequence[Candidate], columns: Sequence[Hashable]) -
     wrong = [label for label in columns if label not in known and label not in COLUMNS]
     if wrong:
         raise InvalidInput(
-            f"columns= names {', '.join(map(shown, wrong))}, which no list searched has. {_hint(wrong, list(known))}"
+            f"columns= names {', '.join(map(short_repr, wrong))}, which no list searched has. {_hint(wrong, list(known))}"
         )
 
 
@@ -44,7 +44,7 @@ def _hint(wrong: Sequence[Hashable], known: Sequence[Hashable]) -> str:
     if close:
         return f"Did you mean {' or '.join(map(repr, dict.fromkeys(close)))}?"
     more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
-    return f"There are: {', '.join(map(shown, known[:MOST_NAMES])) or 'none at all'}{more}."
+    return f"There are: {', '.join(map(short_repr, known[:MOST_NAMES])) or 'none at all'}{more}."
 
 
 def _check_filters(store: Store, candidates: Sequence[Candidate], request: Request) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from tablevault_pd.errors import InvalidInput, InvalidType, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 from tablevault_pd.store.engine.fts import has_words, pieces
 from tablevault_pd.store.text_query import AllOf, AnyOf, Leaf, Negated, Node, Phrase, Prefix, Word
 
@@ -30,7 +30,7 @@ def parse_text(text: object, what: str = "text", *, code: bool = False, match: M
     AllOf(parts=(Word(text='solar'), Phrase(text='power plant'), Negated(part=Word(text='wind'))))
     """
     if not isinstance(text, str):
-        raise InvalidType(f"{what}= is a text, not {type(text).__name__}: {shown(text)}")
+        raise InvalidType(f"{what}= is a text, not {type(text).__name__}: {short_repr(text)}")
     if not text.strip() or not text.replace("\0", " ").strip():
         raise InvalidInput(f"{what}= is blank. Leave it out to search without words.")
     alternatives: list[dict[Node, None]] = [{}]  # dicts as ordered sets: a word that is repeated counts once

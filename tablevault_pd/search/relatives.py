@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import InvalidInput, InvalidType, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 from tablevault_pd.lineage.report import RowsToTrace, joined_rows, relatives
 from tablevault_pd.lineage.resolve_rows import resolve_rows
 from tablevault_pd.lineage.same import same_rows
@@ -104,7 +104,7 @@ def _version_of(store: Store, of: Any, option: str) -> Version:
     if not isinstance(address, str):
         raise InvalidType(
             f"{option}= is a frame that was read, a reference, a list's name or handle, or a list of these, not "
-            f"{type(of).__name__}: {shown(of)}"
+            f"{type(of).__name__}: {short_repr(of)}"
         )
     printed = _PRINTED_REF.fullmatch(address)
     if printed is not None and store.head(address) is None:

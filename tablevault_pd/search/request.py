@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.filters import is_no_filter
 from tablevault_pd.search.code import CODE_IN, CodeIn
 from tablevault_pd.search.query import Match, parse_text
@@ -156,7 +156,7 @@ def _weights(weights: Any) -> Weights:
     names = Weights.__slots__
     if not isinstance(weights, Mapping) or not weights or any(name not in names for name in weights):
         raise InvalidInput(
-            f"weights= is a dict of 'text' and 'near', such as {{'text': 1.0, 'near': 2.0}}, not {shown(weights)}."
+            f"weights= is a dict of 'text' and 'near', such as {{'text': 1.0, 'near': 2.0}}, not {short_repr(weights)}."
         )
     numbers = {name: validate.number(value, f"weights[{name!r}]") for name, value in weights.items()}
     for name, value in numbers.items():
@@ -201,7 +201,7 @@ def as_queries(value: Any, metric: Metric) -> tuple[np.ndarray, bool]:
         queries = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InvalidInput(
-            f"near= is a vector of numbers, or several of one length, not {shown(value)}."
+            f"near= is a vector of numbers, or several of one length, not {short_repr(value)}."
         ) from error
     if queries.ndim not in (1, 2) or 0 in queries.shape:
         raise InvalidInput(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import InvalidFilter, InvalidInput, did_you_mean, shown
+from tablevault_pd.errors import InvalidFilter, InvalidInput, did_you_mean, short_repr
 from tablevault_pd.filters import Names, UnknownColumn, is_no_filter, parse_filter
 from tablevault_pd.filters.tree import ColumnRef, Inside, Level, Node, walk
 from tablevault_pd.reading import liveness, reports
@@ -238,7 +238,9 @@ def _only(store: Store, frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataF
         if name not in frame.columns:
             known = [str(label) for label in frame.columns]
             hint = did_you_mean(name, known) or "vault.sessions().columns shows what there is."
-            raise InvalidInput(f"columns= names {shown(name)}, which no session of this vault has. {hint}")
+            raise InvalidInput(
+                f"columns= names {short_repr(name)}, which no session of this vault has. {hint}"
+            )
     return frame[list(columns)]
 
 

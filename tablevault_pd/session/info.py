@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import public
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import reports as answers
@@ -174,7 +174,7 @@ class RunInfo:
         unknown = [name for name in names if name not in self.metrics]
         if unknown:
             raise InvalidInput(
-                f"{self.label} has not logged {', '.join(map(shown, unknown))}. "
+                f"{self.label} has not logged {', '.join(map(short_repr, unknown))}. "
                 f"Its metrics: {', '.join(map(repr, self.metrics)) or 'none'}."
             )
         frame = answers.curves(self._store, [self._session], list(names) or None).drop(columns="session")
@@ -257,4 +257,4 @@ class RunInfo:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else shown(value, 40)
+    return f"{value:.6g}" if isinstance(value, float) else short_repr(value, 40)

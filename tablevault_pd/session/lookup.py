@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, InvalidType, SessionNotFound, did_you_mean, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, SessionNotFound, did_you_mean, short_repr
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.session.params import as_mapping, plain
@@ -52,10 +52,12 @@ def resolve_session(store: Store, which: Any) -> Session:
     """Return the one session that `which` means; a bare name means its latest run."""
     sessions = resolve_sessions(store, which, runs="latest")
     if not sessions:
-        raise SessionNotFound(f"No session fits {shown(which)}. vault.sessions() shows what is there.")
+        raise SessionNotFound(f"No session fits {short_repr(which)}. vault.sessions() shows what is there.")
     if len(sessions) > 1:
         labels = ", ".join(session.label for session in sessions[:5]) + (" …" if len(sessions) > 5 else "")
-        raise InvalidInput(f"One session is meant here, and {shown(which)} means {len(sessions)}: {labels}.")
+        raise InvalidInput(
+            f"One session is meant here, and {short_repr(which)} means {len(sessions)}: {labels}."
+        )
     return sessions[0]
 
 
@@ -171,7 +173,7 @@ class _Lookup:
             )
         name_or_label = name if hash_sign and run.isdecimal() else which
         hint = did_you_mean(name_or_label, self._by_name) or "vault.sessions() shows what is there."
-        return SessionNotFound(f"No session {shown(which)} in this vault. {hint}")
+        return SessionNotFound(f"No session {short_repr(which)} in this vault. {hint}")
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:
@@ -188,7 +190,7 @@ def _labels(frame: pd.DataFrame) -> list[str]:
 def _no_session(which: Any) -> InvalidType:
     return InvalidType(
         "Say which session is meant: a name, 'train#2', a pattern, an id, a session, a frame from vault.sessions(), "
-        f"or a list of these, not {shown(which)}."
+        f"or a list of these, not {short_repr(which)}."
     )
 
 

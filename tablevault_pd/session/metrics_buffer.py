@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.names import encodable
 from tablevault_pd.store import NO_STEP, Measures
 
@@ -44,14 +44,14 @@ def number(metric: str, value: Any) -> float:
             if not isinstance(plain, int) or int(result) == plain:
                 return result
             raise InvalidInput(
-                f"log() keeps float64 numbers, and {metric}={shown(value)} would be rounded. Save it in a list, or as a param."
+                f"log() keeps float64 numbers, and {metric}={short_repr(value)} would be rounded. Save it in a list, or as a param."
             )
     except InvalidInput:
         raise
     except (TypeError, ValueError, OverflowError):
         pass
     raise InvalidInput(
-        f"log() keeps numbers, and {metric}={shown(value)} is none. Texts and settings belong in params or tags."
+        f"log() keeps numbers, and {metric}={short_repr(value)} is none. Texts and settings belong in params or tags."
     )
 
 
@@ -59,12 +59,14 @@ def values_of(metrics: Any, more: Mapping[str, Any]) -> dict[str, float]:
     """Return the arguments of :meth:`Run.log` as floats by metric, nested names joined by dots. Raises InvalidInput."""
     if not isinstance(metrics, Mapping):
         raise InvalidInput(
-            f"log() takes a dict of metrics, such as {{'val/acc': 0.9}}, or keywords, not {shown(metrics)}."
+            f"log() takes a dict of metrics, such as {{'val/acc': 0.9}}, or keywords, not {short_repr(metrics)}."
         )
     by_metric: dict[str, float] = {}
     for metric, value in [*_flat(metrics), *more.items()]:
         if metric in by_metric:
-            raise InvalidInput(f"log() was given two values of the metric {shown(metric)}. Nothing was kept.")
+            raise InvalidInput(
+                f"log() was given two values of the metric {short_repr(metric)}. Nothing was kept."
+            )
         by_metric[metric] = value if type(value) is float else number(metric, value)
     return by_metric
 
@@ -76,7 +78,7 @@ def _flat(metrics: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tu
         )
     for key, value in metrics.items():
         if not isinstance(key, str):
-            raise InvalidInput(f"The name of a metric is a text, not {shown(key)}.")
+            raise InvalidInput(f"The name of a metric is a text, not {short_repr(key)}.")
         if not key.strip():
             raise InvalidInput("The name of a metric is blank. Nothing was kept.")
         if isinstance(value, Mapping):
@@ -93,7 +95,7 @@ def whole(step: Any) -> int:
             return number
     except (TypeError, ValueError, OverflowError):
         pass
-    raise InvalidInput(f"step= is a whole number, not {shown(step)}.")
+    raise InvalidInput(f"step= is a whole number, not {short_repr(step)}.")
 
 
 class Backlog:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import progress
 from tablevault_pd.capture import environment, script
-from tablevault_pd.errors import Conflict, InvalidInput, InvalidName, VaultError, shown
+from tablevault_pd.errors import Conflict, InvalidInput, InvalidName, VaultError, short_repr
 from tablevault_pd.names import check_name, encodable
 from tablevault_pd.reading import liveness
 from tablevault_pd.session import active, inheritance
@@ -49,7 +49,7 @@ def session_name(store: Store, name: str | None) -> tuple[str, int | None]:
     name = check_name(name, "session")
     if _hides_a_run(name):
         raise InvalidName(
-            f"{shown(name)} cannot name a session: name#2 is how the second run of one is called."
+            f"{short_repr(name)} cannot name a session: name#2 is how the second run of one is called."
         )
     return name, inherited
 
@@ -142,7 +142,7 @@ def find_opened(store: Store, name: str, token: str) -> Session | None:
 def warn_of_other_params(last: Session, params: Mapping[str, Any]) -> None:
     """Warn if the run that ``resume=True`` continues has other values of parameters: it may be another one of a sweep."""
     other = [
-        f"{name} was {shown(last.params[name])} and is {shown(value)}"
+        f"{name} was {short_repr(last.params[name])} and is {short_repr(value)}"
         for name, value in encodable(dict(params)).items()
         if name in last.params and last.params[name] != value and value == value  # NaN is no change
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tablevault_pd.capture.redact import MASK, is_secret_name
-from tablevault_pd.errors import InvalidInput, InvalidType, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 
 DEEPEST = 100  # levels of nested parameters
 
@@ -43,7 +43,7 @@ class Params(MutableMapping[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         if not isinstance(name, str):
-            raise InvalidType(f"The name of a parameter is a text, not {shown(name)}.")
+            raise InvalidType(f"The name of a parameter is a text, not {short_repr(name)}.")
         self._check()
         plain_value = _masked(name, plain(value)) if self._redact else plain(value)
         # A new dict: the background thread may be reading the old one.
@@ -101,7 +101,7 @@ def as_mapping(params: Any) -> Mapping[Any, Any]:
     if is_dataclass(params) and not isinstance(params, type):
         return {field.name: getattr(params, field.name) for field in fields(params)}
     raise InvalidType(
-        f"params= is a dict, a dataclass instance or an argparse.Namespace, not {shown(params)}. "
+        f"params= is a dict, a dataclass instance or an argparse.Namespace, not {short_repr(params)}. "
         "vars(…) makes a dict of most other objects."
     )
 
@@ -124,7 +124,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         by_name = {str(key): plain(item, depth + 1) for key, item in as_mapping(value).items()}
         if len(by_name) < len(as_mapping(value)):
             raise InvalidInput(
-                f"Two keys of a parameter are the same text: {shown(list(as_mapping(value)))}."
+                f"Two keys of a parameter are the same text: {short_repr(list(as_mapping(value)))}."
             )
         return by_name
     if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):

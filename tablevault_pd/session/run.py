@@ -6,7 +6,7 @@ import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
-from tablevault_pd.errors import InvalidType, shown
+from tablevault_pd.errors import InvalidType, short_repr
 from tablevault_pd.session import active
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Run:
         ...     s.checkpoint()
         """
         if not callable(function):
-            raise InvalidType(f"on_stop() takes a function to call, not {shown(function)}.")
+            raise InvalidType(f"on_stop() takes a function to call, not {short_repr(function)}.")
         self._recorder.on_stop(function)
         return function
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, SessionNotFound, shown
+from tablevault_pd.errors import InvalidInput, SessionNotFound, short_repr
 from tablevault_pd.names import check_version_name, parse_address
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports as answers
@@ -40,7 +40,7 @@ def tag(
         raise InvalidInput("Say which tags to add, vault.tag('train', 'best'), or to remove: remove='draft'.")
     both = set(added) & set(removed)
     if both:
-        raise InvalidInput(f"The tag {shown(min(both))} is to be added and removed. Say one of them.")
+        raise InvalidInput(f"The tag {short_repr(min(both))} is to be added and removed. Say one of them.")
     versions, others = _versions(store, which)
     sessions = _sessions(store, others) if others else []
     keys = [(version.list_id, version.version) for version in versions]
@@ -73,7 +73,7 @@ def _names(versions: Sequence[Version], added: Sequence[str]) -> list[str]:
     twice = next((label for label in lists if lists.count(label) > 1), None)
     if names and twice is not None:
         raise InvalidInput(
-            f"{shown(names[0])} cannot be two versions of {shown(twice)}: a name stands for one. Tag them apart."
+            f"{short_repr(names[0])} cannot be two versions of {short_repr(twice)}: a name stands for one. Tag them apart."
         )
     return names
 
@@ -86,7 +86,7 @@ def _sessions(store: Store, others: list[Any]) -> list[Session]:
         if not lists:
             raise
         raise SessionNotFound(
-            f"{error} {shown(lists[0])} is a list: say which version of it to name, as in {shown(f'{lists[0]}@1')}."
+            f"{error} {short_repr(lists[0])} is a list: say which version of it to name, as in {short_repr(f'{lists[0]}@1')}."
         ) from None
 
 

@@ -24,7 +24,7 @@ from tablevault_pd.errors import (
     MissingDependency,
     QueryTimeout,
     VaultError,
-    shown,
+    short_repr,
 )
 from tablevault_pd.refs import RefDtype
 from tablevault_pd.sql.statement import parse
@@ -133,7 +133,7 @@ def _plain(name: str, value: Any) -> Any:
         nanoseconds = value.nanosecond if isinstance(value, pd.Timestamp) else value.nanoseconds
         if nanoseconds:
             raise InvalidInput(
-                f"${name} is {shown(value)}, and DuckDB takes microseconds. Round it: value.round('us'), or hand it in as a frame."
+                f"${name} is {short_repr(value)}, and DuckDB takes microseconds. Round it: value.round('us'), or hand it in as a frame."
             )
         return value
     if isinstance(value, np.generic):

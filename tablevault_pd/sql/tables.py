@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.errors import InvalidName, InvalidQuery, ListNotFound, shown
+from tablevault_pd.errors import InvalidName, InvalidQuery, ListNotFound, short_repr
 from tablevault_pd.lineage.of_rows import asked_rows
 from tablevault_pd.lineage.report import lines
 from tablevault_pd.reading import read as reading
@@ -80,7 +80,8 @@ class Tables:
     def columns_text(self) -> str:
         """Return which columns the tables have, for an error: DuckDB knows only those that the statement mentions."""
         return " ".join(
-            f"Columns of {name}: {', '.join(map(shown, names))}." for name, names in self._columns_of.items()
+            f"Columns of {name}: {', '.join(map(short_repr, names))}."
+            for name, names in self._columns_of.items()
         )
 
     def _table(self, name: str) -> pa.Table | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tablevault_pd.errors import VersionNotFound, did_you_mean, shown
+from tablevault_pd.errors import VersionNotFound, did_you_mean, short_repr
 from tablevault_pd.store.types import ListState, VersionLookup
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def _no_snapshot(store: Store, at: str) -> VersionNotFound:
     tagged = [f"{each.list}@{each.name}" for each in names if each.name == at]
     if tagged:
         return VersionNotFound(
-            f"{shown(at)} is a tag of {', '.join(tagged[:5])}, not a snapshot of all lists."
+            f"{short_repr(at)} is a tag of {', '.join(tagged[:5])}, not a snapshot of all lists."
         )
     hint = did_you_mean(at, {each.name for each in names if each.snapshot})
     return VersionNotFound(
-        f"There is no snapshot {shown(at)}. {hint or 'vault.snapshots() shows what is there.'} A time is given as a datetime "
+        f"There is no snapshot {short_repr(at)}. {hint or 'vault.snapshots() shows what is there.'} A time is given as a datetime "
         "or pd.Timestamp."
     )
 
@@ -67,7 +67,9 @@ class PinnedStore:
     @property
     def pinned_to(self) -> str:
         """What it shows, for people."""
-        return f"the snapshot {shown(self.at)}" if isinstance(self.at, str) else f"the state at {self.at}"
+        return (
+            f"the snapshot {short_repr(self.at)}" if isinstance(self.at, str) else f"the state at {self.at}"
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, InvalidType, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 from tablevault_pd.session.lookup import SessionFilter
 from tablevault_pd.vault.base import VaultPart
 
@@ -219,7 +219,7 @@ class Analysis(VaultPart):
         validate.choice(mode, "mode", ("min", "max"))
         others = [] if at is None else _names(at, "at=") or []
         if metric in others:
-            raise InvalidInput(f"at= names other metrics: best_value is the value of {shown(metric)}.")
+            raise InvalidInput(f"at= names other metrics: best_value is the value of {short_repr(metric)}.")
         if after is not None:
             after = validate.whole(after, "after")
         if smooth is not None:
@@ -360,7 +360,7 @@ def _names(names: Any, what: str = "names=") -> list[str] | None:
         return None
     metrics = [names] if isinstance(names, str) else names
     if not isinstance(metrics, (list, tuple)) or not all(isinstance(name, str) for name in metrics):
-        raise InvalidType(f"{what} is the name of a metric or a list of names, not {shown(names)}.")
+        raise InvalidType(f"{what} is the name of a metric or a list of names, not {short_repr(names)}.")
     return [validate.text(name, "The name of a metric") for name in metrics]
 
 
@@ -373,6 +373,6 @@ def _grid(grid: Any) -> np.ndarray | str | None:
     except (TypeError, ValueError):
         values = None
     if values is None or values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise InvalidInput(f"grid= is 'union' or a list of one or more numbers, not {shown(grid)}.")
+        raise InvalidInput(f"grid= is 'union' or a list of one or more numbers, not {short_repr(grid)}.")
     whole = values.astype(np.int64) if (np.abs(values) < 2**53).all() else values
     return np.unique(whole if (whole == values).all() else values)

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, ListNotFound, SessionNotFound, shown
+from tablevault_pd.errors import InvalidInput, ListNotFound, SessionNotFound, short_repr
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read, reports
 from tablevault_pd.session.lookup import resolve_session
@@ -264,5 +264,5 @@ def _sha256(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
         return value
     raise InvalidInput(
-        f"A file's content is named by its SHA-256, 64 hexadecimal digits as vault.files() shows them, not {shown(value)}."
+        f"A file's content is named by its SHA-256, 64 hexadecimal digits as vault.files() shows them, not {short_repr(value)}."
     )

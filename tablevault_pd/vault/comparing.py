@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def _baseline(baseline: Any) -> str | int | None:
     if baseline is None or isinstance(baseline, str):
         if baseline not in (None, "first", "previous"):
             raise InvalidInput(
-                f"baseline= is 'first', 'previous' or the number of a version, such as 3, not {shown(baseline)}."
+                f"baseline= is 'first', 'previous' or the number of a version, such as 3, not {short_repr(baseline)}."
             )
         return baseline
     return validate.whole(baseline, "baseline", least=1)

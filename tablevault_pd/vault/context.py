@@ -6,7 +6,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.names import check_name
 from tablevault_pd.session import Recorder, Settings
 from tablevault_pd.session.heartbeat import HEARTBEAT
@@ -84,6 +84,6 @@ def _refuse_other(what: str, options: Mapping[str, Any], present: Mapping[str, A
     other = [name for name, value in options.items() if value is not None and value != present[name]]
     if other:
         raise InvalidInput(
-            f"{what} with {', '.join(f'{name}={shown(present[name])}' for name in other)}. "
+            f"{what} with {', '.join(f'{name}={short_repr(present[name])}' for name in other)}. "
             f"Leave {', '.join(f'{name}=' for name in other)} out to share it, or close it first."
         )

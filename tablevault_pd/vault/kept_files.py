@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from tablevault_pd import frames
-from tablevault_pd.errors import VaultCorrupt, VaultError, shown
+from tablevault_pd.errors import VaultCorrupt, VaultError, short_repr
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import reports
 from tablevault_pd.saving import file_columns
@@ -59,4 +59,4 @@ def _rows_with_file(store: Store, sha256: str) -> list[str]:
     files = reports.files(store, heads)
     files = files[files["sha256"] == sha256]
     named = files[["list", "position", "path"]].itertuples(index=False)
-    return [f"{name}[{position}] ({shown(path, 300)})" for name, position, path in named]
+    return [f"{name}[{position}] ({short_repr(path, 300)})" for name, position, path in named]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tablevault_pd.errors import InvalidInput, shown
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.lineage.of_rows import asked_rows, slice_named
 from tablevault_pd.reading import read as reading
 from tablevault_pd.vault.base import VaultPart
@@ -240,7 +240,7 @@ def _positions(version: Version, rows: Any) -> np.ndarray:
     except ValueError:
         positions = np.empty(0, object)
     if positions.ndim != 1 or (positions.dtype.kind not in "iu" and len(positions)):
-        raise InvalidInput(f"rows= is a position, a slice or a list of positions, not {shown(rows)}.")
+        raise InvalidInput(f"rows= is a position, a slice or a list of positions, not {short_repr(rows)}.")
     positions = positions.astype(np.int64)
     bad = positions[(positions < 0) | (positions >= version.total)]
     if len(bad):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, VersionNotFound, did_you_mean, shown
+from tablevault_pd.errors import InvalidInput, VersionNotFound, did_you_mean, short_repr
 from tablevault_pd.names import check_name, check_version_name, parse_address
 from tablevault_pd.reading import reports
 from tablevault_pd.reading.read import list_not_found, resolve
@@ -130,14 +130,14 @@ class NamedStates(VaultPart):
         if not self.store.drop_snapshot(name):
             snapshot_names = {entry.name for entry in self.store.version_names() if entry.snapshot}
             hint = did_you_mean(name, snapshot_names) or "vault.snapshots() shows what is there."
-            raise VersionNotFound(f"There is no snapshot {shown(name)}. {hint}")
+            raise VersionNotFound(f"There is no snapshot {short_repr(name)}. {hint}")
 
     def _untag(self, name: str) -> None:
         address = parse_address(name)
         if address.version_name is None:
             raise InvalidInput(
-                f"{shown(name)} is the number of a version, not a name of it. Say which name to remove: "
-                f"{shown(f'{address.name}@best')}, or vault.tag({shown(name)}, remove=…)."
+                f"{short_repr(name)} is the number of a version, not a name of it. Say which name to remove: "
+                f"{short_repr(f'{address.name}@best')}, or vault.tag({short_repr(name)}, remove=…)."
             )
         self._check_writable()
         version = resolve(self.store, name)

@@ -10,7 +10,7 @@ import numpy as np
 from tablevault_pd import validate
 from tablevault_pd.capture.exits import ExitStatus, ending_of
 from tablevault_pd.display import counted
-from tablevault_pd.errors import InvalidInput, VersionNotFound, shown
+from tablevault_pd.errors import InvalidInput, VersionNotFound, short_repr
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.lineage.stand_ins import StandInParents
@@ -501,7 +501,7 @@ def _key(value: Any) -> tuple[Hashable, ...] | None:
         return None
     labels = tuple(validate.label(label, "key") for label in column_names(value, "key"))
     if not labels or len(set(labels)) < len(labels):
-        raise InvalidInput(f"key= names one or more columns, each once, not {shown(value)}.")
+        raise InvalidInput(f"key= names one or more columns, each once, not {short_repr(value)}.")
     return labels
 
 
@@ -511,7 +511,7 @@ def _drop_missing(value: Any) -> bool | tuple[Hashable, ...]:
         return bool(value)
     labels = tuple(validate.label(label, "drop_missing") for label in column_names(value, "drop_missing"))
     if not labels:
-        raise InvalidInput(f"drop_missing= is True, False or the names of columns, not {shown(value)}.")
+        raise InvalidInput(f"drop_missing= is True, False or the names of columns, not {short_repr(value)}.")
     return labels
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, InvalidType, VaultError, shown
+from tablevault_pd.errors import InvalidInput, InvalidType, VaultError, short_repr
 from tablevault_pd.filters import is_no_filter
 from tablevault_pd.keywords import note_done, taken_back_by
 from tablevault_pd.names import check_name
@@ -377,7 +377,7 @@ def _condition(stop: Any) -> Callable[[], bool]:
         return lambda: bool(stop.is_set())
     if callable(stop) and not isinstance(stop, type):
         return lambda: bool(stop())
-    raise InvalidType(f"stop= is a threading.Event or a function without arguments, not {shown(stop)}.")
+    raise InvalidType(f"stop= is a threading.Event or a function without arguments, not {short_repr(stop)}.")
 
 
 def _fitting(store: Store, version: Version, filters: Any, positions: np.ndarray) -> np.ndarray:

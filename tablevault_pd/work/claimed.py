@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.errors import ClaimLost, InvalidInput, InvalidType, shown
+from tablevault_pd.errors import ClaimLost, InvalidInput, InvalidType, short_repr
 from tablevault_pd.lineage.declared import Rows
 from tablevault_pd.lineage.resolve_rows import origin_version, positions_of_index, resolve_rows
 from tablevault_pd.reading.origin import origin_of, read_of
@@ -28,7 +28,9 @@ def rows_in_hand(store: Store, frame: Frame, holder: Holder | None) -> list[Fini
     Raises InvalidInput if it cannot be told which rows those are, ClaimLost if nothing was ever claimed of their list.
     """
     if not isinstance(frame, (pd.DataFrame, pd.Series)):
-        raise InvalidType(f"A frame of claimed rows is needed here, or some of its rows, not {shown(frame)}.")
+        raise InvalidType(
+            f"A frame of claimed rows is needed here, or some of its rows, not {short_repr(frame)}."
+        )
     holder = _holder_of(frame) or holder
     if holder is None:
         raise InvalidInput(

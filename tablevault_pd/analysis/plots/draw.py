@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.errors import InvalidInput, MissingDependency, did_you_mean, shown
+from tablevault_pd.errors import InvalidInput, MissingDependency, did_you_mean, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ def one_of(name: str, known: Sequence[str], what: str) -> str:
         return name
     hint = did_you_mean(name, known) if isinstance(name, str) else ""
     raise InvalidInput(
-        f"{what}= names {shown(name)}, which this frame has not. {hint or 'There are ' + ', '.join(known)}."
+        f"{what}= names {short_repr(name)}, which this frame has not. {hint or 'There are ' + ', '.join(known)}."
     )
 
 

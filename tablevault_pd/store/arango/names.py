@@ -11,7 +11,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import NameTaken, VersionNotFound, shown
+from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
 from tablevault_pd.store import VersionName
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
@@ -182,7 +182,9 @@ class NameCatalog:
             assert head is not None
             place = {"list": head.list_id, "name": new}
             if all_of(handle, IN_THE_MAKING, {"digest": digest_of(new)}):
-                raise NameTaken(f"A list {shown(new)} is being made. Nothing was renamed; take another name.")
+                raise NameTaken(
+                    f"A list {short_repr(new)} is being made. Nothing was renamed; take another name."
+                )
             all_of(handle, RENAME, {**place, "digest": digest_of(new)})
             rename = {
                 "_key": key,

@@ -17,7 +17,7 @@ from requests.auth import AuthBase
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from tablevault_pd.errors import shown
+from tablevault_pd.errors import short_repr
 from tablevault_pd.store.engine import fork_guard as forks
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _no_http(error: BaseException | None) -> str | None:
     """What came instead of an HTTP answer; None if nothing did. The causes of `error` are looked through."""
     for part in (*getattr(error, "args", ()), getattr(error, "reason", None)):
         if isinstance(part, BadStatusLine) and not isinstance(part, RemoteDisconnected):
-            return f"what answered speaks no HTTP; it said {shown(str(part), 40)}"
+            return f"what answered speaks no HTTP; it said {short_repr(str(part), 40)}"
         found = _no_http(part) if isinstance(part, BaseException) else None
         if found is not None:
             return found

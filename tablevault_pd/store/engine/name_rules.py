@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tablevault_pd.errors import ListDeleted, ListNotFound, ListRenamed, NameTaken, VersionNotFound, shown
+from tablevault_pd.errors import (
+    ListDeleted,
+    ListNotFound,
+    ListRenamed,
+    NameTaken,
+    VersionNotFound,
+    short_repr,
+)
 from tablevault_pd.store import Freed
 from tablevault_pd.store.engine.commit_rules import check_expected
 
@@ -27,7 +34,7 @@ def check_tag(name: str, version: Version, there: Sequence[VersionName], *, repl
     if replace:
         return True
     raise NameTaken(
-        f"{shown(f'{other.list}@{name}')} is version {other.version} already, and not {version.version}. Say replace=True to "
+        f"{short_repr(f'{other.list}@{name}')} is version {other.version} already, and not {version.version}. Say replace=True to "
         "move the name, or take another one."
     )
 
@@ -41,8 +48,8 @@ def check_untag(name: str, version: Version, there: Sequence[VersionName]) -> No
 def _check_no_snapshot(name: str, there: Sequence[VersionName]) -> None:
     if any(each.snapshot for each in there):
         raise NameTaken(
-            f"{shown(name)} is a snapshot of the whole vault, not a tag of one list. vault.snapshots() shows it, "
-            f"vault.untag({shown(name)}) removes it."
+            f"{short_repr(name)} is a snapshot of the whole vault, not a tag of one list. vault.snapshots() shows it, "
+            f"vault.untag({short_repr(name)}) removes it."
         )
 
 
@@ -53,12 +60,12 @@ def check_snapshot(
     tagged = next((each for each in there if not each.snapshot), None)
     if tagged is not None:
         raise NameTaken(
-            f"{shown(name)} is a tag: {tagged.list}@{tagged.version} has it. Take another name for the snapshot, or remove "
-            f"the tag with vault.untag({shown(f'{tagged.list}@{name}')})."
+            f"{short_repr(name)} is a tag: {tagged.list}@{tagged.version} has it. Take another name for the snapshot, or remove "
+            f"the tag with vault.untag({short_repr(f'{tagged.list}@{name}')})."
         )
     if there and not replace:
         raise NameTaken(
-            f"There is a snapshot {shown(name)}, of {there[0].time:%Y-%m-%d %H:%M:%S} UTC. Say replace=True to take it anew, "
+            f"There is a snapshot {short_repr(name)}, of {there[0].time:%Y-%m-%d %H:%M:%S} UTC. Say replace=True to take it anew, "
             "or take another name."
         )
     if not heads:
@@ -76,7 +83,9 @@ def check_rename(
     check_expected(old, expect, head)
     if taken is not None:
         deleted = ", deleted and still restorable" if taken.deleted else ""
-        raise NameTaken(f"There is a list {shown(new)}{deleted}. Nothing was renamed; take another name.")
+        raise NameTaken(
+            f"There is a list {short_repr(new)}{deleted}. Nothing was renamed; take another name."
+        )
 
 
 def check_not_renamed(batch: Batch, now: str | None) -> None:
