@@ -83,6 +83,21 @@ def test_a_filter_that_looks_at_all_rows_looks_at_them_anew(ten):
     assert found.index.tolist() == list(range(10, 20))
 
 
+def test_rows_that_a_call_took_are_not_taken_again_by_its_next_request(ten):
+    ten.release(ten.claim("jobs", k=4))
+    ten.append("jobs", jobs(10))
+    mine = ten.claim("jobs", k=11)  # ten of the version that was known, then the one that was appended
+    assert mine.index.tolist() == mine["n"].tolist() == list(range(11))
+
+
+@pytest.mark.skipif(not hasattr(pd, "col"), reason="pandas has no expressions")
+def test_a_filter_that_looks_at_all_rows_offers_none_twice_to_one_call(vault):
+    vault.save("jobs", jobs(*range(30)))
+    vault.claim("jobs", k=19)
+    mine = vault.claim("jobs", k=2, filters=pd.col("n") >= pd.col("n").min())
+    assert mine["n"].tolist() == [19, 20]
+
+
 def test_columns_and_references_are_those_of_read(ten):
     ten.save("wide", pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "z"], "vec": [[1.0, 2.0]] * 3}))
     pd.testing.assert_frame_equal(

@@ -62,9 +62,8 @@ class Board:
         `check` may refuse the version before anything is taken. Raises ListNotFound, ListDeleted.
         """
         offer = self._offer(filters, count, check)
-        taken: list[int] = []
-        while len(taken) < count:
-            request = offer.request(self._name, call, count - len(taken), self._gone.look())
+        while len(offer.taken) < count:
+            request = offer.request(self._name, call, count - len(offer.taken), self._gone.look())
             call.list_id = request.list_id
             answer = self._store.claim(request)
             self._gone.note(answer.holders)
@@ -72,17 +71,17 @@ class Board:
             if lost:
                 self._store.give_back(request.list_id, lost)
             elif not answer.current:
-                if taken:
+                if len(offer.taken):
                     break  # the list was saved anew: the rows are those of the version before
                 self._order = None
                 offer = self._offer(filters, count, check)
             elif not answer.may_take(request):
                 offer.consider(answer)
             else:
-                taken += offer.take(answer, request.count)
-                if len(taken) < count and not self._goes_on(offer, answer, call):
+                offer.take(answer, request.count)
+                if len(offer.taken) < count and not self._goes_on(offer, answer, call):
                     break
-        return offer.order.version, np.sort(np.array(taken, np.int64))
+        return offer.order.version, np.sort(offer.taken)
 
     def _offer(self, filters: Any, count: int, check: Callable[[Version], object]) -> Offer:
         order = self._order or self._look()
@@ -135,6 +134,7 @@ class Offer:
 
     def __init__(self, order: Order, candidates: Candidates, size: int) -> None:
         self.order = order
+        self.taken = _NONE  #: positions of the rows that are the caller's now
         self._candidates, self._size = candidates, size
         self._considered, self._given_back = Addresses.of(()), _NONE
         self._most_given_back = 1000
@@ -142,10 +142,11 @@ class Offer:
         self._rowwise = candidates.is_rowwise(order.version)
 
     def request(self, name: str, call: ClaimCall, count: int, gone: frozenset[int]) -> ClaimRequest:
-        """Ask for `count` rows."""
+        """Ask for `count` rows more. A store that is asked again for rows of the same call would give them again."""
         version = self.order.version
         self._fresh = self._candidates.next(version, self._size)
-        self._offered = np.union1d(self._given_back, self._fresh) if len(self._given_back) else self._fresh
+        offered = np.union1d(self._given_back, self._fresh) if len(self._given_back) else self._fresh
+        self._offered = np.setdiff1d(offered, self.taken) if len(self.taken) else offered
         return ClaimRequest(
             name,
             version.list_id,
@@ -167,8 +168,8 @@ class Offer:
         self._considered = answer.given_back
         self._given_back = self._candidates.of(self.order.version, np.sort(positions[positions >= 0]))
 
-    def take(self, answer: ClaimAnswer, count: int) -> list[int]:
-        """The positions of the rows that were taken. No row that comes before the last one is offered again."""
+    def take(self, answer: ClaimAnswer, count: int) -> None:
+        """Note the rows that were taken. No row that comes before the last one is offered again."""
         taken = self._offered[answer.taken]
         if len(self._fresh):
             through = (
@@ -176,7 +177,7 @@ class Offer:
             )
             self._candidates.advance(through + 1)
         self._candidates.advance(answer.frontier)
-        return [int(position) for position in taken]
+        self.taken = np.append(self.taken, taken)
 
     def widen(self, answer: ClaimAnswer) -> bool:
         """Offer more the next time; False if there is no more."""
