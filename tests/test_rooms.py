@@ -25,7 +25,7 @@ SHARED = {"Asked", "Piece", "Rows", "_Lines", "_Walk"}
 
 #: Rooms, and files beside them, in which a variable is named after what it is ...
 PLAIN = [
-    "frames", "filters", "reading", "saving", "session", "capture", "cli", "vault", "keys",
+    "frames", "filters", "reading", "saving", "session", "capture", "cli", "vault", "keys", "search",
     "api.py", "display.py", "errors.py", "keywords.py", "names.py", "progress.py", "refs.py", "validate.py",
 ]  # fmt: skip
 #: ... and not after how it was come by.
@@ -80,12 +80,19 @@ def test_a_class_name_has_one_meaning() -> None:
 def test_variables_are_named_after_what_they_are(room: str) -> None:
     path = PACKAGE / room
     named = [
-        f"{file.name}:{node.lineno} {node.id}"
+        f"{file.name}:{node.lineno} {name}"
         for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in HOW_COME_BY
+        if (name := bound(node)) in HOW_COME_BY
     ]
     assert named == []
+
+
+def bound(node: ast.AST) -> str | None:
+    """The name of the variable or parameter that `node` binds."""
+    if isinstance(node, ast.arg):
+        return node.arg
+    return node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else None
 
 
 @pytest.mark.parametrize("kind", [EmbeddedStore, ArangoStore])

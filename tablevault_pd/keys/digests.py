@@ -94,18 +94,18 @@ def doubled(digests: np.ndarray) -> np.ndarray:
     return rows[np.r_[same, False] | np.r_[False, same]] if len(rows) else rows
 
 
-def matches(digests: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def matches(digests: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(row, number): every pair of a row and a wanted key that are equal. The rows may be many more than the keys."""
-    mask = np.uint64((16 << max(wanted.shape[1], 1 << 12).bit_length()) - 1)
+    mask = np.uint64((16 << max(keys.shape[1], 1 << 12).bit_length()) - 1)
     some = np.zeros(
         int(mask) + 1, bool
     )  # most rows are none of those wanted, as a few bits of their digests tell
-    some[wanted[0] & mask] = True
+    some[keys[0] & mask] = True
     rows = np.flatnonzero(some[digests[0] & mask])
-    order = np.argsort(wanted[0], kind="stable")
-    halves = wanted[0, order]
+    order = np.argsort(keys[0], kind="stable")
+    halves = keys[0, order]
     first, end = (np.searchsorted(halves, digests[0, rows], side=side) for side in ("left", "right"))
     pair, number = expand(first, end - first)
     rows, number = rows[pair], order[number]
-    equal = digests[1, rows] == wanted[1, number]
+    equal = digests[1, rows] == keys[1, number]
     return rows[equal], number[equal]

@@ -117,7 +117,7 @@ def _states(
             continue
         positions = content.positions(generation, address)
         now = set(np.flatnonzero(positions >= 0).tolist())
-        for number in sorted(now - before, key=lambda each: int(positions[each])):
+        for number in sorted(now - before, key=lambda row: int(positions[row])):
             yield _State(version, int(positions[number]))
         if before and not now:
             yield _State(version, -1)

@@ -60,9 +60,9 @@ class KeyIndex:
         now = version if version.version == number else store.version(version.list, number)
         return now is not None and now.time.isoformat() == time
 
-    def find(self, shown: Pieces, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, shown: Pieces, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(number, position): every pair of a wanted key and a row that has it and is shown, in order of position."""
-        rows, number = matches(self.digests, wanted)
+        rows, number = matches(self.digests, keys)
         position = shown.positions(*self.content.addresses(rows))
         order = np.argsort(position, kind="stable")
         order = order[np.searchsorted(position[order], 0) :]  # without those that are not shown

@@ -43,8 +43,8 @@ def search(store: Store, request: Request) -> pd.DataFrame:
 def _search(store: Store, candidates: Sequence[Candidate], request: Request) -> pd.DataFrame:
     spans = WriterSpans(store)
     candidates = filter_by_origin(store, candidates, request, spans)
-    found = find_rows(store, candidates, request, spans)
-    return result_frame(store, request, found, spans)
+    ranked = find_rows(store, candidates, request, spans)
+    return result_frame(store, request, ranked, spans)
 
 
 def _without_damaged(

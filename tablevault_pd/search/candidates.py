@@ -92,10 +92,10 @@ def _versions(store: Store, request: Request) -> list[Version]:
         if is_pattern(address) and store.head(parse_address(address).name) is None
     ]
     named = [address for address in addresses if address not in patterns]
-    for pattern in [each for each in patterns if parse_address(each).pinned]:
+    for pattern in [pattern for pattern in patterns if parse_address(pattern).pinned]:
         patterns.remove(pattern)
         named += _pinned(store, pattern)
-    versions = reading.resolve_all(store, [reading.lookup(each, as_of=request.as_of) for each in named])
+    versions = reading.resolve_all(store, [reading.lookup(address, as_of=request.as_of) for address in named])
     if patterns:
         matches = [re.compile(translate(pattern)).match for pattern in patterns]
         newest = _newest_versions(store, request.as_of)
@@ -107,8 +107,8 @@ def _pinned(store: Store, pattern: str) -> list[str]:
     """The addresses that a pattern such as ``preds-*@paper`` stands for. Raises VersionNotFound where there are none."""
     name, _, version = pattern.partition("@")
     match = re.compile(translate(name)).match
-    addresses = [f"{each}@{version}" for each in store.names() if match(each)]
-    there = [each for each in addresses if reading.exists(store, each)]
+    addresses = [f"{list_name}@{version}" for list_name in store.names() if match(list_name)]
+    there = [address for address in addresses if reading.exists(store, address)]
     if not there:
         raise VersionNotFound(f"No list that fits {short_repr(name)} has a version {short_repr(version)}.")
     return there

@@ -20,7 +20,7 @@ _BITS = 20  # of a cell's number and of a line; a session's has the rest
 class CodeWriters:
     """Those whose code matches: (session), (session, cell) or (session, cell, line), as columns."""
 
-    found: np.ndarray
+    writers: np.ndarray
 
     @classmethod
     def find(cls, store: Store, query: Node, within: CodeIn) -> CodeWriters:
@@ -31,18 +31,18 @@ class CodeWriters:
 
     def wrote(self, spans: Spans) -> np.ndarray:
         """Which spans one of them wrote."""
-        columns = (spans.session_id, spans.cell, spans.line)[: self.found.shape[1]]
-        known = self.found[(self.found >= 0).all(axis=1)]
-        written: np.ndarray = np.isin(_keys(columns), _keys(known.T))
+        columns = (spans.session_id, spans.cell, spans.line)[: self.writers.shape[1]]
+        placed = self.writers[(self.writers >= 0).all(axis=1)]
+        written: np.ndarray = np.isin(_keys(columns), _keys(placed.T))
         return written & (spans.cell >= 0)
 
 
 def sessions_with_code(store: Store, query: Node, within: CodeIn) -> list[int]:
     """Ids of the sessions that ran such code; of a slice: that wrote rows with it, or executed it."""
-    found = {int(key) for key in CodeWriters.find(store, query, within).found[:, 0]}
+    ids = {int(key) for key in CodeWriters.find(store, query, within).writers[:, 0]}
     if within == "slice":
-        found |= {int(key) for key in store.search_code(query)[:, 0]}
-    return sorted(found)
+        ids |= {int(key) for key in store.search_code(query)[:, 0]}
+    return sorted(ids)
 
 
 def _keys(columns: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:

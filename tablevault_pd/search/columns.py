@@ -30,21 +30,21 @@ def check_columns(store: Store, candidates: Sequence[Candidate], request: Reques
 
 
 def _check_added(candidates: Sequence[Candidate], columns: Sequence[Hashable]) -> None:
-    known = dict.fromkeys(column.label for candidate in candidates for column in candidate.columns)
-    wrong = [label for label in columns if label not in known and label not in COLUMNS]
+    labels = dict.fromkeys(column.label for candidate in candidates for column in candidate.columns)
+    wrong = [label for label in columns if label not in labels and label not in COLUMNS]
     if wrong:
         raise InvalidInput(
-            f"columns= names {', '.join(map(short_repr, wrong))}, which no list searched has. {_hint(wrong, list(known))}"
+            f"columns= names {', '.join(map(short_repr, wrong))}, which no list searched has. {_hint(wrong, list(labels))}"
         )
 
 
-def _hint(wrong: Sequence[Hashable], known: Sequence[Hashable]) -> str:
-    texts = [label for label in known if isinstance(label, str)]
+def _hint(wrong: Sequence[Hashable], labels: Sequence[Hashable]) -> str:
+    texts = [label for label in labels if isinstance(label, str)]
     close = [name for label in wrong for name in get_close_matches(str(label), texts, n=3)]
     if close:
         return f"Did you mean {' or '.join(map(repr, dict.fromkeys(close)))}?"
-    more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
-    return f"There are: {', '.join(map(short_repr, known[:MOST_NAMES])) or 'none at all'}{more}."
+    more = f" and {len(labels) - MOST_NAMES} more" if len(labels) > MOST_NAMES else ""
+    return f"There are: {', '.join(map(short_repr, labels[:MOST_NAMES])) or 'none at all'}{more}."
 
 
 def _check_filters(store: Store, candidates: Sequence[Candidate], request: Request) -> None:

@@ -27,7 +27,7 @@ APPROX_NEAR = 1000  # so many near rows at least are fused with the text, where 
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RankedRows:
     """The rows found: a ranking for each query, whose scopes number the candidates."""
 
     candidates: Sequence[Candidate]
@@ -35,18 +35,20 @@ class Found:
     labels: Sequence[Hashable] = ()  #: the column of each item that was found by a vector
 
 
-def find_rows(store: Store, candidates: Sequence[Candidate], request: Request, spans: WriterSpans) -> Found:
+def find_rows(
+    store: Store, candidates: Sequence[Candidate], request: Request, spans: WriterSpans
+) -> RankedRows:
     """Rank the candidates' rows, cut to the page that is asked for."""
     if request.near:
         candidates = filter_by_values(store, candidates, request.filters)
-        found = _find_near(store, candidates, request, spans)
+        ranked = _find_near(store, candidates, request, spans)
     elif request.text is not None:
-        found = Found(candidates, [from_hits(_find_text(store, candidates, request), TEXT)])
+        ranked = RankedRows(candidates, [from_hits(_find_text(store, candidates, request), TEXT)])
     else:
         candidates = filter_by_values(store, candidates, request.filters)
-        found = Found(candidates, [_all_rows(candidates, request)])
-    page = [ranking.cut(request.offset, request.last, request.min_score) for ranking in found.rankings]
-    return Found(found.candidates, page, found.labels)
+        ranked = RankedRows(candidates, [_all_rows(candidates, request)])
+    page = [ranking.cut(request.offset, request.last, request.min_score) for ranking in ranked.rankings]
+    return RankedRows(ranked.candidates, page, ranked.labels)
 
 
 # -- text
@@ -70,7 +72,9 @@ def _find_text(store: Store, candidates: Sequence[Candidate], request: Request) 
 # -- vectors, perhaps with a text
 
 
-def _find_near(store: Store, candidates: Sequence[Candidate], request: Request, spans: WriterSpans) -> Found:
+def _find_near(
+    store: Store, candidates: Sequence[Candidate], request: Request, spans: WriterSpans
+) -> RankedRows:
     scopes = [candidate.scope(request.kinds) for candidate in candidates]
     near, labels = _columns_to_compare(candidates, request)
     text = None if request.text is None else store.search_text(request.text, scopes)
@@ -78,17 +82,19 @@ def _find_near(store: Store, candidates: Sequence[Candidate], request: Request, 
         assert request.last is not None
         rankings = Hybrid(store, near, scopes, text, request.metric, request.weights).best(request.last)
         if rankings is not None:
-            return Found(candidates, rankings, labels)
-    found = _nearest(store, near, scopes, request)
+            return RankedRows(candidates, rankings, labels)
+    nearest = _nearest(store, near, scopes, request)
     for label, queries in request.near:
         if label == DESCRIPTION:
             described = near_descriptions(
                 store, candidates, spans, queries, request.metric, first_item=len(labels)
             )
-            found = [merge_hits(pair) for pair in zip(found, described, strict=True)]
+            nearest = [merge_hits(pair) for pair in zip(nearest, described, strict=True)]
     if text is None:
-        return Found(candidates, [from_hits(hits, NEAR) for hits in found], labels)
-    return Found(candidates, [reciprocal_rank_fusion(text, hits, request.weights) for hits in found], labels)
+        return RankedRows(candidates, [from_hits(hits, NEAR) for hits in nearest], labels)
+    return RankedRows(
+        candidates, [reciprocal_rank_fusion(text, hits, request.weights) for hits in nearest], labels
+    )
 
 
 def _columns_to_compare(

@@ -51,11 +51,11 @@ def _positions_of_relatives(
     for step in relatives(store, start, direction):
         for number in np.unique(step.rows.version).tolist():
             key = (step.list, number)
-            known = parts.setdefault(key, [])
+            positions = parts.setdefault(key, [])
             if step.generation < 0:
                 parts[key] = None
-            elif known is not None:
-                known.append(step.rows.position[step.rows.version == number])
+            elif positions is not None:
+                positions.append(step.rows.position[step.rows.version == number])
     return {key: None if rows is None else np.unique(np.concatenate(rows)) for key, rows in parts.items()}
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from tablevault_pd.search.candidates import Candidate
-    from tablevault_pd.search.hits import Found
+    from tablevault_pd.search.hits import RankedRows
     from tablevault_pd.search.request import Request
     from tablevault_pd.search.writers import WriterSpans
     from tablevault_pd.store import Store, Version
@@ -61,12 +61,12 @@ class _Items:
     added: dict[Hashable, pd.Series]
 
 
-def result_frame(store: Store, request: Request, found: Found, spans: WriterSpans) -> pd.DataFrame:
+def result_frame(store: Store, request: Request, ranked: RankedRows, spans: WriterSpans) -> pd.DataFrame:
     """The answer to one query, or to several, one after the other."""
-    lines = _Lines.of(found.rankings, request.offset)
+    lines = _Lines.of(ranked.rankings, request.offset)
     ranking = lines.ranking
-    versions = [candidate.version for candidate in found.candidates]
-    items = _items(store, request, found, lines)
+    versions = [candidate.version for candidate in ranked.candidates]
+    items = _items(store, request, ranked, lines)
     session, cell = _writers(store, spans, versions, ranking)
     numbers = [versions[scope].version for scope in ranking.scope]
     columns: dict[Hashable, Any] = {
@@ -150,12 +150,12 @@ class _VersionLines:
     columns: list[Hashable]  #: the columns to read
 
 
-def _items(store: Store, request: Request, found: Found, lines: _Lines) -> _Items:
+def _items(store: Store, request: Request, ranked: RankedRows, lines: _Lines) -> _Items:
     """The item of each line, and the columns of its row that were asked for."""
     size = len(lines.rank)
     kind, column, value = (np.full(size, None, object) for _ in range(3))
     groups = _lines_by_scope(lines.ranking.scope)
-    parts = [_version_lines(store, request, found, lines.ranking, numbers) for numbers in groups]
+    parts = [_version_lines(store, request, ranked, lines.ranking, numbers) for numbers in groups]
     rows_of_parts = _rows(store, request, lines.ranking, parts)
     for part, rows in zip(parts, rows_of_parts, strict=True):
         _choose_record_fields(request, part, rows)
@@ -166,10 +166,10 @@ def _items(store: Store, request: Request, found: Found, lines: _Lines) -> _Item
 
 
 def _version_lines(
-    store: Store, request: Request, found: Found, ranking: Ranking, lines: np.ndarray
+    store: Store, request: Request, ranked: RankedRows, ranking: Ranking, lines: np.ndarray
 ) -> _VersionLines:
     """The lines of one version, and what is needed of it for them."""
-    candidate = found.candidates[int(ranking.scope[lines[0]])]
+    candidate = ranked.candidates[int(ranking.scope[lines[0]])]
     label_of = {column.field: column.label for column in candidate.columns}
     record = _record_labels(store, candidate)
     items, sources = ranking.item[lines].tolist(), ranking.source[lines].tolist()
@@ -178,8 +178,8 @@ def _version_lines(
     for at, (source, item) in enumerate(zip(sources, items, strict=True)):
         if source == TEXT and item >= 0:
             labels[at] = label_of[candidate.documents[item]]
-        elif source == NEAR and item < len(found.labels):
-            labels[at] = found.labels[item]
+        elif source == NEAR and item < len(ranked.labels):
+            labels[at] = ranked.labels[item]
     needed = {*labels, *request.columns, *(record if is_record.any() else ())}
     columns = [column.label for column in candidate.columns if column.label in needed]
     return _VersionLines(candidate, lines, labels, is_record, record, columns)

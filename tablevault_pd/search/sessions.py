@@ -49,8 +49,8 @@ def sessions(
         light = _light(store, ids, columns)
         if light is not None:
             return light
-    found = _whole(store, ids, session_filter, filters, info, columns)
-    return found if columns is None else _only(store, found, columns)
+    frame = _whole(store, ids, session_filter, filters, info, columns)
+    return frame if columns is None else _only(store, frame, columns)
 
 
 def choose(
@@ -84,8 +84,9 @@ def _narrowed(
     if code is not None:
         ids = _both(ids, sessions_with_code(store, parse_text(code, "code", code=True), within))
     if description is not None:
-        said = store.search_descriptions(parse_text(description, "description"))
-        ids = _both(ids, [each.session_of for each in said if each.session_of is not None])
+        descriptions = store.search_descriptions(parse_text(description, "description"))
+        owners = [match.session_of for match in descriptions if match.session_of is not None]
+        ids = _both(ids, owners)
     return (ids, None) if is_no_filter(filters) else _by_values(store, ids, filters)
 
 
@@ -105,7 +106,7 @@ def _whole(
     if not fitting:
         _check_params(store, session_filter)
     frame = reports.sessions(store, fitting, overview=overview, info=info).set_axis(
-        [each.id for each in fitting]
+        [session.id for session in fitting]
     )
     if filters is not None:
         frame = _filtered(store, frame, filters)
@@ -199,19 +200,19 @@ def _light(store: Store, ids: list[int] | None, columns: Sequence[str]) -> pd.Da
     if not all(name in LABELS or name.startswith(KINDS) for name in columns):
         return None
     candidates = store.session_ids() if ids is None else ids
-    found: dict[str, Any] = {}
+    series: dict[str, Any] = {}
     for name in columns:
         column = _labels(store, candidates, name) if name in LABELS else _values(store, candidates, name)
         if column is None:
             return None
-        found[name] = column
-    return pd.DataFrame(found, index=range(len(candidates))).set_axis(candidates)
+        series[name] = column
+    return pd.DataFrame(series, index=range(len(candidates))).set_axis(candidates)
 
 
 def _labels(store: Store, ids: Sequence[int], column: str) -> pd.Series:
-    known = {each.id: each for each in store.session_labels()}
+    labels = {session.id: session for session in store.session_labels()}
     attribute = "label" if column == "session" else column
-    return reports.typed(column, [getattr(known[key], attribute) for key in ids])
+    return reports.typed(column, [getattr(labels[key], attribute) for key in ids])
 
 
 def _values(store: Store, ids: Sequence[int], name: str) -> pd.Series | None:
@@ -236,8 +237,8 @@ def _only(store: Store, frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataF
         frame = _with_columns_of(store, None, frame)
     for name in columns:
         if name not in frame.columns:
-            known = [str(label) for label in frame.columns]
-            hint = did_you_mean(name, known) or "vault.sessions().columns shows what there is."
+            names = [str(label) for label in frame.columns]
+            hint = did_you_mean(name, names) or "vault.sessions().columns shows what there is."
             raise InvalidInput(
                 f"columns= names {short_repr(name)}, which no session of this vault has. {hint}"
             )

@@ -66,8 +66,8 @@ class _Described:
     @classmethod
     def find(cls, store: Store, query: Node) -> _Described:
         descriptions = store.search_descriptions(query)
-        lists = frozenset(each.list_id for each in descriptions if each.list_id is not None)
-        sessions = sorted({each.session_of for each in descriptions if each.session_of is not None})
+        lists = frozenset(match.list_id for match in descriptions if match.list_id is not None)
+        sessions = sorted({match.session_of for match in descriptions if match.session_of is not None})
         return cls(lists, np.array(sessions, np.int64))
 
 
