@@ -12,8 +12,9 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Compacted, Progress
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import LockFile, close_all
-from tablevault_pd.store.embedded.segments import SUFFIX, Payload, SegmentWriter, has_dictionary, unpack
+from tablevault_pd.store.embedded.segments import SUFFIX, Payload, SegmentWriter, unpack
 from tablevault_pd.store.embedded.strays import hold, is_segment, unlink
+from tablevault_pd.store.engine.payloads import has_dictionary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

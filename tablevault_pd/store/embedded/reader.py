@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from tablevault_pd.errors import VaultCorrupt, VaultError, VersionNotFound
 from tablevault_pd.store import Chunk
-from tablevault_pd.store.embedded.segments import Payload, has_dictionary, unpack
+from tablevault_pd.store.embedded.segments import Payload, unpack
+from tablevault_pd.store.engine.payloads import has_dictionary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from tablevault_pd.errors import VaultCorrupt
-from tablevault_pd.store.embedded.segments import seed_of
+from tablevault_pd.store.engine.payloads import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,10 +15,19 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import xxhash
 
-from tablevault_pd.errors import VaultCorrupt, VaultFormatError
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.engine import fork_guard as forks
+from tablevault_pd.store.engine.payloads import (
+    checksum_of,
+    decode,
+    encode,
+    has_dictionary,
+    one_batch,
+    seed_of,
+    signed,
+)
 from tablevault_pd.store.engine.tables import joined
 
 if TYPE_CHECKING:
@@ -50,59 +59,10 @@ class Payload:
     table: pa.Table | None = field(default=None, compare=False, repr=False)
 
 
-def seed_of(schema: bytes) -> int:
-    """The seed of the checksums of all payloads with this serialized schema.
-
-    A payload that the catalogue pairs with another schema than it was written with does not match its checksum.
-    """
-    return xxhash.xxh3_64_intdigest(schema)
-
-
-def checksum_of(data: Any, seed: int) -> int:
-    """XXH3 of a payload, as the signed integer that SQLite can hold."""
-    return _signed(xxhash.xxh3_64_intdigest(data, seed))
-
-
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >> 63 else number
-
-
-def has_dictionary(schema: pa.Schema) -> bool:
-    """Whether a column keeps its values in a dictionary, which a bare record batch message does not carry."""
-    return any(_nested_dictionary(field.type) for field in schema)
-
-
-def _nested_dictionary(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return True
-    return any(_nested_dictionary(kind.field(i).type) for i in range(kind.num_fields))
-
-
-def one_batch(table: pa.Table) -> pa.RecordBatch:
-    """The table as a single record batch: one contiguous run per column."""
-    if has_dictionary(table.schema):
-        table = table.unify_dictionaries()
-    batches = table.combine_chunks().to_batches()
-    if len(batches) == 1:
-        return batches[0]
-    if not batches:
-        return pa.RecordBatch.from_arrays(
-            [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns],
-            schema=table.schema,
-        )
-    raise VaultFormatError("a column is too large for one Arrow array; save it in several appends")
-
-
 def pack(table: pa.Table) -> Payload:
     """A small table as bytes for the catalogue."""
-    batch = one_batch(table)
-    if has_dictionary(table.schema):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_batch(batch)
-        codec, data = "stream", sink.getvalue().to_pybytes()
-    else:
-        codec, data = "batch", batch.serialize().to_pybytes()
+    codec, message = encode(table)
+    data = message.to_pybytes()
     seed = seed_of(table.schema.serialize())
     checksum = checksum_of(data, seed)
     return Payload(table.num_rows, table.schema, seed, codec, len(data), checksum, data=data, table=table)
@@ -121,7 +81,7 @@ class _ChecksumSink:
     @property
     def checksum(self) -> int:
         """Of all that was written, as :func:`checksum_of` it."""
-        return _signed(self._hash.intdigest())
+        return signed(self._hash.intdigest())
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
@@ -298,7 +258,8 @@ def unpack(
     try:
         if part.file is None:
             return _project(
-                _decode(part, pa.py_buffer(_checked(part, part.data or b"", where))), columns
+                decode(part.codec, pa.py_buffer(_checked(part, part.data or b"", where)), part.schema),
+                columns,
             ), False
         return _unpack_file(part, folder / (part.file + SUFFIX), columns, where, again)
     except (pa.ArrowException, ValueError, OverflowError, SystemError, IndexError) as error:
@@ -339,12 +300,6 @@ def _checked(part: Payload, data: Any, where: str) -> Any:
             "readable; vault.check() lists all damage. Restore this vault from a backup, or save the list again."
         )
     return data
-
-
-def _decode(part: Payload, buffer: pa.Buffer) -> pa.Table:
-    if part.codec == "batch":
-        return pa.Table.from_batches([pa.ipc.read_record_batch(buffer, part.schema)], part.schema)
-    return pa.ipc.open_stream(buffer).read_all()
 
 
 def _project(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:

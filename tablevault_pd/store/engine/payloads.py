@@ -1,0 +1,73 @@
+"""Rows as Arrow IPC messages: the encoding of both stores, with its checksum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from tablevault_pd.errors import VaultFormatError
+
+
+def seed_of(schema: bytes) -> int:
+    """The seed of the checksums of all payloads with this serialized schema.
+
+    A payload that the catalogue pairs with another schema than it was written with does not match its checksum.
+    """
+    return xxhash.xxh3_64_intdigest(schema)
+
+
+def checksum_of(data: Any, seed: int) -> int:
+    """XXH3 of a payload, as the signed integer that SQLite can hold."""
+    return signed(xxhash.xxh3_64_intdigest(data, seed))
+
+
+def signed(number: int) -> int:
+    """An unsigned integer of 64 bits as the signed one of the same bits."""
+    return number - (1 << 64) if number >> 63 else number
+
+
+def has_dictionary(schema: pa.Schema) -> bool:
+    """Whether a column keeps its values in a dictionary, which a bare record batch message does not carry."""
+    return any(is_dictionary(field.type) for field in schema)
+
+
+def is_dictionary(kind: pa.DataType) -> bool:
+    """Whether a type, or one inside of it, keeps its values in a dictionary."""
+    if pa.types.is_dictionary(kind):
+        return True
+    return any(is_dictionary(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """The table as a single record batch: one contiguous run per column."""
+    if has_dictionary(table.schema):
+        table = table.unify_dictionaries()
+    batches = table.combine_chunks().to_batches()
+    if len(batches) == 1:
+        return batches[0]
+    if not batches:
+        return pa.RecordBatch.from_arrays(
+            [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in table.columns],
+            schema=table.schema,
+        )
+    raise VaultFormatError("a column is too large for one Arrow array; save it in several appends")
+
+
+def encode(table: pa.Table) -> tuple[str, pa.Buffer]:
+    """The rows of `table` as bytes, and how: ``batch`` is a message without its schema, ``stream`` has schema and dictionaries."""
+    batch = one_batch(table)
+    if not has_dictionary(table.schema):
+        return "batch", batch.serialize()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_batch(batch)
+    return "stream", sink.getvalue()
+
+
+def decode(codec: str, data: pa.Buffer, schema: pa.Schema) -> pa.Table:
+    """The rows that :func:`encode` made bytes of, under the same schema."""
+    if codec == "batch":
+        return pa.Table.from_batches([pa.ipc.read_record_batch(data, schema)], schema)
+    return pa.ipc.open_stream(data).read_all()
