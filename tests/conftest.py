@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import profiles
 import pytest
 from stores import BOTH, Place, new_database, new_place
 from torture.harness import COUNTS
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 # Hundreds of processes import the package: each would compile it again if it could not keep what it compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+profiles.load()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose what random tests of a long run draw."""
+    profiles.choose_seed(config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,6 +56,8 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what all tests counted: kills, interrupts, acknowledged rows, and how many of these were lost."""
+    if seed := terminalreporter.config.getoption("--hypothesis-seed"):
+        terminalreporter.write_line(f"random tests drew from --hypothesis-seed={seed}")
     counts: Counter[str] = Counter()
     for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
         if getattr(report, "when", None) == "call":

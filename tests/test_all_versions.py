@@ -152,7 +152,7 @@ def test_what_excludes_all_versions_is_refused(folder_vault):
 CELLS = st.lists(st.integers(0, 3), max_size=5)
 
 
-@settings(max_examples=times(25), deadline=None)
+@settings(max_examples=times(25))
 @given(st.lists(st.tuples(st.sampled_from(["save", "append"]), CELLS), min_size=1, max_size=6))
 def test_numbers_are_those_of_a_plain_count(steps):
     """The n-th row of equal content has the same number in every version."""

@@ -698,7 +698,7 @@ def texts_of(array: pa.Array) -> str:
 
 
 @given(array=arrays())
-@settings(max_examples=times(100, ordinary=50), deadline=None)
+@settings(max_examples=times(100, ordinary=50))
 def test_any_array_survives_the_wire(array: pa.Array) -> None:
     words = codec.Dictionaries()
     sent = to_json(codec.encode(array, "0", words))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -329,8 +329,6 @@ def test_histories_of_changes(kind: str) -> None:
         settings=settings(
             max_examples=times(12 if kind == "embedded" else 5),
             stateful_step_count=20,
-            deadline=None,
-            phases=(Phase.explicit, Phase.generate),
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -346,7 +346,7 @@ class Value:
         self.ids = ids
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 10**9))
 def test_slices_of_random_programs_hold_what_the_rows_depend_on_and_nothing_else(seed):
     rnd = random.Random(seed)

@@ -398,8 +398,6 @@ def frame_of(rows):
 @given(ROWS, ROWS)
 @settings(
     max_examples=times(25, ordinary=12),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_r14_compare_is_a_plain_merge_and_symmetric(folder_vault, one, two):
     a, b = frame_of(one), frame_of(two)
@@ -429,8 +427,6 @@ def test_r14_compare_is_a_plain_merge_and_symmetric(folder_vault, one, two):
 @given(ROWS)
 @settings(
     max_examples=times(15, ordinary=8),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_r14_identical_versions_have_no_change(folder_vault, rows):
     frame = frame_of(rows)
@@ -447,8 +443,6 @@ def test_r14_identical_versions_have_no_change(folder_vault, rows):
 @given(ROWS, ROWS, st.sets(st.integers(0, 9)))
 @settings(
     max_examples=times(15, ordinary=8),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_r14_a_filtered_comparison_sums_up_the_rows_left(folder_vault, one, two, keep):
     whole = folder_vault.compare(
@@ -875,7 +869,6 @@ def test_r17_code_is_told_by_the_definition_that_changed(folder_vault, tmp_path)
 @given(generated.frames())
 @settings(
     max_examples=times(40, ordinary=20),
-    deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )

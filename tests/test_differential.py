@@ -234,6 +234,5 @@ TestSameStory = SameStory.TestCase
 TestSameStory.settings = settings(
     max_examples=times(10, ordinary=6),
     stateful_step_count=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )

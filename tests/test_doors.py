@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The rows saved to .* have no known parents"),
 ]
 REFUSALS = (tv.UnsupportedColumn, tv.InvalidInput)
-some = settings(max_examples=times(10), deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=times(10), suppress_health_check=list(HealthCheck))
 
 
 def head(vault: tv.Vault) -> int:

@@ -412,7 +412,7 @@ def alike(a: Any, b: Any) -> bool:
     return a == b or (a != a and b != b)
 
 
-@settings(max_examples=times(80), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(80), suppress_health_check=list(HealthCheck))
 @given(growing())
 def test_cells_survive_any_growth(grown: tuple[list[pd.DataFrame], dict[str, list[Any]]]) -> None:
     frames, held = grown

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torture.harness import times
 
@@ -113,7 +113,7 @@ noon_utc = noon.tz_localize("UTC")
 
 
 @given(FRAMES, QUERIES)
-@settings(max_examples=times(50, ordinary=25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=times(50, ordinary=25))
 def test_a_text_keeps_what_query_keeps(df, text):
     try:
         expected = df.query(text, engine="python").index.tolist()
@@ -124,7 +124,7 @@ def test_a_text_keeps_what_query_keeps(df, text):
 
 @given(first=FRAMES, second=FRAMES, text=QUERIES)
 @settings(
-    max_examples=times(8), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=times(8)
 )  # fmt: skip
 def test_a_list_that_was_appended_to_is_filtered_as_one_frame(vault, first, second, text):
     vault.save("a", first, embeddings=False)

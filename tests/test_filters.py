@@ -55,7 +55,7 @@ DNF = st.lists(term(), min_size=1, max_size=3) | st.lists(
 
 
 @given(FRAMES, DNF)
-@settings(max_examples=times(60), deadline=None)
+@settings(max_examples=times(60))
 def test_tuples_keep_what_read_parquet_keeps(df, dnf):
     file = io.BytesIO()
     df.assign(row=range(len(df))).to_parquet(file)
@@ -82,7 +82,7 @@ QUERIES = st.lists(
 
 
 @given(FRAMES, QUERIES, st.sampled_from([" and ", " or "]))
-@settings(max_examples=times(50), deadline=None)
+@settings(max_examples=times(50))
 def test_strings_keep_what_query_keeps(df, parts, join):
     text = join.join(f"(`{column}` {operator} {str(value) if isinstance(value, pd.Timestamp) else value!r})"
                      .replace(str(value), f"'{value}'" if isinstance(value, pd.Timestamp) else str(value), 1)
@@ -98,7 +98,7 @@ def test_strings_keep_what_query_keeps(df, parts, join):
 
 @pytest.mark.skipif(not hasattr(pd, "col"), reason="pd.col came with pandas 3")
 @given(FRAMES, QUERIES, st.booleans(), st.booleans())
-@settings(max_examples=times(50), deadline=None)
+@settings(max_examples=times(50))
 def test_expressions_keep_what_pandas_keeps(df, parts, either, invert):
     import operator as op
 

@@ -43,7 +43,7 @@ from tablevault_pd.frames import (
     to_arrow,
 )
 
-quick = settings(max_examples=times(40), deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=times(40), suppress_health_check=list(HealthCheck))
 
 
 # ---------------------------------------------------------------- helpers
@@ -85,13 +85,13 @@ def test_frames_come_back_exactly(df: pd.DataFrame, cut: int) -> None:
     round_trip(df, cut)
 
 
-@settings(max_examples=times(80), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(80), suppress_health_check=list(HealthCheck))
 @given(series, st.integers(0, 6))
 def test_columns_come_back_exactly(values: pd.Series, cut: int) -> None:
     round_trip(values.to_frame("x"), cut)
 
 
-@settings(max_examples=times(60), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(60), suppress_health_check=list(HealthCheck))
 @given(json_cells)
 def test_any_cell_comes_back_with_its_type(cell: object) -> None:
     round_trip(pd.DataFrame({"x": object_series([cell, "other", 1])}))

@@ -161,7 +161,7 @@ def storable(df: pd.DataFrame) -> pd.DataFrame:
     return df.loc[:, ~df.columns.duplicated()]
 
 
-@settings(max_examples=times(25, ordinary=12), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(25, ordinary=12), suppress_health_check=list(HealthCheck))
 @given(st.data(), st.lists(st.sampled_from(sorted(KEEP)), max_size=5), st.sampled_from([None, "doc"]))
 def test_chains_that_keep_rows_keep_lineage(data, names, index):
     """After any chain of these, the parents are exactly the rows that the hidden ids name."""
@@ -179,7 +179,7 @@ def test_chains_that_keep_rows_keep_lineage(data, names, index):
 
 
 @pytest.mark.filterwarnings("ignore:.*no known parents:UserWarning")
-@settings(max_examples=times(30, ordinary=15), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(30, ordinary=15), suppress_health_check=list(HealthCheck))
 @given(
     st.data(),
     st.lists(st.sampled_from(sorted(KEEP)), max_size=3),
@@ -246,7 +246,7 @@ def other_refs(vault: tv.Vault) -> pd.DataFrame:
     return vault.read("other", columns=["id", "key"], refs="ref_o").rename(columns={"id": "id_o"})
 
 
-@settings(max_examples=times(30, ordinary=15), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=times(30, ordinary=15), suppress_health_check=list(HealthCheck))
 @given(st.data(), st.lists(st.sampled_from(sorted(REFS)), max_size=5))
 def test_references_survive_what_pandas_does(data, names):
     with tempfile.TemporaryDirectory() as folder, fresh_vault(folder, None) as vault:
@@ -832,7 +832,7 @@ def test_rows_of_code_that_has_changed_are_stale(tmp_path):
 # ---------------------------------------------------------------- rows far apart
 
 
-@settings(max_examples=times(30, ordinary=15), deadline=None)
+@settings(max_examples=times(30, ordinary=15))
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=60), st.integers(1, 20))
 def test_few_runs_take_in_as_little_more_as_possible(ends: list[int], most: int) -> None:
     edges = np.cumsum(ends)[: len(ends) // 2 * 2].tolist()

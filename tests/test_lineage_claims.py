@@ -47,7 +47,7 @@ def _pairs(claim: ParentClaim) -> set[tuple[int, int]]:
     }
 
 
-@settings(max_examples=times(80), deadline=None)
+@settings(max_examples=times(80))
 @given(claims(), st.permutations(range(TOTAL)), st.integers(0, TOTAL))
 def test_a_claim_of_some_rows_says_of_each_what_the_whole_said(claim, order, count):
     rows = np.array(order[:count], np.int64)

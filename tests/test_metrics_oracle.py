@@ -82,7 +82,7 @@ def same(found: pd.DataFrame, expected: pd.DataFrame, columns: list[str]) -> Non
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(world=runs, mode=st.sampled_from(["min", "max"]), after=st.sampled_from([None, 0, 3]))
 def test_every_form_is_what_plain_pandas_says(vault, world, mode, after):
     name, every = written(vault, world)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import BOTH, Place, act, database_of, new_place, put
 from torture.harness import times
@@ -34,7 +34,6 @@ NUMBER = st.one_of(
 )
 WIDE = st.one_of(NUMBER, st.sampled_from([1e200, -1e200, 1e-200, 1e308, 5e-324, 1e20, 1e-20, 1e-38]))
 ODD = st.sampled_from([math.nan, math.inf, -math.inf])
-PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # a vault for each example: shrinking takes too long
 WIDTHS = ["float16", "float32", "float64"]
 
 
@@ -159,9 +158,7 @@ def test_all_stores_find_the_nearest_in_the_same_order(kinds: list[str], folder:
     @given(histories(), QUERY, st.sampled_from(METRICS), st.integers(0, 2**32), st.booleans())
     @settings(
         max_examples=times(12, ordinary=6),
-        deadline=None,
         suppress_health_check=list(HealthCheck),
-        phases=PHASES,
     )
     def find(history: Any, queries: list[list[float]], metric: Any, seed: int, masked: bool) -> None:
         answers = []

@@ -14,7 +14,7 @@ from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
 from tablevault_pd.store.pieces import EMPTY, OWN, Pieces
 
 Address = tuple[int, int]
-few = settings(max_examples=50, deadline=None)
+few = settings(max_examples=50)
 
 
 @st.composite

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import database_of, new_database
 from torture.harness import times
@@ -223,8 +223,7 @@ def there(groups: list[list[Any]], found: tv.List) -> list[list[Any]]:
 
 
 SETTINGS = settings(
-    max_examples=times(12, ordinary=6), deadline=None, report_multiple_bugs=False,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=times(12, ordinary=6), report_multiple_bugs=False
 )  # fmt: skip
 
 

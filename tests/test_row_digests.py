@@ -38,7 +38,7 @@ KINDS = {
 }
 
 
-@settings(max_examples=times(40), deadline=None)
+@settings(max_examples=times(40))
 @given(generated.frames(), st.data())
 def test_rows_are_equal_where_all_their_cells_are(frame, data):
     if not len(frame):
@@ -90,7 +90,7 @@ def _tuples(frame: pd.DataFrame) -> list[tuple]:
     return [tuple(map(_identity, row)) for row in frame.itertuples(index=False)]
 
 
-@settings(max_examples=times(60), deadline=None)
+@settings(max_examples=times(60))
 @given(keys(), st.data())
 def test_digests_are_equal_where_keys_are(frame, data):
     table = frames.encode(frame)
@@ -115,7 +115,7 @@ def test_digests_are_equal_where_keys_are(frame, data):
 
 
 @pytest.mark.parametrize("one", sorted(KINDS))
-@settings(max_examples=times(10), deadline=None)
+@settings(max_examples=times(10))
 @given(data=st.data())
 def test_the_same_key_in_chunks_has_the_same_digest(one, data):
     cells = data.draw(st.lists(KINDS[one], min_size=1, max_size=8))

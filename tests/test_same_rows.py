@@ -209,7 +209,7 @@ MAYBE = {
 
 
 @pytest.mark.parametrize("kind", MAYBE, ids=str)
-@settings(max_examples=times(10), deadline=None)
+@settings(max_examples=times(10))
 @given(data=st.data())
 def test_cells_are_equal_as_their_digests_are(kind: pa.DataType, data: st.DataObject) -> None:
     cells = data.draw(st.lists(st.none() | MAYBE[kind], max_size=12))

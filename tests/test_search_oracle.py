@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import new_database
 from torture.harness import times
@@ -218,7 +218,7 @@ def test_search_finds_what_brute_force_finds(kind: str, examples: int) -> None:
         st.lists(STEP, min_size=1, max_size=8),
         st.lists(SEARCH.filter(lambda asked: set(asked) - {"k", "offset", "match"}), min_size=1, max_size=6),
     )
-    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=examples)
     def finds(steps, searches):
         with new_vault(kind) as vault:
             oracle = build(vault, steps)

@@ -287,7 +287,7 @@ REQUESTS = st.lists(st.sampled_from(["stop", "pause", "resume"]), max_size=6)
 
 
 @given(REQUESTS, st.booleans(), st.booleans())
-@settings(max_examples=times(100), deadline=None)
+@settings(max_examples=times(100))
 def test_what_requests_add_up_to(asked, paused, stopping):
     now = datetime.now(UTC)
     requests = [ControlRequest(number, 1, each, now) for number, each in enumerate(asked)]

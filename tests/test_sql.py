@@ -236,7 +236,7 @@ def empty_vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tv.Vault]:
         yield opened
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(
         st.tuples(st.integers(-5, 5), st.sampled_from(["x", "y", None]), st.floats(-9, 9) | st.none()),

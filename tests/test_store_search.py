@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import Place, act, new_place, put
 from torture.harness import times
@@ -260,7 +260,7 @@ QUERIES = st.sampled_from(
     st.lists(QUERIES, max_size=4),
 )
 @settings(
-    max_examples=times(6), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=times(6)
 )  # fmt: skip
 def test_both_stores_find_the_same_in_the_same_order(
     tmp_path: Path, steps: Any, queries: Sequence[str]

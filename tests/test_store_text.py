@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stores import BOTH, act, database_of, new_database, new_place, put
 from test_store_search import NOW, a_session, describe, found, scope, texts, where
@@ -118,7 +118,7 @@ def answers(store: Store, queries: Sequence[str], codes: Sequence[str]) -> list[
     ["-fox naïve lamp OR lamp"], [], [],
 )  # fmt: skip
 @settings(
-    max_examples=times(10), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=times(10)
 )  # fmt: skip
 def test_both_stores_find_the_same(
     tmp_path: Path, steps: Any, queries: list[str], cells: list[str], codes: list[str]

@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import new_database, put
 from torture.harness import times
@@ -461,8 +461,6 @@ def check_walks(data, vault, build=build) -> None:
 
 
 RANDOM: dict[str, Any] = {
-    "phases": (Phase.explicit, Phase.generate),
-    "deadline": None,
     "suppress_health_check": list(HealthCheck),
 }
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -528,7 +528,5 @@ def test_claims_against_an_oracle(kind: str) -> None:
         settings=settings(
             max_examples=times(15 if kind == "embedded" else 6),
             stateful_step_count=25,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )

@@ -36,6 +36,8 @@ if hasattr(os, "fork"):
     )
 
 FACTOR = float(os.environ.get("TABLEVAULT_TORTURE", "1"))
+#: Whether this is a long run: it does more, and random tests draw what they did not draw before.
+LONG = FACTOR != 1
 
 
 #: What was done and found by the test that runs: kills, interrupts, acknowledged rows, lost rows, rows found twice …
@@ -44,7 +46,7 @@ COUNTS: Counter[str] = Counter()
 
 def times(count: int, *, ordinary: int | None = None) -> int:
     """How often to do what is done `count` times by default; `ordinary` times where nothing asks for more than that."""
-    return ordinary if ordinary and FACTOR == 1 else max(1, round(count * FACTOR))
+    return ordinary if ordinary and not LONG else max(1, round(count * FACTOR))
 
 
 def run(code: str, *arguments: object, timeout_s: float = 60.0, **variables: str) -> str:

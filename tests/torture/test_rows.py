@@ -76,11 +76,12 @@ def count_up(place: str, acks: Path, from_: int) -> None:
 def test_killed_writers_leave_each_version_whole(tmp_path: Path) -> None:
     place, acks = tmp_path / "v", tmp_path / "acks"
     Acks(acks)
+    draw = random.Random(5)
     for _ in range(times(3)):
         done = Acks(acks).all()
         writer = PROCESSES.Process(target=count_up, args=(str(place), acks, len(done)))
         writer.start()
-        enough = len(done) + random.randint(2, 8)
+        enough = len(done) + draw.randint(2, 8)
         try:
             wait_until(lambda enough=enough: len(Acks(acks).all()) >= enough)
         finally:
