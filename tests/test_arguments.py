@@ -28,6 +28,7 @@ RIGHT = {
     "name": "runs", "obj": {"acc": 0.5}, "version": 1, "sha256": "0" * 64, "text": "words", "which": "nobody-*", "size": 1,
     "column": "vec", "query": [1.0, 0.0], "items": [1], "tags": "tag", "a": "runs", "b": "runs", "lists": "runs", "measure": "acc",
     "metric": "loss", "mode": "min", "Vault.sql.query": "SELECT 1",
+    "List.export.path": "x.csv",
 }  # fmt: skip
 OF_A_RUN = {"log", "step", "checkpoint", "on_stop"}  #: its other methods are for the recording of sessions
 LEFT_OUT = {

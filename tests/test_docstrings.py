@@ -141,6 +141,7 @@ def answers(folder_vault, tmp_path) -> dict[str, pd.DataFrame]:
         "Vault.lineage": vault.lineage("sizes"),
         "Vault.stale": vault.stale("sizes"),
         "Vault.search": vault.search("storm"),
+        "List.export": vault["words"].export(tmp_path / "words.csv"),
         "List.offsets": vault["words"].offsets(),
         "RunInfo.curve": info.curve(),
         "RunInfo.read": info.read(),

@@ -338,7 +338,7 @@ COMMANDS = (
     Command(
         "export",
         maintenance_cli.export,
-        "write all lists to a folder, for other tools",
+        "write all lists to a folder, or one to a file, for other tools",
         maintenance_cli.add_export_arguments,
     ),
     Command(

@@ -49,7 +49,7 @@ def show(vault: Vault, arguments: Namespace) -> Output:
     """Show rows of one list: the first ones as a table, or all of them for machines."""
     handle = vault[arguments.name]
     total = len(handle)
-    read = partial(handle.read, columns=_columns(handle, arguments.columns), filters=arguments.where)
+    read = partial(handle.read, columns=columns_of(handle, arguments.columns), filters=arguments.where)
     table = arguments.form == "table"
     rows = SHOWN_ROWS if arguments.rows is None and table else arguments.rows
     if arguments.where is not None:
@@ -71,7 +71,7 @@ def show(vault: Vault, arguments: Namespace) -> Output:
     return Output(frame, note, index=True, whole=True, more=more if streams else None)
 
 
-def _columns(handle: List, words: Sequence[str] | None) -> list[Hashable] | None:
+def columns_of(handle: List, words: Sequence[str] | None) -> list[Hashable] | None:
     """Return the columns that `words` name: each word a column, or several separated by commas."""
     if words is None:
         return None

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tablevault_pd.cli.lists import columns_of
 from tablevault_pd.cli.output import Output, size_text
+from tablevault_pd.display import counted
+from tablevault_pd.errors import InvalidInput
 from tablevault_pd.reading.reports import KEPT_BY_NAME
+
+FORMATS = ("parquet", "arrow", "csv", "jsonl")
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -76,13 +81,30 @@ def compact(vault: Vault, arguments: Namespace) -> Output:
 
 def add_export_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``export``."""
-    parser.add_argument("folder", metavar="FOLDER", help="a new or empty folder")
     parser.add_argument(
-        "--format", choices=("parquet", "csv", "jsonl"), default="parquet", help="default: parquet"
+        "path",
+        metavar="PATH",
+        help="a new or empty folder; with --list a file: x.parquet, .arrow, .csv, .jsonl",
     )
+    parser.add_argument("--format", choices=FORMATS, help="of the files of a folder; default: parquet")
+    parser.add_argument("--list", metavar="NAME[@VERSION]", help="only this list, to one file")
+    parser.add_argument("-c", "--columns", nargs="+", metavar="COLUMN", help="only these columns of the list")
+    parser.add_argument("--where", metavar="QUERY", help="only rows of the list that fit: 'loss < 0.5'")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
 
 def export(vault: Vault, arguments: Namespace) -> Output:
-    """Write all lists into a folder."""
-    frame = vault.export(arguments.folder, format=arguments.format)
-    return Output(frame, note=f"{len(frame)} lists written to {arguments.folder}.")
+    """Write all lists into a folder, or one to a file."""
+    if arguments.list is None:
+        if arguments.columns or arguments.where or arguments.overwrite:
+            raise InvalidInput("--columns, --where and --overwrite are for one list. Name it with --list.")
+        frame = vault.export(arguments.path, format=arguments.format or "parquet")
+        return Output(frame, note=f"{counted(len(frame), 'list')} written to {arguments.path}.")
+    if arguments.format is not None:
+        raise InvalidInput("The format of one list is that of the end of PATH. Leave --format out.")
+    handle = vault[arguments.list]
+    columns = columns_of(handle, arguments.columns)
+    frame = handle.export(
+        arguments.path, columns=columns, filters=arguments.where, overwrite=arguments.overwrite
+    )
+    return Output(frame, note=f"{handle.name}@{handle.version} written to {arguments.path}.")

@@ -36,11 +36,11 @@ def write_json_lines(parts: Iterable[pd.DataFrame], to: TextIO, *, index: bool =
             to.write(text + "\n")
 
 
-def write_csv(parts: Iterable[pd.DataFrame], to: TextIO, *, index: bool = False) -> None:
-    """Write CSV with a header. Missing is empty; lists and dicts are JSON."""
+def write_csv(parts: Iterable[pd.DataFrame], to: TextIO, *, index: bool = False, header: bool = True) -> None:
+    """Write CSV. Missing is empty; lists and dicts are JSON."""
     writer = csv.writer(to, lineterminator="\n")
     for number, (names, rows) in enumerate(_records(parts, index)):
-        if number == 0:
+        if number == 0 and header:
             writer.writerow(names)
         writer.writerows([_csv_cell(value) for value in row] for row in rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from tablevault_pd.reading.reference import ListReference
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions, SaveOptions, SearchOptions, UpsertOptions
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Hashable, Iterator, Sequence
     from typing import Unpack
 
@@ -246,6 +248,68 @@ class List(ListReference):
         start = stop.shift(fill_value=0)
         index = pd.RangeIndex(version.total, name="position")
         return pd.DataFrame({"start": start.to_numpy(), "stop": stop.to_numpy()}, index=index)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        columns: Sequence[Hashable] | None = None,
+        filters: Any = None,
+        version: int | None = None,
+        overwrite: bool = False,
+    ) -> pd.DataFrame:
+        """Write rows to a Parquet, Arrow, CSV or JSON Lines file, some at a time. The whole vault: :meth:`Vault.export`.
+
+        The file is there as a whole at the end, or not at all. An index that was saved is written as columns before the
+        others. In CSV and JSON Lines, missing is empty and null; lists and dicts are JSON, times ISO 8601, bytes hexadecimal.
+
+        Parameters
+        ----------
+        path : path
+            Its end says the format: ``.parquet`` or ``.pq``, ``.arrow`` or ``.feather``, ``.csv``, ``.jsonl`` or ``.ndjson``.
+        columns : list of column names, optional
+            Only these, in this order.
+        filters : str, expression or list of tuples, optional
+            Only rows that pass, as in :meth:`Vault.read`.
+        version : int, optional
+            This version, for a handle that is at the newest one.
+        overwrite : bool
+            Replace a file that is there.
+
+        Returns
+        -------
+        DataFrame
+            What was made of each column: column (label), dtype (str), written (str: the type in the file; ``text`` in CSV,
+            ``json`` in JSON Lines), exact (bool: whether a reader can tell the dtype and every value from what is written).
+
+        Raises
+        ------
+        InvalidInput, InvalidFilter
+            If an argument is wrong, the end of the path is none of these, the file exists, or Parquet cannot hold a column.
+        ListDeleted, VersionNotFound
+            If the list was deleted, or there is no such version, or its rows were vacuumed.
+        VaultCorrupt
+            If the rows are damaged.
+        StorageError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> losses = vault.save("losses", pd.DataFrame({"step": [1, 2], "loss": [0.9, 0.4]}))
+        >>> losses.export("losses.csv", filters="loss < 0.5")
+          column    dtype written  exact
+        0   step    int64    text   True
+        1   loss  float64    text   True
+        """
+        from tablevault_pd.transfer.formats import format_of
+        from tablevault_pd.transfer.list_file import export_list
+
+        file = Path(validate.path(path, "The file to export to"))
+        kind, columns = format_of(file), validate.labels(columns)
+        overwrite = validate.flag(overwrite, "overwrite")
+        store = self._vault.store
+        found = reading.resolve(store, self._text, version=version)
+        return export_list(store, found, file, kind, columns=columns, filters=filters, overwrite=overwrite)
 
     @takes(SaveOptions, DEFAULTS)
     def save(self, obj: Any, **options: Unpack[SaveOptions]) -> List:

@@ -136,7 +136,7 @@ class Maintenance(VaultPart):
         )
 
     def export(
-        self, path: str | os.PathLike[str], *, format: Literal["parquet", "csv", "jsonl"] = "parquet"
+        self, path: str | os.PathLike[str], *, format: Literal["parquet", "arrow", "csv", "jsonl"] = "parquet"
     ) -> pd.DataFrame:
         """Write every list, and the frames about them, into a folder that other programs can read.
 
@@ -144,13 +144,14 @@ class Maintenance(VaultPart):
         ``versions.json``, ``sessions.json`` (with parameters, last metrics, and what they ran in), ``cells.json`` and
         ``sources.json`` (their code), ``descriptions.json``, ``graph.json`` (which lists were made from which), and, in
         the format of the lists, ``metrics`` (every logged value) and ``lineage`` (the direct parents of every row).
+        ``ro-crate-metadata.json`` describes them all, with their SHA-256, as an RO-Crate. Contents of kept files stay in the vault.
 
         Parameters
         ----------
         path : path
             A new or empty folder.
-        format : {"parquet", "csv", "jsonl"}
-            How lists are written. Only Parquet keeps every type.
+        format : {"parquet", "arrow", "csv", "jsonl"}
+            How lists are written. :meth:`List.export` says what each format holds.
 
         Returns
         -------
@@ -160,7 +161,7 @@ class Maintenance(VaultPart):
         Raises
         ------
         InvalidInput
-            If the folder is not empty, or `format` is none of the three.
+            If the folder is not empty, or `format` is none of the four; if Parquet cannot hold a column.
         VaultCorrupt
             If rows are damaged.
         StorageError
@@ -173,9 +174,11 @@ class Maintenance(VaultPart):
              list  version  rows            file
         0  losses        1     1  000-losses.csv
         """
-        kind = validate.choice(format, "format", ("parquet", "csv", "jsonl"))
+        from tablevault_pd.transfer.export import export
+        from tablevault_pd.transfer.formats import FORMATS
+
+        kind = validate.choice(format, "format", FORMATS)
         folder = Path(validate.path(path, "The folder to export to"))
         self._flush(info=True)
-        from tablevault_pd.vault.export import export
 
         return export(self.store, folder, kind)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,23 +14,21 @@ from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.graph import graph
 from tablevault_pd.lineage.of_rows import asked_rows
 from tablevault_pd.lineage.report import lines
-from tablevault_pd.progress import Bar
-from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports
-from tablevault_pd.reading.machine_output import write_json, write_json_lines
+from tablevault_pd.reading.machine_output import write_csv, write_json, write_json_lines
 from tablevault_pd.search.sessions import sessions as all_sessions
 from tablevault_pd.session.lookup import SessionFilter
+from tablevault_pd.transfer.files import naming
+from tablevault_pd.transfer.formats import arrow_writer
+from tablevault_pd.transfer.list_file import ROW_GROUP, export_list
+from tablevault_pd.transfer.manifest import write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
-
-    import pyarrow.parquet as pq
 
     from tablevault_pd.store import Store, Version
 
-EXPORT_ROWS = 100_000  # rows of a list that are written at a time
 SESSIONS_AT_ONCE = 100  # sessions whose metrics are read at a time
 
 METRICS = pa.schema(
@@ -58,20 +57,20 @@ def export(store: Store, folder: Path, kind: str) -> pd.DataFrame:
     """Write every list, and the frames about them, into `folder`. Return which list is in which file."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInput(f"{folder} is not an empty folder. Choose a new one; nothing was written.")
-    folder.mkdir(parents=True, exist_ok=True)
     heads = [state.head for state in store.lists() if not state.head.deleted]
     rows = []
-    with Bar("exporting", total=sum(head.total for head in heads), unit="rows") as bar:
+    with naming(f"exporting to {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
         for number, head in enumerate(heads):
             name = f"{number:03d}-{_plain(head.list)}.{kind}"
-            _export_list(store, head, folder / name, kind)
-            bar(head.total)
+            export_list(store, head, folder / name, kind)
             rows.append((head.list, head.version, head.total, name))
-    _export_reports(store, folder)
-    _write(folder / f"metrics.{kind}", kind, METRICS, _metrics(store))
-    _write(folder / f"lineage.{kind}", kind, LINEAGE, _lineage(store, heads))
-    index = reports.answer(("list", "version", "rows", "file"), rows)
-    index.to_csv(folder / "index.csv", index=False)
+        _export_reports(store, folder)
+        _write(folder / f"metrics.{kind}", kind, METRICS, _metrics(store))
+        _write(folder / f"lineage.{kind}", kind, LINEAGE, _lineage(store, heads))
+        index = reports.answer(("list", "version", "rows", "file"), rows)
+        index.to_csv(folder / "index.csv", index=False)
+        write_manifest(store, folder, {name: head for (*_, name), head in zip(rows, heads, strict=True)})
     return index
 
 
@@ -106,74 +105,22 @@ def _metrics(store: Store) -> Iterator[pd.DataFrame]:
 def _lineage(store: Store, heads: list[Version]) -> Iterator[pd.DataFrame]:
     """Yield the direct parents of every row that is exported."""
     for head in heads:
-        for first in range(0, head.total, EXPORT_ROWS):
-            positions = np.arange(first, min(first + EXPORT_ROWS, head.total))
+        for first in range(0, head.total, ROW_GROUP):
+            positions = np.arange(first, min(first + ROW_GROUP, head.total))
             edges = lines(store, asked_rows(head, positions), direction="up", depth=1)
             yield edges.assign(version=head.version)
 
 
 def _write(path: Path, kind: str, schema: pa.Schema, frames: Iterator[pd.DataFrame]) -> None:
-    """Write frames one after the other into one file, with the columns of `schema`."""
-    with _Writer(path, kind, schema) as writer:
-        for frame in frames:
-            writer.write(frame[schema.names])
-
-
-class _Writer:
-    """Writes rows to a file in one of the formats. Without rows it still has columns, if the format can hold them."""
-
-    def __init__(self, path: Path, kind: str, schema: pa.Schema) -> None:
-        self._path, self._kind, self._schema = path, kind, schema
-        self._parquet: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> Self:
-        if self._kind == "parquet":
-            import pyarrow.parquet as pq
-
-            self._parquet = pq.ParquetWriter(self._path, self._schema)
-        elif self._kind == "csv":
-            pd.DataFrame(columns=self._schema.names).to_csv(self._path, index=False)
-        else:
-            self._path.touch()
-        return self
-
-    def write(self, frame: pd.DataFrame) -> None:
-        """Write more rows."""
-        if self._parquet is not None:
-            self._parquet.write_table(pa.Table.from_pandas(frame, self._schema, preserve_index=False))
-        elif self._kind == "csv":
-            frame.to_csv(self._path, mode="a", header=False, index=False)
-        else:
-            _append_lines(self._path, frame)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._parquet is not None:
-            self._parquet.close()
-
-
-def _export_list(store: Store, version: Version, path: Path, kind: str) -> None:
-    if kind == "parquet":
-        _export_parquet(store, version, path)
+    """Write frames one after the other into one file, with the columns of `schema`, which it has without rows, too."""
+    if kind in ("parquet", "arrow"):
+        with arrow_writer(path, kind, schema) as writer:
+            for frame in frames:
+                writer.write_table(pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False))
         return
-    for first in range(0, max(version.total, 1), EXPORT_ROWS):
-        frame = reading.read(store, version, start=first, stop=first + EXPORT_ROWS)
-        if kind == "csv":
-            frame.to_csv(path, mode="a", header=first == 0)
+    parts = (frame[schema.names] for frame in frames)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if kind == "jsonl":
+            write_json_lines(parts, file)
         else:
-            _append_lines(path, frame, index=list(frame.index.names) != ["position"])
-
-
-def _append_lines(path: Path, frame: pd.DataFrame, *, index: bool = False) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        write_json_lines([frame], file, index=index)
-
-
-def _export_parquet(store: Store, version: Version, path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    reader = reading.arrow_batches(store, version)
-    with pq.ParquetWriter(path, reader.schema) as writer:
-        for batch in reader:
-            writer.write_batch(batch)
+            write_csv(itertools.chain([pd.DataFrame(columns=schema.names)], parts), file)

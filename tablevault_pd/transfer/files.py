@@ -1,0 +1,47 @@
+"""Files that an export writes: whole under their name, or not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tablevault_pd.errors import InvalidInput, StorageError, StorageFull, VaultError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary file beside `path`, which gets that name at the end and is removed after an error.
+
+    Raises InvalidInput if `path` exists and may not be overwritten, or is a folder; StorageError for errors of the system.
+    """
+    if path.is_dir() or (path.exists() and not overwrite):
+        hint = "" if path.is_dir() else " overwrite=True replaces it."
+        raise InvalidInput(f"{path} exists already, and nothing was written.{hint}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with naming(f"writing {path}"):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(doing: str) -> Iterator[None]:
+    """Raise an OSError as StorageError or StorageFull, with what was being done."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, VaultError):
+            raise
+        kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+        renamed = kind(f"The system failed while {doing}: {error}")
+        renamed.errno = error.errno
+        raise renamed from error
