@@ -106,6 +106,35 @@ def test_r14_a_key_names_a_row_whose_content_changed(vault):
     assert found[["gold_a", "gold_b"]].iloc[1].tolist() == ["b", "z"]
 
 
+def test_r14_the_key_of_a_list_names_its_rows(vault):
+    rows = pd.DataFrame({"id": [1, 2, 3, 4], "right": [True, True, False, False]})
+    saved = vault.save("preds", rows, inputs=False)  # from before the list had a key
+    vault.upsert("preds", rows.iloc[[2]].assign(right=True), key="id", inputs=False)
+    vault.delete_rows("preds", filters="id == 1")
+    new = vault.upsert("preds", {"id": 9, "right": True}, inputs=False)
+    compared = vault.compare(saved, new, measure="right")
+    assert compared.index.tolist() == [1, 2, 3, 4, 9]
+    assert compared["status"].tolist() == ["removed", "same", "changed", "same", "added"]
+    assert compared["flip"].dropna().tolist() == ["same_right", "fixed", "same_wrong"]
+    assert compared.equals(vault.compare(saved, new, on="id", measure="right"))
+    assert vault.compare("preds@2", vault.read("preds").query("id > 2"), measure="right")["status"].tolist() == [
+        "removed", "removed", "same", "same", "added"
+    ]  # fmt: skip
+
+
+def test_r14_rows_meet_at_ancestors_that_a_key_names(vault):
+    questions = pd.DataFrame({"qid": [10, 20], "gold": ["a", "b"]})
+    vault.upsert("questions", questions, key="qid")
+    a = vault.read("questions")[["gold"]].assign(pred=["a", "b"]).vault.save("preds")
+    vault.save("questions", questions.iloc[::-1].assign(gold=["z", "a"]))
+    b = vault.read("questions")[["gold"]].assign(pred=["b", "a"]).vault.save("preds")
+    compared = vault.compare(a, b, measure="gold == pred")
+    assert compared[["gold_a", "gold_b"]].to_numpy().tolist() == [["a", "a"], ["b", "z"]]
+    assert compared.why().query("what == 'row changed'")[
+        ["name", "a", "b", "row_a", "row_b"]
+    ].to_numpy().tolist() == [["gold", "b", "z", "questions@1[1]", "questions@2[0]"]]
+
+
 def test_r14_what_all_rows_came_from_tells_none_apart(vault):
     vault.save("items", pd.DataFrame({"x": [5, 6, 7, 8]}), inputs=False)
     items = vault.read("items")
@@ -376,6 +405,16 @@ def test_r14_handles_frames_and_sessions_are_versions(vault):
         vault.compare("preds@1", "nobody", on="id")
 
 
+def test_r14_a_session_stands_for_what_its_workers_wrote(vault):
+    for pred in (list("abxx"), list("abcd")):
+        with vault.session("pool"), vault.session("worker"), vault.session("inner"):
+            vault.save("preds", preds(pred=pred))
+    expected = vault.compare("preds@1", "preds@2", on="id")
+    assert vault.compare("pool#1", "pool#2", on="id").equals(expected)
+    assert vault.compare("preds@1", "pool#2", on="id").equals(expected)
+    assert vault.differences("preds@1", "pool#2").equals(vault.differences("preds@1", "preds@2"))
+
+
 def test_r14_what_the_comparison_holds_is_its_own(folder_vault):
     frame = pd.DataFrame({"id": [1, 2], "x": [1.0, 2.0]})
     found = folder_vault.compare(frame, frame.copy(), on="id")
@@ -565,6 +604,19 @@ def test_r16_a_gate_passes_fails_or_cannot_tell(vault):
     assert (few.outcome, bool(few)) == ("cannot tell", False)
     assert "19 pairs, and 20 are needed" in few.reason
     assert found[found.index < 19].gate("delta", min=-1, min_pairs=5)
+
+
+def test_r16_one_of_several_measures_is_judged(vault):
+    frame = pd.DataFrame({"id": range(40), "right": [True] * 40, "ms": [5] * 40})
+    a, b = save_two(vault, frame, frame.assign(ms=7))
+    compared = vault.compare(a, b, on="id", measure={"accuracy": "right", "latency": "ms"})
+    assert not compared.gate("delta", max=0)
+    assert compared.gate("delta", measure="accuracy", max=0)
+    assert "latency of preds@2" in compared.gate("delta", measure="latency", max=0).reason
+    with pytest.raises(
+        tv.InvalidInput, match=r"'latensy' is no measure.*'latency'.*There are 'accuracy', 'latency'"
+    ):
+        compared.gate("delta", measure="latensy", max=0)
 
 
 def test_r16_a_gate_that_nothing_passes_is_an_error(vault):

@@ -88,6 +88,13 @@ def test_the_rows_that_changed(place, capsys):
     assert [line["id"] for line in json.loads(printed.out)] == [0, 1, 2, 3]
 
 
+def test_a_condition_may_be_about_one_of_several_measures(place, capsys):
+    measures = ["--measure", "accuracy: gold == pred", "--measure", "length: id < 40"]
+    compare = [place, capsys, "compare", "preds@1", "preds@2", "--on", "id", *measures]
+    assert run(*compare, "--fail-if", "accuracy: b < 1")[0] == 1
+    assert run(*compare, "--fail-if", "length: b < 1")[0] == 0
+
+
 def test_trend_and_differences(place, capsys):
     _, printed = run(
         place, capsys, "trend", "preds@2", "--measure", "gold == pred", "--baseline", "1", "--json"

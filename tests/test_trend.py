@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import tablevault_pd as tv
+from tablevault_pd.analysis import measuring
 from tablevault_pd.analysis.lazy_frame import LazyFrame
 from tablevault_pd.code import function_key
 
@@ -286,6 +287,71 @@ def test_a_baseline_that_is_not_there_is_an_error(folder_vault):
     folder_vault.save("marks", {"right": [True, False]})
     with pytest.raises(tv.InvalidInput, match=r"baseline=7 is none of the versions that are measured: \[1\]"):
         folder_vault.trend("marks", "right", baseline=7)
+
+
+def test_r13_a_baseline_may_be_called_by_a_name(vault):
+    versions(vault, [1, 0, 0], [1, 1, 0], [1, 1, 1])
+    vault.save("other", {"gold": ["a"], "pred": ["a"]}, inputs=False)
+    vault.tag("preds@2", "best")
+    vault.snapshot("paper")
+    trend = vault.trend(["preds", "other"], "gold == pred", baseline="best")
+    assert trend["delta"].round(2).tolist()[-3:] == [-0.33, 0.0, 0.33]
+    assert np.isnan(trend["delta"][0])  # no version of this list has the name
+    assert vault.trend("preds", "gold == pred", baseline="paper")["delta"].round(2).tolist() == [
+        -0.67,
+        -0.33,
+        0.0,
+    ]
+    with pytest.raises(tv.VersionNotFound, match="bets"):
+        vault.trend("preds", "gold == pred", baseline="bets")
+    with pytest.raises(tv.InvalidInput, match=r"baseline='paper' is none of the versions .*: \[1, 2\]"):
+        vault.trend("preds@2", "gold == pred", baseline="paper")
+
+
+def test_r13_rows_that_change_by_their_key_are_pairs(vault):
+    """Beside plain pandas, over every way to make a version."""
+    rows = pd.DataFrame({"id": range(40), "x": np.arange(40) % 7})
+    shown = [rows]
+    vault.save("marks", rows, inputs=False)
+    vault.upsert("marks", rows.iloc[:5].assign(x=50), key="id", inputs=False)
+    shown.append(rows.assign(x=rows["x"].mask(rows["id"] < 5, 50)))
+    vault.delete_rows("marks", filters="id >= 30")
+    shown.append(shown[1].query("id < 30"))
+    vault.append("marks", {"id": 99, "x": 3}, inputs=False)
+    shown.append(pd.concat([shown[2], pd.DataFrame({"id": [99], "x": [3]})]))
+    vault.restore("marks", 2)
+    shown.append(shown[1])
+    trend = vault.trend("marks", "x", baseline="first")
+    assert trend["value"].tolist() == pytest.approx([each["x"].mean() for each in shown])
+    both = [rows.merge(each, on="id") for each in shown]
+    assert trend["n_pairs"].tolist()[1:] == [len(each) for each in both[1:]]
+    assert trend["delta"].tolist() == pytest.approx([(each["x_y"] - each["x_x"]).mean() for each in both])
+
+
+def test_r13_a_number_of_whole_frames_is_drawn_two_hundred_times(folder_vault, monkeypatch):
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"id": range(100), "x": rng.normal(0, 1, 100)})
+    folder_vault.upsert("runs", frame, key="id")
+    noise = rng.normal(1, 0.5, 100)
+    folder_vault.save("runs", frame.assign(x=frame["x"] + noise))
+    calls, counted = [], []
+
+    def mean(rows):
+        calls.append(len(rows))
+        return rows["x"].mean()
+
+    real = measuring.Bar.__call__
+    monkeypatch.setattr(
+        measuring.Bar, "__call__", lambda bar, steps=1: counted.append(steps) or real(bar, steps)
+    )
+    trend = folder_vault.trend("runs", mean, baseline="previous")
+    line = trend.iloc[1]
+    assert 400 <= len(calls) <= 410
+    assert counted.count(1) == 2 + 200  # versions, and draws
+    plain = folder_vault.trend("runs", "x", baseline="previous").iloc[1]
+    assert line["n_pairs"] == 100
+    assert line["delta"] == pytest.approx(plain["delta"])
+    assert (line["delta_hi"] - line["delta_lo"]) == pytest.approx(2 * 1.96 * noise.std() / 10, rel=0.25)
 
 
 def test_r13_changes_are_the_versions_that_leave_the_noise(vault):

@@ -1,4 +1,4 @@
-"""Which rows of several versions belong together: by columns, by the index, by a common ancestor, by position."""
+"""Which rows of several versions belong together: by columns, a key, the index, a common ancestor, or position."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ def align(store: Store, sides: Sequence[Side], on: Any) -> Alignment:
     if on is not None:
         labels = on if isinstance(on, list) else [on]
         return _by_keys(sides, labels, _columns(sides, labels))
+    key = _key_of_list(store, sides)
+    if key:
+        return _by_keys(sides, key, tuple(label for label in key if label in sides[0].frame.columns))
     names = sides[0].index_names
     if names and all(side.index_names == names for side in sides):
         return _by_keys(sides, list(names), ())
@@ -59,6 +62,20 @@ def _columns(sides: Sequence[Side], labels: list[Hashable]) -> tuple[Hashable, .
                 f"on= names {', '.join(map(short_repr, unknown))}, which {side.name} has not. Its columns: {there}."
             )
     return tuple(labels)
+
+
+def _key_of_list(store: Store, sides: Sequence[Side]) -> list[Hashable]:
+    """The key that the list of a side has, the newest version first, if it tells the rows of all sides apart."""
+    newest = sorted(sides, key=lambda side: 0 if side.version is None else -side.version.version)
+    for key in dict.fromkeys(tuple(side.key_labels(store)) for side in newest):
+        labels = list(key)
+        if labels and all(_tells_apart(side, labels) for side in sides):
+            return labels
+    return []
+
+
+def _tells_apart(side: Side, labels: list[Hashable]) -> bool:
+    return all(side.has(label) for label in labels) and side.key(labels).is_unique
 
 
 # -- by position

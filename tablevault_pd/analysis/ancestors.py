@@ -1,7 +1,7 @@
 """Rows that have the same ancestor: the rows of one list, across its versions, that rows of other lists came from.
 
-Two rows of different versions of a list are the same row by their key, which is a named index without duplicates, or else by
-their content, matched in order (see :mod:`~tablevault_pd.lineage.same`).
+Two rows of different versions of a list are the same row by the list's key; where it has none, by a named index without
+duplicates, or else by their content, matched in order (see :mod:`~tablevault_pd.lineage.same`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.frames import index_names
+from tablevault_pd.keys.follow import follow_rows
+from tablevault_pd.keys.key import key_labels
 from tablevault_pd.lineage.of_rows import asked_rows
 from tablevault_pd.lineage.report import lines
 from tablevault_pd.lineage.same import same_rows
@@ -168,9 +170,17 @@ def _numbers(store: Store, part: pd.DataFrame, versions: Sequence[Version]) -> n
 
 
 def same_rows_by_key(store: Store, one: Version, other: Version, positions: np.ndarray) -> np.ndarray:
-    """The positions in `other` of these rows of `one`, -1 where they are not there: by key, else by content."""
+    """The positions in `other` of these rows of `one`, -1 where they are not there.
+
+    By the key of the newer one; without that by a named index, else by content.
+    """
     if one.version == other.version or one.gone or other.gone:
         return same_rows(store, one, other, positions)
+    older, newer = (one, other) if one.version < other.version else (other, one)
+    if key_labels(store.schema(newer.schema_id)):
+        if newer is other:
+            return follow_rows(store, one, other, positions)
+        return _inverse(follow_rows(store, older, newer, np.arange(older.total)), newer.total)[positions]
     names = index_names(store.schema(one.schema_id))
     if None in names or names == ("position",) or names != index_names(store.schema(other.schema_id)):
         return same_rows(store, one, other, positions)
@@ -178,3 +188,11 @@ def same_rows_by_key(store: Store, one: Version, other: Version, positions: np.n
     if not (before.is_unique and after.is_unique):
         return same_rows(store, one, other, positions)
     return np.asarray(after.get_indexer(before[positions]), np.int64)
+
+
+def _inverse(there: np.ndarray, total: int) -> np.ndarray:
+    """For each of so many places the number that leads there, -1 where none does."""
+    back = np.full(total, -1, np.int64)
+    rows = np.flatnonzero(there >= 0)
+    back[there[rows]] = rows
+    return back

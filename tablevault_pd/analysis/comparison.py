@@ -76,6 +76,7 @@ class Comparison(pd.DataFrame):
         self,
         column: str = "delta",
         *,
+        measure: str | None = None,
         min: float | None = None,
         max: float | None = None,
         bound: str = "estimate",
@@ -89,6 +90,8 @@ class Comparison(pd.DataFrame):
         ----------
         column : str
             ``"delta"``, ``"broken"``, ``"churn"``, ``"b"`` and so on: a number of :attr:`summary`.
+        measure : str, optional
+            Judge this one of several measures, by its name in :attr:`summary`. Default: all of them.
         min, max : float, optional
             The least and the most that passes. One of them is needed.
         bound : {"estimate", "lo"}
@@ -119,15 +122,16 @@ class Comparison(pd.DataFrame):
         >>> gate.outcome, gate.reason
         ('fail', 'right of preds@2 against preds@1: delta is -0.1, not at least -0.005, from 40 pairs')
         """
-        asked = gate.bound_of(column, min, max, bound)
+        bounds = gate.bound_of(column, min, max, bound)
         pairs = validate.whole(min_pairs, "min_pairs", least=0)
         everything = validate.flag(slices, "slices")
-        found = gate.judge(self._judged(slices=everything), asked, min_pairs=pairs)
-        return gate.or_raise(found) if validate.flag(raises, "raises") else found
+        lines = gate.of_measure(self._judged(slices=everything), measure)
+        outcome = gate.judge(lines, bounds, min_pairs=pairs)
+        return gate.or_raise(outcome) if validate.flag(raises, "raises") else outcome
 
     def _judged(self, *, slices: bool) -> pd.DataFrame:
-        found = self.summary
-        return found if slices else found[found["slice"] == "all"]
+        lines = self.summary
+        return lines if slices else lines[lines["slice"] == "all"]
 
     @property
     def plot(self) -> FramePlots:  # type: ignore[override]  # the pictures of a comparison, and not those of any frame

@@ -108,6 +108,20 @@ def _column(name: Any) -> str:
     )
 
 
+def of_measure(summary: pd.DataFrame, measure: Any) -> pd.DataFrame:
+    """The lines of a summary that are about one measure; all of them without one. Raises InvalidInput."""
+    if measure is None:
+        return summary
+    names = [name for name in summary["measure"].unique().tolist() if not pd.isna(name)]
+    if measure not in names:
+        hint = did_you_mean(measure, names) if isinstance(measure, str) else ""
+        there = ", ".join(map(short_repr, names)) or "none: compare(…, measure=…) says what to measure"
+        raise InvalidInput(
+            f"measure={short_repr(measure)} is no measure of this comparison. {hint} There are {there}."
+        )
+    return summary[summary["measure"] == measure]
+
+
 def judge(summary: pd.DataFrame, bound: Bound, *, min_pairs: int) -> Gate:
     """Judge each line of a summary: one that fails fails all, and one that cannot be judged leaves it open."""
     found = [_judge_line(line, bound, min_pairs) for line in summary.to_dict("records")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from tablevault_pd.analysis.measures import (
 from tablevault_pd.analysis.result_cache import remembered
 from tablevault_pd.analysis.sides import Side
 from tablevault_pd.analysis.slices import rows_by_cells
-from tablevault_pd.analysis.statistics import DRAWS, NOTHING, Effect
+from tablevault_pd.analysis.statistics import DRAWS, FRAME_DRAWS, NOTHING, Effect
 from tablevault_pd.analysis.summary import ALL
 from tablevault_pd.analysis.version_columns import VersionColumns, columns_by_version
 from tablevault_pd.code import function_key
@@ -33,7 +34,8 @@ from tablevault_pd.errors import (
     VaultClosed,
     VersionNotFound,
 )
-from tablevault_pd.reading import read as reading
+from tablevault_pd.keys.key import key_labels
+from tablevault_pd.progress import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -103,15 +105,27 @@ class Measuring:
         self.wrong: InvalidInput | None = None  # what is the matter with a measure, and not with one version
         readable = [version for version in versions if not version.gone]
         self._columns = columns_by_version(store, readable)
-        self._vectors: dict[tuple[int, int, str], Any] = {}
+        self._count: Callable[[int], object] = _count_nothing  # draws that measured a frame again
+        self._drawn = 0
 
     def lines(self) -> Iterator[Line]:
         """Each version, measure and slice."""
-        for version in self.versions:
-            for measure in self.asked.measures:
-                yield from (
-                    Line(version, measure, name, point) for name, point in self._tried(version, measure)
-                )
+        with Bar("measuring", total=len(self.versions), unit="versions") as bar:
+            for version in self.versions:
+                for measure in self.asked.measures:
+                    for name, point in self._tried(version, measure):
+                        yield Line(version, measure, name, point)
+                bar()
+
+    @contextmanager
+    def drawing(self, what: str, effects: int) -> Iterator[None]:
+        """Show how far so many calls of :meth:`effect` have come."""
+        with Bar(what, total=effects * FRAME_DRAWS, unit="draws") as bar:
+            self._count = bar
+            try:
+                yield
+            finally:
+                self._count = _count_nothing
 
     def _tried(self, version: Version, measure: Measure) -> list[tuple[str, Point]]:
         try:
@@ -205,7 +219,9 @@ class Measuring:
         if self.asked.band is None or size < 2:
             return Point(value, size)
         generator = np.random.default_rng(0)
-        drawn = [_one(measure.values(frame.iloc[generator.integers(0, size, size)])) for _ in range(DRAWS)]
+        drawn = [
+            _one(measure.values(frame.iloc[generator.integers(0, size, size)])) for _ in range(FRAME_DRAWS)
+        ]
         lo, hi = np.nanquantile(drawn, [0.025, 0.975])
         return Point(value, size, float(lo), float(hi))
 
@@ -217,7 +233,12 @@ class Measuring:
         """(how a measure changed from one version to another, the number of pairs that tell it)."""
         old_key, new_key = (self.key(each, measure) for each in (old, new))
         key = None if old_key is None or new_key is None else ("effect", old_key, new_key, slice_name, draws)
-        return remembered(self.store, key, lambda: self._effect(old, new, measure, slice_name, draws))  # type: ignore[no-any-return]
+        self._drawn = 0
+        effect: tuple[Effect, int] = remembered(
+            self.store, key, lambda: self._effect(old, new, measure, slice_name, draws)
+        )
+        self._count(FRAME_DRAWS - self._drawn)
+        return effect
 
     def _effect(
         self, old: Version, new: Version, measure: Measure, name: str, draws: int
@@ -256,9 +277,12 @@ class Measuring:
 
         def value(drawn: np.ndarray | None) -> tuple[float, float]:
             a, b = (_one(measure.values(side if drawn is None else side.iloc[drawn])) for side in sides)
+            if drawn is not None:
+                self._drawn += 1
+                self._count(1)
             return a, b
 
-        return statistics.resampled_effect(len(at_a), value), len(at_a)
+        return statistics.resampled_effect(len(at_a), value, draws=FRAME_DRAWS), len(at_a)
 
     def _pairs(self, old: Version, new: Version) -> tuple[np.ndarray, np.ndarray] | None:
         """The rows of both that are the same; None where nothing says which."""
@@ -271,8 +295,17 @@ class Measuring:
         return aligned.rows[0][both], aligned.rows[1][both]
 
     def _side(self, version: Version) -> Side:
-        frame = reading.read(self.store, version, columns=[], tagged=True)
-        return Side(f"{version.list}@{version.version}", version, np.arange(version.total), frame)
+        return Side.of_version(self.store, version, columns=self._key_columns(version))
+
+    def _key_columns(self, version: Version) -> list[Hashable]:
+        """The columns by which rows of this list are told apart: those of the key that it has now."""
+        head = self.store.head(version.list) or version
+        key = set(key_labels(self.store.schema(head.schema_id)))
+        return [label for label in self.columns(version).labels if label in key]
+
+
+def _count_nothing(steps: int) -> None:
+    """Count draws that nobody looks at."""
 
 
 def _in_order(labels: list[Hashable], wanted: frozenset[Hashable]) -> list[Hashable]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import frames
+from tablevault_pd.keys.key import key_labels
 from tablevault_pd.lineage.resolve_rows import origin_version, resolve_rows
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import ATTR, plain
@@ -30,9 +31,9 @@ class Side:
     frame: pd.DataFrame = field(repr=False)
 
     @classmethod
-    def of_version(cls, store: Store, version: Version) -> Side:
-        """All rows of a version."""
-        frame = reading.read(store, version, tagged=True)
+    def of_version(cls, store: Store, version: Version, columns: list[Hashable] | None = None) -> Side:
+        """All rows of a version, and these of its columns; default: all."""
+        frame = reading.read(store, version, columns=columns, tagged=True)
         return cls(f"{version.list}@{version.version}", version, np.arange(version.total), frame)
 
     @classmethod
@@ -66,6 +67,10 @@ class Side:
         kinds = frames.columns(store.schema(self.version.schema_id))
         there = set(self.frame.columns)
         return frozenset(each.label for each in kinds if each.kind == "embedding" and each.label in there)
+
+    def key_labels(self, store: Store) -> list[Hashable]:
+        """The key of the list, by which ``vault.upsert`` tells its rows apart; empty if it has none."""
+        return [] if self.version is None else key_labels(store.schema(self.version.schema_id))
 
     def key(self, labels: list[Hashable]) -> pd.Index:
         """The values of some columns or levels of the index as an index."""

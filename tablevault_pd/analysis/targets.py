@@ -88,21 +88,47 @@ def _written(store: Store, targets: Sequence[Target | None]) -> list[Version | N
     sessions = [each for each in targets if isinstance(each, Session)]
     if not sessions:
         return [each for each in targets if not isinstance(each, Session)]
-    newest: dict[int, dict[str, Version]] = {each.id: {} for each in sessions}
-    for version in store.versions():
-        if version.session_id in newest:
-            newest[version.session_id][version.list] = version
-    common = set.intersection(*(set(each) for each in newest.values()))
-    common &= {each.list for each in targets if isinstance(each, Version)} or common
+    lists = {each.list for each in targets if isinstance(each, Version)}
+    newest = _newest_by_session(store, {each.id: each.id for each in sessions})
+    common = _in_common(newest, lists)
+    if not common:  # what their workers wrote
+        newest = _newest_by_session(store, _families(store, [each.id for each in sessions]))
+        common = _in_common(newest, lists)
     if len(common) != 1:
         labels = ", ".join(each.label for each in sessions)
-        lists = ", ".join(map(short_repr, sorted(common)))
-        problem = f"have {len(common)} lists in common: {lists}" if common else "wrote no list in common"
+        names = ", ".join(map(short_repr, sorted(common)))
+        problem = f"have {len(common)} lists in common: {names}" if common else "wrote no list in common"
         raise InvalidInput(
             f"{labels} {problem}. Name the versions, such as 'preds@3': vault.run(…).written()."
         )
     (name,) = common
     return [_visible(newest[each.id][name]) if isinstance(each, Session) else each for each in targets]
+
+
+def _newest_by_session(store: Store, counted_for: dict[int, int]) -> dict[int, dict[str, Version]]:
+    """For each session the newest version of each list that it wrote; `counted_for` says which session a writer belongs to."""
+    newest: dict[int, dict[str, Version]] = {session: {} for session in counted_for.values()}
+    for version in store.versions():
+        session = None if version.session_id is None else counted_for.get(version.session_id)
+        if session is not None:
+            before = newest[session].get(version.list)
+            if before is None or before.version < version.version:
+                newest[session][version.list] = version
+    return newest
+
+
+def _in_common(newest: dict[int, dict[str, Version]], lists: set[str]) -> set[str]:
+    common = set.intersection(*(set(each) for each in newest.values()))
+    return common & lists if lists else common
+
+
+def _families(store: Store, sessions: Sequence[int]) -> dict[int, int]:
+    """These sessions and all below them, such as workers of a pool, each with the nearest of `sessions` above it."""
+    family = {session: session for session in sessions}
+    for session in store.sessions():  # in order of opening: a parent comes before its children
+        if session.parent in family:
+            family.setdefault(session.id, family[session.parent])
+    return family
 
 
 def _visible(version: Version) -> Version:

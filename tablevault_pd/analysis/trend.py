@@ -12,6 +12,7 @@ from tablevault_pd.analysis.measuring import About, Asked, Line, Measuring
 from tablevault_pd.analysis.statistics import NOTHING
 from tablevault_pd.analysis.trend_changes import changes
 from tablevault_pd.errors import InvalidInput, short_repr
+from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import labels_of, typed
 
 if TYPE_CHECKING:
@@ -113,19 +114,16 @@ def _frame(store: Store, lines: Sequence[Line], asked: Asked) -> pd.DataFrame:
 
 
 def _with_baseline(measured: Measuring, frame: pd.DataFrame, lines: Sequence[Line]) -> pd.DataFrame:
-    baseline, there = measured.asked.baseline, {line.version.version for line in lines}
-    if isinstance(baseline, int) and there and baseline not in there:
-        raise InvalidInput(
-            f"baseline={baseline} is none of the versions that are measured: {short_repr(sorted(there))}."
-        )
+    fixed = _fixed_baselines(measured, lines)
     effects = [(NOTHING, 0)] * len(lines)
-    for numbers in groups_of(lines):
-        usable = [number for number in numbers if lines[number].point.error is None]
-        for place, number in enumerate(usable):
-            base = _base(measured, [lines[each] for each in usable], place)
-            if base is not None:
-                line = lines[number]
-                effects[number] = measured.effect(base, line.version, line.measure, line.slice)
+    with measured.drawing("comparing with the baseline", len(lines)):
+        for numbers in groups_of(lines):
+            usable = [number for number in numbers if lines[number].point.error is None]
+            for place, number in enumerate(usable):
+                base = _base(measured.asked.baseline, fixed, [lines[each] for each in usable], place)
+                if base is not None:
+                    line = lines[number]
+                    effects[number] = measured.effect(base, line.version, line.measure, line.slice)
     error = frame.pop("error")
     return frame.assign(
         delta=[effect.delta for effect, _ in effects],
@@ -144,12 +142,41 @@ def groups_of(lines: Sequence[Line]) -> list[list[int]]:
     return list(found.values())
 
 
-def _base(measured: Measuring, lines: Sequence[Line], place: int) -> Version | None:
-    """What a version is compared with."""
+def _fixed_baselines(measured: Measuring, lines: Sequence[Line]) -> dict[int, int]:
+    """By list the version that is the baseline, where a number or a name says which. Raises if no list has it."""
     baseline = measured.asked.baseline
+    if baseline in (None, "first", "previous") or not lines:
+        return {}
+    lists = {line.version.list_id: line.version.list for line in lines}
+    if isinstance(baseline, int):
+        numbers: list[int | None] = [baseline] * len(lists)
+    else:
+        numbers = measured.store.find_named([(name, str(baseline)) for name in lists.values()])
+        if not any(numbers):
+            reading.resolve(
+                measured.store, f"{next(iter(lists.values()))}@{baseline}"
+            )  # raises, and says what there is
+    there = {(line.version.list_id, line.version.version) for line in lines}
+    fixed = {
+        each: number
+        for each, number in zip(lists, numbers, strict=True)
+        if number is not None and (each, number) in there
+    }
+    if not fixed:
+        measured_numbers = sorted({number for _, number in there})
+        raise InvalidInput(
+            f"baseline={short_repr(baseline)} is none of the versions that are measured: {short_repr(measured_numbers)}."
+        )
+    return fixed
+
+
+def _base(
+    baseline: str | int | None, fixed: dict[int, int], lines: Sequence[Line], place: int
+) -> Version | None:
+    """What a version is compared with."""
     if baseline == "first":
         return lines[0].version
     if baseline == "previous":
         return lines[place - 1].version if place else None
-    found = [line.version for line in lines if line.version.version == baseline]
-    return found[0] if found else None
+    number = fixed.get(lines[place].version.list_id)
+    return next((line.version for line in lines if line.version.version == number), None)

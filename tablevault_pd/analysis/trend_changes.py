@@ -35,17 +35,18 @@ def changes(frame: pd.DataFrame, about: About) -> pd.DataFrame:
     steps: list[tuple[Any, Any]] = [pair for _, rows in groups for pair in pairwise(rows.to_dict("records"))]
     draws = max(DRAWS, 40 * len(steps))  # a p-value has to be able to stay below the corrected limit
     found: list[dict[str, Any]] = []
-    for before, now in steps:
-        old, new = (versions[each["list"], each["version"]] for each in (before, now))
-        effect, _ = measuring.effect(old, new, measures[now["measure"]], now["slice"], draws=draws)
-        step = {
-            "previous": old.version,
-            "delta": effect.delta,
-            "lo": effect.lo,
-            "hi": effect.hi,
-            "p": effect.p,
-        }
-        found.append({**now, **step})
+    with measuring.drawing("comparing versions", len(steps)):
+        for before, now in steps:
+            old, new = (versions[each["list"], each["version"]] for each in (before, now))
+            effect, _ = measuring.effect(old, new, measures[now["measure"]], now["slice"], draws=draws)
+            step = {
+                "previous": old.version,
+                "delta": effect.delta,
+                "lo": effect.lo,
+                "hi": effect.hi,
+                "p": effect.p,
+            }
+            found.append({**now, **step})
     corrected = holm([line["p"] for line in found])
     lines = [{**line, "p_holm": p} for line, p in zip(found, corrected, strict=True) if p < CHANCE]
     for line in lines:

@@ -47,7 +47,8 @@ def add_compare_arguments(parser: ArgumentParser) -> None:
         "--fail-if",
         action="append",
         metavar="CONDITION",
-        help="exit with 1 if it holds for a measure, 'delta < -0.005', and with 3 if that cannot be told; may be repeated",
+        help="exit with 1 if it holds for a measure, 'delta < -0.005' (of one among several, 'accuracy: delta < -0.005'), and "
+        "with 3 if that cannot be told; may be repeated",
     )
     parser.add_argument(
         "--min-pairs", type=int, default=20, metavar="N", help="with fewer it cannot be told (default: 20)"
@@ -111,8 +112,17 @@ def _gate(comparison: Any, arguments: Namespace) -> Gate | None:
     from tablevault_pd.analysis import gate
 
     lines = comparison._judged(slices=arguments.slices)
-    bounds = [gate.failing_condition(text) for text in arguments.fail_if]
-    return gate.joined([gate.judge(lines, bound, min_pairs=arguments.min_pairs) for bound in bounds])
+    conditions = [_named(text) for text in arguments.fail_if]
+    return gate.joined(
+        [
+            gate.judge(
+                gate.of_measure(lines, measure or None),
+                gate.failing_condition(text),
+                min_pairs=arguments.min_pairs,
+            )
+            for measure, text in conditions
+        ]
+    )
 
 
 def _exit_code(gate: Gate) -> int:
@@ -137,7 +147,9 @@ def add_trend_arguments(parser: ArgumentParser) -> None:
         "--groupby", action="append", metavar="COLUMN", help="slice by its values; may be repeated"
     )
     parser.add_argument(
-        "--baseline", metavar="WHICH", help="add the difference from first, previous, or a version's number"
+        "--baseline",
+        metavar="WHICH",
+        help="add the difference from first, previous, a version's number, or its tag",
     )
     parser.add_argument("--band", choices=("bootstrap",), help="add an interval")
     parser.add_argument(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, short_repr
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.names import check_version_name
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Comparing(VaultPart):
             Versions: ``"preds@3"``, ``"preds"`` for the newest, what ``save`` returned, a frame that was read from the vault, or
             a session, which stands for what it wrote last to the list that all sides have in common. `a` is the reference.
         on : name or list of names, "lineage" or "position", optional
-            How rows are aligned: by columns; by the row of another list that they came from; by their place. Default: the
-            named index, else lineage. ``["position"]`` is a column of that name.
+            How rows are aligned: by columns; by the row of another list that they came from; by their place. Default: the key
+            that the list has, else the named index, else lineage. ``["position"]`` is a column of that name.
         measure : str, function of a frame, ``pd.col`` expression, or dict of these, optional
             What is measured for each row, truth values or numbers: ``"gold == pred"``, ``"latency"``. A function may also return
             one number for a whole frame. A text is parsed as a filter is, and not run as code.
@@ -107,7 +108,7 @@ class Comparing(VaultPart):
         *,
         by: Literal["version", "session", "day"] = "version",
         groupby: Hashable | Sequence[Hashable] = None,
-        baseline: Literal["first", "previous"] | int | None = None,
+        baseline: str | int | None = None,
         band: Literal["bootstrap"] | None = None,
     ) -> Trend:
         """Measure every version of a list.
@@ -125,8 +126,9 @@ class Comparing(VaultPart):
             Every version, or the last one of each session or (UTC) day.
         groupby : name or list of names, optional
             Measure each value of these columns too.
-        baseline : {"first", "previous"} or int, optional
-            Add the difference from that version, in pairs where a named index or lineage says which rows are the same.
+        baseline : {"first", "previous"}, int or str, optional
+            Add the difference from that version, in pairs where a key, a named index or lineage says which rows are the same.
+            A number is that of a version, another text a tag or snapshot: ``"best"``.
         band : {"bootstrap"}, optional
             Add an interval at 95 % for each value, by drawing its rows again 2000 times with a fixed seed.
 
@@ -272,12 +274,10 @@ def _on(on: Any) -> Any:
 
 
 def _baseline(baseline: Any) -> str | int | None:
-    if baseline is None or isinstance(baseline, str):
-        if baseline not in (None, "first", "previous"):
-            raise InvalidInput(
-                f"baseline= is 'first', 'previous' or the number of a version, such as 3, not {short_repr(baseline)}."
-            )
-        return baseline
+    if baseline is None or baseline in ("first", "previous"):
+        return None if baseline is None else str(baseline)
+    if isinstance(baseline, str):
+        return check_version_name(baseline, "version that is the baseline")
     return validate.whole(baseline, "baseline", least=1)
 
 
