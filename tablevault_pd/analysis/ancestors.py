@@ -180,7 +180,8 @@ def same_rows_by_key(store: Store, one: Version, other: Version, positions: np.n
     if key_labels(store.schema(newer.schema_id)):
         if newer is other:
             return follow_rows(store, one, other, positions)
-        return _inverse(follow_rows(store, older, newer, np.arange(older.total)), newer.total)[positions]
+        there = follow_rows(store, older, newer, np.arange(older.total))
+        return np.asarray(_inverse(there, newer.total)[positions], np.int64)
     names = index_names(store.schema(one.schema_id))
     if None in names or names == ("position",) or names != index_names(store.schema(other.schema_id)):
         return same_rows(store, one, other, positions)

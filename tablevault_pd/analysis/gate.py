@@ -119,7 +119,7 @@ def of_measure(summary: pd.DataFrame, measure: Any) -> pd.DataFrame:
         raise InvalidInput(
             f"measure={short_repr(measure)} is no measure of this comparison. {hint} There are {there}."
         )
-    return summary[summary["measure"] == measure]
+    return pd.DataFrame(summary[summary["measure"] == measure])
 
 
 def judge(summary: pd.DataFrame, bound: Bound, *, min_pairs: int) -> Gate:
