@@ -29,7 +29,7 @@ def claims(draw: st.DrawFn) -> ParentClaim:
     if form == "pairs":
         children = np.array(draw(st.lists(st.integers(0, rows - 1), min_size=rows, max_size=rows)))
         return replace(claim, parents=parents, children=children)
-    return replace(claim, parents=parents, each=form == "each")
+    return replace(claim, parents=parents, all_parents=form == "each")
 
 
 def _pairs(claim: ParentClaim) -> set[tuple[int, int]]:
@@ -39,7 +39,7 @@ def _pairs(claim: ParentClaim) -> set[tuple[int, int]]:
         return {(child, -1) for child in children}
     if claim.span is not None:
         return {(child, parent) for child in children for parent in range(*claim.span)}
-    if claim.each:
+    if claim.all_parents:
         return {(child, parent) for child in children for parent in claim.parents.tolist()}
     offsets = range(claim.rows) if claim.children is None else claim.children.tolist()
     return {

@@ -956,14 +956,14 @@ def test_edges_of_a_commit_that_failed_are_nowhere(store: Store) -> None:
 def test_edges_outlive_the_rows(store: Store) -> None:
     source = put(store, "source", numbers(1, 2))
     put(store, "made", numbers(3), edges=(edge(source, EdgeForm.AFFINE, 0, 1, 1, 1),))
-    assert store.describe_lists([source.list_id]).lists[source.list_id].kept is None
+    assert store.describe_lists([source.list_id]).lists[source.list_id].stored is None
     put(store, "source", numbers(4, 5, 6))
     made = put(store, "made", numbers(5))
     store.vacuum(dry_run=False)
     found = edges_at(store, made.list_id, 1, [(0, 1)], side="child")
     assert (found.parent_generation.tolist(), found.parent.tolist()) == ([1], [1])
     assert len(edges_at(store, source.list_id, 1, [(1, 2)], side="parent")) == 1
-    kept = store.describe_lists([source.list_id]).lists[source.list_id].kept
+    kept = store.describe_lists([source.list_id]).lists[source.list_id].stored
     assert kept is not None
     assert list(kept) == [(2, 0, 3)]
     assert store.check(fix=True) == []
@@ -977,7 +977,7 @@ def test_kept_rows_of_a_generation_cut_short(store: Store) -> None:
     put(store, "a", numbers(9))
     last = act(store, "a", "restore", target=1)
     store.vacuum(dry_run=False)
-    assert list(store.describe_lists([last.list_id]).lists[last.list_id].kept or ()) == [(1, 0, 2)]
+    assert list(store.describe_lists([last.list_id]).lists[last.list_id].stored or ()) == [(1, 0, 2)]
 
 
 def test_summaries_say_what_came_from_which_version(store: Store) -> None:

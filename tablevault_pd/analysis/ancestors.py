@@ -15,7 +15,7 @@ import pandas as pd
 from tablevault_pd.frames import index_names
 from tablevault_pd.keys.follow import follow_rows
 from tablevault_pd.keys.key import key_labels
-from tablevault_pd.lineage.of_rows import asked_rows
+from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.reading import read as reading
@@ -104,7 +104,7 @@ def _ancestors(store: Store, side: Side) -> pd.DataFrame:
             "depth": 0,
         }
     )
-    walked = lines(store, asked_rows(side.version, np.unique(side.positions)), single=True)
+    walked = lines(store, rows_to_trace(side.version, np.unique(side.positions)), single=True)
     walked = walked[walked["parent_position"].notna()]
     above = pd.DataFrame(
         {

@@ -14,7 +14,7 @@ from tablevault_pd.analysis.facts import READ, addresses, changed_parts, differe
 from tablevault_pd.code import slice_of_rows
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.frames import columns as columns_of
-from tablevault_pd.lineage.of_rows import asked_rows
+from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines as lineage_lines
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.reading import read as reading
@@ -120,7 +120,7 @@ def _nearest(above: pd.DataFrame) -> pd.DataFrame:
 
 def _steps(store: Store, version: Version, positions: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
     """All ancestors of each row: row, list, version, position (-1: the whole list), depth."""
-    walked = lineage_lines(store, asked_rows(version, np.unique(positions)))
+    walked = lineage_lines(store, rows_to_trace(version, np.unique(positions)))
     above = pd.DataFrame(
         {
             "own": walked["position"].to_numpy(np.int64),

@@ -180,7 +180,7 @@ def _of_frame(store: Store, selection: RowSelection, frame: pd.DataFrame | pd.Se
         if saved is not None and _same_rows(store, frame, saved):
             yield _pairs(version, rows, selection.rows, positions)
         else:
-            yield _claim(version, rows, each=True, parents=positions[positions >= 0])
+            yield _claim(version, rows, all_parents=True, parents=positions[positions >= 0])
 
     return claims
 
@@ -246,7 +246,7 @@ def _slice(version: Version, positions: slice) -> BatchParents:
     first = 0 if positions.start is None else positions.start
     end = version.total if positions.stop is None else positions.stop
     if (
-        not all(isinstance(each, (int, np.integer)) for each in (first, end))
+        not all(isinstance(bound, (int, np.integer)) for bound in (first, end))
         or not 0 <= first <= end <= version.total
     ):
         raise InvalidInput(
@@ -272,7 +272,7 @@ def _positions(version: Version, positions: Any) -> BatchParents:
 
     def claims(rows: int, _: pd.DataFrame | None) -> Iterator[ParentClaim]:
         if alone:
-            yield _claim(version, rows, each=True, parents=parents)
+            yield _claim(version, rows, all_parents=True, parents=parents)
             return
         if len(positions) != rows:
             raise InvalidInput(
@@ -303,7 +303,7 @@ def _cells(cells: Any, what: str) -> tuple[np.ndarray | None, np.ndarray]:
     )
     if series.dtype == object or isinstance(series.dtype, pd.ArrowDtype):
         listed = [_listed(cell) for cell in series.tolist()]
-        if any(each is not None for each in listed):
+        if any(cell is not None for cell in listed):
             return _nested(series.tolist(), listed, what)
         series = series.convert_dtypes()  # whole numbers among missing ones
     numbers, missing = _whole_numbers(series, what)

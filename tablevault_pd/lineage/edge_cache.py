@@ -40,25 +40,25 @@ class EdgeCache:
 
     # -- edges
 
-    def edges(self, asked: Sequence[EdgeQuery]) -> dict[Place, EdgeTable]:
+    def edges(self, queries: Sequence[EdgeQuery]) -> dict[Place, EdgeTable]:
         """For each that is asked the edges that touch it, and perhaps others of that generation. Places differ."""
-        every = {each.list for each in asked if each.generation is None}
-        wanted = [each for each in asked if each.generation is None or each.list not in every]
-        new = set() if self._up else {each.list for each in asked} - self._whole.keys()
-        wanted += [EdgeQuery(list_id, WHOLE_LIST, [(0, FAR)]) for list_id in sorted(new - every)]
-        if not wanted:
+        every = {query.list for query in queries if query.generation is None}
+        requests = [query for query in queries if query.generation is None or query.list not in every]
+        new = set() if self._up else {query.list for query in queries} - self._whole.keys()
+        requests += [EdgeQuery(list_id, WHOLE_LIST, [(0, FAR)]) for list_id in sorted(new - every)]
+        if not requests:
             return {}
-        table = self._store.edges(wanted, side="child" if self._up else "parent")
+        table = self._store.edges(requests, side="child" if self._up else "parent")
         lists, generations = (
             (table.list, table.generation) if self._up else (table.parent_list, table.parent_generation)
         )
-        found: dict[Place, EdgeTable] = {(each.list, each.generation): NO_EDGES for each in asked}
+        tables: dict[Place, EdgeTable] = {(query.list, query.generation): NO_EDGES for query in queries}
         for (list_id, generation), rows in groups(np.stack([lists, generations], axis=1)):
-            found[list_id, generation] = table if len(rows) == len(table) else table.take(rows)
+            tables[list_id, generation] = table if len(rows) == len(table) else table.take(rows)
         for list_id in every:
-            found[list_id, None] = table.take(np.flatnonzero(lists == list_id))
-        self._whole |= {list_id: found.get((list_id, WHOLE_LIST), NO_EDGES) for list_id in new}
-        return found
+            tables[list_id, None] = table.take(np.flatnonzero(lists == list_id))
+        self._whole |= {list_id: tables.get((list_id, WHOLE_LIST), NO_EDGES) for list_id in new}
+        return tables
 
     def whole_edges(self, list_id: int) -> EdgeTable:
         """Down: the edges to those that came from the whole of a list, of which other edges were asked for."""
@@ -75,20 +75,23 @@ class EdgeCache:
         for list_id in new:
             generations = {*self._parents.get(list_id, ()), *np.unique(self._whole[list_id].parent).tolist()}
             self._others[list_id] = sorted(generations - {WHOLE_LIST})
-        wanted = {
+        keys = {
             key
             for list_id, generation in places
             if self._others_of((list_id, generation))
-            for key in [(list_id, generation), *((list_id, each) for each in self._others[list_id])]
+            for key in [
+                (list_id, generation),
+                *((list_id, generation) for generation in self._others[list_id]),
+            ]
         }
-        unknown = sorted(wanted - self._newest.keys())
+        unknown = sorted(keys - self._newest.keys())
         if unknown:
             newest = self._store.newest_of_generations(unknown)
             self._newest |= {(version.list_id, version.generation): version for version in newest}
             self.contents(newest)  # together: one by one, each would be a request
 
     def _others_of(self, place: GenerationKey) -> list[int]:
-        return [each for each in self._others[place[0]] if each != place[1]]
+        return [generation for generation in self._others[place[0]] if generation != place[1]]
 
     def same_rows(
         self, place: GenerationKey, addresses: np.ndarray
@@ -103,21 +106,21 @@ class EdgeCache:
             return
         own = self._newest[place]
         positions = self.contents([own])[0].positions(generation, addresses)
-        for other in (self._newest[list_id, each] for each in others):
+        for other in (self._newest[list_id, generation] for generation in others):
             there = same_rows(self._store, own, other, positions)
             numbers = np.flatnonzero(there >= 0)
             generations, rows = self.contents([other])[0].addresses(there[numbers])
-            for (found,), at in groups(generations[:, None]):
-                moved = at[rows[at] != addresses[numbers[at]]] if found == generation else at
+            for (target,), at in groups(generations[:, None]):
+                moved = at[rows[at] != addresses[numbers[at]]] if target == generation else at
                 if len(moved):
-                    yield found, numbers[moved], rows[moved]
+                    yield target, numbers[moved], rows[moved]
 
     # -- lists and versions
 
     def know(self, versions: Iterable[Version]) -> None:
         """Versions that were looked up before."""
-        known = {(version.list_id, version.version): version for version in versions}
-        self._facts = ListInfo(self._facts.lists, {**self._facts.versions, **known})
+        added = {(version.list_id, version.version): version for version in versions}
+        self._facts = ListInfo(self._facts.lists, {**self._facts.versions, **added})
 
     def learn(self, lists: Iterable[int] = (), versions: Iterable[VersionKey] = ()) -> None:
         """Look up these versions, their lists and these lists, as far as they are not known yet, with one request."""
@@ -144,9 +147,9 @@ class EdgeCache:
 
     def layouts(self, list_id: int, numbers: Iterable[int]) -> dict[int, Pieces]:
         """The pieces of these layouts."""
-        wanted = sorted(set(numbers))
-        self.learn(versions=[(list_id, number) for number in wanted])
-        versions = [self.version(list_id, number) for number in wanted]
+        ordered = sorted(set(numbers))
+        self.learn(versions=[(list_id, number) for number in ordered])
+        versions = [self.version(list_id, number) for number in ordered]
         return {
             version.version: pieces.clip(0, pieces.total - version.tail.total)
             for version, pieces in zip(versions, self.contents(versions), strict=True)

@@ -35,7 +35,7 @@ class ParentClaim:
     rows: int
     whole: bool = False  #: each from the whole list
     span: tuple[int, int] | None = None  #: each from all of these positions
-    each: bool = False  #: each from each of `parents`
+    all_parents: bool = False  #: each from each of `parents`
     children: np.ndarray | None = (
         None  #: offsets from `child`, one for each of `parents`; None: row i has parent i
     )
@@ -43,7 +43,7 @@ class ParentClaim:
 
     def taken(self, rows: np.ndarray, total: int) -> Iterator[ParentClaim]:
         """What it says of some rows of a batch of `total`, which make a batch of their own in this order."""
-        if self.parents is not None and not self.each:
+        if self.parents is not None and not self.all_parents:
             numbers = np.full(total, -1, np.int64)
             numbers[rows] = np.arange(len(rows))
             offsets = np.arange(self.rows) if self.children is None else self.children
@@ -73,7 +73,7 @@ def edges_of(claim: ParentClaim, version: Version, pieces: Pieces) -> Iterator[E
         part = pieces.clip(*claim.span)
         for generation, _, addresses in _by_generation(part, np.arange(part.total)):
             yield from _every(claim, generation, addresses)
-    elif claim.parents is not None and claim.each:
+    elif claim.parents is not None and claim.all_parents:
         for generation, _, addresses in _by_generation(pieces, np.unique(claim.parents)):
             yield from _every(claim, generation, addresses)
     elif claim.parents is not None:
@@ -410,14 +410,16 @@ _DOWN: dict[int, Carry] = {
 
 def flat(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(edge, child, parent) of every pair of edges of the form PAIRS, in order of child."""
-    sizes = np.array([len(each) for each in table.parents if each is not None])
+    sizes = np.array([len(parents) for parents in table.parents if parents is not None])
     edge = np.repeat(np.arange(len(table)), sizes)
     offsets = [
-        np.arange(size) if each is None else each
-        for each, size in zip(table.children, sizes.tolist(), strict=True)
+        np.arange(size) if children is None else children
+        for children, size in zip(table.children, sizes.tolist(), strict=True)
     ]
     children = np.concatenate(offsets) + table.start[edge]
-    parents = np.concatenate([each for each in table.parents if each is not None]) + table.parent[edge]
+    parents = (
+        np.concatenate([parents for parents in table.parents if parents is not None]) + table.parent[edge]
+    )
     if len(children) > 1 and not (np.diff(children) >= 0).all():
         order = np.argsort(children, kind="stable")
         edge, children, parents = edge[order], children[order], parents[order]

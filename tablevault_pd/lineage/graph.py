@@ -252,25 +252,25 @@ def _mermaid(name: str) -> str:
 def graph(store: Store, name: str | None) -> LineageGraph:
     """Every edge between versions, or those that lead to and from one list."""
     summaries = store.edge_summaries()
-    ends = sorted({end for each in summaries for end in (each.parent_list, each.list)})
-    names = {list_id: each.name for list_id, each in store.describe_lists(ends).lists.items()}
+    ends = sorted({end for summary in summaries for end in (summary.parent_list, summary.list)})
+    names = {list_id: history.name for list_id, history in store.describe_lists(ends).lists.items()}
     if name is not None:
-        wanted = next((number for number, known in names.items() if known == name), None)
-        summaries = _around(summaries, wanted)
-    sessions = labels_of(store, [each.session_id for each in summaries])
+        list_id = next((number for number, label in names.items() if label == name), None)
+        summaries = _around(summaries, list_id)
+    sessions = labels_of(store, [summary.session_id for summary in summaries])
     rows = [
         (
-            names[each.parent_list], each.parent_version, names[each.list], each.version, each.rows,
-            BASES[each.basis], sessions.get(each.session_id), each.cell,
+            names[summary.parent_list], summary.parent_version, names[summary.list], summary.version, summary.rows,
+            BASES[summary.basis], sessions.get(summary.session_id), summary.cell,
         )
-        for each in summaries
+        for summary in summaries
     ]  # fmt: skip
-    found = LineageGraph(answer(COLUMNS, rows).astype({"parent_version": "Int64", "child_version": "Int64"}))
-    found.attrs = {
+    drawn = LineageGraph(answer(COLUMNS, rows).astype({"parent_version": "Int64", "child_version": "Int64"}))
+    drawn.attrs = {
         "vault_id": store.vault_id,
-        "times": {f"{each.version} {names[each.list]}": each.time for each in summaries},
+        "times": {f"{summary.version} {names[summary.list]}": summary.time for summary in summaries},
     }
-    return found
+    return drawn
 
 
 def _around(summaries: Iterable[EdgeSummary], list_id: int | None) -> list[EdgeSummary]:

@@ -52,15 +52,15 @@ class RowNumbers:
         """int64, shape (version.total,). Versions come in order."""
         digests = self._digests(version)
         keys = _told_apart(digests)
-        known = self._known.setdefault(_fields(self._store, version), _Known())
-        numbers = known.find(keys)
+        earlier = self._known.setdefault(_fields(self._store, version), _Known())
+        numbers = earlier.find(keys)
         met = numbers >= 0
         if self._last is not None and not met.all():
             self._carry_over(version, numbers)
         new = np.flatnonzero(numbers < 0)
         numbers[new] = np.arange(self._count, self._count + len(new))
         self._count += len(new)
-        known.add(keys[~met], numbers[~met])
+        earlier.add(keys[~met], numbers[~met])
         self._last = (version, digests, numbers)
         return numbers
 

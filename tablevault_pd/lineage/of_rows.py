@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
 
 
-def asked_rows(version: Version, positions: np.ndarray) -> RowsToTrace:
-    """These rows of one version, to be walked from."""
+def rows_to_trace(version: Version, positions: np.ndarray) -> RowsToTrace:
+    """These rows of one version, to walk from; position -1 is the version as a whole."""
     size = len(positions)
     from tablevault_pd.lineage.report import RowsToTrace
 
@@ -49,7 +49,7 @@ def frame_lines(store: Store, frame: pd.DataFrame | pd.Series, **options: Any) -
         positions = (
             np.array([-1]) if selection.positions is None else selection.positions[selection.positions >= 0]
         )
-        parts.append(asked_rows(selection.version, positions))
+        parts.append(rows_to_trace(selection.version, positions))
     from tablevault_pd.lineage.report import joined_rows, lines
 
     return lines(store, joined_rows(parts), **options)
@@ -78,7 +78,7 @@ def frame_origin(store: Store, frame: pd.DataFrame | pd.Series) -> str | None:
 
 def frame_writers(store: Store, frame: pd.DataFrame | pd.Series) -> list[tuple[int, int]]:
     """(session id, cell) of every commit that wrote one of the rows of a frame, -1 for none."""
-    found: dict[tuple[int, int], None] = {}
+    writers: dict[tuple[int, int], None] = {}
     parts: list[tuple[int, int, np.ndarray]] = []  # (list, generation, addresses there)
     rows = known_rows(store, frame)
     for named, pieces in zip(rows, store.pieces([named.version for named in rows]), strict=True):
@@ -89,8 +89,8 @@ def frame_writers(store: Store, frame: pd.DataFrame | pd.Series) -> list[tuple[i
     places = [(list_id, generation, int(at[0]), int(at[-1]) + 1) for list_id, generation, at in parts]
     for (_, _, addresses), by in zip(parts, store.writers(places), strict=True):
         at = np.unique(np.searchsorted(by.start, addresses, side="right") - 1)
-        found |= dict.fromkeys(zip(by.session_id[at].tolist(), by.cell[at].tolist(), strict=True))
-    return list(found)
+        writers |= dict.fromkeys(zip(by.session_id[at].tolist(), by.cell[at].tolist(), strict=True))
+    return list(writers)
 
 
 def frame_code(store: Store, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:
@@ -99,9 +99,9 @@ def frame_code(store: Store, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:
     sessions = store.sessions(sorted({session for session, _ in written}))
     labels = {session.id: session.label for session in sessions}
     cells = answers.cells(store, sessions)
-    wanted = {(labels[session], cell) for session, cell in written if cell >= 0}
+    pairs_written = {(labels[session], cell) for session, cell in written if cell >= 0}
     pairs = zip(cells["session"], cells["cell"], strict=True)
-    return cells[[pair in wanted for pair in pairs]].reset_index(drop=True)
+    return cells[[pair in pairs_written for pair in pairs]].reset_index(drop=True)
 
 
 def slice_of_frame(store: Store, frame: pd.DataFrame | pd.Series) -> Slice:
@@ -117,9 +117,9 @@ def _kept(positions: np.ndarray | None) -> np.ndarray | None:
 
 def frame_slice(store: Store, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:
     """The statements that made the rows of a frame."""
-    found = slice_of_frame(store, frame)
-    labels = answers.labels_of(store, [part.session_id for part in found.parts])
-    return frame_of(found.parts, labels, found.unresolved)
+    code = slice_of_frame(store, frame)
+    labels = answers.labels_of(store, [part.session_id for part in code.parts])
+    return frame_of(code.parts, labels, code.unresolved)
 
 
 def slice_named(store: Store, which: Any) -> tuple[Slice, str]:
@@ -129,16 +129,16 @@ def slice_named(store: Store, which: Any) -> tuple[Slice, str]:
     ):
         rows = known_rows(store, which)
         return slice_of_frame(store, which), ", ".join(
-            f"{each.version.list}@{each.version.version}" for each in rows
+            f"{selection.version.list}@{selection.version.version}" for selection in rows
         )
     version = getattr(which, "_version", None)
     if callable(version):
-        found = version()
+        named = version()
     else:
-        found = _version_named(store, which)
-    if found is not None:
-        wrote = found.operation in ("save", "append")
-        return (slice_of_version if wrote else slice_of_rows)(store, found), f"{found.list}@{found.version}"
+        named = _version_named(store, which)
+    if named is not None:
+        wrote = named.operation in ("save", "append")
+        return (slice_of_version if wrote else slice_of_rows)(store, named), f"{named.list}@{named.version}"
     session = resolve_session(store, which)
     return slice_of_session(store, session.id), session.label
 
@@ -159,5 +159,5 @@ def _version_named(store: Store, which: Any) -> Version | None:
 
 def frame_sessions(store: Store, frame: pd.DataFrame | pd.Series) -> pd.DataFrame:
     """The sessions that wrote the rows of a frame."""
-    wanted = sorted({session for session, _ in frame_writers(store, frame) if session >= 0})
-    return answers.sessions(store, store.sessions(wanted))
+    ids = sorted({session for session, _ in frame_writers(store, frame) if session >= 0})
+    return answers.sessions(store, store.sessions(ids))

@@ -230,7 +230,7 @@ def _merged(claims: Sequence[ParentClaim]) -> Iterator[ParentClaim]:
 
 
 def _kind(claim: ParentClaim) -> tuple[int, int, int, bool, bool]:
-    simple = claim.span is None and not claim.each
+    simple = claim.span is None and not claim.all_parents
     return claim.parent_list, claim.parent_version, claim.basis, claim.whole, simple
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tablevault_pd import validate
 from tablevault_pd.lineage.edges import groups
 from tablevault_pd.lineage.values import joined_values
-from tablevault_pd.lineage.walk import Relatives, Rows, Walk, WholeLists
+from tablevault_pd.lineage.walk import RelatedRows, Relatives, Walk, WholeLists
 from tablevault_pd.names import check_name
 from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.refs import RefArray, Source
@@ -35,7 +35,7 @@ class RowsToTrace:
     list: np.ndarray
     version: np.ndarray
     position: np.ndarray
-    known: tuple[Version, ...] = ()  #: versions that need not be looked up again
+    loaded: tuple[Version, ...] = ()  #: versions that need not be looked up again
 
     def __len__(self) -> int:
         return len(self.list)
@@ -43,7 +43,7 @@ class RowsToTrace:
 
 def lines(
     store: Store,
-    asked: RowsToTrace,
+    traced: RowsToTrace,
     *,
     direction: Direction = "up",
     depth: int | None = None,
@@ -59,7 +59,7 @@ def lines(
     depth = None if depth is None else validate.whole(depth, "depth", least=1)
     columns, read = validate.labels(columns), validate.flag(read, "read")
     target = None if to is None else _list_id(store, check_name(to))
-    parts = [_walk(store, some, direction, depth, target, weakest, single) for some in _walkable(asked)]
+    parts = [_walk(store, some, direction, depth, target, weakest, single) for some in _walkable(traced)]
     frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
     return (
         joined_values(store, frame, "parent" if direction == "up" else "child", columns)
@@ -68,19 +68,19 @@ def lines(
     )
 
 
-def relatives(store: Store, asked: RowsToTrace, direction: Direction) -> Iterator[Relatives]:
+def relatives(store: Store, traced: RowsToTrace, direction: Direction) -> Iterator[Relatives]:
     """Every relative, however far, of rows asked for; the same one again for each of these."""
-    for some in _walkable(asked):
+    for some in _walkable(traced):
         walk = Walk(store, direction)
         rows, wholes, _ = _start(walk.cache, some)
         yield from _located(walk.cache, walk.steps(rows, wholes))
 
 
-def _walkable(asked: RowsToTrace) -> Iterator[RowsToTrace]:
+def _walkable(traced: RowsToTrace) -> Iterator[RowsToTrace]:
     """As many rows at a time as one walk takes."""
-    for first in range(0, max(len(asked), 1), ROWS_PER_WALK):
+    for first in range(0, max(len(traced), 1), ROWS_PER_WALK):
         part = slice(first, first + ROWS_PER_WALK)
-        yield RowsToTrace(asked.list[part], asked.version[part], asked.position[part], asked.known)
+        yield RowsToTrace(traced.list[part], traced.version[part], traced.position[part], traced.loaded)
 
 
 def _list_id(store: Store, name: str) -> int:
@@ -92,7 +92,7 @@ def _list_id(store: Store, name: str) -> int:
 
 def _walk(
     store: Store,
-    asked: RowsToTrace,
+    traced: RowsToTrace,
     direction: Direction,
     depth: int | None,
     to: int | None,
@@ -100,39 +100,41 @@ def _walk(
     single: bool,
 ) -> pd.DataFrame:
     walk = Walk(store, direction, basis, single=single)
-    rows, wholes, asked = _start(walk.cache, asked)
+    rows, wholes, traced = _start(walk.cache, traced)
     steps = walk.steps(rows, wholes, depth=depth, to=to)
-    return _frame(store, walk.cache, asked, steps, "parent" if direction == "up" else "child")
+    return _frame(store, walk.cache, traced, steps, "parent" if direction == "up" else "child")
 
 
 def _start(
-    cache: EdgeCache, asked: RowsToTrace
-) -> tuple[dict[GenerationKey, Rows], dict[int, WholeLists], RowsToTrace]:
+    cache: EdgeCache, traced: RowsToTrace
+) -> tuple[dict[GenerationKey, RelatedRows], dict[int, WholeLists], RowsToTrace]:
     """Where the walk begins: the rows by generation, and whole versions; each row once."""
     places: list[tuple[GenerationKey, np.ndarray]] = []
     wholes: dict[int, WholeLists] = {}
-    keep = np.zeros(len(asked), bool)
-    address = np.full(len(asked), -1, np.int64)
+    keep = np.zeros(len(traced), bool)
+    address = np.full(len(traced), -1, np.int64)
     chosen: dict[GenerationKey, tuple[np.ndarray, np.ndarray]] = {}
-    cache.know(asked.known)
-    named = _versions_in(asked)
+    cache.know(traced.loaded)
+    named = _versions_in(traced)
     cache.learn((list_id for list_id, _ in named), named)
     for list_id in dict.fromkeys(list_id for list_id, _ in named):
-        of_list = np.arange(len(asked)) if len(named) == 1 else np.flatnonzero(asked.list == list_id)
-        whole = of_list[asked.position[of_list] < 0]
+        of_list = np.arange(len(traced)) if len(named) == 1 else np.flatnonzero(traced.list == list_id)
+        whole = of_list[traced.position[of_list] < 0]
         if len(whole):
-            _, first = np.unique(asked.version[whole], return_index=True)
+            _, first = np.unique(traced.version[whole], return_index=True)
             whole = whole[np.sort(first)]
             keep[whole] = True
-            wholes[list_id] = WholeLists(whole, asked.version[whole], np.full(len(whole), STATED, np.int8))
-        for number in sorted(number for each, number in named if each == list_id):
-            of_version = of_list[(asked.version[of_list] == number) & (asked.position[of_list] >= 0)]
+            wholes[list_id] = WholeLists(whole, traced.version[whole], np.full(len(whole), STATED, np.int8))
+        for number in sorted(number for owner, number in named if owner == list_id):
+            of_version = of_list[(traced.version[of_list] == number) & (traced.position[of_list] >= 0)]
             version = cache.version(list_id, number)
-            shown = of_version[asked.position[of_version] < version.total]
-            address[shown], of_generation = cache.contents([version])[0].addresses(asked.position[shown])[
+            shown = of_version[traced.position[of_version] < version.total]
+            address[shown], of_generation = cache.contents([version])[0].addresses(traced.position[shown])[
                 ::-1
             ]
-            places += [((list_id, each), shown[at]) for (each,), at in groups(of_generation[:, None])]
+            places += [
+                ((list_id, generation), shown[at]) for (generation,), at in groups(of_generation[:, None])
+            ]
     for place, numbers in places:
         before = chosen.get(place)
         both = numbers if before is None else np.concatenate([before[0], numbers])
@@ -147,24 +149,24 @@ def _start(
         renumber = np.cumsum(keep) - 1
         chosen = {place: (renumber[numbers], position) for place, (numbers, position) in chosen.items()}
         wholes = {
-            each: WholeLists(renumber[whole.asked], whole.version, whole.basis)
-            for each, whole in wholes.items()
+            list_id: WholeLists(renumber[whole.root], whole.version, whole.basis)
+            for list_id, whole in wholes.items()
         }
-        asked = RowsToTrace(asked.list[keep], asked.version[keep], asked.position[keep], asked.known)
+        traced = RowsToTrace(traced.list[keep], traced.version[keep], traced.position[keep], traced.loaded)
     rows = {
-        place: Rows(
+        place: RelatedRows(
             numbers, position, np.zeros(len(numbers), np.int64), np.full(len(numbers), STATED, np.int8)
         )
         for place, (numbers, position) in chosen.items()
     }
-    return rows, wholes, asked
+    return rows, wholes, traced
 
 
-def _versions_in(asked: RowsToTrace) -> list[tuple[int, int]]:
+def _versions_in(traced: RowsToTrace) -> list[tuple[int, int]]:
     """(list, version) of the rows asked for, each once, in the order of the lists."""
-    if _same(asked.list) and _same(asked.version):
-        return [(int(asked.list[0]), int(asked.version[0]))]
-    return list(dict.fromkeys(zip(asked.list.tolist(), asked.version.tolist(), strict=True)))
+    if _same(traced.list) and _same(traced.version):
+        return [(int(traced.list[0]), int(traced.version[0]))]
+    return list(dict.fromkeys(zip(traced.list.tolist(), traced.version.tolist(), strict=True)))
 
 
 def _same(values: np.ndarray) -> bool:
@@ -175,10 +177,10 @@ def _same(values: np.ndarray) -> bool:
 
 
 def _frame(
-    store: Store, cache: EdgeCache, asked: RowsToTrace, steps: Sequence[Relatives], side: str
+    store: Store, cache: EdgeCache, traced: RowsToTrace, steps: Sequence[Relatives], side: str
 ) -> pd.DataFrame:
-    steps = [step for step in steps if len(step.rows.asked)]
-    numbers = _concatenated([step.rows.asked for step in steps])
+    steps = [step for step in steps if len(step.rows.root)]
+    numbers = _concatenated([step.rows.root for step in steps])
     arranged = _by_row_asked(steps, numbers)
     wholes = [step for step in steps if step.generation < 0]
     cache.learn(
@@ -186,36 +188,36 @@ def _frame(
         {(step.list, number) for step in wholes for number in _distinct(step.rows.version)},
     )
     gone = np.concatenate([_gone(cache, step) for step in steps]) if steps else np.empty(0, bool)
-    names = {list_id: each.name for list_id, each in cache.facts.lists.items()}
-    lists, codes = _codes([step.list for step in steps], [len(step.rows.asked) for step in steps])
+    names = {list_id: history.name for list_id, history in cache.facts.lists.items()}
+    lists, codes = _codes([step.list for step in steps], [len(step.rows.root) for step in steps])
     depth = _repeated([step.depth for step in steps], steps)
     position = _concatenated([step.rows.position for step in _located(cache, steps)])
     version = _concatenated([step.rows.version for step in steps])
     basis = np.concatenate([step.rows.basis for step in steps]) if steps else np.empty(0, np.int8)
     written = _written(store, cache, steps)
-    session, cell = (_concatenated([each[at] for each in written]) for at in (0, 1))
+    session, cell = (_concatenated([writers[at] for writers in written]) for at in (0, 1))
     numbers, codes, depth, position, version, basis, session, cell, gone = map(
         arranged, (numbers, codes, depth, position, version, basis, session, cell, gone)
     )
     sessions = _distinct(session[session >= 0])
-    labels = {each.id: each.label for each in store.sessions(sessions)} if sessions else {}
+    labels = {session.id: session.label for session in store.sessions(sessions)} if sessions else {}
     session_ids = sorted(labels)
-    asked_lists = _distinct(asked.list)
-    asked_at = asked.position[numbers]
+    asked_lists = _distinct(traced.list)
+    asked_at = traced.position[numbers]
     whole = position < 0
     frame = {
         "list": texts(
-            np.searchsorted(asked_lists, asked.list[numbers]), [names[each] for each in asked_lists]
+            np.searchsorted(asked_lists, traced.list[numbers]), [names[list_id] for list_id in asked_lists]
         ),
         "position": integers(asked_at, asked_at < 0),
         "depth": depth,
-        f"{side}_list": texts(codes, [names[each] for each in lists]),
+        f"{side}_list": texts(codes, [names[list_id] for list_id in lists]),
         f"{side}_position": integers(position, whole),
         f"{side}_version": integers(version),
         "basis": texts(basis.astype(np.int64), BASES),
         "session": texts(
             np.where(session < 0, -1, np.searchsorted(session_ids, session)),
-            [labels[each] for each in session_ids],
+            [labels[session_id] for session_id in session_ids],
         ),
         "cell": integers(cell, cell < 0),
         "ref": _refs(store.vault_id, codes, lists, names, version, position),
@@ -247,8 +249,8 @@ def _by_row_asked(steps: Sequence[Relatives], numbers: np.ndarray) -> Callable[[
     """What puts a column of all steps into the order of the rows asked for, and of depth."""
     if _ordered(numbers):
         return lambda column: column
-    first = steps[0].rows.asked
-    if all(np.array_equal(step.rows.asked, first) for step in steps) and (first[1:] > first[:-1]).all():
+    first = steps[0].rows.root
+    if all(np.array_equal(step.rows.root, first) for step in steps) and (first[1:] > first[:-1]).all():
         # Every row has a relative in every step: to take them in turn needs no sorting.
         return lambda column: column.reshape(len(steps), -1).T.reshape(-1)
     order = np.argsort(numbers, kind="stable")
@@ -272,7 +274,7 @@ def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _repeated(values: Sequence[int], steps: Sequence[Relatives]) -> np.ndarray:
-    sizes = [len(step.rows.asked) for step in steps]
+    sizes = [len(step.rows.root) for step in steps]
     return np.repeat(np.asarray(values, np.int64), np.asarray(sizes, np.int64))
 
 
@@ -314,11 +316,11 @@ def _by_version(cache: EdgeCache, step: Relatives) -> tuple[np.ndarray, np.ndarr
 
 def _gone(cache: EdgeCache, step: Relatives) -> np.ndarray:
     """Which relatives' data was removed by a vacuum."""
-    kept = cache.facts.lists[step.list].kept
-    if kept is None:
-        return np.zeros(len(step.rows.asked), bool)
+    stored = cache.facts.lists[step.list].stored
+    if stored is None:
+        return np.zeros(len(step.rows.root), bool)
     if step.generation >= 0:
-        return kept.positions(step.generation, step.rows.position) < 0
+        return stored.positions(step.generation, step.rows.position) < 0
     numbers, which = np.unique(step.rows.version, return_inverse=True)
     gone = np.array([cache.version(step.list, number).gone for number in numbers.tolist()])
     return np.asarray(gone[which.reshape(-1)])
@@ -379,5 +381,5 @@ def joined_rows(rows: Iterable[RowsToTrace]) -> RowsToTrace:
         _concatenated([part.list for part in parts]),
         _concatenated([part.version for part in parts]),
         _concatenated([part.position for part in parts]),
-        tuple(version for part in parts for version in part.known),
+        tuple(version for part in parts for version in part.loaded),
     )

@@ -170,8 +170,8 @@ def references(column: pd.Series, label: Hashable) -> tuple[np.ndarray | None, R
     if is_refs(column.dtype):
         return None, column.array
     cells = [_several(cell, row, label) for row, cell in enumerate(column.array)]
-    rows = np.repeat(np.arange(len(cells)), [len(each) for each in cells])
-    return rows, RefArray._from_sequence([ref for each in cells for ref in each])
+    rows = np.repeat(np.arange(len(cells)), [len(refs_of) for refs_of in cells])
+    return rows, RefArray._from_sequence([ref for refs_of in cells for ref in refs_of])
 
 
 def _several(cell: Any, row: int, label: Hashable) -> list[Any]:
@@ -190,8 +190,8 @@ def selections_of_refs(
     """References as rows of versions of this vault. Raises InvalidInput for those that are none."""
     which, sources = refs.sources()
     positions = refs.positions
-    found = []
-    own = [(each.list_id, each.version) for each in sources if each.vault_id == store.vault_id]
+    selections = []
+    own = [(source.list_id, source.version) for source in sources if source.vault_id == store.vault_id]
     versions = store.describe_lists(versions=own).versions if own else {}
     for number, source in enumerate(sources):
         if source.vault_id != store.vault_id:
@@ -206,10 +206,10 @@ def selections_of_refs(
                 f"{what} refers to {source.list}@{source.version}, which has no such row in this vault."
             )
         if len(here) == len(refs):
-            found.append(RowSelection(version, rows, positions))
+            selections.append(RowSelection(version, rows, positions))
         else:
-            found.append(RowSelection(version, here if rows is None else rows[here], positions[here]))
-    return found
+            selections.append(RowSelection(version, here if rows is None else rows[here], positions[here]))
+    return selections
 
 
 def resolve_rows(store: Store, obj: pd.DataFrame | pd.Series) -> list[RowSelection]:

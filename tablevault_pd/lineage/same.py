@@ -68,7 +68,7 @@ class _Cache:
 
     def put(self, key: tuple[object, ...], keys: _Keys) -> None:
         all_keys = {**self._found, key: keys}
-        while len(all_keys) > 1 and sum(24 * len(each.keys) for each in all_keys.values()) > KEPT_BYTES:
+        while len(all_keys) > 1 and sum(24 * len(cached.keys) for cached in all_keys.values()) > KEPT_BYTES:
             del all_keys[next(iter(all_keys))]
         self._found = all_keys
 
@@ -91,9 +91,11 @@ def same_rows(store: Store, one: Version, other: Version, positions: np.ndarray)
     fields = contents(store.schema(older.schema_id))
     if fields.keys() <= contents(store.schema(newer.schema_id)).keys():
         own_rest = shown.lacking(theirs)
-        own, found = (_keys(store, *part, tuple(fields)) for part in ((one, *own_rest), (other, *rest)))
+        own_keys, their_keys = (
+            _keys(store, *part, tuple(fields)) for part in ((one, *own_rest), (other, *rest))
+        )
         at = np.searchsorted(_positions(*own_rest), positions[moved])
-        numbers = found.find(own.keys[at])
+        numbers = their_keys.find(own_keys.keys[at])
         there[moved] = np.where(numbers < 0, -1, _positions(*rest)[numbers])
     return there
 
@@ -124,7 +126,7 @@ def _digests(store: Store, version: Version, positions: np.ndarray, fields: tupl
     part = pa.schema([schema.field(name) for name in names.values()], metadata=schema.metadata)
     for _, chunk in store.scan_many([ScanRequest(version, tuple(part.names), positions)]):
         at = np.searchsorted(positions, chunk.positions)
-        wanted = np.flatnonzero(positions[np.minimum(at, len(positions) - 1)] == chunk.positions)
-        if len(wanted):
-            digests[at[wanted]] = row_digests(reading.aligned(chunk, part), names)[wanted]
+        hits = np.flatnonzero(positions[np.minimum(at, len(positions) - 1)] == chunk.positions)
+        if len(hits):
+            digests[at[hits]] = row_digests(reading.aligned(chunk, part), names)[hits]
     return digests

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.code.newer import Newer, Place, name_of
-from tablevault_pd.lineage.report import RowsToTrace, lines
+from tablevault_pd.lineage.of_rows import rows_to_trace
+from tablevault_pd.lineage.report import lines
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.reading import reports
 
@@ -35,17 +36,17 @@ def stale(store: Store, version: Version | None = None) -> pd.DataFrame:
     """The rows of `version` that are stale, or those of all lists, in order of making."""
     heads = [state.head for state in store.lists() if not state.head.deleted]
     code = CodeInForce(store, heads if version is None else [*_others(heads, version), version])
-    walk = _Walk(store, code)
-    wanted = heads if version is None else [version]
-    parts = [part for head in wanted for part in walk.lines_of(head)]
+    walk = _AncestorWalk(store, code)
+    chosen = heads if version is None else [version]
+    parts = [part for head in chosen for part in walk.lines_of(head)]
     if not parts:
         return _empty()
-    rank = walk.order_of_making(wanted)
-    found = pd.concat(parts, ignore_index=True).assign(rank=lambda frame: frame["list"].map(rank))
-    found = found.sort_values(
+    rank = walk.order_of_making(chosen)
+    table = pd.concat(parts, ignore_index=True).assign(rank=lambda frame: frame["list"].map(rank))
+    table = table.sort_values(
         ["rank", "list", "position", "depth", "reason"], kind="stable", ignore_index=True
     )
-    return found.drop_duplicates(ignore_index=True)[list(COLUMNS)].astype(COLUMNS)
+    return table.drop_duplicates(ignore_index=True)[list(COLUMNS)].astype(COLUMNS)
 
 
 def _others(heads: Sequence[Version], version: Version) -> list[Version]:
@@ -60,7 +61,7 @@ def _empty() -> pd.DataFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class MadeRows:
     """Rows of a version that one place made, or confirmed last."""
 
     start: int
@@ -78,13 +79,15 @@ class CodeInForce:
         self._heads = {head.list_id: head for head in heads}
         self._changed: dict[tuple[int, Place], tuple[str | None, str]] = {}
 
-    def pieces(self, head: Version) -> list[Piece]:
+    def pieces(self, head: Version) -> list[MadeRows]:
         """The rows of a list by the code that made them, in order of position."""
         pieces = self._pieces.get(head.list_id, [])
-        return [Piece(each.start, each.stop, each.place, *self._of(head, each.place)) for each in pieces]
+        return [
+            MadeRows(piece.start, piece.stop, piece.place, *self._of(head, piece.place)) for piece in pieces
+        ]
 
     @cached_property
-    def _pieces(self) -> dict[int, list[Piece]]:
+    def _pieces(self) -> dict[int, list[MadeRows]]:
         heads = list(self._heads.values())
         spans = self._store.spans_written(heads)
         confirmations = self._store.confirmations()
@@ -97,7 +100,7 @@ class CodeInForce:
     def _slices(self) -> dict[Place, WrittenCode]:
         places = {piece.place for pieces in self._pieces.values() for piece in pieces if piece.place[1] >= 0}
         return {
-            (each.session_id, each.cell, each.line): each for each in self._store.written_code(sorted(places))
+            (code.session_id, code.cell, code.line): code for code in self._store.written_code(sorted(places))
         }
 
     @cached_property
@@ -119,9 +122,9 @@ class CodeInForce:
             for piece in pieces
             if list_id != head.list_id and piece.place in self._slices
         ]
-        found = self._newer.changed(code, others) or self._grown(head, code)
-        if found:
-            return ", ".join(found), "code"
+        changed = self._newer.changed(code, others) or self._grown(head, code)
+        if changed:
+            return ", ".join(changed), "code"
         same_list = [self._slices[p.place] for p in self._pieces[head.list_id] if p.place in self._slices]
         return ", ".join(self._newer.doubtful(code, others + same_list)) or None, "unknown"
 
@@ -132,7 +135,7 @@ class CodeInForce:
             for piece in self._pieces[head.list_id]
             if piece.place in self._slices and piece.place[0] > code.session_id
         ]
-        for other in sorted(later, key=lambda each: -each.session_id):
+        for other in sorted(later, key=lambda other: -other.session_id):
             if self._newer.is_same_place(code, other):
                 trees = {part.tree for part in code.parts}
                 return [name_of(part) for part in other.parts if part.tree not in trees][:1]
@@ -141,7 +144,7 @@ class CodeInForce:
 
 def _in_force(
     store: Store, head: Version, spans: Spans, scope: int, confirmations: Sequence[Confirmation]
-) -> Iterator[Piece]:
+) -> Iterator[MadeRows]:
     here = np.flatnonzero(spans.scope == scope)
     places = list(
         zip(
@@ -150,17 +153,22 @@ def _in_force(
     )
     starts, stops = spans.start[here].tolist(), spans.stop[here].tolist()
     confirmed = [
-        (*_shared(store, head, each.version), (each.session_id, each.cell, each.line or 0))
-        for each in confirmations
-        if each.list_id == head.list_id and each.session_id is not None and each.cell is not None
+        (
+            *_shared(store, head, confirmation.version),
+            (confirmation.session_id, confirmation.cell, confirmation.line or 0),
+        )
+        for confirmation in confirmations
+        if confirmation.list_id == head.list_id
+        and confirmation.session_id is not None
+        and confirmation.cell is not None
     ]
     bounds = np.unique(
-        np.concatenate([[*starts, *stops], *(each for runs in confirmed for each in runs[:2])])
+        np.concatenate([[*starts, *stops], *(bound for runs in confirmed for bound in runs[:2])])
     )
     for start, stop in pairwise(bounds.astype(np.int64).tolist()):
         at = int(np.searchsorted(spans.start[here], start, side="right")) - 1
         newest = [place for first, end, place in confirmed if ((first <= start) & (start < end)).any()]
-        yield Piece(start, stop, newest[-1] if newest else places[at])
+        yield MadeRows(start, stop, newest[-1] if newest else places[at])
 
 
 def _shared(store: Store, head: Version, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +187,7 @@ _PARENT = ["parent_list", "parent_version", "own"]
 
 
 @dataclass(slots=True)
-class _Walk:
+class _AncestorWalk:
     """Goes from the rows of a list to all of their ancestors, as they are now."""
 
     store: Store
@@ -196,7 +204,7 @@ class _Walk:
             yield _lines(version, own["position"], own["reason"], own["of"], 0, writers)
         at = np.arange(version.total)
         rows = pd.DataFrame({"root": at, "list": version.list, "version": version.version, "position": at})
-        seen = rows
+        visited = rows
         for depth in count(1):
             parents = self._parents(rows)
             if parents.empty:
@@ -208,11 +216,11 @@ class _Walk:
                 yield _lines(version, bad["root"], bad["reason"].to_numpy(), bad["of"], depth, writers)
             on = steps.loc[steps["followed"], ["root", "parent_list", "newest_version", "now"]]
             on = on.set_axis(rows.columns, axis=1).drop_duplicates()
-            known = on.merge(seen, how="left", indicator=True)["_merge"].to_numpy() == "both"
-            rows = on[~known]
-            seen = pd.concat([seen, rows], ignore_index=True)
+            again = on.merge(visited, how="left", indicator=True)["_merge"].to_numpy() == "both"
+            rows = on[~again]
+            visited = pd.concat([visited, rows], ignore_index=True)
 
-    def order_of_making(self, wanted: Sequence[Version]) -> dict[str, int]:
+    def order_of_making(self, versions: Sequence[Version]) -> dict[str, int]:
         """A number for each list, above those of all lists that it is made from."""
         ranks: dict[str, int] = {}
 
@@ -222,7 +230,7 @@ class _Walk:
                 ranks[name] = 1 + max((rank(parent, path | {name}) for parent in sorted(parents)), default=-1)
             return ranks[name]
 
-        return {version.list: rank(version.list, frozenset()) for version in wanted}
+        return {version.list: rank(version.list, frozenset()) for version in versions}
 
     def _writers(self, version: Version) -> pd.DataFrame:
         pieces = self.code.pieces(version)
@@ -256,11 +264,7 @@ class _Walk:
             version = self._version(name, int(number))
             assert version is not None
             at = np.unique(group["position"])
-            size = len(at)
-            asked = RowsToTrace(
-                np.full(size, version.list_id), np.full(size, version.version), at, (version,)
-            )
-            steps = lines(self.store, asked, depth=1)[
+            steps = lines(self.store, rows_to_trace(version, at), depth=1)[
                 ["position", "parent_list", "parent_position", "parent_version"]
             ]
             places = {
@@ -289,14 +293,15 @@ class _Walk:
         of = np.full(len(at), None, dtype=object)
         lost = np.flatnonzero(fate == "parent")
         of[lost] = [
-            f"{name}@{number}" if each < 0 else f"{name}@{number}[{each}]" for each in at[lost].tolist()
+            f"{name}@{number}" if position < 0 else f"{name}@{number}[{position}]"
+            for position in at[lost].tolist()
         ]
         of[fate == "unknown"] = f"{name}@{number}"
-        kept = np.flatnonzero(pd.isna(fate))
+        unchanged = np.flatnonzero(pd.isna(fate))
         if not own and not newest.deleted:
-            of[kept], fate[kept] = self._recoded(newest, now[kept])
+            of[unchanged], fate[unchanged] = self._recoded(newest, now[unchanged])
         followed = np.zeros(len(at), bool)
-        followed[kept] = True
+        followed[unchanged] = True
         return group.assign(reason=fate, of=of, followed=followed, newest_version=newest.version, now=now)
 
     def _recoded(self, head: Version, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ def joined_values(
     A column that a walk has itself gets the prefix ``parent_`` or ``child_``, and if that is taken, ``value_``.
     """
     usable = ~frame["gone"].to_numpy() & frame[f"{side}_position"].notna().to_numpy()
-    parts, wanted = [], set()
+    parts, labels = [], set()
     versions = frame[[f"{side}_list", f"{side}_version"]][usable].drop_duplicates()
     for name, number in versions.itertuples(index=False):
         rows = np.flatnonzero(usable & (frame[f"{side}_list"] == name) & (frame[f"{side}_version"] == number))
@@ -36,12 +36,12 @@ def joined_values(
         if readable is None:
             continue  # no single version left shows all of them
         version, positions = readable
-        known = [column.label for column in frames.columns(store.schema(version.schema_id))]
-        chosen = known if columns is None else [label for label in columns if label in known]
-        wanted.update(chosen)
+        own = [column.label for column in frames.columns(store.schema(version.schema_id))]
+        chosen = own if columns is None else [label for label in columns if label in own]
+        labels.update(chosen)
         if chosen:
             parts.append(values_at(store, version, positions, chosen).set_axis(rows))
-    unknown = [label for label in columns or () if label not in wanted]
+    unknown = [label for label in columns or () if label not in labels]
     if unknown and len(versions):
         raise InvalidInput(
             f"columns= names {unknown}, which none of the lists {sorted(set(versions.iloc[:, 0]))} has."

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Rows of one generation: for each the number of the row asked for that it is a relative of."""
+class RelatedRows:
+    """Rows of one generation, each with its root: the number of the row that it is a relative of."""
 
-    asked: np.ndarray
+    root: np.ndarray
     position: np.ndarray  #: the address in the generation
     version: np.ndarray
     basis: np.ndarray  #: of the weakest step to here
@@ -40,7 +40,7 @@ class Rows:
 class WholeLists:
     """Whole versions of one list, likewise."""
 
-    asked: np.ndarray
+    root: np.ndarray
     version: np.ndarray
     basis: np.ndarray
 
@@ -52,7 +52,7 @@ class Relatives:
     depth: int
     list: int
     generation: int
-    rows: Rows
+    rows: RelatedRows
 
 
 Nodes = dict[int, Pieces]  #: whole versions of one list: number -> the rows that stand for it
@@ -68,70 +68,72 @@ class Walk:
         self._basis = basis  #: of the weakest edges to follow
         self._single = single  #: whether edges that give each row many parents are left out
         self._up = direction == "up"
-        self._seen: dict[GenerationKey, list[Rows]] = defaultdict(list)
+        self._seen: dict[GenerationKey, list[RelatedRows]] = defaultdict(list)
         self._seen_wholes: dict[int, list[WholeLists]] = defaultdict(list)
         self._level = 0
 
     def steps(
         self,
-        rows: dict[GenerationKey, Rows],
+        rows: dict[GenerationKey, RelatedRows],
         wholes: dict[int, WholeLists],
         *,
         depth: int | None = None,
         to: int | None = None,
     ) -> list[Relatives]:
-        """Every relative once for each row asked, by growing depth. With `to`, only those in that list."""
-        found: list[Relatives] = []
-        for place, each in rows.items():
-            self._seen[place].append(each)
+        """Every relative once for each root, by growing depth. With `to`, only those in that list."""
+        relatives: list[Relatives] = []
+        for place, some in rows.items():
+            self._seen[place].append(some)
         for list_id, whole in wholes.items():
             self._seen_wholes[list_id].append(whole)
         level = 0
         while (rows or wholes) and (depth is None or level < depth):
             self._level = level = level + 1
             rows, wholes = self._next(rows, wholes)
-            for (list_id, generation), each in rows.items():
+            for (list_id, generation), some in rows.items():
                 if to is None or list_id == to:
-                    found.append(Relatives(level, list_id, generation, each))
+                    relatives.append(Relatives(level, list_id, generation, some))
             for list_id, whole in wholes.items():
                 if to is None or list_id == to:
-                    nowhere = np.full(len(whole.asked), -1, np.int64)
-                    found.append(
-                        Relatives(level, list_id, -1, Rows(whole.asked, nowhere, whole.version, whole.basis))
+                    nowhere = np.full(len(whole.root), -1, np.int64)
+                    relatives.append(
+                        Relatives(
+                            level, list_id, -1, RelatedRows(whole.root, nowhere, whole.version, whole.basis)
+                        )
                     )
-        return found
+        return relatives
 
     def _next(
-        self, rows: dict[GenerationKey, Rows], wholes: dict[int, WholeLists]
-    ) -> tuple[dict[GenerationKey, Rows], dict[int, WholeLists]]:
-        next_rows: dict[GenerationKey, list[Rows]] = defaultdict(list)
+        self, rows: dict[GenerationKey, RelatedRows], wholes: dict[int, WholeLists]
+    ) -> tuple[dict[GenerationKey, RelatedRows], dict[int, WholeLists]]:
+        next_rows: dict[GenerationKey, list[RelatedRows]] = defaultdict(list)
         next_wholes: dict[int, list[WholeLists]] = defaultdict(list)
         nodes = self._nodes(wholes)
         tables = self.cache.edges([*self._rows_wanted(rows), *self._lists_wanted(nodes)])
-        for place, each in rows.items():
-            self._from_rows(place, self._followed(tables[place]), each, next_rows, next_wholes)
+        for place, some in rows.items():
+            self._from_rows(place, self._followed(tables[place]), some, next_rows, next_wholes)
         same = {} if self._up else self._same(rows)
         more = self.cache.edges(self._rows_wanted(same))
-        for place, each in same.items():
-            self._from_rows(place, self._followed(more[place]), each, next_rows, next_wholes)
+        for place, some in same.items():
+            self._from_rows(place, self._followed(more[place]), some, next_rows, next_wholes)
         for list_id, whole in wholes.items():
             self._from_wholes(list_id, whole, nodes[list_id], tables, next_wholes)
         return self._fresh_rows(next_rows), self._fresh_wholes(next_wholes)
 
-    def _same(self, rows: dict[GenerationKey, Rows]) -> dict[GenerationKey, Rows]:
+    def _same(self, rows: dict[GenerationKey, RelatedRows]) -> dict[GenerationKey, RelatedRows]:
         """Other stored rows that are the same as these: what was made from those was made from these."""
         self.cache.look_up_others(rows)
-        parts: dict[GenerationKey, list[Rows]] = defaultdict(list)
+        parts: dict[GenerationKey, list[RelatedRows]] = defaultdict(list)
         for place, some in rows.items():
             for generation, numbers, addresses in self.cache.same_rows(place, some.position):
-                same = Rows(some.asked[numbers], addresses, some.version[numbers], some.basis[numbers])
+                same = RelatedRows(some.root[numbers], addresses, some.version[numbers], some.basis[numbers])
                 parts[place[0], generation].append(same)
         return {key: _once(_joined(some)) for key, some in parts.items()}
 
     def _nodes(self, wholes: dict[int, WholeLists]) -> dict[int, Nodes]:
         """The rows that a node at list level stands for: what a version shows, or (going down) what a batch wrote."""
         numbers = {list_id: np.unique(whole.version).tolist() for list_id, whole in wholes.items()}
-        self.cache.learn(wholes, {(list_id, each) for list_id in wholes for each in numbers[list_id]})
+        self.cache.learn(wholes, {(list_id, number) for list_id in wholes for number in numbers[list_id]})
         keys = [(list_id, number) for list_id in wholes for number in numbers[list_id]]
         versions = [self.cache.version(*key) for key in keys]
         shown = self.cache.contents(versions) if self._up or self._level == 1 else map(_written, versions)
@@ -140,8 +142,8 @@ class Walk:
             nodes[list_id][number] = pieces
         return nodes
 
-    def _rows_wanted(self, rows: dict[GenerationKey, Rows]) -> list[EdgeQuery]:
-        return [EdgeQuery(*place, edges.spans_of(each.position)) for place, each in rows.items()]
+    def _rows_wanted(self, rows: dict[GenerationKey, RelatedRows]) -> list[EdgeQuery]:
+        return [EdgeQuery(*place, edges.spans_of(some.position)) for place, some in rows.items()]
 
     def _lists_wanted(self, nodes: dict[int, Nodes]) -> list[EdgeQuery]:
         """Up, the edges of all batches; down, of all that read the list: who reads what is looked at afterwards."""
@@ -160,24 +162,28 @@ class Walk:
         self,
         place: GenerationKey,
         table: EdgeTable,
-        rows: Rows,
-        found: dict[GenerationKey, list[Rows]],
-        wholes: dict[int, list[WholeLists]],
+        rows: RelatedRows,
+        next_rows: dict[GenerationKey, list[RelatedRows]],
+        next_wholes: dict[int, list[WholeLists]],
     ) -> None:
         carry = edges.up if self._up else edges.down
         for step in carry(table, rows.position):
             if not len(step.version):
                 continue
-            asked = rows.asked if step.source is None else rows.asked[step.source]
+            root = rows.root if step.source is None else rows.root[step.source]
             basis = np.minimum(rows.basis if step.source is None else rows.basis[step.source], step.basis)
             if step.position is None:
-                wholes[step.list].append(WholeLists(asked, step.version, basis))
+                next_wholes[step.list].append(WholeLists(root, step.version, basis))
             else:
-                found[step.list, step.generation].append(Rows(asked, step.position, step.version, basis))
+                next_rows[step.list, step.generation].append(
+                    RelatedRows(root, step.position, step.version, basis)
+                )
         if not self._up:
-            self._to_readers(place, rows, wholes)
+            self._to_readers(place, rows, next_wholes)
 
-    def _to_readers(self, place: GenerationKey, rows: Rows, wholes: dict[int, list[WholeLists]]) -> None:
+    def _to_readers(
+        self, place: GenerationKey, rows: RelatedRows, next_wholes: dict[int, list[WholeLists]]
+    ) -> None:
         """Down to those that came from the whole list, of versions that show the rows."""
         list_id, generation = place
         table = self._followed(self.cache.whole_edges(list_id))
@@ -196,7 +202,7 @@ class Walk:
             hit = edge[run]
             for (child,), at in edges.groups(table.list[hit][:, None]):
                 basis = np.minimum(rows.basis[source[at]], table.basis[hit[at]])
-                wholes[child].append(WholeLists(rows.asked[source[at]], table.version[hit[at]], basis))
+                next_wholes[child].append(WholeLists(rows.root[source[at]], table.version[hit[at]], basis))
 
     def _from_wholes(
         self,
@@ -204,11 +210,11 @@ class Walk:
         wholes: WholeLists,
         nodes: Nodes,
         tables: dict[Place, EdgeTable],
-        found: dict[int, list[WholeLists]],
+        next_wholes: dict[int, list[WholeLists]],
     ) -> None:
         """From whole versions to whole versions: up from a version that shows rows of the batch, down to those that read any.
 
-        A row asked for gets to a version by the surest of the nodes and edges that lead there.
+        A root gets to a version by the surest of the nodes and edges that lead there.
         """
         table = self._followed(tables[list_id, None])
         if not len(table):
@@ -219,17 +225,17 @@ class Walk:
         meet = self._met_up if self._up else self._met_down
         met = meet(list_id, nodes, table)
         node = np.searchsorted(sorted(nodes), wholes.version)
-        order = np.argsort(wholes.asked, kind="stable")
-        asked, first = np.unique(wholes.asked[order], return_index=True)
+        order = np.argsort(wholes.root, kind="stable")
+        roots, first = np.unique(wholes.root[order], return_index=True)
         for (child, number), at in edges.groups(np.stack([lists, versions], axis=1)):
-            basis = np.full(len(asked), -1, np.int8)
+            basis = np.full(len(roots), -1, np.int8)
             for level in range(READ, STATED + 1):
                 by_node = np.asarray(met[:, at[table.basis[at] >= level]].any(axis=1))
                 hit = by_node[node[order]] & (wholes.basis[order] >= level)
                 basis[np.logical_or.reduceat(hit, first)] = level
             there = np.flatnonzero(basis >= 0)
             if len(there):
-                found[child].append(WholeLists(asked[there], np.full(len(there), number), basis[there]))
+                next_wholes[child].append(WholeLists(roots[there], np.full(len(there), number), basis[there]))
 
     def _met_up(self, list_id: int, nodes: Nodes, table: EdgeTable) -> np.ndarray:
         """Which nodes show rows of which edges' children; bool, shape (nodes, edges)."""
@@ -243,10 +249,10 @@ class Walk:
         versions = [self.cache.version(list_id, number) for number in numbers.tolist()]
         pieces = [nodes[number] for number in sorted(nodes)]
         runs = (
-            np.concatenate([getattr(each, name) for each in pieces])
+            np.concatenate([getattr(part, name) for part in pieces])
             for name in ("generation", "first", "stop")
         )
-        sizes = np.array([len(each) for each in pieces])
+        sizes = np.array([len(part) for part in pieces])
         filled = np.flatnonzero(sizes)
         met = np.zeros((len(nodes), len(table)), bool)
         if len(filled):
@@ -269,26 +275,30 @@ class Walk:
 
     # -- each relative once
 
-    def _fresh_rows(self, found: dict[GenerationKey, list[Rows]]) -> dict[GenerationKey, Rows]:
+    def _fresh_rows(
+        self, next_rows: dict[GenerationKey, list[RelatedRows]]
+    ) -> dict[GenerationKey, RelatedRows]:
         fresh = {}
-        for place, parts in found.items():
+        for place, parts in next_rows.items():
             rows = _best(_joined(parts), self._seen.get(place, []))
-            if len(rows.asked):
+            if len(rows.root):
                 fresh[place] = rows
                 self._seen[place].append(rows)
         return fresh
 
-    def _fresh_wholes(self, found: dict[int, list[WholeLists]]) -> dict[int, WholeLists]:
+    def _fresh_wholes(self, next_wholes: dict[int, list[WholeLists]]) -> dict[int, WholeLists]:
         fresh = {}
-        for list_id, parts in found.items():
-            joined = _joined([Rows(each.asked, each.version, each.version, each.basis) for each in parts])
+        for list_id, parts in next_wholes.items():
+            joined = _joined(
+                [RelatedRows(part.root, part.version, part.version, part.basis) for part in parts]
+            )
             before = [
-                Rows(each.asked, each.version, each.version, each.basis)
-                for each in self._seen_wholes[list_id]
+                RelatedRows(part.root, part.version, part.version, part.basis)
+                for part in self._seen_wholes[list_id]
             ]
             rows = _best(joined, before)
-            if len(rows.asked):
-                fresh[list_id] = WholeLists(rows.asked, rows.version, rows.basis)
+            if len(rows.root):
+                fresh[list_id] = WholeLists(rows.root, rows.version, rows.basis)
                 self._seen_wholes[list_id].append(fresh[list_id])
         return fresh
 
@@ -298,27 +308,27 @@ def _written(version: Version) -> Pieces:
     return Pieces.of([(version.generation, version.start, version.start + version.rows)])
 
 
-def _once(rows: Rows) -> Rows:
-    """Each (asked, row) once."""
-    _, first = np.unique((rows.asked << 40) | rows.position, return_index=True)
-    return Rows(rows.asked[first], rows.position[first], rows.version[first], rows.basis[first])
+def _once(rows: RelatedRows) -> RelatedRows:
+    """Each (root, row) once."""
+    _, first = np.unique((rows.root << 40) | rows.position, return_index=True)
+    return RelatedRows(rows.root[first], rows.position[first], rows.version[first], rows.basis[first])
 
 
-def _joined(parts: Sequence[Rows]) -> Rows:
+def _joined(parts: Sequence[RelatedRows]) -> RelatedRows:
     if len(parts) == 1:
         return parts[0]
-    names = ("asked", "position", "version", "basis")
-    return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    names = ("root", "position", "version", "basis")
+    return RelatedRows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _best(rows: Rows, before: Sequence[Rows]) -> Rows:
-    """Each (asked, position) once and none of those `before`: the surest, and of those the one of the newest version."""
-    if not before and _increasing(rows.asked):
+def _best(rows: RelatedRows, before: Sequence[RelatedRows]) -> RelatedRows:
+    """Each (root, position) once and none of those `before`: the surest, and of those the one of the newest version."""
+    if not before and _increasing(rows.root):
         return rows
     bits = max(
         int(earlier.position.max()) for earlier in (rows, *before) if len(earlier.position)
     ).bit_length()
-    keys = (rows.asked << bits) | rows.position
+    keys = (rows.root << bits) | rows.position
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     if len(ordered) > 1 and (ordered[1:] == ordered[:-1]).any():
@@ -327,10 +337,10 @@ def _best(rows: Rows, before: Sequence[Rows]) -> Rows:
         first = np.r_[True, ordered[1:] != ordered[:-1]]
         order, ordered = order[first], ordered[first]
     for earlier in before:
-        old_keys = (earlier.asked << bits) | earlier.position
+        old_keys = (earlier.root << bits) | earlier.position
         fresh = ~np.isin(ordered, old_keys)
         order, ordered = order[fresh], ordered[fresh]
-    return Rows(rows.asked[order], rows.position[order], rows.version[order], rows.basis[order])
+    return RelatedRows(rows.root[order], rows.position[order], rows.version[order], rows.basis[order])
 
 
 def _increasing(values: np.ndarray) -> bool:

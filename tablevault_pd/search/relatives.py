@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
+from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import RowsToTrace, joined_rows, relatives
 from tablevault_pd.lineage.resolve_rows import resolve_rows
 from tablevault_pd.lineage.same import same_rows
@@ -32,7 +33,7 @@ def masks_of_relatives(
     """
     if of is None:
         return None
-    start = joined_rows(_rows_to_trace(store, of, "parents_of" if direction == "up" else "children_of"))
+    start = joined_rows(_all_rows_to_trace(store, of, "parents_of" if direction == "up" else "children_of"))
     positions = _positions_of_relatives(store, start, direction)
     related = store.describe_lists(versions=list(positions)).versions
     masks = [np.zeros(version.total, bool) for version in versions]
@@ -69,7 +70,7 @@ def _mark(
     mask[there[there >= 0]] = True
 
 
-def _rows_to_trace(store: Store, of: Any, option: str) -> list[RowsToTrace]:
+def _all_rows_to_trace(store: Store, of: Any, option: str) -> list[RowsToTrace]:
     """The rows meant: those of a frame or of references, of a whole list, or of several of these."""
     if isinstance(of, Ref):
         of = [of]
@@ -78,24 +79,19 @@ def _rows_to_trace(store: Store, of: Any, option: str) -> list[RowsToTrace]:
     if isinstance(of, (RefArray, pd.Index)):
         of = pd.Series(of)
     if isinstance(of, (list, tuple)):
-        return [rows for member in of for rows in _rows_to_trace(store, member, option)]
+        return [rows for member in of for rows in _all_rows_to_trace(store, member, option)]
     if isinstance(of, (pd.DataFrame, pd.Series)):
         selections = resolve_rows(store, of)
         if not selections and len(of):
             raise InvalidInput(f"{option}= has a frame that was not read from this vault.")
-        return [_asked(selection.version, selection.positions) for selection in selections]
+        return [rows_to_trace(selection.version, _distinct(selection.positions)) for selection in selections]
     version = _version_of(store, of, option)
-    return [_asked(version, np.arange(version.total))]
+    return [rows_to_trace(version, np.arange(version.total))]
 
 
-def _asked(version: Version, positions: np.ndarray | None) -> RowsToTrace:
-    """Rows of one version; without positions the version as a whole."""
-    if positions is None:
-        positions = np.array([-1])
-    elif len(positions):
-        positions = np.unique(positions[positions >= -1])
-    size = len(positions)
-    return RowsToTrace(np.full(size, version.list_id), np.full(size, version.version), positions, (version,))
+def _distinct(positions: np.ndarray | None) -> np.ndarray:
+    """Each of the positions once; -1, the version as a whole, where there are none."""
+    return np.array([-1]) if positions is None else np.unique(positions[positions >= -1])
 
 
 def _version_of(store: Store, of: Any, option: str) -> Version:

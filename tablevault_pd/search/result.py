@@ -33,7 +33,7 @@ EXTRA_COLUMNS = ("query", "snippet")
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
+class _AnswerLines:
     """The lines of the answer, for every query in turn."""
 
     query: np.ndarray
@@ -41,7 +41,7 @@ class _Lines:
     ranking: Ranking
 
     @classmethod
-    def of(cls, rankings: Sequence[Ranking], offset: int) -> _Lines:
+    def of(cls, rankings: Sequence[Ranking], offset: int) -> _AnswerLines:
         sizes = [len(ranking.scope) for ranking in rankings]
         columns = [[getattr(ranking, name) for ranking in rankings] for name in Ranking.__slots__]
         return cls(
@@ -63,7 +63,7 @@ class _Items:
 
 def result_frame(store: Store, request: Request, ranked: RankedRows, spans: WriterSpans) -> pd.DataFrame:
     """The answer to one query, or to several, one after the other."""
-    lines = _Lines.of(ranked.rankings, request.offset)
+    lines = _AnswerLines.of(ranked.rankings, request.offset)
     ranking = lines.ranking
     versions = [candidate.version for candidate in ranked.candidates]
     items = _items(store, request, ranked, lines)
@@ -150,7 +150,7 @@ class _VersionLines:
     columns: list[Hashable]  #: the columns to read
 
 
-def _items(store: Store, request: Request, ranked: RankedRows, lines: _Lines) -> _Items:
+def _items(store: Store, request: Request, ranked: RankedRows, lines: _AnswerLines) -> _Items:
     """The item of each line, and the columns of its row that were asked for."""
     size = len(lines.rank)
     kind, column, value = (np.full(size, None, object) for _ in range(3))

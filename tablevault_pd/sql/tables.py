@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidName, InvalidQuery, ListNotFound, short_repr
-from tablevault_pd.lineage.of_rows import asked_rows
+from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading import reports
@@ -31,7 +31,7 @@ def _edges(store: Store) -> pd.DataFrame:
     """Return the direct parents of every row of the newest versions."""
     heads = [state.head for state in store.lists() if not state.head.deleted]
     parts = [
-        lines(store, asked_rows(head, np.arange(head.total)), direction="up", depth=1).assign(
+        lines(store, rows_to_trace(head, np.arange(head.total)), direction="up", depth=1).assign(
             version=head.version
         )
         for head in heads

@@ -141,7 +141,7 @@ class ListHistory:
 
     name: str
     in_place: bool = True  #: whether the address of each row is its position in every version that shows it
-    kept: Pieces | None = None  #: the rows that are stored still; None if a vacuum never removed any
+    stored: Pieces | None = None  #: the rows that are stored still; None if a vacuum never removed any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,5 +193,5 @@ def bin_of(low: int, high: int) -> tuple[int, int]:
 def bins_over(low: int, high: int) -> list[tuple[int, int, int]]:
     """(level, first bin, last bin): all bins that hold any position from `low` to `high`, `high` excluded."""
     last = max(low, high - 1)
-    found = [(level, low >> (_BITS * level), last >> (_BITS * level)) for level in range(LEVELS)]
-    return [*found, (LEVELS, 0, 0)]
+    bins = [(level, low >> (_BITS * level), last >> (_BITS * level)) for level in range(LEVELS)]
+    return [*bins, (LEVELS, 0, 0)]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.lineage.graph import graph
-from tablevault_pd.lineage.of_rows import asked_rows
+from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines
 from tablevault_pd.reading import reports
 from tablevault_pd.reading.machine_output import write_csv, write_json, write_json_lines
@@ -107,7 +107,7 @@ def _lineage(store: Store, heads: list[Version]) -> Iterator[pd.DataFrame]:
     for head in heads:
         for first in range(0, head.total, ROW_GROUP):
             positions = np.arange(first, min(first + ROW_GROUP, head.total))
-            edges = lines(store, asked_rows(head, positions), direction="up", depth=1)
+            edges = lines(store, rows_to_trace(head, positions), direction="up", depth=1)
             yield edges.assign(version=head.version)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput, short_repr
-from tablevault_pd.lineage.of_rows import asked_rows, slice_named
+from tablevault_pd.lineage.of_rows import rows_to_trace, slice_named
 from tablevault_pd.reading import read as reading
 from tablevault_pd.vault.base import VaultPart
 from tablevault_pd.vault.lists import List
@@ -88,12 +88,12 @@ class Lineage(VaultPart):
         """
         version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
         positions = _positions(version, rows)
-        rows_to_trace = asked_rows(version, positions)
+        start = rows_to_trace(version, positions)
         from tablevault_pd.lineage.report import lines
 
         return lines(
             self.store,
-            rows_to_trace,
+            start,
             direction=direction,
             depth=depth,
             to=to,
