@@ -33,6 +33,7 @@ RIGHT = {
 OF_A_RUN = {"log", "step", "checkpoint", "on_stop"}  #: its other methods are for the recording of sessions
 LEFT_OUT = {
     "Vault.close",  # takes nothing
+    "Vault.backup",  # as of the next
     "Vault.export",  # its folder is any path: see test_export_refuses
     "connect.place",  # any path is a place: see test_connect_refuses
 }
@@ -172,3 +173,5 @@ def test_connect_and_export_refuse_what_is_no_path(vault, wrong):
         tv.connect(wrong)
     with pytest.raises(tv.InvalidInput, match="path"):
         vault.export(wrong)
+    with pytest.raises(tv.InvalidInput, match="path"):
+        vault.backup(wrong)

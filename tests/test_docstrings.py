@@ -131,6 +131,7 @@ def answers(folder_vault, tmp_path) -> dict[str, pd.DataFrame]:
         "Vault.snapshot": vault.snapshot("paper"),
         "Vault.snapshots": vault.snapshots(),
         "Vault.compact": vault.compact(),
+        "Vault.backup": vault.backup(tmp_path / "backup"),
         "Vault.export": vault.export(tmp_path / "export"),
         "Vault.sessions": vault.sessions().drop(columns=["params.lr", "metrics.loss"]),
         "Vault.cells": vault.cells(),

@@ -336,6 +336,12 @@ COMMANDS = (
         writes=_always,
     ),
     Command(
+        "backup",
+        maintenance_cli.backup,
+        "copy the vault to a folder, while others write",
+        maintenance_cli.add_backup_arguments,
+    ),
+    Command(
         "export",
         maintenance_cli.export,
         "write all lists to a folder, or one to a file, for other tools",

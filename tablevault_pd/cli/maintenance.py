@@ -79,6 +79,20 @@ def compact(vault: Vault, arguments: Namespace) -> Output:
     return Output(frame, note="" if len(frame) else "There is nothing to merge.")
 
 
+def add_backup_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``backup``."""
+    parser.add_argument("path", metavar="FOLDER", help="a new or empty folder")
+
+
+def backup(vault: Vault, arguments: Namespace) -> Output:
+    """Copy the vault to a folder; damage makes the program exit with 1."""
+    frame = vault.backup(arguments.path)
+    note = f"The vault was copied to {arguments.path}" + (
+        ", and the copy was verified." if frame.empty else "."
+    )
+    return Output(frame, note, code=int((frame["severity"] == "damage").any()))
+
+
 def add_export_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``export``."""
     parser.add_argument(

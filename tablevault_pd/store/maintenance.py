@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tablevault_pd.store.types import Compacted, Freed, Problem, Progress
 
 
@@ -31,4 +33,10 @@ class MaintenanceStore(Protocol):
         Versions that have a name are kept as well, and reported as "kept by name".
         Versions that lose rows stay in the history, as `gone`, and cannot be restored; a restore at the same moment
         either comes first, and keeps its rows, or raises VersionNotFound. `dry_run` tells what would be removed.
+        """
+
+    def back_up(self, folder: Path) -> list[Problem] | None:
+        """Copy the vault, as it is at one moment, to an empty folder, and return what is wrong there; None if it has no files.
+
+        Others may write meanwhile. The copy is a vault of the same id. What is damaged is copied as it is.
         """

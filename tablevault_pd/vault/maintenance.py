@@ -1,4 +1,4 @@
-"""Looking after a vault: check, compact, vacuum, export."""
+"""Looking after a vault: check, compact, vacuum, backup, export."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tablevault_pd import validate
+from tablevault_pd.errors import InvalidInput
 from tablevault_pd.names import check_name
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import reports
@@ -134,6 +135,49 @@ class Maintenance(VaultPart):
         return reports.vacuumed(
             self.store.vacuum(keep=keep, deleted=deleted, dry_run=dry_run), removed=not dry_run
         )
+
+    def backup(self, path: str | os.PathLike[str]) -> pd.DataFrame:
+        """Copy the whole vault to a folder, which is a vault like this one, while others go on reading and writing.
+
+        The copy shows one moment: commits that came later are in none of its lists. All of it is read again and verified.
+        Sessions that run are in it as they were last heard of.
+
+        Parameters
+        ----------
+        path : path
+            A new or empty folder, outside of the vault. It is there as a whole at the end, or not at all.
+
+        Returns
+        -------
+        DataFrame
+            What is damaged in the copy because it is damaged here, as :meth:`check` returns it: severity (str), what (str),
+            list (str), version (Int64), path (str), detail (str), fixed (bool).
+
+        Raises
+        ------
+        InvalidInput
+            If the folder is not empty, or lies inside of the vault; if the vault is on a server, or was connected with ``at=``.
+        StorageError
+            If the folder cannot be written to.
+
+        Examples
+        --------
+        >>> saved = vault.save("losses", {"step": 1, "loss": 0.5})
+        >>> len(vault.backup("losses.backup"))
+        0
+        >>> tv.connect("losses.backup", mode="r").read("losses")
+                  step  loss
+        position
+        0            1   0.5
+        """
+        from tablevault_pd.transfer.backup import backup
+
+        folder = Path(validate.path(path, "The folder to back up to"))
+        store = self.store
+        if self._view is not None:
+            raise InvalidInput("A backup shows the vault as it is now. Connect without at= to make one.")
+        self._flush(info=True)
+        return reports.checked(backup(store, folder))
 
     def export(
         self, path: str | os.PathLike[str], *, format: Literal["parquet", "arrow", "csv", "jsonl"] = "parquet"

@@ -28,6 +28,7 @@ from tablevault_pd.store.engine.delegate import Delegate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 TIMEOUT_S = 30.0
 STRAY_AGE_S = 24 * 3600.0  # items this old whose batch never came are taken for those of a dead writer
@@ -251,6 +252,9 @@ class ArangoStore:
     check = Delegate("_maintenance", MaintenanceTasks.check)
     compact = Delegate("_maintenance", MaintenanceTasks.compact)
     vacuum = Delegate("_maintenance", MaintenanceTasks.vacuum)
+
+    def back_up(self, folder: Path) -> None:
+        """Return None: a database has no files that could be copied."""
 
 
 def _reopened(place: str, options: dict[str, Any]) -> ArangoStore:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tablevault_pd.store.embedded.backup import back_up
 from tablevault_pd.store.embedded.check import check
 from tablevault_pd.store.embedded.compact import compact
 from tablevault_pd.store.embedded.vacuum import vacuum
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tablevault_pd.store import Compacted, Freed, Problem, Progress
     from tablevault_pd.store.embedded.parts import VaultParts
 
@@ -30,3 +33,7 @@ class MaintenanceTasks:
     def vacuum(self, *, keep: int = 1, deleted: bool = False, dry_run: bool = True) -> list[Freed]:
         """Remove what no kept version shows."""
         return vacuum(self._vault, keep=keep, deleted=deleted, dry_run=dry_run)
+
+    def back_up(self, folder: Path) -> None:
+        """Copy the vault to an empty folder."""
+        back_up(self._vault, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ from tablevault_pd.store.engine.vector_scan import VectorScan
 
 if TYPE_CHECKING:
     import os
+
+    from tablevault_pd.store import Problem
 
 
 class EmbeddedStore:
@@ -203,3 +206,9 @@ class EmbeddedStore:
     check = Delegate("_maintenance", MaintenanceTasks.check)
     compact = Delegate("_maintenance", MaintenanceTasks.compact)
     vacuum = Delegate("_maintenance", MaintenanceTasks.vacuum)
+
+    def back_up(self, folder: Path) -> list[Problem]:
+        """Copy the vault to an empty folder, and check the copy."""
+        self._maintenance.back_up(folder)
+        with closing(type(self)(folder)) as copy:
+            return copy.check()
