@@ -49,7 +49,7 @@ def times(count: int, *, ordinary: int | None = None) -> int:
     return ordinary if ordinary and not LONG else max(1, round(count * FACTOR))
 
 
-def run(code: str, *arguments: object, timeout_s: float = 60.0, **variables: str) -> str:
+def run(code: str, *arguments: object, timeout_s: float = 300.0, **variables: str) -> str:
     """Run `code` in a process of its own; what it printed. Fails with its traceback if it fails, or hangs."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
