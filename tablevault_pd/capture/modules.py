@@ -7,9 +7,11 @@ file.
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2_000_000  # longer files are generated
 _INSTALLED = {"site-packages", "dist-packages"}
-_OURS = Path(__file__).resolve().parent.parent
+_PATHS = sysconfig.get_paths()
+_FOREIGN = [Path(_PATHS[key]).resolve() for key in ("stdlib", "purelib", "platlib") if key in _PATHS]
+_FOREIGN.append(Path(__file__).resolve().parent.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,6 @@ class ProjectModules:
         self.folder = folder.resolve()
         self._last = _Look(0, {}, {})
         self._foreign_names: set[str] = set()
-        paths = sysconfig.get_paths()
-        self._foreign = [
-            Path(paths[key]).resolve() for key in ("stdlib", "purelib", "platlib") if key in paths
-        ]
-        self._foreign.append(_OURS)
 
     def look(self) -> Mapping[str, Module]:
         """The modules imported by now; the same object while there is no other. Costs next to nothing then."""
@@ -97,16 +96,22 @@ class ProjectModules:
             modules[name] = read
 
     def _own(self, file: object) -> Path | None:
-        if not isinstance(file, str) or not file.endswith(".py") or not file.startswith(str(self.folder)):
-            file = str(Path(file).resolve()) if isinstance(file, str) and file.endswith(".py") else ""
-        if (
-            not file
-            or not Path(file).is_relative_to(self.folder)
-            or _INSTALLED.intersection(Path(file).parts)
-        ):
+        if not isinstance(file, str) or not file.endswith(".py"):
             return None
-        path = Path(file).resolve()
-        return None if any(path.is_relative_to(folder) for folder in self._foreign) else path
+        path = _not_installed(os.path.abspath(file))
+        if path is None:
+            return None
+        named = Path(file) if file.startswith(str(self.folder)) else path
+        own = named.is_relative_to(self.folder) and not _INSTALLED.intersection(named.parts)
+        return path if own else None
+
+
+# Each session looks at all modules, and resolving a path asks for each folder in it.
+@lru_cache(maxsize=1 << 14)
+def _not_installed(file: str) -> Path | None:
+    """Return the real path of a file, unless it belongs to Python, to an installed package or to this one."""
+    path = Path(file).resolve()
+    return None if any(path.is_relative_to(folder) for folder in _FOREIGN) else path
 
 
 def _is_new(name: str, module: Any, specs: Mapping[str, tuple[Any, float]], reloader: Any) -> bool:
