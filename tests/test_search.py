@@ -388,6 +388,38 @@ def test_expressions_are_recorded_not_guessed(vault, news):
     assert parse_filter(expression, Names.of(frame)).columns == {"a", "c"}
 
 
+@pytest.mark.parametrize(
+    "filters",
+    [
+        "a > 3",
+        "a > a.mean()",
+        "level >= 'mid'",
+        "level == 'low' and a < 4",
+        [("a", "in", [2, 5])],
+        "position == 1",
+    ],
+)
+def test_filters_over_many_lists_are_those_of_each_list(vault, filters):
+    """Lists of one schema are judged together: not where a filter needs a whole list, or categories differ."""
+    orders = (["low", "mid", "high"], ["high", "mid", "low"])
+    for number in range(6):
+        levels = pd.Categorical(["low", "mid", "high", "mid"], orders[number % 2], ordered=True)
+        rows = pd.DataFrame({"a": np.arange(4) + number, "level": levels})
+        vault.save(f"list-{number}", rows, embeddings=False)
+        vault.append(f"list-{number}", rows.iloc[:2], embeddings=False)
+    vault.save("bare", pd.DataFrame({"a": np.arange(70_000) % 7}), embeddings=False)
+    vault.save("other", pd.DataFrame({"b": [1, 2]}), embeddings=False)
+    expected = []
+    for name in vault:
+        try:
+            rows = vault.read(name, filters=filters)
+        except tv.InvalidFilter:
+            continue
+        expected += [(name, position) for position in rows.index.tolist()]
+    assert found(vault.search(filters=filters, k=None)) == expected
+    assert expected
+
+
 def test_filters_apply_before_the_cut(vault):
     vault.save(
         "v",

@@ -149,6 +149,9 @@ class _NumpyCodec(Codec):
     def dtype(self, spec: Spec, kind: pa.DataType) -> Any:
         return np.dtype(spec["dtype"])
 
+    def text(self, spec: Spec, kind: pa.DataType) -> str:
+        return _numpy_name(spec["dtype"])
+
     def storage(self, spec: Spec) -> pa.DataType:
         return pa.from_numpy_dtype(self.dtype(spec, None).newbyteorder("="))
 
@@ -167,6 +170,11 @@ def _encode_numbers(values: np.ndarray) -> Encoded:
     native, kind, name = _number(values.dtype)
     array = buffers.to_arrow(values.astype(native, copy=False), kind)
     return Encoded(array, {"codec": "numpy", "dtype": name})
+
+
+@lru_cache(maxsize=256)
+def _numpy_name(dtype: str) -> str:
+    return str(np.dtype(dtype))  # NumPy takes ten times as long as a look-up
 
 
 @lru_cache(maxsize=64)

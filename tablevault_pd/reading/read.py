@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from tablevault_pd.filters.predicate import Where
 
 
+JUDGED_ROWS = 65_536  # a filter looks at so many rows at once, unless a part of a list has more
+
+
 @dataclass(frozen=True, slots=True)
 class AddressLookup(VersionLookup):
     """What an address such as ``news@best`` points at: a version by its number, its name, or as of a time."""
@@ -275,27 +278,68 @@ def masks(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.n
     """Return which rows of each version pass its filter: bool, shape (version.total,)."""
     if not filtered:
         return []
-    judged = [filter_schema(store.schema(version.schema_id), condition) for version, condition in filtered]
+    plans = _plans(store, filtered)
     requests = [
-        ScanRequest(version, tuple(schema.names), where=pushed_down(store, version, condition))
-        for (version, condition), schema in zip(filtered, judged, strict=True)
+        ScanRequest(version, tuple(plan.schema.names), where=plan.where)
+        for (version, _), plan in zip(filtered, plans, strict=True)
     ]
     masks = [np.zeros(version.total, bool) for version, _ in filtered]
-    for number, chunks in groupby(store.scan_many(requests), key=itemgetter(0)):
-        positions: list[np.ndarray] = []
-        tables = _noting(chunks, judged[number], positions)
-        for chunk_number, mask in enumerate(masks_of(filtered[number][1], tables, judged[number])):
-            masks[number][positions[chunk_number]] = mask
+    for chunks in _judged_together(store.scan_many(requests), plans):
+        plan = plans[chunks[0][0]]
+        tables = [aligned(chunk, plan.schema) for _, chunk in chunks]
+        positions = [as_array(chunk.positions) for _, chunk in chunks]
+        rows = frames.decode(tables, plan.schema, positions=np.concatenate(positions))
+        ends = np.cumsum([len(part) for part in positions])
+        parts = np.split(plan.condition.mask(rows), ends[:-1])
+        for (number, _), part, mask in zip(chunks, positions, parts, strict=True):
+            masks[number][part] = mask
     return masks
 
 
-def _noting(
-    chunks: Iterable[tuple[int, Chunk]], schema: pa.Schema, positions: list[np.ndarray]
-) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Yield the rows of each chunk, and add their positions to `positions`."""
-    for _, chunk in chunks:
-        positions.append(as_array(chunk.positions))
-        yield aligned(chunk, schema), positions[-1]
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a filter is judged in versions of one schema."""
+
+    condition: Filter
+    schema: pa.Schema  #: what it needs
+    where: Where | None  #: what the store may leave out
+    at_once: bool  #: it needs all rows of a version
+    alone: bool  #: it may not look at rows of two versions at once
+
+
+def _plans(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[_Plan]:
+    """The plan for each version; one for all of the same schema."""
+    plans: dict[tuple[int, int], _Plan] = {}
+    for version, condition in filtered:
+        if (version.schema_id, id(condition)) not in plans:
+            schema = filter_schema(store.schema(version.schema_id), condition)
+            where = pushed_down(store, version, condition)
+            at_once = not condition.rowwise
+            # Categories are those of a version: a comparison may tell them apart.
+            alone = at_once or any(pa.types.is_dictionary(field.type) for field in schema)
+            plans[version.schema_id, id(condition)] = _Plan(condition, schema, where, at_once, alone)
+    return [plans[version.schema_id, id(condition)] for version, condition in filtered]
+
+
+def _judged_together(
+    chunks: Iterable[tuple[int, Chunk]], plans: Sequence[_Plan]
+) -> Iterator[list[tuple[int, Chunk]]]:
+    """Yield chunks that are judged at once, up to JUDGED_ROWS of several versions: a frame for each costs too much."""
+
+    def group(entry: tuple[int, Chunk]) -> tuple[bool, int]:
+        plan = plans[entry[0]]
+        return (True, entry[0]) if plan.alone else (False, id(plan))
+
+    for _, same in groupby(chunks, key=group):
+        batch: list[tuple[int, Chunk]] = []
+        rows = 0
+        for number, chunk in same:
+            rows += len(chunk.positions)
+            if batch and rows > JUDGED_ROWS and not plans[number].at_once:
+                yield batch
+                batch, rows = [], len(chunk.positions)
+            batch.append((number, chunk))
+        yield batch
 
 
 def take(
@@ -316,9 +360,13 @@ def take(
     tables = [schema.empty_table() for schema in schemas]
     for number, chunks in groupby(store.scan_many(requests), key=itemgetter(0)):
         tables[number] = _gathered((chunk for _, chunk in chunks), schemas[number], unique[number][0])
+    rows = [
+        frames.decode([table], schema, positions=positions, private=True)
+        for table, schema, (positions, _) in zip(tables, schemas, unique, strict=True)
+    ]
     return [
-        frames.decode([table], schema, positions=positions, private=True).iloc[back]
-        for table, schema, (positions, back) in zip(tables, schemas, unique, strict=True)
+        frame if np.array_equal(back, np.arange(len(frame))) else frame.iloc[back]
+        for frame, (_, back) in zip(rows, unique, strict=True)
     ]
 
 

@@ -65,6 +65,7 @@ DTYPES = {
     "acknowledged": "datetime64[us, UTC]",
     "modified": "datetime64[us, UTC]",
 }
+TEXT = "str" if int(pd.__version__.partition(".")[0]) >= 3 else "object"
 OBJECTS = {"kinds", "columns", "tags", "snapshots", "reads", "versions", "argv", "packages"}
 
 LISTS = (
@@ -116,18 +117,20 @@ def answer(columns: Sequence[str], rows: Iterable[Sequence[Any]], **dtypes: str)
 
     `dtypes` are those of columns that have another dtype than columns of that name elsewhere.
     """
-    by_column: Iterable[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(columns)
+    by_column: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(columns)
+    index = pd.RangeIndex(len(by_column[0]))  # one for all columns: pandas need not align them
     pairs = zip(columns, by_column, strict=True)
-    return pd.DataFrame({name: typed(name, values, dtypes.get(name)) for name, values in pairs})
+    data = {name: typed(name, values, dtypes.get(name), index) for name, values in pairs}
+    return pd.DataFrame(data, index=index, copy=False)
 
 
-def typed(name: str, values: Sequence[Any], dtype: str | None = None) -> pd.Series:
-    """Make one column of a report."""
-    if dtype is not None or name in DTYPES:
-        return pd.Series(values, dtype=dtype or DTYPES[name])
-    if name in OBJECTS:
-        return pd.Series(list(values), dtype=object)
-    return pd.Series(values, dtype="str" if int(pd.__version__.partition(".")[0]) >= 3 else object)
+def typed(
+    name: str, values: Sequence[Any], dtype: str | None = None, index: pd.Index | None = None
+) -> pd.Series:
+    """Make one column of a report, of the dtype that columns of this name have."""
+    if dtype is None:
+        dtype = DTYPES.get(name) or ("object" if name in OBJECTS else TEXT)
+    return pd.Series(list(values) if dtype == "object" else values, index=index, dtype=dtype)
 
 
 def column(values: Sequence[Any]) -> pd.Series:

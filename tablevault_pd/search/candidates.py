@@ -22,6 +22,7 @@ from tablevault_pd.store import Scope, Store, Version, VersionLookup
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from tablevault_pd.filters import Filter
     from tablevault_pd.search.request import Request
 
 
@@ -174,16 +175,23 @@ def masks_of_values(store: Store, versions: Sequence[Version], filters: Any) -> 
     """Which rows of each version fit. A list without a column that the filter names has no row that fits."""
     masks = [np.zeros(version.total, bool) for version in versions]
     numbers, conditions = [], []
+    parsed: dict[int, Filter | None] = {}  #: by schema; None: it lacks a column that the filter names
     for number, version in enumerate(versions):
-        try:
-            condition = reading.filter_for(store, version, filters)
-        except UnknownColumn:
-            continue
-        except InvalidFilter as error:
-            raise InvalidFilter(f"In the list {version.list!r}: {error}") from error
-        assert condition is not None
-        numbers.append(number)
-        conditions.append((version, condition))
+        if version.schema_id not in parsed:
+            parsed[version.schema_id] = _parsed(store, version, filters)
+        condition = parsed[version.schema_id]
+        if condition is not None:
+            numbers.append(number)
+            conditions.append((version, condition))
     for number, mask in zip(numbers, reading.masks(store, conditions), strict=True):
         masks[number] = mask
     return masks
+
+
+def _parsed(store: Store, version: Version, filters: Any) -> Filter | None:
+    try:
+        return reading.filter_for(store, version, filters)
+    except UnknownColumn:
+        return None
+    except InvalidFilter as error:
+        raise InvalidFilter(f"In the list {version.list!r}: {error}") from error

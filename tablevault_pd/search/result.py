@@ -58,7 +58,7 @@ class _Items:
     kind: np.ndarray
     column: np.ndarray
     value: np.ndarray
-    added: dict[Hashable, pd.Series]
+    added: dict[Hashable, pd.Series | None]  #: None: no list has such a column
 
 
 def result_frame(store: Store, request: Request, ranked: RankedRows, spans: WriterSpans) -> pd.DataFrame:
@@ -68,40 +68,47 @@ def result_frame(store: Store, request: Request, ranked: RankedRows, spans: Writ
     versions = [candidate.version for candidate in ranked.candidates]
     items = _items(store, request, ranked, lines)
     session, cell = _writers(store, spans, versions, ranking)
-    numbers = [versions[scope].version for scope in ranking.scope]
+    numbers = np.array([version.version for version in versions] or [0], np.int64)
+    size = len(lines.rank)
+    # One index for all columns: pandas need not align them.
+    index = pd.Index(lines.rank) if request.batch else pd.RangeIndex(request.offset, request.offset + size)
     columns: dict[Hashable, Any] = {
         "ref": _refs(store, versions, ranking),
-        "list": reports.typed("list", [versions[scope].list for scope in ranking.scope]),
-        "position": pd.array(ranking.position, dtype="Int64"),
-        "version": pd.array(np.array(numbers, np.int64), dtype="Int64"),
-        "kind": reports.typed("kind", items.kind.tolist()),
-        "column": pd.Series(items.column, dtype=object),
+        "list": reports.typed("list", [versions[scope].list for scope in ranking.scope], index=index),
+        "position": _int64(ranking.position),
+        "version": _int64(numbers[ranking.scope]),
+        "kind": reports.typed("kind", items.kind.tolist(), index=index),
+        "column": _objects(items.column, index),
         "score": ranking.score,
         "text_score": ranking.text_score,
         "near_score": ranking.near_score,
-        "value": pd.Series(items.value, dtype=object),
-        "session": reports.typed("session", session),
-        "cell": cell,
+        "value": _objects(items.value, index),
+        "session": reports.typed("session", session, index=index),
+        "cell": _int64(cell, missing=cell < 0),
     }
     if not request.ranks:
         columns = {name: column for name, column in columns.items() if name not in SCORES}
     if request.batch:
         columns["query"] = lines.query
     if request.snippet:
-        columns["snippet"] = reports.typed("snippet", _snippets(request, items.value))
+        columns["snippet"] = reports.typed("snippet", _snippets(request, items.value), index=index)
     for label, cells in items.added.items():
-        columns[f"row.{label}" if label in (*COLUMNS, *EXTRA_COLUMNS) else label] = cells
-    index = (
-        pd.Index(lines.rank)
-        if request.batch
-        else pd.RangeIndex(request.offset, request.offset + len(lines.rank))
+        name = f"row.{label}" if label in (*COLUMNS, *EXTRA_COLUMNS) else label
+        columns[name] = (
+            _objects(np.full(size, None, object), index) if cells is None else cells.set_axis(index)
+        )
+    return pd.DataFrame(columns, index=index, copy=False)
+
+
+def _int64(values: np.ndarray, missing: np.ndarray | None = None) -> pd.arrays.IntegerArray:
+    return pd.arrays.IntegerArray(
+        values.astype(np.int64, copy=True), np.zeros(len(values), bool) if missing is None else missing
     )
-    return pd.DataFrame({label: _unindexed(column) for label, column in columns.items()}).set_axis(index)
 
 
-def _unindexed(column: Any) -> Any:
-    # A Series of dtype object stays one; pandas might make a column of strings of an object array.
-    return column.reset_index(drop=True) if isinstance(column, pd.Series) else column
+def _objects(values: np.ndarray, index: pd.Index) -> pd.Series:
+    # pandas would make a column of strings of an object array; a Series of dtype object stays one.
+    return pd.Series(values, index=index, dtype=object, copy=False)
 
 
 def _refs(store: Store, versions: Sequence[Version], ranking: Ranking) -> RefArray:
@@ -113,8 +120,8 @@ def _refs(store: Store, versions: Sequence[Version], ranking: Ranking) -> RefArr
 
 def _writers(
     store: Store, spans: WriterSpans, versions: Sequence[Version], ranking: Ranking
-) -> tuple[list[str | None], pd.Series]:
-    """``name#run`` and the cell of each row's writer."""
+) -> tuple[list[str | None], np.ndarray]:
+    """``name#run`` and the cell of each row's writer; -1 where the cell is not known."""
     scopes = np.unique(ranking.scope).tolist()
     spans.load(versions[scope] for scope in scopes)
     ids, cells = np.full(len(ranking.scope), -1), np.full(len(ranking.scope), -1)
@@ -124,7 +131,7 @@ def _writers(
             number = np.searchsorted(written.start, ranking.position[lines], side="right") - 1
             ids[lines], cells[lines] = written.session_id[number], written.cell[number]
     labels = reports.labels_of(store, [key for key in np.unique(ids).tolist() if key >= 0])
-    return [labels.get(key) for key in ids.tolist()], pd.Series(cells, dtype="Int64").mask(cells < 0)
+    return [labels.get(key) for key in ids.tolist()], cells
 
 
 def _lines_by_scope(scope: np.ndarray) -> list[np.ndarray]:
@@ -162,7 +169,7 @@ def _items(store: Store, request: Request, ranked: RankedRows, lines: _AnswerLin
         kind[part.lines] = _kinds(request, part, lines.ranking)
         column[part.lines] = part.labels
         value[part.lines] = _values(part, rows)
-    return _Items(kind, column, value, _added(request, parts, rows_of_parts, size))
+    return _Items(kind, column, value, _added(request, parts, rows_of_parts))
 
 
 def _version_lines(
@@ -228,16 +235,17 @@ def _values(part: _VersionLines, rows: pd.DataFrame) -> np.ndarray:
 
 
 def _added(
-    request: Request, parts: Sequence[_VersionLines], rows_of_parts: Sequence[pd.DataFrame], size: int
-) -> dict[Hashable, pd.Series]:
+    request: Request, parts: Sequence[_VersionLines], rows_of_parts: Sequence[pd.DataFrame]
+) -> dict[Hashable, pd.Series | None]:
     """The columns that were asked for, line by line; missing in lists that lack them."""
+    if not request.columns or not parts:
+        return dict.fromkeys(request.columns)
     of_parts = [
         rows[[label for label in request.columns if label in part.columns]].set_axis(part.lines, axis=0)
         for part, rows in zip(parts, rows_of_parts, strict=True)
     ]
-    together = pd.concat(of_parts).sort_index() if of_parts else pd.DataFrame()
-    nothing = pd.Series(np.full(size, None, object))
-    return {label: together.get(label, nothing) for label in request.columns}
+    together = of_parts[0] if len(parts) == 1 else pd.concat(of_parts).sort_index()
+    return {label: together.get(label) for label in request.columns}
 
 
 # -- the rows

@@ -173,6 +173,8 @@ class Pieces:
 
     def ends(self) -> list[tuple[int, int]]:
         """(generation, end): up to where each generation is shown."""
+        if len(self) == 1:
+            return [(int(self.generation[0]), int(self.stop[0]))]
         _, order = self._by_address()
         last = order[np.flatnonzero(np.diff(self.generation[order], append=-1))]
         return list(zip(self.generation[last].tolist(), self.stop[last].tolist(), strict=True))
