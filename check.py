@@ -1,6 +1,6 @@
 """Everything CI checks, in one command that needs no make: ``python check.py [step ...]``.
 
-Steps: format, lint, layers, types, examples, tests (with doctests and the README's code). All of them run, also
+Steps: format, lint, layers, types, examples, docs, tests (with doctests and the code of README and docs). All of them run, also
 after one failed, so that one run shows everything. All but the tests run side by side, and what each printed follows its
 heading when it is done. The tests come last: pytest's closing line ends the output.
 ``coverage``, the tests with the lines that they reach counted, runs only where it is named: it takes half as long again.
@@ -76,7 +76,7 @@ def environment() -> dict[str, str]:
     Hundreds of processes import that, and each would compile it again if it could not keep what it compiled.
     """
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT)}
+    return kept | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
 
 
 def examples() -> tuple[int, str]:
@@ -110,6 +110,7 @@ STEPS: dict[str, list[str]] = {
     "layers": [sys.executable, "-c", LAYERS],
     "types": tool("mypy", "tablevault_pd", "tests", "benchmarks", "examples", "check.py"),
     "examples": [],  # see examples()
+    "docs": tool("mkdocs", "build", "--strict", "--quiet"),
     "tests": PYTEST,
     "coverage": [*PYTEST, "--cov", "--cov-report=term:skip-covered"],
 }
