@@ -16,8 +16,28 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOK = HERE.parent / "examples" / "longitudinal.ipynb"
+#: The picture of the README: a cell that is added to the notebook.
+PAYOFF = """
+from matplotlib import pyplot as plt
+
+figure, (moved, flipped, because) = plt.subplots(
+    1, 3, figsize=(13, 3.8), width_ratios=[5, 3, 5], layout="constrained"
+)
+trend.vault.plot(ax=moved)
+found.plot(ax=flipped)
+lines = [line for line in found.code_diff.splitlines()[2:] if line[:3] in ("-- ", "+- ")]
+for number, line in enumerate(lines):
+    color = "tab:red" if line[0] == "-" else "tab:green"
+    because.text(0, 1 - number / 7, line[:56] + " …", color=color, family="monospace", fontsize=8, va="top")
+counts = found.why().value_counts(["flip", "what", "name"]).to_string().splitlines()
+because.text(0, 0, "\\n".join(counts), family="monospace", fontsize=8, va="bottom")
+because.axis("off")
+for axes, title in ((moved, "The metric moved"), (flipped, "These rows flipped"), (because, "Because of this")):
+    axes.set_title(title, loc="left", fontweight="bold")
+figure;
+"""
 #: Cells of the notebook, and the pictures that are taken from them.
-DRAWN = {"trend.vault.plot();": "trend.png", "found.plot();": "flips.png"}
+DRAWN = {"trend.vault.plot();": "trend.png", "found.plot();": "flips.png", PAYOFF.strip(): "payoff.png"}
 
 
 def main() -> None:
@@ -48,6 +68,7 @@ def of_notebook() -> dict[str, bytes]:
     import nbformat
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(PAYOFF.strip()))
     with tempfile.TemporaryDirectory() as folder:
         client = nbclient.NotebookClient(
             notebook, kernel_name="python3", resources={"metadata": {"path": folder}}
