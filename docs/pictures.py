@@ -28,11 +28,12 @@ found.plot(ax=flipped)
 lines = [line for line in found.code_diff.splitlines()[2:] if line[:3] in ("-- ", "+- ")]
 for number, line in enumerate(lines):
     color = "tab:red" if line[0] == "-" else "tab:green"
-    because.text(0, 1 - number / 7, line[:56] + " …", color=color, family="monospace", fontsize=8, va="top")
+    because.text(0, 1 - number / 10, line[:56] + " …", color=color, family="monospace", fontsize=8, va="top")
 counts = found.why().value_counts(["flip", "what", "name"]).to_string().splitlines()
 because.text(0, 0, "\\n".join(counts), family="monospace", fontsize=8, va="bottom")
 because.axis("off")
 for axes, title in ((moved, "The metric moved"), (flipped, "These rows flipped"), (because, "Because of this")):
+    axes.set_title("")
     axes.set_title(title, loc="left", fontweight="bold")
 figure;
 """
@@ -87,7 +88,10 @@ def of_notebook() -> dict[str, bytes]:
 def environment() -> dict[str, str]:
     """Return the environment of what draws; in a notebook its kernel names the backend."""
     plain = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
-    return plain | {"PYTHONPATH": str(HERE.parent)}
+    return plain | {
+        "PYTHONPATH": str(HERE.parent),
+        "PYTHONHASHSEED": "1",
+    }  # sets in one order: the same picture
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What MkDocs does beyond its settings: pages from outside of docs/, llms.txt, and a reference that lacks no public name."""
+"""What MkDocs does beyond its settings: pages from outside of docs/, llms.txt, and what is checked of the pages that were built."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ OUTSIDE = {
 }
 #: Files that pages link to, which come along as they are.
 FILES = ["LICENSE", "docker-compose.yml", "examples/*", "benchmarks/*.py"]
+#: What a page loads from elsewhere: nothing may. Links (`<a href=`) are followed by people, and may lead anywhere.
+LOADED = re.compile(
+    r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"?https?:[^\s>]*|<link\b(?![^>]*canonical)[^>]*\bhref=\"?https?:[^\s>]*"
+)
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 #: Where the public classes stand in the reference, by the names that tests/docstrings.py gives them.
 OWNERS = {
@@ -78,12 +82,15 @@ def on_nav(nav: Navigation, **_: object) -> Navigation:
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Write llms.txt, and fail if the reference lacks a public name."""
+    """Write llms.txt; fail if the reference lacks a public name, or if a page would load anything from elsewhere."""
     site = Path(config.site_dir)
     (site / "llms.txt").write_text(llms_text(config), encoding="utf-8")
     missing = sorted(public_names() - inventory(site / "objects.inv"))
     if missing:
         raise PluginError(f"docs/reference lacks public names: {', '.join(missing)}")
+    for page in site.rglob("*.html"):
+        if found := LOADED.search(page.read_text(encoding="utf-8")):
+            raise PluginError(f"{page.relative_to(site)} would load from elsewhere: {found[0]}")
 
 
 def llms_text(config: MkDocsConfig) -> str:
