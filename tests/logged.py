@@ -34,7 +34,7 @@ def record(
     for number, by_metric in enumerate(attempts):
         if number:
             (stopped,) = store.sessions([session.id])
-            store.reopen_session(replace(stopped, info={}), seen=stopped.heartbeat)
+            store.reopen_session(replace(stopped, info={}), last_beat=stopped.heartbeat)
         store.beat([_beat(session, number, by_metric, () if number else pauses)])
     (found,) = store.sessions([session.id])
     return found

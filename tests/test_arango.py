@@ -176,7 +176,7 @@ def test_asking_and_reopening_survive_a_lost_answer(store: ArangoStore, faults: 
     assert store.beat([Beat(row.id)]).requests == tuple(asked)
     assert len(asked) == 1
     faults.add(ANYTHING, kind, count=2)
-    opened = store.reopen_session(replace(row, pid=2, info={"a": 1}), seen=row.heartbeat)
+    opened = store.reopen_session(replace(row, pid=2, info={"a": 1}), last_beat=row.heartbeat)
     assert store.sessions() == [opened]
     assert opened.pid == 2
     assert store.sessions(info=True)[0].info == {"a": 1}
@@ -189,7 +189,7 @@ def test_of_two_that_reopen_a_run_one_does(url: str, store: ArangoStore) -> None
 
     def reopen(pid: int) -> bool:
         try:
-            store.reopen_session(replace(row, pid=pid), seen=row.heartbeat)
+            store.reopen_session(replace(row, pid=pid), last_beat=row.heartbeat)
         except Conflict:
             return False
         return True
@@ -216,7 +216,7 @@ def test_requests_of_sessions(url: str, store: ArangoStore, sent: list[str]) -> 
     [row] = store.sessions(keys[:1])
     costs: list[tuple[int, Callable[[], Any]]] = [
         (1, lambda: store.open_session(Session("s", "u", "h", 1, now, info={"a": 1}))),
-        (1, lambda: store.reopen_session(row, seen=row.heartbeat)),
+        (1, lambda: store.reopen_session(row, last_beat=row.heartbeat)),
         (1, lambda: store.update_session(keys[0], info={"a": 1}, tags=("t",))),
         (1, lambda: store.beat([Beat(key) for key in keys])),
         (1, lambda: store.beat([told(key, 1) for key in keys])),

@@ -474,9 +474,9 @@ def test_a_run_of_another_configuration_is_not_continued_in_silence(vault):
 def test_two_cannot_continue_the_same_run(vault):
     old = vault.store.open_session(Session("train", "u", "h", 1, datetime.now(UTC)))
     (seen,) = vault.store.sessions([old.id])
-    vault.store.reopen_session(seen, seen=seen.heartbeat)
+    vault.store.reopen_session(seen, last_beat=seen.heartbeat)
     with pytest.raises(tv.Conflict):
-        vault.store.reopen_session(seen, seen=seen.heartbeat - timedelta(seconds=1))
+        vault.store.reopen_session(seen, last_beat=seen.heartbeat - timedelta(seconds=1))
 
 
 # -- the store

@@ -451,9 +451,9 @@ def test_a_run_goes_on_elsewhere(store: Store) -> None:
     [seen] = store.sessions()
     again = Session("s", "v", "i", 2, NOW, first.id, 1, tags=("t",), params={"b": 2}, info={"pid": 2})
     with pytest.raises(Conflict):
-        store.reopen_session(again, seen=NOW)
+        store.reopen_session(again, last_beat=NOW)
     assert store.sessions() == [seen]
-    opened = store.reopen_session(again, seen=seen.heartbeat)
+    opened = store.reopen_session(again, last_beat=seen.heartbeat)
     assert store.sessions() == [opened]
     assert store.sessions(info=True)[0].info == {"pid": 2}
     assert (opened.user, opened.host, opened.pid, opened.started) == ("v", "i", 2, first.started)
@@ -501,7 +501,7 @@ def test_a_beat_sent_again_counts_once(store: Store) -> None:
         store.beat([beat])
     assert store.measures()["value"].to_pylist() == [1, 2]
     [seen] = store.sessions()
-    store.reopen_session(seen, seen=seen.heartbeat)
+    store.reopen_session(seen, last_beat=seen.heartbeat)
     other = Beat(row.id, 1, measures=(replace(measured(row.id, "m", 7), attempt=1),), attempt=1)
     for _ in range(2):
         store.beat([other])
@@ -549,7 +549,7 @@ def test_timelines(store: Store) -> None:
     for _ in range(2):
         store.beat([early])
     [seen] = store.sessions([one.id])
-    again = store.reopen_session(replace(seen, pid=2), seen=seen.heartbeat)
+    again = store.reopen_session(replace(seen, pid=2), last_beat=seen.heartbeat)
     assert again.attempt == store.sessions([one.id])[0].attempt == 1
     assert store.sessions([two.id])[0].attempt == 0
     store.beat([Beat(one.id, 1, timeline={"first_step": -(2**60)}, attempt=1)])
@@ -1096,7 +1096,7 @@ def test_reading_only(place: Place, store: Store, tmp_path: Path) -> None:
         lambda: reader.put_cell(Cell(session.id, 1, "t", NOW)),
         lambda: reader.beat([Beat(session.id, 1, alive=True)]),
         lambda: reader.ask([session.id], "stop"),
-        lambda: reader.reopen_session(session, seen=session.heartbeat),
+        lambda: reader.reopen_session(session, last_beat=session.heartbeat),
         lambda: reader.vacuum(dry_run=False),
     ]
     for attempt in attempts:

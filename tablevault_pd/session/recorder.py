@@ -296,7 +296,7 @@ class Recorder(SessionState):
 
     def _reopen(self, last: Session, new: Session) -> Session:
         """Continue the run `last`, with its parameters, tags and cells."""
-        row = self.store.reopen_session(opening.continued(last, new, self.params), seen=last.heartbeat)
+        row = self.store.reopen_session(opening.continued(last, new, self.params), last_beat=last.heartbeat)
         self._tags = new.tags or last.tags
         earlier = self.store.cells([last.id])
         self.cells.next = max((cell.cell for cell in earlier), default=-1) + 1

@@ -165,7 +165,7 @@ class ListStore(Protocol):
         process reads it. Raises VersionNotFound if the rows were vacuumed, VaultCorrupt naming list and version.
         """
 
-    def scan_many(self, wanted: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
+    def scan_many(self, requests: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
         """Yield the rows of several requests in the order asked for, each chunk with the number of its request.
 
         Chunks of one request come in any order, and may have rows beside those at the positions. The number of requests to a

@@ -71,7 +71,7 @@ class NameStore(Protocol):
     def version_names(self, name: str | None = None) -> list[VersionName]:
         """Return what one name stands for, or all names: in order of time, name and list."""
 
-    def find_named(self, wanted: Sequence[tuple[str, str]]) -> list[int | None]:
+    def find_named(self, names: Sequence[tuple[str, str]]) -> list[int | None]:
         """Return the version that each (list, name of a version) means, or None. One request."""
 
     def rename_list(

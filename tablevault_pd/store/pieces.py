@@ -109,9 +109,9 @@ class Pieces:
             shown = (address >= self.first[0]) & (address < self.stop[0]) & (generation == self.generation[0])
             return np.where(shown, address - self.first[0], -1)
         keys, order = self._by_address()
-        wanted = _key(generation, address)
-        number = order[np.maximum(np.searchsorted(keys, wanted, side="right") - 1, 0)]
-        rows = wanted - _key(self.generation[number], self.first[number])
+        target = _key(generation, address)
+        number = order[np.maximum(np.searchsorted(keys, target, side="right") - 1, 0)]
+        rows = target - _key(self.generation[number], self.first[number])
         shown = (rows >= 0) & (rows < self.stop[number] - self.first[number])
         return np.where(shown, self.bounds[number] + rows, -1)
 
@@ -199,10 +199,10 @@ class Pieces:
         """With the row ``first + i`` of `generation` in the place of the one at ``positions[i]``. Each position is there once."""
         order = np.argsort(positions)
         ordered = np.asarray(positions, np.int64)[order]
-        at, *kept = self._cut(*self._around(ordered))
+        at, *rest = self._cut(*self._around(ordered))
         new = (np.full(len(order), generation), first + order, first + order + 1)
         sequence = np.argsort(np.concatenate([at, ordered]), kind="stable")
-        return Pieces(*(np.concatenate(both)[sequence] for both in zip(kept, new, strict=True)))
+        return Pieces(*(np.concatenate(both)[sequence] for both in zip(rest, new, strict=True)))
 
     def _around(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The runs between these positions, which are in order."""

@@ -24,25 +24,25 @@ def pinned(store: Store, at: str | datetime) -> PinnedStore:
     """The store as a snapshot names it, or as it was at a time. Raises VersionNotFound where there is no such snapshot."""
     if not isinstance(at, str):
         names = store.names()
-        found = store.find_versions([VersionLookup(name, None, at) for name in names])
-        heads = [version for version in found if version is not None and not version.deleted]
+        versions = store.find_versions([VersionLookup(name, None, at) for name in names])
+        heads = [version for version in versions if version is not None and not version.deleted]
         return PinnedStore(store, heads, at, at)
-    named = [each for each in store.version_names(at) if each.snapshot]
+    named = [tag for tag in store.version_names(at) if tag.snapshot]
     if not named:
         raise _no_snapshot(store, at)
-    found = store.find_versions([VersionLookup(each.list, each.version) for each in named])
-    heads = [version for version in found if version is not None]
+    versions = store.find_versions([VersionLookup(tag.list, tag.version) for tag in named])
+    heads = [version for version in versions if version is not None]
     return PinnedStore(store, heads, named[0].time, at)
 
 
 def _no_snapshot(store: Store, at: str) -> VersionNotFound:
     names = store.version_names()
-    tagged = [f"{each.list}@{each.name}" for each in names if each.name == at]
+    tagged = [f"{tag.list}@{tag.name}" for tag in names if tag.name == at]
     if tagged:
         return VersionNotFound(
             f"{short_repr(at)} is a tag of {', '.join(tagged[:5])}, not a snapshot of all lists."
         )
-    hint = did_you_mean(at, {each.name for each in names if each.snapshot})
+    hint = did_you_mean(at, {tag.name for tag in names if tag.snapshot})
     return VersionNotFound(
         f"There is no snapshot {short_repr(at)}. {hint or 'vault.snapshots() shows what is there.'} A time is given as a datetime "
         "or pd.Timestamp."
@@ -99,23 +99,23 @@ class PinnedStore:
 
     def find_versions(self, lookups: Sequence[VersionLookup]) -> list[Version | None]:
         """Versions of that time."""
-        heads = [self._heads.get(each.name) for each in lookups]
+        heads = [self._heads.get(lookup.name) for lookup in lookups]
         below = [
-            each
-            for each, head in zip(lookups, heads, strict=True)
-            if head is not None and not _is_newest(each, head)
+            lookup
+            for lookup, head in zip(lookups, heads, strict=True)
+            if head is not None and not _is_newest(lookup, head)
         ]
-        found = iter(self._shown(self._store.find_versions(below)) if below else ())
+        versions = iter(self._shown(self._store.find_versions(below)) if below else ())
         return [
-            head if head is None or _is_newest(each, head) else next(found)
-            for each, head in zip(lookups, heads, strict=True)
+            head if head is None or _is_newest(lookup, head) else next(versions)
+            for lookup, head in zip(lookups, heads, strict=True)
         ]
 
     def versions(self, name: str | None = None) -> list[Version]:
         """The versions up to that time, of the lists that were there."""
         if name is not None and name not in self._heads:
             return []
-        return [each for each in self._shown(self._store.versions(name)) if each is not None]
+        return [version for version in self._shown(self._store.versions(name)) if version is not None]
 
     def lists(self) -> list[ListState]:
         """The lists that were there."""
@@ -131,26 +131,33 @@ class PinnedStore:
 
     def version_names(self, name: str | None = None) -> list[VersionName]:
         """The names of these versions."""
-        return [each for each in self._store.version_names(name) if self._shows(each.list_id, each.version)]
+        return [tag for tag in self._store.version_names(name) if self._shows(tag.list_id, tag.version)]
 
-    def find_named(self, wanted: Sequence[tuple[str, str]]) -> list[int | None]:
+    def find_named(self, names: Sequence[tuple[str, str]]) -> list[int | None]:
         """The versions of that time with these names."""
-        found = self._store.find_named(wanted)
-        limits = [self._heads[name].version if name in self._heads else 0 for name, _ in wanted]
+        versions = self._store.find_named(names)
+        limits = [self._heads[name].version if name in self._heads else 0 for name, _ in names]
         return [
             version if version is not None and version <= limit else None
-            for version, limit in zip(found, limits, strict=True)
+            for version, limit in zip(versions, limits, strict=True)
         ]
 
     # -- what is told of lists
 
     def descriptions(self, *, history: bool = False) -> list[Description]:
         """What was said by then about the lists that were there, and about sessions."""
-        said = self._said(self._store.descriptions(history=True))
+        descriptions = self._said(self._store.descriptions(history=True))
         if history:
-            return said
-        newest = {(each.list_id, each.session_of, each.label): each for each in said}
-        return [each for each in said if newest[each.list_id, each.session_of, each.label] is each]
+            return descriptions
+        newest = {
+            (description.list_id, description.session_of, description.label): description
+            for description in descriptions
+        }
+        return [
+            description
+            for description in descriptions
+            if newest[description.list_id, description.session_of, description.label] is description
+        ]
 
     def search_descriptions(self, query: Node) -> list[Description]:
         """Those that match and were there then; one that was replaced since is not found."""
@@ -158,20 +165,27 @@ class PinnedStore:
 
     def _said(self, descriptions: Iterable[Description]) -> list[Description]:
         return [
-            each
-            for each in descriptions
-            if each.list_id is None
-            or (each.list_id in self._newest and (each.time is None or each.time <= self._time))
+            description
+            for description in descriptions
+            if description.list_id is None
+            or (
+                description.list_id in self._newest
+                and (description.time is None or description.time <= self._time)
+            )
         ]
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:
         """Confirmations of the versions of that time."""
-        return [each for each in self._store.confirmations(lists) if self._shows(each.list_id, each.version)]
+        return [
+            confirmation
+            for confirmation in self._store.confirmations(lists)
+            if self._shows(confirmation.list_id, confirmation.version)
+        ]
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
         """What sessions read of these versions."""
         limits = {name: head.version for name, head in self._heads.items()}
-        return [each for each in self._store.reads(session_ids) if each[2] <= limits.get(each[1], 0)]
+        return [entry for entry in self._store.reads(session_ids) if entry[2] <= limits.get(entry[1], 0)]
 
     # -- lineage
 
@@ -185,7 +199,9 @@ class PinnedStore:
 
     def edge_summaries(self) -> list[EdgeSummary]:
         """Which batch of that time has something from which version."""
-        return [each for each in self._store.edge_summaries() if self._shows(each.list, each.version)]
+        return [
+            summary for summary in self._store.edge_summaries() if self._shows(summary.list, summary.version)
+        ]
 
 
 def _is_newest(lookup: VersionLookup, head: Version) -> bool:

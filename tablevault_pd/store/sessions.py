@@ -39,13 +39,13 @@ class SessionStore(Protocol):
     def open_session(self, session: Session) -> Session:
         """Keep a new session. Return it with its id, its run, and the time it started by the store's clock."""
 
-    def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
+    def reopen_session(self, session: Session, *, last_beat: datetime | None) -> Session:
         """Let the run of `session` go on in another process, and return it as it is now.
 
         Its next attempt begins. Its pid, host, parent, params, tags and info are replaced; its end, and requests
         it has not acknowledged, are forgotten.
 
-        Raises Conflict if its heartbeat is no longer `seen`: it lives, or another process took it. Of several
+        Raises Conflict if its heartbeat is no longer `last_beat`: it lives, or another process took it. Of several
         processes that try at once, one succeeds.
         """
 

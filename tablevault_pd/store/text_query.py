@@ -96,8 +96,8 @@ def matching_ids(
     if isinstance(node, Negated):
         return np.setdiff1d(universe(), matching_ids(node.part, leaf, universe))
     if isinstance(node, AnyOf):
-        found = [matching_ids(part, leaf, universe) for part in node.parts]
-        return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+        ids = [matching_ids(part, leaf, universe) for part in node.parts]
+        return np.unique(np.concatenate([np.empty(0, np.int64), *ids]))
     if isinstance(node, AllOf):
         return _all(node, leaf, universe)
     return np.unique(leaf(node))
@@ -105,13 +105,13 @@ def matching_ids(
 
 def _all(node: AllOf, leaf: Callable[[Leaf], np.ndarray], universe: Callable[[], np.ndarray]) -> np.ndarray:
     """What must match first, then what must not: so `universe` is asked for only if nothing must match."""
-    wanted = [part for part in node.parts if not isinstance(part, Negated)]
-    found = matching_ids(wanted[0], leaf, universe) if wanted else np.unique(universe())
-    for part in wanted[1:]:
-        if not len(found):
-            return found
-        found = np.intersect1d(found, matching_ids(part, leaf, universe), assume_unique=True)
+    positive = [part for part in node.parts if not isinstance(part, Negated)]
+    ids = matching_ids(positive[0], leaf, universe) if positive else np.unique(universe())
+    for part in positive[1:]:
+        if not len(ids):
+            return ids
+        ids = np.intersect1d(ids, matching_ids(part, leaf, universe), assume_unique=True)
     for unwanted in node.parts:
         if isinstance(unwanted, Negated):
-            found = np.setdiff1d(found, matching_ids(unwanted.part, leaf, universe), assume_unique=True)
-    return found
+            ids = np.setdiff1d(ids, matching_ids(unwanted.part, leaf, universe), assume_unique=True)
+    return ids

@@ -205,8 +205,8 @@ class Session:
         """running, paused, finished, failed, stopped or lost, as seen at `time` by the store's clock."""
         if self.outcome is not None:
             return self.outcome
-        seen = self.heartbeat or self.started
-        if self.gone or (time - seen).total_seconds() > LOST_AFTER_BEATS * self.beat_s:
+        last_sign = self.heartbeat or self.started
+        if self.gone or (time - last_sign).total_seconds() > LOST_AFTER_BEATS * self.beat_s:
             return "lost"
         return "paused" if self.paused else "running"
 
@@ -354,14 +354,14 @@ class Timelines:
         for session_id, timeline in rows:
             numbers = sorted(int(number) for number in timeline)
             for number in numbers:
-                kept = timeline[str(number)]
+                entry = timeline[str(number)]
                 following = timeline.get(str(number + 1), {})
                 ended = time_of(following.get("previous_ended"))
-                began = to_time(kept["began"])
-                attempts.append(Attempt(session_id, number, began, ended, kept.get("first_step")))
+                began = to_time(entry["began"])
+                attempts.append(Attempt(session_id, number, began, ended, entry.get("first_step")))
                 pauses += [
                     Pause(session_id, to_time(start), time_of(end) or ended)
-                    for start, end in kept.get("pauses", ())
+                    for start, end in entry.get("pauses", ())
                 ]
         return cls(attempts, pauses)
 
@@ -410,7 +410,7 @@ class Beat:
     @property
     def has_news(self) -> bool:
         """Whether there is more to write than that the session lives."""
-        told = (
+        news = (
             self.answered,
             self.cells,
             self.measures,
@@ -420,15 +420,15 @@ class Beat:
             self.outcome,
             self.timeline,
         )
-        return self.paused is not None or any(told)
+        return self.paused is not None or any(news)
 
     def pieces(self) -> Iterator[tuple[str, Beat]]:
         """The same in beats that each tell one thing, with its name; the end comes last."""
         bare = Beat(self.session_id, self.number, attempt=self.attempt)
         for cell in self.cells:
             yield f"The code of cell {cell.cell}", replace(bare, cells=(cell,))
-        for each in self.measures:
-            yield f"The metric {each.metric!r}", replace(bare, measures=(each,))
+        for measure in self.measures:
+            yield f"The metric {measure.metric!r}", replace(bare, measures=(measure,))
         for source in self.sources:
             yield f"The module {source.path!r}", replace(bare, sources=(source,))
         for code in self.code:

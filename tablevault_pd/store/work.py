@@ -116,8 +116,8 @@ class ClaimAnswer:
 
     def may_take(self, request: ClaimRequest) -> bool:
         """Whether rows are taken: not before the caller has looked at all that is open again."""
-        known = set(request.considered.pairs())
-        return self.current and not self.lost(request) and known.issuperset(self.given_back.pairs())
+        considered = set(request.considered.pairs())
+        return self.current and not self.lost(request) and considered.issuperset(self.given_back.pairs())
 
     def lost(self, request: ClaimRequest) -> list[Holder]:
         """Holders whose rows are to be given back first."""

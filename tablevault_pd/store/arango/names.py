@@ -161,9 +161,9 @@ class NameCatalog:
             return _sorted(self._client.query(NAMES))
         return _sorted(self._client.query(ONE_NAME, digest=digest_of(name)))
 
-    def find_named(self, wanted: Sequence[tuple[str, str]]) -> list[int | None]:
+    def find_named(self, names: Sequence[tuple[str, str]]) -> list[int | None]:
         """The version that each (list, name) means."""
-        pairs = [[digest_of(name), digest_of(version)] for name, version in wanted]
+        pairs = [[digest_of(name), digest_of(version)] for name, version in names]
         return self._client.query(FIND_NAMED, wanted=pairs) if pairs else []
 
     def rename_list(

@@ -170,10 +170,10 @@ class SessionRecords:
             f"Others kept opening sessions named {session.name!r}. Try again, or choose another name."
         )
 
-    def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
+    def reopen_session(self, session: Session, *, last_beat: datetime | None) -> Session:
         """Let a run go on in another process."""
         self._client.writable()
-        seen_at = None if seen is None else from_time(seen)
+        seen_at = None if last_beat is None else from_time(last_beat)
         rows = self._client.query(REOPEN_SESSION, id=session.id, seen=seen_at, binds=_opening(session))
         if not rows:
             raise Conflict(

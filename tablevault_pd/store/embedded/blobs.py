@@ -156,12 +156,12 @@ def kept_strays(
             return []
         with catalog.reading() as db:
             named = {sha256 for (sha256,) in db.execute(NAMED).fetchall()}
-        found = []
+        unnamed = []
         for path in files.glob("*/*"):
             if path.name not in named and path.name not in lost:
                 size = path.lstat().st_size
-                found.append((path, size, remove and io.remove(path)))
-        return sorted(found)
+                unnamed.append((path, size, remove and io.remove(path)))
+        return sorted(unnamed)
 
 
 def _size_if_whole(path: Path, sha256: str) -> int | None:

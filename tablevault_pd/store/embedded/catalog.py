@@ -108,11 +108,11 @@ class SqliteCatalog:
     def _take(self) -> _SqliteConnection:
         """A connection for the current thread alone."""
         self._require_usable()
-        found = self._idle.pop(threading.get_ident(), None)
-        if found is not None and found.proof is not None and found.proof != self._proof():
-            self._close(found)
-            found = None
-        return found or self._open()
+        connection = self._idle.pop(threading.get_ident(), None)
+        if connection is not None and connection.proof is not None and connection.proof != self._proof():
+            self._close(connection)
+            connection = None
+        return connection or self._open()
 
     def _give_back(self, connection: _SqliteConnection) -> None:
         """Keep a connection that is at rest for the thread's next call."""
@@ -142,11 +142,17 @@ class SqliteCatalog:
     def _open_here(self) -> list[_SqliteConnection]:
         """The connections of this process to the same database, those of other stores included."""
         catalogs = [
-            each
-            for each in forks.holders()
-            if isinstance(each, SqliteCatalog) and (each._file, each._inode) == (self._file, self._inode)
+            holder
+            for holder in forks.holders()
+            if isinstance(holder, SqliteCatalog)
+            and (holder._file, holder._inode) == (self._file, self._inode)
         ]
-        return [each for catalog in catalogs for each in catalog._open_ones.living() if not each.closed]
+        return [
+            connection
+            for catalog in catalogs
+            for connection in catalog._open_ones.living()
+            if not connection.closed
+        ]
 
     def _require_no_removed_log(self) -> None:
         """Refuse to open the database where somebody has it open with a log that was removed."""
@@ -245,7 +251,7 @@ class SqliteCatalog:
 
     def before_fork(self, *, alone: bool) -> bool:
         """Close every connection if no thread is inside. Whether none is open."""
-        open_ones = [each for each in self._open_ones.living() if not each.closed]
+        open_ones = [connection for connection in self._open_ones.living() if not connection.closed]
         if alone:
             for connection in open_ones:
                 self._close(connection)
@@ -254,7 +260,7 @@ class SqliteCatalog:
 
     def in_child(self) -> None:
         """Begin anew. What came through the fork is never touched, not even closed."""
-        for connection in [each for each in self._open_ones.living() if not each.closed]:
+        for connection in [connection for connection in self._open_ones.living() if not connection.closed]:
             if connection.thread == threading.get_ident():  # its caller goes on in the child
                 connection.set_authorizer(_refuse)
             forks.leak(connection)
@@ -378,8 +384,8 @@ class SqliteCatalog:
     def _has_lost_log(self) -> bool:
         """Whether a connection of this process has a log open that does not lie in its place any more."""
         with SqliteCatalog._opening:  # the last connection to close takes the log away itself
-            known = {each.log for each in self._open_here() if each.log}
-            return bool(known) and known != {_file_of(self._file + "-wal")}
+            logs = {connection.log for connection in self._open_here() if connection.log}
+            return bool(logs) and logs != {_file_of(self._file + "-wal")}
 
     def _require_log(self) -> tuple[int, ...]:
         """Which log there is. Refuse to go on with one that was removed: what is committed to it vanishes with it."""
@@ -469,18 +475,20 @@ class SqliteCatalog:
             time.sleep(POLL_S)
         with self.reading() as db:
             application = db.execute("PRAGMA application_id").fetchone()[0]
-            found = db.execute("PRAGMA user_version").fetchone()[0]
+            format_number = db.execute("PRAGMA user_version").fetchone()[0]
             if application != tables.APPLICATION_ID:
                 raise VaultFormatError(
                     f"{self.path} is an SQLite database, but not the catalogue of a vault."
                 )
-            if found > tables.FORMAT:
+            if format_number > tables.FORMAT:
                 raise VaultFormatError(
-                    f"The vault {self.path.parent} has format {found}; this tablevault_pd reads up to format {tables.FORMAT}. "
+                    f"The vault {self.path.parent} has format {format_number}; this tablevault_pd reads up to format {tables.FORMAT}. "
                     "Install a newer release: pip install -U tablevault-pd"
                 )
             if not tables.is_known(db):
-                raise VaultFormatError(f"{self.path} does not have the tables of a vault of format {found}.")
+                raise VaultFormatError(
+                    f"{self.path} does not have the tables of a vault of format {format_number}."
+                )
             self._vault = str(db.execute(VAULT_ID).fetchone()[0])
         return self._vault
 
@@ -495,7 +503,7 @@ class SqliteCatalog:
             for connection in self._open_ones.living():
                 if connection.thread not in inside and connection.pid == os.getpid():
                     self._close(connection)
-            left = {each.thread for each in self._open_ones.living() if not each.closed}
+            left = {connection.thread for connection in self._open_ones.living() if not connection.closed}
             if left <= {threading.get_ident()} or time.monotonic() > deadline:
                 return
             time.sleep(POLL_S)

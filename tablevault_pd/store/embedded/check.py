@@ -103,14 +103,14 @@ def _lost(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
 
 def _segments(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
     """Read every payload against its checksum, and decode it. Those that compaction makes meanwhile come last."""
-    seen: set[int] = set()
+    checked: set[int] = set()
     while True:
         with vault.catalog.reading() as db:
-            keys = [key for (key,) in db.execute(SEGMENT_IDS).fetchall() if key not in seen]
+            keys = [key for (key,) in db.execute(SEGMENT_IDS).fetchall() if key not in checked]
         if not keys:
             return
         for key in keys:
-            seen.add(key)
+            checked.add(key)
             row = _segment(vault, key)
             problem = None if row is None else _damage(vault, *row)
             if problem is not None and _segment(vault, key) is not None:

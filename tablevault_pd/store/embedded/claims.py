@@ -130,8 +130,8 @@ class ClaimBook:
     def claim_records(self, list_id: int) -> ClaimRecords:
         """All rows that were ever claimed."""
         with self._catalog.reading() as db:
-            found = np.array(db.execute(RECORDS, (list_id,)).fetchall(), np.int64).reshape(-1, 6)
-        generation, row, state, session_id, attempt, since = found.T
+            records = np.array(db.execute(RECORDS, (list_id,)).fetchall(), np.int64).reshape(-1, 6)
+        generation, row, state, session_id, attempt, since = records.T
         return ClaimRecords(
             Addresses(generation, row),
             state.astype(np.int8),
@@ -155,8 +155,8 @@ def _work(db: Connection, list_id: int) -> Work | None:
     if row is None:
         return None
     same = {
-        each: int_codec.unpack(runs, "claims").reshape(-1, 4)
-        for each, runs in db.execute(SAME_ROWS, (list_id,)).fetchall()
+        other: int_codec.unpack(runs, "claims").reshape(-1, 4)
+        for other, runs in db.execute(SAME_ROWS, (list_id,)).fetchall()
     }
     generation, frontier = row
     return Work(list_id, generation, frontier, same)
@@ -172,14 +172,14 @@ def _align(
         db.execute(INSERT_WORK, (list_id, generation))
     else:
         db.execute(NEXT_GENERATION, (generation, list_id))
-    packed = ((list_id, each, int_codec.pack(runs.ravel())) for each, runs in same.items())
+    packed = ((list_id, other, int_codec.pack(runs.ravel())) for other, runs in same.items())
     db.executemany(INSERT_SAME, packed)
     return True
 
 
 def _claim(db: Connection, request: ClaimRequest) -> ClaimAnswer:
     now, list_id = _now(), request.list_id
-    known = (list_id, request.generation)
+    place = (list_id, request.generation)
     newest, version, generation, operation = db.execute(NEWEST, (request.list,)).fetchone() or (
         0,
         0,
@@ -187,7 +187,7 @@ def _claim(db: Connection, request: ClaimRequest) -> ClaimAnswer:
         "delete",
     )
     aligned, frontier = db.execute(WORK, (list_id,)).fetchone() or (None, 0)
-    current = operation != "delete" and (newest, generation) == known == (list_id, aligned)
+    current = operation != "delete" and (newest, generation) == place == (list_id, aligned)
     current = current and request.version in (None, version)
     given_back = Addresses.of(db.execute(GIVEN_BACK, (list_id, request.most_given_back)).fetchall())
     holders = tuple(_holders(db, list_id, now))
@@ -212,17 +212,17 @@ def _take(db: Connection, request: ClaimRequest, now: int) -> list[int]:
 
 def _taken(db: Connection, list_id: int, rows: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
     """Those of the rows that are held or done."""
-    wanted: dict[int, list[int]] = {}
+    numbers_of: dict[int, list[int]] = {}
     for generation, row in rows:
-        wanted.setdefault(generation, []).append(row)
+        numbers_of.setdefault(generation, []).append(row)
     taken: set[tuple[int, int]] = set()
-    for generation, numbers in wanted.items():
+    for generation, numbers in numbers_of.items():
         low, high = min(numbers), max(numbers)
         if high - low < 4 * len(numbers):
-            found = db.execute(TAKEN_BETWEEN, (list_id, generation, low, high))
+            cursor = db.execute(TAKEN_BETWEEN, (list_id, generation, low, high))
         else:
-            found = db.execute(TAKEN_OF, (list_id, generation, json.dumps(numbers)))
-        taken.update((generation, row) for (row,) in found.fetchall())
+            cursor = db.execute(TAKEN_OF, (list_id, generation, json.dumps(numbers)))
+        taken.update((generation, row) for (row,) in cursor.fetchall())
     return taken
 
 
@@ -264,8 +264,8 @@ def finish_claims(db: Connection, finishes: Sequence[Finish], *, again: bool = F
     for finish in finishes:
         holder = (finish.holder.session_id, finish.holder.attempt)
         runs = list(_runs(finish.rows))
-        found = (db.execute(IN_HAND, (finish.list_id, most, *run, *holder)).fetchall() for run in runs)
-        held = set(chain.from_iterable(found))
+        rows_of_runs = (db.execute(IN_HAND, (finish.list_id, most, *run, *holder)).fetchall() for run in runs)
+        held = set(chain.from_iterable(rows_of_runs))
         lost = [number for number, row in enumerate(finish.rows.pairs()) if row not in held]
         if lost:
             raise finish.lost(lost)

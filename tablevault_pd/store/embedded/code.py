@@ -149,15 +149,15 @@ def reindex_code(db: Connection) -> None:
         db.execute("UPDATE statements SET source = ? WHERE id = ?", (add_source(db, text), key))
     for key, text in db.execute("SELECT sha256, text FROM sources").fetchall():
         db.execute("UPDATE sources SET source = ? WHERE sha256 = ?", (add_source(db, text), key))
-    known = dict(db.execute("SELECT id, source FROM statements").fetchall())
+    source_of = dict(db.execute("SELECT id, source FROM statements").fetchall())
     db.execute("DELETE FROM slice_sources")
     for key, parts in db.execute("SELECT id, parts FROM slices").fetchall():
-        db.executemany(INSERT_SLICE_SOURCE, [(known[part[0]], key) for part in json.loads(parts)])
+        db.executemany(INSERT_SLICE_SOURCE, [(source_of[part[0]], key) for part in json.loads(parts)])
 
 
 def _put_code(db: Connection, code: Sequence[WrittenCode]) -> None:
-    for each in code:
-        insert_code(db, each)
+    for written in code:
+        insert_code(db, written)
 
 
 def _written_code(db: Connection, places: str) -> list[WrittenCode]:
@@ -165,14 +165,14 @@ def _written_code(db: Connection, places: str) -> list[WrittenCode]:
         (*row[:3], json.loads(row[3]), json.loads(row[4]))
         for row in db.execute(WRITTEN, (places,)).fetchall()
     ]
-    wanted = sorted({part[0] for *_, parts, _ in rows for part in parts})
-    known = {row[0]: row[1:] for row in db.execute(STATEMENTS, (json.dumps(wanted),)).fetchall()}
+    ids = sorted({part[0] for *_, parts, _ in rows for part in parts})
+    statements = {row[0]: row[1:] for row in db.execute(STATEMENTS, (json.dumps(ids),)).fetchall()}
     return [
         WrittenCode(
             session,
             cell,
             line,
-            tuple(_part(session, part, known[part[0]]) for part in parts),
+            tuple(_part(session, part, statements[part[0]]) for part in parts),
             tuple(unresolved),
         )
         for session, cell, line, parts, unresolved in rows

@@ -121,11 +121,11 @@ def _merge(
     for is_damaged, neighbours in groupby(whole, key=lambda pair: pair[1] is None):
         if is_damaged:
             continue
-        rows, found = zip(*neighbours, strict=True)
-        for first, stop in _runs_of_equal_dictionaries(found):
+        rows, sound = zip(*neighbours, strict=True)
+        for first, stop in _runs_of_equal_dictionaries(sound):
             if stop - first > 1 or compression is not None:
                 with io.naming(f"compacting {name!r}"):
-                    _replace(vault, list_id, generation, rows[first:stop], found[first:stop], compression)
+                    _replace(vault, list_id, generation, rows[first:stop], sound[first:stop], compression)
     return tables.count(None)
 
 

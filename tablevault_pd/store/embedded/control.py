@@ -231,16 +231,16 @@ def _beat(db: Any, beats: Sequence[Beat], ids: str) -> BeatResponse:
 def _ask(
     db: Any, session_ids: Sequence[int], request: ControlKind, exit_code: int, asked_by: int | None
 ) -> list[ControlRequest]:
-    found = []
+    requests = []
     now = from_time(datetime.now(UTC))
     for (key,) in db.execute(STILL_OPEN, (json.dumps([int(key) for key in session_ids]),)).fetchall():
         last = db.execute(LAST_REQUEST, (key,)).fetchone()
         if last is not None and last[2] == request:
-            found.append(_request(last))
+            requests.append(_request(last))
             continue
         number = db.execute(INSERT_REQUEST, (key, request, now, exit_code, asked_by)).lastrowid
-        found.append(ControlRequest(number, key, request, to_time(now), None, exit_code, asked_by))
-    return found
+        requests.append(ControlRequest(number, key, request, to_time(now), None, exit_code, asked_by))
+    return requests
 
 
 def _write(db: Any, beat: Beat, now: int) -> None:
@@ -287,7 +287,7 @@ def _table(blocks: Sequence[tuple[int, str, int, int, bytes]]) -> pa.Table:
     if not blocks:
         return MEASURES_SCHEMA.empty_table()
     sessions, metrics, attempts, _, packed = zip(*blocks, strict=True)
-    sizes = [len(each) // POINT.itemsize for each in packed]
+    sizes = [len(points) // POINT.itemsize for points in packed]
     names = {name: code for code, name in enumerate(dict.fromkeys(metrics))}
     codes = np.repeat(np.array([names[name] for name in metrics], dtype=np.int32), sizes)
     step, time, value = _unpacked(packed, sizes)

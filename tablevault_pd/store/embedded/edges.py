@@ -128,21 +128,21 @@ class LineageEdges:
         some, every = _BY_SIDE[side]
         rows: list[tuple[Any, ...]] = []
         with self._catalog.reading() as db:
-            for each in queries:
-                if each.generation is None:
-                    rows += db.execute(every, {"list": each.list}).fetchall()
+            for query in queries:
+                if query.generation is None:
+                    rows += db.execute(every, {"list": query.list}).fetchall()
                     continue
-                spans = few_spans(each.spans, _MAX_SPANS)
-                bins = sorted({found for low, high in spans for found in bins_over(low, high)})
-                place = {"list": each.list, "generation": each.generation, "bins": json.dumps(bins)}
+                spans = few_spans(query.spans, _MAX_SPANS)
+                bins = sorted({number for low, high in spans for number in bins_over(low, high)})
+                place = {"list": query.list, "generation": query.generation, "bins": json.dumps(bins)}
                 rows += db.execute(some, place).fetchall()
             return _table(rows)
 
     def edges_of_batch(self, version: Version) -> EdgeTable:
         """The edges that one commit brought."""
         with self._catalog.reading() as db:
-            found = db.execute(EDGES_OF_BATCH, (version.list_id, version.generation, version.version))
-            return _table(found.fetchall())
+            cursor = db.execute(EDGES_OF_BATCH, (version.list_id, version.generation, version.version))
+            return _table(cursor.fetchall())
 
     def edge_summaries(self) -> list[EdgeSummary]:
         """Which batch has something from which version, over the whole vault, oldest first."""
@@ -155,13 +155,13 @@ class LineageEdges:
 
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
         """The commits that wrote these rows."""
-        found = []
+        writers = []
         with self._catalog.reading() as db:
             for place in places:
-                wanted = dict(zip(("list", "generation", "low", "high"), map(int, place), strict=True))
-                columns = list(zip(*db.execute(WRITERS, wanted).fetchall(), strict=True)) or [()] * 5
-                found.append(Writers(*(np.asarray(column, np.int64) for column in columns)))
-        return found
+                binds = dict(zip(("list", "generation", "low", "high"), map(int, place), strict=True))
+                columns = list(zip(*db.execute(WRITERS, binds).fetchall(), strict=True)) or [()] * 5
+                writers.append(Writers(*(np.asarray(column, np.int64) for column in columns)))
+        return writers
 
     def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
         """Facts about lists, and versions by list id and number."""
@@ -170,8 +170,15 @@ class LineageEdges:
     def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
         """The generations of these lists that have children."""
         with self._catalog.reading() as db:
-            rows = {each: db.execute(PARENT_GENERATIONS, {"list": int(each)}).fetchall() for each in lists}
-            return {each: [row[0] for row in found] for each, found in rows.items() if found}, False
+            rows = {
+                list_id: db.execute(PARENT_GENERATIONS, {"list": int(list_id)}).fetchall()
+                for list_id in lists
+            }
+            return {
+                list_id: [row[0] for row in generations]
+                for list_id, generations in rows.items()
+                if generations
+            }, False
 
     def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
         """The newest version of each of these generations."""
@@ -185,21 +192,21 @@ class LineageEdges:
 
     def reads(self, session_ids: Sequence[int] | None = None) -> list[tuple[int, str, int]]:
         """(session id, list, version): what sessions read, in order."""
-        wanted = None if session_ids is None else json.dumps([int(each) for each in session_ids])
+        ids = None if session_ids is None else json.dumps([int(session_id) for session_id in session_ids])
         with self._catalog.reading() as db:
-            return db.execute(READS, {"sessions": wanted}).fetchall()
+            return db.execute(READS, {"sessions": ids}).fetchall()
 
 
 def _facts(db: Connection, lists: Sequence[int], versions: Sequence[tuple[int, int]]) -> ListInfo:
-    known, shown = {}, {}
+    histories, versions_by_number = {}, {}
     for list_id in map(int, lists):
         for name, in_place, any_gone in db.execute(LIST_FACTS, (list_id,)).fetchall():
-            kept = Pieces.of(db.execute(KEPT, (list_id,)).fetchall()) if any_gone else None
-            known[list_id] = ListHistory(name, bool(in_place), kept)
+            stored = Pieces.of(db.execute(KEPT, (list_id,)).fetchall()) if any_gone else None
+            histories[list_id] = ListHistory(name, bool(in_place), stored)
     for list_id, number in versions:
         for row in db.execute(BY_NUMBER, (int(list_id), int(number))).fetchall():
-            shown[int(list_id), int(number)] = version_of(row)
-    return ListInfo(known, shown)
+            versions_by_number[int(list_id), int(number)] = version_of(row)
+    return ListInfo(histories, versions_by_number)
 
 
 def damaged_edges(catalog: SqliteCatalog) -> Iterator[Problem]:
@@ -224,15 +231,15 @@ def damaged_edges(catalog: SqliteCatalog) -> Iterator[Problem]:
 def _unreadable(form: int, rows: int, children: bytes | None, parents: bytes | None) -> str | None:
     try:
         offsets = None if children is None else unpack(children, "The lineage of it")
-        found = None if parents is None else unpack(parents, "The lineage of it")
+        positions = None if parents is None else unpack(parents, "The lineage of it")
     except VaultCorrupt as error:
         return str(error)
-    if (found is not None) != (form in (EdgeForm.PAIRS, EdgeForm.EACH)):
+    if (positions is not None) != (form in (EdgeForm.PAIRS, EdgeForm.EACH)):
         return "its positions are missing"
     pairs = rows if offsets is None else len(offsets)
     return (
         "it has lost positions"
-        if form == EdgeForm.PAIRS and found is not None and len(found) != pairs
+        if form == EdgeForm.PAIRS and positions is not None and len(positions) != pairs
         else None
     )
 

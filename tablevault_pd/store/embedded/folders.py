@@ -52,9 +52,9 @@ def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
         return
     if read_only and content and content <= _OURS:  # it is being made
         deadline = time.monotonic() + timeout_s
-        while not (found := (folder / "catalog.db").exists()) and time.monotonic() < deadline:
+        while not (is_there := (folder / "catalog.db").exists()) and time.monotonic() < deadline:
             time.sleep(POLL_S)
-        if found:
+        if is_there:
             return
     if read_only:
         raise VaultNotFound(

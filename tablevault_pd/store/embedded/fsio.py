@@ -62,11 +62,11 @@ def disk_error(error: OSError, doing: str, *, reading: bool = False) -> VaultErr
             f"Not allowed to write while {doing}: {error}. Open it with mode='r' to read only."
         )
     name = errno.errorcode.get(error.errno or 0, "unknown error")
-    found = StorageError(
+    result = StorageError(
         f"The system failed while {doing}: {error} ({name}). {_ADVICE.get(error.errno or 0, '')}".rstrip()
     )
-    found.errno = error.errno
-    return found
+    result.errno = error.errno
+    return result
 
 
 def full(doing: str) -> StorageFull:

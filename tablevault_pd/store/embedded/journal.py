@@ -131,10 +131,10 @@ class Journal:
         try:
             with self._path.open("rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-                found = _parsed(file.read())
+                entries = _parsed(file.read())
         except OSError:
             return True
-        return not found or not _missing(catalog, found[-1:])
+        return not entries or not _missing(catalog, entries[-1:])
 
     def lost(self, catalog: SqliteCatalog) -> LostCommits:
         """Commits that left a mark, or were noticed before, and are not in the catalogue."""
@@ -148,8 +148,8 @@ class Journal:
         entries = {(entry.list, entry.version, entry.token): entry for entry in _missing(catalog, marked)}
         entries |= {(entry.list, entry.version, entry.token): entry for entry in noticed}
         unknown = _unmarked(catalog, entries.values())
-        found = (*entries.values(), *unknown)
-        return LostCommits(found, everything=any(not entry.token for entry in found))
+        missing = (*entries.values(), *unknown)
+        return LostCommits(missing, everything=any(not entry.token for entry in missing))
 
     def settle(self, catalog: SqliteCatalog, lost: LostCommits) -> None:
         """Have the catalogue remember that the user was told of these, by ``check(fix=True)``."""
@@ -161,10 +161,10 @@ class Journal:
         if self.seems_whole(catalog):
             return
         with catalog.reading() as db:
-            known = {row[:3] for row in db.execute(LOST).fetchall()}
+            noticed = {row[:3] for row in db.execute(LOST).fetchall()}
         lost = self.lost(catalog)
         new = LostCommits(
-            tuple(entry for entry in lost.entries if (entry.list, entry.version, entry.token) not in known)
+            tuple(entry for entry in lost.entries if (entry.list, entry.version, entry.token) not in noticed)
         )
         if not new.entries:
             return
@@ -198,17 +198,19 @@ def _missing(catalog: SqliteCatalog, entries: Iterable[Entry]) -> list[Entry]:
 
 def _unmarked(catalog: SqliteCatalog, lost: Iterable[Entry]) -> list[Entry]:
     """Versions between those the catalogue has and a lost one, whose marks are gone."""
-    found = []
+    entries = []
     versions: dict[str, set[int]] = {}
     for entry in lost:
         versions.setdefault(entry.list, set()).add(entry.version)
     with catalog.reading() as db:
-        for name, known in versions.items():
-            for version in sorted(known):
+        for name, numbers in versions.items():
+            for version in sorted(numbers):
                 before = db.execute(HEAD, (name, version)).fetchone()[0] or 0
-                found += [Entry(name, one, "", 0) for one in range(before + 1, version) if one not in known]
-                known.update(range(before + 1, version))
-    return found
+                entries += [
+                    Entry(name, one, "", 0) for one in range(before + 1, version) if one not in numbers
+                ]
+                numbers.update(range(before + 1, version))
+    return entries
 
 
 def _parsed(data: bytes) -> list[Entry]:

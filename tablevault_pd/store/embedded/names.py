@@ -90,10 +90,10 @@ class NameCatalog:
         with self._catalog.reading() as db:
             return names_of(db, name)
 
-    def find_named(self, wanted: Sequence[tuple[str, str]]) -> list[int | None]:
+    def find_named(self, names: Sequence[tuple[str, str]]) -> list[int | None]:
         """The version that each (list, name) means."""
         with self._catalog.reading() as db:
-            rows = [db.execute(FIND_NAMED, each).fetchone() for each in wanted]
+            rows = [db.execute(FIND_NAMED, pair).fetchone() for pair in names]
             return [row[0] if row else None for row in rows]
 
     def rename_list(
@@ -146,7 +146,7 @@ def _snapshot(db: Connection, name: str, replace: bool, session_id: int | None) 
 
 
 def _drop_snapshot(db: Connection, name: str) -> list[VersionName]:
-    there = [each for each in names_of(db, name) if each.snapshot]
+    there = [tag for tag in names_of(db, name) if tag.snapshot]
     if there:
         db.execute(DROP_NAME, (name,))
     return there

@@ -88,9 +88,9 @@ class Reader:
                 yield schema_id, chunk if not shift else _moved(chunk, shift)
             position += stop - first
 
-    def scan_many(self, wanted: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
+    def scan_many(self, requests: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
         """Yield rows of several versions, one after the other: a look-up more costs next to nothing here."""
-        for number, rows in enumerate(wanted):
+        for number, rows in enumerate(requests):
             chunks = (
                 self.scan(rows.version, columns=rows.columns)
                 if rows.positions is None
@@ -259,11 +259,11 @@ class _Read:
         return int(starts.min()) if len(starts) else None
 
     def _table(self, key: tuple[Any, ...], row: tuple[Any, ...]) -> tuple[pa.Table, bool]:
-        found = self._opened.pop(key, None) or self._reader.unpack(row, self._columns, self._where)
-        self._opened[key] = found
+        table = self._opened.pop(key, None) or self._reader.unpack(row, self._columns, self._where)
+        self._opened[key] = table
         if len(self._opened) > OPEN_SEGMENTS:
             del self._opened[next(iter(self._opened))]
-        return found
+        return table
 
 
 def _start(row: tuple[Any, ...]) -> int:

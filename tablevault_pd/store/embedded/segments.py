@@ -225,9 +225,9 @@ class Stage:
         self._pending.clear()
         return self._parts
 
-    def keep(self, kept: bool = True) -> None:
-        """A commit is about to name the files: from here on they are the vault's, or strays; `kept` false: it cannot have."""
-        self._kept = kept
+    def keep(self, named: bool = True) -> None:
+        """A commit is about to name the files: from here on they are the vault's, or strays; `named` false: it cannot have."""
+        self._kept = named
 
     def __enter__(self) -> Self:
         return self
@@ -286,8 +286,8 @@ def _unpack_file(
         columns is not None and part.codec == "zstd"
     ):  # asked for some columns, Arrow copies them; so only where it must
         names = file.schema.names
-        wanted = [names.index(name) for name in columns if name in names]
-        file = pa.ipc.open_file(buffer, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+        fields = [names.index(name) for name in columns if name in names]
+        file = pa.ipc.open_file(buffer, options=pa.ipc.IpcReadOptions(included_fields=fields))
     return _project(file.read_all(), columns), True
 
 

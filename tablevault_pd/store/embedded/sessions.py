@@ -102,9 +102,9 @@ class SessionRecords:
         """Keep a new session."""
         return self._catalog.write(_insert_session, session)
 
-    def reopen_session(self, session: Session, *, seen: datetime | None) -> Session:
+    def reopen_session(self, session: Session, *, last_beat: datetime | None) -> Session:
         """Let a run go on in another process."""
-        return self._catalog.write(_reopen_session, session, seen)
+        return self._catalog.write(_reopen_session, session, last_beat)
 
     def update_session(self, session_id: int, /, **changes: Any) -> None:
         """Set fields of a session."""
@@ -130,11 +130,11 @@ class SessionRecords:
     ) -> list[Session]:
         """Sessions, oldest first."""
         with self._catalog.reading() as db:
-            found = [to_session(row) for row in session_rows(db, ids, name)]
+            sessions = [to_session(row) for row in session_rows(db, ids, name)]
             if not info:
-                return found
-            infos = dict(db.execute(INFO_OF, (json.dumps([session.id for session in found]),)).fetchall())
-        return [replace(session, info=json.loads(infos[session.id])) for session in found]
+                return sessions
+            infos = dict(db.execute(INFO_OF, (json.dumps([session.id for session in sessions]),)).fetchall())
+        return [replace(session, info=json.loads(infos[session.id])) for session in sessions]
 
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
@@ -160,9 +160,9 @@ def _change_tags(
 
 
 def _find_descriptions(db: Any, query: Node) -> list[Description]:
-    found = matching(db, query, (DESCRIPTIONS_FROM, (1 << 63) - 1))
-    wanted = set((found - DESCRIPTIONS_FROM).tolist())
-    return [to_description(row) for key, *row in db.execute(DESCRIPTIONS).fetchall() if key in wanted]
+    matches = matching(db, query, (DESCRIPTIONS_FROM, (1 << 63) - 1))
+    ids = set((matches - DESCRIPTIONS_FROM).tolist())
+    return [to_description(row) for key, *row in db.execute(DESCRIPTIONS).fetchall() if key in ids]
 
 
 def _insert_session(db: Any, session: Session) -> Session:
@@ -177,12 +177,12 @@ def _insert_session(db: Any, session: Session) -> Session:
     return replace(session, id=key, run=run, started=now, heartbeat=now)
 
 
-def _reopen_session(db: Any, session: Session, seen: datetime | None) -> Session:
+def _reopen_session(db: Any, session: Session, last_beat: datetime | None) -> Session:
     now = from_time(datetime.now(UTC))
     changed = db.execute(
         REOPEN_SESSION,
         (session.user, session.host, session.pid, session.parent, now, session.beat_s, json.dumps(session.tags),
-         json.dumps(dict(session.params)), json.dumps(dict(session.info)), now, session.id, _maybe(seen)),
+         json.dumps(dict(session.params)), json.dumps(dict(session.info)), now, session.id, _maybe(last_beat)),
     ).rowcount  # fmt: skip
     if not changed:
         raise Conflict(

@@ -51,13 +51,13 @@ def strays(vault: VaultParts, *, remove: bool) -> list[Stray]:
     copies = _keys(vault, remove=remove)
     lost = vault.journal.lost(vault.catalog)
     remove = remove and vault.catalog.checkpoint()
-    found = [] if lost.everything else _segments(vault, lost.files, remove=remove)
-    kept = (
+    segments = [] if lost.everything else _segments(vault, lost.files, remove=remove)
+    files = (
         []
         if lost.everything
         else kept_strays(vault.folder, vault.files, vault.catalog, lost.files, remove=remove)
     )
-    return found + [Stray(*each) for each in kept] + copies
+    return segments + [Stray(*file) for file in files] + copies
 
 
 def _keys(vault: VaultParts, *, remove: bool) -> list[Stray]:
@@ -70,7 +70,7 @@ def _keys(vault: VaultParts, *, remove: bool) -> list[Stray]:
 
 
 def _segments(vault: VaultParts, lost: set[str], *, remove: bool) -> list[Stray]:
-    found: list[Stray] = []
+    files: list[Stray] = []
     paths = scan(vault.segments)
     with vault.catalog.reading() as db:
         named = {file for (file,) in db.execute(SEGMENT_FILES).fetchall()}
@@ -83,8 +83,8 @@ def _segments(vault: VaultParts, lost: set[str], *, remove: bool) -> list[Stray]
                     size = path.lstat().st_size
                 except FileNotFoundError:
                     continue  # somebody else was faster
-                found.append(Stray(path, size, remove and io.remove(path)))
-    return found
+                files.append(Stray(path, size, remove and io.remove(path)))
+    return files
 
 
 def is_segment(catalog: SqliteCatalog, name: str) -> bool:

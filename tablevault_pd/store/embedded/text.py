@@ -127,9 +127,9 @@ def _add_portion(db: Connection, key: tuple[int, int], start: int, tables: Seque
     return start
 
 
-def _not_indexed(db: Connection, wanted: Sequence[tuple[Version, Pieces]]) -> list[Gap]:
+def _not_indexed(db: Connection, contents: Sequence[tuple[Version, Pieces]]) -> list[Gap]:
     """What these versions show and the index in the catalogue does not have."""
-    return gaps(wanted, {row[:2]: row[2] for row in db.execute(UPTO).fetchall()})
+    return gaps(contents, {row[:2]: row[2] for row in db.execute(UPTO).fetchall()})
 
 
 def _covers(covered: dict[tuple[int, int], tuple[int, int]], gap: Gap) -> bool:
@@ -165,14 +165,14 @@ def clear(db: Connection) -> None:
 def _search_if_whole(
     db: Connection,
     covered: dict[tuple[int, int], tuple[int, int]],
-    wanted: Sequence[tuple[Version, Pieces]],
+    contents: Sequence[tuple[Version, Pieces]],
     query: Node,
     places: Places,
     scopes: Sequence[Scope],
     k: int | None,
 ) -> Hits | None:
     """Search the index; None if a vacuum has emptied it since it was completed."""
-    whole = all(_covers(covered, gap) for gap in _not_indexed(db, wanted))
+    whole = all(_covers(covered, gap) for gap in _not_indexed(db, contents))
     return search(db, query, places, scopes, k) if whole else None
 
 
@@ -229,11 +229,11 @@ class TextSearch:
         return list(zip(versions, self._rows.pieces(versions), strict=True))
 
     def _complete(
-        self, wanted: Sequence[tuple[Version, Pieces]], stop: Flag | None = None
+        self, contents: Sequence[tuple[Version, Pieces]], stop: Flag | None = None
     ) -> Connection | None:
         """Index all that these versions show. What may not be written goes into memory, whose connection is returned."""
         with self._catalog.reading() as db:
-            lacking = _not_indexed(db, wanted)
+            lacking = _not_indexed(db, contents)
         if not lacking:
             return None
         if not self._catalog.read_only:
@@ -283,32 +283,32 @@ class TextSearch:
     def search_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
         """Rows with a text that matches."""
         self._begin_in_child()
-        seen = [
+        with_text = [
             number
             for number, scope in enumerate(scopes)
             if has_text(scope, self._rows.schema(scope.version.schema_id))
         ]
-        wanted = self._shown([scopes[number].version for number in seen])
-        places = places_of(seen, wanted)
+        contents = self._shown([scopes[number].version for number in with_text])
+        places = places_of(with_text, contents)
         while True:
             with self._lock:  # the index in memory is one connection for all threads
-                memory = self._complete(wanted)
-                found = []
+                memory = self._complete(contents)
+                parts = []
                 if memory is not None:
                     with forks.no_fork:
-                        found.append(search(memory, query, places, scopes, k))
+                        parts.append(search(memory, query, places, scopes, k))
                 covered = dict(self._in_memory) if memory is not None else {}
-            hits = self._catalog.snapshot(_search_if_whole, covered, wanted, query, places, scopes, k)
+            hits = self._catalog.snapshot(_search_if_whole, covered, contents, query, places, scopes, k)
             if hits is not None:
-                return merge_hits([*found, hits])
+                return merge_hits([*parts, hits])
 
     # -- code and descriptions
 
     def search_code(self, query: Node) -> np.ndarray:
         """Cells whose code matches."""
         with self._catalog.reading() as db:
-            found = matching_sources(db, query)
-            rows = db.execute(CELLS_OF_SOURCES, (json.dumps(found.tolist()),)).fetchall()
+            sources = matching_sources(db, query)
+            rows = db.execute(CELLS_OF_SOURCES, (json.dumps(sources.tolist()),)).fetchall()
         return np.array(rows, np.int64).reshape(-1, 2)
 
     def problem(self) -> str | None:

@@ -61,7 +61,7 @@ def vacuum(vault: VaultParts, *, keep: int, deleted: bool, dry_run: bool) -> lis
     size = vault.catalog.free_bytes() if dry_run else vault.catalog.shrink()
     if size:
         freed.append(Freed("catalogue", None, (), 0, size, "catalog.db"))
-    counted = {each.path for each in freed}
+    counted = {item.path for item in freed}
     for stray in strays(vault, remove=not dry_run):
         if (stray.removed or dry_run) and stray.shown not in counted:
             freed.append(Freed("stray", None, (), 0, stray.size, stray.shown))
@@ -123,19 +123,19 @@ def _plan(vault: VaultParts, head: Version, keep: int, deleted: bool) -> _Plan:
     with vault.catalog.reading() as db:
         rows = db.execute(SEGMENTS_OF_LIST, (head.list_id,)).fetchall()
         named = {number for (number,) in db.execute(NAMED_OF, (head.list_id,)).fetchall()}
-    told = kept_by_name(head.list, named, [version.version for version in newest])
-    kept = newest + [version for version in versions if version.version in named]
-    needed = {at for version in kept if not version.gone for at in _segments_shown(vault, version, rows)}
+    by_name = kept_by_name(head.list, named, [version.version for version in newest])
+    remaining = newest + [version for version in versions if version.version in named]
+    needed = {at for version in remaining if not version.gone for at in _segments_shown(vault, version, rows)}
     doomed = [row for at, row in enumerate(rows) if at not in needed]
     if not doomed:
-        return _Plan(told, [], [], [])
-    gone = [each for each in versions if not each.gone and _segments_shown(vault, each, doomed)]
+        return _Plan(by_name, [], [], [])
+    gone = [version for version in versions if not version.gone and _segments_shown(vault, version, doomed)]
     left = Pieces.of((row[-1], row[1], row[1] + row[2]) for at, row in enumerate(rows) if at in needed)
-    emptied = [each for each in versions if each.rows and not _is_stored(each, left)]
+    emptied = [version for version in versions if version.rows and not _is_stored(version, left)]
     numbers = tuple(version.version for version in gone)
     count, size = sum(row[2] for row in doomed), sum(row[6] for row in doomed)
     freed = Freed("deleted list" if whole and not named else "rows", head.list, numbers, count, size)
-    return _Plan([freed, *told], gone, emptied, doomed)
+    return _Plan([freed, *by_name], gone, emptied, doomed)
 
 
 def _segments_shown(vault: VaultParts, version: Version, rows: Sequence[Row]) -> list[int]:

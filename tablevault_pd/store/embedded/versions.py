@@ -132,7 +132,9 @@ class Versions:
                 generation, start, rows_of, *writer = written[version.list_id]
                 batch, position, stop = pieces.runs(generation, start, start + rows_of)
                 parts.append(
-                    np.stack([np.full(len(batch), number), position, stop, *(each[batch] for each in writer)])
+                    np.stack(
+                        [np.full(len(batch), number), position, stop, *(column[batch] for column in writer)]
+                    )
                 )
         scope, start, stop, session_id, cell, time_us, line = np.concatenate(parts, axis=1)
         return Spans(scope, start, stop, session_id, cell, time_us.view("datetime64[us]"), line)

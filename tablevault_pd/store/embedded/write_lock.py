@@ -157,8 +157,8 @@ def holder_of(file: FileIO, what: tuple[int, int]) -> int | None:
     """The process that has locked some bytes of a file for itself; None if there is none, or the system does not tell."""
     if not _HAS_OFD:
         return None
-    found = fcntl.fcntl(file, fcntl.F_GETLK, _record(fcntl.F_WRLCK, what))
-    kind, *_, pid = struct.unpack(_FLOCK, found)
+    record = fcntl.fcntl(file, fcntl.F_GETLK, _record(fcntl.F_WRLCK, what))
+    kind, *_, pid = struct.unpack(_FLOCK, record)
     return None if kind == fcntl.F_UNLCK else int(pid)
 
 

@@ -68,8 +68,8 @@ class Index:
     def follow(self, blocks: Sequence[Block]) -> None:
         """Have a thread build or extend the index, if there is enough to do."""
         usable = sum(block.usable(self._metric) for block in blocks)
-        known = 0 if self._built is None else self._built.size
-        if usable < SMALLEST or usable - known <= BEHIND * known:
+        size = 0 if self._built is None else self._built.size
+        if usable < SMALLEST or usable - size <= BEHIND * size:
             return
         self._blocks = list(blocks)
         self._building.ask()
@@ -100,23 +100,23 @@ class Index:
                 return None
             upto = min(built.upto, end)
             selector = None
-            wanted = upto
+            usable = upto
             if allowed is not None or upto < built.upto:
                 mask = np.zeros(built.upto, bool)
                 mask[slice(upto) if allowed is None else allowed[allowed < upto]] = True
-                wanted = int(mask.sum())
-                if wanted <= max(FEW * built.upto, k):
+                usable = int(mask.sum())
+                if usable <= max(FEW * built.upto, k):
                     return None
                 selector = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-            count = min(k, wanted)
+            count = min(k, usable)
             options = faiss.SearchParametersIVF(nprobe=built.probes, sel=selector)
-            scores, found = built.index.search(self._prepared(queries), count, params=options)
+            scores, addresses = built.index.search(self._prepared(queries), count, params=options)
         finally:
             self._lock.release()
-        if (found[:, -1] < 0).any():  # the cells that were visited do not hold enough rows
+        if (addresses[:, -1] < 0).any():  # the cells that were visited do not hold enough rows
             return None
         worth = -np.sqrt(np.maximum(scores, 0)) if self._metric == "l2" else scores
-        return upto, list(zip(found, worth, strict=True))
+        return upto, list(zip(addresses, worth, strict=True))
 
     # -- building
 
@@ -129,9 +129,9 @@ class Index:
     def _extend(self) -> None:
         before, blocks = self._built, self._blocks
         first = 0 if before is None else before.upto
-        found = [self._usable(block, max(0, first - block.start)) for block in blocks]
-        addresses = np.concatenate([each[0] for each in found])
-        rows = np.concatenate([each[1] for each in found])
+        parts = [self._usable(block, max(0, first - block.start)) for block in blocks]
+        addresses = np.concatenate([part[0] for part in parts])
+        rows = np.concatenate([part[1] for part in parts])
         last = blocks[-1].stop
         if before is None:
             index = self._trained(rows)
@@ -177,8 +177,8 @@ def _probes(index: Any, sample: np.ndarray) -> int:
     _, truth = index.search(sample, 10, params=faiss.SearchParametersIVF(nprobe=cells))
     probes = 1
     while probes < cells:
-        _, found = index.search(sample, 10, params=faiss.SearchParametersIVF(nprobe=probes))
-        shared = sum(len(np.intersect1d(a, b)) for a, b in zip(truth, found, strict=True))
+        _, ids = index.search(sample, 10, params=faiss.SearchParametersIVF(nprobe=probes))
+        shared = sum(len(np.intersect1d(a, b)) for a, b in zip(truth, ids, strict=True))
         if shared >= RECALL * truth.size:
             return probes
         probes = max(probes + 1, probes * 5 // 4)

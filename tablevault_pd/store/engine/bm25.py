@@ -75,5 +75,5 @@ class Texts:
         if weight <= 0.0:
             weight = LEAST
         average = self.words / self.items
-        found: np.ndarray = counted * (K1 + 1.0) / (counted + K1 * (1 - B + B * self.lengths / average))
-        return weight * found
+        saturated: np.ndarray = counted * (K1 + 1.0) / (counted + K1 * (1 - B + B * self.lengths / average))
+        return weight * saturated

@@ -65,8 +65,8 @@ def check_pieces(batch: Batch, present: Pieces, rows: int) -> Pieces:
             f"A batch of the operation {batch.operation!r} says which pieces it shows, and of which version."
         )
     own = int((pieces.stop - pieces.first)[pieces.generation == OWN].sum())
-    known = int(pieces.overlaps(present + Pieces.of([(OWN, 0, rows)]))[2].sum())
-    if not pieces.are_distinct or own != rows or known != pieces.total:
+    overlap = int(pieces.overlaps(present + Pieces.of([(OWN, 0, rows)]))[2].sum())
+    if not pieces.are_distinct or own != rows or overlap != pieces.total:
         raise InvalidInput(
             f"The pieces of {batch.list!r} must show each of the {rows} rows of the batch once, and otherwise rows of version "
             f"{batch.expect}, each at most once. Nothing was written."

@@ -166,22 +166,24 @@ def carried(why: str) -> None:
     _carried.append(why)
 
 
-def leak(found: object) -> None:
+def leak(obj: object) -> None:
     """Keep an object for ever, the end of the interpreter included."""
     import ctypes
 
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(found))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(obj))
 
 
 def _before() -> None:
     me = threading.get_ident()
     no_fork._forking = me
     deadline = time.monotonic() + PATIENCE_S
-    while (found := no_fork.threads()) - {me} and time.monotonic() < deadline:
+    while (inside := no_fork.threads()) - {me} and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    clean = [holder.before_fork(alone=not found) for holder in _holders.living()]
+    clean = [holder.before_fork(alone=not inside) for holder in _holders.living()]
     why = (
-        "while another thread was inside of a vault" if found - {me} else "in the middle of a call on a vault"
+        "while another thread was inside of a vault"
+        if inside - {me}
+        else "in the middle of a call on a vault"
     )
     _open_ones[:] = [] if all(clean) else [why]
 

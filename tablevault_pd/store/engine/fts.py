@@ -108,14 +108,16 @@ def pieces(text: str) -> list[str]:
     folded = _folded(text)
     if _UNSPACED.search(folded) is None:
         return [text]
-    found: list[str] = []
+    words: list[str] = []
     for number, part in enumerate(_RUN.split(folded)):
         if number % 2 == 0:  # between two runs
-            found += [part] if has_words(part) else []
+            words += [part] if has_words(part) else []
             continue
-        for run in "".join(each if unicodedata.category(each)[0] in "LMN" else " " for each in part).split():
-            found += [run] if len(run) == 1 else map("".join, pairwise(run))
-    return found
+        for run in "".join(
+            character if unicodedata.category(character)[0] in "LMN" else " " for character in part
+        ).split():
+            words += [run] if len(run) == 1 else map("".join, pairwise(run))
+    return words
 
 
 def has_words(text: str) -> bool:
@@ -149,8 +151,8 @@ def match(node: Node, term: Callable[[Leaf], str] = prose_term) -> str | None:
     if isinstance(node, AnyOf):
         if any(map(_excludes, node.parts)):
             return None
-        found = [match(part, term) for part in node.parts]
-        return f"({' OR '.join(found)})" if found and None not in found else None  # type: ignore[arg-type]  # no None
+        parts = [match(part, term) for part in node.parts]
+        return f"({' OR '.join(parts)})" if parts and None not in parts else None  # type: ignore[arg-type]  # no None
     return _match_all(node, term)
 
 
@@ -162,12 +164,12 @@ def _excludes(node: Node) -> bool:
 
 
 def _match_all(node: AllOf, term: Callable[[Leaf], str]) -> str | None:
-    wanted = [match(part, term) for part in node.parts if not isinstance(part, Negated)]
-    unwanted = [match(part.part, term) for part in node.parts if isinstance(part, Negated)]
-    if not wanted or None in wanted or None in unwanted:
+    positive = [match(part, term) for part in node.parts if not isinstance(part, Negated)]
+    negated = [match(part.part, term) for part in node.parts if isinstance(part, Negated)]
+    if not positive or None in positive or None in negated:
         return None
-    text = " AND ".join(f"({part})" for part in wanted)
-    return f"(({text}) NOT ({' OR '.join(unwanted)}))" if unwanted else f"({text})"  # type: ignore[arg-type]
+    text = " AND ".join(f"({part})" for part in positive)
+    return f"(({text}) NOT ({' OR '.join(negated)}))" if negated else f"({text})"  # type: ignore[arg-type]
 
 
 def any_leaf(node: Node, *, prefixes: bool) -> str | None:

@@ -113,7 +113,7 @@ def item_texts(table: pa.Table) -> Iterator[tuple[str | None, Iterable[str | Non
     fields, items = items_of(table.schema)
     for field in items:
         if field is None:
-            yield field, map(fts.record, zip(*(frames.texts(table, each) for each in fields), strict=True))
+            yield field, map(fts.record, zip(*(frames.texts(table, name) for name in fields), strict=True))
         else:
             yield field, (text and fts.prose(text) for text in frames.texts(table, field))
 
@@ -230,9 +230,9 @@ def matching(db: Connection, query: Node, span: tuple[int, int]) -> np.ndarray:
 def source_ids(db: Connection, leaf: Leaf) -> np.ndarray:
     """The ids of the pieces of code that a leaf is in."""
     words, triples = fts.code_terms(leaf)
-    found = [_ids(db.execute(CODE_WORDS, (words,)))] if words else []
-    found += [_ids(db.execute(CODE_TRIPLES, (triples,)))] if triples else []
-    return np.concatenate([np.empty(0, np.int64), *found])
+    parts = [_ids(db.execute(CODE_WORDS, (words,)))] if words else []
+    parts += [_ids(db.execute(CODE_TRIPLES, (triples,)))] if triples else []
+    return np.concatenate([np.empty(0, np.int64), *parts])
 
 
 def search(
@@ -271,9 +271,9 @@ def _scores(db: Connection, query: Node, ids: np.ndarray, span: tuple[int, int])
     for table, prefixes in (("prose rank", False), ("plain rank", True)):
         term = fts.any_leaf(query, prefixes=prefixes)
         if term is not None and len(ids):
-            found, ranks = _pairs(db.execute(MATCHING[table], (term, *span)))
-            at = np.searchsorted(ids, found)
-            here = (at < len(ids)) & (ids[np.minimum(at, len(ids) - 1)] == found)
+            matches, ranks = _pairs(db.execute(MATCHING[table], (term, *span)))
+            at = np.searchsorted(ids, matches)
+            here = (at < len(ids)) & (ids[np.minimum(at, len(ids) - 1)] == matches)
             scores[at[here]] -= ranks[here]
     return scores
 
@@ -299,7 +299,7 @@ def _located(ids: np.ndarray, scores: np.ndarray, runs: _Runs, scopes: Sequence[
     run = np.searchsorted(runs.first, ids, side="right") - 1
     order = np.argsort(run, kind="stable")
     edges = np.flatnonzero(np.diff(run[order], prepend=-2))
-    found: list[tuple[np.ndarray, ...]] = []
+    parts: list[tuple[np.ndarray, ...]] = []
     for at, end in pairwise([*edges, len(order)]):
         here = order[at:end]
         number = run[here[0]]
@@ -311,13 +311,13 @@ def _located(ids: np.ndarray, scores: np.ndarray, runs: _Runs, scopes: Sequence[
             codes = _codes(items, scope)[item]
             # Between two runs that are seen there may be one that is not, and whose items come after this one's.
             position = place.pieces.positions(int(runs.generation[number]), address)
-            kept = (row < runs.rows[number]) & (position >= 0) & (codes > -2)
+            mask = (row < runs.rows[number]) & (position >= 0) & (codes > -2)
             if scope.keep is not None:
-                kept[kept] = scope.keep[position[kept]]
-            numbers = np.full(int(kept.sum()), place.scope, np.int64)
-            found.append((numbers, position[kept], codes[kept], scores[here][kept]))
+                mask[mask] = scope.keep[position[mask]]
+            numbers = np.full(int(mask.sum()), place.scope, np.int64)
+            parts.append((numbers, position[mask], codes[mask], scores[here][mask]))
     empty = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
-    return ranked(*map(np.concatenate, zip(empty, *found, strict=True)))
+    return ranked(*map(np.concatenate, zip(empty, *parts, strict=True)))
 
 
 def _codes(items: Sequence[str | None], scope: Scope) -> np.ndarray:
@@ -356,10 +356,10 @@ class Gap:
         return self.version.list_id, self.generation
 
 
-def gaps(wanted: Iterable[tuple[Version, Pieces]], upto: dict[tuple[int, int], int]) -> list[Gap]:
+def gaps(contents: Iterable[tuple[Version, Pieces]], upto: dict[tuple[int, int], int]) -> list[Gap]:
     """What is wanted and lies behind `upto`. A generation is indexed from its first row on, whoever shows those between."""
     lacking: dict[tuple[int, int], Gap] = {}
-    for version, pieces in wanted:
+    for version, pieces in contents:
         for generation, end in pieces.ends():
             key = (version.list_id, generation)
             first = upto.get(key, 0)
@@ -371,10 +371,10 @@ def gaps(wanted: Iterable[tuple[Version, Pieces]], upto: dict[tuple[int, int], i
 Places = dict[tuple[int, int], list[Shown]]  #: by list and generation: which scopes show rows of it
 
 
-def places_of(numbers: Sequence[int], wanted: Sequence[tuple[Version, Pieces]]) -> Places:
+def places_of(numbers: Sequence[int], contents: Sequence[tuple[Version, Pieces]]) -> Places:
     """Where the rows of each scope lie."""
     places: Places = {}
-    for number, (version, pieces) in zip(numbers, wanted, strict=True):
+    for number, (version, pieces) in zip(numbers, contents, strict=True):
         shown = Shown(number, pieces)
         for generation, _ in pieces.ends():
             places.setdefault((version.list_id, generation), []).append(shown)
@@ -390,11 +390,11 @@ def private_index() -> Connection:
 
 def complete(db: Connection, lacking: Sequence[Gap], rows_of: RowsOf) -> None:
     """Index the rows that are lacking. What fails halfway leaves the index as it was."""
-    known = {row[:2]: row[2] for row in db.execute(UPTO).fetchall()}
+    indexed = {row[:2]: row[2] for row in db.execute(UPTO).fetchall()}
     left = [
-        Gap(gap.version, gap.generation, max(gap.low, known.get(gap.key, gap.low)), gap.high)
+        Gap(gap.version, gap.generation, max(gap.low, indexed.get(gap.key, gap.low)), gap.high)
         for gap in lacking
-        if known.get(gap.key, gap.low) < gap.high
+        if indexed.get(gap.key, gap.low) < gap.high
     ]
     if not left:
         return

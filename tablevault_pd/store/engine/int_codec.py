@@ -25,18 +25,18 @@ _WORTH_IT = 0.9  # deflating must save a tenth
 def pack(values: np.ndarray) -> bytes:
     """Whole numbers as bytes. :func:`unpack` gives them back as int64."""
     values = np.asarray(values, dtype=np.int64)
-    form, kept = 0, values
+    form, stored = 0, values
     if len(values) > 1:
         steps = np.diff(values, prepend=values[:1])
         if _reach(steps) < _reach(values):
-            form, kept = _DELTA, steps
-    base = int(kept.min()) if len(kept) else 0
+            form, stored = _DELTA, steps
+    base = int(stored.min()) if len(stored) else 0
     if form == _DELTA:
         base = int(values[0]) if len(values) else 0
-        kept = (kept << 1) ^ (kept >> 63)  # zigzag: small of either sign stays small
+        stored = (stored << 1) ^ (stored >> 63)  # zigzag: small of either sign stays small
     else:
-        kept = kept - base
-    narrow = kept.astype(_narrowest(int(kept.max()) if len(kept) else 0))
+        stored = stored - base
+    narrow = stored.astype(_narrowest(int(stored.max()) if len(stored) else 0))
     width = narrow.dtype.itemsize
     body = np.ascontiguousarray(narrow.view(np.uint8).reshape(-1, width).T).tobytes()
     small = zlib.compress(body, 1)
@@ -69,7 +69,7 @@ def unpack(data: bytes, where: str) -> np.ndarray:
 def pack_pieces(pieces: Pieces) -> bytes:
     """Pieces as bytes: generations as they come, then by generation how many rows each leaves out before it, and has."""
     order = np.argsort(pieces.generation, kind="stable")
-    generation, first, stop = (each[order] for each in (pieces.generation, pieces.first, pieces.stop))
+    generation, first, stop = (column[order] for column in (pieces.generation, pieces.first, pieces.stop))
     left_out = (
         first - np.where(np.diff(generation, prepend=-1) == 0, np.append(0, stop[:-1]), 0)[: len(first)]
     )

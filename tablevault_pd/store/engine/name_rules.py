@@ -28,7 +28,7 @@ def check_tag(name: str, version: Version, there: Sequence[VersionName], *, repl
         raise ListDeleted.named(version.list)
     if version.gone:
         raise VersionNotFound.vacuumed(version.list, version.version)
-    other = next((each for each in there if each.list_id == version.list_id), None)
+    other = next((tag for tag in there if tag.list_id == version.list_id), None)
     if other is None or other.version == version.version:
         return other is None
     if replace:
@@ -42,11 +42,11 @@ def check_tag(name: str, version: Version, there: Sequence[VersionName], *, repl
 def check_untag(name: str, version: Version, there: Sequence[VersionName]) -> None:
     """Refuse to take the name of a snapshot from one list alone. Raises NameTaken."""
     key = (version.list_id, version.version)
-    _check_no_snapshot(name, [each for each in there if (each.list_id, each.version) == key])
+    _check_no_snapshot(name, [tag for tag in there if (tag.list_id, tag.version) == key])
 
 
 def _check_no_snapshot(name: str, there: Sequence[VersionName]) -> None:
-    if any(each.snapshot for each in there):
+    if any(tag.snapshot for tag in there):
         raise NameTaken(
             f"{short_repr(name)} is a snapshot of the whole vault, not a tag of one list. vault.snapshots() shows it, "
             f"vault.untag({short_repr(name)}) removes it."
@@ -57,7 +57,7 @@ def check_snapshot(
     name: str, heads: Sequence[Version], there: Sequence[VersionName], *, replace: bool
 ) -> None:
     """Refuse a snapshot of nothing, and a name that stands for something else. Raises ListNotFound, NameTaken."""
-    tagged = next((each for each in there if not each.snapshot), None)
+    tagged = next((tag for tag in there if not tag.snapshot), None)
     if tagged is not None:
         raise NameTaken(
             f"{short_repr(name)} is a tag: {tagged.list}@{tagged.version} has it. Take another name for the snapshot, or remove "
@@ -94,7 +94,7 @@ def check_not_renamed(batch: Batch, now: str | None) -> None:
         raise ListRenamed.to(batch.list, now)
 
 
-def kept_by_name(name: str, named: Collection[int], kept: Collection[int]) -> list[Freed]:
-    """What a vacuum says of versions that it keeps for nothing but their names, beside those that are `kept` anyway."""
-    only = tuple(sorted(set(named) - set(kept)))
+def kept_by_name(name: str, named: Collection[int], others: Collection[int]) -> list[Freed]:
+    """What a vacuum says of versions that it keeps for nothing but their names, beside `others`, which it keeps anyway."""
+    only = tuple(sorted(set(named) - set(others)))
     return [Freed("kept by name", name, only, 0, 0)] if only else []

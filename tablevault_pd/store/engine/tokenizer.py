@@ -58,21 +58,21 @@ class Tokenizer:
             self._reset()
         if len(self._known[0]) > REMEMBERED:
             self._known = tuple({} for _ in self._tokenizers)
-        known = self._known
+        terms = self._known
         pieces = [_PIECE.findall(text) for text in texts]
-        new = set().union(*pieces) - known[0].keys()
+        new = set().union(*pieces) - terms[0].keys()
         if new:
-            self._learn(list(new), known)
+            self._learn(list(new), terms)
         return tuple(
-            [" ".join(filter(None, map(each.__getitem__, some))) for some in pieces] for each in known
+            [" ".join(filter(None, map(terms_of.__getitem__, some))) for some in pieces] for terms_of in terms
         )
 
-    def _learn(self, words: Sequence[str], known: tuple[dict[str, str], ...]) -> None:
+    def _learn(self, words: Sequence[str], dictionaries: tuple[dict[str, str], ...]) -> None:
         with self._lock, forks.no_fork:
             if not self._databases:
                 self._databases = [_opened(tokenizer) for tokenizer in self._tokenizers]
             # The first one last: it says what is known.
-            for db, terms in reversed(list(zip(self._databases, known, strict=True))):
+            for db, terms in reversed(list(zip(self._databases, dictionaries, strict=True))):
                 terms.update(zip(words, _terms(db, words), strict=True))
 
 
@@ -85,12 +85,12 @@ def _opened(tokenizer: str) -> Connection:
 def _terms(db: Connection, words: Sequence[str]) -> Iterator[str]:
     """What the tokeniser makes of each word: one term, or several, or none."""
     db.executemany(INSERT, enumerate(words))
-    found: list[list[str]] = [[] for _ in words]
+    terms: list[list[str]] = [[] for _ in words]
     for number, term in db.execute(TERMS):
         if term is not None:  # of a mark that stands alone nothing is left without diacritics
-            found[number].append(_short(term))
+            terms[number].append(_short(term))
     db.execute(CLEAR)
-    return map(" ".join, found)
+    return map(" ".join, terms)
 
 
 def _short(term: str) -> str:

@@ -107,7 +107,7 @@ def _merge_pending(waiting: list[tuple[Pieces, np.ndarray, np.ndarray]], blocks:
 
 def _all_of(places: Sequence[Pieces]) -> Pieces:
     names = ("generation", "first", "stop")
-    return Pieces(*(np.concatenate([getattr(each, name) for each in places]) for name in names))
+    return Pieces(*(np.concatenate([getattr(pieces, name) for pieces in places]) for name in names))
 
 
 class ColumnPart(NamedTuple):
@@ -183,17 +183,17 @@ class VectorScan:
         if approx:
             ann.require()
         self._begin_in_child()
-        found: list[list[_Found]] = [[] for _ in range(len(near[0].queries) if near else 0)]
-        versions = [scopes[each.scope].version for each in near]
+        hits_of: list[list[_Found]] = [[] for _ in range(len(near[0].queries) if near else 0)]
+        versions = [scopes[query_column.scope].version for query_column in near]
         shown = self._rows.pieces(versions)
-        wanted = [
-            [ColumnPart(version, generation, end, each.field) for generation, end in pieces.ends()]
-            for each, version, pieces in zip(near, versions, shown, strict=True)
+        column_parts = [
+            [ColumnPart(version, generation, end, query_column.field) for generation, end in pieces.ends()]
+            for query_column, version, pieces in zip(near, versions, shown, strict=True)
         ]
-        columns = iter(self._columns_read([part for parts in wanted for part in parts]))
-        for number, (each, parts, pieces) in enumerate(zip(near, wanted, shown, strict=True)):
-            queries = np.asarray(each.queries, np.float64)
-            rows = _Rows(pieces, scopes[each.scope].keep)
+        columns = iter(self._columns_read([part for parts in column_parts for part in parts]))
+        for number, (query_column, parts, pieces) in enumerate(zip(near, column_parts, shown, strict=True)):
+            queries = np.asarray(query_column.queries, np.float64)
+            rows = _Rows(pieces, scopes[query_column.scope].keep)
             blocks: list[Block] = []
             for part, column in zip(parts, columns, strict=False):
                 hits = (
@@ -202,13 +202,13 @@ class VectorScan:
                     else None
                 )
                 for query, positions, scores in hits or ():
-                    found[query].append(_Found(each.scope, number, positions, scores))
+                    hits_of[query].append(_Found(query_column.scope, number, positions, scores))
                 if hits is None:
                     blocks += column.blocks
             for query, positions, scores in _exactly(self._few(blocks), queries, metric, k, rows):
-                found[query].append(_Found(each.scope, number, positions, scores))
+                hits_of[query].append(_Found(query_column.scope, number, positions, scores))
         self._evict()
-        return [_joined(parts) for parts in found]
+        return [_joined(parts) for parts in hits_of]
 
     def _few(self, blocks: list[Block]) -> Sequence[Block]:
         """The same vectors in few blocks, where many commits changed a few rows each."""
@@ -217,18 +217,19 @@ class VectorScan:
             return blocks
         key = tuple(map(id, small))
         with self._lock:
-            found = self._joined.pop(key, None)
-            if found is None:
+            joined = self._joined.pop(key, None)
+            if joined is None:
                 places = _all_of([block.places for block in small])
                 rows, valid = (
-                    np.concatenate(each) for each in zip(*((b.rows, ~b.missing) for b in small), strict=True)
+                    np.concatenate(parts)
+                    for parts in zip(*((b.rows, ~b.missing) for b in small), strict=True)
                 )
-                found = small, Block(places, rows, valid)
-            self._joined[key] = found
+                joined = small, Block(places, rows, valid)
+            self._joined[key] = joined
             if len(self._joined) > KEPT_JOINED:
                 self._joined.popitem(last=False)
         large = [block for block in blocks if block.mapped or len(block) >= GATHERED_ROWS]
-        return [*large, found[1]]
+        return [*large, joined[1]]
 
     def count_nearer(
         self, near: Sequence[VectorQuery], scopes: Sequence[Scope], scores: np.ndarray, *, metric: Metric
@@ -236,9 +237,9 @@ class VectorScan:
         """Return None: all vectors are at hand."""
         return None
 
-    def _columns_read(self, wanted: Sequence[ColumnPart]) -> list[VectorColumn]:
+    def _columns_read(self, parts: Sequence[ColumnPart]) -> list[VectorColumn]:
         """The columns, each read as far as its version shows it."""
-        return [self._column(*what) for what in wanted]
+        return [self._column(*what) for what in parts]
 
     def _lookup(self, version: Version, generation: int, field: str) -> tuple[VectorColumn, pa.Schema]:
         """The column as far as it has been read, and its schema."""
@@ -287,8 +288,8 @@ class _Rows:
         positions = number + (there - here)[which]
         if self.keep is None:
             return number, positions
-        kept = self.keep[positions]
-        return number[kept], positions[kept]
+        mask = self.keep[positions]
+        return number[mask], positions[mask]
 
 
 def _exactly(
@@ -357,10 +358,10 @@ def _approximately(
     if index.built is None:
         return None
     numbers, _ = shown.of(Pieces.of([(part.generation, 0, part.end)]))
-    found = index.search(queries, k, part.end, numbers)
-    if found is None:
+    result = index.search(queries, k, part.end, numbers)
+    if result is None:
         return None
-    upto, near = found
+    upto, near = result
     parts = [
         (query, shown.pieces.positions(part.generation, addresses), scores)
         for query, (addresses, scores) in enumerate(near)

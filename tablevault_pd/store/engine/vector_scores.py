@@ -70,28 +70,28 @@ def _cosine(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 def _dot(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
-    found = _dots(rows, query)
-    outside = np.flatnonzero(~np.isfinite(found))
+    products = _dots(rows, query)
+    outside = np.flatnonzero(~np.isfinite(products))
     if len(outside):
         near, power = _scaled(query)
         some, powers = _scaled(rows[outside])
-        found[outside] = np.clip(np.ldexp(_dots(some, near), powers + power), -_LARGEST, _LARGEST)
-    return found
+        products[outside] = np.clip(np.ldexp(_dots(some, near), powers + power), -_LARGEST, _LARGEST)
+    return products
 
 
 def _distance(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Minus the distances, from the differences: |a|² + |b|² - 2ab would lose the small ones."""
     apart = rows - query
     squares = _squares(apart)
-    found = np.asarray(np.sqrt(squares))
+    distances = np.asarray(np.sqrt(squares))
     outside = _out_of_range(squares)
     if len(outside):
         apart = apart[outside]
         too_large = ~np.isfinite(apart).all(axis=1)
         apart[too_large] = rows[outside[too_large]] / 2 - query / 2  # halves would lose the smallest numbers
         apart, powers = _scaled(apart)
-        found[outside] = np.minimum(np.ldexp(np.sqrt(_squares(apart)), powers + too_large), _LARGEST)
-    return np.asarray(-found)
+        distances[outside] = np.minimum(np.ldexp(np.sqrt(_squares(apart)), powers + too_large), _LARGEST)
+    return np.asarray(-distances)
 
 
 _MEASURE = {"cosine": _cosine, "dot": _dot, "l2": _distance}
