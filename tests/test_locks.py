@@ -486,14 +486,14 @@ def test_a_log_that_a_closing_connection_clears_away_was_not_removed(store, monk
     store.catalog.close_idle(threading.get_ident())
     cleared, done = threading.Event(), threading.Event()
 
-    class Slow(catalog._SqliteConnection):
+    class Slow(catalog.SqliteConnection):
         def close(self) -> None:
             super().close()
             if not cleared.is_set():
                 cleared.set()
                 done.wait(0.3)  # the other thread may be done before, where it does not wait for this one
 
-    monkeypatch.setattr(catalog, "_SqliteConnection", Slow)
+    monkeypatch.setattr(catalog, "SqliteConnection", Slow)
     monkeypatch.setattr(catalog, "REMOVAL_S", 0.05)
 
     def first() -> None:

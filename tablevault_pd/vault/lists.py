@@ -308,8 +308,8 @@ class List(ListReference):
         kind, columns = format_of(file), validate.labels(columns)
         overwrite = validate.flag(overwrite, "overwrite")
         store = self._vault.store
-        found = reading.resolve(store, self._text, version=version)
-        return export_list(store, found, file, kind, columns=columns, filters=filters, overwrite=overwrite)
+        resolved = reading.resolve(store, self._text, version=version)
+        return export_list(store, resolved, file, kind, columns=columns, filters=filters, overwrite=overwrite)
 
     @takes(SaveOptions, DEFAULTS)
     def save(self, obj: Any, **options: Unpack[SaveOptions]) -> List:

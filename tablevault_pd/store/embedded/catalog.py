@@ -8,7 +8,6 @@ process that has it open, because closing any descriptor of it would drop SQLite
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import sqlite3
 import threading
@@ -16,9 +15,7 @@ import time
 import traceback
 import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from tablevault_pd.errors import (
     InvalidInput,
@@ -34,6 +31,16 @@ from tablevault_pd.errors import (
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import logs, tables
 from tablevault_pd.store.embedded import write_lock as gate
+from tablevault_pd.store.embedded.connection import (
+    YOUNG_S,
+    Proof,
+    SqliteConnection,
+    file_of,
+    is_empty,
+    refuse,
+    size_of,
+    transaction,
+)
 from tablevault_pd.store.embedded.sqlite_errors import translated
 from tablevault_pd.store.engine import fork_guard as forks
 
@@ -45,21 +52,11 @@ BUSY_TIMEOUT_S = 30.0
 SHRINK_BYTES = 1 << 20  # less is left to be used again
 _SIZES = ("freelist_count", "page_count", "page_size")
 
-_SETTINGS = (
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA trusted_schema = OFF",
-    "PRAGMA cell_size_check = ON",
-    "PRAGMA temp_store = MEMORY",
-)
-
-
 P = ParamSpec("P")
 T = TypeVar("T")
 VAULT_ID = "SELECT value FROM meta WHERE key = 'vault'"
 POLL_S = 0.001
 REMOVAL_S = 0.5  # a vault that has lost its lock file, and has its catalogue still, is not being removed
-_numbers = itertools.count()
-YOUNG_S = 0.05  # file times are no finer than a few milliseconds
 
 
 class SqliteCatalog:
@@ -83,8 +80,8 @@ class SqliteCatalog:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._idle: dict[int, _SqliteConnection] = {}  # by thread; whoever takes one out has it alone
-        self._open_ones: forks.WeakList[_SqliteConnection] = forks.WeakList()  # and perhaps closed ones
+        self._idle: dict[int, SqliteConnection] = {}  # by thread; whoever takes one out has it alone
+        self._open_ones: forks.WeakList[SqliteConnection] = forks.WeakList()  # and perhaps closed ones
         self._local = threading.local()  # tells when a thread ends
 
     def _check_file(self) -> int | None:
@@ -105,7 +102,7 @@ class SqliteCatalog:
         if self._inode is not None and not self.is_current():
             raise self._replaced()
 
-    def _take(self) -> _SqliteConnection:
+    def _take(self) -> SqliteConnection:
         """A connection for the current thread alone."""
         self._require_usable()
         connection = self._idle.pop(threading.get_ident(), None)
@@ -114,7 +111,7 @@ class SqliteCatalog:
             connection = None
         return connection or self._open()
 
-    def _give_back(self, connection: _SqliteConnection) -> None:
+    def _give_back(self, connection: SqliteConnection) -> None:
         """Keep a connection that is at rest for the thread's next call."""
         forks.require_whole()
         if connection.proof is not None and connection.proof != self._proof():
@@ -129,7 +126,7 @@ class SqliteCatalog:
         if self._closed:
             self.close_idle(me)
 
-    def _after_error(self, connection: _SqliteConnection, error: BaseException) -> None:
+    def _after_error(self, connection: SqliteConnection, error: BaseException) -> None:
         """Close a connection that may have a statement under way: it would go on showing the state of that moment."""
         if connection.pid != self._pid:
             return  # the parent's
@@ -139,7 +136,7 @@ class SqliteCatalog:
         else:
             self._close(connection)
 
-    def _open_here(self) -> list[_SqliteConnection]:
+    def _open_here(self) -> list[SqliteConnection]:
         """The connections of this process to the same database, those of other stores included."""
         catalogs = [
             holder
@@ -167,7 +164,7 @@ class SqliteCatalog:
                 "or written. Close the vault there, which moves what the log held into the catalogue, and connect again."
             )
 
-    def _open(self) -> _SqliteConnection:
+    def _open(self) -> SqliteConnection:
         proof = self._proof()
         while proof is not None and proof.is_young():
             time.sleep(YOUNG_S)
@@ -184,43 +181,23 @@ class SqliteCatalog:
             self._local.end = _ThreadEnd(self)
         return connection
 
-    def _connect(self, proof: _Proof | None) -> _SqliteConnection:
+    def _connect(self, proof: Proof | None) -> SqliteConnection:
         writable = "rwc" if self._inode is None else "rw"  # one that was removed is not made anew
         mode = writable if not self.read_only else "ro" if proof is None else "ro&immutable=1"
-        connection = sqlite3.connect(
-            f"file:{quote(self._file)}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=self._timeout_s,
-            cached_statements=256,
-            factory=_SqliteConnection,
-        )
+        connection = SqliteConnection.opened(self._file, mode, self._timeout_s)
         connection.proof = proof
         connection.pid = self._pid
-        connection.number = next(_numbers)
-        connection.thread = threading.get_ident()
         self._open_ones.add(connection)
         return connection
 
-    def _set_up(self, connection: _SqliteConnection) -> None:
-        for setting in _SETTINGS:
-            connection.execute(setting)
-        if not self.read_only:
-            connection.execute("PRAGMA journal_size_limit = 67108864")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+    def _set_up(self, connection: SqliteConnection) -> None:
+        connection.set_up(None if self.read_only else self._synchronous)
         if self._vault is not None and connection.execute(VAULT_ID).fetchone() != (self._vault,):
             raise self._replaced()
 
-    def _proof(self) -> _Proof | None:
-        """What shows that no log has to be read; None where there is one, or where SQLite can find out by itself.
-
-        A user without rights to the folder cannot make the file by which SQLite's readers and writers know of each
-        other. Where nobody has a log, none is needed, and SQLite is told that the file does not change.
-        """
-        if not self.read_only or os.access(self.path.parent, os.W_OK) or _size(self._file + "-wal"):
-            return None
-        return _Proof(_state(self._file), _state(str(self.path.parent)))
+    def _proof(self) -> Proof | None:
+        """What shows that no log has to be read; None where this user may write, and SQLite can find out by itself."""
+        return Proof.of(self.path) if self.read_only else None
 
     def is_current(self) -> bool:
         """Whether the file that was opened still lies in its place."""
@@ -235,7 +212,7 @@ class SqliteCatalog:
             "connect again to use what is there now."
         )
 
-    def _close(self, connection: _SqliteConnection) -> None:
+    def _close(self, connection: SqliteConnection) -> None:
         # One at a time: of two at once, neither would be the last, which clears the log away.
         with forks.no_fork, SqliteCatalog._opening:
             connection.close()
@@ -262,7 +239,7 @@ class SqliteCatalog:
         """Begin anew. What came through the fork is never touched, not even closed."""
         for connection in [connection for connection in self._open_ones.living() if not connection.closed]:
             if connection.thread == threading.get_ident():  # its caller goes on in the child
-                connection.set_authorizer(_refuse)
+                connection.set_authorizer(refuse)
             forks.leak(connection)
         SqliteCatalog._opening = threading.RLock()
         self._begin()
@@ -270,7 +247,7 @@ class SqliteCatalog:
     # -- transactions
 
     @contextmanager
-    def reading(self) -> Iterator[_SqliteConnection]:
+    def reading(self) -> Iterator[SqliteConnection]:
         """A connection whose errors become ours. Each SELECT is a snapshot; fetch and decode all rows before leaving."""
         try:
             with forks.no_fork:
@@ -313,7 +290,7 @@ class SqliteCatalog:
             io.failpoint("gate-taken")
             with self.reading() as db:
                 db.log = self._require_log()
-                answer = _transaction(db, work, *args, **kwargs)
+                answer = transaction(db, work, *args, **kwargs)
             io.failpoint("after-commit")
             return answer
         finally:
@@ -329,7 +306,7 @@ class SqliteCatalog:
                 db.log = self._require_log()
                 try:
                     db.execute("PRAGMA synchronous = NORMAL")
-                    return _transaction(db, work, *args, **kwargs)
+                    return transaction(db, work, *args, **kwargs)
                 finally:
                     db.execute(f"PRAGMA synchronous = {self._synchronous}")
         finally:
@@ -384,8 +361,8 @@ class SqliteCatalog:
     def _has_lost_log(self) -> bool:
         """Whether a connection of this process has a log open that does not lie in its place any more."""
         with SqliteCatalog._opening:  # the last connection to close takes the log away itself
-            logs = {connection.log for connection in self._open_here() if connection.log}
-            return bool(logs) and logs != {_file_of(self._file + "-wal")}
+            open_logs = {connection.log for connection in self._open_here() if connection.log}
+            return bool(open_logs) and open_logs != {file_of(self._file + "-wal")}
 
     def _require_log(self) -> tuple[int, ...]:
         """Which log there is. Refuse to go on with one that was removed: what is committed to it vanishes with it."""
@@ -395,7 +372,7 @@ class SqliteCatalog:
                 f"The write-ahead log {self._file}-wal was removed or replaced while the vault was open. Nothing was written. "
                 "Close the vault in every process and connect again; vault.check() tells whether commits are lost."
             )
-        return _file_of(self._file + "-wal")
+        return file_of(self._file + "-wal")
 
     def checkpoint(self) -> bool:
         """Move what is in the write-ahead log into the database file. Whether all of it is there now."""
@@ -436,7 +413,7 @@ class SqliteCatalog:
         forks.require_whole()
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
         unreadable = code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
-        if self.read_only and unreadable and _size(self._file + "-wal"):
+        if self.read_only and unreadable and size_of(self._file + "-wal"):
             return VaultReadOnly(
                 f"The newest commits of the vault {self.path.parent} are in its log, which this user has no rights to read. "
                 "Open the vault once as a user who may write to the folder: closing it clears the log away."
@@ -449,14 +426,14 @@ class SqliteCatalog:
         """Lay out an empty catalogue; one that has tables already is left as it is."""
         with self.reading() as db:
             self._inode = self._check_file()
-            if self._gate.has_file() and not _is_empty(db):
+            if self._gate.has_file() and not is_empty(db):
                 return
         lock = self._gate.take(self._timeout_s)
         try:
             with self.reading() as db:
-                if _is_empty(db):  # no other process was faster
+                if is_empty(db):  # no other process was faster
                     db.execute("PRAGMA journal_mode = WAL")
-                    _transaction(db, tables.lay_out)
+                    transaction(db, tables.lay_out)
         finally:
             lock.close()
 
@@ -465,7 +442,7 @@ class SqliteCatalog:
         deadline = time.monotonic() + self._timeout_s
         while True:
             with self.reading() as db:
-                if not _is_empty(db):
+                if not is_empty(db):
                     break
             if time.monotonic() > deadline:
                 raise VaultNotFound(
@@ -509,18 +486,8 @@ class SqliteCatalog:
             time.sleep(POLL_S)
 
 
-class _SqliteConnection(sqlite3.Connection):
-    """A connection, and whose it is."""
-
-    pid = thread = 0
-    closed = False
-    proof: _Proof | None = None  #: what shows that it needs no locks
-    log: tuple[int, ...] = ()  #: which write-ahead log it has open, once that is known
-    number = 0  #: tells it from the others of this process
-
-
 class _ThreadEnd:
-    """Closes what a thread leaves behind."""
+    """Closes the connection of a thread when the thread ends, because it is an attribute of the thread."""
 
     def __init__(self, catalog: SqliteCatalog) -> None:
         self._catalog, self._thread = weakref.ref(catalog), threading.get_ident()
@@ -529,60 +496,3 @@ class _ThreadEnd:
         catalog = self._catalog()
         if catalog is not None:
             catalog.close_idle(self._thread)
-
-
-@dataclass(frozen=True, slots=True)
-class _Proof:
-    """The state of two files. Equal before and after a read, it shows that nothing was written meanwhile."""
-
-    database: tuple[int, ...]
-    folder: tuple[int, ...]
-
-    def is_young(self) -> bool:
-        """Whether another change could leave it as it is, because it comes within the same tick of the clock."""
-        return time.time() - max(self.database[-1], self.folder[-1]) / 1e9 < YOUNG_S
-
-
-def _state(path: str) -> tuple[int, ...]:
-    status = os.stat(path)
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _file_of(path: str) -> tuple[int, ...]:
-    """Which file has that name; () if none has."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return ()
-    return status.st_dev, status.st_ino
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _refuse(*_: Any) -> int:
-    return sqlite3.SQLITE_DENY
-
-
-def _transaction(
-    db: sqlite3.Connection,
-    work: Callable[Concatenate[sqlite3.Connection, P], T],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> T:
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        answer = work(db, *args, **kwargs)
-        io.failpoint("before-commit")
-        db.execute("COMMIT")
-        return answer
-    finally:
-        db.rollback()  # nothing, once committed
-
-
-def _is_empty(connection: sqlite3.Connection) -> bool:
-    return not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
