@@ -40,7 +40,8 @@ from tablevault_pd.store import (
     Store,
 )
 from tablevault_pd.store.edges import INFERRED, READ, STATED, WHOLE_LIST, Edge, EdgeForm, EdgeQuery
-from tablevault_pd.store.types import Attempt, ListInfo, Pause, Timelines
+from tablevault_pd.store.session_types import Attempt, Pause, Timelines
+from tablevault_pd.store.types import ListInfo
 
 if TYPE_CHECKING:
     from pathlib import Path

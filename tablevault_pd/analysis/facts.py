@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.code import Slice
     from tablevault_pd.store import Session, Store
-    from tablevault_pd.store.types import Part
+    from tablevault_pd.store.session_types import Part
 
 PARAMETER = "parameter"
 READ = "read"  #: a list that a session read, and of which no row is linked to what it wrote

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from tablevault_pd.code.statements import Statement, cut, text_of, trees
-from tablevault_pd.store.types import Part
+from tablevault_pd.store.session_types import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,6 +1,6 @@
 """The Store protocol: what the library asks of a place to keep lists, batches and sessions in.
 
-Arrow tables and frozen dataclasses (:mod:`tablevault_pd.store.types`, :mod:`tablevault_pd.store.edges`,
+Arrow tables and frozen dataclasses (:mod:`tablevault_pd.store.types`, :mod:`tablevault_pd.store.session_types`, :mod:`tablevault_pd.store.edges`,
 :mod:`tablevault_pd.store.text_query`, :mod:`tablevault_pd.store.work`) go in and come out; SQL rows, cursors and documents stay
 inside a store. The protocol is split by what it keeps: :mod:`lists`, :mod:`names`, :mod:`keys`, :mod:`sessions`, :mod:`code`,
 :mod:`claims`, :mod:`search`, :mod:`lineage` and :mod:`maintenance`.
@@ -18,46 +18,48 @@ from tablevault_pd.store.lists import FileKeeper, ListStore, Staging
 from tablevault_pd.store.maintenance import MaintenanceStore
 from tablevault_pd.store.names import NameStore, VersionName
 from tablevault_pd.store.search import SearchStore
-from tablevault_pd.store.sessions import SessionStore
-from tablevault_pd.store.types import (
+from tablevault_pd.store.session_types import (
     BEAT_S,
     LOST_AFTER_BEATS,
     NO_STEP,
     Attempt,
-    Batch,
     Beat,
     BeatResponse,
     Cell,
-    Chunk,
-    Compacted,
     Confirmation,
     ControlKind,
     ControlRequest,
+    Measures,
+    ModuleSource,
+    Overview,
+    Part,
+    Pause,
+    Session,
+    SessionLabel,
+    Timelines,
+    WrittenCode,
+)
+from tablevault_pd.store.sessions import SessionStore
+from tablevault_pd.store.types import (
+    Batch,
+    Chunk,
+    Compacted,
     Description,
     Freed,
     Hits,
     ListInfo,
     ListState,
-    Measures,
     Metric,
-    ModuleSource,
     Operation,
-    Overview,
-    Part,
-    Pause,
     Problem,
     Progress,
     ScanRequest,
     Scope,
-    Session,
-    SessionLabel,
     Severity,
     Spans,
-    Timelines,
     VectorQuery,
     Version,
     VersionLookup,
-    WrittenCode,
 )
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from tablevault_pd.store.session_types import Confirmation, WrittenCode
     from tablevault_pd.store.text_query import Node
-    from tablevault_pd.store.types import Confirmation, WrittenCode
 
 
 class CodeStore(Protocol):

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from tablevault_pd.filters.predicate import Where
     from tablevault_pd.store.pieces import Pieces
-    from tablevault_pd.store.types import Batch, Chunk, ListState, ScanRequest, Spans, Version, VersionLookup
+    from tablevault_pd.store.types import (
+        Batch,
+        Chunk,
+        ListState,
+        ScanRequest,
+        Spans,
+        Version,
+        VersionLookup,
+    )
 
 
 class Staging(Protocol):

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store
     from tablevault_pd.store.edges import EdgeQuery, EdgeSummary, EdgeTable
     from tablevault_pd.store.names import VersionName
+    from tablevault_pd.store.session_types import Confirmation
     from tablevault_pd.store.text_query import Node
-    from tablevault_pd.store.types import Confirmation, Description, Version
+    from tablevault_pd.store.types import Description, Version
 
 
 def pinned(store: Store, at: str | datetime) -> PinnedStore:

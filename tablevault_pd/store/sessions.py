@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from tablevault_pd.store.types import (
+    from tablevault_pd.store.session_types import (
         Beat,
         BeatResponse,
         Cell,

@@ -13,9 +13,9 @@ import numpy as np
 
 from tablevault_pd.store.arango.sought import CODE, BindVars, in_code
 from tablevault_pd.store.arango.words import code_words
+from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
 from tablevault_pd.store.text_query import matching_ids, needs_everything
 from tablevault_pd.store.times import to_time
-from tablevault_pd.store.types import Confirmation, Part, WrittenCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.store.engine.fts_index import add_source, matching_sources, source_ids
+from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
 from tablevault_pd.store.text_query import matching_ids
 from tablevault_pd.store.times import from_time, to_time
-from tablevault_pd.store.types import Confirmation, Part, WrittenCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
