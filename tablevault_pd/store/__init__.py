@@ -1,9 +1,9 @@
 """The Store protocol: what the library asks of a place to keep lists, batches and sessions in.
 
-Arrow tables and frozen dataclasses (:mod:`tablevault_pd.store.types`, :mod:`tablevault_pd.store.session_types`, :mod:`tablevault_pd.store.edges`,
-:mod:`tablevault_pd.store.text_query`, :mod:`tablevault_pd.store.work`) go in and come out; SQL rows, cursors and documents stay
-inside a store. The protocol is split by what it keeps: :mod:`lists`, :mod:`names`, :mod:`keys`, :mod:`sessions`, :mod:`code`,
-:mod:`claims`, :mod:`search`, :mod:`lineage` and :mod:`maintenance`.
+Arrow tables and frozen dataclasses (:mod:`types`, :mod:`session_types`, :mod:`edges`, :mod:`work`, :mod:`pieces`,
+:mod:`text_query`) go in and come out; SQL rows, cursors and documents stay inside a store. The protocol is split by what it
+keeps: :mod:`lists`, :mod:`names`, :mod:`keys`, :mod:`sessions`, :mod:`code`, :mod:`claims`, :mod:`search`, :mod:`lineage` and
+:mod:`maintenance`.
 """
 
 from __future__ import annotations
