@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
 _PACKAGE = os.path.join(os.path.dirname(__file__), "")
 DELAY_S = 1.0  # shorter work shows no bar
@@ -90,7 +90,19 @@ def say(text: str) -> None:
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn, with the line that called the library as the place."""
-    level, frame = 2, sys._getframe(1)
+    level, _ = _caller()
+    warnings.warn(message, category, stacklevel=level)
+
+
+def calling_line() -> tuple[str, int]:
+    """The file and the line that called the library."""
+    _, frame = _caller()
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _caller() -> tuple[int, FrameType]:
+    """The frame that called the library, and its number as ``stacklevel`` in the function that asks."""
+    level, frame = 2, sys._getframe(2)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    return level, frame

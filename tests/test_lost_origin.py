@@ -246,6 +246,11 @@ def test_the_warning_says_if_and_comes_once_and_never_for_a_save_that_is_refused
     with warned(1) as texts:
         for number in range(3):
             vault.save("kinds", made.assign(n=number))
+    with warned(1):  # one line that saves many lists
+        for number in range(3):
+            vault.save(f"part-{number}", lost(docs))
+    with warned(1):
+        vault.save("part-9", lost(docs))
     assert "If they came from 'docs', 'users', which this session had read" in texts[0]
     assert "dropped" not in texts[0]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.frames import index_fields
-from tablevault_pd.progress import warn
+from tablevault_pd.progress import calling_line, warn
 from tablevault_pd.reading.origin import OriginLabel
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class StandInParents:
             for version in self._reads.last(self._code)
             if not (self._append and version.list == self._name)
         )
-        warned = (self._cell, self._name) in self._reads.warned
+        warned = {(self._cell, self._name), calling_line()} & self._reads.warned
         return versions, bool(versions) and not warned and self._looks_derived(frame, versions)
 
     def _looks_derived(self, frame: pd.DataFrame, versions: tuple[Version, ...]) -> bool:
@@ -84,7 +84,10 @@ class StandInParents:
         )
 
     def warn(self, versions: tuple[Version, ...]) -> None:
-        """Warn, once for each cell and list, before the rows are committed: a refusal for another reason stands alone."""
+        """Warn, once for each cell and list, and once for a line that saves many.
+
+        That is before the rows are committed, so that a refusal for another reason stands alone.
+        """
         names = [version.list for version in versions]
         shown = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         warn(
@@ -94,7 +97,7 @@ class StandInParents:
             "inputs=False.",
         )
         # Not reached where the warning is an error, which refuses the save.
-        self._reads.warned.add((self._cell, self._name))
+        self._reads.warned |= {(self._cell, self._name), calling_line()}
 
 
 def _labels(store: Store, version: Version) -> Iterator[Hashable]:

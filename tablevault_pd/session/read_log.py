@@ -25,8 +25,8 @@ class Reads:
         self._new: dict[tuple[int, int], None] = {}
         self._stored: set[tuple[int, int]] = set()
         self._last: dict[tuple[int, ReadPlace], Version] = {}  # by list and place, the latest last
-        #: (cell, list saved to) whose lost parents were warned about
-        self.warned: set[tuple[int | None, str]] = set()
+        #: (cell, list saved to), and (file, line) of the call, whose lost parents were warned about
+        self.warned: set[tuple[int | None, str] | tuple[str, int]] = set()
 
     def note(self, version: Version, place: ReadPlace) -> None:
         """Record that the session read this version."""

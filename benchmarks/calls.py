@@ -1,0 +1,244 @@
+"""Public calls on a small, a middle and a large vault: what a user waits for, beside the bare operation underneath.
+
+Where the design allows a fixed cost over the engine, or names a limit, that stands in the table as one more line: a ratio
+below 1 keeps it. ``python benchmarks/calls.py CALL`` prints what the time of one call goes to.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import io
+import pstats
+import sqlite3
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+
+import numpy as np
+import pandas as pd
+from search import WIDTH, K
+from sessions import insert_sessions
+from timing import OURS, Contender, Line, compare, race
+
+import tablevault_pd as tv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LIMIT = "the design's limit"
+LISTS = 1_000
+SESSIONS = 10_000
+TEXTS = 200_000
+VECTORS = 100_000
+VERSIONS = 1_000
+WORD = "w50"
+SEARCH_OVER_ENGINE_S = 1.5e-3
+
+
+class Calls:
+    """The calls, by name, on one vault; and the bare operation of each where there is one."""
+
+    def __init__(self, folder: Path, scale: float) -> None:
+        rng = np.random.default_rng(0)
+        self.folder, self.place = folder, folder / "vault"
+        self.vault = vault = tv.connect(self.place, session="calls", durability="fast")
+        self.small = pd.DataFrame({"a": range(10), "b": [f"row {n}" for n in range(10)]})
+        vault.save("small", self.small)
+        vault.append("one", {"step": 0, "loss": 0.5})
+        for number in range(int(VERSIONS * scale)):
+            vault.append("long", {"step": number, "loss": 0.5})
+        self.texts = texts(rng, int(TEXTS * scale))
+        vault.save("texts", pd.DataFrame({"text": self.texts}))
+        self.matrix = rng.standard_normal((int(VECTORS * scale), WIDTH)).astype(np.float32)
+        vault.save("vectors", pd.DataFrame({"vec": list(self.matrix)}))
+        self.lengths = np.linalg.norm(self.matrix, axis=1)
+        vault.save("child", vault.read("small").query("a % 2 == 0"))
+        self.row = vault.read("child").iloc[[3]]
+        vault.store.catalog.write(insert_sessions, int(SESSIONS * scale))
+        # Last, for a search without lists= looks at all of them.
+        for number in range(int(LISTS * scale)):
+            vault.save(f"lists/{number}", pd.DataFrame({"a": [number]}), inputs=False)
+        self.small.to_parquet(folder / "small.parquet")
+        self.fts = full_text_index(folder / "fts.db", self.texts)
+        self.sqlite = sqlite3.connect(folder / "bare.db", isolation_level=None)
+        self.sqlite.executescript(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+            "CREATE TABLE rows (id INTEGER PRIMARY KEY, data BLOB)"
+        )
+        self.bytes = b"x" * 300
+
+    # -- ours, by the names of the table
+
+    def calls(self) -> dict[str, Callable[[], object]]:
+        """Every measured call."""
+        vault = self.vault
+        return {
+            "connect() to this vault": self.connect,
+            "with vault.session()": self.session,
+            "read 10 rows": lambda: vault.read("small"),
+            "save 10 rows": lambda: vault.save(
+                "saved", self.small.assign(a=np.random.default_rng().random(10)), inputs=False
+            ),
+            "append one row": lambda: vault.append("one", {"step": 1, "loss": 0.5}),
+            f"append one row at {VERSIONS:,} versions": lambda: vault.append(
+                "long", {"step": 1, "loss": 0.5}
+            ),
+            "search text, 10 hits": lambda: vault.search(WORD, lists="texts", k=K),
+            "search near, 10 hits": lambda: vault.search(near=self.matrix[7], lists="vectors", k=K),
+            "search near, approximate, 10 hits": lambda: vault.search(
+                near=self.matrix[7], lists="vectors", k=K, approx=True
+            ),
+            "search by value, every list": lambda: vault.search(filters="a == 3", k=K),
+            "parents() of one row": lambda: self.row.vault.parents(),
+            "lists()": lambda: vault.lists(),
+            "sessions()": lambda: vault.sessions(),
+            "repr(vault)": lambda: repr(vault),
+            "repr(list)": lambda: repr(vault["long"]),
+        }
+
+    def connect(self) -> None:
+        """Open the vault a second time."""
+        with tv.connect(self.place, session=False):
+            pass
+
+    def session(self) -> None:
+        """Begin and end a session."""
+        with self.vault.session("measured"):
+            pass
+
+    # -- the bare operations
+
+    def bare(self) -> dict[str, Callable[[], object]]:
+        """What a call does at the least, by its name."""
+        return {
+            "read 10 rows": lambda: pd.read_parquet(self.folder / "small.parquet"),
+            "append one row": self.commit,
+            f"append one row at {VERSIONS:,} versions": self.commit,
+            "search text, 10 hits": self.match,
+            "search near, 10 hits": self.nearest,
+        }
+
+    def commit(self) -> None:
+        """One bare commit of as many bytes."""
+        self.sqlite.execute("BEGIN IMMEDIATE")
+        self.sqlite.execute("INSERT INTO rows (data) VALUES (?)", (self.bytes,))
+        self.sqlite.execute("COMMIT")
+
+    def match(self) -> list[Any]:
+        """Row numbers of the best ten, by FTS5."""
+        return self.fts.execute(
+            "SELECT rowid FROM t WHERE t MATCH ? ORDER BY rank LIMIT 10", (WORD,)
+        ).fetchall()
+
+    def nearest(self) -> np.ndarray:
+        """Row numbers of the best ten, by NumPy."""
+        scores = (self.matrix @ self.matrix[7]) / self.lengths
+        best = np.argpartition(-scores, K)[:K]
+        return best[np.argsort(-scores[best])]
+
+    def close(self) -> None:
+        """Close everything."""
+        self.vault.close()
+        self.fts.close()
+        self.sqlite.close()
+
+
+#: By call: the design's limit in seconds, or over the bare operation, or as a multiple of it.
+LIMITS = {
+    "connect() to this vault": 15e-3,
+    "with vault.session()": 5e-3,
+    "read 10 rows": 0.3e-3,
+    "search by value, every list": LISTS * 1e-4,
+    "parents() of one row": 1e-3,
+    "lists()": 20e-3,
+    "sessions()": 150e-3,
+    "repr(vault)": 10e-3,
+    "repr(list)": 10e-3,
+}
+OVER_BARE = dict.fromkeys(("search text, 10 hits", "search near, 10 hits"), SEARCH_OVER_ENGINE_S)
+TIMES_BARE = dict.fromkeys(("append one row", f"append one row at {VERSIONS:,} versions"), 2.0)
+
+
+def measure(folder: Path, scale: float) -> list[Line]:
+    lines: list[Line] = []
+    with opened(folder, scale) as calls:
+        bare = calls.bare()
+        for name, call in calls.calls().items():
+            call()
+            contenders = [Contender(OURS, repeated(call))]
+            if name in bare:
+                contenders.append(Contender("bare operation", repeated(bare[name])))
+            found = race(name, contenders, rounds=9, targets={"bare operation": TIMES_BARE.get(name)})
+            lines += found
+            limit = LIMITS.get(name)
+            if name in OVER_BARE:
+                limit = found[1].seconds + OVER_BARE[name]
+            if limit is not None:
+                lines += compare(name, {OURS: found[0].seconds, LIMIT: limit}, {LIMIT: 1.0})[1:]
+    return lines
+
+
+@contextmanager
+def opened(folder: Path, scale: float) -> Iterator[Calls]:
+    """The calls on a vault that is made for them."""
+    calls = Calls(folder, scale)
+    try:
+        yield calls
+    finally:
+        calls.close()
+
+
+def repeated(call: Callable[[], object], at_least_s: float = 0.02) -> Callable[[int], float]:
+    """Seconds of one call, out of as many as take some time."""
+
+    def run(_: int) -> float:
+        count, start = 0, perf_counter()
+        while count < 3 or perf_counter() - start < at_least_s:
+            call()
+            count += 1
+        return (perf_counter() - start) / count
+
+    return run
+
+
+def texts(rng: np.random.Generator, rows: int) -> list[str]:
+    """Texts of forty words, as common as words are."""
+    vocabulary = np.array([f"w{number}" for number in range(20_000)])
+    chance = 1 / np.arange(1, len(vocabulary) + 1)
+    return [" ".join(line) for line in rng.choice(vocabulary, (rows, 40), p=chance / chance.sum())]
+
+
+def full_text_index(path: Path, lines: list[str]) -> sqlite3.Connection:
+    """The same texts in a bare FTS5 table."""
+    db = sqlite3.connect(path)
+    db.execute(
+        "CREATE VIRTUAL TABLE t USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')"
+    )
+    with db:
+        db.executemany("INSERT INTO t (rowid, text) VALUES (?, ?)", enumerate(lines))
+    return db
+
+
+def profile(name: str, scale: float = 0.1) -> str:
+    """What the time of one call goes to."""
+    with tempfile.TemporaryDirectory() as folder, opened(Path(folder), scale) as calls:
+        call = calls.calls()[name]
+        call()
+        profiler = cProfile.Profile()
+        profiler.enable()
+        for _ in range(20):
+            call()
+        profiler.disable()
+        out = io.StringIO()
+        pstats.Stats(profiler, stream=out).sort_stats("cumtime").print_stats(40)
+    return out.getvalue()
+
+
+if __name__ == "__main__":
+    print(profile(sys.argv[1]))
