@@ -168,6 +168,78 @@ def test_what_a_function_changes_in_its_argument_or_in_a_global_name_counts():
     assert "show(df)" not in found
 
 
+SEEN = [
+    # what random numbers are drawn from, wherever it is set, but not where nothing is drawn
+    ("import numpy as np\nnp.random.seed(1)\nx = np.random.rand(3)\nsave(x)", "np.random.seed(1)", True),
+    ("import numpy as np\nnp.random.seed(1)\nx = np.zeros(3)\nsave(x)", "np.random.seed(1)", False),
+    (
+        "import random\nrandom.seed(1)\nrandom.seed(2)\nx = f()\ndef f(): pass\nsave(random.random())",
+        "random.seed(1)",
+        False,
+    ),
+    ("import random\ndef all(n):\n    random.seed(n)\nall(1)\ndf = df.sample(9)\nsave(df)", "all(1)", True),
+    ("import helper\nhelper.seed_all(1)\nsave(helper.draw())", "helper.seed_all(1)", True),
+    ("import random\nrandom.seed(1)\nx = df.sample(9, random_state=3)\nsave(x)", "random.seed(1)", False),
+    # methods that change their arguments, called on whatever object
+    (
+        "class C:\n    def fix(self, df):\n        df['a'] = 1\nc = C()\ndf = load()\nc.fix(df)\nsave(df)",
+        "c.fix(df)",
+        True,
+    ),
+    (
+        "class C:\n    def look(self, df):\n        return df\nc = C()\ndf = load()\nc.look(df)\nsave(df)",
+        "c.look(df)",
+        False,
+    ),
+    ("import helper\nc = helper.make()\ndf = load()\nc.mend(1, df)\nsave(df)", "c.mend(1, df)", True),
+    # variables of functions that made functions
+    (
+        "def make():\n    n = 0\n    def add():\n        nonlocal n\n        n += 1\n        return n\n    return add\n"
+        "count = make()\nprint(count())\nsave(count())",
+        "print(count())",
+        True,
+    ),
+    (
+        "def make():\n    kept = []\n    def add(x):\n        kept.append(x)\n        return kept\n    return add\n"
+        "add = make()\nadd(1)\nsave(add(2))",
+        "add(1)",
+        True,
+    ),
+    # functions that are kept now and called later look their names up later
+    (
+        "from functools import partial\ndef f(x): return x + k\ng = partial(f, 1)\nk = 5\nsave(g())",
+        "k = 5",
+        True,
+    ),
+    ("def f(x): return x + k\nway = {'a': f}\nk = 5\nsave(way['a'](1))", "k = 5", True),
+    ("def f(x): return x + k\nk = 1\ny = f(1)\nk = 5\nsave(y)", "k = 5", False),
+    # a base class that is changed after classes were made of it
+    ("class A: pass\nclass B(A): pass\nA.n = 1\nsave(B().n)", "A.n = 1", True),
+    ("class A: pass\nclass B(A): pass\nclass A: pass\nA.n = 1\nsave(B())", "A.n = 1", False),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "is_in"), SEEN)
+def test_what_no_name_in_the_text_stands_for_is_in_the_slice(text, line, is_in):
+    helper = """
+        import numpy as np
+        def seed_all(n):
+            np.random.seed(n)
+        def draw():
+            return np.random.rand()
+        class C:
+            def mend(self, n, df):
+                self.put(df)
+            def put(self, df):
+                df.loc[0] = 1
+        def make():
+            return C()
+    """
+    modules = [Piece(textwrap.dedent(helper), "helper.py", module="helper")]
+    slicer = Slicer([Piece(text, "train.py", 1, 0)], modules)
+    assert (line in lines(slicer, text.count("\n") + 1)) == is_in
+
+
 def test_a_decorator_that_belongs_to_an_object_adds_the_function_to_it():
     program = cells(
         "import functools\napp = App()",
@@ -455,6 +527,47 @@ def test_modules_are_kept_once_and_masked_and_those_of_others_are_not(tmp_path):
     with tv.connect(tmp_path / "w", mode="r") as vault:
         assert vault.read("x").vault.code(whole=True).empty
         assert vault.sources("train").empty
+
+
+def test_modules_of_the_project_are_found_wherever_in_it_the_script_lies(tmp_path):
+    """Beside scripts/ in src/, and nothing of a folder around the project or of an installed package."""
+    project = tmp_path / "around" / "project"
+    for folder in ("scripts", "src/spam", ".venv/lib/site-packages"):
+        (project / folder).mkdir(parents=True)
+    (project / "pyproject.toml").write_text("[project]\nname = 'spam'\n")
+    (project / "src/spam/__init__.py").write_text("")
+    (project / "src/spam/text.py").write_text("def clean(text):\n    return text.strip()\n")
+    (project / ".venv/lib/site-packages/installed.py").write_text("def f(): pass\n")
+    (tmp_path / "around" / "elsewhere.py").write_text("def g(): pass\n")
+    body = f"""
+        import sys
+        sys.path += [{str(project / "src")!r}, {str(project / ".venv/lib/site-packages")!r}, {str(tmp_path / "around")!r}]
+        import elsewhere, installed
+        from spam.text import clean
+        import tablevault_pd as tv
+        vault = tv.connect({str(tmp_path / "v")!r}, session="train")
+        vault.save("texts", {{"text": [clean(" a"), installed.f(), elsewhere.g()]}})
+    """
+    script(project / "scripts", body)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        code = vault.read("texts").vault.code(whole=True)
+        assert dict.fromkeys(code["path"]) == dict.fromkeys(["scripts/train.py", "src/spam/text.py"])
+        assert code.loc[code["path"] == "src/spam/text.py", "names"].tolist() == [["clean"]]
+        assert vault.sources("train#1")["path"].tolist() == ["src/spam/__init__.py", "src/spam/text.py"]
+
+
+def test_a_notebook_has_the_name_that_the_program_which_executes_it_was_given(tmp_path):
+    from tablevault_pd.capture.script import _notebook_of
+
+    if not Path("/proc/self/cmdline").exists():
+        pytest.skip("the command line of another process is read from /proc")
+    for words, name in ((["nbclient", "dir/train.ipynb"], "train"), (["notebook", "train.ipynb"], None)):
+        command = [sys.executable, "-c", "print(flush=True); input()", *words]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()  # it runs
+            assert _notebook_of(str(process.pid)) == name
+            process.communicate(b"\n")
+    assert _notebook_of("0") is None
 
 
 def test_a_thread_writes_from_the_statement_where_the_main_thread_is(tmp_path):

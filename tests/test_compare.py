@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from torture.harness import times
 
 import tablevault_pd as tv
+from tablevault_pd.analysis.facts import changed_parts
+from tablevault_pd.code import Piece, Slicer
 
 
 def preds(**columns):
@@ -959,6 +961,20 @@ def test_r17_an_input_that_was_corrected_from_itself(vault):
     assert rows[["what", "name", "a", "b"]].values.tolist() == [["row changed", "gold", "a", "z"]]
     found = vault.differences(a, b)
     assert found.loc[found["what"] == "input", ["a", "b"]].values.tolist() == [["questions@1", "questions@2"]]
+
+
+def test_r17_each_of_several_statements_that_bind_one_name_is_told():
+    text = "df = load({a})\ndf = df.dropna()\nif x:\n    k = {b}\nif y:\n    k = 2\nlog(df)\nlog({c})\nsave(df, k)"
+    one, two = (
+        Slicer([Piece(text.format(a=number, b=number, c=number), "t.py", 1, 0)]).of_everything()
+        for number in (1, 5)
+    )
+    assert changed_parts(one, one) == []
+    assert changed_parts(one, two) == [
+        ("t.py: df", "df = load(1)", "df = load(5)"),
+        ("t.py: k", "if x:\n    k = 1", "if x:\n    k = 5"),
+        ("t.py", "log(1)", "log(5)"),
+    ]
 
 
 def test_r17_other_code_altogether_is_one_line(folder_vault, tmp_path):

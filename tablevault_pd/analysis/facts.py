@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,7 @@ ABSENT = "∅"  # never a value: it stands for what is not recorded
 
 Fact = tuple[str, str]  #: (what, name), such as ("package", "numpy")
 Facts = Mapping[Fact, Any]
+_Bound = tuple[str | None, tuple[str, ...]]  #: (path, names that a statement binds)
 Inputs = dict[str, list[Version]]  #: versions of each list
 
 
@@ -151,21 +154,24 @@ def changed_parts(a: Slice, b: Slice) -> list[tuple[str, str | None, str | None]
     """
     if _are_foreign(a, b):
         return [(_place(b.parts[-1]), _text(a.parts[-1]), _text(b.parts[-1]))]
-    named_a, named_b = _named(a.parts), _named(b.parts)
-    found: list[tuple[str, str | None, str | None]] = []
-    for key in dict.fromkeys([*named_a, *named_b]):
-        one, two = named_a.get(key), named_b.get(key)
-        if one is None or two is None or one.tree != two.tree:
-            found.append((_title(key), _text(one), _text(two)))
-    bare_a, bare_b = _bare(a.parts), _bare(b.parts)
-    gone = [part for part in bare_a if part.tree not in {each.tree for each in bare_b}]
-    come = [part for part in bare_b if part.tree not in {each.tree for each in bare_a}]
-    for number in range(max(len(gone), len(come))):
-        one, two = (parts[number] if number < len(parts) else None for parts in (gone, come))
-        part = two or one
-        assert part is not None
-        found.append((_place(part), _text(one), _text(two)))
-    return found
+    gone, come = _without(a.parts, b.parts), _without(b.parts, a.parts)
+    names = dict.fromkeys([*gone, *come])
+    return [
+        (_title(two or one), _text(one), _text(two))
+        for key in sorted(names, key=lambda key: not key[1])  # statements without names last
+        for one, two in zip_longest(gone.get(key, ()), come.get(key, ()))
+    ]
+
+
+def _without(parts: Sequence[Part], others: Sequence[Part]) -> dict[_Bound, list[Part]]:
+    """The statements that are not among `others`, by the names they bind: several may bind one, as ``df = df.dropna()``."""
+    left = Counter((part.path, part.tree) for part in others)
+    lone: dict[_Bound, list[Part]] = {}
+    for part in parts:
+        left[part.path, part.tree] -= 1
+        if left[part.path, part.tree] < 0:
+            lone.setdefault((part.path if part.names else None, part.names), []).append(part)
+    return lone
 
 
 def _are_foreign(a: Slice, b: Slice) -> bool:
@@ -185,17 +191,12 @@ def _text(part: Part | None) -> str | None:
     return None if part is None else part.text
 
 
-def _named(parts: Iterable[Part]) -> dict[tuple[str | None, tuple[str, ...]], Part]:
-    return {(part.path, part.names): part for part in parts if part.names}
-
-
-def _bare(parts: Iterable[Part]) -> list[Part]:
-    return [part for part in parts if not part.names]
-
-
-def _title(key: tuple[str | None, tuple[str, ...]]) -> str:
-    path, names = key
-    return f"{path}: {', '.join(names)}" if path else ", ".join(names)
+def _title(part: Part | None) -> str:
+    assert part is not None
+    if not part.names:
+        return _place(part)
+    names = ", ".join(part.names)
+    return f"{part.path}: {names}" if part.path else names
 
 
 def _place(part: Part) -> str:

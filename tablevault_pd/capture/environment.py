@@ -11,12 +11,14 @@ import subprocess
 import sys
 from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
 GIT_TIMEOUT_S = 5.0
+PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", ".git")  # where one is, a project begins
 _FIELD = r"(?mi)^{}:[ \t]*(\S+)"
 #: Top-level modules in the first column of RECORD.
 _TOP_LEVEL = re.compile(r"(?m)^\"?([^/,\"\n]+?)(?:/|\.py,|\.[^/,\n]*(?:so|pyd),)")
@@ -112,10 +114,24 @@ def _diff_size(folder: Path) -> dict[str, int]:
     return {"changed_files": len(rows), "lines_added": added, "lines_removed": removed}
 
 
-def project_folder(folder: Path) -> Path:
+def repository_folder(folder: Path) -> Path:
     """Return the root of the repository that `folder` is in; `folder` itself outside of one."""
+    return _nearest(folder, (".git",))
+
+
+def project_folder(folder: Path) -> Path:
+    """Return the root of the project that `folder` is in: the nearest one with a file that says so; else `folder` itself.
+
+    The folder of an installed program, such as that of pytest, is in no project.
+    """
+    if any(folder.is_relative_to(Path(prefix).resolve()) for prefix in {sys.prefix, sys.base_prefix}):
+        return folder
+    return _nearest(folder, PROJECT_FILES)
+
+
+def _nearest(folder: Path, names: Sequence[str]) -> Path:
     for candidate in (folder, *folder.parents):
-        if (candidate / ".git").exists():
+        if any((candidate / name).exists() for name in names):
             return candidate
     return folder
 

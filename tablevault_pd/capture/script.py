@@ -9,6 +9,13 @@ from importlib.util import decode_source
 from pathlib import Path
 from typing import Any
 
+_EXECUTING = (
+    "nbclient",
+    "nbconvert",
+    "papermill",
+    "execute",
+)  # programs that run the one notebook that they are given
+
 
 def main_file() -> Path | None:
     """Return the file that runs as ``__main__``, if there is one."""
@@ -70,7 +77,20 @@ def _notebook_name() -> str:
     path = os.environ.get("JPY_SESSION_NAME") or getattr(main, "__vsc_ipynb_file__", None)  # Jupyter, VS Code
     if path:
         return Path(path).stem
-    return "notebook" if "ipykernel" in sys.modules else "ipython"
+    if "ipykernel" not in sys.modules:
+        return "ipython"
+    return _notebook_of(os.environ.get("JPY_PARENT_PID", str(os.getppid()))) or "notebook"
+
+
+def _notebook_of(parent: str) -> str | None:
+    """Return the notebook in the command line of the process that executes it, such as ``jupyter execute train.ipynb``."""
+    try:
+        words = Path("/proc", parent, "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:  # no Linux, or the process has ended
+        return None
+    notebooks = [word for word in words if word.endswith(".ipynb")]
+    executes = any(name in word for word in words for name in _EXECUTING)
+    return Path(notebooks[0]).stem if notebooks and executes else None
 
 
 def in_ipython() -> bool:

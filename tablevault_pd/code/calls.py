@@ -87,6 +87,31 @@ CHANGING_FIRST = frozenset(
     ]
 )
 _CHANGING_FIRST_ALONE = frozenset(["next", "anext", "setattr", "delattr"])
+#: What the random numbers of a process depend on: functions that seed set it, and those that draw use it. No name stands for it.
+RANDOM = "random state"
+SEEDING = frozenset(
+    [
+        "seed",
+        "manual_seed",
+        "manual_seed_all",
+        "set_seed",
+        "set_random_seed",
+        "seed_everything",
+        "setstate",
+        "set_state",
+    ]
+)
+DRAWING = frozenset(
+    [
+        "bernoulli", "binomial", "choice", "choices", "cross_val_score", "expovariate", "exponential",
+        "fit", "fit_predict", "fit_transform", "gauss", "multinomial", "normal", "normalvariate",
+        "permutation", "poisson", "rand", "randbytes", "randint", "randn", "random", "random_sample",
+        "randperm", "randrange", "sample", "shuffle", "standard_normal", "train_test_split", "triangular",
+        "uniform",
+    ]
+)  # fmt: skip
+_OWN_STATE = frozenset(["random_state", "rng", "seed", "generator"])  #: arguments that say what to draw from
+
 #: Functions that return the module they name.
 IMPORTING = frozenset(["importlib.import_module", "import_module"])
 #: Arguments that hold a filter, which reads the caller's names after an @.
@@ -131,6 +156,17 @@ def named_arguments(node: ast.Call) -> Iterator[tuple[int | str, str]]:
         name = root(value) if isinstance(value, (ast.Name, ast.Attribute)) else None
         if place is not None and name is not None:
             yield place, name
+
+
+def is_seeding(name: str | None) -> bool:
+    """Whether a function sets what random numbers are drawn from: ``np.random.seed(0)``."""
+    return name is not None and name.rpartition(".")[2] in SEEDING
+
+
+def draws(node: ast.Call) -> bool:
+    """Whether a call may draw random numbers that a seed of the process decides about."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+    return name in DRAWING and not any(each.arg in _OWN_STATE for each in node.keywords)
 
 
 def filters(node: ast.Call) -> Iterator[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.code.calls import RANDOM
 from tablevault_pd.code.statements import cut, trees
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def statements_of(
     """(line, kind, names, used names, tree) of each statement: as it was captured, whichever Python wrote it."""
     if names is not None:
         for line, _, kind, defined, uses, later, tree in json.loads(names):
-            yield line, kind, frozenset(defined), frozenset([*uses, *later]), tree
+            yield line, kind, frozenset(defined), frozenset([*uses, *later]) - {RANDOM}, tree
         return
     for each, tree in zip(cut(text), trees(text), strict=True):
-        yield each.line, each.kind, frozenset(each.names), frozenset([*each.uses, *each.later]), tree
+        uses = frozenset([*each.uses, *each.later]) - {RANDOM}
+        yield each.line, each.kind, frozenset(each.names), uses, tree
 
 
 @dataclass(slots=True)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.code.calls import (
     CHANGING,
     IMPORTING,
     NAME_OF_CALLER,
+    RANDOM,
     SHOWING,
     Call,
     changed_arguments,
     dotted,
+    draws,
     filters,
+    is_seeding,
     named_arguments,
     root,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MAKERS = frozenset(["partial", "partialmethod", "itemgetter", "attrgetter", "methodcaller"])  #: of functions
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -37,13 +43,16 @@ _UNSURE = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, getattr
 class _Scope:
     """The names of one namespace: the module's, a class body's, a function's or a comprehension's."""
 
-    __slots__ = ("bound", "certain", "changed", "declared", "kind", "loads", "modules", "outer", "parameters")
+    __slots__ = (
+        "bound", "certain", "changed", "declared", "kind", "loads", "modules", "nonlocals", "outer", "parameters",
+    )  # fmt: skip
 
     def __init__(self, kind: str, outer: _Scope | None) -> None:
         self.kind = kind
         self.outer = outer
         self.bound: dict[str, None] = {}
         self.declared: set[str] = set()  # global here
+        self.nonlocals: set[str] = set()
         self.certain: set[str] = set()  # bound by the statement itself before they are looked up
         self.loads: dict[
             tuple[str, bool], None
@@ -51,6 +60,20 @@ class _Scope:
         self.modules: dict[str, tuple[str, str | None]] = {}  # names bound by an import inside of a function
         self.parameters: list[str] = []
         self.changed: dict[str, None] = {}  # whose values are changed
+
+    @property
+    def in_function(self) -> bool:
+        """Whether what it does is done when a function is called."""
+        return self.kind == "function" or (self.outer is not None and self.outer.in_function)
+
+    def is_of_outer_function(self, name: str) -> bool:
+        """Whether a name is a variable of a function around this one."""
+        outer = self.outer
+        while outer is not None:
+            if outer.kind == "function" and name in outer.bound:
+                return True
+            outer = outer.outer
+        return False
 
 
 class Finder:
@@ -66,13 +89,16 @@ class Finder:
         self.results: list[tuple[str, str]] = []
         self.aliases: list[tuple[str, str]] = []
         self.function: _Scope | None = None  # that of the statement, if it is a function
+        self.hands: dict[str, None] = {}
+        self.methods: list[tuple[str, _Scope, bool, tuple[Call, ...]]] = []  # name, scope, with self, calls
+        self.keeps_state = False
 
     @classmethod
-    def describe(cls, node: ast.stmt) -> dict[str, Any]:
-        """The fields of a :class:`~tablevault_pd.code.statements.Statement` that tell of names."""
+    def describe(cls, node: ast.stmt) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The fields of a :class:`~tablevault_pd.code.statements.Statement` that tell of names, and those of its methods."""
         finder = cls()
         finder._walk(node, finder.module)
-        return finder._fields(node)
+        return finder._fields(node), list(finder.method_fields())
 
     def _fields(self, node: ast.stmt) -> dict[str, Any]:
         changed = dict.fromkeys(self.module.changed)
@@ -98,7 +124,22 @@ class Finder:
             "results": tuple(self.results),
             "alters": tuple(name for name in changed if name not in self.module.bound),
             "aliases": tuple(self.aliases),
+            "hands": tuple(self.hands),
+            "keeps_state": self.keeps_state,
         }
+
+    def method_fields(self) -> Iterator[dict[str, Any]]:
+        """As :meth:`describe`, for each method of a class: what it is called, and what it changes."""
+        for name, scope, bound, passes in self.methods:
+            parameters = tuple(scope.parameters[1:] if bound else scope.parameters)
+            changes = tuple(each for each in parameters if each in scope.changed)
+            yield {
+                "kind": "def",
+                "names": (name,),
+                "parameters": parameters,
+                "changes": changes,
+                "passes": passes,
+            }
 
     # -- walking
 
@@ -127,6 +168,7 @@ class Finder:
     def _name(self, node: ast.Name, scope: _Scope) -> None:
         if isinstance(node.ctx, ast.Load):
             self._look_up(node.id, scope)
+            self._hand(node.id, scope)
         elif isinstance(node.ctx, ast.Store):
             self._bind(node.id, scope)
 
@@ -139,6 +181,12 @@ class Finder:
             self._walk(node.value, scope)
         else:
             self._look_up(chain, scope)
+            self._hand(chain, scope)
+
+    def _hand(self, chain: str, scope: _Scope) -> None:
+        """Note what is not called at once."""
+        if scope.kind == "module":
+            self.hands[chain] = None
 
     def _look_up(self, chain: str, scope: _Scope) -> None:
         if chain.partition(".")[0] not in scope.certain:
@@ -197,7 +245,9 @@ class Finder:
         self._walk(node.value, scope)
 
     def _bind(self, name: str, scope: _Scope) -> None:
-        if name in scope.declared:
+        if name in scope.nonlocals:
+            self.keeps_state = True
+        elif name in scope.declared:
             self.writes[name] = None
         else:
             scope.bound[name] = None
@@ -213,7 +263,12 @@ class Finder:
         for text in filters(node):
             for name in NAME_OF_CALLER.findall(text):
                 self._look_up(name, scope)
-        self._children(node, scope)
+        chain = dotted(node.func)
+        if chain is None:
+            self._walk(node.func, scope)
+        else:
+            self._look_up(chain, scope)
+        self._each([*node.args, *node.keywords], scope)
 
     def _note_call(self, node: ast.Call, scope: _Scope, *, kept: bool) -> None:
         name = dotted(node.func)
@@ -232,6 +287,10 @@ class Finder:
                     self.touches[base] = None
                 elif changing:
                     scope.changed[base] = None
+        if is_seeding(name):
+            (self.writes if scope.in_function else self.module.bound)[RANDOM] = None
+        elif draws(node):
+            scope.loads[RANDOM, False] = None
         for argument in changed_arguments(node, name):
             self._change(argument, scope)
         arguments = tuple(named_arguments(node))
@@ -251,6 +310,9 @@ class Finder:
 
     def _global(self, node: ast.Global, scope: _Scope) -> None:
         scope.declared.update(node.names)
+
+    def _nonlocal(self, node: ast.Nonlocal, scope: _Scope) -> None:
+        scope.nonlocals.update(node.names)
 
     # -- modules
 
@@ -290,7 +352,12 @@ class Finder:
             inner.bound[parameter.name] = None
         if scope is self.module:
             self.function = inner
+        others, self.passes = self.passes, {}
         self._each(node.body, inner)
+        if scope.kind == "class" and scope.outer is self.module:
+            bound = not any(dotted(each) == "staticmethod" for each in node.decorator_list)
+            self.methods.append((node.name, inner, bound, tuple(self.passes)))
+        self.passes = others | self.passes
         self._close(inner, scope, later=True)
 
     def _register(self, decorators: list[ast.expr]) -> None:
@@ -370,7 +437,10 @@ class Finder:
                 outer.loads[chain, already or later or hidden] = None
         for name in inner.changed:
             if name not in inner.bound:
-                if later:
+                if later and inner.is_of_outer_function(name):
+                    self.keeps_state = True
+                    outer.changed.update({name: None} if outer.kind == "function" else {})
+                elif later:
                     self.writes[name] = None
                     outer.changed.update({name: None} if outer.kind == "function" else {})
                 else:
@@ -408,6 +478,7 @@ _HANDLERS: dict[type, Any] = {
     ast.Expr: Finder._expression,
     ast.Delete: Finder._delete,
     ast.Global: Finder._global,
+    ast.Nonlocal: Finder._nonlocal,
     ast.Import: Finder._import,
     ast.ImportFrom: Finder._import_from,
     ast.Lambda: Finder._lambda,

@@ -10,9 +10,11 @@ from __future__ import annotations
 import builtins
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from tablevault_pd.code.calls import RANDOM
 from tablevault_pd.code.statements import Statement, cut, text_of, trees
 from tablevault_pd.store.session_types import Part
 
@@ -45,6 +47,7 @@ GIVEN = frozenset(dir(builtins)) | frozenset(
         "_exit_code",
         "__class__",
         "__conditional_annotations__",
+        RANDOM,
     ]
 )
 
@@ -162,8 +165,26 @@ class Slicer:
         self.modules: dict[str, Space] = {
             piece.module: Space([piece], piece.module) for piece in modules if piece.module
         }
-        for space in [*self.modules.values(), self.main]:
+        self._indexed: set[str] = set()
+        self.main.index(self._effects(self.main))
+
+    def module(self, name: str) -> Space | None:
+        """A captured module, with which of its statements bind what."""
+        space = self.modules.get(name)
+        if space is not None and name not in self._indexed:
+            self._indexed.add(name)  # before: modules may import each other
             space.index(self._effects(space))
+        return space
+
+    @cached_property
+    def _methods(self) -> dict[str, list[tuple[Space, Statement]]]:
+        """The methods of all captured classes, by name."""
+        methods: dict[str, list[tuple[Space, Statement]]] = {}
+        for space in [self.main, *self.modules.values()]:
+            for statement in space.statements:
+                for method in statement.methods:
+                    methods.setdefault(method.names[0], []).append((space, method))
+        return methods
 
     def of_line(self, line: int | None) -> Slice:
         """What the statement of the last piece needs that `line` is in; without one, the whole piece and what it needs."""
@@ -205,6 +226,7 @@ class Slicer:
             names |= dict.fromkeys(self._changed_by(space, statement.calls, current, {}))
             for name in self._writes(space, statement.uses, current, set()):
                 names[name] = None
+            names |= dict.fromkeys(self._with_state(space, statement.uses, current))
             names |= dict.fromkeys(aliases.of([*statement.alters, *(set(names) - set(statement.names))]))
             yield tuple(names)
             imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
@@ -217,9 +239,7 @@ class Slicer:
     ) -> Iterator[str]:
         """The names that calls change, because their functions do, or functions that these hand them on to."""
         for function, arguments in calls:
-            called = self._called(space, function, current)
-            if called is not None:
-                where, defined = called
+            for where, defined in self._called(space, function, current):
                 now = current if where is space else {name: each[-1] for name, each in where.names.items()}
                 changes = self._changes(where, defined, now, known)
                 yield from (name for place, name in arguments if _parameter(defined, place) in changes)
@@ -235,23 +255,40 @@ class Slicer:
 
     def _called(
         self, space: Space, function: str, current: Mapping[str, int]
-    ) -> tuple[Space, Statement] | None:
-        """The definition of a function of this namespace or of a captured module, and where it stands."""
+    ) -> Iterator[tuple[Space, Statement]]:
+        """The definition of a function of this namespace or of a captured module, and where it stands.
+
+        Of a method all that are called so: which class an object is of is not known.
+        """
         base, _, rest = function.partition(".")
         at = current.get(base)
-        if at is None:
-            return None
-        statement = space.statements[at]
-        if statement.kind == "def" and not rest:
-            return space, statement
+        statement = None if at is None else space.statements[at]
+        if statement is not None and statement.kind == "def" and not rest:
+            yield space, statement
+        elif statement is not None and any(bound == base for bound, _, _ in statement.imports):
+            yield from self._imported(space, statement, base, rest)
+        elif rest:
+            yield from self._methods.get(rest.rpartition(".")[2], ())
+
+    def _imported(
+        self, space: Space, statement: Statement, base: str, rest: str
+    ) -> Iterator[tuple[Space, Statement]]:
         for bound, module, brought in statement.imports:
-            target = self.modules.get(absolute(space, module))
-            wanted = rest if brought is None else brought
-            if bound == base and target is not None and (brought is None or not rest):
-                for other in target.statements:
-                    if other.kind == "def" and other.names == (wanted,):
-                        return target, other
-        return None
+            if bound != base or (brought is not None and rest):
+                continue
+            name = rest if brought is None else brought
+            target = self.module(absolute(space, module))
+            for other in () if target is None else target.statements:
+                if other.kind == "def" and other.names == (name,):
+                    yield target, other  # type: ignore[misc]  # there is no other without a target
+
+    def _with_state(self, space: Space, uses: Sequence[str], current: Mapping[str, int]) -> Iterator[str]:
+        """The functions with variables of their own that a statement may call, as ``count = make_counter()``."""
+        for name in uses:
+            made = space.statements[current[name]].results if name in current else ()
+            for bound, maker in made:
+                if bound == name and any(each.keeps_state for _, each in self._called(space, maker, current)):
+                    yield name
 
     def _writes(
         self, space: Space, uses: Sequence[str], current: Mapping[str, int], seen: set[int]
@@ -262,13 +299,23 @@ class Slicer:
             if at is None or at in seen:
                 continue
             statement = space.statements[at]
-            if statement.kind in ("def", "class"):
+            if statement.imports:
+                yield from self._seeds(space, statement, use)
+            elif statement.kind in ("def", "class"):
                 seen.add(at)
                 yield from statement.writes
                 yield from self._writes(space, statement.later, current, seen)
             elif base != use:  # a method of what a class has made
                 made = [source for name, source in statement.results if name == base and "." not in source]
                 yield from self._writes(space, made, current, seen)
+
+    def _seeds(self, space: Space, statement: Statement, use: str) -> Iterator[str]:
+        """The random state, if a function of another module sets it: its global names are its own."""
+        base, _, rest = use.partition(".")
+        for target, defined in self._imported(space, statement, base, rest):
+            names = {name: numbers[-1] for name, numbers in target.names.items()}
+            if RANDOM in defined.writes or RANDOM in self._writes(target, defined.later, names, set()):
+                yield RANDOM
 
 
 def _parameter(function: Statement, place: int | str) -> str | None:
@@ -353,6 +400,10 @@ class _Walk:
             statement = space.statements[number]
             for use in statement.uses:
                 self._need(space, use, number, source)
+                if called > number and (use in statement.hands or statement.kind == "def"):
+                    self._need(space, use, number, source, called)
+                if called > number and statement.kind == "class":
+                    self._patches(space, use, number, called, source)
             for use in statement.later:
                 self._need(space, use, called, source)
 
@@ -381,8 +432,23 @@ class _Walk:
         self._seen.add((*key, called if space.statements[number].later else -1))
         self._waiting.append((space, number, called, source))
 
-    def _need(self, space: Space, use: str, before: int, source: int) -> None:
-        """Want what a dotted name stood for when statement `before` began; in a function also later ones."""
+    def _patches(self, space: Space, use: str, number: int, called: int, source: int) -> None:
+        """Want what changed a base class in place after the class was made of it."""
+        name = use.partition(".")[0]
+        for later in space.names.get(name, ()):
+            statement = space.statements[later]
+            if number < later < called:
+                if name in statement.names and name not in statement.alters:
+                    return  # another class of that name
+                self._add(space, later, later, source)
+
+    def _need(self, space: Space, use: str, before: int, source: int, called: int | None = None) -> None:
+        """Want what a dotted name stood for when statement `before` began; in a function also later ones.
+
+        `called` is when functions among it are called, if not then.
+        """
+        if use == RANDOM and space is not self._main:
+            self._need(self._main, use, self._end, source)
         if ":" in use:
             module, _, attribute = use.partition(":")
             self._module(absolute(space, module), attribute, source)
@@ -393,7 +459,7 @@ class _Walk:
             end = self._end if space is self._main else len(space)
             numbers = list(space.definitions(base, end))
         for number in numbers:
-            self._add(space, number, before, source)
+            self._add(space, number, before if called is None else called, source)
             for bound, module, brought in space.statements[number].imports:
                 if bound == base:
                     self._follow(
@@ -416,7 +482,8 @@ class _Walk:
             name = f"{name}.{inner}"
         if name not in modules:
             return
-        space = modules[name]
+        space = self._slicer.module(name)
+        assert space is not None
         if (
             rest
             and rest.partition(".")[0] not in space.names
@@ -430,7 +497,7 @@ class _Walk:
             self._whole(name, source)
 
     def _whole(self, name: str, source: int) -> None:
-        space = self._slicer.modules.get(name)
+        space = self._slicer.module(name)
         for number in range(0 if space is None else len(space)):
             assert space is not None
             self._add(space, number, len(space), source)
@@ -441,7 +508,7 @@ class _Walk:
         perhaps = []
         for number in reversed(space.stars):
             for bound, module, _ in space.statements[number].imports:
-                target = self._slicer.modules.get(absolute(space, module))
+                target = self._slicer.module(absolute(space, module))
                 if bound != "*" or number >= max(before, self._end if space is self._main else before):
                     continue
                 if target is None:

@@ -52,6 +52,13 @@ class Statement:
     ] = ()  #: (name, dotted name of what was called, or taken an item of, for its value)
     alters: tuple[str, ...] = ()  #: those of its names whose values it changes, and does not bind
     aliases: tuple[tuple[str, str], ...] = ()  #: (name, the name that it is another one of)
+    hands: tuple[
+        str, ...
+    ] = ()  #: those of `uses` that it does not call: functions among them may be called later
+    methods: tuple[Statement, ...] = ()  #: of the class that it defines, as functions without ``self``
+    keeps_state: bool = (
+        False  #: whether functions made by the one that it defines change variables of that one
+    )
 
 
 def cut(text: str) -> tuple[Statement, ...]:
@@ -141,7 +148,9 @@ def _statements(
         elif line in magics:
             found.append(Statement(first, line, last, "magic"))
         else:
-            found.append(Statement(first, line, last, **Finder.describe(node)))
+            fields, methods = Finder.describe(node)
+            made = tuple(Statement(first, line, last, **each) for each in methods)
+            found.append(Statement(first, line, last, **fields, methods=made))
         nodes.append(node if line not in magics else None)
         end = last
     return tuple(found), tuple(nodes)

@@ -55,11 +55,17 @@ def _resolved(folder: Path) -> Path:
     return folder.resolve()
 
 
+def folder_of_project() -> Path:
+    """Return the folder of the project that the script or notebook belongs to; its own one if it belongs to none."""
+    return _project_around(folder_of_main())
+
+
+_project_around = lru_cache(maxsize=64)(environment.project_folder)
+
+
 def project_modules(*, whole_repository: bool) -> ProjectModules:
-    """Return the modules of the project: those below the script's folder, or in the whole repository around it."""
-    folder = folder_of_main()
-    if whole_repository:
-        folder = environment.project_folder(folder)
+    """Return the modules of the project, or those in the whole repository around it."""
+    folder = environment.repository_folder(folder_of_main()) if whole_repository else folder_of_project()
     return _projects.setdefault(folder, ProjectModules(folder))
 
 

@@ -20,7 +20,7 @@ from tablevault_pd.errors import NotRecorded, VaultClosed, VaultError, WorkerSto
 from tablevault_pd.session import active, inheritance, opening
 from tablevault_pd.session.control import obey
 from tablevault_pd.session.ending import cell_outcome, ending_after_stop, ending_by
-from tablevault_pd.session.executed import folder_of_main
+from tablevault_pd.session.executed import folder_of_project
 from tablevault_pd.session.heartbeat import EXIT_S, HEARTBEAT, LONGEST_RETRY_S, warn
 from tablevault_pd.session.metrics_buffer import MAX_ROWS, number, values_of, whole
 from tablevault_pd.session.params import Params
@@ -292,7 +292,7 @@ class Recorder(SessionState):
         self.outbox.begin(self.row, began - (before + (datetime.now(UTC) - before) / 2))
         text = script.main_source()
         if self.settings.capture != "none" and (text is not None or self.cells.prompt is not None):
-            self.cells.begin(text or "", path=script.main_path(folder_of_main()))
+            self.cells.begin(text or "", path=script.main_path(folder_of_project()))
 
     def _reopen(self, last: Session, new: Session) -> Session:
         """Continue the run `last`, with its parameters, tags and cells."""
