@@ -144,7 +144,7 @@ def test_the_outcome_of_a_script(endings, name):
 
 
 FORKING = """
-import os, sys, threading, time
+import gc, os, sys, threading, time
 import tablevault_pd as tv
 from tablevault_pd.capture.environment import package_versions
 
@@ -165,6 +165,7 @@ if __name__ == "__main__":
     with tv.connect("v", session=False) as vault:
         vault.sessions()  # imports what the cases need
     package_versions()  # keeps what the cases would read anew
+    gc.freeze()  # a process does not look through at its end what it has from this one
 {cases}
 """
 
@@ -650,7 +651,7 @@ print("done")
     "leaves": "how = 'leaves another thread'\n" + CONNECT + FORKING_THREAD,
 }
 FORKING_APART = """
-import os, sys, threading, time
+import gc, os, sys, threading, time
 import tablevault_pd as tv
 from tablevault_pd.capture.environment import package_versions
 
@@ -671,6 +672,7 @@ if __name__ == "__main__":
     with tv.connect("v", session=False) as vault:
         vault.sessions()  # imports what the cases need
     package_versions()  # keeps what the cases would read anew
+    gc.freeze()  # a process does not look through at its end what it has from this one
 {cases}
     for case, pid in pids.items():
         print(case, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

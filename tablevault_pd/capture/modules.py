@@ -110,8 +110,16 @@ class ProjectModules:
 @lru_cache(maxsize=1 << 14)
 def _not_installed(file: str) -> Path | None:
     """Return the real path of a file, unless it belongs to Python, to an installed package or to this one."""
-    path = Path(file).resolve()
-    return None if any(path.is_relative_to(folder) for folder in _FOREIGN) else path
+    if os.path.islink(file):
+        file = os.path.realpath(file)
+    folder, foreign = _real_folder(os.path.dirname(file))
+    return None if foreign else folder / os.path.basename(file)
+
+
+@lru_cache(maxsize=1 << 12)
+def _real_folder(folder: str) -> tuple[Path, bool]:
+    path = Path(folder).resolve()
+    return path, any(path.is_relative_to(foreign) for foreign in _FOREIGN)
 
 
 def _is_new(name: str, module: Any, specs: Mapping[str, tuple[Any, float]], reloader: Any) -> bool:
