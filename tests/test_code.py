@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.code import Piece, Slicer, cut, trees
@@ -418,7 +419,7 @@ class Value:
         self.ids = ids
 
 
-@settings(max_examples=150)
+@settings(max_examples=times(150, ordinary=60))
 @given(st.integers(0, 10**9))
 def test_slices_of_random_programs_hold_what_the_rows_depend_on_and_nothing_else(seed):
     rnd = random.Random(seed)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 import tablevault_pd as tv
 
@@ -70,7 +71,7 @@ def check(pairs, widths):
     assert len(set(either_way)) == len(either_way)  # none lies upon another
 
 
-@settings(max_examples=60)
+@settings(max_examples=times(60))
 @given(DAG, st.data())
 def test_no_arrow_passes_through_a_box(pairs, data):
     widths = {
@@ -79,7 +80,7 @@ def test_no_arrow_passes_through_a_box(pairs, data):
     check(pairs, widths)
 
 
-@settings(max_examples=40)
+@settings(max_examples=times(40))
 @given(ANY_GRAPH)
 def test_lists_that_were_made_from_each_other_are_drawn_too(pairs):
     check(pairs, dict.fromkeys((end for pair in pairs for end in pair), 60.0))

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logged import record
+from torture.harness import times
 
 import tablevault_pd as tv
 
@@ -82,7 +83,7 @@ def same(found: pd.DataFrame, expected: pd.DataFrame, columns: list[str]) -> Non
     )
 
 
-@settings(max_examples=25)
+@settings(max_examples=times(25, ordinary=12))
 @given(world=runs, mode=st.sampled_from(["min", "max"]), after=st.sampled_from([None, 0, 3]))
 def test_every_form_is_what_plain_pandas_says(vault, world, mode, after):
     name, every = written(vault, world)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
 from tablevault_pd.store.pieces import EMPTY, OWN, Pieces
 
 Address = tuple[int, int]
-few = settings(max_examples=50)
+few = settings(max_examples=times(50))
 
 
 @st.composite

@@ -326,7 +326,7 @@ def test_rows_by_key(kind: str) -> None:
     run_state_machine_as_test(
         lambda: Keyed(kind),
         settings=settings(
-            max_examples=times(12 if kind == "embedded" else 6),
+            max_examples=times(12, ordinary=6) if kind == "embedded" else times(6, ordinary=3),
             stateful_step_count=20,
         ),
     )

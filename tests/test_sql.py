@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 import tablevault_pd as tv
 from tablevault_pd.cli.commands import main
@@ -236,7 +237,7 @@ def empty_vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tv.Vault]:
         yield opened
 
 
-@settings(max_examples=20)
+@settings(max_examples=times(20))
 @given(
     st.lists(
         st.tuples(st.integers(-5, 5), st.sampled_from(["x", "y", None]), st.floats(-9, 9) | st.none()),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 from tablevault_pd.analysis import statistics
 
@@ -25,7 +26,7 @@ def test_r15_mcnemar_is_the_exact_binomial_test(fixed, broken):
 
 
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=8))
-@settings(max_examples=60)
+@settings(max_examples=times(60))
 def test_r15_few_pairs_are_tried_with_every_assignment_of_signs(differences):
     values = np.array(differences, np.float64)
     sums = [abs(np.dot(values, signs)) for signs in itertools.product((-1, 1), repeat=len(values))]
@@ -83,7 +84,7 @@ def test_r15_the_same_values_give_the_same_answer():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(max_examples=60)
+@settings(max_examples=times(60))
 def test_r15_holm_corrects_for_several_tests(values):
     ordered, expected, worst = sorted(values), {}, 0.0
     for rank, value in enumerate(ordered):

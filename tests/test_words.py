@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torture.harness import times
 
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.bm25 import Texts
@@ -30,7 +31,7 @@ def by_fts5(tokenizer: str, text: str) -> list[str]:
 
 
 @given(st.lists(TEXT, max_size=4))
-@settings(max_examples=150)
+@settings(max_examples=times(150, ordinary=80))
 def test_terms_are_those_of_fts5(texts: list[str]) -> None:
     stems, plain = PROSE.tokenize(texts)
     [source] = SOURCE.tokenize(texts)
@@ -94,7 +95,7 @@ def ranks(table: str, query: str | None, texts: list[str]) -> dict[int, float]:
 
 
 @given(st.lists(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join), min_size=1, max_size=12), QUERIES)
-@settings(max_examples=300)
+@settings(max_examples=times(300, ordinary=120))
 def test_scores_are_those_of_fts5(texts: list[str], query: Node) -> None:
     counts = {}
     for leaf in leaves(query):

@@ -526,7 +526,7 @@ def test_claims_against_an_oracle(kind: str) -> None:
     run_state_machine_as_test(
         lambda: Workers(kind),
         settings=settings(
-            max_examples=times(15 if kind == "embedded" else 6),
+            max_examples=times(15, ordinary=8) if kind == "embedded" else times(6, ordinary=3),
             stateful_step_count=25,
         ),
     )

@@ -274,10 +274,11 @@ def _on(on: Any) -> Any:
 
 
 def _baseline(baseline: Any) -> str | int | None:
-    if baseline is None or baseline in ("first", "previous"):
-        return None if baseline is None else str(baseline)
+    if baseline is None:
+        return None
     if isinstance(baseline, str):
-        return check_version_name(baseline, "version that is the baseline")
+        names = ("first", "previous")
+        return baseline if baseline in names else check_version_name(baseline, "version that is the baseline")
     return validate.whole(baseline, "baseline", least=1)
 
 
