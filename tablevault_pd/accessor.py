@@ -11,12 +11,13 @@ from tablevault_pd.vault.options import (
     DEFAULTS,
     FrameSearchOptions,
     LineageOptions,
+    MapOptions,
     SaveOptions,
     UpsertOptions,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
     from typing import Unpack
 
     from tablevault_pd.analysis.plots import FramePlots
@@ -238,6 +239,20 @@ class FrameAccessor(_Relatives):
         3
         """
         return _current_vault().append(name, self._frame, **options)
+
+    @takes(MapOptions, DEFAULTS)
+    def map(self, name: str, function: Callable[..., Any], **options: Unpack[MapOptions]) -> List:
+        """Call a function for each of these rows, which were read from a list, and keep what it returns. See :meth:`Vault.map`.
+
+        Examples
+        --------
+        >>> words = vault.save("words", pd.DataFrame({"word": ["storm", "sun", "rain"]}))
+        >>> def measure(row):
+        ...     return {"length": len(row.word)}
+        >>> tv.read("words").query("word != 'sun'").vault.map("lengths", measure, version="v1").read()["length"].tolist()
+        [5, 4]
+        """
+        return _current_vault().map(name, function, self._frame, **options)
 
     @takes(UpsertOptions, DEFAULTS)
     def upsert(self, name: str, **options: Unpack[UpsertOptions]) -> List:

@@ -18,7 +18,7 @@ from tablevault_pd.store.engine.delegate import Delegate
 PACKAGE = Path(tablevault_pd.__file__).parent
 ROOMS = [
     "store", "store.engine", "store.embedded", "store.arango", "frames", "filters", "reading", "lineage", "saving", "search",
-    "session", "capture", "code", "cli", "sql", "analysis", "keys",
+    "session", "capture", "code", "cli", "sql", "analysis", "keys", "mapping",
 ]  # fmt: skip
 #: Names that two rooms still share. Take one out once it has one meaning; put none in.
 SHARED = {"Asked", "_Walk"}

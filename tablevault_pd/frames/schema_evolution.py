@@ -79,8 +79,9 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Tabl
             fields.append(_renamed(with_missing(field), taken))
     if problems.lines:
         raise (DimensionMismatch if all(problems.widths) else SchemaMismatch)(_message(problems.lines))
+    fields_beside = {field.name: field for schema in (old, new) for field in schemas.fields_beside(schema)}
     merged = schemas.with_meta(
-        [*fields, *levels] or [schemas.hidden_field()],
+        [*fields, *levels, *fields_beside.values()] or [schemas.hidden_field()],
         _merge_columns(old, new, len(fields) > len(ours)),
         index,
     )
@@ -323,7 +324,7 @@ def _identity(field: pa.Field) -> tuple[str, object]:
     spec = schemas.spec_of(field)
     if "index" in spec:
         return "index", spec["index"]
-    return ("hidden", 0) if "hidden" in spec else ("column", schemas.key_of(field, spec))
+    return ("hidden", field.name) if "hidden" in spec else ("column", schemas.key_of(field, spec))
 
 
 def align(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -443,6 +444,7 @@ def takes_counting(schema: pa.Schema) -> bool:
 
 def _without_index(table: pa.Table) -> pa.Table:
     names = [field.name for field, _ in schemas.data_fields(table.schema)]
+    names += [field.name for field in schemas.fields_beside(table.schema)]
     meta = schemas.meta_of(table.schema)
     if not names:
         schema = schemas.with_meta([schemas.hidden_field()], meta["columns"], None)

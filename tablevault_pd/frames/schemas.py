@@ -16,7 +16,9 @@ from tablevault_pd.frames.codecs import Spec, codec_of
 from tablevault_pd.frames.timezones import UnknownZone
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
+
+    import numpy as np
 
 KEY = b"tablevault"
 FORMAT = 1
@@ -102,6 +104,19 @@ def hidden_field() -> pa.Field:
     return with_spec(HIDDEN, pa.null(), {"codec": "null", "missing": "None", "hidden": True})
 
 
+def beside(table: pa.Table, columns: Mapping[str, np.ndarray]) -> pa.Table:
+    """The table with further columns of whole numbers beside those of the frame: stored with each row, and not read with it."""
+    for name, values in columns.items():
+        spec = {"codec": "numpy", "dtype": "int64", "hidden": True}
+        table = table.append_column(with_spec(name, pa.int64(), spec), pa.array(values, pa.int64()))
+    return table
+
+
+def fields_beside(schema: pa.Schema) -> list[pa.Field]:
+    """Return the fields of :func:`beside`."""
+    return [field for field in schema if field.name != HIDDEN and "hidden" in spec_of(field)]
+
+
 def data_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
     """Return the fields of the columns, with their specs."""
     pairs = [(field, spec_of(field)) for field in schema]
@@ -180,20 +195,27 @@ def contents(schema: pa.Schema) -> dict[str, str]:
 def field_labels(schema: pa.Schema) -> dict[str, Hashable]:
     """What each field is called: the label of its column, or the name of its index level."""
     by_field = {field.name: label_of(field, spec) for field, spec in data_fields(schema)}
+    by_field |= {field.name: field.name for field in fields_beside(schema)}
     return by_field | dict(zip(index_fields(schema), index_names(schema), strict=False))
 
 
 def key_fields(schema: pa.Schema) -> list[str]:
     """Names of the fields of the key by which rows are told apart; empty if the list has none."""
     names = meta_of(schema).get("key", ())
-    return [contents(schema)[name] for name in names] if names else []
+    there = _by_name(schema) if names else {}
+    return [there[name] for name in names]
 
 
 def with_key(schema: pa.Schema, fields: Sequence[str]) -> pa.Schema:
     """The schema with these fields as the key of its rows; without one, if there are none."""
-    names = {field: name for name, field in contents(schema).items()}
+    names = {field: name for name, field in _by_name(schema).items()}
     meta = {name: value for name, value in meta_of(schema).items() if name != "key"}
     return schema.with_metadata({KEY: _dump(meta | ({"key": [names[f] for f in fields]} if fields else {}))})
+
+
+def _by_name(schema: pa.Schema) -> dict[str, str]:
+    """The contents, and the fields beside them."""
+    return contents(schema) | {f"beside {field.name}": field.name for field in fields_beside(schema)}
 
 
 def nested_columns(schema: pa.Schema) -> set[Hashable]:

@@ -52,6 +52,8 @@ def _field(schema: pa.Schema, label: Hashable, name: str) -> str:
     except InvalidInput as error:
         if label in levels:
             return levels[label]
+        if label in [field.name for field in frames.fields_beside(schema)]:
+            return str(label)
         raise InvalidInput(f"The key of the list {name!r}: {error}") from None
 
 

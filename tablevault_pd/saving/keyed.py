@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames
-from tablevault_pd.errors import DuplicateKey, SchemaMismatch
+from tablevault_pd.errors import DuplicateKey, InvalidInput, SchemaMismatch
 from tablevault_pd.keys.difference import Difference, Present, difference, taken
 from tablevault_pd.keys.key import checked_digests, find_key, key_labels, shown_key
 from tablevault_pd.keys.key_index import note_rows
@@ -37,8 +37,15 @@ SHOWN_ROWS = 3
 def key_of(what: Write, present: pa.Schema | None) -> Sequence[Hashable] | None:
     """The key under which rows are written: the one that was given, else the list's; None if there is none.
 
-    An upsert always has one; an empty one stands for the names of the index.
+    An upsert always has one; an empty one stands for the names of the index. Raises InvalidInput for rows that are not those of
+    the function which makes the list.
     """
+    numbers = {field.name for field in (() if present is None else frames.fields_beside(present))}
+    if numbers and not (what.key and numbers.issuperset(what.key)):
+        raise InvalidInput(
+            f"The list {what.list!r} was made by map, which keeps with each row the input that it belongs to: only map writes to it. "
+            "Save these rows under another name."
+        )
     if what.key is not None:
         return what.key
     labels = [] if present is None else key_labels(present)

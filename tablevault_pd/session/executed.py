@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,6 +122,27 @@ class CodeRecorder:
         places = ((numbers.get((part.session_id, part.cell)), part) for part in code_slice.parts)  # type: ignore[arg-type]
         return [(place, part.line, part.end) for place, part in places if place is not None]
 
+    def of_function(
+        self, vault: str, session_id: int, module: str | None, name: str, line: int | None
+    ) -> Slice | None:
+        """The slice of a function of the script or notebook, or of a module of the project; None if it is not known whole.
+
+        `line` is how far the script has come.
+        """
+        if self._capture == "none" or "<" in name:
+            return None
+        base, modules = name.partition(".")[0], self._module_pieces()
+        pieces = self._pieces(vault, session_id, None)
+        if module is None and pieces:
+            pieces[-1] = replace(pieces[-1], until=line or pieces[-1].until)
+            root = base
+        elif module in [piece.module for piece in modules]:
+            root = f"from {module} import {base}\n{base}"
+        else:
+            return None
+        code_slice = Slicer([*pieces, Piece(root)], modules).of_line(None)
+        return None if code_slice.unresolved or len(code_slice.parts) < 2 else code_slice
+
     def everything(self, vault: str, session_id: int) -> list[WrittenCode]:
         """Return the slice of all that the session executed."""
         if self._capture == "none":
@@ -155,10 +176,12 @@ class CodeRecorder:
         )
 
     def _slicer(self, vault: str, session_id: int, cell: int | None) -> Slicer:
-        modules = [
+        return Slicer(self._pieces(vault, session_id, cell), self._module_pieces())
+
+    def _module_pieces(self) -> list[Piece]:
+        return [
             Piece(self._mask(module.text), module.path, module=module.name) for module in self._all_modules()
         ]
-        return Slicer(self._pieces(vault, session_id, cell), modules)
 
     def _pieces(self, vault: str, session_id: int, cell: int | None) -> list[Piece]:
         """Return the code that ran until the end of a cell of this session, or all."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
+    from tablevault_pd.code import Slice
     from tablevault_pd.session.cells import Cells
     from tablevault_pd.session.read_log import Lines
     from tablevault_pd.store import Store
@@ -201,6 +202,15 @@ class Recorder(SessionState):
     def lines_of_slice(self, cell: int, line: int) -> list[Lines] | None:
         """Return the statements that what is committed there follows from; None if they are not known."""
         return self.outbox.code.lines(self.vault_id, cell, line)
+
+    def slice_of_function(self, module: str, name: str) -> Slice | None:
+        """Return the slice of a function that this process has; None if its code is not known whole."""
+        cell = self.cell
+        if cell is not None:
+            text_of_script(self.outbox, cell)
+        in_main = module == "__main__"
+        line = line_of_main() if in_main and script.main_source() is not None else None
+        return self.outbox.code.of_function(self.vault_id, self.id, None if in_main else module, name, line)
 
     def note_line(self) -> None:
         """Record the line that the running cell has come to: later lines were not executed."""

@@ -1,7 +1,7 @@
 """Claims as they cross the store's boundary: which rows of a list are in whose hands. No I/O.
 
 A row is named by its address (generation, row in it). A row that another generation shows again, being the same row, is
-named by its oldest address: see :attr:`Work.same`.
+named by its oldest address: see :attr:`Work.same`. Work that is no row is named by two numbers made from its key.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class ClaimRequest:
 
     list: str
     list_id: int  #: the one that has that name, as far as the caller knows
-    generation: int  #: of the list's newest version, as far as the caller knows
+    generation: (
+        int | None
+    )  #: of the list's newest version, as far as the caller knows; None: `rows` are numbers of keys
     rows: Addresses  #: that may be taken, the first ones first
     count: int  #: how many of them
     holder: Holder
@@ -101,6 +103,11 @@ class ClaimRequest:
     #: Rows that were given back and that the caller has looked at: those that it wants are among `rows`.
     considered: Addresses = field(default_factory=lambda: Addresses.of(()))
     most_given_back: int = 1000  #: how many of them an answer names
+
+    @property
+    def blocking(self) -> ClaimState:
+        """The last state in which a row is not open. A key that was done may be to be done again."""
+        return ClaimState.HELD if self.generation is None else ClaimState.DONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,6 +336,35 @@ class List(ListReference):
         """Every state of one row of this list. See :meth:`Vault.history`."""
         return self._vault.history(self.name, key=key)
 
+    def errors(self) -> pd.DataFrame:
+        """Return the errors that :meth:`Vault.map` kept, of rows that have no result since.
+
+        Returns
+        -------
+        DataFrame
+            list (str) and position (Int64) of the row that the function was called for, at the newest version of its list, error
+            and traceback (str), attempts (Int64).
+
+        Raises
+        ------
+        InvalidInput
+            If the list was not made by :meth:`Vault.map`.
+        ListDeleted
+            If it was deleted.
+
+        Examples
+        --------
+        >>> numbers = vault.save("numbers", pd.DataFrame({"n": [1, 0, 4]}))
+        >>> def invert(row):
+        ...     assert row.n, "zero"
+        ...     return {"inverse": 4 / row.n}
+        >>> made = vault.map("inverses", invert, "numbers", version="v1", on_error="keep")
+        >>> vault["inverses"].errors()[["position", "error", "attempts"]]
+           position                 error  attempts
+        0         1  AssertionError: zero         1
+        """
+        return self._vault._errors(self.name)
+
     def versions(self) -> pd.DataFrame:
         """Return all versions of this list. See :meth:`Vault.versions`."""
         return self._vault.versions(self.name)

@@ -36,6 +36,23 @@ class UpsertOptions(SaveOptions, total=False):
     drop_missing: bool | Hashable | Sequence[Hashable]
 
 
+class MapOptions(TypedDict, total=False):
+    """The options of :meth:`Vault.map`."""
+
+    columns: Sequence[Hashable] | None
+    as_dict: bool
+    batch: int | None
+    workers: int | None
+    processes: int | None
+    rate_per_s: float | None
+    version: str | None
+    kwargs: Mapping[str, Any] | None
+    on_error: Literal["raise", "keep"]
+    retry: Literal["errors"] | None
+    drop_missing: bool
+    commit_every: int
+
+
 class ReadOptions(TypedDict, total=False):
     """The options of :meth:`Vault.read`."""
 
@@ -103,4 +120,7 @@ DEFAULTS: dict[str, Any] = {
     "read": False,
     "basis": "inferred",
     "code_in": "slice",
+    "as_dict": False,
+    "on_error": "raise",
+    "commit_every": 50,
 }

@@ -26,6 +26,7 @@ from tablevault_pd.vault.explore import Explore
 from tablevault_pd.vault.lineage import Lineage
 from tablevault_pd.vault.lists import List
 from tablevault_pd.vault.maintenance import Maintenance
+from tablevault_pd.vault.mapping import MappedLists
 from tablevault_pd.vault.names import NamedStates
 from tablevault_pd.vault.options import DEFAULTS, SaveOptions, UpsertOptions
 from tablevault_pd.vault.reading import Reading
@@ -61,6 +62,7 @@ class Vault(
     Explore,
     Sessions,
     Claiming,
+    MappedLists,
     Maintenance,
 ):
     """A repository of lists: a folder, or a database on a server. Made by :func:`connect`.

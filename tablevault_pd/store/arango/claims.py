@@ -76,8 +76,8 @@ LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 LET newest = FIRST(
   FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN KEEP(b, "version", "generation", "operation")
 )
-LET current = list == @list AND newest.operation != "delete" AND newest.generation == @generation
-  AND work.generation == @generation AND (@version == null OR newest.version == @version)
+LET current = @generation == null OR (list == @list AND newest.operation != "delete" AND newest.generation == @generation
+  AND work.generation == @generation AND (@version == null OR newest.version == @version))
 LET lost = (
   FOR h IN holders
     FILTER (h.session != @session OR h.attempt != @attempt) AND (h.lost OR h.session IN @gone)
@@ -99,7 +99,7 @@ LET before = (
     RETURN c._key
 )
 LET own = ZIP(before, before)
-LET taken = (FOR c IN tv_claims FILTER c._key IN @keys AND c.state != 0 RETURN c._key)
+LET taken = (FOR c IN tv_claims FILTER c._key IN @keys AND c.state >= 1 AND c.state <= @blocking RETURN c._key)
 LET theirs = ZIP(taken, taken)
 LET free = (
   FOR n IN (may AND LENGTH(@keys) > 0 ? RANGE(0, LENGTH(@keys) - 1) : [])
@@ -248,6 +248,7 @@ class ClaimBook:
             frontier=request.frontier,
             gone=sorted(request.gone),
             most_given_back=request.most_given_back,
+            blocking=int(request.blocking),
             beats=LOST_AFTER_BEATS,
             binds=_bound(request.holder),
         )

@@ -55,12 +55,10 @@ GIVEN_BACK = """
 SELECT generation, row FROM claims INDEXED BY claims_given_back
 WHERE list = ? AND state = 0 ORDER BY generation, row LIMIT ?
 """
-TAKEN_BETWEEN = (
-    "SELECT row FROM claims WHERE list = ? AND generation = ? AND row BETWEEN ? AND ? AND state <> 0"
-)
+TAKEN_BETWEEN = "SELECT row FROM claims WHERE list = ? AND generation = ? AND row BETWEEN ? AND ? AND state BETWEEN 1 AND ?"
 TAKEN_OF = """
 SELECT row FROM claims
-WHERE list = ? AND generation = ? AND row IN (SELECT value FROM json_each(?)) AND state <> 0
+WHERE list = ? AND generation = ? AND row IN (SELECT value FROM json_each(?)) AND state BETWEEN 1 AND ?
 """
 TAKE = """
 INSERT OR REPLACE INTO claims (list, generation, row, state, session, attempt, token, since)
@@ -188,7 +186,7 @@ def _claim(db: Connection, request: ClaimRequest) -> ClaimAnswer:
     )
     aligned, frontier = db.execute(WORK, (list_id,)).fetchone() or (None, 0)
     current = operation != "delete" and (newest, generation) == place == (list_id, aligned)
-    current = current and request.version in (None, version)
+    current = request.generation is None or (current and request.version in (None, version))
     given_back = Addresses.of(db.execute(GIVEN_BACK, (list_id, request.most_given_back)).fetchall())
     holders = tuple(_holders(db, list_id, now))
     answer = ClaimAnswer(version, current, frontier, [], holders, given_back)
@@ -201,7 +199,7 @@ def _claim(db: Connection, request: ClaimRequest) -> ClaimAnswer:
 
 def _take(db: Connection, request: ClaimRequest, now: int) -> list[int]:
     rows = request.rows.pairs()
-    taken = _taken(db, request.list_id, rows)
+    taken = _taken(db, request.list_id, rows, request.blocking)
     free = [number for number, row in enumerate(rows) if row not in taken][: request.count]
     holder = (request.holder.session_id, request.holder.attempt)
     db.executemany(TAKE, [(request.list_id, *rows[number], *holder, request.token, now) for number in free])
@@ -210,8 +208,10 @@ def _take(db: Connection, request: ClaimRequest, now: int) -> list[int]:
     return free
 
 
-def _taken(db: Connection, list_id: int, rows: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Those of the rows that are held or done."""
+def _taken(
+    db: Connection, list_id: int, rows: Iterable[tuple[int, int]], blocking: ClaimState
+) -> set[tuple[int, int]]:
+    """Those of the rows that are held, or done where that is `blocking`."""
     numbers_of: dict[int, list[int]] = {}
     for generation, row in rows:
         numbers_of.setdefault(generation, []).append(row)
@@ -219,9 +219,9 @@ def _taken(db: Connection, list_id: int, rows: Iterable[tuple[int, int]]) -> set
     for generation, numbers in numbers_of.items():
         low, high = min(numbers), max(numbers)
         if high - low < 4 * len(numbers):
-            cursor = db.execute(TAKEN_BETWEEN, (list_id, generation, low, high))
+            cursor = db.execute(TAKEN_BETWEEN, (list_id, generation, low, high, blocking))
         else:
-            cursor = db.execute(TAKEN_OF, (list_id, generation, json.dumps(numbers)))
+            cursor = db.execute(TAKEN_OF, (list_id, generation, json.dumps(numbers), blocking))
         taken.update((generation, row) for (row,) in cursor.fetchall())
     return taken
 

@@ -1,0 +1,148 @@
+"""Commits of a mapped list: results with what is kept beside them, and notes on inputs without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.errors import Conflict
+from tablevault_pd.lineage.record import LineageRecorder
+from tablevault_pd.mapping.kept import (
+    CONTENT,
+    FUNCTION,
+    INPUT,
+    KEY,
+    NOTE_KEY,
+    NOTES,
+    PART,
+    notes_name,
+    with_numbers,
+)
+from tablevault_pd.reading import read as reading
+from tablevault_pd.saving.delete_rows import delete_rows
+from tablevault_pd.saving.ingest import ColumnOptions, ingest
+from tablevault_pd.saving.ingest_rows import frame_of_mappings
+from tablevault_pd.saving.write import write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tablevault_pd.mapping.calls import Rows
+    from tablevault_pd.mapping.inputs import Inputs
+    from tablevault_pd.saving.commit import Write
+    from tablevault_pd.store import Store, Version
+    from tablevault_pd.store.work import Finish
+
+
+@dataclass(frozen=True, slots=True)
+class ResultWriter:
+    """Commits to one mapped list and its notes. `what` makes the arguments of a write by the current session."""
+
+    store: Store
+    name: str
+    function: int
+    what: Callable[[str], Write]
+
+    def results(
+        self, inputs: Inputs, number: np.ndarray, rows: Sequence[Rows], finishes: tuple[Finish, ...]
+    ) -> None:
+        """Commit the rows of some inputs, whose numbers these are, in place of those that they have."""
+        order = np.argsort(number, kind="stable")
+        frame, sizes = _one_frame([rows[place] for place in order.tolist()])
+        number = np.repeat(number[order], sizes)
+        if inputs.labels is not None:
+            frame = frame.set_axis(inputs.labels[number], axis=0)
+        self._commit(inputs, number, _parts(sizes), frame, finishes)
+
+    def copies(
+        self, inputs: Inputs, number: np.ndarray, version: Version, positions: np.ndarray, part: np.ndarray
+    ) -> None:
+        """Commit rows that other inputs of the same content have: for each its input, and its position and number there."""
+        [frame] = reading.take(self.store, [(version, positions, None)])
+        frame = frame.reset_index(drop=True)
+        if inputs.labels is not None:
+            frame = frame.set_axis(inputs.labels[number], axis=0)
+        self._commit(inputs, number, part, frame, ())
+
+    def _commit(
+        self,
+        inputs: Inputs,
+        number: np.ndarray,
+        part: np.ndarray,
+        frame: pd.DataFrame,
+        finishes: tuple[Finish, ...],
+    ) -> None:
+        numbers = {
+            INPUT[0]: inputs.identity[number, 0],
+            INPUT[1]: inputs.identity[number, 1],
+            PART: part,
+            CONTENT: inputs.content[number],
+            FUNCTION: np.full(len(number), self.function),
+        }
+        parents = {f"{inputs.version.list}@{inputs.version.version}": inputs.positions[number]}
+        self._upsert(self.name, frame, numbers, parents, KEY, INPUT, finishes)
+
+    def notes(
+        self,
+        notes: pd.DataFrame,
+        content: np.ndarray,
+        function: int | None,
+        finishes: tuple[Finish, ...] = (),
+    ) -> None:
+        """Commit notes on inputs of these contents, in place of those that there are."""
+        function = self.function if function is None else function
+        numbers = {CONTENT: content, FUNCTION: np.full(len(content), function)}
+        typed = notes.reindex(columns=NOTES).astype(
+            {"position": "Int64", "attempts": "Int64"}
+            | dict.fromkeys(("outcome", "error", "traceback", "call"), "string")
+        )
+        self._upsert(notes_name(self.name), typed, numbers, False, NOTE_KEY, (), finishes)
+
+    def _upsert(
+        self,
+        name: str,
+        frame: pd.DataFrame,
+        numbers: dict[str, np.ndarray],
+        inputs: Any,
+        key: tuple[str, ...],
+        scope: tuple[str, ...],
+        finishes: tuple[Finish, ...],
+    ) -> None:
+        lineage = LineageRecorder(self.store, inputs)
+        [chunk] = ingest(frame, ColumnOptions(), lineage)
+        chunk = replace(chunk, table=with_numbers(chunk.table, numbers))
+        what = replace(self.what(name), key=key, drop_missing=scope or False, finishes=finishes)
+        write(self.store, what, lineage, [chunk])
+
+    def remove(self, is_gone: Callable[[Version], np.ndarray]) -> None:
+        """Leave rows out of the list: those that `is_gone` names, as positions of its newest version."""
+        while True:
+            head = self.store.head(self.name)
+            positions = np.empty(0) if head is None or head.deleted else is_gone(head)
+            if head is None or not len(positions):
+                return
+            what = replace(self.what(self.name), operation="delete_rows", expect=head.version)
+            try:
+                delete_rows(self.store, what, rows=positions.tolist(), filters=None)
+            except Conflict:
+                continue
+            return
+
+
+def _one_frame(rows: Sequence[Rows]) -> tuple[pd.DataFrame, np.ndarray]:
+    """All rows as one frame, and how many each input has."""
+    sizes = np.array([len(each) for each in rows], np.int64)
+    if not any(isinstance(each, pd.DataFrame) for each in rows):
+        dicts = [row for each in rows if isinstance(each, list) for row in each]
+        return frame_of_mappings(dicts), sizes
+    parts = [each if isinstance(each, pd.DataFrame) else pd.DataFrame(each) for each in rows if len(each)]
+    return pd.concat(parts, ignore_index=True), sizes
+
+
+def _parts(sizes: np.ndarray) -> np.ndarray:
+    """0, 1, 2 … for the rows of each input."""
+    starts = np.cumsum(sizes) - sizes
+    return np.asarray(np.arange(int(sizes.sum())) - np.repeat(starts, sizes))

@@ -1,0 +1,43 @@
+"""Errors of a mapped function that were kept, by the rows that they are of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.mapping.inputs import contents
+from tablevault_pd.mapping.kept import CONTENT, ERROR, FUNCTION, call_of, check_mapped, notes, result_rows
+from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.reports import typed
+
+if TYPE_CHECKING:
+    from tablevault_pd.store import Store
+
+
+def errors(store: Store, name: str) -> pd.DataFrame:
+    """The errors of the function that made a list last, one line for each input. Raises InvalidInput for a list of another kind."""
+    call = call_of(store, name)
+    if call is None:
+        raise InvalidInput(f"The list {name!r} was not made by map, so it has no errors.")
+    kept = notes(store, name)
+    kept = kept[(kept["outcome"] == ERROR) & (kept[FUNCTION] == call["number"])]
+    rows = result_rows(store, check_mapped(store, name))
+    kept = kept[~kept[CONTENT].isin(rows.loc[rows[FUNCTION] == call["number"], CONTENT])]
+    head = store.head(call["list"])
+    if call["whole"] and head is not None and not head.deleted:
+        now = contents(reading.read(store, head, columns=call["columns"]))
+        present = pd.DataFrame({CONTENT: now, "position": np.arange(len(now))})
+        kept = kept.drop(columns="position").merge(present, on=CONTENT)
+    kept = kept.sort_values("position")
+    return pd.DataFrame(
+        {
+            "list": typed("list", [call["list"]] * len(kept)),
+            "position": pd.array(kept["position"].tolist(), dtype="Int64"),
+            "error": typed("error", kept["error"].tolist()),
+            "traceback": typed("traceback", kept["traceback"].tolist()),
+            "attempts": pd.array(kept["attempts"].tolist(), dtype="Int64"),
+        }
+    )

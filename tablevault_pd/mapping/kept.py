@@ -1,0 +1,148 @@
+"""What a mapped list keeps beside its rows, and the notes on inputs that have no result.
+
+Beside each result: the input that it belongs to, which of its results it is, the content of the input, and the function, as
+numbers. So every version says by itself of which inputs it has the results, and a commit of results is their whole record.
+Notes are a list of their own, ``answers/map``: errors, inputs without a result, and the call that made the list.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tablevault_pd import frames
+from tablevault_pd.errors import InvalidInput, ListDeleted
+from tablevault_pd.keys.key import key_labels
+from tablevault_pd.reading import read as reading
+from tablevault_pd.store.pieces import EMPTY
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tablevault_pd.store import Store, Version
+    from tablevault_pd.store.pieces import Pieces
+
+INPUT = ("map_input", "map_input_2")
+PART, CONTENT, FUNCTION = "map_part", "map_content", "map_function"
+KEY = (*INPUT, PART)
+NOTE_KEY = (CONTENT, FUNCTION)
+ERROR, NOTHING, CALL = "error", "nothing", "call"
+NOTES = ["outcome", "position", "error", "traceback", "attempts", "call"]
+
+
+def notes_name(name: str) -> str:
+    """The list of notes on a mapped list."""
+    return f"{name}/map"
+
+
+def check_mapped(store: Store, name: str) -> Version | None:
+    """The newest version of a mapped list; None if there is none yet. Raises InvalidInput for a list that was made otherwise."""
+    head = store.head(name)
+    if head is not None and head.deleted:
+        raise ListDeleted.named(name)
+    if head is not None and key_labels(store.schema(head.schema_id)) != list(KEY):
+        raise InvalidInput(
+            f"The list {name!r} was not made by map: its rows do not say which inputs they belong to. Give the results another name."
+        )
+    return head
+
+
+def beside(
+    store: Store, version: Version, names: tuple[str, ...], positions: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Numbers that are kept beside rows of a version."""
+    part = frames.part_of(store.schema(version.schema_id), names)
+    table = reading.rows_at(store, version, part, positions)
+    return {name: table.column(name).to_numpy().astype(np.int64, copy=False) for name in names}
+
+
+def result_rows(store: Store, version: Version | None) -> pd.DataFrame:
+    """All that is kept beside the rows of a mapped list, one line for each of them."""
+    names = (*KEY, CONTENT, FUNCTION)
+    if version is None:
+        return pd.DataFrame({name: np.empty(0, np.int64) for name in names})
+    return pd.DataFrame(beside(store, version, names, np.arange(version.total)))
+
+
+def notes(store: Store, name: str) -> pd.DataFrame:
+    """The notes on a mapped list, with the numbers beside them. Empty if it has none."""
+    version = store.head(notes_name(name))
+    if version is None or version.deleted:
+        return pd.DataFrame({label: [] for label in (*NOTES, *NOTE_KEY)}, dtype=object)
+    frame = reading.read(store, version)
+    return frame.reset_index(drop=True).assign(**beside(store, version, NOTE_KEY, np.arange(version.total)))
+
+
+def call_of(store: Store, name: str) -> dict[str, Any] | None:
+    """How a mapped list was made last; None if it is no mapped list."""
+    there = notes(store, name)
+    calls = there.loc[there["outcome"] == CALL, "call"].tolist()
+    return json.loads(calls[0]) if calls else None
+
+
+def with_numbers(table: pa.Table, numbers: dict[str, np.ndarray]) -> pa.Table:
+    """The table with these numbers beside its rows."""
+    return frames.beside(table, numbers)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """How much of a list was looked at."""
+
+    version: int = 0
+    pieces: Pieces = EMPTY
+
+
+@dataclass(slots=True)
+class Settled:
+    """Which contents have a result or a note, by whatever process. A look reads what was added since the last one."""
+
+    store: Store
+    name: str
+    function: int
+    retry: dict[int, int] = field(
+        default_factory=dict
+    )  #: errors that do not count: content -> attempts so far
+    contents: set[int] = field(default_factory=set)
+    attempts: dict[int, int] = field(default_factory=dict)
+    _results: _Seen = field(default_factory=_Seen)
+    _notes: _Seen = field(default_factory=_Seen)
+
+    def look(self) -> None:
+        """Look at what is new."""
+        version, new = self._new(self.name, self._results)
+        if version is not None and len(new):
+            numbers = beside(self.store, version, (CONTENT, FUNCTION), new)
+            mine = numbers[FUNCTION] == self.function
+            self.contents.update(numbers[CONTENT][mine].tolist())
+        version, new = self._new(notes_name(self.name), self._notes)
+        if version is not None and len(new):
+            self._note(version, new)
+
+    def _note(self, version: Version, new: np.ndarray) -> None:
+        numbers = beside(self.store, version, NOTE_KEY, new)
+        part = frames.part_of(self.store.schema(version.schema_id), ["outcome", "attempts"])
+        table = reading.rows_at(self.store, version, part, new)
+        rows = zip(
+            numbers[CONTENT].tolist(), numbers[FUNCTION].tolist(), *(table.column(n).to_pylist() for n in part.names), strict=True
+        )  # fmt: skip
+        for content, function, outcome, attempts in rows:
+            if function == self.function and outcome != CALL:
+                if outcome == ERROR:
+                    self.attempts[content] = attempts
+                if outcome == NOTHING or attempts > self.retry.get(content, 0):
+                    self.contents.add(content)
+
+    def _new(self, name: str, seen: _Seen) -> tuple[Version | None, np.ndarray]:
+        head = self.store.head(name)
+        if head is None or head.deleted or head.version == seen.version:
+            return None, np.empty(0, np.int64)
+        pieces = self.store.pieces([head])[0]
+        starts, stops = pieces.lacking(seen.pieces)
+        seen.version, seen.pieces = head.version, pieces
+        parts = [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
+        return head, np.concatenate([np.empty(0, np.int64), *parts])
