@@ -73,7 +73,12 @@ def trees(text: str) -> tuple[str, ...]:
 
 def text_of(text: str, statement: Statement) -> str:
     """The lines of a statement, with the comments above it."""
-    return "\n".join(text.splitlines()[statement.first - 1 : statement.end])
+    return "\n".join(_lines(text)[statement.first - 1 : statement.end])
+
+
+@lru_cache(maxsize=16)
+def _lines(text: str) -> list[str]:
+    return text.splitlines()  # a script is split once, not again for each of its statements
 
 
 def statement_line(text: str, line: int | None) -> int | None:
