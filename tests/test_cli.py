@@ -282,6 +282,23 @@ def test_rows_by_key_are_followed_and_left_out(run, place):
     assert run("delete-rows", "chunks")[0] == 2
 
 
+def test_rows_are_erased_with_a_yes(run, place):
+    with tv.connect(place, session=False) as vault:
+        vault.save("people", pd.DataFrame({"name": ["Ann", "Bo"]}))
+    assert run("erase", "people", "--rows", "0")[0] == 2
+    code, out, _ = run(
+        "erase", "people", "--where", "name == 'Ann'", "--reason", "asked to", "--yes", "--json"
+    )
+    assert code == 0
+    assert [each["what"] for each in objects(out)] == ["rows", "backups"]
+    with tv.connect(place, session=False) as vault:
+        assert vault.read("people@1")["name"].tolist() == ["Bo"]
+        assert vault.versions("people")["message"].tolist()[1] == "asked to"
+    assert "nothing was changed" in "".join(
+        map(str, run("erase", "people", "--where", "name == 'Ann'", "--yes"))
+    )
+
+
 # -- what they have in common
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,11 @@ def frame_of(rows: list[Row]) -> pd.DataFrame:
     )
 
 
+def living(rows: list[Row | None]) -> list[Row]:
+    """Those that were not erased."""
+    return [row for row in rows if row is not None]
+
+
 def cells_of(frame: pd.DataFrame) -> list[list[Any]]:
     plain = frame.astype(object).where(frame.notna(), None)
     return [
@@ -87,10 +92,10 @@ def expected_cells(rows: list[Row]) -> list[list[Any]]:
 
 @dataclass(frozen=True)
 class Made:
-    """A version: what it was made by, and what it shows; None: the list is deleted."""
+    """A version: what it was made by, and what it shows: None for a row that was erased. No rows: the list is deleted."""
 
     operation: str
-    rows: list[Row] | None
+    rows: list[Row | None] | None
     added: int = 0
     changed: int = 0
     removed: int = 0
@@ -101,6 +106,7 @@ class Keyed(RuleBasedStateMachine):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
+        self.erases = kind == "embedded"
         self.stack = ExitStack()
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.place: Place = self.stack.enter_context(new_place(kind, folder))
@@ -226,9 +232,11 @@ class Keyed(RuleBasedStateMachine):
             gone = {row.key for row in rows if row.key[0] == doc}
             made = vault.delete_rows("rows", filters="doc == @doc")
         elif how == "old frame":
-            readable = [number for number, each in enumerate(self.versions, 1) if each.rows]
+            readable = [number for number, each in enumerate(self.versions, 1) if living(each.rows or [])]
             number = data.draw(st.sampled_from(readable))
-            keys = data.draw(st.sets(st.sampled_from([row.key for row in self.versions[number - 1].rows])))
+            keys = data.draw(
+                st.sets(st.sampled_from([row.key for row in living(self.versions[number - 1].rows)]))
+            )
             frame = vault.read("rows", version=number)
             chosen = [(doc, n) in keys for doc, n in zip(frame["doc"], frame["n"], strict=True)]
             gone = keys & {row.key for row in rows}
@@ -243,6 +251,42 @@ class Keyed(RuleBasedStateMachine):
         after = [row for row in rows if row.key not in gone]
         self.note(made, Made("delete_rows", after, removed=len(gone)) if gone else None)
 
+    @precondition(lambda self: self.erases and self.rows is not None)
+    @rule(handle=HANDLES, data=st.data(), how=st.sampled_from(["filters", "old frame"]))
+    def erase(self, handle: int, data: st.DataObject, how: str) -> None:
+        """Rows of one document, or of some version, go in all versions and in all states of theirs."""
+        vault = self.vaults[handle]
+        if how == "filters":
+            doc = data.draw(st.sampled_from(DOCS))
+            gone = {key for key in self.all_keys() if key[0] == doc}
+            answer = vault.erase("rows", filters="doc == @doc")
+        else:
+            number = data.draw(st.integers(1, len(self.versions)))
+            frame = vault.read("rows", version=number) if self.versions[number - 1].rows is not None else None
+            if frame is None or frame.empty:
+                return
+            keys = list(zip(frame["doc"], frame["n"], strict=True))
+            gone = {data.draw(st.sampled_from(keys))}
+            answer = vault.erase("rows", frame[[key in gone for key in keys]])
+        if not gone & self.all_keys():
+            assert answer.empty
+            return
+        removed = sum(row is not None and row.key in gone for row in self.rows)
+        self.versions = [self.without(made, gone) for made in self.versions]
+        after = [row for row in self.rows if row is not None]
+        self.versions.append(Made("erase", after, removed=removed))
+
+    def all_keys(self) -> set[tuple[str, int]]:
+        """The keys of all rows of all versions."""
+        return {row.key for made in self.versions for row in made.rows or () if row is not None}
+
+    @staticmethod
+    def without(made: Made, gone: set[tuple[str, int]]) -> Made:
+        """The version with gaps where these rows were."""
+        if made.rows is None:
+            return made
+        return replace(made, rows=[None if row is None or row.key in gone else row for row in made.rows])
+
     @rule(handle=HANDLES)
     def delete(self, handle: int) -> None:
         if self.rows is not None:
@@ -253,9 +297,9 @@ class Keyed(RuleBasedStateMachine):
     @rule(handle=HANDLES, data=st.data())
     def restore(self, handle: int, data: st.DataObject) -> None:
         target = data.draw(st.integers(1, len(self.versions)))
-        rows = self.versions[target - 1].rows
-        if rows is None:
+        if self.versions[target - 1].rows is None:
             return
+        rows = living(self.versions[target - 1].rows)
         made = self.vaults[handle].restore("rows", target)
         if made.version > len(self.versions):
             self.note(made, Made("restore", rows))
@@ -279,7 +323,9 @@ class Keyed(RuleBasedStateMachine):
         number = data.draw(st.integers(1, len(self.versions)))
         rows = self.versions[number - 1].rows
         if rows is not None:
-            assert cells_of(self.vaults[handle].read("rows", version=number)) == expected_cells(rows)
+            frame = self.vaults[handle].read("rows", version=number)
+            assert cells_of(frame) == expected_cells(living(rows))
+            assert frame.index.tolist() == [at for at, row in enumerate(rows) if row is not None]
 
     @precondition(lambda self: self.versions)
     @rule(handle=HANDLES, key=KEYS)
@@ -287,7 +333,7 @@ class Keyed(RuleBasedStateMachine):
         """A line for each version in which the row became another one, came or went."""
         states: list[tuple[int, Row | None]] = []
         for number, version in enumerate(self.versions, 1):
-            row = next((row for row in version.rows or () if row.key == key), None)
+            row = next((row for row in living(version.rows or []) if row.key == key), None)
             before = states[-1][1] if states else None
             if (row and row.cells) != (before and before.cells):
                 states.append((number, row))

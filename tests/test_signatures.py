@@ -29,6 +29,7 @@ HANDED_ON = [
     (tv.List.upsert, tv.Vault.upsert, {"name"}),
     (FrameAccessor.upsert, tv.Vault.upsert, {"obj"}),
     (tv.List.delete_rows, tv.Vault.delete_rows, {"name"}),
+    (tv.List.erase, tv.Vault.erase, {"name"}),
     (tv.List.history, tv.Vault.history, {"name"}),
     (tv.List.search, tv.Vault.search, {"lists"}),
     (FrameAccessor.search, tv.Vault.search, {"lists", "as_of"}),

@@ -188,7 +188,10 @@ def same_rows_by_key(store: Store, one: Version, other: Version, positions: np.n
     before, after = (reading.read(store, each, columns=[]).index for each in (one, other))
     if not (before.is_unique and after.is_unique):
         return same_rows(store, one, other, positions)
-    return np.asarray(after.get_indexer(before[positions]), np.int64)
+    shown = [reading.positions_shown(store, each) for each in (one, other)]
+    rows = _inverse(shown[0], one.total)[positions]
+    found = np.where(rows < 0, -1, after.get_indexer(before[np.maximum(rows, 0)]))
+    return np.where(found < 0, -1, np.append(shown[1], -1)[found]).astype(np.int64)
 
 
 def _inverse(there: np.ndarray, total: int) -> np.ndarray:

@@ -149,7 +149,7 @@ class Measuring:
         code = f"text {measure.given}" if measure.is_text else function_key(measure.given)
         if code is None or version.gone or (measure.is_text and "@" in measure.given):
             return None
-        content = (version.list_id, version.generation, version.total, version.schema_id)
+        content = (version.list_id, version.generation, version.total, version.erased, version.schema_id)
         return (*content, code, self.asked.groupby, self.asked.band, *more)
 
     def columns(self, version: Version) -> VersionColumns:
@@ -163,10 +163,10 @@ class Measuring:
         columns = self.columns(version)
         if measure.is_rowwise(columns.names):
             whole = columns.kept(
-                ("values", measure.given), lambda: self._values(columns, measure, columns.longest.total)
+                ("values", measure.given), lambda: self._values(columns, measure, columns.longest.shown)
             )
-            return whole if isinstance(whole, float) else whole.iloc[: version.total]
-        return self._values(columns, measure, version.total)
+            return whole if isinstance(whole, float) else whole.iloc[: version.shown]
+        return self._values(columns, measure, version.shown)
 
     def _values(self, columns: VersionColumns, measure: Measure, rows: int) -> Any:
         wanted = measure.columns(columns.names)
@@ -186,7 +186,7 @@ class Measuring:
             raise MissingColumn(
                 str(columns.names.unknown(lacking[0])).replace("The filter names", "groupby= names", 1)
             )
-        keys = columns.read(labels, version.total).reset_index(drop=True)
+        keys = columns.read(labels, version.shown).reset_index(drop=True)
         groups = rows_by_cells(keys, labels, "groupby=")
         found: list[tuple[str, np.ndarray | None]] = [(ALL, None)]
         for values, rows in groups.items():
@@ -211,7 +211,7 @@ class Measuring:
     def _point_of_frame(
         self, version: Version, measure: Measure, rows: np.ndarray | None, value: float
     ) -> Point:
-        frame: pd.DataFrame = self.columns(version).frame(version.total)
+        frame: pd.DataFrame = self.columns(version).frame(version.shown)
         if rows is not None:
             frame = frame.iloc[rows]
             value = _one(measure.values(frame))
@@ -265,7 +265,7 @@ class Measuring:
         self, old: Version, new: Version, measure: Measure, rows: tuple[np.ndarray | None, np.ndarray | None]
     ) -> tuple[Effect, int]:
         pairs = self._pairs(old, new)
-        frames = [self.columns(each).frame(each.total) for each in (old, new)]
+        frames = [self.columns(each).frame(each.shown) for each in (old, new)]
         if pairs is None:
             a, b = (
                 _one(measure.values(frame if at is None else frame.iloc[at]))

@@ -9,6 +9,7 @@ import numpy as np
 
 from tablevault_pd.analysis.ancestors import same_rows_by_key
 from tablevault_pd.lineage.same import same_rows
+from tablevault_pd.reading.read import positions_shown
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
@@ -30,9 +31,10 @@ def row_changes(store: Store, one: Version, other: Version) -> RowChanges:
     Rows with equal content are the same, matched in order. Of the others those changed that are in both by their key, a named
     index without duplicates; without one, those in the same place.
     """
-    at = np.arange(one.total)
+    at = positions_shown(store, one)
     same = same_rows(store, one, other, at)
-    free = np.ones(other.total, bool)
+    free = np.zeros(other.total, bool)
+    free[positions_shown(store, other)] = True
     free[same[same >= 0]] = False
     lost = at[same < 0]
     now = same_rows_by_key(store, one, other, lost)

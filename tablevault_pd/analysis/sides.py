@@ -34,7 +34,8 @@ class Side:
     def of_version(cls, store: Store, version: Version, columns: list[Hashable] | None = None) -> Side:
         """All rows of a version, and these of its columns; default: all."""
         frame = reading.read(store, version, columns=columns, tagged=True)
-        return cls(f"{version.list}@{version.version}", version, np.arange(version.total), frame)
+        positions = reading.positions_shown(store, version)
+        return cls(f"{version.list}@{version.version}", version, positions, frame)
 
     @classmethod
     def of_frame(cls, store: Store, frame: pd.DataFrame, name: str) -> Side:

@@ -414,4 +414,12 @@ COMMANDS = (
         writes=_always,
         session=True,
     ),
+    Command(
+        "erase",
+        row_cli.erase,
+        "forget rows for good, in all versions of a list",
+        row_cli.add_erase_arguments,
+        writes=_always,
+        session=True,
+    ),
 )

@@ -1,4 +1,4 @@
-"""The commands about single rows: ``history`` and ``delete-rows``."""
+"""The commands about single rows: ``history``, ``delete-rows`` and ``erase``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ def add_delete_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--reason", metavar="TEXT", help="say why; shown by versions")
 
 
+def add_erase_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``erase``."""
+    add_delete_arguments(parser)
+    parser.add_argument("--yes", action="store_true", help="erase them: this cannot be undone")
+
+
 def history(vault: Vault, arguments: Namespace) -> Output:
     """Every state of one row."""
     return Output(vault.history(arguments.name, key=_key(vault, arguments.name, arguments.key)), whole=True)
@@ -49,6 +55,18 @@ def delete_rows(vault: Vault, arguments: Namespace) -> Output:
     return Output(
         vault.versions(arguments.name).tail(1), f"{gone} left out; {arguments.name}@{before} still has them."
     )
+
+
+def erase(vault: Vault, arguments: Namespace) -> Output:
+    """Forget rows for good."""
+    if not arguments.yes:
+        raise InvalidInput(
+            "Nothing was changed. Rows that are erased cannot be brought back: say --yes to erase them."
+        )
+    answer = vault.erase(arguments.name, arguments.rows, filters=arguments.where, reason=arguments.reason)
+    if answer.empty:
+        return Output(answer, "No row fits: nothing was changed.")
+    return Output(answer, f"{counted(int(answer['rows'][0]), 'row')} erased.", whole=True)
 
 
 def _key(vault: Vault, name: str, texts: Sequence[str]) -> Any:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tablevault_pd import frames
 from tablevault_pd.errors import SchemaMismatch
 from tablevault_pd.keys.key_index import key_index
 from tablevault_pd.lineage.same import same_rows
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tablevault_pd.store import Store, Version
 
 
@@ -27,8 +27,11 @@ def follow_rows(store: Store, one: Version, other: Version, positions: np.ndarra
         index = key_index(store, one, shown, schema, fields)
     except SchemaMismatch:  # the key had another type then
         return same_rows(store, one, other, positions)
-    digests = index.digests[:, index.content.positions(generation, address)]
-    numbers, there = key_index(store, other, theirs, schema, fields).find(theirs, digests)
+    rows = index.content.positions(generation, address)
+    alive = np.flatnonzero(rows >= 0)  # the others were erased
+    numbers, there = key_index(store, other, theirs, schema, fields).find(
+        theirs, index.digests[:, rows[alive]]
+    )
     followed = theirs.positions(generation, address)
-    followed[numbers] = there
+    followed[alive[numbers]] = there
     return followed

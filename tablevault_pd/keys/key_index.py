@@ -81,9 +81,11 @@ class KeyIndex:
         if not len(starts):
             return self
         positions = np.concatenate([np.arange(*run) for run in zip(starts, stops, strict=True)])
+        if version.erased:  # nothing is left of their keys
+            positions = np.setdiff1d(positions, store.erased([version])[0])
         table = rows_at(store, version, frames.part_of(schema, fields), positions)
         digests = key_digests([table.column(field) for field in fields])
-        return self._with(shown.take(starts, stops), digests, version)
+        return self._with(shown.at(positions), digests, version)
 
     def noted(self, version: Version, digests: np.ndarray) -> KeyIndex:
         """The index with the rows that `version` brought, whose digests these are."""

@@ -11,7 +11,7 @@ from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput, SchemaMismatch, VersionNotFound, short_repr
 from tablevault_pd.filters import Names, parse_filter
 from tablevault_pd.progress import warn
-from tablevault_pd.reading.read import aligned, as_array, bounds, filter_schema, masks_of
+from tablevault_pd.reading.read import aligned, as_array, bounds, filter_schema, living, masks_of
 from tablevault_pd.refs import RefArray, Source
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _part(
     fields = frames.select(own, [label for label in _labels(own) if label in labels])
     tables: list[pa.Table] = []
     positions: list[np.ndarray] = []
-    for chunk in store.scan(version, start=first, stop=last, columns=fields.names):
+    for chunk in map(living, store.scan(version, start=first, stop=last, columns=fields.names)):
         tables.append(frames.align(aligned(chunk, fields), schema))
         positions.append(as_array(chunk.positions))
     if condition is not None:

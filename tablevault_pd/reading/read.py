@@ -163,6 +163,20 @@ def aligned(chunk: Chunk, schema: pa.Schema) -> pa.Table:
     return frames.align(table, schema)
 
 
+def living(chunk: Chunk) -> Chunk:
+    """The chunk without rows that were erased."""
+    if chunk.erased is None or not len(chunk.erased):
+        return chunk
+    rows = np.delete(np.arange(len(chunk.positions)), chunk.erased)
+    return Chunk(as_array(chunk.positions)[rows], chunk.table.take(pa.array(rows)), private=True)
+
+
+def positions_shown(store: Store, version: Version) -> np.ndarray:
+    """The positions of all rows that a read of a version returns."""
+    [erased] = store.erased([version])
+    return np.delete(np.arange(version.total), erased)
+
+
 def read(
     store: Store,
     version: Version,
@@ -179,13 +193,21 @@ def read(
     condition = filter_for(store, version, filters)
     first, last = bounds(start, stop, version.total)
     if condition is not None:
-        frame, positions = _read_filtered(store, version, schema, condition, first, last)
-        return _finished(frame, store, version, positions, columns, refs, tagged=tagged)
+        frame, rows = _read_filtered(store, version, schema, condition, first, last)
+        return _finished(frame, store, version, rows, columns, refs, tagged=tagged)
     chunks = list(_scan(store, version, schema, first, last))
     private = len(chunks) == 1 and chunks[0].private
     tables = [aligned(chunk, schema) for chunk in chunks] or _categories_alone(store, version, schema)
-    frame = frames.decode(tables, schema, positions=range(first, last), private=private)
-    return _finished(frame, store, version, range(first, last), columns, refs, tagged=tagged)
+    positions = _positions_of(chunks, range(first, last))
+    frame = frames.decode(tables, schema, positions=positions, private=private)
+    return _finished(frame, store, version, positions, columns, refs, tagged=tagged)
+
+
+def _positions_of(chunks: Sequence[Chunk], every: range) -> range | np.ndarray:
+    """The positions of the rows in these chunks: all, unless some were erased."""
+    if sum(len(chunk.positions) for chunk in chunks) == len(every):
+        return every
+    return np.concatenate([np.empty(0, np.int64), *(as_array(chunk.positions) for chunk in chunks)])
 
 
 def _finished(
@@ -284,7 +306,8 @@ def masks(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.n
         for (version, _), plan in zip(filtered, plans, strict=True)
     ]
     masks = [np.zeros(version.total, bool) for version, _ in filtered]
-    for chunks in _judged_together(store.scan_many(requests), plans):
+    scanned = ((number, living(chunk)) for number, chunk in store.scan_many(requests))
+    for chunks in _judged_together(scanned, plans):
         plan = plans[chunks[0][0]]
         tables = [aligned(chunk, plan.schema) for _, chunk in chunks]
         positions = [as_array(chunk.positions) for _, chunk in chunks]
@@ -347,11 +370,17 @@ def take(
 ) -> list[pd.DataFrame]:
     """Read rows at given positions of each version, in that order, with repetitions.
 
-    Arrow types that pandas cannot take rows of (views, runs) are returned in their stored types.
+    Arrow types that pandas cannot take rows of (views, runs) are returned in their stored types. Of rows that were erased all
+    cells are missing.
     """
     if not selections:
         return []
     schemas = [frames.as_stored(wanted_schema(store, version, columns)) for version, _, columns in selections]
+    erased = store.erased([version for version, _, _ in selections])
+    schemas = [
+        frames.loosened(schema) if np.isin(positions, gone).any() else schema
+        for schema, gone, (_, positions, _) in zip(schemas, erased, selections, strict=True)
+    ]
     unique = [np.unique(positions, return_inverse=True) for _, positions, _ in selections]
     requests = [
         ScanRequest(version, tuple(schema.names), positions)
@@ -407,7 +436,7 @@ def _scan(
     total = last - first if where is None else None
     with Bar(f"reading {version.list}", total=total, unit="rows") as bar:
         for chunk in store.scan(version, start=first, stop=last, columns=columns, where=where):
-            yield chunk
+            yield living(chunk)
             bar(len(chunk.positions))
 
 

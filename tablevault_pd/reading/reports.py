@@ -190,7 +190,7 @@ def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
                 head.list,
                 head.version,
                 list(dict.fromkeys(column.kind for column in columns)),
-                head.total,
+                head.shown,
                 [column.label for column in columns],
                 state.size_bytes,
                 state.created,
@@ -223,7 +223,7 @@ def versions(store: Store, name: str | None) -> pd.DataFrame:
                 row.added,
                 row.changed,
                 row.removed,
-                row.total,
+                row.shown,
                 sessions.get(row.session_id),
                 row.cell,
                 row.step,
@@ -399,6 +399,7 @@ def file_cells(
     schemas = [reading.wanted_schema(store, version, [column.label]) for version, column in columns]
     requests = [ScanRequest(version, (column.field,)) for version, column in columns]
     for number, chunk in store.scan_many(requests):
+        chunk = reading.living(chunk)
         cells = reading.aligned(chunk, schemas[number]).column(columns[number][1].field).to_pylist()
         for position, state in zip(chunk.positions, cells, strict=True):
             if state is not None:

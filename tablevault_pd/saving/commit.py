@@ -58,7 +58,7 @@ def head_of(store: Store, what: Write) -> Version | None:
     """Return the newest version of the list. Raises Conflict, ListDeleted; for rows to delete ListNotFound."""
     head = store.head(what.list)
     check_expected(what.list, what.expect, head)
-    if head is None and what.operation == "delete_rows":
+    if head is None and what.operation in ("delete_rows", "erase"):
         raise list_not_found(store, what.list)
     if what.is_append and head is not None and head.deleted:
         raise ListDeleted.named(what.list)

@@ -54,10 +54,7 @@ def _of_filter(store: Store, head: Version, filters: Any) -> Selection:
 
 def _of_rows(store: Store, head: Version, rows: Any) -> Selection:
     """Rows that were named at one version, wherever they are by now."""
-    if isinstance(rows, (pd.DataFrame, pd.Series)):
-        named = _named_by(store, head, rows)
-    else:
-        named = [(head, _positions(rows, head))]
+    named = rows_named(store, head, rows)
 
     def present(version: Version) -> np.ndarray:
         parts = [
@@ -68,6 +65,13 @@ def _of_rows(store: Store, head: Version, rows: Any) -> Selection:
         return positions[positions >= 0]
 
     return present
+
+
+def rows_named(store: Store, head: Version, rows: Any) -> list[tuple[Version, np.ndarray]]:
+    """The rows that positions in `head`, or a frame that was read from the list, stand for, by version."""
+    if isinstance(rows, (pd.DataFrame, pd.Series)):
+        return _named_by(store, head, rows)
+    return [(head, _positions(rows, head))]
 
 
 def _named_by(

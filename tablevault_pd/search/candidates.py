@@ -68,6 +68,7 @@ def find_candidates(store: Store, request: Request) -> list[Candidate]:
     versions = [version for version in _versions(store, request) if not version.gone]
     schemas = store.schemas({version.schema_id for version in versions})
     candidates = []
+    erased = dict(zip(versions, store.erased(versions), strict=True))
     for version in sorted(versions, key=lambda version: (version.list, version.version)):
         columns = tuple(frames.columns(schemas[version.schema_id]))
         documents = tuple(
@@ -76,7 +77,10 @@ def find_candidates(store: Store, request: Request) -> list[Candidate]:
             if column.kind in ("document", "file") and column.kind in request.kinds
         )
         mask = None if request.rows is None else np.isin(np.arange(version.total), request.rows)
-        candidates.append(Candidate(version, columns, documents, mask))
+        candidate = Candidate(version, columns, documents, mask)
+        if len(erased[version]):
+            candidate = candidate.restrict(~np.isin(np.arange(version.total), erased[version]))
+        candidates.append(candidate)
     return candidates
 
 

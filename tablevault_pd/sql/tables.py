@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -31,9 +30,9 @@ def _edges(store: Store) -> pd.DataFrame:
     """Return the direct parents of every row of the newest versions."""
     heads = [state.head for state in store.lists() if not state.head.deleted]
     parts = [
-        lines(store, rows_to_trace(head, np.arange(head.total)), direction="up", depth=1).assign(
-            version=head.version
-        )
+        lines(
+            store, rows_to_trace(head, reading.positions_shown(store, head)), direction="up", depth=1
+        ).assign(version=head.version)
         for head in heads
     ]
     columns = ["list", "version", "position", "parent_list", "parent_version", "parent_position", "basis"]
@@ -118,9 +117,10 @@ class Tables:
         table = _for_duckdb(table, self._statement.reads)
         taken = {name.casefold() for name in table.column_names}
         if "position" not in taken and (self._statement.mentions("position") or not table.num_columns):
-            table = _with_column(table, "position", pa.array(np.arange(version.total)), version.total)
+            positions = reading.positions_shown(self._store, version)
+            table = _with_column(table, "position", pa.array(positions), len(positions))
         if "ref" not in taken and self._statement.mentions("ref"):
-            table = _with_column(table, "ref", _references(self._store, version), version.total)
+            table = _with_column(table, "ref", _references(self._store, version), version.shown)
         return table
 
     def _columns(self, version: Version) -> list[Any] | None:
@@ -157,7 +157,7 @@ def _with_column(table: pa.Table, name: str, values: pa.Array, length: int) -> p
 
 def _references(store: Store, version: Version) -> pa.Array:
     source = Source(store.vault_id, version.list_id, version.version, version.list)
-    return pa.array(RefArray.of(source, range(version.total)))
+    return pa.array(RefArray.of(source, reading.positions_shown(store, version)))
 
 
 def _arrow(name: str, value: Any) -> pa.Table:

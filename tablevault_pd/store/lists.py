@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    import numpy as np
     import pyarrow as pa
 
     from tablevault_pd.filters.predicate import Where
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.types import (
         Batch,
         Chunk,
+        Erasure,
         ListState,
         ScanRequest,
         Spans,
@@ -89,7 +91,7 @@ class ListStore(Protocol):
     def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
         """Make all rows of `batch` visible, or none, and return the new version.
 
-        They come at the end of the list; of an upsert or delete_rows, :attr:`Batch.pieces` says what the list then shows.
+        They come at the end of the list; of an upsert, delete_rows or erase, :attr:`Batch.pieces` says what the list then shows.
 
         One atomic step makes rows, version, descriptions, edges, reads and the names of kept files visible together,
         durably (as far as the store's `durability` says). Commits to one list come one after the other, whole.
@@ -102,12 +104,12 @@ class ListStore(Protocol):
         Raises
         ------
         ListNotFound, ListDeleted
-            For a delete, delete_rows or restore of a list that never was; for an append to, an upsert, a delete_rows or a
+            For a delete, delete_rows, erase or restore of a list that never was; for an append to, an upsert, a delete_rows or a
             delete of a deleted one.
         VersionNotFound
             If the version to restore does not exist, or its rows were vacuumed.
         InvalidInput
-            If the pieces of an upsert or delete_rows are not rows of the batch, each of them, and of the list.
+            If the pieces of an upsert, delete_rows or erase are not rows of the batch, each of them, and of the list.
         Conflict
             If the newest version is not :attr:`Batch.expect`, or the list's schema not :attr:`Batch.base`.
         VaultReadOnly, VaultBusy, StorageFull, StorageError, VaultClosed
@@ -142,6 +144,18 @@ class ListStore(Protocol):
 
     def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
         """Return what each of these versions shows. One request at most; what was returned before takes none."""
+
+    def erase(self, batch: Batch) -> Erasure:
+        """Commit a batch of the operation "erase", and forget the rows :attr:`Batch.erases` for good.
+
+        From the commit on no version shows them, and what was stored of their cells is overwritten: in rows, in indexes, in
+        categories that no other row of the list has, and in kept files that no other row names. The positions of other rows
+        stay, as do lineage and sessions. A call that was interrupted after the commit is finished by the next one that opens
+        the vault for writing. Raises as :meth:`commit`, and VaultCorrupt if rows beside them cannot be read.
+        """
+
+    def erased(self, versions: Sequence[Version]) -> list[np.ndarray]:
+        """Return the positions of erased rows in each of these versions, ascending. One request; none without such rows."""
 
     def schema(self, schema_id: int) -> pa.Schema:
         """Return a schema as committed. Raises VaultCorrupt if there is none of that id."""

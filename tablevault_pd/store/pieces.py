@@ -123,6 +123,11 @@ class Pieces:
             self._index = keys[order], order
         return self._index
 
+    def positions_of(self, other: Pieces) -> np.ndarray:
+        """Where rows are shown that `other` shows, too, ascending."""
+        start, _, rows = self.overlaps(other)
+        return expanded(start, rows)[1]
+
     def overlaps(self, other: Pieces) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(position here, position there, rows) of each run of rows that both show, in order of position here."""
         _, order = other._by_address()
@@ -191,9 +196,22 @@ class Pieces:
         """Only these runs of positions, which are in order and apart."""
         return Pieces(*self._cut(starts, stops)[1:])
 
+    def without(self, other: Pieces) -> Pieces:
+        """Without the rows that `other` shows."""
+        return self.take(*self.lacking(other))
+
+    def at(self, positions: np.ndarray) -> Pieces:
+        """Only the rows at these positions, which are in order, each once."""
+        return self.take(positions, positions + 1)
+
     def remove(self, positions: np.ndarray) -> Pieces:
         """Without the rows at these positions."""
         return self.take(*self._around(np.unique(positions)))
+
+    def by_address(self) -> Pieces:
+        """The same rows in order of address."""
+        _, order = self._by_address()
+        return Pieces(self.generation[order], self.first[order], self.stop[order])
 
     def replace(self, positions: np.ndarray, generation: int, first: int = 0) -> Pieces:
         """With the row ``first + i`` of `generation` in the place of the one at ``positions[i]``. Each position is there once."""

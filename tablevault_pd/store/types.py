@@ -3,7 +3,7 @@
 A commit to a list is a *batch* and makes a *version*, which shows pieces of stored rows (:mod:`tablevault_pd.store.pieces`):
 those of its `layout`, then the *tail*, the rows of its own generation from `first` on. ``append`` lengthens the tail,
 ``delete`` keeps all out of sight, every other operation starts a generation: ``save`` without a layout, ``restore`` with the
-pieces of the version restored, ``upsert`` and ``delete_rows`` with those that :attr:`Batch.pieces` says.
+pieces of the version restored, ``upsert``, ``delete_rows`` and ``erase`` with those that :attr:`Batch.pieces` says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.edges import Edge, ListHistory
     from tablevault_pd.store.work import Finish
 
-Operation = Literal["save", "append", "delete", "restore", "upsert", "delete_rows"]
+Operation = Literal["save", "append", "delete", "restore", "upsert", "delete_rows", "erase"]
 Severity = Literal[
     "damage", "stray", "unchecked"
 ]  #: unchecked: it could not be looked at, for a reason that is no damage
@@ -59,6 +59,14 @@ class Version:
     first: int = 0  #: where in its generation the tail begins
     changed: int = 0  #: how many of its rows are in the place of others
     removed: int = 0  #: rows that it left out, of those that the version before showed
+    erased: int = (
+        0  #: of the rows that are counted in `total`, how many were erased since: their positions stay empty
+    )
+
+    @property
+    def shown(self) -> int:
+        """How many rows a read returns."""
+        return self.total - self.erased
 
     @property
     def added(self) -> int:
@@ -136,11 +144,12 @@ class Batch:
     base: int | None = None  #: append: the schema id that `schema` was merged with (None: the list is new)
     expect: int | None = None  #: the version the list must still be at (0: it must not exist)
     target: int | None = None  #: restore: the version to bring back
-    #: upsert, delete_rows: all that the new version is to show, :data:`~tablevault_pd.store.pieces.OWN` for rows of the batch,
+    #: upsert, delete_rows, erase: all that the new version is to show, :data:`~tablevault_pd.store.pieces.OWN` for rows of the batch,
     #: worked out from the version `expect`
     pieces: Pieces | None = None
     changed: int = 0  #: upsert: how many of its rows are in the place of others
-    removed: int = 0  #: upsert, delete_rows: how many rows are left out
+    removed: int = 0  #: upsert, delete_rows, erase: how many rows are left out
+    erases: Pieces | None = None  #: erase: the stored rows that are forgotten, in every version
     session_id: int | None = None
     cell: int | None = None
     line: int | None = None  #: as :attr:`Version.line`
@@ -157,12 +166,24 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Erasure:
+    """What came of an erase."""
+
+    version: Version
+    files: tuple[tuple[str, int], ...] = ()  #: (SHA-256, size in bytes) of kept files that went with the rows
+    remains: str | None = None  #: what could not be overwritten yet, and why; None: nothing is left
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Some rows of a list in position order, in the schema they were written with."""
 
     positions: range | np.ndarray
     table: pa.Table
     private: bool = False  #: the memory belongs to this read alone and may be written to
+    erased: np.ndarray | None = (
+        None  #: numbers of those of its rows that were erased: nothing is left of their cells
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -16,6 +15,7 @@ from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines
 from tablevault_pd.reading import reports
 from tablevault_pd.reading.machine_output import write_csv, write_json, write_json_lines
+from tablevault_pd.reading.read import positions_shown
 from tablevault_pd.search.sessions import sessions as all_sessions
 from tablevault_pd.session.lookup import SessionFilter
 from tablevault_pd.transfer.files import naming
@@ -64,7 +64,7 @@ def export(store: Store, folder: Path, kind: str) -> pd.DataFrame:
         for number, head in enumerate(heads):
             name = f"{number:03d}-{_plain(head.list)}.{kind}"
             export_list(store, head, folder / name, kind)
-            rows.append((head.list, head.version, head.total, name))
+            rows.append((head.list, head.version, head.shown, name))
         _export_reports(store, folder)
         _write(folder / f"metrics.{kind}", kind, METRICS, _metrics(store))
         _write(folder / f"lineage.{kind}", kind, LINEAGE, _lineage(store, heads))
@@ -106,7 +106,8 @@ def _lineage(store: Store, heads: list[Version]) -> Iterator[pd.DataFrame]:
     """Yield the direct parents of every row that is exported."""
     for head in heads:
         for first in range(0, head.total, ROW_GROUP):
-            positions = np.arange(first, min(first + ROW_GROUP, head.total))
+            shown = positions_shown(store, head)
+            positions = shown[(shown >= first) & (shown < first + ROW_GROUP)]
             edges = lines(store, rows_to_trace(head, positions), direction="up", depth=1)
             yield edges.assign(version=head.version)
 

@@ -88,7 +88,7 @@ def _file(path: Path, version: Version | None) -> dict[str, Any]:
         "name": version.list,
         "version": str(version.version),
         "dateModified": version.time.isoformat(),
-        "description": f"{version.total} rows",
+        "description": f"{version.shown} rows",
     }
 
 

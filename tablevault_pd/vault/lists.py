@@ -90,7 +90,7 @@ class List(ListReference):
         return frames.columns(self._vault.store.schema(self._version().schema_id))
 
     def __len__(self) -> int:
-        return (self.committed or self._version()).total
+        return (self.committed or self._version()).shown
 
     def __bool__(self) -> bool:
         return True  # also for an empty list
@@ -194,7 +194,10 @@ class List(ListReference):
         if frames.columns(schema)[0].kind != "embedding":
             raise InvalidInput(f"The column {column!r} of {self.name!r} holds no vectors.")
         field = frames.field_for(schema, column)
-        tables = [reading.aligned(chunk, schema) for chunk in store.scan(version, columns=schema.names)]
+        tables = [
+            reading.aligned(reading.living(chunk), schema)
+            for chunk in store.scan(version, columns=schema.names)
+        ]
         return frames.matrix(tables or [schema.empty_table()], field)
 
     def offsets(self, column: Hashable | None = None) -> pd.DataFrame:
@@ -246,7 +249,9 @@ class List(ListReference):
         texts = reading.read(store, version, columns=[label])[label]
         stop = texts.str.len().fillna(0).astype("int64").cumsum()
         start = stop.shift(fill_value=0)
-        index = pd.RangeIndex(version.total, name="position")
+        index: pd.Index = pd.RangeIndex(version.total, name="position")
+        if version.erased:
+            index = pd.Index(reading.positions_shown(store, version), name="position")
         return pd.DataFrame({"start": start.to_numpy(), "stop": stop.to_numpy()}, index=index)
 
     def export(
@@ -332,6 +337,12 @@ class List(ListReference):
         """Leave rows out of this list. See :meth:`Vault.delete_rows`."""
         return self._vault.delete_rows(self.name, rows, filters=filters, reason=reason, expect=expect)
 
+    def erase(
+        self, rows: Any = None, *, filters: Any = None, reason: str | None = None, expect: int | None = None
+    ) -> pd.DataFrame:
+        """Forget rows of this list for good. See :meth:`Vault.erase`."""
+        return self._vault.erase(self.name, rows, filters=filters, reason=reason, expect=expect)
+
     def history(self, *, key: Any) -> pd.DataFrame:
         """Every state of one row of this list. See :meth:`Vault.history`."""
         return self._vault.history(self.name, key=key)
@@ -395,7 +406,7 @@ class List(ListReference):
 
     def __repr__(self) -> str:
         version = self.committed or self._version()
-        lines = [f"<List {version.list!r}, version {version.version}: {counted(version.total, 'row')}>"]
+        lines = [f"<List {version.list!r}, version {version.version}: {counted(version.shown, 'row')}>"]
         columns = frames.columns(self._vault.store.schema(version.schema_id))
         width = max((len(str(column.label)) for column in columns), default=0)
         lines += [f"  {column.label!s:<{width}}  {column.dtype}{_kind(column)}" for column in columns]

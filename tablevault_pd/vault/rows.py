@@ -1,4 +1,4 @@
-"""Rows that change, by key: :meth:`upsert`, :meth:`delete_rows` and :meth:`history`."""
+"""Rows that change, by key: :meth:`upsert`, :meth:`delete_rows`, :meth:`erase` and :meth:`history`."""
 
 from __future__ import annotations
 
@@ -149,6 +149,20 @@ class KeyedRows(VaultPart):
         position
         0         Ann     True
         """
+        what = self._leaving_out("delete_rows", name, rows, filters, reason, expect)
+        with telling_who(self.store, what.list, what.expect):
+            return self._list_at(delete_rows(self.store, what, rows=rows, filters=filters))
+
+    def _leaving_out(
+        self,
+        operation: Literal["delete_rows", "erase"],
+        name: str,
+        rows: Any,
+        filters: Any,
+        reason: str | None,
+        expect: int | None,
+    ) -> Write:
+        """Check the arguments of `operation`."""
         name = check_name(name)
         expect = validate.expected(expect)
         message = validate.optional_text(reason, "reason=")
@@ -157,11 +171,84 @@ class KeyedRows(VaultPart):
             raise InvalidInput("Say which rows: by filters=, or by their positions or a frame in rows=.")
         run, (cell, line) = self._current_run(), self._place
         step = None if run is None else run.current_step
-        what = Write(
-            name, "delete_rows", session_id=self._session_id, cell=cell, line=line, step=step, message=message, expect=expect
+        return Write(
+            name, operation, session_id=self._session_id, cell=cell, line=line, step=step, message=message, expect=expect
         )  # fmt: skip
-        with telling_who(self.store, name, expect):
-            return self._list_at(delete_rows(self.store, what, rows=rows, filters=filters))
+
+    def erase(
+        self,
+        name: str,
+        rows: Any = None,
+        *,
+        filters: Any = None,
+        reason: str | None = None,
+        expect: int | None = None,
+    ) -> pd.DataFrame:
+        """Forget rows for good: no version of the list shows them any more, and nothing is left of their cells in the vault.
+
+        What is stored is written anew without them, old versions included. In these the other rows keep their positions, and
+        those of the erased ones stay empty. It is the same row in every version by the key of the list; without one, where its
+        content is the same. The rows leave the newest version as by :meth:`delete_rows`: one version more says who did it, when
+        and why. Lineage stays: walks show what was made of them, as ``gone``. A call that was interrupted is finished by the
+        next ``connect()``.
+
+        Parameters
+        ----------
+        name : str
+            The list's name.
+        rows : int, list of int, or DataFrame, optional
+            Positions in the newest version, or a frame that was read from the list, at any version.
+        filters : optional
+            Rows that fit, in any version, as for :meth:`read`. Give this or `rows`.
+        reason : str, optional
+            The message of the version, shown by :meth:`versions`.
+        expect : int, optional
+            Erase only if this is the newest version.
+
+        Returns
+        -------
+        DataFrame
+            What went and, in lines with `remains`, what is left elsewhere: what (str: rows, kept file, stored bytes, children,
+            versions not searched, categories, code, description, message, backups), list (str), versions (list of int), rows
+            (Int64), remains (bool), detail (str). Without lines if no row was to go.
+
+        Raises
+        ------
+        ListNotFound, ListDeleted
+            If there is no such list, or it is hidden by a delete: restore it, erase, and delete it again.
+        InvalidFilter
+            If the filter cannot be parsed, or names a column that the newest version does not have.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput
+            If neither or both of `rows` and `filters` are given, a position is not there, or it cannot be told which rows of
+            the list those of a frame are.
+        Conflict
+            If the newest version is not the one in `expect`, or other writers were faster again and again for ``timeout_s``.
+        VaultCorrupt
+            If rows that are stored together with them are damaged.
+        VaultReadOnly, StorageFull
+            If the vault is open for reading; if the disk is full.
+
+        Examples
+        --------
+        >>> people = vault.save("people", pd.DataFrame({"name": ["Ann", "Bo"], "consent": [False, True]}))
+        >>> gone = vault.erase("people", filters="consent == False", reason="asked to")
+        >>> vault.read("people@1")
+                 name  consent
+        position
+        1          Bo     True
+        >>> gone[["what", "rows", "remains"]]
+              what  rows  remains
+        0     rows     1    False
+        1  backups  <NA>     True
+        """
+        from tablevault_pd.saving.erase import erase
+
+        what = self._leaving_out("erase", name, rows, filters, reason, expect)
+        self._flush()
+        with telling_who(self.store, what.list, what.expect):
+            return erase(self.store, what, rows=rows, filters=filters)
 
     def history(self, name: str, *, key: Any) -> pd.DataFrame:
         """Every state of one row of a list with a key, oldest first.

@@ -12,7 +12,7 @@ from tablevault_pd.errors import VaultError
 from tablevault_pd.explore import charts, html, pager
 from tablevault_pd.explore.address import PageAddress, to
 from tablevault_pd.explore.page import Explored, Page, call
-from tablevault_pd.reading.read import read, resolve
+from tablevault_pd.reading.read import positions_shown, read, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def list_page(vault: Explored, address: PageAddress) -> Page:
     choices["lineage"] = to("lineage", name=name)
     choices["stale"] = to("stale", name=name)
     title = f"{version.list}, version {version.version}"
-    top = [html.heading(version.list, f"version {version.version}", counted(version.total, "row"))]
+    top = [html.heading(version.list, f"version {version.version}", counted(version.shown, "row"))]
     described = vault.descriptions()
     top += [html.note(text) for text in described["text"][described["list"] == version.list]]
     top.append(html.tabs(tab, choices))
@@ -80,10 +80,13 @@ def _rows(vault: Explored, version: Version, address: PageAddress, start: int, s
         column.kind == "embedding" for column in frames.columns(vault.store.schema(version.schema_id))
     )
 
+    shown = positions_shown(vault.store, version)
+    positions = shown[(shown >= start) & (shown < stop)].tolist()
+
     def related(_: Any, row: int) -> Markup:
-        links = [html.link(to("lineage", name=address_of, row=start + row), "from")]
+        links = [html.link(to("lineage", name=address_of, row=positions[row]), "from")]
         if has_vectors:
-            links.append(html.link(to("search", near=address_of, row=start + row), "near"))
+            links.append(html.link(to("search", near=address_of, row=positions[row]), "near"))
         return html.join(links, " ")
 
     frame = frame.copy(deep=False)

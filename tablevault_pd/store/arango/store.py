@@ -14,6 +14,7 @@ from tablevault_pd.store.arango.code import SliceStore
 from tablevault_pd.store.arango.commit import Committer
 from tablevault_pd.store.arango.control import SessionControl
 from tablevault_pd.store.arango.edges import LineageEdges
+from tablevault_pd.store.arango.erase import Eraser
 from tablevault_pd.store.arango.kept import BlobStore
 from tablevault_pd.store.arango.keys import KeyIndexes
 from tablevault_pd.store.arango.names import NameCatalog
@@ -130,6 +131,7 @@ class ArangoStore:
         self._slices = SliceStore(client, self._text.search_code)
         self._claims = ClaimBook(client)
         self.vectors = VectorSearch(client, reader, self._rows)
+        self._eraser = Eraser(client)
         self._committer = Committer(client, clock, SharedDocuments(client), self._lineage)
         self._maintenance = MaintenanceTasks(
             ServerParts(client, self._versions, self._rows, self._blobs, self._lineage, stray_age_s)
@@ -159,6 +161,8 @@ class ArangoStore:
     # -- lists and rows
     stage = Delegate("_committer", Committer.stage)
     commit = Delegate("_committer", Committer.commit)
+    erase = Delegate("_eraser", Eraser.erase)
+    erased = Delegate("_eraser", Eraser.erased)
     head = Delegate("_versions", Versions.head)
     version = Delegate("_versions", Versions.version)
     version_at = Delegate("_versions", Versions.version_at)

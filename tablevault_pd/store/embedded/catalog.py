@@ -396,17 +396,25 @@ class SqliteCatalog:
         if not free:
             return 0
         try:
-            with self._lock(), self.reading() as db:
-                db.log = self._require_log()
-                db.execute("PRAGMA temp_store = FILE")  # what is left may not fit into memory
-                try:
-                    db.execute("VACUUM")
-                finally:
-                    db.execute("PRAGMA temp_store = MEMORY")
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self.rewrite()
         except (VaultBusy, StorageError):
             return 0
         return free
+
+    def rewrite(self) -> bool:
+        """Rewrite the database file without what was deleted, and empty its log. Whether that is empty: a reader may use it.
+
+        Raises VaultBusy, StorageError.
+        """
+        with self._lock(), self.reading() as db:
+            db.log = self._require_log()
+            db.execute("PRAGMA temp_store = FILE")  # what is left may not fit into memory
+            try:
+                db.execute("VACUUM")
+            finally:
+                db.execute("PRAGMA temp_store = MEMORY")
+            [(busy, *_)] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return not busy
 
     def _refused(self, error: sqlite3.Error) -> Exception:
         """The error of ours for an SQLite error."""

@@ -21,7 +21,14 @@ from tablevault_pd.store.embedded.names import renamed_to
 from tablevault_pd.store.embedded.segments import Payload, Stage
 from tablevault_pd.store.embedded.sessions import insert_description
 from tablevault_pd.store.embedded.text import add_small
-from tablevault_pd.store.embedded.versions import HEAD, ONE_VERSION, TOKEN, content_of, version_of
+from tablevault_pd.store.embedded.versions import (
+    HEAD,
+    ONE_VERSION,
+    TOKEN,
+    content_of,
+    erased_rows,
+    version_of,
+)
 from tablevault_pd.store.engine.commit_rules import (
     check_commit,
     check_pieces,
@@ -65,6 +72,7 @@ class _Work:
     stage: Stage | None
     parts: Sequence[Payload]
     schema_ids: dict[bytes, int] = field(default_factory=dict)
+    also: Callable[[Connection, Version], None] | None = None  #: done in the same transaction
 
 
 class Committer:
@@ -90,8 +98,17 @@ class Committer:
 
     def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
         """Make the batch visible, or nothing of it."""
+        return self.commit_also(batch, rows)
+
+    def commit_also(
+        self,
+        batch: Batch,
+        rows: Staging | None = None,
+        also: Callable[[Connection, Version], None] | None = None,
+    ) -> Version:
+        """Make the batch visible, and do `also` in the same transaction."""
         assert rows is None or isinstance(rows, Stage)
-        work = _Work(batch, rows, rows.finish() if rows is not None else ())
+        work = _Work(batch, rows, rows.finish() if rows is not None else (), also=also)
         try:
             version, indexed = self._catalog.write(self._commit, work)
         except StorageFull:
@@ -136,6 +153,8 @@ class Committer:
             insert_reads(db, batch.session_id, batch.reads)
         for description in batch.descriptions:
             insert_description(db, replace(description, list_id=version.list_id))
+        if work.also is not None:
+            work.also(db, version)
         indexed = add_small(db, version, work.parts)
         io.failpoint("rows-in")
         if work.stage is not None:
@@ -148,8 +167,11 @@ class Committer:
         assert list_id is not None
         rows = sum(part.rows for part in work.parts)
         target = _target(db, batch) if batch.operation == "restore" else None
-        content = None if target is None else content_of(db, target)
-        if batch.operation in ("upsert", "delete_rows"):
+        content = None
+        if target is not None:
+            content = content_of(db, target)
+            content = content.without(erased_rows(db, target.list_id)) if target.erased else content
+        if batch.operation in ("upsert", "delete_rows", "erase"):
             content = check_pieces(batch, EMPTY if head is None else content_of(db, head), rows)
         version, layout = next_version(
             batch,

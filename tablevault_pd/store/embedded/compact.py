@@ -6,6 +6,7 @@ from collections import defaultdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import VaultCorrupt
@@ -14,6 +15,7 @@ from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import LockFile, close_all
 from tablevault_pd.store.embedded.segments import SUFFIX, Payload, SegmentWriter, unpack
 from tablevault_pd.store.embedded.strays import hold, is_segment, unlink
+from tablevault_pd.store.engine import int_codec
 from tablevault_pd.store.engine.payloads import has_dictionary
 
 if TYPE_CHECKING:
@@ -27,15 +29,15 @@ SMALL_BYTES = 8 << 20  # parts below this are merged
 MERGED_BYTES = 64 << 20  # … into parts of about this size
 
 SEGMENTS_OF = """
-SELECT id, start, rows, schema, codec, file, size, checksum FROM segments
+SELECT id, start, rows, schema, codec, file, size, checksum, erased FROM segments
 WHERE list = ? AND generation = ? AND rows > 0 ORDER BY start
 """
 SEGMENT_DATA = "SELECT data FROM segments WHERE id = ?"
 GENERATIONS = "SELECT DISTINCT list, generation FROM segments ORDER BY list, generation"
 DELETE_SEGMENT = "DELETE FROM segments WHERE id = ?"
 INSERT_MERGED = """
-INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data, erased)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 Row = tuple[Any, ...]  #: of SEGMENTS_OF
@@ -110,7 +112,7 @@ def _merge(
     tables: list[pa.Table | None] = []
     for row in group:
         try:
-            table = _verified(vault, row, f"{name}@{generation}")
+            table = verified(vault, row, f"{name}@{generation}")
         except VaultCorrupt:
             tables.append(None)
             continue
@@ -129,9 +131,9 @@ def _merge(
     return tables.count(None)
 
 
-def _verified(vault: VaultParts, row: Row, where: str) -> pa.Table | None:
+def verified(vault: VaultParts, row: Row, where: str) -> pa.Table | None:
     """The rows of a part, checked anew before they get another checksum; None if the catalogue names it no more."""
-    key, _, rows, schema_id, codec, file, size, checksum = row
+    key, _, rows, schema_id, codec, file, size, checksum, *_ = row
     for _ in range(2):
         with vault.catalog.reading() as db:
             data = db.execute(SEGMENT_DATA, (key,)).fetchone()
@@ -199,7 +201,7 @@ def _replace(
         vault.catalog.write(_put_in_place, list_id, generation, group, part)
         writer.release()
         unlink(vault, old)
-    except _Overtaken:
+    except Overtaken:
         writer.discard()
     except BaseException:
         # Where the catalogue names it, the commit stands, although something failed after it.
@@ -213,13 +215,21 @@ def _replace(
 
 def _put_in_place(db: Connection, list_id: int, generation: int, group: Sequence[Row], part: Payload) -> None:
     if sum(db.execute(DELETE_SEGMENT, (row[0],)).rowcount for row in group) != len(group):
-        raise _Overtaken
+        raise Overtaken
     _, start, _, schema_id, *_ = group[0]
-    merged = (part.rows, schema_id, part.codec, part.file, part.size, part.checksum, None)
+    merged = (part.rows, schema_id, part.codec, part.file, part.size, part.checksum, None, _erased(group))
     db.execute(INSERT_MERGED, (list_id, generation, start, *merged))
 
 
-class _Overtaken(Exception):
+def _erased(group: Sequence[Row]) -> bytes | None:
+    """The numbers of erased rows in all of these parts together."""
+    numbers = [
+        int_codec.unpack(row[8], "A list of erased rows") + row[1] for row in group if row[8] is not None
+    ]
+    return int_codec.pack(np.concatenate(numbers) - group[0][1]) if numbers else None
+
+
+class Overtaken(Exception):
     """Another process compacted or vacuumed the same parts first."""
 
 

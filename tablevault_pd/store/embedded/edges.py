@@ -27,7 +27,7 @@ from tablevault_pd.store.edges import (
     edge_table,
     few_spans,
 )
-from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, version_of
+from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, erased_rows, version_of
 from tablevault_pd.store.engine.int_codec import pack, unpack
 from tablevault_pd.store.pieces import Pieces
 from tablevault_pd.store.times import to_time
@@ -96,6 +96,7 @@ WHERE e.id > ? ORDER BY e.id LIMIT 1000
 LIST_FACTS = """
 SELECT l.name, NOT EXISTS (SELECT 1 FROM layouts y WHERE y.list = l.id),
        EXISTS (SELECT 1 FROM batches b INDEXED BY batches_gone WHERE b.list = l.id AND b.gone = 1)
+       OR EXISTS (SELECT 1 FROM erased e WHERE e.list = l.id)
 FROM lists l WHERE l.id = ?
 """
 KEPT = "SELECT generation, start, start + rows FROM segments WHERE list = ? AND rows > 0 ORDER BY generation, start"
@@ -202,6 +203,7 @@ def _facts(db: Connection, lists: Sequence[int], versions: Sequence[tuple[int, i
     for list_id in map(int, lists):
         for name, in_place, any_gone in db.execute(LIST_FACTS, (list_id,)).fetchall():
             stored = Pieces.of(db.execute(KEPT, (list_id,)).fetchall()) if any_gone else None
+            stored = stored.without(erased_rows(db, list_id)) if stored is not None else None
             histories[list_id] = ListHistory(name, bool(in_place), stored)
     for list_id, number in versions:
         for row in db.execute(BY_NUMBER, (int(list_id), int(number))).fetchall():

@@ -11,6 +11,7 @@ import pyarrow as pa
 from tablevault_pd.errors import VaultCorrupt, VaultError, VersionNotFound
 from tablevault_pd.store import Chunk
 from tablevault_pd.store.embedded.segments import Payload, unpack
+from tablevault_pd.store.engine.int_codec import unpack as unpack_numbers
 from tablevault_pd.store.engine.payloads import has_dictionary
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ OPEN_SEGMENTS = 4  # of those that a scan has read from, in case the next piece 
 
 # From the segment that holds the row :low on, or the one after; many small ones are fetched a page at a time.
 SEGMENTS = """
-SELECT start, rows, schema, codec, file, size, checksum, data FROM segments
+SELECT start, rows, schema, codec, file, size, checksum, data, erased FROM segments
 WHERE list = :list AND generation = :generation AND start < :high AND rows > 0
   AND start >= coalesce((SELECT max(start) FROM segments WHERE list = :list AND generation = :generation
                          AND start <= :low AND rows > 0), 0)
 ORDER BY start LIMIT 256
 """
 EMPTY_SEGMENT = """
-SELECT start, rows, schema, codec, file, size, checksum, data FROM segments
+SELECT start, rows, schema, codec, file, size, checksum, data, erased FROM segments
 WHERE list = ? AND generation = ? AND rows = 0 ORDER BY id LIMIT 1
 """
 
@@ -143,7 +144,7 @@ class Reader:
         self, row: tuple[Any, ...], columns: Sequence[str] | None, where: str
     ) -> tuple[pa.Table, bool]:
         """Return the rows of a segment, and whether their memory may be written to."""
-        _, rows, schema_id, codec, file, size, checksum, data = row
+        _, rows, schema_id, codec, file, size, checksum, data, _ = row
         schema, seed = self._schemas.schema(schema_id), self._schemas.seed(schema_id)
         part = Payload(rows, schema, seed, codec, size, checksum, data, file)
         table, private = unpack(part, self._segments, columns, where)
@@ -185,7 +186,7 @@ class _Read:
             stop = min(row[0] + row[1], high)
             if (low, stop) != (row[0], row[0] + row[1]):
                 table = table.slice(low - row[0], stop - low)
-            yield row[2], Chunk(range(low, stop), table, private)
+            yield row[2], Chunk(range(low, stop), table, private, _erased_between(row, low, stop))
             low = stop
 
     def rows_at(
@@ -207,7 +208,8 @@ class _Read:
                 table = table.slice(int(rows[0]), len(rows))
             else:
                 table, private = table.take(pa.array(rows)), True
-            yield row[2], Chunk(positions[order[done : done + len(rows)]], table, private)
+            erased = None if row[8] is None else np.flatnonzero(np.isin(rows, _erased(row)))
+            yield row[2], Chunk(positions[order[done : done + len(rows)]], table, private, erased)
             done += len(rows)
 
     def _open(self, generation: int, low: int, high: int) -> tuple[tuple[Any, ...], pa.Table, bool] | None:
@@ -273,7 +275,20 @@ def _start(row: tuple[Any, ...]) -> int:
 def _moved(chunk: Chunk, shift: int) -> Chunk:
     """A chunk at other positions."""
     first = chunk.positions[0] + shift
-    return Chunk(range(first, first + len(chunk.positions)), chunk.table, chunk.private)
+    return Chunk(range(first, first + len(chunk.positions)), chunk.table, chunk.private, chunk.erased)
+
+
+def _erased(row: tuple[Any, ...]) -> np.ndarray:
+    """The numbers of the erased rows of a segment."""
+    return unpack_numbers(row[8], "A list of erased rows")
+
+
+def _erased_between(row: tuple[Any, ...], low: int, stop: int) -> np.ndarray | None:
+    """The same of those of these addresses, counted from the first of them."""
+    if row[8] is None:
+        return None
+    numbers: np.ndarray = _erased(row) + (row[0] - low)
+    return numbers[(numbers >= 0) & (numbers < stop - low)]
 
 
 def _joined_neighbours(chunks: Iterable[tuple[int, Chunk]]) -> Iterator[Chunk]:
@@ -301,7 +316,22 @@ def _joined(chunks: list[Chunk]) -> Chunk:
     table = pa.concat_tables([chunk.table for chunk in chunks])
     if has_dictionary(table.schema):
         table = table.unify_dictionaries()
-    return Chunk(_together([chunk.positions for chunk in chunks]), table.combine_chunks(), private=True)
+    positions = _together([chunk.positions for chunk in chunks])
+    return Chunk(positions, table.combine_chunks(), private=True, erased=_erased_of(chunks))
+
+
+def _erased_of(chunks: Sequence[Chunk]) -> np.ndarray | None:
+    """The numbers of erased rows in all of these chunks together; None if there are none."""
+    if all(chunk.erased is None for chunk in chunks):
+        return None
+    starts = np.cumsum([0, *(len(chunk.positions) for chunk in chunks)])
+    return np.concatenate(
+        [
+            chunk.erased + start
+            for chunk, start in zip(chunks, starts, strict=False)
+            if chunk.erased is not None
+        ]
+    )
 
 
 def _follows(before: range | np.ndarray, after: range | np.ndarray) -> bool:

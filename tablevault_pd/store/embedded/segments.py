@@ -59,11 +59,11 @@ class Payload:
     table: pa.Table | None = field(default=None, compare=False, repr=False)
 
 
-def pack(table: pa.Table) -> Payload:
-    """A small table as bytes for the catalogue."""
+def pack(table: pa.Table, seed: int | None = None) -> Payload:
+    """A small table as bytes for the catalogue; the seed of its checksum is that of its schema."""
     codec, message = encode(table)
     data = message.to_pybytes()
-    seed = seed_of(table.schema.serialize())
+    seed = seed_of(table.schema.serialize()) if seed is None else seed
     checksum = checksum_of(data, seed)
     return Payload(table.num_rows, table.schema, seed, codec, len(data), checksum, data=data, table=table)
 
@@ -221,7 +221,7 @@ class Stage:
             if self._written:
                 io.sync_folder(self._folder)
                 io.failpoint("folder-synced")
-        self._parts.extend(map(pack, joined(self._pending)))
+        self._parts.extend(pack(table) for table in joined(self._pending))
         self._pending.clear()
         return self._parts
 

@@ -14,6 +14,7 @@ from tablevault_pd.store.embedded.code import SliceStore
 from tablevault_pd.store.embedded.commit import Committer
 from tablevault_pd.store.embedded.control import SessionControl
 from tablevault_pd.store.embedded.edges import LineageEdges
+from tablevault_pd.store.embedded.erase import Eraser
 from tablevault_pd.store.embedded.journal import Journal
 from tablevault_pd.store.embedded.keys import KeyIndexFiles
 from tablevault_pd.store.embedded.maintenance import MaintenanceTasks
@@ -68,6 +69,8 @@ class EmbeddedStore:
         self.journal = Journal(self.folder)
         self.journal.notice(self.catalog)
         self._make_parts()
+        if not read_only:
+            self._eraser.finish_interrupted()
 
     def _make_parts(self) -> None:
         catalog, segments = self.catalog, self.segments
@@ -89,11 +92,11 @@ class EmbeddedStore:
         self._committer = Committer(
             catalog, self._schemas, self._versions, self.journal, segments, self.text.index_later
         )
-        self._maintenance = MaintenanceTasks(
-            VaultParts(
-                self.folder, segments, self.files, catalog, self.journal, self._schemas, self._versions, self.text
-            )
+        parts = VaultParts(
+            self.folder, segments, self.files, catalog, self.journal, self._schemas, self._versions, self.text
         )  # fmt: skip
+        self._maintenance = MaintenanceTasks(parts)
+        self._eraser = Eraser(parts, self._committer, self.vectors)
 
     @property
     def place(self) -> str:
@@ -113,6 +116,8 @@ class EmbeddedStore:
     # -- lists and rows
     stage = Delegate("_committer", Committer.stage)
     commit = Delegate("_committer", Committer.commit)
+    erase = Delegate("_eraser", Eraser.erase)
+    erased = Delegate("_versions", Versions.erased)
     head = Delegate("_versions", Versions.head)
     version = Delegate("_versions", Versions.version)
     version_at = Delegate("_versions", Versions.version_at)

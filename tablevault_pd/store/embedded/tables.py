@@ -17,7 +17,8 @@ FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
 
 # Times are integer microseconds since 1970 in UTC. A batch is a version; a layout the pieces that versions
-# show before their own rows; a segment a run of stored rows.
+# show before their own rows; a segment a run of stored rows, whose `erased` are the numbers of those that were erased.
+# The table `erased` has the addresses of all rows that ever were.
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE lists (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
@@ -26,7 +27,8 @@ CREATE TABLE batches (
     list INTEGER NOT NULL REFERENCES lists(id),
     version INTEGER NOT NULL CHECK (version > 0),
     token TEXT NOT NULL,
-    operation TEXT NOT NULL CHECK (operation IN ('save', 'append', 'delete', 'restore', 'upsert', 'delete_rows')),
+    operation TEXT NOT NULL CHECK (operation IN ('save', 'append', 'delete', 'restore', 'upsert', 'delete_rows',
+                                                  'erase')),
     generation INTEGER NOT NULL,
     layout INTEGER,
     first INTEGER NOT NULL CHECK (first >= 0),
@@ -43,6 +45,7 @@ CREATE TABLE batches (
     tags TEXT NOT NULL DEFAULT '[]',
     message TEXT,
     gone INTEGER NOT NULL DEFAULT 0,
+    erased INTEGER NOT NULL DEFAULT 0,
     line INTEGER,
     PRIMARY KEY (list, version)
 ) WITHOUT ROWID;
@@ -61,8 +64,10 @@ CREATE TABLE segments (
     size INTEGER NOT NULL CHECK (size >= 0),
     checksum INTEGER NOT NULL,
     data BLOB,
+    erased BLOB,
     UNIQUE (list, generation, start, rows)
 );
+CREATE TABLE erased (list INTEGER PRIMARY KEY REFERENCES lists(id), pieces BLOB NOT NULL);
 CREATE UNIQUE INDEX segments_by_file ON segments (file) WHERE file IS NOT NULL;
 CREATE TABLE sessions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

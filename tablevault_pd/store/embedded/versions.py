@@ -11,6 +11,7 @@ import numpy as np
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import ListState, Spans, Version
 from tablevault_pd.store.engine.int_codec import unpack_pieces
+from tablevault_pd.store.pieces import EMPTY, Pieces
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import VersionLookup
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
-    from tablevault_pd.store.pieces import Pieces
 
 _VERSION = """
 SELECT b.list, l.name, b.version, b.operation, b.generation, b.start, b.rows, b.total, b.schema, b.session, b.cell,
-       b.time, b.tags, b.message, b.gone, b.step, b.line, b.layout, b.first, b.changed, b.removed
+       b.time, b.tags, b.message, b.gone, b.step, b.line, b.layout, b.first, b.changed, b.removed, b.erased
 FROM batches b JOIN lists l ON l.id = b.list
 """
 HEAD = _VERSION + "WHERE l.name = ? ORDER BY b.version DESC LIMIT 1"
@@ -43,6 +43,7 @@ WRITTEN = """
 SELECT generation, start, rows, coalesce(session, -1), coalesce(cell, -1), time, coalesce(line, 0) FROM batches
 WHERE list = ? AND rows > 0 ORDER BY generation, start
 """
+ERASED = "SELECT pieces FROM erased WHERE list = ?"
 CREATED = "SELECT list, min(time) FROM batches GROUP BY list"
 SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
 NAMES = "SELECT name FROM lists ORDER BY name"
@@ -64,6 +65,12 @@ def read_layout(db: Connection, list_id: int, number: int) -> Pieces:
     if row is None:
         raise VaultCorrupt(f"{where} is not in the catalogue. Restore the vault from a backup.")
     return unpack_pieces(row[0], where)
+
+
+def erased_rows(db: Connection, list_id: int) -> Pieces:
+    """The stored rows of a list that were erased, in order of address."""
+    row = db.execute(ERASED, (list_id,)).fetchone()
+    return EMPTY if row is None else unpack_pieces(row[0], f"What was erased of the list {list_id}")
 
 
 def content_of(db: Connection, version: Version) -> Pieces:
@@ -115,6 +122,16 @@ class Versions:
             else self._layout(version.list_id, version.layout) + version.tail
             for version in versions
         ]
+
+    def erased(self, versions: Sequence[Version]) -> list[np.ndarray]:
+        """Return the positions of erased rows."""
+        found = [np.empty(0, np.int64)] * len(versions)
+        concerned = [number for number, version in enumerate(versions) if version.erased]
+        shown = self.pieces([versions[number] for number in concerned])
+        with self._catalog.reading() as db:
+            for number, pieces in zip(concerned, shown, strict=True):
+                found[number] = pieces.positions_of(erased_rows(db, versions[number].list_id))
+        return found
 
     def _read_layout(self, list_id: int, number: int) -> Pieces:
         with self._catalog.reading() as db:

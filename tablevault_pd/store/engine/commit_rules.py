@@ -17,7 +17,7 @@ _TICK = timedelta(microseconds=1)
 def check_commit(batch: Batch, head: Version | None) -> None:
     """Refuse a batch that does not fit the list as it stands now. Raises ListNotFound, ListDeleted, Conflict."""
     if head is None:
-        if batch.operation in ("delete", "restore", "delete_rows"):
+        if batch.operation in ("delete", "restore", "delete_rows", "erase"):
             raise ListNotFound(
                 f"No list named {batch.list!r} in this vault. vault.lists() shows what is there."
             )
@@ -58,7 +58,7 @@ def check_restore_target(batch: Batch, target: Version | None) -> Version:
 
 
 def check_pieces(batch: Batch, present: Pieces, rows: int) -> Pieces:
-    """What an upsert or delete_rows is to show. Raises InvalidInput unless it is each row of the batch, and rows of `present`."""
+    """What an upsert, delete_rows or erase is to show. Raises InvalidInput unless it is each row of the batch, and rows of `present`."""
     pieces = batch.pieces
     if pieces is None or batch.expect is None:
         raise InvalidInput(
