@@ -290,7 +290,7 @@ def test_rows_are_erased_with_a_yes(run, place):
         "erase", "people", "--where", "name == 'Ann'", "--reason", "asked to", "--yes", "--json"
     )
     assert code == 0
-    assert [each["what"] for each in objects(out)] == ["rows", "backups"]
+    assert [each["what"] for each in objects(out)] == ["rows", "code", "backups"]
     with tv.connect(place, session=False) as vault:
         assert vault.read("people@1")["name"].tolist() == ["Bo"]
         assert vault.versions("people")["message"].tolist()[1] == "asked to"
