@@ -35,9 +35,9 @@ from tablevault_pd.store.edges import Edge, EdgeForm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WALK_LIMITS = {5: 8, 20: 12}  # steps, requests
+WALK_LIMITS = {5: 10, 20: 25}  # steps, requests: one for each step
 METRICS_LIMIT = 10
-SAVE_LIMIT = 20  # for 10,000 rows with a vector column of width 384; TableVault 0.2.6 needs 360,000
+SAVE_LIMIT = 12  # for 10,000 rows with a vector column of width 384; TableVault 0.2.6 needs 360,000
 
 
 class Counter:

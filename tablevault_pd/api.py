@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 DEFAULT_PLACE = "vault"
 PLACE_VARIABLE = "TABLEVAULT_URL"
 T = TypeVar("T")
-_DEFAULTS: dict[str, Any] = {"durability": "full", "timeout_s": 30.0, "verify_tls": True}
+_DEFAULTS: dict[str, Any] = {"durability": "full", "timeout_s": 30.0, "verify_tls": True, "mirror": "all"}
+_OF_SERVERS = ("verify_tls", "mirror")
 
 _current: list[weakref.ref[Vault]] = []
 _connected_before: list[str] = []  # the place that was connected last, open or closed
@@ -66,6 +67,7 @@ def connect(
     replication_factor: int | None = None,
     write_concern: int | None = None,
     verify_tls: bool | str | None = None,
+    mirror: Literal["all", "search"] | None = None,
 ) -> Vault:
     """Open a vault, and make it the current one. A folder that is not there yet is made.
 
@@ -107,6 +109,9 @@ def connect(
         Of such a database: how many copies must be in sync for a write to be accepted. Default: the cluster's.
     verify_tls : bool or str, default True
         Whether the server's certificate is verified, or the file of the authorities to verify it with.
+    mirror : {"all", "search"}, default "all"
+        Which JSON documents are written beside the rows on a server: ``"all"`` values, for queries in AQL, or only texts and
+        vectors, which searches need. Rows are read and searched alike with both.
 
     Returns
     -------
@@ -149,7 +154,9 @@ def connect(
         validate.flag(redact, "redact")
     if timeout_s is not None:
         timeout_s = validate.seconds(timeout_s, "timeout_s")
-    options = {"durability": durability, "timeout_s": timeout_s, "verify_tls": verify_tls}
+    if mirror is not None:
+        validate.choice(mirror, "mirror", ("all", "search"))
+    options = {"durability": durability, "timeout_s": timeout_s, "verify_tls": verify_tls, "mirror": mirror}
     if not isinstance(create, bool):
         validate.choice(create, "create", ("oneshard", "sharded"))
     for copies, what in ((replication_factor, "replication_factor"), (write_concern, "write_concern")):
@@ -234,7 +241,7 @@ def _names_credentials(address: str, credentials: dict[str, Any]) -> bool:
 def _refuse_server_options(folder: str, options: dict[str, Any]) -> None:
     only_servers = [
         name
-        for name in ("password", "token", "create", "replication_factor", "write_concern", "verify_tls")
+        for name in ("password", "token", "create", "replication_factor", "write_concern", *_OF_SERVERS)
         if not any(options[name] is plain for plain in (None, False, True))
     ]
     if only_servers:
@@ -246,7 +253,9 @@ def _refuse_server_options(folder: str, options: dict[str, Any]) -> None:
 def _folder_store(folder: str, options: dict[str, Any]) -> Store:
     from tablevault_pd.store.embedded import EmbeddedStore
 
-    return EmbeddedStore(folder, **{name: value for name, value in options.items() if name != "verify_tls"})
+    return EmbeddedStore(
+        folder, **{name: value for name, value in options.items() if name not in _OF_SERVERS}
+    )
 
 
 def _server_store(address: str, options: dict[str, Any]) -> Store:

@@ -148,7 +148,7 @@ def test_the_list_that_lacks_rows_is_named(password):
                 if batch.get("name") == "list 3"
             )
             database_of(url).aql.execute(
-                "FOR i IN tv_documents FILTER i.batch == @key REMOVE i IN tv_documents",
+                "FOR i IN tv_payloads FILTER i.batch == @key REMOVE i IN tv_payloads",
                 bind_vars={"key": key},
             )
             with pytest.raises(VaultCorrupt, match="list 3"):

@@ -246,10 +246,10 @@ def damaged(request, tmp_path, monkeypatch):
             [key] = [
                 each["_key"] for each in database.collection("tv_batches").all() if each.get("name") == "bad"
             ]
-            for collection in ("tv_records", "tv_embeddings"):
+            for collection, row in (("tv_payloads", 0), ("tv_embeddings", 1)):
                 database.aql.execute(
-                    "FOR i IN @@items FILTER i.batch == @key && i.row == 1 REMOVE i IN @@items",
-                    bind_vars={"@items": collection, "key": key},
+                    "FOR i IN @@items FILTER i.batch == @key && i.row == @row REMOVE i IN @@items",
+                    bind_vars={"@items": collection, "key": key, "row": row},
                 )
         else:
             assert new

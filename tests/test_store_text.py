@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from torture.harness import times
 
 from tablevault_pd import frames
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.store import Cell, Scope, Store
+from tablevault_pd.store import Cell, Scope, Store, VectorQuery
 
 pytest.importorskip("arango")
 
@@ -280,6 +281,26 @@ def test_rows_without_text_have_no_words(url: str) -> None:
     for name in ("tv_records", "tv_embeddings"):
         assert not any("stems" in each or "words" in each for each in db.collection(name))
     assert all(each.get("text_items") is None for each in db.collection("tv_batches"))
+    store.close()
+
+
+@pytest.mark.arango
+def test_a_mirror_for_searches_holds_what_they_need_and_no_more(url: str) -> None:
+    made = pd.DataFrame({"text": ["apple pie", None], "n": [1, 2], "vec": [[1.0, 2.0], [2.0, 1.0]]})
+    frame = frames.encode(made, embeddings=["vec"])
+    store = arango(url, create=True, mirror="search")
+    version = put(store, "a", frame)
+    db = database_of(url)
+    [record] = list(db.collection("tv_records"))
+    assert (record["row"], record["values"], record["words"]) == (0, {"text": "apple pie"}, "apple pie")
+    assert [each["vector_2"] for each in db.collection("tv_embeddings")] == [[1, 2], [2, 1]]
+    assert found(store, "apples", scope(version)) == [(0, 0)]
+    [hits] = store.search_vectors(
+        [VectorQuery(0, "vec", np.array([[1.0, 0.0]]))], [scope(version)], metric="cosine", k=1
+    )
+    assert hits.position.tolist() == [1]
+    assert pa.concat_tables(chunk.table for chunk in store.scan(version)).equals(frame)
+    assert store.check() == []
     store.close()
 
 

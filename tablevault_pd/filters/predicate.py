@@ -1,6 +1,6 @@
-"""A condition for a scan, which lets a store leave rows out; it uses only what every store can evaluate.
+"""A condition for a scan, by which a store leaves rows out; it uses only what zone maps tell.
 
-It is a hint, in disjunctive normal form. A store that can judge it where the rows lie sends fewer of them; the caller
+It is a hint, in disjunctive normal form. A store reads no range of rows for all of which it is surely false; the caller
 applies the exact filter to what comes. So a condition is only ever *surely false*, or not.
 """
 
@@ -24,8 +24,8 @@ class Condition:
     It is surely false if the value
 
     - is missing (null, or the column or a key is not there), unless `missing`,
-    - is of the plain type `kind`, no number beyond ±2**53, and fails the test. A number is one that is stored as such:
-      NaN, infinities and -0.0 are not. A time counts in whole seconds, rounded down.
+    - is of the plain type `kind`, no number beyond ±2**53, and fails the test. A time counts in whole seconds, rounded down,
+    - is NaN, which no comparison matches, unless `missing`, or the test is "null" or "not null".
 
     A value of any other type passes, and so do all values of columns that a store cannot test.
     """

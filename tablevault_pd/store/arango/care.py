@@ -49,13 +49,13 @@ MIRRORED = "FOR e IN tv_edges FILTER e.batch != null RETURN DISTINCT e.batch"
 UPLOADS = "FOR b IN tv_blobs COLLECT upload = b.upload WITH COUNT INTO n RETURN [upload, n]"
 KEPT = "FOR b IN tv_blobs FILTER b.n == -1 RETURN b"
 MISSING = """
-LET used = (FOR f IN tv_files FILTER f.file.stored == true RETURN DISTINCT f.file.sha256)
+LET used = (FOR p IN tv_payloads FILTER p.named == true FOR f IN p.files RETURN DISTINCT f)
 LET kept = (FOR b IN tv_blobs FILTER b.n == -1 RETURN b._key)
 FOR sha256 IN MINUS(used, kept) SORT sha256 RETURN sha256
 """
 # Content that no cell of a file column names, and that nobody has kept or found to be kept since @before.
 UNUSED = """
-LET used = (FOR f IN tv_files FILTER f.file.stored == true RETURN DISTINCT f.file.sha256)
+LET used = (FOR p IN tv_payloads FILTER p.named == true FOR f IN p.files RETURN DISTINCT f)
 FOR b IN tv_blobs
   FILTER b.n == -1 AND b._key NOT IN used AND (b.touched == null OR b.touched < @before)
   RETURN b

@@ -88,13 +88,16 @@ RETURN {by_key, by_token}
 class Committer:
     """Commits batches to the lists of a vault on a server."""
 
-    def __init__(self, client: Client, clock: Clock, shared: SharedDocuments, lineage: LineageEdges) -> None:
+    def __init__(
+        self, client: Client, clock: Clock, shared: SharedDocuments, lineage: LineageEdges, mirror: str
+    ) -> None:
         self._client, self._clock, self._shared, self._lineage = client, clock, shared, lineage
+        self._mirror = mirror
 
     def stage(self) -> Stage:
         """A place to put rows before :meth:`commit`."""
         self._client.writable()
-        return Stage(self._client, self._shared, new_batch_key(self._clock))
+        return Stage(self._client, self._shared, new_batch_key(self._clock), self._mirror)
 
     def commit(self, batch: Batch, rows: Staging | None = None) -> Version:
         """Make the batch visible, or nothing of it."""

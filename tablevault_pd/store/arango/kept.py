@@ -48,7 +48,7 @@ FOR b IN tv_blobs
 """
 # What this upload brought, unless somebody else found it to be kept, uploaded it at the same time, or names it.
 DISCARD = """
-LET used = (FOR f IN tv_files FILTER f.file.stored == true AND f.file.sha256 IN @keys RETURN DISTINCT f.file.sha256)
+LET used = (FOR p IN tv_payloads FILTER p.named == true FOR f IN p.files FILTER f IN @keys RETURN DISTINCT f)
 FOR b IN tv_blobs
   FILTER b._key IN @keys AND b.upload IN @uploads AND b._key NOT IN used AND b.touched == null
     AND LENGTH(b.uploads) == 1

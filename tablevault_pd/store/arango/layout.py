@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.arango.client import Client
 
-FORMAT = 1
+FORMAT = 2
 
 META, LISTS, BATCHES, SCHEMAS, DICTIONARIES = (
     "tv_meta",
@@ -44,6 +44,7 @@ META, LISTS, BATCHES, SCHEMAS, DICTIONARIES = (
     "tv_schemas",
     "tv_dictionaries",
 )
+PAYLOADS = "tv_payloads"
 RECORDS, DOCUMENTS, EMBEDDINGS, FILES = "tv_records", "tv_documents", "tv_embeddings", "tv_files"
 SESSIONS, CELLS, DESCRIPTIONS, BLOBS, EDGES = (
     "tv_sessions",
@@ -64,8 +65,10 @@ VERSION_NAMES, RENAMES = "tv_version_names", "tv_renames"
 WORK, WORK_SAME_ROWS, CLAIMS = "tv_work", "tv_work_same_rows", "tv_claims"
 GRAPH, VIEW = "tv_lineage", "tv_search"
 
-#: The collections that hold one document per row or cell; every other one is small beside them.
-ITEMS = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
+#: The mirror: one plain JSON document per row or cell. The rows themselves are in the payloads.
+MIRROR = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
+#: The collections that hold the rows of batches; every other one is small beside them.
+ITEMS = (PAYLOADS, *MIRROR)
 
 # One shard: a unique index over several shards must contain the shard key, and these decide what is committed.
 _CATALOGUE = (
@@ -93,6 +96,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
         (("parent_list", "parent_generation", "parent_level", "parent_bin"), False),
         (("batch",), False),
     ),
+    PAYLOADS: ((("named",), False),),
     RECORDS: ((("batch", "row"), False),),
     DOCUMENTS: ((("batch", "field", "row"), False),),
     EMBEDDINGS: ((("batch", "field", "row"), False),),
@@ -121,6 +125,9 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
 # How much text there is, told by the index alone: batch documents may be large. Stored values: 3.10 or later.
 _TEXTS = {"sparse": True, "storedValues": ["text_words"]}
 
+# Zone maps, and how many payloads there are, are told by the index alone: the payloads are large.
+_ZONES = {"storedValues": ["row", "rows", "zones"]}
+
 #: The view's analyzer: it cuts at blanks the words that :mod:`tablevault_pd.store.engine.tokenizer` has made.
 ANALYZER = "tv_words"
 _WORDS, _CODE = (
@@ -142,7 +149,7 @@ _FEATURES = ["frequency", "norm", "position"]
 
 #: Names this layout. A vault lists the layouts that it has, so that a release with another one adds what is missing.
 LAYOUT = hashlib.sha256(
-    repr((COLLECTIONS, sorted(_INDEXES.items()), _TEXTS, sorted(_LINKS.items()), _FEATURES)).encode()
+    repr((COLLECTIONS, sorted(_INDEXES.items()), _TEXTS, _ZONES, sorted(_LINKS.items()), _FEATURES)).encode()
 ).hexdigest()[:16]
 
 # Before, numbers in an index could be out of order, which could make the server read-only for good.
@@ -267,6 +274,9 @@ def _lay_out(client: Client) -> None:
         for fields, unique in indexes:
             client.run(partial(_make_index, collection=name, fields=fields, unique=unique))
     client.run(partial(_make_index, collection=BATCHES, fields=("text_items",), unique=False, more=_TEXTS))
+    client.run(
+        partial(_make_index, collection=PAYLOADS, fields=("batch", "column"), unique=False, more=_ZONES)
+    )
     _once(client, _make_graph)
     # The same analyzer again is no error, another one of this name is.
     client.run(lambda db: db.create_analyzer(ANALYZER, "delimiter", {"delimiter": " "}, _FEATURES))

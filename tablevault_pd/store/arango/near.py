@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tablevault_pd.store.arango.client import Client
-    from tablevault_pd.store.arango.items import StoredColumn
+    from tablevault_pd.store.arango.columns import StoredColumn
     from tablevault_pd.store.arango.reading import Reader, RowRun
     from tablevault_pd.store.arango.spans import Span
 

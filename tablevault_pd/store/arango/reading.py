@@ -1,41 +1,43 @@
-"""Rows back from the server: which items make up a version, fetched in windows and decoded by column.
+"""Rows back from the server: which payloads make up a version, fetched by key in windows, verified and decoded.
 
 The number of requests depends on how much is read, never on how many batches it came in: one statement finds the
-batches, and each window of rows takes one statement per collection. No cursor is open while the caller works.
+batches, and each window of rows takes one more. No cursor is open while the caller works.
 """
 
 from __future__ import annotations
 
 import base64
 import time
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd.errors import UnsupportedColumn, VaultCorrupt, VersionNotFound
+from tablevault_pd.errors import VaultCorrupt, VersionNotFound
 from tablevault_pd.store import Chunk, Version
-from tablevault_pd.store.arango import codec
-from tablevault_pd.store.arango.filtering import MATCHING_OF, bound, judged
-from tablevault_pd.store.arango.items import StoredColumn, cell_keys, columns_of, decode_cells, decode_records
-from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
-from tablevault_pd.store.arango.spans import Span, batch_rows, runs_of, spans_of, together, windows
+from tablevault_pd.store.arango import payloads
+from tablevault_pd.store.arango.columns import StoredColumn, columns_of
+from tablevault_pd.store.arango.payloads import SCALARS
+from tablevault_pd.store.arango.spans import ANSWER_BYTES, Span, spans_of, together, windows
+from tablevault_pd.store.engine.payloads import seed_of
+from tablevault_pd.store.engine.zones import may_match
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tablevault_pd.filters.predicate import Where
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.pieces import Pieces
 
 T = TypeVar("T")
+Payloads = dict[str, dict[str, Any]]  # documents by key
 
-SCATTERED_ROWS = 8  # runs that are shorter on average are fetched cell by cell
+FEW_BYTES = 64 << 10  # rows that take no more are read without a look at their zone maps
+JOINED_ROWS = 4096  # payloads of fewer rows on average are joined in memory
+KEPT_DICTIONARIES = 64
 INCOMPLETE_PAUSES_S = (0.1, 0.4, 1.0)  # a cluster may show a batch a moment before all of its items
 
 # 3.12; works on every version. What holds some runs of rows: [number, list, generation, first, end] each. One statement,
@@ -50,62 +52,26 @@ FOR run IN @runs
     FILTER b.list == run[1] AND b.generation == run[2] AND b.start >= lowest AND b.start < run[4] AND b.rows > 0
       AND b.emptied == false
     SORT run[0], b.start
-    RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows, parts: b.parts,
-            sizes: b.item_bytes}
+    RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows, parts: b.parts}
 """
 EMPTY_PART = """
 FOR b IN tv_batches
   FILTER b.list == @list AND b.generation == @generation AND b.rows == 0 AND LENGTH(b.parts) > 0
   SORT b.version LIMIT 1 RETURN b.parts[0]
 """
-# The inner query sorts the rows of one span, in index order; the outer one keeps the order of the bound array. An item of
-# a span is [number, batch, first row, end, field, attribute of measured vectors].
-RECORDS_OF = """
-FOR s IN @spans
-  FOR x IN (
-    FOR i IN tv_records FILTER i.batch == s[1] AND i.row >= s[2] AND i.row < s[3]
-      SORT i.row RETURN [s[0], i.row, @attributes == null ? i.values : KEEP(i.values, @attributes)])
-    RETURN x
+PAYLOADS_BY_KEY = """
+FOR key IN @keys
+  FOR p IN tv_payloads FILTER p._key == key
+    RETURN {key: p._key, rows: p.rows, codec: p.codec, bytes: p.bytes, checksum: p.checksum, data: p.data}
 """
-EMBEDDINGS_OF = """
-FOR s IN @spans
-  FOR x IN (
-    FOR i IN tv_embeddings FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
-      SORT i.row RETURN [s[0], i.row, i.norm > 0 ? i[s[5]] : i.vector, i.signed_zeros])
-    RETURN x
+ZONES = """
+FOR batch IN @batches
+  FOR p IN tv_payloads FILTER p.batch == batch AND p.column == -1
+    RETURN [p.batch, p.row, p.rows, p.zones]
 """
-DOCUMENTS_OF = """
-FOR s IN @spans
-  FOR x IN (
-    FOR i IN tv_documents FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
-      SORT i.row RETURN [s[0], i.row, i.text, null])
-    RETURN x
-"""
-FILES_OF = """
-FOR s IN @spans
-  FOR x IN (
-    FOR i IN tv_files FILTER i.batch == s[1] AND i.field == s[4] AND i.row >= s[2] AND i.row < s[3]
-      SORT i.row RETURN [s[0], i.row, i.file, null])
-    RETURN x
-"""
-# Cells of rows here and there: [number, key, attribute of measured vectors] each, in order.
-EMBEDDINGS_BY_KEY = """
-FOR c IN @cells
-  FOR i IN tv_embeddings FILTER i._key == c[1]
-    RETURN [c[0], i.row, i.norm > 0 ? i[c[2]] : i.vector, i.signed_zeros]
-"""
-DOCUMENTS_BY_KEY = """
-FOR c IN @cells
-  FOR i IN tv_documents FILTER i._key == c[1] RETURN [c[0], i.row, i.text, null]
-"""
-FILES_BY_KEY = """
-FOR c IN @cells
-  FOR i IN tv_files FILTER i._key == c[1] RETURN [c[0], i.row, i.file, null]
-"""
-_CELLS_BY_KEY = {EMBEDDINGS: EMBEDDINGS_BY_KEY, DOCUMENTS: DOCUMENTS_BY_KEY, FILES: FILES_BY_KEY}
-_CELLS_OF = {EMBEDDINGS: EMBEDDINGS_OF, DOCUMENTS: DOCUMENTS_OF, FILES: FILES_OF}
 DICTIONARY_CHUNKS = """
-FOR d IN tv_dictionaries FILTER d.digest IN @digests SORT d.digest, d.n RETURN [d.digest, d.values]
+FOR d IN tv_dictionaries FILTER d.digest IN @digests SORT d.digest, d.n
+  RETURN {key: d._key, digest: d.digest, codec: d.codec, bytes: d.bytes, checksum: d.checksum, data: d.data}
 """
 SCHEMAS = "FOR s IN tv_schemas FILTER s._key IN @keys RETURN [s._key, s.arrow, s.digest]"
 GONE = "FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN b.gone"
@@ -139,6 +105,8 @@ class Reader:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._schemas: dict[str, pa.Schema] = {}
+        self._seeds: dict[str, int] = {}
+        self._dictionaries: dict[tuple[str, str], pa.Array] = {}
         self._columns: dict[str, list[StoredColumn]] = {}
 
     # -- schemas
@@ -158,7 +126,7 @@ class Reader:
         unknown = sorted(set(keys) - self._schemas.keys())
         if unknown:
             for key, data, digest in self._client.query(SCHEMAS, keys=unknown):
-                self._schemas[key] = _read_schema(data, digest, key)
+                self._schemas[key], self._seeds[key] = _read_schema(data, digest, key)
 
     def _wanted(self, key: str, columns: Sequence[str] | None) -> list[StoredColumn]:
         """The columns of a schema that are asked for."""
@@ -204,89 +172,23 @@ class Reader:
         parts = self._client.query(EMPTY_PART, list=version.list_id, generation=version.generation)
         if not parts:
             return None
-        span = Span("", parts[0]["schema"], parts[0]["dictionaries"], 0, 0, 0, {})
-        return self._chunk([span], {}, columns, self._dictionaries([span]), version)
+        schema_key, references = parts[0]["schema"], parts[0]["dictionaries"]
+        schema = self.schema(schema_key)
+        categories = self._learn_dictionaries([(schema_key, references)], columns)
+        table = payloads.coded(schema.empty_table())
+        table = self._categorical(table, schema, references, categories)
+        return Chunk(range(0), _selected(table, columns), private=False)
 
     # -- rows
 
     def scan(
         self, runs: Sequence[RowRun], columns: Sequence[str] | None, where: Where | None = None
     ) -> Iterator[Chunk]:
-        """The rows of these runs of one version in order, without some of which `where` is surely false."""
+        """The rows of these runs of one version in order, without row groups in which `where` is surely false."""
         version = runs[0].version
         spans = [replace(span, wanted=0) for span in self.spans(runs)]
-        where = judged(where, self._elsewhere(spans))
-        if where is not None:
-            for _, chunk in self._scan_where([version], spans, columns, bound(where)):
-                yield chunk
-            return
-        for window in windows([(span, self._row_bytes(span, columns)) for span in spans]):
-            for _, chunk in self._window(window, columns, [version]):
-                yield chunk
-
-    def _elsewhere(self, spans: Sequence[Span]) -> set[str]:
-        """Fields that some of the spans hold in another collection than the records."""
-        schemas = {span.schema for span in spans}
-        return {one.name for key in schemas for one in self._wanted(key, None) if one.collection != RECORDS}
-
-    def _scan_where(
-        self,
-        versions: Sequence[Version],
-        spans: list[Span],
-        columns: Sequence[str] | None,
-        where: dict[str, Any],
-    ) -> Iterator[tuple[int, Chunk]]:
-        """The server judges the records; cells in other collections are fetched for the rows that passed."""
-        weights = [(span, span.sizes.get(RECORDS, 0.0)) for span in spans]
-        for window in windows(weights):
-            passed = self._patiently(partial(self._matching, window, columns, where), versions)
-            dictionaries = self._dictionaries(window)
-            matched = iter(passed)
-            for some in together(window):
-                found = [(span, next(matched)) for span in some]
-                runs = [run for span, rows in found for run in runs_of(span, rows)]
-                number = some[0].wanted
-                version = versions[number]
-                if not runs:  # it may bring categories
-                    none = np.empty(0, np.int64)
-                    yield number, self._chunk(some[:1], {}, columns, dictionaries, version, none)
-                records = iter([row for _, rows in found for row in rows])
-                for part in windows([(run, self._row_bytes(run, columns)) for run in runs]):
-                    here = {None: list(islice(records, sum(run.rows for run in part)))}
-                    cells = self._patiently(partial(self._cells, part, columns), versions)
-                    positions = np.concatenate([np.arange(r.position, r.position + r.rows) for r in part])
-                    yield number, self._chunk(part, here | cells, columns, dictionaries, version, positions)
-
-    def _matching(
-        self, spans: list[Span], columns: Sequence[str] | None, where: dict[str, Any]
-    ) -> list[list[Any]]:
-        """The rows of each span that the server did not leave out, as records."""
-        held = [any(one.collection == RECORDS for one in self._wanted(span.schema, None)) for span in spans]
-        asked = [
-            [number, span.batch, span.low, span.high]
-            for number, (span, there) in enumerate(zip(spans, held, strict=True))
-            if there
-        ]
-        found: list[list[Any]] = [[] for _ in spans]
-        items = {number: -1 for number, *_ in asked}
-        for row in self._client.query(
-            MATCHING_OF,
-            spans=asked,
-            attributes=self._attributes(spans, columns),
-            batch_rows=batch_rows(spans, RECORDS),
-            stream=True,
-            **where,
-        ):
-            if row[1] is None:
-                items[row[0]] = row[2]
-            else:
-                found[row[0]].append(row)
-        for number, (span, there) in enumerate(zip(spans, held, strict=True)):
-            if not there:  # rows without a record have nothing to judge
-                found[number] = [[number, row, {}] for row in range(span.low, span.high)]
-            elif items[number] != span.rows:
-                raise Incomplete(f"batch {span.batch}: {items[number]} of {span.rows} items", span.wanted)
-        return found
+        for _, chunk in self._chunks(spans, columns, [version], where):
+            yield chunk
 
     def scan_runs(
         self,
@@ -300,32 +202,85 @@ class Reader:
         """
         spans = self.spans(runs)
         names = {name for key in {span.schema for span in spans} for name in columns(self.schema(key))}
-        wanted = sorted(names)
-        versions = [run.version for run in runs]
-        where = judged(where, self._elsewhere(spans))
-        if where is not None:
-            yield from self._scan_where(versions, spans, wanted, bound(where))
-            return
-        for window in windows([(span, self._row_bytes(span, wanted)) for span in spans]):
-            yield from self._window(window, wanted, versions)
+        yield from self._chunks(spans, sorted(names), [run.version for run in runs], where)
+
+    def _chunks(
+        self,
+        spans: list[Span],
+        columns: Sequence[str] | None,
+        versions: Sequence[Version],
+        where: Where | None,
+    ) -> Iterator[tuple[int, Chunk]]:
+        weights = [(span, self._row_bytes(span, columns)) for span in spans]
+        if where is not None and sum(size * span.rows for span, size in weights) > FEW_BYTES:
+            some = self._patiently(partial(self._not_skipped, spans, where), versions)
+            weights = [(span, self._row_bytes(span, columns)) for span in some]
+        for window in windows(weights):
+            yield from self._window(window, columns, versions)
+
+    def _not_skipped(self, spans: list[Span], where: Where) -> list[Span]:
+        """The parts of the spans that zone maps do not rule out; of a span with categories at least none of its rows."""
+        batches = list({span.batch: None for span in spans if SCALARS in span.groups})
+        found = {
+            (batch, row): (rows, zones)
+            for batch, row, rows, zones in self._client.query(ZONES, batches=batches)
+        }
+        kept: list[Span] = []
+        for span in spans:
+            if SCALARS not in span.groups:
+                kept.append(span)
+                continue
+            columns = self._wanted(span.schema, None)
+            fields = [one.name for one in columns]
+            for row in span.payloads(SCALARS):
+                if (span.batch, row) not in found:
+                    raise Incomplete(f"payload of row {row} of batch {span.batch}", span.wanted)
+                rows, zones = found[span.batch, row]
+                by_name = {columns[field].name: zone for field, *zone in zones}
+                if may_match(where, by_name, fields):
+                    _add_span(kept, span.between(row, row + rows))
+            if span.dictionaries and not (kept and _is_part(kept[-1], span)):
+                kept.append(replace(span, high=span.low))
+        return kept
 
     def _row_bytes(self, span: Span, columns: Sequence[str] | None) -> float:
-        """What a row of a span weighs on the wire, in the collections that hold a wanted column."""
-        wanted = {one.collection for one in self._wanted(span.schema, columns)}
-        return sum(size for collection, size in span.sizes.items() if collection in wanted)
+        """What a row of a span weighs on the wire, in the payloads that hold a wanted column."""
+        return sum(span.sizes[place] for place in self._places(span, columns))
+
+    def _places(self, span: Span, columns: Sequence[str] | None) -> dict[int, list[StoredColumn]]:
+        """Which payloads hold the wanted columns of a span."""
+        places: dict[int, list[StoredColumn]] = {}
+        for one in self._wanted(span.schema, columns):
+            places.setdefault(one.field if one.field in span.groups else SCALARS, []).append(one)
+        return places
 
     def _window(
         self, spans: list[Span], columns: Sequence[str] | None, versions: Sequence[Version]
     ) -> Iterator[tuple[int, Chunk]]:
         found = self._patiently(partial(self._fetch, spans, columns), versions)
-        dictionaries = self._dictionaries(spans)
-        at = 0
+        categories = self._learn_dictionaries([(span.schema, span.dictionaries) for span in spans], columns)
         for some in together(spans):
-            rows = sum(span.rows for span in some)
-            cut = {key: values[at : at + rows] for key, values in found.items()}
-            at += rows
             number = some[0].wanted
-            yield number, self._chunk(some, cut, columns, dictionaries, versions[number])
+            yield number, self._chunk(some, found, columns, categories, versions[number])
+
+    def _fetch(self, spans: list[Span], columns: Sequence[str] | None) -> Payloads:
+        """The payloads of the spans that hold wanted columns, by key. Raises Incomplete."""
+        wanted: dict[str, Span] = {}
+        size = 0.0
+        for span in spans:
+            for place in self._places(span, columns):
+                rows = span.payloads(place)
+                wanted |= dict.fromkeys(payloads.keys_of(span.batch, rows, place), span)
+                size = max(size, span.sizes[place] * min(span.groups[place], len(span.part)))
+        if not wanted:
+            return {}
+        batch_rows = int(min(10_000, max(1, ANSWER_BYTES / max(1.0, size))))
+        documents = self._client.query(PAYLOADS_BY_KEY, keys=list(wanted), batch_rows=batch_rows, stream=True)
+        found = {document["key"]: document for document in documents}
+        for key, span in wanted.items():
+            if key not in found:
+                raise Incomplete(f"tv_payloads/{key}", span.wanted)
+        return found
 
     def _patiently(self, fetch: Callable[[], T], versions: Sequence[Version]) -> T:
         for pause in (*INCOMPLETE_PAUSES_S, None):
@@ -346,128 +301,122 @@ class Reader:
             "stay readable; vault.check() lists all damage."
         )
 
-    def _fetch(self, spans: list[Span], columns: Sequence[str] | None) -> dict[Any, list[Any]]:
-        """Values of all rows of the spans: of the records under ``None``, of others as :meth:`_cells` has them."""
-        wanted = [self._wanted(span.schema, columns) for span in spans]
-        found: dict[Any, list[Any]] = {}
-        if any(one.collection == RECORDS for of_span in wanted for one in of_span):
-            first = [next((one for one in of if one.collection == RECORDS), None) for of in wanted]
-            attributes = self._attributes(spans, columns)
-            found[None] = self._rows(RECORDS, RECORDS_OF, spans, first, attributes=attributes)
-        return found | self._cells(spans, columns)
-
-    def _attributes(self, spans: list[Span], columns: Sequence[str] | None) -> list[str] | None:
-        """The attributes of records that are wanted; None for all."""
-        if columns is None:
-            return None
-        wanted = (one for span in spans for one in self._wanted(span.schema, columns))
-        return sorted({one.attribute for one in wanted if one.collection == RECORDS})
-
-    def _cells(self, spans: list[Span], columns: Sequence[str] | None) -> dict[Any, list[Any]]:
-        """Values of the columns that are not in the records, under their collection and their number in it."""
-        wanted = [self._wanted(span.schema, columns) for span in spans]
-        found: dict[Any, list[Any]] = {}
-        scattered = sum(span.rows for span in spans) < SCATTERED_ROWS * len(spans)
-        for collection, statement in (_CELLS_BY_KEY if scattered else _CELLS_OF).items():
-            held = [[one for one in of if one.collection == collection] for of in wanted]
-            for number in range(max(map(len, held))):
-                cells = [of[number] if number < len(of) else None for of in held]
-                found[collection, number] = self._rows(collection, statement, spans, cells)
-        return found
-
-    def _rows(
+    def _learn_dictionaries(
         self,
-        collection: str,
-        statement: str,
-        spans: list[Span],
-        columns: list[StoredColumn | None],
-        **more: Any,
-    ) -> list[Any]:
-        """One statement's answer, each row where it belongs. A span without a column has no such one."""
-        held = [
-            (number, span, of)
-            for number, (span, of) in enumerate(zip(spans, columns, strict=True))
-            if of is not None
-        ]
-        if statement in _CELLS_BY_KEY.values():
-            more["cells"] = [
-                [number, key, of.vectors]
-                for number, span, of in held
-                for key in cell_keys(span.batch, range(span.low, span.high), of.field)
-            ]
-        else:
-            more["spans"] = [
-                [number, span.batch, span.low, span.high, of.field, of.vectors] for number, span, of in held
-            ]
-        size = batch_rows(spans, collection)
-        answer = iter(self._client.query(statement, batch_rows=size, stream=True, **more))
-        rows: list[Any] = []
-        for number, (span, of) in enumerate(zip(spans, columns, strict=True)):
-            if of is None:
-                rows.extend([None] * span.rows)
-                continue
-            for expected in range(span.low, span.high):
-                row = next(answer, None)
-                if row is None or row[0] != number or row[1] != expected:
-                    raise Incomplete(f"row {expected} of batch {span.batch}", span.wanted)
-                rows.append(row)
-        if next(answer, None) is not None:
-            raise Incomplete("more rows than were committed", spans[-1].wanted)
-        return rows
-
-    def _dictionaries(self, spans: list[Span]) -> dict[str, list[Any]]:
-        sizes = {ref["digest"]: ref["values"] for span in spans for ref in span.dictionaries.values()}
-        if not sizes:
-            return {}
-        found: dict[str, list[Any]] = {digest: [] for digest in sizes}
-        for digest, values in self._client.query(DICTIONARY_CHUNKS, digests=sorted(sizes), batch_rows=10):
-            found[digest].extend(values)
-        for digest, size in sizes.items():
-            if len(found[digest]) != size:
-                raise VaultCorrupt(
-                    f"{self._client.address} lacks categories ({digest} in tv_dictionaries). Restore it from a backup."
-                )
+        parts: Iterable[tuple[str, Mapping[str, Mapping[str, Any]]]],
+        columns: Sequence[str] | None,
+    ) -> dict[tuple[str, str], pa.Array]:
+        """Categories by digest and type. One request for those that are not known yet."""
+        sizes: dict[tuple[str, str], tuple[pa.DataType, int]] = {}
+        for key, references in parts:
+            for column in self._wanted(key, columns) if references else ():
+                reference = references.get(str(column.field))
+                if reference is not None:
+                    kind = column.kind.value_type
+                    sizes[reference["digest"], str(kind)] = (kind, reference["values"])
+        found = {key: self._dictionaries[key] for key in sizes.keys() & self._dictionaries.keys()}
+        digests = sorted({digest for digest, _ in sizes.keys() - found.keys()})
+        chunks: dict[str, list[Mapping[str, Any]]] = {digest: [] for digest in digests}
+        for row in self._client.query(DICTIONARY_CHUNKS, digests=digests, batch_rows=10) if digests else ():
+            chunks[row["digest"]].append(row)
+        where = f"the vault in {self._client.address}"
+        for lacking in sizes.keys() - found.keys():
+            found[lacking] = payloads.dictionary_of(chunks[lacking[0]], *sizes[lacking], where)
+        kept = {**self._dictionaries, **found}
+        self._dictionaries = dict(list(kept.items())[-KEPT_DICTIONARIES:])
         return found
 
     def _chunk(
         self,
         spans: list[Span],
-        found: dict[Any, list[Any]],
+        found: Payloads,
         columns: Sequence[str] | None,
-        words: dict[str, list[Any]],
+        categories: Mapping[tuple[str, str], pa.Array],
         version: Version,
-        positions: np.ndarray | None = None,
     ) -> Chunk:
         schema = self.schema(spans[0].schema)
-        wanted = self._wanted(spans[0].schema, columns)
-        references = spans[0].dictionaries
-        dictionaries = codec.Dictionaries(
-            {path: (words[ref["digest"]], ref["coded"]) for path, ref in references.items()}
-        )
         try:
-            arrays = _arrays(wanted, found, dictionaries)
-            table = pa.Table.from_arrays(
-                [arrays[one.name] for one in wanted],
-                schema=pa.schema([schema.field(one.field) for one in wanted], schema.metadata),
-            )
-        except (
-            ValueError,
-            TypeError,
-            LookupError,
-            ArithmeticError,
-            UnsupportedColumn,
-            pa.ArrowException,
-        ) as error:
+            tables = [self._decoded(span, found, columns) for span in spans]
+            table = pa.concat_tables(tables)
+            if table.num_rows < JOINED_ROWS * len(tables):
+                table = table.combine_chunks()
+            table = self._categorical(table, schema, spans[0].dictionaries, categories)
+        except (ValueError, TypeError, LookupError, OSError, pa.ArrowException) as error:
             raise VaultCorrupt(
                 f"The rows of {version.list}@{version.version} are damaged and cannot be decoded: {error}. "
                 "vault.check() lists all damage."
             ) from error
-        if columns is not None:
-            table = table.select([name for name in columns if name in table.schema.names])
-        if positions is not None:
-            return Chunk(positions, table, private=False)
         last = spans[-1]
-        return Chunk(range(spans[0].position, last.position + last.rows), table, private=False)
+        positions = range(spans[0].position, last.position + last.rows)
+        return Chunk(positions, _selected(table, columns), private=False)
+
+    def _decoded(self, span: Span, found: Payloads, columns: Sequence[str] | None) -> pa.Table:
+        """The wanted columns of a span, with codes in the place of categories."""
+        schema, every = self.schema(span.schema), self._wanted(span.schema, None)
+        arrays: dict[int, pa.ChunkedArray] = {}
+        for place, wanted in self._places(span, columns).items():
+            rows = span.payloads(place)
+            held = [one for one in every if (one.field if one.field in span.groups else SCALARS) == place]
+            part = payloads.coded_schema(
+                pa.schema([schema.field(one.field) for one in held], schema.metadata)
+            )
+            parts = []
+            for key, first in zip(payloads.keys_of(span.batch, rows, place), rows, strict=True):
+                table = payloads.decoded(found[key], part, self._seeds[span.schema], place)
+                if table.num_rows != min(span.groups[place], span.part.stop - first):
+                    raise ValueError(f"tv_payloads/{key} holds {table.num_rows} rows")
+                parts.append(table)
+            whole = (
+                pa.concat_tables(parts).slice(span.low - rows.start, span.rows)
+                if parts
+                else part.empty_table()
+            )
+            for one in wanted:
+                arrays[one.field] = whole.column(held.index(one))
+        fields = sorted(arrays)
+        if not fields:
+            return pa.table({"": pa.nulls(span.rows)}).select([])
+        coded = payloads.coded_schema(pa.schema([schema.field(field) for field in fields], schema.metadata))
+        return pa.Table.from_arrays([arrays[field] for field in fields], schema=coded)
+
+    def _categorical(
+        self,
+        table: pa.Table,
+        schema: pa.Schema,
+        references: Mapping[str, Mapping[str, Any]],
+        categories: Mapping[tuple[str, str], pa.Array],
+    ) -> pa.Table:
+        """The table with categories in the place of their codes, and the fields of its schema."""
+        for at, name in enumerate(table.schema.names):
+            field = schema.field(name)
+            if payloads.is_shared(field.type):
+                reference = references[str(schema.get_field_index(name))]
+                values = categories.get((reference["digest"], str(field.type.value_type)))
+                if values is None:  # a column that nobody asked for
+                    values = pa.array([], field.type.value_type)
+                codes = table.column(at).combine_chunks()
+                cells = pa.DictionaryArray.from_arrays(codes, values, ordered=field.type.ordered)
+                table = table.set_column(at, field, cells)
+        return table
+
+
+def _selected(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    if columns is None:
+        return table
+    return table.select([name for name in columns if name in table.schema.names])
+
+
+def _add_span(spans: list[Span], span: Span) -> None:
+    """Add rows, to the last span where they follow it."""
+    if spans and _is_part(spans[-1], span) and spans[-1].high == span.low:
+        spans[-1] = replace(spans[-1], high=span.high)
+    else:
+        spans.append(span)
+
+
+def _is_part(one: Span, other: Span) -> bool:
+    """Whether both are rows of the same part of a batch, wanted together."""
+    return (one.batch, one.part, one.wanted) == (other.batch, other.part, other.wanted)
 
 
 def _shows(pieces: Pieces, generation: int, first: int, stop: int) -> bool:
@@ -480,31 +429,14 @@ def removed(version: Version) -> VersionNotFound:
     return VersionNotFound.vacuumed(version.list, version.version)
 
 
-def _read_schema(data: str, digest: str, key: str) -> pa.Schema:
+def _read_schema(data: str, digest: str, key: str) -> tuple[pa.Schema, int]:
+    """A schema, and the seed of the checksums of its rows."""
     try:
         raw = base64.b64decode(data, validate=True)
         if sha256(raw).hexdigest() != digest or digest[:15] != key:
             raise VaultCorrupt(f"The schema {key} in tv_schemas is damaged: it does not match its hash.")
-        return pa.ipc.read_schema(pa.py_buffer(raw))
+        return pa.ipc.read_schema(pa.py_buffer(raw)), seed_of(raw)
     except (ValueError, pa.ArrowException, OSError) as error:
         if isinstance(error, VaultCorrupt):
             raise
         raise VaultCorrupt(f"The schema {key} in tv_schemas is damaged: {error}") from error
-
-
-def _arrays(
-    wanted: list[StoredColumn], found: dict[Any, list[Any]], dictionaries: codec.Dictionaries
-) -> dict[str, pa.Array]:
-    records = [one for one in wanted if one.collection == RECORDS]
-    plain = [row[2] for row in found.get(None, ())] if records else []
-    decoded = decode_records(records, plain, dictionaries)
-    arrays = {one.name: array for one, array in zip(records, decoded, strict=True)}
-    numbers: Counter[str] = Counter()
-    for one in wanted:
-        if one.collection != RECORDS:
-            rows = found.get((one.collection, numbers[one.collection]), [])
-            numbers[one.collection] += 1
-            arrays[one.name] = decode_cells(
-                one, [row[2] for row in rows], [row[3] for row in rows], dictionaries
-            )
-    return arrays

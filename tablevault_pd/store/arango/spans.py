@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-WINDOW_BYTES = 64 << 20  # JSON fetched before rows are handed on
-WINDOW_ROWS = 100_000
+WINDOW_BYTES = 64 << 20  # fetched before rows are handed on
+WINDOW_ROWS = 1 << 20
 ANSWER_BYTES = 8 << 20  # … in answers of about this size
 
 
@@ -21,17 +19,27 @@ class Span:
 
     batch: str
     schema: str
-    dictionaries: dict[str, dict[str, Any]]
+    dictionaries: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[int, int]  #: rows in each payload, by column
+    sizes: Mapping[int, float]  #: bytes of a row in these
+    part: range  #: the rows of the batch that are in the part
     low: int  #: rows of the batch
     high: int
     position: int  #: of the first row in the list
-    sizes: dict[str, float]  #: bytes of JSON per row, by collection
     wanted: int = 0  #: which of the things that are read together it belongs to
 
     @property
     def rows(self) -> int:
         """How many."""
         return self.high - self.low
+
+    def payloads(self, place: int) -> range:
+        """The first rows of the payloads of a column that hold rows of the span."""
+        if self.low == self.high:
+            return range(0)
+        size = self.groups[place]
+        first = self.part.start + (self.low - self.part.start) // size * size
+        return range(first, self.high, size)
 
     def cut(self, rows: int) -> tuple[Span, Span]:
         """The first `rows` rows, and the others."""
@@ -40,11 +48,15 @@ class Span:
         rest = replace(self, low=middle, position=self.position + rows)
         return head, rest
 
+    def between(self, low: int, high: int) -> Span:
+        """Those rows of the span that lie between two rows of the batch."""
+        low, high = max(low, self.low), min(high, self.high)
+        return replace(self, low=low, high=high, position=self.position + low - self.low)
+
 
 def spans_of(row: dict[str, Any], number: int, shift: int) -> Iterator[Span]:
     """The parts of a batch, cut to the rows that are wanted, which are so many positions from their addresses."""
     first = 0
-    sizes = {collection: size / row["rows"] for collection, size in row["sizes"].items()}
     for part in row["parts"]:
         low = max(first, row["low"] - row["start"])
         high = min(first + part["rows"], row["high"] - row["start"])
@@ -53,10 +65,12 @@ def spans_of(row: dict[str, Any], number: int, shift: int) -> Iterator[Span]:
                 row["key"],
                 part["schema"],
                 part["dictionaries"],
+                {place: rows for place, rows, _ in part["payloads"]},
+                {place: size / part["rows"] for place, _, size in part["payloads"]},
+                range(first, first + part["rows"]),
                 low,
                 high,
                 row["start"] + low + shift,
-                sizes,
                 number,
             )
         first += part["rows"]
@@ -98,20 +112,3 @@ def together(spans: Iterable[Span]) -> Iterator[list[Span]]:
 
 def _kind(span: Span) -> Any:
     return span.wanted, span.schema, span.dictionaries
-
-
-def runs_of(span: Span, rows: list[Any]) -> list[Span]:
-    """The parts of a span that these rows of it are, in order."""
-    at = np.fromiter((row[1] for row in rows), np.int64, len(rows))
-    cuts = np.flatnonzero(np.diff(at) != 1) + 1
-    return [
-        replace(span, low=int(run[0]), high=int(run[-1]) + 1, position=span.position + int(run[0]) - span.low)
-        for run in np.split(at, cuts)
-        if len(run)
-    ]
-
-
-def batch_rows(spans: list[Span], collection: str) -> int:
-    """Rows of one answer."""
-    row_bytes = max(span.sizes.get(collection, 0.0) for span in spans)
-    return int(min(10_000, max(10, ANSWER_BYTES / max(1.0, row_bytes))))

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import orjson
+import pyarrow as pa
 
-from tablevault_pd.errors import UnsupportedColumn, VaultError
-from tablevault_pd.store.arango import codec, items
-from tablevault_pd.store.arango.layout import DICTIONARIES, SCHEMAS, Clock
+from tablevault_pd.errors import VaultError
+from tablevault_pd.store.arango import mirror, payloads
+from tablevault_pd.store.arango.columns import base36
+from tablevault_pd.store.arango.layout import DICTIONARIES, ITEMS, PAYLOADS, SCHEMAS, Clock
 from tablevault_pd.store.arango.transport import IMPATIENT_S, to_json
-from tablevault_pd.store.arango.words import add_words
 from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine.tables import joined
 
@@ -29,14 +30,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    import pyarrow as pa
-
     from tablevault_pd.store.arango.client import Client
 
-PENDING_BYTES = 4 << 20  # small tables wait until they make a request worth its while
-SLICE_BYTES = 4 << 20  # rows encoded at a time
-REQUEST_BYTES = 12 << 20  # JSON sent at a time
+PENDING_BYTES = 32 << 20  # small tables wait until they make a part worth its while
+SLICE_BYTES = 4 << 20  # rows mirrored at a time
+REQUEST_BYTES = 16 << 20  # JSON sent at a time
+SMALL_BYTES = 1 << 20  # documents of all collections, sent together
 _TIME_WIDTH = 9
+# 3.12; works since 3.8. Those whose key is there already stay as they are, so that the statement can be repeated.
+INSERT = """
+LET payloads = (FOR d IN @tv_payloads INSERT d INTO tv_payloads OPTIONS {overwriteMode: "ignore"})
+LET records = (FOR d IN @tv_records INSERT d INTO tv_records OPTIONS {overwriteMode: "ignore"})
+LET documents = (FOR d IN @tv_documents INSERT d INTO tv_documents OPTIONS {overwriteMode: "ignore"})
+LET embeddings = (FOR d IN @tv_embeddings INSERT d INTO tv_embeddings OPTIONS {overwriteMode: "ignore"})
+LET files = (FOR d IN @tv_files INSERT d INTO tv_files OPTIONS {overwriteMode: "ignore"})
+RETURN 1
+"""
+INSERT_SYNCED = INSERT.replace('"ignore"', '"ignore", waitForSync: true')
 REMOVE_ITEMS = (
     "FOR i IN @@items FILTER i.batch IN @batches REMOVE i IN @@items"  # 3.12; works on every version
 )
@@ -44,8 +54,8 @@ REMOVE_ITEMS = (
 
 def new_batch_key(clock: Clock) -> str:
     """A key for a batch: nine digits of time, then ten random ones."""
-    now = items.base36(np.array([clock.now_ms()]), _TIME_WIDTH)[0]
-    return now + items.base36(np.array([secrets.randbelow(36**10)]), 10)[0]
+    now = base36(np.array([clock.now_ms()]), _TIME_WIDTH)[0]
+    return now + base36(np.array([secrets.randbelow(36**10)]), 10)[0]
 
 
 def staged_ms(batch: str) -> int:
@@ -55,15 +65,18 @@ def staged_ms(batch: str) -> int:
 
 @dataclass(slots=True)
 class BatchPart:
-    """Some rows of a batch that share a schema and the dictionaries of its categorical columns."""
+    """Some rows of a batch that share a schema, the values of their categorical columns and the shape of their payloads."""
 
     schema: str
     rows: int
     dictionaries: dict[str, dict[str, Any]]
+    groups: Mapping[int, int]
+    sizes: dict[int, int]
 
     def document(self) -> dict[str, Any]:
-        """As the batch document lists it."""
-        return {"schema": self.schema, "rows": self.rows, "dictionaries": self.dictionaries}
+        """As the batch document lists it: of each column of payloads its number, the rows in one, and the bytes of all."""
+        held = [[place, rows, self.sizes.get(place, 0)] for place, rows in self.groups.items()]
+        return {"schema": self.schema, "rows": self.rows, "dictionaries": self.dictionaries, "payloads": held}
 
 
 @dataclass(slots=True)
@@ -89,31 +102,20 @@ class SharedDocuments:
             self.known.add(key)
         return key
 
-    def put_dictionary(self, values: pa.Array, coded: bool) -> dict[str, Any]:
-        """Store the values of a categorical column; how a batch refers to them."""
-        nested = codec.Dictionaries()
-        shown = codec.encode(values, "", nested)
-        if nested.found:
-            raise UnsupportedColumn("the categories of a categorical column cannot be categorical themselves")
-        lines = orjson.dumps(shown)
-        digest = sha256(lines + str(values.type).encode()).hexdigest()[:32]
-        per_chunk = max(1, len(shown) * REQUEST_BYTES // max(1, 2 * len(lines)))
-        chunks = [shown[at : at + per_chunk] for at in range(0, len(shown), per_chunk)] or [[]]
+    def put_dictionary(self, values: pa.Array) -> dict[str, Any]:
+        """Store the values of a categorical column; how a part refers to them."""
+        digest, documents = payloads.dictionary_documents(values, REQUEST_BYTES // 2)
         if digest not in self.known:
-            for n, chunk in enumerate(chunks):
-                self.client.insert(
-                    DICTIONARIES,
-                    {"_key": f"{digest}-{n}", "digest": digest, "n": n, "values": chunk},
-                    mode="ignore",
-                )
+            for document in documents:
+                self.client.insert(DICTIONARIES, document, mode="ignore")
             self.known.add(digest)
-        return {"digest": digest, "values": len(shown), "coded": coded}
+        return {"digest": digest, "values": len(values)}
 
 
 class Stage:
     """The server's staging area for one commit."""
 
-    def __init__(self, client: Client, shared: SharedDocuments, batch: str) -> None:
+    def __init__(self, client: Client, shared: SharedDocuments, batch: str, mirrored: str) -> None:
         self.batch = batch
         self.rows = 0
         self.parts: list[BatchPart] = []
@@ -123,14 +125,13 @@ class Stage:
         self.text_words = 0
         self.settled = False  #: committed, or perhaps committed: the items are not ours to remove
         self._pid = os.getpid()
-        self._client, self._shared = client, shared
+        self._client, self._shared, self._mirrored = client, shared, mirrored
         self._pending: list[pa.Table] = []
         self._pending_bytes = 0
         self._lines: dict[str, list[bytes]] = {}
         self._waiting: dict[str, int] = {}
         self._sent: set[str] = set()
-        self._noted: dict[str, tuple[pa.Array, bool]] = {}
-        self._named: dict[str, dict[str, Any]] = {}
+        self._referred: dict[str, tuple[pa.Array, dict[str, Any]]] = {}
 
     def write(self, table: pa.Table) -> None:
         """Add the rows of `table`; see the protocol."""
@@ -147,6 +148,8 @@ class Stage:
         """Send what is still here: all items are on the server, durably."""
         forks.require_process(self._pid, "save")
         self._flush()
+        if sum(self._waiting.values()) <= SMALL_BYTES:
+            self._send_together()
         for collection in list(self._lines):
             self._send(collection)
         if self.rows:
@@ -172,34 +175,38 @@ class Stage:
             self._put(table)
 
     def _put(self, table: pa.Table) -> None:
-        schema = self._shared.put_schema(table.schema)
+        """Send the rows as a part of their own."""
+        table = table.unify_dictionaries().combine_chunks()
         first = sum(part.rows for part in self.parts)
-        for piece in _slices(table.unify_dictionaries()):
-            noted = codec.Dictionaries()
-            made = items.documents(piece, self.batch, first, noted)
-            having, words = add_words(piece, made)
-            self.text_items += having
+        shape = payloads.Shape.of(table)
+        schema = self._shared.put_schema(table.schema)
+        part = BatchPart(schema, table.num_rows, self._references(table), shape.groups, {})
+        for place, document in payloads.documents(table, shape, self.batch, first):
+            self._add(PAYLOADS, [document])
+            part.sizes[place] = part.sizes.get(place, 0) + len(document["data"])
+        for piece in _slices(table):
+            made, items, words = mirror.documents(piece, self.batch, first, mirror=self._mirrored)
+            self.text_items += items
             self.text_words += words
             for collection, documents in made.items():
                 self._add(collection, documents)
             first += piece.num_rows
-            self._list(BatchPart(schema, piece.num_rows, self._references(noted)))
+        self.parts.append(part)
 
-    def _list(self, part: BatchPart) -> None:
-        last = self.parts[-1] if self.parts else None
-        if last is not None and last.schema == part.schema and last.dictionaries == part.dictionaries:
-            last.rows += part.rows
-        else:
-            self.parts.append(part)
-
-    def _references(self, noted: codec.Dictionaries) -> dict[str, dict[str, Any]]:
-        """How the batch document names these dictionaries; those of the piece before are not hashed again."""
-        for path, (values, coded) in noted.found.items():
-            known = self._noted.get(path)
-            if known is None or known[1] is not coded or not known[0].equals(values):
-                self._noted[path] = (values, coded)
-                self._named[path] = self._shared.put_dictionary(values, coded)
-        return {path: self._named[path] for path in noted.found}
+    def _references(self, table: pa.Table) -> dict[str, dict[str, Any]]:
+        """How a part refers to its categories; those of the part before are not hashed again."""
+        found = {}
+        for number, column in enumerate(table.columns):
+            if payloads.is_shared(column.type):
+                values = (
+                    column.chunk(0).dictionary if column.num_chunks else pa.array([], column.type.value_type)
+                )
+                place = str(number)
+                known = self._referred.get(place)
+                if known is None or not known[0].equals(values):
+                    self._referred[place] = known = (values, self._shared.put_dictionary(values))
+                found[place] = known[1]
+        return found
 
     def _add(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> None:
         """Queue documents as lines of JSON; their size decides when they are sent."""
@@ -219,6 +226,16 @@ class Stage:
         if lines:
             self._sent.add(collection)
             self._client.insert_all(collection, b"[" + b",".join(lines) + b"]")
+
+    def _send_together(self) -> None:
+        """Send what little there is in one request."""
+        if len(self._lines) > 1:
+            lines, self._lines, self._waiting = self._lines, {}, {}
+            self._sent |= lines.keys()
+            documents = {
+                name: orjson.Fragment(b"[" + b",".join(lines.get(name, [])) + b"]") for name in ITEMS
+            }
+            self._client.query(INSERT_SYNCED if self._client.sync else INSERT, binds=documents)
 
     def __enter__(self) -> Self:
         return self

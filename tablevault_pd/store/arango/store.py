@@ -17,6 +17,7 @@ from tablevault_pd.store.arango.edges import LineageEdges
 from tablevault_pd.store.arango.erase import Eraser
 from tablevault_pd.store.arango.kept import BlobStore
 from tablevault_pd.store.arango.keys import KeyIndexes
+from tablevault_pd.store.arango.mirror import MIRRORS
 from tablevault_pd.store.arango.names import NameCatalog
 from tablevault_pd.store.arango.people import Descriptions, SessionRecords
 from tablevault_pd.store.arango.reading import Reader
@@ -60,6 +61,8 @@ class ArangoStore:
         Of a database that is made in a cluster: how many copies there are, and how many must be in sync for a write.
     verify_tls : bool or str
         Whether certificates are verified, or the file of the authorities to verify them with.
+    mirror : {"all", "search"}
+        Which JSON documents are written beside the rows: one for each row, or only those that searches need.
     stray_age_s : float
         From what age on rows that were never committed are taken for those of a dead writer, and may be swept.
     """
@@ -80,10 +83,14 @@ class ArangoStore:
         replication_factor: int | None = None,
         write_concern: int | None = None,
         verify_tls: bool | str = True,
+        mirror: str = "all",
         stray_age_s: float = STRAY_AGE_S,
     ) -> None:
         if durability not in ("full", "fast"):
             raise InvalidInput(f"durability is 'full' or 'fast', not {durability!r}.")
+        if mirror not in MIRRORS:
+            raise InvalidInput(f"mirror is 'all' or 'search', not {mirror!r}.")
+        self._mirror = mirror
         address, in_url = addresses.parse(url)
         self.read_only = read_only
         self.timeout_s = timeout_s
@@ -99,7 +106,7 @@ class ArangoStore:
         )
         self._options = {
             "read_only": read_only, "timeout_s": timeout_s, "durability": durability, "verify_tls": verify_tls,
-            "stray_age_s": stray_age_s,
+            "mirror": mirror, "stray_age_s": stray_age_s,
         }  # fmt: skip
         try:
             self.vault_id, self.clock = layout.open_vault(self.client)
@@ -132,7 +139,7 @@ class ArangoStore:
         self._claims = ClaimBook(client)
         self.vectors = VectorSearch(client, reader, self._rows)
         self._eraser = Eraser(client)
-        self._committer = Committer(client, clock, SharedDocuments(client), self._lineage)
+        self._committer = Committer(client, clock, SharedDocuments(client), self._lineage, self._mirror)
         self._maintenance = MaintenanceTasks(
             ServerParts(client, self._versions, self._rows, self._blobs, self._lineage, stray_age_s)
         )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from arango.database import StandardDatabase
 
     from tablevault_pd.store.arango.client import Client
-    from tablevault_pd.store.arango.items import StoredColumn
+    from tablevault_pd.store.arango.columns import StoredColumn
 
 # Before, a vector index could not be sparse: it would refuse every item without a vector of its width.
 OLDEST = (3, 12, 6)

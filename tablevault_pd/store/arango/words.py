@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.store.arango.items import columns_of
+from tablevault_pd.store.arango.columns import columns_of
 from tablevault_pd.store.arango.layout import RECORDS
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.fts_index import item_texts
