@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from stores import Faults, database_of, faults, new_database
+from test_forks import wait_until
 
+from tablevault_pd.capture import environment
 from tablevault_pd.session import heartbeat
 from tablevault_pd.session.heartbeat import HeartbeatThread
 from tablevault_pd.store import Beat, Session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import tablevault_pd as tv
 
 __all__ = ["faults"]  # a fixture, used by its name
 
@@ -95,3 +103,25 @@ def test_a_beat_without_news_is_one_small_update(faults: Faults) -> None:
         assert found.heartbeat >= before
         assert database_of(url).collection("tv_measures").count() == 0
         store.close()
+
+
+def test_heartbeats_go_on_while_the_environment_is_read(
+    folder_vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, store = threading.Event(), folder_vault.store
+
+    def slow_git(folder: Path) -> dict[str, Any]:
+        assert go_on.wait(60)
+        return {"commit": "abc", "branch": "main", "dirty": False}
+
+    monkeypatch.setattr(environment, "git_state", slow_git)
+    monkeypatch.setattr(heartbeat, "FLUSH_S", 0.05)
+    with folder_vault.session("slow") as s:
+        for step in range(3):
+            s.log(step=step, loss=1.0)
+            wait_until(lambda step=step: store.measures([s.id]).num_rows == step + 1)
+        with pytest.warns(RuntimeWarning, match="did not take within .* what .*slow#1 told it last"):
+            assert "git_commit" not in folder_vault.run("slow").environment
+        monkeypatch.setattr(heartbeat, "FLUSH_S", 60.0)
+        go_on.set()
+        assert folder_vault.run("slow").environment["git_commit"] == "abc"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import closing
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from stores import new_place
 
 from tablevault_pd.errors import VaultReadOnly
 from tablevault_pd.search.query import parse_text
@@ -21,6 +23,7 @@ from tablevault_pd.store import (
     Store,
     WrittenCode,
 )
+from tablevault_pd.store.arango.code import SLICES_OF, _statement
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 
@@ -133,3 +136,20 @@ def test_a_store_that_is_read_keeps_nothing(place):
             call()
     reader.close()
     with_rows.close()
+
+
+@pytest.mark.arango
+def test_a_server_finds_slices_by_indexes_and_looks_at_no_others(tmp_path):
+    with new_place("arango", tmp_path) as place, closing(place.open(create=True)) as store:
+        for number in range(30):
+            made_by = session(store)
+            parts = (part("import x", 0, made_by), part(f"y = {number}", 0, made_by))
+            store.put_code([WrittenCode(made_by, 0, 3, parts, ("gone",) if number == 7 else ())])
+            store.put_code([WrittenCode(made_by, -1, 0, parts)])
+            store.update_session(made_by, outcome="finished")
+        key = _statement(part("y = 9"))["_key"]
+        values = {"keys": [key], "everything": False}
+        costs = store.client.run(lambda db: db.aql.execute(SLICES_OF, bind_vars=values).statistics())
+        assert costs["scanned_full"] == 0
+        assert costs["scanned_index"] <= 4  # one with the statement, and one with a name out of reach
+        assert found(store, "9") == [[10, -1, 0], [10, 0, 3]]

@@ -1,14 +1,16 @@
 """The environment of a session: packages and git commit, read once.
 
-That takes a while, so the background thread does it after the first heartbeat.
+That takes a while, so a thread of its own does it after the first heartbeat; heartbeats go on meanwhile.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture import environment, script
+from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,13 +20,47 @@ class EnvironmentCapture:
     """Reads the environment of one session."""
 
     def __init__(self) -> None:
-        self.was_read = False  #: whether read() was called
+        self.was_taken = False  #: whether take() has returned it
+        self._result: Mapping[str, Any] | Exception | None = None
+        self._background = Background(self._read, "environment")
 
-    def read(self) -> Mapping[str, Any] | None:
-        """Return the part of the session's info that the environment is; None after the first call."""
-        if self.was_read:
+    def wait(self, timeout_s: float) -> bool:
+        """Have it read, and wait until it is, at most so many seconds. Return whether it is."""
+        deadline = time.monotonic() + timeout_s
+        self._ask()
+        while self._result is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return self._result is not None
+
+    def take(self, *, at_once: bool) -> Mapping[str, Any] | None:
+        """Return the part of the session's info that the environment is, one time; None while it is being read.
+
+        `at_once` reads it here. Raises what reading it raised.
+        """
+        if self.was_taken:
             return None
-        self.was_read = True
-        file = script.main_file()
-        git = environment.git_state(file.parent if file is not None else Path.cwd())
-        return {"packages": environment.package_versions()} | ({} if git is None else {"git": git})
+        if at_once:
+            self._background.join()
+            self._read()
+        self._ask()
+        if self._result is None:
+            return None
+        self.was_taken = True
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
+
+    def _ask(self) -> None:
+        if self._result is None and self._background.is_done:
+            self._background.ask()
+
+    def _read(self) -> None:
+        if self._result is not None:
+            return
+        try:
+            file = script.main_file()
+            git = environment.git_state(file.parent if file is not None else Path.cwd())
+            packages = {"packages": environment.package_versions()}
+            self._result = packages | ({} if git is None else {"git": git})
+        except Exception as error:  # noqa: BLE001  # told by whoever takes it
+            self._result = error

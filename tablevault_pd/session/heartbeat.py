@@ -70,6 +70,9 @@ class Recording(Protocol):
     def waits_for(self, *, info: bool = False) -> int:
         """Return the number of the beat after which all present data is sent; 0 if it is."""
 
+    def wait_for_environment(self, timeout_s: float) -> bool:
+        """Wait until the environment is read, and can be sent. Return whether it is."""
+
     def has_sent(self, number: int) -> bool:
         """Return whether that beat was sent, or never will be."""
 
@@ -119,8 +122,13 @@ class HeartbeatThread:
         if threading.current_thread() is self._thread:
             return
         sessions = [session for session in list(self._sessions) if session.store.vault_id == store.vault_id]
-        waiting = {session: number for session in sessions if (number := session.waits_for(info=info))}
         deadline = time.monotonic() + FLUSH_S
+        unread = [
+            session
+            for session in sessions
+            if info and not session.wait_for_environment(max(deadline - time.monotonic(), 0.0))
+        ]
+        waiting = {session: number for session in sessions if (number := session.waits_for(info=info))}
         for tries in count():
             if not waiting or time.monotonic() >= deadline:
                 break
@@ -130,8 +138,8 @@ class HeartbeatThread:
                 self._wakeup.wake()  # again, for what was logged while a beat was under way
             time.sleep(0.001)
             waiting = {session: number for session, number in waiting.items() if not session.has_sent(number)}
-        if waiting:
-            labels = ", ".join(session.row.label for session in waiting)
+        if waiting or unread:
+            labels = ", ".join(dict.fromkeys(session.row.label for session in (*waiting, *unread)))
             progress.warn(
                 f"The store did not take within {FLUSH_S:g} s what {labels} told it last; the answer may lack it.",
                 RuntimeWarning,

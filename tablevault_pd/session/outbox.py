@@ -151,9 +151,13 @@ class Outbox:
             return 0
         news = self._changes or self._sources or self.cells.has_news or params.changed
         later = self.backlog.later_batches or int(bool(news))
-        if info and not self._environment.was_read:
+        if info and not self._environment.was_taken:
             later = max(later, 2 if self._beaten_at == float("-inf") else 1)
         return self._number + later if later or self._sent < self._number else 0
+
+    def wait_for_environment(self, timeout_s: float) -> bool:
+        """Wait until the environment is read, and can be sent. Return whether it is."""
+        return self.flushed.is_set() or self._environment.was_taken or self._environment.wait(timeout_s)
 
     def has_sent(self, number: int) -> bool:
         """Return whether that beat was sent, or never will be."""
@@ -194,12 +198,12 @@ class Outbox:
         return {}
 
     def _read_environment(self, row: Session) -> None:
-        """Read the environment, after the first heartbeat."""
-        if not self._environment.was_read and self._beaten_at == float("-inf") and self.ending is None:
+        """Take the environment, which is read after the first heartbeat, at the latest with the last one."""
+        if not self._environment.was_taken and self._beaten_at == float("-inf") and self.ending is None:
             return
         try:
             self._sources = self.code.sources(row.id, self.cells.current_cell)
-            environment = self._environment.read()
+            environment = self._environment.take(at_once=self.ending is not None)
         except Exception as error:  # noqa: BLE001  # the session goes on without it
             warn(f"tablevault_pd cannot record the environment of {row.label}: {error}")
             return

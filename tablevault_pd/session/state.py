@@ -175,6 +175,10 @@ class SessionState:
         """Return the number of the beat after which all present data is sent; 0 if it is."""
         return 0 if self.is_orphan else self.outbox.waits_for(self.params, info=info)
 
+    def wait_for_environment(self, timeout_s: float) -> bool:
+        """Wait until the environment is read, and can be sent. Return whether it is."""
+        return self.is_orphan or self.outbox.wait_for_environment(timeout_s)
+
     def has_sent(self, number: int) -> bool:
         """Return whether that beat was sent, or never will be."""
         return self.outbox.has_sent(number)

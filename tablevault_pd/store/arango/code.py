@@ -87,15 +87,16 @@ LET in_sources = (
 RETURN {found, literal: UNION(in_cells, in_statements, in_sources)}
 """
 SLICES_OF = """
-LET slices = (
-  FOR s IN tv_slices
-    LET held = INTERSECTION(s.statements, @keys)
-    FILTER @everything OR LENGTH(held) > 0
-    RETURN [s._key, held]
+LET held = (
+  FOR key IN @keys
+    FOR s IN tv_slices
+      FILTER key IN s.statements[*]
+      RETURN [s._key, key]
 )
+LET others = (FOR s IN tv_slices FILTER @everything RETURN [s._key, null])
 LET unresolved = (
   FOR s IN tv_slices
-    FILTER LENGTH(s.unresolved) > 0
+    FILTER s.open == true
     FOR w IN tv_written_code
       FILTER w.slice == s._key
       RETURN [w.session, w.cell, w.line]
@@ -111,7 +112,7 @@ LET unsliced = (
     FILTER b.cell != null AND b.line == null
     RETURN DISTINCT [b.session, b.cell]
 )
-RETURN {slices, open: APPEND(unresolved, running), unsliced}
+RETURN {held, others, open: APPEND(unresolved, running), unsliced}
 """
 PLACES = "FOR w IN tv_written_code FILTER w.slice IN @keys RETURN [w.session, w.cell, w.line]"
 SESSIONS_OF = """
@@ -168,13 +169,16 @@ class SliceStore:
         statements = {leaf: _keys(ids, "tv_statements") for leaf, ids in pieces.items()}
         keys = sorted(set().union(*statements.values()))
         [answer] = self._client.query(SLICES_OF, keys=keys, everything=needs_everything(query))
-        slices = answer["slices"]
+        slices: dict[str, set[str]] = {}  # -> those of the statements that it has
+        for slice_key, statement in (*answer["held"], *answer["others"]):
+            slices.setdefault(slice_key, set()).add(statement)
 
         def leaf_ids(leaf: Leaf) -> np.ndarray:
-            return _numbers(bool(statements[leaf].intersection(held)) for _, held in slices)
+            return _numbers(not statements[leaf].isdisjoint(held) for held in slices.values())
 
         numbers = matching_ids(query, leaf_ids, lambda: np.arange(len(slices)))
-        chosen = [slices[number][0] for number in numbers.tolist()]
+        slice_keys = list(slices)
+        chosen = [slice_keys[number] for number in numbers.tolist()]
         places = self._client.query(PLACES, keys=chosen) if chosen else []
         if answer["open"]:
             sessions = set(self._sessions(query, pieces).tolist())
@@ -259,7 +263,12 @@ def code_documents(code: Iterable[WrittenCode]) -> dict[str, list[Document]]:
             parts.append([document["_key"], session, part.cell, part.line, part.end, part.notebook])
         body: Document = {"parts": parts, "unresolved": list(each.unresolved)}
         key = sha256(json.dumps(body).encode()).hexdigest()
-        slices[key] = {"_key": key, **body, "statements": sorted({part[0] for part in parts})}
+        slices[key] = {
+            "_key": key,
+            **body,
+            "statements": sorted({part[0] for part in parts}),
+            "open": bool(each.unresolved),
+        }
         place = _place_key(each.session_id, each.cell, each.line)
         written[place] = {
             "_key": place,

@@ -91,6 +91,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
         (("list", "layout"), False),
         (("list", "gone"), False),
         (("reader",), False),
+        (("line",), False),
     ),
     EDGES: (
         (("parent_list", "parent_generation", "parent_level", "parent_bin"), False),
@@ -101,7 +102,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     DOCUMENTS: ((("batch", "field", "row"), False),),
     EMBEDDINGS: ((("batch", "field", "row"), False),),
     FILES: ((("batch", "field", "row"), False),),
-    SESSIONS: ((("digest", "run"), True), (("id",), True), (("opening",), False)),
+    SESSIONS: ((("digest", "run"), True), (("id",), True), (("opening",), False), (("outcome",), False)),
     CELLS: ((("session", "cell"), True),),
     DESCRIPTIONS: ((("seq",), False), (("batch",), False)),
     DICTIONARIES: ((("digest", "n"), False),),
@@ -110,6 +111,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     LATEST: ((("session",), False), (("digest",), False)),
     MEASURES: ((("digest", "session"), False), (("session",), False)),
     SESSION_SOURCES: ((("session",), False), (("sha256",), False)),
+    SLICES: ((("statements[*]",), False), (("open",), False)),
     WRITTEN_CODE: ((("slice",), False), (("session",), False)),
     CONFIRMATIONS: ((("list", "seq"), False),),
     VERSION_NAMES: ((("digest",), False), (("list",), False)),
@@ -301,7 +303,7 @@ def _make_index(
     unique: bool,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    name = "tv_" + "_".join(fields)
+    name = "tv_" + "_".join(field.removesuffix("[*]") for field in fields)
     definition = {"type": "persistent", "fields": list(fields), "unique": unique, "name": name, **more}
     db.collection(collection).add_index(definition)  # makes nothing if the index is there
 
