@@ -5,8 +5,17 @@ the spec that decodes it. :mod:`labels` encodes the labels and the index, :mod:`
 into one list.
 """
 
-from tablevault_pd.frames.arrow import TextColumn, encode_arrow, text_columns, texts, to_arrow
-from tablevault_pd.frames.decode import cells_of, decode, empty, matrix
+from tablevault_pd.frames.arrow import encode_arrow
+from tablevault_pd.frames.decode import (
+    TextColumn,
+    cells_of,
+    decode,
+    empty,
+    matrix,
+    text_columns,
+    texts,
+    to_arrow,
+)
 from tablevault_pd.frames.encode import encode, encode_row
 from tablevault_pd.frames.equal import equal_rows, same
 from tablevault_pd.frames.schema_evolution import (

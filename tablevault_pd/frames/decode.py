@@ -1,7 +1,9 @@
-"""Decode Arrow tables to frames, exactly as they were encoded."""
+"""Decode our Arrow tables: to frames, exactly as they were encoded; to plain tables for other tools; to texts for an index."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -9,7 +11,9 @@ import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, MissingDependency, short_repr
 from tablevault_pd.frames import labels, schemas, vectors
-from tablevault_pd.frames.codecs import decode_column
+from tablevault_pd.frames.categories import unpack, value_type
+from tablevault_pd.frames.codecs import Spec, decode_column
+from tablevault_pd.frames.encode import is_text
 from tablevault_pd.frames.timezones import UnknownZone
 
 if TYPE_CHECKING:
@@ -124,3 +128,100 @@ def matrix(tables: Sequence[pa.Table], field: str) -> np.ndarray:
         raise InvalidInput("matrix() needs at least one table")
     kind = tables[0].schema.field(field)
     return vectors.matrix_of(gather(tables, kind), schemas.spec_of(kind)["dim"])
+
+
+# -- plain Arrow tables, for other tools
+
+
+def to_arrow(table: pa.Table) -> pa.Table:
+    """Return the rows for other Arrow tools: index levels as columns, labels as text, none of our metadata.
+
+    Examples
+    --------
+    >>> from tablevault_pd.frames import encode, to_arrow
+    >>> to_arrow(encode(pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="k")))).column_names
+    ['k', 'a']
+    """
+    levels = schemas.level_fields(table.schema)
+    pairs = [*levels, *schemas.data_fields(table.schema)]
+    taken: set[str] = set()
+    names = [labels.unique_name(_plain_name(field, spec, taken), taken) for field, spec in pairs]
+    columns = [_open(table.column(field.name), spec) for field, spec in pairs]
+    return pa.table(columns, names=names)
+
+
+def _plain_name(field: pa.Field, spec: Spec, taken: set[str]) -> str:
+    return field.name if "index" in spec else labels.text_of(schemas.label_of(field, spec))
+
+
+def _open(column: pa.ChunkedArray, spec: Spec) -> pa.ChunkedArray:
+    if spec["codec"] != "category" or pa.types.is_dictionary(column.type):
+        return column
+    values = unpack(spec["categories"])
+    return pa.chunked_array(
+        [pa.DictionaryArray.from_arrays(chunk, values) for chunk in column.chunks],
+        pa.dictionary(pa.int32(), values.type),
+    )
+
+
+# -- texts, for a search index
+
+
+@dataclass(frozen=True, slots=True)
+class TextColumn:
+    """A column whose cells are texts, or may be."""
+
+    field: str
+    kind: str  #: record, document or file
+
+
+def text_columns(schema: pa.Schema) -> list[TextColumn]:
+    """Return the columns that a text search looks in: texts, categories of texts, paths of files, objects with texts among them.
+
+    Columns without our metadata are left out.
+    """
+    columns = []
+    ours = pa.schema([field for field in schema if schemas.KEY in (field.metadata or {})])
+    for field, spec in schemas.data_fields(ours):
+        kind = spec.get("kind", "record")
+        if kind == "embedding":
+            continue
+        if kind == "file" or spec.get("codec") == "json" or is_text(_cells(field, spec)):
+            columns.append(TextColumn(field.name, kind))
+    return columns
+
+
+def _cells(field: pa.Field, spec: Spec) -> pa.DataType:
+    return value_type(spec) if spec.get("codec") == "category" else field.type
+
+
+def texts(table: pa.Table, field: str) -> list[str | None]:
+    """Return the text of each cell of a column; None where it has none."""
+    number = table.schema.get_field_index(field)
+    (_, spec), *_ = schemas.data_fields(pa.schema([table.schema.field(number)]))
+    column = table.column(number)
+    if pa.types.is_struct(column.type):  # a file column
+        return (
+            pa.compute.struct_field(column, "path").to_pylist()
+            if spec.get("kind") == "file"
+            else [None] * len(column)
+        )
+    codec = spec.get("codec")
+    if codec == "json":
+        return _quoted(column)
+    if codec == "category":
+        column = _open(column, spec)
+    if pa.types.is_dictionary(column.type):
+        if not is_text(column.type):
+            return [None] * len(column)
+        column = column.cast(column.type.value_type)
+    return column.to_pylist() if is_text(column.type) else [None] * len(column)
+
+
+def _quoted(column: pa.ChunkedArray) -> list[str | None]:
+    """Return the cells of a JSON column that are texts."""
+    quoted = pa.compute.fill_null(pa.compute.starts_with(column, '"'), False)
+    if not pa.compute.any(quoted).as_py():
+        return [None] * len(column)
+    cells = pa.compute.if_else(quoted, column, None).to_pylist()
+    return [None if cell is None else json.loads(cell) for cell in cells]

@@ -154,7 +154,7 @@ def _refusal(bad: list[tuple[Hashable, CannotEncode]]) -> UnsupportedColumn:
 def encode_column(values: Any, option: EmbeddingOption = None, *, document: bool = False) -> Encoded:
     """Encode one column. Raises CannotEncode."""
     if document:
-        return _as_document(encode_array(values), values)
+        return as_document(encode_array(values), values)
     dtype = values.dtype
     if dtype.kind == "O" and isinstance(dtype, np.dtype):
         return _encode_objects(np.asarray(values), option)
@@ -193,7 +193,8 @@ def arrow_vectors(encoded: Encoded, option: EmbeddingOption) -> Encoded:
     return Encoded(array, {**spec, "kind": "embedding", "dim": dim})
 
 
-def _as_document(encoded: Encoded, values: Any = None) -> Encoded:
+def as_document(encoded: Encoded, values: Any = None) -> Encoded:
+    """Return an encoded column as documents. Raises CannotEncode if its cells are no texts."""
     kind = encoded.array.type
     if encoded.spec["codec"] == "json":
         raise _no_texts(objects.CellTypes(np.asarray(values)))
