@@ -1,4 +1,4 @@
-"""How a vault, a list and a session look in a notebook. Every name and text in them is somebody's data, and escaped."""
+"""HTML and texts of vaults, lists and sessions in a notebook. Every name and text of a user is escaped."""
 
 from __future__ import annotations
 

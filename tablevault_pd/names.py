@@ -1,4 +1,4 @@
-"""Names of lists, sessions and versions: what may be one, and how ``news@3`` and ``news@best`` are read."""
+"""Names of lists, sessions and versions: which are allowed, and how ``news@3`` and ``news@best`` are parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the library says while it works: progress bars (tqdm's, where it is installed and somebody looks) and warnings."""
+"""Progress bars (by tqdm, where it is installed and the output is a terminal or notebook) and warnings."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """pandas frames as Arrow tables and back, exactly. Pure: no files, no store.
 
-Every column is written by a codec (:mod:`codecs`, :mod:`times`, :mod:`categories`, :mod:`objects`, :mod:`vectors`) and carries
-the spec that decodes it. :mod:`labels` encodes the labels and the index, :mod:`schema_evolution` fits frames of different dtypes
-into one list.
+Every column is written by a codec (:mod:`codecs`, :mod:`times`, :mod:`categories`, :mod:`objects`, :mod:`vectors`,
+:mod:`arrow`) and has the spec that decodes it. :mod:`encode` and :mod:`decode` do so for whole frames, :mod:`labels` for labels
+and the index. :mod:`schema_evolution` fits frames of different dtypes into one list, by the rules of :mod:`promotion`.
 """
 
 from tablevault_pd.frames.arrow import encode_arrow

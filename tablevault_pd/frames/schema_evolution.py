@@ -1,4 +1,4 @@
-"""One list, frames of several schemas: what the list becomes, and old rows under the new schema."""
+"""Schema evolution: the schema of a list that gets frames of other dtypes, and old rows under the new schema."""
 
 from __future__ import annotations
 

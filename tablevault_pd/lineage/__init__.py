@@ -1,5 +1,6 @@
-"""Which rows came from which: stated or inferred when rows are saved, kept as ranges, walked as frames.
+"""Lineage: which rows came from which, stated or inferred when rows are saved, stored as ranges, reported as frames.
 
-:mod:`origin` marks what is read, :mod:`trace` finds the parents of what is saved, :mod:`edges` is the algebra of
-ranges, :mod:`walk` follows them and :mod:`lines` shows the steps; :mod:`graph` and :mod:`stale` answer about lists.
+When rows are saved: :mod:`declared` reads ``inputs=``, :mod:`resolve_rows` finds which stored rows the rows of a frame are,
+:mod:`record` collects the parents, :mod:`edges` turns them into ranges. When lineage is read: :mod:`walk` follows edges,
+:mod:`report` makes frames of the steps. :mod:`graph` and :mod:`stale` report about whole lists.
 """

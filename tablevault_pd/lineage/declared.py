@@ -1,4 +1,4 @@
-"""Parents that the user declares with ``inputs=``: every form of it, read and checked before a row is written."""
+"""Parents that the user declares with ``inputs=``: each form of it is parsed and checked before a row is written."""
 
 from __future__ import annotations
 

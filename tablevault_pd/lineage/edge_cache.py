@@ -1,4 +1,4 @@
-"""What a walk asks of a store, each thing once and for all lists together."""
+"""Edges, versions and pieces that a walk has fetched from the store: each once, for all lists of a level together."""
 
 from __future__ import annotations
 

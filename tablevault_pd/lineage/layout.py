@@ -1,7 +1,7 @@
-"""Where the boxes and arrows of a graph lie: in layers, parents to the left of what was made of them.
+"""Positions of the boxes and arrows of a graph: lists in layers, parents to the left of what was made from them.
 
-An arrow from layer to layer lies in the gap between them. One that goes further crosses each layer in between in a lane of its
-own, which takes its place among the boxes. So no arrow passes through a box that it does not belong to.
+An arrow to the next layer runs in the gap between the two. A longer arrow crosses each layer in between in a lane of its own,
+which is arranged with the boxes of that layer. So no arrow passes through the box of another list.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the rows of a frame are in the vault: their lines, references, writers and code."""
+"""Look up the rows of a frame in the vault: their lineage, references, writers and code."""
 
 from __future__ import annotations
 

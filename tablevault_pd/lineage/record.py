@@ -1,7 +1,7 @@
-"""The parents of what is saved: found frame by frame, and made into edges once the number of rows is known.
+"""Find the parents of what is saved, frame by frame, and make edges of them once the number of rows is known.
 
-What decides, in this order: ``inputs=``; reference columns; the frame's origin and an index that still names rows;
-the origin alone, which stands for the whole list; for a frame without an origin, what its session had read.
+The parents are, in this order: those in ``inputs=``; the rows in reference columns; the rows that the index names, if the frame
+has an origin; the whole list that is the origin; for a frame without an origin, the lists that its session had read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Walks as frames: one line per row asked for and relative, in the columns that design and docs settle."""
+"""Report the steps of a walk as a frame: one line for each row asked for and each relative of it."""
 
 from __future__ import annotations
 

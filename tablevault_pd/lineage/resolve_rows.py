@@ -1,7 +1,7 @@
-"""Which rows of a vault the rows of a frame are: told by reference columns, or by origin and index.
+"""Find which stored rows the rows of a frame are: by reference columns, or by origin and index.
 
-Nothing is guessed. An index names rows only if it descends from the one that was read (see :mod:`origin`), and every
-one of its values is a position, or a unique label, of that version.
+A row is never guessed. An index names rows only if it descends from the index that was read (see
+:mod:`~tablevault_pd.reading.origin`), and each of its values is a position, or a unique label, of that version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows compared by their content, whatever they hold."""
+"""Compare rows of two frames by content, whatever type their cells have."""
 
 from __future__ import annotations
 

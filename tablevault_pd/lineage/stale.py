@@ -1,4 +1,4 @@
-"""Which rows are out of date: a parent of theirs has changed or was removed since, or the code that made them has changed."""
+"""Find stale rows: a parent was changed or removed since they were made, or the code that made them changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows' own values beside a walk: read list by list, a run of positions at a time."""
+"""Join the values of relatives to a walk: read list by list, each in few runs of positions."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How rows and reports come out of a vault, as frames."""
+"""Read rows and reports from a vault, as frames."""

@@ -1,4 +1,4 @@
-"""Who was faster: what is added to a Conflict with the version that a caller expected."""
+"""Add to a Conflict which version the caller expected and who wrote the newer one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How rows are left out of a list: found by a filter, their positions or a frame, and not shown any more from a version on."""
+"""Leave rows out of a list: those of a filter, of positions or of a frame are not shown by the new version."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How rows join a list with a key: compared with those that it has, and only what differs is written.
+"""Write rows to a list with a key: compare them with those it has, and write only those that differ.
 
-The comparison holds for the version that the commit follows: if another writer was faster, it is made anew.
+The comparison is valid for the version that the commit follows: if another writer was faster, it is repeated.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""One search over values, text, vectors, code, descriptions and lineage, answered as a frame.
+"""Search over values, text, vectors, code, descriptions and lineage; the result is a frame.
 
-The way of a search: the arguments become a ``Request`` (:mod:`request`); it chooses the versions and rows that may match
-(:mod:`candidates`); the store finds text and vectors in them (:mod:`hits`); two rankings become one (:mod:`fusion`); the rows
-of the page become a frame (:mod:`result`).
+:mod:`request` checks the arguments; :mod:`candidates` selects the versions and rows that may match; :mod:`hits` asks the
+store for text and vectors in them; :mod:`fusion` makes one ranking of two; :mod:`result` reads the rows of the page.
 """
 
 from __future__ import annotations

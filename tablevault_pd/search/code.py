@@ -1,4 +1,4 @@
-"""Who wrote with such code: in the slice of the rows, in the writing cell, or anywhere in the session."""
+"""Find the commits whose code matches: in the slice of the rows, in the cell that wrote them, or in all of the session."""
 
 from __future__ import annotations
 

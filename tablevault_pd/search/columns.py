@@ -1,4 +1,4 @@
-"""Columns that a search names: each must be in some list that is searched, else the name is a mistake."""
+"""Check the columns that a search names: each must be in at least one of the lists that are searched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searching from a frame or a Series at hand."""
+"""Search the rows of a frame, or the vectors of a Series."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Text and vectors together on a server, without reading the vectors: the best few, and proof that no other row is better.
+"""Search by text and vectors on a server without reading all vectors: the best few rows, proven to be the best.
 
-All rows that the text matches are known, with their ranks; of the vectors only the nearest. A row that is not among these
-gains at most what the last of them gains. So only rows with a high rank in the text can still come in, and the server
+All rows that match the text are known, with their ranks; of the vectors only the nearest. A row that is not among these gains
+at most as much as the last of them. So only rows with a high rank in the text can still enter the result, and the server
 counts how many vectors are nearer than theirs. If another row could still reach the k-th best, more of the nearest are
 fetched.
 """

@@ -1,9 +1,8 @@
 """Parse the text of a search: words, "phrases", OR, -not, prefix*.
 
-Every word must match, or with ``match="any"`` one of them, where a word in a script without blanks stands for its pairs of
-neighbouring characters; ``OR`` in capitals separates alternatives, each of them a list
-of words; a minus excludes from its own alternative, and a phrase counts as one word. Whatever cannot be read so is a word
-like any other: no text is ever an error but a blank one.
+Every word must match; with ``match="any"`` one of them, and a word in a script without blanks is replaced by its pairs of
+neighbouring characters. ``OR`` in capitals separates alternatives, each a list of words. A minus excludes a word from its own
+alternative. A phrase counts as one word. Anything else is a word: only a blank text is an error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The answer of a search: one line per row, the index its rank, with the item that was found and who wrote the row."""
+"""Make the result of a search: one line for each row, with its rank as index, the item that matched, and who wrote the row."""
 
 from __future__ import annotations
 

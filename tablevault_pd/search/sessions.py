@@ -1,6 +1,6 @@
-"""Sessions by name, state, tags and time, by what they were run with, by the code they ran and how they are described.
+"""Find sessions by name, state, tags, time, parameters, metrics, code and description.
 
-Only what is asked for is read: the columns that the answer shows and that its filter names.
+Only the columns that the result shows, or that its filter names, are read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Looking once more at the texts that were found: which field of a record matched best, and where."""
+"""Search the texts of the result once more: which field of a record matches best, and the part of the text that matches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows by who wrote them: the code, the session, the time of the commit, and descriptions of lists and sessions."""
+"""Select rows by who wrote them: code, session, time of the commit, and descriptions of lists and sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a store that keeps claims: which rows of a list are in whose hands, and which are done."""
+"""The part of a store that keeps claims: which rows of a list are held by which session, and which are done."""
 
 from __future__ import annotations
 

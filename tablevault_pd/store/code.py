@@ -1,4 +1,4 @@
-"""The part of a store that keeps the code that made rows: a slice for each place of writing, and what was confirmed by it."""
+"""The part of a store that keeps the code that made rows: the slice of each commit, and confirmations."""
 
 from __future__ import annotations
 

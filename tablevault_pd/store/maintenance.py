@@ -1,4 +1,4 @@
-"""The part of a store that looks after a vault: verifying it, and using less space."""
+"""The part of a store that checks a vault and frees space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store as it was: of each list one version is the newest, and lists that were not there then do not exist."""
+"""A store as it was at a time: newer versions of a list, and lists made later, do not exist."""
 
 from __future__ import annotations
 

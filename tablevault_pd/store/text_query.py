@@ -1,6 +1,6 @@
-"""What a text search asks for, as plain data: the tree that a user's text is read into and every store understands.
+"""The query of a text search as plain data: the tree that a user's text is parsed to and that every store understands.
 
-A query matches an item or it does not; how well it matches is the store's BM25 over the leaves that are not negated.
+A query matches an item or it does not. How well it matches is the BM25 score over the leaves that are not negated.
 """
 
 from __future__ import annotations

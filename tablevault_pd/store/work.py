@@ -1,7 +1,7 @@
-"""Claims as they cross the store's boundary: which rows of a list are in whose hands. No I/O.
+"""Claims as they cross the store's boundary: which rows of a list are held by which session. No I/O.
 
-A row is named by its address (generation, row in it). A row that another generation shows again, being the same row, is
-named by its oldest address: see :attr:`Work.same`. Work that is no row is named by two numbers made from its key.
+A row is named by its address (generation, row in it). A row that is the same row in several generations is named by its
+oldest address: see :attr:`Work.same`. Work that is no row is named by two numbers made from its key.
 """
 
 from __future__ import annotations

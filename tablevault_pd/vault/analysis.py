@@ -1,4 +1,4 @@
-"""What a :class:`Vault` answers about change: curves, the best places, bands over runs."""
+"""The part of a :class:`Vault` about metrics: curves, best steps, bands over runs."""
 
 from __future__ import annotations
 

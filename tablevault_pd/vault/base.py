@@ -1,4 +1,4 @@
-"""What every part of a :class:`Vault` builds on: the store, the current session, and whether writing is allowed."""
+"""The base of every part of a :class:`Vault`: the store, the current session, and whether writing is allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a :class:`Vault` answers about the difference between versions: compare, trend, differences."""
+"""The part of a :class:`Vault` about differences between versions: compare, trend, differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state that all handles on one place share in a process: the store, and the sessions opened in it."""
+"""The state that all handles on one vault share in a process: the store, and the sessions opened in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of a vault to look at. The room that makes them, and Panel, are imported when first asked."""
+"""The pages of a vault. Panel, and the modules that make the pages, are imported at the first call."""
 
 from __future__ import annotations
 

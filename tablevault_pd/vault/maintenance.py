@@ -1,4 +1,4 @@
-"""Looking after a vault: check, compact, vacuum, backup, export."""
+"""The part of a :class:`Vault` about maintenance: check, compact, vacuum, backup, export."""
 
 from __future__ import annotations
 

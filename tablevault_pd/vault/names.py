@@ -1,4 +1,4 @@
-"""Names of a :class:`Vault`: states of all lists, names of versions taken back, and lists that are called otherwise."""
+"""The part of a :class:`Vault` about names: snapshots, tags of versions, and renamed lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search that a :class:`Vault` answers. It stands outside of the package that does it, which is imported when first asked."""
+"""The part of a :class:`Vault` about search, whose modules are imported at the first call."""
 
 from __future__ import annotations
 

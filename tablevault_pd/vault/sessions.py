@@ -1,4 +1,4 @@
-"""What a :class:`Vault` answers about sessions, and how it begins, stops, pauses and resumes them."""
+"""The part of a :class:`Vault` about sessions: open, find, stop, pause and resume them."""
 
 from __future__ import annotations
 

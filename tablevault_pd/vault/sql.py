@@ -1,4 +1,4 @@
-"""SQL over the lists and reports of a vault. The room that does it is imported when first asked."""
+"""SQL over the lists and reports of a vault. DuckDB is imported at the first call."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Checking a vault folder: what is damaged, what is lost, what is stray.
+"""Check a vault folder: what is damaged, lost or stray.
 
-Others may commit, compact and vacuum meanwhile. So what seems damaged is looked up again before it is reported: what the
-catalogue no longer names was only superseded.
+Others may commit, compact and vacuum meanwhile. So what seems damaged is looked up again before it is reported: it may have
+been replaced.
 """
 
 from __future__ import annotations

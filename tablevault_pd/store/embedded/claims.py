@@ -1,6 +1,6 @@
 """Claims as rows of the catalogue.
 
-Claiming is not synced to the disk: whoever held a row is gone after a power failure, too. Finishing is.
+Claiming is not synced to the disk: after a power failure the holder of the rows is gone, too. Finishing is synced.
 """
 
 from __future__ import annotations

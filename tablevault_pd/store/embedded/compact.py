@@ -1,4 +1,4 @@
-"""Merging small parts of a list into larger ones. Addresses, versions and who wrote what stay as they are."""
+"""Merge small parts of a list into larger ones. Addresses, versions and writers of rows stay the same."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Edges in the catalogue: written with their batch, found by either end through bins of positions.
 
-An interval cannot be found by a plain index. Each edge is filed under the smallest bin (of 1, 16, 256 … positions)
-that holds all its children, and the same for its parents; a look-up asks for the bins over a position, a dozen seeks.
+A plain index cannot find intervals. Each edge is filed under the smallest bin (of 1, 16, 256 … positions) that holds all its
+children, and under one for its parents; a query asks for the dozen bins that hold a position.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Files and the order in which they become durable, with named points where a test can make the disk fail.
+"""Files, and the order in which they become durable; with named failpoints where a test makes the disk fail.
 
-Nothing else in the embedded store calls ``os.fsync``. A failed fsync is final for its file: the kernel may report
-success the second time although the data is gone, so a retry always means a new file under a new name.
+Nothing else in the embedded store calls ``os.fsync``. A failed fsync is final for its file: the kernel may report success the
+second time although the data is lost, so a retry always writes a new file under a new name.
 """
 
 from __future__ import annotations

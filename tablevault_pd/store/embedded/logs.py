@@ -1,4 +1,4 @@
-"""Whether somebody goes on with a write-ahead log that was removed.
+"""Detect that another process still uses a write-ahead log that was removed.
 
 SQLite shares the index of the log between processes (``catalog.db-shm``). Whoever opens the database while another process
 still has the removed log would begin a new log under the index of the old one, and the database would be damaged.

@@ -1,4 +1,4 @@
-"""Checking a vault folder, and using less space."""
+"""The maintenance part of the embedded store: check, compact, vacuum, backup."""
 
 from __future__ import annotations
 

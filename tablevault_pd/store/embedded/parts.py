@@ -1,4 +1,4 @@
-"""What checking, merging and removing work on."""
+"""The parts of a vault folder that check, compact and vacuum work on."""
 
 from __future__ import annotations
 

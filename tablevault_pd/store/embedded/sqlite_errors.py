@@ -1,4 +1,4 @@
-"""What an SQLite error means for the caller. SQLite tells the kind of a failure, but not the system's errno."""
+"""Translate SQLite errors to errors of this package. SQLite tells the kind of a failure, but not the system's errno."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Searching text in the embedded store, with an index that is always completed before it is asked.
+"""Search text in the embedded store. The index is completed before each search.
 
-A small commit is indexed inside its own transaction. A large one would make saving slow: a thread indexes it afterwards,
-and a search that comes earlier does the rest itself. Where nothing may be written (a vault open for reading, a full disk),
-the rest is indexed in memory. ``text_upto`` says up to where each generation is in the index.
+A small commit is indexed in its own transaction. A large one would make saving slow: a thread indexes it afterwards, and a
+search that comes earlier indexes the rest itself. Where nothing may be written (a vault open for reading, a full disk), the
+rest is indexed in memory. ``text_upto`` says up to where each generation is in the index.
 """
 
 from __future__ import annotations

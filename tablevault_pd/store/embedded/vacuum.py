@@ -1,4 +1,4 @@
-"""Removing rows and files that no kept version shows."""
+"""Remove rows and files that no kept version shows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DELETE_UNUSED = "DELETE FROM files WHERE sha256 NOT IN (SELECT sha256 FROM file_
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _VacuumPlan:
     """What a vacuum takes from one list."""
 
     freed: list[Freed]
@@ -96,14 +96,14 @@ def _delete_unused(db: Connection) -> None:
     db.execute(DELETE_UNUSED)
 
 
-def _vacuum_list(vault: VaultParts, head: Version, *, keep: int, deleted: bool, dry_run: bool) -> _Plan:
+def _vacuum_list(vault: VaultParts, head: Version, *, keep: int, deleted: bool, dry_run: bool) -> _VacuumPlan:
     if dry_run:
         return _plan(vault, head, keep, deleted)
     # Planned inside the transaction, so that no restore can bring back what is about to go.
     return vault.catalog.write(_carry_out, vault, head, keep, deleted)
 
 
-def _carry_out(db: Connection, vault: VaultParts, head: Version, keep: int, deleted: bool) -> _Plan:
+def _carry_out(db: Connection, vault: VaultParts, head: Version, keep: int, deleted: bool) -> _VacuumPlan:
     plan = _plan(vault, head, keep, deleted)
     for version in plan.gone:
         db.execute(MARK_GONE, (head.list_id, version.version))
@@ -116,7 +116,7 @@ def _carry_out(db: Connection, vault: VaultParts, head: Version, keep: int, dele
     return plan
 
 
-def _plan(vault: VaultParts, head: Version, keep: int, deleted: bool) -> _Plan:
+def _plan(vault: VaultParts, head: Version, keep: int, deleted: bool) -> _VacuumPlan:
     versions = vault.versions.versions(head.list)
     whole = deleted and versions[-1].deleted
     newest = [] if whole else [version for version in versions if not version.deleted][-keep:]
@@ -128,14 +128,14 @@ def _plan(vault: VaultParts, head: Version, keep: int, deleted: bool) -> _Plan:
     needed = {at for version in remaining if not version.gone for at in _segments_shown(vault, version, rows)}
     doomed = [row for at, row in enumerate(rows) if at not in needed]
     if not doomed:
-        return _Plan(by_name, [], [], [])
+        return _VacuumPlan(by_name, [], [], [])
     gone = [version for version in versions if not version.gone and _segments_shown(vault, version, doomed)]
     left = Pieces.of((row[-1], row[1], row[1] + row[2]) for at, row in enumerate(rows) if at in needed)
     emptied = [version for version in versions if version.rows and not _is_stored(version, left)]
     numbers = tuple(version.version for version in gone)
     count, size = sum(row[2] for row in doomed), sum(row[6] for row in doomed)
     freed = Freed("deleted list" if whole and not named else "rows", head.list, numbers, count, size)
-    return _Plan([freed, *by_name], gone, emptied, doomed)
+    return _VacuumPlan([freed, *by_name], gone, emptied, doomed)
 
 
 def _segments_shown(vault: VaultParts, version: Version, rows: Sequence[Row]) -> list[int]:

@@ -1,4 +1,4 @@
-"""What sessions were run with, a value at a time: thousands of sessions are filtered without reading each whole."""
+"""Values of sessions (parameters, last metrics) one name at a time, so that filters need not read whole sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists and versions, as the catalogue tells of them."""
+"""Lists and versions in the catalogue."""
 
 from __future__ import annotations
 

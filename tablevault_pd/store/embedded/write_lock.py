@@ -1,9 +1,9 @@
-"""The write gate: one writer at a time per vault, served in turn, and never locked by the dead.
+"""The write lock: one writer at a time per vault, served in turn; a process that dies releases it.
 
-An open-file-description lock on ``write.lock`` is held over each write transaction. The file is opened anew for each
-holding, so closing it is releasing it, and the kernel does so for a process that dies. Threads of one process wait for
-each other in the same way. SQLite's own waiting lets one busy writer starve the others for seconds; here whoever waits
-holds the byte ``TURN``, which a writer needs before it may ask for the byte ``WRITE``.
+An open-file-description lock on ``write.lock`` is held over each write transaction. The file is opened anew for each holding,
+so closing it releases the lock, and the kernel closes it for a process that dies. Threads of one process wait for each other
+in the same way. SQLite's own waiting lets one busy writer starve the others for seconds; here a waiting writer holds the byte
+``TURN``, which a writer needs before it may ask for the byte ``WRITE``.
 """
 
 from __future__ import annotations

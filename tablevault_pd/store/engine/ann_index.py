@@ -1,7 +1,7 @@
-"""Approximate search: a Faiss IVF index beside a column, built by a thread, never the truth.
+"""Approximate vector search: a Faiss IVF index of a column, built by a thread. It is a copy and may always be dropped.
 
-Until the index is there, and for what it does not have yet, a search looks at every vector. Filters go into the index;
-where they leave few rows, or the index cannot fill the answer, every row they leave is looked at instead.
+Rows that the index does not have yet are searched exactly. Filters are passed to the index; where they leave few rows, or
+the index returns too few, all rows that they leave are searched exactly.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""BM25 as SQLite's FTS5 computes it, over texts whose words were counted elsewhere. No I/O.
+"""BM25 as SQLite's FTS5 computes it, over counts of words. No I/O.
 
-The same numbers in the same order of operations: a store that keeps its words elsewhere ranks as one that asks FTS5.
+The numbers and the order of operations are those of FTS5, so that a store that keeps its own index ranks the same.
 """
 
 from __future__ import annotations

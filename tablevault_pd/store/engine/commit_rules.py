@@ -1,4 +1,4 @@
-"""Which version a batch becomes: the rules of a list, for every store. Pure: a store says what it knows, under its own lock."""
+"""The rules of a commit, for every store: which version a batch becomes, and when it is refused. Called under the store's lock."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""No connection goes through a fork, to SQLite or to a server, and no lock does.
+"""Keep connections and locks from being used in a forked child.
 
 SQLite keeps its locks per process. A connection that was carried through a fork takes the parent's locks for its own, and
 commits are lost. A fork also copies SQLite's mutexes as they are: one that another thread holds is never released in the
 child. So a fork waits until all other threads have left SQLite, closes the connections, and closes in the child the files
 that hold locks. Parent and child open new connections when they need them.
 
-Nothing here takes a lock, because an interrupt may come on any line: marks are entries of a dict that only their own
-thread changes, and a mark that an interrupt left behind is found out by looking at the thread's stack.
+Nothing here takes a lock, because an interrupt may come on any line. A mark is an entry of a dict that only its own thread
+changes; a mark that an interrupt left behind is recognised by the stack of the thread.
 """
 
 from __future__ import annotations

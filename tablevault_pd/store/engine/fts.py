@@ -1,7 +1,7 @@
-"""SQLite's FTS5 as prose and as code: what goes into its tables, and what may go into its MATCH. No file, no vault.
+"""Texts and queries for SQLite's FTS5, for prose and for code. No file, no vault.
 
-No text of a user reaches FTS5's own query syntax: every word is bound inside quotes, as a phrase of its tokens.
-Code is split into words before it gets to FTS5, at dots, underscores and changes of case.
+No text of a user is parsed by FTS5's query syntax: every word is bound in quotes, as a phrase of its tokens. Code is split
+into words before FTS5 gets it, at dots, underscores and changes of case.
 """
 
 from __future__ import annotations

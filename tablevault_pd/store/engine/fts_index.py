@@ -1,8 +1,8 @@
-"""The embedded store's index of texts in SQLite's FTS5: in its catalogue, or in a database of the process alone.
+"""The text index of the embedded store in SQLite's FTS5: in its catalogue, or in a database in memory.
 
-Items of text are numbered in runs: the item `i` of the row at ``start + n`` has the row id ``first + n * len(items) + i``
-in ``prose`` and ``plain``, so that nothing needs to be kept per row. Descriptions have row ids from DESCRIPTIONS_FROM on.
-The texts themselves are not in it. Another store has its own index, of the same items, and finds the same in the same order.
+Items of text are numbered in runs: item `i` of the row at ``start + n`` has the row id ``first + n * len(items) + i`` in
+``prose`` and ``plain``, so that nothing is stored per row. Descriptions have row ids from DESCRIPTIONS_FROM on. The index
+does not hold the texts. Another store has an index of its own, of the same items, and finds the same rows in the same order.
 """
 
 from __future__ import annotations

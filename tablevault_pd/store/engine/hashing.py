@@ -1,4 +1,4 @@
-"""The one way a file's content is hashed."""
+"""The hash of a file's content."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Integer arrays as few bytes, for edges and pieces: narrow, shuffled, deflated, and checked when they are read.
+"""Encode integer arrays, for edges and pieces, as few bytes: narrow, shuffled and deflated, with a checksum.
 
 Most mappings between rows are sorted or nearly so; their differences fit one or two bytes. A random permutation does
-not deflate, and is kept as plain narrow integers.
+not deflate, and is stored as plain narrow integers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When a version, the whole vault or a list may have a name: the rules, for every store. Pure."""
+"""The rules of names, for every store: when a version, the whole vault or a list may have a name."""
 
 from __future__ import annotations
 

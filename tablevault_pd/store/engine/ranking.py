@@ -1,4 +1,4 @@
-"""Rows that were found, put in the order every store answers in."""
+"""Sort the rows that a search found, in the order that every store returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store does with tables before it writes them."""
+"""Prepare tables before they are written, in every store alike."""
 
 from __future__ import annotations
 

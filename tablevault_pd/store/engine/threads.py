@@ -1,4 +1,4 @@
-"""Threads that work beside the user's, and what becomes of that work while the interpreter ends."""
+"""Background threads, and what happens to their work while the interpreter ends."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The words that SQLite's FTS5 makes of a text, for stores that keep them outside of FTS5: so that all find the same.
+"""Tokenise texts as SQLite's FTS5 does, for stores that keep an index of their own: so that all find the same.
 
-FTS5 itself is asked, by way of a table in memory, but only once for each word: a text is cut at characters that separate
-words whatever the tokeniser, and what FTS5 makes of each piece is remembered. Pieces do not influence each other.
+FTS5 itself tokenises, in a table in memory, but each word only once: a text is split at characters that separate words for
+every tokeniser, and the terms of each piece are cached. Pieces do not influence each other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Some vectors of a column, with what searches need to know of each: found out once, as payloads never change."""
+"""Some vectors of a column, with their norms and ranges. These are computed once, because payloads never change."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Searching vectors, in every store alike: every vector of a column, in the embedded store straight from the memory map.
+"""Search vectors exactly, in every store alike; the embedded store maps them from its files.
 
-What is found out once per payload is kept: the map itself, and the length of each vector. Payloads never change, so it
-only ever grows; columns not asked for lately are let go again. Missing vectors, and those with NaN or infinity, are *missing*.
+The maps and norms of each payload are cached: payloads never change. Columns that were not searched lately are evicted.
+Missing vectors, and those with NaN or infinity, are *missing*.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Scores of vectors in float64, each vector by itself: the same numbers in every store, wherever a vector lies.
+"""Scores of vectors in float64, each vector by itself: the same numbers in every store and at every position.
 
-A matrix product is fast, but its last digits depend on the place a row has in the matrix. So it, and the server's own
-functions, only choose who comes into question; what ranks and is shown is measured here. Magnitudes whose squares leave
-the range of float64 are scaled by powers of two, which changes no digit.
+A matrix product is fast, but its last digits depend on the position of a row in the matrix. So matrix products, and functions
+of a server, only preselect rows; the scores that rank and are shown are computed here. Magnitudes whose squares leave the
+range of float64 are scaled by powers of two, which changes no digit.
 """
 
 from __future__ import annotations
