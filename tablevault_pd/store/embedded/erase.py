@@ -124,7 +124,7 @@ class Eraser:
         both = [np.union1d(numbers, _numbers_of(row)) for row, numbers in zip(rows, new, strict=True)]
         used = erasing.categories_in_use(self._living(head, rows, both))
         named = self._files_named(head, rows, new, both)
-        found = []
+        rewrites = []
         for row, numbers, every in zip(rows, new, both, strict=True):
             has_categories = bool(erasing.category_fields(self._vault.schemas.schema(row[3])))
             if not len(numbers) and not has_categories:
@@ -133,8 +133,8 @@ class Eraser:
             if not len(numbers) and not erasing.has_unused(table, used):
                 continue
             table = erasing.pruned(erasing.blanked(table, numbers), used)
-            found.append(_Rewrite(row, self._written(row, table, writers), every))
-        return found, named
+            rewrites.append(_Rewrite(row, self._written(row, table, writers), every))
+        return rewrites, named
 
     def _living(self, head: Version, rows: Sequence[Row], gone: Sequence[np.ndarray]) -> Iterator[pa.Table]:
         """The columns with categories of all rows that stay."""
@@ -148,15 +148,15 @@ class Eraser:
     ) -> list[str]:
         """The hashes of files that erased rows name, and no other row of the list."""
         lost: set[str] = set()
-        kept: set[str] = set()
+        remaining: set[str] = set()
         for row, numbers, every in zip(rows, new, gone, strict=True):
             schema = self._vault.schemas.schema(row[3])
             fields = [column.field for column in frames.columns(schema) if column.kind == "file"]
             if fields and row[2]:
                 table = self._table(head, row).select(fields)
                 lost |= _hashes(table.take(pa.array(numbers)))
-                kept |= _hashes(_without(table, every))
-        return sorted(lost - kept)
+                remaining |= _hashes(_without(table, every))
+        return sorted(lost - remaining)
 
     def _table(self, head: Version, row: Row) -> pa.Table:
         table = verified(self._vault, row, f"{head.list}@{row[-1]}")
@@ -188,12 +188,12 @@ class Eraser:
     ) -> list[tuple[str, int]]:
         """Put the new payloads in place, and note what is to be overwritten. Kept files that nothing names any more."""
         list_id = version.list_id
-        for each in rewrites:
-            part, numbers = each.part, int_codec.pack(each.erased) if len(each.erased) else None
-            if db.execute(DELETE_SEGMENT, (each.row[0],)).rowcount != 1:
+        for rewrite in rewrites:
+            part, numbers = rewrite.part, int_codec.pack(rewrite.erased) if len(rewrite.erased) else None
+            if db.execute(DELETE_SEGMENT, (rewrite.row[0],)).rowcount != 1:
                 raise Overtaken
             payload = (part.codec, part.file, part.size, part.checksum, part.data, numbers)
-            place = (list_id, each.row[-1], each.row[1], each.row[2], each.row[3])
+            place = (list_id, rewrite.row[-1], rewrite.row[1], rewrite.row[2], rewrite.row[3])
             db.execute(INSERT_MERGED, (*place, *payload))
         before = erased_rows(db, list_id)
         every = (before + erased.without(before)).by_address()
@@ -202,12 +202,12 @@ class Eraser:
             other = version_of(row)
             count = content_of(db, other).overlaps(every)[2].sum()
             db.execute(SET_ERASED, (int(count), list_id, other.version))
-        wanted = json.dumps(list(hashes))
-        db.execute(DELETE_USES, (list_id, version.version, wanted))
-        files = db.execute(UNUSED, (wanted,)).fetchall()
+        digests = json.dumps(list(hashes))
+        db.execute(DELETE_USES, (list_id, version.version, digests))
+        files = db.execute(UNUSED, (digests,)).fetchall()
         db.executemany(DELETE_FILE, [(sha256,) for sha256, _ in files])
         text.clear(db)
-        segments = [each.row[5] for each in rewrites if each.row[5] is not None]
+        segments = [rewrite.row[5] for rewrite in rewrites if rewrite.row[5] is not None]
         _note_pending(db, segments, [sha256 for sha256, _ in files], list_id)
         return files
 

@@ -125,13 +125,13 @@ class Versions:
 
     def erased(self, versions: Sequence[Version]) -> list[np.ndarray]:
         """Return the positions of erased rows."""
-        found = [np.empty(0, np.int64)] * len(versions)
+        positions = [np.empty(0, np.int64)] * len(versions)
         concerned = [number for number, version in enumerate(versions) if version.erased]
         shown = self.pieces([versions[number] for number in concerned])
         with self._catalog.reading() as db:
             for number, pieces in zip(concerned, shown, strict=True):
-                found[number] = pieces.positions_of(erased_rows(db, versions[number].list_id))
-        return found
+                positions[number] = pieces.positions_of(erased_rows(db, versions[number].list_id))
+        return positions
 
     def _read_layout(self, list_id: int, number: int) -> Pieces:
         with self._catalog.reading() as db:

@@ -41,14 +41,14 @@ def category_fields(schema: pa.Schema) -> list[str]:
 
 def categories_in_use(tables: Iterable[pa.Table]) -> Categories:
     """The categories that the rows of these tables have."""
-    found: dict[str, list[pa.Array]] = {}
+    parts_of: dict[str, list[pa.Array]] = {}
     for table in tables:
         for field in category_fields(table.schema):
             column = table.column(field)
-            found.setdefault(field, []).extend(
+            parts_of.setdefault(field, []).extend(
                 chunk.dictionary.take(chunk.indices.unique().drop_null()) for chunk in column.chunks
             )
-    return {field: _joined(parts) for field, parts in found.items() if parts}
+    return {field: _joined(parts) for field, parts in parts_of.items() if parts}
 
 
 def _joined(parts: list[pa.Array]) -> pa.Array:
