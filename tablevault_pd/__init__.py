@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from tablevault_pd.analysis.comparison import Comparison
     from tablevault_pd.api import checkpoint, connect, current_vault, log, loop, read, step
     from tablevault_pd.lineage.declared import rows
+    from tablevault_pd.moving import copy, merge
     from tablevault_pd.session import Run
     from tablevault_pd.session.info import RunInfo
     from tablevault_pd.vault.lists import List
@@ -110,9 +111,11 @@ __all__ = [
     "WorkerStopped",
     "checkpoint",
     "connect",
+    "copy",
     "current_vault",
     "log",
     "loop",
+    "merge",
     "read",
     "rows",
     "step",
@@ -127,9 +130,11 @@ _LATER = {
     "Vault": "vault.vault",
     "checkpoint": "api",
     "connect": "api",
+    "copy": "moving",
     "current_vault": "api",
     "log": "api",
     "loop": "api",
+    "merge": "moving",
     "read": "api",
     "rows": "lineage.declared",
     "step": "api",

@@ -186,6 +186,15 @@ def connect(
     return vault
 
 
+def opened_beside(place: Any, *, read_only: bool) -> Vault:
+    """Open a vault without a session. The current vault stays the current one."""
+    options = dict.fromkeys(("durability", "timeout_s", "verify_tls"))
+    credentials = dict.fromkeys(("password", "token", "replication_factor", "write_concern")) | {
+        "create": False
+    }
+    return Vault(_open(_address(place), read_only, options, credentials), None)
+
+
 def _moment(at: Any, session: Any) -> str | datetime:
     """The name of a snapshot, or a time."""
     if isinstance(session, str):

@@ -241,6 +241,21 @@ def test_export_writes_files_that_pandas_reads(run, tmp_path):
     assert pd.read_csv(tmp_path / "out" / files["losses"])["step"].tolist() == list(range(30))
 
 
+def test_a_list_and_a_vault_are_moved(run, tmp_path):
+    assert run("export", "x.csv", "--list", "losses@1", "-c", "step", "--where", "step > 7")[0] == 0
+    assert (tmp_path / "x.csv").read_text() == "step\n8\n9\n"
+    assert run("export", "out", "--where", "step > 7")[0] == 2
+    assert "verified" in run("backup", "copy.vault")[1]
+    assert [
+        each["versions"] for each in objects(run("copy", "part.vault", "--lists", "words", "--json")[1])
+    ] == [1]
+    code, out, _ = run("merge", "runs.vault", "--vault", "part.vault", "--json")
+    assert (code, {each["copied_to"]: each["versions"] for each in objects(out)}) == (
+        0,
+        {"losses": 2, "words": 0},
+    )
+
+
 def test_delete_hides_and_restore_brings_back(run):
     assert run("delete", "words")[0] == 0
     assert run("show", "words")[0] == 1

@@ -20,6 +20,7 @@ from tablevault_pd.cli import code as code_cli
 from tablevault_pd.cli import compare as compare_cli
 from tablevault_pd.cli import lists as list_cli
 from tablevault_pd.cli import maintenance as maintenance_cli
+from tablevault_pd.cli import moving as moving_cli
 from tablevault_pd.cli import names as name_cli
 from tablevault_pd.cli import rows as row_cli
 from tablevault_pd.cli import sessions as session_cli
@@ -340,6 +341,19 @@ COMMANDS = (
         maintenance_cli.backup,
         "copy the vault to a folder, while others write",
         maintenance_cli.add_backup_arguments,
+    ),
+    Command(
+        "copy",
+        moving_cli.copy,
+        "copy the vault, or some lists, into another one",
+        moving_cli.add_copy_arguments,
+    ),
+    Command(
+        "merge",
+        moving_cli.merge,
+        "fold other vaults into this one",
+        moving_cli.add_merge_arguments,
+        writes=_always,
     ),
     Command(
         "export",

@@ -16,7 +16,7 @@ from tablevault_pd.store.keys import KeyIndexStore
 from tablevault_pd.store.lineage import LineageStore
 from tablevault_pd.store.lists import FileKeeper, ListStore, Staging
 from tablevault_pd.store.maintenance import MaintenanceStore
-from tablevault_pd.store.names import NameStore, VersionName
+from tablevault_pd.store.names import NameStore, Rename, VersionName
 from tablevault_pd.store.search import SearchStore
 from tablevault_pd.store.session_types import (
     BEAT_S,
@@ -176,6 +176,7 @@ __all__ = [
     "Pause",
     "Problem",
     "Progress",
+    "Rename",
     "ScanRequest",
     "Scope",
     "SearchStore",

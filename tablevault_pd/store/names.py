@@ -25,6 +25,16 @@ class VersionName:
     time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """What a list was called before."""
+
+    old: str
+    list_id: int
+    session_id: int | None
+    time: datetime
+
+
 class NameStore(Protocol):
     """Keeps names of versions and lists. A list is known by its id: its name can change, and is the same in all versions.
 
@@ -91,3 +101,12 @@ class NameStore(Protocol):
 
     def renamed(self, name: str) -> str | None:
         """Return what a list that was called `name` is called now; None if none was, or another list has the name."""
+
+    def renames(self) -> list[Rename]:
+        """Return all renames, oldest first."""
+
+    def put_names(self, names: Sequence[VersionName], renames: Sequence[Rename]) -> None:
+        """Keep names and renames of another vault, with their times, about lists and sessions of this one; all or nothing.
+
+        A name that a list has here already, and a rename that is there, stay as they are.
+        """

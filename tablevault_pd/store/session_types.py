@@ -131,7 +131,7 @@ class Confirmation:
     session_id: int | None
     cell: int | None
     line: int | None
-    time: datetime | None = None  #: given by the store
+    time: datetime | None = None  #: given by the store, except for a copy of one from another vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +189,25 @@ class Timelines:
 
     attempts: list[Attempt]
     pauses: list[Pause]
+
+    def stored(self, from_time: Callable[[datetime], int]) -> dict[int, dict[str, dict[str, Any]]]:
+        """Return by session what both stores keep of each, by number of the attempt: what :meth:`of` takes."""
+        entries: dict[int, dict[str, dict[str, Any]]] = {}
+        for attempt in self.attempts:
+            values: dict[str, Any] = {"began": from_time(attempt.began)}
+            if attempt.first_step is not None:
+                values["first_step"] = attempt.first_step
+            entries.setdefault(attempt.session_id, {}).setdefault(str(attempt.attempt), {}).update(values)
+            if attempt.ended is not None:
+                following = entries[attempt.session_id].setdefault(str(attempt.attempt + 1), {})
+                following["previous_ended"] = from_time(attempt.ended)
+        for pause in self.pauses:
+            began = from_time(pause.began)
+            own = entries[pause.session_id]
+            number = max((n for n, entry in own.items() if entry["began"] <= began), key=int)
+            ended = None if pause.ended is None else from_time(pause.ended)
+            own[number].setdefault("pauses", []).append([began, ended])
+        return entries
 
     @classmethod
     def of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     import pyarrow as pa
@@ -47,6 +47,13 @@ class SessionStore(Protocol):
 
         Raises Conflict if its heartbeat is no longer `last_beat`: it lives, or another process took it. Of several
         processes that try at once, one succeeds.
+        """
+
+    def put_session(self, session: Session, timeline: Mapping[str, Any]) -> Session:
+        """Keep a session of another vault as it was there, and return it with its id and run here.
+
+        It is there already if one of its name, start, host and pid is, or the only one of its name and start, and is then brought
+        up to date; tags that it got here stay. Its run is kept if that is free. `timeline` is what :meth:`Timelines.stored` returns.
         """
 
     def update_session(self, session_id: int, /, **changes: Any) -> None:

@@ -130,7 +130,7 @@ class Description:
     session_of: int | None = None  #: the session described
     vector: tuple[float, ...] | None = None
     session_id: int | None = None  #: the session that wrote it
-    time: datetime | None = None  #: given by the store
+    time: datetime | None = None  #: given by the store, except for a copy of one from another vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,9 @@ class Batch:
         tuple[int, int], ...
     ] = ()  #: (list id, version) that the session read before; committed with them
     finishes: tuple[Finish, ...] = ()  #: claims that it finishes; ClaimLost if one is lost
+    #: a copy: the version as it is in the vault that it comes from. All but its list, schema, session, cell and tags is kept;
+    #: `pieces` is the layout that it makes, and its rows are staged with fillers for those that a vacuum removed
+    original: Version | None = None
 
 
 @dataclass(frozen=True, slots=True)

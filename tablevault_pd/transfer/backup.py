@@ -20,8 +20,8 @@ def backup(store: Store, folder: Path) -> list[Problem]:
         problems = store.back_up(temporary)
         if problems is None:
             raise InvalidInput(
-                f"The vault {store.place} is on a server, and a folder cannot be backed up from there by its files. Use the "
-                "server's own arangodump."
+                f"The vault {store.place} is on a server, which has no files to be copied. tv.copy(vault, folder) copies it commit "
+                "by commit; the server's own arangodump copies the database."
             )
     if problems:
         warn(

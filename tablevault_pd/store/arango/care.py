@@ -27,6 +27,7 @@ from tablevault_pd.store.engine.name_rules import kept_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.edges import LineageEdges
@@ -122,6 +123,9 @@ class MaintenanceTasks:
         if not dry_run:
             self._vault.client.writable()
         return vacuum(self._vault, keep=keep, deleted=deleted, dry_run=dry_run)
+
+    def back_up(self, folder: Path) -> None:
+        """Return None: a database has no files that could be copied."""
 
 
 # -- check

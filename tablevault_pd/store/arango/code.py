@@ -15,7 +15,7 @@ from tablevault_pd.store.arango.sought import CODE, BindVars, in_code
 from tablevault_pd.store.arango.words import code_words
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
 from tablevault_pd.store.text_query import matching_ids, needs_everything
-from tablevault_pd.store.times import to_time
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -124,7 +124,7 @@ CONFIRM = """
 FOR m IN tv_meta
   FILTER m._key == "confirmations"
   UPDATE m WITH {value: m.value + 1} IN tv_meta
-  INSERT MERGE(@confirmation, {seq: NEW.value, time: DATE_NOW() * 1000}) INTO tv_confirmations
+  INSERT MERGE(@confirmation, {seq: NEW.value, time: @time == null ? DATE_NOW() * 1000 : @time}) INTO tv_confirmations
     OPTIONS {overwriteMode: "replace", waitForSync: true}
 """
 CONFIRMATIONS_OF = """
@@ -234,6 +234,7 @@ class SliceStore:
                 "cell": confirmation.cell,
                 "line": confirmation.line,
             },
+            time=None if confirmation.time is None else from_time(confirmation.time),
         )
 
     def confirmations(self, lists: Sequence[int] | None = None) -> list[Confirmation]:

@@ -27,6 +27,7 @@ from tablevault_pd.store.engine.commit_rules import (
     check_commit,
     check_pieces,
     check_restore_target,
+    copied_version,
     next_version,
 )
 from tablevault_pd.store.engine.name_rules import check_not_renamed
@@ -128,7 +129,7 @@ class Committer:
         self, key: str, batch: Batch, rows: Stage | None, schema: str | None, lineage: dict[str, Any]
     ) -> dict[str, Any] | None:
         """Look, decide, insert: the batch document; None if another writer was faster."""
-        if batch.operation == "restore":
+        if batch.operation == "restore" and batch.original is None:
             return self._try_restore(key, batch, schema, lineage)
         [seen] = self._client.query(LOOK, **_looking(batch))
         if seen["known"]:
@@ -252,6 +253,12 @@ def _placed(
     batch: Batch, seen: dict[str, Any], list_id: int, rows: int, schema: str | None
 ) -> dict[str, Any]:
     """What the batch document says of its place, given what the server was `seen` to hold."""
+    if batch.original is not None:
+        assert schema is not None
+        copied, pieces = copied_version(
+            batch, _version(seen["head"]), list_id=list_id, rows=rows, schema_id=int(schema, 16)
+        )
+        return document_of(copied, batch.token, pieces)
     target = check_restore_target(batch, _version(seen["target"])) if batch.operation == "restore" else None
     head, content = _version(seen["head"]), None
     if target is not None:
@@ -280,7 +287,7 @@ def _content(version: Version, seen: dict[str, Any]) -> Pieces:
 
 
 def _looking(batch: Batch) -> dict[str, Any]:
-    content = batch.operation in ("restore", "upsert", "delete_rows")
+    content = batch.operation in ("restore", "upsert", "delete_rows") and batch.original is None
     return {
         "digest": digest_of(batch.list),
         "token": batch.token,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
-from tablevault_pd.store import VersionName
+from tablevault_pd.store import Rename, VersionName
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
 from tablevault_pd.store.arango.people import digest_of
@@ -20,7 +20,7 @@ from tablevault_pd.store.arango.placing import version_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.versions import HEAD
 from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
-from tablevault_pd.store.times import to_time
+from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +84,12 @@ RENAME_BATCHES = (
     "FOR b IN tv_batches FILTER b.list == @list AND b.name != @name UPDATE b WITH {name: @name} IN tv_batches"
 )
 NOTE_RENAME = "INSERT MERGE(@rename, {time: DATE_NOW() * 1000}) INTO tv_renames"
+
+RENAMES_MADE = "FOR r IN tv_renames SORT r.time, r._key RETURN r"
+COPY_NAMES = """
+LET named = (FOR n IN @names INSERT n INTO tv_version_names OPTIONS {overwriteMode: "ignore", waitForSync: true})
+FOR r IN @renames INSERT r INTO tv_renames OPTIONS {overwriteMode: "ignore", waitForSync: true}
+"""
 
 
 class NameCatalog:
@@ -203,6 +209,36 @@ class NameCatalog:
             version = self._client.transact((LISTS, BATCHES, RENAMES), work)
         self._client.query(RENAME_BATCHES, list=version.list_id, name=new)
         return version
+
+    def renames(self) -> list[Rename]:
+        """All renames."""
+        return [
+            Rename(row["old"], row["list"], row["session"], to_time(row["time"]))
+            for row in self._client.query(RENAMES_MADE)
+        ]
+
+    def put_names(self, names: Sequence[VersionName], renames: Sequence[Rename]) -> None:
+        """Keep names and renames of another vault."""
+        named = [
+            _document(
+                name.name, name.list_id, name.version, snapshot=name.snapshot, session_id=name.session_id
+            )
+            | {"time": from_time(name.time)}
+            for name in names
+        ]
+        renamed = [
+            {
+                "_key": f"{digest_of(rename.old)}-{rename.list_id}-{from_time(rename.time)}",
+                "old": rename.old,
+                "digest": digest_of(rename.old),
+                "list": rename.list_id,
+                "session": rename.session_id,
+                "time": from_time(rename.time),
+            }
+            for rename in renames
+        ]
+        self._client.writable()
+        self._client.query(COPY_NAMES, names=named, renames=renamed)
 
     def renamed(self, name: str) -> str | None:
         """What a list that was called `name` is called now."""

@@ -14,6 +14,7 @@ from tablevault_pd.store import Cell, Description, Session, SessionLabel
 from tablevault_pd.store.arango.layout import CELLS
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, UNIQUE, ExpectedError
 from tablevault_pd.store.arango.words import code_words, prose_words
+from tablevault_pd.store.engine.copy_rules import free_run, same_session
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
@@ -70,6 +71,18 @@ LET forgotten = (
 FOR s IN reopened RETURN s
 """
 # An unknown key fails the statement as a whole.
+PUT_SESSION = """
+LET made = (
+  FOR m IN tv_meta
+    FILTER m._key == "sessions"
+    UPDATE m WITH {value: m.value + 1} IN tv_meta
+    LET key = TO_STRING(NEW.value)
+    INSERT MERGE(@session, {_key: key, id: NEW.value}) INTO tv_sessions OPTIONS {waitForSync: true}
+    RETURN key
+)
+LET told = (INSERT MERGE(@info, {_key: made[0]}) INTO tv_infos OPTIONS {overwriteMode: "replace", waitForSync: true})
+RETURN TO_NUMBER(made[0])
+"""
 UPDATE_SESSION = """
 LET changed = (
   UPDATE {_key: @key} WITH @changes IN tv_sessions OPTIONS {keepNull: true, mergeObjects: false, waitForSync: true}
@@ -112,7 +125,7 @@ FOR m IN tv_meta
   UPDATE m WITH {value: m.value + @count} IN tv_meta
   LET first = NEW.value - @count
   FOR d IN @documents
-    INSERT MERGE(d, {seq: first + d.number, time: DATE_NOW() * 1000}) INTO tv_descriptions
+    INSERT MERGE(d, {seq: first + d.number, time: d.time == null ? DATE_NOW() * 1000 : d.time}) INTO tv_descriptions
       OPTIONS {overwriteMode: "ignore", waitForSync: true}
 """
 DESCRIPTIONS = """
@@ -180,6 +193,40 @@ class SessionRecords:
                 f"The session {session.label} cannot be continued: it beats again, or another process took it."
             )
         return to_session(rows[0])
+
+    def put_session(self, session: Session, timeline: Mapping[str, Any]) -> Session:
+        """Keep a session of another vault as it was there."""
+        self._client.writable()
+        for _ in range(100):
+            named = self.sessions(name=session.name)
+            present = same_session(session, named)
+            if present is not None:
+                return self._bring_up_to_date(session, present, timeline)
+            run = free_run(session, named)
+            values = _opening(session)
+            document = {
+                **values["session"],
+                **_copied_fields(session, timeline),
+                "run": run,
+                "digest": digest_of(session.name),
+                "started": from_time(session.started),
+                "opening": values["opening"],
+            }
+            try:
+                [key] = self._client.query(
+                    PUT_SESSION, session=document, info=values["info"], expect=(UNIQUE,)
+                )
+            except ExpectedError:  # another one took this run; or this one, and its answer was lost
+                continue
+            return replace(session, id=int(key), run=run)
+        raise VaultBusy(f"Others kept opening sessions named {session.name!r}. Try again.")
+
+    def _bring_up_to_date(self, session: Session, present: Session, timeline: Mapping[str, Any]) -> Session:
+        tags = tuple(dict.fromkeys([*session.tags, *present.tags]))
+        fields = _copied_fields(replace(session, tags=tags), timeline)
+        infos = [{"_key": str(present.id), **_fields({"info": session.info})}]
+        self._client.query(UPDATE_SESSION, key=str(present.id), changes=fields, infos=infos)
+        return replace(session, id=present.id, run=present.run, tags=tags)
 
     def update_session(self, session_id: int, /, **changes: Any) -> None:
         """Set fields of a session."""
@@ -303,6 +350,7 @@ def description_document(description: Description, number: int, batch: str | Non
         "vector": None if vector is None else [float(value) for value in vector],
         "exact_vector": None if vector is None else json.dumps(vector),
         "session": description.session_id,
+        "time": None if description.time is None else from_time(description.time),
         **prose_words(description.text),
     }
 
@@ -342,6 +390,26 @@ def _opening(session: Session) -> dict[str, Any]:
         "parent": session.parent,
         "opening": uuid.uuid4().hex,
     }
+
+
+def _copied_fields(session: Session, timeline: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a session of another vault that may change there."""
+    names = (
+        "user",
+        "host",
+        "pid",
+        "parent",
+        "ended",
+        "heartbeat",
+        "beat_s",
+        "paused",
+        "outcome",
+        "error",
+        "tags",
+        "params",
+    )
+    fields = _fields({name: getattr(session, name) for name in names})
+    return fields | {"openings": session.attempt + 1, "timeline": dict(timeline)}
 
 
 def changed(session_id: int, changes: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

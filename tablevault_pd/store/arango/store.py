@@ -30,7 +30,6 @@ from tablevault_pd.store.engine.delegate import Delegate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 TIMEOUT_S = 30.0
 STRAY_AGE_S = 24 * 3600.0  # items this old whose batch never came are taken for those of a dead writer
@@ -193,6 +192,8 @@ class ArangoStore:
     find_named = Delegate("_names", NameCatalog.find_named)
     rename_list = Delegate("_names", NameCatalog.rename_list)
     renamed = Delegate("_names", NameCatalog.renamed)
+    renames = Delegate("_names", NameCatalog.renames)
+    put_names = Delegate("_names", NameCatalog.put_names)
 
     load_key_index = Delegate("_keys", KeyIndexes.load_key_index)
     keep_key_index = Delegate("_keys", KeyIndexes.keep_key_index)
@@ -200,6 +201,7 @@ class ArangoStore:
     # -- sessions
     open_session = Delegate("_sessions", SessionRecords.open_session)
     reopen_session = Delegate("_sessions", SessionRecords.reopen_session)
+    put_session = Delegate("_sessions", SessionRecords.put_session)
     update_session = Delegate("_sessions", SessionRecords.update_session)
     sessions = Delegate("_sessions", SessionRecords.sessions)
     change_tags = Delegate("_sessions", SessionRecords.change_tags)
@@ -263,9 +265,7 @@ class ArangoStore:
     check = Delegate("_maintenance", MaintenanceTasks.check)
     compact = Delegate("_maintenance", MaintenanceTasks.compact)
     vacuum = Delegate("_maintenance", MaintenanceTasks.vacuum)
-
-    def back_up(self, folder: Path) -> None:
-        """Return None: a database has no files that could be copied."""
+    back_up = Delegate("_maintenance", MaintenanceTasks.back_up)
 
 
 def _reopened(place: str, options: dict[str, Any]) -> ArangoStore:

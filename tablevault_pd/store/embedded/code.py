@@ -232,7 +232,7 @@ def _confirm(db: Connection, confirmation: Confirmation) -> None:
         confirmation.line,
     )
     db.execute(FORGET_CONFIRMATION, place)  # of a place only the newest one counts
-    db.execute(INSERT_CONFIRMATION, (*place, from_time(datetime.now(UTC))))
+    db.execute(INSERT_CONFIRMATION, (*place, from_time(confirmation.time or datetime.now(UTC))))
 
 
 def _confirmation(

@@ -33,6 +33,7 @@ from tablevault_pd.store.engine.commit_rules import (
     check_commit,
     check_pieces,
     check_restore_target,
+    copied_version,
     next_version,
 )
 from tablevault_pd.store.engine.int_codec import pack_pieces
@@ -50,12 +51,13 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.journal import Journal
     from tablevault_pd.store.embedded.schemas import Schemas
     from tablevault_pd.store.embedded.versions import Versions
+    from tablevault_pd.store.pieces import Pieces
 
 INSERT_LIST = "INSERT INTO lists (name) VALUES (?)"
 INSERT_BATCH = """
 INSERT INTO batches (list, version, token, operation, generation, layout, first, start, rows, total, changed, removed, schema,
-                     session, cell, step, time, tags, message, line)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     session, cell, step, time, tags, message, line, gone)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_LAYOUT = "INSERT INTO layouts (list, version, pieces) VALUES (?, ?, ?)"
 INSERT_SEGMENT = """
@@ -166,6 +168,33 @@ class Committer:
         list_id = head.list_id if head is not None else db.execute(INSERT_LIST, (batch.list,)).lastrowid
         assert list_id is not None
         rows = sum(part.rows for part in work.parts)
+        schema_id = None if batch.schema is None else self._schemas.insert(db, batch.schema, work.schema_ids)
+        if batch.original is not None:
+            assert schema_id is not None
+            version, layout = copied_version(batch, head, list_id=list_id, rows=rows, schema_id=schema_id)
+        else:
+            version, layout = self._placed(db, batch, head, list_id, rows, schema_id)
+        db.execute(
+            INSERT_BATCH,
+            (list_id, version.version, batch.token, batch.operation, version.generation, version.layout, version.first,
+             version.start, version.rows, version.total, version.changed, version.removed, version.schema_id,
+             version.session_id, version.cell, version.step, from_time(version.time), json.dumps(version.tags),
+             version.message, version.line, version.gone),
+        )  # fmt: skip
+        if layout is not None:
+            db.execute(INSERT_LAYOUT, (list_id, version.version, pack_pieces(layout)))
+        return version
+
+    def _placed(
+        self,
+        db: Connection,
+        batch: Batch,
+        head: Version | None,
+        list_id: int,
+        rows: int,
+        schema_id: int | None,
+    ) -> tuple[Version, Pieces | None]:
+        """The version that the batch becomes, and its layout, if it makes one."""
         target = _target(db, batch) if batch.operation == "restore" else None
         content = None
         if target is not None:
@@ -173,29 +202,17 @@ class Committer:
             content = content.without(erased_rows(db, target.list_id)) if target.erased else content
         if batch.operation in ("upsert", "delete_rows", "erase"):
             content = check_pieces(batch, EMPTY if head is None else content_of(db, head), rows)
-        version, layout = next_version(
+        return next_version(
             batch,
             head,
             list_id=list_id,
             rows=rows,
-            schema_id=None
-            if batch.schema is None
-            else self._schemas.insert(db, batch.schema, work.schema_ids),
+            schema_id=schema_id,
             now=datetime.now(UTC),
             target=target,
             content=content,
             after=db.execute(journal.LAST_LOST, (batch.list,)).fetchone()[0] or 0,
         )
-        db.execute(
-            INSERT_BATCH,
-            (list_id, version.version, batch.token, batch.operation, version.generation, version.layout, version.first,
-             version.start, version.rows, version.total, version.changed, version.removed, version.schema_id,
-             version.session_id, version.cell, version.step, from_time(version.time), json.dumps(version.tags),
-             version.message, version.line),
-        )  # fmt: skip
-        if layout is not None:
-            db.execute(INSERT_LAYOUT, (list_id, version.version, pack_pieces(layout)))
-        return version
 
     def _insert_segments(self, db: Connection, work: _Work, version: Version) -> None:
         start = version.start

@@ -10,6 +10,7 @@ from tablevault_pd.store.embedded.compact import compact
 from tablevault_pd.store.embedded.vacuum import vacuum
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tablevault_pd.store import Compacted, Freed, Problem, Progress
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 class MaintenanceTasks:
     """Looks after one vault folder."""
 
-    def __init__(self, vault: VaultParts) -> None:
-        self._vault = vault
+    def __init__(self, vault: VaultParts, check_folder: Callable[[Path], list[Problem]]) -> None:
+        self._vault, self._check_folder = vault, check_folder
 
     def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:
         """Return what is damaged, stray or could not be looked at."""
@@ -34,6 +35,7 @@ class MaintenanceTasks:
         """Remove what no kept version shows."""
         return vacuum(self._vault, keep=keep, deleted=deleted, dry_run=dry_run)
 
-    def back_up(self, folder: Path) -> None:
-        """Copy the vault to an empty folder."""
+    def back_up(self, folder: Path) -> list[Problem]:
+        """Copy the vault to an empty folder, and check the copy."""
         back_up(self._vault, folder)
+        return self._check_folder(folder)

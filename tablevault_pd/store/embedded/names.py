@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VersionNotFound
-from tablevault_pd.store import VersionName
+from tablevault_pd.store import Rename, VersionName
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.versions import BY_NUMBER, HEAD, HEADS, version_of
 from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
@@ -38,6 +38,12 @@ SELECT l.name FROM renames r JOIN lists l ON l.id = r.list
 WHERE r.old = ?1 AND NOT EXISTS (SELECT 1 FROM lists WHERE name = ?1) ORDER BY r.id DESC LIMIT 1
 """
 NOTE_RENAME = "INSERT INTO renames (old, list, session, time) VALUES (?, ?, ?, ?)"
+ALL_RENAMES = "SELECT old, list, session, time FROM renames ORDER BY id"
+COPY_NAME = "INSERT OR IGNORE INTO version_names (name, list, version, snapshot, session, time) VALUES (?, ?, ?, ?, ?, ?)"
+COPY_RENAME = """
+INSERT INTO renames (old, list, session, time)
+SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM renames WHERE old = ?1 AND list = ?2 AND time = ?4)
+"""
 RENAME = "UPDATE lists SET name = ? WHERE id = ?"
 RENAME_LOST = "UPDATE OR IGNORE lost SET list = ? WHERE list = ?"
 
@@ -102,6 +108,16 @@ class NameCatalog:
         """Call a list otherwise."""
         return self._catalog.write(_rename, old, new, expect, session_id)
 
+    def renames(self) -> list[Rename]:
+        """All renames."""
+        with self._catalog.reading() as db:
+            rows = db.execute(ALL_RENAMES).fetchall()
+        return [Rename(old, list_id, session_id, to_time(time)) for old, list_id, session_id, time in rows]
+
+    def put_names(self, names: Sequence[VersionName], renames: Sequence[Rename]) -> None:
+        """Keep names and renames of another vault."""
+        self._catalog.write(_put_names, names, renames)
+
     def renamed(self, name: str) -> str | None:
         """What a list that was called `name` is called now."""
         with self._catalog.reading() as db:
@@ -162,3 +178,11 @@ def _rename(db: Connection, old: str, new: str, expect: int | None, session_id: 
     db.execute(RENAME_LOST, (new, old))
     io.failpoint("names-in")
     return version_of(db.execute(HEAD, (new,)).fetchone())
+
+
+def _put_names(db: Connection, names: Sequence[VersionName], renames: Sequence[Rename]) -> None:
+    for name in names:
+        place = (name.name, name.list_id, name.version, name.snapshot, name.session_id)
+        db.execute(COPY_NAME, (*place, from_time(name.time)))
+    for rename in renames:
+        db.execute(COPY_RENAME, (rename.old, rename.list_id, rename.session_id, from_time(rename.time)))

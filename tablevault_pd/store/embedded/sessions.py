@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import Conflict, SessionNotFound
 from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.embedded.text import add_code, add_description
+from tablevault_pd.store.engine.copy_rules import free_run, same_session
 from tablevault_pd.store.engine.fts_index import DESCRIPTIONS_FROM, matching
 from tablevault_pd.store.times import from_time, to_time
 
@@ -36,6 +37,14 @@ WHERE id = ? AND heartbeat IS ?
 """
 # What was asked of a process that is no more is not asked of the one that takes its place.
 FORGET_REQUESTS = "UPDATE requests SET acknowledged = ? WHERE session = ? AND acknowledged IS NULL"
+COPY_SESSION = """
+INSERT INTO sessions (name, run, user, host, pid, started, beat_s) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+BRING_UP_TO_DATE = """
+UPDATE sessions SET user = ?, host = ?, pid = ?, parent = ?, ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = ?,
+    error = ?, tags = ?, params = ?, info = ?, attempt = ?, timeline = ?
+WHERE id = ?
+"""
 UPDATE_SESSION = """
 UPDATE sessions SET started = ?, ended = ?, heartbeat = ?, beat_s = ?, paused = ?, outcome = ?, error = ?, tags = ?, params = ?,
     info = ?
@@ -105,6 +114,10 @@ class SessionRecords:
     def reopen_session(self, session: Session, *, last_beat: datetime | None) -> Session:
         """Let a run go on in another process."""
         return self._catalog.write(_reopen_session, session, last_beat)
+
+    def put_session(self, session: Session, timeline: Mapping[str, Any]) -> Session:
+        """Keep a session of another vault as it was there."""
+        return self._catalog.write(_put_session, session, timeline)
 
     def update_session(self, session_id: int, /, **changes: Any) -> None:
         """Set fields of a session."""
@@ -177,6 +190,33 @@ def _insert_session(db: Any, session: Session) -> Session:
     return replace(session, id=key, run=run, started=now, heartbeat=now)
 
 
+def _put_session(db: Any, session: Session, timeline: Mapping[str, Any]) -> Session:
+    named = [to_session(row) for row in session_rows(db, None, session.name)]
+    present = same_session(session, named)
+    if present is None:
+        run = free_run(session, named)
+        row = (
+            session.name,
+            run,
+            session.user,
+            session.host,
+            session.pid,
+            from_time(session.started),
+            session.beat_s,
+        )
+        key = db.execute(COPY_SESSION, row).lastrowid
+    else:
+        key, run = present.id, present.run
+    tags = session.tags if present is None else tuple(dict.fromkeys([*session.tags, *present.tags]))
+    db.execute(
+        BRING_UP_TO_DATE,
+        (session.user, session.host, session.pid, session.parent, _maybe(session.ended), _maybe(session.heartbeat),
+         session.beat_s, session.paused, session.outcome, session.error, json.dumps(tags), json.dumps(dict(session.params)),
+         json.dumps(dict(session.info)), session.attempt, json.dumps(dict(timeline)), key),
+    )  # fmt: skip
+    return replace(session, id=key, run=run, tags=tags)
+
+
 def _reopen_session(db: Any, session: Session, last_beat: datetime | None) -> Session:
     now = from_time(datetime.now(UTC))
     changed = db.execute(
@@ -230,7 +270,7 @@ def insert_cell(db: Any, cell: Cell) -> None:
 def insert_description(db: Any, description: Description) -> None:
     """Insert a description inside an open transaction."""
     vector = None if description.vector is None else array("d", description.vector).tobytes()
-    now = from_time(datetime.now(UTC))
+    time = from_time(description.time or datetime.now(UTC))
     key = db.execute(
         INSERT_DESCRIPTION,
         (
@@ -240,7 +280,7 @@ def insert_description(db: Any, description: Description) -> None:
             description.text,
             vector,
             description.session_id,
-            now,
+            time,
         ),
     ).lastrowid
     add_description(db, key, description.text)

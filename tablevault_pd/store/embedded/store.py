@@ -95,7 +95,7 @@ class EmbeddedStore:
         parts = VaultParts(
             self.folder, segments, self.files, catalog, self.journal, self._schemas, self._versions, self.text
         )  # fmt: skip
-        self._maintenance = MaintenanceTasks(parts)
+        self._maintenance = MaintenanceTasks(parts, _check_folder)
         self._eraser = Eraser(parts, self._committer, self.vectors)
 
     @property
@@ -141,6 +141,8 @@ class EmbeddedStore:
     find_named = Delegate("_names", NameCatalog.find_named)
     rename_list = Delegate("_names", NameCatalog.rename_list)
     renamed = Delegate("_names", NameCatalog.renamed)
+    renames = Delegate("_names", NameCatalog.renames)
+    put_names = Delegate("_names", NameCatalog.put_names)
 
     load_key_index = Delegate("_keys", KeyIndexFiles.load_key_index)
     keep_key_index = Delegate("_keys", KeyIndexFiles.keep_key_index)
@@ -148,6 +150,7 @@ class EmbeddedStore:
     # -- sessions
     open_session = Delegate("_sessions", SessionRecords.open_session)
     reopen_session = Delegate("_sessions", SessionRecords.reopen_session)
+    put_session = Delegate("_sessions", SessionRecords.put_session)
     update_session = Delegate("_sessions", SessionRecords.update_session)
     sessions = Delegate("_sessions", SessionRecords.sessions)
     change_tags = Delegate("_sessions", SessionRecords.change_tags)
@@ -211,9 +214,9 @@ class EmbeddedStore:
     check = Delegate("_maintenance", MaintenanceTasks.check)
     compact = Delegate("_maintenance", MaintenanceTasks.compact)
     vacuum = Delegate("_maintenance", MaintenanceTasks.vacuum)
+    back_up = Delegate("_maintenance", MaintenanceTasks.back_up)
 
-    def back_up(self, folder: Path) -> list[Problem]:
-        """Copy the vault to an empty folder, and check the copy."""
-        self._maintenance.back_up(folder)
-        with closing(type(self)(folder)) as copy:
-            return copy.check()
+
+def _check_folder(folder: Path) -> list[Problem]:
+    with closing(EmbeddedStore(folder)) as store:
+        return store.check()

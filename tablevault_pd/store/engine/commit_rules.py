@@ -74,6 +74,32 @@ def check_pieces(batch: Batch, present: Pieces, rows: int) -> Pieces:
     return pieces
 
 
+def copied_version(
+    batch: Batch, head: Version | None, *, list_id: int, rows: int, schema_id: int
+) -> tuple[Version, Pieces | None]:
+    """The version that a copy of one from another vault becomes, and its layout, if it makes one. Raises Conflict, InvalidInput."""
+    original = batch.original
+    assert original is not None
+    if head is not None and head.version >= original.version:
+        raise Conflict(
+            f"The list {batch.list!r} has a version {original.version} already. Nothing was written."
+        )
+    if rows != original.rows:
+        raise InvalidInput(
+            f"Version {original.version} of {batch.list!r} has {original.rows} rows of its own, and {rows} came. Nothing was written."
+        )
+    version = replace(
+        original,
+        list_id=list_id,
+        list=batch.list,
+        schema_id=schema_id,
+        session_id=batch.session_id,
+        cell=batch.cell,
+        tags=batch.tags or (),
+    )
+    return version, batch.pieces
+
+
 def next_version(
     batch: Batch,
     head: Version | None,

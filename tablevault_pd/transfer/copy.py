@@ -1,0 +1,227 @@
+"""A vault copied into another one: from a folder to a server and back, or several into one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.errors import InvalidInput, ListNotFound, NameTaken, short_repr
+from tablevault_pd.names import check_name
+from tablevault_pd.progress import Bar
+from tablevault_pd.transfer.list_copy import ListCopier
+from tablevault_pd.transfer.session_copy import copy_code, copy_sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from tablevault_pd.store import Store, Version
+
+#: What :func:`copy_vault` tells of each list.
+COLUMNS = ("source", "list", "copied_to", "versions", "rows", "parents_left_out")
+
+
+def copy_vault(
+    source: Store, target: Store, lists: Sequence[str] | None, *, prefix: str | None = None
+) -> list[tuple[Any, ...]]:
+    """Copy lists, or all, with everything about them. Return a row of :data:`COLUMNS` for each.
+
+    A list whose name belongs to another one in the target is called ``prefix/name`` there. Without a prefix NameTaken is raised,
+    and nothing is written.
+    """
+    if source.vault_id == target.vault_id and source.place == target.place:
+        raise InvalidInput(f"The vault {source.place} cannot be copied into itself.")
+    versions = _versions(source, lists)
+    names = _names(source, target, versions, prefix)
+    chosen = None if lists is None else _sessions_of(source, versions)
+    sessions = copy_sessions(source, target, chosen)
+    with Bar("copying", total=sum(version.rows for version in versions), unit="rows") as bar:
+        copier = ListCopier(source, target, names, sessions, bar)
+        copier.copy(versions)
+    ids = _Ids(copier.ids, sessions)
+    places = {
+        (version.session_id, version.cell, version.line)
+        for version in versions
+        if version.session_id in sessions and version.cell is not None and version.line is not None
+    }
+    copy_code(source, target, places, sessions)
+    _copy_tags(target, versions, ids)
+    _copy_descriptions(source, target, ids)
+    _copy_confirmations(source, target, ids)
+    _copy_names(source, target, versions, ids)
+    _copy_reads(source, target, ids)
+    called = {version.list_id: version.list for version in versions}
+    return [
+        (
+            source.place,
+            called[list_id],
+            name,
+            copier.versions[list_id],
+            copier.rows[list_id],
+            copier.left_out[list_id],
+        )
+        for list_id, name in names.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ids:
+    """Ids in the target, by those in the source."""
+
+    lists: Mapping[int, int]
+    sessions: Mapping[int, int]
+
+    def session(self, session_id: int | None) -> int | None:
+        """The session in the target; None for one that was not copied."""
+        return None if session_id is None else self.sessions.get(session_id)
+
+
+def _versions(source: Store, lists: Sequence[str] | None) -> list[Version]:
+    """All versions of some lists, or of all, in order of time. Raises ListNotFound."""
+    if lists is not None:
+        known = source.names()
+        for name in lists:
+            if name not in known:
+                raise ListNotFound.named(name, known)
+    versions = source.versions()
+    return versions if lists is None else [version for version in versions if version.list in lists]
+
+
+def _sessions_of(source: Store, versions: Iterable[Version]) -> set[int]:
+    """The sessions that wrote these versions, and those that these were begun in."""
+    parents = {session.id: session.parent for session in source.sessions()}
+    chosen: set[int] = set()
+    for version in versions:
+        session = version.session_id
+        while session is not None and session not in chosen:
+            chosen.add(session)
+            session = parents.get(session)
+    return chosen
+
+
+# -- which list is which
+
+
+def _names(source: Store, target: Store, versions: Sequence[Version], prefix: str | None) -> dict[int, str]:
+    """What each list is called in the target, by its id in the source. One that was renamed since the last copy is renamed there."""
+    histories: dict[int, list[Version]] = {}
+    for version in versions:
+        histories.setdefault(version.list_id, []).append(version)
+    before: dict[int, list[str]] = {}
+    for rename in source.renames():
+        before.setdefault(rename.list_id, []).append(rename.old)
+    names: dict[int, str] = {}
+    taken = []
+    renamed: list[tuple[str, str]] = []
+    for list_id, history in histories.items():
+        name = history[-1].list
+        wanted = [name] if prefix is None else [name, check_name(f"{prefix}/{name}")]
+        own = next((each for each in wanted if _is_same(history, target.versions(each))), None)
+        old = next(
+            (each for each in before.get(list_id, ()) if _is_same(history, target.versions(each))), None
+        )
+        free = next((each for each in wanted if target.head(each) is None), None)
+        moved = target.renamed(name)
+        if own is not None:
+            names[list_id] = own
+        elif moved is not None and _is_same(history, target.versions(moved)):
+            names[list_id] = moved
+        elif free is None:
+            taken.append(name)
+        else:
+            names[list_id] = free
+            renamed += [] if old is None else [(old, free)]
+    if taken:
+        raise NameTaken(
+            f"The vault {target.place} has other lists of these names, or changed them after they were copied: "
+            f"{', '.join(map(short_repr, taken[:10]))}. Nothing was written. Rename them there, or fold both vaults into one with "
+            "tv.merge, which gives such lists another name."
+        )
+    for old_name, new_name in renamed:
+        target.rename_list(old_name, new_name)
+    return names
+
+
+def _is_same(history: Sequence[Version], there: Sequence[Version]) -> bool:
+    """Whether a list of the target has the first versions of a list of the source, or all of them and more."""
+    common = min(history[-1].version, there[-1].version) if there else 0
+    facts = [
+        [
+            (each.version, each.time, each.operation, each.generation, each.start, each.rows, each.total)
+            for each in versions
+            if each.version <= common
+        ]
+        for versions in (history, there)
+    ]
+    return bool(facts[0]) and facts[0] == facts[1]
+
+
+# -- what is told about lists and sessions
+
+
+def _copy_tags(target: Store, versions: Sequence[Version], ids: _Ids) -> None:
+    tagged = [version for version in versions if version.tags]
+    present = {(each.list_id, each.version): each.tags for each in target.versions()} if tagged else {}
+    for version in tagged:
+        place = ids.lists[version.list_id], version.version
+        missing = [tag for tag in version.tags if tag not in present[place]]
+        if missing:
+            target.change_tags(versions=[place], add=missing)
+
+
+def _copy_descriptions(source: Store, target: Store, ids: _Ids) -> None:
+    present = Counter(target.descriptions(history=True))
+    for description in source.descriptions(history=True):
+        moved = replace(
+            description,
+            list_id=None if description.list_id is None else ids.lists.get(description.list_id),
+            session_of=ids.session(description.session_of),
+            session_id=ids.session(description.session_id),
+        )
+        if moved.list_id is None and moved.session_of is None:
+            continue  # about something that is not copied
+        if present[moved]:
+            present[moved] -= 1
+        else:
+            target.describe(moved)
+
+
+def _copy_confirmations(source: Store, target: Store, ids: _Ids) -> None:
+    present = set(target.confirmations(list(ids.lists.values())))
+    for confirmation in source.confirmations(list(ids.lists)):
+        moved = replace(
+            confirmation,
+            list_id=ids.lists[confirmation.list_id],
+            session_id=ids.session(confirmation.session_id),
+        )
+        if moved not in present:
+            target.confirm(moved)
+
+
+def _copy_names(source: Store, target: Store, versions: Collection[Version], ids: _Ids) -> None:
+    """Copy names of versions, and what lists were called, but for names that stand for something else in the target."""
+    names = [
+        replace(name, list_id=ids.lists[name.list_id], session_id=ids.session(name.session_id))
+        for name in source.version_names()
+        if name.list_id in ids.lists
+    ]
+    renames = [
+        replace(rename, list_id=ids.lists[rename.list_id], session_id=ids.session(rename.session_id))
+        for rename in source.renames()
+        if rename.list_id in ids.lists
+    ]
+    snapshots = {name.name: name.snapshot for name in target.version_names()}
+    names = [name for name in names if snapshots.get(name.name, name.snapshot) == name.snapshot]
+    if names or renames:
+        target.put_names(names, renames)
+
+
+def _copy_reads(source: Store, target: Store, ids: _Ids) -> None:
+    lists = {state.head.list: ids.lists.get(state.head.list_id) for state in source.lists()}
+    reads: dict[int, list[tuple[int, int]]] = {}
+    for session, name, version in source.reads(list(ids.sessions)):
+        list_id = lists.get(name)
+        if list_id is not None:
+            reads.setdefault(ids.sessions[session], []).append((list_id, version))
+    for session, places in reads.items():
+        target.note_reads(session, places)
