@@ -94,7 +94,7 @@ def test_interrupts_on_a_server(tmp_path, monkeypatch):
         tv.connect(url, create=True, session=False).close()
         interrupts = times(50, ordinary=25)
         made = int(run(VICTIM, url, acks, interrupts, seed))
-        COUNTS.update({"interrupts": interrupts, "calls beside interrupts": made})
+        COUNTS.update({"interrupts": interrupts, "calls between interrupts": made})
         assert len(Acks(acks).all()) > interrupts
         with tv.connect(url) as vault:
             check_rows(vault, "a", Acks(acks).all())

@@ -93,7 +93,7 @@ def test_interrupts(tmp_path):
     place, acks = tmp_path / "v", tmp_path / "acks"
     interrupts = times(200, ordinary=80)
     made = int(run(VICTIM, place, acks, interrupts, seed))
-    COUNTS.update({"interrupts": interrupts, "calls beside interrupts": made})
+    COUNTS.update({"interrupts": interrupts, "calls between interrupts": made})
     assert len(Acks(acks).all()) > interrupts
     with tv.connect(place) as vault:
         check_rows(vault, "a", Acks(acks).all())
