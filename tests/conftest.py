@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 import threading
 from collections import Counter
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 # Hundreds of processes import the package: each would compile it again if it could not keep what it compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background so, and what tests start would not end by Ctrl-C either.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 profiles.load()
 
 

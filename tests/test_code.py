@@ -14,25 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torture.harness import times
+from warm import script
 
 import tablevault_pd as tv
 from tablevault_pd.code import Piece, Slicer, cut, trees
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def script(folder: Path, text: str, name: str = "train.py", fails: bool = False) -> None:
-    """Run a script in a process of its own."""
-    (folder / name).write_text(textwrap.dedent(text))
-    done = subprocess.run(
-        [sys.executable, name],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode != 0) == fails, done.stderr
 
 
 def lines(slicer: Slicer, line: int | None = None) -> list[str]:

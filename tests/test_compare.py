@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 
 import generated
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torture.harness import times
+from warm import script
 
 import tablevault_pd as tv
 from tablevault_pd.analysis.facts import changed_parts
@@ -907,16 +906,15 @@ def test_r17_code_is_told_by_the_definition_that_changed(folder_vault, tmp_path)
     runs = [(5, "return text"), (4, "return text  # as it is"), (4, "return text + '!!'")]
     for number, (limit, body) in enumerate(runs):
         code = SCRIPT.format(limit=limit, body=body, unused=number, place=folder_vault.place)
-        (tmp_path / "evaluate.py").write_text(code, encoding="utf-8")
-        subprocess.run([sys.executable, "evaluate.py"], cwd=tmp_path, check=True, timeout=60)
+        script(tmp_path, code)
     for old, new, name in [("preds@1", "preds@2", "LIMIT"), ("preds@2", "preds@3", "clean")]:
         found = folder_vault.compare(old, new, measure="right")
         code = folder_vault.differences(old, new).query("what == 'code'")
-        assert code["name"].tolist() == [f"evaluate.py: {name}"]
+        assert code["name"].tolist() == [f"train.py: {name}"]
         lines = found.code_diff.splitlines()[2:]  # without the names of the versions
         assert [len([line for line in lines if line.startswith(sign)]) for sign in "-+"] == [1, 1]
         why = found.why()
-        assert set(zip(why["what"], why["name"], strict=True)) == {("code", f"evaluate.py: {name}")}
+        assert set(zip(why["what"], why["name"], strict=True)) == {("code", f"train.py: {name}")}
         assert set(why.index) == set(found.index[found["flip"] == "broken"]) != set()
 
 
@@ -984,9 +982,8 @@ def test_r17_other_code_altogether_is_one_line(folder_vault, tmp_path):
         "import pandas as pd\nother = {'n': [2]}\npd.DataFrame(other).vault.save('x', inputs=False)\n",
     ]
     for number, program in enumerate(programs):
-        script = tmp_path / f"program{number}.py"
-        script.write_text(f"import tablevault_pd as tv\ntv.connect({folder_vault.place!r})\n{program}")
-        subprocess.run([sys.executable, script], check=True)
+        text = f"import tablevault_pd as tv\ntv.connect({folder_vault.place!r})\n{program}"
+        script(tmp_path, text, name=f"program{number}.py")
     found = folder_vault.differences("x@1", "x@2")
     code = found[found["what"] == "code"]
     assert len(code) == 1

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from kernels import kernel
+from warm import script
 
 import tablevault_pd as tv
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def script(folder: Path, text: str, *arguments: str, name: str = "train.py", fails: bool = False) -> None:
-    """Run a script in a process of its own."""
-    (folder / name).write_text(textwrap.dedent(text))
-    done = subprocess.run(
-        [sys.executable, name, *arguments],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONWARNINGS": "ignore",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode != 0) == fails, done.stderr
 
 
 def lines(vault: tv.Vault, name: str | None = None, *columns: str) -> list[list[object]]:
