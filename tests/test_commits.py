@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from torture.harness import PROCESSES
 
 import tablevault_pd as tv
 
@@ -122,17 +121,13 @@ def test_a_widening_append_keeps_what_was_expected(vault: tv.Vault) -> None:
     assert vault.append("a", {"x": 1.5}, expect=1).version == 2
 
 
-COUNT = """
-import sys
-import tablevault_pd as tv
-
-{recipe}
-
-vault = tv.connect(sys.argv[1], durability="fast")
-sys.stdin.readline()
-for _ in range(10):
-    add_one(vault)
-"""
+def count(place: str, recipe: str) -> None:
+    """In a process of its own: ten increments."""
+    names: dict[str, Any] = {"tv": tv}
+    exec(recipe, names)
+    with tv.connect(place, durability="fast") as vault:
+        for _ in range(10):
+            names["add_one"](vault)
 
 
 def test_increments_of_several_processes_are_all_kept(here: Path) -> None:
@@ -142,16 +137,12 @@ def test_increments_of_several_processes_are_all_kept(here: Path) -> None:
     recipe = recipe[recipe.index("def add_one") :].partition("\n\n\n")[0]
     with tv.connect(here / "v") as vault:
         vault.save("state", {"n": 0})
-        script = COUNT.format(recipe=recipe)
-        workers = [
-            subprocess.Popen([sys.executable, "-c", script, here / "v"], stdin=subprocess.PIPE, text=True)
-            for _ in range(4)
-        ]
+        workers = [PROCESSES.Process(target=count, args=(str(here / "v"), recipe)) for _ in range(4)]
         for worker in workers:
-            assert worker.stdin is not None
-            worker.stdin.write("\n")
-            worker.stdin.flush()
-        assert [worker.wait(60) for worker in workers] == [0, 0, 0, 0]
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
         assert vault.read("state")["n"].tolist() == [40]
         assert vault["state"].version == 41
 

@@ -21,6 +21,6 @@ RUN = "import sys, programs; programs.main(*sys.argv[1:])"
 
 
 def test_what_is_stale_and_the_slices_of_rows_are_what_running_the_notebooks_says(tmp_path: Path) -> None:
-    count = times(6)
+    count = times(6, ordinary=4)
     assert run(RUN, tmp_path, "v", 0, count, timeout_s=600, PYTHONWARNINGS="ignore") == ""
     COUNTS["random notebooks"] = count

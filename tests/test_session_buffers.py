@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from torture.harness import LONG
 
 import tablevault_pd as tv
 from tablevault_pd.reading import liveness
@@ -65,9 +66,19 @@ def values(vault: tv.Vault, name: str) -> np.ndarray:
     return vault.store.measures([vault.store.sessions(name=name)[-1].id])["value"].to_numpy()
 
 
+def shrink(monkeypatch: pytest.MonkeyPatch, count: int) -> int:
+    """Make all limits a fifth of what they are. Return a fifth of `count`."""
+    for name in ("MAX_ROWS", "BATCH_VALUES"):
+        monkeypatch.setattr(buffers, name, getattr(buffers, name) // 5)
+    monkeypatch.setattr("tablevault_pd.session.recorder.MAX_ROWS", buffers.MAX_ROWS)
+    return count // 5
+
+
 def test_millions_of_values_logged_while_one_beat_is_under_way_are_all_kept(folder_vault, monkeypatch):
     vault, brake = folder_vault, Brake(folder_vault.store, monkeypatch)
     count = 625_000  # rows of four values
+    if not LONG:
+        count = shrink(monkeypatch, count)
     with warnings.catch_warnings(), vault.session("slow") as s:
         warnings.simplefilter("error")
         brake.open.clear()
