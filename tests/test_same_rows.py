@@ -233,3 +233,35 @@ def test_rows_differ_by_column_and_not_by_their_order() -> None:
     narrow = table.cast(pa.schema([("a", pa.int16()), ("b", pa.int64()), ("c", pa.string())]))
     assert (row_digests(narrow, names) == found).all()
     assert row_digests(table.slice(0, 0), names).shape == (0,)
+
+
+def test_a_row_of_a_list_with_a_key_is_the_same_whatever_its_content(vault: tv.Vault) -> None:
+    """Walks and searches follow a row that was changed; that it was changed is told by stale()."""
+    vault.upsert("docs", docs("x a", "y b").assign(id=[1, 2]), key="id")
+    vault.save("chunks", chunked(vault))
+    vault.upsert("docs", {"id": 1, "source": "x", "text": "x changed"})
+    assert children(vault, "source == 'x'") == [("a", 1), ("x", 1)]
+    assert found(vault, children_of="docs") == ["a", "b", "x", "y"]
+    assert found(vault, parents_of="chunks") == ["x changed", "y b"]
+    assert vault.stale("chunks")[["position", "reason", "of"]].to_numpy().tolist() == [
+        [0, "parent", "docs@1[0]"],
+        [1, "parent", "docs@1[0]"],
+    ]
+    vault.save("docs", docs("y b", "z a", "x once more").assign(id=[2, 3, 1]))
+    assert found(vault, parents_of="chunks") == ["x once more", "y b"]
+    assert children(vault, "source == 'z'") == []
+    vault.upsert("docs", {"id": 1, "source": "x", "text": "x a"})  # as it was once
+    assert vault.stale("chunks").empty
+
+
+def test_where_the_older_version_lacks_the_key_content_tells(vault: tv.Vault) -> None:
+    vault.save("docs", docs("x a", "y b"))
+    vault.save("chunks", chunked(vault))
+    vault.save("docs", docs("y b", "x changed").assign(id=[1, 2]), key="id")
+    assert found(vault, parents_of="chunks") == ["y b"]
+    vault.upsert("docs", {"id": 1, "source": "y", "text": "y other"})
+    assert found(vault, parents_of="chunks") == []
+    one, two, three = vault.store.versions("docs")
+    assert same_rows(vault.store, one, two, np.array([0, 1])).tolist() == [-1, 0]
+    assert same_rows(vault.store, three, two, np.array([0, 1])).tolist() == [0, 1]
+    assert same_rows(vault.store, two, three, np.array([1, 0])).tolist() == [1, 0]

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd.frames import index_names
-from tablevault_pd.keys.follow import follow_rows
 from tablevault_pd.keys.key import key_labels
 from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines
@@ -176,12 +175,9 @@ def same_rows_by_key(store: Store, one: Version, other: Version, positions: np.n
     """
     if one.version == other.version or one.gone or other.gone:
         return same_rows(store, one, other, positions)
-    older, newer = (one, other) if one.version < other.version else (other, one)
+    newer = max(one, other, key=lambda version: version.version)
     if key_labels(store.schema(newer.schema_id)):
-        if newer is other:
-            return follow_rows(store, one, other, positions)
-        there = follow_rows(store, older, newer, np.arange(older.total))
-        return np.asarray(_inverse(there, newer.total)[positions], np.int64)
+        return same_rows(store, one, other, positions)
     names = index_names(store.schema(one.schema_id))
     if None in names or names == ("position",) or names != index_names(store.schema(other.schema_id)):
         return same_rows(store, one, other, positions)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.analysis.ancestors import same_rows_by_key
-from tablevault_pd.lineage.same import same_rows
+from tablevault_pd.lineage.same import unchanged_rows
 from tablevault_pd.reading.read import positions_shown
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def row_changes(store: Store, one: Version, other: Version) -> RowChanges:
     index without duplicates; without one, those in the same place.
     """
     at = positions_shown(store, one)
-    same = same_rows(store, one, other, at)
+    same = unchanged_rows(store, one, other, at)
     free = np.zeros(other.total, bool)
     free[positions_shown(store, other)] = True
     free[same[same >= 0]] = False

@@ -1,8 +1,9 @@
 """Which rows of two versions of a list are the same: the one definition that walks, searches and staleness share.
 
-A row is the same row through versions where its content is unchanged: the stored rows that versions share are, and of the
-others those that are equal in every column of the older version, index labels among them, the first to the first, the second
-to the second. A column that was added since changes nothing, one that was removed changes every row.
+In a list with a key, a row is the same row through versions where it has the same key, that of the newer version; if the older
+one has its columns. Else it is where its content is unchanged: the stored rows that versions share are, and of the others those
+that are equal in every column of the older version, index labels among them, the first to the first, the second to the second.
+A column that was added since changes nothing, one that was removed changes every row.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from tablevault_pd.frames import contents
+from tablevault_pd.frames import contents, key_fields
 from tablevault_pd.lineage.digests import mixed, row_digests
 from tablevault_pd.reading import read as reading
 from tablevault_pd.store import ScanRequest
 from tablevault_pd.store.pieces import expanded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tablevault_pd.store import Store, Version
 
 KEPT_BYTES = 128 << 20  # of keys, for each vault that is open
@@ -79,25 +82,64 @@ _caches: weakref.WeakKeyDictionary[Store, _Cache] = weakref.WeakKeyDictionary()
 def same_rows(store: Store, one: Version, other: Version, positions: np.ndarray) -> np.ndarray:
     """For these rows of `one` the positions of the same rows in `other`, another version of the list; -1 where there is none.
 
-    Nothing is read of rows that both versions show.
+    Nothing is read of rows that both versions show. Rows that were erased are in no version.
     """
+    return _matched(
+        store, one, other, positions, lambda older, newer: _key(older, newer) or _content(older, newer)
+    )
+
+
+def unchanged_rows(store: Store, one: Version, other: Version, positions: np.ndarray) -> np.ndarray:
+    """As :func:`same_rows`, only of rows whose content is unchanged, whatever the key is."""
+    return _matched(store, one, other, positions, _content)
+
+
+def _key(older: pa.Schema, newer: pa.Schema) -> tuple[str, ...] | None:
+    """What names the fields of the key of the newer version, if the older one has them."""
+    key = set(key_fields(newer))
+    names = tuple(name for name, field in contents(newer).items() if field in key)
+    return names if names and set(names) <= contents(older).keys() else None
+
+
+def _content(older: pa.Schema, newer: pa.Schema) -> tuple[str, ...] | None:
+    """What names the fields of the older version, if the newer one has them all."""
+    names = contents(older)
+    return tuple(names) if names.keys() <= contents(newer).keys() else None
+
+
+def _matched(
+    store: Store,
+    one: Version,
+    other: Version,
+    positions: np.ndarray,
+    fields_of: Callable[[pa.Schema, pa.Schema], tuple[str, ...] | None],
+) -> np.ndarray:
+    """Rows that both versions show, and of the others those that are equal in some fields, which the older and the newer schema say."""
     shown, theirs = store.pieces([one, other])
     there = theirs.positions(*shown.addresses(positions))
     moved = np.flatnonzero(there < 0)
     rest = theirs.lacking(shown)
     if not len(moved) or not len(rest[0]) or one.gone or other.gone:
-        return there
-    older, newer = (one, other) if one.version < other.version else (other, one)
-    fields = contents(store.schema(older.schema_id))
-    if fields.keys() <= contents(store.schema(newer.schema_id)).keys():
+        return _without_erased(store, one, other, positions, there)
+    by_age = sorted((one, other), key=lambda version: version.version)
+    fields = fields_of(*(store.schema(version.schema_id) for version in by_age))
+    if fields is not None:
         own_rest = shown.lacking(theirs)
-        own_keys, their_keys = (
-            _keys(store, *part, tuple(fields)) for part in ((one, *own_rest), (other, *rest))
-        )
+        own_keys, their_keys = (_keys(store, *part, fields) for part in ((one, *own_rest), (other, *rest)))
         at = np.searchsorted(_positions(*own_rest), positions[moved])
         numbers = their_keys.find(own_keys.keys[at])
         there[moved] = np.where(numbers < 0, -1, _positions(*rest)[numbers])
-    return there
+    return _without_erased(store, one, other, positions, there)
+
+
+def _without_erased(
+    store: Store, one: Version, other: Version, positions: np.ndarray, there: np.ndarray
+) -> np.ndarray:
+    """The positions `there` of rows at `positions`, without rows that were erased."""
+    if not one.erased and not other.erased:
+        return there
+    here, gone = store.erased([one, other])
+    return np.where(np.isin(positions, here) | np.isin(there, gone), -1, there)
 
 
 def _positions(starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
@@ -108,7 +150,15 @@ def _keys(
     store: Store, version: Version, starts: np.ndarray, stops: np.ndarray, fields: tuple[str, ...]
 ) -> _Keys:
     cache = _caches.setdefault(store, _Cache())
-    key = (version.list_id, version.generation, version.total, starts.tobytes(), stops.tobytes(), fields)
+    key = (
+        version.list_id,
+        version.generation,
+        version.total,
+        version.erased,
+        starts.tobytes(),
+        stops.tobytes(),
+        fields,
+    )
     keys = cache.get(key)
     if keys is None:
         keys = _Keys.of(_digests(store, version, _positions(starts, stops), fields))

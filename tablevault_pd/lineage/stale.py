@@ -13,7 +13,7 @@ import pandas as pd
 from tablevault_pd.code.newer import Newer, Place, name_of
 from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines
-from tablevault_pd.lineage.same import same_rows
+from tablevault_pd.lineage.same import unchanged_rows
 from tablevault_pd.reading import reports
 
 if TYPE_CHECKING:
@@ -355,6 +355,6 @@ def _fate(store: Store, old: Version, head: Version, at: np.ndarray) -> tuple[np
     if len(moved) and old.gone:
         fate[moved] = "unknown"
     elif len(moved):
-        now[moved] = same_rows(store, old, head, at[moved])
+        now[moved] = unchanged_rows(store, old, head, at[moved])
         fate[moved[now[moved] < 0]] = "parent"
     return fate, now

@@ -11,8 +11,8 @@ import pandas as pd
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, short_repr
-from tablevault_pd.keys.follow import follow_rows
 from tablevault_pd.lineage.resolve_rows import resolve_rows
+from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.reading.read import filter_for, masks, rows_at
 from tablevault_pd.saving.commit import Write, batch_of, head_of, retrying
 
@@ -58,7 +58,7 @@ def _of_rows(store: Store, head: Version, rows: Any) -> Selection:
 
     def present(version: Version) -> np.ndarray:
         parts = [
-            positions if read.version == version.version else follow_rows(store, read, version, positions)
+            positions if read.version == version.version else same_rows(store, read, version, positions)
             for read, positions in named
         ]
         positions = np.unique(np.concatenate(parts))

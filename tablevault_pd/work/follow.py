@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tablevault_pd.errors import VersionNotFound
-from tablevault_pd.lineage.same import same_rows
+from tablevault_pd.lineage.same import unchanged_rows
 from tablevault_pd.store import VersionLookup
 from tablevault_pd.work.order import pieces_of
 
@@ -90,7 +90,7 @@ class NewRows:
         positions = np.concatenate(parts)
         if self._last is None or self._last.generation == version.generation or not len(positions):
             return positions
-        return positions[same_rows(self._store, version, self._last, positions) < 0]
+        return positions[unchanged_rows(self._store, version, self._last, positions) < 0]
 
     def _meet(self, version: Version, pieces: Pieces) -> None:
         self._last = version
