@@ -563,3 +563,46 @@ def test_a_conflict_names_who_was_faster(vault):
             call()
     times = vault.versions("preds")["time"].tolist()
     assert all(one < other for one, other in pairwise(times))
+
+
+def test_a_version_is_read_and_restored_by_its_name(vault):
+    for loss in (0.5, 0.4, 0.3):
+        vault.save("preds", {"loss": loss})
+    vault.tag("preds@2", "best")
+    vault.snapshot("paper")
+    assert vault.read("preds", version="best")["loss"].item() == 0.4
+    assert vault["preds"].read(version="paper")["loss"].item() == 0.3
+    assert vault.restore("preds", "best").version == 4
+    assert vault.restore("preds@1").read()["loss"].item() == 0.5
+    assert vault.restore("preds@paper").read()["loss"].item() == 0.3
+    assert vault.read("preds@best", version="best")["loss"].item() == 0.4
+    for name, version in (
+        ("preds", None),
+        ("preds@1", 2),
+        ("preds@1", "best"),
+        ("preds@best", 2),
+        ("preds", "2"),
+    ):
+        with pytest.raises(tv.InvalidInput):
+            vault.restore(name, version)
+    with pytest.raises(tv.VersionNotFound, match="worst"):
+        vault.restore("preds", "worst")
+    with pytest.raises(tv.InvalidInput):
+        vault.read("preds", version="best", as_of="2030-01-01")
+    assert vault["preds"].version == 6
+
+
+def test_what_a_write_returned_is_read_after_a_rename(vault):
+    first = vault.save("preds", {"loss": 0.5})
+    second = vault.append("preds", {"loss": 0.4})
+    vault.rename("preds", "predictions")
+    assert first.read()["loss"].tolist() == [0.5]
+    assert (first.version, len(first), first.columns) == (1, 1, ["loss"])
+    vault.save("preds", {"other": 1}, expect=0)  # another list, under the old name
+    assert second.read(filters="loss < 0.5")["loss"].tolist() == [0.4]
+    assert vault.lineage(second).empty
+    assert vault.search(lists=[second], k=9)["list"].tolist() == ["predictions"] * 2
+    with pytest.raises(tv.ListDeleted):
+        vault.delete("predictions")
+        vault["predictions"].read()
+    assert first.read()["loss"].tolist() == [0.5]

@@ -124,10 +124,7 @@ def add_restore_arguments(parser: ArgumentParser) -> None:
 def restore(vault: Vault, arguments: Namespace) -> Output:
     """Make an older version the newest."""
     address = parse_address(arguments.name)
-    number = arguments.version if address.version is None else address.version
-    if address.version_name is not None:
-        number = vault[arguments.name].version
-    if number is None:
+    if not address.pinned and arguments.version is None:
         raise InvalidInput(f"Say which version to restore: {PROGRAM} restore {address.name}@1")
-    vault.restore(address.name, number, message=arguments.message)
+    vault.restore(arguments.name, arguments.version, message=arguments.message)
     return Output(vault.versions(address.name).tail(1))

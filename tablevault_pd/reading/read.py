@@ -22,7 +22,7 @@ from tablevault_pd.errors import (
     short_repr,
 )
 from tablevault_pd.filters import Filter, Names, parse_filter
-from tablevault_pd.names import parse_address
+from tablevault_pd.names import check_version_name, parse_address
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading.origin import tag
 from tablevault_pd.refs import RefArray, Source
@@ -44,7 +44,7 @@ class AddressLookup(VersionLookup):
     version_name: str | None = None
 
 
-def resolve(store: Store, address: str, *, version: int | None = None, as_of: Any = None) -> Version:
+def resolve(store: Store, address: str, *, version: int | str | None = None, as_of: Any = None) -> Version:
     """Return the version that a name such as ``news``, ``news@3`` or ``news@best`` means, now or at another time."""
     return resolve_all(store, [_lookup(address, version, as_of)])[0]
 
@@ -88,13 +88,20 @@ def _numbered(store: Store, lookups: Sequence[AddressLookup]) -> list[AddressLoo
     return numbered
 
 
-def lookup(address: str, *, as_of: Any = None) -> AddressLookup:
+def lookup(address: str, *, version: int | str | None = None, as_of: Any = None) -> AddressLookup:
     """Parse an address such as ``news``, ``news@3`` or ``news@best``; `as_of` holds for addresses without a version."""
-    return _lookup(address, None, None if parse_address(address).pinned else as_of)
+    return _lookup(address, version, None if parse_address(address).pinned else as_of)
 
 
-def _lookup(address: str, version: int | None, as_of: Any) -> AddressLookup:
+def _lookup(address: str, version: int | str | None, as_of: Any) -> AddressLookup:
     parsed = parse_address(address)
+    if isinstance(version, str) and not version.isdigit():
+        version_name = check_version_name(version)
+        if as_of is not None or parsed.version_name not in (None, version_name) or parsed.version is not None:
+            raise InvalidInput(
+                f"version={version!r} names a version; a version in the name, or as_of=, does too. Say one of them."
+            )
+        return AddressLookup(parsed.name, version_name=version_name)
     if parsed.version is not None and version is not None and parsed.version != version:
         raise InvalidInput(
             f"{address!r} names version {parsed.version}, and version={version} another one. Say one of them."

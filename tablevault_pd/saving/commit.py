@@ -108,7 +108,10 @@ def batch_of(what: Write) -> Batch:
 def fitted(store: Store, batch: Batch, fitter: Fitter, head: Version | None) -> Batch:
     """Return the batch with the new schema of its list. Raises SchemaMismatch, ListDeleted."""
     if head is None or batch.operation == "save":
-        return replace(batch, schema=fitter.schema)
+        # A save without a key must not take the place of rows that got one meanwhile.
+        without_key = batch.operation == "save" and not frames.key_fields(fitter.schema)
+        base = None if not without_key else 0 if head is None else head.schema_id
+        return replace(batch, schema=fitter.schema, base=base)
     if head.deleted:
         raise ListDeleted.named(batch.list)
     merged = fitter.merge_into(store.schema(head.schema_id))

@@ -170,12 +170,14 @@ def _commit(store: Store, batch: Batch, fitter: Fitter, staging: Staging, head: 
                 raise
             time.sleep(random.uniform(0, 0.02))  # noqa: S311  # jitter, not a secret
             head = store.head(batch.list)
-            _check_without_key(store, batch, head)
+            _check_without_key(store, batch, fitter, head)
 
 
-def _check_without_key(store: Store, batch: Batch, head: Version | None) -> None:
-    """Refuse to append rows whose keys were not looked at to a list that got a key meanwhile."""
-    if batch.operation == "append" and head is not None and frames.key_fields(store.schema(head.schema_id)):
+def _check_without_key(store: Store, batch: Batch, fitter: Fitter, head: Version | None) -> None:
+    """Refuse rows whose keys were not looked at in a list that got a key meanwhile."""
+    if frames.key_fields(fitter.schema) or head is None or head.deleted:
+        return
+    if frames.key_fields(store.schema(head.schema_id)):
         raise SchemaMismatch(
             f"The list {batch.list!r} got a key while rows were being added. Add them again."
         )

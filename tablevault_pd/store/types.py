@@ -141,7 +141,9 @@ class Batch:
     list: str
     operation: Operation
     schema: pa.Schema | None = None  #: of the list from this version on; None keeps the present one
-    base: int | None = None  #: append: the schema id that `schema` was merged with (None: the list is new)
+    #: append: the schema id that `schema` was merged with (None: the list is new); of a save: the schema id that the list had
+    #: when its key was looked up (0: the list is new), or None for any
+    base: int | None = None
     expect: int | None = None  #: the version the list must still be at (0: it must not exist)
     target: int | None = None  #: restore: the version to bring back
     #: upsert, delete_rows, erase: all that the new version is to show, :data:`~tablevault_pd.store.pieces.OWN` for rows of the batch,

@@ -48,13 +48,29 @@ class List(ListReference):
     def __init__(self, vault: Vault, address: str, committed: Version | None = None) -> None:
         self._vault = vault
         self._address = parse_address(address)
-        self._text = address if committed is None else f"{committed.list}@{committed.version}"
+        self._given = address
         #: The version that the call made (with ``.start`` and ``.rows``), or found unchanged; None for ``vault["news"]``.
         self.committed = committed
 
     def _version(self) -> Version:
-        """Look the version up again: a vacuum may have removed its rows since it was committed."""
-        return reading.resolve(self._vault.store, self._text)
+        """Look the version up again: its rows may have been vacuumed or erased since it was committed, its list renamed."""
+        store = self._vault.store
+        if self.committed is None:
+            return reading.resolve(store, self._given)
+        version = store.version(self.committed.list, self.committed.version)
+        if version is not None and version.list_id == self.committed.list_id:
+            return version
+        history = store.describe_lists([self.committed.list_id]).lists.get(self.committed.list_id)
+        name = self.committed.list if history is None else history.name
+        return reading.resolve(store, f"{name}@{self.committed.version}")
+
+    @property
+    def _text(self) -> str:
+        """The address that it reads, by the name that the list has now."""
+        if self.committed is None:
+            return self._given
+        version = self._version()
+        return f"{version.list}@{version.version}"
 
     @property
     def vault_id(self) -> str:
@@ -260,7 +276,7 @@ class List(ListReference):
         *,
         columns: Sequence[Hashable] | None = None,
         filters: Any = None,
-        version: int | None = None,
+        version: int | str | None = None,
         overwrite: bool = False,
     ) -> pd.DataFrame:
         """Write rows to a Parquet, Arrow, CSV or JSON Lines file, some at a time. The whole vault: :meth:`Vault.export`.
@@ -276,8 +292,8 @@ class List(ListReference):
             Only these, in this order.
         filters : str, expression or list of tuples, optional
             Only rows that pass, as in :meth:`Vault.read`.
-        version : int, optional
-            This version, for a handle that is at the newest one.
+        version : int or str, optional
+            This version, by its number or name, for a handle that is at the newest one.
         overwrite : bool
             Replace a file that is there.
 

@@ -60,7 +60,7 @@ class ReadOptions(TypedDict, total=False):
     filters: Any
     start: int | None
     stop: int | None
-    version: int | None
+    version: int | str | None
     versions: Literal["all"] | None
     as_of: Any
     refs: bool | str

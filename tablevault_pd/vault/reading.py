@@ -28,7 +28,7 @@ class Reading(VaultPart):
         filters: Any = None,
         start: int | None = None,
         stop: int | None = None,
-        version: int | None = None,
+        version: int | str | None = None,
         versions: Literal["all"] | None = None,
         as_of: Any = None,
         refs: bool | str = False,
@@ -47,8 +47,8 @@ class Reading(VaultPart):
             ``pd.col("loss") < 0.1``. A string is parsed and can do nothing but filter.
         start, stop : int, optional
             Only these positions, as in a slice.
-        version : int, optional
-            An earlier version.
+        version : int or str, optional
+            An earlier version: its number, or its name, as in ``"news@best"``.
         versions : {"all"}, optional
             Every version that has rows, one below the other, the oldest first. Two columns come before the others: ``version``,
             and ``row``, a number that names a row through all versions of the list: by the list's key, or by its content where

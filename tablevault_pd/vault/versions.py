@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from tablevault_pd import validate
-from tablevault_pd.errors import VersionNotFound
+from tablevault_pd.errors import InvalidInput, VersionNotFound, short_repr
 from tablevault_pd.names import check_name
+from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.saving.conflicts import telling_who
 from tablevault_pd.store import Batch, Store, Version
@@ -64,16 +65,22 @@ class ListVersions(VaultPart):
         self._change("delete", name, None, message, validate.expected(expect))
 
     def restore(
-        self, name: str, version: int, *, message: str | None = None, expect: int | None = None
+        self,
+        name: str,
+        version: int | str | None = None,
+        *,
+        message: str | None = None,
+        expect: int | None = None,
     ) -> List:
         """Make an older version the newest one, also of a deleted list.
 
         Parameters
         ----------
         name : str
-            The list.
-        version : int
-            The version to bring back. The newest one changes nothing, unless with another message.
+            The list, or the list with the version: ``"prices@1"``, ``"prices@best"``.
+        version : int or str, optional
+            The version to bring back, by its number or name, unless `name` has it. The newest one changes nothing, unless with
+            another message.
         message : str, optional
             Says why, and is shown by :meth:`versions`.
         expect : int, optional
@@ -108,8 +115,7 @@ class ListVersions(VaultPart):
           item   str
           price  float64
         """
-        name = check_name(name)
-        version = validate.whole(version, "version", least=1)
+        name, version = self._restored(name, version)
         expect = validate.expected(expect)
         head = self.store.head(name)
         with telling_who(self.store, name, expect):
@@ -130,6 +136,18 @@ class ListVersions(VaultPart):
         if head is not None and target is not None and as_it_is and _same_content(self.store, head, target):
             return self._list_at(head)
         return self._change("restore", name, version, message, expect)
+
+    def _restored(self, address: str, version: int | str | None) -> tuple[str, int]:
+        """The list and the number of the version that is meant."""
+        lookup = reading.lookup(address, version=version)
+        if lookup.version_name is not None:
+            return lookup.name, reading.resolve(self.store, address, version=version).version
+        if lookup.version is None:
+            raise InvalidInput(
+                f"Say which version to restore: {short_repr(f'{lookup.name}@1')}. vault.versions({short_repr(lookup.name)}) shows "
+                "which there are."
+            )
+        return lookup.name, lookup.version
 
     def _change(
         self,

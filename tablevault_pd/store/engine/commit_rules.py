@@ -24,7 +24,9 @@ def check_commit(batch: Batch, head: Version | None) -> None:
     elif head.deleted and batch.operation not in ("save", "restore"):
         raise ListDeleted.named(batch.list)
     check_expected(batch.list, batch.expect, head)
-    if batch.operation == "append" and batch.base != (head.schema_id if head else None):
+    present = head.schema_id if head else None
+    changed = batch.base is not None and batch.base != (present or 0)
+    if changed if batch.operation == "save" else batch.operation == "append" and batch.base != present:
         raise Conflict(f"The columns of the list {batch.list!r} have changed: another writer was faster.")
 
 
