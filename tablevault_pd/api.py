@@ -26,6 +26,7 @@ from tablevault_pd.session import CaptureMode, Recorder, Run, Settings, active
 from tablevault_pd.session.recorder import current_recorder
 from tablevault_pd.session.run import run_of
 from tablevault_pd.store.pinned import PinnedStore, pinned
+from tablevault_pd.vault import nodes
 from tablevault_pd.vault.context import VaultContext, open_contexts
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions
 from tablevault_pd.vault.vault import Vault
@@ -57,6 +58,7 @@ def connect(
     session: str | Literal[False] | None = None,
     mode: Literal["rw", "r"] = "rw",
     at: Any = None,
+    node: str | None = None,
     durability: Literal["full", "fast"] | None = None,
     timeout_s: float | None = None,
     capture: CaptureMode | None = None,
@@ -85,6 +87,9 @@ def connect(
     at : str or time, optional
         Show every list as it was: the name of a snapshot (:meth:`Vault.snapshot`), or a datetime or Timestamp (UTC unless it
         says otherwise). Lists that were not there do not exist. Such a vault reads only. Sessions are shown as they are now.
+    node : str, optional
+        Of a folder on a disk that several machines share (NFS, Lustre, GPFS, SMB …): open the vault of one machine in it,
+        ``place/node``. ``"auto"`` is this machine, by its host name. :func:`merge` folds the vaults of all machines into one.
     durability : {"full", "fast"}, default "full"
         ``"full"``: what was committed survives a power failure. ``"fast"``: the last seconds may be lost then, but
         never in a mere crash of the program.
@@ -122,7 +127,8 @@ def connect(
     Raises
     ------
     InvalidInput
-        If an argument is wrong, or the place is open in this process with other options.
+        If an argument is wrong, or the place is open in this process with other options; if a folder that is to be written to
+        lies on a disk that several machines share, and `node` is left out.
     InvalidName
         If no session, or no snapshot, can have that name.
     VaultNotFound
@@ -172,7 +178,10 @@ def connect(
     if at is not None:
         at = _moment(at, session)
     read_only = mode == "r" or at is not None
-    shared = _open(_address(place), read_only, options, credentials)
+    address = _address(place) if node is None else nodes.of_node(_address(place), node)
+    if node is None and not read_only:
+        nodes.refuse_network_disk(address)
+    shared = _open(address, read_only, options, credentials)
     settings = Settings.of(capture or "main", redact is not False)
     view = None if at is None else _view(shared, at)
     if read_only or session is False:
@@ -188,11 +197,13 @@ def connect(
 
 def opened_beside(place: Any, *, read_only: bool) -> Vault:
     """Open a vault without a session. The current vault stays the current one."""
-    options = dict.fromkeys(("durability", "timeout_s", "verify_tls"))
+    address = _address(place)
+    if not read_only:
+        nodes.refuse_network_disk(address)
     credentials = dict.fromkeys(("password", "token", "replication_factor", "write_concern")) | {
         "create": False
     }
-    return Vault(_open(_address(place), read_only, options, credentials), None)
+    return Vault(_open(address, read_only, dict.fromkeys(_DEFAULTS), credentials), None)
 
 
 def _moment(at: Any, session: Any) -> str | datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -106,3 +107,37 @@ def test_logging_after_the_vault_was_closed_makes_no_other_one(here):
         with pytest.raises(tv.VaultClosed, match="mine was closed"):
             call()
     assert not (here / "vault").exists()
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "fuse.sshfs", "ceph"])
+def test_a_disk_that_machines_share_is_refused_for_one_vault_of_all(here, monkeypatch, kind):
+    shared, local = here / "shared disk", here / "shared disk" / "scratch"
+    local.mkdir(parents=True)
+    mounts = here / "mounts"
+    lines = ["22 1 8:1 / / rw - ext4 /dev/sda1 rw", f"36 22 0:40 / {shared} rw,noatime shared:1 - {kind} server:/home rw",
+             f"37 36 8:2 / {local} rw - xfs /dev/sdb rw", "broken"]  # fmt: skip
+    mounts.write_text("\n".join(line.replace("shared disk", "shared\\040disk") for line in lines))
+    monkeypatch.setattr("tablevault_pd.vault.network_disks.MOUNTS", mounts)
+    with pytest.raises(tv.InvalidInput, match=rf"{kind} at .*node='auto'"):
+        tv.connect(shared / "exp" / "v", session=False)
+    assert not (shared / "exp").exists()
+    for place in (here / "v", local / "v"):
+        tv.connect(place, session=False).close()
+    with tv.connect(shared / "exp", node="auto", session=False) as own:
+        own.save("x", {"n": 1})
+        assert own.place == str(shared / "exp" / platform.node())
+    with tv.connect(shared / "exp" / platform.node(), mode="r") as own:
+        assert len(own["x"]) == 1
+
+
+def test_the_vaults_of_nodes_are_merged(here):
+    for node in ("gpu-1", "gpu-2"):
+        with tv.connect(here / "exp", node=node, session=False) as own:
+            own.save("x", {"n": 1})
+    report = tv.merge(sorted((here / "exp").iterdir()), here / "all")
+    assert report["copied_to"].tolist() == ["x", "gpu-2/x"]
+    for place, node, message in (("all", "auto", "is a vault itself"), ("exp", "../x", "name of a folder")):
+        with pytest.raises(tv.InvalidInput, match=message):
+            tv.connect(here / place, node=node)
+    with pytest.raises(tv.InvalidInput, match="share a server"):
+        tv.connect("arangodb://root@127.0.0.1:1/x", node="auto")
