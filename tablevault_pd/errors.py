@@ -212,11 +212,11 @@ class MissingDependency(VaultError, ImportError):
 
 
 class SessionStopped(SystemExit):
-    """Raised by ``checkpoint()`` when somebody asked the session to stop.
+    """Raised by ``checkpoint()`` when the session was asked to stop.
 
-    A SystemExit and no VaultError: it is to end the program, with ``finally``, ``with`` and ``atexit`` run, and not to be
-    caught along with errors. Its ``code`` is the exit code, 0 unless whoever asked wanted another; its text says who asked,
-    and when. Where it ends the process, that text is printed to ``sys.stderr``.
+    A SystemExit and no VaultError: it ends the program, after ``finally``, ``with`` and ``atexit``, and ``except Exception``
+    does not catch it. Its ``code`` is the exit code, 0 unless the request named another; its text says who asked, and when.
+    Where it ends the process, that text is printed to ``sys.stderr``.
     """
 
     ended_by: ClassVar[SessionStopped | None] = None  #: the one that left the script: the process ends by it

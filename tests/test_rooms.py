@@ -101,7 +101,7 @@ def test_a_store_answers_all_of_the_protocol_by_its_parts(kind: type) -> None:
     methods = {name for part in Store.__mro__ for name in vars(part) if not name.startswith("_")}
     delegates = {name: value for name, value in vars(kind).items() if isinstance(value, Delegate)}
     assert methods - delegates.keys() == {
-        "back_up", "close", "is_current", "place", "read_only", "scratch", "supports_pushdown", "timeout_s", "vault_id", "watch_s",
+        "close", "is_current", "place", "read_only", "scratch", "supports_pushdown", "timeout_s", "vault_id", "watch_s",
     }  # fmt: skip
     assert delegates.keys() <= methods
     assert all(getattr(kind, name).__doc__ for name in delegates)

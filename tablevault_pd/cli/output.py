@@ -1,6 +1,6 @@
 """How the command line prints a frame for people: a table that fits the terminal.
 
-Values come from whoever wrote them: what does not print is shown as its escape, so that no cell moves the cursor.
+Values are data of users: characters that do not print are shown as escapes, so that no cell moves the cursor.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pieces of HTML. Everything that is not made here is escaped by markupsafe: names and texts are somebody's data."""
+"""Pieces of HTML. Everything that is not made here is escaped by markupsafe: names and texts are data of users."""
 
 from __future__ import annotations
 

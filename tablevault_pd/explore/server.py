@@ -1,4 +1,4 @@
-"""Pages in a browser: on this machine alone, for whoever has the token, and for pages of this server alone.
+"""Pages in a browser: on this machine alone, for those who have the token, and for pages of this server alone.
 
 The address that is printed holds a token. The first visit puts it into a cookie and takes it out of the address, so that
 addresses can be bookmarked, and shared among those who have the token. Every request has to name this server as its host, which
@@ -56,7 +56,7 @@ class Door:
         return f"tablevault-{self.port}"
 
     def let_in(self, handler: RequestHandler) -> str | None:
-        """Return who asks, or None for somebody without the token."""
+        """Return who asks, or None without the token."""
         _guard(handler, self.hosts)
         if handler.request.host not in self.hosts:
             return None
@@ -144,7 +144,7 @@ class Guard(AuthProvider):
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -34,7 +34,7 @@ class ValueCheck:
 
 @dataclass(frozen=True)
 class Merge:
-    """What a list's schema becomes with the rows of another, and which values must be looked at first."""
+    """What a list's schema becomes with the rows of another, and which values must be checked first."""
 
     schema: pa.Schema
     checks: tuple[ValueCheck, ...]
@@ -48,7 +48,7 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Tabl
     mode : {"evolve", "strict"}
         Strict: the same columns, in any order, with the same dtypes.
     rows : Table, optional
-        The rows of `new`, so that a message can name the first that does not fit; otherwise they are not looked at.
+        The rows of `new`, so that a message can name the first that does not fit; otherwise they are not read.
 
     Raises
     ------

@@ -200,7 +200,7 @@ def field_labels(schema: pa.Schema) -> dict[str, Hashable]:
 
 
 def key_fields(schema: pa.Schema) -> list[str]:
-    """Names of the fields of the key by which rows are told apart; empty if the list has none."""
+    """Names of the fields of the key that identifies rows; empty if the list has none."""
     names = meta_of(schema).get("key", ())
     there = _by_name(schema) if names else {}
     return [there[name] for name in names]

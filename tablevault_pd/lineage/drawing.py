@@ -36,7 +36,7 @@ def svg(names: Sequence[str], pairs: Sequence[Pair], dashed: Collection[Pair] = 
     FigureCanvasSVG(figure)
     _draw(figure.add_axes((0, 0, 1, 1)), place, box_texts(names, pairs), dashed)
     out = io.StringIO()
-    # The texts stay texts: whoever shows the picture may have letters that the font lacks.
+    # Texts stay texts: the program that shows the picture may have letters that the font lacks.
     with (
         matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tablevault"}),
         warnings.catch_warnings(),

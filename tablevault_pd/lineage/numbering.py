@@ -1,7 +1,7 @@
 """A number for each row of a list, the same in all versions that have the row.
 
-The rows of versions with the same columns are told apart by their content, and equal ones in one version by how many came
-before; where the list has a key, by that. Across a change of columns :func:`~tablevault_pd.lineage.same.same_rows` says which is which.
+The rows of versions with the same columns are identified by their content, and equal rows of one version by their order;
+where the list has a key, by the key. Across a change of columns :func:`~tablevault_pd.lineage.same.same_rows` says which is which.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Breadth first, so that the first time a relative is met is its shortest depth. Rows travel as arrays; what is fetched
 from the store is a few requests per level (see :mod:`~tablevault_pd.lineage.edge_cache`). Past a step that names a
-whole list, the walk goes on from list to list: from a version to everything that any batch it shows has a parent in, or
+whole list, the walk continues from list to list: from a version to everything that any batch it shows has a parent in, or
 from a batch to everything that was made of a version that shows its rows. Rows are named by generation and address; only the
 report maps them to positions.
 """
@@ -38,7 +38,7 @@ class RelatedRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WholeLists:
-    """Whole versions of one list, likewise."""
+    """Whole versions of one list, each with its root."""
 
     root: np.ndarray
     version: np.ndarray
@@ -146,7 +146,7 @@ class Walk:
         return [EdgeQuery(*place, edges.spans_of(some.position)) for place, some in rows.items()]
 
     def _lists_wanted(self, nodes: dict[int, Nodes]) -> list[EdgeQuery]:
-        """Up, the edges of all batches; down, of all that read the list: who reads what is looked at afterwards."""
+        """Up: the edges of all batches of a list; down: of all its readers. Which version each reads is checked afterwards."""
         return [EdgeQuery(list_id, None) for list_id in nodes]
 
     def _followed(self, table: EdgeTable) -> EdgeTable:

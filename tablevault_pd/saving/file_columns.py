@@ -96,7 +96,7 @@ def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, 
     """Return which files, not kept in the vault, have changed since: (position, path, what is different, whether that is certain).
 
     `cells` gives what was kept about each, by position. A relative path starts from the folder that it was saved in. What
-    cannot be looked at from here is told as uncertain.
+    cannot be examined from here is reported as uncertain.
     """
     for position, saved in cells:
         if saved["stored"]:

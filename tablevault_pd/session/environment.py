@@ -62,5 +62,5 @@ class EnvironmentCapture:
             git = environment.git_state(file.parent if file is not None else Path.cwd())
             packages = {"packages": environment.package_versions()}
             self._result = packages | ({} if git is None else {"git": git})
-        except Exception as error:  # noqa: BLE001  # told by whoever takes it
+        except Exception as error:  # noqa: BLE001  # raised where the result is used
             self._result = error

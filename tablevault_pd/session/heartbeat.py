@@ -1,6 +1,6 @@
 """The background thread of a process: it sends the heartbeats and buffered data of every open session, and fetches requests.
 
-It runs twice a second, so that the threads of the user wait for no disk and no server. Data that it cannot send is kept
+It runs twice a second, so that the user's threads wait for neither disk nor server. Data that it cannot send is kept
 and sent later; a warning says so once, and again if the trouble comes back after a success.
 """
 
@@ -303,7 +303,7 @@ class HeartbeatThread:
 def _abandoned() -> bool:
     """Return whether only this thread is left in the process: a thread forked it, and has ended.
 
-    Python does not shut down such a process while a thread lives, be it a daemon.
+    Python does not shut down such a process while a thread lives, even a daemon thread.
     """
     main = threading.main_thread()
     forked_by_a_thread = type(main).__name__ != "_MainThread"

@@ -160,7 +160,7 @@ class _Lookup:
         still_open = [session.id for session in named if session.outcome is None]
         if not still_open:
             return []
-        # By the clock of the store, lost sessions are told from live ones.
+        # The clock of the store decides which sessions are lost.
         overview = liveness.overview(self._store, still_open)
         return [session for session in overview.sessions if session.state(overview.time) in LIVE]
 

@@ -111,7 +111,7 @@ def new_row(
 
 
 def continued(last: Session, new: Session, params: Params) -> Session:
-    """Return the row with which the run `last` goes on in this process, and give `params` what that run had."""
+    """Return the row with which the run `last` continues in this process, and give `params` what that run had."""
     for name, value in last.params.items():
         params.setdefault(name, value)
     tags = new.tags or last.tags

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Store, Version
 
-#: Where a read happened: (number of the notebook's cell in this process or -1 for a script, line; None: nobody knows).
+#: Where a read happened: (number of the notebook's cell in this process or -1 for a script, line; None: unknown).
 ReadPlace = tuple[int, int | None]
 #: Lines of one statement: (number of the cell or -1, first, last).
 Lines = tuple[int, int, int]
@@ -39,7 +39,7 @@ class Reads:
     def last(self, code: Sequence[Lines] | None = None) -> tuple[Version, ...]:
         """Return the version of each list that was read last, here or in the sessions around; with `code` only by these statements.
 
-        A read of which nobody knows the place counts always.
+        A read whose place is unknown always counts.
         """
         return tuple(self._latest(code).values())
 

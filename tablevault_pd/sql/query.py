@@ -74,7 +74,7 @@ class NoSuchColumn(InvalidQuery):
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
-    """Return a connection of its own to this process's DuckDB: what is registered in it is seen by nobody else."""
+    """Return a connection of its own to this process's DuckDB: tables registered in it are visible only there."""
     return _database().cursor()
 
 

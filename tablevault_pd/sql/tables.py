@@ -189,7 +189,7 @@ def _for_duckdb(table: pa.Table, reads: Callable[[str], bool]) -> pa.Table:
                         f"The column {field.name!r} has durations with nanoseconds, and DuckDB's intervals hold microseconds. "
                         "Round them, or hand them in as numbers."
                     ) from error
-                table = table.drop_columns(field.name)  # nobody looks at it
+                table = table.drop_columns(field.name)  # the statement does not use it
     return table
 
 

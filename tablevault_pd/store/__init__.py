@@ -91,7 +91,7 @@ class Store(
 
     **Threads and processes.** Every method may be called by several threads and processes at once, without a lock of the
     caller's. An iterator, a :class:`Staging` and a :class:`FileKeeper` belong to one thread at a time. After a fork the
-    child goes on with the same object; nothing open at the fork is used by both.
+    child may use the same object; nothing open at the fork is used by both.
 
     **Ownership.** Arrow tables, arrays and dataclasses that go in are not changed by the store, nor afterwards by the caller.
     What comes out belongs to the caller, and the store keeps no reference it would write through; memory that is mapped or
@@ -118,7 +118,7 @@ class Store(
 
     @property
     def vault_id(self) -> str:
-        """32 hex digits that name this vault for ever, wherever it is copied to."""
+        """32 hex digits that identify this vault, also in copies of it."""
 
     @property
     def read_only(self) -> bool:

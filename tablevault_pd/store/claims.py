@@ -40,7 +40,7 @@ class ClaimStore(Protocol):
         """Go on to `generation`, whose rows were compared with those of the generation `after` (None: the first one).
 
         `same` is kept as :attr:`Work.same`, and what is kept already stays. Return whether it was done: not if the work is
-        at another generation than `after`, because somebody else was faster.
+        at another generation than `after`, because another writer was faster.
         """
 
     def claim(self, request: ClaimRequest) -> ClaimAnswer:

@@ -75,7 +75,7 @@ class ListStore(Protocol):
     `gone`. Its `time` is the store's, and later than that of the version before.
 
     **Rows.** A commit starts a *generation* of stored rows, named by its version, or adds at the end of the present one
-    (append). A row is named for ever by its list and its address: the generation, and its number there. A version shows
+    (append). A row is permanently named by its list and its address: the generation, and its number there. A version shows
     pieces of generations; the position of a row in it is its number over these. See :mod:`tablevault_pd.store.pieces`.
 
     **Schemas.** The id of a schema never changes and names the same schema in every process, its metadata included.
@@ -181,7 +181,7 @@ class ListStore(Protocol):
 
         With `where`, rows that surely do not match may be left out, or not: that is the store's choice, and the caller
         applies the filter. Positions are then those of the rows that came. What was written together still comes as a
-        chunk, be it without rows, as it may bring categories; and rows that are missing are noticed all the same.
+        chunk, even without rows, as it may bring categories; and rows that are missing are noticed all the same.
 
         Tables are read-only for the caller, unless :attr:`Chunk.private`. Each payload is verified the first time this
         process reads it. Raises VersionNotFound if the rows were vacuumed, VaultCorrupt naming list and version.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class MaintenanceStore(Protocol):
     """Verifies and tidies a vault, while others read and write it, and while the same is done elsewhere.
 
-    A call that is interrupted has done some of its work, and none by halves; to call it again goes on.
+    An interrupted call has done some of its steps, each completely; calling it again continues.
     """
 
     def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:

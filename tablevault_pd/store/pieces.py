@@ -1,7 +1,7 @@
 """The content of a version: pieces of stored rows. No I/O.
 
 A commit stores its rows in a *generation*, a run of rows that only ever grows at its end. An *address* (generation, row in
-it) names a stored row of a list for ever. A version shows an ordered list of *pieces*, each a range of addresses; the
+it) permanently names a stored row of a list. A version shows an ordered list of *pieces*, each a range of addresses; the
 *position* of a row in a version is its number over the pieces. Rows that a change keeps keep their address.
 """
 

@@ -42,7 +42,7 @@ class Session:
     )  #: argv, versions, git commit … plain JSON; only if asked for
     beat_s: float = BEAT_S  #: how often it promises to beat, in seconds
     paused: bool = False
-    gone: bool = False  #: its process is known to be gone; found out by whoever looks, and not stored
+    gone: bool = False  #: its process is known to be gone; found out when sessions are read, and not stored
     attempt: int = 0  #: number of its newest attempt; resuming begins the next
 
     @property
@@ -236,7 +236,7 @@ class Timelines:
 
 @dataclass(frozen=True, slots=True)
 class ControlRequest:
-    """What somebody asked of a session: stop, pause or resume."""
+    """A request to a session: stop, pause or resume."""
 
     id: int  #: rises with time
     session_id: int

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Operation = Literal["save", "append", "delete", "restore", "upsert", "delete_rows", "erase"]
 Severity = Literal[
     "damage", "stray", "unchecked"
-]  #: unchecked: it could not be looked at, for a reason that is no damage
+]  #: unchecked: it could not be examined, for a reason that is no damage
 
 #: Called with the number of steps just done; the vault turns it into a progress bar.
 Progress = Callable[[int], None]
@@ -234,7 +234,7 @@ class Scope:
 
     version: Version
     documents: tuple[str, ...] = ()  #: fields whose every cell is an item of its own
-    record: bool = True  #: whether the other text fields, together one item a row, are looked at
+    record: bool = True  #: whether the other text fields, together one item a row, are searched
     keep: np.ndarray | None = None  #: bool, shape (version.total,): only these rows; None: all
 
 
@@ -264,7 +264,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Who wrote which rows, as runs of positions in ascending order of scope and start; -1 where nobody is known."""
+    """Who wrote which rows, as runs of positions in ascending order of scope and start; -1 where the writer is unknown."""
 
     scope: np.ndarray
     start: np.ndarray

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Explore(VaultPart):
-    """The part of a :class:`Vault` that is looked at."""
+    """The part of a :class:`Vault` about its pages."""
 
     def explore(self, address: str = "?view=lists", *, control: bool = False) -> Explorer:
         """Look at the vault in a notebook: lists and rows, sessions and curves, comparisons, lineage, search, what is stale.

@@ -64,7 +64,7 @@ class Lineage(VaultPart):
         DataFrame
             One line for each row asked for and relative: list (str), position (Int64), depth (int64), parent_list (str),
             parent_position (Int64; missing: the whole list), parent_version (Int64, that was read), basis (str, of the weakest
-            step), session (str) and cell (Int64) of whoever wrote the parent; ref (vault_ref), gone (bool, its data was
+            step), session (str) and cell (Int64) that wrote the parent; ref (vault_ref), gone (bool, its data was
             vacuumed). Down, ``child_`` in place of ``parent_``.
 
         Raises

@@ -30,14 +30,14 @@ class Maintenance(VaultPart):
         Parameters
         ----------
         fix : bool
-            Remove strays: files that no commit names. Lost commits are told of for the last time; what is left of them stays.
+            Remove strays: files that no commit names. Lost commits are reported for the last time; what is left of them is kept.
             Damage is never repaired by guessing.
 
         Returns
         -------
         DataFrame
             severity (str), what (str), list (str), version (Int64), path (str), detail (str), fixed (bool). The severity is
-            damage, stray, or unchecked: it could not be looked at, for a reason that is no damage.
+            damage, stray, or unchecked: it could not be examined, for a reason that is no damage.
 
         Raises
         ------

@@ -144,10 +144,10 @@ class NamedStates(VaultPart):
         self.store.tag_versions([(version.list_id, version.version)], remove=[address.version_name])
 
     def rename(self, old: str, new: str, *, expect: int | None = None) -> List:
-        """Call a list otherwise, in all its versions. Lineage, sessions, tags and snapshots stay with it.
+        """Give a list another name, in all its versions. Lineage, sessions, tags and snapshots stay with it.
 
-        It makes no version. Who uses the old name from then on, for reading or writing, is told the new one; the
-        name is free for another rename, and for ``save(old, …, expect=0)``.
+        It makes no version. Reading or writing under the old name then raises an error that tells the new one; the
+        old name is free for another rename, and for ``save(old, …, expect=0)``.
 
         Parameters
         ----------

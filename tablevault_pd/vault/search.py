@@ -51,11 +51,11 @@ class Search(VaultPart):
             ``-not``, ``pre*``. Looked for in documents, in paths of files, and in the text fields of a record together.
         near : vector, array of shape (m, dim), or dict, optional
             Rows with a vector near to it; ``{"vec": vector}`` names the column, ``{"description": vector}`` compares the
-            vectors of descriptions. Several vectors give an answer each, told apart by the column ``query``.
+            vectors of descriptions. Several vectors give one result each, distinguished by the column ``query``.
         filters : optional
             Only rows that fit, as for :meth:`read`. A list without a column that is named has none.
         kind : {"record", "document", "embedding", "file"} or list of these, optional
-            Which items are looked at.
+            Which items are searched.
         lists : name, pattern such as ``"run-*"``, List, or list of these, optional
             Where to look. Default: the newest version of every list that is not deleted.
         code : str, optional
@@ -80,7 +80,7 @@ class Search(VaultPart):
         k : int, optional
             At most so many rows (for each query vector). Default: all that match.
         offset : int
-            Leave out so many of the best rows: the next page. The index goes on counting from there.
+            Leave out so many of the best rows: the next page. The index continues from there.
         match : {"all", "any"}, optional
             Whether every word of the text must be there, or one of them, as for a question in plain words; rows with more
             and rarer words come first. A phrase counts as one word; ``-not`` excludes, and ``OR`` separates, either way.

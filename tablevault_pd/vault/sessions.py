@@ -36,7 +36,7 @@ class Sessions(VaultPart):
     ) -> Run:
         """Prepare a session of its own inside of this process. In its ``with``, all that is saved names it.
 
-        It begins when the ``with`` is entered, or when it is first used: a session that nobody uses leaves no trace.
+        It begins when the ``with`` is entered, or when it is first used: a session that is not used is not recorded.
         :meth:`run` and :meth:`sessions` look up those that are there.
 
         Parameters
@@ -168,7 +168,7 @@ class Sessions(VaultPart):
         Raises
         ------
         SessionNotFound
-            If a name, a run or an id is not there. A pattern or a frame may match nobody.
+            If a name, a run or an id is not there. A pattern or a frame may match no session.
         InvalidFilter
             If `filters` or `params` names a parameter or metric that no session of the vault has.
         InvalidInput
@@ -392,7 +392,7 @@ class Sessions(VaultPart):
         Raises
         ------
         SessionNotFound
-            If a name or an id is not there. A pattern or a frame may match nobody.
+            If a name or an id is not there. A pattern or a frame may match no session.
         InvalidInput
             If `which` names no sessions, `exit_code` is not from 0 to 255, or `wait_s` is no number of seconds.
         VaultReadOnly
@@ -427,7 +427,7 @@ class Sessions(VaultPart):
         Raises
         ------
         SessionNotFound
-            If a name or an id is not there. A pattern or a frame may match nobody.
+            If a name or an id is not there. A pattern or a frame may match no session.
         InvalidInput
             If `which` names no sessions, or `wait_s` is no number of seconds.
         VaultReadOnly
@@ -461,7 +461,7 @@ class Sessions(VaultPart):
         Raises
         ------
         SessionNotFound
-            If a name or an id is not there. A pattern or a frame may match nobody.
+            If a name or an id is not there. A pattern or a frame may match no session.
         InvalidInput
             If `which` names no sessions, or `wait_s` is no number of seconds.
         VaultReadOnly

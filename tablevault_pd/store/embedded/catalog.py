@@ -80,7 +80,7 @@ class SqliteCatalog:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._idle: dict[int, SqliteConnection] = {}  # by thread; whoever takes one out has it alone
+        self._idle: dict[int, SqliteConnection] = {}  # by thread; the caller that takes one out owns it
         self._open_ones: forks.WeakList[SqliteConnection] = forks.WeakList()  # and perhaps closed ones
         self._local = threading.local()  # tells when a thread ends
 
@@ -152,7 +152,7 @@ class SqliteCatalog:
         ]
 
     def _require_no_removed_log(self) -> None:
-        """Refuse to open the database where somebody has it open with a log that was removed."""
+        """Refuse to open the database where a process has it open with a log that was removed."""
         if self._open_here():
             self._require_log()
             return
@@ -341,7 +341,7 @@ class SqliteCatalog:
             raise
 
     def _wait_for_lock_file(self) -> None:
-        """Make no lock file in a folder that somebody is removing: its catalogue may go a moment after its lock file."""
+        """Make no lock file in a folder that is being removed: its catalogue may go a moment after its lock file."""
         deadline = time.monotonic() + REMOVAL_S
         while not self._gate.has_file() and time.monotonic() < deadline:
             time.sleep(POLL_S)

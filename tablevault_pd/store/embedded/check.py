@@ -49,7 +49,7 @@ FROM files f LEFT JOIN file_uses u ON u.sha256 = f.sha256 WHERE f.sha256 = ? LIM
 
 
 def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Problem]:
-    """Everything that is damaged, stray or could not be looked at, in that order."""
+    """Everything that is damaged, stray or could not be examined, in that order."""
     problems = list(_catalogue(vault))
     problems += _lost(vault, fix=fix)
     problems += _segments(vault, progress)
@@ -161,7 +161,7 @@ def _segments_and_versions(db: sqlite3.Connection) -> tuple[list[Any], list[Vers
 
 
 def _coverage(vault: VaultParts) -> Iterator[Problem]:
-    """All that a version shows must be there. What is lacking is told of the first version that shows it."""
+    """All that a version shows must be there. What is missing is reported for the first version that shows it."""
     segments, versions = vault.catalog.snapshot(_segments_and_versions)
     stored = {
         list_id: Pieces.of(row[1:] for row in rows) for list_id, rows in groupby(segments, key=itemgetter(0))

@@ -138,7 +138,7 @@ class Journal:
 
     def lost(self, catalog: SqliteCatalog) -> LostCommits:
         """Commits that left a mark, or were noticed before, and are not in the catalogue."""
-        marked = self.entries()  # before the catalogue, which has all that they tell of
+        marked = self.entries()  # read before the catalogue, which then has all commits that are marked
         with catalog.reading() as db:
             rows = db.execute(LOST).fetchall()
         noticed = [

@@ -22,7 +22,7 @@ def is_left_over(path: Path) -> bool:
 
 
 class KeyIndexFiles:
-    """Keeps one file for each list and name. They are not synced: whoever reads one verifies it."""
+    """Keeps one file for each list and name. They are not synced: each is verified when it is read."""
 
     def __init__(self, folder: Path, *, read_only: bool) -> None:
         self._folder = folder / FOLDER

@@ -24,7 +24,7 @@ class MaintenanceTasks:
         self._vault, self._check_folder = vault, check_folder
 
     def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Problem]:
-        """Return what is damaged, stray or could not be looked at."""
+        """Return what is damaged, stray or could not be examined."""
         return check(self._vault, fix=fix, progress=progress)
 
     def compact(self, name: str | None = None, *, progress: Progress | None = None) -> list[Compacted]:

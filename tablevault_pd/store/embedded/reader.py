@@ -66,7 +66,7 @@ class Reader:
         columns: Sequence[str] | None = None,
         where: Where | None = None,
     ) -> Iterator[Chunk]:
-        """Yield rows of a version in position order, whatever `where` says: mapped rows cost nothing until looked at."""
+        """Yield rows of a version in position order, whatever `where` says: mapped rows cost nothing until they are read."""
         if version.gone:
             raise VersionNotFound.vacuumed(version.list, version.version)
         stop = version.total if stop is None else min(stop, version.total)

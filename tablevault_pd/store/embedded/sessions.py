@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.text_query import Node
 
-# The last one is long and lies on pages of its own: it is read only where somebody asks for it.
+# The last one is long and lies on pages of its own: it is read only on request.
 COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params, attempt"
 NEXT_RUN = "SELECT coalesce(max(run), 0) + 1 FROM sessions WHERE name = ?"
 INSERT_SESSION = """

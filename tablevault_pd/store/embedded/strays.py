@@ -82,7 +82,7 @@ def _segments(vault: VaultParts, lost: set[str], *, remove: bool) -> list[Stray]
                 try:
                     size = path.lstat().st_size
                 except FileNotFoundError:
-                    continue  # somebody else was faster
+                    continue  # another process was faster
                 files.append(Stray(path, size, remove and io.remove(path)))
     return files
 
@@ -136,6 +136,6 @@ def unlink(vault: VaultParts, paths: Iterable[Path]) -> None:
 
 
 def hold(paths: Iterable[Path], held: list[LockFile]) -> None:
-    """Lock segments that are about to go, so that nobody takes them for strays meanwhile. Those locked come into `held`."""
+    """Lock segments that are about to go, so that no other call takes them for strays meanwhile. Those locked come into `held`."""
     if HAS_LOCKS:
         held.extend(filter(None, map(_locked, paths)))

@@ -223,7 +223,7 @@ class TextSearch:
             try:
                 self._complete(self._shown([version]), stop=self._stop_indexing)
             except (VaultError, OSError):
-                continue  # nobody waits for this; a search does it again, and says what is wrong
+                continue  # no call waits for this; a search tries again, and raises the error
 
     def _shown(self, versions: Sequence[Version]) -> list[tuple[Version, Pieces]]:
         return list(zip(versions, self._rows.pieces(versions), strict=True))
@@ -256,7 +256,7 @@ class TextSearch:
                     return
                 low = self._catalog.write(_add_portion, key, start, tables)
                 if low != start + sum(table.num_rows for table in tables):
-                    break  # somebody else does the same work: go on where they are
+                    break  # another process does the same work: continue where it is
 
     def _index_in_memory(self, lacking: Sequence[Gap]) -> Connection:
         # A call that this one interrupts may be adding to it; and what a vacuum took out of the index in the catalogue lies

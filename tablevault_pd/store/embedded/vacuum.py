@@ -69,7 +69,7 @@ def vacuum(vault: VaultParts, *, keep: int, deleted: bool, dry_run: bool) -> lis
 
 
 def unlink_locked(vault: VaultParts, paths: Sequence[Path]) -> None:
-    """Remove segments under their locks, so that nobody takes them for strays meanwhile."""
+    """Remove segments under their locks, so that no other call takes them for strays meanwhile."""
     held: list[LockFile] = []
     try:
         hold(paths, held)

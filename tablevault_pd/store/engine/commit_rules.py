@@ -122,7 +122,7 @@ def next_version(
     number = max(head.version if head else 0, after) + 1
     if schema_id is None:
         before = head if target is None else target
-        assert before is not None  # whoever makes a list says what it holds
+        assert before is not None  # a batch that makes a list has a schema
         schema_id = before.schema_id
     tags = batch.tags if batch.tags is not None else (head.tags if head else ())
     if head is not None:  # time never runs backwards within a list, whatever the clock does

@@ -167,7 +167,7 @@ def carried(why: str) -> None:
 
 
 def leak(obj: object) -> None:
-    """Keep an object for ever, the end of the interpreter included."""
+    """Never free an object, not even at the end of the interpreter."""
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(obj))
@@ -216,7 +216,7 @@ def _after_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # An interrupt leaves a function of Python out, and a fork goes on. A function of C is called whatever comes.
+    # An interrupt can skip a function of Python, and the fork continues. A function of C is always called.
     os.register_at_fork(
         before=_before,
         after_in_parent=partial(setattr, no_fork, "_forking", None),

@@ -242,7 +242,7 @@ def search(
     scopes: Sequence[Scope],
     k: int | None,
 ) -> Hits:
-    """The rows that match, best first. With `k`, the best matches are looked at first, and more only if need be."""
+    """The rows that match, best first. With `k`, the best matches are checked first, and more only if needed."""
     runs = _visible_runs(db, places)
     if runs is None:
         return ranked(*(np.empty(0, kind) for kind in (np.int64, np.int64, np.int64, np.float64)))
@@ -336,7 +336,7 @@ def has_text(scope: Scope, schema: pa.Schema) -> bool:
     )
 
 
-# -- an index that nobody else sees
+# -- an index in memory
 
 RowsOf = Callable[[Sequence["Gap"]], Iterator[tuple[int, Chunk]]]  #: chunks, and which gap each is from
 

@@ -31,7 +31,7 @@ KEPT_MAPS = 128  # each map costs a file descriptor
 GATHERED_ROWS = 1 << 16
 MANY_BLOCKS = 32  # so many small blocks are searched as one
 KEPT_JOINED = 4  # … of which so many are kept
-SPARSE = 8  # where less than one row in so many is looked at, these are gathered first
+SPARSE = 8  # where less than one row in so many is compared, these are gathered first
 
 
 # -- columns

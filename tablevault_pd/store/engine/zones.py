@@ -83,7 +83,7 @@ def _upper(text: str) -> str:
 def may_match(where: Where, zones: Mapping[str, Zone | None], fields: Iterable[str]) -> bool:
     """Whether any row of a range may match; `zones` by field, `fields` are those that its rows have."""
     there = set(fields)
-    return any(all(_may_pass(each, zones, there) for each in group) for group in where)
+    return any(all(_may_pass(condition, zones, there) for condition in group) for group in where)
 
 
 def _may_pass(condition: Condition, zones: Mapping[str, Zone | None], there: set[str]) -> bool:
