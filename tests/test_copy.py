@@ -322,7 +322,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=times(40, ordinary=4), deadline=None)
+@settings(max_examples=times(40, ordinary=4))
 @given(steps=STEPS)
 def test_any_history_is_copied(tmp_path_factory, steps):
     here = tmp_path_factory.mktemp("history")

@@ -57,7 +57,7 @@ def is_surely_false(value: Any, condition: Condition) -> bool:
 
 
 @given(st.data())
-@settings(max_examples=times(600, ordinary=200), deadline=None)
+@settings(max_examples=times(600, ordinary=200))
 def test_no_range_is_left_out_that_has_a_row_which_may_match(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(KINDS)))
     kind, cells, constants = KINDS[name]

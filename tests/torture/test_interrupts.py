@@ -73,7 +73,7 @@ def close():
 def connected():
     global vault
     if vault is None or vault.closed:
-        vault = tv.connect(place, session="victim", timeout_s=5, durability="fast")
+        vault = tv.connect(place, session="victim", timeout_s=60, durability="fast")
 
 rare = [inner, describe, keep, compact, vacuum, mend]
 calls = [append] * 12 + [save, search, log, read] * 2 + rare

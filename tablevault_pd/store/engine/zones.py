@@ -77,7 +77,10 @@ def _float_zone(column: pa.ChunkedArray, missing: int) -> Zone:
 
 
 def _upper(text: str) -> str:
-    return text if len(text) <= TEXT_LENGTH else text[:TEXT_LENGTH] + _HIGHEST
+    end = TEXT_LENGTH
+    while text[end : end + 1] == _HIGHEST:  # nothing is above it: the bound would be below the text
+        end += 1
+    return text if len(text) <= end else text[:end] + _HIGHEST
 
 
 def may_match(where: Where, zones: Mapping[str, Zone | None], fields: Iterable[str]) -> bool:
