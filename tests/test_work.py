@@ -285,6 +285,28 @@ def test_claims_outlive_new_versions(ten):
     assert states(ten) == "ddhdh"
 
 
+def test_claims_are_of_keys_where_the_list_has_one(vault):
+    def upsert(**columns: list[int]) -> None:
+        vault.upsert("jobs", pd.DataFrame(columns))
+
+    vault.save("jobs", pd.DataFrame({"task": [1, 2, 3, 4], "n": [0] * 4}), key="task")
+    mine = vault.claim("jobs", k=3)
+    vault.finish(mine.iloc[:1])
+    upsert(task=[1, 2, 4, 5], n=[9, 9, 9, 9])
+    assert states(vault) == "dhhoo"
+    upsert(task=[2], n=[10])
+    vault.finish(mine.iloc[1:2])
+    assert states(vault) == "ddhoo"
+    vault.delete_rows("jobs", filters="task == 1")
+    assert vault.claim("jobs", k=2)["task"].tolist() == [4, 5]
+    upsert(task=[1], n=[9])  # which is gone and comes again: another row
+    assert states(vault) == "dhhho"
+    vault.save("jobs", pd.DataFrame({"task": [5, 1, 2], "n": [1, 1, 1]}))  # the key stays with the list
+    assert states(vault) == "hod"
+    vault.save("jobs", pd.DataFrame({"job": [5, 1]}), key="job")
+    assert states(vault) == "oo"
+
+
 def test_vacuum_forgets_nobodys_work(ten):
     ten.finish(ten.claim("jobs", k=9))
     ten.save("jobs", jobs(9, 8, 7))
