@@ -59,6 +59,7 @@ from tablevault_pd.errors import (
 if TYPE_CHECKING:
     from tablevault_pd.analysis.comparison import Comparison
     from tablevault_pd.api import checkpoint, connect, current_vault, log, loop, read, step
+    from tablevault_pd.caching import cached
     from tablevault_pd.lineage.declared import rows
     from tablevault_pd.moving import copy, merge
     from tablevault_pd.session import Run
@@ -109,6 +110,7 @@ __all__ = [
     "VaultReadOnly",
     "VersionNotFound",
     "WorkerStopped",
+    "cached",
     "checkpoint",
     "connect",
     "copy",
@@ -128,6 +130,7 @@ _LATER = {
     "Run": "session",
     "RunInfo": "session.info",
     "Vault": "vault.vault",
+    "cached": "caching",
     "checkpoint": "api",
     "connect": "api",
     "copy": "moving",

@@ -240,7 +240,7 @@ class FrameAccessor(_Relatives):
         """
         return _current_vault().append(name, self._frame, **options)
 
-    @takes(MapOptions, DEFAULTS)
+    @takes(MapOptions, DEFAULTS | {"drop_missing": True})
     def map(self, name: str, function: Callable[..., Any], **options: Unpack[MapOptions]) -> List:
         """Call a function for each of these rows, which were read from a list, and keep what it returns. See :meth:`Vault.map`.
 

@@ -467,3 +467,73 @@ def test_processes_share_a_map_and_what_a_killed_one_held_is_done_by_the_others(
     assert len(twice) <= 3 + 1
     assert vault.lineage("lines")["parent_position"].tolist() == vault.read("lines")["line"].tolist()
     vault.check(fix=True)
+
+
+# ---------------------------------------------------------------- refresh, and functions of frames
+
+
+def double(row: Any) -> dict[str, int]:
+    return {"line": 2 * row.line}
+
+
+def test_refresh_makes_lists_again_in_order_of_making(vault):
+    vault.save("numbers", pd.DataFrame({"id": [1, 2], "n": [2, 3]}), key="id")
+    counting = Counting()
+    vault.map("lines", counting.lines, "numbers", columns=["n"], version="1")
+    vault.map("doubles", double, "lines", version="1")
+    vault.map("more", double, "doubles", version="1")
+    vault.upsert("numbers", {"id": 1, "n": 1})
+    again = vault.refresh("doubles")
+    assert again[["list", "done", "errors"]].values.tolist() == [
+        ["lines", 1, 0],
+        ["doubles", 1, 0],
+        ["more", 1, 0],
+    ]
+    assert vault.read("more")["line"].tolist() == [40, 120, 124, 128]
+    assert vault.refresh("doubles")["done"].tolist() == [0, 0, 0]
+
+
+def test_refresh_runs_only_functions_that_this_process_knows(here):
+    with tv.connect(here / "v") as vault:
+        vault.save("numbers", pd.DataFrame({"line": [1, 2]}))
+        vault.map("doubles", double, "numbers", version="1")
+        vault.map("inner", lambda row: {"line": row.line}, "doubles", version="1")
+    with tv.connect(here / "v") as vault:
+        vault.append("numbers", {"line": 3})
+        with pytest.raises(tv.InvalidInput, match=r"test_refresh_runs.*lambda.*makes 'inner'"):
+            vault.refresh("doubles")
+        assert len(vault["doubles"]) == 2
+        vault.refresh("doubles", functions={"inner": lambda row: {"line": row.line}})
+        assert vault.read("inner")["line"].tolist() == [2, 4, 6]
+        for name, functions in (("numbers", {}), ("doubles", {"none": double}), ("doubles", [double])):
+            with pytest.raises(tv.InvalidInput):
+                vault.refresh(name, functions=functions)
+
+
+def test_a_cached_function_is_called_once_for_equal_frames_and_arguments(vault):
+    calls: list[int] = []
+
+    @tv.cached(version="1")
+    def top(frame: pd.DataFrame, k: int = 2) -> pd.DataFrame:
+        calls.append(k)
+        return frame.nlargest(k, "n")
+
+    frame = pd.DataFrame({"n": [3, 1, 2]})
+    assert [top(frame)["n"].tolist(), top(frame, k=2)["n"].tolist(), top(frame.copy(), 2)["n"].tolist()] == [
+        [3, 2]
+    ] * 3
+    assert calls == [2]
+    for other in (frame.astype("int8"), frame.iloc[::-1], frame.rename(index={0: 7}), frame.assign(m=1)):
+        top(other)
+    assert calls == [2] * 5
+    assert top(frame, 1)["n"].tolist() == [3]
+    vault.save("numbers", frame)
+    assert top(vault.read("numbers")).vault.origin.startswith("cached/")
+    assert top(frame, 1)["n"].tolist() == [3]
+    assert calls == [2, 2, 2, 2, 2, 1, 2]
+    with pytest.raises(tv.InvalidInput, match="argument k"):
+        top(frame, object())
+    with pytest.raises(tv.InvalidType):
+        tv.cached(version="1")(lambda frame: 5)(frame)
+    with pytest.raises(tv.InvalidType):
+        tv.cached(5)

@@ -28,6 +28,7 @@ HANDED_ON = [
     (tv.Vault.append, tv.Vault.upsert, {"drop_missing"}),
     (tv.List.upsert, tv.Vault.upsert, {"name"}),
     (FrameAccessor.upsert, tv.Vault.upsert, {"obj"}),
+    (FrameAccessor.map, tv.Vault.map, {"rows"}),
     (tv.List.delete_rows, tv.Vault.delete_rows, {"name"}),
     (tv.List.erase, tv.Vault.erase, {"name"}),
     (tv.List.history, tv.Vault.history, {"name"}),

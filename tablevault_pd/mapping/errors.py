@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +28,8 @@ def errors(store: Store, name: str) -> pd.DataFrame:
     rows = result_rows(store, check_mapped(store, name))
     kept = kept[~kept[CONTENT].isin(rows.loc[rows[FUNCTION] == call["number"], CONTENT])]
     head = store.head(call["list"])
-    if call["whole"] and head is not None and not head.deleted:
-        now = contents(reading.read(store, head, columns=call["columns"]))
+    if call["options"] is not None and head is not None and not head.deleted:
+        now = contents(reading.read(store, head, columns=json.loads(call["options"])["columns"]))
         present = pd.DataFrame({CONTENT: now, "position": np.arange(len(now))})
         kept = kept.drop(columns="position").merge(present, on=CONTENT)
     kept = kept.sort_values("position")

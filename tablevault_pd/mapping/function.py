@@ -42,9 +42,9 @@ def code_of(function: Any, run: Recorder | None) -> str:
 
 
 def name_of(function: Any) -> str:
-    """``module.name`` of a function, for people."""
+    """``module:name`` of a function."""
     name = getattr(function, "__qualname__", None)
-    return short_repr(function) if name is None else f"{getattr(function, '__module__', '?')}.{name}"
+    return short_repr(function) if name is None else f"{getattr(function, '__module__', '?')}:{name}"
 
 
 def arguments_text(kwargs: Mapping[str, Any]) -> str:

@@ -1,10 +1,9 @@
-"""Functions of rows whose results are a list: :meth:`map`."""
+"""Functions of rows whose results are a list: :meth:`map` and :meth:`refresh`."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,11 +17,15 @@ from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
+    from typing import Unpack
 
-    from tablevault_pd.mapping.job import Options
+    from tablevault_pd.mapping.inputs import Inputs
+    from tablevault_pd.mapping.job import Counts, Options
+    from tablevault_pd.mapping.refresh import MapCall
     from tablevault_pd.store import Version
     from tablevault_pd.store.work import Holder
     from tablevault_pd.vault.lists import List
+    from tablevault_pd.vault.options import UpsertOptions
 
 
 class MappedLists(VaultPart):
@@ -33,6 +36,14 @@ class MappedLists(VaultPart):
         def _list_at(self, version: Version) -> List: ...
 
         def _holder(self) -> Holder: ...
+
+        def _write(
+            self,
+            operation: Literal["save", "append", "upsert"],
+            name: str,
+            obj: Any,
+            **options: Unpack[UpsertOptions],
+        ) -> List: ...
 
     def map(
         self,
@@ -109,10 +120,10 @@ class MappedLists(VaultPart):
         InvalidName, InvalidType
             If no list can have that name, or it is no text.
         InvalidInput
-            If another argument cannot be used, the list `name` was not made by map, it cannot be told which rows of a list
+            If another argument cannot be used, the list `name` was not made by map, it cannot be settings which rows of a list
             those of the frame are, or what the function depends on; or the vault was connected without a session.
         SchemaMismatch, UnsupportedColumn
-            If results do not fit those that are there, or cannot be kept exactly.
+            If results do not fit those that are there, or cannot be result_version exactly.
         VaultReadOnly, StorageFull
             If the vault is open for reading; if the disk is full.
 
@@ -136,73 +147,126 @@ class MappedLists(VaultPart):
         >>> vault.map("sizes", measure, "articles", columns=["text"], version="v1").read()["length"].tolist()
         [5, 5]
         """
+        options = {
+            "columns": columns, "as_dict": as_dict, "batch": batch, "workers": workers, "processes": processes,
+            "rate_per_s": rate_per_s, "version": version, "kwargs": kwargs, "on_error": on_error, "drop_missing": drop_missing,
+            "commit_every": commit_every,
+        }  # fmt: skip
+        made, _ = self._map(name, function, rows, options, retry)
+        return made
+
+    def refresh(
+        self, name: str, *, functions: Mapping[str, Callable[..., Any]] | None = None
+    ) -> pd.DataFrame:
+        """Make a mapped list again as far as it is out of date, after those that it is made from, and before those made from it.
+
+        Each list is made by the call of :meth:`map` that made it last, with the function of that name which this process has: it is
+        called for rows that are new or have changed, or for all if its code has changed. No code is taken from the vault.
+
+        Parameters
+        ----------
+        name : str
+            A list that :meth:`map` made.
+        functions : dict, optional
+            Functions of lists, by the names of the lists, for those that this process does not know.
+
+        Returns
+        -------
+        DataFrame
+            One line for each list that was looked after, in the order of making: list (str), version (Int64), and how many inputs were
+            done and failed: done and errors (Int64).
+
+        Raises
+        ------
+        InvalidInput
+            If map did not make the list, or this process does not know a function: the message names what to import.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        ListNotFound, ListDeleted
+            If a list that is mapped over is gone.
+        VaultReadOnly
+            If the vault is open for reading.
+
+        Examples
+        --------
+        >>> words = vault.save("words", pd.DataFrame({"word": ["storm", "sun"]}))
+        >>> def measure(row):
+        ...     return {"length": len(row.word)}
+        >>> lengths = vault.map("lengths", measure, "words", version="1")
+        >>> words = vault.append("words", {"word": "rain"})
+        >>> vault.refresh("lengths")
+              list  version  done  errors
+        0  lengths        3     1       0
+        """
+        from tablevault_pd.mapping.refresh import calls_around
+
+        name = check_name(name)
+        if functions is not None and not (
+            isinstance(functions, dict) and all(map(callable, functions.values()))
+        ):
+            raise InvalidType(
+                f"functions= is a dict of functions by the names of lists, not {short_repr(functions)}."
+            )
+        self._check_writable()
+        lines = []
+        for call in calls_around(self.store, name, functions or {}):
+            made, counts = self._map(call.name, call.function, call.rows, call.options, None)
+            lines.append((call.name, made.version, counts.done, counts.errors))
+        counted = ["version", "done", "errors"]
+        return pd.DataFrame(lines, columns=["list", *counted]).astype(dict.fromkeys(counted, "Int64"))
+
+    def _map(
+        self, name: str, function: Any, rows: Any, options: Mapping[str, Any], retry: Any
+    ) -> tuple[List, Counts]:
         from tablevault_pd.mapping.inputs import inputs_of
-        from tablevault_pd.mapping.kept import check_mapped, notes_name
+        from tablevault_pd.mapping.result_version import check_mapped, notes_name
+        from tablevault_pd.mapping.refresh import MapCall, note_call
 
         name = check_name(name)
         check_name(notes_name(name))
-        labels = validate.labels(columns)
         if not callable(function) or isinstance(function, type):
             raise InvalidType(f"map calls a function, and {short_repr(function)} is none.")
-        given = _arguments(kwargs)
-        if version is not None:
-            validate.text(version, "version=")
+        how, settings = _options(function, options)
         retried = retry is not None and bool(validate.choice(retry, "retry", ("errors",)))
-        drop = validate.flag(drop_missing, "drop_missing")
-        options, by_processes = _options(
-            function, batch, as_dict, workers, processes, rate_per_s, on_error, commit_every
-        )
         self._check_writable()
         holder = self._holder()
         check_mapped(self.store, name)
-        inputs = inputs_of(self.store, check_name(rows) if isinstance(rows, str) else rows, labels)
-        if options.batch and not inputs.frame.index.is_unique:
+        inputs = inputs_of(self.store, check_name(rows) if isinstance(rows, str) else rows, settings["columns"])
+        if how.batch and not inputs.frame.index.is_unique:
             raise InvalidInput(
-                f"The index of {inputs.version.list!r} has labels more than once, so the rows of a batch cannot be told apart by "
+                f"The index of {inputs.version.list!r} has labels more than once, so the rows of a batch cannot be settings apart by "
                 "them. Map row by row, without batch=."
             )
         self._note_read(inputs.version)
-        self._map(
-            name, function, inputs, options, by_processes, version, given, labels, holder, retried=retried, drop=drop and inputs.whole
-        )  # fmt: skip
+        call = MapCall(name, inputs.version.list, function, settings)
+        counts = self._run_map(call, inputs, how, holder, retried=retried)
+        if inputs.whole:
+            note_call(self.store, call)
         head = self.store.head(name)
-        if head is None:  # no input has a result
-            return self._nothing(name)
-        return self._list_at(head)
+        if head is None:
+            raise InvalidInput(
+                f"No input has a result, so there is no list {name!r}: its columns are not known. The function returned None for all, or "
+                "failed."
+            )
+        return self._list_at(head), counts
 
-    def _map(
-        self,
-        name: str,
-        function: Any,
-        inputs: Any,
-        options: Options,
-        by_processes: bool,
-        version: str | None,
-        kwargs: dict[str, Any],
-        labels: list[Hashable] | None,
-        holder: Holder,
-        *,
-        retried: bool,
-        drop: bool,
-    ) -> None:
+    def _run_map(
+        self, call: MapCall, inputs: Inputs, how: Options, holder: Holder, *, retried: bool
+    ) -> Counts:
         from tablevault_pd.mapping import calls
         from tablevault_pd.mapping.commit import ResultWriter
         from tablevault_pd.mapping.function import function_number, name_of
         from tablevault_pd.mapping.job import Claims, Job, tidy
-        from tablevault_pd.mapping.kept import CALL, Settled, notes_name
+        from tablevault_pd.mapping.result_version import CALL, Settled, notes_name
+        from tablevault_pd.mapping.refresh import options_text
 
-        store, run = self.store, self._current_run()
+        store, run, name, settings = self.store, self._current_run(), call.name, call.options
         assert run is not None
-        number = function_number(function, version, kwargs, run)
+        number = function_number(call.function, settings["version"], settings["kwargs"], run)
         writer = ResultWriter(store, name, number, self._map_write)
-        call = {
-            "list": inputs.version.list,
-            "whole": inputs.whole and (labels is None or all(isinstance(label, str) for label in labels)),
-            "columns": labels if labels is None else list(map(str, labels)),
-            "function": name_of(function),
-            "number": number,
-        }
-        writer.notes(pd.DataFrame({"outcome": [CALL], "call": [json.dumps(call)]}), np.zeros(1, np.int64), 0)
+        text = options_text(settings) if inputs.whole else None
+        note = {"list": call.rows, "function": name_of(call.function), "number": number, "options": text}
+        writer.notes(pd.DataFrame({"outcome": [CALL], "call": [json.dumps(note)]}), np.zeros(1, np.int64), 0)
         settled = Settled(store, name, number)
         if retried:
             settled.look()
@@ -213,15 +277,16 @@ class MappedLists(VaultPart):
             store.align_work(notes.list_id, after=None, generation=notes.generation, same={})
         claims = Claims(store, notes, holder, secrets.randbits(62), number)
         runner = calls.runner_for(
-            function, kwargs, batch=options.batch is not None, workers=options.workers, processes=by_processes
+            call.function,
+            settings["kwargs"],
+            batch=how.batch is not None,
+            workers=how.workers,
+            processes=settings["processes"] is not None,
         )
-        Job(inputs, options, writer, claims, settled, runner, run).work()
-        tidy(writer, inputs, settled, drop_missing=drop)
-
-    def _errors(self, name: str) -> pd.DataFrame:
-        from tablevault_pd.mapping.errors import errors
-
-        return errors(self.store, name)
+        job = Job(inputs, how, writer, claims, settled, runner, run)
+        job.work()
+        tidy(writer, inputs, settled, drop_missing=settings["drop_missing"] and inputs.whole)
+        return job.counts
 
     def _map_write(self, name: str) -> Write:
         """The arguments of a commit by the current session."""
@@ -229,11 +294,31 @@ class MappedLists(VaultPart):
         step = None if run is None else run.current_step
         return Write(name, "upsert", session_id=self._session_id, cell=cell, step=step, line=line)
 
-    def _nothing(self, name: str) -> List:
-        raise InvalidInput(
-            f"No input has a result, so there is no list {name!r}: its columns are not known. The function returned None for all, or "
-            "failed."
-        )
+    def _errors(self, name: str) -> pd.DataFrame:
+        from tablevault_pd.mapping.errors import errors
+
+        return errors(self.store, name)
+
+    def _cached(
+        self, function: Callable[..., Any], version: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> pd.DataFrame:
+        """The result of a call of a function of frames: from the vault, or made and kept. See :func:`tablevault_pd.cached`."""
+        from tablevault_pd.mapping.cached import call_key, kept_result, list_of
+        from tablevault_pd.mapping.function import function_number
+
+        name = check_name(list_of(function))
+        number = function_number(function, version, {}, self._current_run())
+        key = call_key(self.store, function, number, args, kwargs)
+        result_version = kept_result(self.store, name, key)
+        if result_version is None:
+            self._check_writable()
+            result = function(*args, **kwargs)
+            if not isinstance(result, pd.DataFrame):
+                raise InvalidType(
+                    f"A cached function returns a DataFrame, and this one returned {short_repr(result)}."
+                )
+            return self._write("save", name, result, tags=[key]).read()
+        return self._list_at(result_version).read()
 
 
 def _arguments(kwargs: Any) -> dict[str, Any]:
@@ -244,34 +329,38 @@ def _arguments(kwargs: Any) -> dict[str, Any]:
     return dict(kwargs)
 
 
-def _options(
-    function: Any,
-    batch: Any,
-    as_dict: Any,
-    workers: Any,
-    processes: Any,
-    rate_per_s: Any,
-    on_error: Any,
-    commit_every: Any,
-) -> tuple[Options, bool]:
+def _options(function: Any, given: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """The checked options: how the function is called, and all as they can be given again."""
     from tablevault_pd.mapping.calls import is_async
     from tablevault_pd.mapping.job import Options
 
-    at_least_one = partial(validate.whole, least=1)
+    def at_least_one(name: str) -> int | None:
+        return None if given[name] is None else validate.whole(given[name], name, least=1)
+
+    workers, processes, batch = map(at_least_one, ("workers", "processes", "batch"))
     if workers is not None and processes is not None:
         raise InvalidInput("workers= are threads, processes= are processes: give one of them.")
     if processes is not None and is_async(function):
         raise InvalidInput("A coroutine function runs in one process: give workers=.")
-    rate = None if rate_per_s is None else validate.number(rate_per_s, "rate_per_s")
+    rate = None if given["rate_per_s"] is None else validate.number(given["rate_per_s"], "rate_per_s")
     if rate is not None and not rate > 0:
         raise InvalidInput(f"rate_per_s= is above 0, not {rate}.")
-    most = 16 if is_async(function) else 1
-    if processes is not None:
-        most = at_least_one(processes, "processes")
-    elif workers is not None:
-        most = at_least_one(workers, "workers")
-    size = None if batch is None else at_least_one(batch, "batch")
-    flag = validate.flag(as_dict, "as_dict")
-    keeps = validate.choice(on_error, "on_error", ("raise", "keep")) == "keep"
-    options = Options(size, flag, most, rate, keeps, at_least_one(commit_every, "commit_every"))
-    return options, processes is not None
+    keeps_errors = validate.choice(given["on_error"], "on_error", ("raise", "keep")) == "keep"
+    as_dict = validate.flag(given["as_dict"], "as_dict")
+    commit_every = validate.whole(given["commit_every"], "commit_every", least=1)
+    version = given["version"]
+    settings = {
+        "columns": validate.labels(given["columns"]),
+        "as_dict": as_dict,
+        "batch": batch,
+        "workers": workers,
+        "processes": processes,
+        "rate_per_s": rate,
+        "version": None if version is None else validate.text(version, "version="),
+        "kwargs": _arguments(given["kwargs"]),
+        "on_error": given["on_error"],
+        "drop_missing": validate.flag(given["drop_missing"], "drop_missing"),
+        "commit_every": commit_every,
+    }
+    most = workers or processes or (16 if is_async(function) else 1)
+    return Options(batch, as_dict, most, rate, keeps_errors, commit_every), settings

@@ -1,7 +1,7 @@
 """The rows of a version in order of position, each named by its oldest address.
 
-A row is the same row through versions by its key; in a list without one as :func:`tablevault_pd.lineage.same.same_rows` says. The rows of a generation are
-compared once, with those of the generation that was worked on before; what comes out is kept in the vault.
+A row is the same row through versions by its key; in a list without one as :func:`tablevault_pd.lineage.same.same_rows` says. The
+rows of a generation are compared once, with those of the generation that was worked on before; what comes out is kept in the vault.
 """
 
 from __future__ import annotations

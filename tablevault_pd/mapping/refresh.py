@@ -1,0 +1,117 @@
+"""Which mapped lists are made of which, and the functions of this process that make them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.mapping.kept import call_of, notes_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tablevault_pd.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class MapCall:
+    """One call of map that can be made again."""
+
+    name: str
+    rows: str  #: the list that is mapped over
+    function: Any
+    options: Mapping[str, Any]
+
+
+_calls: weakref.WeakKeyDictionary[Store, dict[str, MapCall]] = weakref.WeakKeyDictionary()
+
+
+def note_call(store: Store, call: MapCall) -> None:
+    """Remember how this process made a list."""
+    _calls.setdefault(store, {})[call.name] = call
+
+
+def options_text(options: Mapping[str, Any]) -> str | None:
+    """The options of a call as they are kept in the vault; None if they cannot be, as with columns that are no texts."""
+    try:
+        text = json.dumps(options)
+    except TypeError:
+        return None
+    return text if json.loads(text) == dict(options) else None
+
+
+def calls_around(store: Store, name: str, functions: Mapping[str, Any]) -> list[MapCall]:
+    """The calls that make a mapped list, those that it is made from, and those that are made from it, in order.
+
+    Raises InvalidInput for a list that map did not make, and for functions that this process does not know.
+    """
+    kept = _kept_calls(store)
+    if name not in kept:
+        raise InvalidInput(f"The list {name!r} was not made by map: refresh knows no function that makes it.")
+    unknown = sorted(functions.keys() - kept.keys())
+    if unknown:
+        raise InvalidInput(f"functions= names {unknown[0]!r}, and no such list was made by map.")
+    found = [_call(store, each, kept[each], functions) for each in _order(kept, name)]
+    lacking = [f"{each} makes {other!r}" for other, each in found if isinstance(each, str)]
+    if lacking:
+        raise InvalidInput(
+            f"Functions that this process does not know: {'; '.join(lacking)}. Import the modules that have them, or give functions="
+            "{list: function}, then refresh."
+        )
+    return [each for _, each in found if isinstance(each, MapCall)]
+
+
+def _kept_calls(store: Store) -> dict[str, dict[str, Any]]:
+    suffix = notes_name("")
+    names = [name.removesuffix(suffix) for name in store.names() if name.endswith(suffix)]
+    calls = {name: call_of(store, name) for name in names}
+    heads = {name: store.head(name) for name in names}
+    return {
+        name: call
+        for name, call in calls.items()
+        if call is not None and (head := heads[name]) is not None and not head.deleted
+    }
+
+
+def _order(calls: Mapping[str, Mapping[str, Any]], name: str) -> Sequence[str]:
+    """The mapped lists above a list, itself, and those below it: each after the one that it is made from."""
+    above = [name]
+    while (parent := calls[above[-1]]["list"]) in calls and parent not in above:
+        above.append(parent)
+    order, place = above[::-1], len(above) - 1
+    while place < len(order):
+        order += [each for each in sorted(calls) if calls[each]["list"] == order[place] and each not in order]
+        place += 1
+    return order
+
+
+def _call(
+    store: Store, name: str, kept: Mapping[str, Any], functions: Mapping[str, Any]
+) -> tuple[str, MapCall | str]:
+    """How a list is made; or what its function is called, if this process has none of that name."""
+    known = _calls.get(store, {}).get(name)
+    function = (
+        functions.get(name) or (None if known is None else known.function) or _imported(kept["function"])
+    )
+    if function is None:
+        return name, str(kept["function"])
+    if known is not None:
+        return name, MapCall(name, known.rows, function, known.options)
+    if kept["options"] is None:
+        raise InvalidInput(
+            f"The list {name!r} was mapped from a frame, or with options that are not kept: call map for it again, then refresh."
+        )
+    return name, MapCall(name, kept["list"], function, json.loads(kept["options"]))
+
+
+def _imported(function: str) -> Any:
+    """A function of a module that this process has imported, by ``module:name``; no module is imported for it."""
+    module, _, name = function.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if callable(found) else None
