@@ -39,8 +39,8 @@ def cached(function: Callable[..., Any] | None = None, *, version: str | None = 
 
     Raises
     ------
-    InvalidType
-        If `function` cannot be called, or `version` is no text.
+    InvalidType, InvalidInput
+        If `function` cannot be called, or `version` is no text, or blank.
 
     Examples
     --------

@@ -28,13 +28,16 @@ RIGHT = {
     "name": "runs", "obj": {"acc": 0.5}, "version": 1, "sha256": "0" * 64, "text": "words", "which": "nobody-*", "size": 1,
     "column": "vec", "query": [1.0, 0.0], "items": [1], "tags": "tag", "a": "runs", "b": "runs", "lists": "runs", "measure": "acc",
     "metric": "loss", "mode": "min", "Vault.sql.query": "SELECT 1",
-    "List.export.path": "x.csv",
+    "List.export.path": "x.csv", "function": lambda _, **kwargs: {"size": 1}, "rows": "runs",
+    "Vault.map.name": "sizes",
 }  # fmt: skip
 OF_A_RUN = {"log", "step", "checkpoint", "on_stop"}  #: its other methods are for the recording of sessions
 LEFT_OUT = {
     "Vault.close",  # takes nothing
     "Vault.backup",  # as of the next
     "Vault.export",  # its folder is any path: see test_export_refuses
+    "Vault.map.function",  # raises what the function does: see test_map
+    "DataFrame.map",  # is a checkpoint, too, and stop() was called before
     "connect.place",  # any path is a place: see test_connect_refuses
 }
 

@@ -120,10 +120,10 @@ class MappedLists(VaultPart):
         InvalidName, InvalidType
             If no list can have that name, or it is no text.
         InvalidInput
-            If another argument cannot be used, the list `name` was not made by map, it cannot be settings which rows of a list
+            If another argument cannot be used, the list `name` was not made by map, it cannot be told which rows of a list
             those of the frame are, or what the function depends on; or the vault was connected without a session.
         SchemaMismatch, UnsupportedColumn
-            If results do not fit those that are there, or cannot be result_version exactly.
+            If results do not fit those that are there, or cannot be kept exactly.
         VaultReadOnly, StorageFull
             If the vault is open for reading; if the disk is full.
 
@@ -219,7 +219,7 @@ class MappedLists(VaultPart):
         self, name: str, function: Any, rows: Any, options: Mapping[str, Any], retry: Any
     ) -> tuple[List, Counts]:
         from tablevault_pd.mapping.inputs import inputs_of
-        from tablevault_pd.mapping.result_version import check_mapped, notes_name
+        from tablevault_pd.mapping.kept import check_mapped, notes_name
         from tablevault_pd.mapping.refresh import MapCall, note_call
 
         name = check_name(name)
@@ -231,10 +231,12 @@ class MappedLists(VaultPart):
         self._check_writable()
         holder = self._holder()
         check_mapped(self.store, name)
-        inputs = inputs_of(self.store, check_name(rows) if isinstance(rows, str) else rows, settings["columns"])
+        inputs = inputs_of(
+            self.store, check_name(rows) if isinstance(rows, str) else rows, settings["columns"]
+        )
         if how.batch and not inputs.frame.index.is_unique:
             raise InvalidInput(
-                f"The index of {inputs.version.list!r} has labels more than once, so the rows of a batch cannot be settings apart by "
+                f"The index of {inputs.version.list!r} has labels more than once, so the rows of a batch cannot be told apart by "
                 "them. Map row by row, without batch=."
             )
         self._note_read(inputs.version)
@@ -257,7 +259,7 @@ class MappedLists(VaultPart):
         from tablevault_pd.mapping.commit import ResultWriter
         from tablevault_pd.mapping.function import function_number, name_of
         from tablevault_pd.mapping.job import Claims, Job, tidy
-        from tablevault_pd.mapping.result_version import CALL, Settled, notes_name
+        from tablevault_pd.mapping.kept import CALL, Settled, notes_name
         from tablevault_pd.mapping.refresh import options_text
 
         store, run, name, settings = self.store, self._current_run(), call.name, call.options
@@ -334,10 +336,10 @@ def _options(function: Any, given: Mapping[str, Any]) -> tuple[Options, dict[str
     from tablevault_pd.mapping.calls import is_async
     from tablevault_pd.mapping.job import Options
 
-    def at_least_one(name: str) -> int | None:
-        return None if given[name] is None else validate.whole(given[name], name, least=1)
+    def number(name: str, most: int | None = None) -> int | None:
+        return None if given[name] is None else validate.whole(given[name], name, least=1, most=most)
 
-    workers, processes, batch = map(at_least_one, ("workers", "processes", "batch"))
+    workers, processes, batch = number("workers", 1000), number("processes", 1000), number("batch")
     if workers is not None and processes is not None:
         raise InvalidInput("workers= are threads, processes= are processes: give one of them.")
     if processes is not None and is_async(function):
