@@ -65,6 +65,10 @@ def _of_frame(store: Store, frame: pd.DataFrame, columns: list[Hashable] | None)
             "still has its index, such as tv.read('articles').query('year > 2020')."
         )
     version, positions = selections[0].version, selections[0].positions
+    if version.erased:
+        raise InvalidInput(
+            f"Rows of {version.list}@{version.version} were erased since the frame was read. Read the newest version and map that."
+        )
     if len(np.unique(positions)) < len(positions) or (positions < 0).any():
         raise InvalidInput(
             "The frame has rows more than once, or rows that are of no list. Map each row once."

@@ -1,7 +1,7 @@
 """The rows of a version in order of position, each named by its oldest address.
 
-A row is the same row through versions by its key; in a list without one as :func:`tablevault_pd.lineage.same.same_rows` says. The
-rows of a generation are compared once, with those of the generation that was worked on before; what comes out is kept in the vault.
+A row is the same row through versions as :func:`tablevault_pd.lineage.same.same_rows` says. The rows of a generation are
+compared once, with those of the generation that was worked on before; what comes out is kept in the vault.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tablevault_pd.keys.follow import follow_rows
-from tablevault_pd.keys.key import key_labels
 from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.store.work import Addresses
 
@@ -128,20 +126,13 @@ def _compared(store: Store, head: Version, work: Work) -> dict[int, np.ndarray]:
         position += stop - first
         if generation in work.same:
             continue
-        there = np.full(len(positions), -1) if before is None else _same(store, head, before, positions)
+        there = np.full(len(positions), -1) if before is None else same_rows(store, head, before, positions)
         found = np.flatnonzero(there >= 0)
         runs = _NOTHING
         if before is not None and len(found):
             runs = _runs(first + found, order_of(store, before, work).addresses(there[found]))
         same[generation] = np.concatenate([same.get(generation, _NOTHING), runs])
     return {generation: runs[np.argsort(runs[:, 0])] for generation, runs in same.items()}
-
-
-def _same(store: Store, head: Version, before: Version, positions: np.ndarray) -> np.ndarray:
-    """The positions in `before` of these rows of `head`: by their key where both have the same one, else by content."""
-    keys = [key_labels(store.schema(version.schema_id)) for version in (head, before)]
-    same = follow_rows if keys[0] and keys[0] == keys[1] else same_rows
-    return same(store, head, before, positions)
 
 
 def _runs(rows: np.ndarray, older: Addresses) -> np.ndarray:
