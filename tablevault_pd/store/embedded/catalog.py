@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_TIMEOUT_S = 30.0
-SHRINK_BYTES = 1 << 20  # less is left to be used again
-_SIZES = ("freelist_count", "page_count", "page_size")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -383,9 +381,7 @@ class SqliteCatalog:
     def free_bytes(self) -> int:
         """Bytes of the database file that hold nothing; 0 where so little is free that it is not worth a rewrite."""
         with self.reading() as db:
-            free, pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZES)
-        worth_it = free * size >= SHRINK_BYTES and free * 4 >= pages
-        return int(free * size) if worth_it else 0
+            return db.free_bytes()
 
     def shrink(self) -> int:
         """Rewrite the database file without its free pages. Bytes given back; 0 where others are in the way.
@@ -408,11 +404,7 @@ class SqliteCatalog:
         """
         with self._lock(), self.reading() as db:
             db.log = self._require_log()
-            db.execute("PRAGMA temp_store = FILE")  # what is left may not fit into memory
-            try:
-                db.execute("VACUUM")
-            finally:
-                db.execute("PRAGMA temp_store = MEMORY")
+            db.vacuum()
             [(busy, *_)] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return not busy
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 YOUNG_S = 0.05  # file times are no finer than a few milliseconds
+SHRINK_BYTES = 1 << 20  # less is left to be used again
+_SIZES = ("freelist_count", "page_count", "page_size")
 _numbers = itertools.count()
 
 _SETTINGS = (
@@ -62,6 +64,20 @@ class SqliteConnection(sqlite3.Connection):
         if synchronous is not None:
             self.execute("PRAGMA journal_size_limit = 67108864")
             self.execute(f"PRAGMA synchronous = {synchronous}")
+
+    def free_bytes(self) -> int:
+        """Bytes of the database file that hold nothing; 0 where so little is free that it is not worth a rewrite."""
+        free, pages, size = (self.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZES)
+        worth_it = free * size >= SHRINK_BYTES and free * 4 >= pages
+        return int(free * size) if worth_it else 0
+
+    def vacuum(self) -> None:
+        """Rewrite the database file without what was deleted."""
+        self.execute("PRAGMA temp_store = FILE")  # what is left may not fit into memory
+        try:
+            self.execute("VACUUM")
+        finally:
+            self.execute("PRAGMA temp_store = MEMORY")
 
 
 @dataclass(frozen=True, slots=True)
