@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import re
 from typing import Any
@@ -29,7 +30,7 @@ def shown(vault: tv.Vault, query: str) -> str:
 
 
 @pytest.fixture
-def filled(folder_vault):
+def filled(folder_vault, tmp_path):
     """Two lists, one made from the other; six sessions with curves; hostile texts everywhere."""
     vault = folder_vault
     rng = np.random.default_rng(0)
@@ -44,6 +45,9 @@ def filled(folder_vault):
                 part = vault.read("articles", stop=20)[["n"]]
                 part["gold"], part["pred"] = part["n"] % 2 == 0, rng.random(20) > 0.5
                 part.vault.save("preds", message=HOSTILE)
+    (tmp_path / "note.txt").write_text(HOSTILE)
+    files = pd.DataFrame({"path": [str(tmp_path / "note.txt"), None]})
+    vault.save("files", files, files="path", copy=True, inputs=False)
     return vault
 
 
@@ -57,6 +61,10 @@ QUERIES = [
     "?view=list&name=preds&tab=versions",
     "?view=list&name=preds&tab=trend",
     "?view=list&name=preds&tab=trend&measure=gold+%3D%3D+pred",
+    "?view=list&name=files",
+    "?view=file&name=files%401&row=0",
+    "?view=file&name=files%401&row=1",
+    "?view=file&name=files%401&row=7",
     "?view=sessions",
     "?view=sessions&name=train&filters=params.lr+%3E+0.15&changed=1",
     "?view=sessions&code=rng&sort=metrics.loss",
@@ -97,6 +105,28 @@ def test_every_page_shows_what_it_is_asked_for_with_texts_escaped(filled):
         assert "<b>" not in text, query
     assert used == set(PAGES)
     assert set(MENU) <= set(PAGES)
+
+
+def test_a_file_is_a_link_to_its_content_if_that_is_kept(folder_vault, tmp_path):
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(20)
+    contents = {
+        "a.txt": HOSTILE.encode(),
+        "b.png": picture,
+        "c.bin": bytes(9),
+        "d.svg": b"<svg onload='x()'/>",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    paths = pd.DataFrame({"path": [str(tmp_path / name) for name in contents]})
+    folder_vault.save("kept", paths, files="path", copy=True)
+    folder_vault.save("named", paths, files="path")
+    assert 'href="?view=file&amp;name=kept%401&amp;row=2"' in shown(folder_vault, "?view=list&name=kept")
+    pages = [shown(folder_vault, f"?view=file&name=kept&row={row}") for row in range(4)]
+    assert "&lt;script&gt;" in pages[0]
+    assert base64.b64encode(picture).decode() in pages[1]
+    assert "Neither a picture nor a text" in pages[2]
+    assert "&lt;svg" in pages[3]  # which could hold a script: shown as text
+    assert "was not kept" in shown(folder_vault, "?view=file&name=named&row=0")
 
 
 def test_the_line_of_python_on_a_page_runs_and_gives_what_is_shown(filled):

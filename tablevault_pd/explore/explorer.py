@@ -101,7 +101,13 @@ class Explorer:
         return panel.pane.Bokeh(block, sizing_mode="stretch_width")  # type: ignore[no-untyped-call]
 
     def _top(self) -> Markup:
-        here = {"list": "lists", "run": "sessions", "curves": "sessions", "parallel": "sessions"}
+        here = {
+            "list": "lists",
+            "run": "sessions",
+            "curves": "sessions",
+            "parallel": "sessions",
+            "file": "lists",
+        }
         current = here.get(self.address.page, self.address.page)
         menu = html.tabs(current, {name: to(name) for name in MENU})
         buttons = [

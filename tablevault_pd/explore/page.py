@@ -42,6 +42,9 @@ class Explored(Protocol):
     def descriptions(self, *given: Any, **named: Any) -> Any:
         """What was said about lists."""
 
+    def open_file(self, sha256: str) -> Any:
+        """The content of a kept file."""
+
     def sessions(self, *given: Any, **named: Any) -> Any:
         """Sessions with parameters and last metrics."""
 

@@ -371,20 +371,20 @@ def descriptions(store: Store, *, history: bool = False) -> pd.DataFrame:
     return answer((*DESCRIPTIONS, "about_session"), rows)
 
 
-def files(store: Store, versions: Sequence[Version]) -> pd.DataFrame:
-    """Every file that a cell of these versions names."""
+def files(store: Store, versions: Sequence[Version], *, positions: np.ndarray | None = None) -> pd.DataFrame:
+    """Every file that a cell of these versions names; with `positions`, which are ascending, those of these rows."""
     columns = [
         (version, column)
         for version, schema in zip(versions, _schemas(store, versions), strict=True)
         for column in frames.columns(schema)
         if column.kind == "file"
     ]
-    rows: list[tuple[Any, ...]] = []
-    for number, position, state in file_cells(store, columns):
+    found: list[tuple[Any, ...]] = []
+    for number, position, state in file_cells(store, columns, positions):
         version, column = columns[number]
         values = (state[name] for name in FILES[2:])
-        rows.append((version.list, position, *values, column.label, state["folder"]))
-    return answer((*FILES, "column", "folder"), rows)
+        found.append((version.list, position, *values, column.label, state["folder"]))
+    return answer((*FILES, "column", "folder"), found)
 
 
 def _schemas(store: Store, versions: Sequence[Version]) -> list[pa.Schema]:
@@ -393,11 +393,13 @@ def _schemas(store: Store, versions: Sequence[Version]) -> list[pa.Schema]:
 
 
 def file_cells(
-    store: Store, columns: Sequence[tuple[Version, frames.Column]]
+    store: Store,
+    columns: Sequence[tuple[Version, frames.Column]],
+    positions: np.ndarray | None = None,
 ) -> Iterable[tuple[int, int, dict[str, Any]]]:
     """(number of the column, position, what is kept about the file) for every cell that is not missing."""
     schemas = [reading.wanted_schema(store, version, [column.label]) for version, column in columns]
-    requests = [ScanRequest(version, (column.field,)) for version, column in columns]
+    requests = [ScanRequest(version, (column.field,), positions) for version, column in columns]
     for number, chunk in store.scan_many(requests):
         chunk = reading.living(chunk)
         cells = reading.aligned(chunk, schemas[number]).column(columns[number][1].field).to_pylist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tablevault_pd.explore.pages.compare import compare, compare_form
+from tablevault_pd.explore.pages.files import file_page
 from tablevault_pd.explore.pages.lineage import lineage
 from tablevault_pd.explore.pages.lists import list_page, lists
 from tablevault_pd.explore.pages.search import search, search_form
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 PAGES: Mapping[str, Callable[[Explored, PageAddress], Page]] = {
     "lists": lists,
     "list": list_page,
+    "file": file_page,
     "sessions": sessions,
     "run": run,
     "curves": curves,

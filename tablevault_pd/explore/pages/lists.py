@@ -55,8 +55,8 @@ def list_page(vault: Explored, address: PageAddress) -> Page:
     choices["stale"] = to("stale", name=name)
     title = f"{version.list}, version {version.version}"
     top = [html.heading(version.list, f"version {version.version}", counted(version.shown, "row"))]
-    described = vault.descriptions()
-    top += [html.note(text) for text in described["text"][described["list"] == version.list]]
+    described = vault.store.descriptions()
+    top += [html.note(each.text) for each in described if each.list_id == version.list_id]
     top.append(html.tabs(tab, choices))
     if tab == "versions":
         return Page(title, call("vault.versions", version.list), [*top, _versions(vault, version, address)])
@@ -76,9 +76,8 @@ def _rows(vault: Explored, version: Version, address: PageAddress, start: int, s
     frame = frame[columns] if frame.columns.is_unique else frame.iloc[:, : len(columns)]
     links = pager.links(address, version.total)
     address_of = f"{version.list}@{version.version}"
-    has_vectors = any(
-        column.kind == "embedding" for column in frames.columns(vault.store.schema(version.schema_id))
-    )
+    described = frames.columns(vault.store.schema(version.schema_id))
+    has_vectors = any(column.kind == "embedding" for column in described)
 
     shown = positions_shown(vault.store, version)
     positions = shown[(shown >= start) & (shown < stop)].tolist()
@@ -89,9 +88,14 @@ def _rows(vault: Explored, version: Version, address: PageAddress, start: int, s
             links.append(html.link(to("search", near=address_of, row=positions[row]), "near"))
         return html.join(links, " ")
 
+    def file(path: Any, row: int) -> Any:
+        text = html.value_text(path)
+        return html.link(to("file", name=address_of, row=positions[row]), text) if text else ""
+
     frame = frame.copy(deep=False)
     frame.insert(len(columns), RELATED, "", allow_duplicates=True)
-    table = html.table(frame, {RELATED: related}, head={RELATED: ""}, index=True)
+    cells = {column.label: file for column in described if column.kind == "file"} | {RELATED: related}
+    table = html.table(frame, cells, head={RELATED: ""}, index=True)
     more = [html.note(f"{left_out:,} more columns are not shown.")] if left_out else []
     return [links, table, links, *more]
 
