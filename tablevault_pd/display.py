@@ -1,16 +1,21 @@
-"""HTML and texts of vaults, lists and sessions in a notebook. Every name and text of a user is escaped."""
+"""HTML of vaults, lists, sessions and comparisons in a notebook: a line that says what it is, and a small table.
+
+It has the colours of the notebook, light or dark. Every name and text of a user is escaped.
+"""
 
 from __future__ import annotations
 
 from html import escape
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
 
-ROWS = 20
+ROWS = 20  #: of a table
+TEXT = 200  #: characters of a cell
 
 
 def counted(number: int, thing: str) -> str:
@@ -21,40 +26,55 @@ def counted(number: int, thing: str) -> str:
 def vault_html(place: str, frame: pd.DataFrame | None) -> str:
     """Return the HTML of a vault: its place, and a table of its lists; `frame` is None if it is closed."""
     if frame is None:
-        return f"<b>Vault</b> {escape(place)} (closed)"
-    columns = [list(labels) for labels in frame["columns"].head(ROWS)]
-    texts = [", ".join(map(str, labels[:8])) + (" …" if len(labels) > 8 else "") for labels in columns]
+        return card("Vault", place, "closed")
+    labels = [list(labels) for labels in frame["columns"].head(ROWS)]
+    texts = [", ".join(map(str, each[:8])) + (" …" if len(each) > 8 else "") for each in labels]
     plain = frame[["name", "version", "rows"]].head(ROWS).itertuples(index=False, name=None)
     shown = [(*row, text) for row, text in zip(plain, texts, strict=True)]
-    more = (
-        f"<div>… and {len(frame) - ROWS} more: <code>vault.lists()</code></div>" if len(frame) > ROWS else ""
-    )
-    head = f"<b>Vault</b> {escape(place)}: {counted(len(frame), 'list')}, {counted(int(frame['rows'].sum()), 'row')}"
-    return f"<div>{head}</div>{table(('list', 'version', 'rows', 'columns'), shown)}{more}"
+    said = f"{counted(len(frame), 'list')}, {counted(int(frame['rows'].sum()), 'row')}"
+    lists = table(("list", "version", "rows", "columns"), shown, of=len(frame), all_of="vault.lists()")
+    return card("Vault", place, said, lists)
 
 
-def list_html(name: str, version: int, rows: int, columns: Iterable[tuple[object, ...]]) -> str:
+def list_html(name: str, version: int, rows: int, columns: Sequence[tuple[object, ...]]) -> str:
     """Return the HTML of a list: name, version and length, and the columns as (label, dtype, kind)."""
-    head = f"<b>{escape(name)}</b>, version {version}: {counted(rows, 'row')}"
-    return f"<div>{head}</div>{table(('column', 'dtype', 'kind'), columns)}"
+    shown = table(("column", "dtype", "kind"), columns[:ROWS], of=len(columns), all_of=".columns")
+    return card("List", name, f"version {version}, {counted(rows, 'row')}", shown)
 
 
-def session_html(title: str, rows: Iterable[tuple[str, str]], values: Mapping[str, object]) -> str:
-    """Return the HTML of a session: a title, and values by name."""
-    return f"<div><b>{escape(title)}</b></div>{pairs(rows, values)}"
+def session_html(name: str, state: str, rows: Iterable[tuple[str, str]], values: Mapping[str, object]) -> str:
+    """Return the HTML of a session: its name and state, and values by name."""
+    every = [*rows, *((name, str(value)) for name, value in values.items())]
+    return card("Session", name, state, table((), every[:ROWS], of=len(every), all_of=".params, .metrics"))
 
 
-def pairs(rows: Iterable[tuple[str, str]], values: Mapping[str, object]) -> str:
-    """Return an HTML table of names and values."""
-    return table(("", ""), [*rows, *((name, str(value)) for name, value in values.items())])
+def comparison_html(names: Sequence[str], counts: Mapping[str, int], rows: str) -> str:
+    """Return the HTML of a comparison: its sides, how often each flip or status is there, and `rows`, which is HTML."""
+    said = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in counts.items())
+    return card("Comparison", f"{', '.join(names[1:])} against {names[0]}", said, rows)
 
 
-def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """Return an HTML table of texts, escaped."""
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    if not body:
+def card(kind: str, name: str, said: str, body: str = "") -> str:
+    """Return a line that says what is shown, above `body`, which is HTML."""
+    beside = f'<span style="opacity:.7">{escape(said)}</span>' if said else ""
+    return f'<div style="margin:.2em 0 .4em">{escape(kind)} <b>{escape(name)}</b> &nbsp;{beside}</div>{body}'
+
+
+def table(head: Iterable[object], rows: Iterable[Iterable[object]], *, of: int = 0, all_of: str = "") -> str:
+    """Return an HTML table of texts, escaped. Where there are more rows, `of` in all, `all_of` has them."""
+    shown = list(islice(rows, ROWS))
+    if not shown:
         return ""
-    titles = "".join(f"<th>{escape(str(title))}</th>" for title in head)
-    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+    left = ' style="text-align:left"'
+    body = "".join(
+        "<tr>" + "".join(f"<td{left}>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in shown
+    )
+    titles = "".join(f"<th{left}>{escape(str(title))}</th>" for title in head)
+    above = f"<thead><tr>{titles}</tr></thead>" if titles else ""
+    more = f"<div>… and {of - len(shown):,} more: <code>{all_of}</code></div>" if of > len(shown) else ""
+    return f"<table>{above}<tbody>{body}</tbody></table>{more}"
+
+
+def _cell(value: object) -> str:
+    text = str(value)
+    return escape(text if len(text) <= TEXT else f"{text[:TEXT]}…")

@@ -540,6 +540,28 @@ def test_what_a_notebook_shows_is_escaped(vault):
     assert "closed" in other._repr_html_()
 
 
+def test_what_a_notebook_shows_is_small_and_has_no_colours_of_its_own(vault):
+    many = pd.DataFrame({f"column {n}": [n] for n in range(30)} | {"id": [1]})
+    for number in range(22):
+        vault.save(f"list {number:02}", many.assign(x=number))
+        if number < 2:
+            vault.save("both", many.assign(x=number))
+    with vault.session("train", params={f"p{n}": "long " * 500 for n in range(40)}) as s:
+        shown = [vault._repr_html_(), vault["both"]._repr_html_(), s._repr_html_()]
+    shown.append(vault.run("train")._repr_html_())
+    compared = vault.compare("both@1", "both@2", on="id")
+    for html in shown:
+        assert html.count("<tr>") <= 21
+        assert "more:" in html
+        assert len(html) < 12_000
+    for html in [*shown, compared._repr_html_()]:
+        assert "color" not in html
+        assert "background" not in html
+    assert "<b>both@2 against both@1</b>" in compared._repr_html_()
+    assert "1 changed" in compared._repr_html_()
+    assert "1 changed" not in compared[compared["status"] == "same"]._repr_html_()
+
+
 def test_loop(vault):
     assert list(tv.loop(range(3), name="x")) == [0, 1, 2]
     assert list(tv.loop(iter("ab"), total=2)) == ["a", "b"]

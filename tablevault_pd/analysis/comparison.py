@@ -11,6 +11,7 @@ from tablevault_pd.analysis import facts, gate
 from tablevault_pd.analysis.answers import mark
 from tablevault_pd.analysis.summary import summary
 from tablevault_pd.code import Slice, code_diff, slice_of_rows
+from tablevault_pd.display import comparison_html
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.reading.reports import typed
 
@@ -61,6 +62,14 @@ class Comparison(pd.DataFrame):
                 "This frame was made of a comparison, and is none any more. Ask the comparison itself, or its rows filtered."
             )
         return self._context
+
+    def _repr_html_(self) -> str | None:
+        rows: str | None = super()._repr_html_()  # type: ignore[operator]  # the stubs do not have it
+        if self._context is None or rows is None:
+            return rows
+        told = [name for name in ("flip", "status") if name in self.columns]
+        counts = pd.DataFrame(self)[told[0]].value_counts().loc[lambda n: n > 0].to_dict() if told else {}
+        return comparison_html(self._context.layout.names, counts, rows)
 
     @property
     def summary(self) -> pd.DataFrame:

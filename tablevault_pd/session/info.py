@@ -253,7 +253,7 @@ class RunInfo:
         rows += [("tags", ", ".join(self.tags))] if self.tags else []
         values = {f"params.{name}": value for name, value in self.params.items()}
         values |= {f"metrics.{name}": f"{value:.6g}" for name, value in self.metrics.items()}
-        return session_html(f"Session {self.label!r}: {self.state}", rows, values)
+        return session_html(self.label, self.state, rows, values)
 
 
 def _short(value: Any) -> str:

@@ -216,17 +216,22 @@ class Run:
             self._recorder.end_with(error)
 
     def __repr__(self) -> str:
-        recorder = self._recorder
-        if not recorder.is_begun:
-            return f"<Session {recorder.name!r}: {recorder.state}>"
-        unwritten = ", nothing could be written for now" if recorder.failing and not recorder.ended else ""
-        return f"<Session {recorder.row.label!r}: {recorder.state}{unwritten}>"
+        name, state = self._told()
+        return f"<Session {name!r}: {state}>"
 
     def _repr_html_(self) -> str:
         from tablevault_pd.display import session_html
 
         rows = [("tags", ", ".join(self.tags))] if self.tags else []
-        return session_html(repr(self).strip("<>"), rows, self.params)
+        return session_html(*self._told(), rows, self.params)
+
+    def _told(self) -> tuple[str, str]:
+        """Return the name, with the number of the run once there is one, and the state."""
+        recorder = self._recorder
+        if not recorder.is_begun:
+            return recorder.name, recorder.state
+        unwritten = ", nothing could be written for now" if recorder.failing and not recorder.ended else ""
+        return recorder.row.label, f"{recorder.state}{unwritten}"
 
 
 _runs: weakref.WeakValueDictionary[int, Run] = weakref.WeakValueDictionary()  # by key of the recorder
