@@ -66,7 +66,7 @@ def measure(folder: Path, scale: float) -> list[Line]:
 
 def fill(vault: tv.Vault, scale: float) -> None:
     """Make the sessions, the small lists and the big one, whose rows are numbers, texts and short vectors."""
-    vault.store.catalog.write(insert_sessions, int(SESSIONS * scale))  # type: ignore[attr-defined]
+    vault.store.catalog.write(insert_sessions, int(SESSIONS * scale))
     for number in range(int(LISTS * scale)):
         vault.save(f"small/{number}", pd.DataFrame({"x": [number], "text": [f"list {number}"]}))
     vault.save("big", chunks(int(ROWS * scale)))

@@ -14,7 +14,7 @@ import pytest
 import tablevault_pd as tv
 
 pytest.importorskip("panel", reason="needs the extra ui")
-from tablevault_pd.explore import explorer, html
+from tablevault_pd.explore import explorer, html, scripts
 from tablevault_pd.explore.address import PageAddress, to
 from tablevault_pd.explore.pager import ROWS
 from tablevault_pd.explore.pages import MENU, PAGES
@@ -263,6 +263,28 @@ def test_a_link_is_followed_and_the_page_says_where_it_is(filled):
     assert repr(look).endswith(": preds, version 6>")
     look._use({"unknown": "x"})
     assert look.address == to("list", name="preds")
+
+
+def test_scripts_are_written_into_a_notebook_once():
+    sessions = pytest.importorskip("jupyter_client.session")
+    shells = pytest.importorskip("ipykernel.zmqshell")
+    sent: list[dict[str, Any]] = []
+
+    class Kept(sessions.Session):  # type: ignore[name-defined]
+        def send(self, stream, message, **options):
+            sent.append(message["content"])
+
+    publisher = shells.ZMQDisplayPublisher(session=Kept())
+    large, small = "x" * (scripts.LARGE + 1), "y"
+    with scripts.each_script_once(publisher):
+        publisher.publish({scripts.JAVASCRIPT: large, scripts.HOLOVIEWS: large})
+        publisher.publish({scripts.JAVASCRIPT: small, scripts.HOLOVIEWS: small})
+    publisher.publish({scripts.JAVASCRIPT: large, scripts.HOLOVIEWS: large})
+    assert [sorted(each["data"]) for each in sent] == [
+        [scripts.JAVASCRIPT],
+        [scripts.JAVASCRIPT, scripts.HOLOVIEWS],
+        [scripts.JAVASCRIPT, scripts.HOLOVIEWS],
+    ]
 
 
 def test_a_closed_vault_is_not_looked_at(tmp_path):

@@ -193,6 +193,24 @@ def test_every_page_is_drawn_without_an_error_and_loads_nothing_from_elsewhere(t
 
 
 @needs_browser
+def test_pages_are_dark_where_the_system_is_and_fit_on_a_phone(chromium, served):
+    tab = Tab(chromium, served)
+    tab.page.emulate_media(color_scheme="dark")
+    tab.page.set_viewport_size({"width": 390, "height": 800})
+    tab.page.goto(served.address)
+    for query in ("?view=list&name=articles", "?view=compare&a=preds%401&b=preds%402"):
+        tab.page.goto(f"{served.root}/{query}")
+        tab.page.locator("td").first.wait_for()
+        assert tab.page.locator(".vault").count() == tab.page.locator(".vault.dark").count() > 1
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert tab.page.locator("meta[name=viewport]").count() == 1
+    tab.page.emulate_media(color_scheme="light")
+    tab.page.locator(".vault:not(.dark)").first.wait_for()
+    assert tab.page.locator(".vault.dark").count() == 0
+    tab.close()
+
+
+@needs_browser
 def test_links_forms_and_the_back_button_lead_where_they_say(tab, served):
     tab.get_by_role("link", name="articles", exact=True).click()
     tab.get_by_text("0 – 99 of 250").first.wait_for()

@@ -64,12 +64,14 @@ class Comparison(pd.DataFrame):
         return self._context
 
     def _repr_html_(self) -> str | None:
-        rows: str | None = super()._repr_html_()  # type: ignore[operator]  # the stubs do not have it
+        plain: Any = pd.DataFrame(self)
+        rows: str | None = plain._repr_html_()
         if self._context is None or rows is None:
             return rows
         told = [name for name in ("flip", "status") if name in self.columns]
-        counts = pd.DataFrame(self)[told[0]].value_counts().loc[lambda n: n > 0].to_dict() if told else {}
-        return comparison_html(self._context.layout.names, counts, rows)
+        counts = plain[told[0]].value_counts() if told else pd.Series(dtype="int64")
+        said = {str(name): int(count) for name, count in counts.items() if count}
+        return comparison_html(self._context.layout.names, said, rows)
 
     @property
     def summary(self) -> pd.DataFrame:

@@ -37,6 +37,7 @@ COLOURS = (
 )
 NAMED = len(COLOURS)  #: so many curves have a colour and a name each; more are grey
 PIXELS = 900  #: across a picture of curves
+GREY = "#808080"
 SCALE = 4 / 3  #: pixels in a point
 
 
@@ -72,7 +73,20 @@ def curves(frame: pd.DataFrame, metric: str, bands: pd.DataFrame | None = None, 
     if plot.legend:
         plot.legend.click_policy = "hide"
         plot.legend.label_text_font_size = "11px"
+    _on_any_ground(plot)
     return plot
+
+
+def _on_any_ground(plot: Any) -> None:
+    """Let the page show through, and draw all but the curves in a grey that can be read on white and on black."""
+    plot.background_fill_color = plot.border_fill_color = None
+    plot.outline_line_color, plot.title.text_color = GREY, GREY
+    plot.grid.grid_line_color, plot.grid.grid_line_alpha = GREY, 0.25
+    for part in ("axis_line", "major_tick_line", "minor_tick_line", "axis_label_text", "major_label_text"):
+        setattr(plot.axis, f"{part}_color", GREY)
+    if plot.legend:
+        plot.legend.background_fill_alpha = 0
+        plot.legend.border_line_color, plot.legend.label_text_color = None, GREY
 
 
 def _points(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from tablevault_pd.explore.component import HtmlView
 from tablevault_pd.explore.page import Page
 from tablevault_pd.explore.pages import FORMS, MENU, PAGES
 from tablevault_pd.explore.saved import saved_page
+from tablevault_pd.explore.scripts import load_scripts
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -118,8 +119,7 @@ class Explorer:
         return html.join([menu, html.tag("code", self.page.python, class_="python"), *buttons])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        if not panel.extension._loaded:
-            panel.extension(inline=True)  # all scripts from the package: nothing is loaded from the network
+        load_scripts()
         return self.view._repr_mimebundle_(include, exclude)  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:

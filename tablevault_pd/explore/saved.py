@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from tablevault_pd.explore.page import Page
 
 STYLE = (Path(__file__).parent / "explore.css").read_text(encoding="utf-8").replace(":host", ":root")
+DARK = next(line for line in STYLE.splitlines() if line.startswith(".vault.dark"))
+#: Light or dark as the system is, since no script says so here.
+AS_THE_SYSTEM = f":root {{ color-scheme: light dark; }} @media (prefers-color-scheme: dark) {{ {DARK.replace('.dark', '', 1)} }}"
 NO_LINKS = "a { pointer-events: none; color: inherit; } form button, form label, .pager a { display: none; }"
 
 
@@ -23,9 +26,11 @@ def saved_page(page: Page) -> str:
     blocks = [block if isinstance(block, Markup) else parts.pop(0) for block in page.blocks]
     head = html.join(
         [
-            Markup('<meta charset="utf-8">'),
+            Markup(
+                '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+            ),
             html.tag("title", page.title),
-            html.tag("style", html.trusted(STYLE + NO_LINKS)),
+            html.tag("style", html.trusted(STYLE + AS_THE_SYSTEM + NO_LINKS)),
             scripts,
         ]
     )
