@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from tablevault_pd import frames
@@ -12,7 +13,7 @@ from tablevault_pd.errors import VaultError
 from tablevault_pd.explore import charts, html, pager
 from tablevault_pd.explore.address import PageAddress, to
 from tablevault_pd.explore.page import Explored, Page, call
-from tablevault_pd.reading.read import positions_shown, read, resolve
+from tablevault_pd.reading.read import read, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +80,8 @@ def _rows(vault: Explored, version: Version, address: PageAddress, start: int, s
     described = frames.columns(vault.store.schema(version.schema_id))
     has_vectors = any(column.kind == "embedding" for column in described)
 
-    shown = positions_shown(vault.store, version)
-    positions = shown[(shown >= start) & (shown < stop)].tolist()
+    [erased] = vault.store.erased([version])
+    positions = np.setdiff1d(np.arange(start, stop), erased).tolist()
 
     def related(_: Any, row: int) -> Markup:
         links = [html.link(to("lineage", name=address_of, row=positions[row]), "from")]
