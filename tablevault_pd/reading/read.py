@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tablevault_pd.filters.predicate import Where
 
 
+FEW_ROWS = 65_536  # a list of no more rows in a folder has no ranges to leave out
 JUDGED_ROWS = 65_536  # a filter looks at so many rows at once, unless a part of a list has more
 
 
@@ -266,9 +267,9 @@ def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
 
 def pushed_down(store: Store, version: Version, condition: Filter) -> Where | None:
     """Return the condition by which the store may leave rows out; None if it leaves none out."""
-    if not store.supports_pushdown or condition.tree is None:
+    if condition.tree is None or (not store.supports_pushdown and version.total <= FEW_ROWS):
         return None
-    from tablevault_pd.filters.pushdown import pushdown  # imported for stores with pushdown only
+    from tablevault_pd.filters.pushdown import pushdown  # imported where rows may be left out only
 
     return pushdown(condition.tree, store.schema(version.schema_id))
 

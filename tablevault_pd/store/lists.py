@@ -83,7 +83,7 @@ class ListStore(Protocol):
 
     @property
     def supports_pushdown(self) -> bool:
-        """Whether a scan leaves out rows by its `where`. If not, the caller need not make one."""
+        """Whether a scan sends fewer rows by its `where`. If not, it pays for lists of many rows only, which are then skipped."""
 
     def stage(self) -> Staging:
         """Return a place to put rows before :meth:`commit`. Raises VaultReadOnly."""

@@ -21,7 +21,7 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store.arango.columns import StoredColumn, cell_keys, columns_of, row_keys
 from tablevault_pd.store.arango.layout import FILES, RECORDS
 from tablevault_pd.store.engine.payloads import checksum_of, decode, encode, is_dictionary, seed_of
-from tablevault_pd.store.engine.zones import zone_of
+from tablevault_pd.store.engine.zones import LARGE_CELL, zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,10 +32,7 @@ SCALAR_BYTES, CELL_BYTES = (
     128 << 10,
     48 << 10,
 )  # of a row group, so that ten rows from anywhere stay below 1 MB
-LARGE_CELL, LARGE_COLUMN = (
-    256,
-    1024,
-)  # bytes on average, and in all, from which on a column is stored by itself
+LARGE_COLUMN = 1024  # bytes from which on a column of large cells is stored by itself
 _CODEC = pa.Codec("zstd")
 
 

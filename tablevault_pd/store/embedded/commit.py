@@ -61,8 +61,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_LAYOUT = "INSERT INTO layouts (list, version, pieces) VALUES (?, ?, ?)"
 INSERT_SEGMENT = """
-INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data, zones)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -220,7 +220,7 @@ class Committer:
             if part.rows == 0 and version.generation != version.version:
                 continue  # an empty part only says which types new content has
             schema_id = self._schemas.insert(db, part.schema, work.schema_ids)
-            payload = (part.codec, part.file, part.size, part.checksum, part.data)
+            payload = (part.codec, part.file, part.size, part.checksum, part.data, part.zones)
             place = (version.list_id, version.generation, start, part.rows, schema_id)
             db.execute(INSERT_SEGMENT, (*place, *payload))
             start += part.rows

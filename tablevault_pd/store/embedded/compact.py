@@ -36,8 +36,8 @@ SEGMENT_DATA = "SELECT data FROM segments WHERE id = ?"
 GENERATIONS = "SELECT DISTINCT list, generation FROM segments ORDER BY list, generation"
 DELETE_SEGMENT = "DELETE FROM segments WHERE id = ?"
 INSERT_MERGED = """
-INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data, erased)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO segments (list, generation, start, rows, schema, codec, file, size, checksum, data, zones, erased)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 Row = tuple[Any, ...]  #: of SEGMENTS_OF
@@ -217,7 +217,17 @@ def _put_in_place(db: Connection, list_id: int, generation: int, group: Sequence
     if sum(db.execute(DELETE_SEGMENT, (row[0],)).rowcount for row in group) != len(group):
         raise Overtaken
     _, start, _, schema_id, *_ = group[0]
-    merged = (part.rows, schema_id, part.codec, part.file, part.size, part.checksum, None, _erased(group))
+    merged = (
+        part.rows,
+        schema_id,
+        part.codec,
+        part.file,
+        part.size,
+        part.checksum,
+        None,
+        part.zones,
+        _erased(group),
+    )
     db.execute(INSERT_MERGED, (list_id, generation, start, *merged))
 
 

@@ -192,7 +192,7 @@ class Eraser:
             part, numbers = rewrite.part, int_codec.pack(rewrite.erased) if len(rewrite.erased) else None
             if db.execute(DELETE_SEGMENT, (rewrite.row[0],)).rowcount != 1:
                 raise Overtaken
-            payload = (part.codec, part.file, part.size, part.checksum, part.data, numbers)
+            payload = (part.codec, part.file, part.size, part.checksum, part.data, part.zones, numbers)
             place = (list_id, rewrite.row[-1], rewrite.row[1], rewrite.row[2], rewrite.row[3])
             db.execute(INSERT_MERGED, (*place, *payload))
         before = erased_rows(db, list_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from tablevault_pd.store import Chunk
 from tablevault_pd.store.embedded.segments import Payload, unpack
 from tablevault_pd.store.engine.int_codec import unpack as unpack_numbers
 from tablevault_pd.store.engine.payloads import has_dictionary
+from tablevault_pd.store.engine.zones import ranges_to_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,14 +32,14 @@ OPEN_SEGMENTS = 4  # of those that a scan has read from, in case the next piece 
 
 # From the segment that holds the row :low on, or the one after; many small ones are fetched a page at a time.
 SEGMENTS = """
-SELECT start, rows, schema, codec, file, size, checksum, data, erased FROM segments
+SELECT start, rows, schema, codec, file, size, checksum, data, erased, zones FROM segments
 WHERE list = :list AND generation = :generation AND start < :high AND rows > 0
   AND start >= coalesce((SELECT max(start) FROM segments WHERE list = :list AND generation = :generation
                          AND start <= :low AND rows > 0), 0)
 ORDER BY start LIMIT 256
 """
 EMPTY_SEGMENT = """
-SELECT start, rows, schema, codec, file, size, checksum, data, erased FROM segments
+SELECT start, rows, schema, codec, file, size, checksum, data, erased, zones FROM segments
 WHERE list = ? AND generation = ? AND rows = 0 ORDER BY id LIMIT 1
 """
 
@@ -66,7 +68,7 @@ class Reader:
         columns: Sequence[str] | None = None,
         where: Where | None = None,
     ) -> Iterator[Chunk]:
-        """Yield rows of a version in position order, whatever `where` says: mapped rows cost nothing until they are read."""
+        """Yield rows of a version in position order, without ranges for which `where` is surely false by their zone map."""
         if version.gone:
             raise VersionNotFound.vacuumed(version.list, version.version)
         stop = version.total if stop is None else min(stop, version.total)
@@ -75,14 +77,19 @@ class Reader:
             return
         [shown] = self._versions.pieces([version])
         yield from _joined_neighbours(
-            self._chunks_of(version, shown.clip(start, stop), max(start, 0), columns)
+            self._chunks_of(version, shown.clip(start, stop), max(start, 0), columns, where)
         )
 
     def _chunks_of(
-        self, version: Version, pieces: Pieces, position: int, columns: Sequence[str] | None
+        self,
+        version: Version,
+        pieces: Pieces,
+        position: int,
+        columns: Sequence[str] | None,
+        where: Where | None,
     ) -> Iterator[tuple[int, Chunk]]:
         """Yield the rows of these pieces, the first at `position`; each chunk with its schema id."""
-        read = _Read(self, version, columns, dict(pieces.ends()))
+        read = _Read(self, version, columns, dict(pieces.ends()), where=where)
         for generation, first, stop in pieces:
             shift = position - first
             for schema_id, chunk in read.rows(generation, first, stop):
@@ -93,7 +100,7 @@ class Reader:
         """Yield rows of several versions, one after the other: a look-up more costs next to nothing here."""
         for number, rows in enumerate(requests):
             chunks = (
-                self.scan(rows.version, columns=rows.columns)
+                self.scan(rows.version, columns=rows.columns, where=rows.where)
                 if rows.positions is None
                 else self._scan_at(rows, rows.positions)
             )
@@ -144,7 +151,7 @@ class Reader:
         self, row: tuple[Any, ...], columns: Sequence[str] | None, where: str
     ) -> tuple[pa.Table, bool]:
         """Return the rows of a segment, and whether their memory may be written to."""
-        _, rows, schema_id, codec, file, size, checksum, data, _ = row
+        _, rows, schema_id, codec, file, size, checksum, data = row[:8]
         schema, seed = self._schemas.schema(schema_id), self._schemas.seed(schema_id)
         part = Payload(rows, schema, seed, codec, size, checksum, data, file)
         table, private = unpack(part, self._segments, columns, where)
@@ -165,10 +172,12 @@ class _Read:
         columns: Sequence[str] | None,
         ends: Mapping[int, int],
         needed: Pieces | None = None,
+        where: Where | None = None,
     ) -> None:
         self._reader, self._version, self._columns = reader, version, columns
         self._ends = ends  #: up to where each generation will be asked for
         self._needed = needed  #: only these rows must be there; None: all
+        self._filter = where
         self._where = f"{version.list}@{version.version}"
         self._pages: dict[int, list[tuple[Any, ...]]] = {}  #: segments by generation, the page looked up last
         self._opened: dict[
@@ -176,7 +185,7 @@ class _Read:
         ] = {}  #: segments, the one used last at the end
 
     def rows(self, generation: int, low: int, high: int) -> Iterator[tuple[int, Chunk]]:
-        """Yield a chunk for each segment, with its schema id. Its positions are addresses."""
+        """Yield a chunk for each range of a segment to be read, with its schema id. Its positions are addresses."""
         while low < high:
             opened = self._open(generation, low, high)
             if opened is None:
@@ -184,10 +193,21 @@ class _Read:
             row, table, private = opened
             low = max(low, row[0])
             stop = min(row[0] + row[1], high)
-            if (low, stop) != (row[0], row[0] + row[1]):
-                table = table.slice(low - row[0], stop - low)
-            yield row[2], Chunk(range(low, stop), table, private, _erased_between(row, low, stop))
+            for first, end in self._ranges(row, low, stop):
+                whole = (first, end) == (row[0], row[0] + row[1])
+                part = table if whole else table.slice(first - row[0], end - first)
+                yield row[2], Chunk(range(first, end), part, private, _erased_between(row, first, end))
             low = stop
+
+    def _ranges(self, row: tuple[Any, ...], low: int, stop: int) -> list[tuple[int, int]]:
+        """Which of these rows of a segment are to be read; of one with categories at least none of them."""
+        if self._filter is None or row[9] is None:
+            return [(low, stop)]
+        schema = self._reader.schema(row[2])
+        found = ranges_to_read(self._filter, json.loads(row[9]), schema.names, low - row[0], stop - row[0])
+        if not found and has_dictionary(schema):
+            return [(low, low)]
+        return [(first + row[0], last + row[0]) for first, last in found]
 
     def rows_at(
         self, positions: np.ndarray, generation: np.ndarray, address: np.ndarray
@@ -274,7 +294,8 @@ def _start(row: tuple[Any, ...]) -> int:
 
 def _moved(chunk: Chunk, shift: int) -> Chunk:
     """A chunk at other positions."""
-    first = chunk.positions[0] + shift
+    assert isinstance(chunk.positions, range)
+    first = chunk.positions.start + shift
     return Chunk(range(first, first + len(chunk.positions)), chunk.table, chunk.private, chunk.erased)
 
 
@@ -296,9 +317,9 @@ def _joined_neighbours(chunks: Iterable[tuple[int, Chunk]]) -> Iterator[Chunk]:
     waiting: list[Chunk] = []
     schema = None
     for schema_id, chunk in chunks:
-        small = len(chunk.positions) < SMALL_ROWS
-        follows = waiting and _follows(waiting[-1].positions, chunk.positions)
-        if waiting and (not small or not follows or schema_id != schema or len(waiting) == SMALL_ROWS):
+        small = 0 < len(chunk.positions) < SMALL_ROWS
+        follows = waiting and small and _follows(waiting[-1].positions, chunk.positions)
+        if waiting and (not follows or schema_id != schema or len(waiting) == SMALL_ROWS):
             yield _joined(waiting)
             waiting = []
         if small:

@@ -7,6 +7,7 @@ what a slow writer is about to commit.
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from tablevault_pd.store.engine.payloads import (
     signed,
 )
 from tablevault_pd.store.engine.tables import joined
+from tablevault_pd.store.engine.zones import add_range, ranges_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +57,7 @@ class Payload:
     checksum: int
     data: bytes | None = None
     file: str | None = None
+    zones: str | None = None  #: JSON of the zone map of a file
     #: The rows themselves, of a small payload that is about to be committed.
     table: pa.Table | None = field(default=None, compare=False, repr=False)
 
@@ -108,6 +111,7 @@ class SegmentWriter:
         self.schema = schema
         self._seed = seed_of(schema.serialize()) if seed is None else seed
         self.rows = 0
+        self._zones: list[list[Any]] = []
         while True:
             self.name = uuid.uuid4().hex
             self.path = folder / (self.name + SUFFIX)
@@ -134,6 +138,8 @@ class SegmentWriter:
         """Append the table as one record batch."""
         self._writer.write_batch(one_batch(table))
         self.rows += table.num_rows
+        for added in ranges_of(table):
+            add_range(self._zones, added)
         io.failpoint("half-written")
 
     def finish(self) -> Payload:
@@ -149,6 +155,7 @@ class SegmentWriter:
             self._sink.size,
             self._sink.checksum,
             file=self.name,
+            zones=json.dumps(self._zones, separators=(",", ":")),
         )
 
     def discard(self) -> None:

@@ -39,7 +39,7 @@ class EmbeddedStore:
     """A vault in the folder `folder`. See :class:`tablevault_pd.store.Store` for the contract of each method."""
 
     watch_s = 0.0  # to look for requests costs nothing
-    supports_pushdown = False  # a row that is mapped from a file costs nothing until it is read
+    supports_pushdown = False  # rows do not travel: a range that is left out is one that is not looked at
 
     def __init__(
         self,

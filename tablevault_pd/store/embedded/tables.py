@@ -64,6 +64,7 @@ CREATE TABLE segments (
     size INTEGER NOT NULL CHECK (size >= 0),
     checksum INTEGER NOT NULL,
     data BLOB,
+    zones TEXT,
     erased BLOB,
     UNIQUE (list, generation, start, rows)
 );
