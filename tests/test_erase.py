@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from stores import database_of, new_place
 from torture.harness import PROCESSES
 
 import tablevault_pd as tv
@@ -16,6 +18,7 @@ from tablevault_pd.store import Cell
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.erase import Eraser
 from tablevault_pd.store.engine import erasing
+from tablevault_pd.vault.context import VaultContext
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -336,6 +339,59 @@ def test_compaction_that_comes_between_is_no_harm(tmp_path, monkeypatch):
     assert _traces(tmp_path) == []
     assert vault.check().empty
     vault.close()
+
+
+# -- on a server
+
+
+def _texts_of_server(url: str) -> str:
+    """All that the documents of a vault hold, payloads decompressed."""
+    codec = pa.Codec("zstd")
+    database, parts = database_of(url), []
+    for name in [each["name"] for each in database.collections() if each["name"].startswith("tv_")]:
+        for document in database.collection(name).all():
+            parts.append(repr(document))
+            if "checksum" in document:
+                data = codec.decompress(b64decode(document["data"]), decompressed_size=document["bytes"])
+                parts.append(data.to_pybytes().decode("latin-1"))
+    return "\n".join(parts)
+
+
+@pytest.mark.arango
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_nothing_of_erased_rows_is_left_on_a_server(tmp_path, monkeypatch, interrupted):
+    pytest.importorskip("arango")
+    from tablevault_pd.store.arango.erase import Eraser as ServerEraser
+
+    with new_place("arango", tmp_path) as place:
+        vault = tv.Vault(VaultContext((place.address, "one"), place.open(), {}), None)
+        frame = _marked(8).drop(columns="kind")
+        vault.save("people", frame, key="id", documents="note", embeddings="vec")
+        vault.upsert("people", frame.loc[[1]].assign(name=f"{TEXT} by another name"))
+        assert TEXT in _texts_of_server(place.address)
+        if interrupted:
+
+            def killed(self: ServerEraser, document: dict[str, Any]) -> None:
+                raise KeyboardInterrupt
+
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(ServerEraser, "_overwrite_batch", killed)
+                vault.erase("people", filters="number > 99")
+            assert vault.read("people@1")["id"].tolist() == [0, 2, 3, 4, 5, 6]
+            assert TEXT in _texts_of_server(place.address)
+            place.open().close()  # whoever opens it next goes on
+        else:
+            vault.erase("people", filters="number > 99")
+        left = _texts_of_server(place.address)
+        assert TEXT not in left
+        assert TEXT.lower() not in left
+        assert struct.pack("<q", NUMBER).decode("latin-1") not in left
+        assert struct.pack("<2f", *VECTOR).decode("latin-1") not in left
+        assert vault.read("people@1").index.tolist() == [0, 2, 3, 4, 5, 6]
+        assert vault.search(TEXT, lists=["people@1"]).empty
+        assert len(vault.search(near=VECTOR, lists=["people@1"], k=9)) == 6
+        assert vault.check().empty
+        vault.close()
 
 
 # -- the rows of a table

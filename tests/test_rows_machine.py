@@ -106,7 +106,6 @@ class Keyed(RuleBasedStateMachine):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
-        self.erases = kind == "embedded"
         self.stack = ExitStack()
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.place: Place = self.stack.enter_context(new_place(kind, folder))
@@ -251,7 +250,7 @@ class Keyed(RuleBasedStateMachine):
         after = [row for row in rows if row.key not in gone]
         self.note(made, Made("delete_rows", after, removed=len(gone)) if gone else None)
 
-    @precondition(lambda self: self.erases and self.rows is not None)
+    @precondition(lambda self: self.rows is not None)
     @rule(handle=HANDLES, data=st.data(), how=st.sampled_from(["filters", "old frame"]))
     def erase(self, handle: int, data: st.DataObject, how: str) -> None:
         """Rows of one document, or of some version, go in all versions and in all states of theirs."""

@@ -45,6 +45,13 @@ class Remains:
         """The answer: what went, then what remains."""
         report_lines = [] if erasure is None or self.head is None else [*self._gone(erasure), *self.elsewhere]
         if report_lines:
+            if (
+                erasure is not None
+                and erasure.categories
+                and "categories" not in [line[0] for line in report_lines]
+            ):
+                detail = "categories are shared by lists on a server, and stay there"
+                report_lines.append(("categories", None, [], None, True, detail))
             report_lines += _quoting(store, self.texts)
             report_lines.append(
                 ("backups", None, [], None, True, "copies of the vault and exports made before have the rows")

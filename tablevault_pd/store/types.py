@@ -177,6 +177,7 @@ class Erasure:
     version: Version
     files: tuple[tuple[str, int], ...] = ()  #: (SHA-256, size in bytes) of kept files that went with the rows
     remains: str | None = None  #: what could not be overwritten yet, and why; None: nothing is left
+    categories: bool = False  #: whether categories stay that only these rows had
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tablevault_pd.errors import ClaimLost, Conflict
 from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.edges import carried
-from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS, RENAMES
+from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS, META, RENAMES
 from tablevault_pd.store.arango.names import RENAME_BATCHES
 from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, description_document, digest_of
 from tablevault_pd.store.arango.placing import document_of, layout_of, version_of
@@ -35,6 +35,8 @@ from tablevault_pd.store.pieces import EMPTY
 from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tablevault_pd.store import Batch, Staging, Version
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.edges import LineageEdges
@@ -56,8 +58,9 @@ LET own = head == null ? was.id : list
 LET known = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "pieces", "edges", "reads"))
 LET target = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == @target RETURN UNSET(b, "pieces", "edges", "reads"))
 LET shown = @target == null ? head : target
+LET erased = FIRST(FOR l IN tv_lists FILTER @target != null AND l.digest == @digest RETURN l.erased)
 LET layout = FIRST(FOR b IN tv_batches FILTER @content AND b.list == list AND b.version == shown.layout RETURN b.pieces)
-RETURN {now: DATE_NOW(), list, head, renamed, known, target, layout}
+RETURN {now: DATE_NOW(), list, head, renamed, known, target, layout, erased}
 """
 NEW_LIST = """
 FOR m IN tv_meta
@@ -109,14 +112,26 @@ class Committer:
         schema = None if batch.schema is None else self._shared.put_schema(batch.schema)
         key = rows.batch if rows is not None else new_batch_key(self._clock)
         lineage = carried(batch, self._clock)
+        committed = self._until_committed(batch, lambda: self._try(key, batch, rows, schema, lineage))
+        if rows is not None:
+            rows.settled = rows.settled or committed["_key"] == rows.batch
+        return version_of(committed)
+
+    def commit_also(self, batch: Batch, also: Callable[[Any], None]) -> Version:
+        """Make a batch without rows visible, and do `also` in the same transaction."""
+        key, lineage = new_batch_key(self._clock), carried(batch, self._clock)
+        return version_of(
+            self._until_committed(batch, lambda: self._try_in_transaction(key, batch, None, lineage, also))
+        )
+
+    def _until_committed(self, batch: Batch, attempt: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+        """The batch document, as soon as no other writer is faster."""
         deadline = clocks.monotonic() + self._client.timeout_s
         pause = 0.005
         while True:
-            committed = self._try(key, batch, rows, schema, lineage)
+            committed = attempt()
             if committed is not None:
-                if rows is not None:
-                    rows.settled = rows.settled or committed["_key"] == rows.batch
-                return version_of(committed)
+                return committed
             if clocks.monotonic() > deadline:
                 raise Conflict(
                     f"Other writers of the list {batch.list!r} were faster for {self._client.timeout_s:.0f} s. Nothing was "
@@ -130,7 +145,7 @@ class Committer:
     ) -> dict[str, Any] | None:
         """Look, decide, insert: the batch document; None if another writer was faster."""
         if batch.operation == "restore" and batch.original is None:
-            return self._try_restore(key, batch, schema, lineage)
+            return self._try_in_transaction(key, batch, schema, lineage)
         [seen] = self._client.query(LOOK, **_looking(batch))
         if seen["known"]:
             return dict(seen["known"])
@@ -197,12 +212,17 @@ class Committer:
             )
         return None
 
-    def _try_restore(
-        self, key: str, batch: Batch, schema: str | None, lineage: dict[str, Any]
+    def _try_in_transaction(
+        self,
+        key: str,
+        batch: Batch,
+        schema: str | None,
+        lineage: dict[str, Any],
+        also: Callable[[Any], None] | None = None,
     ) -> dict[str, Any] | None:
-        """A restore excludes a vacuum of the same list, which might remove what is brought back.
+        """A restore excludes a vacuum and an erase of the same list, which might remove what is brought back.
 
-        Both write the list's document first, inside a transaction: of two at once, one fails and starts again.
+        All write the list's document first, inside a transaction: of two at once, one fails and starts again.
         """
         looking = _looking(batch)
 
@@ -217,10 +237,12 @@ class Committer:
             document = {"_key": key, **place, **_NO_ITEMS, **lineage}
             self._describe_with(batch, document)
             all_of(handle, INSERT_BATCH, {"batch": document})
+            if also is not None:
+                also(handle)
             return document
 
         try:
-            return self._client.transact((LISTS, BATCHES, RENAMES), work, expect=(UNIQUE,))
+            return self._client.transact((LISTS, BATCHES, RENAMES, META), work, expect=(UNIQUE,))
         except ExpectedError:
             return None
 
@@ -263,7 +285,9 @@ def _placed(
     head, content = _version(seen["head"]), None
     if target is not None:
         content = _content(target, seen)
-    elif batch.operation in ("upsert", "delete_rows"):
+        if target.erased:
+            content = content.without(layout_of(seen["erased"], "What was erased of the list"))
+    elif batch.operation in ("upsert", "delete_rows", "erase"):
         content = check_pieces(batch, EMPTY if head is None else _content(head, seen), rows)
     version, layout = next_version(
         batch,
@@ -287,7 +311,7 @@ def _content(version: Version, seen: dict[str, Any]) -> Pieces:
 
 
 def _looking(batch: Batch) -> dict[str, Any]:
-    content = batch.operation in ("restore", "upsert", "delete_rows") and batch.original is None
+    content = batch.operation in ("restore", "upsert", "delete_rows", "erase") and batch.original is None
     return {
         "digest": digest_of(batch.list),
         "token": batch.token,

@@ -21,7 +21,7 @@ import numpy as np
 from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.store import Batch, Problem, Version
 from tablevault_pd.store.arango.layout import BATCHES, Clock
-from tablevault_pd.store.arango.placing import version_of
+from tablevault_pd.store.arango.placing import layout_of, version_of
 from tablevault_pd.store.arango.spans import ANSWER_BYTES
 from tablevault_pd.store.edges import (
     BASES,
@@ -128,12 +128,13 @@ LET lists = (
     FILTER l.id IN @lists
     LET layouts = LENGTH(FOR b IN tv_batches FILTER b.list == l.id AND b.layout > 0 LIMIT 1 RETURN 1)
     LET any_gone = LENGTH(FOR b IN tv_batches FILTER b.list == l.id AND b.gone == true LIMIT 1 RETURN 1) > 0
+    LET some_gone = any_gone OR l.erased != null
     LET kept = (
       FOR b IN tv_batches
-        FILTER any_gone AND b.list == l.id AND b.emptied == false AND b.rows > 0
+        FILTER some_gone AND b.list == l.id AND b.emptied == false AND b.rows > 0
         SORT b.generation, b.start
         RETURN [b.generation, b.start, b.start + b.rows])
-    RETURN [l.id, l.name, layouts == 0, any_gone ? kept : null])
+    RETURN [l.id, l.name, layouts == 0, some_gone ? kept : null, l.erased])
 LET versions = (
   FOR v IN @versions
     FOR b IN tv_batches
@@ -207,6 +208,12 @@ _MAX_SPANS = 512
 _SIZES = [[level, 16**level] for level in range(LEVELS + 1)]
 
 
+def _stored(runs: Sequence[Sequence[int]], erased: str | None) -> Pieces:
+    """The rows of a list that are stored still."""
+    stored = Pieces.of((generation, first, stop) for generation, first, stop in runs)
+    return stored if erased is None else stored.without(layout_of(erased, "What was erased of a list"))
+
+
 class LineageEdges:
     """Edges between rows of a vault on a server, and what a walk along them needs to know."""
 
@@ -265,8 +272,8 @@ class LineageEdges:
         pairs = [[int(list_id), int(number)] for list_id, number in versions]
         [found] = self._client.query(FACTS, lists=[int(each) for each in lists], versions=pairs)
         known = {
-            list_id: ListHistory(name, in_place, None if kept is None else Pieces.of(kept))
-            for list_id, name, in_place, kept in found["lists"]
+            list_id: ListHistory(name, in_place, None if kept is None else _stored(kept, erased))
+            for list_id, name, in_place, kept, erased in found["lists"]
         }
         shown = map(version_of, found["versions"])
         return ListInfo(known, {(version.list_id, version.version): version for version in shown})

@@ -1,34 +1,233 @@
-"""Erasing rows of a vault on a server."""
+"""Erasing rows of a vault on a server: payloads are written anew without their cells, and the mirror loses their documents.
+
+One transaction makes the version and marks the rows in the batches that hold them: that is the commit, and from then on nobody
+sees them. Batch after batch is overwritten afterwards; until all are, the vault's document says which are left, and whoever
+opens the vault next goes on.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import base64
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
-from tablevault_pd.errors import StoreError
+from tablevault_pd.errors import VaultError
+from tablevault_pd.store import Erasure
+from tablevault_pd.store.arango import payloads
+from tablevault_pd.store.arango.care import BATCHES_OF, NOW, REMOVE_UPLOADS, REMOVE_WHOLE, UNUSED
+from tablevault_pd.store.arango.client import all_of
+from tablevault_pd.store.arango.layout import (
+    BATCHES,
+    DOCUMENTS,
+    EMBEDDINGS,
+    FILES,
+    PAYLOADS,
+    RECORDS,
+)
+from tablevault_pd.store.arango.placing import layout_of, version_of
+from tablevault_pd.store.engine import erasing, int_codec
+from tablevault_pd.store.engine.commit_rules import check_commit
+from tablevault_pd.store.pieces import EMPTY, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tablevault_pd.store import Batch, Erasure, Version
-    from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store import Batch, Version
+    from tablevault_pd.store.arango.care import ServerParts
+    from tablevault_pd.store.arango.commit import Committer
+
+# All statements: 3.12; nothing in them is newer than 3.8.
+ERASED = "FOR l IN tv_lists FILTER l.id IN @lists RETURN [l.id, l.erased]"
+MARK_BATCHES = """
+FOR m IN @marks
+  UPDATE {_key: m[0]} WITH {erased: m[1], erased_rows: m[2]} IN tv_batches
+"""
+MARK_LIST = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {erased: @erased} IN tv_lists"
+ADD_PENDING = """
+FOR m IN tv_meta FILTER m._key == "vault"
+  UPDATE m WITH {erasing: UNION_DISTINCT(NOT_NULL(m.erasing, []), @keys)} IN tv_meta
+"""
+PENDING = 'FOR m IN tv_meta FILTER m._key == "vault" RETURN NOT_NULL(m.erasing, [])'
+REMOVE_PENDING = """
+FOR m IN tv_meta FILTER m._key == "vault"
+  UPDATE m WITH {erasing: MINUS(NOT_NULL(m.erasing, []), [@key])} IN tv_meta
+"""
+BATCH = 'FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "pieces", "edges", "reads")'
+FILES_NAMED = (
+    "FOR p IN tv_payloads FILTER p.batch == @batch AND p.named == true FOR f IN p.files RETURN DISTINCT f"
+)
+PUT_PAYLOADS = 'FOR d IN @documents INSERT d INTO tv_payloads OPTIONS {overwriteMode: "replace"}'
+# What one statement removed: [collection's count, those with words, their words].
+REMOVE_MIRRORED = """
+FOR i IN @@items
+  FILTER i.batch == @batch AND i.row IN @rows
+  REMOVE i IN @@items
+  RETURN [OLD.stems != null ? 1 : 0, NOT_NULL(OLD.length, 0)]
+"""
+SET_COUNTS = """
+FOR b IN tv_batches FILTER b._key == @key
+  UPDATE b WITH {items: @items, text_items: @text_items, text_words: @text_words} IN tv_batches
+"""
+AT_ONCE = 50  # payloads in one request: some 8 MB
+MIRROR = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
 
 
 class Eraser:
     """Erases rows of a vault on a server."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def erase(self, batch: Batch) -> Erasure:
-        """Refuse to erase rows: what is stored on a server is not written anew yet."""
-        self._client.writable()
-        raise StoreError(
-            f"Rows of {batch.list!r} cannot be erased on a server yet. Nothing was written. vault.delete_rows() leaves them out of "
-            "the newest version, and vault.vacuum() removes versions that show them."
-        )
+    def __init__(self, vault: ServerParts, committer: Committer) -> None:
+        self._vault, self._committer = vault, committer
+        self._client = vault.client
 
     def erased(self, versions: Sequence[Version]) -> list[np.ndarray]:
-        """Return the positions of erased rows: none."""
-        return [np.empty(0, np.int64)] * len(versions)
+        """Return the positions of erased rows. One request; none where no version has any."""
+        found = [np.empty(0, np.int64)] * len(versions)
+        concerned = [number for number, version in enumerate(versions) if version.erased]
+        if not concerned:
+            return found
+        lists = sorted({versions[number].list_id for number in concerned})
+        rows = {each: _rows_of(packed) for each, packed in self._client.query(ERASED, lists=lists)}
+        shown = self._vault.rows.pieces([versions[number] for number in concerned])
+        for number, pieces in zip(concerned, shown, strict=True):
+            found[number] = pieces.positions_of(rows[versions[number].list_id])
+        return found
+
+    def erase(self, batch: Batch) -> Erasure:
+        """Commit the batch and forget the rows that it erases."""
+        self._client.writable()
+        head = self._vault.versions.head(batch.list)
+        check_commit(batch, head)
+        assert head is not None
+        assert batch.erases is not None
+        documents = self._client.query(BATCHES_OF, list=head.list_id, batch_rows=1000)
+        [[_, packed]] = self._client.query(ERASED, lists=[head.list_id])
+        before = _rows_of(packed)
+        every = (before + batch.erases.without(before)).by_address()
+        marks = self._marks(documents, every)
+        holding = [key for key, _, numbers in marks if numbers is not None]
+        files = {sha256 for key in holding for sha256 in self._client.query(FILES_NAMED, batch=key)}
+
+        def also(handle: Any) -> None:
+            all_of(handle, MARK_BATCHES, {"marks": marks})
+            all_of(handle, MARK_LIST, {"list": head.list_id, "erased": _packed(every)})
+            all_of(handle, ADD_PENDING, {"keys": holding})
+
+        version = self._committer.commit_also(batch, also)
+        self._overwrite()
+        return Erasure(version, self._unused(files), categories=_has_categories(self._vault, documents))
+
+    def _marks(self, documents: Sequence[dict[str, Any]], every: Pieces) -> list[list[Any]]:
+        """[key, how many erased rows the version shows, the numbers of erased rows that the batch holds] of each batch."""
+        contents = self._vault.rows.pieces([version_of(document) for document in documents])
+        marks = []
+        for document, content in zip(documents, contents, strict=True):
+            own = Pieces.of(
+                [(document["generation"], document["start"], document["start"] + document["rows"])]
+            )
+            numbers = own.positions_of(every)
+            held = len(numbers) and not document["emptied"]
+            packed = base64.b64encode(int_codec.pack(numbers)).decode("ascii") if held else None
+            marks.append([document["_key"], int(content.overlaps(every)[2].sum()), packed])
+        return marks
+
+    # -- what is left
+
+    def finish_interrupted(self) -> None:
+        """Go on with what an interrupted call has left to be overwritten. Nobody waits for it: what fails is tried again."""
+        with suppress(VaultError):
+            self._overwrite()
+
+    def _overwrite(self) -> None:
+        """Overwrite the rows of all batches that are marked."""
+        for key in self._client.query(PENDING)[0]:
+            for document in self._client.query(BATCH, key=key):
+                self._overwrite_batch(document)
+            self._client.query(REMOVE_PENDING, key=key)
+
+    def _overwrite_batch(self, document: dict[str, Any]) -> None:
+        key, numbers = document["_key"], numbers_of(document["erased_rows"])
+        new = self._payloads(document, numbers)
+        rows = numbers.tolist()
+
+        def work(handle: Any) -> None:
+            [present] = all_of(handle, BATCH, {"key": key})
+            for at in range(0, len(new), AT_ONCE):
+                all_of(handle, PUT_PAYLOADS, {"documents": new[at : at + AT_ONCE]})
+            items = dict(present["items"])
+            texts, words = present.get("text_items"), present.get("text_words")
+            for collection in MIRROR:
+                removed = all_of(
+                    handle, REMOVE_MIRRORED, {"@items": collection, "batch": key, "rows": rows}, 10_000
+                )
+                if removed:
+                    items[collection] -= len(removed)
+                    texts = texts and texts - sum(one for one, _ in removed)
+                    words = words and words - sum(length for _, length in removed)
+            all_of(
+                handle,
+                SET_COUNTS,
+                {"key": key, "items": items, "text_items": texts or None, "text_words": words or None},
+            )
+
+        self._client.transact((BATCHES, PAYLOADS, *MIRROR), work)
+
+    def _payloads(self, document: dict[str, Any], numbers: np.ndarray) -> list[dict[str, Any]]:
+        """The payloads of a batch that hold erased rows, without their cells."""
+        version, first, made = version_of(document), 0, []
+        for part in document["parts"]:
+            here = numbers[(numbers >= first) & (numbers < first + part["rows"])] - first
+            if len(here):
+                start = document["start"] + first
+                chunks = self._vault.rows.rows_of_generation(
+                    version, document["generation"], start, start + part["rows"], None
+                )
+                table = (
+                    pa.concat_tables([chunk.table for chunk in chunks]).unify_dictionaries().combine_chunks()
+                )
+                schema = self._vault.rows.schema(int(part["schema"], 16))
+                table = pa.Table.from_arrays(table.select(schema.names).columns, schema=schema)
+                shape = payloads.Shape({place: rows for place, rows, _ in part["payloads"]})
+                blank = erasing.blanked(table, here)
+                for _, payload in payloads.documents(blank, shape, document["_key"], first):
+                    row = payload["row"] - first
+                    if ((here >= row) & (here < row + payload["rows"])).any():
+                        made.append(payload)
+            first += part["rows"]
+        return made
+
+    def _unused(self, files: set[str]) -> tuple[tuple[str, int], ...]:
+        """Remove those of these kept files that no row names any more, unless somebody is keeping them now."""
+        removed = []
+        [now] = self._client.query(NOW) if files else [0]
+        before = now - self._vault.stray_age_s * 1000
+        for whole in self._client.query(UNUSED, before=before) if files else ():
+            if whole["_key"] in files and self._client.query(
+                REMOVE_WHOLE, key=whole["_key"], upload=whole["upload"], before=before
+            ):
+                self._client.query(REMOVE_UPLOADS, uploads=[whole["upload"]])
+                removed.append((whole["_key"], whole["size_bytes"]))
+        return tuple(removed)
+
+
+def numbers_of(packed: str | None) -> np.ndarray:
+    """The numbers of erased rows, as a batch document has them."""
+    if packed is None:
+        return np.empty(0, np.int64)
+    return int_codec.unpack(base64.b64decode(packed), "A list of erased rows")
+
+
+def _rows_of(packed: str | None) -> Pieces:
+    """The stored rows that were erased, as the document of a list has them."""
+    return EMPTY if packed is None else layout_of(packed, "What was erased of a list")
+
+
+def _packed(rows: Pieces) -> str:
+    return base64.b64encode(int_codec.pack_pieces(rows)).decode("ascii")
+
+
+def _has_categories(vault: ServerParts, documents: Sequence[dict[str, Any]]) -> bool:
+    """Whether rows of a list have categories, which are shared between lists and stay."""
+    return any(part["dictionaries"] for document in documents for part in document["parts"])

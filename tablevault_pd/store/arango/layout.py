@@ -169,7 +169,7 @@ _told: set[str] = set()  # the releases whose defects this process was told
 # 3.12; works on every version
 READ_META = """
 FOR m IN tv_meta FILTER m._key == "vault"
-RETURN {vault: m.vault, format: m.format, layouts: m.layouts, now: DATE_NOW(), release: VERSION()}
+RETURN {vault: m.vault, format: m.format, layouts: m.layouts, erasing: m.erasing, now: DATE_NOW(), release: VERSION()}
 """
 # 3.12; works on every version
 SERVER_VERSION = "RETURN VERSION()"
@@ -195,8 +195,11 @@ class Clock:
         return int((time.monotonic() + self._offset_s) * 1_000_000)
 
 
-def open_vault(client: Client) -> tuple[str, Clock]:
-    """Lay out what the database lacks to be a vault of this release. Return the vault's id and the server's time."""
+def open_vault(client: Client) -> tuple[str, Clock, bool]:
+    """Lay out what the database lacks to be a vault of this release.
+
+    Return the vault's id, the server's time, and whether erased rows are still to be overwritten.
+    """
     found = _read_meta(client)
     if found is None:
         if client.read_only:
@@ -216,7 +219,7 @@ def open_vault(client: Client) -> tuple[str, Clock]:
     check_release(client, found["release"])
     if LAYOUT not in (found["layouts"] or {}) and not client.read_only:
         _add_missing(client)
-    return found["vault"], Clock(found["now"])
+    return found["vault"], Clock(found["now"]), bool(found["erasing"])
 
 
 def check_release(client: Client, release: str) -> None:

@@ -24,7 +24,7 @@ def version_of(document: Document) -> Version:
         document["start"], document["rows"], document["total"], int(document["schema"], 16), document["session"],
         document["cell"], to_time(document["time"]), tuple(document["tags"]), document.get("message"),
         document["gone"], document.get("step"), document.get("line"), document["layout"], document["first"],
-        document["changed"], document["removed"],
+        document["changed"], document["removed"], document.get("erased", 0),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from tablevault_pd.store import Chunk, Version
 from tablevault_pd.store.arango import payloads
 from tablevault_pd.store.arango.columns import StoredColumn, columns_of
 from tablevault_pd.store.arango.payloads import SCALARS
-from tablevault_pd.store.arango.spans import ANSWER_BYTES, Span, spans_of, together, windows
+from tablevault_pd.store.arango.spans import ANSWER_BYTES, Span, erased_in, spans_of, together, windows
 from tablevault_pd.store.engine.payloads import seed_of
 from tablevault_pd.store.engine.zones import may_match
 
@@ -52,7 +52,8 @@ FOR run IN @runs
     FILTER b.list == run[1] AND b.generation == run[2] AND b.start >= lowest AND b.start < run[4] AND b.rows > 0
       AND b.emptied == false
     SORT run[0], b.start
-    RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows, parts: b.parts}
+    RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows, parts: b.parts,
+            erased: b.erased_rows}
 """
 EMPTY_PART = """
 FOR b IN tv_batches
@@ -348,7 +349,7 @@ class Reader:
             ) from error
         last = spans[-1]
         positions = range(spans[0].position, last.position + last.rows)
-        return Chunk(positions, _selected(table, columns), private=False)
+        return Chunk(positions, _selected(table, columns), private=False, erased=erased_in(spans))
 
     def _decoded(self, span: Span, found: Payloads, columns: Sequence[str] | None) -> pa.Table:
         """The wanted columns of a span, with codes in the place of categories."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tablevault_pd.store.engine.int_codec import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +32,7 @@ class Span:
     high: int
     position: int  #: of the first row in the list
     wanted: int = 0  #: which of the things that are read together it belongs to
+    erased: str | None = None  #: the numbers of erased rows of the batch, packed
 
     @property
     def rows(self) -> int:
@@ -72,6 +78,7 @@ def spans_of(row: dict[str, Any], number: int, shift: int) -> Iterator[Span]:
                 high,
                 row["start"] + low + shift,
                 number,
+                row["erased"],
             )
         first += part["rows"]
 
@@ -96,6 +103,17 @@ def windows(spans: list[tuple[Span, float]]) -> Iterator[list[Span]]:
         rows, size = rows + span.rows, size + span.rows * row_bytes
     if window:
         yield window
+
+
+def erased_in(spans: Iterable[Span]) -> np.ndarray | None:
+    """The numbers of erased rows in all of these spans together; None if there are none."""
+    parts, before = [], 0
+    for span in spans:
+        if span.erased is not None:
+            numbers = unpack(base64.b64decode(span.erased), "A list of erased rows")
+            parts.append(numbers[(numbers >= span.low) & (numbers < span.high)] - span.low + before)
+        before += span.rows
+    return np.concatenate(parts) if parts else None
 
 
 def together(spans: Iterable[Span]) -> Iterator[list[Span]]:

@@ -108,7 +108,7 @@ class ArangoStore:
             "mirror": mirror, "stray_age_s": stray_age_s,
         }  # fmt: skip
         try:
-            self.vault_id, self.clock = layout.open_vault(self.client)
+            self.vault_id, self.clock, erasing = layout.open_vault(self.client)
         except VaultNotFound:
             if not create or read_only:
                 raise
@@ -118,8 +118,10 @@ class ArangoStore:
                 replication_factor=replication_factor,
                 write_concern=write_concern,
             )
-            self.vault_id, self.clock = layout.open_vault(self.client)
+            self.vault_id, self.clock, erasing = layout.open_vault(self.client)
         self._make_parts(stray_age_s)
+        if erasing and not read_only:
+            self._eraser.finish_interrupted()
 
     def _make_parts(self, stray_age_s: float) -> None:
         client, clock = self.client, self.clock
@@ -137,11 +139,10 @@ class ArangoStore:
         self._slices = SliceStore(client, self._text.search_code)
         self._claims = ClaimBook(client)
         self.vectors = VectorSearch(client, reader, self._rows)
-        self._eraser = Eraser(client)
         self._committer = Committer(client, clock, SharedDocuments(client), self._lineage, self._mirror)
-        self._maintenance = MaintenanceTasks(
-            ServerParts(client, self._versions, self._rows, self._blobs, self._lineage, stray_age_s)
-        )
+        parts = ServerParts(client, self._versions, self._rows, self._blobs, self._lineage, stray_age_s)
+        self._maintenance = MaintenanceTasks(parts)
+        self._eraser = Eraser(parts, self._committer)
 
     def is_current(self) -> bool:
         """Whether the database still holds the vault that was opened."""
