@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -537,3 +539,55 @@ def test_a_cached_function_is_called_once_for_equal_frames_and_arguments(vault):
         tv.cached(version="1")(lambda frame: 5)(frame)
     with pytest.raises(tv.InvalidType):
         tv.cached(5)
+
+
+# ---------------------------------------------------------------- the code of a function
+
+SCRIPT = """
+import pandas as pd
+import tablevault_pd as tv
+import helper
+
+SCALE = 2
+unrelated = {unrelated}
+
+
+def own(row):
+    print("own", end=" ")
+    return {{"n": SCALE * row.n}}
+
+
+def helped(row):
+    print("helped", end=" ")
+    return {{"n": helper.clean(row.n)}}
+
+
+client = object()
+
+
+def with_client(row):
+    print("with_client", end=" ")
+    return {{"n": row.n, "there": client is not None}}
+
+
+vault = tv.connect("v")
+vault.save("numbers", pd.DataFrame({{"n": [1]}}))
+for name, function in (("own", own), ("helped", helped), ("with client", with_client)):
+    vault.map(name, function, "numbers")
+"""
+
+
+def test_in_a_script_a_function_is_its_code_with_what_it_uses_of_the_projects_own(here):
+    def called(unrelated: int, helper: str) -> list[str]:
+        (here / "helper.py").write_text(
+            f"def clean(n):\n    return {helper}\n\n\ndef other():\n    return {unrelated}\n"
+        )
+        (here / "script.py").write_text(SCRIPT.format(unrelated=unrelated))
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [sys.executable, "script.py"], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()
+
+    assert called(1, "n + 1") == ["own", "helped", "with_client"]
+    assert called(2, "n + 2") == ["helped"]

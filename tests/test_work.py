@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import pickle
+import sqlite3
 import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +27,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from stores import BOTH, new_place
+from stores import BOTH, database_of, new_place
 from torture.harness import times
 
 import tablevault_pd as tv
@@ -376,6 +379,45 @@ def test_the_command_line_shows_claims_and_frees_them(here, capsys):
         assert main(["release", "jobs", "--session", "worker", *place]) == 0
         assert capsys.readouterr().out.endswith("2 rows given back.\n")
         assert states(vault) == "ooo"
+
+
+def test_the_command_line_follows_a_list(here, capsys):
+    with tv.connect(here / "v") as vault:
+        vault.save("jobs", jobs(1, 2))
+        vault.append("jobs", jobs(3))
+        follow = ["follow", "jobs", "--timeout", "0", "--vault", str(here / "v")]
+        assert main([*follow, "--since", "start", "--filter", "n > 1"]) == 0
+        assert capsys.readouterr().out.split() == ["position", "n", "1", "2", "2", "3"]
+        assert main([*follow, "--since", "1", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == [{"position": 2, "n": 3}]
+        assert main(follow) == 0
+        assert capsys.readouterr().out == ""
+        assert main(["follow", "none", "--vault", str(here / "v")]) == 1
+
+
+# ---------------------------------------------------------------- damage
+
+
+def forget_holders(vault: tv.Vault) -> None:
+    if "://" in vault.place:
+        database_of(f"{vault.place.replace('@', ':' + os.environ['TABLEVAULT_PASSWORD'] + '@')}").aql.execute(
+            "FOR w IN tv_work UPDATE w WITH {holders: []} IN tv_work"
+        )
+        return
+    with closing(sqlite3.connect(Path(vault.place) / "catalog.db")) as catalog, catalog:
+        catalog.execute("DELETE FROM work_holders")
+
+
+def test_check_finds_claims_that_would_never_fall_back(vault):
+    vault.save("jobs", jobs(1, 2, 3))
+    vault.finish(vault.claim("jobs", k=2).iloc[:1])
+    assert vault.check().empty
+    forget_holders(vault)
+    found = vault.check(fix=True)
+    assert found[["what", "list", "fixed"]].values.tolist() == [["claims", "jobs", True]]
+    assert found["detail"].str.startswith("1 claims").all()
+    assert states(vault) == "doo"
+    assert vault.check().empty
 
 
 # ---------------------------------------------------------------- a plain oracle

@@ -219,6 +219,12 @@ COMMANDS = (
         "claims", work_cli.claims, "who holds and who has done which rows", work_cli.add_claims_arguments
     ),
     Command(
+        "follow",
+        work_cli.follow,
+        "the new rows of a list as they are committed, until Ctrl-C",
+        work_cli.add_follow_arguments,
+    ),
+    Command(
         "release",
         work_cli.release,
         "give back the rows that a session holds",

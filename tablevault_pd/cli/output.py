@@ -10,7 +10,7 @@ import os
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -38,6 +38,7 @@ class Output:
     whole: bool = False  #: whether the table has all columns, for rows of a list
     more: Callable[[], Frames] | None = None  #: frames of the same columns that follow, for JSON and CSV
     text: str | None = None  #: printed instead of a table
+    streams: bool = False  #: whether each frame of `more` is a table of its own, printed as it comes
 
     def frames(self) -> Frames:
         """Yield all frames, the first one included."""
@@ -52,6 +53,10 @@ def print_table(output: Output, to: TextIO) -> None:
         # Code may hold control characters: escape them on a terminal, not in a file.
         text = output.text if not to.isatty() else "\n".join(map(printable, output.text.split("\n")))
         to.write(text if text.endswith("\n") else text + "\n")
+        return
+    if output.streams and output.more is not None:
+        for frame in output.more():
+            print_table(replace(output, frame=frame, streams=False), to)
         return
     names, columns = with_index(_tidy(output), output.index)
     if columns and (len(output.frame) or output.whole):

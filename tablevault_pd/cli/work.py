@@ -1,7 +1,8 @@
-"""The commands about work that is shared: ``claims`` and ``release``."""
+"""The commands about work that is shared: ``claims``, ``release`` and ``follow``."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from tablevault_pd.cli.output import Output
@@ -10,6 +11,9 @@ from tablevault_pd.work.report import STATES
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
+
+    import pandas as pd
 
     from tablevault_pd.vault.vault import Vault
 
@@ -30,6 +34,31 @@ def claims(vault: Vault, arguments: Namespace) -> Output:
     count = frame["state"].value_counts()
     note = ", ".join(f"{count[state]:,} {state}" for state in STATES if state in count)
     return Output(frame, f"{note}." if note else "No rows.")
+
+
+def add_follow_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``follow``."""
+    parser.add_argument("name", metavar="NAME", help="a list")
+    parser.add_argument(
+        "--since", default="now", metavar="WHEN", help="now, start, a version, or a time; default: now"
+    )
+    parser.add_argument("--filter", metavar="TEXT", help="only rows that fit, such as 'score > 0.5'")
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="end when no row came for so long; default: never"
+    )
+
+
+def follow(vault: Vault, arguments: Namespace) -> Output:
+    """Print the rows of a list as they are committed."""
+    since = int(arguments.since) if arguments.since.isdigit() else arguments.since
+    frames = vault.follow(arguments.name, since=since, filters=arguments.filter, timeout_s=arguments.timeout)
+
+    def more() -> Iterator[pd.DataFrame]:
+        for frame in frames:
+            yield frame
+            sys.stdout.flush()
+
+    return Output(vault.read(arguments.name, stop=0), index=True, whole=True, more=more, streams=True)
 
 
 def add_release_arguments(parser: ArgumentParser) -> None:

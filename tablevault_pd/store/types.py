@@ -204,6 +204,14 @@ class Problem:
     detail: str | None = None
     fixed: bool = False
 
+    @classmethod
+    def without_holder(cls, name: str, rows: int, *, fixed: bool) -> Problem:
+        """Rows of a list whose claims would never fall back."""
+        detail = (
+            f"{rows} claims are held by a session that is not known to hold any, so nobody gives them back"
+        )
+        return cls("damage", "claims", name, detail=detail, fixed=fixed)
+
 
 @dataclass(frozen=True, slots=True)
 class Freed:

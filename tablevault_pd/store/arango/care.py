@@ -10,6 +10,7 @@ import numpy as np
 
 from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
 from tablevault_pd.store import Compacted, Freed, Problem, Progress, Version
+from tablevault_pd.store.arango.claims import check_claims
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import (
     BATCHES,
@@ -143,6 +144,7 @@ def check(vault: ServerParts, *, fix: bool, progress: Progress | None) -> list[P
     problems += _unworded(vault, set(short))
     problems += vault.lineage.damaged_edges(fix=fix)
     problems += _kept(vault, progress)
+    problems += check_claims(vault.client, fix=fix)
     problems += _strays(vault, fix=fix)
     return sorted(problems, key=lambda problem: problem.severity)
 

@@ -6,11 +6,12 @@ conflict, and is tried again as a whole.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.store import LOST_AFTER_BEATS
+from tablevault_pd.store import LOST_AFTER_BEATS, Problem
 from tablevault_pd.store.arango.people import digest_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.times import to_time
@@ -186,6 +187,15 @@ LET finished = (
 )
 """
 FINISH = HELD + "LET may = LENGTH(held) == LENGTH(@rows)" + FINISHED + "RETURN held[*]._key"
+# Held by who is no holder: nobody would give them back.
+_WITHOUT_HOLDER = """
+FOR c IN tv_claims
+  FILTER c.state == 1
+  LET work = DOCUMENT("tv_work", TO_STRING(c.list))
+  FILTER [c.session, c.attempt] NOT IN NOT_NULL(work.holders, [])
+"""
+WITHOUT_HOLDER = _WITHOUT_HOLDER + "RETURN FIRST(FOR l IN tv_lists FILTER l.id == c.list RETURN l.name)"
+OPEN_WITHOUT_HOLDER = _WITHOUT_HOLDER + _OPENED
 RECORDS = """
 FOR c IN tv_claims
   FILTER c.list == @list
@@ -304,6 +314,14 @@ class ClaimBook:
     def data_version(self) -> object:
         """None: a server tells only when it is asked."""
         return None
+
+
+def check_claims(client: Client, *, fix: bool) -> list[Problem]:
+    """Claims that would never fall back; with `fix` their rows are open again."""
+    names = Counter(client.query(WITHOUT_HOLDER))
+    if fix and names:
+        client.query(OPEN_WITHOUT_HOLDER)
+    return [Problem.without_holder(name, names[name], fixed=fix) for name in sorted(names)]
 
 
 def finishing(finishes: Sequence[Finish], *, again: bool = False) -> dict[str, Any]:

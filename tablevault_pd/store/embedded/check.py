@@ -18,6 +18,7 @@ from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
 from tablevault_pd.store import Problem, Progress, Version
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import LOCK_NAME, kept_path
+from tablevault_pd.store.embedded.claims import check_claims
 from tablevault_pd.store.embedded.edges import damaged_edges
 from tablevault_pd.store.embedded.lockfile import LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX, Payload, unpack
@@ -56,6 +57,7 @@ def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Pr
     problems += _coverage(vault)
     problems += damaged_edges(vault.catalog)
     problems += _kept(vault)
+    problems += check_claims(vault.catalog, fix=fix)
     problems += _text_index(vault, fix=fix)
     problems += map(_stray, strays(vault, remove=fix))
     return sorted(problems, key=lambda problem: problem.severity)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tablevault_pd.store import LOST_AFTER_BEATS
+from tablevault_pd.store import LOST_AFTER_BEATS, Problem
 from tablevault_pd.store.engine import int_codec
 from tablevault_pd.store.times import from_time, to_time
 from tablevault_pd.store.work import (
@@ -78,6 +78,14 @@ IN_HAND = """
 SELECT generation, row FROM claims
 WHERE list = ? AND state BETWEEN 1 AND ? AND generation = ? AND row >= ? AND row < ? AND session = ? AND attempt = ?
 """
+# Held by who is no holder: nobody would give them back.
+WITHOUT_HOLDER = """
+SELECT c.list, l.name, count(*) FROM claims c JOIN lists l ON l.id = c.list
+LEFT JOIN work_holders h ON h.list = c.list AND h.session = c.session AND h.attempt = c.attempt
+WHERE c.state = 1 AND h.list IS NULL GROUP BY c.list ORDER BY l.name
+"""
+_HAS_HOLDER = "SELECT 1 FROM work_holders h WHERE h.list = claims.list AND h.session = claims.session AND h.attempt = claims.attempt"
+OPEN_WITHOUT_HOLDER = f"UPDATE claims {_OPENED} AND NOT EXISTS ({_HAS_HOLDER})"  # a constant
 RECORDS = """
 SELECT generation, row, state, coalesce(session, -1), coalesce(attempt, 0), since FROM claims WHERE list = ?
 ORDER BY generation, row
@@ -146,6 +154,19 @@ class ClaimBook:
     def data_version(self) -> object:
         """What SQLite says about commits of others."""
         return self._catalog.data_version()
+
+
+def check_claims(catalog: SqliteCatalog, *, fix: bool) -> list[Problem]:
+    """Claims that would never fall back; with `fix` their rows are open again."""
+    with catalog.reading() as db:
+        found = db.execute(WITHOUT_HOLDER).fetchall()
+    for list_id, _, _ in found if fix else ():
+        catalog.write_unsynced(_open_without_holder, list_id)
+    return [Problem.without_holder(name, rows, fixed=fix) for _, name, rows in found]
+
+
+def _open_without_holder(db: Connection, list_id: int) -> None:
+    db.execute(OPEN_WITHOUT_HOLDER, (_now(), list_id))
 
 
 def _work(db: Connection, list_id: int) -> Work | None:
