@@ -49,8 +49,8 @@ class PageAddress:
 
     def with_(self, **changes: object) -> PageAddress:
         """Return this page with other arguments; None takes one out."""
-        kept = [pair for pair in self.arguments if pair[0] not in changes]
-        return PageAddress(self.page, (*kept, *_pairs(changes)))
+        others = [pair for pair in self.arguments if pair[0] not in changes]
+        return PageAddress(self.page, (*others, *_pairs(changes)))
 
 
 def to(page: str, **arguments: object) -> PageAddress:
@@ -62,5 +62,5 @@ def _pairs(arguments: Mapping[str, object]) -> list[tuple[str, str]]:
     pairs = []
     for name, value in arguments.items():
         values = value if isinstance(value, list) else [value]
-        pairs += [(name, str(each)) for each in values if each is not None and each != ""]
+        pairs += [(name, str(item)) for item in values if item is not None and item != ""]
     return pairs

@@ -91,7 +91,7 @@ class Explorer:
         self._head.html = str(self._top())
         blocks = _merged(self.page.blocks)
         shown: list[Any] = list(self._body)
-        if [type(each) for each in blocks] == [Markup] and [type(each) for each in shown] == [HtmlView]:
+        if [type(block) for block in blocks] == [Markup] and [type(block) for block in shown] == [HtmlView]:
             shown[0].html = str(blocks[0])  # the same place in the page: nothing jumps
             return
         self._body[:] = [self._shown(block) for block in blocks]

@@ -46,7 +46,7 @@ def link(address: PageAddress, *text: Any, **attributes: object) -> Markup:
 
 def heading(text: Any, *after: Any) -> Markup:
     """Return a heading, with more beside it."""
-    return tag("h2", text, *(tag("span", each, class_="beside") for each in after))
+    return tag("h2", text, *(tag("span", beside, class_="beside") for beside in after))
 
 
 def note(*content: Any) -> Markup:
@@ -101,7 +101,8 @@ def field(name: str, value: str = "", *, label: str, size: int = 24, hint: str =
 def choice(name: str, value: str, options: Sequence[str], *, label: str) -> Markup:
     """Return a field in which one of some texts is chosen."""
     items = [
-        tag("option", each, value=each, selected="selected" if each == value else None) for each in options
+        tag("option", option, value=option, selected="selected" if option == value else None)
+        for option in options
     ]
     return tag("label", label, " ", tag("select", *items, name=name))
 
@@ -165,7 +166,7 @@ def value_html(value: Any) -> Cell:
     """Return a value as it stands in a cell: a vector as a small curve, a long text cut."""
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu" and len(value) > 3:
         return sparkline(value)
-    if isinstance(value, list) and len(value) > 3 and all(isinstance(each, int | float) for each in value):
+    if isinstance(value, list) and len(value) > 3 and all(isinstance(item, int | float) for item in value):
         return sparkline(np.asarray(value, dtype="float64"))
     text = value_text(value)
     if len(text) > MAX_TEXT:
@@ -181,7 +182,7 @@ def value_text(value: Any) -> str:
         return "NaN" if math.isnan(value) else f"{value:.6g}"
     if isinstance(value, datetime):
         return str(value.strftime("%Y-%m-%d %H:%M:%S"))
-    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return ", ".join(value)
     return str(value)
 

@@ -67,8 +67,8 @@ class Door:
             )
             handler.redirect(_without_token(handler.request.query))
             raise Finish
-        kept = handler.get_cookie(self.cookie, "") or ""
-        return "owner" if hmac.compare_digest(kept.encode(), self.token.encode()) else None
+        cookie = handler.get_cookie(self.cookie, "") or ""
+        return "owner" if hmac.compare_digest(cookie.encode(), self.token.encode()) else None
 
 
 def _guard(handler: RequestHandler, hosts: list[str]) -> None:
@@ -88,8 +88,8 @@ def _guard(handler: RequestHandler, hosts: list[str]) -> None:
 
 
 def _without_token(query: str) -> str:
-    kept = [pair for pair in parse_qsl(query) if pair[0] != "token"]
-    return f"/?{urlencode(kept)}" if kept else "/"
+    arguments = [pair for pair in parse_qsl(query) if pair[0] != "token"]
+    return f"/?{urlencode(arguments)}" if arguments else "/"
 
 
 class Refused(RequestHandler):

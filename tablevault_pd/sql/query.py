@@ -140,7 +140,7 @@ def _plain(name: str, value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return _plain(name, list(value)) if value.dtype.kind in "mM" else value.tolist()
-    return [_plain(name, each) for each in value] if isinstance(value, (list, tuple)) else value
+    return [_plain(name, item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _run(

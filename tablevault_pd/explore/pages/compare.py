@@ -44,7 +44,7 @@ def compare(vault: Explored, address: PageAddress) -> Page:
     python = call("vault.compare", a, b, **given)
     here = to("compare", a=a, b=b, on=on, measure=measure)
     tab = address.get("tab", "rows")
-    tabs = html.tabs(tab, {each: here.with_(tab=each) for each in TABS})
+    tabs = html.tabs(tab, {name: here.with_(tab=name) for name in TABS})
     made: dict[str, Callable[[], tuple[list[Any], str]]] = {
         "rows": lambda: (_rows(comparison, address), python),
         "flips": lambda: (_flips(comparison, measure), f"{python}.vault.plot.flips()"),
@@ -69,7 +69,7 @@ def _sides(address: PageAddress) -> tuple[str, str]:
 
 
 def _names(text: str) -> Any:
-    names = [each.strip() for each in text.split(",") if each.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
     return (names[0] if len(names) == 1 else names) if names else None
 
 

@@ -35,14 +35,14 @@ def lists(vault: Explored, address: PageAddress) -> Page:
     cells = {
         "name": lambda name, _: html.link(to("list", name=name), name),
         "session": _session,
-        "columns": lambda columns, _: html.value_html(", ".join(html.label_text(each) for each in columns)),
+        "columns": lambda columns, _: html.value_html(", ".join(html.label_text(label) for label in columns)),
         "bytes": lambda size, _: _bytes(size),
     }
     said = html.note(counted(len(frame), "list"), f", {counted(int(frame['rows'].sum()), 'row')}")
-    asked = html.form(to("lists"), html.field("q", text, label="Name"), submit="Filter")
+    form = html.form(to("lists"), html.field("q", text, label="Name"), submit="Filter")
     shown = frame[[name for name in frame.columns if name != "deleted"]]
     return Page(
-        "Lists", "vault.lists()", [asked, said, pager.table(shown, address, cells, unsorted=("columns",))]
+        "Lists", "vault.lists()", [form, said, pager.table(shown, address, cells, unsorted=("columns",))]
     )
 
 
@@ -51,7 +51,7 @@ def list_page(vault: Explored, address: PageAddress) -> Page:
     name = address.get("name")
     version = resolve(vault.store, name)
     tab = address.get("tab", "rows")
-    choices = {each: to("list", name=name, tab=each) for each in ("rows", "versions", "trend")}
+    choices = {tab_name: to("list", name=name, tab=tab_name) for tab_name in ("rows", "versions", "trend")}
     choices["lineage"] = to("lineage", name=name)
     choices["stale"] = to("stale", name=name)
     title = f"{version.list}, version {version.version}"
@@ -121,17 +121,17 @@ def _trend(vault: Explored, version: Version, address: PageAddress) -> tuple[lis
     """How a measure moved over the versions, each with what it differs in from the one before."""
     name, measure = version.list, address.get("measure")
     field = html.field("measure", measure, label="Measure", hint="gold == pred", size=30)
-    asked = html.form(to("list", name=name, tab="trend"), field)
+    form = html.form(to("list", name=name, tab="trend"), field)
     if not measure:
         said = html.note(
             "What to measure in every version: an expression of columns, such as gold == pred or loss."
         )
-        return [asked, said], call("vault.trend", name, "gold == pred")
+        return [form, said], call("vault.trend", name, "gold == pred")
     python = call("vault.trend", name, measure, baseline="previous")
     try:
         frame = vault.trend(name, measure, baseline="previous")
     except VaultError as problem:
-        return [asked, html.error(problem)], python
+        return [form, html.error(problem)], python
     picture = charts.picture(frame.vault.plot.trend)
     numbers = frame["version"].tolist()
 
@@ -142,7 +142,7 @@ def _trend(vault: Explored, version: Version, address: PageAddress) -> tuple[lis
         return html.link(to("compare", a=before, b=here, measure=measure), f"{number}: what changed")
 
     table = html.table(pd.DataFrame(frame), {"version": compared, "session": _session})
-    return [asked, picture, table], python
+    return [form, picture, table], python
 
 
 def _session(label: Any, _: int) -> Any:

@@ -38,10 +38,10 @@ def search_form(address: PageAddress) -> Markup:
 
 def search(vault: Explored, address: PageAddress) -> Page:
     """Fields to ask with, and the best rows."""
-    asked = {name: address.get(name) for name in OPTIONS}
+    options = {name: address.get(name) for name in OPTIONS}
     near, row = address.get("near"), address.number("row")
     top = [html.heading("Search"), search_form(address)]
-    given: dict[str, Any] = {name: value for name, value in asked.items() if value}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value}
     if near:
         top.append(
             html.note(f"Near to row {row} of {near}. ", html.link(to("search", **given), "not near it"))

@@ -42,15 +42,15 @@ def sessions_form(address: PageAddress) -> Markup:
 def sessions(vault: Explored, address: PageAddress) -> Page:
     """Sessions, newest first, to choose some of for their curves or a comparison."""
     filters, code, changed = address.get("filters"), address.get("code"), bool(address.get("changed"))
-    asked: dict[str, Any] = {"filters": filters, "code": code, "only_changed": changed}
-    given = {option: value for option, value in asked.items() if value}
+    options: dict[str, Any] = {"filters": filters, "code": code, "only_changed": changed}
+    given = {option: value for option, value in options.items() if value}
     name = address.get("name") or None
     frame = vault.sessions(name, **given)
     python = call("vault.sessions", *([name] if name else []), **given)
     shown = frame.iloc[::-1].drop(columns=list(HIDDEN), errors="ignore")
-    told = [name for name in shown.columns if name.startswith(("params.", "metrics."))]
+    values = [name for name in shown.columns if name.startswith(("params.", "metrics."))]
     first = [name for name in ("session", "state") if name in shown]
-    shown = shown[[*first, *told, *(name for name in shown.columns if name not in {*first, *told})]]
+    shown = shown[[*first, *values, *(name for name in shown.columns if name not in {*first, *values})]]
     shown.insert(0, " ", shown["session"])
     picked = set(address.all("pick"))
     cells: dict[str, Any] = {
@@ -73,8 +73,8 @@ def _selection(table: Markup, address: PageAddress) -> Markup:
         html.tag("button", "Compare two", name="view", value="compare"),
     ]
     chosen = html.tag("p", "With the sessions ticked, or all that are shown: ", *buttons, class_="buttons")
-    asked = [html.hidden(name, address.get(name)) for name in WHICH]
-    return html.tag("form", *asked, chosen, table, method="get", action="", data_form="go")
+    hidden = [html.hidden(name, address.get(name)) for name in WHICH]
+    return html.tag("form", *hidden, chosen, table, method="get", action="", data_form="go")
 
 
 def _state(state: Any, _: int) -> Markup:
@@ -86,7 +86,7 @@ def run(vault: Explored, address: PageAddress) -> Page:
     which = address.get("which")
     info = vault.run(which)
     tab = address.get("tab", "metrics")
-    tabs = {each: to("run", which=which, tab=each) for each in ("metrics", "written", "code", "environment")}
+    tabs = {name: to("run", which=which, tab=name) for name in ("metrics", "written", "code", "environment")}
     when = f"{info.started:%Y-%m-%d %H:%M:%S} UTC"
     top = [
         html.heading(info.label, _state(info.state, 0), when, *info.tags),
@@ -139,20 +139,20 @@ def _code(vault: Explored, info: Any) -> tuple[list[Any], str]:
 
 
 def _environment(vault: Explored, info: Any) -> tuple[list[Any], str]:
-    found = dict(info.environment)
-    packages = found.pop("packages", {}) or {}
-    blocks = [_pairs("environment", found)]
+    environment = dict(info.environment)
+    packages = environment.pop("packages", {}) or {}
+    blocks = [_pairs("environment", environment)]
     if packages:
         blocks.append(_pairs("package", packages))
     return blocks, f"{call('vault.run', info.label)}.environment"
 
 
 def _flat(params: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in params.items():
         inner = isinstance(value, dict) and value
-        found |= _flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
-    return found
+        flat |= _flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
+    return flat
 
 
 def _pairs(title: str, values: dict[str, Any]) -> Markup:
@@ -168,8 +168,8 @@ def _sessions_of(vault: Explored, address: PageAddress) -> list[str]:
     picked = address.all("pick")
     if picked:
         return picked
-    asked = {option: address.get(option) for option in ("filters", "code") if address.get(option)}
-    labels: list[str] = vault.sessions(address.get("name") or None, columns=["session"], **asked)[
+    options = {option: address.get(option) for option in ("filters", "code") if address.get(option)}
+    labels: list[str] = vault.sessions(address.get("name") or None, columns=["session"], **options)[
         "session"
     ].tolist()
     return labels
