@@ -536,6 +536,30 @@ def test_only_groups_of_rows_that_may_fit_travel(server_vault, small_groups, cam
 
 
 @pytest.mark.arango
+def test_large_cells_travel_for_rows_that_passed_alone(server_vault, small_groups, came):
+    small_groups(10)
+    vault, _ = server_vault
+    frame = pd.DataFrame(
+        {
+            "x": range(200),
+            "vec": list(np.arange(600.0).reshape(200, 3)),
+            "doc": [f"text {row}" for row in range(200)],
+        }
+    )
+    vault.save("a", frame, documents=["doc"])
+    whole = vault.read("a")
+    for asked, groups in (("x % 100 == 7", 2), ("x < 0", 0), ("doc == 'text 55' and x > 0", 1)):
+        for columns in (None, ["vec"], ["doc", "x"]):
+            came.clear()
+            got = vault.read("a", filters=asked, columns=columns)
+            expected = whole.query(asked)
+            pd.testing.assert_frame_equal(got, expected if columns is None else expected[columns])
+            places = [key.partition(".")[2] for key in came]
+            assert places.count("001") == (groups if columns in (None, ["vec"]) else 0)
+    assert len(vault.read("a", filters="x < 50", columns=["vec"])) == 50
+
+
+@pytest.mark.arango
 def test_texts_beside_the_records_are_not_judged_on_the_server(server_vault):
     vault, _ = server_vault
     vault.save("a", pd.DataFrame({"doc": ["one", "two"], "n": [1, 2]}), documents=["doc"])

@@ -459,7 +459,9 @@ def _read_filtered(
     """Read the rows that pass a filter; only columns that it uses are decoded for all rows."""
     whole = store.schema(version.schema_id)
     judged = filter_schema(whole, condition)
+    later = _read_later(store, schema, judged)
     names = [name for name in dict.fromkeys([*schema.names, *judged.names]) if name in whole.names]
+    names = [name for name in names if name not in later.names]
     # If neither the answer nor the filter has a column, the rows are only counted.
     both = pa.schema([whole.field(name) for name in names], metadata=whole.metadata) if names else judged
     tables: list[pa.Table] = []
@@ -476,8 +478,37 @@ def _read_filtered(
         tables[number] = tables[number].select([n for n in schema.names if n in names]).take(rows)
         positions[number] = positions[number][rows]
     frame_read = np.concatenate(positions) if positions else np.empty(0, np.int64)
+    if later.names and tables:
+        tables = _with_columns(tables, positions, rows_at(store, version, later, frame_read), schema)
     frame = frames.decode(tables, schema, positions=frame_read, private=True)
     return frame, frame_read
+
+
+def _read_later(store: Store, schema: pa.Schema, judged: pa.Schema) -> pa.Schema:
+    """The columns with large cells, which a store that sends rows is asked for once the filter has chosen among them."""
+    kinds = [frames.spec_of(field).get("kind") for field in schema] if store.supports_pushdown else []
+    fields = [
+        field
+        for field, kind in zip(schema, kinds, strict=False)
+        if kind in ("embedding", "document", "file") and field.name not in judged.names
+    ]
+    fields = [field for field in fields if not pa.types.is_dictionary(field.type)]
+    # At least one column stays, which tells how many rows there are.
+    return pa.schema(fields if len(fields) < len(schema) or judged.names else [], metadata=schema.metadata)
+
+
+def _with_columns(
+    tables: Sequence[pa.Table], positions: Sequence[np.ndarray], columns: pa.Table, schema: pa.Schema
+) -> list[pa.Table]:
+    """The tables with their rows of further columns, in the order of a schema."""
+    found, start = [], 0
+    for table, rows in zip(tables, positions, strict=True):
+        parts = [table, columns.slice(start, len(rows))]
+        cells = {field.name: (field, part.column(field.name)) for part in parts for field in part.schema}
+        fields, arrays = zip(*(cells[name] for name in schema.names if name in cells), strict=True)
+        found.append(pa.Table.from_arrays(list(arrays), schema=pa.schema(fields, metadata=schema.metadata)))
+        start += len(rows)
+    return found
 
 
 def batches(
