@@ -415,7 +415,7 @@ def test_check_finds_claims_that_would_never_fall_back(vault):
     forget_holders(vault)
     found = vault.check(fix=True)
     assert found[["what", "list", "fixed"]].values.tolist() == [["claims", "jobs", True]]
-    assert found["detail"].str.startswith("1 claims").all()
+    assert found["detail"].str.startswith("1 claim of").all()
     assert states(vault) == "doo"
     assert vault.check().empty
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections import deque
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store.work import Holder
 
 COMMIT_EVERY_S = 5.0
+#: What ends a call of map whatever it keeps: it is no error of the function.
+NO_ERRORS = (SessionStopped, VaultClosed, BrokenExecutor)
 LOOK_EVERY_S = 0.05  # at requests to the session, while calls run
 OFFERED = 64  # contents offered beyond those wanted, since others hold some
 LONGEST_PAUSE_S = 1.0  # between two looks at what others hold
@@ -135,6 +137,11 @@ class Job:
         self._finished: list[Outcome] = []
         self._first_finished = self._next_call = 0.0
         self._window = self._unit * options.workers
+        self._waits = False  # whether others hold all that is left
+        self._ended, self._last_claim = (
+            0,
+            time.monotonic(),
+        )  # inputs that were done that ended since rows were claimed last
         self._bar: Bar | None = None
 
     @property
@@ -212,12 +219,14 @@ class Job:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _claim(self) -> None:
+        self._pace()
         some = [self._pending.popleft() for _ in range(min(4 * self._window + OFFERED, len(self._pending)))]
         taken = self._claims.take(some, self._window)
         self._settled.look()  # what was settled before it was free to take is there now
         mine = [content for content in taken if content not in self._settled.contents]
         self._claims.give_back([content for content in taken if content in self._settled.contents])
         held = set(taken)
+        self._waits = not taken
         rest = [each for each in some if each not in held and each not in self._settled.contents]
         if not taken:
             self._pending.extend(rest)
@@ -253,24 +262,24 @@ class Job:
 
     def _take(self, contents: list[int], future: Future[Any]) -> None:
         error = future.exception()
-        if isinstance(error, (SessionStopped, VaultClosed)) or (
-            error is not None and not isinstance(error, Exception)
-        ):
-            raise error
-        if not self._finished:
-            self._first_finished = time.monotonic()
         if error is None:
-            self._finished += [Outcome(*each) for each in zip(contents, future.result(), strict=True)]
-        elif self._options.keeps_errors:
-            self._finished += [Outcome(content, None, error) for content in contents]
+            self._end([Outcome(*each) for each in zip(contents, future.result(), strict=True)])
+        elif self._options.keeps_errors and isinstance(error, Exception) and not isinstance(error, NO_ERRORS):
+            self._end([Outcome(content, None, error) for content in contents])
         else:
             self._commit()
             raise error
 
+    def _end(self, outcomes: list[Outcome]) -> None:
+        if not self._finished:
+            self._first_finished = time.monotonic()
+        self._finished += outcomes
+        self._ended += len(outcomes)
+
     def _is_time_to_commit(self) -> bool:
         if not self._finished:
             return False
-        idle = not self._running and not self._queue
+        idle = not self._running and not self._queue and (self._waits or not self._pending)
         late = time.monotonic() - self._first_finished >= COMMIT_EVERY_S
         return (
             idle
@@ -297,7 +306,6 @@ class Job:
                 continue
             self._settled.contents.update(contents)
             self._note(some)
-        self._pace(len(outcomes))
 
     def _finishes(self, contents: list[int]) -> tuple[Finish, ...]:
         positions = self._inputs.positions[[int(self._rows_of[content][0]) for content in contents]]
@@ -332,14 +340,15 @@ class Job:
         if self._bar is not None:
             self._bar(len(outcomes))
 
-    def _pace(self, done: int) -> None:
+    def _pace(self) -> None:
         """Claim more at a time where calls are short, so that others are left their share where they are long."""
-        taken_s = max(time.monotonic() - self._first_finished, 1e-3)
-        per_second = int(done / taken_s)
+        now = time.monotonic()
+        per_second = int(self._ended / max(now - self._last_claim, 1e-3))
         least = self._unit * self._options.workers
         self._window = max(
             least, min(per_second, 2 * self._window, max(self._options.commit_every, 2 * least))
         )
+        self._ended, self._last_claim = 0, now
 
     # -- requests
 

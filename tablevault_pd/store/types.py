@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from tablevault_pd.display import counted
 from tablevault_pd.store.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Problem:
     def without_holder(cls, name: str, rows: int, *, fixed: bool) -> Problem:
         """Rows of a list whose claims would never fall back."""
         detail = (
-            f"{rows} claims are held by a session that is not known to hold any, so nobody gives them back"
+            f"{counted(rows, 'claim')} of a session that is not known to hold any: nobody gives them back"
         )
         return cls("damage", "claims", name, detail=detail, fixed=fixed)
 

@@ -159,10 +159,10 @@ class ClaimBook:
 def check_claims(catalog: SqliteCatalog, *, fix: bool) -> list[Problem]:
     """Claims that would never fall back; with `fix` their rows are open again."""
     with catalog.reading() as db:
-        found = db.execute(WITHOUT_HOLDER).fetchall()
-    for list_id, _, _ in found if fix else ():
+        lost_claims = db.execute(WITHOUT_HOLDER).fetchall()
+    for list_id, _, _ in lost_claims if fix else ():
         catalog.write_unsynced(_open_without_holder, list_id)
-    return [Problem.without_holder(name, rows, fixed=fix) for _, name, rows in found]
+    return [Problem.without_holder(name, rows, fixed=fix) for _, name, rows in lost_claims]
 
 
 def _open_without_holder(db: Connection, list_id: int) -> None:
