@@ -12,6 +12,8 @@ from test_forks import in_child, wait_until
 from test_session_interrupts import interrupted
 
 from tablevault_pd import refs
+from tablevault_pd.store.embedded import text as text_module
+from tablevault_pd.store.engine.fts_index import ROWS_BESIDE
 from tablevault_pd.store.engine.threads import Background
 
 
@@ -142,3 +144,27 @@ def test_threads_that_number_the_same_sources_agree():
     assert found[0] == found[1] == found[2] == found[3]
     assert len(set(found[0])) == 500
     assert [refs._sources[number] for number in found[0]] == sources
+
+
+def test_texts_are_indexed_in_small_portions_beside_other_writes(folder_vault, monkeypatch):
+    """Each holds up other writers for as long as it takes; a search, which waits for the whole, takes large ones."""
+    portions: list[int] = []
+    add_portion = text_module._add_portion
+
+    def noted(db, key, start, tables):
+        portions.append(sum(table.num_rows for table in tables))
+        return add_portion(db, key, start, tables)
+
+    monkeypatch.setattr(text_module, "_add_portion", noted)
+    search = folder_vault.store.text
+    monkeypatch.setattr(search._indexing, "ask", lambda: None)  # this thread does it
+    frame = pd.DataFrame({"text": [f"word{number} among others of a text" for number in range(1200)]})
+    folder_vault.save("a", frame, documents="text")  # too long to be indexed with the commit
+    version = folder_vault.store.head("a")
+    search._complete(search._shown([version]), stop=search._stop_indexing)
+    assert sum(portions) == 1200
+    assert max(portions) == ROWS_BESIDE
+    portions.clear()
+    folder_vault.save("b", frame, documents="text")
+    assert len(folder_vault.search("word7", lists="b")) == 1
+    assert sum(portions) == 1200

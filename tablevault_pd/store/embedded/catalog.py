@@ -73,6 +73,7 @@ class SqliteCatalog:
         self._inode = self._check_file()
         self._vault: str | None = None
         self._closed = False
+        self.written = 0.0  #: when a caller last wrote, or began to, by the monotonic clock
         self._begin()
         forks.register(self)
 
@@ -283,6 +284,7 @@ class SqliteCatalog:
         An interrupt may come on any line. What undoes a line is a function of C in a ``finally``, which no signal handler
         gets in front of; the exit of a context manager written in Python could be left out.
         """
+        self.written = time.monotonic()
         lock = self._lock()
         try:
             io.failpoint("gate-taken")

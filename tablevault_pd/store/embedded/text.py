@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,8 @@ from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.fts_index import (
     DESCRIPTIONS_FROM,
+    ROWS_AT_ONCE,
+    ROWS_BESIDE,
     SET_UPTO,
     UPTO,
     UPTO_ONE,
@@ -55,6 +58,9 @@ if TYPE_CHECKING:
     from tablevault_pd.store.text_query import Node
 
 SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
+PAUSE_S = 0.005  # between two portions another process gets its turn
+QUIET_S = 0.1  # this process has not written for so long …
+PATIENCE_S = 1.0  # … or a portion is added all the same
 IDLE_S = 0.5  # the thread lets the program get on before it starts
 
 CLEAR = (
@@ -249,14 +255,25 @@ class TextSearch:
     def _index(self, gap: Gap, stop: Flag | None) -> None:
         key, low, high = gap.key, gap.low, gap.high
         while low < high:
-            for start, tables in portions(
-                self._rows.rows_of_generation(gap.version, gap.generation, low, high, None)
-            ):
-                if stop is not None and stop.is_set():
+            rows = self._rows.rows_of_generation(gap.version, gap.generation, low, high, None)
+            for start, tables in portions(rows, ROWS_AT_ONCE if stop is None else ROWS_BESIDE):
+                if stop is None:
+                    low = self._catalog.write(_add_portion, key, start, tables)
+                elif self._yields(stop):
                     return
-                low = self._catalog.write(_add_portion, key, start, tables)
+                else:
+                    low = self._catalog.write_unsynced(_add_portion, key, start, tables)
                 if low != start + sum(table.num_rows for table in tables):
                     break  # another process does the same work: continue where it is
+
+    def _yields(self, stop: Flag) -> bool:
+        """Wait while this process writes, for as long as it is patient. Whether the thread is to end."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not stop.wait(PAUSE_S):
+            quiet = time.monotonic() - self._catalog.written > QUIET_S
+            if quiet or time.monotonic() > deadline:
+                return False
+        return True
 
     def _index_in_memory(self, lacking: Sequence[Gap]) -> Connection:
         # A call that this one interrupts may be adding to it; and what a vacuum took out of the index in the catalogue lies

@@ -56,6 +56,7 @@ CREATE VIRTUAL TABLE code_words USING fts5(parts, wholes, content='', tokenize='
 CREATE VIRTUAL TABLE code_triples USING fts5(text, content='', tokenize='trigram');
 """
 
+ROWS_BESIDE = 500  # so many in the background, where others are to wait for a few milliseconds at most
 ROWS_AT_ONCE = 5000  # … a larger one so many rows a transaction, so that no other writer waits for long
 BYTES_AT_ONCE = 4 << 20  # … or so many bytes of text
 FIRST_LOOK = 64  # how many of the best matches are fetched first, times k
@@ -157,7 +158,7 @@ def matching_sources(db: Connection, query: Node) -> np.ndarray:
     return matching_ids(query, lambda leaf: source_ids(db, leaf), lambda: _ids(db.execute(ALL_SOURCES)))
 
 
-def portions(chunks: Iterable[Chunk]) -> Iterator[tuple[int, list[pa.Table]]]:
+def portions(chunks: Iterable[Chunk], most_rows: int = ROWS_AT_ONCE) -> Iterator[tuple[int, list[pa.Table]]]:
     """Neighbouring rows, as many as one transaction is to index, with the address of the first; only their text."""
     start, rows, size = -1, 0, 0
     waiting: list[pa.Table] = []
@@ -167,14 +168,14 @@ def portions(chunks: Iterable[Chunk]) -> Iterator[tuple[int, list[pa.Table]]]:
             waiting, rows, size = [], 0, 0
         table = chunk.table.select([column.field for column in frames.text_columns(chunk.table.schema)])
         whole = chunk.table if table.num_columns == 0 else table
-        step = max(1, min(ROWS_AT_ONCE, whole.num_rows * BYTES_AT_ONCE // max(1, table.nbytes)))
+        step = max(1, min(most_rows, whole.num_rows * BYTES_AT_ONCE // max(1, table.nbytes)))
         for at in range(0, whole.num_rows, step):
             piece = whole.slice(at, step)
             if not waiting:
                 start = chunk.positions[0] + at
             waiting.append(piece)
             rows, size = rows + piece.num_rows, size + (piece.nbytes if table.num_columns else 0)
-            if rows >= ROWS_AT_ONCE or size >= BYTES_AT_ONCE:
+            if rows >= most_rows or size >= BYTES_AT_ONCE:
                 yield start, waiting
                 waiting, rows, size = [], 0, 0
     if waiting:
