@@ -81,8 +81,9 @@ QUERIES = [
     "?view=compare&pick=train%231&pick=train%232&on=position&measure=gold+%3D%3D+pred",
     *(
         f"?view=compare&a=preds%401&b=preds%404&on=position&measure=gold+%3D%3D+pred&tab={tab}"
-        for tab in ("flips", "code", "parameters", "differences")
+        for tab in ("flips", "why", "code", "parameters", "differences")
     ),
+    "?view=compare&a=preds%401&b=preds%404&on=position&tab=why",
     "?view=lineage",
     "?view=lineage&name=preds",
     "?view=lineage&name=preds&row=3",
@@ -127,6 +128,22 @@ def test_a_file_is_a_link_to_its_content_if_that_is_kept(folder_vault, tmp_path)
     assert "Neither a picture nor a text" in pages[2]
     assert "&lt;svg" in pages[3]  # which could hold a script: shown as text
     assert "was not kept" in shown(folder_vault, "?view=file&name=named&row=0")
+
+
+def test_a_comparison_says_why_rows_flipped(filled):
+    """Each reason with the number of rows behind it, then row by row."""
+    query = "?view=compare&a=preds%401&b=preds%404&on=position&measure=gold+%3D%3D+pred&tab=why"
+    why = filled.compare("preds@1", "preds@4", on="position", measure="gold == pred").why()
+    rows = int(((why["what"] == "parameter") & (why["name"] == "lr")).sum())
+    assert rows > 0
+    text = shown(filled, query)
+    assert f"<td>parameter</td><td>lr</td><td>{rows}</td>" in re.sub(r"<td[^>]*>", "<td>", text)
+    assert (
+        text.count("<tr")
+        == 1 + len(why.value_counts(["what", "name"], dropna=False)) + 1 + min(len(why), 100) + 2
+    )
+    same = query.replace("preds%404", "preds%401")
+    assert "No row flipped." in shown(filled, same)
 
 
 def test_the_line_of_python_on_a_page_runs_and_gives_what_is_shown(filled):

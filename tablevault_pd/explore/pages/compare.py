@@ -1,4 +1,4 @@
-"""Two versions or sessions beside each other: summary, flips, rows, code, parameters and all that differs upstream."""
+"""Two versions or sessions beside each other: summary, flips and why, rows, code, parameters and all that differs upstream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-TABS = ("rows", "flips", "code", "parameters", "differences")
+TABS = ("rows", "flips", "why", "code", "parameters", "differences")
 
 
 def compare_form(address: PageAddress) -> Markup:
@@ -48,6 +48,7 @@ def compare(vault: Explored, address: PageAddress) -> Page:
     made: dict[str, Callable[[], tuple[list[Any], str]]] = {
         "rows": lambda: (_rows(comparison, address), python),
         "flips": lambda: (_flips(comparison, measure), f"{python}.vault.plot.flips()"),
+        "why": lambda: (_why(comparison, address), f"{python}.why()"),
         "code": lambda: (_code(vault, a, b), call("vault.code_diff", a, b)),
         "parameters": lambda: (
             [_frame(comparison.params_diff, "The parameters are equal.")],
@@ -105,6 +106,17 @@ def _flips(comparison: Any, measure: str) -> list[Any]:
             )
         ]
     return [charts.picture(comparison.plot.flips)]
+
+
+def _why(comparison: Any, address: PageAddress) -> list[Markup]:
+    """How many rows stand behind each reason, then each row that flipped (without a measure, that changed) with its reasons."""
+    reasons = comparison.why()
+    if reasons.empty:
+        return [html.note("No row flipped." if "flip" in comparison else "No row changed.")]
+    counts = reasons.value_counts(["what", "name"], dropna=False).rename("rows").reset_index()
+    start, links = pager.first_row(address, len(reasons)), pager.links(address, len(reasons))
+    rows = html.table(_plain(reasons.iloc[start : start + pager.ROWS]), index=True)
+    return [html.table(counts), links, rows, links]
 
 
 def _code(vault: Explored, a: str, b: str) -> list[Any]:
