@@ -40,11 +40,11 @@ class Aggregates:
 
     def counts(self, metrics: Sequence[str]) -> list[str]:
         """The columns of the long form that hold nothing but counts."""
-        asked = [each for metric in metrics for each in self.of(metric)] or list(self.of_each)
-        others = {each.suffix for each in asked if each.function != "count"}
+        aggregates = [aggregate for metric in metrics for aggregate in self.of(metric)] or list(self.of_each)
+        others = {aggregate.suffix for aggregate in aggregates if aggregate.function != "count"}
         return [
             f"value{suffix}"
-            for suffix in dict.fromkeys(each.suffix for each in asked)
+            for suffix in dict.fromkeys(aggregate.suffix for aggregate in aggregates)
             if suffix not in others
         ]
 
@@ -60,14 +60,14 @@ def aggregates(given: Any, names: Sequence[str] | None) -> Aggregates:
         raise InvalidInput(
             f"agg= says nothing about {', '.join(map(short_repr, lacking))}: add it, or leave it out of names."
         )
-    return Aggregates((), {name: _several(each) for name, each in given.items()})
+    return Aggregates((), {name: _several(function) for name, function in given.items()})
 
 
 def _several(given: Any) -> tuple[Aggregate, ...]:
     if isinstance(given, (list, tuple)) and given:
-        found = tuple(Aggregate(_one(each), f"_{_name(each)}") for each in given)
-        if len({each.suffix for each in found}) == len(found):
-            return found
+        aggregates = tuple(Aggregate(_one(function), f"_{_name(function)}") for function in given)
+        if len({aggregate.suffix for aggregate in aggregates}) == len(aggregates):
+            return aggregates
         raise InvalidInput(f"agg= has two aggregates of one name: {short_repr(given)}.")
     return (Aggregate(_one(given)),)
 
@@ -123,17 +123,17 @@ class PerCurve:
             return np.asarray(values[ends[which]])
         if function == "count":
             return np.asarray(self.n[which], dtype=np.float64)
-        found: np.ndarray = getattr(self._groups, function)[which]
-        return found
+        of_curves: np.ndarray = getattr(self._groups, function)[which]
+        return of_curves
 
     def _called(self, function: Function, curve: int) -> float:
         window = slice(self._bounds[curve], self._bounds[curve + 1])
         x = pd.Index(self._curves.axis.x[window], name="x")
-        found = function(pd.Series(self._curves.points.value[window], index=x))
+        aggregate = function(pd.Series(self._curves.points.value[window], index=x))
         try:
-            return float(found)
+            return float(aggregate)
         except (TypeError, ValueError):
             metric = self._curves.points.metrics[self.metric[curve]]
             raise InvalidInput(
-                f"agg= took the function {_name(function)} of {metric!r}, and it returned {short_repr(found)}: one number is wanted."
+                f"agg= took the function {_name(function)} of {metric!r}, and it returned {short_repr(aggregate)}: one number is wanted."
             ) from None

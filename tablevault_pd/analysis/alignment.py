@@ -111,14 +111,17 @@ def _exact(keys: list[pd.Index]) -> list[pd.Index]:
     levels = []
     for number in range(keys[0].nlevels):
         values = [key.get_level_values(number) for key in keys]
-        wholes = [each.dropna() for each in values if types.is_integer_dtype(each.dtype)]
-        mixed = any(types.is_float_dtype(each.dtype) for each in values)
-        if mixed and any(len(each) and (each.max() > _EXACT or each.min() < -_EXACT) for each in wholes):
-            values = [each.astype(object).where(each.notna(), np.nan) for each in values]
+        wholes = [value.dropna() for value in values if types.is_integer_dtype(value.dtype)]
+        mixed = any(types.is_float_dtype(value.dtype) for value in values)
+        if mixed and any(
+            len(whole_values) and (whole_values.max() > _EXACT or whole_values.min() < -_EXACT)
+            for whole_values in wholes
+        ):
+            values = [value.astype(object).where(value.notna(), np.nan) for value in values]
         levels.append(values)
     if len(levels) == 1:
         return levels[0]
-    return [pd.MultiIndex.from_arrays(each) for each in zip(*levels, strict=True)]
+    return [pd.MultiIndex.from_arrays(arrays) for arrays in zip(*levels, strict=True)]
 
 
 def joined_keys(keys: Sequence[pd.Index]) -> tuple[pd.Index, tuple[np.ndarray, ...]]:
@@ -203,8 +206,8 @@ def _is_key(side: Side, label: Hashable) -> bool:
 def _by_lineage(store: Store, sides: Sequence[Side], *, default: bool = False) -> Alignment:
     names = " and ".join(side.name for side in sides)
     lost = [side.name for side in sides if side.version is None or side.positions is None]
-    found = None if lost else common_ancestors(store, sides)
-    if found is None:
+    ancestors = None if lost else common_ancestors(store, sides)
+    if ancestors is None:
         why = (
             f"it is not known which rows of the vault those of {lost[0]} are"
             if lost
@@ -219,11 +222,11 @@ def _by_lineage(store: Store, sides: Sequence[Side], *, default: bool = False) -
             "that are saved with a named index, as of frame.set_index('id'), need neither. "
             f"Columns in common: {', '.join(map(short_repr, shared[:20])) or 'none'}."
         )
-    for side, key in zip(sides, found.keys, strict=True):
+    for side, key in zip(sides, ancestors.keys, strict=True):
         if not key.is_unique:
             raise InvalidInput(
-                f"Several rows of {side.name} come from the same row of {found.list!r}: "
-                f"{_twice(key, found.text)}. Name the columns that tell them apart in on=, or say on='position'."
+                f"Several rows of {side.name} come from the same row of {ancestors.list!r}: "
+                f"{_twice(key, ancestors.text)}. Name the columns that tell them apart in on=, or say on='position'."
             )
-    joined, rows = joined_keys(found.keys)
-    return Alignment(found.references(store.vault_id, joined), rows)
+    joined, rows = joined_keys(ancestors.keys)
+    return Alignment(ancestors.references(store.vault_id, joined), rows)

@@ -57,7 +57,9 @@ class Ancestors:
     def references(self, vault_id: str, keys: pd.Index) -> pd.Index:
         """The same keys as references to the ancestors."""
         numbers = keys.to_numpy(np.int64)
-        sources = [Source(vault_id, each.list_id, each.version, each.list) for each in self.versions]
+        sources = [
+            Source(vault_id, version.list_id, version.version, version.list) for version in self.versions
+        ]
         made = RefArray.joined(sources, numbers >> POSITION_BITS, numbers & _POSITION)
         return pd.Index(made, name="ancestor")
 
@@ -72,13 +74,16 @@ def common_ancestors(store: Store, sides: Sequence[Side]) -> Ancestors | None:
     shared = set.intersection(*(set(walk["list"]) for walk in walks))
     own = [(side.version.list, at) for at, side in enumerate(sides) if side.version is not None]
     ways = [*((name, None) for name in sorted(shared)), *own]
-    found = [_in_list(store, sides, _from_above(walks, at), name) for name, at in ways]
+    candidates = [_in_list(store, sides, _from_above(walks, at), name) for name, at in ways]
     usable = [
-        each
-        for each in found
-        if each is not None and (each.matched or not min(len(side.frame) for side in sides))
+        candidate
+        for candidate in candidates
+        if candidate is not None and (candidate.matched or not min(len(side.frame) for side in sides))
     ]
-    best = sorted(usable, key=lambda each: (not each.unique, -each.matched, each.depth, each.list))
+    best = sorted(
+        usable,
+        key=lambda candidate: (not candidate.unique, -candidate.matched, candidate.depth, candidate.list),
+    )
     return best[0] if best else None
 
 
@@ -158,14 +163,14 @@ def _numbers(store: Store, part: pd.DataFrame, versions: Sequence[Version]) -> n
     """Each row as it is in the newest of the versions that has it."""
     position = part["position"].to_numpy(np.int64)
     version = part["version"].to_numpy(np.int64)
-    found = np.full(len(part), -1, np.int64)
+    numbers = np.full(len(part), -1, np.int64)
     for at, old in enumerate(versions):
         rows = np.flatnonzero(version == old.version)
         for newer in range(len(versions) - 1, at - 1, -1):
             now = same_rows_by_key(store, old, versions[newer], position[rows])
-            found[rows] = np.where(now >= 0, (newer << POSITION_BITS) | now, -1)
+            numbers[rows] = np.where(now >= 0, (newer << POSITION_BITS) | now, -1)
             rows = rows[now < 0]
-    return found
+    return numbers
 
 
 def same_rows_by_key(store: Store, one: Version, other: Version, positions: np.ndarray) -> np.ndarray:
@@ -181,13 +186,13 @@ def same_rows_by_key(store: Store, one: Version, other: Version, positions: np.n
     names = index_names(store.schema(one.schema_id))
     if None in names or names == ("position",) or names != index_names(store.schema(other.schema_id)):
         return same_rows(store, one, other, positions)
-    before, after = (reading.read(store, each, columns=[]).index for each in (one, other))
+    before, after = (reading.read(store, version, columns=[]).index for version in (one, other))
     if not (before.is_unique and after.is_unique):
         return same_rows(store, one, other, positions)
-    shown = [reading.positions_shown(store, each) for each in (one, other)]
+    shown = [reading.positions_shown(store, version) for version in (one, other)]
     rows = _inverse(shown[0], one.total)[positions]
-    found = np.where(rows < 0, -1, after.get_indexer(before[np.maximum(rows, 0)]))
-    return np.where(found < 0, -1, np.append(shown[1], -1)[found]).astype(np.int64)
+    positions_there = np.where(rows < 0, -1, after.get_indexer(before[np.maximum(rows, 0)]))
+    return np.where(positions_there < 0, -1, np.append(shown[1], -1)[positions_there]).astype(np.int64)
 
 
 def _inverse(there: np.ndarray, total: int) -> np.ndarray:

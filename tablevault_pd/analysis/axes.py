@@ -80,11 +80,12 @@ def metric(points: Points, x: Points, attempts: Sequence[Attempt]) -> Axis:
     An attempt is paired with what had been logged by then: what a later attempt logged again counts for that one alone.
     """
     partner = pair(points, x, attempts)
-    found = partner >= 0
+    is_paired = partner >= 0
     if not len(x):
         return Axis(np.full(len(points), np.nan), np.full(len(points), NOT_PAIRED))
     return Axis(
-        np.where(found, x.value[partner], np.nan), np.where(found, points.step - x.step[partner], NOT_PAIRED)
+        np.where(is_paired, x.value[partner], np.nan),
+        np.where(is_paired, points.step - x.step[partner], NOT_PAIRED),
     )
 
 
@@ -96,7 +97,7 @@ def pair(points: Points, x: Points, attempts: Sequence[Attempt]) -> np.ndarray:
     for attempt in np.unique(points.attempt).tolist():
         mine = np.flatnonzero((points.attempt == attempt) & points.has_step)
         by_then = np.flatnonzero(x.attempt <= attempt)
-        history = _last_places(x, by_then, [each for each in attempts if each.attempt <= attempt])
+        history = _last_places(x, by_then, [other for other in attempts if other.attempt <= attempt])
         if len(history) and len(mine):
             places = _last_before(
                 points.session[mine], points.step[mine], x.session[history], x.step[history]
@@ -109,14 +110,14 @@ def _last_places(x: Points, places: np.ndarray, attempts: Sequence[Attempt]) -> 
     """Those of some places in `x` that count; see :func:`keep_last`."""
     marked = x.take(places)
     # The times of the values are not needed any more: they carry the places through.
-    kept = keep_last(
+    last_values = keep_last(
         Points(
             marked.sessions, marked.metrics, marked.session, marked.metric, marked.step, places, marked.value,
             marked.attempt,
         ),
         attempts,
     )  # fmt: skip
-    return kept.time
+    return last_values.time
 
 
 def _last_before(

@@ -117,21 +117,21 @@ def _on_grid(runs: Runs, grid: np.ndarray | str) -> Runs:
     for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         x, value, group = runs.x[start:stop], runs.value[start:stop], int(runs.group[start])
         if isinstance(grid, str):
-            wanted = of_group[group]
+            in_range = of_group[group]
         else:
-            wanted = grid
-        wanted = wanted[(wanted >= x[0]) & (wanted <= x[-1])]
+            in_range = grid
+        in_range = in_range[(in_range >= x[0]) & (in_range <= x[-1])]
         parts.append(
             (
-                np.full(len(wanted), group),
-                np.full(len(wanted), runs.run[start]),
-                wanted,
-                *_between(x, value, wanted),
+                np.full(len(in_range), group),
+                np.full(len(in_range), runs.run[start]),
+                in_range,
+                *_between(x, value, in_range),
             )
         )
     if not parts:
         return Runs(runs.group, runs.run, runs.x, runs.value, np.zeros(0, dtype=bool))
-    group_, run, x, value, made = (np.concatenate(each) for each in zip(*parts, strict=True))
+    group_, run, x, value, made = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Runs(group_, run, x, value, made)
 
 
@@ -145,12 +145,12 @@ def _x_of_groups(runs: Runs) -> dict[int, np.ndarray]:
     }
 
 
-def _between(x: np.ndarray, value: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _between(x: np.ndarray, value: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Values at `wanted`, which lies inside of the range of x, and whether each was interpolated. NaN beside makes NaN."""
-    after = np.searchsorted(x, wanted)
-    made = x[after] != wanted
+    after = np.searchsorted(x, points)
+    made = x[after] != points
     before = np.where(made, after - 1, after)
-    share = np.where(made, (wanted - x[before]) / np.where(made, x[after] - x[before], 1), 0.0)
+    share = np.where(made, (points - x[before]) / np.where(made, x[after] - x[before], 1), 0.0)
     with np.errstate(invalid="ignore"):
         between = value[before] + (value[after] - value[before]) * share
     return np.where(value[before] == value[after], value[before], np.where(made, between, value[after])), made
@@ -191,7 +191,7 @@ def _held(runs: Runs) -> Runs:
             (np.full(size, at), np.full(size, runs.run[place]), later, np.full(size, runs.value[place]),
              np.zeros(size, dtype=bool), np.ones(size, dtype=bool))
         )  # fmt: skip
-    group_, run, x, value, made, held = (np.concatenate(each) for each in zip(*parts, strict=True))
+    group_, run, x, value, made, held = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Runs(group_, run, x, value, None if runs.made is None else made, held)
 
 

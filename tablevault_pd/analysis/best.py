@@ -46,17 +46,17 @@ def best(
     counted = _counts(candidates, len(points.sessions))
     place = _best_places(candidates, mode, smooth)[per_session.session]
     chosen = candidates.take(place.clip(0)) if len(candidates) else points.take(np.zeros(len(place), int))
-    found = (place >= 0) & bool(len(candidates))
+    has_best = (place >= 0) & bool(len(candidates))
     every = np.ones(len(per_session.session), dtype=bool)
     columns: Columns = columns_of.of_sessions(points.sessions, per_session.session, started=False)
-    has_step = found & chosen.has_step
+    has_step = has_best & chosen.has_step
     columns |= {
-        "metric": columns_of.texts([metric], np.zeros(len(found), dtype=np.int64)),
+        "metric": columns_of.texts([metric], np.zeros(len(has_best), dtype=np.int64)),
         "best_step": columns_of.integers(chosen.step, ~has_step),
-        "best_value": np.where(found, chosen.value, np.nan),
+        "best_value": np.where(has_best, chosen.value, np.nan),
     }
     for name in at:
-        for label, column in _at(store, curves, chosen, found, name).items():
+        for label, column in _at(store, curves, chosen, has_best, name).items():
             columns[f"metrics.{label}" if label in columns or label in _LATER else label] = column
     columns |= {
         "last_value": per_session.of("last", every),
@@ -65,10 +65,10 @@ def best(
         ),
         "n": columns_of.integers(counted[0][per_session.session]),
         "n_nan": columns_of.integers(counted[1][per_session.session]),
-        "attempt": columns_of.integers(chosen.attempt, ~found),
+        "attempt": columns_of.integers(chosen.attempt, ~has_best),
     }
     if rows is not None:
-        columns["rows"] = versions_at(store, rows, chosen, found)
+        columns["rows"] = versions_at(store, rows, chosen, has_best)
     columns |= columns_of.of_params(store, points.sessions, per_session.session)
     if not len(points):
         check_known(store, [metric])
@@ -99,9 +99,9 @@ def _best_places(points: Points, mode: str, smooth: int | None) -> np.ndarray:
     groups = Groups(session, judged[places], len(points.sessions))
     best = groups.min if mode == "min" else groups.max
     places = places[judged[places] == best[session]]  # ascending: of equal ones the earliest comes first
-    found = np.full(len(points.sessions), -1, dtype=np.int64)
-    found[points.session[places[::-1]]] = places[::-1]
-    return found
+    best_places = np.full(len(points.sessions), -1, dtype=np.int64)
+    best_places[points.session[places[::-1]]] = places[::-1]
+    return best_places
 
 
 def smoothed(points: Points, k: int) -> np.ndarray:
@@ -117,16 +117,16 @@ def smoothed(points: Points, k: int) -> np.ndarray:
         total[counts] += points.value[beside][counts]
         count += counts
     with np.errstate(invalid="ignore"):
-        found: np.ndarray = total / count
-    return found
+        means: np.ndarray = total / count
+    return means
 
 
-def _at(store: Store, curves: Curves, chosen: Points, found: np.ndarray, name: str) -> Columns:
+def _at(store: Store, curves: Curves, chosen: Points, has_best: np.ndarray, name: str) -> Columns:
     """The value of another metric at the chosen steps, and how many steps before it was logged."""
     other = keep_last(read_points(store, curves.points.sessions, [name]), curves.attempts)
     if not len(other):
         check_known(store, [name])
     axis = axes.metric(chosen, other, curves.attempts)
-    value: Any = np.where(found, axis.x, np.nan)
+    value: Any = np.where(has_best, axis.x, np.nan)
     assert axis.lag is not None
-    return {name: value, f"{name}_lag": columns_of.lags(np.where(found, axis.lag, axes.NOT_PAIRED))}
+    return {name: value, f"{name}_lag": columns_of.lags(np.where(has_best, axis.lag, axes.NOT_PAIRED))}

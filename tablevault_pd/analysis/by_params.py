@@ -32,8 +32,8 @@ def by_params(
     params = [flat(session.params) for session in sessions]
     named = [*(over if by is None else ()), *(by or ())]
     _check_known(store, params, [name for name in named if name != SEED])
-    everyone = list(dict.fromkeys(name for each in params for name in each))
-    values = {name: [each.get(name) for each in params] for name in everyone}
+    everyone = list(dict.fromkeys(name for params_of_session in params for name in params_of_session))
+    values = {name: [params_of_session.get(name) for params_of_session in params] for name in everyone}
     if by is None:
         hidden = {name.removeprefix(PREFIX) for name in over}
         names = [name for name in everyone if name not in hidden and len(set(map(_key, values[name]))) > 1]
@@ -47,10 +47,10 @@ def by_params(
     chosen = [params[at] for at in first.tolist()]
     if not chosen:  # an empty answer, with the columns it would have had
         columns = {
-            name: column([flat(each.params).get(name) for each in store.sessions()])[:0] for name in names
+            name: column([flat(one.params).get(name) for one in store.sessions()])[:0] for name in names
         }
     else:
-        columns = {name: column([each.get(name) for each in chosen]) for name in names}
+        columns = {name: column([param.get(name) for param in chosen]) for name in names}
     return group.reshape(-1), {PREFIX + name: values.array for name, values in columns.items()}
 
 
@@ -69,13 +69,13 @@ def param_names(given: Any, what: str) -> list[str]:
 
 def _check_known(store: Store, params: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     """Raise InvalidInput for a parameter that no session of the vault has."""
-    there = {name for each in params for name in each}
+    there = {name for params_of_session in params for name in params_of_session}
     lacking = [name for name in names if name.removeprefix(PREFIX) not in there]
     if lacking:
-        known = sorted(there | {name for session in store.sessions() for name in flat(session.params)})
+        names_there = sorted(there | {name for session in store.sessions() for name in flat(session.params)})
         for name in lacking:
-            if name.removeprefix(PREFIX) not in known:
-                raise unknown("parameter", name, [PREFIX + each for each in known])
+            if name.removeprefix(PREFIX) not in names_there:
+                raise unknown("parameter", name, [PREFIX + there_name for there_name in names_there])
 
 
 def _key(value: Any) -> str:

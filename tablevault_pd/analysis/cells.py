@@ -50,8 +50,8 @@ def _equal(a: Column, b: Column, rtol: float, atol: float) -> np.ndarray:
         if types.is_datetime64_any_dtype(a.dtype) and types.is_datetime64_any_dtype(b.dtype):
             return _equal_times(a, b)
     pairs = zip(_objects(a), _objects(b), strict=True)
-    found = (_same(one, other, rtol, atol) for one, other in pairs)
-    return np.fromiter(found, bool, len(a))
+    equal = (_same(one, other, rtol, atol) for one, other in pairs)
+    return np.fromiter(equal, bool, len(a))
 
 
 def _truth(values: Any) -> np.ndarray:

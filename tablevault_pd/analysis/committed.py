@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
 
 
-def versions_at(store: Store, name: str, chosen: Points, found: np.ndarray) -> pd.Series:
+def versions_at(store: Store, name: str, chosen: Points, is_there: np.ndarray) -> pd.Series:
     """For each chosen value, ``"preds@7"``: what its session committed to the list at that step, else last before it.
 
     A version committed outside of any step is placed by its time: before the value if it was there when that was logged.
@@ -34,7 +34,7 @@ def versions_at(store: Store, name: str, chosen: Points, found: np.ndarray) -> p
             chosen.step.tolist(),
             chosen.has_step.tolist(),
             times,
-            found.tolist(),
+            is_there.tolist(),
             strict=True,
         )
     ]
@@ -42,11 +42,13 @@ def versions_at(store: Store, name: str, chosen: Points, found: np.ndarray) -> p
 
 
 def _label(versions: list[Version] | tuple[()], step: int | None, time: np.datetime64) -> str | None:
-    stepped = [each for each in versions if each.step is not None]
+    stepped = [version for version in versions if version.step is not None]
     if step is not None and stepped:
-        fits = [each for each in stepped if each.step is not None and each.step <= step]
-        chosen = max(fits, key=lambda each: (each.step, each.version), default=None)
+        fits = [commit for commit in stepped if commit.step is not None and commit.step <= step]
+        chosen = max(fits, key=lambda version: (version.step, version.version), default=None)
     else:
-        fits = [each for each in versions if np.datetime64(each.time.replace(tzinfo=None), "us") <= time]
-        chosen = max(fits, key=lambda each: each.version, default=None)
+        fits = [
+            version for version in versions if np.datetime64(version.time.replace(tzinfo=None), "us") <= time
+        ]
+        chosen = max(fits, key=lambda version: version.version, default=None)
     return None if chosen is None else f"{chosen.list}@{chosen.version}"

@@ -43,38 +43,40 @@ class Asked:
     margin: float | None
 
 
-def compare(store: Store, sides: Sequence[Side], asked: Asked, flush: Callable[[], None]) -> Comparison:
+def compare(store: Store, sides: Sequence[Side], options: Asked, flush: Callable[[], None]) -> Comparison:
     """Align the rows of all sides with those of the first, and compare their cells."""
     if len(sides) > MOST_SIDES:
         raise InvalidInput(
             f"{len(sides)} versions are compared at once, and {MOST_SIDES} is the limit. For a trend: vault.trend(…)."
         )
-    aligned = align(store, sides, asked.on)
-    layout = _layout(sides, aligned, asked)
+    aligned = align(store, sides, options.on)
+    layout = _layout(sides, aligned, options)
     table = _Table(sides, aligned, layout)
-    values = {each.prefix: _values(sides, each.measure) for each in layout.measured}
+    values = {measured.prefix: _values(sides, measured.measure) for measured in layout.measured}
     layout = replace(
         layout,
         measured=tuple(
-            replace(each, whole=any(isinstance(value, float) for value in values[each.prefix]))
-            for each in layout.measured
+            replace(measured, whole=any(isinstance(value, float) for value in values[measured.prefix]))
+            for measured in layout.measured
         ),
     )
     columns: dict[str, Any] = {}
     for side in range(1, len(sides)):
         columns[f"status{layout.suffix(side)}"] = None  # in front: the cells that tell are compared below
-        for each in layout.measured:
-            if not each.whole:
-                columns[_flip_name(layout, each, side)] = _flips(table, values[each.prefix], side, asked)
-    for each in layout.measured:
-        if not each.whole and each.prefix not in layout.data:
+        for measured in layout.measured:
+            if not measured.whole:
+                columns[_flip_name(layout, measured, side)] = _flips(
+                    table, values[measured.prefix], side, options
+                )
+    for measured in layout.measured:
+        if not measured.whole and measured.prefix not in layout.data:
             for side in range(len(sides)):
-                found: Any = values[each.prefix][side]
-                columns[f"{each.prefix}_{layout.letter(side)}"] = table.take(found, side)
+                side_values: Any = values[measured.prefix][side]
+                columns[f"{measured.prefix}_{layout.letter(side)}"] = table.take(side_values, side)
     equal = [table.pairs(side) for side in range(len(sides))]
     vectors = frozenset.intersection(*(side.vectors(store) for side in sides))
     for prefix, label in layout.data.items():
-        columns |= _cells(table, prefix, label, equal, vector=label in vectors, asked=asked)
+        columns |= _cells(table, prefix, label, equal, vector=label in vectors, options=options)
     for side in range(1, len(sides)):
         columns[f"status{layout.suffix(side)}"] = table.status(side, equal[side])
     frame = pd.DataFrame(columns, index=aligned.keys, copy=False)
@@ -87,7 +89,7 @@ def compare(store: Store, sides: Sequence[Side], asked: Asked, flush: Callable[[
 # -- the columns
 
 
-def _layout(sides: Sequence[Side], aligned: Alignment, asked: Asked) -> Layout:
+def _layout(sides: Sequence[Side], aligned: Alignment, options: Asked) -> Layout:
     names = tuple(side.name for side in sides)
     labels: dict[Hashable, None] = dict.fromkeys(label for side in sides for label in side.frame.columns)
     data: dict[str, Hashable] = {}
@@ -98,11 +100,11 @@ def _layout(sides: Sequence[Side], aligned: Alignment, asked: Asked) -> Layout:
                 raise InvalidInput(
                     f"The columns {short_repr(other)} and {short_repr(label)} have the same text as their name. Rename one of them."
                 )
-    measured = tuple(Measured(each, _prefix(sides, each, data)) for each in asked.measures)
-    layout = Layout(names, aligned.columns, data, measured, asked.by, asked.margin)
+    measured = tuple(Measured(measure, _prefix(sides, measure, data)) for measure in options.measures)
+    layout = Layout(names, aligned.columns, data, measured, options.by, options.margin)
     _check_by(sides, aligned, layout)
     _check_names(layout)
-    _check_ignored(labels, asked.ignore)
+    _check_ignored(labels, options.ignore)
     return layout
 
 
@@ -119,12 +121,12 @@ def _prefix(sides: Sequence[Side], measure: Measure, data: dict[str, Hashable]) 
 
 
 def _check_by(sides: Sequence[Side], aligned: Alignment, layout: Layout) -> None:
-    known = [*layout.data.values(), *aligned.keys.names]
-    unknown = [label for label in layout.by if label not in known]
+    labels = [*layout.data.values(), *aligned.keys.names]
+    unknown = [label for label in layout.by if label not in labels]
     if unknown:
         raise InvalidInput(
             f"by= names {', '.join(map(short_repr, unknown))}, which none of {', '.join(layout.names)} has. "
-            f"There are {', '.join(map(short_repr, known[:20]))}."
+            f"There are {', '.join(map(short_repr, labels[:20]))}."
         )
 
 
@@ -141,13 +143,15 @@ def _check_names(layout: Layout) -> None:
     """A column of the rows may not be called as one of the comparison's own, nor two measures alike."""
     ends = [layout.letter(side) for side in range(len(layout.names))]
     own = {f"status{layout.suffix(side)}" for side in range(1, len(ends))}
-    own |= {_flip_name(layout, each, side) for each in layout.measured for side in range(1, len(ends))}
+    own |= {
+        _flip_name(layout, measured, side) for measured in layout.measured for side in range(1, len(ends))
+    }
     taken = {f"{prefix}_{end}": prefix for prefix in layout.data for end in ends}
-    extra = [each.prefix for each in layout.measured if each.prefix not in layout.data]
+    extra = [measured.prefix for measured in layout.measured if measured.prefix not in layout.data]
     own |= {f"{prefix}_{end}" for prefix in extra for end in ends}
     twice = sorted(own & taken.keys())
-    if twice or len({each.prefix for each in layout.measured}) < len(layout.measured):
-        names = ", ".join(dict.fromkeys(repr(taken[each]) for each in twice)) or "two measures"
+    if twice or len({measured.prefix for measured in layout.measured}) < len(layout.measured):
+        names = ", ".join(dict.fromkeys(repr(taken[name]) for name in twice)) or "two measures"
         raise InvalidInput(
             f"The comparison has columns of its own called {', '.join(twice) or 'alike'}: rename {names}, or give the measure "
             "another name: measure={'accuracy': …}."
@@ -189,14 +193,14 @@ class _Table:
     def both(self, label: Hashable, side: int, rows: np.ndarray) -> tuple[Any, Any]:
         """The cells of a column in these rows of the comparison, of the reference and of a side."""
         a, b = (
-            self.sides[each].frame[label].iloc[self.aligned.rows[each][rows]].reset_index(drop=True)
-            for each in (0, side)
+            self.sides[number].frame[label].iloc[self.aligned.rows[number][rows]].reset_index(drop=True)
+            for number in (0, side)
         )
         return a, b
 
     def status(self, side: int, equal: np.ndarray) -> Any:
         """What became of each row."""
-        a, b = (self.aligned.rows[each] >= 0 for each in (0, side))
+        a, b = (self.aligned.rows[number] >= 0 for number in (0, side))
         return _categories(np.select([a & b & equal, a & b, b, a], range(4), default=-1), STATUS)
 
 
@@ -207,14 +211,14 @@ def _nullable(dtype: np.dtype) -> str:
 
 
 def _cells(
-    table: _Table, prefix: str, label: Hashable, equal: list[np.ndarray], *, vector: bool, asked: Asked
+    table: _Table, prefix: str, label: Hashable, equal: list[np.ndarray], *, vector: bool, options: Asked
 ) -> dict[str, Any]:
     """The columns of one column of the rows. Where its cells differ, `equal` becomes false."""
     layout = table.layout
     columns = {
-        f"{prefix}_{layout.letter(side)}": table.take(each.frame[label], side)
-        for side, each in enumerate(table.sides)
-        if label in each.frame.columns
+        f"{prefix}_{layout.letter(side)}": table.take(one_side.frame[label], side)
+        for side, one_side in enumerate(table.sides)
+        if label in one_side.frame.columns
     }
     if len(columns) < len(table.sides) and label not in table.sides[0].frame.columns:
         return columns  # a column that came is one line of schema_diff, and changes no row
@@ -224,13 +228,13 @@ def _cells(
         rows = np.flatnonzero(table.pairs(side))
         a, b = table.both(label, side, rows)
         if vector:
-            same, near = equal_vectors(a, b, atol=asked.atol)
+            same, near = equal_vectors(a, b, atol=options.atol)
             distances = np.full(len(table.aligned.keys), np.nan)
             distances[rows] = near
             columns[f"{prefix}_distance{layout.suffix(side)}"] = distances
-        elif label not in asked.ignore:
-            same = equal_cells(a, b, rtol=asked.rtol, atol=asked.atol)
-        if label not in asked.ignore:
+        elif label not in options.ignore:
+            same = equal_cells(a, b, rtol=options.rtol, atol=options.atol)
+        if label not in options.ignore:
             equal[side][rows] &= same
     return columns
 
@@ -240,24 +244,24 @@ def _cells(
 
 def _values(sides: Sequence[Side], measure: Measure) -> list[Any]:
     """The measure's values for the rows of each side; where a side lacks a column that it looks at, missing ones."""
-    found: list[Any] = []
+    values: list[Any] = []
     lacking: list[MissingColumn] = []
     for side in sides:
         try:
-            found.append(_measured(side, measure))
+            values.append(_measured(side, measure))
         except MissingColumn as error:
             lacking.append(error)
-            found.append(pd.Series(np.full(len(side.frame), np.nan)))
+            values.append(pd.Series(np.full(len(side.frame), np.nan)))
     if len(lacking) == len(sides):
         raise lacking[0]
     for lack in lacking:
         warnings.warn(f"{lack} Its values are missing there.", UserWarning, stacklevel=2)
-    kinds = {isinstance(each, float) for each in found}
+    kinds = {isinstance(side_values, float) for side_values in values}
     if len(kinds) > 1 and not lacking:
         raise InvalidInput(
             f"The measure {short_repr(measure.name)} gives one number for some versions and one for each row for others."
         )
-    return found
+    return values
 
 
 def _measured(side: Side, measure: Measure) -> Any:
@@ -277,23 +281,23 @@ def _measured(side: Side, measure: Measure) -> Any:
         ) from error
 
 
-def _flips(table: _Table, values: Sequence[Any], side: int, asked: Asked) -> Any:
+def _flips(table: _Table, values: Sequence[Any], side: int, options: Asked) -> Any:
     """Which way each row's value moved; missing where a value is."""
     rows = np.flatnonzero(table.pairs(side))
-    a, b = (values[each].iloc[table.aligned.rows[each][rows]] for each in (0, side))
-    known = (a.notna().to_numpy()) & (b.notna().to_numpy())
-    x, y = as_floats(a)[known], as_floats(b)[known]
+    a, b = (values[number].iloc[table.aligned.rows[number][rows]] for number in (0, side))
+    is_known = (a.notna().to_numpy()) & (b.notna().to_numpy())
+    x, y = as_floats(a)[is_known], as_floats(b)[is_known]
     if is_truth(a) and is_truth(b):
         codes = np.select([y > x, y < x, y > 0], range(3), default=3)
         names: tuple[str, ...] = TRUTH_FLIPS
     else:
-        one, other = (each[known].reset_index(drop=True) for each in (a, b))
-        same = equal_cells(one, other, rtol=asked.rtol, atol=asked.atol)
+        one, other = (column[is_known].reset_index(drop=True) for column in (a, b))
+        same = equal_cells(one, other, rtol=options.rtol, atol=options.atol)
         codes = np.select([same, (other > one).to_numpy(bool)], [2, 0], default=1)
         names = NUMBER_FLIPS
-    found = np.full(len(table.aligned.keys), -1, np.int8)
-    found[rows[known]] = codes
-    return _categories(found, names)
+    flip_codes = np.full(len(table.aligned.keys), -1, np.int8)
+    flip_codes[rows[is_known]] = codes
+    return _categories(flip_codes, names)
 
 
 def _categories(codes: np.ndarray, names: Sequence[str]) -> Any:

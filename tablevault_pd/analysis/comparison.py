@@ -190,7 +190,7 @@ class Comparison(pd.DataFrame):
         return why(self, self._known(), self._side(side))
 
     def _side(self, letter: str) -> int:
-        letters = [self._known().layout.letter(each) for each in range(1, len(self._known().sides))]
+        letters = [self._known().layout.letter(number) for number in range(1, len(self._known().sides))]
         return letters.index(validate.choice(letter, "side", letters)) + 1
 
     # -- what else changed
@@ -202,13 +202,13 @@ class Comparison(pd.DataFrame):
         labels = dict.fromkeys(label for side in sides for label in side.dtypes)
         rows = [(label, [side.dtypes.get(label) for side in sides]) for label in labels]
         rows = [(label, dtypes) for label, dtypes in rows if len(set(dtypes)) > 1]
-        found: dict[str, Any] = {
+        columns: dict[str, Any] = {
             "column": pd.Series([label for label, _ in rows], dtype=object),
             "what": typed("what", [_what(dtypes) for _, dtypes in rows]),
         }
         for number in range(len(sides)):
-            found[chr(ord("a") + number)] = typed("dtype", [dtypes[number] for _, dtypes in rows])
-        return pd.DataFrame(found)
+            columns[chr(ord("a") + number)] = typed("dtype", [dtypes[number] for _, dtypes in rows])
+        return pd.DataFrame(columns)
 
     @property
     def params_diff(self) -> pd.DataFrame:
@@ -225,7 +225,8 @@ class Comparison(pd.DataFrame):
         store = context.vault()
         versions = [side.version for side in context.sides]
         return [
-            {} if each is None else facts.facts_of(store, facts.writers(store, each)) for each in versions
+            {} if version is None else facts.facts_of(store, facts.writers(store, version))
+            for version in versions
         ]
 
     @property
@@ -237,13 +238,12 @@ class Comparison(pd.DataFrame):
         context = self._known()
         store = context.vault()
         slices = [
-            Slice(()) if each.version is None else slice_of_rows(store, each.version)
-            for each in context.sides
+            Slice(()) if one.version is None else slice_of_rows(store, one.version) for one in context.sides
         ]
         first, *others = context.sides
         diffs = [
-            code_diff(slices[0], each, first.name, side.name)
-            for side, each in zip(others, slices[1:], strict=True)
+            code_diff(slices[0], code_slice, first.name, side.name)
+            for side, code_slice in zip(others, slices[1:], strict=True)
         ]
         return diffs[0] if len(diffs) == 1 else "\n".join(diff for diff in diffs if diff)
 

@@ -67,24 +67,24 @@ def metric_names(store: Store, names: Any) -> list[str] | None:
     if names is None:
         return None
     given = [names] if isinstance(names, str) else list(names)
-    known = store.metric_names() if any(set("*?[") & set(name) for name in given) else []
-    found: list[str] = []
+    logged = store.metric_names() if any(set("*?[") & set(name) for name in given) else []
+    chosen: list[str] = []
     for name in given:
-        fits = [name] if name in known or not set("*?[") & set(name) else []
-        found += fits or [each for each in known if fnmatchcase(each, name)]
-    return list(dict.fromkeys(found))
+        fits = [name] if name in logged or not set("*?[") & set(name) else []
+        chosen += fits or [metric for metric in logged if fnmatchcase(metric, name)]
+    return list(dict.fromkeys(chosen))
 
 
 def check_known(store: Store, names: Sequence[str]) -> None:
     """Raise InvalidInput for a metric that no session of the vault has logged. Asked where nothing was found."""
-    known = store.metric_names()
+    metric_names = store.metric_names()
     for name in names:
-        if name not in known:
-            raise unknown("metric", name, known)
+        if name not in metric_names:
+            raise unknown("metric", name, metric_names)
 
 
-def unknown(kind: str, name: str, known: Sequence[str]) -> InvalidInput:
+def unknown(kind: str, name: str, there: Sequence[str]) -> InvalidInput:
     """The error for a metric or parameter that no session of the vault has."""
-    some = ", ".join(map(short_repr, known[:SHOWN_NAMES])) + (", …" if len(known) > SHOWN_NAMES else "")
-    hint = did_you_mean(name, known) or (f"There are {some}." if known else f"There is no {kind} in it.")
+    some = ", ".join(map(short_repr, there[:SHOWN_NAMES])) + (", …" if len(there) > SHOWN_NAMES else "")
+    hint = did_you_mean(name, there) or (f"There are {some}." if there else f"There is no {kind} in it.")
     return InvalidInput(f"No session of this vault has the {kind} {short_repr(name)}. {hint}")

@@ -46,8 +46,8 @@ class _Walk:
 
     store: Store
     lines: list[tuple[Any, ...]] = field(default_factory=list)
-    seen: set[tuple[tuple[int, int], tuple[int, int]]] = field(default_factory=set)
-    told: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
+    walked: set[tuple[tuple[int, int], tuple[int, int]]] = field(default_factory=set)
+    told_sessions: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
     waiting: deque[tuple[Version, Version, int]] = field(default_factory=deque)
     linked: set[str] = field(default_factory=set)  #: lists that rows of one step are linked to
     reads: list[tuple[Inputs, Inputs, int]] = field(default_factory=list)  #: by the sessions of each step
@@ -59,13 +59,13 @@ class _Walk:
 
     def versions(self, a: Version, b: Version, depth: int) -> None:
         key = ((a.list_id, a.version), (b.list_id, b.version))
-        if key[0] == key[1] or key in self.seen:
+        if key[0] == key[1] or key in self.walked:
             return
-        self.seen.add(key)
+        self.walked.add(key)
         name = a.list if a.list_id == b.list_id else f"{a.list}, {b.list}"
         self._facts(writers(self.store, a), writers(self.store, b), depth, name)
         self._code(slice_of_rows(self.store, a), slice_of_rows(self.store, b), depth, name)
-        one, two = (_without(inputs_of(self.store, each), (a.list, b.list)) for each in (a, b))
+        one, two = (_without(inputs_of(self.store, version), (a.list, b.list)) for version in (a, b))
         self._inputs(one, two, depth)
         self.linked |= {a.list, b.list, *one, *two}
         sessions = writers(self.store, a), writers(self.store, b)
@@ -79,9 +79,9 @@ class _Walk:
             self.linked |= {*a, *b}  # told once, where it is nearest
 
     def _facts(self, a: Sequence[int], b: Sequence[int], depth: int, name: str | None) -> None:
-        if set(a) == set(b) or (tuple(a), tuple(b)) in self.told:
+        if set(a) == set(b) or (tuple(a), tuple(b)) in self.told_sessions:
             return
-        self.told.add(
+        self.told_sessions.add(
             (tuple(a), tuple(b))
         )  # a session that wrote several lists is told of once, where it is nearest
         one, two = facts_of(self.store, a), facts_of(self.store, b)
@@ -96,7 +96,7 @@ class _Walk:
         """Note lists that stand above in other versions. Beyond one that was only read, nothing is known to lead."""
         for name in sorted(a.keys() | b.keys()):
             one, two = a.get(name, []), b.get(name, [])
-            if {each.version for each in one} == {each.version for each in two}:
+            if {version.version for version in one} == {version.version for version in two}:
                 continue
             self.lines.append((what, name, addresses(one), addresses(two), depth + 1, name))
             if one and two:
@@ -113,7 +113,7 @@ class _Walk:
             ("rows added", None, rows.added),
             ("rows removed", rows.removed, None),
         ):
-            if any(each is not None and len(each) for each in (one, two)):
+            if any(positions is not None and len(positions) for positions in (one, two)):
                 self.lines.append((what, a.list, _positions(one), _positions(two), depth, a.list))
 
 
@@ -127,15 +127,17 @@ def _positions(rows: np.ndarray | None) -> str | None:
 def inputs_of(store: Store, version: Version) -> Inputs:
     """The versions that the rows of a version were made from, one step up, oldest first, by list."""
     [pieces] = store.pieces([version])
-    wanted = [
+    queries = [
         EdgeQuery(
-            version.list_id, each, list(zip(*(part.tolist() for part in pieces.intervals(each)), strict=True))
+            version.list_id,
+            generation,
+            list(zip(*(part.tolist() for part in pieces.intervals(generation)), strict=True)),
         )
-        for each in np.unique(pieces.generation).tolist()
+        for generation in np.unique(pieces.generation).tolist()
     ]
-    if not wanted:
+    if not queries:
         return {}
-    table = store.edges(wanted, side="child")
+    table = store.edges(queries, side="child")
     shown = pieces.shows_any(table.generation, table.start, table.start + table.rows)
     keep = shown & (table.rows > 0) & (table.list == version.list_id)
     keys = set(zip(table.parent_list[keep].tolist(), table.parent_version[keep].tolist(), strict=True))

@@ -43,16 +43,18 @@ def writers(store: Store, version: Version, positions: np.ndarray | None = None)
             ],
             bool,
         )
-    found = spans.session_id[touched].tolist() if len(touched) else [version.session_id]
-    return tuple(sorted({each for each in found if each is not None and each >= 0}))
+    session_ids = spans.session_id[touched].tolist() if len(touched) else [version.session_id]
+    return tuple(
+        sorted({session_id for session_id in session_ids if session_id is not None and session_id >= 0})
+    )
 
 
 def facts_of(store: Store, session_ids: Sequence[int]) -> dict[Fact, Any]:
     """Everything recorded of these sessions. Where they differ among themselves, all values, separated by a bar."""
     sessions = store.sessions(list(session_ids), info=True) if session_ids else []
     every = [_facts(session) for session in sessions]
-    names = dict.fromkeys(fact for each in every for fact in each)
-    return {fact: _together([each[fact] for each in every if fact in each]) for fact in names}
+    names = dict.fromkeys(fact for facts in every for fact in facts)
+    return {fact: _together([facts[fact] for facts in every if fact in facts]) for fact in names}
 
 
 def facts_of_target(store: Store, target: Version | Session) -> dict[Fact, Any]:
@@ -97,28 +99,28 @@ def _together(values: list[Any]) -> Any:
 
 def _facts(session: Session) -> dict[Fact, Any]:
     info = environment(session)
-    found: dict[Fact, Any] = {(PARAMETER, name): value for name, value in flat(session.params).items()}
-    found |= {("package", name): version for name, version in (info.get("packages") or {}).items()}
-    found |= {("python", name): info[name] for name in ("python", "platform") if info.get(name)}
-    found |= {
+    facts: dict[Fact, Any] = {(PARAMETER, name): value for name, value in flat(session.params).items()}
+    facts |= {("package", name): version for name, version in (info.get("packages") or {}).items()}
+    facts |= {("python", name): info[name] for name in ("python", "platform") if info.get(name)}
+    facts |= {
         ("git", name): info[f"git_{name}"]
         for name in ("commit", "branch", "dirty")
         if info.get(f"git_{name}") is not None
     }
     if info.get("argv"):
-        found["argv", "command line"] = " ".join(map(str, info["argv"]))
-    return found | {("host", "host"): session.host}
+        facts["argv", "command line"] = " ".join(map(str, info["argv"]))
+    return facts | {("host", "host"): session.host}
 
 
 def different(every: Sequence[Facts]) -> list[Fact]:
     """What is not the same everywhere: parameters first, then as recorded."""
-    names = dict.fromkeys(fact for each in every for fact in each)
-    found = [
+    names = dict.fromkeys(fact for facts in every for fact in facts)
+    names_that_differ = [
         fact
         for fact in names
-        if any(not _alike(every[0].get(fact, ABSENT), each.get(fact, ABSENT)) for each in every)
+        if any(not _alike(every[0].get(fact, ABSENT), facts.get(fact, ABSENT)) for facts in every)
     ]
-    return sorted(found, key=lambda fact: fact[0] != PARAMETER)
+    return sorted(names_that_differ, key=lambda fact: fact[0] != PARAMETER)
 
 
 def _alike(a: Any, b: Any) -> bool:
@@ -133,13 +135,15 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def table(every: Sequence[Facts], wanted: Callable[[Fact], bool], *, what: bool) -> pd.DataFrame:
+def table(every: Sequence[Facts], is_shown: Callable[[Fact], bool], *, what: bool) -> pd.DataFrame:
     """The facts that differ, one a line, with a column for each side: a, b, c …; None where a side lacks it."""
-    found = [fact for fact in different(every) if wanted(fact)]
-    columns: dict[str, Any] = {"what": typed("what", [each[0] for each in found])} if what else {}
-    columns["name"] = typed("name", [each[1] for each in found])
+    facts_that_differ = [fact for fact in different(every) if is_shown(fact)]
+    columns: dict[str, Any] = (
+        {"what": typed("what", [differing[0] for differing in facts_that_differ])} if what else {}
+    )
+    columns["name"] = typed("name", [differing[1] for differing in facts_that_differ])
     for number, facts in enumerate(every):
-        values = [facts.get(fact) for fact in found]
+        values = [facts.get(fact) for fact in facts_that_differ]
         columns[chr(ord("a") + number)] = pd.Series(values, dtype=object)
     return pd.DataFrame(columns)
 
@@ -177,8 +181,8 @@ def _without(parts: Sequence[Part], others: Sequence[Part]) -> dict[_Bound, list
 def _are_foreign(a: Slice, b: Slice) -> bool:
     """Whether both slices define something, and nothing under the same name."""
     one, two = (
-        {(part.path, part.names) for part in each.parts if part.names and not _is_import(part)}
-        for each in (a, b)
+        {(part.path, part.names) for part in code_slice.parts if part.names and not _is_import(part)}
+        for code_slice in (a, b)
     )
     return bool(one and two) and one.isdisjoint(two)
 

@@ -43,9 +43,14 @@ def of_sessions(sessions: Sequence[SessionLabel], rows: np.ndarray, *, started: 
 
 def of_params(store: Store, sessions: Sequence[SessionLabel], rows: np.ndarray) -> Columns:
     """One column ``params.name`` for each parameter, those inside of nested ones with their path; of all where there is no session."""
-    params = [flat(each.params) for each in store.sessions([each.id for each in sessions] or None)]
-    names = dict.fromkeys(name for each in params for name in each)
-    return {f"params.{name}": column([each.get(name) for each in params]).array[rows] for name in names}
+    params = [
+        flat(session.params) for session in store.sessions([session.id for session in sessions] or None)
+    ]
+    names = dict.fromkeys(name for params_of_session in params for name in params_of_session)
+    return {
+        f"params.{name}": column([params_of_session.get(name) for params_of_session in params]).array[rows]
+        for name in names
+    }
 
 
 def _runs(rows: np.ndarray) -> Runs | None:

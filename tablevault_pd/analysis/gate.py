@@ -66,16 +66,16 @@ def bound_of(column: Any, least: Any, most: Any, bound: Any) -> Bound:
                 "bound='lo' takes the lower end of the interval of delta: gate('delta', min=…, bound='lo')."
             )
         name = "lo"
-    found = Bound(
+    bounds = Bound(
         name,
         None if least is None else validate.number(least, "min"),
         None if most is None else validate.number(most, "max"),
     )
-    if found.least is None and found.most is None:
+    if bounds.least is None and bounds.most is None:
         raise InvalidInput("Say what passes: min=, max= or both.")
-    if found.least is not None and found.most is not None and found.least > found.most:
-        raise InvalidInput(f"Nothing passes: min={found.least:g} is more than max={found.most:g}.")
-    return found
+    if bounds.least is not None and bounds.most is not None and bounds.least > bounds.most:
+        raise InvalidInput(f"Nothing passes: min={bounds.least:g} is more than max={bounds.most:g}.")
+    return bounds
 
 
 def failing_condition(text: str) -> Bound:
@@ -124,19 +124,19 @@ def of_measure(summary: pd.DataFrame, measure: Any) -> pd.DataFrame:
 
 def judge(summary: pd.DataFrame, bound: Bound, *, min_pairs: int) -> Gate:
     """Judge each line of a summary: one that fails fails all, and one that cannot be judged leaves it open."""
-    found = [_judge_line(line, bound, min_pairs) for line in summary.to_dict("records")]
-    if not found:
+    judgements = [_judge_line(line, bound, min_pairs) for line in summary.to_dict("records")]
+    if not judgements:
         return Gate("cannot tell", "The summary has no line to judge.")
-    worst = max(found, key=lambda each: ("pass", "cannot tell", "fail").index(each.outcome))
-    reasons = [each.reason for each in found if each.outcome == worst.outcome]
+    worst = max(judgements, key=lambda judged: ("pass", "cannot tell", "fail").index(judged.outcome))
+    reasons = [judged.reason for judged in judgements if judged.outcome == worst.outcome]
     more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
     return Gate(worst.outcome, "; ".join(reasons[:3]) + more)
 
 
 def joined(gates: Sequence[Gate]) -> Gate:
     """Several gates as one: the worst outcome, with the reasons for it."""
-    worst = max(gates, key=lambda each: ("pass", "cannot tell", "fail").index(each.outcome))
-    reasons = [each.reason for each in gates if each.outcome == worst.outcome]
+    worst = max(gates, key=lambda gate: ("pass", "cannot tell", "fail").index(gate.outcome))
+    reasons = [gate.reason for gate in gates if gate.outcome == worst.outcome]
     return Gate(worst.outcome, "; ".join(reasons))
 
 

@@ -35,10 +35,10 @@ class Groups:
         """The values, ascending inside of each group."""
         return self.values[np.lexsort((self.values, self.codes))]
 
-    def _spread(self, found: np.ndarray) -> np.ndarray:
+    def _spread(self, values: np.ndarray) -> np.ndarray:
         """Numbers of the groups that are not empty, as one for each group; NaN for the empty ones."""
         every: np.ndarray = np.full(len(self.n), np.nan)
-        every[self.filled] = found
+        every[self.filled] = values
         return every
 
     def _reduced(self, function: np.ufunc, values: np.ndarray) -> np.ndarray:
@@ -90,11 +90,11 @@ class Groups:
         """The standard deviation with ddof 1; NaN for fewer than two values, and among infinities."""
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             squares = self._reduced(np.add, (self.values - self.mean[self.codes]) ** 2)
-            found: np.ndarray = np.sqrt(squares / np.where(self.n > 1, self.n - 1, np.nan))
-        return found
+            spread: np.ndarray = np.sqrt(squares / np.where(self.n > 1, self.n - 1, np.nan))
+        return spread
 
     @cached_property
     def sem(self) -> np.ndarray:
         """The standard error of the mean."""
-        found: np.ndarray = self.std / np.sqrt(self.n.clip(1))
-        return found
+        errors: np.ndarray = self.std / np.sqrt(self.n.clip(1))
+        return errors

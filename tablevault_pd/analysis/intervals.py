@@ -43,8 +43,8 @@ def t_half_width(groups: Groups, level: float) -> np.ndarray:
         raise MissingDependency.for_extra("scipy", "stats", "A t interval (band='ci')") from error
     # A group of one has no degree of freedom, and no interval.
     quantiles = stdtrit((groups.n - 1).clip(1), (1 + level) / 2)
-    found: np.ndarray = groups.sem * quantiles
-    return found
+    half: np.ndarray = groups.sem * quantiles
+    return half
 
 
 def bootstrap(groups: Groups, center: str, level: float) -> tuple[np.ndarray, np.ndarray]:

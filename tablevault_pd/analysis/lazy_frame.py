@@ -50,8 +50,8 @@ class LazyFrame(pd.DataFrame):
     @property
     def _mgr(self) -> Any:
         if self._whole is None:
-            found = self._load(list(self._labels))
-            object.__setattr__(self, "_whole", found._mgr)
+            whole = self._load(list(self._labels))
+            object.__setattr__(self, "_whole", whole._mgr)
             object.__setattr__(self, "touched", None)
         return self._whole
 
@@ -73,7 +73,7 @@ class LazyFrame(pd.DataFrame):
         if self._whole is None:
             if is_hashable(key) and key in self._labels:
                 return self._some([key])[key]
-            if isinstance(key, list) and all(is_hashable(each) and each in self._labels for each in key):
+            if isinstance(key, list) and all(is_hashable(label) and label in self._labels for label in key):
                 return self._some(key)[key]
             if isinstance(key, str):
                 raise KeyError(key)

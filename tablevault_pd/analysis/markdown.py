@@ -99,7 +99,7 @@ def _cell(value: Any) -> str:
 def escaped(text: Any, longest: int = LONGEST_CELL) -> str:
     """A text that is shown as it stands, in one line, wherever it is put."""
     short = str(text) if len(str(text)) <= longest else str(text)[: longest - 1] + "…"
-    return _SPECIAL.sub(lambda each: " " if each[0].isspace() else f"&#{ord(each[0])};", short)
+    return _SPECIAL.sub(lambda match: " " if match[0].isspace() else f"&#{ord(match[0])};", short)
 
 
 def fenced(text: str) -> str:

@@ -83,10 +83,10 @@ class Measure:
         Raises MissingColumn where the frame lacks a column that a text names; InvalidInput where the values are neither; and
         whatever a function raises.
         """
-        found = self._evaluated(frame)
-        if types.is_scalar(found) or (isinstance(found, np.ndarray) and not found.ndim):
-            return self._number(found)
-        return self._series(found, frame)
+        measured = self._evaluated(frame)
+        if types.is_scalar(measured) or (isinstance(measured, np.ndarray) and not measured.ndim):
+            return self._number(measured)
+        return self._series(measured, frame)
 
     def _evaluated(self, frame: pd.DataFrame) -> Any:
         if not self.is_text:
@@ -121,19 +121,19 @@ class Measure:
             raise InvalidInput(
                 f"The measure {short_repr(self.name)} gives neither one number nor one value for each of the {len(frame)} rows."
             )
-        found = pd.Series(values)
+        series = pd.Series(values)
         if isinstance(values, pd.Series) and not values.index.equals(frame.index):
             raise InvalidInput(
                 f"The measure {short_repr(self.name)} gives a Series with another index than the frame's. Keep the rows in order."
             )
-        found = unboxed(found)
-        if found.isna().all() and not types.is_numeric_dtype(found.dtype):
-            return pd.Series(np.full(len(found), np.nan), found.index)
-        if not types.is_numeric_dtype(found.dtype) or types.is_complex_dtype(found.dtype):
+        series = unboxed(series)
+        if series.isna().all() and not types.is_numeric_dtype(series.dtype):
+            return pd.Series(np.full(len(series), np.nan), series.index)
+        if not types.is_numeric_dtype(series.dtype) or types.is_complex_dtype(series.dtype):
             raise InvalidInput(
-                f"The measure {short_repr(self.name)} gives values of dtype {found.dtype}; it must give numbers or truth values."
+                f"The measure {short_repr(self.name)} gives values of dtype {series.dtype}; it must give numbers or truth values."
             )
-        return found
+        return series
 
 
 def measures_of(given: Any) -> tuple[Measure, ...]:
@@ -147,8 +147,8 @@ def measures_of(given: Any) -> tuple[Measure, ...]:
                 f"measure= is a dict of names and measures, such as {{'accuracy': 'gold == pred'}}, not {short_repr(given)}."
             )
         return tuple(
-            _measure(validate.text(name, "A name in measure="), each, named=True)
-            for name, each in given.items()
+            _measure(validate.text(name, "A name in measure="), measure, named=True)
+            for name, measure in given.items()
         )
     return (_measure(None, given, named=False),)
 
@@ -188,12 +188,12 @@ def as_floats(values: pd.Series[Any]) -> np.ndarray:
 
 def differences(a: pd.Series[Any], b: pd.Series[Any]) -> np.ndarray:
     """``b - a`` of values that are not missing, as float64: of whole numbers and decimals rounded once, after they are subtracted."""
-    if any(types.is_bool_dtype(each.dtype) or types.is_float_dtype(each.dtype) for each in (a, b)):
+    if any(types.is_bool_dtype(values.dtype) or types.is_float_dtype(values.dtype) for values in (a, b)):
         with np.errstate(invalid="ignore"):
             return np.asarray(np.subtract(as_floats(b), as_floats(a)))
-    if all(types.is_signed_integer_dtype(each.dtype) for each in (a, b)):
-        x, y = (each.to_numpy(dtype=np.int64) for each in (a, b))
-        found = y - x
-        if not (((x ^ y) & (y ^ found)) < 0).any():  # nothing has overflowed
-            return np.asarray(found, np.float64)
+    if all(types.is_signed_integer_dtype(values.dtype) for values in (a, b)):
+        x, y = (values.to_numpy(dtype=np.int64) for values in (a, b))
+        moved = y - x
+        if not (((x ^ y) & (y ^ moved)) < 0).any():  # nothing has overflowed
+            return np.asarray(moved, np.float64)
     return np.asarray(b.to_numpy(dtype=object) - a.to_numpy(dtype=object), np.float64)

@@ -85,7 +85,7 @@ class About:
 
     store: Store
     flush: Callable[[], None]
-    asked: Asked
+    options: Asked
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _nothing, ()
@@ -98,9 +98,9 @@ def _nothing() -> None:
 class Measuring:
     """Measures of many versions, read column by column."""
 
-    def __init__(self, store: Store, versions: Sequence[Version], asked: Asked) -> None:
+    def __init__(self, store: Store, versions: Sequence[Version], options: Asked) -> None:
         self.store = store
-        self.asked = asked
+        self.asked = options
         self.versions = list(versions)
         self.wrong: InvalidInput | None = None  # what is the matter with a measure, and not with one version
         readable = [version for version in versions if not version.gone]
@@ -130,10 +130,10 @@ class Measuring:
     def _tried(self, version: Version, measure: Measure) -> list[tuple[str, Point]]:
         try:
             key = self.key(version, measure)
-            found: list[tuple[str, Point]] = remembered(
+            points: list[tuple[str, Point]] = remembered(
                 self.store, key, lambda: self._points(version, measure)
             )
-            return found
+            return points
         except _NOT_OF_A_VERSION:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a measure raises is that version's error
@@ -169,9 +169,9 @@ class Measuring:
         return self._values(columns, measure, version.shown)
 
     def _values(self, columns: VersionColumns, measure: Measure, rows: int) -> Any:
-        wanted = measure.columns(columns.names)
+        labels = measure.columns(columns.names)
         frame = (
-            columns.frame(rows) if wanted is None else columns.read(_in_order(columns.labels, wanted), rows)
+            columns.frame(rows) if labels is None else columns.read(_in_order(columns.labels, labels), rows)
         )
         return measure.values(frame)
 
@@ -188,25 +188,25 @@ class Measuring:
             )
         keys = columns.read(labels, version.shown).reset_index(drop=True)
         groups = rows_by_cells(keys, labels, "groupby=")
-        found: list[tuple[str, np.ndarray | None]] = [(ALL, None)]
+        named_slices: list[tuple[str, np.ndarray | None]] = [(ALL, None)]
         for values, rows in groups.items():
             cells = values if isinstance(values, tuple) else (values,)
-            found.append(
+            named_slices.append(
                 (
                     ", ".join(f"{label}={cell}" for label, cell in zip(labels, cells, strict=True)),
                     np.asarray(rows),
                 )
             )
-        return found
+        return named_slices
 
     def _point(self, version: Version, measure: Measure, rows: np.ndarray | None) -> Point:
         values = self.values(version, measure)
         band = self.asked.band is not None
         if isinstance(values, float):
             return self._point_of_frame(version, measure, rows, values)
-        known = _known(values if rows is None else values.iloc[rows])
-        lo, hi = statistics.bootstrap_interval(known) if band else (math.nan, math.nan)
-        return Point(float(known.mean()) if len(known) else math.nan, len(known), lo, hi)
+        known_values = _known(values if rows is None else values.iloc[rows])
+        lo, hi = statistics.bootstrap_interval(known_values) if band else (math.nan, math.nan)
+        return Point(float(known_values.mean()) if len(known_values) else math.nan, len(known_values), lo, hi)
 
     def _point_of_frame(
         self, version: Version, measure: Measure, rows: np.ndarray | None, value: float
@@ -231,7 +231,7 @@ class Measuring:
         self, old: Version, new: Version, measure: Measure, slice_name: str, *, draws: int = DRAWS
     ) -> tuple[Effect, int]:
         """(how a measure changed from one version to another, the number of pairs that tell it)."""
-        old_key, new_key = (self.key(each, measure) for each in (old, new))
+        old_key, new_key = (self.key(version, measure) for version in (old, new))
         key = None if old_key is None or new_key is None else ("effect", old_key, new_key, slice_name, draws)
         self._drawn = 0
         effect: tuple[Effect, int] = remembered(
@@ -244,7 +244,9 @@ class Measuring:
         self, old: Version, new: Version, measure: Measure, name: str, draws: int
     ) -> tuple[Effect, int]:
         a, b = self.values(old, measure), self.values(new, measure)
-        rows_a, rows_b = (dict(self.slices(each)).get(name, np.empty(0, np.intp)) for each in (old, new))
+        rows_a, rows_b = (
+            dict(self.slices(version)).get(name, np.empty(0, np.intp)) for version in (old, new)
+        )
         if isinstance(a, float) or isinstance(b, float):
             return self._effect_of_frames(old, new, measure, (rows_a, rows_b))
         if old.generation == new.generation and old.total <= new.total:
@@ -265,7 +267,7 @@ class Measuring:
         self, old: Version, new: Version, measure: Measure, rows: tuple[np.ndarray | None, np.ndarray | None]
     ) -> tuple[Effect, int]:
         pairs = self._pairs(old, new)
-        frames = [self.columns(each).frame(each.shown) for each in (old, new)]
+        frames = [self.columns(version).frame(version.shown) for version in (old, new)]
         if pairs is None:
             a, b = (
                 _one(measure.values(frame if at is None else frame.iloc[at]))
@@ -308,14 +310,14 @@ def _count_nothing(steps: int) -> None:
     """Count draws that nobody looks at."""
 
 
-def _in_order(labels: list[Hashable], wanted: frozenset[Hashable]) -> list[Hashable]:
-    return [label for label in labels if label in wanted]
+def _in_order(labels: list[Hashable], chosen: frozenset[Hashable]) -> list[Hashable]:
+    return [label for label in labels if label in chosen]
 
 
 def _known(values: pd.Series[Any], rows: np.ndarray | None = None) -> np.ndarray:
     """The values that are not missing."""
-    found = as_floats(values if rows is None else values.iloc[rows])
-    return np.asarray(found[~np.isnan(found)])
+    floats = as_floats(values if rows is None else values.iloc[rows])
+    return np.asarray(floats[~np.isnan(floats)])
 
 
 def _one(value: Any) -> float:

@@ -41,14 +41,14 @@ def metrics(
     if lacking:
         check_known(store, lacking)
     if aggregates is not None:
-        found, rows = (_wide_aggregates if wide else _long_aggregates)(curves, aggregates)
+        columns, rows = (_wide_aggregates if wide else _long_aggregates)(curves, aggregates)
     elif wide:
-        found, rows = _wide(curves, step=x == "step", missing=missing)
+        columns, rows = _wide(curves, step=x == "step", missing=missing)
     else:
-        found, rows = _long(curves, step=x == "step")
+        columns, rows = _long(curves, step=x == "step")
     if params:
-        found |= columns_of.of_params(store, curves.points.sessions, rows)
-    return mark(columns_of.frame(found), "metrics" if aggregates is None else "aggregates", x)
+        columns |= columns_of.of_params(store, curves.points.sessions, rows)
+    return mark(columns_of.frame(columns), "metrics" if aggregates is None else "aggregates", x)
 
 
 def _without_values(curves: Curves) -> list[str]:
@@ -85,7 +85,7 @@ def _wide(curves: Curves, *, step: bool, missing: bool) -> tuple[Columns, np.nda
         "step": columns_of.integers(points.step[first], ~points.has_step[first]),
     }
     if not step:
-        columns |= columns_of.of_axis(curves.axis, lambda each: each[first])
+        columns |= columns_of.of_axis(curves.axis, lambda values: values[first])
     for name, of_metric in zip(points.metrics, values, strict=True):
         columns[_free(name, columns)] = of_metric
     if missing:
@@ -127,9 +127,9 @@ def _times_before(keys: Sequence[np.ndarray]) -> np.ndarray:
         same[1:] &= _equal(key[order][1:], key[order][:-1])
     place = np.arange(size)
     begin = np.maximum.accumulate(np.where(same, 0, place)) if size else place
-    found = np.empty(size, dtype=np.int64)
-    found[order] = place - begin
-    return found
+    times_before = np.empty(size, dtype=np.int64)
+    times_before[order] = place - begin
+    return times_before
 
 
 def _equal(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -143,34 +143,34 @@ def _free(name: str, columns: Columns) -> str:
     return f"metrics.{name}" if name in columns else name
 
 
-def _long_aggregates(curves: Curves, asked: Aggregates) -> tuple[Columns, np.ndarray]:
+def _long_aggregates(curves: Curves, aggregates: Aggregates) -> tuple[Columns, np.ndarray]:
     per_curve, points = PerCurve(curves), curves.points
     columns = columns_of.of_sessions(points.sessions, per_curve.session)
     columns["metric"] = columns_of.texts(points.metrics, per_curve.metric)
     for number, metric in enumerate(points.metrics):
         mine = per_curve.metric == number
-        for each in asked.of(metric):
-            column = columns.setdefault(f"value{each.suffix}", np.full(len(mine), np.nan))
-            column[mine] = per_curve.of(each.function, mine)
+        for aggregate in aggregates.of(metric):
+            column = columns.setdefault(f"value{aggregate.suffix}", np.full(len(mine), np.nan))
+            column[mine] = per_curve.of(aggregate.function, mine)
     if not points.metrics:
-        columns |= {f"value{each.suffix}": np.zeros(0) for each in asked.of_each}
-    for name in asked.counts(points.metrics):
+        columns |= {f"value{aggregate.suffix}": np.zeros(0) for aggregate in aggregates.of_each}
+    for name in aggregates.counts(points.metrics):
         columns[name] = columns_of.counts(columns[name])
     columns |= {"n": columns_of.integers(per_curve.n), "n_nan": columns_of.integers(per_curve.n_nan)}
     return columns, per_curve.session
 
 
-def _wide_aggregates(curves: Curves, asked: Aggregates) -> tuple[Columns, np.ndarray]:
+def _wide_aggregates(curves: Curves, aggregates: Aggregates) -> tuple[Columns, np.ndarray]:
     per_curve, points = PerCurve(curves), curves.points
     there, row = np.unique(per_curve.session, return_inverse=True)
     columns = columns_of.of_sessions(points.sessions, there)
     for number, metric in enumerate(points.metrics):
         mine = per_curve.metric == number
-        for each in asked.of(metric):
-            name = _free(f"{metric}{each.suffix}", columns)
+        for aggregate in aggregates.of(metric):
+            name = _free(f"{metric}{aggregate.suffix}", columns)
             values = np.full(len(there), np.nan)
-            values[row[mine]] = per_curve.of(each.function, mine)
-            columns[name] = columns_of.counts(values) if each.function == "count" else values
+            values[row[mine]] = per_curve.of(aggregate.function, mine)
+            columns[name] = columns_of.counts(values) if aggregate.function == "count" else values
         for suffix, counts in (("n", per_curve.n), ("n_nan", per_curve.n_nan)):
             of_rows = np.zeros(len(there), dtype=np.int64)
             of_rows[row[mine]] = counts[mine]

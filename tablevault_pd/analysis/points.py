@@ -70,12 +70,12 @@ def read_points(
     store: Store, sessions: Sequence[SessionLabel] | None, metrics: Sequence[str] | None = None
 ) -> Points:
     """Read the values of some metrics (None: all) that some sessions (None: all) logged, each as often as it was."""
-    table = store.measures(None if sessions is None else [each.id for each in sessions], metrics=metrics)
+    table = store.measures(None if sessions is None else [label.id for label in sessions], metrics=metrics)
     ids = table.column("session").to_numpy()  # ascending
     starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.zeros(0, np.int64)
-    known = store.session_labels(ids[starts].tolist()) if sessions is None else sessions
-    known = sorted(known, key=lambda session: session.id)
-    places = np.searchsorted(np.array([session.id for session in known], dtype=np.int64), ids[starts])
+    labels = store.session_labels(ids[starts].tolist()) if sessions is None else sessions
+    labels = sorted(labels, key=lambda session: session.id)
+    places = np.searchsorted(np.array([session.id for session in labels], dtype=np.int64), ids[starts])
     coded: pa.DictionaryArray = table.column("metric").combine_chunks()
     if isinstance(coded, pa.ChunkedArray):  # one without chunks
         coded = pa.array([], coded.type)
@@ -85,7 +85,7 @@ def read_points(
     numbers = np.array([place[word] for word in words], dtype=np.int64)
     step = table.column("step")
     points = Points(
-        known,
+        labels,
         names,
         np.repeat(places, np.diff(np.append(starts, len(ids)))),
         _metrics(coded, numbers),
@@ -139,8 +139,8 @@ def _resumed_at(points: Points, attempts: Sequence[Attempt]) -> np.ndarray:
             began[place[attempt.session_id], attempt.attempt] = attempt.first_step
     # The minimum over the attempts after each.
     resumed = np.minimum.accumulate(began[:, ::-1], axis=1)[:, ::-1]
-    found: np.ndarray = resumed[points.session, points.attempt + 1]
-    return found
+    resumed_at: np.ndarray = resumed[points.session, points.attempt + 1]
+    return resumed_at
 
 
 def _sorted(points: Points) -> Points:

@@ -27,16 +27,16 @@ def remembered(store: Store, key: Hashable | None, make: Callable[[], Any]) -> A
         return make()
     cache = _caches.setdefault(store, OrderedDict())
     try:
-        found = cache[key]
+        result = cache[key]
         cache.move_to_end(key)
-        return found
+        return result
     except KeyError:  # another thread may have dropped it, too
         pass
-    found = make()
-    cache[key] = found
+    result = make()
+    cache[key] = result
     while len(cache) > KEPT:
         try:
             cache.popitem(last=False)
         except KeyError:
             break
-    return found
+    return result

@@ -41,6 +41,6 @@ def row_changes(store: Store, one: Version, other: Version) -> RowChanges:
     if not (now >= 0).any():
         now = np.where((lost < other.total) & np.isin(lost, np.flatnonzero(free)), lost, -1)
     now = np.where((now >= 0) & free[np.maximum(now, 0)], now, -1) if len(free) else np.full(len(lost), -1)
-    kept = now >= 0
-    free[now[kept]] = False
-    return RowChanges(lost[~kept], np.flatnonzero(free), lost[kept], now[kept])
+    is_there = now >= 0
+    free[now[is_there]] = False
+    return RowChanges(lost[~is_there], np.flatnonzero(free), lost[is_there], now[is_there])

@@ -40,11 +40,15 @@ class Side:
     @classmethod
     def of_frame(cls, store: Store, frame: pd.DataFrame, name: str) -> Side:
         """The rows of a frame. What they are in the vault is known if it was read from there."""
-        found = origin_version(store, frame)
-        if found is None:
+        origin = origin_version(store, frame)
+        if origin is None:
             return cls(name, None, None, frame)
-        version = found[1]
-        rows = [each for each in resolve_rows(store, frame) if each.version == version and each.rows is None]
+        version = origin[1]
+        rows = [
+            selection
+            for selection in resolve_rows(store, frame)
+            if selection.version == version and selection.rows is None
+        ]
         positions = rows[0].positions if len(rows) == 1 else None
         return cls(f"{version.list}@{version.version}", version, positions, frame)
 
@@ -67,7 +71,7 @@ class Side:
             return frozenset(label for label in self.frame.columns if _holds_vectors(self.frame[label]))
         kinds = frames.columns(store.schema(self.version.schema_id))
         there = set(self.frame.columns)
-        return frozenset(each.label for each in kinds if each.kind == "embedding" and each.label in there)
+        return frozenset(kind.label for kind in kinds if kind.kind == "embedding" and kind.label in there)
 
     def key_labels(self, store: Store) -> list[Hashable]:
         """The key of the list, by which ``vault.upsert`` tells its rows apart; empty if it has none."""
@@ -75,10 +79,10 @@ class Side:
 
     def key(self, labels: list[Hashable]) -> pd.Index:
         """The values of some columns or levels of the index as an index."""
-        found = [self._values(label) for label in labels]
-        if len(found) == 1:
-            return found[0]
-        return pd.MultiIndex.from_arrays(found, names=[each.name for each in found])
+        levels = [self._values(label) for label in labels]
+        if len(levels) == 1:
+            return levels[0]
+        return pd.MultiIndex.from_arrays(levels, names=[values.name for values in levels])
 
     def has(self, label: Hashable) -> bool:
         """Whether a column or a level of the index is called so."""

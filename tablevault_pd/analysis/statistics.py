@@ -182,8 +182,8 @@ def sign_flip(differences: np.ndarray, *, draws: int = DRAWS) -> tuple[float, st
     moved = differences[differences != 0]  # a sign changes nothing about zero
     if not len(moved):
         return 1.0, "sign flips"
-    seen = abs(moved.sum())
-    least = seen - 1e-9 * np.abs(moved).sum()  # sums of the same numbers in another order count as equal
+    total = abs(moved.sum())
+    least = total - 1e-9 * np.abs(moved).sum()  # sums of the same numbers in another order count as equal
     if len(moved) <= FEW:
         bits = np.arange(1 << len(moved))[:, None] >> np.arange(len(moved)) & 1
         sums = (1.0 - 2.0 * bits) @ moved
@@ -261,9 +261,9 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
     [0.03, 0.06, 0.06]
     """
-    found = np.array(p_values, np.float64)
-    tests = np.flatnonzero(~np.isnan(found))
-    order = tests[np.argsort(found[tests], kind="stable")]
+    corrected = np.array(p_values, np.float64)
+    tests = np.flatnonzero(~np.isnan(corrected))
+    order = tests[np.argsort(corrected[tests], kind="stable")]
     factors = np.arange(len(order), 0, -1)
-    found[order] = np.minimum(np.maximum.accumulate(found[order] * factors), 1.0)
-    return found
+    corrected[order] = np.minimum(np.maximum.accumulate(corrected[order] * factors), 1.0)
+    return corrected

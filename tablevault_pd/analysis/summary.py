@@ -82,23 +82,23 @@ def summary(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     measured = layout.measured or (None,)
     tests = max(len(slices) * len(sides) * len(measured), 1)
     lines = [
-        _line(_Lines(frame, layout, side).take(rows), each, name, draws=max(DRAWS, 40 * tests))
-        for each in measured
+        _line(_Lines(frame, layout, side).take(rows), one_measured, name, draws=max(DRAWS, 40 * tests))
+        for one_measured in measured
         for side in sides
         for name, rows in slices
     ]
-    found = pd.DataFrame(lines)
-    found["p_holm"] = holm(found["p"].to_numpy(np.float64))
-    return _typed(found)
+    table = pd.DataFrame(lines)
+    table["p_holm"] = holm(table["p"].to_numpy(np.float64))
+    return _typed(table)
 
 
-def _typed(found: pd.DataFrame) -> pd.DataFrame:
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for name in (
         "measure", "slice", "reference", "other", *_COUNTS, "a", "b", "delta", "lo", "hi", "p", "p_holm", "test",
         "fixed", "broken", "churn", "equivalent",
     ):  # fmt: skip
-        values = found[name].tolist()
+        values = table[name].tolist()
         if name in _COUNTS or name in ("fixed", "broken"):
             columns[name] = pd.array(values, dtype="Int64")
         elif name == "equivalent":
@@ -112,32 +112,32 @@ def _typed(found: pd.DataFrame) -> pd.DataFrame:
 
 def _slices(frame: pd.DataFrame, layout: Layout) -> list[tuple[str, np.ndarray]]:
     """All rows, then those of each value of the columns in `by`, under a text such as ``topic=sport``."""
-    found = [(ALL, np.ones(len(frame), bool))]
+    slices = [(ALL, np.ones(len(frame), bool))]
     if not layout.by:
-        return found
+        return slices
     keys = pd.DataFrame({number: by_values(frame, layout, label) for number, label in enumerate(layout.by)})
     for values, rows in rows_by_cells(keys, layout.by, "by=").items():
         cells = values if isinstance(values, tuple) else (values,)
         name = ", ".join(f"{label}={cell}" for label, cell in zip(layout.by, cells, strict=True))
         mask = np.zeros(len(frame), bool)
         mask[rows] = True
-        found.append((name, mask))
-    return found
+        slices.append((name, mask))
+    return slices
 
 
 def by_values(frame: pd.DataFrame, layout: Layout, label: Hashable) -> np.ndarray:
     """The value of a column for each row: that of the reference, where it has the row, else that of another side."""
     if label in frame.index.names:
         return np.asarray(level_of(frame.index, label).astype(object))
-    prefix = next(name for name, each in layout.data.items() if each == label)
-    found = np.full(len(frame), None, dtype=object)
+    prefix = next(name for name, data_label in layout.data.items() if data_label == label)
+    cells = np.full(len(frame), None, dtype=object)
     for side in range(len(layout.names)):
         name = f"{prefix}_{layout.letter(side)}"
         if name in frame.columns:
             values = frame[name]
-            fresh = pd.isna(found) & values.notna().to_numpy()
-            found[fresh] = values.astype(object).to_numpy()[fresh]
-    return found
+            fresh = pd.isna(cells) & values.notna().to_numpy()
+            cells[fresh] = values.astype(object).to_numpy()[fresh]
+    return cells
 
 
 def level_of(index: pd.Index, label: Hashable) -> pd.Index:
@@ -185,15 +185,15 @@ def _of_rows(lines: _Lines, measured: Measured, *, draws: int) -> dict[str, Any]
     a, b = (
         unboxed(lines.column(f"{measured.prefix}_{lines.layout.letter(side)}")) for side in (0, lines.side)
     )
-    known = (a.notna() & b.notna()).to_numpy()
+    is_known = (a.notna() & b.notna()).to_numpy()
     truth = is_truth(a) and is_truth(b)
-    a, b = a[known], b[known]
+    a, b = a[is_known], b[is_known]
     x, y, moved = as_floats(a), as_floats(b), differences(a, b)
     effect = statistics.effect_of(moved, truth=truth, margin=lines.layout.margin, draws=draws)
     size = len(x)
     return {
         "n_pairs": size,
-        "n_missing": len(known) - size,
+        "n_missing": len(is_known) - size,
         "a": float(x.mean()) if size else np.nan,
         "b": float(y.mean()) if size else np.nan,
         "fixed": int((moved > 0).sum()) if truth else None,
@@ -207,8 +207,8 @@ def _of_frames(lines: _Lines, measure: Measure) -> dict[str, Any]:
     sides = [side_frame(lines.frame, lines.layout, side) for side in (0, lines.side)]
 
     def value(rows: np.ndarray | None) -> tuple[float, float]:
-        found = [measure.values(side if rows is None else side.iloc[rows]) for side in sides]
-        return tuple(each if isinstance(each, float) else np.nan for each in found)  # type: ignore[return-value]
+        numbers = [measure.values(side if rows is None else side.iloc[rows]) for side in sides]
+        return tuple(number if isinstance(number, float) else np.nan for number in numbers)  # type: ignore[return-value]
 
     if not len(sides[0]):
         return {"churn": np.nan} | _effect(NOTHING)

@@ -23,7 +23,7 @@ def with_aggregates(store: Store, frame: pd.DataFrame, show: Mapping[str, Any]) 
 
     A list of aggregates makes a column of each, ``metrics.name_min`` and so on.
     """
-    asked = aggregates(show, None)
+    aggregates_asked = aggregates(show, None)
     curves = read_curves(store, store.session_labels(frame.index.tolist()), list(show), x="step", last=True)
     per_curve = PerCurve(curves)
     ids = np.array([session.id for session in curves.points.sessions], dtype=np.int64)
@@ -31,15 +31,15 @@ def with_aggregates(store: Store, frame: pd.DataFrame, show: Mapping[str, Any]) 
         mine = per_curve.metric == number
         if not mine.any():
             check_known(store, [metric])
-        found = {
-            f"metrics.{metric}{each.suffix}": pd.Series(
-                per_curve.of(each.function, mine), index=ids[per_curve.session[mine]]
+        columns = {
+            f"metrics.{metric}{aggregate.suffix}": pd.Series(
+                per_curve.of(aggregate.function, mine), index=ids[per_curve.session[mine]]
             )
             .reindex(frame.index)
-            .astype("Int64" if each.function == "count" else "float64")
-            for each in asked.of(metric)
+            .astype("Int64" if aggregate.function == "count" else "float64")
+            for aggregate in aggregates_asked.of(metric)
         }
-        frame = _in_place_of(frame, f"metrics.{metric}", pd.DataFrame(found, index=frame.index))
+        frame = _in_place_of(frame, f"metrics.{metric}", pd.DataFrame(columns, index=frame.index))
     return frame
 
 

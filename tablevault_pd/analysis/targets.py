@@ -53,56 +53,58 @@ def _named(store: Store, which: str) -> Target:
 
 def sides_of(store: Store, given: Sequence[Any]) -> list[Side]:
     """The sides of a comparison. A session stands for what it wrote to the one list that all sides have in common."""
-    targets = [None if isinstance(each, pd.DataFrame) else target_of(store, each) for each in given]
+    targets = [None if isinstance(side, pd.DataFrame) else target_of(store, side) for side in given]
     versions = _written(store, targets)
-    found = []
-    for each, version in zip(given, versions, strict=True):
+    sides = []
+    for side, version in zip(given, versions, strict=True):
         if isinstance(version, Version):
-            found.append(Side.of_version(store, version))
+            sides.append(Side.of_version(store, version))
         else:
-            found.append(Side.of_frame(store, each, f"frame {chr(ord('a') + len(found))}"))
-    return found
+            sides.append(Side.of_frame(store, side, f"frame {chr(ord('a') + len(sides))}"))
+    return sides
 
 
 def pair_of(store: Store, a: Any, b: Any) -> tuple[Target, Target]:
     """Two versions, or two sessions. A session beside a version stands for what it wrote to that list."""
     targets = [
-        _of_frame(store, each) if isinstance(each, pd.DataFrame) else target_of(store, each)
-        for each in (a, b)
+        _of_frame(store, side) if isinstance(side, pd.DataFrame) else target_of(store, side)
+        for side in (a, b)
     ]
-    if not all(isinstance(each, Session) for each in targets):
-        targets = [each for each in _written(store, targets) if each is not None]
+    if not all(isinstance(target, Session) for target in targets):
+        targets = [target for target in _written(store, targets) if target is not None]
     one, two = targets
     return one, two
 
 
 def _of_frame(store: Store, frame: pd.DataFrame) -> Version:
-    found = origin_version(store, frame)
-    if found is None:
+    origin = origin_version(store, frame)
+    if origin is None:
         raise InvalidInput("This frame was not read from the vault: it is not known what it came from.")
-    return found[1]
+    return origin[1]
 
 
 def _written(store: Store, targets: Sequence[Target | None]) -> list[Version | None]:
     """The targets, with each session replaced by the version that it wrote last."""
-    sessions = [each for each in targets if isinstance(each, Session)]
+    sessions = [target for target in targets if isinstance(target, Session)]
     if not sessions:
-        return [each for each in targets if not isinstance(each, Session)]
-    lists = {each.list for each in targets if isinstance(each, Version)}
-    newest = _newest_by_session(store, {each.id: each.id for each in sessions})
+        return [target for target in targets if not isinstance(target, Session)]
+    lists = {target.list for target in targets if isinstance(target, Version)}
+    newest = _newest_by_session(store, {session.id: session.id for session in sessions})
     common = _in_common(newest, lists)
     if not common:  # what their workers wrote
-        newest = _newest_by_session(store, _families(store, [each.id for each in sessions]))
+        newest = _newest_by_session(store, _families(store, [session.id for session in sessions]))
         common = _in_common(newest, lists)
     if len(common) != 1:
-        labels = ", ".join(each.label for each in sessions)
+        labels = ", ".join(session.label for session in sessions)
         names = ", ".join(map(short_repr, sorted(common)))
         problem = f"have {len(common)} lists in common: {names}" if common else "wrote no list in common"
         raise InvalidInput(
             f"{labels} {problem}. Name the versions, such as 'preds@3': vault.run(…).written()."
         )
     (name,) = common
-    return [_visible(newest[each.id][name]) if isinstance(each, Session) else each for each in targets]
+    return [
+        _visible(newest[target.id][name]) if isinstance(target, Session) else target for target in targets
+    ]
 
 
 def _newest_by_session(store: Store, counted_for: dict[int, int]) -> dict[int, dict[str, Version]]:
@@ -118,7 +120,7 @@ def _newest_by_session(store: Store, counted_for: dict[int, int]) -> dict[int, d
 
 
 def _in_common(newest: dict[int, dict[str, Version]], lists: set[str]) -> set[str]:
-    common = set.intersection(*(set(each) for each in newest.values()))
+    common = set.intersection(*(set(versions) for versions in newest.values()))
     return common & lists if lists else common
 
 
@@ -139,16 +141,16 @@ def _visible(version: Version) -> Version:
 
 def versions_of(store: Store, given: Any) -> list[Version]:
     """All versions of lists, or of lists whose names fit a pattern; with ``"preds@7"`` those up to the seventh."""
-    found: dict[tuple[int, int], Version] = {}
+    versions: dict[tuple[int, int], Version] = {}
     names = validate.items(given)
     if not names:
         raise InvalidInput("lists= names no list.")
-    for each in names:
-        for name, last in _named_lists(store, each):
+    for list_name in names:
+        for name, last in _named_lists(store, list_name):
             for version in store.versions(name):
                 if not version.deleted and (last is None or version.version <= last):
-                    found[version.list_id, version.version] = version
-    return list(found.values())
+                    versions[version.list_id, version.version] = version
+    return list(versions.values())
 
 
 def _named_lists(store: Store, which: Any) -> list[tuple[str, int | None]]:

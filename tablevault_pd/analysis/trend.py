@@ -62,27 +62,27 @@ class Trend(pd.DataFrame):
         return changes(self, self._about)
 
 
-def trend(store: Store, versions: Sequence[Version], asked: Asked, flush: Callable[[], None]) -> Trend:
+def trend(store: Store, versions: Sequence[Version], options: Asked, flush: Callable[[], None]) -> Trend:
     """Measure every version."""
-    chosen = _chosen(versions, asked.by)
-    measured = Measuring(store, chosen, asked)
+    chosen = _chosen(versions, options.by)
+    measured = Measuring(store, chosen, options)
     lines = list(measured.lines())
     failed = [line for line in lines if line.point.error is not None]
     if lines and len(failed) == len(lines) and measured.wrong is not None:
         raise measured.wrong
-    frame = _frame(store, lines, asked)
-    if asked.baseline is not None:
+    frame = _frame(store, lines, options)
+    if options.baseline is not None:
         frame = _with_baseline(measured, frame, lines)
-    found = Trend(frame)
-    found._about = About(store, flush, asked)
-    names = ", ".join(dict.fromkeys(each.name for each in asked.measures))
-    return mark(found, "trend", names)  # type: ignore[return-value]  # the same frame
+    answer = Trend(frame)
+    answer._about = About(store, flush, options)
+    names = ", ".join(dict.fromkeys(measure.name for measure in options.measures))
+    return mark(answer, "trend", names)  # type: ignore[return-value]  # the same frame
 
 
 def _chosen(versions: Sequence[Version], by: str) -> list[Version]:
     """All versions, or the last one of each session or day, in order of list and version."""
     keys: dict[tuple[Any, ...], Version] = {}
-    for version in sorted(versions, key=lambda each: (each.list, each.version)):
+    for version in sorted(versions, key=lambda version: (version.list, version.version)):
         part = {"version": version.version, "session": version.session_id, "day": version.time.date()}[by]
         if by == "session" and version.session_id is None:
             part = -version.version  # of nobody: each stands for itself
@@ -94,7 +94,7 @@ def _chosen(versions: Sequence[Version], by: str) -> list[Version]:
 # -- the answer
 
 
-def _frame(store: Store, lines: Sequence[Line], asked: Asked) -> pd.DataFrame:
+def _frame(store: Store, lines: Sequence[Line], options: Asked) -> pd.DataFrame:
     sessions = labels_of(store, [line.version.session_id for line in lines])
     columns: dict[str, Any] = {
         "list": typed("list", [line.version.list for line in lines]),
@@ -106,7 +106,7 @@ def _frame(store: Store, lines: Sequence[Line], asked: Asked) -> pd.DataFrame:
         "value": np.array([line.point.value for line in lines], np.float64),
         "n": pd.array([line.point.n for line in lines], dtype="Int64"),
     }
-    if asked.band is not None:
+    if options.band is not None:
         columns["lo"] = np.array([line.point.lo for line in lines], np.float64)
         columns["hi"] = np.array([line.point.hi for line in lines], np.float64)
     columns["error"] = typed("error", [line.point.error for line in lines])
@@ -120,7 +120,9 @@ def _with_baseline(measured: Measuring, frame: pd.DataFrame, lines: Sequence[Lin
         for numbers in groups_of(lines):
             usable = [number for number in numbers if lines[number].point.error is None]
             for place, number in enumerate(usable):
-                base = _base(measured.asked.baseline, fixed, [lines[each] for each in usable], place)
+                base = _base(
+                    measured.asked.baseline, fixed, [lines[usable_number] for usable_number in usable], place
+                )
                 if base is not None:
                     line = lines[number]
                     effects[number] = measured.effect(base, line.version, line.measure, line.slice)
@@ -136,10 +138,10 @@ def _with_baseline(measured: Measuring, frame: pd.DataFrame, lines: Sequence[Lin
 
 def groups_of(lines: Sequence[Line]) -> list[list[int]]:
     """The numbers of the lines of each list, measure and slice, in order of version."""
-    found: dict[tuple[Any, ...], list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for number, line in enumerate(lines):
-        found.setdefault((line.version.list_id, line.measure.name, line.slice), []).append(number)
-    return list(found.values())
+        groups.setdefault((line.version.list_id, line.measure.name, line.slice), []).append(number)
+    return list(groups.values())
 
 
 def _fixed_baselines(measured: Measuring, lines: Sequence[Line]) -> dict[int, int]:
@@ -158,9 +160,9 @@ def _fixed_baselines(measured: Measuring, lines: Sequence[Line]) -> dict[int, in
             )  # raises, and says what there is
     there = {(line.version.list_id, line.version.version) for line in lines}
     fixed = {
-        each: number
-        for each, number in zip(lists, numbers, strict=True)
-        if number is not None and (each, number) in there
+        list_id: number
+        for list_id, number in zip(lists, numbers, strict=True)
+        if number is not None and (list_id, number) in there
     }
     if not fixed:
         measured_numbers = sorted({number for _, number in there})

@@ -26,18 +26,18 @@ COLUMNS = (
 def changes(frame: pd.DataFrame, about: About) -> pd.DataFrame:
     """Compare each version with the one before it in the frame."""
     about.flush()
-    measures = {each.name: each for each in about.asked.measures}
+    measures = {measure.name: measure for measure in about.options.measures}
     usable = pd.DataFrame(frame[frame["value"].notna()]).sort_values("version", kind="stable")
     keys = {(str(name), int(number)) for name, number in zip(usable["list"], usable["version"], strict=True)}
     versions = _versions(about.store, keys)
-    measuring = Measuring(about.store, list(versions.values()), about.asked)
+    measuring = Measuring(about.store, list(versions.values()), about.options)
     groups = usable.groupby(["list", "measure", "slice"], sort=False)
     steps: list[tuple[Any, Any]] = [pair for _, rows in groups for pair in pairwise(rows.to_dict("records"))]
     draws = max(DRAWS, 40 * len(steps))  # a p-value has to be able to stay below the corrected limit
-    found: list[dict[str, Any]] = []
+    lines_found: list[dict[str, Any]] = []
     with measuring.drawing("comparing versions", len(steps)):
         for before, now in steps:
-            old, new = (versions[each["list"], each["version"]] for each in (before, now))
+            old, new = (versions[step_line["list"], step_line["version"]] for step_line in (before, now))
             effect, _ = measuring.effect(old, new, measures[now["measure"]], now["slice"], draws=draws)
             step = {
                 "previous": old.version,
@@ -46,9 +46,9 @@ def changes(frame: pd.DataFrame, about: About) -> pd.DataFrame:
                 "hi": effect.hi,
                 "p": effect.p,
             }
-            found.append({**now, **step})
-    corrected = holm([line["p"] for line in found])
-    lines = [{**line, "p_holm": p} for line, p in zip(found, corrected, strict=True) if p < CHANCE]
+            lines_found.append({**now, **step})
+    corrected = holm([line["p"] for line in lines_found])
+    lines = [{**line, "p_holm": p} for line, p in zip(lines_found, corrected, strict=True) if p < CHANCE]
     for line in lines:
         old, new = (versions[line["list"], line[name]] for name in ("previous", "version"))
         line["code_diff"] = _code_diff(about.store, old, new)
@@ -56,21 +56,23 @@ def changes(frame: pd.DataFrame, about: About) -> pd.DataFrame:
 
 
 def _versions(store: Store, keys: set[tuple[str, int]]) -> dict[tuple[str, int], Version]:
-    found = {}
+    versions = {}
     for name, number in sorted(keys):
         version = store.version(name, number)
         assert version is not None
-        found[name, number] = version
-    return found
+        versions[name, number] = version
+    return versions
 
 
 def _code_diff(store: Store, old: Version, new: Version) -> str:
     """The code of the rows that each commit wrote."""
     slices = [
         slice_of_rows(
-            store, each, pieces.positions(each.generation, np.arange(each.start, each.start + each.rows))
+            store,
+            version,
+            pieces.positions(version.generation, np.arange(version.start, version.start + version.rows)),
         )
-        for each, pieces in zip((old, new), store.pieces([old, new]), strict=True)
+        for version, pieces in zip((old, new), store.pieces([old, new]), strict=True)
     ]
     return code_diff(slices[0], slices[1], f"{old.list}@{old.version}", f"{new.list}@{new.version}")
 

@@ -33,7 +33,7 @@ class VersionColumns:
         self._columns: dict[Hashable, pd.Series[Any]] = {}
         self._index: pd.Index | None = None
         self._kept: dict[Any, Any] = {}
-        self.labels: list[Hashable] = [each.label for each in frames.columns(self._schema)]
+        self.labels: list[Hashable] = [column.label for column in frames.columns(self._schema)]
 
     @property
     def names(self) -> Names:
@@ -48,9 +48,9 @@ class VersionColumns:
         """Some columns of the first rows. What is done to them stays there."""
         lacking = [label for label in dict.fromkeys(labels) if label not in self._columns]
         if lacking or self._index is None:
-            found = reading.read(self._store, self.longest, columns=lacking)
-            self._index = found.index
-            self._columns |= {label: found.iloc[:, at] for at, label in enumerate(lacking)}
+            read_columns = reading.read(self._store, self.longest, columns=lacking)
+            self._index = read_columns.index
+            self._columns |= {label: read_columns.iloc[:, at] for at, label in enumerate(lacking)}
         parts = [self._columns[label].iloc[:rows] for label in labels]
         frame = pd.DataFrame(index=self._index[:rows]) if not parts else pd.concat(parts, axis=1)
         return frame if PANDAS_3 else frame.copy()  # there a write would go through to the other versions
@@ -69,7 +69,7 @@ def columns_by_version(store: Store, versions: Sequence[Version]) -> dict[tuple[
     schemas = store.schemas({version.schema_id for version in versions})
     for version in versions:
         key: tuple[int, ...] = (version.list_id, version.generation, version.schema_id)
-        if any(pa.types.is_dictionary(each.type) for each in schemas[version.schema_id]):
+        if any(pa.types.is_dictionary(field.type) for field in schemas[version.schema_id]):
             key = (*key, version.version)  # an append may bring categories, which the version before had not
         keys[version.list_id, version.version] = key
         if key not in longest or longest[key].total < version.total:

@@ -53,24 +53,24 @@ def why(comparison: pd.DataFrame, context: Context, side: int) -> pd.DataFrame:
     """One line per flipped row and difference in what made it."""
     store = context.vault()
     flipped = _flipped(comparison, context.layout.suffix(side))
-    versions = [context.sides[each].version for each in (0, side)]
+    versions = [context.sides[number].version for number in (0, side)]
     if versions[0] is None or versions[1] is None:
         raise InvalidInput(
             "why() needs versions of the vault, and one side is a frame that was not read from it."
         )
-    positions = [context.positions(flipped.index, each) for each in (0, side)]
-    known = np.flatnonzero((positions[0] >= 0) & (positions[1] >= 0))
+    positions = [context.positions(flipped.index, number) for number in (0, side)]
+    rows_of_both = np.flatnonzero((positions[0] >= 0) & (positions[1] >= 0))
     own = _Pairs(
         versions[0],
         versions[1],
-        known,
-        positions[0][known],
-        positions[1][known],
-        np.zeros(len(known), np.int64),
+        rows_of_both,
+        positions[0][rows_of_both],
+        positions[1][rows_of_both],
+        np.zeros(len(rows_of_both), np.int64),
     )
     parts, pairs, linked = _above(store, own)
-    for each in [own, *pairs]:
-        parts += _made_by(store, each, linked | {own.a.list, own.b.list})
+    for pair in [own, *pairs]:
+        parts += _made_by(store, pair, linked | {own.a.list, own.b.list})
     return _frame(flipped, parts)
 
 
@@ -107,9 +107,9 @@ def _above(store: Store, own: _Pairs) -> tuple[list[pd.DataFrame], list[_Pairs],
         parts += _whole_lists(a[a["position"] < 0], b[b["position"] < 0])
         gone, come, changed = _matched(store, name, a[a["position"] >= 0], b[b["position"] >= 0])
         parts += [_lone(gone, "row removed"), _lone(come, "row added")]
-        for each in changed:
-            parts.append(_cells(store, each))
-            pairs.append(each)
+        for pair in changed:
+            parts.append(_cells(store, pair))
+            pairs.append(pair)
     return parts, pairs, set(lists)
 
 
@@ -205,7 +205,7 @@ def _version(store: Store, name: str, number: int) -> Version:
 def _place(versions: pd.Series[Any] | Version, positions: Any) -> Any:
     if isinstance(versions, pd.Series):
         return versions.astype(str) + "[" + positions.astype(str) + "]"
-    return [f"{versions.list}@{versions.version}[{each}]" for each in positions]
+    return [f"{versions.list}@{versions.version}[{position}]" for position in positions]
 
 
 def _lone(rows: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -213,26 +213,26 @@ def _lone(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     place = _place(rows["list"] + "@" + rows["version"].astype(str), rows["position"]).astype(object)
     empty = pd.Series([None] * len(rows), index=rows.index, dtype=object)
     a, b = (place, empty) if what == "row removed" else (empty, place)
-    found = rows[["row", "depth", "list"]].assign(what=what, name=rows["list"])
-    return found.assign(a=a, b=b, row_a=a, row_b=b)
+    lines = rows[["row", "depth", "list"]].assign(what=what, name=rows["list"])
+    return lines.assign(a=a, b=b, row_a=a, row_b=b)
 
 
 def _cells(store: Store, pairs: _Pairs) -> pd.DataFrame:
     """One line for each cell in which rows that belong together differ."""
-    labels = [each.label for each in columns_of(store.schema(pairs.a.schema_id))]
-    theirs = {each.label for each in columns_of(store.schema(pairs.b.schema_id))}
+    labels = [column.label for column in columns_of(store.schema(pairs.a.schema_id))]
+    theirs = {column.label for column in columns_of(store.schema(pairs.b.schema_id))}
     shared = [label for label in labels if label in theirs]
     if pairs.a.gone or pairs.b.gone or not shared:
         return _line(pairs, np.arange(len(pairs)), pairs.a.list, None, None)
     one, two = reading.take(store, [(pairs.a, pairs.position_a, shared), (pairs.b, pairs.position_b, shared)])
-    parts, told = [], np.zeros(len(pairs), bool)
+    parts, has_line = [], np.zeros(len(pairs), bool)
     for label in shared:
         rows = np.flatnonzero(~equal_cells(one[label], two[label]))
-        told[rows] = True
+        has_line[rows] = True
         if len(rows):
             a, b = (frame[label].iloc[rows].astype(object).tolist() for frame in (one, two))
             parts.append(_line(pairs, rows, str(label), a, b))
-    rest = np.flatnonzero(~told)  # a column came or went, or the label alone is another
+    rest = np.flatnonzero(~has_line)  # a column came or went, or the label alone is another
     return pd.concat([*parts, _line(pairs, rest, pairs.a.list, None, None)], ignore_index=True)
 
 
@@ -268,12 +268,15 @@ def _made_by(store: Store, pairs: _Pairs, linked: set[str]) -> list[pd.DataFrame
     by = pd.DataFrame(
         {"a": _commits(store, pairs.a, pairs.position_a), "b": _commits(store, pairs.b, pairs.position_b)}
     )
-    found = []
+    parts = []
     for rows in by.groupby(["a", "b"], sort=False).indices.values():
         first_a, first_b = pairs.position_a[rows[:1]], pairs.position_b[rows[:1]]
         slices = slice_of_rows(store, pairs.a, first_a), slice_of_rows(store, pairs.b, first_b)
         causes: list[tuple[Any, ...]] = [("code", *part) for part in changed_parts(*slices)]
-        sessions = [[each] if each >= 0 else [] for each in _sessions(store, pairs, first_a, first_b)]
+        sessions = [
+            [session_id] if session_id >= 0 else []
+            for session_id in _sessions(store, pairs, first_a, first_b)
+        ]
         one, two = ({**facts_of(store, ids), **_reads(store, ids, linked)} for ids in sessions)
         causes += [
             (*fact, one.get(fact), two.get(fact)) for fact in different([one, two]) if fact[0] in CAUSES
@@ -284,8 +287,8 @@ def _made_by(store: Store, pairs: _Pairs, linked: set[str]) -> list[pd.DataFrame
                 "a": pd.Series([a] * len(part), dtype=object),
                 "b": pd.Series([b] * len(part), dtype=object),
             }
-            found.append(part.assign(what=what, name=name, list=pairs.a.list, **values))
-    return found
+            parts.append(part.assign(what=what, name=name, list=pairs.a.list, **values))
+    return parts
 
 
 def _reads(store: Store, session_ids: list[int], linked: set[str]) -> dict[Fact, Any]:
@@ -305,12 +308,12 @@ def _commits(store: Store, version: Version, positions: np.ndarray) -> np.ndarra
 
 
 def _sessions(store: Store, pairs: _Pairs, a: np.ndarray, b: np.ndarray) -> list[int]:
-    found = []
+    session_ids = []
     for version, position in ((pairs.a, a), (pairs.b, b)):
         spans = store.spans_written([version])
         at = np.searchsorted(spans.start, position, side="right") - 1
-        found.append(int(spans.session_id[at][0]) if len(spans.start) else -1)
-    return found
+        session_ids.append(int(spans.session_id[at][0]) if len(spans.start) else -1)
+    return session_ids
 
 
 # -- the answer
@@ -324,23 +327,25 @@ def _told_nearer(lines: pd.DataFrame) -> np.ndarray:
 
 def _frame(flipped: pd.Series[Any], parts: list[pd.DataFrame]) -> pd.DataFrame:
     lines = [part for part in parts if len(part)]
-    told = {row for part in lines for row in part["row"].tolist()}
-    rest = [row for row in range(len(flipped)) if row not in told]
+    explained = {row for part in lines for row in part["row"].tolist()}
+    rest = [row for row in range(len(flipped)) if row not in explained]
     if rest:
         lines.append(pd.DataFrame({"row": rest, "what": NOTHING, "name": None, "depth": 0, "list": None}))
     columns = ["row", *COLUMNS[1:]]
-    found = (
+    answer_lines = (
         pd.concat([part.reindex(columns=columns).astype(object) for part in lines])
         if lines
         else pd.DataFrame(columns=columns)
     )
-    rank = found["what"].map({what: number for number, what in enumerate(_ORDER)})
-    found = found.assign(rank=rank).sort_values(["row", "depth", "rank"], kind="stable")
-    found = found[~_told_nearer(found)]
-    row = found["row"].to_numpy(np.int64)
+    rank = answer_lines["what"].map({what: number for number, what in enumerate(_ORDER)})
+    answer_lines = answer_lines.assign(rank=rank).sort_values(["row", "depth", "rank"], kind="stable")
+    answer_lines = answer_lines[~_told_nearer(answer_lines)]
+    row = answer_lines["row"].to_numpy(np.int64)
     answer: dict[str, Any] = {"flip": typed("flip", flipped.iloc[row].astype(object).tolist())}
     for name in COLUMNS[1:]:
-        values = [None if pd.api.types.is_scalar(each) and pd.isna(each) else each for each in found[name]]
+        values = [
+            None if pd.api.types.is_scalar(cell) and pd.isna(cell) else cell for cell in answer_lines[name]
+        ]
         if name == "depth":
             answer[name] = pd.array(values, dtype="Int64")
         else:

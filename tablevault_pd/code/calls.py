@@ -145,13 +145,13 @@ def changed_arguments(node: ast.Call, name: str | None) -> Iterator[ast.expr]:
         and (name in _CHANGING_FIRST_ALONE or name.rpartition(".")[2] in CHANGING_FIRST)
     ):
         yield node.args[0]
-    yield from (each.value for each in node.keywords if each.arg == "out")
+    yield from (keyword.value for keyword in node.keywords if keyword.arg == "out")
 
 
 def named_arguments(node: ast.Call) -> Iterator[tuple[int | str, str]]:
     """The names that a call hands on, each with its position or keyword."""
     given: list[tuple[int | str | None, ast.expr]] = [*enumerate(node.args)]
-    given += [(each.arg, each.value) for each in node.keywords]
+    given += [(keyword.arg, keyword.value) for keyword in node.keywords]
     for place, value in given:
         name = root(value) if isinstance(value, (ast.Name, ast.Attribute)) else None
         if place is not None and name is not None:
@@ -166,15 +166,15 @@ def is_seeding(name: str | None) -> bool:
 def draws(node: ast.Call) -> bool:
     """Whether a call may draw random numbers that a seed of the process decides about."""
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
-    return name in DRAWING and not any(each.arg in _OWN_STATE for each in node.keywords)
+    return name in DRAWING and not any(keyword.arg in _OWN_STATE for keyword in node.keywords)
 
 
 def filters(node: ast.Call) -> Iterator[str]:
     """The texts of a call that are filters: ``df.query("score > @least")``, ``vault.read("runs", filters=…)``."""
-    given = [each.value for each in node.keywords if each.arg in _FILTERS]
+    given = [keyword.value for keyword in node.keywords if keyword.arg in _FILTERS]
     if isinstance(node.func, ast.Attribute) and node.func.attr in ("query", "eval"):
         given += node.args[:1]
-    for each in given:
-        for part in ast.walk(each):
+    for argument in given:
+        for part in ast.walk(argument):
             if isinstance(part, ast.Constant) and isinstance(part.value, str):
                 yield part.value

@@ -38,14 +38,14 @@ def _key(value: Any, above: tuple[int, ...]) -> Hashable:
     inner = (*above, id(value))
     if isinstance(value, (tuple, frozenset)):
         items = sorted(value, key=repr) if isinstance(value, frozenset) else value
-        return type(value).__name__, tuple(_key(each, inner) for each in items)
+        return type(value).__name__, tuple(_key(item, inner) for item in items)
     if isinstance(value, CodeType):
         return (
             "code",
             value.co_code,
             value.co_names,
             value.co_varnames,
-            tuple(_key(each, inner) for each in value.co_consts),
+            tuple(_key(constant, inner) for constant in value.co_consts),
         )
     if _is_installed(value):
         name = value.__name__ if isinstance(value, ModuleType) else value.__qualname__
@@ -66,8 +66,8 @@ def _key_of_function(function: FunctionType, above: tuple[int, ...]) -> Hashable
     return (
         "function",
         _key(function.__code__, above),
-        tuple(_key(each, above) for each in function.__defaults__ or ()),
-        tuple((name, _key(each, above)) for name, each in sorted(options.items())),
+        tuple(_key(default, above) for default in function.__defaults__ or ()),
+        tuple((name, _key(option, above)) for name, option in sorted(options.items())),
         tuple(_nested_globals(function, above)),
     )
 
@@ -85,8 +85,8 @@ def _nested_globals(function: FunctionType, above: tuple[int, ...]) -> list[Hash
 
 
 def _codes_in(code: CodeType) -> list[CodeType]:
-    found = [each for each in code.co_consts if isinstance(each, CodeType)]
-    return [*found, *(inner for each in found for inner in _codes_in(each))]
+    codes = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return [*codes, *(inner for inner_code in codes for inner in _codes_in(inner_code))]
 
 
 _INSTALLED = ("site-packages", "dist-packages")
@@ -106,5 +106,5 @@ def _is_installed(value: Any) -> bool:
         return False
     place = getattr(module, "__file__", None) or ""
     return module.__name__.partition(".")[0] in sys.stdlib_module_names or any(
-        each in place for each in _INSTALLED
+        name in place for name in _INSTALLED
     )

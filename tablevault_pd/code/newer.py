@@ -55,9 +55,9 @@ def statements_of(
         for line, _, kind, defined, uses, later, tree in json.loads(names):
             yield line, kind, frozenset(defined), frozenset([*uses, *later]) - {RANDOM}, tree
         return
-    for each, tree in zip(cut(text), trees(text), strict=True):
-        uses = frozenset([*each.uses, *each.later]) - {RANDOM}
-        yield each.line, each.kind, frozenset(each.names), uses, tree
+    for statement, tree in zip(cut(text), trees(text), strict=True):
+        uses = frozenset([*statement.uses, *statement.later]) - {RANDOM}
+        yield statement.line, statement.kind, frozenset(statement.names), uses, tree
 
 
 @dataclass(slots=True)
@@ -76,12 +76,12 @@ class RunCell:
     @property
     def names(self) -> frozenset[str]:
         """All that it defines."""
-        return frozenset().union(*(each.names for each in self.statements))
+        return frozenset().union(*(statement.names for statement in self.statements))
 
     @property
     def trees(self) -> tuple[str, ...]:
         """What it is."""
-        return tuple(each.tree for each in self.statements)
+        return tuple(statement.tree for statement in self.statements)
 
 
 @dataclass(slots=True)
@@ -95,16 +95,16 @@ class History:
 
     def newest_module(self, path: str) -> tuple[list[Executed], frozenset[str]] | None:
         """The statements of a module as it was captured last, and their trees."""
-        found = [source for source in self.sources if source.path == path]
-        if not found:
+        captured = [source for source in self.sources if source.path == path]
+        if not captured:
             return None
-        last = max(found, key=lambda source: (source.session_id, source.cell))
+        last = max(captured, key=lambda source: (source.session_id, source.cell))
         if last.sha256 not in self._by_source:
             statements = [
                 Executed(last.session_id, last.cell, line, kind, names, uses, tree)
                 for line, kind, names, uses, tree in statements_of(last.text, None)
             ]
-            self._by_source[last.sha256] = statements, frozenset(each.tree for each in statements)
+            self._by_source[last.sha256] = statements, frozenset(statement.tree for statement in statements)
         return self._by_source[last.sha256]
 
 
@@ -119,8 +119,8 @@ class Newer:
 
     def changed(self, code: WrittenCode, others: Sequence[WrittenCode]) -> list[str]:
         """What exists in a newer form of all that a slice is made of, named for people; `others` are slices of other lists."""
-        found = dict.fromkeys(name_of(part) for part in code.parts if self._is_changed(part, code, others))
-        return list(found)
+        names = dict.fromkeys(name_of(part) for part in code.parts if self._is_changed(part, code, others))
+        return list(names)
 
     def doubtful(self, code: WrittenCode, others: Sequence[WrittenCode]) -> list[str]:
         """What may exist in a newer form: of cells without ids those that bind no name, such as ``rows.append(1)``.
@@ -129,8 +129,8 @@ class Newer:
         concern if it serves another list.
         """
         slices = [code, *others]
-        found = dict.fromkeys(name_of(part) for part in code.parts if self._is_doubtful(part, code, slices))
-        return list(found)
+        names = dict.fromkeys(name_of(part) for part in code.parts if self._is_doubtful(part, code, slices))
+        return list(names)
 
     def _is_doubtful(self, part: Part, code: WrittenCode, slices: Sequence[WrittenCode]) -> bool:
         here = (part.session_id or 0, -1 if part.cell is None else part.cell)
@@ -139,7 +139,7 @@ class Newer:
         subjects = _subjects(cut(part.text))
         if here == (code.session_id, code.cell) or not subjects:
             return False
-        used = {(each.session_id, each.cell) for other in slices for each in other.parts}
+        used = {(code_part.session_id, code_part.cell) for other in slices for code_part in other.parts}
         newest = False
         for cell in self._history(here[0]).cells:
             if cell.order <= here or cell.cell.notebook is not None:
@@ -147,9 +147,15 @@ class Newer:
             if part.tree in cell.trees:
                 newest = False
             elif cell.order not in used and not cell.names:
-                ran = {each.line for each in cell.statements}
+                ran = {statement.line for statement in cell.statements}
                 newest = newest or not subjects.isdisjoint(
-                    _subjects([each for each in cut(cell.cell.text) if each.line in ran])
+                    _subjects(
+                        [
+                            line_statement
+                            for line_statement in cut(cell.cell.text)
+                            if line_statement.line in ran
+                        ]
+                    )
                 )
         return newest
 
@@ -157,7 +163,7 @@ class Newer:
         """Whether two slices begin at the same statement, or cell, of two runs of one session name."""
         if not one.parts or not other.parts or one.parts[-1].tree != other.parts[-1].tree:
             return False
-        names = {self._session(each.session_id).name for each in (one, other)}
+        names = {self._session(code.session_id).name for code in (one, other)}
         return len(names) == 1 and one.parts[-1].path == other.parts[-1].path
 
     # -- what is known
@@ -166,14 +172,14 @@ class Newer:
     def _wrote(self) -> dict[tuple[int, int], set[tuple[int, int]]]:
         wrote: dict[tuple[int, int], set[tuple[int, int]]] = defaultdict(set)
         written: list[Version | Confirmation] = [*self._versions, *self._store.confirmations()]
-        for each in written:
-            if each.session_id is not None and each.cell is not None:
-                wrote[each.session_id, each.cell].add((each.list_id, each.line or 0))
+        for commit in written:
+            if commit.session_id is not None and commit.cell is not None:
+                wrote[commit.session_id, commit.cell].add((commit.list_id, commit.line or 0))
         return wrote
 
     def _session(self, session_id: int) -> Session:
         if session_id not in self._sessions:
-            self._sessions.update({each.id: each for each in self._store.sessions([session_id])})
+            self._sessions.update({session.id: session for session in self._store.sessions([session_id])})
         return self._sessions[session_id]
 
     def _history(self, session_id: int) -> History:
@@ -183,7 +189,7 @@ class Newer:
             self._sessions.update({run.id: run for run in runs})
             ids = [run.id for run in runs]
             cells = [self._run_cell(cell) for cell in self._store.cells(ids)]
-            cells.sort(key=lambda each: each.order)
+            cells.sort(key=lambda cell: cell.order)
             self._histories[name] = History(cells, self._store.sources(ids), self._wrote)
         return self._histories[name]
 
@@ -229,7 +235,7 @@ class Newer:
         if newest is None or part.tree in newest[1]:
             return False
         if part.names:
-            return any(each.names.intersection(part.names) for each in newest[0])
+            return any(executed.names.intersection(part.names) for executed in newest[0])
         return _is_replaced(part, code, newest[0])
 
     def _script_changed(self, part: Part, code: WrittenCode, history: History) -> bool:
@@ -237,30 +243,30 @@ class Newer:
         assert part.session_id is not None
         assert part.cell is not None
         here = (part.session_id, part.cell)
-        old = {tree for each in history.cells if each.order == here for tree in each.trees}
+        old = {tree for cell in history.cells if cell.order == here for tree in cell.trees}
         lists = {list_id for list_id, _ in self._wrote.get((code.session_id, code.cell), ())}
-        for each in reversed(history.cells):
-            if each.order <= here:
+        for cell in reversed(history.cells):
+            if cell.order <= here:
                 return False
-            if each.cell.path != part.path or not each.statements:
+            if cell.cell.path != part.path or not cell.statements:
                 continue
-            if part.tree in each.trees:
+            if part.tree in cell.trees:
                 return False
-            if self._does_the_same(each, part, old, lists):
+            if self._does_the_same(cell, part, old, lists):
                 return True
             is_writer = (*here, part.line) == (code.session_id, code.cell, code.line)
-            if not part.names and not is_writer and _is_replaced(part, code, each.statements, old):
+            if not part.names and not is_writer and _is_replaced(part, code, cell.statements, old):
                 return True
-            if each.complete:
+            if cell.complete:
                 return False  # the place is there no more
         return False
 
     def _does_the_same(self, later: RunCell, part: Part, old: set[str], lists: set[int]) -> bool:
         """Whether a later run has, in another form, what defines the same names, or writes the same list."""
         lines = {line for list_id, line in self._wrote.get(later.order, ()) if list_id in lists}
-        for each in later.statements:
-            same = each.names.intersection(part.names) if part.names else each.line in lines
-            if same and each.tree not in old:
+        for statement in later.statements:
+            same = statement.names.intersection(part.names) if part.names else statement.line in lines
+            if same and statement.tree not in old:
                 return True
         return False
 
@@ -268,23 +274,27 @@ class Newer:
         """Whether a function or class was defined otherwise since, in whatever cell."""
         here = (part.session_id or 0, -1 if part.cell is None else part.cell)
         written = (code.session_id, code.cell)
-        ours = {(each.session_id, each.cell, each.line) for each in code.parts}
-        trees_of_others = {each.tree for each in code.parts if each is not part}
+        ours = {(other_part.session_id, other_part.cell, other_part.line) for other_part in code.parts}
+        trees_of_others = {other_part.tree for other_part in code.parts if other_part is not part}
         earlier: set[str] = set()
         latest: Executed | None = None
         for cell in history.cells:
-            for each in cell.statements:
-                if each.kind not in _DEFINITIONS or not each.names.intersection(part.names):
+            for statement in cell.statements:
+                if statement.kind not in _DEFINITIONS or not statement.names.intersection(part.names):
                     continue
                 if cell.order < written:
-                    earlier.add(each.tree)
+                    earlier.add(statement.tree)
                 if cell.order <= here:
                     continue
-                if (each.session_id, each.cell, each.line) in ours or each.tree in trees_of_others:
+                if (
+                    statement.session_id,
+                    statement.cell,
+                    statement.line,
+                ) in ours or statement.tree in trees_of_others:
                     continue
-                if _are_different(part.notebook, cell.cell.notebook) and each.tree in earlier:
+                if _are_different(part.notebook, cell.cell.notebook) and statement.tree in earlier:
                     continue  # a definition that was there beside this one already
-                latest = each
+                latest = statement
         return latest is not None and latest.tree != part.tree
 
     def _cell_changed(
@@ -293,18 +303,18 @@ class Newer:
         assert part.session_id is not None
         assert part.cell is not None
         here = (part.session_id, part.cell)
-        later = [each for each in history.cells if each.order > here and each.statements]
-        mine = next((each for each in history.cells if each.order == here), None)
+        later = [other for other in history.cells if other.order > here and other.statements]
+        mine = next((other for other in history.cells if other.order == here), None)
         if part.notebook is not None:
-            same = [each for each in later if each.cell.notebook == part.notebook]
+            same = [cell for cell in later if cell.cell.notebook == part.notebook]
         elif mine is None:
             return False
         else:
-            same = [each for each in later if self._is_same_cell(each, mine, part, code, others)]
+            same = [cell for cell in later if self._is_same_cell(cell, mine, part, code, others)]
         if not same or part.tree in same[-1].trees:
             return False
         newest = same[-1]
-        if any(each.names.intersection(part.names) for each in newest.statements):
+        if any(statement.names.intersection(part.names) for statement in newest.statements):
             return True
         if part.names:
             return False
@@ -318,14 +328,18 @@ class Newer:
         """Whether a later cell without an id is the same one, by what it does: it defines the same names or writes the same list."""
         if later.cell.notebook is not None:
             return False
-        places = {(each.session_id, each.cell) for each in code.parts}
+        places = {(other_part.session_id, other_part.cell) for other_part in code.parts}
         if later.order in places or any(
             later.trees == trees_of for trees_of in _trees_by_cell(code.parts, (part.session_id, part.cell))
         ):
             return False  # another place of the same slice
         if later.trees == mine.trees:
             return True
-        if any(later.order == (each.session_id, each.cell) for other in others for each in other.parts):
+        if any(
+            later.order == (other_part.session_id, other_part.cell)
+            for other in others
+            for other_part in other.parts
+        ):
             return False  # it serves another list
         if mine.names:
             return later.names == mine.names and not _continues(later, mine.names)
@@ -337,26 +351,29 @@ class Newer:
 def _is_replaced(part: Part, code: WrittenCode, newest: Sequence[Executed], old: Iterable[str] = ()) -> bool:
     """Whether a statement without names, such as ``settings.update(…)``, has another form that begins from the same ones."""
     uses = {use for _, _, _, used, _ in statements_of(part.text, None) for use in used}
-    known = {each.tree for each in code.parts}.union(old)
-    return any(not each.names and each.uses & uses and each.tree not in known for each in newest)
+    trees_of_code = {code_part.tree for code_part in code.parts}.union(old)
+    return any(
+        not statement.names and statement.uses & uses and statement.tree not in trees_of_code
+        for statement in newest
+    )
 
 
 def _subjects(statements: Sequence[Statement]) -> set[tuple[str, str]]:
     """What statements that bind no name may change: (object, "") by its methods, (object, function) by a call."""
-    found = {(name, "") for each in statements if not each.names for name in each.touches}
-    for each in statements:
-        for function, arguments in () if each.names else each.calls:
-            found.update((name, function) for _, name in arguments)
-    return found
+    subjects = {(name, "") for statement in statements if not statement.names for name in statement.touches}
+    for statement in statements:
+        for function, arguments in () if statement.names else statement.calls:
+            subjects.update((name, function) for _, name in arguments)
+    return subjects
 
 
 def _continues(cell: RunCell, names: frozenset[str]) -> bool:
     """Whether a cell looks one of these names up before it defines it: it goes on from there, and is no other form of it."""
     defined: set[str] = set()
-    for each in cell.statements:
-        if any(use.partition(".")[0] in names - defined for use in each.uses):
+    for statement in cell.statements:
+        if any(use.partition(".")[0] in names - defined for use in statement.uses):
             return True
-        defined |= each.names
+        defined |= statement.names
     return False
 
 
@@ -370,8 +387,8 @@ def _trees_by_cell(parts: Iterable[Part], but: tuple[Any, Any]) -> Iterator[tupl
     for part in parts:
         if part.cell is not None and (part.session_id, part.cell) != but:
             cells[part.session_id, part.cell].append(part.tree)
-    for found in cells.values():
-        yield tuple(found)
+    for cell_trees in cells.values():
+        yield tuple(cell_trees)
 
 
 def name_of(part: Part) -> str:

@@ -19,8 +19,8 @@ Place = tuple[int, int, int]  #: (session id, cell, line)
 
 def slices_of(store: Store, places: Iterable[Place]) -> dict[Place, Slice]:
     """The slice of each place that has one."""
-    found = store.written_code(sorted(set(places)))
-    return {(each.session_id, each.cell, each.line): Slice(each.parts, each.unresolved) for each in found}
+    codes = store.written_code(sorted(set(places)))
+    return {(code.session_id, code.cell, code.line): Slice(code.parts, code.unresolved) for code in codes}
 
 
 def slices_of_rows(
@@ -45,7 +45,7 @@ def slice_of_rows(
     store: Store, version: Version, positions: Sequence[int] | np.ndarray | None = None
 ) -> Slice:
     """All that made these rows, together."""
-    return joined([found for *_, found in slices_of_rows(store, version, positions)])
+    return joined([slices_of_row for *_, slices_of_row in slices_of_rows(store, version, positions)])
 
 
 def slice_of_version(store: Store, version: Version) -> Slice:
@@ -59,9 +59,9 @@ def slice_of_version(store: Store, version: Version) -> Slice:
 def slice_of_session(store: Store, session_id: int) -> Slice:
     """All that a session executed, with what it needs of modules."""
     place = (session_id, -1, 0)
-    kept = slices_of(store, [place]).get(place)
-    if kept is not None:
-        return kept
+    stored = slices_of(store, [place]).get(place)
+    if stored is not None:
+        return stored
     pieces = [
         Piece(cell.text, cell.path, session_id, cell.cell, cell.notebook, cell.until)
         for cell in store.cells([session_id])
@@ -75,8 +75,8 @@ def joined(slices: Sequence[Slice]) -> Slice:
     """Several slices as one: each part once."""
     if len(slices) == 1:
         return slices[0]
-    parts = dict.fromkeys(part for each in slices for part in each.parts)
-    unresolved = sorted({name for each in slices for name in each.unresolved})
+    parts = dict.fromkeys(part for code_slice in slices for part in code_slice.parts)
+    unresolved = sorted({name for code_slice in slices for name in code_slice.unresolved})
     return Slice(tuple(parts), tuple(unresolved))
 
 

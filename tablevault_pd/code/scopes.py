@@ -132,7 +132,7 @@ class Finder:
         """As :meth:`describe`, for each method of a class: what it is called, and what it changes."""
         for name, scope, bound, passes in self.methods:
             parameters = tuple(scope.parameters[1:] if bound else scope.parameters)
-            changes = tuple(each for each in parameters if each in scope.changed)
+            changes = tuple(parameter for parameter in parameters if parameter in scope.changed)
             yield {
                 "kind": "def",
                 "names": (name,),
@@ -154,9 +154,9 @@ class Finder:
         for name in node._fields:
             value = getattr(node, name, None)
             if value.__class__ is list:
-                for each in value:
-                    if isinstance(each, ast.AST):
-                        self._walk(each, scope)
+                for element in value:
+                    if isinstance(element, ast.AST):
+                        self._walk(element, scope)
             elif isinstance(value, ast.AST):
                 self._walk(value, scope)
 
@@ -218,7 +218,7 @@ class Finder:
         for item in node.items:
             self._note_result(item.optional_vars, item.context_expr)
         self._each(node.items, scope)
-        self._be_certain([each.optional_vars for each in node.items], scope)
+        self._be_certain([with_item.optional_vars for with_item in node.items], scope)
         self._each(node.body, scope)
 
     def _for(self, node: Any, scope: _Scope) -> None:
@@ -229,7 +229,9 @@ class Finder:
     def _be_certain(self, targets: Any, scope: _Scope) -> None:
         for target in targets:
             if target is not None:
-                scope.certain.update(each.id for each in ast.walk(target) if isinstance(each, ast.Name))
+                scope.certain.update(
+                    name_node.id for name_node in ast.walk(target) if isinstance(name_node, ast.Name)
+                )
 
     def _subscript(self, node: ast.Subscript, scope: _Scope) -> None:
         if not isinstance(node.ctx, ast.Load):
@@ -259,7 +261,7 @@ class Finder:
             scope.changed[base] = None
 
     def _call(self, node: ast.Call, scope: _Scope) -> None:
-        self._note_call(node, scope, kept=True)
+        self._note_call(node, scope, is_kept=True)
         for text in filters(node):
             for name in NAME_OF_CALLER.findall(text):
                 self._look_up(name, scope)
@@ -270,19 +272,21 @@ class Finder:
             self._look_up(chain, scope)
         self._each([*node.args, *node.keywords], scope)
 
-    def _note_call(self, node: ast.Call, scope: _Scope, *, kept: bool) -> None:
+    def _note_call(self, node: ast.Call, scope: _Scope, *, is_kept: bool) -> None:
         name = dotted(node.func)
         if isinstance(node.func, ast.Attribute):
             base = root(node.func.value)
             in_place = any(
-                each.arg == "inplace" and isinstance(each.value, ast.Constant) and each.value.value is True
-                for each in node.keywords
+                keyword.arg == "inplace"
+                and isinstance(keyword.value, ast.Constant)
+                and keyword.value.value is True
+                for keyword in node.keywords
             )
             changing = node.func.attr in CHANGING or in_place
             through_accessor = isinstance(node.func.value, ast.Attribute) and node.func.value.attr == "vault"
             if through_accessor:
                 return  # df.vault.append("runs") leaves df as it is
-            if base is not None and (changing or (not kept and node.func.attr not in SHOWING)):
+            if base is not None and (changing or (not is_kept and node.func.attr not in SHOWING)):
                 if scope.kind == "module":
                     self.touches[base] = None
                 elif changing:
@@ -300,7 +304,7 @@ class Finder:
     def _expression(self, node: ast.Expr, scope: _Scope) -> None:
         value = node.value.value if isinstance(node.value, ast.Await) else node.value
         if isinstance(value, ast.Call):
-            self._note_call(value, scope, kept=False)
+            self._note_call(value, scope, is_kept=False)
         self._walk(node.value, scope)
 
     def _delete(self, node: ast.Delete, scope: _Scope) -> None:
@@ -355,7 +359,7 @@ class Finder:
         others, self.passes = self.passes, {}
         self._each(node.body, inner)
         if scope.kind == "class" and scope.outer is self.module:
-            bound = not any(dotted(each) == "staticmethod" for each in node.decorator_list)
+            bound = not any(dotted(decorator) == "staticmethod" for decorator in node.decorator_list)
             self.methods.append((node.name, inner, bound, tuple(self.passes)))
         self.passes = others | self.passes
         self._close(inner, scope, later=True)
@@ -379,11 +383,11 @@ class Finder:
         inner = _Scope("function", scope)
         self._each([*arguments.defaults, *arguments.kw_defaults], scope)
         several = [*arguments.posonlyargs, *arguments.args]
-        inner.parameters = [each.arg for each in [*several, *arguments.kwonlyargs]]
-        for each in [*several, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
-            if each is not None:
-                inner.bound[each.arg] = None
-                self._each([each.annotation], scope)
+        inner.parameters = [argument.arg for argument in [*several, *arguments.kwonlyargs]]
+        for argument in [*several, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
+            if argument is not None:
+                inner.bound[argument.arg] = None
+                self._each([argument.annotation], scope)
         return inner
 
     def _class(self, node: ast.ClassDef, scope: _Scope) -> None:

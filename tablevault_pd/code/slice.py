@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from tablevault_pd.code.calls import RANDOM
-from tablevault_pd.code.statements import Statement, cut, text_of, trees
+from tablevault_pd.code.statements import Statement, cut, inner_functions, text_of, trees
 from tablevault_pd.store.session_types import Part
 
 if TYPE_CHECKING:
@@ -162,29 +162,40 @@ class Slicer:
 
     def __init__(self, pieces: Sequence[Piece], modules: Iterable[Piece] = ()) -> None:
         self.main = Space(pieces)
-        self.modules: dict[str, Space] = {
-            piece.module: Space([piece], piece.module) for piece in modules if piece.module
-        }
-        self._indexed: set[str] = set()
+        self.modules: dict[str, Piece] = {piece.module: piece for piece in modules if piece.module}
+        self._spaces: dict[str, Space] = {}  # of the modules that were needed: a project may have a thousand
+        self._methods: dict[str, list[tuple[Space, Statement]]] = {}
         self.main.index(self._effects(self.main))
 
     def module(self, name: str) -> Space | None:
         """A captured module, with which of its statements bind what."""
-        space = self.modules.get(name)
-        if space is not None and name not in self._indexed:
-            self._indexed.add(name)  # before: modules may import each other
-            space.index(self._effects(space))
-        return space
+        if name not in self._spaces and name in self.modules:
+            self._spaces[name] = space = Space([self.modules[name]], name)
+            space.index(self._effects(space))  # noted before: modules may import each other
+        return self._spaces.get(name)
 
     @cached_property
-    def _methods(self) -> dict[str, list[tuple[Space, Statement]]]:
-        """The methods of all captured classes, by name."""
-        methods: dict[str, list[tuple[Space, Statement]]] = {}
-        for space in [self.main, *self.modules.values()]:
-            for statement in space.statements:
-                for method in statement.methods:
-                    methods.setdefault(method.names[0], []).append((space, method))
-        return methods
+    def _modules_by_method(self) -> dict[str, list[str]]:
+        """The captured modules whose texts have functions inside of classes, or of functions, by the names of these."""
+        modules: dict[str, list[str]] = {}
+        for module, piece in self.modules.items():
+            for name in inner_functions(piece.text):
+                modules.setdefault(name, []).append(module)
+        return modules
+
+    def _methods_called(self, name: str) -> list[tuple[Space, Statement]]:
+        """The methods of that name of all captured classes."""
+        if name not in self._methods:
+            modules = [self.module(module) for module in self._modules_by_method.get(name, ())]
+            self._methods[name] = [
+                (space, method)
+                for space in [self.main, *modules]
+                if space is not None
+                for statement in space.statements
+                for method in statement.methods
+                if method.names == (name,)
+            ]
+        return self._methods[name]
 
     def of_line(self, line: int | None) -> Slice:
         """What the statement of the last piece needs that `line` is in; without one, the whole piece and what it needs."""
@@ -235,23 +246,31 @@ class Slicer:
             current.update(dict.fromkeys(statement.names, number))
 
     def _changed_by(
-        self, space: Space, calls: Sequence[Call], current: Mapping[str, int], known: dict[int, set[str]]
+        self,
+        space: Space,
+        calls: Sequence[Call],
+        current: Mapping[str, int],
+        by_function: dict[int, set[str]],
     ) -> Iterator[str]:
         """The names that calls change, because their functions do, or functions that these hand them on to."""
         for function, arguments in calls:
             for where, defined in self._called(space, function, current):
-                now = current if where is space else {name: each[-1] for name, each in where.names.items()}
-                changes = self._changes(where, defined, now, known)
+                now = (
+                    current
+                    if where is space
+                    else {name: numbers[-1] for name, numbers in where.names.items()}
+                )
+                changes = self._changes(where, defined, now, by_function)
                 yield from (name for place, name in arguments if _parameter(defined, place) in changes)
 
     def _changes(
-        self, space: Space, defined: Statement, current: Mapping[str, int], known: dict[int, set[str]]
+        self, space: Space, defined: Statement, current: Mapping[str, int], by_function: dict[int, set[str]]
     ) -> set[str]:
         """The parameters that a function changes; `known` are those of others, or of itself while it is looked at."""
-        if id(defined) not in known:
-            known[id(defined)] = set(defined.changes)
-            known[id(defined)] |= set(self._changed_by(space, defined.passes, current, known))
-        return known[id(defined)]
+        if id(defined) not in by_function:
+            by_function[id(defined)] = set(defined.changes)
+            by_function[id(defined)] |= set(self._changed_by(space, defined.passes, current, by_function))
+        return by_function[id(defined)]
 
     def _called(
         self, space: Space, function: str, current: Mapping[str, int]
@@ -268,7 +287,7 @@ class Slicer:
         elif statement is not None and any(bound == base for bound, _, _ in statement.imports):
             yield from self._imported(space, statement, base, rest)
         elif rest:
-            yield from self._methods.get(rest.rpartition(".")[2], ())
+            yield from self._methods_called(rest.rpartition(".")[2])
 
     def _imported(
         self, space: Space, statement: Statement, base: str, rest: str
@@ -287,27 +306,29 @@ class Slicer:
         for name in uses:
             made = space.statements[current[name]].results if name in current else ()
             for bound, maker in made:
-                if bound == name and any(each.keeps_state for _, each in self._called(space, maker, current)):
+                if bound == name and any(
+                    maker_statement.keeps_state for _, maker_statement in self._called(space, maker, current)
+                ):
                     yield name
 
     def _writes(
-        self, space: Space, uses: Sequence[str], current: Mapping[str, int], seen: set[int]
+        self, space: Space, uses: Sequence[str], current: Mapping[str, int], visited: set[int]
     ) -> Iterator[str]:
         for use in uses:
             base = use.partition(".")[0]
             at = current.get(base)
-            if at is None or at in seen:
+            if at is None or at in visited:
                 continue
             statement = space.statements[at]
             if statement.imports:
                 yield from self._seeds(space, statement, use)
             elif statement.kind in ("def", "class"):
-                seen.add(at)
+                visited.add(at)
                 yield from statement.writes
-                yield from self._writes(space, statement.later, current, seen)
+                yield from self._writes(space, statement.later, current, visited)
             elif base != use:  # a method of what a class has made
                 made = [source for name, source in statement.results if name == base and "." not in source]
-                yield from self._writes(space, made, current, seen)
+                yield from self._writes(space, made, current, visited)
 
     def _seeds(self, space: Space, statement: Statement, use: str) -> Iterator[str]:
         """The random state, if a function of another module sets it: its global names are its own."""
@@ -352,16 +373,16 @@ class _Aliases:
 
 def _handles(statement: Statement, handles: set[str]) -> set[str]:
     """The names that a statement binds to this library, or to a vault, list or session of it."""
-    found = {
+    names = {
         bound
         for bound, module, _ in statement.imports
         if module.partition(".")[0] == PACKAGE and bound != "*"
     }
     for name, source in (*statement.results, *statement.aliases):
         base, _, rest = source.partition(".")
-        if base in handles | found and (not rest or rest in _HANDING):
-            found.add(name)  # ``tv.connect("exp")``, ``vault["runs"]``
-    return found
+        if base in handles | names and (not rest or rest in _HANDING):
+            names.add(name)  # ``tv.connect("exp")``, ``vault["runs"]``
+    return names
 
 
 class _Walk:
@@ -409,9 +430,7 @@ class _Walk:
 
     def slice(self) -> Slice:
         """What was found, in order of execution: a module before the statement that first needed it."""
-        spaces: dict[str | None, Space] = {None: self._main}
-        spaces.update(self._slicer.modules)
-        order = {name: number for number, name in enumerate(spaces)}
+        order = {name: number for number, name in enumerate([None, *self._slicer.modules])}
         first: dict[str | None, int] = {}
         for (name, _), source in self._chosen.items():
             first[name] = min(first.get(name, source), source)
@@ -420,7 +439,13 @@ class _Walk:
             name, number = chosen
             return (number, len(order), 0) if name is None else (first[name], order[name], number)
 
-        parts = tuple(spaces[name].part(number) for name, number in sorted(self._chosen, key=place))
+        def part(chosen: tuple[str | None, int]) -> Part:
+            name, number = chosen
+            space = self._main if name is None else self._slicer.module(name)
+            assert space is not None
+            return space.part(number)
+
+        parts = tuple(map(part, sorted(self._chosen, key=place)))
         return Slice(parts, tuple(sorted(self._unresolved)))
 
     def _add(self, space: Space, number: int, called: int, source: int) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tablevault_pd.code.calls import Call
 
 _PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "python", "python3", "debug"}
+_INNER_FUNCTION = re.compile(r"(?m)^[ \t]+(?:async[ \t]+)?def[ \t]+(\w+)")
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
 _TIMED = re.compile(r"(?P<indent>\s*)%time\s+(?P<code>\S.*)")  # it runs a statement, which may bind names
 _RUN = re.compile(r"%run\s+(?:-\w+\s+)*([\"']?)(?P<file>.+?\.py)\1(?:\s.*)?$")
@@ -71,6 +72,12 @@ def trees(text: str) -> tuple[str, ...]:
     return _trees(text)
 
 
+@lru_cache(maxsize=4096)
+def inner_functions(text: str) -> frozenset[str]:
+    """The names of the functions that do not stand on the top level, such as methods, by a look at the lines."""
+    return frozenset(_INNER_FUNCTION.findall(text))
+
+
 def text_of(text: str, statement: Statement) -> str:
     """The lines of a statement, with the comments above it."""
     return "\n".join(_lines(text)[statement.first - 1 : statement.end])
@@ -85,20 +92,28 @@ def statement_line(text: str, line: int | None) -> int | None:
     """Where the top-level statement begins that line `line` is in."""
     if line is None:
         return None
-    return next((each.line for each in cut(text) if each.line <= line <= each.end), None)
+    return next((statement.line for statement in cut(text) if statement.line <= line <= statement.end), None)
 
 
 def names_of(text: str) -> str:
     """The statements of a piece of code with the names they define and use, as JSON: kept with each cell."""
     return json.dumps(
         [
-            [each.line, each.end, each.kind, each.names, each.uses, each.later, tree]
-            for each, tree in zip(cut(text), trees(text), strict=True)
+            [
+                statement.line,
+                statement.end,
+                statement.kind,
+                statement.names,
+                statement.uses,
+                statement.later,
+                tree,
+            ]
+            for statement, tree in zip(cut(text), trees(text), strict=True)
         ]
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _parsed(text: str) -> tuple[tuple[Statement, ...], tuple[ast.stmt | None, ...]]:
     magic = _CELL_MAGIC.match(text)
     if magic is not None and magic[1] not in _PYTHON_MAGICS:
@@ -139,26 +154,28 @@ def _without_magics(lines: list[str], magics: dict[int, str]) -> Iterator[str]:
 def _statements(
     tree: ast.Module, lines: list[str], magics: dict[int, str]
 ) -> tuple[tuple[Statement, ...], tuple[ast.stmt | None, ...]]:
-    found, nodes = [], []
+    statements, nodes = [], []
     end = 0
     for node in tree.body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue  # a docstring, or a value that nobody keeps
-        line = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
+        line = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
         last = node.end_lineno or node.lineno
         first = _with_comments(lines, line, end)
         run = _RUN.match(magics.get(line, ""))
         if run is not None:
-            found.append(Statement(first, line, last, "run", imports=(("*", f"%run {run['file']}", "*"),)))
+            statements.append(
+                Statement(first, line, last, "run", imports=(("*", f"%run {run['file']}", "*"),))
+            )
         elif line in magics:
-            found.append(Statement(first, line, last, "magic"))
+            statements.append(Statement(first, line, last, "magic"))
         else:
             fields, methods = Finder.describe(node)
-            made = tuple(Statement(first, line, last, **each) for each in methods)
-            found.append(Statement(first, line, last, **fields, methods=made))
+            made = tuple(Statement(first, line, last, **method) for method in methods)
+            statements.append(Statement(first, line, last, **fields, methods=made))
         nodes.append(node if line not in magics else None)
         end = last
-    return tuple(found), tuple(nodes)
+    return tuple(statements), tuple(nodes)
 
 
 def _with_comments(lines: list[str], line: int, end: int) -> int:
@@ -168,7 +185,7 @@ def _with_comments(lines: list[str], line: int, end: int) -> int:
     return line
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _trees(text: str) -> tuple[str, ...]:
     statements, nodes = _parsed(text)
     return tuple(
@@ -209,11 +226,11 @@ def _flatten(node: Any, pieces: list[str]) -> None:
                 value = _without_docstring(value)
             if value:
                 pieces.append(f"{name}[")
-                for each in value:
-                    if isinstance(each, ast.AST):
-                        _flatten(each, pieces)
+                for element in value:
+                    if isinstance(element, ast.AST):
+                        _flatten(element, pieces)
                     else:
-                        pieces.append(repr(each))
+                        pieces.append(repr(element))
                 pieces.append("]")
         else:
             pieces.append(f"{name}={value!r}")

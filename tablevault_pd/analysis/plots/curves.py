@@ -66,11 +66,13 @@ def _by_metric(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
         name for name in map(str, frame.columns)
         if name not in OTHERS and not name.startswith("params.") and not name.endswith("_missing")
     ]  # fmt: skip
-    found = {}
+    columns_of_pixels = {}
     for name in names:
         absent = frame.get(f"{name}_missing", frame[name].isna())
-        found[name] = pd.DataFrame({"session": frame["session"], "x": x, "value": frame[name]})[~absent]
-    return found
+        columns_of_pixels[name] = pd.DataFrame({"session": frame["session"], "x": x, "value": frame[name]})[
+            ~absent
+        ]
+    return columns_of_pixels
 
 
 def _draw(ax: Axes, values: pd.DataFrame, metric: str) -> None:
@@ -154,8 +156,8 @@ def _mark(ax: Axes, x: np.ndarray, y: np.ndarray, runs: list[tuple[str, np.ndarr
         height = np.full(len(y), np.nan)
         for _, places in runs:
             ordered = places[np.argsort(x[places], kind="stable")]
-            known = pd.Series(np.where(np.isfinite(y[ordered]), y[ordered], np.nan))
-            height[ordered] = known.ffill().bfill()
+            finite = pd.Series(np.where(np.isfinite(y[ordered]), y[ordered], np.nan))
+            height[ordered] = finite.ffill().bfill()
         crosses = np.isnan(y) & ~np.isnan(x)
         floor = np.nanmin(height) if np.isfinite(height).any() else 0.0
         ax.scatter(

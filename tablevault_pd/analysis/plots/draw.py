@@ -40,13 +40,13 @@ def need(frame: pd.DataFrame, columns: Sequence[str], picture: str) -> None:
         )
 
 
-def one_of(name: str, known: Sequence[str], what: str) -> str:
+def one_of(name: str, there: Sequence[str], what: str) -> str:
     """Return `name` if it is there. Raises InvalidInput."""
-    if isinstance(name, str) and name in known:
+    if isinstance(name, str) and name in there:
         return name
-    hint = did_you_mean(name, known) if isinstance(name, str) else ""
+    hint = did_you_mean(name, there) if isinstance(name, str) else ""
     raise InvalidInput(
-        f"{what}= names {short_repr(name)}, which this frame has not. {hint or 'There are ' + ', '.join(known)}."
+        f"{what}= names {short_repr(name)}, which this frame has not. {hint or 'There are ' + ', '.join(there)}."
     )
 
 
@@ -54,14 +54,14 @@ def numbers(column: pd.Series) -> np.ndarray:
     """A column as floats; missing values are NaN."""
     if column.dtype.kind == "M":
         return days(column.dt.tz_localize(None).to_numpy())
-    found: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return found
+    floats: np.ndarray = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return floats
 
 
 def plain(text: object) -> str:
     """A text as a label shows it: no formula, and not left out of the legend for its first letter."""
-    found = str(text).replace("$", r"\$")
-    return f" {found}" if found.startswith("_") else found
+    escaped = str(text).replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
 
 
 def days(times: Any) -> np.ndarray:

@@ -46,26 +46,26 @@ def draw_flips(frame: pd.DataFrame, ax: Axes | None) -> Any:
         axes = [new_axes()]
     else:
         axes = list(new_axes(len(columns), height=2.9 * len(columns), sharex=False))
-    for each, (name, title, other) in zip(axes, columns, strict=True):
-        _draw(each, frame[name], title, layout.names[0], other)
+    for axis, (name, title, other) in zip(axes, columns, strict=True):
+        _draw(axis, frame[name], title, layout.names[0], other)
     return axes[0] if len(columns) == 1 else np.array(axes)
 
 
 def _columns(frame: pd.DataFrame, layout: Layout) -> list[tuple[str, str, str]]:
     """(column, measure, other version) of each picture: of the flips, or where nothing was measured of the states."""
-    found = []
+    panels = []
     for side in range(1, len(layout.names)):
         suffix = layout.suffix(side)
-        for each in layout.measured:
-            name = f"flip{suffix}" if len(layout.measured) == 1 else f"flip_{each.prefix}{suffix}"
+        for measured in layout.measured:
+            name = f"flip{suffix}" if len(layout.measured) == 1 else f"flip_{measured.prefix}{suffix}"
             if name in frame.columns:
-                found.append((name, each.measure.name, layout.names[side]))
-    if found:
-        return found
+                panels.append((name, measured.measure.name, layout.names[side]))
+    if panels:
+        return panels
     states = [
         (f"status{layout.suffix(side)}", "", layout.names[side]) for side in range(1, len(layout.names))
     ]
-    return [each for each in states if each[0] in frame.columns] or _none()
+    return [state for state in states if state[0] in frame.columns] or _none()
 
 
 def _none() -> list[tuple[str, str, str]]:

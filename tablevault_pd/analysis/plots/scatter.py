@@ -65,13 +65,15 @@ def _place(ax: Axes, column: pd.Series, given: np.ndarray) -> np.ndarray:
     """Where each row stands on the x axis, which gets its scale and ticks; what is not given stands left of all."""
     if is_number(column):
         places = numbers(column)
-        known = places[given]
-        if is_wide_range(known):
+        given_places = places[given]
+        if is_wide_range(given_places):
             ax.set_xscale("log")
-            left = known.min() / (known.max() / known.min()) ** LANE if given.any() else 0.1
+            left = (
+                given_places.min() / (given_places.max() / given_places.min()) ** LANE if given.any() else 0.1
+            )
         else:
-            span = (known.max() - known.min() or 1.0) if given.any() else 1.0
-            left = known.min() - LANE * span if given.any() else 0.0
+            span = (given_places.max() - given_places.min() or 1.0) if given.any() else 1.0
+            left = given_places.min() - LANE * span if given.any() else 0.0
         return np.where(given, places, left)
     names = category_names(column)
     if not given.all():

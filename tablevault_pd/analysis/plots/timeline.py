@@ -31,7 +31,7 @@ TALLEST = 12.0  # inches
 def draw_timeline(store: Store, frame: pd.DataFrame, ax: Axes | None) -> Axes:
     """Draw the sessions of a frame, the first at the top."""
     need(frame, ["session", "state", "started", "ended", "heartbeat"], "timeline")
-    ids = {each.label: each.id for each in resolve_sessions(store, frame[["session"]])}
+    ids = {row_session.label: row_session.id for row_session in resolve_sessions(store, frame[["session"]])}
     timelines = store.timelines(list(ids.values()))
     attempts, pauses = _by_session(timelines.attempts), _by_session(timelines.pauses)
     rows = len(frame)
@@ -43,9 +43,11 @@ def draw_timeline(store: Store, frame: pd.DataFrame, ax: Axes | None) -> Axes:
     for row, (session, state, started, ended) in enumerate(zip(*columns, strict=True)):
         end = started if pd.isna(ended) else ended
         key = ids[session]
-        spans = [(each.began, each.ended or end) for each in attempts.get(key, ())] or [(started, end)]
+        spans = [(attempt.began, attempt.ended or end) for attempt in attempts.get(key, ())] or [
+            (started, end)
+        ]
         ran.setdefault(state, []).extend((row, *span) for span in spans)
-        waited += [(row, each.began, each.ended or end) for each in pauses.get(key, ())]
+        waited += [(row, pause.began, pause.ended or end) for pause in pauses.get(key, ())]
     for state, bars in ran.items():
         _draw(drawn, bars, color=COLORS.get(state, "0.5"), label=state)
     _draw(drawn, waited, color="white", alpha=0.65, hatch="////", edgecolor="0.4", label="pause")
@@ -58,10 +60,10 @@ def draw_timeline(store: Store, frame: pd.DataFrame, ax: Axes | None) -> Axes:
 
 
 def _by_session(parts: Sequence[Part]) -> dict[int, list[Part]]:
-    found: dict[int, list[Part]] = {}
+    colors: dict[int, list[Part]] = {}
     for part in parts:
-        found.setdefault(part.session_id, []).append(part)
-    return found
+        colors.setdefault(part.session_id, []).append(part)
+    return colors
 
 
 def _draw(ax: Axes, bars: Sequence[Bar], **look: Any) -> None:
