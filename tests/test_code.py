@@ -18,6 +18,7 @@ from warm import script
 
 import tablevault_pd as tv
 from tablevault_pd.code import Piece, Slicer, cut, trees
+from tablevault_pd.code import slice as slice_module
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -226,6 +227,26 @@ def test_what_no_name_in_the_text_stands_for_is_in_the_slice(text, line, is_in):
     modules = [Piece(textwrap.dedent(helper), "helper.py", module="helper")]
     slicer = Slicer([Piece(text, "train.py", 1, 0)], modules)
     assert (line in lines(slicer, text.count("\n") + 1)) == is_in
+
+
+def test_of_a_project_only_the_modules_that_a_slice_needs_are_parsed(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(slice_module, "cut", lambda text: parsed.append(text) or cut(text))
+    modules = [
+        Piece(
+            f"import m{number + 1}\ndef f(): return m{number + 1}.g()\ndef g(): return {number}",
+            f"m{number}.py",
+            module=f"m{number}",
+        )
+        for number in range(40)
+    ]
+    slicer = Slicer([Piece("import m3\ndf = m3.f()\ndf.fix(df)\nsave(df)", "train.py", 1, 0)], modules)
+    assert [part.text for part in slicer.of_line(4).parts if part.path != "train.py"] == [
+        "import m4",
+        "def f(): return m4.g()",
+        "def g(): return 4",
+    ]
+    assert parsed == ["import m3\ndf = m3.f()\ndf.fix(df)\nsave(df)", modules[3].text, modules[4].text]
 
 
 def test_a_decorator_that_belongs_to_an_object_adds_the_function_to_it():
