@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
+import tablevault_pd as tv
+
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.nav import Navigation
@@ -58,6 +60,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Make links between files of the repository links between pages of the site."""
+    if page.file.src_uri in COMPLETED:
+        markdown += "".join(
+            f"\n::: {name}" for name in COMPLETED[page.file.src_uri]() if name not in markdown
+        )
     source = OUTSIDE.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     return LINK.sub(lambda match: f"]({_place(match[1], source, page)}{match[2] or ''})", markdown)
 
@@ -73,6 +79,25 @@ def _place(target: str, source: str, page: Page) -> str:
     place = {value: key for key, value in OUTSIDE.items()}.get(name, name.removeprefix("docs/"))
     up = "../" * page.file.src_uri.count("/")
     return up + place
+
+
+def functions() -> list[str]:
+    """Return where the functions of the module stand in the reference."""
+    return [f"tablevault_pd.{name}" for name in tv.__all__ if not isinstance(getattr(tv, name), type)]
+
+
+def errors() -> list[str]:
+    """Return where the errors and warnings stand in the reference."""
+    things = ((name, getattr(tv, name)) for name in tv.__all__)
+    return [
+        f"tablevault_pd.{name}"
+        for name, thing in things
+        if isinstance(thing, type) and issubclass(thing, BaseException)
+    ]
+
+
+#: Pages of the reference that get every name which their text does not have.
+COMPLETED = {"reference/functions.md": functions, "reference/errors.md": errors}
 
 
 def on_nav(nav: Navigation, **_: object) -> Navigation:
