@@ -40,7 +40,7 @@ COUNTERS = (
 #: What the layout assumes, and the number in the output that proves it wrong.
 ASSUMED = """
 Look for
-  * FULL SCAN of tv_batches, tv_records, tv_embeddings, tv_documents or tv_files: none in save, append, head, read and lineage
+  * FULL SCAN of tv_batches, tv_payloads, tv_records, tv_embeddings, tv_documents or tv_files: none in save, append, head, read and lineage
   * scanned_index of "head": the same after 20 and after 200 versions
   * "(sorts)" in "head" and "one version": none, the index gives the order
   * the first text search after a save: the rows that were just saved are found

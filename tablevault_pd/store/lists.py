@@ -83,7 +83,7 @@ class ListStore(Protocol):
 
     @property
     def supports_pushdown(self) -> bool:
-        """Whether a scan sends fewer rows by its `where`. If not, it pays for lists of many rows only, which are then skipped."""
+        """Whether rows that a scan leaves out by its `where` would else travel. If not, it helps with large lists alone."""
 
     def stage(self) -> Staging:
         """Return a place to put rows before :meth:`commit`. Raises VaultReadOnly."""

@@ -70,7 +70,7 @@ class Scanner:
         columns: Sequence[str] | None = None,
         where: Where | None = None,
     ) -> Iterator[Chunk]:
-        """Yield rows of a version in position order. The server evaluates `where` on plain columns."""
+        """Yield rows of a version in position order. Row groups in which `where` is surely false stay away."""
         if version.gone:
             raise removed(version)
         stop = version.total if stop is None else min(stop, version.total)
