@@ -27,15 +27,8 @@ ALLOWED = {
     "search_text": {"tv_descriptions"},  # how long all descriptions are together, for BM25
     "search_descriptions": {"tv_descriptions"},  # which of them are the newest
     "search_code": {"tv_cells"},  # punctuation is in no index of words
-    "check": {
-        "tv_payloads",
-        "tv_records",
-        "tv_documents",
-        "tv_files",
-        "tv_batches",
-        "tv_blobs",
-    },  # looks at everything
-    "vacuum": {"tv_payloads", "tv_batches", "tv_blobs"},
+    "check": {"tv_records", "tv_documents", "tv_files", "tv_batches", "tv_blobs", "tv_claims"},  # everything
+    "vacuum": {"tv_batches", "tv_blobs"},
 }
 
 
