@@ -136,6 +136,7 @@ def answers(folder_vault, tmp_path) -> dict[str, pd.DataFrame]:
         "Vault.sessions": vault.sessions().drop(columns=["params.lr", "metrics.loss"]),
         "Vault.cells": vault.cells(),
         "Vault.sources": vault.sources("*"),
+        "Vault.erase": vault.erase("steps", rows=[0]),
         "Vault.stop": stopped,
         "Vault.tag": vault.tag("train", "paper"),
         "Vault.graph": vault.graph(),

@@ -48,7 +48,7 @@ class Lineage(VaultPart):
         depth : int, optional
             How many steps to go. Default: all the way.
         direction : {"up", "down"}
-            To parents, or to children: also to those made from the same row, its content unchanged, in another version.
+            To parents, or to children: also to those made from the same row in another version.
         to : str, optional
             Show only relatives in this list.
         read : bool

@@ -266,8 +266,8 @@ class Claiming(VaultPart):
     ) -> Followed:
         """Yield the new rows of a list as they are committed, by whatever process, as frames.
 
-        A row comes once. After a save, only those rows come that are not rows of the version before: a row is the same row
-        by key or content. What was removed does not come. The loop is a checkpoint: a stop or pause takes effect in it.
+        A row comes once, and once more where its content is another one. After a save, only those rows come that the version before
+        does not have as they are. What was removed does not come. The loop is a checkpoint: a stop or pause takes effect in it.
 
         Parameters
         ----------
