@@ -309,6 +309,8 @@ class List(ListReference):
             If an argument is wrong, the end of the path is none of these, the file exists, or Parquet cannot hold a column.
         ListDeleted, VersionNotFound
             If the list was deleted, or there is no such version, or its rows were vacuumed.
+        InvalidName
+            If no version can have the name in `version`.
         VaultCorrupt
             If the rows are damaged.
         StorageError
