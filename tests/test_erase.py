@@ -371,7 +371,7 @@ def test_nothing_of_erased_rows_is_left_on_a_server(tmp_path, monkeypatch, inter
         assert TEXT in _texts_of_server(place.address)
         if interrupted:
 
-            def killed(self: ServerEraser, document: dict[str, Any]) -> None:
+            def killed(self: ServerEraser, document: dict[str, Any]) -> bool:
                 raise KeyboardInterrupt
 
             with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -143,17 +143,22 @@ class Eraser:
     def _overwrite(self) -> None:
         """Overwrite the rows of all batches that are marked."""
         for key in self._client.query(PENDING)[0]:
-            for document in self._client.query(BATCH, key=key):
-                self._overwrite_batch(document)
+            while not all(map(self._overwrite_batch, self._client.query(BATCH, key=key))):
+                pass  # more of its rows were erased meanwhile
             self._client.query(REMOVE_PENDING, key=key)
 
-    def _overwrite_batch(self, document: dict[str, Any]) -> None:
+    def _overwrite_batch(self, document: dict[str, Any]) -> bool:
+        """Overwrite the rows that are marked in a batch document. Whether these are all."""
+        if document["emptied"]:  # a vacuum has removed them
+            return True
         key, numbers = document["_key"], numbers_of(document["erased_rows"])
         new = self._payloads(document, numbers)
         rows = numbers.tolist()
 
-        def work(handle: Any) -> None:
+        def work(handle: Any) -> bool:
             [present] = all_of(handle, BATCH, {"key": key})
+            if present["erased_rows"] != document["erased_rows"]:
+                return False
             for at in range(0, len(new), AT_ONCE):
                 all_of(handle, PUT_PAYLOADS, {"documents": new[at : at + AT_ONCE]})
             items = dict(present["items"])
@@ -171,8 +176,9 @@ class Eraser:
                 SET_COUNTS,
                 {"key": key, "items": items, "text_items": texts or None, "text_words": words or None},
             )
+            return True
 
-        self._client.transact((BATCHES, PAYLOADS, *MIRROR), work)
+        return self._client.transact((BATCHES, PAYLOADS, *MIRROR), work)
 
     def _payloads(self, document: dict[str, Any], numbers: np.ndarray) -> list[dict[str, Any]]:
         """The payloads of a batch that hold erased rows, without their cells."""
