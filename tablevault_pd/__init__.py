@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from tablevault_pd.api import checkpoint, connect, current_vault, log, loop, read, step
     from tablevault_pd.caching import cached
     from tablevault_pd.lineage.declared import rows
-    from tablevault_pd.moving import copy, merge
+    from tablevault_pd.moving import copy, import_mlflow, import_tensorboard, merge
     from tablevault_pd.session import Run
     from tablevault_pd.session.info import RunInfo
     from tablevault_pd.vault.lists import List
@@ -115,6 +115,8 @@ __all__ = [
     "connect",
     "copy",
     "current_vault",
+    "import_mlflow",
+    "import_tensorboard",
     "log",
     "loop",
     "merge",
@@ -135,6 +137,8 @@ _LATER = {
     "connect": "api",
     "copy": "moving",
     "current_vault": "api",
+    "import_mlflow": "moving",
+    "import_tensorboard": "moving",
     "log": "api",
     "loop": "api",
     "merge": "moving",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from pathlib import PurePosixPath
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import validate
 from tablevault_pd.api import opened_beside
-from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
+from tablevault_pd.errors import InvalidInput, InvalidType, VaultError, short_repr
 from tablevault_pd.keywords import public_call
 from tablevault_pd.names import check_name
 from tablevault_pd.reading.reports import answer
@@ -112,11 +112,10 @@ def merge(sources: Iterable[Place], into: Place) -> pd.DataFrame:
     """
     from tablevault_pd.transfer.copy import COLUMNS, copy_vault
 
-    if isinstance(sources, Vault) or not hasattr(sources, "__iter__") or isinstance(sources, (str, bytes)):
-        raise InvalidType(f"sources= is a list of vaults, not {short_repr(sources)}.")
+    places = _places(sources)
     rows: list[tuple[Any, ...]] = []
     with ExitStack() as stack:
-        origins = [stack.enter_context(_opened(source, read_only=True)) for source in sources]
+        origins = [stack.enter_context(_opened(source, read_only=True)) for source in places]
         goal = stack.enter_context(_opened(into, read_only=False))
         prefixes = [_last_name(origin.place) for origin in origins]
         twice = {prefix for prefix in prefixes if prefixes.count(prefix) > 1}
@@ -129,8 +128,104 @@ def merge(sources: Iterable[Place], into: Place) -> pd.DataFrame:
     return _report(COLUMNS, rows)
 
 
+@public_call("tablevault_pd.import_mlflow")
+def import_mlflow(uri: str, target: Place) -> pd.DataFrame:
+    """Import the runs of an MLflow tracking store as sessions, through MLflow's own client.
+
+    A run becomes a session ``experiment/run``: parameters (numbers, truth values and lists as such, where MLflow's texts are
+    written so), metrics with their steps and times, its user, state and times; tags ``name=value``; MLflow's own tags as its
+    environment; a parent run as its parent. Tables of ``log_table`` become lists ``experiment/run/file``, other artifacts rows of
+    the list ``mlflow/artifacts`` with their content. Importing again adds what is new, and nothing twice.
+
+    Parameters
+    ----------
+    uri : str
+        As for ``mlflow.set_tracking_uri``: ``http://host:5000``, ``sqlite:///mlflow.db``, ``file:///path/mlruns``.
+    target : str, path or Vault
+        The vault to import to. A folder that is not there is made.
+
+    Returns
+    -------
+    DataFrame
+        For each run: source (str: its id), session (str), params, values and rows (Int64: parameters, newly imported metric values,
+        rows of tables), left_out (str). Deleted runs, models of the registry and traces are not imported.
+
+    Raises
+    ------
+    InvalidInput
+        If an argument is wrong, or MLflow cannot read the store.
+    MissingDependency
+        If MLflow is not installed.
+    VaultFormatError, StoreUnavailable, VaultNotFound
+        If the target is no vault.
+
+    Examples
+    --------
+    >>> tv.import_mlflow("sqlite:///mlflow.db", "runs.vault")  # doctest: +SKIP
+    """
+    from tablevault_pd.importers.mlflow import import_runs
+    from tablevault_pd.importers.runs import COLUMNS
+
+    address = validate.text(uri, "uri")
+    with _opened(target, read_only=False) as vault:
+        return _imported(COLUMNS, import_runs(address, vault))
+
+
+@public_call("tablevault_pd.import_tensorboard")
+def import_tensorboard(folder: str | os.PathLike[str], target: Place) -> pd.DataFrame:
+    """Import the event files below a folder as sessions, through the package tensorboard.
+
+    Each folder with event files is a run, and becomes a session of that name: scalars as metrics with their steps and times,
+    hyperparameters as parameters. Texts become rows of the list ``folder/texts``. Importing again adds what is new, and nothing twice.
+
+    Parameters
+    ----------
+    folder : str or path
+        The log directory that TensorBoard is started with.
+    target : str, path or Vault
+        The vault to import to. A folder that is not there is made.
+
+    Returns
+    -------
+    DataFrame
+        For each run: source (str: its folder), session (str), params, values and rows (Int64: parameters, newly imported values,
+        texts), left_out (str: how many tags of images, histograms and other kinds there are).
+
+    Raises
+    ------
+    InvalidInput
+        If an argument is wrong, or there are no event files.
+    MissingDependency
+        If tensorboard is not installed.
+    VaultFormatError, StoreUnavailable, VaultNotFound
+        If the target is no vault.
+
+    Examples
+    --------
+    >>> tv.import_tensorboard("logs", "runs.vault")  # doctest: +SKIP
+    """
+    from tablevault_pd.importers.runs import COLUMNS
+    from tablevault_pd.importers.tensorboard import import_folder
+
+    place = Path(validate.path(folder, "The folder to import from"))
+    with _opened(target, read_only=False) as vault:
+        return _imported(COLUMNS, import_folder(place, vault))
+
+
+def _imported(columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
+    return answer(columns, rows, source="str", params="Int64", values="Int64", left_out="str")
+
+
 def _report(columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     return answer(columns, rows, versions="Int64", parents_left_out="Int64")
+
+
+def _places(sources: Any) -> list[Place]:
+    """The sources of a merge, as a list."""
+    if not isinstance(sources, (Vault, str, bytes)):
+        with suppress(TypeError):
+            return list(sources)
+    raise InvalidType(f"sources= is a list of vaults, not {short_repr(sources)}.")
 
 
 def _last_name(place: str) -> str:
@@ -144,7 +239,12 @@ def _opened(place: Place, *, read_only: bool) -> Iterator[Vault]:
         place._flush(info=True)
         yield place
         return
-    vault = opened_beside(place, read_only=read_only)
+    try:
+        vault = opened_beside(place, read_only=read_only)
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, VaultError):
+            raise
+        raise InvalidInput(f"{short_repr(place)} cannot be the place of a vault: {error}") from error
     try:
         vault._flush(info=True)
         yield vault

@@ -30,6 +30,7 @@ RIGHT = {
     "metric": "loss", "mode": "min", "Vault.sql.query": "SELECT 1",
     "List.export.path": "x.csv", "function": lambda _, **kwargs: {"size": 1}, "rows": "runs",
     "Vault.map.name": "sizes",
+    "source": "v", "target": "out", "sources": [], "into": "out", "uri": "sqlite:///x.db", "folder": "logs",
 }  # fmt: skip
 OF_A_RUN = {"log", "step", "checkpoint", "on_stop"}  #: its other methods are for the recording of sessions
 LEFT_OUT = {

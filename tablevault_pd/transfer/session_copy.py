@@ -71,18 +71,34 @@ def _copy_what_they_told(source: Store, target: Store, ids: Mapping[int, int]) -
             beats[told.session_id] = replace(beat, sources=(*beat.sources, told))
     if beats:
         target.beat(list(beats.values()))
-    counts = {
-        (session, metric, attempt): len(values)
-        for session, metric, attempt, *_, values in _series(target, ids.values())
-    }
+    counts = logged_counts(target, ids.values())
     for session, metric, attempt, steps, times, values in _series(source, ids):
-        first = counts.get((ids[session], metric, attempt), 0)
-        for start in range(first, len(values), POINTS_AT_ONCE):
-            part = slice(start, start + POINTS_AT_ONCE)
-            block = Measures(
-                ids[session], metric, steps[part], times[part], values[part], attempt, block=start
-            )
-            target.beat([Beat(ids[session], number=1, measures=(block,))])
+        place = ids[session], metric, attempt
+        add_metric(target, place, counts.get(place, 0), steps, times, values)
+
+
+def logged_counts(store: Store, sessions: Iterable[int]) -> dict[tuple[int, str, int], int]:
+    """Return how many values were logged, by session, metric and attempt."""
+    return {
+        (session, metric, attempt): len(values)
+        for session, metric, attempt, *_, values in _series(store, sessions)
+    }
+
+
+def add_metric(
+    store: Store,
+    place: tuple[int, str, int],
+    first: int,
+    steps: np.ndarray,
+    times: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    """Log the values of a metric (session, name, attempt) from number `first` on, at the end of those that are there."""
+    session, metric, attempt = place
+    for start in range(first, len(values), POINTS_AT_ONCE):
+        part = slice(start, start + POINTS_AT_ONCE)
+        block = Measures(session, metric, steps[part], times[part], values[part], attempt, block=start)
+        store.beat([Beat(session, number=1, measures=(block,))])
 
 
 def _series(

@@ -305,7 +305,7 @@ class List(ListReference):
 
         Raises
         ------
-        InvalidInput, InvalidFilter
+        InvalidInput, InvalidFilter, InvalidName
             If an argument is wrong, the end of the path is none of these, the file exists, or Parquet cannot hold a column.
         ListDeleted, VersionNotFound
             If the list was deleted, or there is no such version, or its rows were vacuumed.

@@ -21,6 +21,6 @@ def same_session(session: Session, named: Sequence[Session]) -> Session | None:
 
 
 def free_run(session: Session, named: Sequence[Session]) -> int:
-    """Return the run of a session of another vault: its own, or the next one if another session has it here."""
+    """Return the run of a session of another vault: its own, or the next one if it has none, or another session has it here."""
     taken = {other.run for other in named}
-    return session.run if session.run not in taken else max(taken) + 1
+    return session.run if session.run and session.run not in taken else max(taken, default=0) + 1
