@@ -1,0 +1,12 @@
+"""Callbacks for other libraries: what they report goes to the current session. Nothing is imported until one is used.
+
+>>> from tablevault_pd import integrations
+>>> sorted(integrations.__all__)
+['lightgbm_callback', 'optuna_callback', 'xgboost_callback']
+"""
+
+from __future__ import annotations
+
+from tablevault_pd.integrations.callbacks import lightgbm_callback, optuna_callback, xgboost_callback
+
+__all__ = ["lightgbm_callback", "optuna_callback", "xgboost_callback"]
