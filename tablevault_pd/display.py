@@ -28,7 +28,7 @@ def vault_html(place: str, frame: pd.DataFrame | None) -> str:
     if frame is None:
         return card("Vault", place, "closed")
     labels = [list(labels) for labels in frame["columns"].head(ROWS)]
-    texts = [", ".join(map(str, each[:8])) + (" …" if len(each) > 8 else "") for each in labels]
+    texts = [", ".join(map(str, names[:8])) + (" …" if len(names) > 8 else "") for names in labels]
     plain = frame[["name", "version", "rows"]].head(ROWS).itertuples(index=False, name=None)
     shown = [(*row, text) for row, text in zip(plain, texts, strict=True)]
     said = f"{counted(len(frame), 'list')}, {counted(int(frame['rows'].sum()), 'row')}"

@@ -501,14 +501,14 @@ def _with_columns(
     tables: Sequence[pa.Table], positions: Sequence[np.ndarray], columns: pa.Table, schema: pa.Schema
 ) -> list[pa.Table]:
     """The tables with their rows of further columns, in the order of a schema."""
-    found, start = [], 0
+    joined, start = [], 0
     for table, rows in zip(tables, positions, strict=True):
         parts = [table, columns.slice(start, len(rows))]
         cells = {field.name: (field, part.column(field.name)) for part in parts for field in part.schema}
         fields, arrays = zip(*(cells[name] for name in schema.names if name in cells), strict=True)
-        found.append(pa.Table.from_arrays(list(arrays), schema=pa.schema(fields, metadata=schema.metadata)))
+        joined.append(pa.Table.from_arrays(list(arrays), schema=pa.schema(fields, metadata=schema.metadata)))
         start += len(rows)
-    return found
+    return joined
 
 
 def batches(

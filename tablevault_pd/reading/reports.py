@@ -379,12 +379,12 @@ def files(store: Store, versions: Sequence[Version], *, positions: np.ndarray | 
         for column in frames.columns(schema)
         if column.kind == "file"
     ]
-    found: list[tuple[Any, ...]] = []
+    lines: list[tuple[Any, ...]] = []
     for number, position, state in file_cells(store, columns, positions):
         version, column = columns[number]
         values = (state[name] for name in FILES[2:])
-        found.append((version.list, position, *values, column.label, state["folder"]))
-    return answer((*FILES, "column", "folder"), found)
+        lines.append((version.list, position, *values, column.label, state["folder"]))
+    return answer((*FILES, "column", "folder"), lines)
 
 
 def _schemas(store: Store, versions: Sequence[Version]) -> list[pa.Schema]:

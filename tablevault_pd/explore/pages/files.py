@@ -32,8 +32,8 @@ def file_page(vault: Explored, address: PageAddress) -> Page:
     )
     back = html.link(to("list", name=name, start=row), f"{version.list}, version {version.version}")
     blocks = [html.heading("Files", html.join([f"row {row} of ", back]))]
-    for each in frame.to_dict("records"):
-        blocks += _file(vault, each)
+    for cell in frame.to_dict("records"):
+        blocks += _file(vault, cell)
     if not len(frame):
         blocks.append(html.note("This row names no file."))
     return Page(f"Files of {name}[{row}]", f"{call('vault.files', name)}.query('position == {row}')", blocks)
@@ -41,8 +41,8 @@ def file_page(vault: Explored, address: PageAddress) -> Page:
 
 def _file(vault: Explored, cell: Mapping[Any, Any]) -> Iterator[Markup]:
     names = ["path", "folder", "size_bytes", "modified", "sha256"]
-    told = pd.DataFrame({cell["column"]: names, "value": [html.value_text(cell[name]) for name in names]})
-    yield html.table(told)
+    table = pd.DataFrame({cell["column"]: names, "value": [html.value_text(cell[name]) for name in names]})
+    yield html.table(table)
     if not cell["stored"]:
         yield html.note("Its content was not kept: it was saved without copy=True.")
         return

@@ -57,7 +57,9 @@ def list_page(vault: Explored, address: PageAddress) -> Page:
     title = f"{version.list}, version {version.version}"
     top = [html.heading(version.list, f"version {version.version}", counted(version.shown, "row"))]
     described = vault.store.descriptions()
-    top += [html.note(each.text) for each in described if each.list_id == version.list_id]
+    top += [
+        html.note(description.text) for description in described if description.list_id == version.list_id
+    ]
     top.append(html.tabs(tab, choices))
     if tab == "versions":
         return Page(title, call("vault.versions", version.list), [*top, _versions(vault, version, address)])

@@ -204,10 +204,10 @@ class _Read:
         if self._filter is None or row[9] is None:
             return [(low, stop)]
         schema = self._reader.schema(row[2])
-        found = ranges_to_read(self._filter, json.loads(row[9]), schema.names, low - row[0], stop - row[0])
-        if not found and has_dictionary(schema):
+        ranges = ranges_to_read(self._filter, json.loads(row[9]), schema.names, low - row[0], stop - row[0])
+        if not ranges and has_dictionary(schema):
             return [(low, low)]
-        return [(first + row[0], last + row[0]) for first, last in found]
+        return [(first + row[0], last + row[0]) for first, last in ranges]
 
     def rows_at(
         self, positions: np.ndarray, generation: np.ndarray, address: np.ndarray

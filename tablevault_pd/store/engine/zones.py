@@ -88,15 +88,15 @@ def ranges_to_read(
     where: Where, ranges: Iterable[Any], fields: Sequence[str], low: int, stop: int
 ) -> list[tuple[int, int]]:
     """The rows from `low` to `stop`, without ranges that have none which may match; neighbours are one."""
-    found: list[tuple[int, int]] = []
+    joined: list[tuple[int, int]] = []
     end = 0
     for rows, zones in ranges:
         first, end = max(end, low), end + rows
         last = min(end, stop)
         if first < last and may_match(where, {fields[field]: zone for field, *zone in zones}, fields):
-            joins = bool(found) and found[-1][1] == first
-            found[-1:] = [(found[-1][0], last)] if joins else [*found[-1:], (first, last)]
-    return found
+            joins = bool(joined) and joined[-1][1] == first
+            joined[-1:] = [(joined[-1][0], last)] if joins else [*joined[-1:], (first, last)]
+    return joined
 
 
 def zone_of(column: pa.ChunkedArray) -> Zone | None:
