@@ -68,8 +68,8 @@ class Comparison(pd.DataFrame):
         rows: str | None = plain._repr_html_()
         if self._context is None or rows is None:
             return rows
-        told = [name for name in ("flip", "status") if name in self.columns]
-        counts = plain[told[0]].value_counts() if told else pd.Series(dtype="int64")
+        columns = [name for name in ("flip", "status") if name in self.columns]
+        counts = plain[columns[0]].value_counts() if columns else pd.Series(dtype="int64")
         said = {str(name): int(count) for name, count in counts.items() if count}
         return comparison_html(self._context.layout.names, said, rows)
 
