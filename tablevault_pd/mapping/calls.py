@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from tablevault_pd.errors import short_repr
@@ -181,8 +183,10 @@ def _of_batch(frame: pd.DataFrame, answer: Any) -> list[Rows]:
             f"The function returned a frame with the label {label}, which the batch does not have. Its index "
             "says which input each row belongs to: keep that of the batch."
         )
-    plain = answer.reset_index(drop=True)
-    return [plain[number == each] for each in range(len(frame))]
+    order = np.argsort(number, kind="stable")
+    ordered = answer.reset_index(drop=True).iloc[order]
+    bounds = np.searchsorted(number[order], np.arange(len(frame) + 1)).tolist()
+    return [ordered.iloc[start:stop] for start, stop in pairwise(bounds)]
 
 
 def payloads(frame: pd.DataFrame, *, as_dict: bool) -> Sequence[Any]:
