@@ -40,6 +40,7 @@ from tablevault_pd.errors import (
 from tablevault_pd.store import Beat, Description, Measures, Session
 from tablevault_pd.store.embedded import EmbeddedStore, catalog, logs, vacuum
 from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded.connection import SqliteConnection
 from tablevault_pd.store.embedded.lockfile import locked
 from tablevault_pd.store.embedded.write_lock import WriteLock
 from tablevault_pd.store.text_query import Word
@@ -486,7 +487,7 @@ def test_a_log_that_a_closing_connection_clears_away_was_not_removed(store, monk
     store.catalog.close_idle(threading.get_ident())
     cleared, done = threading.Event(), threading.Event()
 
-    class Slow(catalog.SqliteConnection):
+    class Slow(SqliteConnection):
         def close(self) -> None:
             super().close()
             if not cleared.is_set():
