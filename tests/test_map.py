@@ -311,6 +311,43 @@ def test_errors_are_kept_and_not_retried_without_being_asked(vault):
         vault["numbers"].errors()
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_errors_of_any_text_are_kept_go_along_with_a_rename_and_are_named_by_erase(folder_vault):
+    def quote(row: Any) -> dict[str, str]:
+        if row.text == "fine":
+            return {"text": "fine"}
+        raise Unspeakable if row.text == "none" else ValueError(f"half \ud800 of {row.text}")
+
+    texts = pd.DataFrame({"text": ["fine", "none", "private"]})
+    folder_vault.save("texts", texts)
+    keep: Any = {"version": "1", "on_error": "keep"}
+    folder_vault.map("made", quote, "texts", **keep)
+    assert folder_vault["made"].errors()["error"].tolist() == [
+        "Unspeakable",
+        r"ValueError: half \ud800 of private",
+    ]
+    folder_vault.rename("made", "quotes")
+    folder_vault.rename("texts", "words")
+    assert len(folder_vault["quotes"].errors()) == 2
+    assert folder_vault.refresh("quotes", functions={"quotes": quote})[
+        ["done", "errors"]
+    ].values.tolist() == [[0, 0]]
+    left = folder_vault.erase("words", rows=[2]).query("remains")
+    assert left.loc[left["what"] == "errors", "list"].tolist() == ["quotes/map"]
+
+
+def test_a_commit_with_missing_texts_alone_fits_a_list_with_texts(folder_vault):
+    folder_vault.save("texts", pd.DataFrame({"text": ["a", None, "b"]}))
+    made = folder_vault.map(
+        "copies", lambda row: {"text": row.text}, "texts", version="1", commit_every=1
+    ).read()
+    assert made["text"].isna().tolist() == [False, True, False]
+
+
 def test_an_error_is_raised_once_what_is_finished_is_committed(five):
     counting = Counting()
     five.append("numbers", pd.DataFrame({"n": [9, 7]}))
@@ -539,6 +576,29 @@ def test_a_cached_function_is_called_once_for_equal_frames_and_arguments(vault):
         tv.cached(version="1")(lambda frame: 5)(frame)
     with pytest.raises(tv.InvalidType):
         tv.cached(5)
+
+
+def test_arguments_of_a_cached_call_that_differ_in_anything_are_other_calls(folder_vault):
+    @tv.cached(version="1")
+    def number_of_call(value: Any) -> pd.DataFrame:
+        calls.append(value)
+        return pd.DataFrame({"call": [len(calls), len(calls)]})
+
+    calls: list[Any] = []
+    frame = pd.DataFrame({"n": [1, 2]})
+    empty = frame.iloc[:0]
+    category = pd.DataFrame({"c": pd.Categorical(["a"], ["a"])})
+    values = [
+        frame, frame["n"], empty, empty.set_axis(pd.Index([], dtype="str"), axis=0), empty.rename_axis("id"),
+        category, pd.DataFrame({"c": pd.Categorical(["a"], ["a", "b"])}), (1, 2), [1, 2], {1: 2}, {"1": 2}, 1, 1.0, True,
+    ]  # fmt: skip
+    for _ in range(2):
+        assert [number_of_call(value)["call"].iloc[0] for value in values] == list(range(1, len(values) + 1))
+    [name] = [each for each in folder_vault if each.startswith("cached/")]
+    folder_vault.erase(name, rows=[0])  # of the call with True
+    assert len(number_of_call(True)) == 2
+    folder_vault.delete(name)
+    assert [number_of_call(True)["call"].iloc[0] for _ in range(2)] == [len(values) + 2] * 2
 
 
 # ---------------------------------------------------------------- the code of a function

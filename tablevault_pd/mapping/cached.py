@@ -13,6 +13,7 @@ import xxhash
 from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.lineage.record import LineageRecorder
+from tablevault_pd.mapping.function import told
 from tablevault_pd.mapping.inputs import contents
 
 if TYPE_CHECKING:
@@ -36,10 +37,13 @@ def call_key(store: Store, function: Callable[..., Any], number: int, args: Any,
 
 
 def kept_result(store: Store, name: str, key: str) -> Version | None:
-    """The version with the result of a call; None if there is none."""
+    """The version with the result of a call; None if there is none, or the list was deleted, or rows erased, since it was made."""
     for version in reversed(store.versions(name)):
-        if key in version.tags and not version.gone and not version.deleted:
-            return version
+        if version.deleted:
+            return None
+        if key in version.tags and version.operation == "save" and not version.gone:
+            [erased] = store.erased([version])
+            return None if len(erased) else version
     return None
 
 
@@ -47,7 +51,7 @@ def _told(store: Store, name: str, value: Any) -> Any:
     if isinstance(value, (pd.DataFrame, pd.Series)):
         return _content(store, value)
     try:
-        return json.loads(json.dumps(value))
+        return told(value)
     except (TypeError, ValueError):
         raise InvalidInput(
             f"The argument {name} of a cached call is {short_repr(value)}. What a result depends on is a DataFrame, a Series, or made of "
@@ -55,12 +59,30 @@ def _told(store: Store, name: str, value: Any) -> Any:
         ) from None
 
 
-def _content(store: Store, value: pd.DataFrame | pd.Series) -> dict[str, str]:
-    """Columns, dtypes, and the rows in their order with their labels."""
+def _content(store: Store, value: pd.DataFrame | pd.Series) -> dict[str, Any]:
+    """Columns, dtypes, categories, and the rows in their order with their labels; a Series is no frame of one column."""
     frame = value.to_frame() if isinstance(value, pd.Series) else value
     frame, _ = LineageRecorder(store, False).of_frame(frame)
     table = frames.encode(frame)
     columns = [(repr(column.label), column.dtype, column.kind) for column in frames.columns(table.schema)]
+    levels = [frame.index.get_level_values(number) for number in range(frame.index.nlevels)]
+    index = [(repr(level.name), str(level.dtype)) for level in levels]
+    dtypes = [*frame.dtypes.tolist(), *(level.dtype for level in levels)]
     labels = contents(frame.index.to_frame(index=False)) if len(frame) else np.empty(0)
     rows = xxhash.xxh3_128_hexdigest(contents(frame).tobytes() + labels.tobytes())
-    return {"columns": json.dumps(columns), "rows": rows}
+    of = repr(value.name) if isinstance(value, pd.Series) else None
+    return {
+        "columns": columns,
+        "index": index,
+        "categories": list(map(_categories, dtypes)),
+        "rows": rows,
+        "series": of,
+    }
+
+
+def _categories(dtype: Any) -> Any:
+    """The categories of a dtype, used or not; None if it has none."""
+    if not isinstance(dtype, pd.CategoricalDtype):
+        return None
+    values = contents(pd.DataFrame({"category": dtype.categories}))
+    return [xxhash.xxh3_128_hexdigest(values.tobytes()), str(dtype.categories.dtype), bool(dtype.ordered)]

@@ -10,11 +10,22 @@ import pandas as pd
 
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.mapping.inputs import contents
-from tablevault_pd.mapping.kept import CONTENT, ERROR, FUNCTION, call_of, check_mapped, notes, result_rows
+from tablevault_pd.mapping.kept import (
+    CONTENT,
+    ERROR,
+    FUNCTION,
+    call_of,
+    check_mapped,
+    notes,
+    notes_name,
+    result_rows,
+)
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tablevault_pd.store import Store
 
 
@@ -42,3 +53,14 @@ def errors(store: Store, name: str) -> pd.DataFrame:
             "attempts": pd.array(kept["attempts"].tolist(), dtype="Int64"),
         }
     )
+
+
+def error_texts(store: Store) -> Iterator[tuple[str, str]]:
+    """What is kept of errors, with the list of notes that has it: messages may quote the rows that they are of."""
+    suffix = notes_name("")
+    for name in store.names():
+        if name.endswith(suffix):
+            for text in (
+                notes(store, name.removesuffix(suffix)).get("traceback", pd.Series(dtype="str")).dropna()
+            ):
+                yield name, text

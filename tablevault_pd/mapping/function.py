@@ -50,9 +50,22 @@ def name_of(function: Any) -> str:
 def arguments_text(kwargs: Mapping[str, Any]) -> str:
     """The further arguments as text: equal for equal ones. Raises InvalidInput for what JSON cannot hold."""
     try:
-        return json.dumps(kwargs, sort_keys=True, allow_nan=True)
+        return json.dumps(told(dict(kwargs)))
     except (TypeError, ValueError) as error:
         raise InvalidInput(
             f"kwargs={short_repr(kwargs)} are part of what a result depends on, so they are numbers, texts, lists and dicts: {error}. "
             "Have the function use other objects by itself, and say version=."
         ) from None
+
+
+def told(value: Any) -> Any:
+    """JSON of a value of numbers, texts, lists, tuples and dicts, another one for each: JSON has no tuples, and no keys but texts.
+
+    Raises TypeError for other values.
+    """
+    if isinstance(value, dict):
+        return ["dict", *sorted(([told(key), told(each)] for key, each in value.items()), key=json.dumps)]
+    if isinstance(value, (list, tuple)):
+        return ["tuple" if isinstance(value, tuple) else "list", *map(told, value)]
+    json.dumps(value)
+    return value

@@ -382,8 +382,17 @@ def tidy(writer: ResultWriter, inputs: Inputs, settled: Settled, *, drop_missing
 
 
 def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    try:
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    except Exception:  # noqa: BLE001  # an error that cannot say what it is
+        text = type(error).__name__
+    return _storable(text)
 
 
 def _traceback(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
+    return _storable("".join(traceback.format_exception(error)))
+
+
+def _storable(text: str) -> str:
+    """A text that UTF-8 can hold: halves of surrogate pairs as escapes."""
+    return text.encode(errors="backslashreplace").decode()

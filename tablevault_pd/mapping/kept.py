@@ -39,12 +39,17 @@ def notes_name(name: str) -> str:
     return f"{name}/map"
 
 
+def is_mapped(store: Store, version: Version) -> bool:
+    """Whether map made a list."""
+    return key_labels(store.schema(version.schema_id)) == list(KEY)
+
+
 def check_mapped(store: Store, name: str) -> Version | None:
     """The newest version of a mapped list; None if there is none yet. Raises InvalidInput for a list that was made otherwise."""
     head = store.head(name)
     if head is not None and head.deleted:
         raise ListDeleted.named(name)
-    if head is not None and key_labels(store.schema(head.schema_id)) != list(KEY):
+    if head is not None and not is_mapped(store, head):
         raise InvalidInput(
             f"The list {name!r} was not made by map: its rows do not say which inputs they belong to. Give the results another name."
         )
@@ -71,7 +76,7 @@ def result_rows(store: Store, version: Version | None) -> pd.DataFrame:
 def notes(store: Store, name: str) -> pd.DataFrame:
     """The notes on a mapped list, with the numbers beside them. Empty if it has none."""
     version = store.head(notes_name(name))
-    if version is None or version.deleted:
+    if version is None or version.deleted or key_labels(store.schema(version.schema_id)) != list(NOTE_KEY):
         return pd.DataFrame({label: [] for label in (*NOTES, *NOTE_KEY)}, dtype=object)
     frame = reading.read(store, version)
     return frame.reset_index(drop=True).assign(**beside(store, version, NOTE_KEY, np.arange(version.total)))
@@ -81,7 +86,12 @@ def call_of(store: Store, name: str) -> dict[str, Any] | None:
     """How a mapped list was made last; None if it is no mapped list."""
     there = notes(store, name)
     calls = there.loc[there["outcome"] == CALL, "call"].tolist()
-    return json.loads(calls[0]) if calls else None
+    if not calls:
+        return None
+    call: dict[str, Any] = json.loads(calls[0])
+    if store.head(call["list"]) is None:
+        call["list"] = store.renamed(call["list"]) or call["list"]
+    return call
 
 
 def with_numbers(table: pa.Table, numbers: dict[str, np.ndarray]) -> pa.Table:

@@ -100,7 +100,7 @@ def _call(
     if function is None:
         return name, str(kept["function"])
     if known is not None:
-        return name, MapCall(name, known.rows, function, known.options)
+        return name, MapCall(name, kept["list"], function, known.options)
     if kept["options"] is None:
         raise InvalidInput(
             f"The list {name!r} was mapped from a frame, or with options that are not kept: call map for it again, then refresh."

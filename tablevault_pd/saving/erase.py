@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 Selection = tuple["Version", np.ndarray]
 
 
-def erase(store: Store, what: Write, *, rows: Any, filters: Any) -> pd.DataFrame:
-    """Erase rows of a list in all of its versions, and return what went and what remains."""
+def erase(
+    store: Store, what: Write, *, rows: Any, filters: Any, kept_texts: Iterable[tuple[str, str]] = ()
+) -> pd.DataFrame:
+    """Erase rows of a list in all of its versions, and return what went and what remains.
+
+    `kept_texts` are texts that other lists keep, and may quote the rows.
+    """
     first = head_of(store, what)
     assert first is not None
     done: list[tuple[Erasure, Remains]] = []
@@ -57,7 +62,7 @@ def erase(store: Store, what: Write, *, rows: Any, filters: Any) -> pd.DataFrame
         return done[-1][0].version
 
     retrying(store, what, attempt, first)
-    return Remains().report(store, None) if not done else done[-1][1].report(store, done[-1][0])
+    return Remains().report(store, None) if not done else done[-1][1].report(store, done[-1][0], kept_texts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

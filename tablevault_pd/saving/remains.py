@@ -17,7 +17,7 @@ from tablevault_pd.store.engine.fts import has_words
 from tablevault_pd.store.text_query import AnyOf, Phrase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
 
@@ -41,7 +41,9 @@ class Remains:
     texts: tuple[str, ...] = ()  #: cells of theirs
     elsewhere: tuple[_Line, ...] = ()
 
-    def report(self, store: Store, erasure: Erasure | None) -> pd.DataFrame:
+    def report(
+        self, store: Store, erasure: Erasure | None, kept_texts: Iterable[tuple[str, str]] = ()
+    ) -> pd.DataFrame:
         """The answer: what went, then what remains."""
         report_lines = [] if erasure is None or self.head is None else [*self._gone(erasure), *self.elsewhere]
         if report_lines:
@@ -53,6 +55,13 @@ class Remains:
                 detail = "categories are shared by lists on a server, and stay there"
                 report_lines.append(("categories", None, [], None, True, detail))
             report_lines += _quoting(store, self.texts)
+            quoting = {
+                name for name, kept_text in kept_texts if any(text in kept_text for text in self.texts)
+            }
+            report_lines += [
+                ("errors", name, [], None, True, "errors that map kept quote them")
+                for name in sorted(quoting)
+            ]
             report_lines.append(
                 ("backups", None, [], None, True, "copies of the vault and exports made before have the rows")
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tablevault_pd import validate
-from tablevault_pd.errors import InvalidInput, VersionNotFound, did_you_mean, short_repr
+from tablevault_pd.errors import InvalidInput, NameTaken, VersionNotFound, did_you_mean, short_repr
+from tablevault_pd.mapping.kept import is_mapped, notes_name
 from tablevault_pd.names import check_name, check_version_name, parse_address
 from tablevault_pd.reading import reports
 from tablevault_pd.reading.read import list_not_found, resolve
@@ -146,7 +147,8 @@ class NamedStates(VaultPart):
     def rename(self, old: str, new: str, *, expect: int | None = None) -> List:
         """Give a list another name, in all its versions. Lineage, sessions, tags and snapshots stay with it.
 
-        It makes no version. Reading or writing under the old name then raises an error that tells the new one; the
+        It makes no version. The notes on a list that :meth:`map` made are renamed with it.
+        Reading or writing under the old name then raises an error that tells the new one; the
         old name is free for another rename, and for ``save(old, …, expect=0)``.
 
         Parameters
@@ -195,5 +197,16 @@ class NamedStates(VaultPart):
             return self._list_at(resolve(self.store, old))
         if self.store.head(new) is None:
             check_addresses(self.store, new, self.store.schema(head.schema_id), None)
+        notes_old, notes_new = notes_name(old), notes_name(new)
+        has_notes = (
+            is_mapped(self.store, head) and (notes := self.store.head(notes_old)) and not notes.deleted
+        )
+        if has_notes and self.store.head(check_name(notes_new)) is not None:
+            raise NameTaken(
+                f"There is a list {short_repr(notes_new)}, and the notes on {short_repr(old)} would be called so. Choose another name."
+            )
         with telling_who(self.store, old, expect):
-            return self._list_at(self.store.rename_list(old, new, expect=expect, session_id=self._session_id))
+            renamed = self.store.rename_list(old, new, expect=expect, session_id=self._session_id)
+        if has_notes:
+            self.store.rename_list(notes_old, notes_new, expect=None, session_id=self._session_id)
+        return self._list_at(renamed)

@@ -209,8 +209,8 @@ class KeyedRows(VaultPart):
         -------
         DataFrame
             What went and, in lines with `remains`, what is left elsewhere: what (str: rows, kept file, stored bytes, children,
-            versions not searched, categories, code, description, message, backups), list (str), versions (list of int), rows
-            (Int64), remains (bool), detail (str). Without lines if no row was to go.
+            versions not searched, categories, code, description, message, errors, backups), list (str), versions (list of int),
+            rows (Int64), remains (bool), detail (str). Without lines if no row was to go.
 
         Raises
         ------
@@ -243,12 +243,13 @@ class KeyedRows(VaultPart):
         0     rows     1    False
         1  backups  <NA>     True
         """
+        from tablevault_pd.mapping.errors import error_texts
         from tablevault_pd.saving.erase import erase
 
         what = self._leaving_out("erase", name, rows, filters, reason, expect)
         self._flush()
         with telling_who(self.store, what.list, what.expect):
-            return erase(self.store, what, rows=rows, filters=filters)
+            return erase(self.store, what, rows=rows, filters=filters, kept_texts=error_texts(self.store))
 
     def history(self, name: str, *, key: Any) -> pd.DataFrame:
         """Every state of one row of a list with a key, oldest first.
