@@ -21,6 +21,7 @@ import tablevault_pd as tv
 from tablevault_pd.filters.predicate import Condition
 from tablevault_pd.filters.pushdown import pushdown
 from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.filtering import filter_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -255,7 +256,7 @@ def test_tuples_keep_what_they_keep_of_the_whole_list(vault, history, groups):
     except (
         tv.InvalidFilter
     ) as refused:  # Arrow refuses more than Python does: then it does so for the whole list
-        condition = reading.filter_for(vault.store, reading.resolve(vault.store, found.name), groups)
+        condition = filter_for(vault.store, reading.resolve(vault.store, found.name), groups)
         with pytest.raises(tv.InvalidFilter):
             condition.mask(found.read())
         assert "cannot be compared" in str(refused)
@@ -438,7 +439,7 @@ PLAIN = {
 
 def hint(vault: tv.Vault, asked: Any) -> Any:
     version = vault.store.head("a")
-    condition = reading.filter_for(vault.store, version, asked)
+    condition = filter_for(vault.store, version, asked)
     return pushdown(condition.tree, vault.store.schema(version.schema_id))
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from tablevault_pd import frames
 from tablevault_pd.lineage.digests import mixed, row_digests
 from tablevault_pd.lineage.same import same_rows
-from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.chunks import aligned
 
 if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
@@ -88,9 +88,7 @@ class RowNumbers:
             return np.zeros(version.total, np.uint64)
         part = frames.part_of(schema, list(names.values()))
         chunks = self._store.scan(version, start=start, columns=part.names)
-        return np.concatenate(
-            [before, *(row_digests(reading.aligned(chunk, part), names) for chunk in chunks)]
-        )
+        return np.concatenate([before, *(row_digests(aligned(chunk, part), names) for chunk in chunks)])
 
 
 def _fields(store: Store, version: Version) -> _Fields:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from tablevault_pd.frames import contents, key_fields
 from tablevault_pd.lineage.digests import mixed, row_digests
-from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.chunks import aligned
 from tablevault_pd.store import ScanRequest
 from tablevault_pd.store.pieces import expanded
 
@@ -178,5 +178,5 @@ def _digests(store: Store, version: Version, positions: np.ndarray, fields: tupl
         at = np.searchsorted(positions, chunk.positions)
         hits = np.flatnonzero(positions[np.minimum(at, len(positions) - 1)] == chunk.positions)
         if len(hits):
-            digests[at[hits]] = row_digests(reading.aligned(chunk, part), names)[hits]
+            digests[at[hits]] = row_digests(aligned(chunk, part), names)[hits]
     return digests

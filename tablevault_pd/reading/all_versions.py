@@ -11,7 +11,9 @@ from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput, SchemaMismatch, VersionNotFound, short_repr
 from tablevault_pd.filters import Names, parse_filter
 from tablevault_pd.progress import warn
-from tablevault_pd.reading.read import aligned, as_array, bounds, filter_schema, living, masks_of
+from tablevault_pd.reading.chunks import aligned, as_array, living
+from tablevault_pd.reading.filtering import filter_schema, masks_of
+from tablevault_pd.reading.read import bounds
 from tablevault_pd.refs import RefArray, Source
 
 if TYPE_CHECKING:

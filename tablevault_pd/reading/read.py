@@ -8,7 +8,6 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd import frames, validate
@@ -21,9 +20,10 @@ from tablevault_pd.errors import (
     did_you_mean,
     short_repr,
 )
-from tablevault_pd.filters import Filter, Names, parse_filter
 from tablevault_pd.names import check_version_name, parse_address
 from tablevault_pd.progress import Bar
+from tablevault_pd.reading.chunks import aligned, as_array, living
+from tablevault_pd.reading.filtering import filter_for, filter_schema, masks_of, pushed_down
 from tablevault_pd.reading.origin import tag
 from tablevault_pd.refs import RefArray, Source
 from tablevault_pd.store import Chunk, ScanRequest, Store, Version, VersionLookup
@@ -31,11 +31,10 @@ from tablevault_pd.store import Chunk, ScanRequest, Store, Version, VersionLooku
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
 
+    import pandas as pd
+
+    from tablevault_pd.filters import Filter
     from tablevault_pd.filters.predicate import Where
-
-
-FEW_ROWS = 65_536  # a list of no more rows in a folder has no ranges to leave out
-JUDGED_ROWS = 65_536  # a filter looks at so many rows at once, unless a part of a list has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,23 +161,6 @@ def bounds(start: int | None, stop: int | None, total: int) -> tuple[int, int]:
     return first, max(first, last)
 
 
-def aligned(chunk: Chunk, schema: pa.Schema) -> pa.Table:
-    """Align the rows of a chunk to the schema of the version that is read."""
-    table = chunk.table
-    if not table.num_columns and table.num_rows != len(chunk.positions):
-        # Written before any of these columns was added: an Arrow table without columns has no number of rows.
-        table = frames.encode(pd.DataFrame(index=pd.RangeIndex(len(chunk.positions))))
-    return frames.align(table, schema)
-
-
-def living(chunk: Chunk) -> Chunk:
-    """The chunk without rows that were erased."""
-    if chunk.erased is None or not len(chunk.erased):
-        return chunk
-    rows = np.delete(np.arange(len(chunk.positions)), chunk.erased)
-    return Chunk(as_array(chunk.positions)[rows], chunk.table.take(pa.array(rows)), private=True)
-
-
 def positions_shown(store: Store, version: Version) -> np.ndarray:
     """The positions of all rows that a read of a version returns."""
     [erased] = store.erased([version])
@@ -256,121 +238,6 @@ def with_refs(
         Source(store.vault_id, version.list_id, version.version, version.list), positions
     )
     return frame
-
-
-def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
-    """Parse `filters` with the names of this version. Raises InvalidFilter and UnknownColumn."""
-    schema = store.schema(version.schema_id)
-    labels = [column.label for column in frames.columns(schema)]
-    return parse_filter(filters, Names(labels, frames.index_names(schema), frames.nested_columns(schema)))
-
-
-def pushed_down(store: Store, version: Version, condition: Filter) -> Where | None:
-    """Return the condition by which the store may leave rows out; None if it leaves none out."""
-    if condition.tree is None or (not store.supports_pushdown and version.total <= FEW_ROWS):
-        return None
-    from tablevault_pd.filters.pushdown import pushdown  # imported where rows may be left out only
-
-    return pushdown(condition.tree, store.schema(version.schema_id))
-
-
-def filter_schema(schema: pa.Schema, condition: Filter) -> pa.Schema:
-    """Return the part of a schema that a filter uses."""
-    return schema if condition.columns is None else frames.select(schema, list(condition.columns))
-
-
-def masks_of(
-    condition: Filter, tables: Iterable[tuple[pa.Table, np.ndarray]], schema: pa.Schema
-) -> Iterator[np.ndarray]:
-    """Yield which rows of each table pass. A filter that needs all rows at once gets the tables together."""
-    if condition.rowwise:
-        for table, positions in tables:
-            yield condition.mask(frames.decode([table], schema, positions=positions))
-        return
-    parts = list(tables)
-    if parts:
-        whole = frames.decode(
-            [table for table, _ in parts],
-            schema,
-            positions=np.concatenate([positions for _, positions in parts]),
-        )
-        ends = np.cumsum([len(positions) for _, positions in parts])
-        yield from np.split(condition.mask(whole), ends[:-1])
-
-
-def as_array(positions: range | np.ndarray) -> np.ndarray:
-    """Return positions as an array."""
-    # np.asarray is slow: it takes the numbers of a range one by one.
-    return np.arange(positions.start, positions.stop) if isinstance(positions, range) else positions
-
-
-def masks(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[np.ndarray]:
-    """Return which rows of each version pass its filter: bool, shape (version.total,)."""
-    if not filtered:
-        return []
-    plans = _plans(store, filtered)
-    requests = [
-        ScanRequest(version, tuple(plan.schema.names), where=plan.where)
-        for (version, _), plan in zip(filtered, plans, strict=True)
-    ]
-    masks = [np.zeros(version.total, bool) for version, _ in filtered]
-    scanned = ((number, living(chunk)) for number, chunk in store.scan_many(requests))
-    for chunks in _judged_together(scanned, plans):
-        plan = plans[chunks[0][0]]
-        tables = [aligned(chunk, plan.schema) for _, chunk in chunks]
-        positions = [as_array(chunk.positions) for _, chunk in chunks]
-        rows = frames.decode(tables, plan.schema, positions=np.concatenate(positions))
-        ends = np.cumsum([len(part) for part in positions])
-        parts = np.split(plan.condition.mask(rows), ends[:-1])
-        for (number, _), part, mask in zip(chunks, positions, parts, strict=True):
-            masks[number][part] = mask
-    return masks
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How a filter is judged in versions of one schema."""
-
-    condition: Filter
-    schema: pa.Schema  #: what it needs
-    where: Where | None  #: what the store may leave out
-    at_once: bool  #: it needs all rows of a version
-    alone: bool  #: it may not look at rows of two versions at once
-
-
-def _plans(store: Store, filtered: Sequence[tuple[Version, Filter]]) -> list[_Plan]:
-    """The plan for each version; one for all of the same schema."""
-    plans: dict[tuple[int, int], _Plan] = {}
-    for version, condition in filtered:
-        if (version.schema_id, id(condition)) not in plans:
-            schema = filter_schema(store.schema(version.schema_id), condition)
-            where = pushed_down(store, version, condition)
-            at_once = not condition.rowwise
-            # Categories are those of a version: a comparison may tell them apart.
-            alone = at_once or any(pa.types.is_dictionary(field.type) for field in schema)
-            plans[version.schema_id, id(condition)] = _Plan(condition, schema, where, at_once, alone)
-    return [plans[version.schema_id, id(condition)] for version, condition in filtered]
-
-
-def _judged_together(
-    chunks: Iterable[tuple[int, Chunk]], plans: Sequence[_Plan]
-) -> Iterator[list[tuple[int, Chunk]]]:
-    """Yield chunks that are judged at once, up to JUDGED_ROWS of several versions: a frame for each costs too much."""
-
-    def group(entry: tuple[int, Chunk]) -> tuple[bool, int]:
-        plan = plans[entry[0]]
-        return (True, entry[0]) if plan.alone else (False, id(plan))
-
-    for _, same in groupby(chunks, key=group):
-        batch: list[tuple[int, Chunk]] = []
-        rows = 0
-        for number, chunk in same:
-            rows += len(chunk.positions)
-            if batch and rows > JUDGED_ROWS and not plans[number].at_once:
-                yield batch
-                batch, rows = [], len(chunk.positions)
-            batch.append((number, chunk))
-        yield batch
 
 
 def take(

@@ -12,6 +12,7 @@ import pyarrow as pa
 from tablevault_pd import frames
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.chunks import aligned, living
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.store import (
     Compacted,
@@ -401,8 +402,8 @@ def file_cells(
     schemas = [reading.wanted_schema(store, version, [column.label]) for version, column in columns]
     requests = [ScanRequest(version, (column.field,), positions) for version, column in columns]
     for number, chunk in store.scan_many(requests):
-        chunk = reading.living(chunk)
-        cells = reading.aligned(chunk, schemas[number]).column(columns[number][1].field).to_pylist()
+        chunk = living(chunk)
+        cells = aligned(chunk, schemas[number]).column(columns[number][1].field).to_pylist()
         for position, state in zip(chunk.positions, cells, strict=True):
             if state is not None:
                 yield number, position, state

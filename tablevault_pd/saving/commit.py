@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd import frames
 from tablevault_pd.errors import Conflict, ListDeleted
-from tablevault_pd.reading.read import aligned, list_not_found
+from tablevault_pd.reading.chunks import aligned
+from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.store import Batch, Confirmation, Description, FileKeeper, Operation, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
 

@@ -13,7 +13,8 @@ from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.lineage.resolve_rows import resolve_rows
 from tablevault_pd.lineage.same import same_rows
-from tablevault_pd.reading.read import filter_for, masks, rows_at
+from tablevault_pd.reading.filtering import filter_for, masks_of_versions
+from tablevault_pd.reading.read import rows_at
 from tablevault_pd.saving.commit import Write, batch_of, head_of, retrying
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _of_filter(store: Store, head: Version, filters: Any) -> Selection:
     condition = filter_for(store, head, filters)
     if condition is None:
         raise InvalidInput("filters= is empty: say which rows are to go.")
-    return lambda version: np.flatnonzero(masks(store, [(version, condition)])[0])
+    return lambda version: np.flatnonzero(masks_of_versions(store, [(version, condition)])[0])
 
 
 def _of_rows(store: Store, head: Version, rows: Any) -> Selection:

@@ -13,7 +13,7 @@ from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.keys.digests import matches
 from tablevault_pd.keys.key_index import NO_KEYS, KeyIndex
 from tablevault_pd.lineage.same import same_rows
-from tablevault_pd.reading.read import filter_for, masks
+from tablevault_pd.reading.filtering import filter_for, masks_of_versions
 from tablevault_pd.saving.commit import Write, batch_of, head_of, retrying
 from tablevault_pd.saving.delete_rows import rows_named
 from tablevault_pd.saving.remains import Remains, remains_of
@@ -130,7 +130,9 @@ def _selected(history: _History, rows: Any, filters: Any) -> tuple[Pieces, list[
             passed_over.append(version)
             continue
         assert condition is not None
-        selections.append((version, np.flatnonzero(masks(history.store, [(version, condition)])[0])))
+        selections.append(
+            (version, np.flatnonzero(masks_of_versions(history.store, [(version, condition)])[0]))
+        )
         judged = judged + new
     return history.stored(selections), passed_over
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd import frames
 from tablevault_pd.errors import Conflict, SchemaMismatch
 from tablevault_pd.progress import Bar
-from tablevault_pd.reading.read import aligned
+from tablevault_pd.reading.chunks import aligned
 from tablevault_pd.saving.addresses import check_addresses
 from tablevault_pd.saving.commit import Write, batch_of, confirm, fitted, head_of, keep_files
 from tablevault_pd.saving.fit import Fitter

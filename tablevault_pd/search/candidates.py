@@ -14,6 +14,7 @@ from tablevault_pd.errors import InvalidFilter, InvalidInput, InvalidType, Versi
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.filtering import filter_for, masks_of_versions
 from tablevault_pd.search.relatives import masks_of_relatives
 from tablevault_pd.search.writers import WriterFilter, WriterSpans
 from tablevault_pd.session.lookup import is_pattern
@@ -187,14 +188,14 @@ def masks_of_values(store: Store, versions: Sequence[Version], filters: Any) -> 
         if condition is not None:
             numbers.append(number)
             conditions.append((version, condition))
-    for number, mask in zip(numbers, reading.masks(store, conditions), strict=True):
+    for number, mask in zip(numbers, masks_of_versions(store, conditions), strict=True):
         masks[number] = mask
     return masks
 
 
 def _parsed(store: Store, version: Version, filters: Any) -> Filter | None:
     try:
-        return reading.filter_for(store, version, filters)
+        return filter_for(store, version, filters)
     except UnknownColumn:
         return None
     except InvalidFilter as error:

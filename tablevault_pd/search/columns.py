@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tablevault_pd.errors import DimensionMismatch, InvalidFilter, InvalidInput, short_repr
 from tablevault_pd.filters import UnknownColumn
 from tablevault_pd.progress import warn
-from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.filtering import filter_for
 from tablevault_pd.search.request import DESCRIPTION, Request
 from tablevault_pd.search.result import COLUMNS
 
@@ -55,7 +55,7 @@ def _check_filters(store: Store, candidates: Sequence[Candidate], request: Reque
     unknown: UnknownColumn | None = None
     for version in schemas.values():
         try:
-            reading.filter_for(store, version, request.filters)
+            filter_for(store, version, request.filters)
         except UnknownColumn as error:
             unknown = unknown or error
             continue

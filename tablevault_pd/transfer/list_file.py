@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.chunks import aligned, as_array
+from tablevault_pd.reading.filtering import filter_for, masks_of_versions
 from tablevault_pd.transfer.files import new_file
 from tablevault_pd.transfer.formats import row_writer, written
 
@@ -34,8 +36,8 @@ def export_list(
 ) -> pd.DataFrame:
     """Write rows of one version to a file. Return what was made of each column."""
     schema = reading.wanted_schema(store, version, columns)
-    condition = reading.filter_for(store, version, filters)
-    keep = None if condition is None else reading.masks(store, [(version, condition)])[0]
+    condition = filter_for(store, version, filters)
+    keep = None if condition is None else masks_of_versions(store, [(version, condition)])[0]
     with (
         new_file(path, overwrite=overwrite) as file,
         row_writer(file, kind, schema) as write,
@@ -54,7 +56,7 @@ def _rows(
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """Yield the rows to be written, some at a time."""
     for chunk in store.scan(version, columns=schema.names):
-        table, positions = reading.aligned(chunk, schema), reading.as_array(chunk.positions)
+        table, positions = aligned(chunk, schema), as_array(chunk.positions)
         if keep is not None:
             chosen = np.flatnonzero(keep[positions])
             table, positions = table.take(pa.array(chosen)), positions[chosen]

@@ -13,6 +13,7 @@ from tablevault_pd.errors import InvalidInput
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.chunks import aligned, living
 from tablevault_pd.reading.reference import ListReference
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions, SaveOptions, SearchOptions, UpsertOptions
 
@@ -210,10 +211,7 @@ class List(ListReference):
         if frames.columns(schema)[0].kind != "embedding":
             raise InvalidInput(f"The column {column!r} of {self.name!r} holds no vectors.")
         field = frames.field_for(schema, column)
-        tables = [
-            reading.aligned(reading.living(chunk), schema)
-            for chunk in store.scan(version, columns=schema.names)
-        ]
+        tables = [aligned(living(chunk), schema) for chunk in store.scan(version, columns=schema.names)]
         return frames.matrix(tables or [schema.empty_table()], field)
 
     def offsets(self, column: Hashable | None = None) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.filtering import filter_for, masks_of_versions
 
 if TYPE_CHECKING:
     from tablevault_pd.filters import Filter
@@ -33,14 +34,14 @@ class Candidates:
 
     def is_rowwise(self, version: Version) -> bool:
         """Whether a row that fits still does when others are added."""
-        condition = reading.filter_for(self._store, version, self._filters)
+        condition = filter_for(self._store, version, self._filters)
         return condition is None or condition.rowwise
 
     def next(self, version: Version, size: int) -> np.ndarray:
         """The next `size` positions, or fewer if there are no more in this version."""
         if self._filters is None:
             return np.arange(self.start, max(min(self.start + size, version.total), self.start))
-        condition = reading.filter_for(self._store, version, self._filters)
+        condition = filter_for(self._store, version, self._filters)
         assert condition is not None
         if not condition.rowwise:
             return self._at_once(version, condition)[:size]
@@ -55,7 +56,7 @@ class Candidates:
 
     def _at_once(self, version: Version, condition: Filter) -> np.ndarray:
         """Of a filter that looks at all rows together, and may judge each otherwise when rows were added."""
-        [mask] = reading.masks(self._store, [(version, condition)])
+        [mask] = masks_of_versions(self._store, [(version, condition)])
         return np.flatnonzero(mask)
 
     def of(self, version: Version, positions: np.ndarray) -> np.ndarray:
