@@ -128,6 +128,25 @@ def test_documents_are_items_of_their_own_and_name_their_column(vault):
     assert len(vault.search("one", kind="document")) == 0
 
 
+def test_rows_appended_without_documents_are_documents_where_the_list_has_them(vault):
+    vault.save("words", [{"text": "storm warning"}, {"text": "sun"}], documents=["text"])
+    vault.append("words", [{"text": "storm again", "extra": 1}])
+    answer = vault.search("storm", kind="document")
+    assert answer["value"].tolist() == ["storm warning", "storm again"]
+    assert (answer["kind"] == "document").all()
+    assert vault.read("words", columns=["text"])["text"].tolist() == ["storm warning", "sun", "storm again"]
+
+
+def test_texts_that_become_documents_later_are_found(vault):
+    vault.save("words", [{"text": "storm warning"}, {"text": "sun"}])
+    vault.append("words", [{"text": "storm again"}], documents=["text"])
+    answer = vault.search("storm")
+    assert answer[["column", "value"]].to_numpy().tolist() == [
+        ["text", "storm warning"],
+        ["text", "storm again"],
+    ]
+
+
 def test_the_field_that_matched_best_is_named(vault, news):
     line = vault.search("desert").loc[0]
     assert (line["kind"], line["column"], line["value"]) == ("record", "body", "storing in the desert")

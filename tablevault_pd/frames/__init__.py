@@ -27,6 +27,7 @@ from tablevault_pd.frames.schema_evolution import (
     loosened,
     merge,
     run_check,
+    with_documents,
     without_numbers,
 )
 from tablevault_pd.frames.schemas import (
@@ -87,6 +88,7 @@ __all__ = [
     "texts",
     "to_arrow",
     "vectors_of",
+    "with_documents",
     "with_key",
     "without_numbers",
 ]

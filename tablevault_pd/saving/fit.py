@@ -50,9 +50,10 @@ class Fitter:
         self.schema: pa.Schema = None
 
     def fit(self, chunk: IngestedChunk) -> IngestedChunk:
-        """Return the chunk with its index as the list has it. Raises SchemaMismatch if a column or a value does not fit."""
+        """Return the chunk with its index and documents as the list has them. Raises SchemaMismatch if a column or a value does not fit."""
         table = self._with_fitting_index(chunk.table)
         if self._present is not None:
+            table = frames.with_documents(table, self._present)
             self._check(self._merged(self._present, table), table)
         if self.schema is None:
             self.schema = table.schema

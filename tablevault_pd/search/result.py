@@ -193,9 +193,9 @@ def _version_lines(
 
 
 def _record_labels(store: Store, candidate: Candidate) -> list[Hashable]:
-    """The columns whose texts together are the record."""
+    """The columns whose texts together are the record; all texts, where each was named as a document since rows were written."""
     texts = frames.text_columns(store.schema(candidate.version.schema_id))
-    fields = {text.field for text in texts if text.kind == "record"}
+    fields = {text.field for text in texts if text.kind == "record"} or {text.field for text in texts}
     return [column.label for column in candidate.columns if column.field in fields]
 
 
