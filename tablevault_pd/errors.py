@@ -82,7 +82,8 @@ class VersionNotFound(VaultError, LookupError):
     def vacuumed(cls, name: str, version: int) -> VersionNotFound:
         """Return the error for a version whose rows are gone."""
         return cls(
-            f"The rows of {name}@{version} were removed by vacuum. vault.versions({short_repr(name)}) marks such versions as gone."
+            f"The rows of {name}@{version} were removed by vacuum, or erased before they were copied. "
+            f"vault.versions({short_repr(name)}) marks such versions as gone."
         )
 
 

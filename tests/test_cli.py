@@ -301,6 +301,8 @@ def test_rows_are_erased_with_a_yes(run, place):
     with tv.connect(place, session=False) as vault:
         vault.save("people", pd.DataFrame({"name": ["Ann", "Bo"]}))
     assert run("erase", "people", "--rows", "0")[0] == 2
+    with tv.connect(place, mode="r") as vault:
+        assert "tablevault-pd" not in set(vault.sessions()["name"])  # a refusal is no failed run
     code, out, _ = run(
         "erase", "people", "--where", "name == 'Ann'", "--reason", "asked to", "--yes", "--json"
     )

@@ -206,6 +206,13 @@ def test_results_have_the_named_index_of_the_list(folder_vault):
     assert made.index.name == "name"
 
 
+def test_the_notes_of_a_mapped_list_are_no_jobs_among_the_claims(five):
+    five.claim("numbers", k=1)
+    five.map("lines", lambda row: {"n": row.n}, "numbers", version="1")
+    assert "lines/map" in set(five.lists()["name"])
+    assert set(five.claims()["list"]) == {"numbers"}
+
+
 def test_a_frame_is_mapped_by_its_rows_and_its_own_columns(vault):
     counting, five = Counting(), vault
     vault.save("numbers", pd.DataFrame({"n": [1, 2, 0, 2, 5], "other": ["x"] * 5}))

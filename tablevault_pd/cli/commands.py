@@ -439,7 +439,7 @@ COMMANDS = (
         row_cli.erase,
         "forget rows for good, in all versions of a list",
         row_cli.add_erase_arguments,
-        writes=_always,
+        writes=lambda arguments: bool(arguments.yes),
         session=True,
     ),
 )

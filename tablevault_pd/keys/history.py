@@ -56,7 +56,9 @@ def history(store: Store, name: str, key: Any) -> pd.DataFrame:
     rows, _ = matches(index.digests, key_digests([column for _, column in encoded]))
     states = list(_states(versions, contents, *index.content.addresses(np.sort(rows))))
     if not states:
-        raise InvalidInput(f"No row of the list {name!r} ever had the key {short_repr(key)}.")
+        raise InvalidInput(
+            f"No row of the list {name!r} ever had the key {short_repr(key)}, or all that had it were erased."
+        )
     return _frame(store, states)
 
 

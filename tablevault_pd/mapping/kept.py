@@ -44,6 +44,11 @@ def is_mapped(store: Store, version: Version) -> bool:
     return key_labels(store.schema(version.schema_id)) == list(KEY)
 
 
+def is_notes(store: Store, version: Version) -> bool:
+    """Whether this is a version of a list of notes."""
+    return key_labels(store.schema(version.schema_id)) == list(NOTE_KEY)
+
+
 def check_mapped(store: Store, name: str) -> Version | None:
     """The newest version of a mapped list; None if there is none yet. Raises InvalidInput for a list that was made otherwise."""
     head = store.head(name)

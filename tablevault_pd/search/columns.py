@@ -70,10 +70,18 @@ def _check_filters(store: Store, candidates: Sequence[Candidate], request: Reque
 
 
 def _check_widths(store: Store, candidates: Sequence[Candidate], request: Request) -> None:
-    """Raises DimensionMismatch for a named column that the vector fits in no list."""
+    """Raises DimensionMismatch for a vector that fits no column; warns where neither lists nor columns were named."""
     for label, queries in request.near:
         dim = queries.shape[1]
-        if label is None or any(candidate.embeddings(label, dim) for candidate in candidates):
+        if any(candidate.embeddings(label, dim) for candidate in candidates):
+            continue
+        if label is None:
+            if not candidates:
+                continue
+            message = _no_such_width(dim, candidates)
+            if request.lists is not None:
+                raise DimensionMismatch(message)
+            warn(message)
             continue
         widths: dict[int, list[str]] = {}
         for candidate in candidates:
@@ -90,6 +98,19 @@ def _check_widths(store: Store, candidates: Sequence[Candidate], request: Reques
                 continue
             widths |= {length: ["descriptions"] for length in lengths}
         raise DimensionMismatch(_no_such_column(label, dim, widths, candidates))
+
+
+def _no_such_width(dim: int, candidates: Sequence[Candidate]) -> str:
+    widths = sorted(
+        {
+            column.dim or 0
+            for candidate in candidates
+            for column in candidate.columns
+            if column.kind == "embedding"
+        }
+    )
+    there = ", ".join(map(str, widths[:MOST_NAMES])) or "none at all"
+    return f"The vector near= has {dim} numbers, and no list searched has an embedding column so wide. Widths that are there: {there}."
 
 
 def _no_such_column(

@@ -11,6 +11,7 @@ from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, InvalidType, VaultError, short_repr
 from tablevault_pd.filters import is_no_filter
 from tablevault_pd.keywords import note_done, taken_back_by
+from tablevault_pd.mapping.kept import is_notes
 from tablevault_pd.names import check_name
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import tag
@@ -213,7 +214,7 @@ class Claiming(VaultPart):
         Parameters
         ----------
         name : str, optional
-            A list, at its newest version. Default: every list that rows were claimed of.
+            A list, at its newest version. Default: every list that rows were claimed of, but for the notes of :meth:`map`.
         state : {"open", "held", "done"} or list of these, optional
             Only rows in this state.
 
@@ -247,7 +248,11 @@ class Claiming(VaultPart):
         else:
             worked = set(self.store.worked_lists())
             newest = [state_of_list.head for state_of_list in self.store.lists()] if worked else []
-            heads = [head for head in newest if head.list_id in worked and not head.deleted]
+            heads = [
+                head
+                for head in newest
+                if head.list_id in worked and not head.deleted and not is_notes(self.store, head)
+            ]
         frame = report.claims(self.store, heads)
         return frame if state is None else frame[frame["state"].isin(states)].reset_index(drop=True)
 
