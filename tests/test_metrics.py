@@ -658,6 +658,22 @@ def test_the_long_form_has_its_columns(vault):
     }  # fmt: skip
 
 
+def test_long_curves_of_runs_with_any_names_may_be_written_to_and_are_read_anew(vault):
+    names = ["é", "a longer name", "x"]  # curves long enough to be written a run at a time
+    for number, name in enumerate(names):
+        record(vault.store, {"loss": curve(*range(number, number + 20))}, name=name)
+    found = vault.metrics("loss")
+    assert found["name"].tolist() == np.repeat(names, 20).tolist()
+    assert found["session"].tolist() == np.repeat([f"{name}#1" for name in names], 20).tolist()
+    assert found["value"].tolist() == [float(number + step) for number in range(3) for step in range(20)]
+    again = vault.metrics("loss")
+    for name in ("run", "attempt", "step", "value"):
+        found.loc[:, name] = 77
+        found[name].array[0] = 78
+    assert found["step"].tolist() == [78] + [77] * 59
+    pd.testing.assert_frame_equal(vault.metrics("loss"), again)
+
+
 def test_a_metric_with_the_name_of_a_column_keeps_both(vault):
     record(vault.store, {"step": curve(5.0), "run": curve(6.0)})
     wide = vault.metrics(form="wide")

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tablevault_pd.analysis.axes import NOT_PAIRED
+from tablevault_pd.frames.buffers import own_numbers, repeated
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.reading.reports import column
 
@@ -65,36 +66,19 @@ def _runs(rows: np.ndarray) -> Runs | None:
 
 def _spread(values: np.ndarray, rows: np.ndarray, runs: Runs | None) -> np.ndarray:
     """The value of each row, by its number."""
-    return values[rows] if runs is None else np.repeat(values[runs[0]], runs[1])
+    return values[rows] if runs is None else own_numbers(repeated(values[runs[0]], runs[1], pa.int64()))
 
 
 def texts(words: Sequence[str], rows: np.ndarray, runs: Runs | None = None) -> Any:
     """A column of texts, each row by the number of its word; `runs` of `rows`, where they are known."""
     if _STR is None:
         return np.array([*words, None], dtype=object)[:-1][rows]
-    runs = runs or _runs(rows)
+    runs, array = runs or _runs(rows), pa.array(words, pa.large_string())
     if runs is None:
-        array = pa.array(words, pa.large_string()).take(pa.array(rows))
+        array = array.take(pa.array(rows))
     else:
-        array = _repeated([words[word].encode() for word in runs[0].tolist()], runs[1])
+        array = repeated(array.take(pa.array(runs[0])), runs[1], array.type)
     return _STR.__from_arrow__(array)  # type: ignore[attr-defined]  # the stubs have it not
-
-
-def _repeated(words: Sequence[bytes], counts: np.ndarray) -> pa.LargeStringArray:
-    """Each word so many times: several times as fast as :meth:`pyarrow.Array.take`."""
-    sizes = [len(word) for word in words]
-    total = int(counts.sum())
-    if len(set(sizes)) == 1:
-        offsets = (
-            np.arange(0, (total + 1) * sizes[0], sizes[0], dtype=np.int64)
-            if sizes[0]
-            else np.zeros(total + 1, np.int64)
-        )
-    else:
-        offsets = np.zeros(total + 1, np.int64)
-        np.cumsum(np.repeat(sizes, counts), out=offsets[1:])
-    data = b"".join([word * count for word, count in zip(words, counts.tolist(), strict=True)])
-    return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
 
 
 def integers(values: np.ndarray, missing: np.ndarray | None = None) -> pd.arrays.IntegerArray:
@@ -135,4 +119,4 @@ def of_axis(axis: Axis, take: Callable[[np.ndarray], np.ndarray] = lambda values
 
 def times(values: np.ndarray) -> Any:
     """A column of times in UTC."""
-    return pd.array(values.view(np.int64), dtype=_UTC)
+    return pd.array(values.view(np.int64), dtype=_UTC, copy=False)

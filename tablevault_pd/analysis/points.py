@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from tablevault_pd.frames.buffers import own_numbers, repeated
 from tablevault_pd.store import NO_STEP
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def read_points(
     points = Points(
         labels,
         names,
-        np.repeat(places, np.diff(np.append(starts, len(ids)))),
+        own_numbers(repeated(places, np.diff(starts, append=len(ids)), pa.int64())),
         _metrics(coded, numbers),
         _numbers(step if not step.null_count else step.fill_null(NO_STEP)),
         _numbers(table.column("time").cast(pa.int64())),
@@ -100,7 +101,7 @@ def read_points(
 def _metrics(coded: pa.DictionaryArray, numbers: np.ndarray) -> np.ndarray:
     """The number of the metric of each value."""
     if len(numbers) == 1:
-        return np.full(len(coded), numbers[0])
+        return np.broadcast_to(numbers[0], len(coded))
     if not len(numbers):
         return np.zeros(0, np.int64)
     return np.asarray(numbers[coded.indices.to_numpy(zero_copy_only=False)])
@@ -108,13 +109,7 @@ def _metrics(coded: pa.DictionaryArray, numbers: np.ndarray) -> np.ndarray:
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     """A column without missing values as an array that may be written to: a store's answer is ours, and is not copied again."""
-    if column.num_chunks == 1:
-        chunk = column.chunk(0)
-        data = chunk.buffers()[1]
-        if data is not None and data.is_mutable:
-            values = np.frombuffer(data, dtype=chunk.type.to_pandas_dtype())
-            return np.asarray(values[chunk.offset : chunk.offset + len(chunk)])
-    return np.asarray(column.to_numpy())
+    return own_numbers(column.chunk(0)) if column.num_chunks == 1 else np.asarray(column.to_numpy())
 
 
 def keep_last(points: Points, attempts: Sequence[Attempt]) -> Points:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 NAT = np.iinfo(np.int64).min
 
@@ -69,6 +70,24 @@ def values_of(array: pa.Array, dtype: np.dtype, *, writable_in_place: bool) -> n
     raw = np.frombuffer(buffer, dtype=np.uint8)
     start = array.offset * dtype.itemsize
     return raw[start : start + length * dtype.itemsize].copy().view(dtype)
+
+
+def own_numbers(array: pa.Array) -> np.ndarray:
+    """Return numbers without missing ones, writable: a copy only where somebody else may see their memory."""
+    buffer = array.buffers()[1]
+    dtype = np.dtype(array.type.to_pandas_dtype())
+    return values_of(array, dtype, writable_in_place=buffer is not None and buffer.is_mutable)
+
+
+def empty(size: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an array to be filled, in memory of Arrow's pool: what large arrays need is kept there for the next ones."""
+    return np.frombuffer(pa.allocate_buffer(size * dtype.itemsize), dtype=dtype)
+
+
+def repeated(values: Any, counts: Any, kind: pa.DataType) -> pa.Array:
+    """Return each value as often as its count, above 0, says: one run of equal values after the other."""
+    ends = np.cumsum(np.asarray(counts, dtype=np.int64))
+    return pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(pa.array(ends), pa.array(values, kind)))
 
 
 def column_values(column: pa.ChunkedArray, dtype: np.dtype, *, private: bool) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import SessionNotFound
+from tablevault_pd.frames.buffers import repeated
 from tablevault_pd.store import (
     NO_STEP,
     Beat,
@@ -437,16 +438,16 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         return MEASURES_SCHEMA.empty_table()
     sizes = [len(row["values"]) for row in rows]
     words = {name: code for code, name in enumerate(dict.fromkeys(row["metric"] for row in rows))}
-    codes = np.repeat(np.array([words[row["metric"]] for row in rows], dtype=np.int32), sizes)
+    codes = repeated([words[row["metric"]] for row in rows], sizes, pa.int32())
     times = np.concatenate([np.array(row["times"], dtype=np.int64) for row in rows])
     return pa.table(
         [
-            pa.array(np.repeat(np.array([row["session"] for row in rows], dtype=np.int64), sizes)),
+            repeated([row["session"] for row in rows], sizes, pa.int64()),
             pa.DictionaryArray.from_arrays(codes, pa.array(list(words), pa.string())),
             pa.array([step for row in rows for step in row["steps"]], pa.int64()),
             pa.array(times, pa.timestamp("us", "UTC")),
             pa.array(_floats([value for row in rows for value in row["values"]])),
-            pa.array(np.repeat(np.array([row["attempt"] for row in rows], dtype=np.int64), sizes)),
+            repeated([row["attempt"] for row in rows], sizes, pa.int64()),
         ],
         schema=MEASURES_SCHEMA,
     )

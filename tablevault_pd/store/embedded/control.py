@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd.errors import SessionNotFound
+from tablevault_pd.frames.buffers import empty, repeated
 from tablevault_pd.store import (
     NO_STEP,
     Beat,
@@ -289,17 +290,17 @@ def _table(blocks: Sequence[tuple[int, str, int, int, bytes]]) -> pa.Table:
     sessions, metrics, attempts, _, packed = zip(*blocks, strict=True)
     sizes = [len(points) // POINT.itemsize for points in packed]
     names = {name: code for code, name in enumerate(dict.fromkeys(metrics))}
-    codes = np.repeat(np.array([names[name] for name in metrics], dtype=np.int32), sizes)
+    codes = repeated([names[name] for name in metrics], sizes, pa.int32())
     step, time, value = _unpacked(packed, sizes)
     missing = step == NO_STEP
     return pa.table(
         [
-            pa.array(np.repeat(np.array(sessions, dtype=np.int64), sizes)),
+            repeated(sessions, sizes, pa.int64()),
             pa.DictionaryArray.from_arrays(codes, pa.array(list(names), pa.string())),
             pa.array(step, mask=missing if missing.any() else None),
             pa.array(time, pa.timestamp("us", "UTC")),
             pa.array(value),
-            pa.array(np.repeat(np.array(attempts, dtype=np.int64), sizes)),
+            repeated(attempts, sizes, pa.int64()),
         ],
         schema=MEASURES_SCHEMA,
     )
@@ -307,16 +308,16 @@ def _table(blocks: Sequence[tuple[int, str, int, int, bytes]]) -> pa.Table:
 
 def _unpacked(packed: Sequence[bytes], sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Steps, times and values of blocks: many at a time, but no more than the processor keeps at hand."""
-    columns = np.empty(sum(sizes), np.int64), np.empty(sum(sizes), np.int64), np.empty(sum(sizes))
+    step, time, value = (empty(sum(sizes), POINT[name]) for name in POINT.names or ())
     ends = np.cumsum(sizes)
     first = done = 0
     while first < len(packed):
         last = max(int(np.searchsorted(ends, done + POINTS_AT_A_TIME, side="right")), first + 1)
         points = np.frombuffer(b"".join(packed[first:last]), dtype=POINT)
-        for column, name in zip(columns, POINT.names or (), strict=True):
-            column[done : done + len(points)] = points[name]
-        first, done = last, done + len(points)
-    return columns
+        stop = done + len(points)
+        step[done:stop], time[done:stop], value[done:stop] = points["step"], points["time"], points["value"]
+        first, done = last, stop
+    return step, time, value
 
 
 def _request(row: tuple[Any, ...]) -> ControlRequest:
