@@ -194,7 +194,7 @@ class ClaimLost(VaultError, RuntimeError):
             else f"Rows {some} of {short_repr(name)} are"
         )
         return cls(
-            f"{rows} not held by this claim any more: finished, released, or taken over because its session was not heard of. "
+            f"{rows} not held by this claim: never claimed, finished, released, or taken over because its session was not heard of. "
             f"Nothing was written. vault.claims({short_repr(name)}) shows who holds what."
         )
 
