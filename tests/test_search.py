@@ -442,6 +442,13 @@ def test_filters_over_many_lists_are_those_of_each_list(vault, filters):
     assert expected
 
 
+def test_a_filter_that_fails_over_many_lists_names_them(folder_vault):
+    for name, rows in {"a": ["1"], "b": ["2"], "c": [1]}.items():
+        folder_vault.save(name, pd.DataFrame({"n": rows}))
+    with pytest.raises(tv.InvalidFilter, match="In the lists 'a', 'b': The filter 'n > 1'"):
+        folder_vault.search(filters="n > 1")
+
+
 def test_filters_apply_before_the_cut(vault):
     vault.save(
         "v",

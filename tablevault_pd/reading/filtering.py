@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tablevault_pd import frames
+from tablevault_pd.errors import InvalidFilter
 from tablevault_pd.filters import Filter, Names, parse_filter
 from tablevault_pd.reading.chunks import aligned, as_array, living
 from tablevault_pd.store import Chunk, ScanRequest, Store, Version
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tablevault_pd.filters.predicate import Where
 
 FEW_ROWS = 65_536  # a list of no more rows in a folder has no ranges to leave out
+NAMED = 10  # lists that an error names at most
 JUDGED_ROWS = 65_536  # a filter looks at so many rows at once, unless a part of a list has more
 
 
@@ -86,7 +88,15 @@ def masks_of_versions(store: Store, filtered: Sequence[tuple[Version, Filter]]) 
         positions = [as_array(chunk.positions) for _, chunk in chunks]
         rows = frames.decode(tables, plan.schema, positions=np.concatenate(positions))
         ends = np.cumsum([len(part) for part in positions])
-        parts = np.split(plan.condition.mask(rows), ends[:-1])
+        try:
+            passed = plan.condition.mask(rows)
+        except InvalidFilter as error:
+            names = sorted({filtered[number][0].list for number, _ in chunks})
+            lists = (
+                f"list {names[0]!r}" if len(names) == 1 else f"lists {', '.join(map(repr, names[:NAMED]))}"
+            )
+            raise InvalidFilter(f"In the {lists}: {error}") from error
+        parts = np.split(passed, ends[:-1])
         for (number, _), part, mask in zip(chunks, positions, parts, strict=True):
             masks[number][part] = mask
     return masks
