@@ -28,6 +28,7 @@ from tablevault_pd.session.run import run_of
 from tablevault_pd.store.pinned import PinnedStore, pinned
 from tablevault_pd.vault import nodes
 from tablevault_pd.vault.context import VaultContext, open_contexts
+from tablevault_pd.vault.logged import LoggedLists
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions
 from tablevault_pd.vault.vault import Vault
 
@@ -364,9 +365,9 @@ def _received(place: str, session_id: int) -> Run:
     vault = connect(place)
     for run in vault._context.sessions():
         if run.row.id == session_id:
-            return run_of(run)
+            return run_of(run, LoggedLists(vault))
     assert vault._run is not None
-    return run_of(vault._run)
+    return run_of(vault._run, LoggedLists(vault))
 
 
 def _sent(run: Run) -> tuple[Any, ...]:

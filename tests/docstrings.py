@@ -89,7 +89,22 @@ class Documented:
 
 
 #: The methods of a session that a user calls. Its others are for the recording.
-OF_A_RUN = {"name", "run", "id", "state", "params", "tags", "log", "step", "checkpoint", "on_stop"}
+OF_A_RUN = {
+    "name",
+    "run",
+    "id",
+    "state",
+    "params",
+    "tags",
+    "log",
+    "log_table",
+    "log_text",
+    "log_figure",
+    "log_model",
+    "step",
+    "checkpoint",
+    "on_stop",
+}
 
 
 def target(name: str) -> Documented:

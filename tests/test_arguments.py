@@ -30,9 +30,19 @@ RIGHT = {
     "metric": "loss", "mode": "min", "Vault.sql.query": "SELECT 1",
     "List.export.path": "x.csv", "function": lambda _, **kwargs: {"size": 1}, "rows": "runs",
     "Vault.map.name": "sizes",
+    "frame": {"acc": 0.5}, "figure": None, "Run.log_model.path": "model.json", "Run.log_table.name": "table", "Run.log_text.name": "note",
     "source": "v", "target": "out", "sources": [], "into": "out", "uri": "sqlite:///x.db", "folder": "logs",
 }  # fmt: skip
-OF_A_RUN = {"log", "step", "checkpoint", "on_stop"}  #: its other methods are for the recording of sessions
+OF_A_RUN = {
+    "log",
+    "log_table",
+    "log_text",
+    "log_figure",
+    "log_model",
+    "step",
+    "checkpoint",
+    "on_stop",
+}  #: its other methods are for the recording of sessions
 LEFT_OUT = {
     "Vault.close",  # takes nothing
     "Vault.backup",  # as of the next

@@ -596,10 +596,11 @@ def test_the_commands_of_the_command_line(vault):
     assert len(run("code", quiet)) == len(vault.cells(quiet))
 
 
-def test_a_run_shows_ten_names(folder_vault):
+def test_a_run_shows_the_names_of_a_user(folder_vault):
     """What tab completion offers; recording is another object's."""
     s = folder_vault.session("train", params={"lr": 1}, tags="t")
     shown = {"name", "run", "id", "state", "params", "tags", "log", "step", "checkpoint", "on_stop"}
+    shown |= {"log_table", "log_text", "log_figure", "log_model"}
     assert {name for name in dir(s) if not name.startswith("_")} == shown
     assert s.state == "not begun"
     with s:

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,7 +28,7 @@ from tablevault_pd.session.executed import CELLS, Ran, files_run_by
 from tablevault_pd.session.heartbeat import EXIT_S, HEARTBEAT, Recording, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from tablevault_pd.session.cells import Cells
@@ -118,6 +118,16 @@ def leave(session: ActiveSession) -> None:
     _entered.set(tuple(entry for entry in _entered.get() if entry.session is not session))
     _of_main[:] = [other for other in _of_main if other is not session]
     announce()
+
+
+def call_inside(session: ActiveSession, function: Callable[[], None]) -> None:
+    """Call `function` with `session` current. The context of the caller stays as it is, whatever happens inside."""
+
+    def inside() -> None:
+        _entered.set((*_entered.get(), _Entry(session)))
+        function()
+
+    copy_context().run(inside)
 
 
 def innermost(store: Store | None = None) -> ActiveSession | None:

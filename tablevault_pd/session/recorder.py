@@ -115,6 +115,20 @@ class Recorder(SessionState):
         self._has_steps = True
         return Step(self.key, step)
 
+    def write(self, function: Callable[[], None], step: Any) -> None:
+        """Call `function`, which writes lists, with this session current and at `step`; None: at the current step."""
+        step = None if step is None else whole(step)
+        if self._ended:
+            raise self._is_over()
+
+        def at_step() -> None:
+            if step is not None:
+                self.step(step)
+            function()
+
+        self.id  # noqa: B018  # begins it
+        active.call_inside(self, at_step)
+
     @property
     def current_step(self) -> int | None:
         """The step that :meth:`step` set last in this context."""

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tablevault_pd.errors import InvalidType, short_repr
 from tablevault_pd.session import active
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from os import PathLike
     from types import TracebackType
 
     from tablevault_pd.session.params import Params
     from tablevault_pd.session.recorder import Recorder
     from tablevault_pd.session.steps import Step
+
+
+class Logged(Protocol):
+    """Writes the lists of a session. Given by the vault, which stands above this room."""
+
+    def table(self, recorder: Recorder, name: str, frame: Any, step: int | None, inputs: Any) -> None:
+        """See :meth:`Run.log_table`."""
+
+    def text(self, recorder: Recorder, name: str, text: str, step: int | None, inputs: Any) -> None:
+        """See :meth:`Run.log_text`."""
+
+    def figure(self, recorder: Recorder, name: str, figure: Any, step: int | None, inputs: Any) -> None:
+        """See :meth:`Run.log_figure`."""
+
+    def model(
+        self, recorder: Recorder, name: str, path: str | PathLike[str], step: int | None, inputs: Any
+    ) -> None:
+        """See :meth:`Run.log_model`."""
 
 
 class Run:
@@ -41,8 +60,8 @@ class Run:
     ({'lr': 0.1, 'epochs': 3}, ('demo',))
     """
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: Recorder, logged: Logged) -> None:
+        self._recorder, self._logged = recorder, logged
         _runs[recorder.key] = self
 
     @property
@@ -111,6 +130,161 @@ class Run:
         {'loss': 0.5, 'val/acc': 0.9}
         """
         self._recorder.log(metrics, step, values)
+
+    def log_table(self, name: str, frame: Any, *, step: int | None = None, inputs: Any = None) -> None:
+        """Save a frame as a version of the list ``<session>/<name>``, with this session and step.
+
+        Each call makes a version, by all runs of the session's name. A call that repeats the one before, with the same rows,
+        run and step, makes none.
+
+        Parameters
+        ----------
+        name : str
+            What to call it in the session.
+        frame : object
+            A DataFrame, or whatever else :meth:`Vault.save` takes.
+        step : int, optional
+            Where in the run it was made, shown by :meth:`Vault.versions`. Default: that of :meth:`step`.
+        inputs : optional
+            Which rows it was made from, as for :meth:`Vault.save`.
+
+        Raises
+        ------
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput, UnsupportedColumn, SchemaMismatch, DimensionMismatch, DuplicateKey, FileMissing
+            As for :meth:`Vault.save`.
+        ListNotFound, ListDeleted, VersionNotFound
+            If `inputs` names what is not there.
+        VaultClosed
+            If the session has ended.
+
+        Examples
+        --------
+        >>> with vault.session("train") as s:
+        ...     for epoch in range(2):
+        ...         s.log_table("preds", pd.DataFrame({"pred": [epoch, 1]}), step=epoch)
+        >>> vault.read("train/preds")["pred"].tolist()
+        [1, 1]
+        >>> vault.versions("train/preds")[["version", "session", "step"]]
+           version  session  step
+        0        1  train#1     0
+        1        2  train#1     1
+        """
+        self._logged.table(self._recorder, name, frame, step, inputs)
+
+    def log_text(self, name: str, text: str, *, step: int | None = None, inputs: Any = None) -> None:
+        """Append a text to the list ``<session>/<name>``, where search finds it.
+
+        Parameters
+        ----------
+        name : str
+            What to call it in the session.
+        text : str
+            A row of the list: session (str), step (Int64), text (document).
+        step : int, optional
+            Where in the run it was made. Default: that of :meth:`step`.
+        inputs : optional
+            Which rows it was made from, as for :meth:`Vault.save`.
+
+        Raises
+        ------
+        InvalidName, InvalidType
+            If no list can have that name, or `name` or `text` is no text.
+        InvalidInput, SchemaMismatch, ListNotFound, ListDeleted, VersionNotFound
+            As for :meth:`Vault.append`.
+        VaultClosed
+            If the session has ended.
+
+        Examples
+        --------
+        >>> with vault.session("train") as s:
+        ...     s.log_text("samples", "The cat sat.", step=10)
+        ...     s.log_text("samples", "The cat sat on the mat.", step=20)
+        >>> vault.read("train/samples")
+           session  step                     text
+        position
+        0         train#1    10             The cat sat.
+        1         train#1    20  The cat sat on the mat.
+        """
+        self._logged.text(self._recorder, name, text, step, inputs)
+
+    def log_figure(self, name: str, figure: Any, *, step: int | None = None, inputs: Any = None) -> None:
+        """Append a picture of Matplotlib or Plotly to the list ``<session>/<name>``, its content kept in the vault.
+
+        Parameters
+        ----------
+        name : str
+            What to call it in the session.
+        figure : matplotlib Figure, Axes, or plotly Figure
+            A row of the list: session (str), step (Int64), path (str, what :meth:`Vault.download` calls the file), file (PNG, or
+            HTML that loads plotly.js from its CDN).
+        step : int, optional
+            Where in the run it was made. Default: that of :meth:`step`.
+        inputs : optional
+            Which rows it was drawn from, as for :meth:`Vault.save`.
+
+        Raises
+        ------
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput, SchemaMismatch, ListNotFound, ListDeleted, VersionNotFound
+            If `figure` is none; otherwise as for :meth:`Vault.append`.
+        VaultClosed
+            If the session has ended.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> figure, axes = plt.subplots()
+        >>> with vault.session("train") as s:
+        ...     s.log_figure("roc", figure, step=3)
+        >>> [path.suffix for path in vault.download("train/roc", "figures").iterdir()]
+        ['.png']
+        """
+        self._logged.figure(self._recorder, name, figure, step, inputs)
+
+    def log_model(
+        self, name: str, path: str | PathLike[str], *, step: int | None = None, inputs: Any = None
+    ) -> None:
+        """Keep the files of a model as a version of the list ``<session>/<name>``, each content once.
+
+        Pickles are refused, by their names and their first bytes: to load one runs whatever code is in it.
+
+        Parameters
+        ----------
+        name : str
+            What to call it in the session.
+        path : path
+            The file, or the folder with all below it, in a format that holds no code: ``safetensors``, ONNX, ``skops``,
+            ``.keras``, ``.ubj`` or ``.json`` of XGBoost, ``.txt`` of LightGBM.
+        step : int, optional
+            Where in the run it was made. Default: that of :meth:`step`.
+        inputs : optional
+            Which rows it was trained on, as for :meth:`Vault.save`.
+
+        Raises
+        ------
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput, SchemaMismatch, ListNotFound, ListDeleted, VersionNotFound
+            If `path` is no path, an empty folder, or has a pickle; otherwise as for :meth:`Vault.save`.
+        FileMissing
+            If there is nothing at `path`, or a file there cannot be read.
+        VaultClosed
+            If the session has ended.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> Path("model").mkdir()
+        >>> size = Path("model/weights.json").write_text("[0.5, 1.5]")
+        >>> with vault.session("train") as s:
+        ...     s.log_model("model", "model", step=3)
+        >>> (vault.download("train/model", "restored") / "weights.json").read_text()
+        '[0.5, 1.5]'
+        """
+        self._logged.model(self._recorder, name, path, step, inputs)
 
     def step(self, step: int) -> Step:
         """Set the step of the session, for what is logged without ``step=`` and for all that is saved.
@@ -237,6 +411,6 @@ class Run:
 _runs: weakref.WeakValueDictionary[int, Run] = weakref.WeakValueDictionary()  # by key of the recorder
 
 
-def run_of(recorder: Recorder) -> Run:
-    """Return the Run of a recorder."""
-    return _runs.get(recorder.key) or Run(recorder)
+def run_of(recorder: Recorder, logged: Logged) -> Run:
+    """Return the Run of a recorder; a new one writes its lists by `logged`."""
+    return _runs.get(recorder.key) or Run(recorder, logged)

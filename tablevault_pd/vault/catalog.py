@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tablevault_pd import validate
@@ -11,11 +12,13 @@ from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read, reports
 from tablevault_pd.session.lookup import resolve_session
 from tablevault_pd.store import Description
-from tablevault_pd.vault import kept_files
+from tablevault_pd.transfer.files import new_folder
+from tablevault_pd.vault import kept_files, logged
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
 
     import pandas as pd
 
@@ -204,6 +207,52 @@ class Catalog(VaultPart):
         b'hello'
         """
         return kept_files.open_file(self.store, _sha256(sha256))
+
+    def download(self, name: str, folder: str | PathLike[str]) -> Path:
+        """Write the files that :meth:`Run.log_model` or :meth:`Run.log_figure` kept in a list into a new folder.
+
+        Each content is verified first. The folder is there as a whole at the end, or not at all.
+
+        Parameters
+        ----------
+        name : str
+            The list, perhaps at a version: ``"train/model@3"``.
+        folder : path
+            A folder that is not there yet, or is empty.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        ListNotFound, ListDeleted, VersionNotFound
+            If `name` is not there.
+        InvalidName, InvalidType
+            If no list can have that name, or it is no text.
+        InvalidInput
+            If the list has no such files, a path of them leads out of the folder, or `folder` is not empty.
+        VaultCorrupt
+            If rows or contents are damaged.
+        StorageError
+            If the system cannot write there.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> size = Path("model.json").write_text("[0.5]")
+        >>> with vault.session("train") as s:
+        ...     s.log_model("model", "model.json")
+        >>> sorted(path.name for path in vault.download("train/model", "restored").iterdir())
+        ['model.json']
+        """
+        target = Path(validate.path(folder, "folder"))
+        version = read.resolve(self.store, name)
+        with new_folder(target) as written:
+            logged.download(self.store, version, written)
+        self._note_read(version)
+        return target
 
     def describe(self, name: str, text: str, vector: Any = None, *, label: str = "BASE") -> None:
         """Store a text about a list or a session, and perhaps a vector for it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from tablevault_pd import validate
 from tablevault_pd.reading import reports
@@ -13,6 +13,7 @@ from tablevault_pd.session.opening import run_to_resume, warn_of_other_params
 from tablevault_pd.session.requests import ask
 from tablevault_pd.session.tagging import tag
 from tablevault_pd.vault.base import VaultPart
+from tablevault_pd.vault.logged import LoggedLists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tablevault_pd.store import ControlKind
+    from tablevault_pd.vault.vault import Vault
 
 
 class Sessions(VaultPart):
@@ -99,7 +101,7 @@ class Sessions(VaultPart):
         if resume is True and last is not None:
             warn_of_other_params(last, recorder.params)
         self._context.named_sessions.add(recorder)
-        return Run(recorder)
+        return Run(recorder, LoggedLists(cast("Vault", self)))
 
     def sessions(
         self,
