@@ -427,6 +427,34 @@ def test_the_history_begins_before_the_key_was_named(vault):
     assert vault.history("prompts", key=2)["version"].tolist() == [1, 2]
 
 
+def test_the_history_of_a_row_through_versions_with_and_without_an_index(vault):
+    """Levels of an index are columns; a name that a column has already is marked."""
+    rows = pd.DataFrame({"id": ["a", "b"], "v": [1, 2]})
+    forms = [
+        rows,
+        rows.assign(v=3).set_axis(pd.Index(["x", "y"], name="lab")),
+        rows.assign(v=4).set_index("id"),
+        rows.assign(v=5).set_axis(pd.MultiIndex.from_arrays([[7, 8], [0, 1]], names=["v", None])),
+    ]
+    for form in forms:
+        vault.save("rows", form, key="id")
+    vault.delete_rows("rows", filters="id == 'b'")
+    found = vault.history("rows", key="b")
+    assert found["version"].tolist() == [1, 2, 3, 4, 5]
+    assert list(found.columns[5:]) == ["id", "v", "lab", "v (index)", "level_1"]
+    assert found["v"].tolist() == [2, 3, 4, 5, pd.NA]
+    assert found["v (index)"].tolist() == [pd.NA, pd.NA, pd.NA, 8, pd.NA]
+    assert found["lab"].dropna().tolist() == ["y"]
+    assert found[["v", "v (index)", "level_1"]].dtypes.eq("Int64").all()
+
+
+def test_states_that_fit_into_no_frame_are_an_error_that_names_list_and_column(vault):
+    vault.save("rows", pd.DataFrame({"id": [1], "v": [1]}), key="id")
+    vault.save("rows", pd.DataFrame({"id": [1], "v": ["one"]}), key="id")
+    with pytest.raises(tv.SchemaMismatch, match=r"(?s)'rows' do not fit.*column 'v'.*one by one"):
+        vault.history("rows", key=1)
+
+
 @pytest.mark.parametrize("key", [5, 1.5, "a", None, (1, 2), {"other": 1}, [], pd.NA, object()])
 def test_a_key_that_never_was_is_an_error(vault, key):
     vault.save("prompts", pd.DataFrame({"id": [1, 2]}), key="id")

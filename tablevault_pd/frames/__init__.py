@@ -18,6 +18,7 @@ from tablevault_pd.frames.decode import (
 )
 from tablevault_pd.frames.encode import encode, encode_row
 from tablevault_pd.frames.equal import equal_rows, same
+from tablevault_pd.frames.levels import placed, reset_index
 from tablevault_pd.frames.schema_evolution import (
     Merge,
     ValueCheck,
@@ -80,6 +81,8 @@ __all__ = [
     "merge",
     "nested_columns",
     "part_of",
+    "placed",
+    "reset_index",
     "run_check",
     "same",
     "select",

@@ -48,18 +48,19 @@ def history(store: Store, name: str, key: Any) -> pd.DataFrame:
         raise InvalidInput(
             f"The list {name!r} has no key. Name one with vault.upsert({name!r}, rows, key='id')."
         )
-    cells = _cells(name, key_labels(schema), key)
+    labels = key_labels(schema)
+    cells = _cells(name, labels, key)
     encoded = [_encoded(name, cell, schema.field(field)) for cell, field in zip(cells, fields, strict=True)]
-    part = pa.schema([field for field, _ in encoded], schema.metadata)
+    key_types = dict(zip(labels, (field for field, _ in encoded), strict=True))
     contents = _contents(store, versions)
-    index = _index(store, versions, contents, part)
+    index = _index(store, versions, contents, key_types)
     rows, _ = matches(index.digests, key_digests([column for _, column in encoded]))
     states = list(_states(versions, contents, *index.content.addresses(np.sort(rows))))
     if not states:
         raise InvalidInput(
             f"No row of the list {name!r} ever had the key {short_repr(key)}, or all that had it were erased."
         )
-    return _frame(store, states)
+    return _frame(store, name, states)
 
 
 def _cells(name: str, labels: Sequence[Hashable], key: Any) -> list[Any]:
@@ -95,18 +96,35 @@ def _contents(store: Store, versions: Sequence[Version]) -> dict[int, Pieces]:
 
 
 def _index(
-    store: Store, versions: Sequence[Version], contents: Mapping[int, Pieces], part: pa.Schema
+    store: Store,
+    versions: Sequence[Version],
+    contents: Mapping[int, Pieces],
+    key_types: Mapping[Hashable, pa.Field],
 ) -> KeyIndex:
     """The keys of all rows that ever were in the list, and that can have such a key."""
     index = NO_KEYS
     for version in reversed(versions):
         content = contents.get(version.version)
         if content is not None and content.total:
+            part = _key_part(store.schema(version.schema_id), key_types)
+            if part is None:
+                continue  # a column of the key was not there yet
             try:
                 index = index.extended(store, version, content, part, part.names)
             except SchemaMismatch:
                 continue  # columns of other types: no row of this version has such a key
     return index
+
+
+def _key_part(schema: pa.Schema, key_types: Mapping[Hashable, pa.Field]) -> pa.Schema | None:
+    """The columns, or levels of the index, that a version has the key in, with the types that are looked for."""
+    fields: dict[Hashable, str] = {}
+    for field, label in frames.field_labels(schema).items():
+        fields.setdefault(label, field)
+    if not key_types.keys() <= fields.keys():
+        return None
+    places = [frames.placed(field, schema.field(fields[label])) for label, field in key_types.items()]
+    return pa.schema(places, schema.metadata)
 
 
 def _states(
@@ -129,31 +147,36 @@ def _states(
 # -- the answer
 
 
-def _frame(store: Store, states: Sequence[_State]) -> pd.DataFrame:
-    schema, tables = _rows(store, states)
+def _frame(store: Store, name: str, states: Sequence[_State]) -> pd.DataFrame:
+    schema, tables = _rows(store, name, states)
     new = np.array([True, *(not _same(a, b) for a, b in pairwise(tables))])
     states = [state for state, keep in zip(states, new, strict=True) if keep]
     table = pa.concat_tables([table for table, keep in zip(tables, new, strict=True) if keep])
     rows = frames.decode([table], schema, positions=range(len(states)))
-    if frames.index_fields(schema):
-        rows = rows.reset_index()
     commits = _commits(store, [state.version for state in states])
     return pd.concat([commits, rows.set_axis(commits.index)], axis=1)
 
 
-def _rows(store: Store, states: Sequence[_State]) -> tuple[pa.Schema, list[pa.Table]]:
-    """A table of one row for each state, in the schema of all of them."""
-    present = [store.schema(state.version.schema_id) for state in states if state.position >= 0]
-    schema = reduce(lambda one, other: frames.merge(one, other).schema, present)
-    if len(present) < len(states):
-        schema = frames.loosened(schema)
-    return schema, [_row(store, state, schema) for state in states]
+def _rows(store: Store, name: str, states: Sequence[_State]) -> tuple[pa.Schema, list[pa.Table]]:
+    """A table of one row for each state, in the schema of all of them: levels of an index are columns."""
+    tables = [_row(store, state) for state in states]
+    present = [table.schema for table, state in zip(tables, states, strict=True) if state.position >= 0]
+    try:
+        schema = reduce(lambda one, other: frames.merge(one, other).schema, present)
+        if len(present) < len(states):
+            schema = frames.loosened(schema)
+        return schema, [frames.align(table, schema) for table in tables]
+    except SchemaMismatch as error:
+        raise SchemaMismatch(
+            f"The states of this row of {short_repr(name)} do not fit into one frame: {error} Read its versions one by one."
+        ) from error
 
 
-def _row(store: Store, state: _State, schema: pa.Schema) -> pa.Table:
+def _row(store: Store, state: _State) -> pa.Table:
     if state.position < 0:
-        return frames.align(frames.encode(pd.DataFrame(index=range(1))), schema)
-    return rows_at(store, state.version, schema, np.array([state.position]))
+        return frames.encode(pd.DataFrame(index=range(1)))
+    schema = store.schema(state.version.schema_id)
+    return frames.reset_index(rows_at(store, state.version, schema, np.array([state.position])))
 
 
 def _same(one: pa.Table, other: pa.Table) -> bool:

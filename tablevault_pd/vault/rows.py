@@ -265,7 +265,8 @@ class KeyedRows(VaultPart):
         -------
         DataFrame
             A line for each state, with version (int64), time (datetime64[us, UTC]), session (str), cell (Int64) and operation
-            (str) of the commit that made it, then the columns of the list. A removal is a state, too: its columns are missing.
+            (str) of the commit that made it, then the columns of the list, levels of an index among them. A removal is a state,
+            too: its columns are missing.
             Versions whose rows were vacuumed tell nothing.
 
         Raises
@@ -276,6 +277,8 @@ class KeyedRows(VaultPart):
             If the list has no key, `key` does not fit it, or no row ever had it.
         InvalidName, InvalidType
             If no list can have that name, or it is no text.
+        SchemaMismatch
+            If versions have types in a column that do not fit into one.
         VaultCorrupt
             If the rows are damaged.
 
