@@ -248,7 +248,7 @@ class MappedLists(VaultPart):
         if head is None:
             raise InvalidInput(
                 f"No input has a result, so there is no list {name!r}: its columns are not known. The function returned None for all, or "
-                "failed."
+                f"failed: vault.read({notes_name(name)!r}) has the errors that were kept."
             )
         return self._list_at(head), counts
 
