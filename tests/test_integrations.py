@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 import tablevault_pd as tv
 import tablevault_pd.wandb as wandb
-from tablevault_pd.integrations import lightgbm_callback, optuna_callback, xgboost_callback
+from tablevault_pd.integrations import lightgbm_callback, optuna_callback, sklearn_autolog, xgboost_callback
 
 
 def test_a_script_for_wandb_runs_over_a_session(here):
@@ -46,9 +47,7 @@ def test_a_script_for_wandb_runs_over_a_session(here):
 
 
 def test_nothing_is_imported_until_a_callback_is_made():
-    code = (
-        "import sys, tablevault_pd.integrations; print({'optuna', 'xgboost', 'lightgbm'} & set(sys.modules))"
-    )
+    code = "import sys, tablevault_pd.integrations; print({'optuna', 'xgboost', 'lightgbm', 'sklearn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -109,3 +108,43 @@ def test_rounds_of_boosting_are_logged_and_stop_when_asked(here, name):
             while not session._recorder.has_request:  # until the next heartbeat
                 time.sleep(0.01)
             train(session)
+
+
+@pytest.mark.slow
+def test_params_and_scores_of_scikit_learn_are_logged(here):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    owners = [owner for kind in (LogisticRegression, Ridge, Pipeline, GridSearchCV) for owner in kind.__mro__]
+    before = [vars(owner).get(name) for owner in owners for name in ("fit", "score")]
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    y = x[:, 0] > 0
+    with tv.connect(here / "v", session=False) as vault:
+        with vault.session("sk") as outer, sklearn_autolog(outer):
+            model = LogisticRegression(C=0.5).fit(x, y)
+            score = model.score(x, y)
+            thread = threading.Thread(target=lambda: Ridge().fit(x, y))
+            thread.start()
+            thread.join()
+            pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=2)).fit(x, y)
+            of_pipeline = pipeline.score(x, y)
+            with pytest.raises(ValueError, match="NaN"):
+                Ridge(alpha=3).fit(x * np.nan, y)
+        with vault.session("search") as s, sklearn_autolog(s):
+            search = GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2).fit(x, y)
+        Ridge().fit(x, y)
+        run, found = vault.run("sk"), vault.run("search")
+        assert (run.params["LogisticRegression"]["C"], run.params["Ridge"]["alpha"]) == (0.5, 3)
+        assert run.params["Pipeline"]["logisticregression__C"] == 2
+        assert "logisticregression" not in run.params["Pipeline"]
+        times = {name: run.metrics.pop(name) for name in list(run.metrics) if name.endswith("fit_s")}
+        assert set(times) == {"LogisticRegression/fit_s", "Pipeline/fit_s"}
+        assert run.curve("LogisticRegression/score")["value"].tolist() == [score]
+        assert run.curve("Pipeline/score")["value"].tolist() == [of_pipeline]
+        assert set(found.params) == {"GridSearchCV"}
+        assert found.params["GridSearchCV"]["best"] == search.best_params_
+        assert found.metrics["GridSearchCV/best_score"] == search.best_score_
+    assert [vars(owner).get(name) for owner in owners for name in ("fit", "score")] == before
