@@ -417,6 +417,23 @@ def test_sessions(store: Store) -> None:
         store.update_session(999, outcome="finished")
 
 
+def test_sessions_that_are_read_together_keep_what_is_their_own(store: Store) -> None:
+    params = [{"text": '],["\n'}, {}, {"n": [math.inf, 2**70], "opt": {"lr": None}}]
+    tags = [("a", "],["), (), ("a", "],[")]
+    ids = [
+        store.open_session(Session("s", "u", "h", 1, NOW, params=of_one, tags=labels)).id
+        for of_one, labels in zip(params, tags, strict=True)
+    ]
+    ended = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC)
+    store.update_session(ids[1], ended=ended, heartbeat=dt.datetime(1, 1, 1, tzinfo=dt.UTC))
+    found = store.sessions()
+    assert [session.params for session in found] == params
+    assert [session.tags for session in found] == tags
+    assert [session.ended for session in found] == [None, ended, None]
+    assert found[1].heartbeat == dt.datetime(1, 1, 1, tzinfo=dt.UTC)
+    assert store.overview().sessions == found
+
+
 def test_info_is_read_where_it_is_asked_for(store: Store) -> None:
     opened = store.open_session(Session("s", "u", "h", 1, NOW, info={"argv": ["x"]}, params={"lr": 0.5}))
     assert opened.info == {"argv": ["x"]}

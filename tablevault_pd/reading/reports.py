@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tablevault_pd import frames
+from tablevault_pd.frames.buffers import single
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.chunks import aligned, living
@@ -92,6 +96,21 @@ SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
     "attempts", "tags", "reads",
 )  # fmt: skip
+#: Those that a session has under the same name, as they are in the report or nearly so.
+STORED = (
+    "name",
+    "run",
+    "user",
+    "host",
+    "pid",
+    "parent",
+    "started",
+    "ended",
+    "heartbeat",
+    "outcome",
+    "error",
+    "tags",
+)
 INFO = ("argv", "cwd", "python", "packages", "git_commit", "git_branch", "git_dirty")
 CELLS = (
     "session",
@@ -118,7 +137,11 @@ def answer(columns: Sequence[str], rows: Iterable[Sequence[Any]], **dtypes: str)
 
     `dtypes` are those of columns that have another dtype than columns of that name elsewhere.
     """
-    by_column: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(columns)
+    return of_columns(columns, list(zip(*rows, strict=True)) or [()] * len(columns), **dtypes)
+
+
+def of_columns(columns: Sequence[str], by_column: Sequence[Sequence[Any]], **dtypes: str) -> pd.DataFrame:
+    """Make the frame that :func:`answer` makes of the same values given by column."""
     index = pd.RangeIndex(len(by_column[0]))  # one for all columns: pandas need not align them
     pairs = zip(columns, by_column, strict=True)
     data = {name: typed(name, values, dtypes.get(name), index) for name, values in pairs}
@@ -141,13 +164,13 @@ def column(values: Sequence[Any]) -> pd.Series:
     floats are floats where a float holds each of them. Everything else is a column of objects.
     """
     missing = np.array([value is None for value in values], dtype=bool)
-    kinds = {type(value) for value in values if value is not None}
+    kinds = set(map(type, values)) - {type(None)}
     if kinds == {bool}:
-        return pd.Series(pd.arrays.BooleanArray(np.array([bool(value) for value in values]), missing))
+        return pd.Series(pd.arrays.BooleanArray(np.array(values, dtype=bool), missing))
     if kinds == {int}:
         return _integers([value or 0 for value in values], missing, values)
-    if kinds and kinds <= {int, float} and all(_is_float(value) for value in values if value is not None):
-        return pd.Series([np.nan if value is None else float(value) for value in values])
+    if kinds == {float} or (kinds == {int, float} and all(map(_is_float, values))):
+        return pd.Series(np.array(values, dtype=np.float64))
     return typed("", values) if kinds == {str} else pd.Series(list(values), dtype=object)
 
 
@@ -158,14 +181,14 @@ def _integers(filled: list[int], missing: np.ndarray, values: Sequence[Any]) -> 
     return pd.Series(list(values), dtype=object)
 
 
-def _is_float(value: float) -> bool:
-    """Return whether a float holds this number exactly."""
-    return isinstance(value, float) or abs(value) <= 2**53
+def _is_float(value: float | None) -> bool:
+    """Return whether a float holds this number exactly; None is NaN."""
+    return value is None or isinstance(value, float) or abs(value) <= 2**53
 
 
 def spread(frame: pd.DataFrame, prefix: str, values: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return `frame` with one column ``prefix.key`` for every key of the mappings, one mapping a row."""
-    keys = dict.fromkeys(key for mapping in values for key in mapping)
+    keys = dict.fromkeys(chain.from_iterable(values))
     extra = {f"{prefix}.{key}": column([mapping.get(key) for mapping in values]) for key in keys}
     return pd.concat([frame, pd.DataFrame(extra, index=frame.index)], axis=1) if extra else frame
 
@@ -278,16 +301,14 @@ def sessions(
     reads = defaultdict(list)
     for session_id, name, version in store.reads([session.id for session in sessions]):
         reads[session_id].append(f"{name}@{version}")
-    rows: list[tuple[Any, ...]] = [
-        (
-            *(session.label, session.name, session.run, session.state(overview.time)),
-            *(session.user, session.host, session.pid, parents.get(session.parent)),
-            *(session.started, session.ended, session.heartbeat, session.outcome, session.error),
-            *(session.attempt + 1, list(session.tags), reads[session.id]),
-        )
-        for session in sessions
-    ]
-    frame = answer(SESSIONS, rows)
+    of_each: dict[str, list[Any]] = {name: list(map(attrgetter(name), sessions)) for name in STORED}
+    of_each["session"] = [session.label for session in sessions]
+    of_each["state"] = [session.state(overview.time) for session in sessions]
+    of_each["parent"] = [parents.get(parent) for parent in of_each["parent"]]
+    of_each["attempts"] = [session.attempt + 1 for session in sessions]
+    of_each["tags"] = [list(tags) for tags in of_each["tags"]]
+    of_each["reads"] = [reads[session.id] for session in sessions]
+    frame = of_columns(SESSIONS, [of_each[name] for name in SESSIONS])
     if info:
         with_info = store.sessions([session.id for session in sessions], info=True)
         environments = [environment(session) for session in with_info]
@@ -299,14 +320,17 @@ def sessions(
 
 def latest(frame: pd.DataFrame, overview: Overview, ids: Sequence[int]) -> pd.DataFrame:
     """Add a column ``metrics.name`` for every metric that a session of `frame` has logged. Each row is a session."""
-    values = overview.latest.to_pandas()
-    values = values[values["session"].isin(ids)]
-    if values.empty:
+    known, rows = np.unique(np.array(ids, dtype=np.int64), return_inverse=True)
+    logged = overview.latest.filter(pc.is_in(overview.latest.column("session"), pa.array(known)))
+    if not len(logged):
         return frame
-    wide = values.pivot(index="session", columns="metric", values="value").reindex(ids)
-    wide.columns = [f"metrics.{name}" for name in wide.columns]
-    joined: pd.DataFrame = pd.concat([frame, wide.set_axis(frame.index)], axis=1)
-    return joined
+    metric = single(logged.column("metric")).dictionary_encode()
+    values = np.full((len(metric.dictionary), len(known)), np.nan)
+    places = np.searchsorted(known, logged.column("session").to_numpy())
+    values[metric.indices.to_numpy(), places] = logged.column("value").to_numpy()
+    by_name = dict(zip(metric.dictionary.to_pylist(), values, strict=True))
+    columns = {f"metrics.{name}": by_name[name][rows] for name in sorted(by_name)}
+    return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1)
 
 
 def environment(session: Session) -> dict[str, Any]:

@@ -102,7 +102,9 @@ def _whole(
     info = info or any(name in reports.INFO for name in columns or ())
     metrics = None if columns is None or filters is not None else _metrics(columns)
     overview = liveness.overview(store, ids, metrics=metrics)
-    fitting = [session for session in overview.sessions if session_filter.fits(session, overview.time)]
+    fitting = overview.sessions
+    if not session_filter.is_empty:
+        fitting = [session for session in fitting if session_filter.fits(session, overview.time)]
     if not fitting:
         _check_params(store, session_filter)
     frame = reports.sessions(store, fitting, overview=overview, info=info).set_axis(

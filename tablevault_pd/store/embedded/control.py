@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,12 @@ from tablevault_pd.store import (
     Timelines,
 )
 from tablevault_pd.store.embedded.code import insert_code
-from tablevault_pd.store.embedded.sessions import change_session, insert_cell, session_rows, to_session
+from tablevault_pd.store.embedded.sessions import change_session, insert_cell, session_rows, to_sessions
 from tablevault_pd.store.engine.fts_index import add_source
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from tablevault_pd.store import ControlKind
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
@@ -110,6 +111,7 @@ MEASURES_SCHEMA = pa.schema(
         ("attempt", pa.int64()),
     ]
 )
+ROWS_AT_A_TIME = 500
 POINTS_AT_A_TIME = 1 << 16  #: to be unpacked
 POINT = np.dtype([("step", "<i8"), ("time", "<i8"), ("value", "<f8")])
 
@@ -154,9 +156,8 @@ class SessionControl:
         metrics: Sequence[str] | None = None,
     ) -> Overview:
         """Sessions with their last metrics."""
-        rows, latest = self._catalog.snapshot(_overview, ids, name, metrics)
-        keys, metrics, values = zip(*latest, strict=True) if latest else ((), (), ())
-        numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        rows, (keys, metrics, values) = self._catalog.snapshot(_overview, ids, name, metrics)
+        numbers = np.array(values, dtype=np.float64)  # None is NaN
         table = pa.table(
             {
                 "session": pa.array(keys, pa.int64()),
@@ -164,7 +165,7 @@ class SessionControl:
                 "value": pa.array(numbers),
             }
         )
-        return Overview(datetime.now(UTC), [to_session(row) for row in rows], table)
+        return Overview(datetime.now(UTC), to_sessions(rows), table)
 
     def measures(
         self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
@@ -211,15 +212,25 @@ class SessionControl:
 
 def _overview(
     db: Any, ids: Sequence[int] | None, name: str | None, metrics: Sequence[str] | None
-) -> tuple[list[Any], list[Any]]:
+) -> tuple[list[Any], tuple[list[Any], ...]]:
     rows = session_rows(db, ids, name)
     if metrics is not None:
         there = {row[0] for row in rows}
-        latest = db.execute(LATEST_NAMED, (json.dumps(list(metrics)),)).fetchall() if metrics else []
-        return rows, [row for row in latest if row[0] in there]
+        named = db.execute(LATEST_NAMED, (json.dumps(list(metrics)),))
+        return rows, _columns(row for row in named if row[0] in there)
     if ids is None and name is None:
-        return rows, db.execute(ALL_LATEST).fetchall()
-    return rows, db.execute(LATEST_OF, (json.dumps([row[0] for row in rows]),)).fetchall()
+        return rows, _columns(db.execute(ALL_LATEST))
+    return rows, _columns(db.execute(LATEST_OF, (json.dumps([row[0] for row in rows]),)))
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> tuple[list[Any], ...]:
+    """Session, metric and value of rows as lists: the garbage collector walks over rows that are kept again and again."""
+    columns: tuple[list[Any], ...] = ([], [], [])
+    unread = iter(rows)
+    while some := list(islice(unread, ROWS_AT_A_TIME)):
+        for column, values in zip(columns, zip(*some, strict=True), strict=True):
+            column.extend(values)
+    return columns
 
 
 def _beat(db: Any, beats: Sequence[Beat], ids: str) -> BeatResponse:

@@ -6,6 +6,7 @@ import json
 from array import array
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import Conflict, SessionNotFound
@@ -13,7 +14,7 @@ from tablevault_pd.store import Cell, Description, Session
 from tablevault_pd.store.embedded.text import add_code, add_description
 from tablevault_pd.store.engine.copy_rules import free_run, same_session
 from tablevault_pd.store.engine.fts_index import DESCRIPTIONS_FROM, matching
-from tablevault_pd.store.times import from_time, to_time
+from tablevault_pd.store.times import from_time, to_time, to_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # The last one is long and lies on pages of its own: it is read only on request.
 COLUMNS = "id, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params, attempt"
+NO_INFO: Mapping[str, Any] = {}  #: of a session that is read without it
 NEXT_RUN = "SELECT coalesce(max(run), 0) + 1 FROM sessions WHERE name = ?"
 INSERT_SESSION = """
 INSERT INTO sessions (name, run, user, host, pid, parent, started, heartbeat, beat_s, tags, params, info, timeline)
@@ -50,12 +52,10 @@ UPDATE sessions SET started = ?, ended = ?, heartbeat = ?, beat_s = ?, paused = 
     info = ?
 WHERE id = ?
 """
-ALL_SESSIONS = f"SELECT {COLUMNS}, '{{}}' FROM sessions ORDER BY id"  # noqa: S608  # a constant
-SESSIONS_NAMED = f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE name = ? ORDER BY id"  # noqa: S608  # a constant
+ALL_SESSIONS = f"SELECT {COLUMNS} FROM sessions ORDER BY id"  # noqa: S608  # a constant
+SESSIONS_NAMED = f"SELECT {COLUMNS} FROM sessions WHERE name = ? ORDER BY id"  # noqa: S608  # a constant
 # A JSON array carries any number of ids in one bound value.
-SESSIONS_BY_ID = (
-    f"SELECT {COLUMNS}, '{{}}' FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  # a constant
-)
+SESSIONS_BY_ID = f"SELECT {COLUMNS} FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"  # noqa: S608  # a constant
 INFO_OF = "SELECT id, info FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
 TAGS_OF = "SELECT tags FROM sessions WHERE id = ?"
 SET_TAGS = "UPDATE sessions SET tags = ? WHERE id = ?"
@@ -143,7 +143,7 @@ class SessionRecords:
     ) -> list[Session]:
         """Sessions, oldest first."""
         with self._catalog.reading() as db:
-            sessions = [to_session(row) for row in session_rows(db, ids, name)]
+            sessions = to_sessions(session_rows(db, ids, name))
             if not info:
                 return sessions
             infos = dict(db.execute(INFO_OF, (json.dumps([session.id for session in sessions]),)).fetchall())
@@ -191,7 +191,7 @@ def _insert_session(db: Any, session: Session) -> Session:
 
 
 def _put_session(db: Any, session: Session, timeline: Mapping[str, Any]) -> Session:
-    named = [to_session(row) for row in session_rows(db, None, session.name)]
+    named = to_sessions(session_rows(db, None, session.name))
     present = same_session(session, named)
     if present is None:
         run = free_run(session, named)
@@ -233,7 +233,7 @@ def _reopen_session(db: Any, session: Session, last_beat: datetime | None) -> Se
 
 
 def session_rows(db: Any, ids: Sequence[int] | None, name: str | None) -> list[tuple[Any, ...]]:
-    """Rows for :func:`to_session`: by id, by name, or all."""
+    """Rows for :func:`to_sessions`: by id, by name, or all."""
     if ids is not None:
         rows = db.execute(SESSIONS_BY_ID, (json.dumps([int(key) for key in ids]),))
     elif name is not None:
@@ -296,14 +296,23 @@ def _maybe(time: datetime | None) -> int | None:
 
 def to_session(row: tuple[Any, ...]) -> Session:
     """A row of :data:`COLUMNS` as a Session."""
-    (key, name, run, user, host, pid, parent, started, ended, heartbeat, beat_s, paused, outcome, error, tags, params,
-     attempt, info) = row  # fmt: skip
-    return Session(
-        name, user, host, pid, to_time(started), key, run, parent,
-        None if ended is None else to_time(ended), None if heartbeat is None else to_time(heartbeat), outcome, error,
-        () if tags == "[]" else tuple(json.loads(tags)), json.loads(params), {} if info == "{}" else json.loads(info),
-        beat_s, bool(paused),
-        attempt=attempt,
+    return to_sessions([row])[0]
+
+
+def to_sessions(rows: Sequence[tuple[Any, ...]]) -> list[Session]:
+    """Rows of :data:`COLUMNS` as Sessions, without their info: the times and the parameters of all are read in one go."""
+    if not rows:
+        return []
+    (keys, names, runs, users, hosts, pids, parents, started, ended, heartbeats, beats_s, paused, outcomes, errors, tags, params,
+     attempts) = zip(*rows, strict=True)  # fmt: skip
+    tags_of = {text: tuple(json.loads(text)) for text in set(tags)}
+    all_params = json.loads(f"[{','.join(params)}]")
+    return list(
+        map(
+            Session, names, users, hosts, pids, to_times(started), keys, runs, parents, to_times(ended), to_times(heartbeats),
+            outcomes, errors, map(tags_of.__getitem__, tags), all_params, repeat(NO_INFO), beats_s, map(bool, paused),
+            repeat(False), attempts,
+        )
     )  # fmt: skip
 
 
