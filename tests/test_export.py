@@ -73,6 +73,28 @@ def test_some_rows_columns_and_versions_are_exported(vault, tmp_path):
     assert (tmp_path / "none.csv").read_text() == "n,m\n"
 
 
+def test_erased_rows_are_in_no_file(vault, tmp_path):
+    vault.save("people", pd.DataFrame({"name": ["Ann", "Bo", "Cy"], "n": [1, 2, 3]}))
+    vault.append("people", {"name": "Di", "n": 4})
+    vault.erase("people", filters="name == 'Bo'")
+    for version in (1, 2, 3):
+        vault["people"].export(tmp_path / "x.csv", version=version, overwrite=True)
+        names = "name,n\nAnn,1\nCy,3\n" + "Di,4\n" * (version > 1)
+        assert (tmp_path / "x.csv").read_text() == names
+    assert vault.sql('SELECT name, n FROM "people@2" ORDER BY n').values.tolist() == [
+        ["Ann", 1],
+        ["Cy", 3],
+        ["Di", 4],
+    ]
+
+
+def test_rows_without_columns_are_refused(folder_vault, tmp_path):
+    folder_vault.save("bare", pd.DataFrame(index=pd.RangeIndex(3)))
+    with pytest.raises(tv.InvalidInput, match="3 rows and no columns"):
+        folder_vault["bare"].export(tmp_path / "x.parquet")
+    assert not (tmp_path / "x.parquet").exists()
+
+
 def test_categories_that_differ_between_commits_fit_into_one_arrow_file(folder_vault, tmp_path):
     for words in (["a", "b"], ["c", "a"]):
         codes = pa.array(words).dictionary_encode()

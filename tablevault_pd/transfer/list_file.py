@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from tablevault_pd import frames
+from tablevault_pd.display import counted
+from tablevault_pd.errors import InvalidInput
 from tablevault_pd.progress import Bar
 from tablevault_pd.reading import read as reading
-from tablevault_pd.reading.chunks import aligned, as_array
+from tablevault_pd.reading.chunks import aligned, as_array, living
 from tablevault_pd.reading.filtering import filter_for, masks_of_versions
 from tablevault_pd.transfer.files import new_file
 from tablevault_pd.transfer.formats import row_writer, written
@@ -36,6 +39,11 @@ def export_list(
 ) -> pd.DataFrame:
     """Write rows of one version to a file. Return what was made of each column."""
     schema = reading.wanted_schema(store, version, columns)
+    if version.shown and not (frames.columns(schema) or frames.index_fields(schema)):
+        raise InvalidInput(
+            f"Version {version.version} of {version.list!r} has {counted(version.shown, 'row')} and no columns, which no "
+            "file of these formats can hold. Give the rows an index with a name, or a column."
+        )
     condition = filter_for(store, version, filters)
     keep = None if condition is None else masks_of_versions(store, [(version, condition)])[0]
     with (
@@ -55,7 +63,7 @@ def _rows(
     store: Store, version: Version, schema: pa.Schema, keep: np.ndarray | None
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """Yield the rows to be written, some at a time."""
-    for chunk in store.scan(version, columns=schema.names):
+    for chunk in map(living, store.scan(version, columns=schema.names)):
         table, positions = aligned(chunk, schema), as_array(chunk.positions)
         if keep is not None:
             chosen = np.flatnonzero(keep[positions])
