@@ -76,13 +76,18 @@ def _looks_like_group_numbers(
     """Whether the labels may be the numbers of groups: ``df.groupby(df.index // 10)`` keeps the index's name.
 
     They rise and are fewer than the rows read, and the columns that were read were overwritten. A filtered frame whose
-    columns were overwritten looks the same; it loses its rows here rather than to name wrong ones.
+    columns were overwritten looks the same; it loses its rows here rather than to name wrong ones, unless it is a slice,
+    whose labels are those that were read and not equal numbers.
     """
     index = obj.index
     mark = index.name if index.nlevels == 1 else None
     if not len(index) or type(mark) is not OriginLabel or not pd.api.types.is_integer_dtype(index.dtype):
         return False
-    if len(index) >= mark.read.rows or not (index.is_monotonic_increasing and index.is_unique):
+    if (
+        len(index) >= mark.read.rows
+        or mark.read.is_slice(index)
+        or not (index.is_monotonic_increasing and index.is_unique)
+    ):
         return False
     if version.gone:
         return True

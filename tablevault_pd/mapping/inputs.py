@@ -62,7 +62,8 @@ def _of_frame(store: Store, frame: pd.DataFrame, columns: list[Hashable] | None)
     if len(selections) != 1 or selections[0].positions is None or selections[0].rows is not None:
         raise InvalidInput(
             "It cannot be told which rows of one list those of the frame are. Give a frame that was read from the list and "
-            "still has its index, such as tv.read('articles').query('year > 2020')."
+            "still has its index, such as tv.read('articles').query('year > 2020'). Where rows were left out and all columns "
+            "overwritten, read it with refs=True and keep the column ref."
         )
     version, positions = selections[0].version, selections[0].positions
     if version.erased:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from tablevault_pd.store.times import from_time
 
@@ -81,6 +82,7 @@ class Read:
     positions: range | np.ndarray | None = None  #: of its rows; unknown in another process
     index: object = None  #: the identity that its index shares with all views of it
     holder: tuple[int, int] | None = None  #: of rows that were claimed: session id and attempt
+    labels: _Memory | None = None  #: where the labels of its index are
 
     def untouched(self, index: pd.Index) -> bool:
         """Return whether `index` is the one that was read, so that its rows are unmoved.
@@ -88,6 +90,50 @@ class Read:
         pandas makes a new index whenever it moves, drops or repeats rows.
         """
         return self.positions is not None and self.index is not None and _identity(index) is self.index
+
+    def is_slice(self, index: pd.Index) -> bool:
+        """Return whether the labels of `index` are some of those that were read: the same memory, and not equal values.
+
+        So it is for a slice of rows (``head``, ``iloc[a:b]``, ``loc[a:b]``). Numbers that were computed are in memory of their own.
+        """
+        labels = _Memory.of(index)
+        return labels is not None and self.labels is not None and self.labels.includes(labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """Where an array is. It keeps no array alive, and ends with the one that owns the memory."""
+
+    owner: ref[np.ndarray]
+    start: int
+    stop: int
+
+    @classmethod
+    def of(cls, index: pd.Index) -> _Memory | None:
+        """The memory of integers that NumPy holds; None for other labels, and for the numbers of a range."""
+        import numpy as np
+        import pandas as pd
+
+        if isinstance(index, (pd.RangeIndex, pd.MultiIndex)) or not isinstance(index.dtype, np.dtype):
+            return None
+        if index.dtype.kind not in "iu" or not len(index):
+            return None
+        values = index.to_numpy()
+        first = values.__array_interface__["data"][0]
+        last = first + (len(values) - 1) * values.strides[0]
+        owner = values
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        return cls(ref(owner), min(first, last), max(first, last) + values.itemsize)
+
+    def includes(self, other: _Memory) -> bool:
+        """Return whether all of `other` is here."""
+        owner = self.owner()
+        return (
+            owner is not None
+            and owner is other.owner()
+            and self.start <= other.start <= other.stop <= self.stop
+        )
 
 
 def _identity(index: pd.Index) -> object:
@@ -134,7 +180,7 @@ def tag(
     text = str(Origin.of(vault_id, version))
     frame.attrs[ATTR] = text
     names = None if columns is None else frozenset(columns)
-    read = Read(text, len(frame), names, positions, _identity(frame.index), holder)
+    read = Read(text, len(frame), names, positions, _identity(frame.index), holder, _Memory.of(frame.index))
     if not all(isinstance(name, str) for name in frame.index.names):
         _unnamed.append(read)
     frame.index.names = [
