@@ -212,6 +212,46 @@ def import_tensorboard(folder: str | os.PathLike[str], target: Place) -> pd.Data
         return _imported(COLUMNS, import_folder(place, vault))
 
 
+@public_call("tablevault_pd.import_trackio")
+def import_trackio(folder: str | os.PathLike[str], target: Place) -> pd.DataFrame:
+    """Import the projects of Trackio in a folder as sessions.
+
+    A run becomes a session ``project/run``: its configuration as parameters, numbers that were logged as metrics with their steps and
+    times, what was logged about the system as metrics ``system/…``. Trackio does not keep how a run ended: sessions are
+    finished, at the time of the last value. Importing again adds what is new, and nothing twice.
+
+    Parameters
+    ----------
+    folder : str or path
+        Where Trackio keeps its projects (``TRACKIO_DIR``): one file ``project.db`` each.
+    target : str, path or Vault
+        The vault to import to. A folder that is not there is made.
+
+    Returns
+    -------
+    DataFrame
+        For each run: source (str: its id), session (str), params, values and rows (Int64: parameters, newly imported values, 0),
+        left_out (str: how many texts, tables, media, traces, alerts and links to artifacts there are).
+
+    Raises
+    ------
+    InvalidInput
+        If an argument is wrong, or there are no projects that can be read.
+    VaultFormatError, StoreUnavailable, VaultNotFound
+        If the target is no vault.
+
+    Examples
+    --------
+    >>> tv.import_trackio("trackio", "runs.vault")  # doctest: +SKIP
+    """
+    from tablevault_pd.importers.runs import COLUMNS
+    from tablevault_pd.importers.trackio import import_folder
+
+    place = Path(validate.path(folder, "The folder to import from"))
+    with _opened(target, read_only=False) as vault:
+        return _imported(COLUMNS, import_folder(place, vault))
+
+
 def _imported(columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     return answer(columns, rows, source="str", params="Int64", values="Int64", left_out="str")
 

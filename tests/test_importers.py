@@ -3,6 +3,8 @@ MLflow and TensorBoard bring a hundred packages; where they are installed these 
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pandas as pd
@@ -100,6 +102,50 @@ def test_runs_of_mlflow_are_imported(here):
     with tv.connect(here / "v", mode="r") as vault:
         assert vault.versions()["list"].tolist() == versions["list"].tolist()
         assert vault.check().loc[lambda found: found["severity"] == "damage"].empty
+
+
+TRACKIO = """
+import sys, trackio
+for number in range(int(sys.argv[1]), int(sys.argv[2])):
+    trackio.init(project="digits", name=f"run{number}", config={"lr": 0.5 * number, "opt": {"name": "adam"}})
+    for step in range(3):
+        trackio.log({"loss": 1 / (step + 1), "val": {"acc": step / 4}, "note": "x"})
+    trackio.log({"loss": float("inf"), "preds": trackio.Table(columns=["a"], data=[[1]])}, step=10)
+    trackio.finish()
+"""
+
+
+def test_projects_of_trackio_are_imported(here):
+    pytest.importorskip("trackio", reason="Trackio is not installed")
+
+    def write(*numbers):
+        environment = {**os.environ, "TRACKIO_DIR": str(here / "trackio")}
+        subprocess.run([sys.executable, "-c", TRACKIO, *map(str, numbers)], env=environment, check=True)
+
+    write(1, 2)
+    assert tv.import_trackio(here / "trackio", here / "v")["values"].tolist() == [7]
+    write(2, 3)
+    report = tv.import_trackio(here / "trackio", here / "v")
+    assert report["session"].tolist() == ["digits/run1#1", "digits/run2#1"]
+    assert report["values"].tolist() == [0, 7]
+    assert report["left_out"].tolist() == ["3 values of note, 1 values of preds"] * 2
+    with tv.connect(here / "v", mode="r") as vault:
+        run = vault.run("digits/run2")
+        assert run.params == {"lr": 1.0, "opt": {"name": "adam"}}
+        assert run.state == "finished"
+        curve = run.curve("loss")
+        assert curve["step"].tolist() == [0, 1, 2, 10]
+        assert curve["value"].tolist() == [1.0, 0.5, 1 / 3, float("inf")]
+        assert run.curve("val.acc")["value"].tolist() == [0.0, 0.25, 0.5]
+
+
+def test_what_is_no_project_of_trackio_is_refused(here):
+    (here / "none").mkdir()
+    with pytest.raises(tv.InvalidInput, match="no projects"):
+        tv.import_trackio(here / "none", here / "v")
+    (here / "none" / "x.db").write_bytes(b"no database" * 100)
+    with pytest.raises(tv.InvalidInput, match=r"x\.db cannot be read"):
+        tv.import_trackio(here / "none", here / "v")
 
 
 def test_a_tool_that_is_not_there_is_named(here, monkeypatch):

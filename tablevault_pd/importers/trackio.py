@@ -1,0 +1,118 @@
+"""Projects of Trackio, one SQLite file each: configuration, metrics with their steps, system metrics."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.errors import InvalidInput
+from tablevault_pd.importers.runs import ImportedRun, put_run
+from tablevault_pd.store.times import from_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tablevault_pd.vault.vault import Vault
+
+METRICS = "SELECT run_id, run_name, timestamp, step, metrics FROM metrics ORDER BY id"
+SYSTEM_METRICS = "SELECT run_id, run_name, timestamp, NULL, metrics FROM system_metrics ORDER BY id"
+CONFIGS = "SELECT run_id, run_name, config, created_at FROM configs ORDER BY id"
+COUNTED = {
+    "alerts": "SELECT run_id, count(*) FROM alerts GROUP BY run_id",
+    "traces": "SELECT run_id, count(*) FROM traces GROUP BY run_id",
+    "links to artifacts": "SELECT run_id, count(*) FROM run_artifact_links GROUP BY run_id",
+}
+NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}  # as JSON has none
+
+
+def import_folder(folder: Path, target: Vault) -> list[tuple[Any, ...]]:
+    """Import the runs of all projects in a folder. Return a row of :data:`~tablevault_pd.importers.runs.COLUMNS` for each."""
+    answers = []
+    for file in _projects(folder):
+        for run_id, (run, left_out) in sorted(_runs(file).items(), key=lambda each: each[1][0].started):
+            session, added = put_run(target.store, run)
+            left = ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
+            answers.append((run_id, session.label, len(run.params), added, 0, left))
+    return answers
+
+
+def _projects(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.glob("*.db") if not file.name.startswith("registry-"))
+    if not files:
+        raise InvalidInput(f"There are no projects of Trackio (project.db) in {folder}.")
+    return files
+
+
+def _runs(file: Path) -> dict[str, tuple[ImportedRun, Counter[str]]]:
+    """Return each run of a project by its id, and how much of what is not imported."""
+    uri = f"{file.resolve().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as db:
+            configs = db.execute(CONFIGS).fetchall()
+            logged, system = db.execute(METRICS).fetchall(), db.execute(SYSTEM_METRICS).fetchall()
+            counts = {what: db.execute(query).fetchall() for what, query in COUNTED.items()}
+    except sqlite3.Error as error:
+        raise InvalidInput(
+            f"{file} cannot be read as a project of Trackio: {error}. A release of Trackio before 0.43 may have written it; "
+            "a newer one that shows the project brings it up to date."
+        ) from error
+    runs: dict[str, tuple[ImportedRun, Counter[str]]] = {}
+    points: dict[str, dict[str, list[tuple[int | None, int, float]]]] = defaultdict(lambda: defaultdict(list))
+    for run_id, name, config, created in configs:
+        runs[run_id] = _run(file, run_id, name, created, json.loads(config))
+    for prefix, lines in (("", logged), ("system/", system)):
+        for run_id, name, timestamp, step, metrics in lines:
+            if run_id not in runs:
+                runs[run_id] = _run(file, run_id, name, timestamp, {})
+            run, left_out = runs[run_id]
+            run.metrics, moment = points[run_id], _time(timestamp)
+            run.ended = max(run.ended or moment, moment)
+            for label, value in _values(json.loads(metrics)):
+                if isinstance(value, (int, float)):
+                    points[run_id][f"{prefix}{label}"].append((step, from_time(moment), value))
+                else:
+                    left_out[f"values of {label}"] += 1
+    for what, lines in counts.items():
+        for run_id, count in lines:
+            if run_id in runs:
+                runs[run_id][1][what] += count
+    return runs
+
+
+def _run(
+    file: Path, run_id: str, name: str, created: str, config: dict[str, Any]
+) -> tuple[ImportedRun, Counter[str]]:
+    """Return a run without metrics. What Trackio itself writes into a configuration begins with a ``_``."""
+    started, group = _time(config.get("_Created") or created), config.get("_Group")
+    run = ImportedRun(
+        f"{file.stem}/{name}",
+        started,
+        user=config.get("_Username") or "",
+        host="trackio",
+        ended=started,
+        outcome="finished",
+        params={label: value for label, value in config.items() if not label.startswith("_")},
+        tags=[f"group={group}"] if group else [],
+        info={"trackio_run_id": run_id, "imported_from": str(file)},
+    )
+    return run, Counter()
+
+
+def _values(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield values by name; names of nested ones are joined by dots. Tables, media and traces stay as they are."""
+    for name, value in metrics.items():
+        label = f"{prefix}{name}"
+        if isinstance(value, dict) and "_type" not in value:
+            yield from _values(value, f"{label}.")
+        else:
+            yield label, NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
