@@ -320,13 +320,13 @@ def sessions(
 
 def latest(frame: pd.DataFrame, overview: Overview, ids: Sequence[int]) -> pd.DataFrame:
     """Add a column ``metrics.name`` for every metric that a session of `frame` has logged. Each row is a session."""
-    known, rows = np.unique(np.array(ids, dtype=np.int64), return_inverse=True)
-    logged = overview.latest.filter(pc.is_in(overview.latest.column("session"), pa.array(known)))
+    distinct_ids, rows = np.unique(np.array(ids, dtype=np.int64), return_inverse=True)
+    logged = overview.latest.filter(pc.is_in(overview.latest.column("session"), pa.array(distinct_ids)))
     if not len(logged):
         return frame
     metric = single(logged.column("metric")).dictionary_encode()
-    values = np.full((len(metric.dictionary), len(known)), np.nan)
-    places = np.searchsorted(known, logged.column("session").to_numpy())
+    values = np.full((len(metric.dictionary), len(distinct_ids)), np.nan)
+    places = np.searchsorted(distinct_ids, logged.column("session").to_numpy())
     values[metric.indices.to_numpy(), places] = logged.column("value").to_numpy()
     by_name = dict(zip(metric.dictionary.to_pylist(), values, strict=True))
     columns = {f"metrics.{name}": by_name[name][rows] for name in sorted(by_name)}
