@@ -136,6 +136,17 @@ def test_r14_rows_meet_at_ancestors_that_a_key_names(vault):
     ].to_numpy().tolist() == [["gold", "b", "z", "questions@1[1]", "questions@2[0]"]]
 
 
+def test_r14_rows_meet_at_ancestors_that_were_erased(vault):
+    vault.save("questions", pd.DataFrame({"q": ["p", "r", "s"], "gold": [0, 1, 1]}))
+    for answers in ([0, 0, 1], [0, 1, 1]):
+        vault.read("questions")[["gold"]].assign(pred=answers).vault.save("preds")
+    vault.erase("questions", rows=[1])
+    found = vault.compare("preds@1", "preds@2", measure="gold == pred")
+    assert [str(ref) for ref in found.index] == ["questions[0]", "questions[1]", "questions[2]"]
+    assert found["flip"].tolist() == ["same_right", "fixed", "same_right"]
+    assert "row changed" not in found.why()["what"].tolist()
+
+
 def test_r14_what_all_rows_came_from_tells_none_apart(vault):
     vault.save("items", pd.DataFrame({"x": [5, 6, 7, 8]}), inputs=False)
     items = vault.read("items")

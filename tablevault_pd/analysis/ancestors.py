@@ -160,15 +160,16 @@ def _version(store: Store, name: str, number: int) -> Version:
 
 
 def _numbers(store: Store, part: pd.DataFrame, versions: Sequence[Version]) -> np.ndarray:
-    """Each row as it is in the newest of the versions that has it."""
+    """Each row as it is in the newest of the versions that has it; one that was erased as it was where it was read."""
     position = part["position"].to_numpy(np.int64)
     version = part["version"].to_numpy(np.int64)
-    numbers = np.full(len(part), -1, np.int64)
+    numbers = np.empty(len(part), np.int64)
     for at, old in enumerate(versions):
         rows = np.flatnonzero(version == old.version)
-        for newer in range(len(versions) - 1, at - 1, -1):
+        numbers[rows] = (at << POSITION_BITS) | position[rows]
+        for newer in range(len(versions) - 1, at, -1):
             now = same_rows_by_key(store, old, versions[newer], position[rows])
-            numbers[rows] = np.where(now >= 0, (newer << POSITION_BITS) | now, -1)
+            numbers[rows[now >= 0]] = (newer << POSITION_BITS) | now[now >= 0]
             rows = rows[now < 0]
     return numbers
 

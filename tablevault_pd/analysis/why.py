@@ -16,7 +16,7 @@ from tablevault_pd.errors import InvalidInput
 from tablevault_pd.frames import columns as columns_of
 from tablevault_pd.lineage.of_rows import rows_to_trace
 from tablevault_pd.lineage.report import lines as lineage_lines
-from tablevault_pd.lineage.same import unchanged_rows
+from tablevault_pd.lineage.same import stored_rows, unchanged_rows
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 
@@ -161,12 +161,12 @@ def _whole_lists(a: pd.DataFrame, b: pd.DataFrame) -> list[pd.DataFrame]:
 def _matched(
     store: Store, name: str, a: pd.DataFrame, b: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[_Pairs]]:
-    """(rows above side a alone, above side b alone, pairs that changed); rows of equal content are left out."""
+    """(rows above side a alone, above side b alone, pairs that changed); rows of equal content are left out, erased or not."""
     versions = {
         number: _version(store, name, number) for number in {*a["version"].tolist(), *b["version"].tolist()}
     }
     changed: list[_Pairs] = []
-    for match in (unchanged_rows, same_rows_by_key, None):
+    for match in (stored_rows, unchanged_rows, same_rows_by_key, None):
         for one in sorted(set(a["version"].tolist())):
             for two in sorted(set(b["version"].tolist())):
                 here = a[a["version"] == one]
@@ -180,7 +180,7 @@ def _matched(
                         other, left_on=["row", "now"], right_on=["row", "position"], suffixes=("_a", "_b")
                     )
                 a, b = a.drop(index=list(pairs["index_a"])), b.drop(index=list(pairs["index_b"]))
-                if match is not unchanged_rows and len(pairs):
+                if match not in (stored_rows, unchanged_rows) and len(pairs):
                     changed.append(_pairs(versions[one], versions[two], pairs))
     return a, b, changed
 

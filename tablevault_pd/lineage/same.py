@@ -94,6 +94,12 @@ def unchanged_rows(store: Store, one: Version, other: Version, positions: np.nda
     return _matched(store, one, other, positions, _content)
 
 
+def stored_rows(store: Store, one: Version, other: Version, positions: np.ndarray) -> np.ndarray:
+    """Where `other` shows the very rows of `one` that are stored once for both, erased ones too; -1 elsewhere."""
+    shown, theirs = store.pieces([one, other])
+    return theirs.positions(*shown.addresses(positions))
+
+
 def _key(older: pa.Schema, newer: pa.Schema) -> tuple[str, ...] | None:
     """What names the fields of the key of the newer version, if the older one has them."""
     key = set(key_fields(newer))
