@@ -12,7 +12,13 @@ import pytest
 
 import tablevault_pd as tv
 import tablevault_pd.wandb as wandb
-from tablevault_pd.integrations import lightgbm_callback, optuna_callback, sklearn_autolog, xgboost_callback
+from tablevault_pd.integrations import (
+    keras_callback,
+    lightgbm_callback,
+    optuna_callback,
+    sklearn_autolog,
+    xgboost_callback,
+)
 
 
 def test_a_script_for_wandb_runs_over_a_session(here):
@@ -47,7 +53,7 @@ def test_a_script_for_wandb_runs_over_a_session(here):
 
 
 def test_nothing_is_imported_until_a_callback_is_made():
-    code = "import sys, tablevault_pd.integrations; print({'optuna', 'xgboost', 'lightgbm', 'sklearn'} & set(sys.modules))"
+    code = "import sys, tablevault_pd.integrations; print({'optuna', 'xgboost', 'lightgbm', 'sklearn', 'keras'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -148,3 +154,29 @@ def test_params_and_scores_of_scikit_learn_are_logged(here):
         assert found.params["GridSearchCV"]["best"] == search.best_params_
         assert found.metrics["GridSearchCV/best_score"] == search.best_score_
     assert [vars(owner).get(name) for owner in owners for name in ("fit", "score")] == before
+
+
+@pytest.mark.slow
+def test_epochs_of_keras_are_logged_and_stop_when_asked(here, monkeypatch):
+    pytest.importorskip("jax", reason="JAX, on which Keras runs here, is not installed")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    x, y = np.ones((8, 2)), np.ones(8)
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    options = {"epochs": 3, "verbose": 0, "validation_data": (x, y)}
+    with tv.connect(here / "v", session=False) as vault:
+        with vault.session("net") as session:
+            history = model.fit(x, y, callbacks=[keras_callback(session)], **options).history
+        assert set(history) == {"loss", "val_loss"}
+        for name, values in history.items():
+            curve = vault.run("net").curve(name)
+            assert curve["step"].tolist() == [0, 1, 2]
+            assert curve["value"].tolist() == values
+        with pytest.raises(tv.SessionStopped), vault.session("stopped") as session:
+            session.log(begun=1)
+            vault.stop("stopped")
+            while not session._recorder.has_request:  # until the next heartbeat
+                time.sleep(0.01)
+            model.fit(x, y, callbacks=[keras_callback(session)], **options)
+        assert vault.run("stopped").curve("loss")["step"].tolist() == [0]

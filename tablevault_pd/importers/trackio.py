@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.errors import InvalidInput
+from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.importers.runs import ImportedRun, put_run
 from tablevault_pd.store.times import from_time
 
@@ -42,7 +42,14 @@ def import_folder(folder: Path, target: Vault) -> list[tuple[Any, ...]]:
 
 
 def _projects(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.glob("*.db") if not file.name.startswith("registry-"))
+    try:
+        files = sorted(
+            file
+            for file in folder.iterdir()
+            if file.suffix == ".db" and not file.stem.startswith("registry-")
+        )
+    except (OSError, ValueError) as error:  # ValueError: the path is no text that the system takes
+        raise InvalidInput(f"The folder {short_repr(str(folder))} cannot be read: {error}") from error
     if not files:
         raise InvalidInput(f"There are no projects of Trackio (project.db) in {folder}.")
     return files

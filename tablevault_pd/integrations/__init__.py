@@ -2,12 +2,17 @@
 
 >>> from tablevault_pd import integrations
 >>> sorted(integrations.__all__)
-['lightgbm_callback', 'optuna_callback', 'sklearn_autolog', 'xgboost_callback']
+['keras_callback', 'lightgbm_callback', 'optuna_callback', 'sklearn_autolog', 'xgboost_callback']
 """
 
 from __future__ import annotations
 
-from tablevault_pd.integrations.callbacks import lightgbm_callback, optuna_callback, xgboost_callback
+from tablevault_pd.integrations.callbacks import (
+    keras_callback,
+    lightgbm_callback,
+    optuna_callback,
+    xgboost_callback,
+)
 from tablevault_pd.integrations.estimators import sklearn_autolog
 
-__all__ = ["lightgbm_callback", "optuna_callback", "sklearn_autolog", "xgboost_callback"]
+__all__ = ["keras_callback", "lightgbm_callback", "optuna_callback", "sklearn_autolog", "xgboost_callback"]

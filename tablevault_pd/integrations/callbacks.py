@@ -108,5 +108,34 @@ def lightgbm_callback(session: Run) -> Callable[[Any], None]:
     return callback
 
 
+def keras_callback(session: Run) -> Any:
+    """Return a callback for ``model.fit(…, callbacks=[…])`` of Keras 3: what each epoch reports, and checkpoints.
+
+    Parameters
+    ----------
+    session : Run
+        The session that is logged to. Metrics are called as in the history that ``fit`` returns, steps are epochs.
+
+    Returns
+    -------
+    keras.callbacks.Callback
+        To be given to Keras.
+
+    Examples
+    --------
+    >>> with vault.session("net") as s:  # doctest: +SKIP
+    ...     model.fit(x, y, epochs=5, callbacks=[keras_callback(s)])
+    """
+    from keras.callbacks import Callback
+
+    class EpochCallback(Callback):  # type: ignore[misc]  # without keras, mypy takes it for Any
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            """Log the results of an epoch."""
+            session.log({name: float(value) for name, value in (logs or {}).items()}, step=epoch)
+            session.checkpoint()
+
+    return EpochCallback()
+
+
 def _number(value: Any) -> float:
     return float(value[0] if isinstance(value, tuple) else value)  # of cross-validation: (mean, deviation)
