@@ -300,9 +300,9 @@ def _table(blocks: Sequence[tuple[int, str, int, int, bytes]]) -> pa.Table:
         return MEASURES_SCHEMA.empty_table()
     sessions, metrics, attempts, _, packed = zip(*blocks, strict=True)
     sizes = [len(points) // POINT.itemsize for points in packed]
+    step, time, value = _unpacked(packed, sizes)  # first: it refuses blocks that are damaged
     names = {name: code for code, name in enumerate(dict.fromkeys(metrics))}
     codes = repeated([names[name] for name in metrics], sizes, pa.int32())
-    step, time, value = _unpacked(packed, sizes)
     missing = step == NO_STEP
     return pa.table(
         [
