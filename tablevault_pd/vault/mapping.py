@@ -196,7 +196,7 @@ class MappedLists(VaultPart):
         >>> words = vault.append("words", {"word": "rain"})
         >>> vault.refresh("lengths")
               list  version  done  errors
-        0  lengths        3     1       0
+        0  lengths        2     1       0
         """
         from tablevault_pd.mapping.refresh import calls_around
 
