@@ -46,7 +46,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     monkeypatch.setattr("tablevault_pd.store.engine.zones.RANGE_ROWS", 2)
     monkeypatch.setattr("tablevault_pd.store.embedded.segments.INLINE_BYTES", -1)
-    monkeypatch.setattr("tablevault_pd.reading.read.FEW_ROWS", 0)
+    monkeypatch.setattr("tablevault_pd.reading.filtering.FEW_ROWS", 0)
     if find_spec("arango") is not None:
         make(2)
     return make

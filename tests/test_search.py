@@ -322,6 +322,9 @@ def test_widths_and_columns(vault):
         assert found(vault.search(near=[1.0] * 7)) == []
     with pytest.raises(tv.DimensionMismatch, match=r"7 numbers.* there: 2"):
         vault.search(near=[1.0] * 7, lists="two")
+    vault.save("notes", pd.DataFrame({"text": ["storm"]}))
+    with pytest.warns(UserWarning, match="none at all"):
+        assert found(vault.search("storm", near=[1.0, 0.0], lists="notes")) == [("notes", 0)]
     with pytest.raises(tv.DimensionMismatch, match=r"2 in 'two'; 3 in 'three'|3 in 'three'"):
         vault.search(near={"a": [1.0] * 7})
     for senseless in ([], [float("nan"), 1.0], [0.0, 0.0], "text", [[[1.0]]]):

@@ -259,7 +259,12 @@ def compare(vault, oracle, asked):
     k, offset = arguments.pop("k", None), arguments.pop("offset", 0)
     text, near = "text" in asked, "near" in asked
     where: dict[str, Any] = {"code_in": "cell"} if "code" in asked else {}
-    whole = vault.search(**arguments, **where)
+    try:
+        whole = vault.search(**arguments, **where)
+    except tv.DimensionMismatch:  # the lists named have no column of vectors, so nothing is near
+        assert near and not text and "lists" in asked
+        assert not truth
+        return
     keys = list(zip(whole["list"], whole["position"].tolist(), strict=True))
     assert len(set(keys)) == len(keys)
     assert set(keys) == set(truth), asked

@@ -70,7 +70,7 @@ def _check_filters(store: Store, candidates: Sequence[Candidate], request: Reque
 
 
 def _check_widths(store: Store, candidates: Sequence[Candidate], request: Request) -> None:
-    """Raises DimensionMismatch for a vector that fits no column; warns where neither lists nor columns were named."""
+    """Raises DimensionMismatch for a vector that fits no column; warns where no list or column was named, or a text is searched, too."""
     for label, queries in request.near:
         dim = queries.shape[1]
         if any(candidate.embeddings(label, dim) for candidate in candidates):
@@ -79,9 +79,9 @@ def _check_widths(store: Store, candidates: Sequence[Candidate], request: Reques
             if not candidates:
                 continue
             message = _no_such_width(dim, candidates)
-            if request.lists is not None:
+            if request.lists is not None and request.text is None:
                 raise DimensionMismatch(message)
-            warn(message)
+            warn(message)  # in every list, or beside a text, which is searched as well
             continue
         widths: dict[int, list[str]] = {}
         for candidate in candidates:

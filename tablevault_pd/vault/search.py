@@ -118,7 +118,8 @@ class Search(VaultPart):
         SessionNotFound
             If a session that is named is not there.
         DimensionMismatch
-            If no column of vectors is as wide as `near`, where a column or `lists` are named; else that is a warning.
+            If no column of vectors is as wide as `near`, where a column or `lists` are named; in every list, or beside a text,
+            that is a warning.
         MissingDependency
             With ``approx=True``, if the extra ``ann`` is not installed.
         VaultCorrupt
