@@ -262,7 +262,9 @@ def compare(vault, oracle, asked):
     try:
         whole = vault.search(**arguments, **where)
     except tv.DimensionMismatch:  # the lists named have no column of vectors, so nothing is near
-        assert near and not text and "lists" in asked
+        assert near
+        assert not text
+        assert "lists" in asked
         assert not truth
         return
     keys = list(zip(whole["list"], whole["position"].tolist(), strict=True))
