@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 _PACKAGE = os.path.join(os.path.dirname(__file__), "")
+UNNAMED = ("<stdin>", "<string>", "<console>")  #: what Python calls code that is in no file
 DELAY_S = 1.0  # shorter work shows no bar
 #: What a stream raises that is None, has no isatty(), was closed, or whose reader has gone.
 NO_STREAM = (AttributeError, OSError, ValueError)
@@ -94,10 +95,11 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def calling_line() -> tuple[str, int]:
-    """The file and the line that called the library."""
+def calling_line() -> tuple[str, int] | None:
+    """The file and the line that called the library; None at a prompt and in ``exec``, where many statements are line 1."""
     _, frame = _caller()
-    return frame.f_code.co_filename, frame.f_lineno
+    file = frame.f_code.co_filename
+    return None if file in UNNAMED else (file, frame.f_lineno)
 
 
 def _caller() -> tuple[int, FrameType]:

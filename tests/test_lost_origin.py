@@ -251,6 +251,10 @@ def test_the_warning_says_if_and_comes_once_and_never_for_a_save_that_is_refused
             vault.save(f"part-{number}", lost(docs))
     with warned(1):
         vault.save("part-9", lost(docs))
+    for number in range(2):  # at a prompt every statement is line 1
+        statement = compile(f"vault.save('typed-{number}', lost(docs))", "<stdin>", "single")
+        with pytest.warns(UserWarning, match="no known parents"):
+            exec(statement, {"vault": vault, "lost": lost, "docs": docs})
     assert "If they came from 'docs', 'users', which this session had read" in texts[0]
     assert "dropped" not in texts[0]
 

@@ -661,3 +661,21 @@ def test_a_scan_leaves_out_no_more_than_what_is_surely_false(
         ]
     texts = [None if text is pd.NA else text for text in STORED["s"]]
     assert came == [(at, texts[at]) for at in expected]
+
+
+def test_a_small_list_does_not_stop_a_large_one_of_its_schema_from_leaving_rows_out(
+    folder_vault: tv.Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tablevault_pd.reading.filtering.FEW_ROWS", 5)
+    for name, rows in (("a", 2), ("b", 50), ("c", 3)):
+        folder_vault.save(name, pd.DataFrame({"x": range(rows)}))
+    asked: dict[str, Any] = {}
+    scan_many = folder_vault.store.scan_many
+
+    def noting(requests: Any) -> Any:
+        asked.update({request.version.list: request.where for request in requests})
+        return scan_many(requests)
+
+    monkeypatch.setattr(folder_vault.store, "scan_many", noting)
+    assert folder_vault.search(filters="x == 1", k=None)["list"].tolist() == ["a", "b", "c"]
+    assert {name: where is not None for name, where in asked.items()} == {"a": False, "b": True, "c": False}

@@ -67,7 +67,7 @@ class StandInParents:
             for version in self._reads.last(self._code)
             if not (self._append and version.list == self._name)
         )
-        warned = {(self._cell, self._name), calling_line()} & self._reads.warned
+        warned = self._reads.warned & self._places()
         return versions, bool(versions) and not warned and self._looks_derived(frame, versions)
 
     def _looks_derived(self, frame: pd.DataFrame, versions: tuple[Version, ...]) -> bool:
@@ -97,7 +97,12 @@ class StandInParents:
             "inputs=False.",
         )
         # Not reached where the warning is an error, which refuses the save.
-        self._reads.warned |= {(self._cell, self._name), calling_line()}
+        self._reads.warned |= self._places()
+
+    def _places(self) -> set[tuple[int | None, str] | tuple[str, int]]:
+        """What a warning is given once for."""
+        line = calling_line()
+        return {(self._cell, self._name), *(() if line is None else (line,))}
 
 
 def _labels(store: Store, version: Version) -> Iterator[Hashable]:

@@ -20,7 +20,6 @@ from tablevault_pd.mapping.kept import (
     NOTES,
     PART,
     notes_name,
-    with_numbers,
 )
 from tablevault_pd.reading import read as reading
 from tablevault_pd.saving.delete_rows import delete_rows
@@ -125,7 +124,7 @@ class ResultWriter:
     ) -> None:
         lineage = LineageRecorder(self.store, inputs)
         [chunk] = ingest(frame, ColumnOptions(), lineage)
-        chunk = replace(chunk, table=with_numbers(chunk.table, numbers))
+        chunk = replace(chunk, table=frames.beside(chunk.table, numbers))
         what = replace(self.what(name), key=key, drop_missing=scope or False, finishes=finishes)
         write(self.store, what, lineage, [chunk])
 

@@ -21,8 +21,6 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.store.pieces import EMPTY
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from tablevault_pd.store import Store, Version
     from tablevault_pd.store.pieces import Pieces
 
@@ -97,11 +95,6 @@ def call_of(store: Store, name: str) -> dict[str, Any] | None:
     if store.head(call["list"]) is None:
         call["list"] = store.renamed(call["list"]) or call["list"]
     return call
-
-
-def with_numbers(table: pa.Table, numbers: dict[str, np.ndarray]) -> pa.Table:
-    """The table with these numbers beside its rows."""
-    return frames.beside(table, numbers)
 
 
 @dataclass(slots=True)
