@@ -66,7 +66,7 @@ def note(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("moment", ["file-written", "file-named", "rows-in"])
+@pytest.mark.parametrize("moment", ["renaming", "renamed", "rows-in"])
 @pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
 def test_content_in_the_making_is_never_swept(folder_vault, note, monkeypatch, moment, known):
     """Another handle cleans at each moment of a save: nothing of it is a stray, be the content new or kept already."""
@@ -435,7 +435,7 @@ def test_missing_folders_are_made_again(tmp_path, note):
 
 # Not those inside of a transaction, where a failure is SQLite's to tell.
 POINTS = {
-    "created", "half-written", "synced", "folder-synced", "read", "list", "folder-sync", "folder-made", "file-written", "file-named",
+    "created", "half-written", "synced", "folder-synced", "read", "list", "folder-sync", "folder-made", "renaming", "renamed",
     "remove",
 }  # fmt: skip
 READING = {"read", "list"}

@@ -27,7 +27,7 @@ POINTS = [
     "half-written",
     "synced",
     "folder-synced",
-    "gate-taken",
+    "lock-taken",
     "rows-in",
     "before-commit",
     "after-commit",

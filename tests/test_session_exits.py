@@ -567,7 +567,7 @@ def remove(place):
 """
 FAIL_TO_WRITE = """
 from tablevault_pd.store.embedded import fsio as io
-io._fault_name, io._fault_action = "gate-taken", "ENOSPC"
+io._fault_name, io._fault_action = "lock-taken", "ENOSPC"
 """
 FORKING_THREAD = """
 def in_child():

@@ -505,7 +505,7 @@ def _die_at(place: str, moment: str, what: str) -> None:
 @pytest.mark.parametrize("what", ["rename", "snapshot"])
 @pytest.mark.parametrize(
     ("moment", "done"),
-    [("gate-taken", False), ("names-in", False), ("before-commit", False), ("after-commit", True)],
+    [("lock-taken", False), ("names-in", False), ("before-commit", False), ("after-commit", True)],
 )
 def test_a_process_killed_in_the_middle_has_done_all_or_nothing(folder_vault, what, moment, done):
     _save(folder_vault, "a", 1)

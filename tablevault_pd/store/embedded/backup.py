@@ -7,8 +7,6 @@ has gone on, and that is then copied anew.
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -45,7 +43,7 @@ def _copy_state(vault: VaultParts, folder: Path) -> set[Path]:
     named = _copy_catalog(vault.catalog, folder / "catalog.db")
     for path in (*folder.glob("segments/*"), *folder.glob("files/*/*")):
         if path.relative_to(folder) not in named:
-            path.unlink()  # the catalogue copied before named it
+            io.remove(path)  # the catalogue copied before named it
     return {path for path in named if not _copy_file(vault.folder / path, folder / path)}
 
 
@@ -61,13 +59,10 @@ def _copy_file(source: Path, target: Path) -> bool:
     """Copy one file durably. Return whether it was there."""
     if target.exists():
         return True
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    io.make_folder(target.parent, parents=True)
     try:
         io.require_regular(source)
-        shutil.copyfile(source, target)
+        io.copy(source, target)
     except FileNotFoundError:
         return False
-    os.chmod(target, 0o600)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
     return True

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
 
 LOCK_NAME = "files.lock"
-COPY_BYTES = 1 << 20
 KNOWN = "SELECT size FROM files WHERE sha256 = ?"
 NAMED = "SELECT sha256 FROM files"
 INSERT = "INSERT OR IGNORE INTO files VALUES (?, ?)"
@@ -61,9 +60,7 @@ class BlobWriter:
                 io.make_folder(folder)
             try:
                 size = _write(source, path, fresh, sha256)
-                io.failpoint("file-written")
-                os.replace(fresh, target)
-                io.failpoint("file-named")
+                io.rename(fresh, target)
             finally:
                 io.remove(fresh)
             for folder in (target.parent, self._files):
@@ -175,8 +172,7 @@ def _size_if_whole(path: Path, sha256: str) -> int | None:
 def _verified(path: Path, sha256: str) -> BinaryIO:
     """The file, open at its beginning. What is read is what was verified: nobody writes to a kept file."""
     io.require_regular(path)
-    io.failpoint("read")
-    file = path.open("rb")
+    file = io.open_to_read(path)
     try:
         if sha256_of(file) != sha256:
             raise VaultCorrupt(
@@ -191,20 +187,19 @@ def _verified(path: Path, sha256: str) -> BinaryIO:
 
 def _opened(path: Path) -> BinaryIO:
     with io.naming(f"reading {path}", reading=True):
-        return path.open("rb")
+        return io.open_to_read(path)
 
 
 def _write(source: BinaryIO, path: Path, target: Path, sha256: str) -> int:
     """Copy durably, and make sure that it is still the content that was hashed."""
     digest = hashlib.sha256()
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as write:
-        while data := source.read(COPY_BYTES):
+    with io.create(target) as copy:
+        while data := source.read(io.COPY_BYTES):
             digest.update(data)
-            write.write(data)
-        write.flush()
-        os.fsync(write.fileno())
-        size = write.tell()
+            io.write(copy, data)
+        copy.flush()
+        io.sync(copy)
+        size = copy.tell()
     if digest.hexdigest() != sha256:
         raise FileMissing(f"{path} changed while it was being saved. Save again when nobody writes to it.")
     return size

@@ -287,7 +287,7 @@ class SqliteCatalog:
         self.written = time.monotonic()
         lock = self._lock()
         try:
-            io.failpoint("gate-taken")
+            io.failpoint("lock-taken")
             with self.reading() as db:
                 db.log = self._require_log()
                 answer = transaction(db, work, *args, **kwargs)
@@ -302,13 +302,16 @@ class SqliteCatalog:
         """As :meth:`write`, for what a power failure may take back: whatever is written after it goes first."""
         lock = self._lock()
         try:
+            io.failpoint("lock-taken")
             with self.reading() as db:
                 db.log = self._require_log()
                 try:
                     db.execute("PRAGMA synchronous = NORMAL")
-                    return transaction(db, work, *args, **kwargs)
+                    answer = transaction(db, work, *args, **kwargs)
                 finally:
                     db.execute(f"PRAGMA synchronous = {self._synchronous}")
+            io.failpoint("after-commit")
+            return answer
         finally:
             lock.close()
 
@@ -376,6 +379,7 @@ class SqliteCatalog:
 
     def checkpoint(self) -> bool:
         """Move what is in the write-ahead log into the database file. Whether all of it is there now."""
+        io.failpoint("checkpointing")
         with self.reading() as db:
             busy, logged, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return not busy and logged == moved
@@ -406,7 +410,9 @@ class SqliteCatalog:
         """
         with self._lock(), self.reading() as db:
             db.log = self._require_log()
+            io.failpoint("rewriting")
             db.vacuum()
+            io.failpoint("rewritten")
             [(busy, *_)] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return not busy
 

@@ -127,6 +127,7 @@ class Committer:
         self._journal.note(self._catalog, version, batch.token, _files_of(work))
         if not indexed:
             self._index_later(version)
+        io.failpoint("before-return")
         return version
 
     def _committed(self, batch: Batch) -> Version | None:

@@ -139,6 +139,7 @@ def transaction(
     """Return ``work(db, …)``, committed; rolled back on any error."""
     try:
         db.execute("BEGIN IMMEDIATE")
+        io.failpoint("begun")
         answer = work(db, *args, **kwargs)
         io.failpoint("before-commit")
         db.execute("COMMIT")

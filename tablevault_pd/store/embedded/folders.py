@@ -66,6 +66,6 @@ def prepare(folder: Path, *, read_only: bool, timeout_s: float) -> None:
         )
     try:
         for part in (folder, folder / "segments", folder / "files"):
-            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+            io.make_folder(part, parents=True)
     except OSError as error:
         raise io.disk_error(error, f"making a vault at {folder}") from error

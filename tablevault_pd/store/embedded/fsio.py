@@ -1,7 +1,8 @@
 """Files, and the order in which they become durable; with named failpoints where a test makes the disk fail.
 
-Nothing else in the embedded store calls ``os.fsync``. A failed fsync is final for its file: the kernel may report success the
-second time although the data is lost, so a retry always writes a new file under a new name.
+Every file of a vault is made, written, synced, renamed and removed here; only lock files are opened in lockfile.py. A failed
+fsync is final for its file: the kernel may report success the second time although the data is lost, so a retry always
+writes a new file under a new name.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import shutil
 import stat
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
@@ -20,6 +22,7 @@ from tablevault_pd.errors import StorageError, StorageFull, VaultError, VaultFor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from io import BufferedReader, FileIO
     from pathlib import Path
 
 try:
@@ -27,10 +30,12 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-#: "name=action": at the point `name`, `action` is exit (as kill -9 would), or an errno name such as ENOSPC or EIO.
+#: "name=action": at the point `name`, `action` is exit (as kill -9 would), interrupt (as Ctrl-C would), or an errno name such as
+#: ENOSPC or EIO.
 FAULT_VARIABLE = "TABLEVAULT_FAULT"
 _fault_name, _, _fault_action = os.environ.get(FAULT_VARIABLE, "").partition("=")
 
+COPY_BYTES = 1 << 20
 MAP_FROM_BYTES = 1 << 20  # below this a copy is cheaper than setting up a map
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # private pages are counted only once written to
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -44,12 +49,18 @@ _ADVICE = {
 
 
 def failpoint(name: str) -> None:
-    """A place where a test may interrupt the work; tests/test_crash.py names them all."""
-    if name != _fault_name:
-        return
-    if _fault_action == "exit":
+    """A place where a test may interrupt the work; tests/torture/crashes.py stops each call at each of them."""
+    if name == _fault_name:
+        fail(_fault_action)
+
+
+def fail(action: str) -> None:
+    """End the process, or raise what a signal handler or the system would."""
+    if action == "exit":
         os._exit(137)
-    code = getattr(errno, _fault_action)
+    if action == "interrupt":
+        raise KeyboardInterrupt
+    code = getattr(errno, action)
     raise OSError(code, os.strerror(code))
 
 
@@ -98,10 +109,53 @@ def require_growth(paths: Iterable[Path], size: int) -> None:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder of the vault anew: git, archives and object stores drop empty ones. Never the vault itself."""
-    folder.mkdir(mode=0o700, exist_ok=True)
+def make_folder(folder: Path, *, parents: bool = False) -> None:
+    """Make a folder of the vault anew: git, archives and object stores drop empty ones. The vault itself only with `parents`."""
+    folder.mkdir(mode=0o700, parents=parents, exist_ok=True)
     failpoint("folder-made")
+
+
+def create(path: Path, *, anew: bool = True) -> BinaryIO:
+    """A file to write to, which nobody but this user may read. With `anew` it must not exist, else what it held goes."""
+    flags = os.O_EXCL if anew else os.O_TRUNC
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | flags | getattr(os, "O_CLOEXEC", 0), 0o600)
+    return os.fdopen(descriptor, "wb")
+
+
+def open_to_read(path: Path) -> BufferedReader:
+    """A file to read from its beginning."""
+    failpoint("read")
+    return path.open("rb")
+
+
+def write(file: BinaryIO | FileIO, data: bytes) -> None:
+    """Write to an open file."""
+    failpoint("writing")
+    file.write(data)
+    failpoint("half-written")
+
+
+def sync(file: BinaryIO | FileIO) -> None:
+    """Make the content of an open file durable. Never again where it fails: see the top of this module."""
+    failpoint("syncing")
+    os.fsync(file.fileno())
+    failpoint("synced")
+
+
+def rename(path: Path, target: Path) -> None:
+    """Give a file another name, in place of what has that name."""
+    failpoint("renaming")
+    os.replace(path, target)
+    failpoint("renamed")
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file durably, for this user alone."""
+    with open_to_read(source) as file, create(target, anew=False) as fresh:
+        shutil.copyfileobj(file, fresh, COPY_BYTES)
+        failpoint("half-written")
+        fresh.flush()
+        sync(fresh)
 
 
 def remove(path: Path) -> bool:
@@ -109,6 +163,7 @@ def remove(path: Path) -> bool:
     try:
         failpoint("remove")
         path.unlink(missing_ok=True)
+        failpoint("removed")
     except OSError:
         return False
     return True
@@ -122,6 +177,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    failpoint("folder-synced")
+
+
+def require_listable(folder: Path) -> None:
+    """Raise the OSError of the system where a folder cannot be opened."""
+    os.close(os.open(folder, os.O_RDONLY))
+
+
+def probe(path: Path, size: int) -> None:
+    """Write `size` bytes to a file, and remove it. Raises OSError where the system does not let it."""
+    try:
+        with create(path, anew=False) as file:
+            file.write(bytes(size))
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def require_regular(path: Path) -> os.stat_result:

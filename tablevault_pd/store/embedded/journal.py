@@ -18,6 +18,7 @@ import xxhash
 
 from tablevault_pd.errors import VaultError
 from tablevault_pd.progress import warn
+from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.lockfile import appending
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Journal:
         try:
             with appending(self._path, exclusive=False) as file:
                 before = os.fstat(file.fileno()).st_size
-                file.write(entry.line())
+                io.write(file, entry.line())
             if (
                 before // REWRITE_BYTES != os.stat(self._path).st_size // REWRITE_BYTES
                 and catalog.checkpoint()
@@ -113,23 +114,27 @@ class Journal:
     def _rewrite(self) -> None:
         """Keep the last line of each list."""
         with appending(self._path, exclusive=True):
-            last = {entry.list: entry for entry in _parsed(self._path.read_bytes())}
+            last = {entry.list: entry for entry in self._read()}
             fresh = self._path.with_suffix(".new")
-            fresh.write_bytes(b"".join(entry.line() for entry in last.values()))
-            os.chmod(fresh, 0o600)
-            os.replace(fresh, self._path)
+            with io.create(fresh, anew=False) as file:
+                io.write(file, b"".join(entry.line() for entry in last.values()))
+            io.rename(fresh, self._path)
 
     def entries(self) -> list[Entry]:
         """All marks, in the order they were made. What was cut or damaged is left out."""
         try:
-            return _parsed(self._path.read_bytes())
+            return self._read()
         except OSError:
             return []
+
+    def _read(self) -> list[Entry]:
+        with io.open_to_read(self._path) as file:
+            return _parsed(file.read())
 
     def seems_whole(self, catalog: SqliteCatalog) -> bool:
         """Whether the newest mark has its commit: a log that was cut, damaged or removed loses the newest ones first."""
         try:
-            with self._path.open("rb") as file:
+            with io.open_to_read(self._path) as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
                 entries = _parsed(file.read())
         except OSError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 import uuid
 from typing import TYPE_CHECKING
+
+from tablevault_pd.store.embedded import fsio as io
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,8 @@ class KeyIndexFiles:
     def load_key_index(self, list_id: int, name: str) -> bytes | None:
         """Return what was kept of a list under a name."""
         try:
-            return self._path(list_id, name).read_bytes()
+            with io.open_to_read(self._path(list_id, name)) as file:
+                return file.read()
         except OSError:
             return None
 
@@ -42,15 +43,15 @@ class KeyIndexFiles:
         path = self._path(list_id, name)
         fresh = path.with_suffix(f".{uuid.uuid4().hex}.new")
         try:
-            self._folder.mkdir(exist_ok=True)
-            with fresh.open("xb") as file:
-                file.writelines(parts)
-            os.replace(fresh, path)
+            io.make_folder(self._folder)
+            with io.create(fresh) as file:
+                for part in parts:
+                    io.write(file, part)
+            io.rename(fresh, path)
         except OSError:  # a full disk, or no rights: the digests are computed again
             pass
         finally:
-            with contextlib.suppress(OSError):
-                fresh.unlink()
+            io.remove(fresh)
 
     def _path(self, list_id: int, name: str) -> Path:
         return self._folder / f"{list_id}-{name}"

@@ -145,8 +145,7 @@ class SegmentWriter:
     def finish(self) -> Payload:
         """Make the file durable. Its name is not: sync the folder after the last file."""
         self._writer.close()
-        os.fsync(self._file.fileno())
-        io.failpoint("synced")
+        io.sync(self._file)
         return Payload(
             self.rows,
             self.schema,
@@ -227,7 +226,6 @@ class Stage:
             self._close_writer()
             if self._written:
                 io.sync_folder(self._folder)
-                io.failpoint("folder-synced")
         self._parts.extend(pack(table) for table in joined(self._pending))
         self._pending.clear()
         return self._parts

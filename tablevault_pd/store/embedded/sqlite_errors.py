@@ -51,7 +51,7 @@ def _of_the_system(error: sqlite3.Error, extended: int, path: Path) -> VaultErro
     """Look for the errno behind a failed read, write or open by trying the like."""
     reading = extended == sqlite3.SQLITE_IOERR_READ
     try:
-        os.close(os.open(path.parent, os.O_RDONLY))
+        io.require_listable(path.parent)
         if not reading:
             _write_probe(path)
     except OSError as cause:
@@ -64,10 +64,4 @@ def _of_the_system(error: sqlite3.Error, extended: int, path: Path) -> VaultErro
 def _write_probe(path: Path) -> None:
     """Write a little beside the catalogue, and see whether its files may grow. Raises OSError."""
     io.require_growth([path, path.with_name(path.name + "-wal")], PROBE_BYTES)
-    probe = path.with_name(f"{path.name}-probe{os.getpid()}")
-    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, bytes(PROBE_BYTES))
-    finally:
-        os.close(descriptor)
-        probe.unlink(missing_ok=True)
+    io.probe(path.with_name(f"{path.name}-probe{os.getpid()}"), PROBE_BYTES)
