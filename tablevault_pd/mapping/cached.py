@@ -32,8 +32,8 @@ def call_key(store: Store, function: Callable[..., Any], number: int, args: Any,
     """What tells a call from others: the function's number, and the content of each argument. Raises InvalidInput."""
     bound = inspect.signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
-    told = {name: _told(store, name, value) for name, value in bound.arguments.items()}
-    return f"call-{xxhash.xxh3_128_hexdigest(json.dumps([number, told], sort_keys=True).encode())}"
+    arguments = {name: _told(store, name, value) for name, value in bound.arguments.items()}
+    return f"call-{xxhash.xxh3_128_hexdigest(json.dumps([number, arguments], sort_keys=True).encode())}"
 
 
 def kept_result(store: Store, name: str, key: str) -> Version | None:

@@ -145,11 +145,13 @@ class ResultWriter:
 
 def _one_frame(rows: Sequence[Rows]) -> tuple[pd.DataFrame, np.ndarray]:
     """All rows as one frame, and how many each input has."""
-    sizes = np.array([len(each) for each in rows], np.int64)
-    if not any(isinstance(each, pd.DataFrame) for each in rows):
-        dicts = [row for each in rows if isinstance(each, list) for row in each]
+    sizes = np.array([len(result) for result in rows], np.int64)
+    if not any(isinstance(result, pd.DataFrame) for result in rows):
+        dicts = [row for result in rows if isinstance(result, list) for row in result]
         return frame_of_mappings(dicts), sizes
-    parts = [each if isinstance(each, pd.DataFrame) else pd.DataFrame(each) for each in rows if len(each)]
+    parts = [
+        result if isinstance(result, pd.DataFrame) else pd.DataFrame(result) for result in rows if len(result)
+    ]
     return pd.concat(parts, ignore_index=True), sizes
 
 

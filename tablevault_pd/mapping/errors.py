@@ -34,23 +34,23 @@ def errors(store: Store, name: str) -> pd.DataFrame:
     call = call_of(store, name)
     if call is None:
         raise InvalidInput(f"The list {name!r} was not made by map, so it has no errors.")
-    kept = notes(store, name)
-    kept = kept[(kept["outcome"] == ERROR) & (kept[FUNCTION] == call["number"])]
+    errors_kept = notes(store, name)
+    errors_kept = errors_kept[(errors_kept["outcome"] == ERROR) & (errors_kept[FUNCTION] == call["number"])]
     rows = result_rows(store, check_mapped(store, name))
-    kept = kept[~kept[CONTENT].isin(rows.loc[rows[FUNCTION] == call["number"], CONTENT])]
+    errors_kept = errors_kept[~errors_kept[CONTENT].isin(rows.loc[rows[FUNCTION] == call["number"], CONTENT])]
     head = store.head(call["list"])
     if call["options"] is not None and head is not None and not head.deleted:
         now = contents(reading.read(store, head, columns=json.loads(call["options"])["columns"]))
         present = pd.DataFrame({CONTENT: now, "position": np.arange(len(now))})
-        kept = kept.drop(columns="position").merge(present, on=CONTENT)
-    kept = kept.sort_values("position")
+        errors_kept = errors_kept.drop(columns="position").merge(present, on=CONTENT)
+    errors_kept = errors_kept.sort_values("position")
     return pd.DataFrame(
         {
-            "list": typed("list", [call["list"]] * len(kept)),
-            "position": pd.array(kept["position"].tolist(), dtype="Int64"),
-            "error": typed("error", kept["error"].tolist()),
-            "traceback": typed("traceback", kept["traceback"].tolist()),
-            "attempts": pd.array(kept["attempts"].tolist(), dtype="Int64"),
+            "list": typed("list", [call["list"]] * len(errors_kept)),
+            "position": pd.array(errors_kept["position"].tolist(), dtype="Int64"),
+            "error": typed("error", errors_kept["error"].tolist()),
+            "traceback": typed("traceback", errors_kept["traceback"].tolist()),
+            "attempts": pd.array(errors_kept["attempts"].tolist(), dtype="Int64"),
         }
     )
 

@@ -29,9 +29,9 @@ def function_number(
 def code_of(function: Any, run: Recorder | None) -> str:
     """What tells the code of a function, with all that it uses, from other code. Raises InvalidInput if that cannot be told."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    found = run.slice_of_function(module, name) if run is not None and module and name else None
-    if found is not None:
-        return found.digest
+    code_slice = run.slice_of_function(module, name) if run is not None and module and name else None
+    if code_slice is not None:
+        return code_slice.digest
     key = function_key(function)
     if key is None:
         raise InvalidInput(
@@ -64,7 +64,7 @@ def told(value: Any) -> Any:
     Raises TypeError for other values.
     """
     if isinstance(value, dict):
-        return ["dict", *sorted(([told(key), told(each)] for key, each in value.items()), key=json.dumps)]
+        return ["dict", *sorted(([told(key), told(item)] for key, item in value.items()), key=json.dumps)]
     if isinstance(value, (list, tuple)):
         return ["tuple" if isinstance(value, tuple) else "list", *map(told, value)]
     json.dumps(value)

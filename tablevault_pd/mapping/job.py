@@ -168,10 +168,10 @@ class Job:
         """Contents without a result or note, in order of position; after copies of results, none; None if all is done."""
         content = self._inputs.content
         first = pd.Series(content).drop_duplicates()
-        todo = [each for each in first.tolist() if each not in self._settled.contents]
+        todo = [content for content in first.tolist() if content not in self._settled.contents]
         if todo:
             groups = pd.Series(content).groupby(content).indices
-            self._rows_of = {each: np.asarray(groups[each]) for each in todo}
+            self._rows_of = {content: np.asarray(groups[content]) for content in todo}
             return todo
         return [] if self._copy() else None
 
@@ -180,16 +180,16 @@ class Job:
         head = self._store.head(self._writer.name)
         if head is None or head.deleted:
             return False
-        kept = result_rows(self._store, head)
-        kept = kept[kept[FUNCTION] == self._writer.function].reset_index(names="position")
+        results = result_rows(self._store, head)
+        results = results[results[FUNCTION] == self._writer.function].reset_index(names="position")
         mine = pd.DataFrame({INPUT[0]: self._inputs.identity[:, 0], INPUT[1]: self._inputs.identity[:, 1]})
         mine = mine.assign(**{CONTENT: self._inputs.content, "number": np.arange(len(mine))})
         has = mine.merge(
-            kept[[*INPUT, CONTENT]].drop_duplicates(), how="left", on=[*INPUT, CONTENT], indicator=True
+            results[[*INPUT, CONTENT]].drop_duplicates(), how="left", on=[*INPUT, CONTENT], indicator=True
         )
         lacking = mine[(has["_merge"] == "left_only").to_numpy()]
-        owner = kept.drop_duplicates([CONTENT])[[*INPUT, CONTENT]]
-        rows = lacking[["number", CONTENT]].merge(kept.merge(owner, on=[*INPUT, CONTENT]), on=CONTENT)
+        owner = results.drop_duplicates([CONTENT])[[*INPUT, CONTENT]]
+        rows = lacking[["number", CONTENT]].merge(results.merge(owner, on=[*INPUT, CONTENT]), on=CONTENT)
         if not len(rows):
             return False
         rows = rows.sort_values(["number", PART])
@@ -227,7 +227,7 @@ class Job:
         self._claims.give_back([content for content in taken if content in self._settled.contents])
         held = set(taken)
         self._waits = not taken
-        rest = [each for each in some if each not in held and each not in self._settled.contents]
+        rest = [content for content in some if content not in held and content not in self._settled.contents]
         if not taken:
             self._pending.extend(rest)
         else:
@@ -246,9 +246,7 @@ class Job:
                     time.sleep(min(LOOK_EVERY_S, max(self._next_call - time.monotonic(), 0)))
                 return
             unit = [self._queue.popleft() for _ in range(min(self._unit, len(self._queue)))]
-            payload = (
-                self._inputs.frame.iloc[[each for _, each in unit]] if self._options.batch else unit[0][1]
-            )
+            payload = self._inputs.frame.iloc[[row for _, row in unit]] if self._options.batch else unit[0][1]
             if self._options.rate_per_s is not None:
                 self._next_call = max(self._next_call, time.monotonic() - 0.5) + 1 / self._options.rate_per_s
             self._running[self._runner.submit(payload)] = [content for content, _ in unit]
@@ -263,7 +261,7 @@ class Job:
     def _take(self, contents: list[int], future: Future[Any]) -> None:
         error = future.exception()
         if error is None:
-            self._end([Outcome(*each) for each in zip(contents, future.result(), strict=True)])
+            self._end([Outcome(*answer) for answer in zip(contents, future.result(), strict=True)])
         elif self._options.keeps_errors and isinstance(error, Exception) and not isinstance(error, NO_ERRORS):
             self._end([Outcome(content, None, error) for content in contents])
         else:
@@ -292,12 +290,12 @@ class Job:
 
     def _commit(self) -> None:
         outcomes, self._finished = self._finished, []
-        with_rows = [each for each in outcomes if each.rows is not None and len(each.rows)]
-        without = [each for each in outcomes if each.rows is None or not len(each.rows)]
+        with_rows = [outcome for outcome in outcomes if outcome.rows is not None and len(outcome.rows)]
+        without = [outcome for outcome in outcomes if outcome.rows is None or not len(outcome.rows)]
         for some, commit in ((with_rows, self._commit_results), (without, self._commit_notes)):
             if not some:
                 continue
-            contents = [each.content for each in some]
+            contents = [outcome.content for outcome in some]
             try:
                 commit(some, self._finishes(contents))
             except ClaimLost:  # this process was taken for dead: whoever holds them now does them
@@ -312,28 +310,30 @@ class Job:
         return self._claims.finish(contents, self._inputs.version.list, positions)
 
     def _commit_results(self, outcomes: list[Outcome], finishes: tuple[Finish, ...]) -> None:
-        numbers = [self._rows_of[each.content] for each in outcomes]
-        rows = [each.rows for each, of in zip(outcomes, numbers, strict=True) for _ in of]
+        numbers = [self._rows_of[outcome.content] for outcome in outcomes]
+        rows = [outcome.rows for outcome, of in zip(outcomes, numbers, strict=True) for _ in of]
         self._writer.results(self._inputs, np.concatenate(numbers), rows, finishes)  # type: ignore[arg-type]
 
     def _commit_notes(self, outcomes: list[Outcome], finishes: tuple[Finish, ...]) -> None:
-        content = np.array([each.content for each in outcomes], np.int64)
+        content = np.array([outcome.content for outcome in outcomes], np.int64)
         attempts = self._settled.attempts
         notes = pd.DataFrame(
             {
-                "outcome": [NOTHING if each.error is None else ERROR for each in outcomes],
+                "outcome": [NOTHING if outcome.error is None else ERROR for outcome in outcomes],
                 "position": self._inputs.positions[
-                    [int(self._rows_of[each.content][0]) for each in outcomes]
+                    [int(self._rows_of[outcome.content][0]) for outcome in outcomes]
                 ],
-                "error": [None if each.error is None else _told(each.error) for each in outcomes],
-                "traceback": [None if each.error is None else _traceback(each.error) for each in outcomes],
-                "attempts": [attempts.get(each.content, 0) + 1 for each in outcomes],
+                "error": [None if outcome.error is None else _told(outcome.error) for outcome in outcomes],
+                "traceback": [
+                    None if outcome.error is None else _traceback(outcome.error) for outcome in outcomes
+                ],
+                "attempts": [attempts.get(outcome.content, 0) + 1 for outcome in outcomes],
             }
         )
         self._writer.notes(notes, content, None, finishes)
 
     def _note(self, outcomes: list[Outcome]) -> None:
-        errors = sum(each.error is not None for each in outcomes)
+        errors = sum(outcome.error is not None for outcome in outcomes)
         self.counts.errors += errors
         self.counts.done += len(outcomes) - errors
         self._run.log(None, None, dict(self.counts.metrics))
@@ -371,10 +371,10 @@ def tidy(writer: ResultWriter, inputs: Inputs, settled: Settled, *, drop_missing
     mine = pd.MultiIndex.from_arrays(list(inputs.identity.T))
 
     def is_gone(head: Version) -> np.ndarray:
-        kept = result_rows(writer.store, head)
-        number = mine.get_indexer(pd.MultiIndex.from_frame(kept[list(INPUT)]))
-        now = inputs.content[number] if len(mine) else np.zeros(len(kept), np.int64)
-        other = (kept[CONTENT] != now) | (kept[FUNCTION] != writer.function)
+        results = result_rows(writer.store, head)
+        number = mine.get_indexer(pd.MultiIndex.from_frame(results[list(INPUT)]))
+        now = inputs.content[number] if len(mine) else np.zeros(len(results), np.int64)
+        other = (results[CONTENT] != now) | (results[FUNCTION] != writer.function)
         replaced = (number >= 0) & other & pd.Series(now).isin(settled.contents)
         return np.flatnonzero(replaced | ((number < 0) & drop_missing))
 

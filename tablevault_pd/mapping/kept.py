@@ -145,12 +145,12 @@ class Settled:
                 if outcome == NOTHING or attempts > self.retry.get(content, 0):
                     self.contents.add(content)
 
-    def _new(self, name: str, seen: _Seen) -> tuple[Version | None, np.ndarray]:
+    def _new(self, name: str, mark: _Seen) -> tuple[Version | None, np.ndarray]:
         head = self.store.head(name)
-        if head is None or head.deleted or head.version == seen.version:
+        if head is None or head.deleted or head.version == mark.version:
             return None, np.empty(0, np.int64)
         pieces = self.store.pieces([head])[0]
-        starts, stops = pieces.lacking(seen.pieces)
-        seen.version, seen.pieces = head.version, pieces
+        starts, stops = pieces.lacking(mark.pieces)
+        mark.version, mark.pieces = head.version, pieces
         parts = [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
         return head, np.concatenate([np.empty(0, np.int64), *parts])

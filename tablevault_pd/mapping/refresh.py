@@ -49,20 +49,20 @@ def calls_around(store: Store, name: str, functions: Mapping[str, Any]) -> list[
 
     Raises InvalidInput for a list that map did not make, and for functions that this process does not know.
     """
-    kept = _kept_calls(store)
-    if name not in kept:
+    calls = _kept_calls(store)
+    if name not in calls:
         raise InvalidInput(f"The list {name!r} was not made by map: refresh knows no function that makes it.")
-    unknown = sorted(functions.keys() - kept.keys())
+    unknown = sorted(functions.keys() - calls.keys())
     if unknown:
         raise InvalidInput(f"functions= names {unknown[0]!r}, and no such list was made by map.")
-    found = [_call(store, each, kept[each], functions) for each in _order(kept, name)]
-    lacking = [f"{each} makes {other!r}" for other, each in found if isinstance(each, str)]
+    made = [_call(store, listed, calls[listed], functions) for listed in _order(calls, name)]
+    lacking = [f"{listed} makes {other!r}" for other, listed in made if isinstance(listed, str)]
     if lacking:
         raise InvalidInput(
             f"Functions that this process does not know: {'; '.join(lacking)}. Import the modules that have them, or give functions="
             "{list: function}, then refresh."
         )
-    return [each for _, each in found if isinstance(each, MapCall)]
+    return [listed for _, listed in made if isinstance(listed, MapCall)]
 
 
 def _kept_calls(store: Store) -> dict[str, dict[str, Any]]:
@@ -84,34 +84,36 @@ def _order(calls: Mapping[str, Mapping[str, Any]], name: str) -> Sequence[str]:
         above.append(parent)
     order, place = above[::-1], len(above) - 1
     while place < len(order):
-        order += [each for each in sorted(calls) if calls[each]["list"] == order[place] and each not in order]
+        order += [
+            below for below in sorted(calls) if calls[below]["list"] == order[place] and below not in order
+        ]
         place += 1
     return order
 
 
 def _call(
-    store: Store, name: str, kept: Mapping[str, Any], functions: Mapping[str, Any]
+    store: Store, name: str, stored: Mapping[str, Any], functions: Mapping[str, Any]
 ) -> tuple[str, MapCall | str]:
     """How a list is made; or what its function is called, if this process has none of that name."""
-    known = _calls.get(store, {}).get(name)
+    recent = _calls.get(store, {}).get(name)
     function = (
-        functions.get(name) or (None if known is None else known.function) or _imported(kept["function"])
+        functions.get(name) or (None if recent is None else recent.function) or _imported(stored["function"])
     )
     if function is None:
-        return name, str(kept["function"])
-    if known is not None:
-        return name, MapCall(name, kept["list"], function, known.options)
-    if kept["options"] is None:
+        return name, str(stored["function"])
+    if recent is not None:
+        return name, MapCall(name, stored["list"], function, recent.options)
+    if stored["options"] is None:
         raise InvalidInput(
-            f"The list {name!r} was mapped from a frame, or with options that are not kept: call map for it again, then refresh."
+            f"The list {name!r} was mapped from a frame, or with options that are not stored: call map for it again, then refresh."
         )
-    return name, MapCall(name, kept["list"], function, json.loads(kept["options"]))
+    return name, MapCall(name, stored["list"], function, json.loads(stored["options"]))
 
 
 def _imported(function: str) -> Any:
     """A function of a module that this process has imported, by ``module:name``; no module is imported for it."""
     module, _, name = function.partition(":")
-    found: Any = sys.modules.get(module)
+    member: Any = sys.modules.get(module)
     for part in name.split("."):
-        found = getattr(found, part, None)
-    return found if callable(found) else None
+        member = getattr(member, part, None)
+    return member if callable(member) else None

@@ -96,11 +96,11 @@ class Board:
             if order is not None and work is not None and _is_appended(order.version, head):
                 self._order = order_of(self._store, head, work)
                 return self._order
-            found = aligned(self._store, head)
-            if found is not None:
+            order_and_work = aligned(self._store, head)
+            if order_and_work is not None:
                 self._candidates = {}
-                self._order, self._work = found
-                return found[0]
+                self._order, self._work = order_and_work
+                return order_and_work[0]
 
     def _goes_on(self, offer: Offer, answer: ClaimAnswer, call: ClaimCall) -> bool:
         """Whether there may be more rows, after some were taken and not enough."""
@@ -122,10 +122,10 @@ class Board:
             frontier = 0 if self._work is None else self._work.frontier
             candidates = Candidates(self._store, filters, frontier)
         if key is not None:
-            kept = {**self._candidates, key: candidates}
-            while len(kept) > KEPT_FILTERS:
-                del kept[next(iter(kept))]
-            self._candidates = kept
+            cache = {**self._candidates, key: candidates}
+            while len(cache) > KEPT_FILTERS:
+                del cache[next(iter(cache))]
+            self._candidates = cache
         return candidates
 
 

@@ -51,8 +51,10 @@ def finished_by(store: Store, obj: Any, inputs: Any, holder: Holder | None) -> t
     finishes: list[Finish] = []
     for frame in frames:
         for finish in rows_in_hand(store, frame, holder):
-            known = {row for each in finishes if each.list_id == finish.list_id for row in each.rows.pairs()}
-            finishes.append(finish.where([row not in known for row in finish.rows.pairs()]))
+            listed = {
+                row for other in finishes if other.list_id == finish.list_id for row in other.rows.pairs()
+            }
+            finishes.append(finish.where([row not in listed for row in finish.rows.pairs()]))
     return tuple(finish for finish in finishes if len(finish.rows))
 
 
@@ -75,10 +77,10 @@ def _holder_of(frame: Frame) -> Holder | None:
 
 def _rows(store: Store, frame: Frame) -> Iterator[tuple[Version, np.ndarray]]:
     """The version and the positions of the rows. Where there is an index that was read, references are of no interest."""
-    found = origin_version(store, frame)
-    positions = None if found is None else positions_of_index(store, frame, *found)
-    if found is not None and positions is not None:
-        yield found[1], positions
+    origin = origin_version(store, frame)
+    positions = None if origin is None else positions_of_index(store, frame, *origin)
+    if origin is not None and positions is not None:
+        yield origin[1], positions
         return
     for rows in resolve_rows(store, frame):
         if rows.positions is None:

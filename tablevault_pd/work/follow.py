@@ -68,11 +68,11 @@ class NewRows:
             yield head
             return
         stop = min(self._next + PAGE, head.version + 1)
-        found = self._store.find_versions(
-            [VersionLookup(self._name, each) for each in range(self._next, stop)]
+        versions = self._store.find_versions(
+            [VersionLookup(self._name, number) for number in range(self._next, stop)]
         )
         self._next = stop
-        for _, several in groupby(filter(None, found), key=lambda version: version.generation):
+        for _, several in groupby(filter(None, versions), key=lambda version: version.generation):
             shown = [version for version in several if not version.deleted]
             there = [version for version in shown if not version.gone]
             if there:
@@ -126,7 +126,7 @@ def follow(
     pause = FIRST_PAUSE_S
     last = time.monotonic()
     while True:
-        seen = (
+        state = (
             store.data_version()
         )  # first: what comes while the rows are looked for is seen by the next look
         for version, positions in rows.available():
@@ -135,8 +135,8 @@ def follow(
                 return
             yield version, positions
             last, pause = time.monotonic(), FIRST_PAUSE_S
-        look_at = time.monotonic() + (pause if seen is None else LONGEST_PAUSE_S)
-        while time.monotonic() < look_at and store.data_version() == seen:
+        look_at = time.monotonic() + (pause if state is None else LONGEST_PAUSE_S)
+        while time.monotonic() < look_at and store.data_version() == state:
             checkpoint()
             if stopped() or (timeout_s is not None and time.monotonic() >= last + timeout_s):
                 return

@@ -40,17 +40,22 @@ class GoneHolders:
 
 
 def gone_sessions(
-    store: Store, holders: Iterable[HolderState], known: dict[Holder, Session | None]
+    store: Store, holders: Iterable[HolderState], cache: dict[Holder, Session | None]
 ) -> frozenset[int]:
-    """The sessions of those holders whose process is known to be gone. `known` remembers what was asked about them."""
+    """The sessions of those holders whose process is known to be gone. `cache` remembers what was asked about them."""
     here = host_name()
     local = [state.holder for state in holders if state.host == here]
-    new = [holder for holder in local if holder not in known]
+    new = [holder for holder in local if holder not in cache]
     if new:
-        found = {each.id: each for each in store.sessions([holder.session_id for holder in new], info=True)}
+        sessions_of_holders = {
+            session.id: session
+            for session in store.sessions([holder.session_id for holder in new], info=True)
+        }
         for holder in new:
-            session = found.get(holder.session_id)
+            session = sessions_of_holders.get(holder.session_id)
             ours = session is not None and session.info.get("machine") == liveness.machine() != ""
-            known[holder] = session if ours else None
-    sessions = (known[holder] for holder in local)
-    return frozenset(each.id for each in sessions if each is not None and liveness.looks_dead(each))
+            cache[holder] = session if ours else None
+    sessions = (cache[holder] for holder in local)
+    return frozenset(
+        session.id for session in sessions if session is not None and liveness.looks_dead(session)
+    )

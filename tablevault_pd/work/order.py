@@ -45,10 +45,10 @@ class Order:
         """Where these rows are shown; -1 where one is not."""
         if not len(self._first):
             return np.full(len(rows), -1, np.int64)
-        wanted = (rows.generation << _BITS) | rows.row
-        place = np.searchsorted(self._keys, wanted, side="right", sorter=self._sorted) - 1
+        keys = (rows.generation << _BITS) | rows.row
+        place = np.searchsorted(self._keys, keys, side="right", sorter=self._sorted) - 1
         number = self._sorted[np.maximum(place, 0)]
-        offset = wanted - self._keys[number]
+        offset = keys - self._keys[number]
         size = self._bounds[number + 1] - self._bounds[number]
         return np.where((offset >= 0) & (offset < size), self._bounds[number] + offset, -1)
 
@@ -127,10 +127,10 @@ def _compared(store: Store, head: Version, work: Work) -> dict[int, np.ndarray]:
         if generation in work.same:
             continue
         there = np.full(len(positions), -1) if before is None else same_rows(store, head, before, positions)
-        found = np.flatnonzero(there >= 0)
+        same_at = np.flatnonzero(there >= 0)
         runs = _NOTHING
-        if before is not None and len(found):
-            runs = _runs(first + found, order_of(store, before, work).addresses(there[found]))
+        if before is not None and len(same_at):
+            runs = _runs(first + same_at, order_of(store, before, work).addresses(there[same_at]))
         same[generation] = np.concatenate([same.get(generation, _NOTHING), runs])
     return {generation: runs[np.argsort(runs[:, 0])] for generation, runs in same.items()}
 

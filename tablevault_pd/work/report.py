@@ -59,9 +59,9 @@ def _in_force(store: Store, list_id: int, records: ClaimRecords) -> np.ndarray:
     holders = store.holders(list_id)
     gone = gone_sessions(store, holders, {})
     living = {
-        (each.holder.session_id, each.holder.attempt)
-        for each in holders
-        if not each.lost and each.holder.session_id not in gone
+        (state.holder.session_id, state.holder.attempt)
+        for state in holders
+        if not state.lost and state.holder.session_id not in gone
     }
     held = zip(records.session_id.tolist(), records.attempt.tolist(), strict=True)
     lives = np.fromiter((holder in living for holder in held), bool, len(records.state))
@@ -72,9 +72,11 @@ def _in_force(store: Store, list_id: int, records: ClaimRecords) -> np.ndarray:
 def _labels(store: Store, session: np.ndarray) -> list[str | None]:
     """``name#run`` of each session id; None for -1."""
     ids, number = np.unique(session, return_inverse=True)
-    known = {each.id: each.label for each in store.session_labels([int(key) for key in ids if key >= 0])}
-    labels = [known.get(int(key)) for key in ids]
-    return [labels[each] for each in number.tolist()]
+    names = {
+        session.id: session.label for session in store.session_labels([int(key) for key in ids if key >= 0])
+    }
+    labels = [names.get(int(key)) for key in ids]
+    return [labels[index] for index in number.tolist()]
 
 
 def _keys(store: Store, head: Version) -> pd.Series[Any]:

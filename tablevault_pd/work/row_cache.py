@@ -34,10 +34,10 @@ class RowCache:
 
     def check(self, version: Version, *, columns: Sequence[Hashable] | None, refs: bool | str) -> None:
         """Raise InvalidInput where :meth:`read` would."""
-        wanted = (version.schema_id, None if columns is None else tuple(columns), refs)
-        if not isinstance(refs, (bool, str)) or wanted != self._checked:
+        arguments = (version.schema_id, None if columns is None else tuple(columns), refs)
+        if not isinstance(refs, (bool, str)) or arguments != self._checked:
             reading.read(self._store, version, columns=columns, stop=0, refs=refs)
-            self._checked = wanted
+            self._checked = arguments
 
     def read(
         self, version: Version, positions: np.ndarray, columns: Sequence[Hashable] | None, refs: bool | str
