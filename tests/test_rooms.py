@@ -26,7 +26,7 @@ SHARED = {"Asked", "_Walk"}
 #: Rooms, and files beside them, in which a variable is named after what it is ...
 PLAIN = [
     "frames", "filters", "reading", "saving", "session", "capture", "cli", "vault", "keys", "search", "lineage", "store", "sql", "explore",
-    "code", "analysis", "mapping", "work",
+    "code", "analysis", "mapping", "work", "transfer", "importers", "integrations",
     "api.py", "display.py", "errors.py", "keywords.py", "names.py", "progress.py", "refs.py", "validate.py",
 ]  # fmt: skip
 #: ... and not after how it was come by.

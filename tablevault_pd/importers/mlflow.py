@@ -33,7 +33,8 @@ def import_runs(uri: str, target: Vault) -> list[tuple[Any, ...]]:
         raise MissingDependency("The import asks MLflow's own client: pip install mlflow-skinny") from error
     try:
         client = MlflowClient(tracking_uri=uri)
-        experiments = {each.experiment_id: each.name for each in _pages(client.search_experiments)}
+        pages = _pages(client.search_experiments)
+        experiments = {experiment.experiment_id: experiment.name for experiment in pages}
         runs = list(_pages(client.search_runs, list(experiments))) if experiments else []
     except MlflowException as error:
         raise InvalidInput(f"MLflow cannot read {uri}: {error}") from error
@@ -45,8 +46,8 @@ def import_runs(uri: str, target: Vault) -> list[tuple[Any, ...]]:
         session, added = put_run(target.store, imported)
         sessions[run.info.run_id] = session.id
         tables, rows = _tables(client, run, imported.name, target)
-        kept = _artifacts(client, run, imported.name, set(tables), target)
-        left_out = "" if kept is None else kept
+        failed = _artifacts(client, run, imported.name, set(tables), target)
+        left_out = failed or ""
         answers.append((run.info.run_id, session.label, len(imported.params), added, rows, left_out))
     return answers
 
@@ -92,14 +93,14 @@ def _time(milliseconds: int) -> datetime:
 
 def _history(client: Any, run_id: str, name: str) -> list[tuple[int, int, float]]:
     return [
-        (each.step, each.timestamp * 1000, each.value) for each in client.get_metric_history(run_id, name)
+        (point.step, point.timestamp * 1000, point.value) for point in client.get_metric_history(run_id, name)
     ]
 
 
 def _tables(client: Any, run: Any, name: str, target: Vault) -> tuple[list[str], int]:
     """Save what was logged as a table. Return the paths of these artifacts, and how many rows they have."""
     logged = json.loads(run.data.tags.get("mlflow.loggedArtifacts", "[]"))
-    paths = [each["path"] for each in logged if each.get("type") == "table"]
+    paths = [artifact["path"] for artifact in logged if artifact.get("type") == "table"]
     rows = 0
     for path in paths:
         with tempfile.TemporaryDirectory() as folder:

@@ -45,10 +45,10 @@ def put_run(store: Store, run: ImportedRun) -> tuple[Session, int]:
 
     It is known by its name, its start and its host.
     """
-    seen = run.ended or run.started
+    heartbeat = run.ended or run.started
     session = store.put_session(
         Session(
-            run.name, run.user, run.host, 0, run.started, parent=run.parent, ended=run.ended, heartbeat=seen,
+            run.name, run.user, run.host, 0, run.started, parent=run.parent, ended=run.ended, heartbeat=heartbeat,
             outcome=run.outcome, params=run.params, info=run.info, tags=tuple(run.tags),
         ),
         {"0": {"began": from_time(run.started)}},
@@ -78,7 +78,7 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_is_plain, value))
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     return isinstance(value, (bool, int, float, str)) or value is None
 
 

@@ -57,14 +57,14 @@ def import_folder(folder: Path, target: Vault) -> list[tuple[Any, ...]]:
 def _scalars(reader: Any) -> dict[str, list[tuple[int, int, float]]]:
     from tensorboard.util import tensor_util
 
-    found = {
-        tag: [(each.step, _micro(each.wall_time), each.value) for each in reader.Scalars(tag)]
+    metrics = {
+        tag: [(event.step, _micro(event.wall_time), event.value) for event in reader.Scalars(tag)]
         for tag in reader.Tags()["scalars"]
     }
     for tag in _tensors(reader, "scalars"):
-        values = [(each, tensor_util.make_ndarray(each.tensor_proto)) for each in reader.Tensors(tag)]
-        found[tag] = [(each.step, _micro(each.wall_time), float(value)) for each, value in values]
-    return found
+        values = [(event, tensor_util.make_ndarray(event.tensor_proto)) for event in reader.Tensors(tag)]
+        metrics[tag] = [(event.step, _micro(event.wall_time), float(value)) for event, value in values]
+    return metrics
 
 
 def _texts(reader: Any, run: str) -> list[tuple[Any, ...]]:

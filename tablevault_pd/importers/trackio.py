@@ -34,7 +34,7 @@ def import_folder(folder: Path, target: Vault) -> list[tuple[Any, ...]]:
     """Import the runs of all projects in a folder. Return a row of :data:`~tablevault_pd.importers.runs.COLUMNS` for each."""
     answers = []
     for file in _projects(folder):
-        for run_id, (run, left_out) in sorted(_runs(file).items(), key=lambda each: each[1][0].started):
+        for run_id, (run, left_out) in sorted(_runs(file).items(), key=lambda item: item[1][0].started):
             session, added = put_run(target.store, run)
             left = ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
             answers.append((run_id, session.label, len(run.params), added, 0, left))

@@ -136,11 +136,11 @@ def _forked() -> None:
 
 def _with_subclasses(base: type) -> Iterator[type]:
     """Yield all classes that an estimator may have its methods from."""
-    pending, seen = [base], set()
+    pending, yielded = [base], set()
     while pending:
         for owner in pending.pop().__mro__:
-            if owner is not object and owner not in seen:
-                seen.add(owner)
+            if owner is not object and owner not in yielded:
+                yielded.add(owner)
                 pending += owner.__subclasses__() if issubclass(owner, base) else ()
                 yield owner
 

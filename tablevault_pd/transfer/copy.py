@@ -79,10 +79,10 @@ class _Ids:
 def _versions(source: Store, lists: Sequence[str] | None) -> list[Version]:
     """All versions of some lists, or of all, in order of time. Raises ListNotFound."""
     if lists is not None:
-        known = source.names()
+        names = source.names()
         for name in lists:
-            if name not in known:
-                raise ListNotFound.named(name, known)
+            if name not in names:
+                raise ListNotFound.named(name, names)
     versions = source.versions()
     return versions if lists is None else [version for version in versions if version.list in lists]
 
@@ -115,12 +115,12 @@ def _names(source: Store, target: Store, versions: Sequence[Version], prefix: st
     renamed: list[tuple[str, str]] = []
     for list_id, history in histories.items():
         name = history[-1].list
-        wanted = [name] if prefix is None else [name, check_name(f"{prefix}/{name}")]
-        own = next((each for each in wanted if _is_same(history, target.versions(each))), None)
+        choices = [name] if prefix is None else [name, check_name(f"{prefix}/{name}")]
+        own = next((choice for choice in choices if _is_same(history, target.versions(choice))), None)
         old = next(
-            (each for each in before.get(list_id, ()) if _is_same(history, target.versions(each))), None
+            (former for former in before.get(list_id, ()) if _is_same(history, target.versions(former))), None
         )
-        free = next((each for each in wanted if target.head(each) is None), None)
+        free = next((choice for choice in choices if target.head(choice) is None), None)
         moved = target.renamed(name)
         if own is not None:
             names[list_id] = own
@@ -147,9 +147,17 @@ def _is_same(history: Sequence[Version], there: Sequence[Version]) -> bool:
     common = min(history[-1].version, there[-1].version) if there else 0
     facts = [
         [
-            (each.version, each.time, each.operation, each.generation, each.start, each.rows, each.total)
-            for each in versions
-            if each.version <= common
+            (
+                version.version,
+                version.time,
+                version.operation,
+                version.generation,
+                version.start,
+                version.rows,
+                version.total,
+            )
+            for version in versions
+            if version.version <= common
         ]
         for versions in (history, there)
     ]
@@ -161,7 +169,8 @@ def _is_same(history: Sequence[Version], there: Sequence[Version]) -> bool:
 
 def _copy_tags(target: Store, versions: Sequence[Version], ids: _Ids) -> None:
     tagged = [version for version in versions if version.tags]
-    present = {(each.list_id, each.version): each.tags for each in target.versions()} if tagged else {}
+    copies = target.versions() if tagged else []
+    present = {(copy.list_id, copy.version): copy.tags for copy in copies}
     for version in tagged:
         place = ids.lists[version.list_id], version.version
         missing = [tag for tag in version.tags if tag not in present[place]]

@@ -32,9 +32,9 @@ def format_of(path: Path) -> str:
     """Return the format that the end of a file's name stands for. Raises InvalidInput."""
     kind = _SUFFIXES.get(path.suffix.lower())
     if kind is None:
-        known = ", ".join(_SUFFIXES)
+        suffixes = ", ".join(_SUFFIXES)
         raise InvalidInput(
-            f"{short_repr(path.name)} does not say in which format to write. It may end in {known}."
+            f"{short_repr(path.name)} does not say in which format to write. It may end in {suffixes}."
         )
     return kind
 

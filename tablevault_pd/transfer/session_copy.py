@@ -38,7 +38,7 @@ def copy_sessions(source: Store, target: Store, chosen: Collection[int] | None) 
             there = target.put_session(moved, timeline)
         ids[session.id] = there.id
     for part in _parts(ids):
-        _copy_what_they_told(source, target, part)
+        _copy_records(source, target, part)
     return ids
 
 
@@ -54,7 +54,7 @@ def _parts(ids: Mapping[int, int]) -> Iterator[dict[int, int]]:
         yield {number: ids[number] for number in numbers[first : first + SESSIONS_AT_ONCE]}
 
 
-def _copy_what_they_told(source: Store, target: Store, ids: Mapping[int, int]) -> None:
+def _copy_records(source: Store, target: Store, ids: Mapping[int, int]) -> None:
     """Copy the cells, modules and metrics of some sessions that the target does not have."""
     cells = {(cell.session_id, cell.cell): cell for cell in target.cells(list(ids.values()))}
     modules = set(target.sources(list(ids.values())))
@@ -65,10 +65,10 @@ def _copy_what_they_told(source: Store, target: Store, ids: Mapping[int, int]) -
             beat = beats.get(moved.session_id, Beat(moved.session_id))
             beats[moved.session_id] = replace(beat, cells=(*beat.cells, moved))
     for module in source.sources(list(ids)):
-        told = replace(module, session_id=ids[module.session_id])
-        if told not in modules:
-            beat = beats.get(told.session_id, Beat(told.session_id))
-            beats[told.session_id] = replace(beat, sources=(*beat.sources, told))
+        own = replace(module, session_id=ids[module.session_id])
+        if own not in modules:
+            beat = beats.get(own.session_id, Beat(own.session_id))
+            beats[own.session_id] = replace(beat, sources=(*beat.sources, own))
     if beats:
         target.beat(list(beats.values()))
     counts = logged_counts(target, ids.values())
@@ -124,10 +124,12 @@ def copy_code(
     source: Store, target: Store, places: Collection[tuple[int, int, int]], ids: Mapping[int, int]
 ) -> None:
     """Copy the slices of these places (session, cell, line), and of all that each session executed."""
-    wanted = sorted({*places, *((session, -1, 0) for session in ids)})
-    for first in range(0, len(wanted), SESSIONS_AT_ONCE):
-        code = [_moved(each, ids) for each in source.written_code(wanted[first : first + SESSIONS_AT_ONCE])]
-        present = target.written_code([(each.session_id, each.cell, each.line) for each in code])
+    writers = sorted({*places, *((session, -1, 0) for session in ids)})
+    for first in range(0, len(writers), SESSIONS_AT_ONCE):
+        code = [
+            _moved(piece, ids) for piece in source.written_code(writers[first : first + SESSIONS_AT_ONCE])
+        ]
+        present = target.written_code([(piece.session_id, piece.cell, piece.line) for piece in code])
         if code and set(present) != set(code):
             target.put_code(code)
 
