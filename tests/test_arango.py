@@ -139,7 +139,7 @@ def test_a_restore_survives_lost_answers(store: ArangoStore, faults: Faults, mat
 def test_a_read_survives_lost_answers(
     store: ArangoStore, faults: Faults, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tablevault_pd.store.arango.reading.ANSWER_BYTES", 1 << 18)
+    monkeypatch.setattr("tablevault_pd.store.arango.reader.ANSWER_BYTES", 1 << 18)
     rng = np.random.default_rng(0)
     saved = pa.table({"x": [rng.bytes(500).hex() for _ in range(1500)]})  # several answers of one cursor
     version = put(store, "a", saved)

@@ -42,7 +42,7 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def make(rows: int) -> None:
         monkeypatch.setattr("tablevault_pd.store.engine.zones.RANGE_ROWS", rows)
         monkeypatch.setattr("tablevault_pd.store.arango.payloads.GROUP_ROWS", rows)
-        monkeypatch.setattr("tablevault_pd.store.arango.reading.FEW_BYTES", -1)
+        monkeypatch.setattr("tablevault_pd.store.arango.reader.FEW_BYTES", -1)
 
     monkeypatch.setattr("tablevault_pd.store.engine.zones.RANGE_ROWS", 2)
     monkeypatch.setattr("tablevault_pd.store.embedded.segments.INLINE_BYTES", -1)

@@ -233,7 +233,7 @@ def damaged(request, tmp_path, monkeypatch):
         if request.param == "arango":
             place = stack.enter_context(new_database())
             monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(place).password or "")
-            monkeypatch.setattr("tablevault_pd.store.arango.reading.INCOMPLETE_PAUSES_S", ())
+            monkeypatch.setattr("tablevault_pd.store.arango.reader.INCOMPLETE_PAUSES_S", ())
         with tv.connect(place, create=True, capture="none") as vault:
             for name, frame in frames.items():
                 before = set((tmp_path / "v" / "segments").glob("*"))

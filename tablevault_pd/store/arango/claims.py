@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.store import LOST_AFTER_BEATS, Problem
-from tablevault_pd.store.arango.people import digest_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
+from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.times import to_time
 from tablevault_pd.store.work import (
     Addresses,
@@ -228,8 +228,13 @@ class ClaimBook:
         """Go on to another generation."""
         self._client.writable()
         documents = [
-            {"_key": f"{list_id}-{each}", "list": list_id, "generation": each, "runs": runs.ravel().tolist()}
-            for each, runs in same.items()
+            {
+                "_key": f"{list_id}-{earlier}",
+                "list": list_id,
+                "generation": earlier,
+                "runs": runs.ravel().tolist(),
+            }
+            for earlier, runs in same.items()
         ]
         bound: dict[str, Any] = {"key": str(list_id), "generation": generation, "same": documents}
         try:
@@ -243,7 +248,7 @@ class ClaimBook:
         """Take rows that are open."""
         self._client.writable()
         rows = request.rows.pairs()
-        [found] = self._client.query(
+        [answer] = self._client.query(
             CLAIM,
             key=str(request.list_id),
             digest=digest_of(request.list),
@@ -262,13 +267,13 @@ class ClaimBook:
             beats=LOST_AFTER_BEATS,
             binds=_bound(request.holder),
         )
-        given_back = Addresses.of([(generation, row) for _, generation, row in found["given_back"]])
+        given_back = Addresses.of([(generation, row) for _, generation, row in answer["given_back"]])
         return ClaimAnswer(
-            found["version"] or 0,
-            found["current"],
-            found["frontier"] or 0,
-            found["taken"],
-            tuple(map(_state, found["holders"])),
+            answer["version"] or 0,
+            answer["current"],
+            answer["frontier"] or 0,
+            answer["taken"],
+            tuple(map(_state, answer["holders"])),
             given_back,
         )
 
@@ -301,15 +306,15 @@ class ClaimBook:
 
     def claim_records(self, list_id: int) -> ClaimRecords:
         """All rows that were ever claimed."""
-        found = np.array(self._client.query(RECORDS, list=list_id), np.int64).reshape(-1, 6)
-        generation, row, state, session_id, attempt, since = found.T
+        records = np.array(self._client.query(RECORDS, list=list_id), np.int64).reshape(-1, 6)
+        generation, row, state, session_id, attempt, since = records.T
         times = np.ascontiguousarray(since).view("datetime64[us]")
         return ClaimRecords(Addresses(generation, row), state.astype(np.int8), session_id, attempt, times)
 
     def holders(self, list_id: int) -> list[HolderState]:
         """Who may hold rows."""
-        [found] = self._client.query(HOLDERS, key=str(list_id), beats=LOST_AFTER_BEATS)
-        return list(map(_state, found))
+        [holders] = self._client.query(HOLDERS, key=str(list_id), beats=LOST_AFTER_BEATS)
+        return list(map(_state, holders))
 
     def data_version(self) -> object:
         """None: a server tells only when it is asked."""
@@ -337,10 +342,10 @@ def finishing(finishes: Sequence[Finish], *, again: bool = False) -> dict[str, A
 
 def raise_if_lost(finishes: Sequence[Finish], held: Iterable[str]) -> None:
     """Raise ClaimLost unless the rows with the keys `held` are all of them."""
-    known = set(held)
+    held_keys = set(held)
     for finish in finishes:
         keys = _keys(finish.list_id, finish.rows.pairs())
-        lost = [number for number, key in enumerate(keys) if key not in known]
+        lost = [number for number, key in enumerate(keys) if key not in held_keys]
         if lost:
             raise finish.lost(lost)
 

@@ -114,11 +114,11 @@ class Client:
         if self._pid != os.getpid():  # sockets shared with the parent are set aside, and not even closed
             _abandoned.append((self._here, self._drivers))
             self._reset()
-        known: dict[str, StandardDatabase] = self._here.__dict__.setdefault("databases", {})
+        databases: dict[str, StandardDatabase] = self._here.__dict__.setdefault("databases", {})
         name = name or self.address.database
-        if name not in known:
-            known[name] = self._driver().db(name, username=self.address.user, password="")
-        return known[name]
+        if name not in databases:
+            databases[name] = self._driver().db(name, username=self.address.user, password="")
+        return databases[name]
 
     def _driver(self) -> ArangoClient:
         driver = self._here.__dict__.get("driver")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.store.arango.sought import CODE, BindVars, in_code
-from tablevault_pd.store.arango.words import code_words
+from tablevault_pd.store.arango.term_queries import CODE, BindVars, in_code
+from tablevault_pd.store.arango.terms import code_words
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
 from tablevault_pd.store.text_query import matching_ids, needs_everything
 from tablevault_pd.store.times import from_time, to_time
@@ -146,13 +146,13 @@ class SliceStore:
             return []
         rows = self._client.query(WRITTEN, keys=[_place_key(*place) for place in places])
         keys = sorted({part[0] for row in rows for part in row["parts"]})
-        known = {row["_key"]: row for row in self._client.query(STATEMENTS, keys=keys)} if keys else {}
+        statements = {row["_key"]: row for row in self._client.query(STATEMENTS, keys=keys)} if keys else {}
         return [
             WrittenCode(
                 row["session"],
                 row["cell"],
                 row["line"],
-                tuple(_part(row["session"], part, known[part[0]]) for part in row["parts"]),
+                tuple(_part(row["session"], part, statements[part[0]]) for part in row["parts"]),
                 tuple(row["unresolved"]),
             )
             for row in rows
@@ -212,14 +212,14 @@ class SliceStore:
         [answer] = self._client.query(FIND_PIECES, binds=bound.values, literals=literals)
         worded = np.array([row[0] for row in answer["found"]], object)
         table = bound.table([row[1] for row in answer["found"]])
-        found: dict[Leaf, set[str]] = {}
-        for leaf, wanted in leaves.items():
-            ids = {key for one in wanted.sought for key in worded[bound.column(table, one) > 0].tolist()}
-            if wanted.literal is not None:
-                at = literals.index(wanted.literal)
+        ids_by_leaf: dict[Leaf, set[str]] = {}
+        for leaf, code_leaf in leaves.items():
+            ids = {key for one in code_leaf.sought for key in worded[bound.column(table, one) > 0].tolist()}
+            if code_leaf.literal is not None:
+                at = literals.index(code_leaf.literal)
                 ids |= {key for key, held in answer["literal"] if held[at]}
-            found[leaf] = ids
-        return found
+            ids_by_leaf[leaf] = ids
+        return ids_by_leaf
 
     def confirm(self, confirmation: Confirmation) -> None:
         """Keep that rows were made again and came out equal."""
@@ -255,27 +255,27 @@ def code_documents(code: Iterable[WrittenCode]) -> dict[str, list[Document]]:
     statements: dict[str, Document] = {}
     slices: dict[str, Document] = {}
     written: dict[str, Document] = {}
-    for each in code:
+    for entry in code:
         parts = []
-        for part in each.parts:
+        for part in entry.parts:
             document = _statement(part)
             statements[document["_key"]] = document
-            session = None if part.session_id == each.session_id else part.session_id
+            session = None if part.session_id == entry.session_id else part.session_id
             parts.append([document["_key"], session, part.cell, part.line, part.end, part.notebook])
-        body: Document = {"parts": parts, "unresolved": list(each.unresolved)}
+        body: Document = {"parts": parts, "unresolved": list(entry.unresolved)}
         key = sha256(json.dumps(body).encode()).hexdigest()
         slices[key] = {
             "_key": key,
             **body,
             "statements": sorted({part[0] for part in parts}),
-            "open": bool(each.unresolved),
+            "open": bool(entry.unresolved),
         }
-        place = _place_key(each.session_id, each.cell, each.line)
+        place = _place_key(entry.session_id, entry.cell, entry.line)
         written[place] = {
             "_key": place,
-            "session": each.session_id,
-            "cell": each.cell,
-            "line": each.line,
+            "session": entry.session_id,
+            "cell": entry.cell,
+            "line": entry.line,
             "slice": key,
         }
     return {
@@ -322,7 +322,7 @@ def _place_key(session: int, cell: int, line: int) -> str:
 
 
 def _keys(ids: Iterable[str], collection: str) -> set[str]:
-    return {key for name, _, key in (each.partition("/") for each in ids) if name == collection}
+    return {key for name, _, key in (document_id.partition("/") for document_id in ids) if name == collection}
 
 
 def _numbers(mask: Iterable[bool]) -> np.ndarray:

@@ -41,9 +41,9 @@ def columns_of(schema: pa.Schema) -> list[StoredColumn]:
 def _column(field: pa.Field, number: int) -> StoredColumn:
     """A column: what it holds is as its metadata says, else by its type."""
     vectors = pa.types.is_fixed_size_list(field.type) and pa.types.is_floating(field.type.value_type)
-    told = (field.metadata or {}).get(b"tablevault")
+    metadata = (field.metadata or {}).get(b"tablevault")
     spec: dict[str, Any] = (
-        {"kind": "embedding" if vectors else "record"} if told is None else json.loads(told)
+        {"kind": "embedding" if vectors else "record"} if metadata is None else json.loads(metadata)
     )
     kind = spec.get("kind")
     collection = _COLLECTION[kind if kind in _COLLECTION else "record"]

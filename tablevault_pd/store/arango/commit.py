@@ -19,10 +19,10 @@ from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.edges import carried
 from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS, META, RENAMES
 from tablevault_pd.store.arango.names import RENAME_BATCHES
-from tablevault_pd.store.arango.people import ADD_DESCRIPTIONS, description_document, digest_of
-from tablevault_pd.store.arango.placing import document_of, layout_of, version_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
+from tablevault_pd.store.arango.sessions import ADD_DESCRIPTIONS, description_document, digest_of
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
+from tablevault_pd.store.arango.versions import document_of, layout_of, version_of
 from tablevault_pd.store.engine.commit_rules import (
     check_commit,
     check_pieces,
@@ -55,12 +55,12 @@ LET was = FIRST(
 )
 LET renamed = was.name
 LET own = head == null ? was.id : list
-LET known = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "pieces", "edges", "reads"))
+LET committed = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "pieces", "edges", "reads"))
 LET target = FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == @target RETURN UNSET(b, "pieces", "edges", "reads"))
 LET shown = @target == null ? head : target
 LET erased = FIRST(FOR l IN tv_lists FILTER @target != null AND l.digest == @digest RETURN l.erased)
 LET layout = FIRST(FOR b IN tv_batches FILTER @content AND b.list == list AND b.version == shown.layout RETURN b.pieces)
-RETURN {now: DATE_NOW(), list, head, renamed, known, target, layout, erased}
+RETURN {now: DATE_NOW(), list, head, renamed, committed, target, layout, erased}
 """
 NEW_LIST = """
 FOR m IN tv_meta
@@ -146,19 +146,19 @@ class Committer:
         """Look, decide, insert: the batch document; None if another writer was faster."""
         if batch.operation == "restore" and batch.original is None:
             return self._try_in_transaction(key, batch, schema, lineage)
-        [seen] = self._client.query(LOOK, **_looking(batch))
-        if seen["known"]:
-            return dict(seen["known"])
-        check_not_renamed(batch, seen["renamed"])
-        if seen["head"] and seen["head"]["name"] != batch.list:  # it was committed beside a rename
-            self._client.query(RENAME_BATCHES, list=seen["list"], name=batch.list)
-        check_commit(batch, _version(seen["head"]))
-        list_id = seen["list"]
+        [state] = self._client.query(LOOK, **_looking(batch))
+        if state["committed"]:
+            return dict(state["committed"])
+        check_not_renamed(batch, state["renamed"])
+        if state["head"] and state["head"]["name"] != batch.list:  # it was committed beside a rename
+            self._client.query(RENAME_BATCHES, list=state["list"], name=batch.list)
+        check_commit(batch, _version(state["head"]))
+        list_id = state["list"]
         if list_id is None:
             list_id = self._new_list(batch.list)
             if list_id is None:
                 return None
-        place = _placed(batch, seen, list_id, rows.rows if rows is not None else 0, schema)
+        place = _placed(batch, state, list_id, rows.rows if rows is not None else 0, schema)
         held = rows.document() if rows is not None else _NO_ITEMS
         document = {"_key": key, **place, **held, **lineage}
         self._describe_with(batch, document)
@@ -186,10 +186,10 @@ class Committer:
             raise_if_lost(batch.finishes, held)
         except ClaimLost:
             # A request whose answer was lost may have done it before: then the claims are done, by this batch.
-            [found] = self._client.query(
+            [present] = self._client.query(
                 IN_ITS_PLACE, key=document["_key"], list=document["list"], token=batch.token
             )
-            if not found["by_token"]:
+            if not present["by_token"]:
                 if rows is not None:
                     rows.settled = False
                 raise
@@ -198,14 +198,14 @@ class Committer:
         self, batch: Batch, document: dict[str, Any], rows: Stage | None
     ) -> dict[str, Any] | None:
         """What there is in our place: our own batch, if an answer was lost; a tombstone; or another's batch."""
-        [found] = self._client.query(
+        [present] = self._client.query(
             IN_ITS_PLACE, key=document["_key"], list=document["list"], token=batch.token
         )
-        if found["by_token"]:
-            return dict(found["by_token"])
+        if present["by_token"]:
+            return dict(present["by_token"])
         if rows is not None:
             rows.settled = False
-        if found["by_key"]:
+        if present["by_key"]:
             raise Conflict(
                 f"Saving to {batch.list!r} took so long that its rows were swept as those of a dead writer. Nothing was "
                 "written; save again."
@@ -228,12 +228,12 @@ class Committer:
 
         def work(handle: Any) -> dict[str, Any] | None:
             all_of(handle, TOUCH, {"digest": looking["digest"], "token": batch.token})
-            [seen] = all_of(handle, LOOK, looking)
-            if seen["known"]:
-                return dict(seen["known"])
-            check_not_renamed(batch, seen["renamed"])
-            check_commit(batch, _version(seen["head"]))
-            place = _placed(batch, seen, seen["list"], 0, schema)
+            [state] = all_of(handle, LOOK, looking)
+            if state["committed"]:
+                return dict(state["committed"])
+            check_not_renamed(batch, state["renamed"])
+            check_commit(batch, _version(state["head"]))
+            place = _placed(batch, state, state["list"], 0, schema)
             document = {"_key": key, **place, **_NO_ITEMS, **lineage}
             self._describe_with(batch, document)
             all_of(handle, INSERT_BATCH, {"batch": document})
@@ -272,42 +272,42 @@ def _version(document: dict[str, Any] | None) -> Version | None:
 
 
 def _placed(
-    batch: Batch, seen: dict[str, Any], list_id: int, rows: int, schema: str | None
+    batch: Batch, state: dict[str, Any], list_id: int, rows: int, schema: str | None
 ) -> dict[str, Any]:
-    """What the batch document says of its place, given what the server was `seen` to hold."""
+    """What the batch document says of its place, given the `state` of the list that :data:`LOOK` read."""
     if batch.original is not None:
         assert schema is not None
         copied, pieces = copied_version(
-            batch, _version(seen["head"]), list_id=list_id, rows=rows, schema_id=int(schema, 16)
+            batch, _version(state["head"]), list_id=list_id, rows=rows, schema_id=int(schema, 16)
         )
         return document_of(copied, batch.token, pieces)
-    target = check_restore_target(batch, _version(seen["target"])) if batch.operation == "restore" else None
-    head, content = _version(seen["head"]), None
+    target = check_restore_target(batch, _version(state["target"])) if batch.operation == "restore" else None
+    head, content = _version(state["head"]), None
     if target is not None:
-        content = _content(target, seen)
+        content = _content(target, state)
         if target.erased:
-            content = content.without(layout_of(seen["erased"], "What was erased of the list"))
+            content = content.without(layout_of(state["erased"], "What was erased of the list"))
     elif batch.operation in ("upsert", "delete_rows", "erase"):
-        content = check_pieces(batch, EMPTY if head is None else _content(head, seen), rows)
+        content = check_pieces(batch, EMPTY if head is None else _content(head, state), rows)
     version, layout = next_version(
         batch,
         head,
         list_id=list_id,
         rows=rows,
         schema_id=None if schema is None else int(schema, 16),
-        now=to_time(seen["now"] * 1000),
+        now=to_time(state["now"] * 1000),
         target=target,
         content=content,
     )
     return document_of(version, batch.token, layout)
 
 
-def _content(version: Version, seen: dict[str, Any]) -> Pieces:
-    """What a version shows, whose layout was `seen` with it."""
+def _content(version: Version, state: dict[str, Any]) -> Pieces:
+    """What a version shows, whose layout is in the `state` of its list."""
     if version.layout is None:
         return version.tail
     where = f"The content of version {version.layout} of {version.list!r}"
-    return layout_of(seen["layout"], where) + version.tail
+    return layout_of(state["layout"], where) + version.tail
 
 
 def _looking(batch: Batch) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from tablevault_pd.store import (
     Timelines,
 )
 from tablevault_pd.store.arango.code import code_documents
-from tablevault_pd.store.arango.people import cell_document, changed, digest_of, to_session
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, ExpectedError
-from tablevault_pd.store.arango.words import code_words
+from tablevault_pd.store.arango.sessions import cell_document, changed, digest_of, to_session
+from tablevault_pd.store.arango.terms import code_words
 from tablevault_pd.store.times import to_time
 
 if TYPE_CHECKING:
@@ -240,9 +240,9 @@ class SessionControl:
                 BEAT, ids=ids, binds=_telling(beats), expect=(NOT_FOUND,), wait_s=wait_s
             )
         except ExpectedError:
-            known = ", ".join(str(beat.session_id) for beat in beats)
+            named = ", ".join(str(beat.session_id) for beat in beats)
             raise SessionNotFound(
-                f"Of the sessions with the ids {known}, some are not in this vault."
+                f"Of the sessions with the ids {named}, some are not in this vault."
             ) from None
 
     def ask(
@@ -280,12 +280,12 @@ class SessionControl:
         """Sessions with their last metrics."""
         digests = None if metrics is None else [digest_of(metric) for metric in metrics]
         if ids is not None:
-            [seen] = self._client.query(OVERVIEW_BY_ID, ids=[int(key) for key in ids], digests=digests)
+            [answer] = self._client.query(OVERVIEW_BY_ID, ids=[int(key) for key in ids], digests=digests)
         elif name is not None:
-            [seen] = self._client.query(OVERVIEW_NAMED, digest=digest_of(name), digests=digests)
+            [answer] = self._client.query(OVERVIEW_NAMED, digest=digest_of(name), digests=digests)
         else:
-            [seen] = self._client.query(OVERVIEW, digests=digests)
-        latest = seen["latest"]
+            [answer] = self._client.query(OVERVIEW, digests=digests)
+        latest = answer["latest"]
         table = pa.table(
             {
                 "session": pa.array([row[0] for row in latest], pa.int64()),
@@ -293,7 +293,7 @@ class SessionControl:
                 "value": pa.array(_floats([row[2] for row in latest])),
             }
         )
-        return Overview(to_time(seen["now"]), [to_session(row) for row in seen["sessions"]], table)
+        return Overview(to_time(answer["now"]), [to_session(row) for row in answer["sessions"]], table)
 
     def measures(
         self, session_ids: Sequence[int] | None = None, *, metrics: Sequence[str] | None = None
@@ -328,11 +328,11 @@ class SessionControl:
     def sources(self, session_ids: Sequence[int]) -> list[ModuleSource]:
         """Imported project modules."""
         rows = self._client.query(SOURCES_OF, ids=[int(key) for key in session_ids])
-        found = [
+        sources = [
             ModuleSource(row["session"], row["path"], row["sha256"], row["text"], row["module"], row["cell"])
             for row in rows
         ]
-        return sorted(found, key=lambda source: (source.session_id, source.path, source.cell))
+        return sorted(sources, key=lambda source: (source.session_id, source.path, source.cell))
 
 
 def _telling(beats: Sequence[Beat]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ import numpy as np
 from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.store import Batch, Problem, Version
 from tablevault_pd.store.arango.layout import BATCHES, Clock
-from tablevault_pd.store.arango.placing import layout_of, version_of
-from tablevault_pd.store.arango.spans import ANSWER_BYTES
+from tablevault_pd.store.arango.versions import layout_of, version_of
+from tablevault_pd.store.arango.windows import ANSWER_BYTES
 from tablevault_pd.store.edges import (
     BASES,
     LEVELS,
@@ -53,10 +53,10 @@ if TYPE_CHECKING:
 #   6 rows, 7 lowest parent, 8 span, 9 step, 10 children and 11 parents (packed, base64; null where the form has none)
 
 # 3.12; nothing in it is newer than 3.8, and nothing is removed in 4.0: so for all statements here.
-# A row of `wanted` is [list, generation, first, end]. The batches that hold rows of it are a range of an index.
+# A row of `ranges` is [list, generation, first, end]. The batches that hold rows of it are a range of an index.
 EDGES_BY_CHILD = """
 FOR t IN (
-  FOR w IN @wanted
+  FOR w IN @ranges
     LET lowest = FIRST(
       FOR f IN tv_batches
         FILTER f.list == w[0] AND f.generation == w[1] AND f.start <= w[2] AND f.rows > 0
@@ -75,7 +75,7 @@ FOR t IN (
 # An edge that has lost its place in the batch is null here; who reads it says so.
 EDGES_BY_PARENT = """
 FOR t IN (
-  FOR w IN @wanted
+  FOR w IN @ranges
     FOR z IN @sizes
       FOR m IN tv_edges
         FILTER m.parent_list == w[0] AND m.parent_generation == w[1] AND m.parent_level == z[0]
@@ -222,17 +222,17 @@ class LineageEdges:
 
     def edges(self, queries: Sequence[EdgeQuery], *, side: Literal["child", "parent"]) -> EdgeTable:
         """Edges that touch what is wanted. One request; another one for lists of which all are wanted."""
-        wanted = [
-            [int(each.list), int(each.generation), int(low), int(high)]
-            for each in queries
-            if each.generation is not None
-            for low, high in few_spans(each.spans, _MAX_SPANS)
+        ranges = [
+            [int(query.list), int(query.generation), int(low), int(high)]
+            for query in queries
+            if query.generation is not None
+            for low, high in few_spans(query.spans, _MAX_SPANS)
         ]
-        lists = [int(each.list) for each in queries if each.generation is None]
+        lists = [int(query.list) for query in queries if query.generation is None]
         by_child = side == "child"
         batches = []
-        if wanted:
-            binds = {"wanted": wanted} if by_child else {"wanted": wanted, "sizes": _SIZES}
+        if ranges:
+            binds = {"ranges": ranges} if by_child else {"ranges": ranges, "sizes": _SIZES}
             some = EDGES_BY_CHILD if by_child else EDGES_BY_PARENT
             batches += self._client.query(some, batch_rows=_PER_ANSWER, binds=binds)
         if lists:
@@ -247,36 +247,36 @@ class LineageEdges:
     def edge_summaries(self) -> list[EdgeSummary]:
         """Which batch has something from which version, over the whole vault, oldest first."""
         rows = self._client.query(SUMMARIES)
-        found = [(row[5], row[0], row[1], *each, row) for row in rows for each in row[6]]
+        summaries = [(row[5], row[0], row[1], *parent, row) for row in rows for parent in row[6]]
         return [
             EdgeSummary(parent, number, list_id, version, row[2], basis, row[3], row[4], to_time(time).isoformat())
-            for time, list_id, version, parent, number, basis, row in sorted(found, key=lambda one: one[:5])
+            for time, list_id, version, parent, number, basis, row in sorted(summaries, key=lambda one: one[:5])
         ]  # fmt: skip
 
     def writers(self, places: Sequence[tuple[int, int, int, int]]) -> list[Writers]:
         """The commits that wrote these rows."""
-        wanted = [[number, *map(int, place)] for number, place in enumerate(places)]
-        rows = self._client.query(WRITERS, batch_rows=_PER_ANSWER, places=wanted) if wanted else []
-        found: list[list[list[int]]] = [[] for _ in wanted]
+        numbered = [[number, *map(int, place)] for number, place in enumerate(places)]
+        rows = self._client.query(WRITERS, batch_rows=_PER_ANSWER, places=numbered) if numbered else []
+        by_place: list[list[list[int]]] = [[] for _ in numbered]
         for number, *row in rows:
-            found[number].append(row)
+            by_place[number].append(row)
         return [
-            Writers(*(np.asarray(column, np.int64) for column in zip(*sorted(each), strict=True)))
-            if each
+            Writers(*(np.asarray(column, np.int64) for column in zip(*sorted(written), strict=True)))
+            if written
             else Writers(*[np.empty(0, np.int64)] * 5)
-            for each in found
+            for written in by_place
         ]
 
     def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
         """Facts about lists, and versions by list id and number."""
         pairs = [[int(list_id), int(number)] for list_id, number in versions]
-        [found] = self._client.query(FACTS, lists=[int(each) for each in lists], versions=pairs)
-        known = {
-            list_id: ListHistory(name, in_place, None if kept is None else _stored(kept, erased))
-            for list_id, name, in_place, kept, erased in found["lists"]
+        [answer] = self._client.query(FACTS, lists=[int(list_id) for list_id in lists], versions=pairs)
+        histories = {
+            list_id: ListHistory(name, in_place, None if runs is None else _stored(runs, erased))
+            for list_id, name, in_place, runs, erased in answer["lists"]
         }
-        shown = map(version_of, found["versions"])
-        return ListInfo(known, {(version.list_id, version.version): version for version in shown})
+        shown = map(version_of, answer["versions"])
+        return ListInfo(histories, {(version.list_id, version.version): version for version in shown})
 
     def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
         """The generations of all lists that have children."""
@@ -284,8 +284,8 @@ class LineageEdges:
 
     def newest_of_generations(self, generations: Sequence[GenerationKey]) -> list[Version]:
         """The newest version of each of these generations."""
-        wanted = [[int(list_id), int(generation)] for list_id, generation in generations]
-        return [version_of(each) for each in self._client.query(NEWEST_OF_GENERATION, places=wanted)]
+        pairs = [[int(list_id), int(generation)] for list_id, generation in generations]
+        return [version_of(document) for document in self._client.query(NEWEST_OF_GENERATION, places=pairs)]
 
     def note_reads(self, session_id: int, reads: Sequence[tuple[int, int]]) -> None:
         """Keep that a session read these (list id, version)."""
@@ -301,7 +301,7 @@ class LineageEdges:
         if session_ids is None:
             rows = self._client.query(ALL_READS_NOTED)
         else:
-            rows = self._client.query(READS_NOTED, ids=[int(each) for each in session_ids])
+            rows = self._client.query(READS_NOTED, ids=[int(session_id) for session_id in session_ids])
         rows.sort(key=lambda row: row[:2])
         return list(dict.fromkeys((session, name, version) for session, _, name, version in rows))
 

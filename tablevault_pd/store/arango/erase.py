@@ -17,7 +17,6 @@ import pyarrow as pa
 from tablevault_pd.errors import VaultError
 from tablevault_pd.store import Erasure
 from tablevault_pd.store.arango import payloads
-from tablevault_pd.store.arango.care import BATCHES_OF, NOW, REMOVE_UPLOADS, REMOVE_WHOLE, UNUSED
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import (
     BATCHES,
@@ -27,7 +26,9 @@ from tablevault_pd.store.arango.layout import (
     PAYLOADS,
     RECORDS,
 )
-from tablevault_pd.store.arango.placing import layout_of, version_of
+from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS
+from tablevault_pd.store.arango.vacuum import BATCHES_OF, REMOVE_WHOLE, UNUSED
+from tablevault_pd.store.arango.versions import layout_of, version_of
 from tablevault_pd.store.engine import erasing, int_codec
 from tablevault_pd.store.engine.commit_rules import check_commit
 from tablevault_pd.store.pieces import EMPTY, Pieces
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tablevault_pd.store import Batch, Version
-    from tablevault_pd.store.arango.care import ServerParts
     from tablevault_pd.store.arango.commit import Committer
+    from tablevault_pd.store.arango.parts import VaultParts
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 ERASED = "FOR l IN tv_lists FILTER l.id IN @lists RETURN [l.id, l.erased]"
@@ -78,22 +79,22 @@ MIRROR = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)
 class Eraser:
     """Erases rows of a vault on a server."""
 
-    def __init__(self, vault: ServerParts, committer: Committer) -> None:
+    def __init__(self, vault: VaultParts, committer: Committer) -> None:
         self._vault, self._committer = vault, committer
         self._client = vault.client
 
     def erased(self, versions: Sequence[Version]) -> list[np.ndarray]:
         """Return the positions of erased rows. One request; none where no version has any."""
-        found = [np.empty(0, np.int64)] * len(versions)
+        positions = [np.empty(0, np.int64)] * len(versions)
         concerned = [number for number, version in enumerate(versions) if version.erased]
         if not concerned:
-            return found
+            return positions
         lists = sorted({versions[number].list_id for number in concerned})
-        rows = {each: _rows_of(packed) for each, packed in self._client.query(ERASED, lists=lists)}
+        rows = {list_id: _rows_of(packed) for list_id, packed in self._client.query(ERASED, lists=lists)}
         shown = self._vault.rows.pieces([versions[number] for number in concerned])
         for number, pieces in zip(concerned, shown, strict=True):
-            found[number] = pieces.positions_of(rows[versions[number].list_id])
-        return found
+            positions[number] = pieces.positions_of(rows[versions[number].list_id])
+        return positions
 
     def erase(self, batch: Batch) -> Erasure:
         """Commit the batch and forget the rows that it erases."""
@@ -234,6 +235,6 @@ def _packed(rows: Pieces) -> str:
     return base64.b64encode(int_codec.pack_pieces(rows)).decode("ascii")
 
 
-def _has_categories(vault: ServerParts, documents: Sequence[dict[str, Any]]) -> bool:
+def _has_categories(vault: VaultParts, documents: Sequence[dict[str, Any]]) -> bool:
     """Whether rows of a list have categories, which are shared between lists and stay."""
     return any(part["dictionaries"] for document in documents for part in document["parts"])

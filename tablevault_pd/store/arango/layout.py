@@ -200,26 +200,26 @@ def open_vault(client: Client) -> tuple[str, Clock, bool]:
 
     Return the vault's id, the server's time, and whether erased rows are still to be overwritten.
     """
-    found = _read_meta(client)
-    if found is None:
+    meta = _read_meta(client)
+    if meta is None:
         if client.read_only:
             raise VaultNotFound(f"There is no vault in {client.address}. mode='rw' makes one.")
         check_release(client, client.query(SERVER_VERSION)[0])
         _lay_out(client)
-        found = _read_meta(client)
-        if found is None:
+        meta = _read_meta(client)
+        if meta is None:
             raise VaultCorrupt(f"The vault in {client.address} lost its tv_meta document while it was made.")
-    if not isinstance(found["format"], int) or not isinstance(found["vault"], str):
+    if not isinstance(meta["format"], int) or not isinstance(meta["vault"], str):
         raise VaultFormatError(f"{client.address} has a collection tv_meta, but it is not that of a vault.")
-    if found["format"] > FORMAT:
+    if meta["format"] > FORMAT:
         raise VaultFormatError(
-            f"The vault in {client.address} has format {found['format']}; this tablevault_pd reads up to format "
+            f"The vault in {client.address} has format {meta['format']}; this tablevault_pd reads up to format "
             f"{FORMAT}. Install a newer release: pip install -U tablevault-pd"
         )
-    check_release(client, found["release"])
-    if LAYOUT not in (found["layouts"] or {}) and not client.read_only:
+    check_release(client, meta["release"])
+    if LAYOUT not in (meta["layouts"] or {}) and not client.read_only:
         _add_missing(client)
-    return found["vault"], Clock(found["now"]), bool(found["erasing"])
+    return meta["vault"], Clock(meta["now"]), bool(meta["erasing"])
 
 
 def check_release(client: Client, release: str) -> None:
@@ -256,8 +256,8 @@ def _add_missing(client: Client) -> None:
 
 def vault_id(client: Client) -> str | None:
     """The id of the vault in the database; None if there is none."""
-    found = _read_meta(client)
-    return None if found is None else str(found["vault"])
+    meta = _read_meta(client)
+    return None if meta is None else str(meta["vault"])
 
 
 def _read_meta(client: Client) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from tablevault_pd import frames
 from tablevault_pd.store.arango.columns import StoredColumn, cell_keys, columns_of, row_keys
 from tablevault_pd.store.arango.layout import DOCUMENTS, EMBEDDINGS, FILES, RECORDS
-from tablevault_pd.store.arango.words import add_words
+from tablevault_pd.store.arango.terms import add_words
 from tablevault_pd.store.engine.vector_scores import in_float32_range, lengths
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def _records(
         {"_key": key, "batch": batch, "row": row}
         for key, row in zip(row_keys(batch, rows), rows, strict=True)
     ]
-    wanted = [(name, array) for name, array in plain if mirror == "all" or _is_text(array.type)]
-    names = [name for name, _ in wanted]
-    lines = zip(*(shown(array) for _, array in wanted), strict=True) if wanted else [()] * len(rows)
+    columns = [(name, array) for name, array in plain if mirror == "all" or _is_text(array.type)]
+    names = [name for name, _ in columns]
+    lines = zip(*(shown(array) for _, array in columns), strict=True) if columns else [()] * len(rows)
     return [
         head | {"values": dict(zip(names, line, strict=True))}
         for head, line in zip(heads, lines, strict=True)
@@ -102,14 +102,14 @@ def _vectors(column: StoredColumn, array: pa.Array, batch: str, rows: range) -> 
     if not column.dim:
         return made
     vectors, valid = frames.vectors_of(pa.chunked_array([array]), column.dim)
-    found = np.flatnonzero(valid & np.isfinite(vectors).all(axis=1))
-    norms = lengths(vectors[found])
+    searchable = np.flatnonzero(valid & np.isfinite(vectors).all(axis=1))
+    norms = lengths(vectors[searchable])
     tame = in_float32_range(norms)
     measured = np.where(tame | (norms == 0), norms, _UNMEASURED)
     # orjson writes the shortest decimals: nine digits for a float32
-    numbers = vectors[found] if vectors.dtype == np.float64 else vectors[found].astype(np.float32)
+    numbers = vectors[searchable] if vectors.dtype == np.float64 else vectors[searchable].astype(np.float32)
     for at, norm, is_tame, vector in zip(
-        found.tolist(), measured.tolist(), tame.tolist(), numbers, strict=True
+        searchable.tolist(), measured.tolist(), tame.tolist(), numbers, strict=True
     ):
         made[at]["norm"] = norm
         made[at][column.vectors if is_tame else "vector"] = vector

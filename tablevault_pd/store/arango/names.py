@@ -15,10 +15,9 @@ from tablevault_pd.errors import NameTaken, VersionNotFound, short_repr
 from tablevault_pd.store import Rename, VersionName
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
-from tablevault_pd.store.arango.people import digest_of
-from tablevault_pd.store.arango.placing import version_of
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
-from tablevault_pd.store.arango.versions import HEAD
+from tablevault_pd.store.arango.sessions import digest_of
+from tablevault_pd.store.arango.versions import HEAD, version_of
 from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
 from tablevault_pd.store.times import from_time, to_time
 
@@ -52,7 +51,7 @@ FOR n IN tv_version_names
   RETURN MERGE(UNSET(n, "_id", "_rev"), {called})
 """
 FIND_NAMED = """
-FOR w IN @wanted
+FOR w IN @names
   LET list = FIRST(FOR l IN tv_lists FILTER l.digest == w[0] RETURN l.id)
   RETURN FIRST(FOR n IN tv_version_names FILTER n.digest == w[1] AND n.list == list RETURN n.version)
 """
@@ -146,20 +145,20 @@ class NameCatalog:
             all_of(handle, PUT_NAMES, {"documents": documents})
             return _names_of(handle, name)
 
-        found: list[VersionName] = self._change(work)
-        return found
+        named: list[VersionName] = self._change(work)
+        return named
 
     def drop_snapshot(self, name: str) -> list[VersionName]:
         """Remove a snapshot."""
 
         def work(handle: Any) -> list[VersionName]:
-            there = [each for each in _names_of(handle, name) if each.snapshot]
+            there = [version_name for version_name in _names_of(handle, name) if version_name.snapshot]
             if there:
                 all_of(handle, DROP_NAME, {"digest": digest_of(name)})
             return there
 
-        found: list[VersionName] = self._change(work)
-        return found
+        dropped: list[VersionName] = self._change(work)
+        return dropped
 
     def version_names(self, name: str | None = None) -> list[VersionName]:
         """What one name stands for, or all names."""
@@ -170,7 +169,7 @@ class NameCatalog:
     def find_named(self, names: Sequence[tuple[str, str]]) -> list[int | None]:
         """The version that each (list, name) means."""
         pairs = [[digest_of(name), digest_of(version)] for name, version in names]
-        return self._client.query(FIND_NAMED, wanted=pairs) if pairs else []
+        return self._client.query(FIND_NAMED, names=pairs) if pairs else []
 
     def rename_list(
         self, old: str, new: str, *, expect: int | None = None, session_id: int | None = None
@@ -267,7 +266,7 @@ def _sorted(rows: Sequence[dict[str, Any]]) -> list[VersionName]:
         )
         for row in rows
     ]  # fmt: skip
-    return sorted(names, key=lambda each: (each.time, each.name, each.list))
+    return sorted(names, key=lambda name: (name.time, name.name, name.list))
 
 
 def _version(handle: Any, key: tuple[int, int]) -> Version:

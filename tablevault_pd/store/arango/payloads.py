@@ -192,7 +192,7 @@ def dictionary_of(documents: list[Mapping[str, Any]], kind: pa.DataType, size: i
     schema = pa.schema([("values", kind)])
     seed = seed_of(schema.serialize())
     try:
-        parts = [decoded(each, schema, seed, SCALARS) for each in documents]
+        parts = [decoded(document, schema, seed, SCALARS) for document in documents]
     except (ValueError, pa.ArrowException) as error:
         raise VaultCorrupt(
             f"The categories of {where} are damaged: {error}. Restore the database from a backup."

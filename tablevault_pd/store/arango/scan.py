@@ -10,8 +10,8 @@ import numpy as np
 
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Chunk, Spans
-from tablevault_pd.store.arango.placing import layout_of, schema_key
-from tablevault_pd.store.arango.reading import RowRun, removed
+from tablevault_pd.store.arango.reader import RowRun, removed
+from tablevault_pd.store.arango.versions import layout_of, schema_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tablevault_pd.filters.predicate import Where
     from tablevault_pd.store import ScanRequest, Version
     from tablevault_pd.store.arango.client import Client
-    from tablevault_pd.store.arango.reading import Reader
+    from tablevault_pd.store.arango.reader import Reader
     from tablevault_pd.store.pieces import Pieces
 
 CLOSE_ROWS, FAR_ROWS = 8, 4096  # rows that nobody wants between two that are read together
@@ -29,13 +29,13 @@ MOST_RANGES = 1000  # rows that are looked up by themselves; with more, what is 
 
 KEPT_LAYOUTS = 64
 
-# All statements: 3.12; nothing in them is newer than 3.8. @wanted: [list, version] each.
+# All statements: 3.12; nothing in them is newer than 3.8. @layouts: [list, version] each.
 LAYOUTS = """
-FOR w IN @wanted FOR b IN tv_batches FILTER b.list == w[0] AND b.version == w[1] RETURN [w[0], w[1], b.pieces]
+FOR w IN @layouts FOR b IN tv_batches FILTER b.list == w[0] AND b.version == w[1] RETURN [w[0], w[1], b.pieces]
 """
-# @wanted: [number, list, generation, end] each.
+# @ends: [number, list, generation, end] each.
 WRITTEN = """
-FOR w IN @wanted
+FOR w IN @ends
   FOR b IN tv_batches
     FILTER b.list == w[1] AND b.generation == w[2] AND b.start < w[3] AND b.rows > 0
     SORT w[0], w[2], b.start
@@ -86,25 +86,27 @@ class Scanner:
 
     def pieces(self, versions: Sequence[Version]) -> list[Pieces]:
         """What each version shows. One request for the layouts that are not known yet."""
-        needed = {(each.list_id, each.layout) for each in versions if each.layout is not None}
-        found = {key: self._layouts[key] for key in needed & self._layouts.keys()}
-        unknown = sorted(needed - found.keys())
-        rows = self._client.query(LAYOUTS, wanted=[list(key) for key in unknown]) if unknown else []
+        needed = {(version.list_id, version.layout) for version in versions if version.layout is not None}
+        layouts = {key: self._layouts[key] for key in needed & self._layouts.keys()}
+        unknown = sorted(needed - layouts.keys())
+        rows = self._client.query(LAYOUTS, layouts=[list(key) for key in unknown]) if unknown else []
         for list_id, number, pieces in rows:
-            found[list_id, number] = layout_of(
+            layouts[list_id, number] = layout_of(
                 pieces, f"The content of version {number} of the list {list_id}"
             )
-        kept = {**self._layouts, **found}
-        self._layouts = dict(list(kept.items())[-KEPT_LAYOUTS:])
-        lacking = needed - found.keys()
+        cached = {**self._layouts, **layouts}
+        self._layouts = dict(list(cached.items())[-KEPT_LAYOUTS:])
+        lacking = needed - layouts.keys()
         if lacking:
             raise VaultCorrupt(
                 f"{self._client.address} lacks the content of some versions: (list, version) {sorted(lacking)}. "
                 "Restore the database from a backup."
             )
         return [
-            each.tail if each.layout is None else found[each.list_id, each.layout] + each.tail
-            for each in versions
+            version.tail
+            if version.layout is None
+            else layouts[version.list_id, version.layout] + version.tail
+            for version in versions
         ]
 
     def rows_of_generation(
@@ -117,10 +119,10 @@ class Scanner:
         ):
             yield chunk
 
-    def scan_many(self, wanted: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
+    def scan_many(self, requests: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
         """Rows of several versions, read together; those with the same `where` one after the other."""
-        shown = self.pieces([rows.version for rows in wanted])
-        for where, group in groupby(enumerate(wanted), key=lambda each: each[1].where):
+        shown = self.pieces([rows.version for rows in requests])
+        for where, group in groupby(enumerate(requests), key=lambda numbered: numbered[1].where):
             numbers: list[int] = []
             windows: list[RowRun] = []
             names: set[str] = set()
@@ -135,26 +137,26 @@ class Scanner:
                         windows.append(run._replace(first=first + shift, stop=last + shift, position=first))
             chunks = self._reader.scan_runs(windows, partial(_named, sorted(names)), where)
             for at, chunk in chunks:
-                mine = [name for name in wanted[numbers[at]].columns if name in chunk.table.schema.names]
+                mine = [name for name in requests[numbers[at]].columns if name in chunk.table.schema.names]
                 yield numbers[at], Chunk(chunk.positions, chunk.table.select(mine), private=False)
 
     def spans_written(self, versions: Sequence[Version]) -> Spans:
         """Who wrote which rows."""
         shown = self.pieces(versions)
-        wanted = [
+        ends = [
             [number, version.list_id, generation, end]
             for number, (version, pieces) in enumerate(zip(versions, shown, strict=True))
             for generation, end in pieces.ends()
         ]
-        rows = self._client.query(WRITTEN, wanted=wanted) if wanted else []
+        rows = self._client.query(WRITTEN, ends=ends) if ends else []
         scopes, *places = np.array(rows, np.int64).reshape(-1, 8).T
         bounds = np.searchsorted(scopes, np.arange(len(versions) + 1)).tolist()
         parts = [np.empty((7, 0), np.int64)]
         for number, (pieces, (low, high)) in enumerate(zip(shown, pairwise(bounds), strict=True)):
-            generation, first, stop, *writer = (each[low:high] for each in places)
+            generation, first, stop, *writer = (column[low:high] for column in places)
             batch, start, end = pieces.runs(generation, first, stop)
             parts.append(
-                np.stack([np.full(len(batch), number), start, end, *(each[batch] for each in writer)])
+                np.stack([np.full(len(batch), number), start, end, *(column[batch] for column in writer)])
             )
         scope, start, end, session_id, cell, time_us, line = np.concatenate(parts, axis=1)
         return Spans(scope, start, end, session_id, cell, time_us.view("datetime64[us]"), line)

@@ -84,14 +84,14 @@ class SharedDocuments:
     """What batches refer to, kept once under the hash of its content, and never removed."""
 
     client: Client
-    known: set[str] = field(default_factory=set)  #: stored for certain
+    stored: set[str] = field(default_factory=set)  #: stored for certain
 
     def put_schema(self, schema: pa.Schema) -> str:
         """Store a schema unless it is there; its key."""
         data = schema.serialize().to_pybytes()
         digest = sha256(data).hexdigest()
         key = digest[:15]  # 60 bits, an integer everywhere
-        if key not in self.known:
+        if key not in self.stored:
             document = {
                 "_key": key,
                 "digest": digest,
@@ -99,16 +99,16 @@ class SharedDocuments:
                 "arrow": base64.b64encode(data).decode("ascii"),
             }
             self.client.insert(SCHEMAS, document, mode="ignore")
-            self.known.add(key)
+            self.stored.add(key)
         return key
 
     def put_dictionary(self, values: pa.Array) -> dict[str, Any]:
         """Store the values of a categorical column; how a part refers to them."""
         digest, documents = payloads.dictionary_documents(values, REQUEST_BYTES // 2)
-        if digest not in self.known:
+        if digest not in self.stored:
             for document in documents:
                 self.client.insert(DICTIONARIES, document, mode="ignore")
-            self.known.add(digest)
+            self.stored.add(digest)
         return {"digest": digest, "values": len(values)}
 
 
@@ -195,18 +195,18 @@ class Stage:
 
     def _references(self, table: pa.Table) -> dict[str, dict[str, Any]]:
         """How a part refers to its categories; those of the part before are not hashed again."""
-        found = {}
+        references = {}
         for number, column in enumerate(table.columns):
             if payloads.is_shared(column.type):
                 values = (
                     column.chunk(0).dictionary if column.num_chunks else pa.array([], column.type.value_type)
                 )
                 place = str(number)
-                known = self._referred.get(place)
-                if known is None or not known[0].equals(values):
-                    self._referred[place] = known = (values, self._shared.put_dictionary(values))
-                found[place] = known[1]
-        return found
+                previous = self._referred.get(place)
+                if previous is None or not previous[0].equals(values):
+                    self._referred[place] = previous = (values, self._shared.put_dictionary(values))
+                references[place] = previous[1]
+        return references
 
     def _add(self, collection: str, documents: Sequence[Mapping[str, Any]]) -> None:
         """Queue documents as lines of JSON; their size decides when they are sent."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tablevault_pd.errors import InvalidInput, VaultNotFound
 from tablevault_pd.store.arango import address as addresses
 from tablevault_pd.store.arango import layout
-from tablevault_pd.store.arango.care import MaintenanceTasks, ServerParts
+from tablevault_pd.store.arango.blobs import BlobStore
 from tablevault_pd.store.arango.claims import ClaimBook
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.code import SliceStore
@@ -15,16 +15,17 @@ from tablevault_pd.store.arango.commit import Committer
 from tablevault_pd.store.arango.control import SessionControl
 from tablevault_pd.store.arango.edges import LineageEdges
 from tablevault_pd.store.arango.erase import Eraser
-from tablevault_pd.store.arango.kept import BlobStore
 from tablevault_pd.store.arango.keys import KeyIndexes
+from tablevault_pd.store.arango.maintenance import MaintenanceTasks
 from tablevault_pd.store.arango.mirror import MIRRORS
 from tablevault_pd.store.arango.names import NameCatalog
-from tablevault_pd.store.arango.people import Descriptions, SessionRecords
-from tablevault_pd.store.arango.reading import Reader
+from tablevault_pd.store.arango.parts import VaultParts
+from tablevault_pd.store.arango.reader import Reader
 from tablevault_pd.store.arango.scan import Scanner
-from tablevault_pd.store.arango.search import VectorSearch
+from tablevault_pd.store.arango.sessions import Descriptions, SessionRecords
 from tablevault_pd.store.arango.stage import SharedDocuments
 from tablevault_pd.store.arango.text import TextSearch
+from tablevault_pd.store.arango.vector_search import VectorSearch
 from tablevault_pd.store.arango.versions import Versions
 from tablevault_pd.store.engine.delegate import Delegate
 
@@ -140,7 +141,7 @@ class ArangoStore:
         self._claims = ClaimBook(client)
         self.vectors = VectorSearch(client, reader, self._rows)
         self._committer = Committer(client, clock, SharedDocuments(client), self._lineage, self._mirror)
-        parts = ServerParts(client, self._versions, self._rows, self._blobs, self._lineage, stray_age_s)
+        parts = VaultParts(client, self._versions, self._rows, self._blobs, self._lineage, stray_age_s)
         self._maintenance = MaintenanceTasks(parts)
         self._eraser = Eraser(parts, self._committer)
 

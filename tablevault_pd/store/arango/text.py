@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.store.arango.found import Items
-from tablevault_pd.store.arango.people import description_of
-from tablevault_pd.store.arango.sought import CODE, PROSE, BindVars, in_code, in_prose
+from tablevault_pd.store.arango.sessions import description_of
+from tablevault_pd.store.arango.term_queries import CODE, PROSE, BindVars, in_code, in_prose
+from tablevault_pd.store.arango.text_hits import Items
 from tablevault_pd.store.engine.bm25 import Texts
 from tablevault_pd.store.engine.fts_index import has_text, places_of
 from tablevault_pd.store.text_query import Leaf, Node, matching_ids, needs_everything
@@ -155,13 +155,13 @@ class TextSearch:
 
     def search_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
         """Rows with a text that matches: always all. Two requests; three where nothing must match, but something not."""
-        seen = [
+        with_text = [
             number
             for number, scope in enumerate(scopes)
             if has_text(scope, self._rows.schema(scope.version.schema_id))
         ]
-        versions = [scopes[number].version for number in seen]
-        places = places_of(seen, list(zip(versions, self._rows.pieces(versions), strict=True)))
+        versions = [scopes[number].version for number in with_text]
+        places = places_of(with_text, list(zip(versions, self._rows.pieces(versions), strict=True)))
         leaves = in_prose(query)
         bound = BindVars(PROSE, [one for one in leaves.values() if one is not None])
         items = Items()
@@ -182,22 +182,22 @@ class TextSearch:
         bound = BindVars(PROSE, [one for one in leaves.values() if one is not None])
         everything = needs_everything(query)
         [answer] = self._client.query(FIND_DESCRIPTIONS, binds=bound.values, everything=everything)
-        told = answer["told"]
-        numbers = {row["_key"]: number for number, row in enumerate(told)}
-        found = [(row, counts) for row, counts in answer["found"] if row["_key"] in numbers]
+        rows = answer["told"]
+        numbers = {row["_key"]: number for number, row in enumerate(rows)}
+        worded = [(row, counts) for row, counts in answer["found"] if row["_key"] in numbers]
         if not everything:
-            for row, _ in found:
-                told[numbers[row["_key"]]] = row
-        at = np.array([numbers[row["_key"]] for row, _ in found], np.int64)
-        table = bound.table([counts for _, counts in found])
+            for row, _ in worded:
+                rows[numbers[row["_key"]]] = row
+        at = np.array([numbers[row["_key"]] for row, _ in worded], np.int64)
+        table = bound.table([counts for _, counts in worded])
         ids = {leaf: at[bound.column(table, one) > 0] for leaf, one in leaves.items()}
-        wanted = set(matching_ids(query, ids.__getitem__, lambda: np.arange(len(told))).tolist())
+        matching = set(matching_ids(query, ids.__getitem__, lambda: np.arange(len(rows))).tolist())
         newest: dict[tuple[Any, ...], int] = {}
-        for number, row in enumerate(told):
+        for number, row in enumerate(rows):
             key = (row["list"], row["session_of"], row["label"])
             newest.pop(key, None)  # the newest one takes its place in the order, too
             newest[key] = number
-        return [description_of(told[number]) for number in newest.values() if number in wanted]
+        return [description_of(rows[number]) for number in newest.values() if number in matching]
 
     def search_code(self, query: Node) -> np.ndarray:
         """Cells whose code matches. One request."""
@@ -224,5 +224,5 @@ class TextSearch:
                 some.append(literally[held[:, literals.index(literal)]])
             return np.concatenate([np.empty(0, np.int64), *some])
 
-        found: np.ndarray = cells[matching_ids(query, ids, lambda: np.arange(len(cells)))]
-        return found
+        matching: np.ndarray = cells[matching_ids(query, ids, lambda: np.arange(len(cells)))]
+        return matching

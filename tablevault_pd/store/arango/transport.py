@@ -215,9 +215,9 @@ def _no_http(error: BaseException | None) -> str | None:
     for part in (*getattr(error, "args", ()), getattr(error, "reason", None)):
         if isinstance(part, BadStatusLine) and not isinstance(part, RemoteDisconnected):
             return f"what answered speaks no HTTP; it said {short_repr(str(part), 40)}"
-        found = _no_http(part) if isinstance(part, BaseException) else None
-        if found is not None:
-            return found
+        reply = _no_http(part) if isinstance(part, BaseException) else None
+        if reply is not None:
+            return reply
     return None
 
 

@@ -92,15 +92,17 @@ class VectorIndexes:
         attribute = column.vectors
         if attribute in self._ready or time.monotonic() < self._look_at.get(attribute, 0.0):
             return self._ready.get(attribute)
-        found = [one for one in self._list() if one.get("fields") == [attribute]]
-        usable = [one for one in found if one.get("trainingState", "ready") == "ready"]  # told from 3.12.9 on
+        existing = [one for one in self._list() if one.get("fields") == [attribute]]
+        usable = [
+            one for one in existing if one.get("trainingState", "ready") == "ready"
+        ]  # told from 3.12.9 on
         if usable:
             cells = usable[0].get("params", {}).get("nLists")
             cells = cells if isinstance(cells, int) else MOST_CELLS  # else a rule: 3.12.10
             self._ready[attribute] = VectorIndex(self, attribute, cells)
             return self._ready[attribute]
         self.forget(attribute)
-        if not found and not self.client.read_only and attribute not in self._wished:
+        if not existing and not self.client.read_only and attribute not in self._wished:
             self._wished.add(attribute)
             self._wish(column, rows)
         return None

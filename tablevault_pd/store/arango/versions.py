@@ -1,12 +1,15 @@
-"""Lists and versions, as the server tells of them."""
+"""Lists and versions on a server, and versions as batch documents and back."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import ListState, Version, VersionLookup
-from tablevault_pd.store.arango.people import digest_of
-from tablevault_pd.store.arango.placing import version_of
+from tablevault_pd.store.arango.sessions import digest_of
+from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.pieces import Pieces
 
 # All statements: 3.12; nothing in them is newer than 3.8. Names are looked up by their hash, because the server compares
 # texts by the rules of a language.
@@ -30,7 +34,7 @@ LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 FOR b IN tv_batches FILTER b.list == list AND b.time <= @time SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads")
 """
 FIND_VERSIONS = """
-FOR w IN @wanted
+FOR w IN @lookups
   LET list = FIRST(FOR l IN tv_lists FILTER l.digest == w[0] RETURN l.id)
   RETURN w[1] != null
     ? FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == w[1] RETURN UNSET(b, "pieces", "edges", "reads"))
@@ -66,6 +70,8 @@ FOR l IN tv_lists
   RETURN l.name
 """
 
+Document = Mapping[str, Any]
+
 
 class Versions:
     """What lists there are, and which versions of them."""
@@ -96,14 +102,14 @@ class Versions:
             if version is not None:
                 return [self.version(name, version)]
             return [self.head(name) if time is None else self.version_at(name, time)]
-        asked = [
-            [digest_of(each.name), each.version, None if each.time is None else from_time(each.time)]
-            for each in lookups
+        places = [
+            [digest_of(lookup.name), lookup.version, None if lookup.time is None else from_time(lookup.time)]
+            for lookup in lookups
         ]
-        rows = self._client.query(FIND_VERSIONS, wanted=asked) if asked else []
+        rows = self._client.query(FIND_VERSIONS, lookups=places) if places else []
         return [
-            None if row is None else version_of({**row, "name": each.name})
-            for row, each in zip(rows, lookups, strict=True)
+            None if row is None else version_of({**row, "name": lookup.name})
+            for row, lookup in zip(rows, lookups, strict=True)
         ]
 
     def versions(self, name: str | None = None) -> list[Version]:
@@ -111,8 +117,8 @@ class Versions:
         if name is not None:
             rows = self._client.query(VERSIONS_OF, digest=digest_of(name))
             return [version_of({**row, "name": name}) for row in rows]
-        found = [version_of(row) for row in self._client.query(ALL_VERSIONS)]
-        return sorted(found, key=lambda version: (version.time, version.list, version.version))
+        versions = [version_of(row) for row in self._client.query(ALL_VERSIONS)]
+        return sorted(versions, key=lambda version: (version.time, version.list, version.version))
 
     def lists(self) -> list[ListState]:
         """Every list."""
@@ -125,3 +131,59 @@ class Versions:
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""
         return sorted(name for name in self._client.query(NAMES) if name.startswith(prefix))
+
+
+def version_of(document: Document) -> Version:
+    """The version that a batch document stands for."""
+    return Version(
+        document["list"], document["name"], document["version"], document["operation"], document["generation"],
+        document["start"], document["rows"], document["total"], int(document["schema"], 16), document["session"],
+        document["cell"], to_time(document["time"]), tuple(document["tags"]), document.get("message"),
+        document["gone"], document.get("step"), document.get("line"), document["layout"], document["first"],
+        document["changed"], document["removed"], document.get("erased", 0),
+    )  # fmt: skip
+
+
+def document_of(version: Version, token: str, layout: Pieces | None) -> dict[str, Any]:
+    """What a batch document says of its version; `layout` are the pieces that it, and those that lengthen it, begin with."""
+    time = from_time(version.time)
+    return {
+        "list": version.list_id,
+        "name": version.list,
+        "version": version.version,
+        "operation": version.operation,
+        "generation": version.generation,
+        "layout": version.layout,
+        "pieces": None if layout is None else base64.b64encode(pack_pieces(layout)).decode("ascii"),
+        "first": version.first,
+        "start": version.start,
+        "rows": version.rows,
+        "total": version.total,
+        "changed": version.changed,
+        "removed": version.removed,
+        "schema": schema_key(version.schema_id),
+        "session": version.session_id,
+        "cell": version.cell,
+        "step": version.step,
+        "line": version.line,
+        "time": time,
+        "committed": to_time(time).isoformat(),
+        "tags": list(version.tags),
+        "message": version.message,
+        "token": token,
+        "gone": version.gone,
+        "emptied": False,
+    }
+
+
+def schema_key(schema_id: int) -> str:
+    """The key of a schema's document."""
+    return f"{schema_id:015x}"
+
+
+def layout_of(pieces: str | None, where: str) -> Pieces:
+    """The layout that a batch document holds. Raises VaultCorrupt: `where` is what is damaged."""
+    try:
+        return unpack_pieces(base64.b64decode(pieces or "", validate=True), where)
+    except ValueError as error:
+        raise VaultCorrupt(f"{where} is damaged: {error}. Restore the database from a backup.") from error

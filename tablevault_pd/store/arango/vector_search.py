@@ -1,6 +1,6 @@
 """Searching vectors of a vault on a server.
 
-The server finds the nearest vectors itself (see near.py). Where all are to be ranked they are read, and kept: rows never
+The server finds the nearest vectors itself (see nearest.py). Where all are to be ranked they are read, and kept: rows never
 change once they are committed, so a later search reads on from where the last one stopped, and what was committed a moment
 ago is found at once, by whomever.
 """
@@ -12,8 +12,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from tablevault_pd.store.arango.near import Nearest
-from tablevault_pd.store.arango.reading import RowRun
+from tablevault_pd.store.arango.nearest import Nearest
+from tablevault_pd.store.arango.reader import RowRun
 from tablevault_pd.store.arango.scan import runs_of
 from tablevault_pd.store.engine.vector_scan import VectorScan
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Hits, Metric, Scope, VectorQuery
     from tablevault_pd.store.arango.client import Client
-    from tablevault_pd.store.arango.reading import Reader
+    from tablevault_pd.store.arango.reader import Reader
     from tablevault_pd.store.arango.scan import Scanner
     from tablevault_pd.store.engine.vector_scan import ColumnPart, VectorColumn
 
@@ -54,11 +54,11 @@ class VectorSearch(VectorScan):
         """The rows whose vectors are nearest: found by the server, unless all are to be ranked."""
         self._begin_in_child()
         if near and k is not None:
-            found = self._nearest.find(
+            hits = self._nearest.find(
                 near, scopes, self._runs(near, scopes), metric=metric, k=k, approx=approx
             )
-            if found is not None:
-                return found
+            if hits is not None:
+                return hits
         return super().search_vectors(near, scopes, metric=metric, k=k)
 
     def count_nearer(
@@ -70,43 +70,43 @@ class VectorSearch(VectorScan):
 
     def _runs(self, near: Sequence[VectorQuery], scopes: Sequence[Scope]) -> list[list[RowRun]]:
         """The rows that each is to be searched in."""
-        versions = [scopes[each.scope].version for each in near]
-        return [runs_of(*each) for each in zip(versions, self._rows.pieces(versions), strict=True)]
+        versions = [scopes[query.scope].version for query in near]
+        return [runs_of(*shown) for shown in zip(versions, self._rows.pieces(versions), strict=True)]
 
-    def _columns_read(self, wanted: Sequence[ColumnPart]) -> list[VectorColumn]:
+    def _columns_read(self, parts: Sequence[ColumnPart]) -> list[VectorColumn]:
         """The columns; what is lacking of all of them is read together."""
         with self._reading:
-            known = [self._lookup(part.version, part.generation, part.field) for part in wanted]
+            columns = [self._lookup(part.version, part.generation, part.field) for part in parts]
             lacking: dict[
                 tuple[int, int, int], dict[int, int]
             ] = {}  # columns that lack the same rows: id -> number
-            for number, (part, (column, _)) in enumerate(zip(wanted, known, strict=True)):
+            for number, (part, (column, _)) in enumerate(zip(parts, columns, strict=True)):
                 if column.upto < part.end:
                     rows = lacking.setdefault((part.version.list_id, part.generation, column.upto), {})
-                    if id(column) not in rows or wanted[rows[id(column)]].end < part.end:
+                    if id(column) not in rows or parts[rows[id(column)]].end < part.end:
                         rows[id(column)] = number
-            self._read_on([list(rows.values()) for rows in lacking.values()], wanted, known)
-        return [column for column, _ in known]
+            self._read_on([list(rows.values()) for rows in lacking.values()], parts, columns)
+        return [column for column, _ in columns]
 
     def _read_on(
         self,
         groups: Sequence[Sequence[int]],
-        wanted: Sequence[ColumnPart],
-        known: Sequence[tuple[VectorColumn, pa.Schema]],
+        parts: Sequence[ColumnPart],
+        columns: Sequence[tuple[VectorColumn, pa.Schema]],
     ) -> None:
         """Read the rows that each group of columns lacks."""
         if not groups:
             return
-        furthest = [max((wanted[number] for number in group), key=lambda part: part.end) for group in groups]
+        furthest = [max((parts[number] for number in group), key=lambda part: part.end) for group in groups]
         shown = self._rows.pieces([part.version for part in furthest])
         runs = []
         for group, part, pieces in zip(groups, furthest, shown, strict=True):
-            first = known[group[0]][0].upto
+            first = columns[group[0]][0].upto
             runs.append(RowRun(part.version, part.generation, first, part.end, first, pieces))
-        fields = {wanted[number].field for group in groups for number in group}
+        fields = {parts[number].field for group in groups for number in group}
         chunks = self._reader.scan_runs(runs, lambda schema: sorted(fields & set(schema.names)))
         read = {number: [chunk for _, chunk in some] for number, some in groupby(chunks, key=itemgetter(0))}
         for at, (group, run) in enumerate(zip(groups, runs, strict=True)):
             for number in group:
-                column, schema = known[number]
+                column, schema = columns[number]
                 column.add(iter(read.get(at, ())), schema, run.stop)

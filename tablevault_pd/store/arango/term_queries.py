@@ -27,7 +27,7 @@ CODE: tuple[Attribute, ...] = ("parts", "wholes")
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
+class TermQuery:
     """Terms one after the other in an attribute of terms; the last one is perhaps only the beginning of one."""
 
     attribute: Attribute
@@ -64,21 +64,21 @@ class Sought:
 class CodeLeaf:
     """What a leaf looks for in code: any of it counts."""
 
-    sought: tuple[Sought, ...]
+    sought: tuple[TermQuery, ...]
     literal: str | None
 
 
-def _sought(attribute: Attribute, text: str | None, prefix: bool, by: Tokenizer, place: int) -> Sought | None:
+def _sought(attribute: Attribute, text: str | None, prefix: bool, by: Tokenizer, place: int) -> TermQuery | None:
     """What a text asks for; None if there is no word in it."""
     terms = by.tokenize([text or ""])[place][0].split(" ")
     if terms == [""]:
         return None
     if prefix:
         terms[-1] = beginning(terms[-1])
-    return Sought(attribute, tuple(terms), prefix)
+    return TermQuery(attribute, tuple(terms), prefix)
 
 
-def in_prose(query: Node) -> dict[Leaf, Sought | None]:
+def in_prose(query: Node) -> dict[Leaf, TermQuery | None]:
     """What each leaf asks of an item or a description."""
     return {
         leaf: _sought("words", fts.sought(leaf), True, words.PROSE, 1)
@@ -96,20 +96,20 @@ def in_code(query: Node) -> dict[Leaf, CodeLeaf]:
 def _in_code(leaf: Leaf) -> CodeLeaf:
     parts, whole, literal = fts.code_sought(leaf)
     prefix = isinstance(leaf, Prefix)
-    found = (
+    terms = (
         _sought("parts", parts, prefix, words.SOURCE, 0),
         _sought("wholes", whole, prefix, words.SOURCE, 0),
     )
-    return CodeLeaf(tuple(one for one in found if one is not None), literal)
+    return CodeLeaf(tuple(one for one in terms if one is not None), literal)
 
 
 class BindVars:
     """The values of a statement over some attributes of terms; phrases are looked up in the first one."""
 
-    def __init__(self, attributes: tuple[Attribute, ...], wanted: Sequence[Sought]) -> None:
+    def __init__(self, attributes: tuple[Attribute, ...], terms: Sequence[TermQuery]) -> None:
         self._attributes = attributes
-        known = list(dict.fromkeys(wanted))
-        ordered = [one for attribute in attributes for one in known if one.attribute == attribute]
+        distinct = list(dict.fromkeys(terms))
+        ordered = [one for attribute in attributes for one in distinct if one.attribute == attribute]
         self._columns = {one: column for column, one in enumerate(ordered)}
         self.values: dict[str, Any] = {f"phrase{number}": [NOWHERE] for number in range(1, PHRASES + 1)}
         for attribute in attributes:
@@ -121,9 +121,9 @@ class BindVars:
                 self.values[f"{attribute}_begin"] = [NOWHERE]
         self._look_up(ordered)
 
-    def _look_up(self, wanted: Sequence[Sought]) -> None:
+    def _look_up(self, terms: Sequence[TermQuery]) -> None:
         phrases = 0
-        for one in wanted:
+        for one in terms:
             if len(one.terms) == 1:
                 name = f"{one.attribute}_begin" if one.prefix else one.attribute
                 self.values[name].append(one.terms[0])
@@ -161,7 +161,7 @@ class BindVars:
                     table[row, column] = one.count(held[self._attributes.index(one.attribute)])
         return table
 
-    def column(self, table: np.ndarray, one: Sought | None) -> np.ndarray:
+    def column(self, table: np.ndarray, one: TermQuery | None) -> np.ndarray:
         """The column of a table for one thing sought; zeros for nothing."""
-        found: np.ndarray = np.zeros(len(table), np.int64) if one is None else table[:, self._columns[one]]
-        return found
+        counts: np.ndarray = np.zeros(len(table), np.int64) if one is None else table[:, self._columns[one]]
+        return counts

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 def add_words(table: pa.Table, made: dict[str, list[Any]]) -> tuple[int, int]:
     """Add the words of `table` to the documents `made` of it; how many items have text, and how many words."""
     items = words = 0
-    found = dict(item_texts(table))
+    texts = dict(item_texts(table))
     starts: dict[str, int] = defaultdict(int)
     for column in columns_of(table.schema):
         if column.collection == RECORDS:
             continue
         start = starts[column.collection]
         starts[column.collection] += table.num_rows
-        if column.name in found:
+        if column.name in texts:
             documents = made[column.collection][start : start + table.num_rows]
-            items, words = _add(documents, found[column.name], items, words)
-    if None in found:
-        items, words = _add(made[RECORDS], found[None], items, words)
+            items, words = _add(documents, texts[column.name], items, words)
+    if None in texts:
+        items, words = _add(made[RECORDS], texts[None], items, words)
     return items, words
 
 

@@ -31,9 +31,9 @@ class Items:
         self._rows: list[int] = []
         self._columns: list[str | None] = []
 
-    def add(self, found: Sequence[Any]) -> None:
+    def add(self, batches: Sequence[Any]) -> None:
         """What :data:`~tablevault_pd.store.arango.text.FIND_TEXTS` found: batch, place, items each."""
-        for key, place, some in found:
+        for key, place, some in batches:
             # Those of a batch that a vacuum is emptying are as good as gone.
             items = [item for item in some if item[0] is None or not place[3]]
             self._batches += [len(self._keys)] * len(items)
@@ -48,10 +48,10 @@ class Items:
     def add_rest(self, batches: Sequence[Any], sought: int) -> None:
         """Of all items, those that were not found: nothing that is sought is in them."""
         keys = map(self._keys.__getitem__, self._batches)
-        known = set(zip(keys, self._rows, self._columns, strict=True))
+        present = set(zip(keys, self._rows, self._columns, strict=True))
         nothing = [0] * sought
         for key, place, *some in batches:
-            items = [(row, column) for row, column in chain(*some) if (key, row, column) not in known]
+            items = [(row, column) for row, column in chain(*some) if (key, row, column) not in present]
             self.add([(key, place, [[row, column, 0, nothing, None] for row, column in items])])
 
     def located(
@@ -72,7 +72,7 @@ class Items:
         run = np.where(row < 0, -1, run_of[batch]) if len(ids) else np.empty(0, np.int64)
         order = np.argsort(run, kind="stable")
         edges = np.searchsorted(run[order], np.arange(len(runs) + 1))
-        found: list[tuple[np.ndarray, ...]] = [_NONE]
+        parts: list[tuple[np.ndarray, ...]] = [_NONE]
         for key, code in runs.items():
             here = order[edges[code] : edges[code + 1]]
             address = starts[batch[here]] + row[here]
@@ -80,12 +80,12 @@ class Items:
                 scope = scopes[place.scope]
                 item = _codes(names, scope)[column[here]]
                 position = place.pieces.positions(key[1], address)
-                kept = (position >= 0) & (item > -2)
+                inside = (position >= 0) & (item > -2)
                 if scope.keep is not None:
-                    kept[kept] = scope.keep[position[kept]]
-                number = np.full(int(kept.sum()), place.scope, np.int64)
-                found.append((number, position[kept], item[kept], scores[ids[here]][kept]))
-        return ranked(*map(np.concatenate, zip(*found, strict=True)))
+                    inside[inside] = scope.keep[position[inside]]
+                number = np.full(int(inside.sum()), place.scope, np.int64)
+                parts.append((number, position[inside], item[inside], scores[ids[here]][inside]))
+        return ranked(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 _NONE = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))

@@ -1,7 +1,7 @@
 """The nearest vectors, found on the server: it scores what comes into question, only the best come here.
 
 The server computes in float64 with decimals as they are stored, so its scores are nearly those that rank (see
-measure.py). It therefore ranks by the most a score may be, and the best come with their vectors, to be measured here. If
+vector_scores.py). It therefore ranks by the most a score may be, and the best come with their vectors, to be measured here. If
 the k-th of them is above all that may have been left behind, nobody is missing; else all are asked for that may reach it.
 
 What the server cannot measure always comes first, and where too much would come, `find` gives up: then the columns are
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.columns import StoredColumn
-    from tablevault_pd.store.arango.reading import Reader, RowRun
-    from tablevault_pd.store.arango.spans import Span
+    from tablevault_pd.store.arango.reader import Reader, RowRun
+    from tablevault_pd.store.arango.windows import Span
 
 MARGIN = 16  # rows beyond the k-th that are asked for at first
 GROWTH = 16  # … and so many times as many when the filters refuse too many of them
@@ -121,8 +121,8 @@ class VectorPiece:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of its vectors, as they were written."""
-        found: np.dtype[Any] = np.dtype(self.column.kind.value_type.to_pandas_dtype())
-        return found
+        dtype: np.dtype[Any] = np.dtype(self.column.kind.value_type.to_pandas_dtype())
+        return dtype
 
     @property
     def first(self) -> int:
@@ -139,7 +139,7 @@ class VectorSearchPlan:
     metric: Metric
     k: int
     pieces: list[VectorPiece]
-    kept: int  #: rows that the filters leave, each as often as it has columns
+    rows_left: int  #: rows that the filters leave, each as often as it has columns
 
     @property
     def queries(self) -> int:
@@ -154,13 +154,13 @@ class VectorSearchPlan:
     @property
     def at_first(self) -> int:
         """How many candidates hold the best k rows, if filters and columns are spread evenly."""
-        columns: int = max(Counter(each.scope for each in self.near).values())
-        return (self.k + MARGIN) * columns * (1 + self.looked_at) // (1 + self.kept)
+        columns: int = max(Counter(query.scope for query in self.near).values())
+        return (self.k + MARGIN) * columns * (1 + self.looked_at) // (1 + self.rows_left)
 
     @property
     def most(self) -> int:
         """How many candidates may come in one answer."""
-        dim: int = max(each.queries.shape[1] for each in self.near)
+        dim: int = max(query.queries.shape[1] for query in self.near)
         return MOST_NUMBERS // (dim * self.queries)
 
 
@@ -182,13 +182,13 @@ class Nearest:
         approx: bool,
     ) -> list[Hits] | None:
         """The best `k` rows for each query; None where reading the columns is better. `runs`: of each near, its rows."""
-        asked = self._asked(near, scopes, runs, metric, k)
-        if asked is None:
+        plan = self._plan(near, scopes, runs, metric, k)
+        if plan is None:
             return None
-        found = self._approximately(asked) if approx and metric == "cosine" else None
-        return found or self._exactly(asked)
+        approximate = self._approximately(plan) if approx and metric == "cosine" else None
+        return approximate or self._exactly(plan)
 
-    def _asked(
+    def _plan(
         self,
         near: Sequence[VectorQuery],
         scopes: Sequence[Scope],
@@ -197,54 +197,54 @@ class Nearest:
         k: int,
     ) -> VectorSearchPlan | None:
         """What the server is to look at; None if it cannot."""
-        sizes = np.concatenate([lengths(each.queries) for each in near])
+        sizes = np.concatenate([lengths(query.queries) for query in near])
         if not in_float32_range(sizes).all() or len(near[0].queries) > MOST_QUERIES:
             return None
         numbers = [number for number, some in enumerate(runs) for _ in some]
-        pieces, kept = [], 0
+        pieces, rows_left = [], 0
         for span in self._reader.spans([run for some in runs for run in some]):
-            number = numbers[span.wanted]
-            each = near[number]
-            column = self._reader.column(span.schema, each.field)
+            number = numbers[span.run]
+            query = near[number]
+            column = self._reader.column(span.schema, query.field)
             if column is None:
                 continue
-            if column.collection != EMBEDDINGS or column.dim != each.queries.shape[1]:
+            if column.collection != EMBEDDINGS or column.dim != query.queries.shape[1]:
                 return None
-            ranges = _ranges(scopes[each.scope].keep, span.position, span.position + span.rows)
+            ranges = _ranges(scopes[query.scope].keep, span.position, span.position + span.rows)
             if len(ranges):
-                kept += int((ranges[:, 1] - ranges[:, 0]).sum())
-                pieces.append(VectorPiece(number, each.scope, span, column, ranges))
-        return VectorSearchPlan(near, scopes, metric, k, _coarser(pieces), kept)
+                rows_left += int((ranges[:, 1] - ranges[:, 0]).sum())
+                pieces.append(VectorPiece(number, query.scope, span, column, ranges))
+        return VectorSearchPlan(near, scopes, metric, k, _coarser(pieces), rows_left)
 
     # -- every row
 
-    def _exactly(self, asked: VectorSearchPlan) -> list[Hits] | None:
-        count = min(asked.at_first, asked.looked_at)
-        least = [ANY] * asked.queries
-        while count <= asked.most:
-            found = self._best(asked, count, least)
-            if found is None:
+    def _exactly(self, plan: VectorSearchPlan) -> list[Hits] | None:
+        count = min(plan.at_first, plan.looked_at)
+        least = [ANY] * plan.queries
+        while count <= plan.most:
+            best = self._best(plan, count, least)
+            if best is None:
                 return None
-            if all(settled for _, settled in found):
-                return [_first(hits, asked.k) for hits, _ in found]
-            if count == asked.most:
+            if all(settled for _, settled in best):
+                return [_first(hits, plan.k) for hits, _ in best]
+            if count == plan.most:
                 return None
-            enough = [len(hits) >= asked.k for hits, _ in found]
+            enough = [len(hits) >= plan.k for hits, _ in best]
             least = [
-                float(hits.score[asked.k - 1]) if full else ANY
-                for (hits, _), full in zip(found, enough, strict=True)
+                float(hits.score[plan.k - 1]) if full else ANY
+                for (hits, _), full in zip(best, enough, strict=True)
             ]
-            count = asked.most if all(enough) else min(count * GROWTH, asked.most)
+            count = plan.most if all(enough) else min(count * GROWTH, plan.most)
         return None
 
     def _best(
-        self, asked: VectorSearchPlan, count: int, least: Sequence[float]
+        self, plan: VectorSearchPlan, count: int, least: Sequence[float]
     ) -> list[tuple[Hits, bool]] | None:
         """The best `count` rows for each query, and whether the best k are among them; None if rows are missing."""
-        if not asked.pieces:
-            return [(_hits(asked, query, []), True) for query in range(asked.queries)]
-        kinds, kind_of = _kinds(asked.near)
-        doubt, spans = _doubt(asked), _bound(asked, kind_of)
+        if not plan.pieces:
+            return [(_hits(plan, query, []), True) for query in range(plan.queries)]
+        kinds, kind_of = _kinds(plan.near)
+        doubt, spans = _doubt(plan), _bound(plan, kind_of)
         norms = [lengths(kind).tolist() for kind in kinds]
         queries = [
             {
@@ -254,21 +254,21 @@ class Nearest:
                     for kind, norm in zip(kinds, norms, strict=True)
                 ],
             }
-            for query in range(asked.queries)
+            for query in range(plan.queries)
         ]
-        [told] = self._client.query(
-            NEAREST, spans=spans, queries=queries, metric=asked.metric, doubt=doubt, count=count
+        [answer] = self._client.query(
+            NEAREST, spans=spans, queries=queries, metric=plan.metric, doubt=doubt, count=count
         )
-        if told["seen"] != asked.looked_at:
+        if answer["seen"] != plan.looked_at:
             return None
-        found = []
-        for query, rows in enumerate(told["best"]):
-            hits = _hits(asked, query, [(piece, row, vector) for piece, row, _, vector in rows])
-            settled = len(rows) < count or count == asked.looked_at  # all came that reach `least`
-            if not settled and len(hits) >= asked.k:
-                settled = bool(hits.score[asked.k - 1] > rows[-1][2])
-            found.append((hits, settled))
-        return found
+        results = []
+        for query, rows in enumerate(answer["best"]):
+            hits = _hits(plan, query, [(piece, row, vector) for piece, row, _, vector in rows])
+            settled = len(rows) < count or count == plan.looked_at  # all came that reach `least`
+            if not settled and len(hits) >= plan.k:
+                settled = bool(hits.score[plan.k - 1] > rows[-1][2])
+            results.append((hits, settled))
+        return results
 
     def count(
         self,
@@ -280,98 +280,98 @@ class Nearest:
         metric: Metric,
     ) -> np.ndarray | None:
         """How many items score above each of `scores`, for one query; None where reading the columns is better."""
-        asked = self._asked(near, scopes, runs, metric, len(scores))
-        if asked is None or asked.looked_at != asked.kept:
+        plan = self._plan(near, scopes, runs, metric, len(scores))
+        if plan is None or plan.looked_at != plan.rows_left:
             return None
         kinds, kind_of = _kinds(near)
-        limit = asked.most
+        limit = plan.most
         levels = np.unique(scores)
-        [told] = self._client.query(
+        [answer] = self._client.query(
             NEARER,
-            spans=_bound(asked, kind_of),
+            spans=_bound(plan, kind_of),
             kinds=[{"vector": kind[0].tolist(), "norm": float(lengths(kind)[0])} for kind in kinds],
             scores=levels.tolist(),
             metric=metric,
-            doubt=_doubt(asked),
+            doubt=_doubt(plan),
             limit=limit,
         )
-        unsure = told["unsure"]
+        unsure = answer["unsure"]
         if len(unsure) >= limit:
             return None
         above = np.zeros(len(levels), np.int64)
-        for number, items in told["sure"]:
+        for number, items in answer["sure"]:
             above[:number] += items
         for piece, row, least, vector in unsure:
-            hits = _hits(asked, 0, [(piece, row, vector)])
+            hits = _hits(plan, 0, [(piece, row, vector)])
             if len(hits):
                 above += (levels >= least) & (levels < hits.score[0])
         return np.asarray(above[np.searchsorted(levels, scores)])
 
     # -- by an index
 
-    def _approximately(self, asked: VectorSearchPlan) -> list[Hits] | None:
+    def _approximately(self, plan: VectorSearchPlan) -> list[Hits] | None:
         """The best rows an index finds; None where there is none, or it finds too few."""
-        columns = {piece.column.vectors for piece in asked.pieces}
-        kinds, _ = _kinds(asked.near)
-        count = 2 * asked.at_first
-        if asked.kept < max(SMALLEST, 10 * asked.k) or len(columns) > 1 or len(kinds) > 1:
+        columns = {piece.column.vectors for piece in plan.pieces}
+        kinds, _ = _kinds(plan.near)
+        count = 2 * plan.at_first
+        if plan.rows_left < max(SMALLEST, 10 * plan.k) or len(columns) > 1 or len(kinds) > 1:
             return None
-        index = self.indexes.ready(asked.pieces[0].column, asked.kept)
+        index = self.indexes.ready(plan.pieces[0].column, plan.rows_left)
         if index is None:
             return None
         places: dict[tuple[str, int], list[int]] = {}
-        for number, piece in enumerate(asked.pieces):
+        for number, piece in enumerate(plan.pieces):
             places.setdefault((piece.span.batch, piece.column.field), []).append(number)
-        most = min(MOST_APPROX, asked.most)
+        most = min(MOST_APPROX, plan.most)
         for effort in (1, HARDER):
             answer = index.search(kinds[0], count * effort, effort) if count * effort <= most else None
             if answer is None:
                 break
-            found = [
-                _hits(asked, query, [
+            by_query = [
+                _hits(plan, query, [
                     (number, row, vector)
                     for batch, field, row, vector in rows
                     for number in places.get((batch, field), ())
-                    if asked.pieces[number].span.low <= row < asked.pieces[number].span.high
+                    if plan.pieces[number].span.low <= row < plan.pieces[number].span.high
                 ])
                 for query, rows in enumerate(answer)
             ]  # fmt: skip
-            if all(len(hits) >= asked.k for hits in found):
-                return [_first(hits, asked.k) for hits in found]
-            if min(map(len, found)) * HARDER < asked.k:
+            if all(len(hits) >= plan.k for hits in by_query):
+                return [_first(hits, plan.k) for hits in by_query]
+            if min(map(len, by_query)) * HARDER < plan.k:
                 break
         return None
 
 
-def _doubt(asked: VectorSearchPlan) -> float:
+def _doubt(plan: VectorSearchPlan) -> float:
     """By what share the server's scores may be wrong."""
-    narrow = any(piece.dtype.itemsize < 8 for piece in asked.pieces)
-    dim: int = max(each.queries.shape[1] for each in asked.near)
+    narrow = any(piece.dtype.itemsize < 8 for piece in plan.pieces)
+    dim: int = max(query.queries.shape[1] for query in plan.near)
     # A decimal of a float32 is off by half a unit of its last place; the rest is the server's rounding.
     return 4 * float(np.finfo(np.float32).eps) * narrow + (8 * dim + 64) * float(np.finfo(np.float64).eps)
 
 
-def _bound(asked: VectorSearchPlan, kind_of: Sequence[int]) -> list[list[Any]]:
+def _bound(plan: VectorSearchPlan, kind_of: Sequence[int]) -> list[list[Any]]:
     """The pieces as the statements take them."""
     return [
         [number, piece.span.batch, low, high, piece.column.field, piece.column.vectors, kind_of[piece.near]]
-        for number, piece in enumerate(asked.pieces)
+        for number, piece in enumerate(plan.pieces)
         for low, high in (piece.ranges - piece.first).tolist()
     ]
 
 
 def _kinds(near: Sequence[VectorQuery]) -> tuple[list[np.ndarray], list[int]]:
     """The different arrays of queries, and which of them each near has."""
-    seen: dict[tuple[Any, ...], int] = {}
+    numbers: dict[tuple[Any, ...], int] = {}
     kinds: list[np.ndarray] = []
     kind_of = []
-    for each in near:
-        queries = np.asarray(each.queries, np.float64)
+    for query in near:
+        queries = np.asarray(query.queries, np.float64)
         key = (queries.shape, queries.tobytes())
-        if key not in seen:
-            seen[key] = len(kinds)
+        if key not in numbers:
+            numbers[key] = len(kinds)
             kinds.append(queries)
-        kind_of.append(seen[key])
+        kind_of.append(numbers[key])
     return kinds, kind_of
 
 
@@ -400,33 +400,33 @@ def _coarser(pieces: list[VectorPiece]) -> list[VectorPiece]:
     return closed
 
 
-def _hits(asked: VectorSearchPlan, query: int, rows: Sequence[tuple[int, int, Any]]) -> Hits:
+def _hits(plan: VectorSearchPlan, query: int, rows: Sequence[tuple[int, int, Any]]) -> Hits:
     """(number of the piece, row of the batch, vector) measured and ranked, without what the filters refuse."""
     scope, position, item, score = [], [], [], []
     for number, group in groupby(sorted(rows, key=lambda row: row[0]), key=lambda row: row[0]):
-        piece, some = asked.pieces[number], list(group)
+        piece, some = plan.pieces[number], list(group)
         at = np.array([row for _, row, _ in some], np.int64) + piece.first
-        keep = asked.scopes[piece.scope].keep
-        kept = np.arange(len(at)) if keep is None else np.flatnonzero(keep[at])
-        if not len(kept):
+        keep = plan.scopes[piece.scope].keep
+        passing = np.arange(len(at)) if keep is None else np.flatnonzero(keep[at])
+        if not len(passing):
             continue
         try:
             # The texts that stand for odd numbers are read as these. The width they were written in makes them exact.
-            vectors = np.array([some[each][2] for each in kept], np.float64).astype(piece.dtype)
+            vectors = np.array([some[index][2] for index in passing], np.float64).astype(piece.dtype)
         except (TypeError, ValueError) as error:
             raise VaultCorrupt(
-                f"A vector of {asked.scopes[piece.scope].version.list} is damaged. vault.check() lists all damage."
+                f"A vector of {plan.scopes[piece.scope].version.list} is damaged. vault.check() lists all damage."
             ) from error
         score.append(
-            exact_scores(vectors, np.asarray(asked.near[piece.near].queries[query], np.float64), asked.metric)
+            exact_scores(vectors, np.asarray(plan.near[piece.near].queries[query], np.float64), plan.metric)
         )
-        position.append(at[kept])
-        scope.append(np.full(len(kept), piece.scope, np.int64))
-        item.append(np.full(len(kept), piece.near, np.int64))
+        position.append(at[passing])
+        scope.append(np.full(len(passing), piece.scope, np.int64))
+        item.append(np.full(len(passing), piece.near, np.int64))
     if not score:
         empty = np.empty(0, np.int64)
         return Hits(empty, empty, empty, np.empty(0))
-    return ranked(*(np.concatenate(each) for each in (scope, position, item, score)))
+    return ranked(*(np.concatenate(parts) for parts in (scope, position, item, score)))
 
 
 def _first(hits: Hits, k: int) -> Hits:

@@ -21,7 +21,7 @@ from tablevault_pd.store import Chunk, Version
 from tablevault_pd.store.arango import payloads
 from tablevault_pd.store.arango.columns import StoredColumn, columns_of
 from tablevault_pd.store.arango.payloads import SCALARS
-from tablevault_pd.store.arango.spans import ANSWER_BYTES, Span, erased_in, spans_of, together, windows
+from tablevault_pd.store.arango.windows import ANSWER_BYTES, Span, erased_in, spans_of, together, windows
 from tablevault_pd.store.engine.payloads import seed_of
 from tablevault_pd.store.engine.zones import may_match
 
@@ -95,9 +95,9 @@ class RowRun(NamedTuple):
 class Incomplete(Exception):
     """Items that a batch document promises were not there."""
 
-    def __init__(self, problem: str, wanted: int) -> None:
+    def __init__(self, problem: str, number: int) -> None:
         super().__init__(problem)
-        self.wanted = wanted  #: of what is read together, which one lacks them
+        self.run = number  #: of what is read together, which one lacks them
 
 
 class Reader:
@@ -129,7 +129,7 @@ class Reader:
             for key, data, digest in self._client.query(SCHEMAS, keys=unknown):
                 self._schemas[key], self._seeds[key] = _read_schema(data, digest, key)
 
-    def _wanted(self, key: str, columns: Sequence[str] | None) -> list[StoredColumn]:
+    def _stored_columns(self, key: str, columns: Sequence[str] | None) -> list[StoredColumn]:
         """The columns of a schema that are asked for."""
         every = self._columns.get(key)
         if every is None:
@@ -138,7 +138,7 @@ class Reader:
 
     def column(self, key: str, name: str) -> StoredColumn | None:
         """One column of a schema, as it is stored."""
-        return next(iter(self._wanted(key, [name])), None)
+        return next(iter(self._stored_columns(key, [name])), None)
 
     # -- spans
 
@@ -148,14 +148,14 @@ class Reader:
             [number, run.version.list_id, run.generation, run.first, run.stop]
             for number, run in enumerate(runs)
         ]
-        found: list[list[Span]] = [[] for _ in runs]
+        by_run: list[list[Span]] = [[] for _ in runs]
         for row in self._client.query(SPANS, runs=bound) if runs else ():
             run = runs[row["number"]]
-            found[row["number"]] += spans_of(row, row["number"], run.position - run.first)
-        self.learn(span.schema for spans in found for span in spans)
-        for spans, run in zip(found, runs, strict=True):
+            by_run[row["number"]] += spans_of(row, row["number"], run.position - run.first)
+        self.learn(span.schema for spans in by_run for span in spans)
+        for spans, run in zip(by_run, runs, strict=True):
             self._require_whole(spans, run)
-        return [span for spans in found for span in spans]
+        return [span for spans in by_run for span in spans]
 
     def _require_whole(self, spans: Sequence[Span], run: RowRun) -> None:
         """Raises VaultCorrupt if the spans do not cover the rows of a run that must be there."""
@@ -187,7 +187,7 @@ class Reader:
     ) -> Iterator[Chunk]:
         """The rows of these runs of one version in order, without row groups in which `where` is surely false."""
         version = runs[0].version
-        spans = [replace(span, wanted=0) for span in self.spans(runs)]
+        spans = [replace(span, run=0) for span in self.spans(runs)]
         for _, chunk in self._chunks(spans, columns, [version], where):
             yield chunk
 
@@ -222,27 +222,27 @@ class Reader:
     def _not_skipped(self, spans: list[Span], where: Where) -> list[Span]:
         """The parts of the spans that zone maps do not rule out; of a span with categories at least none of its rows."""
         batches = list({span.batch: None for span in spans if SCALARS in span.groups})
-        found = {
+        payload_zones = {
             (batch, row): (rows, zones)
             for batch, row, rows, zones in self._client.query(ZONES, batches=batches)
         }
-        kept: list[Span] = []
+        remaining: list[Span] = []
         for span in spans:
             if SCALARS not in span.groups:
-                kept.append(span)
+                remaining.append(span)
                 continue
-            columns = self._wanted(span.schema, None)
+            columns = self._stored_columns(span.schema, None)
             fields = [one.name for one in columns]
             for row in span.payloads(SCALARS):
-                if (span.batch, row) not in found:
-                    raise Incomplete(f"payload of row {row} of batch {span.batch}", span.wanted)
-                rows, zones = found[span.batch, row]
+                if (span.batch, row) not in payload_zones:
+                    raise Incomplete(f"payload of row {row} of batch {span.batch}", span.run)
+                rows, zones = payload_zones[span.batch, row]
                 by_name = {columns[field].name: zone for field, *zone in zones}
                 if may_match(where, by_name, fields):
-                    _add_span(kept, span.between(row, row + rows))
-            if span.dictionaries and not (kept and _is_part(kept[-1], span)):
-                kept.append(replace(span, high=span.low))
-        return kept
+                    _add_span(remaining, span.between(row, row + rows))
+            if span.dictionaries and not (remaining and _is_part(remaining[-1], span)):
+                remaining.append(replace(span, high=span.low))
+        return remaining
 
     def _row_bytes(self, span: Span, columns: Sequence[str] | None) -> float:
         """What a row of a span weighs on the wire, in the payloads that hold a wanted column."""
@@ -251,44 +251,46 @@ class Reader:
     def _places(self, span: Span, columns: Sequence[str] | None) -> dict[int, list[StoredColumn]]:
         """Which payloads hold the wanted columns of a span."""
         places: dict[int, list[StoredColumn]] = {}
-        for one in self._wanted(span.schema, columns):
+        for one in self._stored_columns(span.schema, columns):
             places.setdefault(one.field if one.field in span.groups else SCALARS, []).append(one)
         return places
 
     def _window(
         self, spans: list[Span], columns: Sequence[str] | None, versions: Sequence[Version]
     ) -> Iterator[tuple[int, Chunk]]:
-        found = self._patiently(partial(self._fetch, spans, columns), versions)
+        documents = self._patiently(partial(self._fetch, spans, columns), versions)
         categories = self._learn_dictionaries([(span.schema, span.dictionaries) for span in spans], columns)
         for some in together(spans):
-            number = some[0].wanted
-            yield number, self._chunk(some, found, columns, categories, versions[number])
+            number = some[0].run
+            yield number, self._chunk(some, documents, columns, categories, versions[number])
 
     def _fetch(self, spans: list[Span], columns: Sequence[str] | None) -> Payloads:
         """The payloads of the spans that hold wanted columns, by key. Raises Incomplete."""
-        wanted: dict[str, Span] = {}
+        span_of: dict[str, Span] = {}
         size = 0.0
         for span in spans:
             for place in self._places(span, columns):
                 rows = span.payloads(place)
-                wanted |= dict.fromkeys(payloads.keys_of(span.batch, rows, place), span)
+                span_of |= dict.fromkeys(payloads.keys_of(span.batch, rows, place), span)
                 size = max(size, span.sizes[place] * min(span.groups[place], len(span.part)))
-        if not wanted:
+        if not span_of:
             return {}
         batch_rows = int(min(10_000, max(1, ANSWER_BYTES / max(1.0, size))))
-        documents = self._client.query(PAYLOADS_BY_KEY, keys=list(wanted), batch_rows=batch_rows, stream=True)
-        found = {document["key"]: document for document in documents}
-        for key, span in wanted.items():
-            if key not in found:
-                raise Incomplete(f"tv_payloads/{key}", span.wanted)
-        return found
+        documents = self._client.query(
+            PAYLOADS_BY_KEY, keys=list(span_of), batch_rows=batch_rows, stream=True
+        )
+        by_key = {document["key"]: document for document in documents}
+        for key, span in span_of.items():
+            if key not in by_key:
+                raise Incomplete(f"tv_payloads/{key}", span.run)
+        return by_key
 
     def _patiently(self, fetch: Callable[[], T], versions: Sequence[Version]) -> T:
         for pause in (*INCOMPLETE_PAUSES_S, None):
             try:
                 return fetch()
             except Incomplete as error:
-                problem, version = str(error), versions[error.wanted]
+                problem, version = str(error), versions[error.run]
             if pause is not None:
                 time.sleep(pause)
         raise self._missing(version, problem)
@@ -310,34 +312,34 @@ class Reader:
         """Categories by digest and type. One request for those that are not known yet."""
         sizes: dict[tuple[str, str], tuple[pa.DataType, int]] = {}
         for key, references in parts:
-            for column in self._wanted(key, columns) if references else ():
+            for column in self._stored_columns(key, columns) if references else ():
                 reference = references.get(str(column.field))
                 if reference is not None:
                     kind = column.kind.value_type
                     sizes[reference["digest"], str(kind)] = (kind, reference["values"])
-        found = {key: self._dictionaries[key] for key in sizes.keys() & self._dictionaries.keys()}
-        digests = sorted({digest for digest, _ in sizes.keys() - found.keys()})
+        dictionaries = {key: self._dictionaries[key] for key in sizes.keys() & self._dictionaries.keys()}
+        digests = sorted({digest for digest, _ in sizes.keys() - dictionaries.keys()})
         chunks: dict[str, list[Mapping[str, Any]]] = {digest: [] for digest in digests}
         for row in self._client.query(DICTIONARY_CHUNKS, digests=digests, batch_rows=10) if digests else ():
             chunks[row["digest"]].append(row)
         where = f"the vault in {self._client.address}"
-        for lacking in sizes.keys() - found.keys():
-            found[lacking] = payloads.dictionary_of(chunks[lacking[0]], *sizes[lacking], where)
-        kept = {**self._dictionaries, **found}
-        self._dictionaries = dict(list(kept.items())[-KEPT_DICTIONARIES:])
-        return found
+        for lacking in sizes.keys() - dictionaries.keys():
+            dictionaries[lacking] = payloads.dictionary_of(chunks[lacking[0]], *sizes[lacking], where)
+        cached = {**self._dictionaries, **dictionaries}
+        self._dictionaries = dict(list(cached.items())[-KEPT_DICTIONARIES:])
+        return dictionaries
 
     def _chunk(
         self,
         spans: list[Span],
-        found: Payloads,
+        documents: Payloads,
         columns: Sequence[str] | None,
         categories: Mapping[tuple[str, str], pa.Array],
         version: Version,
     ) -> Chunk:
         schema = self.schema(spans[0].schema)
         try:
-            tables = [self._decoded(span, found, columns) for span in spans]
+            tables = [self._decoded(span, documents, columns) for span in spans]
             table = pa.concat_tables(tables)
             if table.num_rows < JOINED_ROWS * len(tables):
                 table = table.combine_chunks()
@@ -351,11 +353,11 @@ class Reader:
         positions = range(spans[0].position, last.position + last.rows)
         return Chunk(positions, _selected(table, columns), private=False, erased=erased_in(spans))
 
-    def _decoded(self, span: Span, found: Payloads, columns: Sequence[str] | None) -> pa.Table:
+    def _decoded(self, span: Span, documents: Payloads, columns: Sequence[str] | None) -> pa.Table:
         """The wanted columns of a span, with codes in the place of categories."""
-        schema, every = self.schema(span.schema), self._wanted(span.schema, None)
+        schema, every = self.schema(span.schema), self._stored_columns(span.schema, None)
         arrays: dict[int, pa.ChunkedArray] = {}
-        for place, wanted in self._places(span, columns).items():
+        for place, selected in self._places(span, columns).items():
             rows = span.payloads(place)
             held = [one for one in every if (one.field if one.field in span.groups else SCALARS) == place]
             part = payloads.coded_schema(
@@ -363,7 +365,7 @@ class Reader:
             )
             parts = []
             for key, first in zip(payloads.keys_of(span.batch, rows, place), rows, strict=True):
-                table = payloads.decoded(found[key], part, self._seeds[span.schema], place)
+                table = payloads.decoded(documents[key], part, self._seeds[span.schema], place)
                 if table.num_rows != min(span.groups[place], span.part.stop - first):
                     raise ValueError(f"tv_payloads/{key} holds {table.num_rows} rows")
                 parts.append(table)
@@ -372,7 +374,7 @@ class Reader:
                 if parts
                 else part.empty_table()
             )
-            for one in wanted:
+            for one in selected:
                 arrays[one.field] = whole.column(held.index(one))
         fields = sorted(arrays)
         if not fields:
@@ -417,7 +419,7 @@ def _add_span(spans: list[Span], span: Span) -> None:
 
 def _is_part(one: Span, other: Span) -> bool:
     """Whether both are rows of the same part of a batch, wanted together."""
-    return (one.batch, one.part, one.wanted) == (other.batch, other.part, other.wanted)
+    return (one.batch, one.part, one.run) == (other.batch, other.part, other.run)
 
 
 def _shows(pieces: Pieces, generation: int, first: int, stop: int) -> bool:

@@ -71,9 +71,11 @@ class BlobWriter:
         """Keep the content of a file under its hash, unless it is there already, and whole."""
         if sha256 in self._sizes:
             return
-        found = self._client.query(TOUCH, key=sha256)
+        stored = self._client.query(TOUCH, key=sha256)
         size = (
-            found[0]["size_bytes"] if found and self._is_whole(found[0], path) else self._upload(path, sha256)
+            stored[0]["size_bytes"]
+            if stored and self._is_whole(stored[0], path)
+            else self._upload(path, sha256)
         )
         self._sizes[sha256] = size
 
@@ -111,7 +113,9 @@ class BlobWriter:
                 keys, uploads = list(self._uploads), list(self._uploads.values())
                 self._client.query(DISCARD, keys=keys, uploads=uploads)
                 left = self._client.query(LEFT, uploads=uploads)
-                self._client.query(DISCARD_CHUNKS, uploads=[each for each in uploads if each not in left])
+                self._client.query(
+                    DISCARD_CHUNKS, uploads=[upload for upload in uploads if upload not in left]
+                )
 
 
 class BlobStore:
@@ -133,12 +137,12 @@ class BlobStore:
 
     def open_file(self, sha256: str) -> BinaryIO:
         """The kept content of a file, verified."""
-        found = self._client.query(KNOWN, key=sha256)
-        if not found:
+        documents = self._client.query(KNOWN, key=sha256)
+        if not documents:
             raise FileMissing(
                 f"No file with the SHA-256 {sha256} is kept in this vault. vault.files() shows which are (stored)."
             )
-        return _fetched(self._client, found[0])
+        return _fetched(self._client, documents[0])
 
 
 def _encoded(path: Path) -> Iterator[tuple[str, bytes]]:

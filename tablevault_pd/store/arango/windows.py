@@ -31,7 +31,7 @@ class Span:
     low: int  #: rows of the batch
     high: int
     position: int  #: of the first row in the list
-    wanted: int = 0  #: which of the things that are read together it belongs to
+    run: int = 0  #: the number of the run of rows that it belongs to
     erased: str | None = None  #: the numbers of erased rows of the batch, packed
 
     @property
@@ -129,4 +129,4 @@ def together(spans: Iterable[Span]) -> Iterator[list[Span]]:
 
 
 def _kind(span: Span) -> Any:
-    return span.wanted, span.schema, span.dictionaries
+    return span.run, span.schema, span.dictionaries
