@@ -68,7 +68,9 @@ class CodeLeaf:
     literal: str | None
 
 
-def _sought(attribute: Attribute, text: str | None, prefix: bool, by: Tokenizer, place: int) -> TermQuery | None:
+def _sought(
+    attribute: Attribute, text: str | None, prefix: bool, by: Tokenizer, place: int
+) -> TermQuery | None:
     """What a text asks for; None if there is no word in it."""
     terms = by.tokenize([text or ""])[place][0].split(" ")
     if terms == [""]:
