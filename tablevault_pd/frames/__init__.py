@@ -2,7 +2,8 @@
 
 Every column is written by a codec (:mod:`codecs`, :mod:`times`, :mod:`categories`, :mod:`objects`, :mod:`vectors`,
 :mod:`arrow`) and has the spec that decodes it. :mod:`encode` and :mod:`decode` do so for whole frames, :mod:`labels` for labels
-and the index. :mod:`schema_evolution` fits frames of different dtypes into one list, by the rules of :mod:`promotion`.
+and the index, :mod:`documents` for the places of texts. :mod:`schema_evolution` fits frames of different dtypes into one list,
+by the rules of :mod:`promotion`.
 """
 
 from tablevault_pd.frames.arrow import encode_arrow
@@ -16,6 +17,15 @@ from tablevault_pd.frames.decode import (
     texts,
     to_arrow,
 )
+from tablevault_pd.frames.documents import (
+    lengths_of,
+    offsets_of,
+    reach_of,
+    same_but_reach,
+    start_field,
+    with_documents,
+    with_offsets,
+)
 from tablevault_pd.frames.encode import encode, encode_row
 from tablevault_pd.frames.equal import equal_rows, same
 from tablevault_pd.frames.levels import placed, reset_index
@@ -28,7 +38,6 @@ from tablevault_pd.frames.schema_evolution import (
     loosened,
     merge,
     run_check,
-    with_documents,
     without_numbers,
 )
 from tablevault_pd.frames.schemas import (
@@ -76,22 +85,28 @@ __all__ = [
     "index_fields",
     "index_names",
     "key_fields",
+    "lengths_of",
     "loosened",
     "matrix",
     "merge",
     "nested_columns",
+    "offsets_of",
     "part_of",
     "placed",
+    "reach_of",
     "reset_index",
     "run_check",
     "same",
+    "same_but_reach",
     "select",
     "spec_of",
+    "start_field",
     "text_columns",
     "texts",
     "to_arrow",
     "vectors_of",
     "with_documents",
     "with_key",
+    "with_offsets",
     "without_numbers",
 ]

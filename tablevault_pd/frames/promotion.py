@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Codecs of object cells that JSON can hold, too.
 _OBJECTS = ("objects", "json")
-_NO_CODEC = ("label", "kind", "index", "level")
+_NO_CODEC = ("label", "kind", "index", "level", "start", "reach")
 #: Codecs whose values may stand as cells of a JSON column.
 _JSONABLE = {
     "numpy",
@@ -74,12 +74,15 @@ def _loosened(spec: Spec) -> Spec:
 def common(old: pa.Field, new: pa.Field) -> pa.Field:
     """Return `old`, widened so that it holds the values of `new` too. Raises NoCommonType, DimensionMismatch."""
     a, b = schemas.spec_of(old), schemas.spec_of(new)
+    place = _place(a, b)
     spec = _common(a, b, old, new)
-    if spec is a:
+    if spec is a and place.items() <= a.items():
         return old
     metadata = {key: a[key] for key in _NO_CODEC if key in a}
     spec = metadata | storage_spec(spec)
     kind = _kind(a, b, spec)
+    if kind == "document":
+        spec |= place
     if kind != "record":
         spec["kind"] = kind
     else:
@@ -87,6 +90,18 @@ def common(old: pa.Field, new: pa.Field) -> pa.Field:
     return schemas.with_spec(
         old.name, storage(spec, *((new, old) if a["codec"] == "null" else (old, new))), spec
     )
+
+
+def _place(a: Spec, b: Spec) -> Spec:
+    """Return what the spec of documents says of the column of their offsets (see :mod:`documents`). Raises NoCommonType."""
+    starts = {spec.get("start") for spec in (a, b) if spec["codec"] != "null" or "start" in spec}
+    if not starts - {None}:
+        return {}
+    if len(starts) > 1:
+        raise NoCommonType(
+            "the offsets of its documents are in another column, or in none; save(…, documents=) says where for new content"
+        )
+    return {"start": starts.pop(), "reach": max(a.get("reach", 1), b.get("reach", 1))}
 
 
 def _kind(a: Spec, b: Spec, spec: Spec) -> str:

@@ -13,7 +13,7 @@ from tablevault_pd.errors import DimensionMismatch, SchemaMismatch, short_repr
 from tablevault_pd.frames import buffers, cells, labels, schemas
 from tablevault_pd.frames.codecs import decode_column
 from tablevault_pd.frames.convert import LossyConversion, convert, missing_column
-from tablevault_pd.frames.encode import encode, is_text
+from tablevault_pd.frames.encode import encode
 from tablevault_pd.frames.promotion import NoCommonType, common, storage_spec, with_missing
 
 if TYPE_CHECKING:
@@ -358,24 +358,6 @@ def _column(table: pa.Table, source: pa.Field | None, target: pa.Field) -> pa.Ch
     except LossyConversion as error:
         label = short_repr(schemas.label_of(target, schemas.spec_of(target)))
         raise SchemaMismatch(f"Column {label} cannot be read as {_describe_type(target)}: {error}.") from None
-
-
-def with_documents(table: pa.Table, present: pa.Schema) -> pa.Table:
-    """Return the table with those of its texts as documents that are documents in the list that it is added to."""
-    documents = {
-        schemas.key_of(field, spec)
-        for field, spec in schemas.data_fields(present)
-        if spec.get("kind") == "document"
-    }
-    schema = table.schema
-    for field, spec in schemas.data_fields(schema) if documents else ():
-        is_plain = "kind" not in spec and spec["codec"] != "json" and is_text(field.type)
-        if is_plain and schemas.key_of(field, spec) in documents:
-            number = schema.get_field_index(field.name)
-            schema = schema.set(
-                number, schemas.with_spec(field.name, field.type, spec | {"kind": "document"})
-            )
-    return table if schema is table.schema else pa.Table.from_arrays(table.columns, schema=schema)
 
 
 def loosened(schema: pa.Schema) -> pa.Schema:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from tablevault_pd import frames
+from tablevault_pd import frames, validate
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.lineage.record import NO_PARENTS, LineageRecorder, Parents
 from tablevault_pd.saving import ingest_arrow
@@ -26,6 +26,8 @@ from tablevault_pd.saving.ingest_rows import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tablevault_pd.frames.documents import Documents
+
 ROWS_PER_CHUNK = 10_000  # single rows from an iterator are gathered into chunks of this many
 _NUMBERS = (int, float, np.integer, np.floating)
 
@@ -38,7 +40,7 @@ class ColumnOptions:
     """The options of a save for columns."""
 
     embeddings: Any = None
-    documents: tuple[Hashable, ...] = ()
+    documents: Documents = field(default_factory=dict)
     files: tuple[Hashable, ...] = ()
     copy: bool = False  #: whether contents of files are kept in the vault
 
@@ -47,7 +49,7 @@ class ColumnOptions:
         cls, *, embeddings: Any = False, documents: Any = (), files: Any = (), copy: bool = False
     ) -> ColumnOptions:
         """Return options that detect no other kinds."""
-        return cls(embeddings, documents, files, copy)
+        return cls(embeddings, dict.fromkeys(documents), files, copy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,18 @@ def column_names(value: Any, option: str) -> tuple[Hashable, ...]:
     if isinstance(value, (str, int, tuple)) and value is not True:
         return (value,)
     raise InvalidInput(f"{option}= names a column or a list of columns, not {short_repr(value)}.")
+
+
+def document_columns(value: Any) -> dict[Hashable, Hashable | None]:
+    """Return the columns of documents, each with the one of its offsets, or None."""
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(column_names(value, "documents"))
+    for text, start in value.items():
+        if start is not None and (not validate.is_hashable(start) or isinstance(start, bool)):
+            raise InvalidInput(
+                f"documents={{{short_repr(text)}: {short_repr(start)}}}: give the name of the column of offsets, or None."
+            )
+    return dict(value)
 
 
 def ingest(
@@ -122,14 +136,16 @@ class _Ingestion:
         self, frame: pd.DataFrame, options: ColumnOptions, *, made_here: bool = False
     ) -> IngestedChunk:
         frame, parents = self.lineage.of_frame(frame, made_here=made_here)
-        absent = [name for name in (*options.documents, *options.files) if name not in frame.columns]
+        starts = [start for start in options.documents.values() if start is not None]
+        absent = [name for name in (*options.documents, *starts, *options.files) if name not in frame.columns]
         if absent:
             raise InvalidInput(f"documents= or files= names {absent}, and the frame has no such column.")
         columns = {name: file_column(frame[name], name, stored=options.copy) for name in options.files}
         prepared = {name: array for name, (array, _) in columns.items()}
         table = frames.encode(
-            frame, embeddings=options.embeddings, documents=options.documents, prepared=prepared
+            frame, embeddings=options.embeddings, documents=list(options.documents), prepared=prepared
         )
+        table = frames.with_offsets(table, options.documents)
         files = tuple(state for _, states in columns.values() for state in states) if options.copy else ()
         return IngestedChunk(table, parents, files)
 
@@ -203,8 +219,8 @@ class _Ingestion:
             frame = frames.decode([encoded], encoded.schema, positions=range(encoded.num_rows))
             return self._frame(frame, options, made_here=True)
         parents = self.lineage.of_table(table)
-        encoded = frames.encode_arrow(table, embeddings=options.embeddings, documents=options.documents)
-        return IngestedChunk(encoded, parents)
+        encoded = frames.encode_arrow(table, embeddings=options.embeddings, documents=list(options.documents))
+        return IngestedChunk(frames.with_offsets(encoded, options.documents), parents)
 
     # -- iterables
 

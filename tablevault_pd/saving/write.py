@@ -129,8 +129,9 @@ def _is_same_version(what: Write, head: Version, rows: int) -> bool:
 
 def _has_rows(store: Store, head: Version, table: pa.Table) -> bool:
     schema = store.schema(head.schema_id)
-    if not schema.equals(table.schema, check_metadata=True):
+    if not frames.same_but_reach(schema, table.schema):
         return False
+    table = table.from_arrays(table.columns, schema=schema)
     rows = 0
     for chunk in store.scan(head):
         part = aligned(chunk, schema)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from tablevault_pd import frames, validate
 from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.keywords import public, takes
 from tablevault_pd.names import parse_address
+from tablevault_pd.reading import documents
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.chunks import aligned, living
 from tablevault_pd.reading.reference import ListReference
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     import numpy as np
+    import pandas as pd
 
     from tablevault_pd.store import Version
     from tablevault_pd.vault.vault import Vault
@@ -215,7 +215,7 @@ class List(ListReference):
         return frames.matrix(tables or [schema.empty_table()], field)
 
     def offsets(self, column: Hashable | None = None) -> pd.DataFrame:
-        """Return where each document lies in the text of the whole list, in characters.
+        """Return where each document lies, in characters: in its column of offsets, else in the text of the whole list.
 
         Parameters
         ----------
@@ -225,7 +225,8 @@ class List(ListReference):
         Returns
         -------
         DataFrame, shape (n_rows, 2)
-            start and stop (int64; `stop` is excluded); a missing document is as long as none. Index: position.
+            start and stop (int64; `stop` is excluded). With ``documents={"chunk": "start"}`` they are those of each chunk in its
+            document, else the texts follow one another, and a missing one is as long as none. Index: position.
 
         Raises
         ------
@@ -246,27 +247,8 @@ class List(ListReference):
         1            12    21
         """
         store, version = self._vault.store, self._version()
-        documents = [
-            candidate.label
-            for candidate in frames.columns(store.schema(version.schema_id))
-            if candidate.kind == "document"
-        ]
-        if column is None and len(documents) != 1:
-            raise InvalidInput(
-                f"The list {self.name!r} has {len(documents)} columns of documents: {documents}. Name one of them."
-            )
-        label = documents[0] if column is None else validate.label(column, "column")
-        if label not in documents:
-            raise InvalidInput(
-                f"The column {label!r} of {self.name!r} holds no documents. documents={documents}"
-            )
-        texts = reading.read(store, version, columns=[label])[label]
-        stop = texts.str.len().fillna(0).astype("int64").cumsum()
-        start = stop.shift(fill_value=0)
-        index: pd.Index = pd.RangeIndex(version.total, name="position")
-        if version.erased:
-            index = pd.Index(reading.positions_shown(store, version), name="position")
-        return pd.DataFrame({"start": start.to_numpy(), "stop": stop.to_numpy()}, index=index)
+        self._vault._note_read(version)
+        return documents.offsets(store, version, column)
 
     def export(
         self,

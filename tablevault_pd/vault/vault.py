@@ -17,7 +17,14 @@ from tablevault_pd.names import check_name
 from tablevault_pd.reading import read as reading
 from tablevault_pd.saving.commit import Write
 from tablevault_pd.saving.conflicts import telling_who
-from tablevault_pd.saving.ingest import COLUMN_OF_KIND, ROWS_PER_CHUNK, ColumnOptions, column_names, ingest
+from tablevault_pd.saving.ingest import (
+    COLUMN_OF_KIND,
+    ROWS_PER_CHUNK,
+    ColumnOptions,
+    column_names,
+    document_columns,
+    ingest,
+)
 from tablevault_pd.saving.write import write
 from tablevault_pd.vault.analysis import Analysis
 from tablevault_pd.vault.catalog import Catalog
@@ -151,8 +158,9 @@ class Vault(
             A text about the list, found by search. Earlier ones are kept, with their times: :meth:`descriptions`.
         message : str, optional
             A text about this version, shown by :meth:`versions`. The same rows with another message are a new version.
-        documents : name or list of names
-            Text columns that are documents.
+        documents : name, list of names, or dict
+            Text columns that are documents. Their texts follow one another, or ``{"chunk": "start"}`` names the column of whole
+            numbers that says where each begins in its document, in characters: chunks may overlap then.
         embeddings : None, False, name, list of names, or dict
             Columns of vectors are found by themselves. Names say which columns are vectors (whole numbers become
             vectors only so), ``False`` that there are none, ``{"vec": False}`` that one is not, ``{"vec": "float32"}``
@@ -311,7 +319,7 @@ class Vault(
             finishes = finished_by(self.store, obj, inputs, self._any_holder())
         columns = ColumnOptions(
             options.get("embeddings"),
-            column_names(options.get("documents"), "documents"),
+            document_columns(options.get("documents")),
             column_names(options.get("files"), "files"),
             copy,
         )
