@@ -1,4 +1,4 @@
-"""``connect``: which store is behind an address, and which vault is the current one."""
+"""``connect``, the current vault, and the functions that use it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from tablevault_pd.capture.exits import ExitStatus
 from tablevault_pd.errors import (
     InvalidInput,
     InvalidType,
-    MissingDependency,
     VaultClosed,
     VaultNotFound,
     VaultReadOnly,
@@ -21,13 +20,13 @@ from tablevault_pd.errors import (
 )
 from tablevault_pd.keywords import public_call, takes
 from tablevault_pd.names import check_version_name
+from tablevault_pd.places import PLACE_VARIABLE, STORE_OPTIONS, address_of, open_context
 from tablevault_pd.progress import Bar, say
 from tablevault_pd.session import CaptureMode, Recorder, Run, Settings, active
 from tablevault_pd.session.recorder import current_recorder
 from tablevault_pd.session.run import run_of
 from tablevault_pd.store.pinned import PinnedStore, pinned
 from tablevault_pd.vault import nodes
-from tablevault_pd.vault.context import VaultContext, open_contexts
 from tablevault_pd.vault.logged import LoggedLists
 from tablevault_pd.vault.options import DEFAULTS, ReadOptions
 from tablevault_pd.vault.vault import Vault
@@ -39,13 +38,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tablevault_pd.session.steps import Step
-    from tablevault_pd.store import Store
+    from tablevault_pd.vault.context import VaultContext
 
-DEFAULT_PLACE = "vault"
-PLACE_VARIABLE = "TABLEVAULT_URL"
 T = TypeVar("T")
-_DEFAULTS: dict[str, Any] = {"durability": "full", "timeout_s": 30.0, "verify_tls": True, "mirror": "all"}
-_OF_SERVERS = ("verify_tls", "mirror")
 
 _current: list[weakref.ref[Vault]] = []
 _connected_before: list[str] = []  # the place that was connected last, open or closed
@@ -179,10 +174,10 @@ def connect(
     if at is not None:
         at = _moment(at, session)
     read_only = mode == "r" or at is not None
-    address = _address(place) if node is None else nodes.of_node(_address(place), node)
+    address = address_of(place) if node is None else nodes.of_node(address_of(place), node)
     if node is None and not read_only:
         nodes.refuse_network_disk(address)
-    shared = _open(address, read_only, options, credentials)
+    shared = open_context(address, read_only, options, credentials)
     settings = Settings.of(capture or "main", redact is not False)
     view = None if at is None else _view(shared, at)
     if read_only or session is False:
@@ -198,13 +193,13 @@ def connect(
 
 def opened_beside(place: Any, *, read_only: bool) -> Vault:
     """Open a vault without a session. The current vault stays the current one."""
-    address = _address(place)
+    address = address_of(place)
     if not read_only:
         nodes.refuse_network_disk(address)
     credentials = dict.fromkeys(("password", "token", "replication_factor", "write_concern")) | {
         "create": False
     }
-    return Vault(_open(address, read_only, dict.fromkeys(_DEFAULTS), credentials), None)
+    return Vault(open_context(address, read_only, dict.fromkeys(STORE_OPTIONS), credentials), None)
 
 
 def _moment(at: Any, session: Any) -> str | datetime:
@@ -223,83 +218,6 @@ def _view(shared: VaultContext, at: str | datetime) -> PinnedStore:
         if not shared.handles:  # opened for this view alone
             shared.release(shared, ExitStatus())
         raise
-
-
-def _address(place: Any) -> str:
-    if place is None:
-        return os.environ.get(PLACE_VARIABLE) or DEFAULT_PLACE
-    return validate.path(place, "The place of a vault")
-
-
-def _open(address: str, read_only: bool, chosen: dict[str, Any], credentials: dict[str, Any]) -> VaultContext:
-    """Return the open context of a place, whose options must be those `chosen` (None: left out), or open one."""
-    server = "://" in address
-    if not server:
-        _refuse_server_options(address, chosen | credentials)
-    key = (_server_key(address) if server else os.path.realpath(os.path.expanduser(address)), str(read_only))
-    context = open_contexts.get(key)
-    if context is not None and not context.store.is_current():  # removed or replaced; its handles say so
-        context.forget()
-        context = None
-    if context is None:
-        options = _DEFAULTS | {name: value for name, value in chosen.items() if value is not None}
-        options["read_only"] = read_only
-        store = _server_store(address, options | credentials) if server else _folder_store(key[0], options)
-        open_contexts[key] = VaultContext(key, store, options)
-        return open_contexts[key]
-    context.check_options(chosen)
-    if server and _names_credentials(address, credentials):
-        # Raises if the server refuses the credentials.
-        _server_store(address, context.options | credentials).close()
-    return context
-
-
-def _names_credentials(address: str, credentials: dict[str, Any]) -> bool:
-    user = address.partition("://")[2].rpartition("@")[0]
-    return ":" in user or credentials["password"] is not None or credentials["token"] is not None
-
-
-def _refuse_server_options(folder: str, options: dict[str, Any]) -> None:
-    only_servers = [
-        name
-        for name in ("password", "token", "create", "replication_factor", "write_concern", *_OF_SERVERS)
-        if not any(options[name] is plain for plain in (None, False, True))
-    ]
-    if only_servers:
-        raise InvalidInput(
-            f"{', '.join(only_servers)}= is for a vault on a server, and {folder} is a folder."
-        )
-
-
-def _folder_store(folder: str, options: dict[str, Any]) -> Store:
-    from tablevault_pd.store.embedded import EmbeddedStore
-
-    return EmbeddedStore(
-        folder, **{name: value for name, value in options.items() if name not in _OF_SERVERS}
-    )
-
-
-def _server_store(address: str, options: dict[str, Any]) -> Store:
-    try:
-        from tablevault_pd.store.arango import ArangoStore
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("arango", "orjson", "requests"):
-            raise
-        raise MissingDependency.for_extra(
-            "python-arango and orjson", "arango", "A vault on a server"
-        ) from error
-    return ArangoStore(address, **options)
-
-
-def _server_key(address: str) -> str:
-    """Return an address without user and password."""
-    scheme, _, rest = address.partition("://")
-    if scheme not in ("arangodb", "arangodbs"):
-        raise InvalidInput(
-            f"Cannot connect to {short_repr(scheme + '://…')}: a vault is a folder, or a database at arangodb://user@host:8529/database."
-        )
-    user, _, place = rest.rpartition("@")
-    return f"{scheme}://{user.partition(':')[0]}@{place}"
 
 
 def current_vault() -> Vault:
@@ -342,7 +260,7 @@ def _last_connected() -> Vault | None:
 
 def _connect_default(*, make: bool) -> Vault:
     parent = active.parent()
-    address = _address(None if parent is None else parent.place)  # a worker uses the vault of its parent
+    address = address_of(None if parent is None else parent.place)  # a worker uses the vault of its parent
     if "://" in address or os.path.exists(os.path.join(os.path.expanduser(address), "catalog.db")):
         return connect(address)
     if not make:

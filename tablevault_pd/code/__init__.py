@@ -2,6 +2,7 @@
 
 from tablevault_pd.code.diff import CodeDiff, code_diff
 from tablevault_pd.code.functions import function_key
+from tablevault_pd.code.namespaces import Piece
 from tablevault_pd.code.reading import (
     slice_of_rows,
     slice_of_session,
@@ -9,7 +10,7 @@ from tablevault_pd.code.reading import (
     slices_of,
     slices_of_rows,
 )
-from tablevault_pd.code.slice import Piece, Slice, Slicer
+from tablevault_pd.code.slice import Slice, Slicer
 from tablevault_pd.code.statements import Statement, cut, names_of, statement_line, trees
 
 __all__ = [

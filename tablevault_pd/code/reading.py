@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tablevault_pd.code.slice import Piece, Slice, Slicer
+from tablevault_pd.code.namespaces import Piece
+from tablevault_pd.code.slice import Slice, Slicer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

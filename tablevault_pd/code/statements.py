@@ -14,7 +14,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.code.scopes import Finder
+from tablevault_pd.code.symbols import Finder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,99 @@
+"""Namespaces: the statements that ran in each, in order, and which of them bind what.
+
+A name that a statement uses leads to the statement that bound it last before.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tablevault_pd.code.statements import Statement, cut, text_of, trees
+from tablevault_pd.store.session_types import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A text that was executed: a cell, a script, or a module."""
+
+    text: str
+    path: str | None = None  #: of the script or module; None: a cell of a notebook
+    session_id: int | None = None
+    cell: int | None = None
+    notebook: str | None = None  #: the cell's own id, where the front end sent one
+    until: int | None = None  #: the last line that was begun; None: all were
+    module: str | None = None  #: what it was imported as
+
+
+@dataclass(slots=True)
+class Namespace:
+    """The statements that ran in one namespace."""
+
+    pieces: Sequence[Piece]
+    module: str | None = None
+    statements: list[Statement] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)  #: the piece of each statement
+    trees: list[str] = field(default_factory=list)  #: its digest
+    names: dict[str, list[int]] = field(
+        default_factory=dict
+    )  #: name -> the statements that bind or change it
+    stars: list[int] = field(default_factory=list)  #: imports of everything
+
+    def __post_init__(self) -> None:
+        for number, piece in enumerate(self.pieces):
+            for statement, tree in zip(cut(piece.text), trees(piece.text), strict=True):
+                if piece.until is None or statement.line <= piece.until:
+                    self.statements.append(statement)
+                    self.owners.append(number)
+                    self.trees.append(tree)
+
+    def __len__(self) -> int:
+        return len(self.statements)
+
+    def index(self, effects: Iterable[tuple[str, ...]]) -> None:
+        """Note which statement binds what; `effects` are all names that each one binds or changes."""
+        for number, (statement, names) in enumerate(zip(self.statements, effects, strict=True)):
+            for name in names:
+                self.names.setdefault(name, []).append(number)
+            if any(bound == "*" for bound, _, _ in statement.imports):
+                self.stars.append(number)
+
+    def definitions(self, name: str, before: int) -> Iterator[int]:
+        """The statements that may have bound `name` when statement `before` began, the latest first."""
+        numbers = self.names.get(name, ())
+        for at in range(bisect_left(numbers, before) - 1, -1, -1):
+            yield numbers[at]
+            statement = self.statements[numbers[at]]
+            if statement.sure and name in statement.names:
+                return
+
+    def statement_at(self, piece: int, line: int | None) -> int | None:
+        """The number of the statement of a piece that line `line` is in."""
+        for number, (statement, owner) in enumerate(zip(self.statements, self.owners, strict=True)):
+            if owner == piece and line is not None and statement.line <= line <= statement.end:
+                return number
+        return None
+
+    def part(self, number: int) -> Part:
+        """A statement as part of a slice."""
+        piece, statement = self.pieces[self.owners[number]], self.statements[number]
+        return Part(
+            piece.path, piece.session_id, piece.cell, statement.line, statement.end, statement.kind, statement.names,
+            text_of(piece.text, statement), self.trees[number], piece.notebook,
+        )  # fmt: skip
+
+
+def absolute(namespace: Namespace, module: str) -> str:
+    """The full name of a module that is imported in `namespace`, perhaps relative to it."""
+    if not module.startswith("."):
+        return module
+    name = module.lstrip(".")
+    levels = len(module) - len(name)
+    parts = (namespace.module or "").split(".")
+    is_package = bool(namespace.pieces) and (namespace.pieces[0].path or "").endswith("__init__.py")
+    parent = parts[: len(parts) - levels + is_package]
+    return ".".join([*parent, *([name] if name else [])])

@@ -1,0 +1,458 @@
+"""Which names one statement binds, changes and looks up, by Python's rules of scope."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+from tablevault_pd.code.calls import (
+    CHANGING,
+    IMPORTING,
+    NAME_OF_CALLER,
+    RANDOM,
+    SHOWING,
+    Call,
+    changed_arguments,
+    dotted,
+    draws,
+    filters,
+    is_seeding,
+    named_arguments,
+    root,
+)
+from tablevault_pd.code.scopes import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAKERS = frozenset(["partial", "partialmethod", "itemgetter", "attrgetter", "methodcaller"])  #: of functions
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_KINDS = {
+    ast.FunctionDef: "def",
+    ast.AsyncFunctionDef: "def",
+    ast.ClassDef: "class",
+    ast.Import: "import",
+    ast.ImportFrom: "import",
+    ast.Assign: "assign",
+    ast.AnnAssign: "assign",
+    ast.AugAssign: "assign",
+}
+_UNSURE = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, getattr(ast, "TryStar", ast.Try))
+
+
+class Finder:
+    """Walks over one top-level statement."""
+
+    def __init__(self) -> None:
+        self.module = Scope("module", None)
+        self.imports: list[tuple[str, str, str | None]] = []
+        self.touches: dict[str, None] = {}
+        self.calls: dict[Call, None] = {}
+        self.passes: dict[Call, None] = {}
+        self.writes: dict[str, None] = {}
+        self.results: list[tuple[str, str]] = []
+        self.aliases: list[tuple[str, str]] = []
+        self.function: Scope | None = None  # that of the statement, if it is a function
+        self.hands: dict[str, None] = {}
+        self.methods: list[tuple[str, Scope, bool, tuple[Call, ...]]] = []  # name, scope, with self, calls
+        self.keeps_state = False
+
+    @classmethod
+    def describe(cls, node: ast.stmt) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The fields of a :class:`~tablevault_pd.code.statements.Statement` that tell of names, and those of its methods."""
+        finder = cls()
+        finder._walk(node, finder.module)
+        return finder._fields(node), list(finder.method_fields())
+
+    def _fields(self, node: ast.stmt) -> dict[str, Any]:
+        changed = dict.fromkeys(self.module.changed)
+        names = {**self.module.bound, **changed}
+        uses = {name: None for name, later in self.module.loads if not later} | changed
+        later = {name: None for name, later in self.module.loads if later and name not in uses}
+        function = self.function
+        parameters = () if function is None else tuple(function.parameters)
+        changes = tuple(name for name in parameters if function is not None and name in function.changed)
+        return {
+            "kind": "def" if _binds_function(node) else _KINDS.get(type(node), "other"),
+            "names": tuple(names),
+            "sure": not isinstance(node, _UNSURE),
+            "uses": tuple(uses),
+            "later": tuple(later),
+            "imports": tuple(self.imports),
+            "touches": tuple(self.touches),
+            "calls": tuple(self.calls),
+            "passes": tuple(self.passes),
+            "parameters": parameters,
+            "changes": changes,
+            "writes": tuple(self.writes),
+            "results": tuple(self.results),
+            "alters": tuple(name for name in changed if name not in self.module.bound),
+            "aliases": tuple(self.aliases),
+            "hands": tuple(self.hands),
+            "keeps_state": self.keeps_state,
+        }
+
+    def method_fields(self) -> Iterator[dict[str, Any]]:
+        """As :meth:`describe`, for each method of a class: what it is called, and what it changes."""
+        for name, scope, bound, passes in self.methods:
+            parameters = tuple(scope.parameters[1:] if bound else scope.parameters)
+            changes = tuple(parameter for parameter in parameters if parameter in scope.changed)
+            yield {
+                "kind": "def",
+                "names": (name,),
+                "parameters": parameters,
+                "changes": changes,
+                "passes": passes,
+            }
+
+    # -- walking
+
+    def _walk(self, node: Any, scope: Scope) -> None:
+        handler = _HANDLERS.get(type(node))
+        if handler is not None:
+            handler(self, node, scope)
+            return
+        self._children(node, scope)
+
+    def _children(self, node: Any, scope: Scope) -> None:
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value.__class__ is list:
+                for element in value:
+                    if isinstance(element, ast.AST):
+                        self._walk(element, scope)
+            elif isinstance(value, ast.AST):
+                self._walk(value, scope)
+
+    def _each(self, nodes: Any, scope: Scope) -> None:
+        for node in nodes:
+            if node is not None:
+                self._walk(node, scope)
+
+    def _name(self, node: ast.Name, scope: Scope) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self._look_up(node.id, scope)
+            self._hand(node.id, scope)
+        elif isinstance(node.ctx, ast.Store):
+            self._bind(node.id, scope)
+
+    def _attribute(self, node: ast.Attribute, scope: Scope) -> None:
+        chain = dotted(node)
+        if not isinstance(node.ctx, ast.Load):
+            self._change(node.value, scope)
+            self._walk(node.value, scope)
+        elif chain is None:
+            self._walk(node.value, scope)
+        else:
+            self._look_up(chain, scope)
+            self._hand(chain, scope)
+
+    def _hand(self, chain: str, scope: Scope) -> None:
+        """Note what is not called at once."""
+        if scope.kind == "module":
+            self.hands[chain] = None
+
+    def _look_up(self, chain: str, scope: Scope) -> None:
+        if chain.partition(".")[0] not in scope.certain:
+            scope.loads[chain, False] = None
+
+    def _assign(self, node: Any, scope: Scope) -> None:
+        for target in getattr(node, "targets", None) or [node.target]:
+            self._note_result(target, node.value)
+            if scope.kind == "module" and isinstance(target, ast.Name):
+                self._note_alias(target.id, node.value)
+        self._children(node, scope)
+
+    def _note_alias(self, name: str, value: Any) -> None:
+        """Note a second name of the same object, and one of a module: ``m = importlib.import_module("m")``."""
+        if isinstance(value, ast.Name):
+            self.aliases.append((name, value.id))
+        elif isinstance(value, ast.Call) and dotted(value.func) in IMPORTING and value.args:
+            module = getattr(value.args[0], "value", None)
+            if isinstance(module, str):
+                self.imports.append((name, module, None))
+
+    def _note_result(self, target: Any, value: Any) -> None:
+        """Note the name that stands for what a call returned, or for an item of something."""
+        source = dotted(value.func if isinstance(value, ast.Call) else getattr(value, "value", None))
+        if isinstance(target, ast.Name) and isinstance(value, (ast.Call, ast.Subscript)) and source:
+            self.results.append((target.id, source))
+
+    def _with(self, node: Any, scope: Scope) -> None:
+        for item in node.items:
+            self._note_result(item.optional_vars, item.context_expr)
+        self._each(node.items, scope)
+        self._be_certain([with_item.optional_vars for with_item in node.items], scope)
+        self._each(node.body, scope)
+
+    def _for(self, node: Any, scope: Scope) -> None:
+        self._each([node.iter, node.target], scope)
+        self._be_certain([node.target], scope)
+        self._each([*node.body, *node.orelse], scope)
+
+    def _be_certain(self, targets: Any, scope: Scope) -> None:
+        for target in targets:
+            if target is not None:
+                scope.certain.update(
+                    name_node.id for name_node in ast.walk(target) if isinstance(name_node, ast.Name)
+                )
+
+    def _subscript(self, node: ast.Subscript, scope: Scope) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            self._change(node.value, scope)
+        self._walk(node.value, scope)
+        self._walk(node.slice, scope)
+
+    def _augmented(self, node: ast.AugAssign, scope: Scope) -> None:
+        if isinstance(node.target, ast.Name):
+            scope.loads[node.target.id, False] = None
+            self._change(node.target, scope)
+        self._walk(node.target, scope)
+        self._walk(node.value, scope)
+
+    def _bind(self, name: str, scope: Scope) -> None:
+        if name in scope.nonlocals:
+            self.keeps_state = True
+        elif name in scope.declared:
+            self.writes[name] = None
+        else:
+            scope.bound[name] = None
+
+    def _change(self, node: Any, scope: Scope) -> None:
+        """Note that what a name stands for is changed in place."""
+        base = root(node)
+        if base is not None:
+            scope.changed[base] = None
+
+    def _call(self, node: ast.Call, scope: Scope) -> None:
+        self._note_call(node, scope, is_kept=True)
+        for text in filters(node):
+            for name in NAME_OF_CALLER.findall(text):
+                self._look_up(name, scope)
+        chain = dotted(node.func)
+        if chain is None:
+            self._walk(node.func, scope)
+        else:
+            self._look_up(chain, scope)
+        self._each([*node.args, *node.keywords], scope)
+
+    def _note_call(self, node: ast.Call, scope: Scope, *, is_kept: bool) -> None:
+        name = dotted(node.func)
+        if isinstance(node.func, ast.Attribute):
+            base = root(node.func.value)
+            in_place = any(
+                keyword.arg == "inplace"
+                and isinstance(keyword.value, ast.Constant)
+                and keyword.value.value is True
+                for keyword in node.keywords
+            )
+            changing = node.func.attr in CHANGING or in_place
+            through_accessor = isinstance(node.func.value, ast.Attribute) and node.func.value.attr == "vault"
+            if through_accessor:
+                return  # df.vault.append("runs") leaves df as it is
+            if base is not None and (changing or (not is_kept and node.func.attr not in SHOWING)):
+                if scope.kind == "module":
+                    self.touches[base] = None
+                elif changing:
+                    scope.changed[base] = None
+        if is_seeding(name):
+            (self.writes if scope.in_function else self.module.bound)[RANDOM] = None
+        elif draws(node):
+            scope.loads[RANDOM, False] = None
+        for argument in changed_arguments(node, name):
+            self._change(argument, scope)
+        arguments = tuple(named_arguments(node))
+        if name is not None and arguments:
+            (self.calls if scope.kind == "module" else self.passes)[name, arguments] = None
+
+    def _expression(self, node: ast.Expr, scope: Scope) -> None:
+        value = node.value.value if isinstance(node.value, ast.Await) else node.value
+        if isinstance(value, ast.Call):
+            self._note_call(value, scope, is_kept=False)
+        self._walk(node.value, scope)
+
+    def _delete(self, node: ast.Delete, scope: Scope) -> None:
+        for target in node.targets:
+            if not isinstance(target, ast.Name):
+                self._walk(target, scope)
+
+    def _global(self, node: ast.Global, scope: Scope) -> None:
+        scope.declared.update(node.names)
+
+    def _nonlocal(self, node: ast.Nonlocal, scope: Scope) -> None:
+        scope.nonlocals.update(node.names)
+
+    # -- modules
+
+    def _import(self, node: ast.Import, scope: Scope) -> None:
+        for alias in node.names:
+            bound = alias.asname or alias.name.partition(".")[0]
+            module = alias.name if alias.asname else bound
+            self._imported(bound, module, None, scope)
+            if not alias.asname and "." in alias.name and scope.kind == "module":
+                self.imports.append(("", alias.name, None))  # it is executed, and found through the first
+
+    def _import_from(self, node: ast.ImportFrom, scope: Scope) -> None:
+        module = "." * node.level + (node.module or "")
+        for alias in node.names:
+            self._imported(alias.asname or alias.name, module, alias.name, scope)
+
+    def _imported(self, bound: str, module: str, attribute: str | None, scope: Scope) -> None:
+        if scope.kind == "module":
+            self.imports.append((bound, module, attribute))
+        else:
+            scope.modules[bound] = (module, attribute)
+            if attribute is not None:
+                scope.loads[f"{module}:{attribute}", False] = None
+        if bound != "*":
+            self._bind(bound, scope)
+
+    # -- scopes
+
+    def _function(self, node: Any, scope: Scope) -> None:
+        self._bind(node.name, scope)
+        self._each(node.decorator_list, scope)
+        if scope.kind == "module":
+            self._register(node.decorator_list)
+        inner = self._parameters(node.args, scope)
+        self._each([node.returns], scope)
+        for parameter in getattr(node, "type_params", ()):
+            inner.bound[parameter.name] = None
+        if scope is self.module:
+            self.function = inner
+        others, self.passes = self.passes, {}
+        self._each(node.body, inner)
+        if scope.kind == "class" and scope.outer is self.module:
+            bound = not any(dotted(decorator) == "staticmethod" for decorator in node.decorator_list)
+            self.methods.append((node.name, inner, bound, tuple(self.passes)))
+        self.passes = others | self.passes
+        self._close(inner, later=True)
+
+    def _register(self, decorators: list[ast.expr]) -> None:
+        """Note the objects that a decorator such as ``@app.cell`` or ``@app.route("/")`` adds the function to."""
+        for decorator in decorators:
+            target = decorator.func if isinstance(decorator, ast.Call) else decorator
+            base = root(target) if isinstance(target, ast.Attribute) else None
+            if base is not None:
+                self.touches[base] = None
+
+    def _lambda(self, node: ast.Lambda, scope: Scope) -> None:
+        inner = self._parameters(node.args, scope)
+        if scope is self.module and self.function is None:
+            self.function = inner
+        self._walk(node.body, inner)
+        self._close(inner, later=True)
+
+    def _parameters(self, arguments: ast.arguments, scope: Scope) -> Scope:
+        inner = Scope("function", scope)
+        self._each([*arguments.defaults, *arguments.kw_defaults], scope)
+        several = [*arguments.posonlyargs, *arguments.args]
+        inner.parameters = [argument.arg for argument in [*several, *arguments.kwonlyargs]]
+        for argument in [*several, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
+            if argument is not None:
+                inner.bound[argument.arg] = None
+                self._each([argument.annotation], scope)
+        return inner
+
+    def _class(self, node: ast.ClassDef, scope: Scope) -> None:
+        self._each([*node.decorator_list, *node.bases, *node.keywords], scope)
+        inner = Scope("class", scope)
+        for parameter in getattr(node, "type_params", ()):
+            inner.bound[parameter.name] = None
+        self._each(node.body, inner)
+        self._close(inner, later=False)
+        self._bind(node.name, scope)
+
+    def _comprehension(self, node: Any, scope: Scope) -> None:
+        inner = Scope("comprehension", scope)
+        self._walk(node.generators[0].iter, scope)
+        for number, generator in enumerate(node.generators):
+            self._walk(generator.target, inner)
+            self._each(generator.ifs if number == 0 else [generator.iter, *generator.ifs], inner)
+        self._each([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt], inner)
+        self._close(inner, later=False)
+
+    def _walrus(self, node: ast.NamedExpr, scope: Scope) -> None:
+        self._walk(node.value, scope)
+        while scope.kind == "comprehension" and scope.outer is not None:
+            scope = scope.outer
+        self._bind(node.target.id, scope)
+
+    def _handler(self, node: ast.ExceptHandler, scope: Scope) -> None:
+        if node.name is not None:
+            self._bind(node.name, scope)
+            scope.certain.add(node.name)
+        self._children(node, scope)
+
+    def _capture(self, node: Any, scope: Scope) -> None:
+        name = node.rest if isinstance(node, ast.MatchMapping) else node.name
+        if name is not None:
+            self._bind(name, scope)
+        self._children(node, scope)
+
+    def _close(self, inner: Scope, *, later: bool) -> None:
+        """End a scope. What a function changes that it does not bind is global, or a variable of a function around it."""
+        inner.close(later=later)
+        for name in inner.changed if later else ():
+            if name in inner.bound:
+                continue
+            if inner.is_of_outer_function(name):
+                self.keeps_state = True
+            else:
+                self.writes[name] = None
+
+
+def _binds_function(node: ast.stmt) -> bool:
+    """Whether an assignment does what ``def`` does: ``f = lambda x: …``, ``g = partial(f, 1)``."""
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return all(isinstance(target, ast.Name) for target in targets) and _is_function(node.value)
+
+
+def _is_function(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.IfExp):
+        return _is_function(value.body) and _is_function(value.orelse)
+    if isinstance(value, ast.Call):
+        return (dotted(value.func) or "").rpartition(".")[2] in _MAKERS
+    return isinstance(value, ast.Lambda)
+
+
+def _leaf(finder: Finder, node: Any, scope: Scope) -> None:
+    """Nothing in there is a name."""
+
+
+_HANDLERS: dict[type, Any] = {
+    ast.Name: Finder._name,
+    ast.Attribute: Finder._attribute,
+    ast.Subscript: Finder._subscript,
+    ast.AugAssign: Finder._augmented,
+    ast.Assign: Finder._assign,
+    ast.AnnAssign: Finder._assign,
+    ast.Call: Finder._call,
+    ast.Expr: Finder._expression,
+    ast.Delete: Finder._delete,
+    ast.Global: Finder._global,
+    ast.Nonlocal: Finder._nonlocal,
+    ast.Import: Finder._import,
+    ast.ImportFrom: Finder._import_from,
+    ast.Lambda: Finder._lambda,
+    ast.ClassDef: Finder._class,
+    ast.NamedExpr: Finder._walrus,
+    ast.ExceptHandler: Finder._handler,
+    ast.With: Finder._with,
+    ast.AsyncWith: Finder._with,
+    ast.For: Finder._for,
+    ast.AsyncFor: Finder._for,
+    ast.MatchAs: Finder._capture,
+    ast.MatchStar: Finder._capture,
+    ast.MatchMapping: Finder._capture,
+    ast.Constant: _leaf,
+    ast.Load: _leaf,
+    ast.Store: _leaf,
+    **dict.fromkeys(_FUNCTIONS, Finder._function),
+    **dict.fromkeys(_COMPREHENSIONS, Finder._comprehension),
+}
+
+__all__ = ["Finder"]
