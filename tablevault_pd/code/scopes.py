@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 
-class Scope:
+class NameScope:
     """The names of one namespace: the module's, a class body's, a function's or a comprehension's."""
 
     __slots__ = (
         "bound", "certain", "changed", "declared", "kind", "loads", "modules", "nonlocals", "outer", "parameters",
     )  # fmt: skip
 
-    def __init__(self, kind: str, outer: Scope | None) -> None:
+    def __init__(self, kind: str, outer: NameScope | None) -> None:
         self.kind = kind
         self.outer = outer
         self.bound: dict[str, None] = {}

@@ -20,7 +20,7 @@ from tablevault_pd.code.calls import (
     named_arguments,
     root,
 )
-from tablevault_pd.code.scopes import Scope
+from tablevault_pd.code.scopes import NameScope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Finder:
     """Walks over one top-level statement."""
 
     def __init__(self) -> None:
-        self.module = Scope("module", None)
+        self.module = NameScope("module", None)
         self.imports: list[tuple[str, str, str | None]] = []
         self.touches: dict[str, None] = {}
         self.calls: dict[Call, None] = {}
@@ -53,9 +53,11 @@ class Finder:
         self.writes: dict[str, None] = {}
         self.results: list[tuple[str, str]] = []
         self.aliases: list[tuple[str, str]] = []
-        self.function: Scope | None = None  # that of the statement, if it is a function
+        self.function: NameScope | None = None  # that of the statement, if it is a function
         self.hands: dict[str, None] = {}
-        self.methods: list[tuple[str, Scope, bool, tuple[Call, ...]]] = []  # name, scope, with self, calls
+        self.methods: list[
+            tuple[str, NameScope, bool, tuple[Call, ...]]
+        ] = []  # name, scope, with self, calls
         self.keeps_state = False
 
     @classmethod
@@ -108,14 +110,14 @@ class Finder:
 
     # -- walking
 
-    def _walk(self, node: Any, scope: Scope) -> None:
+    def _walk(self, node: Any, scope: NameScope) -> None:
         handler = _HANDLERS.get(type(node))
         if handler is not None:
             handler(self, node, scope)
             return
         self._children(node, scope)
 
-    def _children(self, node: Any, scope: Scope) -> None:
+    def _children(self, node: Any, scope: NameScope) -> None:
         for name in node._fields:
             value = getattr(node, name, None)
             if value.__class__ is list:
@@ -125,19 +127,19 @@ class Finder:
             elif isinstance(value, ast.AST):
                 self._walk(value, scope)
 
-    def _each(self, nodes: Any, scope: Scope) -> None:
+    def _each(self, nodes: Any, scope: NameScope) -> None:
         for node in nodes:
             if node is not None:
                 self._walk(node, scope)
 
-    def _name(self, node: ast.Name, scope: Scope) -> None:
+    def _name(self, node: ast.Name, scope: NameScope) -> None:
         if isinstance(node.ctx, ast.Load):
             self._look_up(node.id, scope)
             self._hand(node.id, scope)
         elif isinstance(node.ctx, ast.Store):
             self._bind(node.id, scope)
 
-    def _attribute(self, node: ast.Attribute, scope: Scope) -> None:
+    def _attribute(self, node: ast.Attribute, scope: NameScope) -> None:
         chain = dotted(node)
         if not isinstance(node.ctx, ast.Load):
             self._change(node.value, scope)
@@ -148,16 +150,16 @@ class Finder:
             self._look_up(chain, scope)
             self._hand(chain, scope)
 
-    def _hand(self, chain: str, scope: Scope) -> None:
+    def _hand(self, chain: str, scope: NameScope) -> None:
         """Note what is not called at once."""
         if scope.kind == "module":
             self.hands[chain] = None
 
-    def _look_up(self, chain: str, scope: Scope) -> None:
+    def _look_up(self, chain: str, scope: NameScope) -> None:
         if chain.partition(".")[0] not in scope.certain:
             scope.loads[chain, False] = None
 
-    def _assign(self, node: Any, scope: Scope) -> None:
+    def _assign(self, node: Any, scope: NameScope) -> None:
         for target in getattr(node, "targets", None) or [node.target]:
             self._note_result(target, node.value)
             if scope.kind == "module" and isinstance(target, ast.Name):
@@ -179,39 +181,39 @@ class Finder:
         if isinstance(target, ast.Name) and isinstance(value, (ast.Call, ast.Subscript)) and source:
             self.results.append((target.id, source))
 
-    def _with(self, node: Any, scope: Scope) -> None:
+    def _with(self, node: Any, scope: NameScope) -> None:
         for item in node.items:
             self._note_result(item.optional_vars, item.context_expr)
         self._each(node.items, scope)
         self._be_certain([with_item.optional_vars for with_item in node.items], scope)
         self._each(node.body, scope)
 
-    def _for(self, node: Any, scope: Scope) -> None:
+    def _for(self, node: Any, scope: NameScope) -> None:
         self._each([node.iter, node.target], scope)
         self._be_certain([node.target], scope)
         self._each([*node.body, *node.orelse], scope)
 
-    def _be_certain(self, targets: Any, scope: Scope) -> None:
+    def _be_certain(self, targets: Any, scope: NameScope) -> None:
         for target in targets:
             if target is not None:
                 scope.certain.update(
                     name_node.id for name_node in ast.walk(target) if isinstance(name_node, ast.Name)
                 )
 
-    def _subscript(self, node: ast.Subscript, scope: Scope) -> None:
+    def _subscript(self, node: ast.Subscript, scope: NameScope) -> None:
         if not isinstance(node.ctx, ast.Load):
             self._change(node.value, scope)
         self._walk(node.value, scope)
         self._walk(node.slice, scope)
 
-    def _augmented(self, node: ast.AugAssign, scope: Scope) -> None:
+    def _augmented(self, node: ast.AugAssign, scope: NameScope) -> None:
         if isinstance(node.target, ast.Name):
             scope.loads[node.target.id, False] = None
             self._change(node.target, scope)
         self._walk(node.target, scope)
         self._walk(node.value, scope)
 
-    def _bind(self, name: str, scope: Scope) -> None:
+    def _bind(self, name: str, scope: NameScope) -> None:
         if name in scope.nonlocals:
             self.keeps_state = True
         elif name in scope.declared:
@@ -219,13 +221,13 @@ class Finder:
         else:
             scope.bound[name] = None
 
-    def _change(self, node: Any, scope: Scope) -> None:
+    def _change(self, node: Any, scope: NameScope) -> None:
         """Note that what a name stands for is changed in place."""
         base = root(node)
         if base is not None:
             scope.changed[base] = None
 
-    def _call(self, node: ast.Call, scope: Scope) -> None:
+    def _call(self, node: ast.Call, scope: NameScope) -> None:
         self._note_call(node, scope, is_kept=True)
         for text in filters(node):
             for name in NAME_OF_CALLER.findall(text):
@@ -237,7 +239,7 @@ class Finder:
             self._look_up(chain, scope)
         self._each([*node.args, *node.keywords], scope)
 
-    def _note_call(self, node: ast.Call, scope: Scope, *, is_kept: bool) -> None:
+    def _note_call(self, node: ast.Call, scope: NameScope, *, is_kept: bool) -> None:
         name = dotted(node.func)
         if isinstance(node.func, ast.Attribute):
             base = root(node.func.value)
@@ -266,26 +268,26 @@ class Finder:
         if name is not None and arguments:
             (self.calls if scope.kind == "module" else self.passes)[name, arguments] = None
 
-    def _expression(self, node: ast.Expr, scope: Scope) -> None:
+    def _expression(self, node: ast.Expr, scope: NameScope) -> None:
         value = node.value.value if isinstance(node.value, ast.Await) else node.value
         if isinstance(value, ast.Call):
             self._note_call(value, scope, is_kept=False)
         self._walk(node.value, scope)
 
-    def _delete(self, node: ast.Delete, scope: Scope) -> None:
+    def _delete(self, node: ast.Delete, scope: NameScope) -> None:
         for target in node.targets:
             if not isinstance(target, ast.Name):
                 self._walk(target, scope)
 
-    def _global(self, node: ast.Global, scope: Scope) -> None:
+    def _global(self, node: ast.Global, scope: NameScope) -> None:
         scope.declared.update(node.names)
 
-    def _nonlocal(self, node: ast.Nonlocal, scope: Scope) -> None:
+    def _nonlocal(self, node: ast.Nonlocal, scope: NameScope) -> None:
         scope.nonlocals.update(node.names)
 
     # -- modules
 
-    def _import(self, node: ast.Import, scope: Scope) -> None:
+    def _import(self, node: ast.Import, scope: NameScope) -> None:
         for alias in node.names:
             bound = alias.asname or alias.name.partition(".")[0]
             module = alias.name if alias.asname else bound
@@ -293,12 +295,12 @@ class Finder:
             if not alias.asname and "." in alias.name and scope.kind == "module":
                 self.imports.append(("", alias.name, None))  # it is executed, and found through the first
 
-    def _import_from(self, node: ast.ImportFrom, scope: Scope) -> None:
+    def _import_from(self, node: ast.ImportFrom, scope: NameScope) -> None:
         module = "." * node.level + (node.module or "")
         for alias in node.names:
             self._imported(alias.asname or alias.name, module, alias.name, scope)
 
-    def _imported(self, bound: str, module: str, attribute: str | None, scope: Scope) -> None:
+    def _imported(self, bound: str, module: str, attribute: str | None, scope: NameScope) -> None:
         if scope.kind == "module":
             self.imports.append((bound, module, attribute))
         else:
@@ -310,7 +312,7 @@ class Finder:
 
     # -- scopes
 
-    def _function(self, node: Any, scope: Scope) -> None:
+    def _function(self, node: Any, scope: NameScope) -> None:
         self._bind(node.name, scope)
         self._each(node.decorator_list, scope)
         if scope.kind == "module":
@@ -337,15 +339,15 @@ class Finder:
             if base is not None:
                 self.touches[base] = None
 
-    def _lambda(self, node: ast.Lambda, scope: Scope) -> None:
+    def _lambda(self, node: ast.Lambda, scope: NameScope) -> None:
         inner = self._parameters(node.args, scope)
         if scope is self.module and self.function is None:
             self.function = inner
         self._walk(node.body, inner)
         self._close(inner, later=True)
 
-    def _parameters(self, arguments: ast.arguments, scope: Scope) -> Scope:
-        inner = Scope("function", scope)
+    def _parameters(self, arguments: ast.arguments, scope: NameScope) -> Scope:
+        inner = NameScope("function", scope)
         self._each([*arguments.defaults, *arguments.kw_defaults], scope)
         several = [*arguments.posonlyargs, *arguments.args]
         inner.parameters = [argument.arg for argument in [*several, *arguments.kwonlyargs]]
@@ -355,17 +357,17 @@ class Finder:
                 self._each([argument.annotation], scope)
         return inner
 
-    def _class(self, node: ast.ClassDef, scope: Scope) -> None:
+    def _class(self, node: ast.ClassDef, scope: NameScope) -> None:
         self._each([*node.decorator_list, *node.bases, *node.keywords], scope)
-        inner = Scope("class", scope)
+        inner = NameScope("class", scope)
         for parameter in getattr(node, "type_params", ()):
             inner.bound[parameter.name] = None
         self._each(node.body, inner)
         self._close(inner, later=False)
         self._bind(node.name, scope)
 
-    def _comprehension(self, node: Any, scope: Scope) -> None:
-        inner = Scope("comprehension", scope)
+    def _comprehension(self, node: Any, scope: NameScope) -> None:
+        inner = NameScope("comprehension", scope)
         self._walk(node.generators[0].iter, scope)
         for number, generator in enumerate(node.generators):
             self._walk(generator.target, inner)
@@ -373,25 +375,25 @@ class Finder:
         self._each([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt], inner)
         self._close(inner, later=False)
 
-    def _walrus(self, node: ast.NamedExpr, scope: Scope) -> None:
+    def _walrus(self, node: ast.NamedExpr, scope: NameScope) -> None:
         self._walk(node.value, scope)
         while scope.kind == "comprehension" and scope.outer is not None:
             scope = scope.outer
         self._bind(node.target.id, scope)
 
-    def _handler(self, node: ast.ExceptHandler, scope: Scope) -> None:
+    def _handler(self, node: ast.ExceptHandler, scope: NameScope) -> None:
         if node.name is not None:
             self._bind(node.name, scope)
             scope.certain.add(node.name)
         self._children(node, scope)
 
-    def _capture(self, node: Any, scope: Scope) -> None:
+    def _capture(self, node: Any, scope: NameScope) -> None:
         name = node.rest if isinstance(node, ast.MatchMapping) else node.name
         if name is not None:
             self._bind(name, scope)
         self._children(node, scope)
 
-    def _close(self, inner: Scope, *, later: bool) -> None:
+    def _close(self, inner: NameScope, *, later: bool) -> None:
         """End a scope. What a function changes that it does not bind is global, or a variable of a function around it."""
         inner.close(later=later)
         for name in inner.changed if later else ():
@@ -419,7 +421,7 @@ def _is_function(value: ast.expr | None) -> bool:
     return isinstance(value, ast.Lambda)
 
 
-def _leaf(finder: Finder, node: Any, scope: Scope) -> None:
+def _leaf(finder: Finder, node: Any, scope: NameScope) -> None:
     """Nothing in there is a name."""
 
 
