@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -18,14 +19,14 @@ from warm import script
 
 import tablevault_pd as tv
 from tablevault_pd.code import Piece, Slicer, cut, trees
-from tablevault_pd.code import slice as slice_module
+from tablevault_pd.code import namespaces
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def lines(slicer: Slicer, line: int | None = None) -> list[str]:
     """The texts of a slice."""
-    return [part.text for part in slicer.of_line(line).parts]
+    return [part.text for part in slicer.of_place(line).parts]
 
 
 def cells(*texts: str) -> list[Piece]:
@@ -231,7 +232,7 @@ def test_what_no_name_in_the_text_stands_for_is_in_the_slice(text, line, is_in):
 
 def test_of_a_project_only_the_modules_that_a_slice_needs_are_parsed(monkeypatch):
     parsed = []
-    monkeypatch.setattr(slice_module, "cut", lambda text: parsed.append(text) or cut(text))
+    monkeypatch.setattr(namespaces, "cut", lambda text: parsed.append(text) or cut(text))
     modules = [
         Piece(
             f"import m{number + 1}\ndef f(): return m{number + 1}.g()\ndef g(): return {number}",
@@ -241,7 +242,7 @@ def test_of_a_project_only_the_modules_that_a_slice_needs_are_parsed(monkeypatch
         for number in range(40)
     ]
     slicer = Slicer([Piece("import m3\ndf = m3.f()\ndf.fix(df)\nsave(df)", "train.py", 1, 0)], modules)
-    assert [part.text for part in slicer.of_line(4).parts if part.path != "train.py"] == [
+    assert [part.text for part in slicer.of_place(4).parts if part.path != "train.py"] == [
         "import m4",
         "def f(): return m4.g()",
         "def g(): return 4",
@@ -311,7 +312,7 @@ def test_a_slice_goes_into_modules_however_they_are_imported(how):
     ]
     program = Slicer([Piece(how, "main.py", 1, 0)], modules)
     last = how.count("\n") + 1
-    found = program.of_line(last)
+    found = program.of_place(last)
     inside = [
         (part.path, part.names) for part in found.parts if part.path not in ("main.py", "pkg/__init__.py")
     ]
@@ -326,7 +327,7 @@ def test_a_slice_goes_into_modules_however_they_are_imported(how):
 
 def test_a_module_that_is_handed_around_counts_whole():
     modules = [Piece("A = 1\ndef f(): pass", "helper.py", module="helper")]
-    found = Slicer(cells("import helper\nsave(helper)"), modules).of_line(None)
+    found = Slicer(cells("import helper\nsave(helper)"), modules).of_place(None)
     assert [part.names for part in found.parts if part.path] == [("A",), ("f",)]
 
 
@@ -401,8 +402,8 @@ def test_a_script_has_the_encoding_that_it_states(tmp_path):
 
 
 def test_results_that_only_the_notebook_remembers_are_out_of_reach():
-    assert Slicer(cells("1 + 1", "save(_, Out[1])")).of_line(None).unresolved == ("Out", "_", "save")
-    assert Slicer(cells("_ = 1", "print([_ for _ in range(3)])", "print(_)")).of_line(None).unresolved == ()
+    assert Slicer(cells("1 + 1", "save(_, Out[1])")).of_place(None).unresolved == ("Out", "_", "save")
+    assert Slicer(cells("_ = 1", "print([_ for _ in range(3)])", "print(_)")).of_place(None).unresolved == ()
 
 
 def test_what_a_shell_or_magic_is_asked_is_part_of_the_statement():
@@ -413,7 +414,7 @@ def test_what_a_shell_or_magic_is_asked_is_part_of_the_statement():
 
 
 def test_names_made_by_exec_are_said_to_be_out_of_reach():
-    found = Slicer(cells("exec('made = 1')", "save(made, len([]))\nprint(__name__)")).of_line(None)
+    found = Slicer(cells("exec('made = 1')", "save(made, len([]))\nprint(__name__)")).of_place(None)
     assert found.unresolved == ("made", "save")
 
 
@@ -473,7 +474,7 @@ def test_slices_of_random_programs_hold_what_the_rows_depend_on_and_nothing_else
     at = sorted(rnd.sample(range(1, len(texts)), min(len(texts) - 1, rnd.randint(0, 4))))
     groups = ["\n".join(texts[low:high]) for low, high in zip([0, *at], [*at, len(texts)], strict=True)]
     groups[-1:] = ["\n".join(texts[at[-1] if at else 0 : -1]), texts[-1]]
-    found = Slicer([Piece(text, None, 1, number) for number, text in enumerate(groups)]).of_line(None)
+    found = Slicer([Piece(text, None, 1, number) for number, text in enumerate(groups)]).of_place(None)
     numbers = {int(part.text.partition("V({")[2].partition("}")[0]) for part in found.parts}
     assert numbers == truth, "\n".join(texts)
     assert set(found.unresolved) <= {"V"}
@@ -518,6 +519,63 @@ def test_the_slice_of_rows_of_a_script_is_the_statement_that_wrote_them_and_what
         ]
         assert "helper.py" not in log.path.tolist()
         assert vault.read("out").vault.code().columns.tolist() == vault.cells().columns.tolist()
+
+
+def test_statements_that_share_a_line_are_places_of_their_own(tmp_path):
+    body = """
+        import tablevault_pd as tv
+        vault = tv.connect("v")
+        ä = 1; b = 2; vault.save("ä", {"n": ä}); vault.save("b", {"n": b})  # both
+        vault.save("c", {"n": [
+            ä]}); kept = vault.read("b"); other = vault.read("c"); vault.save("d", kept.describe())
+    """
+    script(tmp_path, body)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        texts = {name: vault.read(name).vault.code(whole=True)["text"].tolist()[2:] for name in "äbcd"}
+        assert texts == {
+            "ä": ["ä = 1", 'vault.save("ä", {"n": ä})'],
+            "b": ["b = 2", 'vault.save("b", {"n": b})  # both'],
+            "c": ["ä = 1", 'vault.save("c", {"n": [\n    ä]})'],
+            "d": ['kept = vault.read("b")', 'vault.save("d", kept.describe())'],
+        }
+        assert by_reads(vault, "d") == {"b"}
+        assert vault.read("b").vault.code(whole=True)["line"].tolist()[2:] == [4, 4]
+        assert '+vault.save("b"' in vault.code_diff("ä", "b")
+    script(tmp_path, body.replace("b = 2", "b = 3"))
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.stale().empty
+
+
+def test_a_program_on_one_line_has_the_slices_of_its_statements(tmp_path):
+    line = "import tablevault_pd as tv; v = tv.connect('v', session='c'); a = 1; b = 2; v.save('a', {'n': a}); v.save('b', {'n': b})"
+    for options, names in (([], [["tv"], ["v"], ["a"], []]), (["-X", "no_debug_ranges"], None)):
+        done = subprocess.run(
+            [sys.executable, *options, "-c", line], cwd=tmp_path, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        with tv.connect(tmp_path / "v", mode="r") as vault:
+            found = vault.read("a").vault.code(whole=True)["names"].tolist()
+            assert found == (names or [["tv"], ["v"], ["a"], ["b"], [], []])  # without columns the whole line
+        vault.close()
+        shutil.rmtree(tmp_path / "v")
+
+
+def test_of_a_line_that_failed_only_what_it_had_begun_is_in_force(tmp_path):
+    body = """
+        import tablevault_pd as tv
+        vault = tv.connect("v", session="train")
+        RATE = 1; DEPTH = 1; vault.save("out", {"n": RATE + DEPTH})
+    """
+    script(tmp_path, body)
+    early = body.replace("DEPTH = 1", "DEPTH = 2").replace("RATE = 1;", "RATE = 1; LEAVE;")
+    script(tmp_path, early.replace("LEAVE", "raise SystemExit(3)"), fails=True)
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.stale().empty
+    script(
+        tmp_path, early.replace("; LEAVE", "").replace("; vault", "; raise SystemExit(3); vault"), fails=True
+    )
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert vault.stale()["of"].tolist() == ["train.py: DEPTH"]
 
 
 def test_modules_are_kept_once_and_masked_and_those_of_others_are_not(tmp_path):

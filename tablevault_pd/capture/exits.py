@@ -30,7 +30,7 @@ from traceback import format_exception
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tablevault_pd.capture import script
-from tablevault_pd.capture.position import line_of_main
+from tablevault_pd.capture.position import place_in, place_of_main
 from tablevault_pd.capture.returned import (
     Called,
     called_function,
@@ -59,20 +59,20 @@ class ExitStatus:
     outcome: str = "finished"
     error: str | None = None
     traceback: str | None = None
-    line: int | None = None  #: of the script, where it was left before its end
+    place: int | None = None  #: in the script, where it was left before its end
 
 
 def ending_of(error: BaseException | None) -> ExitStatus:
     """Return the exit status of a session that `error`, or none, ended."""
     if error is None or isinstance(error, GeneratorExit):
         return ExitStatus()
-    line = line_of_main()
+    place = place_of_main()
     if isinstance(error, SessionStopped):
-        return ExitStatus("stopped", line=line)
+        return ExitStatus("stopped", place=place)
     if isinstance(error, SystemExit):
         text = None if error.code in (None, 0) else f"SystemExit: {error.code}"
-        return ExitStatus("finished" if text is None else "failed", text, line=line)
-    return ExitStatus("failed", one_line(error), "".join(format_exception(error)), line)
+        return ExitStatus("finished" if text is None else "failed", text, place=place)
+    return ExitStatus("failed", one_line(error), "".join(format_exception(error)), place)
 
 
 def one_line(error: BaseException) -> str:
@@ -244,12 +244,14 @@ class ExitWatcher:
         self._end(ending_of(sys.exc_info()[1]))
 
     def _at_exit(self) -> None:
-        self._end(replace(self._how(), line=self._line_left()))
+        self._end(replace(self._how(), place=self._place_left()))
 
-    def _line_left(self) -> int | None:
-        """The line of the script that it was left at, by an exception or exit, or where it is now."""
+    def _place_left(self) -> int | None:
+        """The place in the script that it was left at, by an exception or exit, or where it is now."""
         frame = self._script
-        return None if frame is None or script.at_prompt() or _returned(frame) else frame.f_lineno
+        if frame is None or script.at_prompt() or _returned(frame):
+            return None
+        return place_in(frame.f_code, frame.f_lineno, frame.f_lasti)
 
     def _how(self) -> ExitStatus:
         if SessionStopped.ended_by is not None:
@@ -269,8 +271,8 @@ class ExitWatcher:
         """
         if not self._told and not self._dying:
             self._dying = True
-            line = self._line_left()
-            ending = ExitStatus("failed", f"killed by {signal.Signals(number).name}", line=line)
+            place = self._place_left()
+            ending = ExitStatus("failed", f"killed by {signal.Signals(number).name}", place=place)
             # threading.Thread needs a lock to start, which the main thread may hold
             start_new_thread(self._end_for_signal, (number, ending))
             deadline = time.monotonic() + PATIENCE_S

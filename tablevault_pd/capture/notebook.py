@@ -12,6 +12,7 @@ from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture.exits import Wrapped, one_line
+from tablevault_pd.capture.position import place_in
 from tablevault_pd.errors import SessionStopped
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class CellOutcome:
     outcome: str
     error: str | None = None
     traceback: str | None = None
-    until: int | None = None  #: the last line that began to run, if the cell was cut off
+    until: int | None = None  #: the place that it came to, if the cell was cut off
 
 
 @dataclass(slots=True)
@@ -148,7 +149,7 @@ def executed(error: object) -> CellOutcome:
     while trace is not None and _is_of_kernel(str(trace.tb_frame.f_globals.get("__name__", ""))):
         trace = trace.tb_next  # skip the frames of IPython, or of marimo
     text = "".join(format_exception(type(error), error, trace))
-    until = 0 if trace is None else trace.tb_lineno
+    until = 0 if trace is None else place_in(trace.tb_frame.f_code, trace.tb_lineno, trace.tb_lasti)
     return CellOutcome(
         "interrupted" if isinstance(error, INTERRUPTS) else "error", one_line(error), text, until
     )

@@ -1,4 +1,9 @@
-"""Find the running line of the main script or notebook cell."""
+"""Places in a text, and the one where the main script or notebook cell is now.
+
+A place is one number: its line, and `COLUMN` times its column, so that two statements on one line have two places. Columns
+count bytes in UTF-8, as the syntax tree does. A statement that has its lines to itself begins at column 0; where it ends,
+column 0 stands for the end of the line.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +12,64 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import CodeType, FrameType
+
+COLUMN = 1 << 24
+#: Some place on a line: Python was told to keep no columns (``-X no_debug_ranges``).
+ANYWHERE = COLUMN - 1
 
 _PROMPTS = ("<stdin>", "<python-input")
+_KEPT_CODES = 16
+_columns: dict[
+    int, tuple[CodeType, list[int]]
+] = {}  # by id of the code, which is held so that no other gets it
 
 
-def line_of_main() -> int | None:
-    """Return the line of ``__main__`` that made the current call; in another thread, the line of the main thread."""
-    line = _line(sys._getframe(1))
-    if line is None and threading.current_thread() is not threading.main_thread():
+def line_of(place: int) -> int:
+    """Return the line of a place."""
+    return place % COLUMN
+
+
+def in_order(place: int) -> tuple[int, int]:
+    """Return the line and column of a place: of two places the smaller is the earlier one."""
+    return place % COLUMN, place // COLUMN
+
+
+def is_between(place: int, first: int, last: int) -> bool:
+    """Whether a place lies in a statement that begins at `first` and ends at `last`; one without a column, whether its line does."""
+    if place // COLUMN == ANYWHERE:
+        return line_of(first) <= line_of(place) <= line_of(last)
+    end = (line_of(last), last // COLUMN or ANYWHERE)
+    return in_order(first) <= in_order(place) <= end
+
+
+def place_of_main() -> int | None:
+    """Return the place in ``__main__`` that made the current call; in another thread, that of the main thread."""
+    place = _outermost(sys._getframe(1))
+    if place is None and threading.current_thread() is not threading.main_thread():
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
-        return None if frame is None else _line(frame)
-    return line
+        return None if frame is None else _outermost(frame)
+    return place
 
 
-def _line(frame: FrameType | None) -> int | None:
-    """Return the line of the outermost frame at the top level of ``__main__``."""
+def _outermost(frame: FrameType | None) -> int | None:
+    """Return the place of the outermost frame at the top level of ``__main__``."""
     main: Any = getattr(sys.modules.get("__main__"), "__dict__", None)
-    line = None
+    top = None
     while frame is not None:
-        code = frame.f_code
-        if frame.f_globals is main and code.co_name.startswith(("<module>", "<cell line")):
-            line = None if code.co_filename.startswith(_PROMPTS) else frame.f_lineno
+        if frame.f_globals is main and frame.f_code.co_name.startswith(("<module>", "<cell line")):
+            top = frame
         frame = frame.f_back
-    return line
+    if top is None or top.f_code.co_filename.startswith(_PROMPTS):
+        return None
+    return place_in(top.f_code, top.f_lineno, top.f_lasti)
+
+
+def place_in(code: CodeType, line: int, instruction: int) -> int:
+    """Return the place of an instruction that is on a line: that of a frame, or of an entry of a traceback."""
+    if id(code) not in _columns:
+        if len(_columns) >= _KEPT_CODES:
+            _columns.clear()
+        columns = [ANYWHERE if column is None else column for _, _, column, _ in code.co_positions()]
+        _columns[id(code)] = code, columns
+    return line + COLUMN * min(_columns[id(code)][1][instruction // 2], ANYWHERE)

@@ -11,7 +11,7 @@ from tablevault_pd.code.reading import (
     slices_of_rows,
 )
 from tablevault_pd.code.slice import Slice, Slicer
-from tablevault_pd.code.statements import Statement, cut, names_of, statement_line, trees
+from tablevault_pd.code.statements import Statement, cut, names_of, statement_place, trees
 
 __all__ = [
     "CodeDiff",
@@ -28,6 +28,6 @@ __all__ = [
     "slice_of_version",
     "slices_of",
     "slices_of_rows",
-    "statement_line",
+    "statement_place",
     "trees",
 ]

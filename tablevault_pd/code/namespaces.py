@@ -9,6 +9,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tablevault_pd.capture.position import in_order, is_between
 from tablevault_pd.code.statements import Statement, cut, text_of, trees
 from tablevault_pd.store.session_types import Part
 
@@ -25,7 +26,7 @@ class Piece:
     session_id: int | None = None
     cell: int | None = None
     notebook: str | None = None  #: the cell's own id, where the front end sent one
-    until: int | None = None  #: the last line that was begun; None: all were
+    until: int | None = None  #: the place that it came to; None: all of it ran
     module: str | None = None  #: what it was imported as
 
 
@@ -46,7 +47,7 @@ class Namespace:
     def __post_init__(self) -> None:
         for number, piece in enumerate(self.pieces):
             for statement, tree in zip(cut(piece.text), trees(piece.text), strict=True):
-                if piece.until is None or statement.line <= piece.until:
+                if piece.until is None or in_order(statement.line) <= in_order(piece.until):
                     self.statements.append(statement)
                     self.owners.append(number)
                     self.trees.append(tree)
@@ -71,12 +72,13 @@ class Namespace:
             if statement.sure and name in statement.names:
                 return
 
-    def statement_at(self, piece: int, line: int | None) -> int | None:
-        """The number of the statement of a piece that line `line` is in."""
-        for number, (statement, owner) in enumerate(zip(self.statements, self.owners, strict=True)):
-            if owner == piece and line is not None and statement.line <= line <= statement.end:
-                return number
-        return None
+    def statements_at(self, piece: int, place: int | None) -> list[int]:
+        """The numbers of the statements of a piece that `place` may be in: one, unless it has no column."""
+        return [
+            number
+            for number, (statement, owner) in enumerate(zip(self.statements, self.owners, strict=True))
+            if owner == piece and place is not None and is_between(place, statement.line, statement.end)
+        ]
 
     def part(self, number: int) -> Part:
         """A statement as part of a slice."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.position import in_order
 from tablevault_pd.code.calls import RANDOM
 from tablevault_pd.code.statements import cut, trees
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         WrittenCode,
     )
 
-Place = tuple[int, int, int]  #: (session id, cell, line)
+Place = tuple[int, int, int]  #: (session id, cell, place in it)
 _DEFINITIONS = ("def", "class")
 
 
@@ -198,18 +199,19 @@ class Newer:
         statements = [
             Executed(cell.session_id, cell.cell, line, kind, names, uses, tree)
             for line, kind, names, uses, tree in statements_of(cell.text, cell.names)
-            if until is None or line <= until
+            if until is None or in_order(line) <= in_order(until)
         ]
         return RunCell(cell, statements, until is None)
 
     def _until(self, cell: Cell) -> int | None:
-        """The last line that is known to have begun; None: all of it ran."""
+        """The last place that it is known to have come to; None: all of it ran."""
         if cell.until is not None:
             return cell.until
         finished = self._session(cell.session_id).outcome == "finished" if cell.path else cell.outcome == "ok"
         if finished:
             return None
-        return max((line for _, line in self._wrote.get((cell.session_id, cell.cell), ())), default=0)
+        places = (place for _, place in self._wrote.get((cell.session_id, cell.cell), ()))
+        return max(places, key=in_order, default=0)
 
     # -- one statement
 

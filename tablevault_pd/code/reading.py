@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from tablevault_pd.capture.position import line_of
 from tablevault_pd.code.namespaces import Piece
 from tablevault_pd.code.slice import Slice, Slicer
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Part, Store, Version
 
-Place = tuple[int, int, int]  #: (session id, cell, line)
+Place = tuple[int, int, int]  #: (session id, cell, place in it)
 
 
 def slices_of(store: Store, places: Iterable[Place]) -> dict[Place, Slice]:
@@ -88,7 +89,7 @@ def frame_of(parts: Sequence[Part], labels: dict[int | None, str], unresolved: S
             "session": pd.array([labels.get(part.session_id) for part in parts], dtype="str"),
             "cell": pd.array([part.cell for part in parts], dtype="Int64"),
             "path": pd.array([part.path for part in parts], dtype="str"),
-            "line": pd.array([part.line for part in parts], dtype="Int64"),
+            "line": pd.array([line_of(part.line) for part in parts], dtype="Int64"),
             "names": pd.Series([list(part.names) for part in parts], dtype=object),
             "text": pd.array([part.text for part in parts], dtype="str"),
         }

@@ -86,14 +86,12 @@ class Slicer:
     def __init__(self, pieces: Sequence[Piece], modules: Iterable[Piece] = ()) -> None:
         self._program = Program(pieces, modules)
 
-    def of_line(self, line: int | None) -> Slice:
-        """What the statement of the last piece needs that `line` is in; without one, the whole piece and what it needs."""
+    def of_place(self, place: int | None) -> Slice:
+        """What the statement of the last piece needs that `place` is in; without one, the whole piece and what it needs."""
         main = self._program.main
         last = len(main.pieces) - 1
-        at = main.statement_at(last, line)
-        if at is not None:
-            return self._slice([at])
-        return self._slice([number for number, owner in enumerate(main.owners) if owner == last])
+        at = main.statements_at(last, place)
+        return self._slice(at or [number for number, owner in enumerate(main.owners) if owner == last])
 
     def of_everything(self) -> Slice:
         """All that was executed, and the parts of modules that it needs."""

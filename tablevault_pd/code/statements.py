@@ -12,8 +12,10 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from tablevault_pd.capture.position import COLUMN, is_between, line_of
 from tablevault_pd.code.symbols import Finder
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "python", "python3", "debug"}
 _INNER_FUNCTION = re.compile(r"(?m)^[ \t]+(?:async[ \t]+)?def[ \t]+(\w+)")
+_NEWLINE = re.compile(r"\r\n|\r|\n")  # other characters that str.splitlines() knows end no line of Python
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
 _TIMED = re.compile(r"(?P<indent>\s*)%time\s+(?P<code>\S.*)")  # it runs a statement, which may bind names
 _RUN = re.compile(r"%run\s+(?:-\w+\s+)*([\"']?)(?P<file>.+?\.py)\1(?:\s.*)?$")
@@ -34,8 +37,8 @@ class Statement:
     """One top-level statement."""
 
     first: int  #: the line where its text begins, the comments above included; from 1
-    line: int  #: its own first line, decorators included
-    end: int  #: its last line
+    line: int  #: the place where it begins, decorators included: see :mod:`~tablevault_pd.capture.position`
+    end: int  #: the place where it ends
     kind: str  #: "def" (a lambda with a name, too), "class", "import", "assign", "run" (of a file), "magic" or "other"
     names: tuple[str, ...] = ()  #: it binds these, or changes what they stand for
     sure: bool = True  #: whether it binds them whenever it runs, so that nothing older is in force after it
@@ -79,20 +82,27 @@ def inner_functions(text: str) -> frozenset[str]:
 
 
 def text_of(text: str, statement: Statement) -> str:
-    """The lines of a statement, with the comments above it."""
-    return "\n".join(_lines(text)[statement.first - 1 : statement.end])
+    """The lines of a statement, with the comments above it; its part of them where others stand on the same lines."""
+    lines = _lines(text)[statement.first - 1 : line_of(statement.end)]
+    start, end = statement.line // COLUMN, statement.end // COLUMN
+    if end:
+        lines[-1] = lines[-1].encode()[:end].decode()
+    if start:
+        lines[0] = lines[0].encode()[start:].decode()
+    return "\n".join(lines)
 
 
 @lru_cache(maxsize=16)
 def _lines(text: str) -> list[str]:
-    return text.splitlines()  # a script is split once, not again for each of its statements
+    return _NEWLINE.split(text)  # a script is split once, not again for each of its statements
 
 
-def statement_line(text: str, line: int | None) -> int | None:
-    """Where the top-level statement begins that line `line` is in."""
-    if line is None:
+def statement_place(text: str, place: int | None) -> int | None:
+    """Where the top-level statement begins that `place` is in; `place` itself if it may be in several."""
+    if place is None:
         return None
-    return next((statement.line for statement in cut(text) if statement.line <= line <= statement.end), None)
+    inside = [statement.line for statement in cut(text) if is_between(place, statement.line, statement.end)]
+    return place if len(inside) > 1 else inside[0] if inside else None
 
 
 def names_of(text: str) -> str:
@@ -118,7 +128,7 @@ def _parsed(text: str) -> tuple[tuple[Statement, ...], tuple[ast.stmt | None, ..
     magic = _CELL_MAGIC.match(text)
     if magic is not None and magic[1] not in _PYTHON_MAGICS:
         return (Statement(1, 1, text.count("\n") + 1, "magic"),), (None,)
-    lines = text.splitlines()
+    lines = _lines(text)
     magics: dict[int, str] = {}
     tree = _tree(text)
     if tree is None:
@@ -155,27 +165,37 @@ def _statements(
     tree: ast.Module, lines: list[str], magics: dict[int, str]
 ) -> tuple[tuple[Statement, ...], tuple[ast.stmt | None, ...]]:
     statements, nodes = [], []
-    end = 0
-    for node in tree.body:
+    above = 0  # the last line of the statement before
+    for node, following in zip_longest(tree.body, tree.body[1:]):
+        line, last = _first_line(node), node.end_lineno or node.lineno
+        begin, end = line, last
+        if line == above:
+            begin += COLUMN * node.col_offset
+        if following is not None and _first_line(following) == last:
+            end += COLUMN * (node.end_col_offset or 0)
+        first = _with_comments(lines, line, above)
+        above = last
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue  # a docstring, or a value that nobody keeps
-        line = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
-        last = node.end_lineno or node.lineno
-        first = _with_comments(lines, line, end)
         run = _RUN.match(magics.get(line, ""))
         if run is not None:
             statements.append(
-                Statement(first, line, last, "run", imports=(("*", f"%run {run['file']}", "*"),))
+                Statement(first, begin, end, "run", imports=(("*", f"%run {run['file']}", "*"),))
             )
         elif line in magics:
-            statements.append(Statement(first, line, last, "magic"))
+            statements.append(Statement(first, begin, end, "magic"))
         else:
             fields, methods = Finder.describe(node)
-            made = tuple(Statement(first, line, last, **method) for method in methods)
-            statements.append(Statement(first, line, last, **fields, methods=made))
+            made = tuple(Statement(first, begin, end, **method) for method in methods)
+            statements.append(Statement(first, begin, end, **fields, methods=made))
         nodes.append(node if line not in magics else None)
-        end = last
     return tuple(statements), tuple(nodes)
+
+
+def _first_line(node: ast.stmt) -> int:
+    """The first line of a statement, decorators included."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def _with_comments(lines: list[str], line: int, end: int) -> int:

@@ -346,7 +346,7 @@ class Finder:
         self._walk(node.body, inner)
         self._close(inner, later=True)
 
-    def _parameters(self, arguments: ast.arguments, scope: NameScope) -> Scope:
+    def _parameters(self, arguments: ast.arguments, scope: NameScope) -> NameScope:
         inner = NameScope("function", scope)
         self._each([*arguments.defaults, *arguments.kw_defaults], scope)
         several = [*arguments.posonlyargs, *arguments.args]

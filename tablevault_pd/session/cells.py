@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tablevault_pd.capture import script
+from tablevault_pd.capture.position import ANYWHERE, COLUMN
 from tablevault_pd.code import names_of
 from tablevault_pd.store import Cell
 
@@ -68,12 +69,12 @@ class Cells:
         """Return that cell, if it still runs."""
         return self._running.get(key)
 
-    def reach(self, key: int, line: int | None) -> None:
-        """Record the line that a running cell has come to."""
+    def reach(self, key: int, place: int | None) -> None:
+        """Record the place that a running cell has come to."""
         with self._lock:
             cell = self._running.get(key)
-            if cell is not None and line is not None and cell.until != line:
-                self._running[key] = self._unsent[key] = replace(cell, until=line)
+            if cell is not None and place is not None and cell.until != place:
+                self._running[key] = self._unsent[key] = replace(cell, until=place)
 
     def end(
         self,
@@ -98,11 +99,11 @@ class Cells:
                 until=until,
             )
 
-    def end_all(self, outcome: str, error: str | None, traceback: str | None, line: int | None) -> None:
-        """End all running cells, at the end of the session. A script was left at `line`, if before its end."""
+    def end_all(self, outcome: str, error: str | None, traceback: str | None, place: int | None) -> None:
+        """End all running cells, at the end of the session. A script was left at `place`, if before its end."""
         self.read_prompt()
         for key, cell in list(self._running.items()):
-            until = line if cell.path is not None and line is not None else _last_line(cell, traceback)
+            until = place if cell.path is not None and place is not None else _last_line(cell, traceback)
             self.end(key, outcome, error, traceback, until=until)
 
     @property
@@ -140,9 +141,9 @@ def _with_names(cell: Cell) -> Cell:
 
 
 def _last_line(cell: Cell, traceback: str | None) -> int | None:
-    """Return the line where an exception left a script, if the traceback has it."""
+    """Return the place where an exception left a script, if the traceback has its line."""
     if cell.path is None or traceback is None:
         return None
     name = re.escape(cell.path.rpartition("/")[2])
     lines = re.findall(rf'File "[^"\n]*{name}", line (\d+), in <module>', traceback)
-    return int(lines[0]) if lines else None
+    return int(lines[0]) + COLUMN * ANYWHERE if lines else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tablevault_pd.capture import environment, script
 from tablevault_pd.capture.modules import Module, ProjectModules
-from tablevault_pd.capture.position import line_of_main
+from tablevault_pd.capture.position import place_of_main
 from tablevault_pd.code import Piece, Slicer, cut
 from tablevault_pd.store import Cell, ModuleSource, WrittenCode
 
@@ -28,7 +28,7 @@ class Ran:
     typed: Typed
     #: (vault, session) -> the number of the cell there
     numbers: dict[tuple[str, int], int] = field(default_factory=dict)
-    until: int | None = None  #: the last line that began to run, if the cell was cut off
+    until: int | None = None  #: the place that it came to, if the cell was cut off
     files: tuple[Module, ...] = ()  #: the scripts that it executes by ``%run``
 
     def number_in(self, vault: str, session_id: int) -> tuple[int | None, int | None]:
@@ -102,7 +102,7 @@ class CodeRecorder:
         """Return the slice of a cell, or of a statement of a script; nothing if the store has it."""
         if self._capture == "none" or self._sliced.get((cell, line or 0)) == self._made_of(cell):
             return []
-        code_slice = self._slicer(vault, session_id, cell).of_line(line)
+        code_slice = self._slicer(vault, session_id, cell).of_place(line)
         self._slices[cell, line or 0] = code_slice
         return [_written(session_id, cell, line or 0, code_slice)]
 
@@ -123,24 +123,24 @@ class CodeRecorder:
         return [(place, part.line, part.end) for place, part in places if place is not None]
 
     def of_function(
-        self, vault: str, session_id: int, module: str | None, name: str, line: int | None
+        self, vault: str, session_id: int, module: str | None, name: str, place: int | None
     ) -> Slice | None:
         """The slice of a function of the script or notebook, or of a module of the project; None if it is not known whole.
 
-        `line` is how far the script has come.
+        `place` is how far the script has come.
         """
         if self._capture == "none" or "<" in name:
             return None
         base, modules = name.partition(".")[0], self._module_pieces()
         pieces = self._pieces(vault, session_id, None)
         if module is None and pieces:
-            pieces[-1] = replace(pieces[-1], until=line or pieces[-1].until)
+            pieces[-1] = replace(pieces[-1], until=place or pieces[-1].until)
             root = base
         elif module in [piece.module for piece in modules]:
             root = f"from {module} import {base}\n{base}"
         else:
             return None
-        code_slice = Slicer([*pieces, Piece(root)], modules).of_line(None)
+        code_slice = Slicer([*pieces, Piece(root)], modules).of_place(None)
         return None if code_slice.unresolved or len(code_slice.parts) < 2 else code_slice
 
     def everything(self, vault: str, session_id: int) -> list[WrittenCode]:
@@ -203,8 +203,8 @@ class CodeRecorder:
 
 
 def place_of_read() -> ReadPlace:
-    """Where this process is now: in which cell, and on which line."""
-    return len(CELLS) - 1, line_of_main()
+    """Where this process is now: in which cell, and at which place in it."""
+    return len(CELLS) - 1, place_of_main()
 
 
 def files_run_by(text: str) -> tuple[Module, ...]:

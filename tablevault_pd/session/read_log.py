@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tablevault_pd.capture.position import is_between
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tablevault_pd.store import Store, Version
 
-#: Where a read happened: (number of the notebook's cell in this process or -1 for a script, line; None: unknown).
+#: Where a read happened: (number of the notebook's cell in this process or -1 for a script, place in it; None: unknown).
 ReadPlace = tuple[int, int | None]
-#: Lines of one statement: (number of the cell or -1, first, last).
+#: One statement: (number of the cell or -1, the place where it begins, that where it ends).
 Lines = tuple[int, int, int]
 
 
@@ -70,5 +72,5 @@ class Reads:
 
 
 def _is_inside(place: ReadPlace, code: Sequence[Lines]) -> bool:
-    cell, line = place
-    return line is None or any(cell == number and first <= line <= last for number, first, last in code)
+    cell, at = place
+    return at is None or any(cell == number and is_between(at, first, last) for number, first, last in code)

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from tablevault_pd.capture import script
 from tablevault_pd.capture.exits import ExitStatus, ending_of
-from tablevault_pd.capture.position import line_of_main
+from tablevault_pd.capture.position import place_of_main
 from tablevault_pd.errors import NotRecorded, VaultClosed, VaultError, WorkerStopped
 from tablevault_pd.session import active, inheritance, opening
 from tablevault_pd.session.control import obey
@@ -203,9 +203,9 @@ class Recorder(SessionState):
         return self.cells.current_cell
 
     def stored_place(self) -> tuple[int | None, int | None]:
-        """Store the current cell with the code that it needs. Return its number and a line.
+        """Store the current cell with the code that it needs. Return its number and a place in it.
 
-        In a script, it is the line where the running statement begins, else 0; None if the code cannot be recorded.
+        In a script, it is the place where the running statement begins, else 0; None if the code cannot be recorded.
         """
         self.outbox.task_begun = True
         cell = self.cell
@@ -223,13 +223,13 @@ class Recorder(SessionState):
         if cell is not None:
             text_of_script(self.outbox, cell)
         in_main = module == "__main__"
-        line = line_of_main() if in_main and script.main_source() is not None else None
+        line = place_of_main() if in_main and script.main_source() is not None else None
         return self.outbox.code.of_function(self.vault_id, self.id, None if in_main else module, name, line)
 
-    def note_line(self) -> None:
-        """Record the line that the running cell has come to: later lines were not executed."""
+    def note_place(self) -> None:
+        """Record the place that the running cell has come to: what follows was not executed."""
         if not (self.is_orphan or self._ended) and self.cell is not None:
-            self.cells.reach(self.cell, line_of_main())
+            self.cells.reach(self.cell, place_of_main())
 
     # -- beginning
 
@@ -389,7 +389,7 @@ class Recorder(SessionState):
             self.control.call_back(self.row.label)
         if self.cell is not None:
             text_of_script(self.outbox, self.cell)
-        self.cells.end_all(cell_outcome(ending), ending.error, ending.traceback, ending.line)
+        self.cells.end_all(cell_outcome(ending), ending.error, ending.traceback, ending.place)
         self.outbox.slices = slices_of_all(self.store, self.row, self.outbox)
         text = None if ending.error is None else self.settings.text(ending.error)
         self.outbox.ending = replace(ending, error=text)

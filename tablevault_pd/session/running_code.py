@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tablevault_pd.capture.position import line_of_main
-from tablevault_pd.code import statement_line
+from tablevault_pd.capture.position import place_of_main
+from tablevault_pd.code import statement_place
 from tablevault_pd.session.executed import CELLS
 from tablevault_pd.session.heartbeat import warn
 from tablevault_pd.store import Beat
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def store_code(store: Store, row: Session, outbox: Outbox, cell: int) -> int | None:
     """Store a running cell and the code that it needs, unless the store has them.
 
-    Return the line of a script where the running statement begins, 0 in a notebook; None if the code cannot be recorded.
+    Return the place in a script where the running statement begins, 0 in a notebook; None if the code cannot be recorded.
     """
     text = text_of_script(outbox, cell)
-    line = None if text is None else statement_line(text, line_of_main())
+    line = None if text is None else statement_place(text, place_of_main())
     code = _new_code(store, row, outbox, cell, line)
     beat = Beat(row.id, cells=outbox.cells.unstored(), **(code or {}))
     if not beat.is_empty:

@@ -91,7 +91,9 @@ class Cell:
     execution_count: int | None = None  #: the number a notebook shows beside it
     notebook: str | None = None  #: the id that the front end knows the cell by
     path: str | None = None  #: of a script; a cell of a notebook has none
-    until: int | None = None  #: the last line that was begun, where an error ended it early
+    until: int | None = (
+        None  #: the place that it came to, where an error ended it early (see capture/position.py)
+    )
     names: str | None = None  #: its statements with the names they define and use, as JSON
 
 
@@ -102,8 +104,8 @@ class Part:
     path: str | None  #: of the script or module; None: a cell of a notebook
     session_id: int | None  #: whose cell it is of; None: no session has it
     cell: int | None
-    line: int
-    end: int
+    line: int  #: the place where it begins: its line, and a column (see capture/position.py)
+    end: int  #: the place where it ends
     kind: str  #: def, class, import, assign, run, magic or other
     names: tuple[str, ...]  #: it defines or changes
     text: str
@@ -117,7 +119,7 @@ class WrittenCode:
 
     session_id: int
     cell: int
-    line: int  #: of a script: where the statement begins; else 0
+    line: int  #: of a script: the place where the statement begins; else 0
     parts: tuple[Part, ...]
     unresolved: tuple[str, ...] = ()  #: names that no captured code defines
 

@@ -225,7 +225,7 @@ class Lineage(VaultPart):
         if name is not None:
             version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
         for run in self._context.sessions():
-            run.note_line()
+            run.note_place()
         self._flush(info=True)  # the modules that were imported are kept with what a session ran in
         return stale(self.store, version)
 
