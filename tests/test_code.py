@@ -18,8 +18,7 @@ from torture.harness import times
 from warm import script
 
 import tablevault_pd as tv
-from tablevault_pd.code import Piece, Slicer, cut, trees
-from tablevault_pd.code import namespaces
+from tablevault_pd.code import Piece, Slicer, cut, namespaces, trees
 
 ROOT = Path(__file__).resolve().parents[1]
 
