@@ -121,3 +121,129 @@ def test_offsets_of_any_label_and_of_a_stream(folder_vault):
     parts = (pd.DataFrame({0: [text], 1: [at]}) for text, at in [("ab", 10), ("cde", 11)])
     saved = folder_vault.save("novel", parts, documents={0: 1})
     assert saved.offsets().to_numpy().tolist() == [[10, 12], [11, 14]]
+
+
+# -- reading characters
+
+
+def texts_of(
+    frame: pd.DataFrame, starts: list[int], first: int, stop: int
+) -> list[tuple[int, int, int, str]]:
+    """The oracle: (row, start, stop, text) of what each chunk has of the characters from `first` to `stop`."""
+    found = []
+    for row, (text, start) in enumerate(zip(frame["chunk"], starts, strict=True)):
+        inside = [at for at in range(len(text)) if first <= start + at < stop]
+        if inside:
+            found.append((row, start + inside[0], start + inside[-1] + 1, "".join(text[at] for at in inside)))
+    return found
+
+
+def shown(frame: pd.DataFrame) -> list[tuple[int, int, int, str]]:
+    return list(frame[["char_start", "char_stop", "char_text"]].itertuples(name=None))
+
+
+@pytest.mark.parametrize("documents", ["chunk", {"chunk": "start"}], ids=["followed", "placed"])
+def test_the_rows_that_overlap_a_span_come_with_the_text_that_lies_in_it(vault, documents):
+    frame = chunked(NOVEL, 30, 20 if documents != "chunk" else 30)
+    if documents != "chunk":
+        frame = frame.iloc[[3, 0, 4, 1, 2]].reset_index(drop=True)  # as after an upsert: in no order
+    saved = vault.save("novel", frame, documents=documents)
+    starts = frame["start"].tolist()
+    for first, stop in [(0, 1), (25, 31), (29, 30), (30, 31), (0, len(NOVEL)), (95, len(NOVEL)), (47, 66)]:
+        expected = texts_of(frame, starts, first, stop)
+        assert shown(vault.read("novel", chars=(first, stop))) == expected
+        assert {NOVEL[start:end] == text for _, start, end, text in expected} == {True}
+    assert shown(saved.read(chars=(90, None), columns=["start"])) == texts_of(frame, starts, 90, 10**6)
+    assert shown(saved.read(chars={"chunk": (None, 5)})) == texts_of(frame, starts, 0, 5)
+    assert saved.read(chars=(0, 50), start=1, stop=3).index.tolist() == [
+        row for row, *_ in texts_of(frame, starts, 0, 50) if 1 <= row < 3
+    ]
+    assert saved.read(chars=(30, 40)).vault.origin == "novel@1"
+
+
+def test_a_span_beyond_the_end_is_refused_with_the_length_of_the_document(vault):
+    vault.save("novel", chunked(NOVEL, 30, 20), documents={"chunk": "start"})
+    vault.save("poem", ["one", "two"])
+    for name, length in [("novel", len(NOVEL)), ("poem", 6)]:
+        with pytest.raises(tv.InvalidInput, match=f"{name}@1 has {length} characters"):
+            vault.read(name, chars=(2, length + 1))
+        with pytest.raises(tv.InvalidInput, match=f"{name}@1 has {length} characters"):
+            vault.read(name, chars=(length + 5, None))
+        assert vault.read(name, chars=(length, None)).empty
+
+
+def test_a_filter_says_which_of_several_documents_is_meant(vault):
+    frame = pd.concat([chunked(NOVEL, 30, 20).assign(doc="a"), chunked("Another one.", 5, 5).assign(doc="b")])
+    vault.save("novel", frame.reset_index(drop=True), documents={"chunk": "start"})
+    assert vault.read("novel", chars=(0, 5))["doc"].tolist() == ["a", "b"]
+    assert vault.read("novel", chars=(3, 9), filters="doc == 'b'")["char_text"].tolist() == ["th", "er o"]
+    assert vault.read("novel", chars=(3, 9), filters="start == start.min()")["doc"].tolist() == ["a", "b"]
+    with pytest.raises(tv.InvalidInput, match="has 12 characters"):
+        vault.read("novel", chars=(0, 13), filters="doc == 'b'")
+
+
+def test_places_of_texts_that_follow_one_another_are_those_of_each_version(vault):
+    vault.save("poem", pd.DataFrame({"n": [0, 1], "line": ["one", "two"]}), documents="line", key="n")
+    assert vault.read("poem", chars=(3, 6))["line"].tolist() == ["two"]
+    vault.append("poem", {"n": 2, "line": "three"})
+    assert vault.read("poem", chars=(6, 11))["char_text"].tolist() == ["three"]
+    vault.upsert("poem", {"n": 0, "line": "nought"})
+    assert vault.read("poem", chars=(6, 9))["line"].tolist() == ["two"]
+    assert vault.read("poem@1", chars=(3, 6))["line"].tolist() == ["two"]
+    vault.erase("poem", filters="n == 1")
+    assert vault.read("poem", chars=(6, 11))["line"].tolist() == ["three"]
+    assert vault.read("poem@2", chars=(3, 8))["line"].tolist() == ["three"]
+
+
+def test_no_text_is_read_of_rows_that_begin_elsewhere(folder_vault, monkeypatch):
+    rows = 140_000
+    frame = pd.DataFrame({"start": np.arange(rows) * 8, "chunk": "ten chars."})
+    folder_vault.save("long", frame, documents={"chunk": "start"})
+    read = []
+
+    def spy(original):
+        def spied(*arguments, **options):
+            for found in original(*arguments, **options):
+                chunk = found[1] if isinstance(found, tuple) else found
+                read.append((chunk.table.column_names, len(chunk.positions)))
+                yield found
+
+        return spied
+
+    for name in ("scan", "scan_many"):
+        monkeypatch.setattr(folder_vault.store, name, spy(getattr(folder_vault.store, name)))
+    found = folder_vault.read("long", chars=(8 * 100_000, 8 * 100_000 + 9))
+    assert found.index.tolist() == [99_999, 100_000, 100_001]
+    assert 0 < sum(count for names, count in read if names == ["start"]) <= 65_536
+    assert (
+        0 < sum(count for names, count in read if names == ["chunk"]) <= 2 * 18
+    )  # to find them, and for the part of each
+
+
+@pytest.mark.parametrize(
+    ("chars", "told"),
+    [
+        ((5, 5), "has no character"),
+        ((-1, 5), "at least 0"),
+        (5, "chars= is"),
+        ("ab", "chars= is"),
+        ({"start": (0, 1)}, "holds no documents"),
+        ({"other": (0, 1)}, "holds no documents"),
+    ],
+)
+def test_spans_that_are_none_are_refused(folder_vault, chars, told):
+    folder_vault.save("novel", chunked(NOVEL, 30, 20), documents={"chunk": "start"})
+    with pytest.raises(tv.InvalidInput, match=told):
+        folder_vault.read("novel", chars=chars)
+
+
+def test_what_cannot_be_read_by_characters_says_why(folder_vault):
+    folder_vault.save("novel", chunked(NOVEL, 30, 20), documents={"chunk": "start"})
+    with pytest.raises(tv.InvalidInput, match="excludes versions='all'"):
+        folder_vault.read("novel", chars=(0, 1), versions="all")
+    folder_vault.save("novel", folder_vault.read("novel", chars=(0, 100)), documents={"chunk": "start"})
+    with pytest.raises(tv.InvalidInput, match="which chars= adds"):
+        folder_vault.read("novel", chars=(0, 1))
+    folder_vault.save("numbers", pd.DataFrame({"n": [1]}))
+    with pytest.raises(tv.InvalidInput, match="has 0 columns of documents"):
+        folder_vault.read("numbers", chars=(0, 1))

@@ -184,13 +184,13 @@ def read(
     first, last = bounds(start, stop, version.total)
     if condition is not None:
         frame, rows = _read_filtered(store, version, schema, condition, first, last)
-        return _finished(frame, store, version, rows, columns, refs, tagged=tagged)
+        return finished(frame, store, version, rows, columns, refs, tagged=tagged)
     chunks = list(_scan(store, version, schema, first, last))
     private = len(chunks) == 1 and chunks[0].private
     tables = [aligned(chunk, schema) for chunk in chunks] or _categories_alone(store, version, schema)
     positions = _positions_of(chunks, range(first, last))
     frame = frames.decode(tables, schema, positions=positions, private=private)
-    return _finished(frame, store, version, positions, columns, refs, tagged=tagged)
+    return finished(frame, store, version, positions, columns, refs, tagged=tagged)
 
 
 def _positions_of(chunks: Sequence[Chunk], every: range) -> range | np.ndarray:
@@ -200,7 +200,7 @@ def _positions_of(chunks: Sequence[Chunk], every: range) -> range | np.ndarray:
     return np.concatenate([np.empty(0, np.int64), *(as_array(chunk.positions) for chunk in chunks)])
 
 
-def _finished(
+def finished(
     frame: pd.DataFrame,
     store: Store,
     version: Version,
@@ -210,6 +210,7 @@ def _finished(
     *,
     tagged: bool,
 ) -> pd.DataFrame:
+    """The frame just read, with references if `refs` asks for them, marked with its origin if `tagged`."""
     frame = with_refs(frame, store, version, positions, refs)
     return tag(frame, store.vault_id, version, positions, columns) if tagged else frame
 

@@ -63,6 +63,7 @@ class ReadOptions(TypedDict, total=False):
     version: int | str | None
     versions: Literal["all"] | None
     as_of: Any
+    chars: Any
     refs: bool | str
 
 

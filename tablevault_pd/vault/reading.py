@@ -9,12 +9,15 @@ from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, VersionNotFound
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read as reading
+from tablevault_pd.reading.documents import CharSpan, read_chars
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     import pandas as pd
+
+    from tablevault_pd.store import Version
 
 
 class Reading(VaultPart):
@@ -31,6 +34,7 @@ class Reading(VaultPart):
         version: int | str | None = None,
         versions: Literal["all"] | None = None,
         as_of: Any = None,
+        chars: Any = None,
         refs: bool | str = False,
     ) -> pd.DataFrame:
         """Read rows of a list, exactly as they were saved.
@@ -56,6 +60,9 @@ class Reading(VaultPart):
             only older versions have come last. `start` and `stop` count in each version.
         as_of : time, optional
             The version that was newest at that time (UTC unless it says otherwise).
+        chars : (start, stop) or {column: (start, stop)}, optional
+            Only rows of a list of documents that have some of these characters of the document, `stop` excluded; None for an end
+            that is open. Where a list has several documents, `filters` says which: the offsets count in each.
         refs : bool or str
             Add a column ``ref`` (or of that name) of references to the rows, which says where they came from even after
             ``merge`` or ``reset_index``; see :meth:`lineage`.
@@ -65,7 +72,8 @@ class Reading(VaultPart):
         DataFrame, shape (n_rows, n_columns)
             Dtypes as they were saved. Index: the index the rows were saved with; if that was the default one, their
             positions, named ``position``. The frame is the caller's: changing it changes nothing in the vault. With
-            ``versions="all"``, version and row (int64) before them.
+            ``versions="all"``, version and row (int64) before them. With `chars`, after them char_start and char_stop (int64), the
+            place of what the row has of these characters, and char_text (str), those themselves.
 
         Raises
         ------
@@ -78,7 +86,8 @@ class Reading(VaultPart):
         InvalidName, InvalidType
             If no list can have that name, or it is no text.
         InvalidInput
-            If another argument cannot be used, or a name in `columns` is no column.
+            If another argument cannot be used, a name in `columns` is no column, or `chars` ends beyond the document, whose length
+            the message tells.
         SchemaMismatch
             With ``versions="all"``, if no dtype holds the cells that a column has in all versions.
         VaultCorrupt
@@ -92,24 +101,31 @@ class Reading(VaultPart):
         position
         1            2   0.4
         2            3   0.2
+        >>> novel = vault.save("novel", ["It was late. ", "She left."])
+        >>> vault.read("novel", chars=(7, 16))
+                       document  char_start  char_stop char_text
+        position
+        0         It was late.            7         13    late.
+        1             She left.          13         16       She
         """
         labels = validate.labels(columns)
+        span = None if chars is None else CharSpan.of(chars)
         if versions is not None:
             validate.choice(versions, "versions", ("all",))
             if version is not None or as_of is not None or parse_address(name).pinned:
                 raise InvalidInput(
                     "versions='all' reads every version: it excludes version=, as_of= and a version in the name."
                 )
+            if span is not None:
+                raise InvalidInput("chars= reads characters of one version: it excludes versions='all'.")
             return self._read_all(name, columns=labels, filters=filters, start=start, stop=stop, refs=refs)
-        read = partial(
-            reading.read,
-            self.store,
-            columns=labels,
-            filters=filters,
-            start=start,
-            stop=stop,
-            refs=refs,
-            tagged=True,
+        options: dict[str, Any] = {
+            "columns": labels, "filters": filters, "start": start, "stop": stop, "refs": refs
+        }  # fmt: skip
+        read: Callable[[Version], pd.DataFrame] = (
+            partial(reading.read, self.store, tagged=True, **options)
+            if span is None
+            else partial(read_chars, self.store, span=span, **options)
         )
         resolved = reading.resolve(self.store, name, version=version, as_of=as_of)
         try:
