@@ -20,6 +20,8 @@ import pytest
 from torture.harness import PROCESSES, times
 
 import tablevault_pd as tv
+from tablevault_pd.mapping.job import Claims
+from tablevault_pd.store.work import Holder
 
 
 class Counting:
@@ -467,6 +469,41 @@ def test_metrics_and_an_interrupt(five):
         five.map("lines", Counting().lines, "numbers", version="2")
     found = five.sessions("worker", columns=["metrics.map_inputs", "metrics.map_errors"])
     assert found.iloc[0].tolist() == [4, 0]
+
+
+# ---------------------------------------------------------------- what is held
+
+
+def claim_records(vault: tv.Vault) -> int:
+    return len(vault.store.claim_records(vault.store.head("lines/map").list_id).rows)
+
+
+def test_nothing_is_kept_of_claims_once_a_map_has_ended(vault):
+    vault.save("numbers", pd.DataFrame({"n": [1, 9, 0, 3]}))
+    counting = Counting()
+    for version in "123":
+        vault.map("lines", counting.lines, "numbers", version=version, on_error="keep")
+        assert claim_records(vault) == 0
+    with pytest.raises(ValueError, match="nine"):
+        vault.map("lines", counting.lines, "numbers", version="4")
+    assert claim_records(vault) == 0
+
+
+def test_what_a_session_held_that_has_ended_is_done_by_the_next_and_forgotten(vault):
+    vault.save("numbers", pd.DataFrame({"n": [1, 2, 3]}))
+    counting = Counting()
+    vault.map("lines", counting.lines, "numbers", version="1")
+    notes, function = vault.store.head("lines/map"), 5
+    with vault.session("dead") as run:
+        claims = Claims(vault.store, notes, Holder(run._recorder.id, 0), 17, function)
+        assert claims.take([7, 8], 2) == [7, 8]
+    assert claim_records(vault) == 2
+    with vault.session("living") as run:
+        claims = Claims(vault.store, notes, Holder(run._recorder.id, 0), 18, function)
+        assert claims.take([7, 8, 9], 3) == [7, 8, 9]
+        claims.give_back([7])
+        claims.give_back_all()
+    assert claim_records(vault) == 0
 
 
 # ---------------------------------------------------------------- several processes

@@ -23,8 +23,25 @@ from tablevault_pd.errors import short_repr
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: What became of one input: its rows, as a frame or as dicts; empty for none.
-Rows = pd.DataFrame | list[dict[Any, Any]]
+
+@dataclass(frozen=True, slots=True)
+class FrameRows:
+    """Some rows of a frame, which follow each other."""
+
+    frame: pd.DataFrame
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def continues(self, other: Rows) -> bool:
+        """Whether these rows come next after those."""
+        return isinstance(other, FrameRows) and other.frame is self.frame and other.stop == self.start
+
+
+#: What became of one input: its rows, in a frame or as dicts; empty for none.
+Rows = FrameRows | list[dict[Any, Any]]
 
 
 class Runner(Protocol):
@@ -154,7 +171,7 @@ def _of_row(_: Any, answer: Any) -> list[Rows]:
     if answer is None:
         return [[]]
     if isinstance(answer, pd.DataFrame):
-        return [answer.reset_index(drop=True)]
+        return [FrameRows(answer, 0, len(answer))]
     if isinstance(answer, Mapping):
         return [[dict(answer)]]
     if isinstance(answer, (list, tuple)) and all(isinstance(row, Mapping) for row in answer):
@@ -184,9 +201,9 @@ def _of_batch(frame: pd.DataFrame, answer: Any) -> list[Rows]:
             "says which input each row belongs to: keep that of the batch."
         )
     order = np.argsort(number, kind="stable")
-    ordered = answer.reset_index(drop=True).iloc[order]
+    ordered = answer.iloc[order]
     bounds = np.searchsorted(number[order], np.arange(len(frame) + 1)).tolist()
-    return [ordered.iloc[start:stop] for start, stop in pairwise(bounds)]
+    return [FrameRows(ordered, start, stop) for start, stop in pairwise(bounds)]
 
 
 def payloads(frame: pd.DataFrame, *, as_dict: bool) -> Sequence[Any]:

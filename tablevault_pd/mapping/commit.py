@@ -11,6 +11,7 @@ import pandas as pd
 from tablevault_pd import frames
 from tablevault_pd.errors import Conflict
 from tablevault_pd.lineage.record import LineageRecorder
+from tablevault_pd.mapping.calls import FrameRows
 from tablevault_pd.mapping.kept import (
     CONTENT,
     FUNCTION,
@@ -146,13 +147,30 @@ class ResultWriter:
 def _one_frame(rows: Sequence[Rows]) -> tuple[pd.DataFrame, np.ndarray]:
     """All rows as one frame, and how many each input has."""
     sizes = np.array([len(result) for result in rows], np.int64)
-    if not any(isinstance(result, pd.DataFrame) for result in rows):
-        dicts = [row for result in rows if isinstance(result, list) for row in result]
-        return frame_of_mappings(dicts), sizes
-    parts = [
-        result if isinstance(result, pd.DataFrame) else pd.DataFrame(result) for result in rows if len(result)
-    ]
-    return pd.concat(parts, ignore_index=True), sizes
+    if not any(isinstance(result, FrameRows) for result in rows):
+        return frame_of_mappings(
+            [row for result in rows if isinstance(result, list) for row in result]
+        ), sizes
+    parts = [_frame_of(result) for result in _joined(rows)]
+    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True), sizes
+
+
+def _joined(rows: Sequence[Rows]) -> list[Rows]:
+    """The rows, with those of one frame that follow each other together."""
+    joined: list[Rows] = []
+    for result in filter(len, rows):
+        last = joined[-1] if joined else []
+        if isinstance(result, FrameRows) and isinstance(last, FrameRows) and result.continues(last):
+            joined[-1] = replace(last, stop=result.stop)
+        else:
+            joined.append(result)
+    return joined
+
+
+def _frame_of(rows: Rows) -> pd.DataFrame:
+    if isinstance(rows, FrameRows):
+        return rows.frame.iloc[rows.start : rows.stop].reset_index(drop=True)
+    return frame_of_mappings(rows)
 
 
 def _parts(sizes: np.ndarray) -> np.ndarray:

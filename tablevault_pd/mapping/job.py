@@ -106,8 +106,9 @@ class Claims:
 
     def _addresses(self, contents: Sequence[int]) -> Addresses:
         numbers = np.array(contents, np.int64).view(np.uint64)
-        halves = numbers >> np.uint64(1), mixed(numbers ^ self._mask) >> np.uint64(1)
-        return Addresses(*(half.astype(np.int64) for half in halves))
+        halves = numbers >> np.uint64(2), mixed(numbers ^ self._mask) >> np.uint64(2)
+        first, second = (half.astype(np.int64) for half in halves)
+        return Addresses(-1 - first, second)
 
 
 @dataclass(slots=True)
@@ -212,7 +213,7 @@ class Job:
                 self._collect()
                 if self._is_time_to_commit():
                     self._commit()
-                if self._queue or self._running or self._finished or not self._pending:
+                if self._queue or self._running or self._finished or not (self._pending and self._waits):
                     pause = LOOK_EVERY_S
                     continue
                 time.sleep(pause)  # others hold what is left

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 class ClaimStore(Protocol):
     """Keeps claims. A row is open, held by one :class:`Holder`, or done for good; nothing else is known of it.
 
+    Work by key, whose first number is below 0, is held or not: the store forgets what nobody holds, with the next
+    :meth:`give_back` or :meth:`undo_claim` at the latest.
+
     Calls that change the claims of one list come one after the other, whole. What they change survives the end of the
     process; what :meth:`finish` and a commit change survives a power failure too, as a commit does.
     """

@@ -1,7 +1,8 @@
 """Claims as they cross the store's boundary: which rows of a list are held by which session. No I/O.
 
 A row is named by its address (generation, row in it). A row that is the same row in several generations is named by its
-oldest address: see :attr:`Work.same`. Work that is no row is named by two numbers made from its key.
+oldest address: see :attr:`Work.same`. Work that is no row is named by two numbers made from its key, the first below 0; nothing
+is kept of it that nobody holds.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def _claims_of(store: Store, head: Version) -> pd.DataFrame:
     work = store.work(head.list_id)
     records = store.claim_records(head.list_id)
     positions = shown_order(store, head, work).positions(records.rows)
-    in_force = (positions >= 0) & _in_force(store, head.list_id, records)
+    in_force = (records.rows.generation >= 0) & (positions >= 0) & _in_force(store, head.list_id, records)
     state = np.full(head.total, ClaimState.OPEN, np.int8)
     session = np.full(head.total, -1)
     since = np.full(head.total, np.datetime64("NaT"), "datetime64[us]")

@@ -196,6 +196,12 @@ FOR c IN tv_claims
 """
 WITHOUT_HOLDER = _WITHOUT_HOLDER + "RETURN FIRST(FOR l IN tv_lists FILTER l.id == c.list RETURN l.name)"
 OPEN_WITHOUT_HOLDER = _WITHOUT_HOLDER + _OPENED
+# Of work by key nothing is kept that is not held. A statement of its own: one statement writes a collection at one place.
+FORGET = """
+FOR c IN tv_claims
+  FILTER c.list == @list AND c.state IN [0, 2] AND c.generation < 0
+  REMOVE c IN tv_claims
+"""
 RECORDS = """
 FOR c IN tv_claims
   FILTER c.list == @list
@@ -282,14 +288,17 @@ class ClaimBook:
         self._client.writable()
         pairs = [[holder.session_id, holder.attempt] for holder in holders]
         sessions = sorted({holder.session_id for holder in holders})
-        return len(
-            self._client.query(GIVE_BACK, key=str(list_id), list=list_id, holders=pairs, sessions=sessions)
+        opened = self._client.query(
+            GIVE_BACK, key=str(list_id), list=list_id, holders=pairs, sessions=sessions
         )
+        self._client.query(FORGET, list=list_id)
+        return len(opened)
 
     def undo_claim(self, list_id: int, holder: Holder, token: int) -> None:
         """Open what one call took."""
         self._client.writable()
         self._client.query(UNDO, key=str(list_id), list=list_id, token=token, binds=_bound(holder))
+        self._client.query(FORGET, list=list_id)
 
     def release(self, list_id: int, rows: Addresses, holder: Holder) -> int:
         """Open some of what the holder holds."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +25,7 @@ from tablevault_pd.store.work import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from sqlite3 import Connection
 
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
@@ -55,11 +54,14 @@ GIVEN_BACK = """
 SELECT generation, row FROM claims INDEXED BY claims_given_back
 WHERE list = ? AND state = 0 ORDER BY generation, row LIMIT ?
 """
-TAKEN_BETWEEN = "SELECT row FROM claims WHERE list = ? AND generation = ? AND row BETWEEN ? AND ? AND state BETWEEN 1 AND ?"
-TAKEN_OF = """
-SELECT row FROM claims
-WHERE list = ? AND generation = ? AND row IN (SELECT value FROM json_each(?)) AND state BETWEEN 1 AND ?
+# `runs`: [generation, first row, end] of each.
+_OF_RUNS = """
+SELECT c.generation, c.row FROM json_each(?) r CROSS JOIN claims c ON c.list = ? AND c.generation = json_extract(r.value, '$[0]')
+  AND c.row >= json_extract(r.value, '$[1]') AND c.row < json_extract(r.value, '$[2]')
+WHERE c.state BETWEEN 1 AND ?
 """
+TAKEN = _OF_RUNS
+IN_HAND = f"{_OF_RUNS} AND c.session = ? AND c.attempt = ?"  # a constant
 TAKE = """
 INSERT OR REPLACE INTO claims (list, generation, row, state, session, attempt, token, since)
 VALUES (?, ?, ?, 1, ?, ?, ?, ?)
@@ -74,10 +76,8 @@ FINISH = """
 UPDATE claims SET state = 2, since = ?
 WHERE list = ? AND state = 1 AND generation = ? AND row >= ? AND row < ? AND session = ? AND attempt = ?
 """
-IN_HAND = """
-SELECT generation, row FROM claims
-WHERE list = ? AND state BETWEEN 1 AND ? AND generation = ? AND row >= ? AND row < ? AND session = ? AND attempt = ?
-"""
+# Of work by key nothing is kept that is not held.
+FORGET = "DELETE FROM claims WHERE list = ? AND generation < 0 AND state <> 1"
 # Held by who is no holder: nobody would give them back.
 WITHOUT_HOLDER = """
 SELECT c.list, l.name, count(*) FROM claims c JOIN lists l ON l.id = c.list
@@ -167,6 +167,7 @@ def check_claims(catalog: SqliteCatalog, *, fix: bool) -> list[Problem]:
 
 def _open_without_holder(db: Connection, list_id: int) -> None:
     db.execute(OPEN_WITHOUT_HOLDER, (_now(), list_id))
+    db.execute(FORGET, (list_id,))
 
 
 def _work(db: Connection, list_id: int) -> Work | None:
@@ -220,31 +221,13 @@ def _claim(db: Connection, request: ClaimRequest) -> ClaimAnswer:
 
 def _take(db: Connection, request: ClaimRequest, now: int) -> list[int]:
     rows = request.rows.pairs()
-    taken = _taken(db, request.list_id, rows, request.blocking)
+    taken = set(db.execute(TAKEN, (_runs_text(request.rows), request.list_id, request.blocking)).fetchall())
     free = [number for number, row in enumerate(rows) if row not in taken][: request.count]
     holder = (request.holder.session_id, request.holder.attempt)
     db.executemany(TAKE, [(request.list_id, *rows[number], *holder, request.token, now) for number in free])
     if free:
         db.execute(INSERT_HOLDER, (request.list_id, *holder))
     return free
-
-
-def _taken(
-    db: Connection, list_id: int, rows: Iterable[tuple[int, int]], blocking: ClaimState
-) -> set[tuple[int, int]]:
-    """Those of the rows that are held, or done where that is `blocking`."""
-    numbers_of: dict[int, list[int]] = {}
-    for generation, row in rows:
-        numbers_of.setdefault(generation, []).append(row)
-    taken: set[tuple[int, int]] = set()
-    for generation, numbers in numbers_of.items():
-        low, high = min(numbers), max(numbers)
-        if high - low < 4 * len(numbers):
-            cursor = db.execute(TAKEN_BETWEEN, (list_id, generation, low, high, blocking))
-        else:
-            cursor = db.execute(TAKEN_OF, (list_id, generation, json.dumps(numbers), blocking))
-        taken.update((generation, row) for (row,) in cursor.fetchall())
-    return taken
 
 
 def _holders(db: Connection, list_id: int, now: int) -> list[HolderState]:
@@ -261,19 +244,20 @@ def _give_back(db: Connection, list_id: int, holders: Sequence[Holder]) -> int:
         key = (list_id, holder.session_id, holder.attempt)
         opened += db.execute(GIVE_BACK, (_now(), *key)).rowcount
         db.execute(DELETE_HOLDER, key)
+    db.execute(FORGET, (list_id,))
     return opened
 
 
 def _undo(db: Connection, list_id: int, holder: Holder, token: int) -> None:
     db.execute(UNDO, (_now(), list_id, holder.session_id, holder.attempt, token))
+    db.execute(FORGET, (list_id,))
 
 
 def _release(db: Connection, list_id: int, rows: Addresses, holder: Holder) -> int:
-    now = _now()
-    return sum(
-        db.execute(RELEASE, (now, list_id, *run, holder.session_id, holder.attempt)).rowcount
-        for run in _runs(rows)
-    )
+    changes = [(_now(), list_id, *run, holder.session_id, holder.attempt) for run in _runs(rows)]
+    opened = db.executemany(RELEASE, changes).rowcount
+    db.execute(FORGET, (list_id,))
+    return opened
 
 
 def finish_claims(db: Connection, finishes: Sequence[Finish], *, again: bool = False) -> None:
@@ -283,25 +267,27 @@ def finish_claims(db: Connection, finishes: Sequence[Finish], *, again: bool = F
     """
     now, most = _now(), ClaimState.DONE if again else ClaimState.HELD
     for finish in finishes:
-        holder = (finish.holder.session_id, finish.holder.attempt)
-        runs = list(_runs(finish.rows))
-        rows_of_runs = (db.execute(IN_HAND, (finish.list_id, most, *run, *holder)).fetchall() for run in runs)
-        held = set(chain.from_iterable(rows_of_runs))
+        list_id, holder = finish.list_id, (finish.holder.session_id, finish.holder.attempt)
+        held = set(db.execute(IN_HAND, (_runs_text(finish.rows), list_id, most, *holder)).fetchall())
         lost = [number for number, row in enumerate(finish.rows.pairs()) if row not in held]
         if lost:
             raise finish.lost(lost)
-        for run in runs:
-            db.execute(FINISH, (now, finish.list_id, *run, *holder))
+        db.executemany(FINISH, [(now, list_id, *run, *holder) for run in _runs(finish.rows)])
+        db.execute(FORGET, (list_id,))
 
 
-def _runs(rows: Addresses) -> Iterator[tuple[int, int, int]]:
+def _runs(rows: Addresses) -> list[tuple[int, int, int]]:
     """(generation, first row, end) of each run of rows that follow each other."""
-    pairs = sorted(rows.pairs())
-    first = 0
-    for number, (generation, row) in enumerate(pairs, 1):
-        if number == len(pairs) or pairs[number] != (generation, row + 1):
-            yield generation, pairs[first][1], row + 1
-            first = number
+    order = np.lexsort((rows.row, rows.generation))
+    generation, row = rows.generation[order], rows.row[order]
+    starts = np.flatnonzero(np.append(True, (np.diff(generation) != 0) | (np.diff(row) != 1))[: len(row)])
+    ends = np.append(starts[1:], len(row))[: len(starts)]
+    columns = (generation[starts], row[starts], row[ends - 1] + 1)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _runs_text(rows: Addresses) -> str:
+    return json.dumps(_runs(rows))
 
 
 def _now() -> int:
