@@ -61,7 +61,14 @@ if TYPE_CHECKING:
     from tablevault_pd.api import checkpoint, connect, current_vault, log, loop, read, step
     from tablevault_pd.caching import cached
     from tablevault_pd.lineage.declared import rows
-    from tablevault_pd.moving import copy, import_mlflow, import_tensorboard, import_trackio, merge
+    from tablevault_pd.moving import (
+        copy,
+        import_mlflow,
+        import_tablevault,
+        import_tensorboard,
+        import_trackio,
+        merge,
+    )
     from tablevault_pd.session import Run
     from tablevault_pd.session.info import RunInfo
     from tablevault_pd.vault.lists import List
@@ -116,6 +123,7 @@ __all__ = [
     "copy",
     "current_vault",
     "import_mlflow",
+    "import_tablevault",
     "import_tensorboard",
     "import_trackio",
     "log",
@@ -139,6 +147,7 @@ _LATER = {
     "copy": "moving",
     "current_vault": "api",
     "import_mlflow": "moving",
+    "import_tablevault": "moving",
     "import_tensorboard": "moving",
     "import_trackio": "moving",
     "log": "api",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import validate
 from tablevault_pd.api import opened_beside
-from tablevault_pd.errors import InvalidInput, InvalidType, VaultError, short_repr
+from tablevault_pd.errors import InvalidInput, InvalidType, VaultError, VaultNotFound, short_repr
 from tablevault_pd.keywords import public_call
 from tablevault_pd.names import check_name
 from tablevault_pd.reading.reports import answer
@@ -252,6 +252,56 @@ def import_trackio(folder: str | os.PathLike[str], target: Place) -> pd.DataFram
         return _imported(COLUMNS, import_folder(place, vault))
 
 
+@public_call("tablevault_pd.import_tablevault")
+def import_tablevault(url: str, target: Place) -> pd.DataFrame:
+    """Import a database of TableVault 0.2: its processes as sessions, its lists as lists, its dependencies as lineage.
+
+    A process becomes a session with its code, cell by cell, and its parent. A list becomes a list of the same name, with a
+    version for each process and cell that added to it, and the parents of its rows: records with their columns; documents with their places
+    (``text``, ``start``); embeddings as vectors (``embedding``); files with their ``location``, and with size, time and SHA-256 in
+    ``file`` where they are here. The index ``item`` is the position that TableVault counts by. Descriptions keep their labels and vectors.
+    Importing again adds what is new, and nothing twice.
+
+    Parameters
+    ----------
+    url : str
+        The database as ``arangodb://user@host:8529/tablevault`` (``arangodbs://`` for TLS). The password may stand in it, or in the
+        environment variable ``TABLEVAULT_PASSWORD``; it is not kept. Nothing is written to that database.
+    target : str, path or Vault
+        The vault to import to. A folder that is not there is made.
+
+    Returns
+    -------
+    DataFrame
+        For each process and list: source (str: its name there), kind (str: process, record, document, embedding or file), imported_as
+        (str: a session or a list), rows (Int64: newly imported rows, of a process pieces of code), left_out (str). Requests to
+        processes and TableVault's log are not imported.
+
+    Raises
+    ------
+    InvalidInput
+        If an argument is wrong, or there is no vault of TableVault in that database.
+    MissingDependency
+        If the extra ``arango`` is not installed.
+    NameTaken
+        If the target has another list of the same name, or somebody changed an imported one. Nothing is written.
+    Conflict
+        If somebody writes to one of these lists meanwhile.
+    VaultFormatError, StoreError, StoreUnavailable, VaultNotFound
+        If the database cannot be read, or the target is no vault.
+
+    Examples
+    --------
+    >>> tv.import_tablevault("arangodb://ada@localhost:8529/tablevault", "exp.vault")  # doctest: +SKIP
+    """
+    from tablevault_pd.importers.tablevault import COLUMNS, import_database
+
+    address = validate.text(url, "url")
+    with _opened(target, read_only=False) as vault:
+        rows = import_database(address, vault.store)
+        return answer(COLUMNS, rows, source="str", kind="str", imported_as="str", left_out="str")
+
+
 def _imported(columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
     return answer(columns, rows, source="str", params="Int64", values="Int64", left_out="str")
 
@@ -281,6 +331,12 @@ def _opened(place: Place, *, read_only: bool) -> Iterator[Vault]:
         return
     try:
         vault = opened_beside(place, read_only=read_only)
+    except VaultNotFound as error:
+        if not read_only:
+            raise
+        raise VaultNotFound(
+            f"{str(error).partition('. mode=')[0]}, so that nothing can be copied from there."
+        ) from error
     except (OSError, UnicodeError) as error:
         if isinstance(error, VaultError):
             raise

@@ -254,6 +254,26 @@ def test_a_list_and_a_vault_are_moved(run, tmp_path):
         0,
         {"losses": 2, "words": 0},
     )
+    assert run("merge", "runs.vault", "part.vault", "--vault", "new.vault")[0] == 0  # which was not there
+    assert "words" in run("lists", "--vault", "new.vault")[1]
+
+
+def test_what_is_to_be_moved_and_is_not_there_is_named(run, tmp_path):
+    for command in (
+        ["merge", "none.vault", "--vault", "new.vault"],
+        ["copy", "new.vault", "--vault", "none.vault"],
+    ):
+        code, _, err = run(*command)
+        assert code == 1
+        assert "There is no vault at" in err
+        assert "none.vault" in err
+        assert "mode=" not in err
+    code, _, err = run("import", "trackio", "none", "--vault", "new.vault")
+    assert code == 2
+    assert "none" in err
+    with pytest.raises(SystemExit):
+        run("import", "paper", "none")
+    assert not (tmp_path / "none.vault").exists()
 
 
 def test_delete_hides_and_restore_brings_back(run):

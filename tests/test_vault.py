@@ -468,6 +468,13 @@ def test_files_are_kept_and_watched(vault, tmp_path):
     vault.delete("seen")
 
 
+def test_files_of_rows_with_an_index_of_numbers_are_listed(vault, tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    paths = pd.DataFrame({"path": [str(tmp_path / "a.txt")]}, index=pd.Index([7], name="item"))
+    vault.save("held", paths, files="path")
+    assert vault.files("held")["sha256"].notna().tolist() == [True]
+
+
 def test_a_changed_file_is_named_in_each_list(vault, tmp_path):
     path = tmp_path / "f.txt"
     path.write_text("x")

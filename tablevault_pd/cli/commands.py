@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tablevault_pd import __version__
 from tablevault_pd.api import connect
@@ -59,10 +59,11 @@ class Command:
     """One subcommand: its name, function, help and arguments, and whether it changes the vault."""
 
     name: str
-    run: Callable[[Vault, argparse.Namespace], Output]
+    run: Callable[[Any, argparse.Namespace], Output]  #: given the open vault, or its place if it may be made
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     writes: Callable[[argparse.Namespace], bool] = field(default=lambda _: False)
+    makes: bool = False  #: whether the vault is made if it is not there; the command opens it
     session: bool = False  #: whether it has a session of its own, to say who made a version of a list
 
 
@@ -149,6 +150,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise InvalidInput(
             f"{command.name} changes the vault, and --snapshot {arguments.snapshot} shows it as it was. Leave --snapshot out."
         )
+    if command.makes:
+        return _print(command.run(arguments.vault, arguments), arguments.form)
     with _existing(arguments.vault, arguments.snapshot) as vault:
         if not command.writes(arguments):
             return _print(command.run(vault, arguments), arguments.form)
@@ -357,9 +360,18 @@ COMMANDS = (
     Command(
         "merge",
         moving_cli.merge,
-        "fold other vaults into this one",
+        "fold other vaults into this one, which is made if it is not there",
         moving_cli.add_merge_arguments,
         writes=_always,
+        makes=True,
+    ),
+    Command(
+        "import",
+        moving_cli.import_runs,
+        "bring in what MLflow, TableVault, TensorBoard or Trackio keep; the vault is made if it is not there",
+        moving_cli.add_import_arguments,
+        writes=_always,
+        makes=True,
     ),
     Command(
         "export",

@@ -424,7 +424,10 @@ def file_cells(
 ) -> Iterable[tuple[int, int, dict[str, Any]]]:
     """(number of the column, position, what is kept about the file) for every cell that is not missing."""
     schemas = [reading.wanted_schema(store, version, [column.label]) for version, column in columns]
-    requests = [ScanRequest(version, (column.field,), positions) for version, column in columns]
+    requests = [
+        ScanRequest(version, tuple(schema.names), positions)
+        for (version, _), schema in zip(columns, schemas, strict=True)
+    ]
     for number, chunk in store.scan_many(requests):
         chunk = living(chunk)
         cells = aligned(chunk, schemas[number]).column(columns[number][1].field).to_pylist()
