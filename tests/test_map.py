@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -66,12 +67,18 @@ def check_against_oracle(vault: tv.Vault, random: Random, name: str, *, keyed: b
     key: Any = {"key": "id"} if keyed else {}
     rows = [(number, random.randrange(10)) for number in range(6)]
     vault.save(source, as_frame(rows, keyed=keyed), **key)
-    counting, plus = Counting(), 0
+    counting, plus, last_plus = Counting(), 0, 0
     settled: set[tuple[int, int]] = set()  # (n, plus) that need no call: results there, None or error before
     kept: dict[int, tuple[int, int]] = {}  # id -> (n, plus) of the results that are there
     for _ in range(times(10, ordinary=4)):
         options: Any = {"columns": ["n"], "version": "v1", "kwargs": {"plus": plus}, "on_error": "keep"}
+        before = vault[made].version if made in vault else None
+        named = before is not None and not vault.stale(made).empty
         vault.map(made, counting.lines, source, **options, commit_every=2)
+        if before is not None and plus == last_plus:  # nobody knows the arguments of the next call
+            assert named == (bool(counting.calls) or vault[made].version > before)
+        assert vault.stale(made).empty
+        last_plus = plus
         wanted = {n for _, n in rows}
         without = {each for each in settled if not expected_lines(each[0])}
         there = set(kept.values()) | without
@@ -318,6 +325,20 @@ def test_errors_are_kept_and_not_retried_without_being_asked(vault):
     assert vault["lines"].errors().empty
     with pytest.raises(tv.InvalidInput, match="not made by map"):
         vault["numbers"].errors()
+
+
+def test_rows_with_errors_instead_of_results_are_told_until_they_have_results(vault):
+    vault.save("numbers", pd.DataFrame({"n": [9, 1, 9, 3]}))
+    counting = Counting()
+    options: Any = {"version": "1", "on_error": "keep"}
+    for retry in (None, None, "errors"):
+        told = r"^2 of 4 rows of 'numbers' have an error .* vault\['lines'\]\.errors\(\) .* retry='errors'"
+        with pytest.warns(UserWarning, match=told):
+            vault.map("lines", counting.lines, "numbers", **options, retry=retry)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vault.map("lines", lambda row: {"line": row.n}, "numbers", **options, retry="errors")
+        vault.map("lines", counting.lines, "numbers", **options)
 
 
 class Unspeakable(Exception):
@@ -576,6 +597,69 @@ def test_refresh_makes_lists_again_in_order_of_making(vault):
     ]
     assert vault.read("more")["line"].tolist() == [40, 120, 124, 128]
     assert vault.refresh("doubles")["done"].tolist() == [0, 0, 0]
+
+
+def test_stale_and_refresh_judge_a_mapped_list_as_map_does(vault):
+    frame = pd.DataFrame({"id": [1, 2, 3], "n": [2, 0, 3], "note": list("abc")})
+    vault.save("numbers", frame, key="id")
+    counting = Counting()
+    vault.map("lines", counting.lines, "numbers", columns=["n"], version="1")
+    vault.map("doubles", double, "lines", version="1")
+    columns = ["list", "position", "reason", "of", "depth"]
+    vault.upsert("numbers", frame.assign(note="z"))  # the function does not get it
+    assert vault.stale().empty
+    assert counting.taken() == [0, 2, 3]
+    assert vault.refresh("lines")["done"].tolist() == [0, 0]
+    vault.upsert("numbers", pd.DataFrame({"id": [1, 2, 4], "n": [1, 0, 5], "note": "z"}))
+    assert vault.stale()[columns].values.tolist() == [
+        ["lines", 0, "parent", "numbers@1[0]", 1],
+        ["lines", 1, "parent", "numbers@1[0]", 1],
+        ["lines", pd.NA, "new", "numbers@3[3]", 1],
+        ["doubles", 0, "parent", "numbers@1[0]", 2],
+        ["doubles", 1, "parent", "numbers@1[0]", 2],
+    ]
+    assert vault.refresh("doubles")["done"].tolist() == [2, 2]
+    assert counting.taken() == [1, 5]
+    assert vault.stale().empty
+    vault.delete_rows("numbers", 0)
+    assert vault.stale("lines")["reason"].tolist() == ["parent"]
+    vault.refresh("lines")
+    assert vault.stale().empty
+    assert vault.read("doubles")["line"].tolist() == [60, 62, 64, 100]
+
+
+def test_a_function_that_was_defined_anew_is_named_by_stale_and_taken_by_refresh(vault, monkeypatch):
+    def function(factor: int) -> Any:
+        def scaled(row: Any) -> dict[str, int]:
+            return {"line": factor * row.n}
+
+        scaled.__qualname__ = "scaled"  # as if it stood in the module
+        monkeypatch.setattr(sys.modules[__name__], "scaled", scaled, raising=False)
+        return scaled
+
+    vault.save("numbers", pd.DataFrame({"n": [1, 2]}))
+    vault.map("scaled", function(2), "numbers")
+    assert vault.stale().empty
+    function(3)
+    assert (
+        vault.stale()[["list", "reason", "of", "depth"]].values.tolist()
+        == [["scaled", "code", "test_map:scaled", 0]] * 2
+    )
+    assert vault.refresh("scaled")["done"].tolist() == [2]
+    assert vault.read("scaled")["line"].tolist() == [3, 6]
+    assert vault.stale().empty
+
+
+def test_refresh_needs_only_functions_of_lists_that_are_stale(here):
+    with tv.connect(here / "v") as vault:
+        vault.save("numbers", pd.DataFrame({"line": [1, 2]}))
+        vault.map("inner", lambda row: {"line": row.line}, "numbers", version="1")
+        vault.map("doubles", double, "inner", version="1")
+    with tv.connect(here / "v") as vault:
+        assert vault.refresh("doubles")["list"].tolist() == ["inner", "doubles"]
+        vault.append("numbers", {"line": 3})
+        with pytest.raises(tv.InvalidInput, match="makes 'inner'"):
+            vault.refresh("doubles")
 
 
 def test_refresh_runs_only_functions_that_this_process_knows(here):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count, pairwise
@@ -32,11 +33,27 @@ COLUMNS = {
 }
 
 
-def stale(store: Store, version: Version | None = None) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True, eq=False)
+class RowsOfMap:
+    """How the rows of a mapped list stand to the rows that it is made from."""
+
+    source: Version  #: the newest version of the list that is mapped over
+    inputs: np.ndarray  #: int64: where the input of each row is in it now; -1 if it has changed or is gone
+    code: np.ndarray  #: object: what has changed in the code that made each row, or None
+    knows_code: bool  #: whether nothing else counts as the code of these rows
+    new: np.ndarray  #: int64: positions of inputs that have no row yet
+
+
+#: How the newest version of a list stands to its inputs; None if it is not made by map.
+MapOf = Callable[["Version"], RowsOfMap | None]
+
+
+def stale(store: Store, version: Version | None = None, map_of: MapOf = lambda _: None) -> pd.DataFrame:
     """The rows of `version` that are stale, or those of all lists, in order of making."""
     heads = [state.head for state in store.lists() if not state.head.deleted]
-    code = CodeInForce(store, heads if version is None else [*_others(heads, version), version])
-    walk = _AncestorWalk(store, code)
+    maps = _Maps(heads, map_of)
+    code = CodeInForce(store, heads if version is None else [*_others(heads, version), version], maps)
+    walk = _AncestorWalk(store, code, maps)
     chosen = heads if version is None else [version]
     parts = [part for head in chosen for part in walk.lines_of(head)]
     if not parts:
@@ -47,6 +64,23 @@ def stale(store: Store, version: Version | None = None) -> pd.DataFrame:
         ["rank", "list", "position", "depth", "reason"], kind="stable", ignore_index=True
     )
     return table.drop_duplicates(ignore_index=True)[list(COLUMNS)].astype(COLUMNS)
+
+
+class _Maps:
+    """How mapped lists stand to their inputs. Each is looked at once, and only if it is met."""
+
+    def __init__(self, heads: Sequence[Version], map_of: MapOf) -> None:
+        self._newest = {head.list_id: head.version for head in heads}
+        self._map_of = map_of
+        self._states: dict[int, RowsOfMap | None] = {}
+
+    def get(self, version: Version) -> RowsOfMap | None:
+        """The state of a version; None if it is not the newest one of a mapped list."""
+        if self._newest.get(version.list_id) != version.version:
+            return None
+        if version.list_id not in self._states:
+            self._states[version.list_id] = self._map_of(version)
+        return self._states[version.list_id]
 
 
 def _others(heads: Sequence[Version], version: Version) -> list[Version]:
@@ -74,17 +108,32 @@ class MadeRows:
 class CodeInForce:
     """Which code made the rows of some versions, and whether it has changed since: by confirmations, else by commits."""
 
-    def __init__(self, store: Store, heads: Sequence[Version]) -> None:
-        self._store = store
+    def __init__(self, store: Store, heads: Sequence[Version], maps: _Maps) -> None:
+        self._store, self._maps = store, maps
         self._heads = {head.list_id: head for head in heads}
         self._changed: dict[tuple[int, Place], tuple[str | None, str]] = {}
 
     def pieces(self, head: Version) -> list[MadeRows]:
         """The rows of a list by the code that made them, in order of position."""
         pieces = self._pieces.get(head.list_id, [])
+        state = self._maps.get(head)
+        if state is not None:
+            return [part for piece in pieces for part in self._of_map(head, state, piece)]
         return [
             MadeRows(piece.start, piece.stop, piece.place, *self._of(head, piece.place)) for piece in pieces
         ]
+
+    def _of_map(self, head: Version, state: RowsOfMap, piece: MadeRows) -> Iterator[MadeRows]:
+        """A piece of a mapped list, cut where the function that made its rows is another one."""
+        of = state.code[piece.start : piece.stop]
+        bounds = [0, *(np.flatnonzero(of[1:] != of[:-1]) + 1).tolist(), len(of)]
+        for start, stop in pairwise(bounds):
+            changed = (
+                (of[start], "code")
+                if of[start] is not None or state.knows_code
+                else self._of(head, piece.place)
+            )
+            yield MadeRows(piece.start + start, piece.start + stop, piece.place, *changed)
 
     @cached_property
     def _pieces(self) -> dict[int, list[MadeRows]]:
@@ -183,7 +232,8 @@ def _shared(store: Store, head: Version, number: int) -> tuple[np.ndarray, np.nd
 
 # -- parents
 
-_PARENT = ["parent_list", "parent_version", "own"]
+_PARENT = ["parent_list", "parent_version", "own", "of_map"]
+UNKNOWN = -2  # where the input of a row is now, if map did not make the row
 
 
 @dataclass(slots=True)
@@ -192,6 +242,7 @@ class _AncestorWalk:
 
     store: Store
     code: CodeInForce
+    maps: _Maps
     made_from: dict[str, set[str]] = field(default_factory=dict)
     heads: dict[str, Version | None] = field(default_factory=dict)
     versions: dict[tuple[str, int], Version | None] = field(default_factory=dict)
@@ -199,6 +250,9 @@ class _AncestorWalk:
     def lines_of(self, version: Version) -> Iterator[pd.DataFrame]:
         """One line for each row of a list and each thing that makes it stale."""
         writers = self._writers(version)
+        state = self.maps.get(version)
+        if state is not None and len(state.new):
+            yield _new_lines(version, state)
         own = self._of_code(version, np.arange(version.total))
         if own is not None:
             yield _lines(version, own["position"], own["reason"], own["of"], 0, writers)
@@ -272,18 +326,27 @@ class _AncestorWalk:
                 for column in ("position", "parent_position")
             }
             steps = steps.assign(**places, own=(steps["parent_list"] == name).astype(bool))
+            state = self.maps.get(version)
+            of_map = (steps["parent_list"] == ("" if state is None else state.source.list)).to_numpy(bool)
+            steps = steps.assign(of_map=of_map, input=UNKNOWN)
+            if state is not None:
+                steps.loc[of_map, "input"] = state.inputs[steps["position"].to_numpy()[of_map]]
             self.made_from.setdefault(name, set()).update(steps["parent_list"].unique())
             parts.append(group[["root", "position"]].merge(steps, on="position"))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_PARENT)
 
     def _judged(self, key: Any, group: pd.DataFrame) -> pd.DataFrame:
         """What became of parents in one version: why they make stale and `of` what, and where they are `now`."""
-        name, number, own = key
+        name, number, own, of_map = key
         head, old = self._head(name), self._version(name, int(number))
         assert head is not None
         assert old is not None
         at = group["parent_position"].to_numpy(np.int64)
-        if (
+        if of_map:
+            now, newest = group["input"].to_numpy(np.int64), head
+            fate = np.full(len(at), None, dtype=object)
+            fate[now < 0] = "parent"
+        elif (
             own or head.version == old.version
         ):  # a list that is made from its own rows is not stale because of itself
             fate, now, newest = np.full(len(at), None, dtype=object), at, old
@@ -340,6 +403,22 @@ def _lines(
             "cell": by["cell"].array,
         }
     )
+
+
+def _new_lines(version: Version, state: RowsOfMap) -> pd.DataFrame:
+    """Lines for the inputs of a mapped list that have no row yet."""
+    source = f"{state.source.list}@{state.source.version}"
+    return pd.DataFrame(
+        {
+            "list": version.list,
+            "position": None,
+            "reason": "new",
+            "of": [f"{source}[{position}]" for position in state.new.tolist()],
+            "depth": 1,
+            "session": None,
+            "cell": None,
+        }
+    ).astype(COLUMNS)
 
 
 def _fate(store: Store, old: Version, head: Version, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -116,7 +116,8 @@ class Settled:
         default_factory=dict
     )  #: errors that do not count: content -> attempts so far
     contents: set[int] = field(default_factory=set)
-    attempts: dict[int, int] = field(default_factory=dict)
+    attempts: dict[int, int] = field(default_factory=dict)  #: of those with an error
+    results: set[int] = field(default_factory=set)
     _results: _Seen = field(default_factory=_Seen)
     _notes: _Seen = field(default_factory=_Seen)
 
@@ -126,10 +127,16 @@ class Settled:
         if version is not None and len(new):
             numbers = beside(self.store, version, (CONTENT, FUNCTION), new)
             mine = numbers[FUNCTION] == self.function
-            self.contents.update(numbers[CONTENT][mine].tolist())
+            results = numbers[CONTENT][mine].tolist()
+            self.results.update(results)
+            self.contents.update(results)
         version, new = self._new(notes_name(self.name), self._notes)
         if version is not None and len(new):
             self._note(version, new)
+
+    def failed(self, contents: np.ndarray) -> int:
+        """How many of some inputs have an error instead of a result."""
+        return int(np.isin(contents, list(self.attempts.keys() - self.results)).sum())
 
     def _note(self, version: Version, new: np.ndarray) -> None:
         numbers = beside(self.store, version, NOTE_KEY, new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import weakref
@@ -12,9 +13,9 @@ from tablevault_pd.errors import InvalidInput
 from tablevault_pd.mapping.kept import call_of, notes_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from tablevault_pd.store import Store
+    from tablevault_pd.store import Store, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,13 @@ def options_text(options: Mapping[str, Any]) -> str | None:
     return text if json.loads(text) == dict(options) else None
 
 
-def calls_around(store: Store, name: str, functions: Mapping[str, Any]) -> list[MapCall]:
-    """The calls that make a mapped list, those that it is made from, and those that are made from it, in order.
+def calls_around(
+    store: Store, name: str, functions: Mapping[str, Any], is_stale: Callable[[Version], bool]
+) -> list[MapCall | str]:
+    """The mapped lists above a list, itself, and those below it, in order of making: how each is made; or its name, if it is current.
 
-    Raises InvalidInput for a list that map did not make, and for functions that this process does not know.
+    A list that is made from one that is stale counts as stale. Raises InvalidInput for a list that map did not make, and for
+    functions of stale lists that this process does not know.
     """
     calls = _kept_calls(store)
     if name not in calls:
@@ -55,14 +59,20 @@ def calls_around(store: Store, name: str, functions: Mapping[str, Any]) -> list[
     unknown = sorted(functions.keys() - calls.keys())
     if unknown:
         raise InvalidInput(f"functions= names {unknown[0]!r}, and no such list was made by map.")
-    made = [_call(store, listed, calls[listed], functions) for listed in _order(calls, name)]
-    lacking = [f"{listed} makes {other!r}" for other, listed in made if isinstance(listed, str)]
+    stale: set[str] = set()
+    order = _order(calls, name)
+    for member in order:
+        head = store.head(member)
+        if calls[member]["list"] in stale or member in functions or (head is not None and is_stale(head)):
+            stale.add(member)
+    makers = {member: _call(store, member, calls[member], functions) for member in order if member in stale}
+    lacking = [f"{maker} makes {member!r}" for member, maker in makers.items() if isinstance(maker, str)]
     if lacking:
         raise InvalidInput(
             f"Functions that this process does not know: {'; '.join(lacking)}. Import the modules that have them, or give functions="
             "{list: function}, then refresh."
         )
-    return [listed for _, listed in made if isinstance(listed, MapCall)]
+    return [makers.get(member, member) for member in order]
 
 
 def _kept_calls(store: Store) -> dict[str, dict[str, Any]]:
@@ -91,23 +101,25 @@ def _order(calls: Mapping[str, Mapping[str, Any]], name: str) -> Sequence[str]:
     return order
 
 
-def _call(
-    store: Store, name: str, stored: Mapping[str, Any], functions: Mapping[str, Any]
-) -> tuple[str, MapCall | str]:
+def function_of(store: Store, name: str, stored: Mapping[str, Any]) -> Any:
+    """The function that makes a mapped list, as this process has it now; None if it has none of that name."""
+    recent = _calls.get(store, {}).get(name)
+    return _imported(stored["function"]) or (None if recent is None else recent.function)
+
+
+def _call(store: Store, name: str, stored: Mapping[str, Any], functions: Mapping[str, Any]) -> MapCall | str:
     """How a list is made; or what its function is called, if this process has none of that name."""
     recent = _calls.get(store, {}).get(name)
-    function = (
-        functions.get(name) or (None if recent is None else recent.function) or _imported(stored["function"])
-    )
+    function = functions.get(name) or function_of(store, name, stored)
     if function is None:
-        return name, str(stored["function"])
+        return str(stored["function"])
     if recent is not None:
-        return name, MapCall(name, stored["list"], function, recent.options)
+        return MapCall(name, stored["list"], function, recent.options)
     if stored["options"] is None:
         raise InvalidInput(
-            f"The list {name!r} was mapped from a frame, or with options that are not stored: call map for it again, then refresh."
+            f"The list {name!r} was mapped from a frame, or with options that are not kept: call map for it again, then refresh."
         )
-    return name, MapCall(name, stored["list"], function, json.loads(stored["options"]))
+    return MapCall(name, stored["list"], function, json.loads(stored["options"]))
 
 
 def _imported(function: str) -> Any:
@@ -115,5 +127,7 @@ def _imported(function: str) -> Any:
     module, _, name = function.partition(":")
     member: Any = sys.modules.get(module)
     for part in name.split("."):
+        if isinstance(member, type) and inspect.isfunction(inspect.getattr_static(member, part, None)):
+            return None  # a method, and of which object cannot be told
         member = getattr(member, part, None)
-    return member if callable(member) else None
+    return member if callable(member) and getattr(member, "__qualname__", None) == name else None

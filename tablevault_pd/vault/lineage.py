@@ -186,6 +186,9 @@ class Lineage(VaultPart):
         later run that has not come to the place yet. Rows that were saved again and came out equal are as new as the
         code that made them last. What is made from a stale row is stale, too.
 
+        A list that :meth:`map` made is judged as `map` does: by the columns that its function gets, and by the function that this
+        process has under that name, or by ``version=``. An input without a result is named too (``new``).
+
         Parameters
         ----------
         name : str or List, optional
@@ -194,10 +197,10 @@ class Lineage(VaultPart):
         Returns
         -------
         DataFrame
-            One line per row and thing that changed: list (str), position (Int64), reason (str: parent, code, or unknown
-            where the parent was vacuumed and cannot be compared), of (str, what changed: ``"articles@3[12]"``,
-            ``"helper.py: clean"``), depth (Int64: 0 for the row's own code, 1 for its parent …), session (str) and cell (Int64)
-            that made the row. Lists come before those that are made from them.
+            One line per row and thing that changed: list (str), position (Int64; missing for an input without a result), reason
+            (str: parent, code, new, or unknown where the parent was vacuumed and cannot be compared), of (str, what changed:
+            ``"articles@3[12]"``, ``"helper.py: clean"``), depth (Int64: 0 for the row's own code, 1 for its parent …), session (str)
+            and cell (Int64) that made the row. Lists come before those that are made from them.
 
         Raises
         ------
@@ -219,15 +222,19 @@ class Lineage(VaultPart):
         0  sizes         1  parent  words@1[1]      1
         1  marks         1  parent  words@1[1]      2
         """
-        from tablevault_pd.lineage.stale import stale
-
         version = None
         if name is not None:
             version = name._version() if isinstance(name, List) else reading.resolve(self.store, name)
+        return self._stale(version)
+
+    def _stale(self, version: Version | None) -> pd.DataFrame:
+        from tablevault_pd.lineage.stale import stale
+        from tablevault_pd.mapping.stale import MapState
+
         for run in self._context.sessions():
             run.note_place()
         self._flush(info=True)  # the modules that were imported are kept with what a session ran in
-        return stale(self.store, version)
+        return stale(self.store, version, MapState(self.store, self._current_run()))
 
 
 def _positions(version: Version, rows: Any) -> np.ndarray:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from tablevault_pd import validate
+from tablevault_pd import progress, validate
+from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput, InvalidType, short_repr
 from tablevault_pd.names import check_name
+from tablevault_pd.reading import read as reading
 from tablevault_pd.saving.commit import Write
 from tablevault_pd.vault.base import VaultPart
 
@@ -36,6 +38,8 @@ class MappedLists(VaultPart):
         def _list_at(self, version: Version) -> List: ...
 
         def _holder(self) -> Holder: ...
+
+        def _stale(self, version: Version | None) -> pd.DataFrame: ...
 
         def _write(
             self,
@@ -100,7 +104,8 @@ class MappedLists(VaultPart):
             Further arguments of the function, of numbers, texts, lists and dicts. Other ones have all results made again.
         on_error : {"raise", "keep"}
             What becomes of an error of the function: it is raised, once what is finished is committed; or kept as a note, see
-            :meth:`List.errors`, and the row is left alone until its content or the function changes.
+            :meth:`List.errors`, and the row is left alone until its content or the function changes. A warning says how many
+            rows have errors, new and old ones.
         retry : {"errors"}, optional
             Do rows again whose errors were kept.
         drop_missing : bool
@@ -160,26 +165,29 @@ class MappedLists(VaultPart):
     ) -> pd.DataFrame:
         """Make a mapped list again as far as it is out of date, after those that it is made from, and before those made from it.
 
-        Each list is made by the call of :meth:`map` that made it last, with the function of that name which this process has: it is
-        called for rows that are new or have changed, or for all if its code has changed. No code is taken from the vault.
+        Lists that :meth:`stale` does not name are left alone, unless they are made from one that it names. Each other list is made
+        by the call of :meth:`map` that made it last, with the function of that name which this process has: it is called for rows
+        that are new or have changed, or for all if its code has changed. No code is taken from the vault.
 
         Parameters
         ----------
         name : str
             A list that :meth:`map` made.
         functions : dict, optional
-            Functions of lists, by the names of the lists, for those that this process does not know.
+            Functions of lists, by the names of the lists, for those that this process does not know. Their lists are made again
+            whether or not they are named by :meth:`stale`.
 
         Returns
         -------
         DataFrame
-            One line for each list that was looked after, in the order of making: list (str), version (Int64), and how many inputs were
-            done and failed: done and errors (Int64).
+            One line for each of these mapped lists, in the order of making: list (str), version (Int64), and how many inputs were
+            done and failed: done and errors (Int64), 0 for a list that was left alone.
 
         Raises
         ------
         InvalidInput
-            If map did not make the list, or this process does not know a function: the message names what to import.
+            If map did not make the list, or this process does not know the function of a list that is stale: the message names
+            what to import.
         InvalidName, InvalidType
             If no list can have that name, or it is no text.
         ListNotFound, ListDeleted
@@ -209,11 +217,17 @@ class MappedLists(VaultPart):
             )
         self._check_writable()
         lines = []
-        for call in calls_around(self.store, name, functions or {}):
+        for call in calls_around(self.store, name, functions or {}, self._is_stale):
+            if isinstance(call, str):
+                lines.append((call, reading.resolve(self.store, call).version, 0, 0))
+                continue
             made, counts = self._map(call.name, call.function, call.rows, call.options, None)
             lines.append((call.name, made.version, counts.done, counts.errors))
         counted = ["version", "done", "errors"]
         return pd.DataFrame(lines, columns=["list", *counted]).astype(dict.fromkeys(counted, "Int64"))
+
+    def _is_stale(self, head: Version) -> bool:
+        return not self._stale(head).empty
 
     def _map(
         self, name: str, function: Any, rows: Any, options: Mapping[str, Any], retry: Any
@@ -261,6 +275,7 @@ class MappedLists(VaultPart):
         from tablevault_pd.mapping.job import Claims, Job, tidy
         from tablevault_pd.mapping.kept import CALL, Settled, notes_name
         from tablevault_pd.mapping.refresh import options_text
+        from tablevault_pd.saving.commit import confirm
 
         store, run, name, settings = self.store, self._current_run(), call.name, call.options
         assert run is not None
@@ -288,6 +303,14 @@ class MappedLists(VaultPart):
         job = Job(inputs, how, writer, claims, settled, runner, run)
         job.work()
         tidy(writer, inputs, settled, drop_missing=settings["drop_missing"] and inputs.whole)
+        head = store.head(name)
+        if inputs.whole and head is not None:
+            confirm(store, self._map_write(name), head)  # its rows are as new as this call
+        if head is not None and (failed := settled.failed(inputs.content)):
+            progress.warn(
+                f"{failed} of {counted(len(inputs.content), 'row')} of {inputs.version.list!r} have an error instead of a result: "
+                f"vault[{name!r}].errors() shows them, map with retry='errors' does them again."
+            )
         return job.counts
 
     def _map_write(self, name: str) -> Write:

@@ -17,7 +17,7 @@ def stale(vault: Explored, address: PageAddress) -> Page:
     if not len(frame):
         return Page("Stale", python, [*top, html.note("Everything is as new as its code and its inputs.")])
     by = frame.groupby(["list", "reason", "of"], sort=False, dropna=False)
-    counts = by["position"].nunique().rename("rows").reset_index()
+    counts = by["position"].nunique(dropna=False).rename("rows").reset_index()
     cells = {"list": lambda name, _: html.link(to("list", name=name), name)}
     lines = {
         **cells,
