@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from tablevault_pd.errors import InvalidName, InvalidType, short_repr
@@ -34,6 +35,11 @@ def check_name(name: object, what: str = "list") -> str:
     """Check a name and return it in NFC. Raises InvalidName with the broken rule, InvalidType for no str."""
     if not isinstance(name, str):
         raise InvalidType(f"The name of a {what} is a str, not {type(name).__name__}: {short_repr(name)}")
+    return _checked(name, what) if type(name) is str else _checked.__wrapped__(name, what)
+
+
+@lru_cache(maxsize=1024)  # a loop writes to the same list again and again
+def _checked(name: str, what: str) -> str:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:

@@ -67,13 +67,19 @@ def decode(
             series[number] = _series(decode_column(gather(tables, field), spec, private=private), index)
         frame = pd.DataFrame(series, index=index, copy=False)
         what = "The column labels"
-        frame.columns = labels.columns_index([schemas.exact_label(*pair) for pair in pairs], meta["columns"])
+        frame.columns = _columns_index(schema).copy()  # with a name of its own
     except UnknownZone as error:
         raise MissingDependency(
             f"{what} cannot be read on this machine, which lacks the time zone {short_repr(str(error))}. "
             "Install the time zones with: pip install tzdata"
         ) from None
     return frame
+
+
+@schemas.once_for_each_schema
+def _columns_index(schema: pa.Schema) -> pd.Index:
+    own_labels = [schemas.exact_label(field, spec) for field, spec in schemas.data_fields(schema)]
+    return labels.columns_index(own_labels, schemas.meta_of(schema)["columns"])
 
 
 def empty(schema: pa.Schema) -> pd.DataFrame:
@@ -175,7 +181,8 @@ class TextColumn:
     kind: str  #: record, document or file
 
 
-def text_columns(schema: pa.Schema) -> list[TextColumn]:
+@schemas.once_for_each_schema
+def text_columns(schema: pa.Schema) -> Sequence[TextColumn]:
     """Return the columns that a text search looks in: texts, categories of texts, paths of files, objects with texts among them.
 
     Columns without our metadata are left out.
@@ -188,7 +195,7 @@ def text_columns(schema: pa.Schema) -> list[TextColumn]:
             continue
         if kind == "file" or spec.get("codec") == "json" or is_text(_cells(field, spec)):
             columns.append(TextColumn(field.name, kind))
-    return columns
+    return tuple(columns)
 
 
 def _cells(field: pa.Field, spec: Spec) -> pa.DataType:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.frames.vectors import EmbeddingOption
 
+PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
 _PLAIN: dict[type, Any] = {bool: True, int: 0, float: 0.5, str: "text"}  #: types, each with some value of it
 
 
@@ -304,15 +305,21 @@ def encode_row(row: Mapping[Hashable, Any]) -> pa.Table | None:
     ):
         return None
     try:
-        schema = _schema(labels, kinds, repr(pd.Index(["text"]).dtype))
+        schema = _schema(labels, kinds, _dtype_of_texts())
         arrays = [pa.array([value], kind) for value, kind in zip(row.values(), schema.types, strict=True)]
     except (OverflowError, UnicodeEncodeError, pa.ArrowException):  # encode() says what is wrong, and where
         return None
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+def _dtype_of_texts() -> tuple[str, Any]:
+    """Return what tells the dtype that pandas gives to texts now: it depends on its options."""
+    dtype: Any = pd.api.types.pandas_dtype(str) if PANDAS_3 else pd.Index(["text"]).dtype
+    return repr(dtype), getattr(dtype, "storage", None)
+
+
 @lru_cache(maxsize=256)
-def _schema(labels: tuple[str, ...], kinds: tuple[type, ...], text_dtype: str) -> pa.Schema:
+def _schema(labels: tuple[str, ...], kinds: tuple[type, ...], text_dtype: tuple[str, Any]) -> pa.Schema:
     """Return the schema of such rows. What pandas makes of texts, labels too, depends on its options: on `text_dtype`."""
     return encode(
         pd.DataFrame([{label: _PLAIN[kind] for label, kind in zip(labels, kinds, strict=True)}])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -16,10 +16,11 @@ from tablevault_pd.frames.codecs import Spec, codec_of
 from tablevault_pd.frames.timezones import UnknownZone
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     import numpy as np
 
+T = TypeVar("T")
 KEY = b"tablevault"
 FORMAT = 1
 HIDDEN = "rows"
@@ -34,6 +35,17 @@ class Column:
     kind: str
     dtype: str
     dim: int | None
+
+
+def once_for_each_schema(function: Callable[[pa.Schema], T]) -> Callable[[pa.Schema], T]:
+    """Have a function of a schema work once for each schema. Its answer must not be changed."""
+
+    @lru_cache(maxsize=1024)
+    def answer(serialized: bytes) -> T:
+        return function(pa.ipc.read_schema(pa.py_buffer(serialized)))
+
+    # Not by the schema itself: those that differ in metadata alone are equal.
+    return wraps(function)(lambda schema: answer(schema.serialize().to_pybytes()))
 
 
 _as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -119,6 +131,11 @@ def fields_beside(schema: pa.Schema) -> list[pa.Field]:
 
 def data_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
     """Return the fields of the columns, with their specs."""
+    return list(_data_fields(schema))
+
+
+@once_for_each_schema
+def _data_fields(schema: pa.Schema) -> list[tuple[pa.Field, Spec]]:
     pairs = [(field, spec_of(field)) for field in schema]
     return [(field, spec) for field, spec in pairs if "index" not in spec and "hidden" not in spec]
 
@@ -163,7 +180,12 @@ def columns(schema: pa.Schema) -> list[Column]:
     >>> [(c.label, c.kind, c.dtype, c.dim) for c in columns(table.schema)]
     [('a', 'record', 'int64', None), ('vec', 'embedding', 'object', 2)]
     """
-    return [
+    return list(_columns(schema))
+
+
+@once_for_each_schema
+def _columns(schema: pa.Schema) -> tuple[Column, ...]:
+    return tuple(
         Column(
             field.name,
             label_of(field, spec),
@@ -172,7 +194,7 @@ def columns(schema: pa.Schema) -> list[Column]:
             spec.get("dim"),
         )
         for field, spec in data_fields(schema)
-    ]
+    )
 
 
 def index_fields(schema: pa.Schema) -> list[str]:

@@ -20,8 +20,9 @@ SHOWN_KEYS = 3
 
 def key_labels(schema: pa.Schema) -> list[Hashable]:
     """The key of a list, as its columns or the levels of its index are called; empty if it has none."""
-    labels = frames.field_labels(schema)
-    return [labels[field] for field in frames.key_fields(schema)]
+    fields = frames.key_fields(schema)
+    labels = frames.field_labels(schema) if fields else {}
+    return [labels[field] for field in fields]
 
 
 def find_key(schema: pa.Schema, key: Sequence[Hashable] | None, name: str) -> list[str]:

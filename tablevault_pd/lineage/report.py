@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
 
 PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
+FEW_LINES = 256  # so many texts are made one by one
 ROWS_PER_WALK = 1 << 22  # (row asked for, position) must fit one int64
 
 
@@ -363,14 +364,15 @@ def texts(codes: np.ndarray, words: Sequence[str]) -> Any:
     """A text column from the numbers of its words; -1 is missing."""
     if not PANDAS_3:
         return np.array([*words, None], dtype=object)[codes]
-    if not len(codes) or not words:
-        return pd.array([None] * len(codes), dtype="str")
+    dtype: Any = pd.StringDtype(na_value=np.nan)
+    if len(codes) <= FEW_LINES or not words:
+        cells = [None if code < 0 else words[code] for code in codes.tolist()]
+        return dtype.__from_arrow__(pa.array(cells, pa.large_string()))
     missing = codes < 0
     mask = missing if missing.any() else None
     packed = pa.DictionaryArray.from_arrays(
         pa.array(codes.astype(np.int32), mask=mask), pa.array(words, pa.large_string())
     )
-    dtype: Any = pd.StringDtype(na_value=np.nan)
     return dtype.__from_arrow__(packed.cast(pa.large_string()))
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Store, Version
 
+FEW_ROWS = 4096  # all columns of no more rows are compared at once
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowSelection:
@@ -101,13 +103,13 @@ def _looks_like_group_numbers(
 
 def _content_matches(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:
     """Whether the content says that these are those rows: all of it, or as much as no other row of the list has."""
-    matching = []
-    for number in range(frame.shape[1]):
-        now = frame.iloc[:, [number]].reset_index(drop=True)
-        before = values_at(store, version, positions, list(now.columns)).reset_index(drop=True)
-        old_codes, new_codes = (np.zeros(1), np.zeros(1)) if before.equals(now) else row_codes(before, now)
-        if (old_codes == new_codes).all():
-            matching.append(number)
+    if len(frame) <= FEW_ROWS and _is_content(store, version, positions, frame):
+        return True
+    matching = [
+        number
+        for number in range(frame.shape[1])
+        if _is_content(store, version, positions, frame.iloc[:, [number]])
+    ]
     if len(matching) in (0, frame.shape[1]):
         return bool(matching)
     whole = reading.read(store, version, columns=list(frame.columns[matching]))
@@ -116,6 +118,16 @@ def _content_matches(store: Store, version: Version, positions: np.ndarray, fram
         return True
     codes = row_codes(whole, whole.iloc[:0])[0]
     return bool((np.bincount(codes)[codes[positions]] == 1).all())
+
+
+def _is_content(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:
+    """Whether these columns of a frame are what those rows have there."""
+    now = frame.set_axis(pd.RangeIndex(len(frame)), axis=0)
+    before = values_at(store, version, positions, list(frame.columns)).set_axis(now.index, axis=0)
+    if before.equals(now):
+        return True
+    old_codes, new_codes = row_codes(before, now)
+    return bool((old_codes == new_codes).all())
 
 
 def _positions(index: pd.Index, origin: Origin, total: int) -> np.ndarray | None:

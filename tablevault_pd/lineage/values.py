@@ -92,7 +92,9 @@ def values_at(
     for first, end in few_spans(spans_of(positions, gap=4096), 16):
         part = reading.read(store, version, columns=columns, start=first, stop=min(end, version.total))
         here = np.unique(positions[(positions >= first) & (positions < end)])
-        parts.append(part.iloc[here - first].reset_index(drop=True))
+        parts.append(part if len(here) == len(part) else part.iloc[here - first])
         rows.append(here)
-    values = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
-    return values.iloc[np.searchsorted(np.concatenate(rows), positions)]
+    values = parts[0] if len(parts) == 1 else pd.concat(parts)
+    order = np.searchsorted(np.concatenate(rows), positions)
+    values = values if np.array_equal(order, np.arange(len(values))) else values.iloc[order]
+    return values.set_axis(pd.RangeIndex(len(positions)), axis=0)

@@ -27,6 +27,8 @@ JUDGED_ROWS = 65_536  # a filter looks at so many rows at once, unless a part of
 
 def filter_for(store: Store, version: Version, filters: Any) -> Filter | None:
     """Parse `filters` with the names of this version. Raises InvalidFilter and UnknownColumn."""
+    if filters is None:
+        return None
     schema = store.schema(version.schema_id)
     labels = [column.label for column in frames.columns(schema)]
     return parse_filter(filters, Names(labels, frames.index_names(schema), frames.nested_columns(schema)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.saving.fit import Fitter
     from tablevault_pd.saving.ingest import IngestedChunk
+    from tablevault_pd.store.edges import Edge
     from tablevault_pd.store.work import Finish
 
 
@@ -87,10 +88,10 @@ def confirm(store: Store, what: Write, head: Version) -> Version:
     return head
 
 
-def batch_of(what: Write) -> Batch:
-    """The batch of a write, without what depends on its rows."""
+def batch_of(what: Write, edges: tuple[Edge, ...] = (), files: tuple[tuple[str, int], ...] = ()) -> Batch:
+    """The batch of a write, without what depends on its columns."""
     return Batch(
-        uuid.uuid4().hex,
+        new_token(),
         what.list,
         what.operation,
         session_id=what.session_id,
@@ -103,7 +104,14 @@ def batch_of(what: Write) -> Batch:
         reads=what.reads,
         expect=what.expect,
         finishes=what.finishes,
+        edges=edges,
+        files=files,
     )
+
+
+def new_token() -> str:
+    """Return the name of one commit. Those of a list are in the order of time, so that an index of them grows at its end."""
+    return f"{time.time_ns():016x}{os.urandom(8).hex()}"
 
 
 def fitted(store: Store, batch: Batch, fitter: Fitter, head: Version | None) -> Batch:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -94,7 +93,7 @@ def _write(
                 edges = lineage.edges(staging.rows, claims)
                 keys.check(fitter)
             lineage.warn(stand_ins)
-            batch = replace(batch_of(what), edges=edges, files=() if keeping is None else keeping.files)
+            batch = batch_of(what, edges, () if keeping is None else keeping.files)
             version = _commit(store, batch, fitter, staging, head)
             keys.remember(store, version)
             return version

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
-from uuid import uuid4
 
 from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, VersionNotFound, short_repr
 from tablevault_pd.names import check_name
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.read import list_not_found
+from tablevault_pd.saving.commit import new_token
 from tablevault_pd.saving.conflicts import telling_who
 from tablevault_pd.store import Batch, Store, Version
 from tablevault_pd.store.engine.commit_rules import check_expected
@@ -165,7 +165,7 @@ class ListVersions(VaultPart):
         run = self._current_run()
         cell, line = self._place
         batch = Batch(
-            uuid4().hex,
+            new_token(),
             name,
             operation,
             expect=expect,

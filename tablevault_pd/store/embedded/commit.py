@@ -140,11 +140,7 @@ class Committer:
         batch = work.batch
         row = db.execute(HEAD, (batch.list,)).fetchone()
         head = version_of(row) if row else None
-        if head is not None:
-            same = db.execute(TOKEN, (head.list_id, batch.token)).fetchone()
-            if same:
-                return version_of(same), True
-        else:
+        if head is None:
             check_not_renamed(batch, renamed_to(db, batch.list))
         check_commit(batch, head)
         finish_claims(db, batch.finishes)

@@ -194,9 +194,9 @@ def probe(path: Path, size: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def require_regular(path: Path) -> os.stat_result:
+def require_regular(path: str | Path) -> os.stat_result:
     """The file's status. Links, pipes and devices are refused: a vault holds plain files only."""
-    status = path.lstat()
+    status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
         raise VaultFormatError(
             f"{path} is not a plain file. A vault holds no links, pipes or folders in its place."

@@ -101,12 +101,10 @@ class Journal:
         entry = Entry(version.list, version.version, token, version.rows, tuple(files))
         try:
             with appending(self._path, exclusive=False) as file:
-                before = os.fstat(file.fileno()).st_size
-                io.write(file, entry.line())
-            if (
-                before // REWRITE_BYTES != os.stat(self._path).st_size // REWRITE_BYTES
-                and catalog.checkpoint()
-            ):
+                line = entry.line()
+                io.write(file, line)
+                size = file.tell()
+            if (size - len(line)) // REWRITE_BYTES != size // REWRITE_BYTES and catalog.checkpoint():
                 self._rewrite()
         except (OSError, VaultError):
             return

@@ -12,7 +12,6 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from io import FileIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tablevault_pd.store.embedded import fsio as io
@@ -20,6 +19,7 @@ from tablevault_pd.store.engine import fork_guard as forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 try:
     import fcntl
@@ -45,7 +45,7 @@ class LockFile(FileIO):
     def opened(cls, path: str | Path, mode: str = "r") -> Self:
         """Open a plain file: no link, pipe or device. Mode ``a`` makes it if need be. Raises OSError."""
         with suppress(FileNotFoundError):
-            io.require_regular(Path(path))
+            io.require_regular(path)
         with forks.no_fork:
             file = cls(path, mode)
             forks.close_in_child(file)

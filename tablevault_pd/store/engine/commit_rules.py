@@ -127,24 +127,18 @@ def next_version(
     tags = batch.tags if batch.tags is not None else (head.tags if head else ())
     if head is not None:  # time never runs backwards within a list, whatever the clock does
         now = max(now, head.time + _TICK)
-    version = Version(
-        list_id, batch.list, number, batch.operation, number, 0, rows, rows, schema_id, batch.session_id, batch.cell,
-        now, tags, batch.message, step=batch.step, line=batch.line, changed=batch.changed, removed=batch.removed,
-    )  # fmt: skip
-    if content is not None:
-        return _shown(version, content)
-    if head is None or batch.operation not in ("append", "delete"):
-        return version, None
-    start = head.start + head.rows
-    lengthened = replace(
-        version,
-        generation=head.generation,
-        layout=head.layout,
-        first=head.first,
-        start=start,
-        total=head.total + rows,
+    tail = head if content is None and batch.operation in ("append", "delete") else None  # what it lengthens
+    generation, layout, first, start, shown = (
+        (number, None, 0, 0, 0)
+        if tail is None
+        else (tail.generation, tail.layout, tail.first, tail.start + tail.rows, tail.total)
     )
-    return lengthened, None
+    version = Version(
+        list_id, batch.list, number, batch.operation, generation, start, rows, shown + rows, schema_id, batch.session_id,
+        batch.cell, now, tags, batch.message, step=batch.step, line=batch.line, layout=layout, first=first,
+        changed=batch.changed, removed=batch.removed,
+    )  # fmt: skip
+    return (version, None) if content is None else _shown(version, content)
 
 
 def _shown(version: Version, content: Pieces) -> tuple[Version, Pieces | None]:

@@ -1,0 +1,200 @@
+"""What a call costs whatever it is about: statements, syncs and files opened. Counted, not timed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+import tablevault_pd as tv
+from tablevault_pd import frames
+from tablevault_pd.saving.commit import new_token
+from tablevault_pd.store import Batch
+from tablevault_pd.store.embedded import fsio
+from tablevault_pd.store.embedded.lockfile import LockFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Iterator[tv.Vault]:
+    """A vault in a folder, without a session, so that nothing goes on in the background."""
+    with tv.connect(tmp_path / "vault", session=False) as vault:
+        yield vault
+
+
+@contextmanager
+def statements(vault: tv.Vault) -> Iterator[list[str]]:
+    """The statements that a block has SQLite run in this thread, by their first two words."""
+    seen: list[str] = []
+
+    def note(statement: str) -> None:
+        if not statement.startswith("--"):  # of FTS5, within a statement
+            seen.append(" ".join(statement.split()[:2]))
+
+    catalog = vault.store.catalog  # type: ignore[attr-defined]  # of a folder
+    with catalog.reading() as connection:
+        connection.set_trace_callback(note)
+    try:
+        yield seen
+    finally:
+        with catalog.reading() as connection:
+            connection.set_trace_callback(None)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The calls of what opens a file or waits for the disk, outside of SQLite."""
+    calls: list[str] = []
+    for module, name in ((fsio, "sync"), (fsio, "sync_folder"), (fsio, "load_private"), (LockFile, "opened")):
+        original = getattr(module, name)
+
+        def counted(*args: object, _name: str = name, _original: object = original, **more: object) -> object:
+            calls.append(_name)
+            return _original(*args, **more)  # type: ignore[operator]  # a function
+
+        monkeypatch.setattr(module, name, counted)
+    return calls
+
+
+APPEND = [
+    "SELECT b.list,",
+    "BEGIN IMMEDIATE",
+    "SELECT b.list,",
+    "SELECT max(version)",
+    "INSERT INTO",
+    "INSERT INTO",
+    "COMMIT",
+]
+
+
+def test_an_append_is_seven_statements_in_one_transaction(vault: tv.Vault, opened: list[str]) -> None:
+    for step in range(3):
+        vault.append("losses", {"step": step, "loss": 0.5})
+    opened.clear()
+    with statements(vault) as seen:
+        vault.append("losses", {"step": 3, "loss": 0.5})
+    assert seen == APPEND
+    # One transaction is one sync, of SQLite's log; the write lock and the journal are opened.
+    assert opened == ["opened", "opened"]
+
+
+READ = ["SELECT b.list,", "SELECT start,"]
+
+
+def test_a_read_of_a_small_list_is_two_statements(vault: tv.Vault, opened: list[str]) -> None:
+    vault.save("small", pd.DataFrame({"a": range(10), "b": [f"row {n}" for n in range(10)]}))
+    vault.read("small")
+    opened.clear()
+    with statements(vault) as seen:
+        vault.read("small")
+    assert seen == READ
+    assert opened == []
+
+
+@pytest.mark.parametrize("versions", [1, 50])
+def test_parents_of_one_row_are_as_many_statements_at_any_number_of_versions(
+    vault: tv.Vault, versions: int
+) -> None:
+    vault.save("small", pd.DataFrame({"a": range(10), "b": [f"row {n}" for n in range(10)]}))
+    vault.save("child", vault.read("small").query("a % 2 == 0"))
+    for number in range(versions):
+        vault.append("small", {"a": number, "b": "more"})
+    row = vault.read("child").iloc[[3]]
+    row.vault.parents()
+    with statements(vault) as seen:
+        parents = row.vault.parents()
+    assert parents[["parent_list", "parent_position"]].to_numpy().tolist() == [["small", 6]]
+    assert len(seen) <= 17
+
+
+# -- what is worked out once for each schema
+
+
+def test_frames_of_one_list_do_not_share_the_names_of_their_columns(vault: tv.Vault) -> None:
+    vault.save("small", pd.DataFrame({"a": [1]}))
+    first = vault.read("small")
+    first.columns.name = "mine"
+    assert vault.read("small").columns.name is None
+
+
+def test_schemas_that_differ_in_the_kind_of_a_column_alone_are_told_apart() -> None:
+    frame = pd.DataFrame({"a": ["text"]})
+    schemas = [frames.encode(frame, documents=documents).schema for documents in ((), ("a",))]
+    assert schemas[0] == schemas[1]  # for Arrow
+    assert [frames.columns(schema)[0].kind for schema in schemas] == ["record", "document"]
+    assert [frames.text_columns(schema)[0].kind for schema in schemas] == ["record", "document"]
+
+
+def test_rows_are_encoded_as_pandas_takes_texts_at_that_moment() -> None:
+    row = {"step": 1, "note": "slow"}
+    for storage in ("python", "pyarrow", "python"):
+        with pd.option_context("mode.string_storage", storage):
+            table = frames.encode_row(row)
+            assert table is not None
+            assert table.equals(frames.encode(pd.DataFrame([row])), check_metadata=True)
+
+
+# -- commits
+
+
+def test_a_batch_that_is_committed_twice_makes_one_version(vault: tv.Vault) -> None:
+    store = vault.store
+    table = frames.encode(pd.DataFrame({"a": [1, 2]}))
+    versions = []
+    for expect in (0, 0):
+        with store.stage() as staging:
+            staging.write(table)
+            batch = Batch("token", "news", "save", table.schema, base=0, expect=expect)
+            versions.append(store.commit(batch, staging))
+    assert versions[0] == versions[1]
+    vault.append("news", {"a": 3})
+    batch = Batch("token", "news", "append", table.schema, base=versions[0].schema_id)
+    with store.stage() as staging:
+        staging.write(table)
+        assert store.commit(batch, staging) == versions[0]
+    assert vault.read("news")["a"].tolist() == [1, 2, 3]
+    assert store.check() == []
+
+
+def test_tokens_of_commits_are_in_the_order_of_time() -> None:
+    tokens = [new_token() for _ in range(100)]
+    assert [token[:16] for token in tokens] == sorted(token[:16] for token in tokens)
+    assert len(set(tokens)) == 100
+    assert {len(token) for token in tokens} == {32}
+
+
+# -- the repr of a vault
+
+
+def test_the_repr_of_a_vault_says_what_lists_says(vault: tv.Vault, tmp_path: Path) -> None:
+    for number in range(25):
+        vault.save(f"list {number:02}", pd.DataFrame({"a": range(number), "b": 0}), inputs=False)
+    vault.append("list 03", {"a": 7, "b": 1})
+    vault.delete("list 04")
+    vault.erase("list 07", filters="a == 3")
+    frame = vault.lists()
+    lines = repr(vault).splitlines()
+    assert lines[0] == f"<Vault {tmp_path / 'vault'}: 24 lists, {frame['rows'].sum():,} rows>"
+    assert lines[-1] == "  … and 4 more: vault.lists()"
+    assert lines[4] == "  list 03  version 2, 4 rows, a, b"
+    shown = [line.split("  ")[1] for line in lines[1:-1]]
+    assert shown == frame["name"].head(20).tolist()
+    assert "… and 4 more" in vault._repr_html_()
+    with tv.connect(tmp_path / "vault", at=frame["updated"].min(), mode="r") as then:
+        assert repr(then).splitlines()[1:] == ["  list 00  version 1, 0 rows, a, b"]
+
+
+def test_the_repr_of_a_vault_is_as_many_statements_at_any_size(vault: tv.Vault) -> None:
+    counts = []
+    for number in range(30):
+        vault.save(f"list {number}", {"a": number}, inputs=False)
+        repr(vault)
+        with statements(vault) as seen:
+            repr(vault)
+        counts.append(len(seen))
+    assert set(counts) == {4}  # two queries, in a transaction
