@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    import pandas as pd
 
 ROWS = 20  #: of a table
 TEXT = 200  #: characters of a cell
@@ -23,17 +22,16 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def vault_html(place: str, frame: pd.DataFrame | None) -> str:
-    """Return the HTML of a vault: its place, and a table of its lists; `frame` is None if it is closed."""
-    if frame is None:
-        return card("Vault", place, "closed")
-    labels = [list(labels) for labels in frame["columns"].head(ROWS)]
-    texts = [", ".join(map(str, names[:8])) + (" …" if len(names) > 8 else "") for names in labels]
-    plain = frame[["name", "version", "rows"]].head(ROWS).itertuples(index=False, name=None)
-    shown = [(*row, text) for row, text in zip(plain, texts, strict=True)]
-    said = f"{counted(len(frame), 'list')}, {counted(int(frame['rows'].sum()), 'row')}"
-    lists = table(("list", "version", "rows", "columns"), shown, of=len(frame), all_of="vault.lists()")
-    return card("Vault", place, said, lists)
+def vault_html(
+    place: str, said: str = "closed", lists: Sequence[tuple[str, int, int, list[str]]] = (), more: int = 0
+) -> str:
+    """Return the HTML of a vault: its place, and a table of some lists by name, version, rows and columns; `more` are not shown."""
+    shown = [
+        (name, version, rows, ", ".join(labels[:8]) + (" …" if len(labels) > 8 else ""))
+        for name, version, rows, labels in lists
+    ]
+    head = ("list", "version", "rows", "columns")
+    return card("Vault", place, said, table(head, shown, of=len(shown) + more, all_of="vault.lists()"))
 
 
 def list_html(name: str, version: int, rows: int, columns: Sequence[tuple[object, ...]]) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Chunk,
         Erasure,
         ListState,
+        ListSummary,
         ScanRequest,
         Spans,
         Version,
@@ -135,6 +136,9 @@ class ListStore(Protocol):
 
     def lists(self) -> list[ListState]:
         """Return every list, deleted ones included, in order of name (by code point)."""
+
+    def list_summary(self, shown: int) -> ListSummary:
+        """Return how many lists and rows there are, and the newest versions of the first `shown` lists (by code point)."""
 
     def names(self, prefix: str = "") -> list[str]:
         """Return the names of all lists, deleted ones included, that begin with `prefix`, sorted by code point."""

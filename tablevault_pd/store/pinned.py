@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tablevault_pd.errors import VersionNotFound, did_you_mean, short_repr
-from tablevault_pd.store.types import ListState, VersionLookup
+from tablevault_pd.store.types import ListState, ListSummary, VersionLookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,6 +125,10 @@ class PinnedStore:
             ListState(head, states[head.list_id].created, states[head.list_id].size_bytes)
             for _, head in sorted(self._heads.items())
         ]
+
+    def list_summary(self, shown: int) -> ListSummary:
+        """The summary of the lists that were there."""
+        return ListSummary.of([head for _, head in sorted(self._heads.items())], shown)
 
     def names(self, prefix: str = "") -> list[str]:
         """Their names."""

@@ -16,6 +16,7 @@ from tablevault_pd.display import counted
 from tablevault_pd.store.pieces import Pieces
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     import numpy as np
@@ -111,6 +112,21 @@ class ListState:
     head: Version
     created: datetime
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListSummary:
+    """What the lists of a vault are together, without those that were deleted."""
+
+    lists: int
+    rows: int  #: that their newest versions show
+    first: Sequence[Version]  #: the newest versions of the first lists by name
+
+    @classmethod
+    def of(cls, heads: Iterable[Version], shown: int) -> ListSummary:
+        """The summary of lists with these newest versions, in order of name."""
+        kept = [head for head in heads if not head.deleted]
+        return cls(len(kept), sum(head.shown for head in kept), kept[:shown])
 
 
 @dataclass(frozen=True, slots=True)

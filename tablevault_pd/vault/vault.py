@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from tablevault_pd import validate
+from tablevault_pd import frames, validate
 from tablevault_pd.capture.exits import ExitStatus, ending_of
 from tablevault_pd.display import counted
 from tablevault_pd.errors import InvalidInput, short_repr
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Version
     from tablevault_pd.store.work import Finish
+
+SHOWN_LISTS = 20  #: in the repr of a vault
 
 
 @public("Vault")
@@ -305,18 +307,18 @@ class Vault(
         copy = _copies(options)
         message = validate.optional_text(options.get("message"), "message=")
         self._check_writable()
-        run, (cell, line) = self._current_run(), self._place
+        store = self.store
+        run = self._current_run()
+        cell, line = (None, None) if run is None else run.stored_place()
         stand_ins = None
         if run is not None:
             code = None if cell is None or line is None else run.lines_of_slice(cell, line)
-            stand_ins = StandInParents(
-                self.store, run.reads, name, cell, append=operation != "save", code=code
-            )
+            stand_ins = StandInParents(store, run.reads, name, cell, append=operation != "save", code=code)
         inputs = options.get("inputs")
-        lineage = LineageRecorder(self.store, inputs, stand_ins)
+        lineage = LineageRecorder(store, inputs, stand_ins)
         finishes: tuple[Finish, ...] = ()
         if validate.flag(options.get("finish", False), "finish"):
-            finishes = finished_by(self.store, obj, inputs, self._any_holder())
+            finishes = finished_by(store, obj, inputs, self._any_holder())
         columns = ColumnOptions(
             options.get("embeddings"),
             document_columns(options.get("documents")),
@@ -329,7 +331,7 @@ class Vault(
             operation,
             schema,
             copy,
-            self._session_id,
+            None if run is None else run.id,
             cell,
             validate.tags(options.get("tags")),
             () if description is None else (self._description(description),),
@@ -344,8 +346,8 @@ class Vault(
         )
         if isinstance(obj, List):
             obj = obj.batches(ROWS_PER_CHUNK)
-        with telling_who(self.store, name, expect):
-            version = write(self.store, what, lineage, ingest(obj, columns, lineage, kind=kind))
+        with telling_who(store, name, expect):
+            version = write(store, what, lineage, ingest(obj, columns, lineage, kind=kind))
         if run is not None and version.session_id == run.id:
             run.reads.mark_stored(what.reads)
         return List(self, name, version)
@@ -369,23 +371,28 @@ class Vault(
     def _repr_html_(self) -> str:
         from tablevault_pd.display import vault_html
 
-        return vault_html(self.place, None if self.closed else self.lists())
+        return vault_html(self.place) if self.closed else vault_html(self.place, *self._summary())
 
     def __repr__(self) -> str:
         place = self.place if self._view is None else f"{self.place} ({self._view.pinned_to})"
         if self.closed:
             return f"<Vault {place} (closed)>"
-        frame = self.lists()
-        lines = [
-            f"<Vault {place}: {counted(len(frame), 'list')}, {counted(int(frame['rows'].sum()), 'row')}>"
-        ]
-        for name, version, rows, columns in frame[["name", "version", "rows", "columns"]].head(20).to_numpy():
-            lines.append(
-                f"  {name}  version {version}, {counted(rows, 'row')}, {', '.join(map(str, columns[:8]))}"
-            )
-        if len(frame) > 20:
-            lines.append(f"  … and {len(frame) - 20} more: vault.lists()")
-        return "\n".join(lines)
+        said, lists, more = self._summary()
+        lines = [f"<Vault {place}: {said}>"]
+        for name, version, rows, labels in lists:
+            lines.append(f"  {name}  version {version}, {counted(rows, 'row')}, {', '.join(labels[:8])}")
+        return "\n".join([*lines, f"  … and {more} more: vault.lists()"] if more else lines)
+
+    def _summary(self) -> tuple[str, list[tuple[str, int, int, list[str]]], int]:
+        """Return how much there is, name, version, rows and columns of the first lists, and how many lists more there are."""
+        summary = self.store.list_summary(SHOWN_LISTS)
+        schemas = self.store.schemas({head.schema_id for head in summary.first})
+        labels = {
+            key: [str(column.label) for column in frames.columns(schema)] for key, schema in schemas.items()
+        }
+        lists = [(head.list, head.version, head.shown, labels[head.schema_id]) for head in summary.first]
+        said = f"{counted(summary.lists, 'list')}, {counted(summary.rows, 'row')}"
+        return said, lists, summary.lists - len(lists)
 
 
 def _key(value: Any) -> tuple[Hashable, ...] | None:

@@ -178,6 +178,7 @@ class ArangoStore:
     find_versions = Delegate("_versions", Versions.find_versions)
     pieces = Delegate("_rows", Scanner.pieces)
     lists = Delegate("_versions", Versions.lists)
+    list_summary = Delegate("_versions", Versions.list_summary)
     names = Delegate("_versions", Versions.names)
     schema = Delegate("_rows", Scanner.schema)
     schemas = Delegate("_rows", Scanner.schemas)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import VaultCorrupt
-from tablevault_pd.store import ListState, Version, VersionLookup
+from tablevault_pd.store import ListState, ListSummary, Version, VersionLookup
 from tablevault_pd.store.arango.sessions import digest_of
 from tablevault_pd.store.engine.int_codec import pack_pieces, unpack_pieces
 from tablevault_pd.store.times import from_time, to_time
@@ -127,6 +127,10 @@ class Versions:
             for row in self._client.query(HEADS)
         ]
         return sorted(states, key=lambda state: state.head.list)  # the server would sort as a language does
+
+    def list_summary(self, shown: int) -> ListSummary:
+        """The summary of all lists."""
+        return ListSummary.of([state.head for state in self.lists()], shown)
 
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""

@@ -125,6 +125,7 @@ class EmbeddedStore:
     find_versions = Delegate("_versions", Versions.find_versions)
     pieces = Delegate("_versions", Versions.pieces)
     lists = Delegate("_versions", Versions.lists)
+    list_summary = Delegate("_versions", Versions.list_summary)
     names = Delegate("_versions", Versions.names)
     schema = Delegate("_schemas", Schemas.schema)
     schemas = Delegate("_schemas", Schemas.schemas)

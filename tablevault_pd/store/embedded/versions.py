@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.errors import VaultCorrupt
-from tablevault_pd.store import ListState, Spans, Version
+from tablevault_pd.store import ListState, ListSummary, Spans, Version
 from tablevault_pd.store.engine.int_codec import unpack_pieces
 from tablevault_pd.store.pieces import EMPTY, Pieces
 from tablevault_pd.store.times import from_time, to_time
@@ -44,7 +44,14 @@ SELECT generation, start, rows, coalesce(session, -1), coalesce(cell, -1), time,
 WHERE list = ? AND rows > 0 ORDER BY generation, start
 """
 ERASED = "SELECT pieces FROM erased WHERE list = ?"
-CREATED = "SELECT list, min(time) FROM batches GROUP BY list"
+# Times grow with the versions of a list.
+CREATED = """
+SELECT b.list, b.time FROM lists l JOIN batches b ON b.list = l.id
+WHERE b.version = (SELECT min(version) FROM batches WHERE list = l.id)
+"""
+_SHOWN = "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) AND b.operation <> 'delete'"
+SUMMARY = f"SELECT count(*), coalesce(sum(b.total - b.erased), 0) FROM lists l JOIN batches b ON b.list = l.id {_SHOWN}"  # noqa: S608  # a constant
+FIRST_HEADS = f"{_VERSION} {_SHOWN} ORDER BY l.name LIMIT ?"
 SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
 NAMES = "SELECT name FROM lists ORDER BY name"
 # The byte FF comes after every character of UTF-8.
@@ -55,7 +62,8 @@ KEPT_LAYOUTS = 64
 def version_of(row: tuple[Any, ...]) -> Version:
     """A row of the statements above as a version."""
     plain, (time, tags, message, gone), more = row[:11], row[11:15], row[15:]
-    return Version(*plain, to_time(time), tuple(json.loads(tags)), message, bool(gone), *more)  # type: ignore[call-arg]  # one row, one Version
+    names = () if tags == "[]" else tuple(json.loads(tags))
+    return Version(*plain, to_time(time), names, message, bool(gone), *more)  # type: ignore[call-arg]  # one row, one Version
 
 
 def read_layout(db: Connection, list_id: int, number: int) -> Pieces:
@@ -172,8 +180,18 @@ class Versions:
                 ListState(head, to_time(created[head.list_id]), sizes.get(head.list_id, 0)) for head in heads
             ]
 
+    def list_summary(self, shown: int) -> ListSummary:
+        """The summary of all lists."""
+        return self._catalog.snapshot(_summary, shown)
+
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""
         with self._catalog.reading() as db:
             rows = db.execute(NAMES_FROM, (prefix,)) if prefix else db.execute(NAMES)
             return [name for (name,) in rows.fetchall()]
+
+
+def _summary(db: Connection, shown: int) -> ListSummary:
+    lists, rows = db.execute(SUMMARY).fetchone()
+    heads = db.execute(FIRST_HEADS, (shown,)).fetchall()
+    return ListSummary(lists, rows, [version_of(row) for row in heads])
