@@ -15,8 +15,10 @@ import tablevault_pd.wandb as wandb
 from tablevault_pd.integrations import (
     keras_callback,
     lightgbm_callback,
+    lightning_callback,
     optuna_callback,
     sklearn_autolog,
+    transformers_callback,
     xgboost_callback,
 )
 
@@ -53,7 +55,8 @@ def test_a_script_for_wandb_runs_over_a_session(here):
 
 
 def test_nothing_is_imported_until_a_callback_is_made():
-    code = "import sys, tablevault_pd.integrations; print({'optuna', 'xgboost', 'lightgbm', 'sklearn', 'keras'} & set(sys.modules))"
+    libraries = {"optuna", "xgboost", "lightgbm", "sklearn", "keras", "torch", "lightning", "transformers"}
+    code = f"import sys, tablevault_pd.integrations; print({libraries} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -180,3 +183,141 @@ def test_epochs_of_keras_are_logged_and_stop_when_asked(here, monkeypatch):
                 time.sleep(0.01)
             model.fit(x, y, callbacks=[keras_callback(session)], **options)
         assert vault.run("stopped").curve("loss")["step"].tolist() == [0]
+
+
+@pytest.fixture
+def stop_soon(monkeypatch):
+    """Ask a session to stop, and wait until its next checkpoint knows."""
+
+    def stop(vault, session):
+        vault.stop(session.name)
+        while not session._recorder.has_request:  # until the next heartbeat
+            time.sleep(0.01)
+
+    return stop
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lightning.pytorch", "pytorch_lightning"])
+def test_a_training_of_lightning_is_logged_stops_and_goes_on(here, monkeypatch, stop_soon, name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    lightning = pytest.importorskip(name, reason=f"{name} is not installed")
+    for other in ("lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.delitem(sys.modules, other, raising=False)
+    monkeypatch.setitem(sys.modules, name, lightning)
+
+    class Net(lightning.LightningModule):
+        def __init__(self, lr=0.1):
+            super().__init__()
+            self.save_hyperparameters()
+            self.layer = torch.nn.Linear(2, 1)
+            self.losses = []
+
+        def training_step(self, batch, _):
+            loss = self.layer(batch[0]).square().mean()
+            self.losses.append(float(loss.detach()))
+            self.log("loss", loss, on_step=True, on_epoch=True)
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
+
+    class StopAfter(lightning.Callback):
+        def __init__(self, steps, stop):
+            self.steps, self.stop = steps, stop
+
+        def on_before_zero_grad(self, trainer, *_):
+            if trainer.global_step == self.steps:
+                self.steps = None
+                self.stop()
+
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(12, 2)), batch_size=4)
+    saved = lightning.callbacks.ModelCheckpoint(here / "checkpoints", save_last=True)
+
+    def fit(net, session, *callbacks, **options):
+        trainer = lightning.Trainer(
+            accelerator="cpu", max_epochs=3, logger=False, enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
+            callbacks=[*callbacks, lightning_callback(session), saved],
+        )  # fmt: skip
+        trainer.fit(net, data, **options)
+        assert trainer.loggers == []
+
+    with tv.connect(here / "v", session=False) as vault:
+        net = Net()
+        with vault.session("net") as session:
+            fit(net, session)
+        run = vault.run("net")
+        assert run.params == {"lr": 0.1}
+        curve = run.curve("loss_step")
+        assert curve["step"].tolist() == list(range(9))
+        assert curve["value"].tolist() == pytest.approx(net.losses)
+        by_epoch = np.array(net.losses).reshape(3, 3).mean(axis=1)
+        assert run.curve("loss_epoch")["value"].tolist() == pytest.approx(by_epoch)
+        assert run.curve("epoch")["value"].max() == 2
+        with pytest.raises(tv.SessionStopped), vault.session("stopped") as session:
+            fit(Net(), session, StopAfter(4, lambda: stop_soon(vault, session)))
+        assert vault.run("stopped").state == "stopped"
+        steps = vault.run("stopped").curve("loss_step")["step"].tolist()
+        assert steps == list(range(len(steps)))
+        assert 4 <= len(steps) < 9
+        with vault.session("stopped", resume=True) as session:
+            fit(Net(), session, ckpt_path=saved.last_model_path, weights_only=False)
+        run = vault.run("stopped")
+        assert run.state == "finished"
+        resumed = run.curve("loss_step")["step"].tolist()[len(steps) :]
+        assert resumed == list(
+            range(len(steps), len(steps) + len(resumed))
+        )  # Lightning counts on where it was
+        assert resumed
+
+
+@pytest.mark.slow
+def test_a_training_of_transformers_is_logged_stops_and_goes_on(here, stop_soon):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    pytest.importorskip("accelerate", reason="accelerate, which its trainer needs, is not installed")
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def forward(self, x):
+            return {"loss": self.layer(x).square().mean()}
+
+    class StopAfter(transformers.TrainerCallback):
+        def __init__(self, steps, stop):
+            self.steps, self.stop = steps, stop
+
+        def on_step_begin(self, args, state, control, **_):
+            if state.global_step == self.steps:
+                self.stop()
+
+    def train(session, *callbacks, **options):
+        arguments = transformers.TrainingArguments(
+            "out", max_steps=9, per_device_train_batch_size=4, logging_steps=1, save_steps=100, report_to="none", use_cpu=True,
+            disable_tqdm=True, learning_rate=0.1,
+        )  # fmt: skip
+        data = [{"x": torch.ones(2)} for _ in range(12)]
+        trainer = transformers.Trainer(
+            Net(), arguments, train_dataset=data, callbacks=[*callbacks, transformers_callback(session)]
+        )
+        trainer.train(**options)
+        return [line for line in trainer.state.log_history if "loss" in line]
+
+    with tv.connect(here / "v", session=False) as vault:
+        with vault.session("net") as session:
+            history = train(session)
+        run = vault.run("net")
+        assert run.params["TrainingArguments"]["learning_rate"] == 0.1
+        curve = run.curve("loss")
+        assert curve["step"].tolist() == list(range(1, 10))
+        assert curve["value"].tolist() == [line["loss"] for line in history]
+        with pytest.raises(tv.SessionStopped), vault.session("stopped") as session:
+            train(session, StopAfter(3, lambda: stop_soon(vault, session)))
+        assert vault.run("stopped").state == "stopped"
+        assert vault.run("stopped").curve("loss")["step"].tolist() == [1, 2, 3, 4]
+        assert (here / "out" / "checkpoint-4").is_dir()
+        with vault.session("stopped", resume=True) as session:
+            train(session, resume_from_checkpoint="out/checkpoint-4")
+        assert vault.run("stopped").curve("loss")["step"].tolist() == list(range(1, 10))
