@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import profiles
 import pytest
 from stores import BOTH, Place, new_database, new_place
-from torture.harness import COUNTS
+from torture.harness import COUNTS, LONG, SEED
 
 import tablevault_pd as tv
 from tablevault_pd import api as connecting
@@ -66,6 +66,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
         if getattr(report, "when", None) == "call":
             counts.update(dict(report.user_properties).get("counts", {}))
+    if LONG:
+        terminalreporter.write_line(f"storms and mutations drew from TABLEVAULT_SEED={SEED}")
     if counts:
         terminalreporter.write_line(
             "counted: " + ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))

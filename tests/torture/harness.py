@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import secrets
 import subprocess
 import sys
 from collections import Counter
@@ -38,6 +39,8 @@ if hasattr(os, "fork"):
 FACTOR = float(os.environ.get("TABLEVAULT_TORTURE", "1"))
 #: Whether this is a long run: it does more, and random tests draw what they did not draw before.
 LONG = FACTOR != 1
+#: What storms and mutations draw from: the same in every run, another one in each long run, which prints it.
+SEED = int(os.environ.setdefault("TABLEVAULT_SEED", str(secrets.randbits(32) if LONG else 20_240_917)))
 
 
 #: What was done and found by the test that runs: kills, interrupts, acknowledged rows, lost rows, rows found twice …
