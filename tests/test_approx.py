@@ -10,8 +10,8 @@ import pytest
 
 import tablevault_pd as tv
 from tablevault_pd.store.engine import ann_index as ann
+from tablevault_pd.store.engine import cells
 
-pytest.importorskip("faiss")
 DIM = 8
 rng = np.random.default_rng(0)
 
@@ -78,21 +78,22 @@ def test_an_older_version_is_not_answered_with_later_rows(vault):
         settle(vault)
 
 
-def test_an_index_that_could_not_be_extended_is_made_anew(vault, monkeypatch):
+def test_an_index_that_could_not_be_extended_goes_on(vault, monkeypatch):
     first, more = vectors(600, 600, None), vectors(600, 600, None)
     vault.save("x", first)
     nearest_to_itself(vault, first, 0, metric="cosine")
     settle(vault)
     (index,) = [index for column in vault.store.vectors.columns.values() for index in column.ann.values()]
-    add = index.built.index.add_with_ids
 
-    def half(rows, positions):
-        add(rows[:300], positions[:300])
+    def fails(*_):
         raise MemoryError
 
-    monkeypatch.setattr(index.built.index, "add_with_ids", half)
-    monkeypatch.setattr("threading.excepthook", lambda _: None)
-    vault.append("x", more)
+    with monkeypatch.context() as patched:
+        patched.setattr(cells.Cells, "extended", fails)
+        patched.setattr("threading.excepthook", lambda _: None)
+        vault.append("x", more)
+        assert nearest_to_itself(vault, more, 550, metric="cosine", first=600) == 550
+        settle(vault)
     for _ in range(3):
         assert nearest_to_itself(vault, more, 550, metric="cosine", first=600) == 550
         assert len(set(vault.search(near=more["vec"][5], k=20, approx=True)["position"])) == 20

@@ -354,7 +354,6 @@ def test_text_and_near_are_fused_by_rank(vault, news):
 
 
 def test_approximate_search_never_hides_new_or_filtered_rows(vault):
-    pytest.importorskip("faiss")
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((12_000, 8)).astype(np.float32)
     vault.save("v", pd.DataFrame({"vec": list(rows), "n": range(len(rows))}))

@@ -374,7 +374,6 @@ def test_words_and_vectors_of_many_rows(large):
 @pytest.mark.slow
 def test_approximate_vectors_of_many_rows(large):
     """Near rows may be missed, but what is found is scored rightly, and no row is missed for being new or filtered."""
-    pytest.importorskip("faiss")
     vault, frame, vectors = large
     rng = np.random.default_rng(14)
     hits = 0

@@ -332,6 +332,12 @@ COMMANDS = (
         writes=lambda arguments: bool(arguments.fix),
     ),
     Command(
+        "indexes",
+        maintenance_cli.indexes,
+        "show the indexes that searches use, and how far they go",
+        lambda parser: None,
+    ),
+    Command(
         "vacuum",
         maintenance_cli.vacuum,
         "tell what space only old versions take, and free it with --yes",

@@ -1,4 +1,4 @@
-"""The commands that look after a vault: ``check``, ``vacuum``, ``compact`` and ``export``."""
+"""The commands that look after a vault: ``check``, ``indexes``, ``vacuum``, ``compact`` and ``export``."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def check(vault: Vault, arguments: Namespace) -> Output:
     if strays:
         note += " check --fix removes strays."
     return Output(frame, note, code=int(damaged > 0))
+
+
+def indexes(vault: Vault, arguments: Namespace) -> Output:
+    """Show the indexes that searches use."""
+    frame = vault.indexes()
+    return Output(frame, "There is no index." if frame.empty else "")
 
 
 def add_vacuum_arguments(parser: ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from tablevault_pd.reading.nested import flat
 from tablevault_pd.store import (
     Compacted,
     Freed,
+    IndexInfo,
     Overview,
     Problem,
     ScanRequest,
@@ -129,6 +130,7 @@ FILES = ("list", "position", "path", "size_bytes", "modified", "sha256", "stored
 CHECK = ("severity", "what", "list", "version", "path", "detail", "fixed")
 COMPACT = ("list", "parts_before", "parts_after", "bytes", "damaged")
 KEPT_BY_NAME = "kept by name"
+INDEXES = ("kind", "list", "column", "metric", "rows", "total", "bytes", "state", "where")
 VACUUM = ("what", "list", "versions", "rows", "bytes", "path", "removed")
 
 
@@ -451,6 +453,27 @@ def checked(problems: Sequence[Problem]) -> pd.DataFrame:
                 problem.fixed,
             )
             for problem in problems
+        ],
+    )
+
+
+def indexed(indexes: Sequence[IndexInfo]) -> pd.DataFrame:
+    """Return the indexes of a vault, with how many rows they cover."""
+    return answer(
+        INDEXES,
+        [
+            (
+                index.kind,
+                index.list,
+                index.column,
+                index.metric,
+                index.covered,
+                index.total,
+                index.size_bytes,
+                index.state,
+                index.where,
+            )
+            for index in indexes
         ],
     )
 

@@ -23,7 +23,7 @@ from tablevault_pd.errors import (
     VaultNotFound,
 )
 from tablevault_pd.progress import say
-from tablevault_pd.store.engine.threads import Wakeup, start
+from tablevault_pd.store.engine.threads import Wakeup, at_end, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -167,6 +167,12 @@ class HeartbeatThread:
         """Drop all data that `store`, or any store, has not taken, and warn of what is lost: the vault or the process ends."""
         sessions = [session for session in self._sessions if store is None or session.store is store]
         self._give_up(sessions, VaultClosed("It was closed before everything was written."), NotRecorded)
+
+    def prevent_rounds(self, deadline: float) -> None:
+        """Let the thread begin no round from now on, and wait for one under way until `deadline`: the interpreter ends."""
+        self._rounds.acquire(
+            timeout=max(deadline - time.monotonic(), 0.0)
+        )  # for good; this thread may still make one
 
     def _work(self) -> None:
         with self._lock:
@@ -321,6 +327,7 @@ def warn(text: str, category: type[RuntimeWarning] = RuntimeWarning) -> None:
 
 
 HEARTBEAT = HeartbeatThread()
+at_end.append(HEARTBEAT.prevent_rounds)
 
 
 def _in_child() -> None:

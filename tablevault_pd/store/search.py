@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tablevault_pd.store.text_query import Node
-    from tablevault_pd.store.types import Description, Hits, Metric, Scope, VectorQuery
+    from tablevault_pd.store.types import Description, Hits, IndexInfo, Metric, Scope, VectorQuery
 
 
 class SearchStore(Protocol):
@@ -47,7 +47,7 @@ class SearchStore(Protocol):
         All of `near` have the same number of vectors, and there is one answer for each number. Scores are cosine
         similarity, dot product, or minus the Euclidean distance (``l2``), in float64. A missing vector, one with NaN or
         infinity and, for cosine, one of length 0 is never found. `approx` may miss near rows, but never for being new or
-        filtered. Raises MissingDependency if that needs a package that is not there.
+        filtered.
         """
 
     def count_nearer(
@@ -67,3 +67,6 @@ class SearchStore(Protocol):
 
     def search_descriptions(self, query: Node) -> list[Description]:
         """Return the descriptions that match, among the newest of each target and label, oldest first."""
+
+    def indexes(self) -> list[IndexInfo]:
+        """Return the indexes of the newest versions of all lists, by list, and those that lists share."""

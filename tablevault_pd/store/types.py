@@ -231,6 +231,21 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """An index: a copy of what is in the rows, which a search makes anew where it is lost."""
+
+    kind: str  #: text, vector or keys
+    list: str | None  #: None: all lists share it
+    column: str | None  #: None: all columns of that kind
+    metric: str | None
+    covered: int | None  #: rows that are in it
+    total: int | None  #: … of so many
+    size_bytes: int | None
+    state: str  #: complete; behind: a search reads the other rows as well; damaged; kept; or as a server states it
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class Freed:
     """One thing that ``vacuum`` removes, or would remove."""
 

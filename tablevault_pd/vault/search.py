@@ -90,7 +90,7 @@ class Search(VaultPart):
         weights : dict, optional
             What ``"text"`` and ``"near"`` count when both are given: ``{"text": 1.0, "near": 2.0}``. Default: 1.0 each.
         approx : bool
-            Vectors may be found by an index, which is faster and may miss some. Needs the extra ``ann``.
+            Vectors may be found by an index, which is faster and may miss some.
         metric : {"cosine", "dot", "l2"}
             How vectors are compared; for ``"l2"`` the score is minus the distance.
         snippet : bool
@@ -120,8 +120,6 @@ class Search(VaultPart):
         DimensionMismatch
             If no column of vectors is as wide as `near`, where a column or `lists` are named; in every list, or beside a text,
             that is a warning.
-        MissingDependency
-            With ``approx=True``, if the extra ``ann`` is not installed.
         VaultCorrupt
             If rows that are needed are damaged. Where all lists are searched, a damaged one is left out with a warning.
 
@@ -147,3 +145,26 @@ class Search(VaultPart):
         if code is not None:
             self._flush()
         return search(self.store, checked)
+
+    def indexes(self) -> pd.DataFrame:
+        """Return the indexes that searches and keys use. They are copies: what is lost or damaged is made anew when needed.
+
+        Returns
+        -------
+        DataFrame
+            One line for each index of the newest version of a list: kind (str: text, vector or keys), list (str), column (str,
+            of a vector), metric (str, of a vector), rows (Int64: how many of the list's rows are in it), total (Int64: rows of
+            the list), bytes (Int64), state (str: complete; behind, where a search reads the other rows as well; damaged; kept),
+            where (str: file or folder in the vault). On a server lists share its indexes, and it says what state they
+            are in.
+
+        Examples
+        --------
+        >>> news = vault.save("news", {"title": "Storm at sea"})
+        >>> vault.indexes()[["kind", "list", "rows", "total", "state"]]
+           kind  list  rows  total     state
+        0  text  news     1      1  complete
+        """
+        from tablevault_pd.reading import reports
+
+        return reports.indexed(self.store.indexes())

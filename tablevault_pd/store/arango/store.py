@@ -239,6 +239,7 @@ class ArangoStore:
     spans_written = Delegate("_rows", Scanner.spans_written)
     search_vectors = Delegate("vectors", VectorSearch.search_vectors)
     count_nearer = Delegate("vectors", VectorSearch.count_nearer)
+    indexes = Delegate("vectors", VectorSearch.indexes)
 
     # -- lineage
     edges = Delegate("_lineage", LineageEdges.edges)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from tablevault_pd.store import Hits, Metric, Scope, VectorQuery
+    from tablevault_pd.store import Hits, IndexInfo, Metric, Scope, VectorQuery
     from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.reader import Reader
     from tablevault_pd.store.arango.scan import Scanner
@@ -67,6 +67,11 @@ class VectorSearch(VectorScan):
         """How many items score above each of these: counted by the server."""
         self._begin_in_child()
         return self._nearest.count(near, scopes, self._runs(near, scopes), scores, metric=metric)
+
+    def indexes(self) -> list[IndexInfo]:
+        """The indexes of the server."""
+        self._begin_in_child()
+        return self._nearest.indexes.indexes()
 
     def _runs(self, near: Sequence[VectorQuery], scopes: Sequence[Scope]) -> list[list[RowRun]]:
         """The rows that each is to be searched in."""

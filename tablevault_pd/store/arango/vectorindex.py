@@ -17,11 +17,14 @@ from arango.exceptions import ArangoServerError
 from arango.request import Request
 
 from tablevault_pd.errors import VaultError
-from tablevault_pd.store.arango.layout import EMBEDDINGS, SERVER_VERSION, release_numbers
+from tablevault_pd.store import IndexInfo
+from tablevault_pd.store.arango.layout import EMBEDDINGS, SERVER_VERSION, VIEW, release_numbers
 from tablevault_pd.store.arango.server_errors import INDEX_NOT_READY, INDEX_NOT_USABLE, ExpectedError
 from tablevault_pd.store.arango.transport import IMPATIENT_S
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from arango.database import StandardDatabase
 
@@ -107,6 +110,11 @@ class VectorIndexes:
             self._wish(column, rows)
         return None
 
+    def indexes(self) -> list[IndexInfo]:
+        """Return what the server has: its view of texts, and the vector indexes of this vault."""
+        text = IndexInfo("text", None, None, None, None, None, None, "kept by the server", VIEW)
+        return [text, *(_info(one) for one in self._list())]
+
     def _list(self) -> list[dict[str, Any]]:
         every = self.client.run(_indexes)
         return [
@@ -132,6 +140,13 @@ class VectorIndexes:
             self.client.run(lambda database: _make(database, definition), within_s=IMPATIENT_S)
         except VaultError:
             return  # no right to make one, or too much to do: every answer is exact without it
+
+
+def _info(index: Mapping[str, Any]) -> IndexInfo:
+    metric = index.get("params", {}).get("metric")
+    column = ", ".join(index.get("fields", ()))
+    state = str(index.get("trainingState", "ready"))
+    return IndexInfo("vector", None, column, metric, None, None, None, state, str(index.get("name")))
 
 
 def _indexes(database: StandardDatabase) -> list[dict[str, Any]]:

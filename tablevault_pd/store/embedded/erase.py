@@ -1,8 +1,8 @@
 """Erasing rows: payloads are written anew without their cells, and what holds them else is rewritten or removed.
 
 One transaction makes the version and puts the new payloads in the place of the old ones: that is the commit. The old files,
-kept files that nothing names any more, the digests of keys and the free pages of the catalogue and its log go afterwards; until
-they are gone, the catalogue says so, and whoever opens the vault next goes on.
+kept files that nothing names any more, digests of keys, indexes of vectors and the free pages of the catalogue and its log go
+afterwards; until they are gone, the catalogue says so, and whoever opens the vault next goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import text
 from tablevault_pd.store.embedded.blobs import kept_path
 from tablevault_pd.store.embedded.compact import DELETE_SEGMENT, INSERT_MERGED, Overtaken, Row, verified
-from tablevault_pd.store.embedded.keys import FOLDER as KEYS
+from tablevault_pd.store.embedded.copies import INDEXES, KEYS
 from tablevault_pd.store.embedded.segments import SUFFIX, Payload, SegmentWriter, pack
 from tablevault_pd.store.embedded.strays import is_segment, scan, strays
 from tablevault_pd.store.embedded.versions import VERSIONS_OF, content_of, erased_rows, version_of
@@ -229,7 +229,7 @@ class Eraser:
         paths = [vault.segments / (name + SUFFIX) for name in pending["segments"]]
         paths += [kept_path(vault.files, sha256) for sha256 in pending["files"]]
         lists = {str(list_id) for list_id in pending["lists"]}
-        for path in scan(vault.folder / KEYS):
+        for path in (*scan(vault.folder / KEYS), *scan(vault.folder / INDEXES)):
             if path.name.partition("-")[0] in lists:
                 io.remove(path)
         try:

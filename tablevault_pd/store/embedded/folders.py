@@ -11,6 +11,7 @@ from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded import journal
 from tablevault_pd.store.embedded.blobs import LOCK_NAME
 from tablevault_pd.store.embedded.catalog import POLL_S
+from tablevault_pd.store.embedded.copies import INDEXES, KEYS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,8 @@ _OURS = {
     "commits.new",
     "segments",
     "files",
-    "keys",
+    KEYS,
+    INDEXES,
 }
 
 

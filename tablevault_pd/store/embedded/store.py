@@ -13,10 +13,12 @@ from tablevault_pd.store.embedded.claims import ClaimBook
 from tablevault_pd.store.embedded.code import SliceStore
 from tablevault_pd.store.embedded.commit import Committer
 from tablevault_pd.store.embedded.control import SessionControl
+from tablevault_pd.store.embedded.copies import KEYS, CopyFiles
 from tablevault_pd.store.embedded.edges import LineageEdges
 from tablevault_pd.store.embedded.erase import Eraser
+from tablevault_pd.store.embedded.index_files import VectorIndexFiles
+from tablevault_pd.store.embedded.index_report import IndexReport
 from tablevault_pd.store.embedded.journal import Journal
-from tablevault_pd.store.embedded.keys import KeyIndexFiles
 from tablevault_pd.store.embedded.maintenance import MaintenanceTasks
 from tablevault_pd.store.embedded.names import NameCatalog
 from tablevault_pd.store.embedded.parts import VaultParts
@@ -84,11 +86,12 @@ class EmbeddedStore:
         self._values = SessionValues(catalog)
         self._slices = SliceStore(catalog)
         self._claims = ClaimBook(catalog)
-        self._keys = KeyIndexFiles(self.folder, read_only=self.read_only)
+        self._keys = CopyFiles(self.folder / KEYS, read_only=self.read_only)
         self._blobs = BlobStore(catalog, self.folder)
         self._lineage = LineageEdges(catalog)
         self.text = TextSearch(catalog, self._reader)
-        self.vectors = VectorScan(self._reader)
+        index_files = VectorIndexFiles(catalog, self.folder, read_only=self.read_only)
+        self.vectors = VectorScan(self._reader, index_files)
         self._committer = Committer(
             catalog, self._schemas, self._versions, self.journal, segments, self.text.index_later
         )
@@ -96,6 +99,7 @@ class EmbeddedStore:
             self.folder, segments, self.files, catalog, self.journal, self._schemas, self._versions, self.text
         )  # fmt: skip
         self._maintenance = MaintenanceTasks(parts, _check_folder)
+        self._index_report = IndexReport(parts)
         self._eraser = Eraser(parts, self._committer, self.vectors)
 
     @property
@@ -145,8 +149,8 @@ class EmbeddedStore:
     renames = Delegate("_names", NameCatalog.renames)
     put_names = Delegate("_names", NameCatalog.put_names)
 
-    load_key_index = Delegate("_keys", KeyIndexFiles.load_key_index)
-    keep_key_index = Delegate("_keys", KeyIndexFiles.keep_key_index)
+    load_key_index = Delegate("_keys", CopyFiles.load)
+    keep_key_index = Delegate("_keys", CopyFiles.keep)
 
     # -- sessions
     open_session = Delegate("_sessions", SessionRecords.open_session)
@@ -186,6 +190,7 @@ class EmbeddedStore:
     spans_written = Delegate("_versions", Versions.spans_written)
     search_vectors = Delegate("vectors", VectorScan.search_vectors)
     count_nearer = Delegate("vectors", VectorScan.count_nearer)
+    indexes = Delegate("_index_report", IndexReport.indexes)
 
     # -- lineage
     edges = Delegate("_lineage", LineageEdges.edges)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from tablevault_pd.errors import VaultFormatError
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import kept_strays
-from tablevault_pd.store.embedded.keys import FOLDER as KEYS
-from tablevault_pd.store.embedded.keys import is_left_over
+from tablevault_pd.store.embedded.copies import INDEXES, KEYS, is_left_over
+from tablevault_pd.store.embedded.index_files import is_index
 from tablevault_pd.store.embedded.lockfile import HAS_LOCKS, LockFile
 from tablevault_pd.store.embedded.segments import SUFFIX
 
@@ -43,12 +43,12 @@ class Stray:
     def shown(self) -> str:
         """The path inside of the vault."""
         parts = self.path.parts
-        return "/".join(parts[-2:] if parts[-2] in ("segments", KEYS) else parts[-3:])
+        return "/".join(parts[-2:] if parts[-2] in ("segments", KEYS, INDEXES) else parts[-3:])
 
 
 def strays(vault: VaultParts, *, remove: bool) -> list[Stray]:
     """All strays, and whether each was removed. What a writer is about to commit is none."""
-    copies = _keys(vault, remove=remove)
+    copies = _keys(vault, remove=remove) + _indexes(vault, remove=remove)
     lost = vault.journal.lost(vault.catalog)
     remove = remove and vault.catalog.checkpoint()
     segments = [] if lost.everything else _segments(vault, lost.files, remove=remove)
@@ -66,6 +66,14 @@ def _keys(vault: VaultParts, *, remove: bool) -> list[Stray]:
     with vault.catalog.reading() as db:
         lists = {str(list_id) for (list_id,) in db.execute(LISTS_WITH_ROWS).fetchall()}
     left = [path for path in paths if path.name.partition("-")[0] not in lists or is_left_over(path)]
+    return [Stray(path, path.stat().st_size, remove and io.remove(path)) for path in left]
+
+
+def _indexes(vault: VaultParts, *, remove: bool) -> list[Stray]:
+    """Indexes of rows that are gone, or were erased since, and what is left of those that were being written."""
+    paths = scan(vault.folder / INDEXES)
+    with vault.catalog.reading() as db:
+        left = [path for path in paths if not is_index(db, path.name) or is_left_over(path)]
     return [Stray(path, path.stat().st_size, remove and io.remove(path)) for path in left]
 
 

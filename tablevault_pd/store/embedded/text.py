@@ -42,7 +42,7 @@ from tablevault_pd.store.engine.fts_index import (
     search,
 )
 from tablevault_pd.store.engine.ranking import merge_hits
-from tablevault_pd.store.engine.threads import Background, Flag
+from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.embedded.catalog import SqliteCatalog
     from tablevault_pd.store.embedded.reader import Reader
     from tablevault_pd.store.embedded.segments import Payload
+    from tablevault_pd.store.engine.threads import Flag
     from tablevault_pd.store.pieces import Pieces
     from tablevault_pd.store.text_query import Node
 
@@ -198,7 +199,6 @@ class TextSearch:
         self._memory: Connection | None = None  # the index of what may not be written
         self._in_memory: dict[tuple[int, int], tuple[int, int]] = {}  # which rows of a generation it covers
         self._waiting: list[Version] = []
-        self._stop_indexing = Flag()
         self._indexing = Background(self._index_waiting, "text")
 
     def _begin_in_child(self) -> None:
@@ -209,7 +209,7 @@ class TextSearch:
     def close(self) -> None:
         """Stop the thread and close the index in memory."""
         self._begin_in_child()
-        self._stop_indexing.set()
+        self._indexing.stop.set()
         self._indexing.join()
         if self._memory is not None:
             self._memory.close()
@@ -224,10 +224,10 @@ class TextSearch:
         self._indexing.ask()  # where no thread can be started, the next search does the work
 
     def _index_waiting(self) -> None:
-        while self._waiting and not self._stop_indexing.wait(IDLE_S):
+        while self._waiting and not self._indexing.stop.wait(IDLE_S):
             version = self._waiting.pop()
             try:
-                self._complete(self._shown([version]), stop=self._stop_indexing)
+                self._complete(self._shown([version]), stop=self._indexing.stop)
             except (VaultError, OSError):
                 continue  # no call waits for this; a search tries again, and raises the error
 

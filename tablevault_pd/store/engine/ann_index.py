@@ -1,20 +1,19 @@
-"""Approximate vector search: a Faiss IVF index of a column, built by a thread. It is a copy and may always be dropped.
+"""Approximate vector search: the cells of a column, found by a thread and kept beside the list. They may always be dropped.
 
-Rows that the index does not have yet are searched exactly. Filters are passed to the index; where they leave few rows, or
-the index returns too few, all rows that they leave are searched exactly.
+Rows that the index does not have yet are searched exactly. Where filters leave few rows, or the cells that are visited
+hold too few, all rows that the filters leave are searched exactly.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tablevault_pd.errors import MissingDependency
+from tablevault_pd.store.engine import cell_files
+from tablevault_pd.store.engine.cells import Cells, Vectors, build
 from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
@@ -25,161 +24,162 @@ if TYPE_CHECKING:
 
 SMALLEST = 10_000  # with fewer rows looking at each is as fast
 BEHIND = 0.1  # so much of a column may be missing from the index before it is extended
+GROWN = 4  # … and after so many times as many vectors centres are found anew
 FEW = 0.05  # a filter that leaves a smaller part of the rows is answered without the index
-RECALL = 0.98  # measured on a sample when the index is built; it decides how many cells are visited
-SAMPLE = 200
+COPIED_BYTES = 256 << 20  # vectors of up to so many bytes are copied by cell: a search is faster then
 POLL_S = 0.001
 
 
-def available() -> bool:
-    """Whether Faiss is installed."""
-    return find_spec("faiss") is not None
+class IndexFile(Protocol):
+    """Where the index of one column and metric is kept."""
+
+    def load(self) -> bytes | None:
+        """Return what was kept; None if nothing is."""
+
+    def keep(self, parts: Sequence[bytes]) -> None:
+        """Keep these bytes, if they can be kept."""
 
 
-def require() -> Any:
-    """The faiss module. Raises MissingDependency."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingDependency.for_extra("faiss-cpu", "ann", "Approximate search (approx=True)") from error
-    return faiss
+class _Stopped(Exception):
+    """The work was told to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """An index and what it covers, replaced as one, so that no search sees the one without the other."""
+    """Cells and their vectors, replaced as one, so that no search sees the one without the other."""
 
-    index: Any
-    upto: int  #: every usable vector before this address is in it, and no other
-    size: int  #: how many these are
-    probes: int
+    cells: Cells
+    rows: np.ndarray | None  #: by cell; None where they are read from the column
 
 
 class Index:
     """The index of one column for one metric."""
 
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
-        self._lock = threading.Lock()  # faiss may not be asked while it is added to
-        self._building = Background(self._extend, "ann")
+    def __init__(self, metric: Metric, file: IndexFile | None = None) -> None:
+        self._metric, self._file = metric, file
+        self._building = Background(self._build, "ann")
         self._blocks: Sequence[Block] = ()  # of the column, when it was last searched
         self._built: _Built | None = None
+        self._loaded = False
+        self._kept_upto = 0
 
     def follow(self, blocks: Sequence[Block]) -> None:
-        """Have a thread build or extend the index, if there is enough to do."""
-        usable = sum(block.usable(self._metric) for block in blocks)
-        size = 0 if self._built is None else self._built.size
-        if usable < SMALLEST or usable - size <= BEHIND * size:
+        """Load the index, or have a thread build or extend it, if there is enough to do."""
+        usable = sum(block.usable(self._metric) - len(block.odd) for block in blocks)
+        if usable < SMALLEST:
             return
-        self._blocks = list(blocks)
-        self._building.ask()
+        if not self._loaded:
+            self._load(Vectors(blocks, self._metric), blocks[-1].stop)
+            self._loaded = True
+        built = self._built
+        size = 0 if built is None else built.cells.size
+        lacks_copy = built is not None and built.rows is None and self._may_copy(built.cells)
+        if (usable - size > BEHIND * size or lacks_copy) and self._building.is_done:
+            self._blocks = list(blocks)
+            self._building.ask()
 
     def wait(self) -> None:
         """Until the thread is done; for measurements."""
         while not self._building.is_done:
             time.sleep(POLL_S)
 
+    def close(self) -> None:
+        """End the work of the thread."""
+        self._building.stop.set()
+        self._building.join()
+
     @property
-    def built(self) -> _Built | None:
-        """The index, and what it covers; None until there is one."""
-        return self._built
+    def built(self) -> Cells | None:
+        """The cells, and what they cover; None until there are some."""
+        return None if self._built is None else self._built.cells
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it needs."""
+        built = self._built
+        if built is None:
+            return 0
+        cells = built.cells
+        copied = 0 if built.rows is None else built.rows.nbytes
+        return cells.centers.nbytes + cells.bounds.nbytes + cells.addresses.nbytes + copied
 
     def search(
-        self, queries: np.ndarray, k: int, end: int, allowed: np.ndarray | None
+        self, blocks: Sequence[Block], queries: np.ndarray, k: int, end: int, allowed: np.ndarray | None
     ) -> tuple[int, list[tuple[np.ndarray, np.ndarray]]] | None:
         """Up to which address the index goes, and for each query near addresses and scores; None if it is of no use.
 
         Only rows before `end` are looked for, and only those at the addresses `allowed`.
         """
-        faiss = require()
-        if not self._lock.acquire(blocking=False):
+        built = self._built
+        if built is None:
             return None
-        try:
-            built = self._built
-            if built is None:
+        cells, vectors = built.cells, Vectors(blocks, self._metric)
+        upto = min(cells.upto, end)
+        odd, mask, usable = vectors.odd(upto), None, cells.size
+        if allowed is not None or upto < cells.upto:
+            mask = np.zeros(cells.upto, bool)
+            mask[slice(upto) if allowed is None else allowed[allowed < upto]] = True
+            usable = int(mask.sum())
+            odd = odd[mask[odd]]
+            if usable <= max(FEW * cells.upto, k):
                 return None
-            upto = min(built.upto, end)
-            selector = None
-            usable = upto
-            if allowed is not None or upto < built.upto:
-                mask = np.zeros(built.upto, bool)
-                mask[slice(upto) if allowed is None else allowed[allowed < upto]] = True
-                usable = int(mask.sum())
-                if usable <= max(FEW * built.upto, k):
-                    return None
-                selector = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-            count = min(k, usable)
-            options = faiss.SearchParametersIVF(nprobe=built.probes, sel=selector)
-            scores, addresses = built.index.search(self._prepared(queries), count, params=options)
-        finally:
-            self._lock.release()
-        if (addresses[:, -1] < 0).any():  # the cells that were visited do not hold enough rows
+
+        def rows_of(low: int, high: int) -> np.ndarray:
+            return built.rows[low:high] if built.rows is not None else vectors.take(cells.addresses[low:high])
+
+        near = cells.nearest(self._prepared(queries), self._metric, min(k, usable), rows_of, mask)
+        if near is None:
             return None
-        worth = -np.sqrt(np.maximum(scores, 0)) if self._metric == "l2" else scores
-        return upto, list(zip(addresses, worth, strict=True))
+        found = []
+        for query, addresses in zip(queries, near, strict=True):
+            addresses = np.concatenate([addresses, odd])
+            found.append((addresses, vectors.exact(addresses, query)))
+        return upto, found
+
+    def _prepared(self, queries: np.ndarray) -> np.ndarray:
+        if self._metric == "cosine":
+            queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+        return np.ascontiguousarray(queries, np.float32)
 
     # -- building
 
-    def _prepared(self, rows: np.ndarray) -> np.ndarray:
-        rows = np.ascontiguousarray(rows, np.float32)
-        if self._metric != "cosine":
-            return rows
-        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    def _may_copy(self, cells: Cells) -> bool:
+        return cells.size * int(cells.centers.shape[1]) * 4 <= COPIED_BYTES
 
-    def _extend(self) -> None:
-        before, blocks = self._built, self._blocks
-        first = 0 if before is None else before.upto
-        parts = [self._usable(block, max(0, first - block.start)) for block in blocks]
-        addresses = np.concatenate([part[0] for part in parts])
-        rows = np.concatenate([part[1] for part in parts])
-        last = blocks[-1].stop
-        if before is None:
-            index = self._trained(rows)
-            index.add_with_ids(rows, addresses)
-            probes = _probes(index, rows[_shuffled(len(rows))[:SAMPLE]])
-            self._built = _Built(index, last, len(rows), probes)
+    def _load(self, vectors: Vectors, upto: int) -> None:
+        data = None if self._file is None else self._file.load()
+        cells = None if data is None else cell_files.decode(data)
+        if cells is None or cells.centers.shape[1] != vectors.dim:
             return
-        with self._lock:
-            self._built = None  # what fails halfway is made anew, not added to once more
-            before.index.add_with_ids(rows, addresses)
-            self._built = _Built(before.index, last, before.size + len(rows), before.probes)
+        kept, cells = cells.upto, cells.clipped(upto)
+        if cells.size and cells.holds(vectors.addresses()) and cells.fits(vectors):
+            self._kept_upto, self._built = kept, _Built(cells, None)
 
-    def _usable(self, block: Block, first: int) -> tuple[np.ndarray, np.ndarray]:
-        here = first + np.flatnonzero(~block.unusable(self._metric)[first:])
-        return block.start + here, self._prepared(block.rows[here])
+    def _pause(self) -> None:
+        if self._building.stop.is_set():
+            raise _Stopped
 
-    def _trained(self, rows: np.ndarray) -> Any:
-        """An index with nothing in it yet."""
-        faiss = require()
-        dim = rows.shape[1]
-        cells = _cells(len(rows))
-        quantizer = faiss.IndexFlatL2(dim) if self._metric == "l2" else faiss.IndexFlatIP(dim)
-        metric = faiss.METRIC_L2 if self._metric == "l2" else faiss.METRIC_INNER_PRODUCT
-        index = faiss.IndexIVFFlat(quantizer, dim, cells, metric)
-        index.own_fields = True
-        quantizer.this.disown()
-        index.cp.niter = 10
-        index.train(rows[_shuffled(len(rows))[: 40 * cells]])
-        return index
+    def _build(self) -> None:
+        """Do what :meth:`follow` asks for."""
+        blocks = self._blocks
+        vectors, upto = Vectors(blocks, self._metric), blocks[-1].stop
+        before = self.built
+        try:
+            cells = self._cells(before, vectors, upto)
+            if cells is not before:
+                self._built = _Built(cells, None)
+                if self._file is not None and cells.upto > self._kept_upto:
+                    self._file.keep(cell_files.encode(cells))
+                    self._kept_upto = cells.upto
+            if self._may_copy(cells):
+                self._built = _Built(cells, cells.copied(vectors, self._pause))
+        except _Stopped:
+            return
 
-
-def _cells(rows: int) -> int:
-    return max(1, min(int(2 * rows**0.5), rows // 39))  # fewer than 39 rows a cell train badly
-
-
-def _shuffled(rows: int) -> np.ndarray:
-    return np.random.default_rng(0).permutation(rows)
-
-
-def _probes(index: Any, sample: np.ndarray) -> int:
-    """How many cells a search has to visit so that of the ten nearest RECALL are found."""
-    faiss, cells = require(), int(index.nlist)
-    _, truth = index.search(sample, 10, params=faiss.SearchParametersIVF(nprobe=cells))
-    probes = 1
-    while probes < cells:
-        _, ids = index.search(sample, 10, params=faiss.SearchParametersIVF(nprobe=probes))
-        shared = sum(len(np.intersect1d(a, b)) for a, b in zip(truth, ids, strict=True))
-        if shared >= RECALL * truth.size:
-            return probes
-        probes = max(probes + 1, probes * 5 // 4)
-    return cells
+    def _cells(self, before: Cells | None, vectors: Vectors, upto: int) -> Cells:
+        count = len(vectors.addresses())
+        if before is None or count > GROWN * before.trained:
+            return build(vectors, upto, self._metric, self._pause)
+        if count - before.size > BEHIND * before.size:
+            return before.extended(vectors, upto, self._pause)
+        return before

@@ -1,10 +1,18 @@
-"""Background threads, and what happens to their work while the interpreter ends."""
+"""Background threads, and what happens to their work while the interpreter ends.
+
+When the interpreter ends, it ends each daemon thread that asks for its lock. A thread that comes back from C++ (Arrow,
+for one) is then unwound through frames that do not allow it, and the process aborts. So the last function of ``atexit``
+asks such work to stop between two pieces, waits for the piece, and lets none begin.
+"""
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import sys
 import threading
+import time
 from _thread import start_new_thread
 from contextlib import suppress
 from functools import partial
@@ -15,8 +23,12 @@ from queue import Empty, SimpleQueue
 import concurrent.futures.thread  # noqa: F401  # isort: skip
 from typing import TYPE_CHECKING
 
+from tablevault_pd.store.engine.fork_guard import WeakList
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+END_S = 3.0  # how long the end of the interpreter waits for pieces of work under way
 
 if sys.platform == "win32":
     _SENT_BY_PEOPLE: tuple[signal.Signals, ...] = ()
@@ -55,45 +67,6 @@ def start(
         _set_signals(before)
 
 
-class Background:
-    """Work that one thread at a time does, started where there is some. An interrupt on any line leaves it able to start.
-
-    The thread says itself that it runs: a handle returned to the caller could be lost to an interrupt.
-    """
-
-    def __init__(self, work: Callable[[], object], name: str) -> None:
-        self._work, self._name = work, name
-        self._turn = threading.RLock()  # held by the thread at work
-        self._asked = self._busy = False
-
-    def ask(self) -> None:
-        """Have the work done, and once more if it is under way."""
-        self._asked = True
-        if not self._busy:
-            start(self._run, self._name)
-
-    def join(self) -> None:
-        """Wait while a thread is at work."""
-        with self._turn:
-            pass
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all that was asked for is done."""
-        return not self._asked and not self._busy
-
-    def _run(self) -> None:
-        if self._asked and self._turn.acquire(blocking=False):
-            try:
-                self._busy, self._asked = True, False
-                self._work()
-            finally:
-                self._busy = False
-                self._turn.release()
-                if self._asked:  # meanwhile
-                    start(self._run, self._name)
-
-
 class Flag:
     """As :class:`threading.Event`, for one thread that waits; an interrupt on any line of `set` does not leave it locked."""
 
@@ -117,6 +90,73 @@ class Flag:
         except Empty:
             return self._set
         return True
+
+
+class Background:
+    """Work that one thread at a time does, started where there is some. An interrupt on any line leaves it able to start.
+
+    The thread says itself that it runs: a handle returned to the caller could be lost to an interrupt. Work of more than
+    some hundredths of a second looks at :attr:`stop` between its pieces.
+    """
+
+    def __init__(self, work: Callable[[], object], name: str) -> None:
+        self._work, self._name = work, name
+        self._pid = os.getpid()
+        self._turn = threading.RLock()  # held by the thread at work
+        self._asked = self._busy = False
+        self.stop = Flag()  #: the work is to end
+        _backgrounds.add(self)
+
+    def ask(self) -> None:
+        """Have the work done, and once more if it is under way."""
+        self._asked = True
+        if not self._busy:
+            start(self._run, self._name)
+
+    def join(self) -> None:
+        """Wait while a thread is at work."""
+        with self._turn:
+            pass
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all that was asked for is done."""
+        return not self._asked and not self._busy
+
+    def prevent(self, deadline: float) -> None:
+        """Let no work begin from now on, and wait for a piece under way until `deadline`."""
+        if self._pid == os.getpid():  # in a forked child there is no thread that would let go
+            self.stop.set()
+            self._turn.acquire(timeout=max(deadline - time.monotonic(), 0.0))  # for good
+
+    def _run(self) -> None:
+        if self._asked and self._turn.acquire(blocking=False):
+            try:
+                self._busy, self._asked = True, False
+                self._work()
+            finally:
+                self._busy = False
+                self._turn.release()
+                if self._asked and not self.stop.is_set():  # meanwhile
+                    start(self._run, self._name)
+
+
+_backgrounds: WeakList[Background] = WeakList()
+#: Called as the last functions of ``atexit``, with the time until which they may wait.
+at_end: list[Callable[[float], object]] = []
+
+
+def _end_all() -> None:
+    deadline = time.monotonic() + END_S
+    for background in _backgrounds.living():
+        background.stop.set()
+    for prevent in (*at_end, *(background.prevent for background in _backgrounds.living())):
+        prevent(deadline)
+
+
+atexit.register(
+    _end_all
+)  # functions that are registered later, as those that end sessions, are called before
 
 
 class Wakeup:

@@ -24,7 +24,7 @@ from tablevault_pd.store.engine.vector_scores import exact_scores, in_float32_ra
 from tablevault_pd.store.pieces import Pieces, expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 KEPT_BYTES = 512 << 20  # … of which so many are kept at most
 KEPT_MAPS = 128  # each map costs a file descriptor
@@ -40,9 +40,10 @@ SPARSE = 8  # where less than one row in so many is compared, these are gathered
 class VectorColumn:
     """The vectors of one embedding column in one generation, as far as they have been read."""
 
-    def __init__(self, generation: int) -> None:
+    def __init__(self, generation: int, file_of: Callable[[Metric], ann.IndexFile] | None = None) -> None:
         self.lock = threading.RLock()
         self._generation = generation
+        self._file_of = file_of  #: where indexes are kept
         self._read: tuple[list[Block], int] = (
             [],
             0,
@@ -67,7 +68,18 @@ class VectorColumn:
     @property
     def size_bytes(self) -> int:
         """Memory that is not mapped."""
-        return sum(0 if block.mapped else block.rows.nbytes for block in self.blocks)
+        indexes = sum(index.size_bytes for index in list(self.ann.values()))
+        return indexes + sum(0 if block.mapped else block.rows.nbytes for block in self.blocks)
+
+    def index(self, metric: Metric) -> ann.Index:
+        """The approximate index for a metric."""
+        file = None if self._file_of is None else self._file_of(metric)
+        return self.ann.get(metric) or self.ann.setdefault(metric, ann.Index(metric, file))
+
+    def close(self) -> None:
+        """End work in the background."""
+        for index in list(self.ann.values()):
+            index.close()
 
     def add(self, chunks: Iterator[Chunk], schema: pa.Schema, upto: int) -> None:
         """Read on, up to the address `upto`."""
@@ -144,11 +156,20 @@ class RowSource(Protocol):
         """Yield the rows of a generation by address, but for vacuumed ones that `version` does not show."""
 
 
+class IndexFiles(Protocol):
+    """Where approximate indexes are kept."""
+
+    def column(
+        self, list_id: int, generation: int, field: str, kind: str
+    ) -> Callable[[Metric], ann.IndexFile]:
+        """Return the files of a column of vectors, as it is now: those of rows that are erased later are not kept."""
+
+
 class VectorScan:
     """Searches the vectors of one vault, and keeps those that it has read."""
 
-    def __init__(self, rows: RowSource) -> None:
-        self._rows = rows
+    def __init__(self, rows: RowSource, files: IndexFiles | None = None) -> None:
+        self._rows, self._files = rows, files
         self._begin()
 
     def _begin(self) -> None:
@@ -167,8 +188,11 @@ class VectorScan:
         """Drop the vectors that were read."""
         self._begin_in_child()
         with self._lock:
+            columns = list(self.columns.values())
             self.columns.clear()
             self._joined.clear()
+        for column in columns:
+            column.close()
 
     def search_vectors(
         self,
@@ -180,8 +204,6 @@ class VectorScan:
         approx: bool = False,
     ) -> list[Hits]:
         """The rows whose vectors are nearest."""
-        if approx:
-            ann.require()
         self._begin_in_child()
         hits_of: list[list[_Found]] = [[] for _ in range(len(near[0].queries) if near else 0)]
         versions = [scopes[query_column.scope].version for query_column in near]
@@ -249,8 +271,11 @@ class VectorScan:
             schema = pa.schema([whole.field(field)], metadata=whole.metadata)
             self._schemas[version.schema_id, field] = schema
         key = (version.list_id, generation, field, str(schema.field(0).type))
+        column = self.columns.get(key)
+        if column is None:
+            column = VectorColumn(generation, None if self._files is None else self._files.column(*key))
         with self._lock:
-            column = self.columns.setdefault(key, VectorColumn(generation))
+            column = self.columns.setdefault(key, column)
             self.columns.move_to_end(key)
         return column, schema
 
@@ -351,14 +376,12 @@ def _approximately(
     column: VectorColumn, queries: np.ndarray, metric: Metric, k: int, shown: _Rows, part: ColumnPart
 ) -> list[tuple[int, np.ndarray, np.ndarray]] | None:
     """As :func:`_exactly`, with an index for the rows it has; None where it would not pay, or cannot fill `k`."""
-    index = column.ann.get(metric)
-    if index is None:
-        index = column.ann[metric] = ann.Index(metric)
-    index.follow(column.blocks)
+    index, blocks = column.index(metric), column.blocks
+    index.follow(blocks)
     if index.built is None:
         return None
     numbers, _ = shown.of(Pieces.of([(part.generation, 0, part.end)]))
-    result = index.search(queries, k, part.end, numbers)
+    result = index.search(blocks, queries, k, part.end, numbers)
     if result is None:
         return None
     upto, near = result
@@ -366,7 +389,7 @@ def _approximately(
         (query, shown.pieces.positions(part.generation, addresses), scores)
         for query, (addresses, scores) in enumerate(near)
     ]
-    return parts if upto >= part.end else [*parts, *_exactly(column.blocks, queries, metric, k, shown, upto)]
+    return parts if upto >= part.end else [*parts, *_exactly(blocks, queries, metric, k, shown, upto)]
 
 
 def _joined(parts: Sequence[_Found]) -> Hits:

@@ -1,4 +1,4 @@
-"""Files with the digests of keys, beside the catalogue: copies of what can be computed again."""
+"""Files beside the catalogue with copies of what can be computed again: digests of keys, approximate indexes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-FOLDER = "keys"
+KEYS = "keys"  #: digests of keys
+INDEXES = "indexes"  #: approximate indexes of vectors
 WRITTEN_WITHIN_S = 3600.0
 
 
@@ -21,26 +22,26 @@ def is_left_over(path: Path) -> bool:
     return path.suffix == ".new" and time.time() - path.stat().st_mtime > WRITTEN_WITHIN_S
 
 
-class KeyIndexFiles:
-    """Keeps one file for each list and name. They are not synced: each is verified when it is read."""
+class CopyFiles:
+    """Keeps, in one folder, one file for each list and name. They are not synced: each is verified when it is read."""
 
     def __init__(self, folder: Path, *, read_only: bool) -> None:
-        self._folder = folder / FOLDER
+        self._folder = folder
         self._read_only = read_only
 
-    def load_key_index(self, list_id: int, name: str) -> bytes | None:
+    def load(self, list_id: int, name: str) -> bytes | None:
         """Return what was kept of a list under a name."""
         try:
-            with io.open_to_read(self._path(list_id, name)) as file:
+            with io.open_to_read(self.path(list_id, name)) as file:
                 return file.read()
         except OSError:
             return None
 
-    def keep_key_index(self, list_id: int, name: str, parts: Sequence[bytes]) -> None:
+    def keep(self, list_id: int, name: str, parts: Sequence[bytes]) -> None:
         """Keep these bytes in place of those of that name."""
         if self._read_only:
             return
-        path = self._path(list_id, name)
+        path = self.path(list_id, name)
         fresh = path.with_suffix(f".{uuid.uuid4().hex}.new")
         try:
             io.make_folder(self._folder)
@@ -48,10 +49,11 @@ class KeyIndexFiles:
                 for part in parts:
                     io.write(file, part)
             io.rename(fresh, path)
-        except OSError:  # a full disk, or no rights: the digests are computed again
+        except OSError:  # a full disk, or no rights: it is computed again
             pass
         finally:
             io.remove(fresh)
 
-    def _path(self, list_id: int, name: str) -> Path:
+    def path(self, list_id: int, name: str) -> Path:
+        """Return where that is kept."""
         return self._folder / f"{list_id}-{name}"

@@ -1,0 +1,280 @@
+"""The vectors of a column by cells: each belongs to the centre that is nearest to it. Only addresses are kept, no vectors.
+
+A search compares the vectors of the cells whose centres are nearest to the query. Long work is done in pieces, and ends
+between two of them when it is told to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tablevault_pd.store.engine.vector_scores import exact_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tablevault_pd.store import Metric
+    from tablevault_pd.store.engine.vector_block import Block
+
+RECALL = 0.98  # of the ten nearest of some vectors of the column; it decides how many cells are visited
+SAMPLE = 200  # … of so many of them
+MOST_COMPARED = 200_000  # … among at most so many
+NEAREST = 10
+PER_CELL = 40  # vectors by which a centre is found
+MOST_CELLS = 4096
+ROUNDS = 8
+NUMBERS_AT_ONCE = 1 << 28  # products of one piece of work: some hundredths of a second
+ROWS_AT_ONCE = 1 << 13
+ONE_THREAD = (
+    1 << 18
+)  # for so few products BLAS wakes no other threads, which on a busy machine takes a hundred times as long
+
+
+class Vectors:
+    """The vectors of a column by address, as float32; for cosine of length 1. Only those that may be estimated so."""
+
+    def __init__(self, blocks: Sequence[Block], metric: Metric) -> None:
+        self._blocks, self._metric = blocks, metric
+        self._starts = np.array([block.start for block in blocks], np.int64)
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a vector."""
+        return int(self._blocks[0].rows.shape[1])
+
+    def addresses(self, first: int = 0) -> np.ndarray:
+        """Of the vectors from that address on."""
+        parts = []
+        for block in self._blocks:
+            if block.stop > first:
+                usable = ~block.unusable(self._metric)
+                usable[block.odd] = False
+                usable[: max(0, first - block.start)] = False
+                parts.append(block.start + np.flatnonzero(usable))
+        return np.concatenate([np.empty(0, np.int64), *parts])
+
+    def odd(self, end: int) -> np.ndarray:
+        """The addresses before `end` of vectors whose squares leave the range of their type."""
+        parts = [block.start + block.odd for block in self._blocks if len(block.odd)]
+        every = np.concatenate([np.empty(0, np.int64), *parts])
+        return every[every < end]
+
+    def take(self, addresses: np.ndarray) -> np.ndarray:
+        """The vectors at these addresses."""
+        rows = self._gather(addresses, lambda block, at: block.rows[at]).astype(np.float32, copy=False)
+        if self._metric == "cosine":
+            inverse = self._gather(addresses, lambda block, at: block.inverse[at])
+            rows = rows * inverse.astype(np.float32, copy=False)[:, None]
+        return rows
+
+    def exact(self, addresses: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """Their scores, as an exact search computes them."""
+        return exact_scores(self._gather(addresses, lambda block, at: block.rows[at]), query, self._metric)
+
+    def _gather(self, addresses: np.ndarray, of: Callable[[Block, np.ndarray], np.ndarray]) -> np.ndarray:
+        if len(self._blocks) == 1:
+            return of(self._blocks[0], addresses - self._starts[0])
+        number = np.searchsorted(self._starts, addresses, side="right") - 1
+        there = np.unique(number).tolist()
+        if len(there) == 1:
+            return of(self._blocks[there[0]], addresses - self._starts[there[0]])
+        example = of(self._blocks[0], np.empty(0, np.int64))
+        out = np.empty((len(addresses), *example.shape[1:]), example.dtype)
+        for each in there:
+            here = number == each
+            out[here] = of(self._blocks[each], addresses[here] - self._starts[each])
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The addresses of vectors by cell."""
+
+    centers: np.ndarray  #: float32, shape (cells, dim)
+    bounds: np.ndarray  #: int64: where each cell begins in `addresses`, and the end of the last one
+    addresses: np.ndarray  #: int64: by cell
+    upto: int  #: every vector before this address is in it, but for those that are compared one by one, and no other
+    probes: int  #: how many cells a search visits
+    trained: int  #: how many vectors there were when the centres were found
+
+    @property
+    def size(self) -> int:
+        """How many vectors are in it."""
+        return len(self.addresses)
+
+    def clipped(self, upto: int) -> Cells:
+        """The same without the addresses from `upto` on."""
+        if upto >= self.upto:
+            return self
+        keep = self.addresses < upto
+        before = np.concatenate([[0], np.cumsum(keep)])
+        return replace(self, bounds=before[self.bounds], addresses=self.addresses[keep], upto=upto)
+
+    def extended(self, vectors: Vectors, upto: int, pause: Callable[[], None]) -> Cells:
+        """The same with the vectors that lie between."""
+        new = vectors.addresses(self.upto)
+        new = new[new < upto]
+        cell = _cells_of(self.centers, vectors, new, pause)
+        own = np.repeat(np.arange(len(self.centers)), np.diff(self.bounds))
+        every = np.concatenate([own, cell])
+        order = np.argsort(every, kind="stable")
+        bounds = np.searchsorted(every[order], np.arange(len(self.centers) + 1))
+        addresses = np.concatenate([self.addresses, new])[order]
+        return replace(self, bounds=bounds, addresses=addresses, upto=upto)
+
+    def holds(self, addresses: np.ndarray) -> bool:
+        """Whether these are the addresses that are in it, but for those from `upto` on."""
+        own, given = np.zeros(self.upto, bool), np.zeros(self.upto, bool)
+        own[self.addresses] = given[addresses[addresses < self.upto]] = True
+        return self.size == int(own.sum()) and np.array_equal(own, given)
+
+    def fits(self, vectors: Vectors) -> bool:
+        """Whether some of the vectors belong to their cells; others do not where the cells are of other vectors."""
+        numbers = np.unique(np.linspace(0, self.size - 1, 64).astype(np.int64))
+        said = np.searchsorted(self.bounds, numbers, side="right") - 1
+        close = _closeness(self.centers, vectors.take(self.addresses[numbers]))
+        there = np.take_along_axis(close, said[:, None], axis=1)[:, 0]
+        least = close.max(axis=1) - 1e-3 * (1 + np.abs(close.max(axis=1)))
+        return bool((there >= least).mean() >= 0.9)
+
+    def copied(self, vectors: Vectors, pause: Callable[[], None]) -> np.ndarray:
+        """The vectors themselves by cell, so that those of a cell lie together."""
+        rows = np.empty((self.size, vectors.dim), np.float32)
+        for at in _pieces(self.size, ROWS_AT_ONCE, pause):
+            rows[at] = vectors.take(self.addresses[at])
+        return rows
+
+    def nearest(
+        self, queries: np.ndarray, metric: Metric, count: int, rows_of: Callable[[int, int], np.ndarray],
+        mask: np.ndarray | None,
+    ) -> list[np.ndarray] | None:  # fmt: skip
+        """For each query (float32) the addresses of some `count` near vectors; None if the cells hold too few.
+
+        `rows_of` returns the vectors of a range of `addresses`; `mask` says which addresses may be found.
+        """
+        probes = min(self.probes, len(self.centers))
+        visited = np.argpartition(-_closeness(self.centers, queries, metric), probes - 1, axis=1)[:, :probes]
+        cells = np.sort(visited, axis=1)
+        by_cell = np.argsort(cells.ravel(), kind="stable")
+        who = np.repeat(np.arange(len(queries)), probes)[by_cell]
+        edges = np.flatnonzero(np.diff(cells.ravel()[by_cell], prepend=-1)).tolist()
+        bounds = self.bounds.tolist()
+        scores: list[list[np.ndarray]] = [[] for _ in queries]
+        for cell, first, end in zip(
+            cells.ravel()[by_cell[edges]].tolist(), edges, [*edges[1:], len(who)], strict=True
+        ):
+            rows = rows_of(bounds[cell], bounds[cell + 1])
+            found = _similarity(rows, queries[who[first:end]], metric)
+            for query, column in zip(who[first:end].tolist(), found, strict=True):
+                scores[query].append(column)
+        near = []
+        for parts, of_query in zip(scores, cells.tolist(), strict=True):
+            there = np.concatenate([self.addresses[bounds[cell] : bounds[cell + 1]] for cell in of_query])
+            score = np.concatenate(parts)
+            if mask is not None:
+                there, score = there[mask[there]], score[mask[there]]
+            if len(there) < count:
+                return None
+            best = np.argpartition(-score, count - 1)[:count] if count < len(score) else slice(None)
+            near.append(there[best])
+        return near
+
+
+def build(vectors: Vectors, upto: int, metric: Metric, pause: Callable[[], None]) -> Cells:
+    """Find centres, and the cell of every vector before `upto`."""
+    addresses = vectors.addresses()
+    addresses = addresses[addresses < upto]
+    count = max(1, min(int(2 * len(addresses) ** 0.5), len(addresses) // PER_CELL, MOST_CELLS))
+    shuffled = np.random.default_rng(0).permutation(len(addresses))
+    centers = _centers(vectors.take(addresses[np.sort(shuffled[: PER_CELL * count])]), count, pause)
+    cell = _cells_of(centers, vectors, addresses, pause)
+    compared = np.sort(shuffled[:MOST_COMPARED])
+    asked = vectors.take(addresses[shuffled[:SAMPLE]])
+    probes = _probes(centers, vectors, addresses[compared], cell[compared], asked, metric, pause)
+    order = np.argsort(cell, kind="stable")
+    bounds = np.searchsorted(cell[order], np.arange(count + 1))
+    return Cells(centers, bounds, addresses[order], upto, probes, len(addresses))
+
+
+def _pieces(rows: int, some: int, pause: Callable[[], None]) -> Iterator[slice]:
+    for at in range(0, rows, some):
+        pause()
+        yield slice(at, at + some)
+
+
+def _closeness(centers: np.ndarray, rows: np.ndarray, metric: Metric = "l2") -> np.ndarray:
+    """How close each of `rows` is to each centre, shape (rows, centres): more is closer."""
+    close = rows @ centers.T
+    if metric != "dot":
+        close -= np.einsum("ij,ij->i", centers, centers) / 2
+    return np.asarray(close)
+
+
+def _similarity(rows: np.ndarray, queries: np.ndarray, metric: Metric) -> np.ndarray:
+    """Of each query to each of `rows`, shape (queries, rows): more is nearer."""
+    out = np.empty((len(queries), len(rows)), np.float32)
+    if metric != "l2":
+        for at in range(0, len(rows), some := max(1, ONE_THREAD // queries.size)):
+            out[:, at : at + some] = queries @ rows[at : at + some].T
+        return out
+    for number, query in enumerate(queries):
+        apart = rows - query
+        out[number] = -np.einsum("ij,ij->i", apart, apart)
+    return out
+
+
+def _cells_of(
+    centers: np.ndarray, vectors: Vectors, addresses: np.ndarray, pause: Callable[[], None]
+) -> np.ndarray:
+    """The cell of each vector."""
+    cell = np.empty(len(addresses), np.int64)
+    for at in _pieces(len(addresses), _rows_at_once(centers), pause):
+        cell[at] = _closeness(centers, vectors.take(addresses[at])).argmax(axis=1)
+    return cell
+
+
+def _rows_at_once(centers: np.ndarray) -> int:
+    return max(64, min(ROWS_AT_ONCE, NUMBERS_AT_ONCE // centers.size))
+
+
+def _centers(sample: np.ndarray, count: int, pause: Callable[[], None]) -> np.ndarray:
+    """Centres of that many cells of the vectors, by Lloyd's algorithm."""
+    rng = np.random.default_rng(0)
+    centers = sample[rng.permutation(len(sample))[:count]].copy()
+    for _ in range(ROUNDS):
+        sums, sizes = np.zeros(centers.shape, np.float64), np.zeros(count, np.int64)
+        for at in _pieces(len(sample), _rows_at_once(centers), pause):
+            rows = sample[at]
+            cell = _closeness(centers, rows).argmax(axis=1)
+            order = np.argsort(cell, kind="stable")
+            firsts = np.flatnonzero(np.diff(cell[order], prepend=-1))
+            sums[cell[order[firsts]]] += np.add.reduceat(rows[order], firsts, axis=0)
+            sizes += np.bincount(cell, minlength=count)
+        empty = np.flatnonzero(sizes == 0)
+        centers = (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32)
+        centers[empty] = sample[rng.integers(0, len(sample), len(empty))]
+    return centers
+
+
+def _probes(
+    centers: np.ndarray, vectors: Vectors, addresses: np.ndarray, cell: np.ndarray, queries: np.ndarray,
+    metric: Metric, pause: Callable[[], None],
+) -> int:  # fmt: skip
+    """How many cells a search visits so that RECALL of the nearest lie in them. `queries` are vectors of the column."""
+    kept = min(NEAREST + 1, len(addresses))
+    best = np.full((len(queries), kept), -np.inf, np.float32)
+    where = np.zeros((len(queries), kept), np.int64)
+    for at in _pieces(len(addresses), _rows_at_once(queries), pause):
+        close = _closeness(vectors.take(addresses[at]), queries, metric)
+        both = np.concatenate([best, close], axis=1)
+        numbers = np.broadcast_to(np.arange(len(addresses))[at], close.shape)
+        top = np.argsort(-both, axis=1)[:, :kept]
+        best = np.take_along_axis(both, top, axis=1)
+        where = np.take_along_axis(np.concatenate([where, numbers], axis=1), top, axis=1)
+    order = np.argsort(-_closeness(centers, queries, metric), axis=1)
+    rank = np.argsort(order, axis=1)
+    visited = np.take_along_axis(rank, cell[where[:, 1:]], axis=1)  # the nearest is the vector itself
+    return int(np.quantile(visited, RECALL, method="higher")) + 1 if visited.size else len(centers)
