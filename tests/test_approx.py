@@ -89,7 +89,7 @@ def test_an_index_that_could_not_be_extended_goes_on(vault, monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(cells.Cells, "extended", fails)
+        patched.setattr(cells.VectorCells, "extended", fails)
         patched.setattr("threading.excepthook", lambda _: None)
         vault.append("x", more)
         assert nearest_to_itself(vault, more, 550, metric="cosine", first=600) == 550

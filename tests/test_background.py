@@ -161,7 +161,7 @@ def test_texts_are_indexed_in_small_portions_beside_other_writes(folder_vault, m
     frame = pd.DataFrame({"text": [f"word{number} among others of a text" for number in range(1200)]})
     folder_vault.save("a", frame, documents="text")  # too long to be indexed with the commit
     version = folder_vault.store.head("a")
-    search._complete(search._shown([version]), stop=search._stop_indexing)
+    search._complete(search._shown([version]), stop=search._indexing.stop)
     assert sum(portions) == 1200
     assert max(portions) == ROWS_BESIDE
     portions.clear()

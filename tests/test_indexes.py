@@ -100,7 +100,9 @@ def test_a_damaged_or_foreign_index_is_built_anew(tmp_path, damage):
     path = built(tmp_path / "v", frame)
     whole = path.read_bytes()
     found = cell_files.decode(whole)
-    shuffled = cells.Cells(found.centers, found.bounds, found.addresses[::-1], found.upto, 1, found.trained)
+    shuffled = cells.VectorCells(
+        found.centers, found.bounds, found.addresses[::-1], found.upto, 1, found.trained
+    )
     path.write_bytes(
         {
             "flipped": whole[:300] + bytes([whole[300] ^ 1]) + whole[301:],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from tablevault_pd.store.engine import cell_files
-from tablevault_pd.store.engine.cells import Cells, Vectors, build
+from tablevault_pd.store.engine.cells import VectorCells, Vectors, build
 from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """Cells and their vectors, replaced as one, so that no search sees the one without the other."""
+    """VectorCells and their vectors, replaced as one, so that no search sees the one without the other."""
 
-    cells: Cells
+    cells: VectorCells
     rows: np.ndarray | None  #: by cell; None where they are read from the column
 
 
@@ -89,7 +89,7 @@ class Index:
         self._building.join()
 
     @property
-    def built(self) -> Cells | None:
+    def built(self) -> VectorCells | None:
         """The cells, and what they cover; None until there are some."""
         return None if self._built is None else self._built.cells
 
@@ -143,7 +143,7 @@ class Index:
 
     # -- building
 
-    def _may_copy(self, cells: Cells) -> bool:
+    def _may_copy(self, cells: VectorCells) -> bool:
         return cells.size * int(cells.centers.shape[1]) * 4 <= COPIED_BYTES
 
     def _load(self, vectors: Vectors, upto: int) -> None:
@@ -176,7 +176,7 @@ class Index:
         except _Stopped:
             return
 
-    def _cells(self, before: Cells | None, vectors: Vectors, upto: int) -> Cells:
+    def _cells(self, before: VectorCells | None, vectors: Vectors, upto: int) -> VectorCells:
         count = len(vectors.addresses())
         if before is None or count > GROWN * before.trained:
             return build(vectors, upto, self._metric, self._pause)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
-from tablevault_pd.store.engine.cells import Cells
+from tablevault_pd.store.engine.cells import VectorCells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ NUMBERS = ("cells", "dim", "rows", "upto", "probes", "trained")
 CHECKSUM_BYTES = 8
 
 
-def encode(cells: Cells) -> Sequence[bytes]:
+def encode(cells: VectorCells) -> Sequence[bytes]:
     """The bytes of an index, in parts."""
     count, dim = cells.centers.shape
     numbers = dict(
@@ -41,7 +41,7 @@ def encode(cells: Cells) -> Sequence[bytes]:
     return [*parts, checksum.digest()]
 
 
-def decode(data: bytes) -> Cells | None:
+def decode(data: bytes) -> VectorCells | None:
     """The index; None where the bytes are none."""
     numbers = header(data)
     if (
@@ -64,7 +64,7 @@ def decode(data: bytes) -> Cells | None:
         and ((addresses >= 0) & (addresses < upto)).all()
         and np.isfinite(centers).all()
     )
-    return Cells(centers, bounds, addresses, upto, probes, trained) if sound else None
+    return VectorCells(centers, bounds, addresses, upto, probes, trained) if sound else None
 
 
 def header(data: bytes) -> dict[str, int] | None:

@@ -90,7 +90,7 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class VectorCells:
     """The addresses of vectors by cell."""
 
     centers: np.ndarray  #: float32, shape (cells, dim)
@@ -105,7 +105,7 @@ class Cells:
         """How many vectors are in it."""
         return len(self.addresses)
 
-    def clipped(self, upto: int) -> Cells:
+    def clipped(self, upto: int) -> VectorCells:
         """The same without the addresses from `upto` on."""
         if upto >= self.upto:
             return self
@@ -113,7 +113,7 @@ class Cells:
         before = np.concatenate([[0], np.cumsum(keep)])
         return replace(self, bounds=before[self.bounds], addresses=self.addresses[keep], upto=upto)
 
-    def extended(self, vectors: Vectors, upto: int, pause: Callable[[], None]) -> Cells:
+    def extended(self, vectors: Vectors, upto: int, pause: Callable[[], None]) -> VectorCells:
         """The same with the vectors that lie between."""
         new = vectors.addresses(self.upto)
         new = new[new < upto]
@@ -183,7 +183,7 @@ class Cells:
         return near
 
 
-def build(vectors: Vectors, upto: int, metric: Metric, pause: Callable[[], None]) -> Cells:
+def build(vectors: Vectors, upto: int, metric: Metric, pause: Callable[[], None]) -> VectorCells:
     """Find centres, and the cell of every vector before `upto`."""
     addresses = vectors.addresses()
     addresses = addresses[addresses < upto]
@@ -196,7 +196,7 @@ def build(vectors: Vectors, upto: int, metric: Metric, pause: Callable[[], None]
     probes = _probes(centers, vectors, addresses[compared], cell[compared], asked, metric, pause)
     order = np.argsort(cell, kind="stable")
     bounds = np.searchsorted(cell[order], np.arange(count + 1))
-    return Cells(centers, bounds, addresses[order], upto, probes, len(addresses))
+    return VectorCells(centers, bounds, addresses[order], upto, probes, len(addresses))
 
 
 def _pieces(rows: int, some: int, pause: Callable[[], None]) -> Iterator[slice]:
