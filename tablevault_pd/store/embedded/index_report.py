@@ -36,8 +36,8 @@ class IndexReport:
         heads = [head for head in heads if not head.deleted and not head.gone]
         with vault.catalog.reading() as db:
             upto = {row[:2]: row[2] for row in db.execute(UPTO).fetchall()}
-        found: list[IndexInfo] = []
-        kept = {path.name: path for path in scan(vault.folder / INDEXES)}
+        indexes: list[IndexInfo] = []
+        files = {path.name: path for path in scan(vault.folder / INDEXES)}
         keys = scan(vault.folder / KEYS)
         for head, pieces in zip(heads, vault.versions.pieces(heads), strict=True):
             schema = vault.schemas.schema(head.schema_id)
@@ -45,12 +45,12 @@ class IndexReport:
                 ends = {
                     generation: upto.get((head.list_id, generation), 0) for generation, _ in pieces.ends()
                 }
-                found.append(_info("text", head, None, None, _covered(pieces, ends), None, "catalog.db"))
-            found += self._vectors(head, pieces, kept)
-            found += [_of_keys(head, path) for path in keys if path.name.startswith(f"{head.list_id}-")]
-        return found
+                indexes.append(_info("text", head, None, None, _covered(pieces, ends), None, "catalog.db"))
+            indexes += self._vectors(head, pieces, files)
+            indexes += [_of_keys(head, path) for path in keys if path.name.startswith(f"{head.list_id}-")]
+        return indexes
 
-    def _vectors(self, head: Version, pieces: Pieces, kept: Mapping[str, Path]) -> Iterator[IndexInfo]:
+    def _vectors(self, head: Version, pieces: Pieces, files: Mapping[str, Path]) -> Iterator[IndexInfo]:
         schema = self._vault.schemas.schema(head.schema_id)
         generations = [generation for generation, _ in pieces.ends()]
         with self._vault.catalog.reading() as db:
@@ -61,7 +61,9 @@ class IndexReport:
             kind = str(schema.field(column.field).type)
             for metric in get_args(Metric):
                 names = [f"{head.list_id}-{index_name(of, column.field, kind, metric)}" for of in rows]
-                there = {of: kept[name] for of, name in zip(generations, names, strict=True) if name in kept}
+                there = {
+                    of: files[name] for of, name in zip(generations, names, strict=True) if name in files
+                }
                 if there:
                     yield _of_vectors(head, pieces, str(column.label), metric, there)
 

@@ -130,11 +130,11 @@ class Index:
         near = cells.nearest(self._prepared(queries), self._metric, min(k, usable), rows_of, mask)
         if near is None:
             return None
-        found = []
+        hits = []
         for query, addresses in zip(queries, near, strict=True):
             addresses = np.concatenate([addresses, odd])
-            found.append((addresses, vectors.exact(addresses, query)))
-        return upto, found
+            hits.append((addresses, vectors.exact(addresses, query)))
+        return upto, hits
 
     def _prepared(self, queries: np.ndarray) -> np.ndarray:
         if self._metric == "cosine":
@@ -151,9 +151,9 @@ class Index:
         cells = None if data is None else cell_files.decode(data)
         if cells is None or cells.centers.shape[1] != vectors.dim:
             return
-        kept, cells = cells.upto, cells.clipped(upto)
+        upto_in_file, cells = cells.upto, cells.clipped(upto)
         if cells.size and cells.holds(vectors.addresses()) and cells.fits(vectors):
-            self._kept_upto, self._built = kept, _Built(cells, None)
+            self._kept_upto, self._built = upto_in_file, _Built(cells, None)
 
     def _pause(self) -> None:
         if self._building.stop.is_set():

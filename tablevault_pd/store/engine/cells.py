@@ -83,9 +83,9 @@ class Vectors:
             return of(self._blocks[there[0]], addresses - self._starts[there[0]])
         example = of(self._blocks[0], np.empty(0, np.int64))
         out = np.empty((len(addresses), *example.shape[1:]), example.dtype)
-        for each in there:
-            here = number == each
-            out[here] = of(self._blocks[each], addresses[here] - self._starts[each])
+        for block_number in there:
+            here = number == block_number
+            out[here] = of(self._blocks[block_number], addresses[here] - self._starts[block_number])
         return out
 
 
@@ -134,9 +134,9 @@ class VectorCells:
     def fits(self, vectors: Vectors) -> bool:
         """Whether some of the vectors belong to their cells; others do not where the cells are of other vectors."""
         numbers = np.unique(np.linspace(0, self.size - 1, 64).astype(np.int64))
-        said = np.searchsorted(self.bounds, numbers, side="right") - 1
+        claimed = np.searchsorted(self.bounds, numbers, side="right") - 1
         close = _closeness(self.centers, vectors.take(self.addresses[numbers]))
-        there = np.take_along_axis(close, said[:, None], axis=1)[:, 0]
+        there = np.take_along_axis(close, claimed[:, None], axis=1)[:, 0]
         least = close.max(axis=1) - 1e-3 * (1 + np.abs(close.max(axis=1)))
         return bool((there >= least).mean() >= 0.9)
 
@@ -167,8 +167,8 @@ class VectorCells:
             cells.ravel()[by_cell[edges]].tolist(), edges, [*edges[1:], len(who)], strict=True
         ):
             rows = rows_of(bounds[cell], bounds[cell + 1])
-            found = _similarity(rows, queries[who[first:end]], metric)
-            for query, column in zip(who[first:end].tolist(), found, strict=True):
+            of_cell = _similarity(rows, queries[who[first:end]], metric)
+            for query, column in zip(who[first:end].tolist(), of_cell, strict=True):
                 scores[query].append(column)
         near = []
         for parts, of_query in zip(scores, cells.tolist(), strict=True):
@@ -192,8 +192,8 @@ def build(vectors: Vectors, upto: int, metric: Metric, pause: Callable[[], None]
     centers = _centers(vectors.take(addresses[np.sort(shuffled[: PER_CELL * count])]), count, pause)
     cell = _cells_of(centers, vectors, addresses, pause)
     compared = np.sort(shuffled[:MOST_COMPARED])
-    asked = vectors.take(addresses[shuffled[:SAMPLE]])
-    probes = _probes(centers, vectors, addresses[compared], cell[compared], asked, metric, pause)
+    queries = vectors.take(addresses[shuffled[:SAMPLE]])
+    probes = _probes(centers, vectors, addresses[compared], cell[compared], queries, metric, pause)
     order = np.argsort(cell, kind="stable")
     bounds = np.searchsorted(cell[order], np.arange(count + 1))
     return VectorCells(centers, bounds, addresses[order], upto, probes, len(addresses))
@@ -264,14 +264,14 @@ def _probes(
     metric: Metric, pause: Callable[[], None],
 ) -> int:  # fmt: skip
     """How many cells a search visits so that RECALL of the nearest lie in them. `queries` are vectors of the column."""
-    kept = min(NEAREST + 1, len(addresses))
-    best = np.full((len(queries), kept), -np.inf, np.float32)
-    where = np.zeros((len(queries), kept), np.int64)
+    count = min(NEAREST + 1, len(addresses))
+    best = np.full((len(queries), count), -np.inf, np.float32)
+    where = np.zeros((len(queries), count), np.int64)
     for at in _pieces(len(addresses), _rows_at_once(queries), pause):
         close = _closeness(vectors.take(addresses[at]), queries, metric)
         both = np.concatenate([best, close], axis=1)
         numbers = np.broadcast_to(np.arange(len(addresses))[at], close.shape)
-        top = np.argsort(-both, axis=1)[:, :kept]
+        top = np.argsort(-both, axis=1)[:, :count]
         best = np.take_along_axis(both, top, axis=1)
         where = np.take_along_axis(np.concatenate([where, numbers], axis=1), top, axis=1)
     order = np.argsort(-_closeness(centers, queries, metric), axis=1)
