@@ -8,6 +8,7 @@ import numpy as np
 
 from tablevault_pd import frames
 from tablevault_pd.store import IndexInfo, Metric
+from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.copies import INDEXES, KEYS
 from tablevault_pd.store.embedded.index_files import index_name, rows_named
 from tablevault_pd.store.embedded.strays import scan
@@ -75,7 +76,8 @@ def _of_vectors(
     upto, size, damaged = {}, 0, False
     for generation, path in files.items():
         try:
-            data = path.read_bytes()
+            with io.open_to_read(path) as file:
+                data = file.read()
         except OSError:
             data = b""  # removed meanwhile
         cells = cell_files.decode(data)
