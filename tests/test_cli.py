@@ -320,7 +320,8 @@ def test_rows_by_key_are_followed_and_left_out(run, place):
 def test_rows_are_erased_with_a_yes(run, place):
     with tv.connect(place, session=False) as vault:
         vault.save("people", pd.DataFrame({"name": ["Ann", "Bo"]}))
-    assert run("erase", "people", "--rows", "0")[0] == 2
+    code, _, told = run("erase", "people", "--rows", "0")
+    assert (code, "1 row of 1 version of 'people'" in told) == (2, True)
     with tv.connect(place, mode="r") as vault:
         assert "tablevault-pd" not in set(vault.sessions()["name"])  # a refusal is no failed run
     code, out, _ = run(

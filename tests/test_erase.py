@@ -218,6 +218,20 @@ def test_lineage_stays_and_says_that_they_are_gone(vault):
     assert vault.trend("people", "age.sum()")["value"].tolist() == [140, 140]
 
 
+def test_a_dry_run_says_what_would_go_and_tags_stay_with_what_was_tagged(vault):
+    vault.save("people", PEOPLE, tags=["first"])
+    vault.append("people", {"name": "Ed", "age": 70})
+    answer = vault.erase("people", filters="age > 30", dry_run=True)
+    assert answer[["what", "rows", "remains"]].values.tolist() == [
+        ["rows", 4, True], ["backups", pd.NA, True]
+    ]  # fmt: skip
+    assert answer["versions"][0] == [1, 2]
+    assert vault["people"].version == 2
+    assert vault.erase("people", filters="age > 99", dry_run=True).empty
+    vault.erase("people", filters="age > 30")
+    assert vault.versions("people")["tags"].tolist() == [["first"], ["first"], []]
+
+
 # -- what remains
 
 

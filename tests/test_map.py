@@ -368,8 +368,19 @@ def test_errors_of_any_text_are_kept_go_along_with_a_rename_and_are_named_by_era
     assert folder_vault.refresh("quotes", functions={"quotes": quote})[
         ["done", "errors"]
     ].values.tolist() == [[0, 0]]
-    left = folder_vault.erase("words", rows=[2]).query("remains")
-    assert left.loc[left["what"] == "errors", "list"].tolist() == ["quotes/map"]
+    folder_vault.save("tales", pd.DataFrame({"text": ["fine", "of private things"]}))
+    folder_vault.map("others", quote, "tales", **keep)
+    answer = folder_vault.erase("words", rows=[2])
+    errors = answer[answer["what"] == "errors"]
+    assert errors[["list", "rows", "remains"]].values.tolist() == [
+        ["quotes/map", 1, False],
+        ["others/map", pd.NA, True],  # of a row of another list
+    ]
+    assert folder_vault["quotes"].errors()["error"].tolist() == ["Unspeakable"]
+    kept = folder_vault.read("quotes/map", versions="all")
+    assert not kept["traceback"].str.contains("private").any()
+    with pytest.warns(UserWarning, match="1 of 2 rows"):
+        folder_vault.map("quotes", quote, "words", **keep)
 
 
 def test_a_commit_with_missing_texts_alone_fits_a_list_with_texts(folder_vault):

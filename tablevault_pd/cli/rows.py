@@ -59,13 +59,24 @@ def delete_rows(vault: Vault, arguments: Namespace) -> Output:
 
 def erase(vault: Vault, arguments: Namespace) -> Output:
     """Forget rows for good."""
-    if not arguments.yes:
-        raise InvalidInput(
-            "Nothing was changed. Rows that are erased cannot be brought back: say --yes to erase them."
-        )
-    answer = vault.erase(arguments.name, arguments.rows, filters=arguments.where, reason=arguments.reason)
+    answer = vault.erase(
+        arguments.name,
+        arguments.rows,
+        filters=arguments.where,
+        reason=arguments.reason,
+        dry_run=not arguments.yes,
+    )
     if answer.empty:
         return Output(answer, "No row fits: nothing was changed.")
+    if not arguments.yes:
+        rows, versions = (
+            counted(int(answer["rows"][0]), "row"),
+            counted(len(answer["versions"][0]), "version"),
+        )
+        raise InvalidInput(
+            f"Nothing was changed. {rows} of {versions} of {arguments.name!r} would be erased, and cannot be brought back: say --yes "
+            "to erase them."
+        )
     return Output(answer, f"{counted(int(answer['rows'][0]), 'row')} erased.", whole=True)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from tablevault_pd import frames
 from tablevault_pd.errors import InvalidInput
 from tablevault_pd.mapping.inputs import contents
 from tablevault_pd.mapping.kept import (
@@ -24,9 +25,9 @@ from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.reports import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator, Sequence
 
-    from tablevault_pd.store import Store
+    from tablevault_pd.store import Store, Version
 
 
 def errors(store: Store, name: str) -> pd.DataFrame:
@@ -55,12 +56,41 @@ def errors(store: Store, name: str) -> pd.DataFrame:
     )
 
 
+def notes_on_rows(
+    store: Store, name: str, selections: Sequence[tuple[Version, np.ndarray]]
+) -> Iterator[tuple[Version, np.ndarray]]:
+    """What is kept of rows of a list that a function was mapped over, and of rows equal to them: notes, by their positions."""
+    for mapped in _mapped_lists(store):
+        call = call_of(store, mapped)
+        notes_head = store.head(notes_name(mapped))
+        if call is None or call["list"] != name or notes_head is None or notes_head.deleted:
+            continue
+        note_contents = notes(store, mapped)[CONTENT].to_numpy(np.int64)
+        columns = None if call["options"] is None else json.loads(call["options"])["columns"]
+        gone = [_contents_at(store, version, positions, columns) for version, positions in selections]
+        positions = np.flatnonzero(np.isin(note_contents, np.concatenate(gone)))
+        if len(positions):
+            yield notes_head, positions
+
+
+def _contents_at(
+    store: Store, version: Version, positions: np.ndarray, columns: list[Hashable] | None
+) -> np.ndarray:
+    """The contents of some rows, as a function of these columns got them; none if the version lacks one of them."""
+    present = set(frames.field_labels(store.schema(version.schema_id)).values())
+    if columns is not None and not present.issuperset(columns):
+        return np.empty(0, np.int64)
+    [frame] = reading.take(store, [(version, positions, columns)])
+    return contents(frame)
+
+
+def _mapped_lists(store: Store) -> list[str]:
+    suffix = notes_name("")
+    return [name.removesuffix(suffix) for name in store.names() if name.endswith(suffix)]
+
+
 def error_texts(store: Store) -> Iterator[tuple[str, str]]:
     """What is kept of errors, with the list of notes that has it: messages may quote the rows that they are of."""
-    suffix = notes_name("")
-    for name in store.names():
-        if name.endswith(suffix):
-            for text in (
-                notes(store, name.removesuffix(suffix)).get("traceback", pd.Series(dtype="str")).dropna()
-            ):
-                yield name, text
+    for mapped in _mapped_lists(store):
+        for text in notes(store, mapped).get("traceback", pd.Series(dtype="str")).dropna():
+            yield notes_name(mapped), text

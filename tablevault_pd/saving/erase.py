@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,11 @@ from tablevault_pd.lineage.same import same_rows
 from tablevault_pd.reading.filtering import filter_for, masks_of_versions
 from tablevault_pd.saving.commit import Write, batch_of, head_of, retrying
 from tablevault_pd.saving.delete_rows import rows_named
-from tablevault_pd.saving.remains import Remains, remains_of
+from tablevault_pd.saving.remains import AnswerLine, Remains, remains_of
 from tablevault_pd.store.pieces import EMPTY, Pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     import pandas as pd
 
@@ -30,16 +31,28 @@ if TYPE_CHECKING:
 Selection = tuple["Version", np.ndarray]
 
 
+#: Erases what other lists keep of the rows that are about to go, and returns lines of the answer.
+EraseAlso = Callable[[Sequence[Selection]], Sequence[AnswerLine]]
+
+
 def erase(
-    store: Store, what: Write, *, rows: Any, filters: Any, kept_texts: Iterable[tuple[str, str]] = ()
+    store: Store,
+    what: Write,
+    *,
+    rows: Any,
+    filters: Any,
+    dry_run: bool = False,
+    also: EraseAlso = lambda _: (),
+    kept_texts: Iterable[tuple[str, str]] = (),
 ) -> pd.DataFrame:
     """Erase rows of a list in all of its versions, and return what went and what remains.
 
-    `kept_texts` are texts that other lists keep, and may quote the rows.
+    `also` comes first: a call that is killed after it can be made again, and finds the rows. `kept_texts` are texts that other lists
+    keep, and may quote the rows.
     """
     first = head_of(store, what)
     assert first is not None
-    done: list[tuple[Erasure, Remains]] = []
+    done: list[tuple[Erasure | None, Remains]] = []
 
     def attempt(head: Version | None) -> Version:
         assert head is not None
@@ -48,7 +61,12 @@ def erase(
         erased = _every_state(history, selected).without(history.erased)
         if not erased.total:
             return head
-        remains = remains_of(store, head, history.selections(erased), passed_over)
+        selections = history.selections(erased)
+        remains = remains_of(store, head, selections, passed_over)
+        if dry_run:
+            done.append((None, remains))
+            return head
+        remains = replace(remains, kept=tuple(also(selections)))
         content = history.contents[-1]
         left = content.without(erased)
         batch = replace(
@@ -58,8 +76,9 @@ def erase(
             removed=content.total - left.total,
             erases=erased,
         )
-        done.append((store.erase(batch), remains))
-        return done[-1][0].version
+        erasure = store.erase(batch)
+        done.append((erasure, remains))
+        return erasure.version
 
     retrying(store, what, attempt, first)
     return Remains().report(store, None) if not done else done[-1][1].report(store, done[-1][0], kept_texts)

@@ -28,7 +28,8 @@ QUOTED = 1000  # so many different texts of the rows are looked for
 SHORTEST = 3  # … that have as many characters
 NAMED = 10  # so many places are named one by one
 
-_Line = tuple[str, str | None, list[int], int | None, bool, str | None]
+#: what, list, versions, rows, whether it remains, detail
+AnswerLine = tuple[str, str | None, list[int], int | None, bool, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,14 @@ class Remains:
     rows: int = 0
     versions: tuple[int, ...] = ()  #: that showed them
     texts: tuple[str, ...] = ()  #: cells of theirs
-    elsewhere: tuple[_Line, ...] = ()
+    elsewhere: tuple[AnswerLine, ...] = ()
+    kept: tuple[AnswerLine, ...] = ()  #: what map kept of them
 
     def report(
         self, store: Store, erasure: Erasure | None, kept_texts: Iterable[tuple[str, str]] = ()
     ) -> pd.DataFrame:
-        """The answer: what went, then what remains."""
-        report_lines = [] if erasure is None or self.head is None else [*self._gone(erasure), *self.elsewhere]
+        """The answer: what went, or without an erasure what would go, then what remains."""
+        report_lines = [] if self.head is None else [*self._gone(erasure), *self.kept, *self.elsewhere]
         if report_lines:
             if (
                 erasure is not None
@@ -67,9 +69,12 @@ class Remains:
             )
         return reports.answer(COLUMNS, report_lines, remains="bool")
 
-    def _gone(self, erasure: Erasure) -> Iterator[_Line]:
+    def _gone(self, erasure: Erasure | None) -> Iterator[AnswerLine]:
         assert self.head is not None
         name = self.head.list
+        if erasure is None:
+            yield "rows", name, list(self.versions), self.rows, True, "nothing was erased: dry_run=True"
+            return
         yield (
             "rows",
             name,
@@ -128,7 +133,7 @@ def _versions_showing(
     )
 
 
-def _children(store: Store, selections: Sequence[tuple[Version, np.ndarray]]) -> Iterator[_Line]:
+def _children(store: Store, selections: Sequence[tuple[Version, np.ndarray]]) -> Iterator[AnswerLine]:
     """Rows of other lists that were made from them, at any distance."""
     traced = [
         RowsToTrace(
@@ -161,7 +166,7 @@ def _texts(table: pa.Table) -> list[str]:
     return texts
 
 
-def _ordered_categories(head: Version, table: pa.Table) -> Iterator[_Line]:
+def _ordered_categories(head: Version, table: pa.Table) -> Iterator[AnswerLine]:
     """Ordered categories belong to the column: they stay, whatever rows there are."""
     for field in table.schema:
         if pa.types.is_dictionary(field.type) and field.type.ordered:
@@ -176,7 +181,7 @@ def _ordered_categories(head: Version, table: pa.Table) -> Iterator[_Line]:
             )
 
 
-def _quoting(store: Store, texts: Sequence[str]) -> Iterator[_Line]:
+def _quoting(store: Store, texts: Sequence[str]) -> Iterator[AnswerLine]:
     """Captured code, descriptions and messages that have one of these texts in them."""
     phrases = tuple(Phrase(" ".join(text.split())) for text in texts if has_words(text))
     cells = store.search_code(AnyOf(phrases)) if phrases else np.empty((0, 2), np.int64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from tablevault_pd import validate
@@ -15,10 +17,13 @@ from tablevault_pd.vault.base import VaultPart
 from tablevault_pd.vault.options import DEFAULTS, UpsertOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Unpack
 
+    import numpy as np
     import pandas as pd
 
+    from tablevault_pd.saving.remains import AnswerLine
     from tablevault_pd.store import Version
     from tablevault_pd.vault.lists import List
 
@@ -149,6 +154,7 @@ class KeyedRows(VaultPart):
         position
         0         Ann     True
         """
+        self._check_writable()
         what = self._leaving_out("delete_rows", name, rows, filters, reason, expect)
         with telling_who(self.store, what.list, what.expect):
             return self._list_at(delete_rows(self.store, what, rows=rows, filters=filters))
@@ -166,13 +172,13 @@ class KeyedRows(VaultPart):
         name = check_name(name)
         expect = validate.expected(expect)
         message = validate.optional_text(reason, "reason=")
-        self._check_writable()
         if (rows is None) == (filters is None):
             raise InvalidInput("Say which rows: by filters=, or by their positions or a frame in rows=.")
         run, (cell, line) = self._current_run(), self._place
         step = None if run is None else run.current_step
         return Write(
-            name, operation, session_id=self._session_id, cell=cell, line=line, step=step, message=message, expect=expect
+            name, operation, session_id=self._session_id, cell=cell, line=line, step=step, message=message, expect=expect,
+            tags=() if operation == "erase" else None,  # what was tagged had these rows
         )  # fmt: skip
 
     def erase(
@@ -183,14 +189,15 @@ class KeyedRows(VaultPart):
         filters: Any = None,
         reason: str | None = None,
         expect: int | None = None,
+        dry_run: bool = False,
     ) -> pd.DataFrame:
         """Forget rows for good: no version of the list shows them any more, and nothing is left of their cells in the vault.
 
         What is stored is written anew without them, old versions included. In these the other rows keep their positions, and
         those of the erased ones stay empty. It is the same row in every version by the key of the list; without one, where its
         content is the same. The rows leave the newest version as by :meth:`delete_rows`: one version more says who did it, when
-        and why. Lineage stays: walks show what was made of them, as ``gone``. A call that was interrupted is finished by the
-        next ``connect()``.
+        and why. Lineage stays: walks show what was made of them, as ``gone``. What :meth:`map` kept of them, such as errors with
+        their tracebacks, goes too. A call that was interrupted is finished by the next ``connect()``.
 
         Parameters
         ----------
@@ -204,12 +211,14 @@ class KeyedRows(VaultPart):
             The message of the version, shown by :meth:`versions`.
         expect : int, optional
             Erase only if this is the newest version.
+        dry_run : bool
+            Erase nothing, and return what would go.
 
         Returns
         -------
         DataFrame
-            What went and, in lines with `remains`, what is left elsewhere: what (str: rows, kept file, stored bytes, children,
-            versions not searched, categories, code, description, message, errors, backups), list (str), versions (list of int),
+            What went and, in lines with `remains`, what is left elsewhere: what (str: rows, errors, kept file, stored bytes, children,
+            versions not searched, categories, code, description, message, backups), list (str), versions (list of int),
             rows (Int64), remains (bool), detail (str). Without lines if no row was to go.
 
         Raises
@@ -246,10 +255,30 @@ class KeyedRows(VaultPart):
         from tablevault_pd.mapping.errors import error_texts
         from tablevault_pd.saving.erase import erase
 
+        validate.flag(dry_run, "dry_run")
+        if not dry_run:
+            self._check_writable()
         what = self._leaving_out("erase", name, rows, filters, reason, expect)
         self._flush()
         with telling_who(self.store, what.list, what.expect):
-            return erase(self.store, what, rows=rows, filters=filters, kept_texts=error_texts(self.store))
+            return erase(
+                self.store, what, rows=rows, filters=filters, dry_run=dry_run, also=partial(self._erase_notes, what),
+                kept_texts=error_texts(self.store),
+            )  # fmt: skip
+
+    def _erase_notes(self, what: Write, selections: Sequence[tuple[Version, np.ndarray]]) -> list[AnswerLine]:
+        """Erase what map kept of rows, in any of their states."""
+        from tablevault_pd.mapping.errors import notes_on_rows
+        from tablevault_pd.saving.erase import erase
+
+        answer: list[AnswerLine] = []
+        for head, positions in notes_on_rows(self.store, what.list, selections):
+            gone = erase(
+                self.store, replace(what, list=head.list, expect=None), rows=positions.tolist(), filters=None
+            )
+            versions = gone["versions"].iloc[0]
+            answer.append(("errors", head.list, versions, len(positions), False, "what map kept of them"))
+        return answer
 
     def history(self, name: str, *, key: Any) -> pd.DataFrame:
         """Every state of one row of a list with a key, oldest first.
