@@ -248,7 +248,7 @@ def test_a_view_that_is_there_keeps_its_links(url: str) -> None:
     version = put(store, "a", texts("apple pie"))
     assert found(store, '"apples pie"', scope(version)) == [(0, 0)]
     assert set(db.view(VIEW)["links"]) == {
-        "mine", "tv_records", "tv_documents", "tv_files", "tv_descriptions", "tv_cells", "tv_sources", "tv_statements",
+        "mine", "tv_records", "tv_documents", "tv_files", "tv_cells", "tv_sources", "tv_statements",
     }  # fmt: skip
     [said] = list(db.aql.execute(AS_DOCUMENTED))
     assert said == {

@@ -104,7 +104,8 @@ def test_scores_are_those_of_fts5(texts: list[str], query: Node) -> None:
         held = [by_fts5(tokenizer, text) for text in texts]
         counts[leaf] = np.array([_count(terms, each, isinstance(leaf, Prefix)) for each in held])
     lengths = np.array([len(text.split()) for text in texts])
-    found = Texts(lengths, counts, len(texts), int(lengths.sum()))
+    holding = {leaf: int(np.count_nonzero(held)) for leaf, held in counts.items()}
+    found = Texts(lengths, counts, holding, len(texts), int(lengths.sum()))
     scores = found.scores(query)
     whole = fts.match(query)
     if whole is not None:

@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tablevault_pd.store.arango.term_queries import CODE, BindVars, in_code
+from tablevault_pd.store.arango.code_search import keys_of
 from tablevault_pd.store.arango.terms import code_words
 from tablevault_pd.store.session_types import Confirmation, Part, WrittenCode
 from tablevault_pd.store.text_query import matching_ids, needs_everything
 from tablevault_pd.store.times import from_time, to_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.arango.code_search import CodeSearch
     from tablevault_pd.store.text_query import Leaf, Node
 
 # All statements: 3.12; nothing in them is newer than 3.10.
 PUT_CODE = """
 LET statements = (
-  FOR s IN @statements INSERT s INTO tv_statements OPTIONS {overwriteMode: "ignore", waitForSync: true}
+  FOR s IN @statements
+    INSERT MERGE(s, {saved: DATE_NOW() * 1000}) INTO tv_statements OPTIONS {overwriteMode: "ignore", waitForSync: true}
 )
 LET slices = (FOR s IN @slices INSERT s INTO tv_slices OPTIONS {overwriteMode: "ignore", waitForSync: true})
 FOR w IN @written INSERT w INTO tv_written_code OPTIONS {overwriteMode: "replace", waitForSync: true}
@@ -37,55 +39,9 @@ FOR w IN tv_written_code
   LET slice = DOCUMENT("tv_slices", w.slice)
   RETURN {session: w.session, cell: w.cell, line: w.line, parts: slice.parts, unresolved: slice.unresolved}
 """
-STATEMENTS = 'FOR s IN tv_statements FILTER s._key IN @keys RETURN UNSET(s, "parts", "wholes", "_id", "_rev")'
-# As FIND_CODE of the room's text.py, over statements and modules too.
-FIND_PIECES = """
-LET found = (
-  FOR c IN tv_search
-    SEARCH ANALYZER(
-      c.parts IN @parts
-      OR PHRASE(c.parts, @phrase1) OR PHRASE(c.parts, @phrase2)
-      OR PHRASE(c.parts, @phrase3) OR PHRASE(c.parts, @phrase4)
-      OR STARTS_WITH(c.parts, @parts_begin)
-      OR c.wholes IN @wholes
-      OR STARTS_WITH(c.wholes, @wholes_begin), "tv_words")
-    OPTIONS {waitForSync: true, collections: ["tv_cells", "tv_statements", "tv_sources"]}
-    LET parts = CONCAT(". ", c.parts, " .")
-    LET wholes = CONCAT(". ", c.wholes, " .")
-    RETURN [
-      c._id,
-      APPEND(
-        (FOR needle IN @parts_needles RETURN LENGTH(SPLIT(parts, needle)) - 1),
-        (FOR needle IN @wholes_needles RETURN LENGTH(SPLIT(wholes, needle)) - 1)
-      )
-    ]
+STATEMENTS = (
+    'FOR s IN tv_statements FILTER s._key IN @keys RETURN UNSET(s, "parts", "wholes", "saved", "_id", "_rev")'
 )
-LET in_cells = (
-  FOR c IN tv_cells
-    FILTER LENGTH(@literals) > 0
-    LET text = LOWER(c.text)
-    LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
-    FILTER SUM(held) > 0
-    RETURN [c._id, held]
-)
-LET in_statements = (
-  FOR c IN tv_statements
-    FILTER LENGTH(@literals) > 0
-    LET text = LOWER(c.text)
-    LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
-    FILTER SUM(held) > 0
-    RETURN [c._id, held]
-)
-LET in_sources = (
-  FOR c IN tv_sources
-    FILTER LENGTH(@literals) > 0
-    LET text = LOWER(c.text)
-    LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
-    FILTER SUM(held) > 0
-    RETURN [c._id, held]
-)
-RETURN {found, literal: UNION(in_cells, in_statements, in_sources)}
-"""
 SLICES_OF = """
 LET held = (
   FOR key IN @keys
@@ -136,9 +92,8 @@ Document = dict[str, Any]
 class SliceStore:
     """Which code made what, in one vault on a server."""
 
-    def __init__(self, client: Client, search_code: Callable[[Node], np.ndarray]) -> None:
-        self._client = client
-        self._find_code = search_code  # the (session, cell) whose code matches
+    def __init__(self, client: Client, search: CodeSearch) -> None:
+        self._client, self._search = client, search
 
     def written_code(self, places: Sequence[tuple[int, int, int]]) -> list[WrittenCode]:
         """The slices of these (session, cell, line); those without one are left out."""
@@ -165,8 +120,8 @@ class SliceStore:
 
     def search_slices(self, query: Node) -> np.ndarray:
         """The (session, cell, line) whose slice matches, or has to be judged by its whole session and does."""
-        pieces = self._pieces(query)
-        statements = {leaf: _keys(ids, "tv_statements") for leaf, ids in pieces.items()}
+        pieces = self._search.ids(query)
+        statements = {leaf: keys_of(ids, "tv_statements") for leaf, ids in pieces.items()}
         keys = sorted(set().union(*statements.values()))
         [answer] = self._client.query(SLICES_OF, keys=keys, everything=needs_everything(query))
         slices: dict[str, set[str]] = {}  # -> those of the statements that it has
@@ -184,42 +139,25 @@ class SliceStore:
             sessions = set(self._sessions(query, pieces).tolist())
             places += [place for place in answer["open"] if place[0] in sessions]
         if answer["unsliced"]:
-            cells = set(map(tuple, self._find_code(query).tolist()))
+            cells = set(map(tuple, self._search.search_code(query).tolist()))
             places += [[*cell, 0] for cell in answer["unsliced"] if tuple(cell) in cells]
         return np.unique(np.array(places, np.int64).reshape(-1, 3), axis=0)
 
     def search_code_of_sessions(self, query: Node) -> np.ndarray:
         """Sessions whose cells and modules, taken together, match."""
-        return self._sessions(query, self._pieces(query))
+        return self._sessions(query, self._search.ids(query))
 
     def _sessions(self, query: Node, pieces: dict[Leaf, set[str]]) -> np.ndarray:
-        sources = {leaf: _keys(ids, "tv_sources") for leaf, ids in pieces.items()}
+        sources = {leaf: keys_of(ids, "tv_sources") for leaf, ids in pieces.items()}
         keys = sorted(set().union(*sources.values()))
         [answer] = self._client.query(SESSIONS_OF, keys=keys, everything=needs_everything(query))
 
         def leaf_ids(leaf: Leaf) -> np.ndarray:
-            of_cells = [int(key.partition("-")[0]) for key in _keys(pieces[leaf], "tv_cells")]
+            of_cells = [int(key.partition("-")[0]) for key in keys_of(pieces[leaf], "tv_cells")]
             of_sources = [session for sha, session in answer["imports"] if sha in sources[leaf]]
             return np.array([*of_cells, *of_sources], np.int64)
 
         return matching_ids(query, leaf_ids, lambda: np.array(answer["sessions"], np.int64))
-
-    def _pieces(self, query: Node) -> dict[Leaf, set[str]]:
-        """The ids of the documents of cells, statements and modules that each leaf is in."""
-        leaves = in_code(query)
-        bound = BindVars(CODE, [one for leaf in leaves.values() for one in leaf.sought])
-        literals = list(dict.fromkeys(leaf.literal for leaf in leaves.values() if leaf.literal is not None))
-        [answer] = self._client.query(FIND_PIECES, binds=bound.values, literals=literals)
-        worded = np.array([row[0] for row in answer["found"]], object)
-        table = bound.table([row[1] for row in answer["found"]])
-        ids_by_leaf: dict[Leaf, set[str]] = {}
-        for leaf, code_leaf in leaves.items():
-            ids = {key for one in code_leaf.sought for key in worded[bound.column(table, one) > 0].tolist()}
-            if code_leaf.literal is not None:
-                at = literals.index(code_leaf.literal)
-                ids |= {key for key, held in answer["literal"] if held[at]}
-            ids_by_leaf[leaf] = ids
-        return ids_by_leaf
 
     def confirm(self, confirmation: Confirmation) -> None:
         """Keep that rows were made again and came out equal."""
@@ -319,10 +257,6 @@ def _place_of(confirmation: Confirmation) -> tuple[int | None, ...]:
 
 def _place_key(session: int, cell: int, line: int) -> str:
     return f"{int(session)}-{int(cell)}-{int(line)}"
-
-
-def _keys(ids: Iterable[str], collection: str) -> set[str]:
-    return {key for name, _, key in (document_id.partition("/") for document_id in ids) if name == collection}
 
 
 def _numbers(mask: Iterable[bool]) -> np.ndarray:

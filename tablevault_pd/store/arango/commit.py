@@ -161,6 +161,8 @@ class Committer:
         place = _placed(batch, state, list_id, rows.rows if rows is not None else 0, schema)
         held = rows.document() if rows is not None else _NO_ITEMS
         document = {"_key": key, **place, **held, **lineage}
+        if "text_items" in held:
+            document["text_changed"] = state["now"]
         self._describe_with(batch, document)
         if batch.edges:
             if rows is not None:

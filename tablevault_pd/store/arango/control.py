@@ -75,7 +75,7 @@ LET sessions = (
       IN tv_sessions OPTIONS {keepNull: true, mergeObjects: false, waitForSync: true}
 )
 LET infos = (FOR i IN @infos INSERT i INTO tv_infos OPTIONS {overwriteMode: "replace", waitForSync: true})
-LET cells = (FOR c IN @cells INSERT c INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true})
+LET cells = (FOR c IN @cells INSERT MERGE(c, {saved: now}) INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true})
 LET measures = (
   FOR m IN @measures
     UPSERT {_key: m._key}
@@ -89,12 +89,14 @@ LET measures = (
       IN tv_measures OPTIONS {waitForSync: true}
 )
 LET latest = (FOR l IN @latest INSERT l INTO tv_latest OPTIONS {overwriteMode: "replace", waitForSync: true})
-LET sources = (FOR s IN @sources INSERT s INTO tv_sources OPTIONS {overwriteMode: "ignore", waitForSync: true})
+LET sources = (
+  FOR s IN @sources INSERT MERGE(s, {saved: now}) INTO tv_sources OPTIONS {overwriteMode: "ignore", waitForSync: true}
+)
 LET imports = (
   FOR s IN @imports INSERT s INTO tv_session_sources OPTIONS {overwriteMode: "ignore", waitForSync: true}
 )
 LET statements = (
-  FOR s IN @statements INSERT s INTO tv_statements OPTIONS {overwriteMode: "ignore", waitForSync: true}
+  FOR s IN @statements INSERT MERGE(s, {saved: now}) INTO tv_statements OPTIONS {overwriteMode: "ignore", waitForSync: true}
 )
 LET slices = (FOR s IN @slices INSERT s INTO tv_slices OPTIONS {overwriteMode: "ignore", waitForSync: true})
 LET written = (FOR w IN @written INSERT w INTO tv_written_code OPTIONS {overwriteMode: "replace", waitForSync: true})

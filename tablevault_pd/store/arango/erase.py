@@ -70,7 +70,8 @@ FOR i IN @@items
 """
 SET_COUNTS = """
 FOR b IN tv_batches FILTER b._key == @key
-  UPDATE b WITH {items: @items, text_items: @text_items, text_words: @text_words} IN tv_batches
+  UPDATE b WITH {items: @items, text_items: @text_items, text_words: @text_words,
+    text_changed: b.text_items == @text_items ? b.text_changed : DATE_NOW()} IN tv_batches
 """
 AT_ONCE = 50  # payloads in one request: some 8 MB
 MIRROR = (RECORDS, DOCUMENTS, EMBEDDINGS, FILES)

@@ -92,6 +92,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
         (("list", "gone"), False),
         (("reader",), False),
         (("line",), False),
+        (("text_changed",), False),
     ),
     EDGES: (
         (("parent_list", "parent_generation", "parent_level", "parent_bin"), False),
@@ -103,7 +104,9 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     EMBEDDINGS: ((("batch", "field", "row"), False),),
     FILES: ((("batch", "field", "row"), False),),
     SESSIONS: ((("digest", "run"), True), (("id",), True), (("opening",), False), (("outcome",), False)),
-    CELLS: ((("session", "cell"), True),),
+    CELLS: ((("session", "cell"), True), (("saved",), False)),
+    STATEMENTS: ((("saved",), False),),
+    SOURCES: ((("saved",), False),),
     DESCRIPTIONS: ((("seq",), False), (("batch",), False)),
     DICTIONARIES: ((("digest", "n"), False),),
     BLOBS: ((("upload", "n"), False),),
@@ -132,15 +135,12 @@ _ZONES = {"storedValues": ["row", "rows", "zones"]}
 
 #: The view's analyzer: it cuts at blanks the words that :mod:`tablevault_pd.store.engine.tokenizer` has made.
 ANALYZER = "tv_words"
-_WORDS, _CODE = (
-    {"fields": {name: {"analyzers": [ANALYZER]} for name in names}}
-    for names in (("stems", "words"), ("parts", "wholes"))
-)
+_WORDS = {"fields": {name: {"analyzers": [ANALYZER]} for name in ("stems", "words")} | {"text_of": {}}}
+_CODE = {"fields": {name: {"analyzers": [ANALYZER]} for name in ("parts", "wholes")} | {"saved": {}}}
 _LINKS = {
     RECORDS: _WORDS,
     DOCUMENTS: _WORDS,
     FILES: _WORDS,
-    DESCRIPTIONS: _WORDS,
     CELLS: _CODE,
     STATEMENTS: _CODE,
     SOURCES: _CODE,

@@ -58,7 +58,7 @@ def documents(
             made.setdefault(column.collection, []).extend(documents)
     if plain:
         made[RECORDS] = _records(plain, batch, rows, mirror)
-    items, words = add_words(table, made)
+    items, words = add_words(table, batch, made)
     if mirror == "search":
         made = {name: [one for one in some if _is_searched(name, one)] for name, some in made.items()}
     return {name: some for name, some in made.items() if some}, items, words

@@ -21,6 +21,7 @@ from tablevault_pd.store import Chunk, Version
 from tablevault_pd.store.arango import payloads
 from tablevault_pd.store.arango.columns import StoredColumn, columns_of
 from tablevault_pd.store.arango.payloads import SCALARS
+from tablevault_pd.store.arango.versions import version_of
 from tablevault_pd.store.arango.windows import ANSWER_BYTES, Span, erased_in, spans_of, together, windows
 from tablevault_pd.store.engine.payloads import seed_of
 from tablevault_pd.store.engine.zones import may_match
@@ -204,6 +205,20 @@ class Reader:
         spans = self.spans(runs)
         names = {name for key in {span.schema for span in spans} for name in columns(self.schema(key))}
         yield from self._chunks(spans, sorted(names), [run.version for run in runs], where)
+
+    def scan_batches(
+        self, documents: Sequence[Mapping[str, Any]], columns: Callable[[pa.Schema], Sequence[str]]
+    ) -> Iterator[tuple[int, Chunk]]:
+        """The rows of some batches, given by their documents: each chunk with the number of its batch; positions are those in it."""
+        spans = [
+            span
+            for number, document in enumerate(documents)
+            for span in spans_of(_whole_batch(document), number, -document["start"])
+        ]
+        self.learn(span.schema for span in spans)
+        names = {name for key in {span.schema for span in spans} for name in columns(self.schema(key))}
+        versions = [version_of(document) for document in documents]
+        yield from self._chunks(spans, sorted(names), versions, None)
 
     def _chunks(
         self,
@@ -401,6 +416,15 @@ class Reader:
                 cells = pa.DictionaryArray.from_arrays(codes, values, ordered=field.type.ordered)
                 table = table.set_column(at, field, cells)
         return table
+
+
+def _whole_batch(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch document as :data:`SPANS` tells of a batch all of whose rows are asked for."""
+    start = document["start"]
+    return {
+        "key": document["_key"], "low": start, "high": start + document["rows"], "start": start,
+        "rows": document["rows"], "parts": document["parts"], "erased": document.get("erased_rows"),
+    }  # fmt: skip
 
 
 def _selected(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:

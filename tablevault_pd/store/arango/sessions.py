@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import Conflict, SessionNotFound, VaultBusy
 from tablevault_pd.store import Cell, Description, Session, SessionLabel
-from tablevault_pd.store.arango.layout import CELLS
 from tablevault_pd.store.arango.server_errors import NOT_FOUND, UNIQUE, ExpectedError
 from tablevault_pd.store.arango.terms import code_words, prose_words
 from tablevault_pd.store.engine.copy_rules import free_run, same_session
@@ -111,6 +110,9 @@ SESSION_IDS = "FOR s IN tv_sessions SORT s.id RETURN s.id"
 SESSION_LABELS = "FOR s IN tv_sessions SORT s.id RETURN [s.id, s.name, s.run, s.started, s.openings - 1]"
 SESSION_LABELS_OF = """
 FOR s IN tv_sessions FILTER s.id IN @ids SORT s.id RETURN [s.id, s.name, s.run, s.started, s.openings - 1]
+"""
+PUT_CELL = """
+INSERT MERGE(@cell, {saved: DATE_NOW() * 1000}) INTO tv_cells OPTIONS {overwriteMode: "replace", waitForSync: true}
 """
 ALL_CELLS = "FOR c IN tv_cells SORT c.session, c.cell RETURN UNSET(c, 'parts', 'wholes')"
 CELLS_OF = """
@@ -297,7 +299,7 @@ class SessionRecords:
     def put_cell(self, cell: Cell) -> None:
         """Keep a cell."""
         self._client.writable()
-        self._client.insert(CELLS, cell_document(cell), mode="replace")
+        self._client.query(PUT_CELL, cell=cell_document(cell))
 
     def cells(self, session_ids: Sequence[int] | None = None) -> list[Cell]:
         """Cells in order."""

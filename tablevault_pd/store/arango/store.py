@@ -11,6 +11,7 @@ from tablevault_pd.store.arango.blobs import BlobStore
 from tablevault_pd.store.arango.claims import ClaimBook
 from tablevault_pd.store.arango.client import Client
 from tablevault_pd.store.arango.code import SliceStore
+from tablevault_pd.store.arango.code_search import CodeSearch
 from tablevault_pd.store.arango.commit import Committer
 from tablevault_pd.store.arango.control import SessionControl
 from tablevault_pd.store.arango.edges import LineageEdges
@@ -135,9 +136,10 @@ class ArangoStore:
         self._control = SessionControl(client)
         self._blobs = BlobStore(client, clock)
         self._lineage = LineageEdges(client, clock)
-        self._text = TextSearch(client, self._rows)
+        self._text = TextSearch(client, self._rows, reader)
         self._keys = KeyIndexes()
-        self._slices = SliceStore(client, self._text.search_code)
+        self._code = CodeSearch(client)
+        self._slices = SliceStore(client, self._code)
         self._claims = ClaimBook(client)
         self.vectors = VectorSearch(client, reader, self._rows)
         self._committer = Committer(client, clock, SharedDocuments(client), self._lineage, self._mirror)
@@ -235,7 +237,7 @@ class ArangoStore:
     descriptions = Delegate("_descriptions", Descriptions.descriptions)
     search_descriptions = Delegate("_text", TextSearch.search_descriptions)
     search_text = Delegate("_text", TextSearch.search_text)
-    search_code = Delegate("_text", TextSearch.search_code)
+    search_code = Delegate("_code", CodeSearch.search_code)
     spans_written = Delegate("_rows", Scanner.spans_written)
     search_vectors = Delegate("vectors", VectorSearch.search_vectors)
     count_nearer = Delegate("vectors", VectorSearch.count_nearer)

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def add_words(table: pa.Table, made: dict[str, list[Any]]) -> tuple[int, int]:
-    """Add the words of `table` to the documents `made` of it; how many items have text, and how many words."""
+def add_words(table: pa.Table, batch: str, made: dict[str, list[Any]]) -> tuple[int, int]:
+    """Add the words of `table`, rows of a `batch`, to the documents `made` of it; how many items have text, and how many words.
+
+    Such a document bears the key of its batch once more, as ``text_of``: the view knows only those with text by it.
+    """
     items = words = 0
     texts = dict(item_texts(table))
     starts: dict[str, int] = defaultdict(int)
@@ -31,17 +34,17 @@ def add_words(table: pa.Table, made: dict[str, list[Any]]) -> tuple[int, int]:
         starts[column.collection] += table.num_rows
         if column.name in texts:
             documents = made[column.collection][start : start + table.num_rows]
-            items, words = _add(documents, texts[column.name], items, words)
+            items, words = _add(documents, batch, texts[column.name], items, words)
     if None in texts:
-        items, words = _add(made[RECORDS], texts[None], items, words)
+        items, words = _add(made[RECORDS], batch, texts[None], items, words)
     return items, words
 
 
-def _add(documents: list[Any], texts: Any, items: int, words: int) -> tuple[int, int]:
+def _add(documents: list[Any], batch: str, texts: Any, items: int, words: int) -> tuple[int, int]:
     having = [(document, text) for document, text in zip(documents, texts, strict=True) if text]
     stems, plain = PROSE.tokenize(text for _, text in having)
     for (document, _), stem, word in zip(having, stems, plain, strict=True):
-        document.update(_prose(stem, word))
+        document.update(_prose(stem, word), text_of=batch)
         words += document["length"]
     return items + len(having), words
 

@@ -1,11 +1,9 @@
-"""Searching text, code and descriptions of a vault on a server, through its view ``tv_search``.
+"""Searching texts and descriptions of a vault on a server.
 
-The server finds what may match and counts the words in it. What matches, and how well, is decided here by the rules of
-the embedded store, so that a vault answers alike wherever it lies: the scores of the server depend on how its index lies
-on its disk.
-
-A view lags behind its collections. ``waitForSync`` lets a search wait until it has caught up. It must not be used inside
-of stream transactions, and is not: every statement here is one of its own.
+The server finds through its view ``tv_search`` what may match, counts the words in it, and sends what may be best, a page
+at a time. What matches, and how well, is decided here by the rules of the embedded store, so that a vault answers alike
+wherever it lies: the scores of the server depend on how its index lies on its disk. No search waits for the view: what it
+may lack is matched here (see text_index.py).
 """
 
 from __future__ import annotations
@@ -15,146 +13,128 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.store.arango.sessions import description_of
-from tablevault_pd.store.arango.term_queries import CODE, PROSE, BindVars, in_code, in_prose
+from tablevault_pd.store.arango.term_queries import PROSE, BindVars, in_prose
 from tablevault_pd.store.arango.text_hits import Items
-from tablevault_pd.store.engine.bm25 import Texts
+from tablevault_pd.store.arango.text_index import TextIndex
+from tablevault_pd.store.engine.bm25 import K1, B, Texts
 from tablevault_pd.store.engine.fts_index import has_text, places_of
-from tablevault_pd.store.text_query import Leaf, Node, matching_ids, needs_everything
+from tablevault_pd.store.engine.ranking import take_hits
+from tablevault_pd.store.text_query import Node, matching_ids, needs_everything
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tablevault_pd.store import Description, Hits, Scope
     from tablevault_pd.store.arango.client import Client
+    from tablevault_pd.store.arango.reader import Reader
     from tablevault_pd.store.arango.scan import Scanner
+    from tablevault_pd.store.engine.fts_index import Places
+
+MARGIN = 64  # matches beyond the k-th that are asked for at first
+GROWTH = 16  # … and so many times as many when these do not prove which are the best
+MOST_BATCHES = (
+    2_000  # whose texts are searched by name; with more, whatever lies between the first and the last
+)
+NO_TEXT = "￿"  # above every key
+_EXACT = 1e-12  # the server adds in another order
 
 # All statements: 3.12; nothing in them is newer than 3.10. A search condition may refer to no variable of an outer loop,
 # hence the fixed number of phrases. What is sought is counted by splitting, since other functions for texts compare by the
-# rules of a language. It has a blank on each side, so that one blank can belong to two: where that may be, or where a
-# phrase may begin within itself, the terms are sent and counted here. Items without a batch, or with a tombstone, are left out.
-# The view may have been there before the vault, with links to other collections: these are not looked at.
-FIND_TEXTS = """
-LET corpus = FIRST(
-  FOR b IN tv_batches
-    FILTER b.text_items > 0
-    COLLECT AGGREGATE items = SUM(b.text_items), words = SUM(b.text_words)
-    RETURN [items, words]
-)
-LET told = (
-  FOR d IN tv_descriptions
-    FILTER d.batch == null OR LENGTH(FOR b IN tv_batches FILTER b._key == d.batch AND b.list > 0 RETURN 1) > 0
-    RETURN d.length
-)
-LET found = (
-  FOR d IN tv_search
-    SEARCH ANALYZER(
+# rules of a language. It has a blank on each side, so there are two between the words. The view may have been there
+# before the vault, with links to other collections: these are not looked at.
+_MATCHES = """ANALYZER(
       d.stems IN @stems
       OR PHRASE(d.stems, @phrase1) OR PHRASE(d.stems, @phrase2)
       OR PHRASE(d.stems, @phrase3) OR PHRASE(d.stems, @phrase4)
       OR d.words IN @words
-      OR STARTS_WITH(d.words, @words_begin), "tv_words")
-    OPTIONS {waitForSync: true, collections: ["tv_records", "tv_documents", "tv_files", "tv_descriptions"]}
-    LET stems = CONCAT(". ", d.stems, " .")
-    LET words = LENGTH(@words_needles) == 0 ? "" : CONCAT(". ", d.words, " .")
+      OR STARTS_WITH(d.words, @words_begin), "tv_words")"""
+_COUNTS = """
+    LET stems = CONCAT(" ", SUBSTITUTE(d.stems, " ", "  "), " ")
+    LET words = LENGTH(@words_patterns) == 0 ? "" : CONCAT(" ", SUBSTITUTE(d.words, " ", "  "), " ")
     LET counts = APPEND(
-      (FOR needle IN @stems_needles RETURN LENGTH(SPLIT(stems, needle)) - 1),
-      (FOR needle IN @words_needles RETURN LENGTH(SPLIT(words, needle)) - 1)
-    )
-    FILTER SUM(counts) > 0
-    LET doubtful = @overlapping OR LENGTH(FOR twice IN @stems_twice FILTER CONTAINS(stems, twice) RETURN 1) > 0
-    COLLECT batch = d.batch INTO items = [d.row, d.column, d.length, counts, doubtful ? [d.stems, d.words] : null]
-    LET place = FIRST(
+      (FOR pattern IN @stems_patterns RETURN LENGTH(SPLIT(stems, pattern)) - 1),
+      (FOR pattern IN @words_patterns RETURN LENGTH(SPLIT(words, pattern)) - 1)
+    )"""
+_DESCRIBED = """FOR d IN tv_descriptions
+    FILTER d.batch == null OR LENGTH(FOR b IN tv_batches FILTER b._key == d.batch AND b.list > 0 RETURN 1) > 0"""
+# How many items of the vault hold each thing sought, descriptions too; and how many texts the view has of some batches.
+COUNT_TEXTS = f"""
+LET holding = (
+  FOR d IN tv_search
+    SEARCH {_MATCHES}
+    OPTIONS {{collections: ["tv_records", "tv_documents", "tv_files"]}}
+    FILTER d.batch NOT IN @elsewhere{_COUNTS}
+    FOR number IN RANGE(0, LENGTH(counts) - 1)
+      FILTER counts[number] > 0
+      COLLECT batch = d.batch, column = number WITH COUNT INTO items
       FOR b IN tv_batches
-        FILTER b._key == batch AND b.list > 0
-        RETURN [b.list, b.generation, b.start, b.emptied]
-    )
-    FILTER batch == null OR place != null
-    RETURN [batch, place, items]
+        FILTER b._key == batch AND b.list > 0 AND b.emptied == false
+        COLLECT sought = column AGGREGATE total = SUM(items)
+        RETURN [sought, total]
 )
-RETURN {items: corpus[0] + LENGTH(told), words: corpus[1] + SUM(told), found}
+LET descriptions = (
+  {_DESCRIBED}{_COUNTS}
+    RETURN {{length: d.length, counts}}
+)
+LET described = (
+  FOR counts IN descriptions[*].counts
+    FOR number IN RANGE(0, LENGTH(counts) - 1)
+      FILTER counts[number] > 0
+      COLLECT sought = number WITH COUNT INTO items
+      RETURN [sought, items]
+)
+LET indexed = (
+  FOR d IN tv_search
+    SEARCH d.text_of IN @unverified
+    OPTIONS {{collections: ["tv_records", "tv_documents", "tv_files"]}}
+    COLLECT batch = d.text_of WITH COUNT INTO items
+    RETURN [batch, items]
+)
+RETURN {{
+  holding: APPEND(holding, described), items: LENGTH(descriptions), words: SUM(descriptions[*].length), indexed
+}}
+"""
+# The most that the score of an item may be comes last but one: what it adds for something sought may not count in the end.
+RANK_TEXTS = f"""
+FOR d IN tv_search
+    SEARCH {_MATCHES}
+      AND (d.text_of IN @batches OR (d.text_of >= @low AND d.text_of <= @high))
+    OPTIONS {{collections: ["tv_records", "tv_documents", "tv_files"]}}
+    FILTER d.batch NOT IN @elsewhere{_COUNTS}
+    FILTER LENGTH(FOR group IN @required FILTER SUM(FOR n IN group RETURN counts[n]) == 0 RETURN 1) == 0
+    LET most = SUM(
+      FOR n IN RANGE(0, LENGTH(@weights) - 1)
+        RETURN @weights[n] * counts[n] * (@k1 + 1) / (counts[n] + @k1 * (1 - @b + @b * d.length / @average)))
+    SORT most DESC, d.batch, d.row, d.column
+    LIMIT @count
+    RETURN [d.batch, d.row, d.column, d.length, counts, most, @exactly ? [d.stems, d.words] : null]
 """
 ALL_TEXTS = """
 FOR b IN tv_batches
-  FILTER b.list IN @lists AND b.text_items > 0
+  FILTER b._key IN @keys AND b.emptied == false
   RETURN [
     b._key,
-    [b.list, b.generation, b.start, b.emptied],
     (FOR i IN tv_records FILTER i.batch == b._key AND i.stems != null RETURN [i.row, null]),
     (FOR i IN tv_documents FILTER i.batch == b._key AND i.stems != null RETURN [i.row, i.column]),
     (FOR i IN tv_files FILTER i.batch == b._key AND i.stems != null RETURN [i.row, i.column])
   ]
 """
-FIND_DESCRIPTIONS = """
-LET found = (
-  FOR d IN tv_search
-    SEARCH ANALYZER(
-      d.stems IN @stems
-      OR PHRASE(d.stems, @phrase1) OR PHRASE(d.stems, @phrase2)
-      OR PHRASE(d.stems, @phrase3) OR PHRASE(d.stems, @phrase4)
-      OR d.words IN @words
-      OR STARTS_WITH(d.words, @words_begin), "tv_words")
-    OPTIONS {waitForSync: true, collections: ["tv_descriptions"]}
-    LET stems = CONCAT(". ", d.stems, " .")
-    LET words = CONCAT(". ", d.words, " .")
-    RETURN [
-      UNSET(d, "stems", "words"),
-      APPEND(
-        (FOR needle IN @stems_needles RETURN LENGTH(SPLIT(stems, needle)) - 1),
-        (FOR needle IN @words_needles RETURN LENGTH(SPLIT(words, needle)) - 1)
-      )
-    ]
-)
-LET told = (
-  FOR d IN tv_descriptions
-    FILTER d.batch == null OR LENGTH(FOR b IN tv_batches FILTER b._key == d.batch AND b.list > 0 RETURN 1) > 0
+FIND_DESCRIPTIONS = f"""
+{_DESCRIBED}{_COUNTS}
     SORT d.seq
-    RETURN @everything ? UNSET(d, "stems", "words") : KEEP(d, "_key", "list", "session_of", "label")
-)
-RETURN {found, told}
-"""
-FIND_CODE = """
-LET found = (
-  FOR c IN tv_search
-    SEARCH ANALYZER(
-      c.parts IN @parts
-      OR PHRASE(c.parts, @phrase1) OR PHRASE(c.parts, @phrase2)
-      OR PHRASE(c.parts, @phrase3) OR PHRASE(c.parts, @phrase4)
-      OR STARTS_WITH(c.parts, @parts_begin)
-      OR c.wholes IN @wholes
-      OR STARTS_WITH(c.wholes, @wholes_begin), "tv_words")
-    OPTIONS {waitForSync: true, collections: ["tv_cells"]}
-    LET parts = CONCAT(". ", c.parts, " .")
-    LET wholes = CONCAT(". ", c.wholes, " .")
-    RETURN [
-      c.session,
-      c.cell,
-      APPEND(
-        (FOR needle IN @parts_needles RETURN LENGTH(SPLIT(parts, needle)) - 1),
-        (FOR needle IN @wholes_needles RETURN LENGTH(SPLIT(wholes, needle)) - 1)
-      )
-    ]
-)
-LET literal = (
-  FOR c IN tv_cells
-    FILTER LENGTH(@literals) > 0
-    LET text = LOWER(c.text)
-    LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
-    FILTER SUM(held) > 0
-    RETURN [c.session, c.cell, held]
-)
-LET everything = (FOR c IN tv_cells FILTER @everything RETURN [c.session, c.cell])
-RETURN {found, literal, everything}
+    RETURN [@everything OR SUM(counts) > 0 ? UNSET(d, "stems", "words") : KEEP(d, "list", "session_of", "label"), counts]
 """
 
 
 class TextSearch:
-    """Text, code and descriptions of one vault on a server."""
+    """Texts and descriptions of one vault on a server."""
 
-    def __init__(self, client: Client, rows: Scanner) -> None:
+    def __init__(self, client: Client, rows: Scanner, reader: Reader) -> None:
         self._client, self._rows = client, rows
+        self._index = TextIndex(client, reader)
 
     def search_text(self, query: Node, scopes: Sequence[Scope], *, k: int | None = None) -> Hits:
-        """Rows with a text that matches: always all. Two requests; three where nothing must match, but something not."""
+        """Rows with a text that matches: with `k`, the best of them, and perhaps more."""
         with_text = [
             number
             for number, scope in enumerate(scopes)
@@ -162,67 +142,169 @@ class TextSearch:
         ]
         versions = [scopes[number].version for number in with_text]
         places = places_of(with_text, list(zip(versions, self._rows.pieces(versions), strict=True)))
-        leaves = in_prose(query)
-        bound = BindVars(PROSE, [one for one in leaves.values() if one is not None])
-        items = Items()
-        [answer] = self._client.query(FIND_TEXTS, binds=bound.values | bound.doubts) if places else [{}]
-        items.add(answer.get("found", ()))
-        if places and needs_everything(query):
-            lists = sorted({list_id for list_id, _ in places})
-            items.add_rest(self._client.query(ALL_TEXTS, lists=lists), len(bound))
-        table = bound.exact_table(items.counts, items.terms)
-        counts = {leaf: bound.column(table, one) for leaf, one in leaves.items()}
-        lengths = np.array(items.lengths, np.int64)
-        texts = Texts(lengths, counts, answer.get("items") or 0, answer.get("words") or 0)
-        return items.located(texts.matching(query), texts.scores(query), places, scopes)
+        if not places:
+            return Items().located(np.empty(0, np.int64), np.empty(0), places, scopes)
+        search = _Search(self._client, self._index, query, scopes, places)
+        if k is None or search.is_whole:
+            return search.all_hits()
+        return search.best_hits(k)
 
     def search_descriptions(self, query: Node) -> list[Description]:
         """Descriptions that match. One request."""
         leaves = in_prose(query)
-        bound = BindVars(PROSE, [one for one in leaves.values() if one is not None])
+        bound = BindVars(PROSE, leaves.values())
         everything = needs_everything(query)
-        [answer] = self._client.query(FIND_DESCRIPTIONS, binds=bound.values, everything=everything)
-        rows = answer["told"]
-        numbers = {row["_key"]: number for number, row in enumerate(rows)}
-        worded = [(row, counts) for row, counts in answer["found"] if row["_key"] in numbers]
-        if not everything:
-            for row, _ in worded:
-                rows[numbers[row["_key"]]] = row
-        at = np.array([numbers[row["_key"]] for row, _ in worded], np.int64)
-        table = bound.table([counts for _, counts in worded])
-        ids = {leaf: at[bound.column(table, one) > 0] for leaf, one in leaves.items()}
+        rows = self._client.query(FIND_DESCRIPTIONS, binds=bound.patterns, everything=everything)
+        table = bound.table([counts for _, counts in rows])
+        ids = {leaf: np.flatnonzero(bound.column(table, one)) for leaf, one in leaves.items()}
         matching = set(matching_ids(query, ids.__getitem__, lambda: np.arange(len(rows))).tolist())
         newest: dict[tuple[Any, ...], int] = {}
-        for number, row in enumerate(rows):
+        for number, (row, _) in enumerate(rows):
             key = (row["list"], row["session_of"], row["label"])
             newest.pop(key, None)  # the newest one takes its place in the order, too
             newest[key] = number
-        return [description_of(rows[number]) for number in newest.values() if number in matching]
+        return [description_of(rows[number][0]) for number in newest.values() if number in matching]
 
-    def search_code(self, query: Node) -> np.ndarray:
-        """Cells whose code matches. One request."""
-        leaves = in_code(query)
-        bound = BindVars(CODE, [one for leaf in leaves.values() for one in leaf.sought])
-        literals = list(dict.fromkeys(leaf.literal for leaf in leaves.values() if leaf.literal is not None))
-        [answer] = self._client.query(
-            FIND_CODE, binds=bound.values, literals=literals, everything=needs_everything(query)
+
+class _Search:
+    """One search of texts: what is counted once for all of its pages."""
+
+    def __init__(
+        self, client: Client, index: TextIndex, query: Node, scopes: Sequence[Scope], places: Places
+    ) -> None:
+        self._client, self._query, self._scopes, self._places = client, query, scopes, places
+        self._leaves = in_prose(query)
+        self._bound = BindVars(PROSE, self._leaves.values())
+        self._corpus = index.corpus()
+        self._count(index)
+        shown = [
+            batch for batch in self._corpus.batches.values() if (batch.list_id, batch.generation) in places
+        ]
+        self._shown = {batch.key: batch for batch in shown}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all matches are needed: items without any word sought match, or the server counts too few."""
+        return needs_everything(self._query) or any(one.overlaps for one in self._bound.terms)
+
+    def _count(self, index: TextIndex) -> None:
+        """Count what holds each thing sought, in the view and beside it."""
+        elsewhere, unverified = self._corpus.young, self._corpus.unverified
+        while True:
+            [answer] = self._client.query(
+                COUNT_TEXTS,
+                binds=self._bound.values,
+                elsewhere=[batch.key for batch in elsewhere],
+                unverified=[batch.key for batch in unverified],
+            )
+            lacking = index.verify(unverified, dict(answer["indexed"]))
+            if not lacking:
+                break
+            elsewhere, unverified = [*elsewhere, *lacking], []
+        self._elsewhere = elsewhere
+        self._beside = Items()
+        for batch, items in index.items(elsewhere).items():
+            for item in items:
+                counts = self._bound.counts(item.stems, item.words)
+                self._beside.add(batch, item.row, item.column, item.length, counts)
+        in_view = np.zeros(len(self._bound.terms), np.int64)
+        for column, holding in answer["holding"]:
+            in_view[column] += holding
+        table = self._bound.table(self._beside.counts)
+        self._in_view, self._holding = in_view, in_view + np.count_nonzero(table, axis=0)
+        _, texts, words = self._corpus.totals
+        self._items, self._words = texts + answer["items"], words + (answer["words"] or 0)
+
+    def all_hits(self) -> Hits:
+        """All matches."""
+        count = 1 + int(self._in_view.sum())
+        items, bound = self._matches(count)
+        while bound is not None:  # what was never committed took places of what was
+            count *= GROWTH
+            items, bound = self._matches(count)
+        if needs_everything(self._query):
+            present, nothing = items.keys(), [0] * len(self._bound.terms)
+            for key, *rows in self._client.query(ALL_TEXTS, keys=list(self._shown)):
+                for row, column in (one for some in rows for one in some):
+                    if (key, row, column) not in present:
+                        items.add(self._shown[key], row, column, 0, nothing)
+        return self._hits(items)
+
+    def best_hits(self, k: int) -> Hits:
+        """The best `k` matches, and perhaps more: pages of them, until no other one can be better."""
+        count = self._at_first(k)
+        while True:
+            items, bound = self._matches(count)
+            hits = self._hits(items)
+            if bound is None:
+                return hits
+            sure = int(np.count_nonzero(hits.score >= bound - _EXACT * abs(bound)))
+            if sure >= k:
+                return take_hits(hits, slice(sure))
+            count *= GROWTH
+
+    def _at_first(self, k: int) -> int:
+        """How many matches hold the best `k`, if what filters refuse and other lists are spread evenly."""
+        rows = sum(scope.version.total for scope in self._scopes)
+        left = sum(
+            scope.version.total if scope.keep is None else int(np.count_nonzero(scope.keep))
+            for scope in self._scopes
         )
-        rows = [row[:2] for name in ("found", "literal", "everything") for row in answer[name]]
-        cells = np.unique(np.array(rows, np.int64).reshape(-1, 2), axis=0)
-        numbers = {(session, cell): number for number, (session, cell) in enumerate(cells.tolist())}
-        worded, literally = (
-            np.array([numbers[session, cell] for session, cell, _ in answer[name]], np.int64)
-            for name in ("found", "literal")
+        others = 1
+        if len(self._shown) > MOST_BATCHES:
+            others = 1 + self._items // max(1, sum(batch.items for batch in self._shown.values()))
+        return (k + MARGIN) * others * (1 + rows) // (1 + left)
+
+    def _matches(self, count: int) -> tuple[Items, float | None]:
+        """The best `count` items of the view and those beside it; how good others may be, None if there are none."""
+        items = Items()
+        rows = self._ranked(count)
+        for key, row, column, length, counts, _, words in rows:
+            batch = self._shown.get(key)
+            if batch is not None:
+                items.add(batch, row, column, length, counts if words is None else self._bound.counts(*words))
+        items.extend(self._beside)
+        return items, rows[-1][5] if rows and len(rows) >= count else None
+
+    def _ranked(self, count: int) -> list[list[Any]]:
+        elsewhere = {batch.key for batch in self._elsewhere}
+        keys = [key for key in self._shown if key not in elsewhere]
+        if not keys or not self._in_view.any():
+            return []
+        texts = self._texts(Items())
+        weights = np.zeros(len(self._bound.terms))
+        for leaf, weight in texts.weights(self._query):
+            one = self._leaves[leaf]
+            if one is not None:
+                weights[self._bound.columns[one]] += weight
+        few = len(keys) <= MOST_BATCHES
+        return self._client.query(
+            RANK_TEXTS,
+            binds=self._bound.values,
+            batches=keys if few else [],
+            low=NO_TEXT if few else min(keys),
+            high="" if few else max(keys),
+            elsewhere=sorted(elsewhere),
+            required=self._bound.required(self._query, self._leaves),
+            weights=weights.tolist(),
+            k1=K1,
+            b=B,
+            average=max(1, self._words) / max(1, self._items),
+            count=count,
+            exactly=any(one.overlaps for one in self._bound.terms),
         )
-        table = bound.table([row[2] for row in answer["found"]])
-        held = np.array([row[2] for row in answer["literal"]], bool).reshape(len(literally), len(literals))
 
-        def ids(leaf: Leaf) -> np.ndarray:
-            some = [worded[bound.column(table, one) > 0] for one in leaves[leaf].sought]
-            literal = leaves[leaf].literal
-            if literal is not None:
-                some.append(literally[held[:, literals.index(literal)]])
-            return np.concatenate([np.empty(0, np.int64), *some])
+    def _texts(self, items: Items) -> Texts:
+        table = self._bound.table(items.counts)
+        counts = {leaf: self._bound.column(table, one) for leaf, one in self._leaves.items()}
+        holding = {
+            leaf: 0 if one is None else int(self._holding[self._bound.columns[one]])
+            for leaf, one in self._leaves.items()
+        }
+        return Texts(np.array(items.lengths, np.int64), counts, holding, self._items, self._words)
 
-        matching: np.ndarray = cells[matching_ids(query, ids, lambda: np.arange(len(cells)))]
-        return matching
+    def _hits(self, items: Items) -> Hits:
+        texts = self._texts(items)
+        return items.located(
+            texts.matching(self._query), texts.scores(self._query), self._places, self._scopes
+        )

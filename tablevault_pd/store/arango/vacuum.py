@@ -42,7 +42,8 @@ TOUCH = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {touched: @token} 
 MARK = """
 FOR b IN tv_batches FILTER b._key IN @gone OR b._key IN @emptied
   UPDATE b WITH {gone: b.gone OR b._key IN @gone, emptied: b.emptied OR b._key IN @emptied,
-    text_items: b._key IN @emptied ? null : b.text_items} IN tv_batches
+    text_items: b._key IN @emptied ? null : b.text_items,
+    text_changed: b._key IN @emptied ? DATE_NOW() : b.text_changed} IN tv_batches
 """
 
 

@@ -24,10 +24,11 @@ LEAST = 1e-6  #: the weight of what is in more than half of all texts
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """All texts of a corpus that hold some leaf of a query, and perhaps others."""
+    """Some texts of a corpus."""
 
     lengths: np.ndarray  #: words in each
     counts: Mapping[Leaf, np.ndarray]  #: how often each leaf of the query is in each
+    holding: Mapping[Leaf, int]  #: how many texts of the corpus each leaf is in
     items: int  #: texts in the corpus
     words: int  #: words in the corpus
 
@@ -66,14 +67,21 @@ class Texts:
         for part in node.parts:
             yield from self._counted(part, open_)
 
+    def weights(self, query: Node) -> Iterator[tuple[Leaf, float]]:
+        """What each leaf that is ranked by weighs, as often as it is in the query."""
+        for leaf in ranking_leaves(query):
+            yield leaf, self._weight(leaf)
+
+    def _weight(self, leaf: Leaf) -> float:
+        holding = self.holding[leaf]
+        weight = math.log((self.items - holding + 0.5) / (holding + 0.5)) if self.items > holding else 0.0
+        return weight if weight > 0.0 else LEAST
+
     def _part(self, leaf: Leaf, counted: np.ndarray) -> np.ndarray:
         """What a leaf adds to the scores."""
         if not self.items or not self.words:
             return np.zeros(len(counted))
-        holding = int(np.count_nonzero(self.counts[leaf]))
-        weight = math.log((self.items - holding + 0.5) / (holding + 0.5))
-        if weight <= 0.0:
-            weight = LEAST
+        weight = self._weight(leaf)
         average = self.words / self.items
         saturated: np.ndarray = counted * (K1 + 1.0) / (counted + K1 * (1 - B + B * self.lengths / average))
         return weight * saturated
