@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from stores import new_database
+from stores import database_of, new_database
 
 import tablevault_pd as tv
 from tablevault_pd.errors import VaultCorrupt
@@ -62,11 +62,23 @@ def password(monkeypatch):
     return given
 
 
-def test_requests_do_not_grow_with_lists(password, sent):
+def index_lags(monkeypatch, url: str, *, lags: bool) -> None:
+    """Have the search index lag behind all that was written, or not at all."""
+    from tablevault_pd.store.arango import code_search, text_index
+
+    for module in (text_index, code_search):
+        monkeypatch.setattr(module, "LAG_MS", 3_600_000 if lags else 0)
+    catch_up = "FOR d IN tv_search SEARCH d.text_of > '' OPTIONS {waitForSync: true} LIMIT 1 RETURN 1"
+    list(database_of(url).aql.execute(catch_up))
+
+
+@pytest.mark.parametrize("lags", [True, False])
+def test_requests_do_not_grow_with_lists(password, sent, monkeypatch, lags):
     counts = []
     for lists in (5, 40):
         with new_database() as url:
             filled(password(url), lists)
+            index_lags(monkeypatch, url, lags=lags)
             count = {}
             for name, call in CALLS.items():
                 with tv.connect(url, capture="none", mode="r") as vault:  # nothing is known yet
@@ -79,7 +91,7 @@ def test_requests_do_not_grow_with_lists(password, sent):
     assert {name: counts[1][name] for name in FEW if counts[1][name] > 10} == {}
 
 
-def test_requests_do_not_grow_with_rows_versions_sessions_or_hits(password, sent):
+def test_requests_do_not_grow_with_rows_versions_sessions_or_hits(password, sent, monkeypatch):
     counts = []
     for versions in (2, 30):
         with new_database() as url:
@@ -95,6 +107,7 @@ def test_requests_do_not_grow_with_rows_versions_sessions_or_hits(password, sent
                     options = {"files": "path", "documents": "doc"}
                     (vault.append if number else vault.save)("a", frame, **options)
                     vault.append("a", frame.head(1), **options)
+            index_lags(monkeypatch, url, lags=False)
             count = {}
             for name in FEW:
                 with tv.connect(url, capture="none", mode="r") as vault:

@@ -66,7 +66,7 @@ LET in_cells = (
 )
 LET in_statements = (
   FOR c IN tv_statements
-    FILTER LENGTH(@literals) > 0
+    FILTER LENGTH(@literals) > 0 AND !@cells_only
     LET text = LOWER(c.text)
     LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
     FILTER SUM(held) > 0
@@ -74,7 +74,7 @@ LET in_statements = (
 )
 LET in_sources = (
   FOR c IN tv_sources
-    FILTER LENGTH(@literals) > 0
+    FILTER LENGTH(@literals) > 0 AND !@cells_only
     LET text = LOWER(c.text)
     LET held = (FOR one IN @literals RETURN CONTAINS(text, LOWER(one)) ? 1 : 0)
     FILTER SUM(held) > 0
@@ -97,7 +97,7 @@ class CodeSearch:
 
     def search_code(self, query: Node) -> np.ndarray:
         """Cells whose code matches. One request, unless the view lags."""
-        ids, cells = self._ids(query, everything=needs_everything(query))
+        ids, cells = self._ids(query, cells_only=True)
         keys = sorted({*cells, *(key for some in ids.values() for key in keys_of(some, "tv_cells"))})
         numbers = {key: number for number, key in enumerate(keys)}
 
@@ -110,15 +110,20 @@ class CodeSearch:
 
     def ids(self, query: Node) -> dict[Leaf, set[str]]:
         """The ids of the documents of cells, statements and modules that each leaf is in."""
-        return self._ids(query, everything=False)[0]
+        return self._ids(query, cells_only=False)[0]
 
-    def _ids(self, query: Node, *, everything: bool) -> tuple[dict[Leaf, set[str]], list[str]]:
+    def _ids(self, query: Node, *, cells_only: bool) -> tuple[dict[Leaf, set[str]], list[str]]:
         leaves = in_code(query)
         bound = BindVars(CODE, (one for leaf in leaves.values() for one in leaf.terms))
         literals = list(dict.fromkeys(leaf.literal for leaf in leaves.values() if leaf.literal is not None))
         for lag in (LAG_MS * 1000, None):
             [answer] = self._client.query(
-                FIND_CODE, binds=bound.values, literals=literals, lag=lag, everything=everything
+                FIND_CODE,
+                binds=bound.values,
+                literals=literals,
+                lag=lag,
+                cells_only=cells_only,
+                everything=cells_only and needs_everything(query),
             )
             if answer["whole"]:
                 break

@@ -57,13 +57,23 @@ _COUNTS = """
     )"""
 _DESCRIBED = """FOR d IN tv_descriptions
     FILTER d.batch == null OR LENGTH(FOR b IN tv_batches FILTER b._key == d.batch AND b.list > 0 RETURN 1) > 0"""
-# How many items of the vault hold each thing sought, descriptions too; and how many texts the view has of some batches.
+# How many items of the vault hold each thing sought, descriptions too, but for batches of which the view has other than all
+# texts. Of those that are @unverified it is counted: [key, texts] each.
 COUNT_TEXTS = f"""
+LET indexed = (
+  FOR d IN tv_search
+    SEARCH d.text_of IN @unverified[*][0]
+    OPTIONS {{collections: ["tv_records", "tv_documents", "tv_files"]}}
+    COLLECT batch = d.text_of WITH COUNT INTO items
+    RETURN CONCAT(batch, " ", items)
+)
+LET lacking = (FOR one IN @unverified FILTER CONCAT(one[0], " ", one[1]) NOT IN indexed RETURN one[0])
+LET elsewhere = APPEND(@elsewhere, lacking)
 LET holding = (
   FOR d IN tv_search
     SEARCH {_MATCHES}
     OPTIONS {{collections: ["tv_records", "tv_documents", "tv_files"]}}
-    FILTER d.batch NOT IN @elsewhere{_COUNTS}
+    FILTER d.batch NOT IN elsewhere{_COUNTS}
     FOR number IN RANGE(0, LENGTH(counts) - 1)
       FILTER counts[number] > 0
       COLLECT batch = d.batch, column = number WITH COUNT INTO items
@@ -83,15 +93,8 @@ LET described = (
       COLLECT sought = number WITH COUNT INTO items
       RETURN [sought, items]
 )
-LET indexed = (
-  FOR d IN tv_search
-    SEARCH d.text_of IN @unverified
-    OPTIONS {{collections: ["tv_records", "tv_documents", "tv_files"]}}
-    COLLECT batch = d.text_of WITH COUNT INTO items
-    RETURN [batch, items]
-)
 RETURN {{
-  holding: APPEND(holding, described), items: LENGTH(descriptions), words: SUM(descriptions[*].length), indexed
+  lacking, holding: APPEND(holding, described), items: LENGTH(descriptions), words: SUM(descriptions[*].length)
 }}
 """
 # The most that the score of an item may be comes last but one: what it adds for something sought may not count in the end.
@@ -176,11 +179,12 @@ class _Search:
         self._leaves = in_prose(query)
         self._bound = BindVars(PROSE, self._leaves.values())
         self._corpus = index.corpus()
+        self._shown = {
+            key: batch
+            for key, batch in self._corpus.batches.items()
+            if (batch.list_id, batch.generation) in places
+        }
         self._count(index)
-        shown = [
-            batch for batch in self._corpus.batches.values() if (batch.list_id, batch.generation) in places
-        ]
-        self._shown = {batch.key: batch for batch in shown}
 
     @property
     def is_whole(self) -> bool:
@@ -189,21 +193,17 @@ class _Search:
 
     def _count(self, index: TextIndex) -> None:
         """Count what holds each thing sought, in the view and beside it."""
-        elsewhere, unverified = self._corpus.young, self._corpus.unverified
-        while True:
-            [answer] = self._client.query(
-                COUNT_TEXTS,
-                binds=self._bound.values,
-                elsewhere=[batch.key for batch in elsewhere],
-                unverified=[batch.key for batch in unverified],
-            )
-            lacking = index.verify(unverified, dict(answer["indexed"]))
-            if not lacking:
-                break
-            elsewhere, unverified = [*elsewhere, *lacking], []
-        self._elsewhere = elsewhere
+        young, unverified = self._corpus.young, self._corpus.unverified
+        [answer] = self._client.query(
+            COUNT_TEXTS,
+            binds=self._bound.values,
+            elsewhere=[batch.key for batch in young],
+            unverified=[[batch.key, batch.items] for batch in unverified],
+        )
+        self._elsewhere = [*young, *index.verify(unverified, answer["lacking"])]
+        beside = index.items(self._elsewhere, self._corpus.documents, self._shown)
         self._beside = Items()
-        for batch, items in index.items(elsewhere).items():
+        for batch, items in beside.items():
             for item in items:
                 counts = self._bound.counts(item.stems, item.words)
                 self._beside.add(batch, item.row, item.column, item.length, counts)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd import frames
+from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store.arango.text_hits import TextBatch
 from tablevault_pd.store.engine.fts_index import item_texts
 from tablevault_pd.store.engine.tokenizer import PROSE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -37,11 +38,12 @@ LET totals = FIRST(
 LET changed = (
   FOR b IN tv_batches
     FILTER b.text_changed >= @since
-    RETURN [b._key, b.list, b.generation, b.start, b.text_items, b.text_words, b.text_changed]
+    LET document = b.text_changed > DATE_NOW() - @lag ? UNSET(b, "pieces", "edges", "reads") : null
+    RETURN [b._key, b.list, b.generation, b.start, b.text_items, b.text_words, b.text_changed, document]
 )
-RETURN {now: DATE_NOW(), totals, changed}
+RETURN {totals, changed}
 """
-BATCHES_BY_KEY = "FOR b IN tv_batches FILTER b._key IN @keys RETURN b"
+BATCHES_BY_KEY = 'FOR b IN tv_batches FILTER b._key IN @keys RETURN UNSET(b, "pieces", "edges", "reads")'
 
 
 class TextItem(NamedTuple):
@@ -65,6 +67,7 @@ class Corpus:
     batches: Mapping[str, TextBatch]
     young: list[TextBatch]  #: not known to be in the view, and not to be expected there yet
     unverified: list[TextBatch]  #: to be expected in the view
+    documents: Mapping[str, Mapping[str, Any]]  #: of those that are young
 
     @property
     def totals(self) -> tuple[int, int, int]:
@@ -95,19 +98,20 @@ class TextIndex:
 
     def _corpus(self, batches: dict[str, TextBatch], *, checked: bool = True) -> Corpus | None:
         since = max((batch.changed for batch in batches.values()), default=OVERLAP_MS) - OVERLAP_MS
-        [answer] = self._client.query(TEXT_BATCHES, since=since)
+        [answer] = self._client.query(TEXT_BATCHES, since=since, lag=LAG_MS)
         changed = [
             TextBatch(key, list_id, generation, start, items or 0, words or 0, time)
-            for key, list_id, generation, start, items, words, time in answer["changed"]
+            for key, list_id, generation, start, items, words, time, _ in answer["changed"]
         ]
         every = {**batches, **{batch.key: batch for batch in changed}}
         batches = {key: batch for key, batch in every.items() if batch.items}
         unsure = [batch for key, batch in batches.items() if self._indexed.get(key) != batch.items]
-        border = answer["now"] - LAG_MS
+        documents = {key: document for key, *_, document in answer["changed"] if document is not None}
         corpus = Corpus(
             batches,
-            [batch for batch in unsure if batch.changed > border],
-            [batch for batch in unsure if batch.changed <= border],
+            [batch for batch in unsure if batch.key in documents],
+            [batch for batch in unsure if batch.key not in documents],
+            documents,
         )
         count, items, words = answer["totals"] or (0, 0, 0)
         if checked and corpus.totals != (count, items or 0, words or 0):
@@ -115,30 +119,44 @@ class TextIndex:
         self._batches = batches
         return corpus
 
-    def verify(self, batches: Iterable[TextBatch], counts: Mapping[str, int]) -> list[TextBatch]:
-        """Those of these batches of which the view holds other than all texts, given how many it holds."""
-        lacking = [batch for batch in batches if counts.get(batch.key, 0) != batch.items]
-        lacking_keys = {batch.key for batch in lacking}
-        indexed = {batch.key: batch.items for batch in batches if batch.key not in lacking_keys}
+    def verify(self, batches: Iterable[TextBatch], lacking: Iterable[str]) -> list[TextBatch]:
+        """Those of these batches with the keys `lacking`; of the others the view was seen to hold all texts."""
+        keys = set(lacking)
+        indexed = {batch.key: batch.items for batch in batches if batch.key not in keys}
         self._indexed = {**self._indexed, **indexed}
-        return lacking
+        return [batch for batch in batches if batch.key in keys]
 
-    def items(self, batches: Sequence[TextBatch]) -> dict[TextBatch, list[TextItem]]:
-        """The items of these batches, by words made of their rows."""
+    def items(
+        self,
+        batches: Sequence[TextBatch],
+        documents: Mapping[str, Mapping[str, Any]],
+        searched: Container[str],
+    ) -> dict[TextBatch, list[TextItem]]:
+        """The items of these batches, by words made of their rows; the `documents` of some of them are here.
+
+        Damage is an error in those that are `searched`. For the words of others the rest is searched without them.
+        """
         items = {batch: self._items[batch] for batch in batches if batch in self._items}
         lacking = [batch for batch in batches if batch not in items]
         if lacking:
-            items |= self._read(lacking)
+            try:
+                items |= self._read(lacking, documents)
+            except VaultCorrupt:
+                items |= self._read([batch for batch in lacking if batch.key in searched], documents)
         self._items = items
         return items
 
-    def _read(self, batches: Sequence[TextBatch]) -> dict[TextBatch, list[TextItem]]:
+    def _read(
+        self, batches: Sequence[TextBatch], documents: Mapping[str, Mapping[str, Any]]
+    ) -> dict[TextBatch, list[TextItem]]:
         by_key = {batch.key: batch for batch in batches}
-        documents: list[dict[str, Any]] = self._client.query(BATCHES_BY_KEY, keys=list(by_key))
-        documents = [document for document in documents if not document["emptied"]]
+        absent = [key for key in by_key if key not in documents]
+        fetched = self._client.query(BATCHES_BY_KEY, keys=absent) if absent else []
+        every = [*fetched, *(documents[key] for key in by_key if key in documents)]
+        every = [document for document in every if not document["emptied"]]
         items: dict[TextBatch, list[TextItem]] = {batch: [] for batch in batches}
-        for number, chunk in self._reader.scan_batches(documents, _text_columns):
-            batch = by_key[documents[number]["_key"]]
+        for number, chunk in self._reader.scan_batches(every, _text_columns):
+            batch = by_key[every[number]["_key"]]
             items[batch] += _items_of(chunk.table, chunk.positions[0])
         return items
 
