@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from tablevault_pd.analysis.comparison import Comparison
     from tablevault_pd.api import checkpoint, connect, current_vault, log, loop, read, step
     from tablevault_pd.caching import cached
+    from tablevault_pd.lineage.cited import chars
     from tablevault_pd.lineage.declared import rows
     from tablevault_pd.moving import (
         copy,
@@ -118,6 +119,7 @@ __all__ = [
     "VersionNotFound",
     "WorkerStopped",
     "cached",
+    "chars",
     "checkpoint",
     "connect",
     "copy",
@@ -142,6 +144,7 @@ _LATER = {
     "RunInfo": "session.info",
     "Vault": "vault.vault",
     "cached": "caching",
+    "chars": "lineage.cited",
     "checkpoint": "api",
     "connect": "api",
     "copy": "moving",

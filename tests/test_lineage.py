@@ -743,7 +743,8 @@ def test_asking_a_frame(vault):
     answers = vault.read("answers")
     up = answers.vault.parents()
     assert list(up.columns) == [
-        "list", "position", "depth", "parent_list", "parent_position", "parent_version", "basis", "session", "cell", "ref", "gone",
+        "list", "position", "depth", "parent_list", "parent_position", "parent_version", "parent_start", "parent_stop", "basis", "session",
+        "cell", "ref", "gone",
     ]  # fmt: skip
     assert up["ref"].astype(str).tolist() == ["articles[4]", "articles[2]"]
     assert some.vault.children(columns=["score", "id"])[

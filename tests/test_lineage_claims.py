@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torture.harness import times
 
-from tablevault_pd.lineage.edges import ParentClaim
+from tablevault_pd.lineage.claims import ParentClaim
 from tablevault_pd.store.edges import STATED
 
 TOTAL = 8

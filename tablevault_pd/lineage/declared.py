@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.keywords import public_call
-from tablevault_pd.lineage.edges import ParentClaim
+from tablevault_pd.lineage.cited import Chars, parents_of_chars
+from tablevault_pd.lineage.claims import ParentClaim
 from tablevault_pd.lineage.resolve_rows import RowSelection, resolve_rows
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.origin import marked, origin_of
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
 
 FORMS = (
-    "a frame read from this vault, tablevault_pd.rows(frame), a list's name, {name: positions} (an array, a slice, or the name "
-    "of a column of the saved frame), a list of several of these, or False for none"
+    "a frame read from this vault, tablevault_pd.rows(frame), a list's name, {name: positions} (an array, a slice, the name "
+    "of a column of the saved frame, or tablevault_pd.chars(…)), a list of several of these, or False for none"
 )
 
 #: Makes the claims about a batch, given how many rows it has, and the frame they came in if it was a single one.
@@ -226,7 +227,9 @@ def _of_mapping(store: Store, inputs: Mapping[Any, Any]) -> DeclaredParents:
     columns: list[PositionsColumn] = []
     for name, positions in inputs.items():
         version = name._version() if isinstance(name, ListReference) else reading.resolve(store, name)
-        if isinstance(positions, str):
+        if isinstance(positions, Chars):
+            of_batch.append(parents_of_chars(store, version, positions))
+        elif isinstance(positions, str):
             columns.append(PositionsColumn(version, positions))
         elif isinstance(positions, slice):
             of_batch.append(_slice(version, positions))

@@ -1,209 +1,20 @@
-"""The algebra of edges: positions become ranges or packed arrays, and rows are carried along them, all at once.
+"""The algebra of edges: rows are carried along many edges, all at once.
 
-Nothing here knows a store or pandas. A *claim* says which parents the rows of one frame have; :func:`edges_of` turns
-it into the edges of a batch. :func:`up` and :func:`down` carry rows over many edges in a handful of NumPy calls.
+Nothing here knows a store or pandas. :func:`up` and :func:`down` carry rows over many edges in a handful of NumPy calls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput
-from tablevault_pd.store.edges import WHOLE_LIST, Edge, EdgeForm, EdgeTable
-
-if TYPE_CHECKING:
-    from tablevault_pd.store import Version
-    from tablevault_pd.store.pieces import Pieces
+from tablevault_pd.store.edges import EdgeForm, EdgeTable
 
 CHUNK = 1 << 16  # pairs in one edge: a look-up of one row unpacks no more than these
-FEW = 8  # a mapping that is at most so many ranges is kept as those
 MAX_LINES = 200_000_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ParentClaim:
-    """What the rows `child` to ``child + rows`` of a batch came from."""
-
-    parent_list: int
-    parent_version: int
-    basis: int  #: READ, INFERRED or STATED
-    child: int
-    rows: int
-    whole: bool = False  #: each from the whole list
-    span: tuple[int, int] | None = None  #: each from all of these positions
-    all_parents: bool = False  #: each from each of `parents`
-    children: np.ndarray | None = (
-        None  #: offsets from `child`, one for each of `parents`; None: row i has parent i
-    )
-    parents: np.ndarray | None = None
-
-    def taken(self, rows: np.ndarray, total: int) -> Iterator[ParentClaim]:
-        """What it says of some rows of a batch of `total`, which make a batch of their own in this order."""
-        if self.parents is not None and not self.all_parents:
-            numbers = np.full(total, -1, np.int64)
-            numbers[rows] = np.arange(len(rows))
-            offsets = np.arange(self.rows) if self.children is None else self.children
-            children = numbers[self.child + offsets]
-            there = children >= 0
-            if there.any():
-                yield replace(
-                    self, child=0, rows=len(rows), children=children[there], parents=self.parents[there]
-                )
-            return
-        mine = np.flatnonzero((rows >= self.child) & (rows < self.child + self.rows))
-        for run in np.split(mine, np.flatnonzero(np.diff(mine) > 1) + 1) if len(mine) else ():
-            yield replace(self, child=int(run[0]), rows=len(run))
-
-
-# -- building
-
-
-def edges_of(claim: ParentClaim, version: Version, pieces: Pieces) -> Iterator[Edge]:
-    """The edges that a claim means, its positions resolved to the stored rows that `version` shows."""
-    if claim.whole:
-        yield _edge(
-            claim, WHOLE_LIST, EdgeForm.WHOLE, claim.child, claim.rows, version.generation,
-            version.start + version.rows, version.layout or 0,
-        )  # fmt: skip
-    elif claim.span is not None:
-        part = pieces.clip(*claim.span)
-        for generation, _, addresses in _by_generation(part, np.arange(part.total)):
-            yield from _every(claim, generation, addresses)
-    elif claim.parents is not None and claim.all_parents:
-        for generation, _, addresses in _by_generation(pieces, np.unique(claim.parents)):
-            yield from _every(claim, generation, addresses)
-    elif claim.parents is not None:
-        for generation, numbers, addresses in _by_generation(pieces, claim.parents):
-            children = claim.children
-            if numbers is not None:
-                children = numbers if children is None else children[numbers]
-            yield from _paired(claim, generation, children, addresses)
-
-
-def _by_generation(
-    pieces: Pieces, positions: np.ndarray
-) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:
-    """(generation, numbers, addresses) of the rows at these positions; no numbers where one generation has all."""
-    if not len(positions):
-        return
-    generation, address = pieces.addresses(positions)
-    for (number,), rows in groups(generation[:, None]):
-        whole = len(rows) == len(positions)
-        yield number, None if whole else rows, address if whole else address[rows]
-
-
-def _edge(
-    claim: ParentClaim,
-    generation: int,
-    form: EdgeForm,
-    child: int,
-    rows: int,
-    parent: int,
-    span: int,
-    step: int = 0,
-) -> Edge:
-    return Edge(
-        claim.parent_list, claim.parent_version, generation, claim.basis, form, child, rows, parent, span, step
-    )  # fmt: skip
-
-
-def _paired(
-    claim: ParentClaim, generation: int, children: np.ndarray | None, parents: np.ndarray
-) -> Iterator[Edge]:
-    if not len(parents):
-        return
-    if children is not None:
-        children, parents = _distinct(children, parents)
-        if _consecutive(children):
-            first = int(children[0])
-            yield from _rowwise(claim, generation, first, parents)
-            return
-        if children[0] == children[-1] and (len(parents) <= FEW or _consecutive(parents)):
-            yield from _of_one_child(claim, generation, int(children[0]), parents)
-            return
-        for first in range(0, len(parents), CHUNK):
-            part = slice(first, first + CHUNK)
-            yield _arrays(claim, generation, children[part], parents[part])
-        return
-    yield from _rowwise(claim, generation, 0, parents)
-
-
-def _every(claim: ParentClaim, generation: int, parents: np.ndarray) -> Iterator[Edge]:
-    if not claim.rows:
-        return
-    parents = np.sort(parents)
-    breaks = np.flatnonzero(np.diff(parents) != 1) + 1
-    if len(breaks) < FEW:
-        for part in np.split(parents, breaks):
-            yield _edge(claim, generation, EdgeForm.SPAN, claim.child, claim.rows, int(part[0]), len(part))
-        return
-    for first in range(0, len(parents), CHUNK):
-        part = parents[first : first + CHUNK]
-        lowest = int(part[0])
-        yield Edge(
-            claim.parent_list, claim.parent_version, generation, claim.basis, EdgeForm.EACH, claim.child, claim.rows, lowest,
-            int(part[-1]) - lowest + 1, 0, None, part - lowest,
-        )  # fmt: skip
-
-
-def _distinct(children: np.ndarray, parents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """In order of child, then parent, each pair once."""
-    order = np.lexsort((parents, children))
-    children, parents = children[order], parents[order]
-    fresh = np.ones(len(children), bool)
-    fresh[1:] = (np.diff(children) != 0) | (np.diff(parents) != 0)
-    return children[fresh], parents[fresh]
-
-
-def _consecutive(values: np.ndarray) -> bool:
-    return bool(values[-1] - values[0] == len(values) - 1) and bool((np.diff(values) == 1).all())
-
-
-def _rowwise(claim: ParentClaim, generation: int, first: int, parents: np.ndarray) -> Iterator[Edge]:
-    """Row ``first + i`` has the parent ``parents[i]``."""
-    steps = np.diff(parents)
-    if not len(steps) or (steps == steps[0]).all():
-        yield _affine(claim, generation, first, parents)
-        return
-    breaks = np.flatnonzero(steps != 1) + 1
-    if len(breaks) < FEW:
-        for low, high in zip([0, *breaks.tolist()], [*breaks.tolist(), len(parents)], strict=True):
-            yield _affine(claim, generation, first + low, parents[low:high])
-        return
-    for low in range(0, len(parents), CHUNK):
-        part = parents[low : low + CHUNK]
-        lowest = int(part.min())
-        yield Edge(
-            claim.parent_list, claim.parent_version, generation, claim.basis, EdgeForm.PAIRS, claim.child + first + low, len(part),
-            lowest, int(part.max()) - lowest + 1, 0, None, part - lowest,
-        )  # fmt: skip
-
-
-def _affine(claim: ParentClaim, generation: int, first: int, parents: np.ndarray) -> Edge:
-    step = int(parents[1] - parents[0]) if len(parents) > 1 else 0
-    lowest = int(min(parents[0], parents[-1]))
-    span = abs(int(parents[-1] - parents[0])) + 1
-    return _edge(claim, generation, EdgeForm.AFFINE, claim.child + first, len(parents), lowest, span, step)
-
-
-def _of_one_child(claim: ParentClaim, generation: int, child: int, parents: np.ndarray) -> Iterator[Edge]:
-    if _consecutive(parents):
-        yield _edge(claim, generation, EdgeForm.SPAN, claim.child + child, 1, int(parents[0]), len(parents))
-        return
-    for parent in parents.tolist():
-        yield _edge(claim, generation, EdgeForm.AFFINE, claim.child + child, 1, parent, 1)
-
-
-def _arrays(claim: ParentClaim, generation: int, children: np.ndarray, parents: np.ndarray) -> Edge:
-    first, lowest = int(children[0]), int(parents.min())
-    return Edge(
-        claim.parent_list, claim.parent_version, generation, claim.basis, EdgeForm.PAIRS, claim.child + first,
-        int(children[-1]) - first + 1, lowest, int(parents.max()) - lowest + 1, 0, children - first, parents - lowest,
-    )  # fmt: skip
 
 
 def spans_of(positions: np.ndarray, *, gap: int = 64) -> list[tuple[int, int]]:
@@ -219,6 +30,11 @@ def spans_of(positions: np.ndarray, *, gap: int = 64) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
+def consecutive(values: np.ndarray) -> bool:
+    """Return whether each value is the one before plus 1."""
+    return bool(values[-1] - values[0] == len(values) - 1) and bool((np.diff(values) == 1).all())
+
+
 # -- carrying rows along edges
 
 
@@ -232,6 +48,7 @@ class RowStep:
     position: np.ndarray | None  #: None: the whole list
     version: np.ndarray
     basis: np.ndarray
+    chars: np.ndarray | None = None  #: shape (n, 2): which characters of the parent; None: no edge says
 
 
 def up(table: EdgeTable, positions: np.ndarray) -> Iterator[RowStep]:
@@ -325,6 +142,46 @@ def _up_pairs(table: EdgeTable, points: np.ndarray, list_id: int, generation: in
     )
 
 
+def _up_chars(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
+    edge, children, parents, chars = _cited_lines(table)
+    line, source = _lookup(children, points)
+    yield RowStep(
+        list_id,
+        generation,
+        source,
+        parents[line],
+        table.parent_version[edge[line]],
+        table.basis[edge[line]],
+        chars[line],
+    )
+
+
+def _down_chars(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
+    edge, children, parents, chars = _cited_lines(table)
+    order = _order(parents)
+    line, source = _lookup(parents[order], points)
+    line = order[line]
+    yield RowStep(
+        list_id,
+        generation,
+        source,
+        children[line],
+        table.version[edge[line]],
+        table.basis[edge[line]],
+        chars[line],
+    )
+
+
+def _cited_lines(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(edge, child, parent, characters) of every line of edges of the form CHARS, in order of child."""
+    thirds = [parts.reshape(3, -1) for parts in table.parents if parts is not None]
+    pairs = replace(table, parents=[parents for parents, _, _ in thirds])
+    lines = np.concatenate([np.stack([begin, end], axis=1) for _, begin, end in thirds])
+    edge, children, parents = flat(pairs, in_order=False)
+    order = np.argsort(children, kind="stable")
+    return edge[order], children[order], parents[order], lines[order]
+
+
 def _down_affine(table: EdgeTable, points: np.ndarray, list_id: int, generation: int) -> Iterator[RowStep]:
     edge, source = interval_join(table.parent, table.parent + table.span, points)
     step = table.step[edge]
@@ -399,17 +256,19 @@ _UP: dict[int, Carry] = {
     EdgeForm.WHOLE: _up_whole,
     EdgeForm.PAIRS: _up_pairs,
     EdgeForm.EACH: _up_each,
+    EdgeForm.CHARS: _up_chars,
 }
 _DOWN: dict[int, Carry] = {
     EdgeForm.AFFINE: _down_affine,
     EdgeForm.SPAN: _down_span,
     EdgeForm.PAIRS: _down_pairs,
     EdgeForm.EACH: _down_each,
+    EdgeForm.CHARS: _down_chars,
 }
 
 
-def flat(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(edge, child, parent) of every pair of edges of the form PAIRS, in order of child."""
+def flat(table: EdgeTable, *, in_order: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(edge, child, parent) of every pair of edges of the form PAIRS, in order of child, or else of the edges."""
     sizes = np.array([len(parents) for parents in table.parents if parents is not None])
     edge = np.repeat(np.arange(len(table)), sizes)
     offsets = [
@@ -420,7 +279,7 @@ def flat(table: EdgeTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     parents = (
         np.concatenate([parents for parents in table.parents if parents is not None]) + table.parent[edge]
     )
-    if len(children) > 1 and not (np.diff(children) >= 0).all():
+    if in_order and len(children) > 1 and not (np.diff(children) >= 0).all():
         order = np.argsort(children, kind="stable")
         edge, children, parents = edge[order], children[order], parents[order]
     return edge, children, parents
@@ -452,7 +311,7 @@ def _order(values: np.ndarray) -> np.ndarray:
 
 def _lookup(keys: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """(key, point): every pair of equal ones, by their numbers; None for all points in order. `keys` are sorted."""
-    if len(keys) and _consecutive(keys):  # then a key's number is its value
+    if len(keys) and consecutive(keys):  # then a key's number is its value
         numbers = points - keys[0]
         inside = (numbers >= 0) & (numbers < len(keys))
         if inside.all():

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tablevault_pd.lineage.claims import ParentClaim, edges_of
 from tablevault_pd.lineage.declared import declared_parents
-from tablevault_pd.lineage.edges import ParentClaim, edges_of
 from tablevault_pd.lineage.resolve_rows import (
     RowSelection,
     missing,
@@ -230,7 +230,7 @@ def _merged(claims: Sequence[ParentClaim]) -> Iterator[ParentClaim]:
 
 
 def _kind(claim: ParentClaim) -> tuple[int, int, int, bool, bool]:
-    simple = claim.span is None and not claim.all_parents
+    simple = claim.span is None and not claim.all_parents and claim.chars is None
     return claim.parent_list, claim.parent_version, claim.basis, claim.whole, simple
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tablevault_pd import validate
 from tablevault_pd.lineage.edges import groups
 from tablevault_pd.lineage.values import joined_values
-from tablevault_pd.lineage.walk import RelatedRows, Relatives, Walk, WholeLists
+from tablevault_pd.lineage.walk import RelatedRows, Relatives, Walk, WholeLists, spans_of_chars
 from tablevault_pd.names import check_name
 from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.refs import RefArray, Source
@@ -100,7 +100,7 @@ def _walk(
     basis: int,
     single: bool,
 ) -> pd.DataFrame:
-    walk = Walk(store, direction, basis, single=single)
+    walk = Walk(store, direction, basis, single=single, chars=not single)
     rows, wholes, traced = _start(walk.cache, traced)
     steps = walk.steps(rows, wholes, depth=depth, to=to)
     return _frame(store, walk.cache, traced, steps, "parent" if direction == "up" else "child")
@@ -206,6 +206,7 @@ def _frame(
     asked_lists = _distinct(traced.list)
     asked_at = traced.position[numbers]
     whole = position < 0
+    chars = (arranged(_concatenated([spans_of_chars(step.rows)[:, at] for step in steps])) for at in (0, 1))
     frame = {
         "list": texts(
             np.searchsorted(asked_lists, traced.list[numbers]), [names[list_id] for list_id in asked_lists]
@@ -215,6 +216,7 @@ def _frame(
         f"{side}_list": texts(codes, [names[list_id] for list_id in lists]),
         f"{side}_position": integers(position, whole),
         f"{side}_version": integers(version),
+        **{f"parent_{end}": integers(at, at < 0) for end, at in zip(("start", "stop"), chars, strict=True)},
         "basis": texts(basis.astype(np.int64), BASES),
         "session": texts(
             np.where(session < 0, -1, np.searchsorted(session_ids, session)),

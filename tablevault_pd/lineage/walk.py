@@ -10,7 +10,7 @@ report maps them to positions.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +34,14 @@ class RelatedRows:
     position: np.ndarray  #: the address in the generation
     version: np.ndarray
     basis: np.ndarray  #: of the weakest step to here
+    chars: np.ndarray | None = (
+        None  #: shape (n, 2): characters of the parent that the step names; -1: none; None: of no row
+    )
+
+    def take(self, rows: np.ndarray) -> RelatedRows:
+        """Some of the rows, by their numbers."""
+        chars = None if self.chars is None else self.chars[rows]
+        return RelatedRows(self.root[rows], self.position[rows], self.version[rows], self.basis[rows], chars)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,11 +70,18 @@ class Walk:
     """One walk over one store."""
 
     def __init__(
-        self, store: Store, direction: Direction, basis: int = INFERRED, *, single: bool = False
+        self,
+        store: Store,
+        direction: Direction,
+        basis: int = INFERRED,
+        *,
+        single: bool = False,
+        chars: bool = False,
     ) -> None:
         self.cache = EdgeCache(store, direction)
         self._basis = basis  #: of the weakest edges to follow
         self._single = single  #: whether edges that give each row many parents are left out
+        self._chars = chars  #: whether a relative comes once for each span of characters
         self._up = direction == "up"
         self._seen: dict[GenerationKey, list[RelatedRows]] = defaultdict(list)
         self._seen_wholes: dict[int, list[WholeLists]] = defaultdict(list)
@@ -176,7 +191,7 @@ class Walk:
                 next_wholes[step.list].append(WholeLists(root, step.version, basis))
             else:
                 next_rows[step.list, step.generation].append(
-                    RelatedRows(root, step.position, step.version, basis)
+                    RelatedRows(root, step.position, step.version, basis, step.chars if self._chars else None)
                 )
         if not self._up:
             self._to_readers(place, rows, next_wholes)
@@ -311,18 +326,29 @@ def _written(version: Version) -> Pieces:
 def _once(rows: RelatedRows) -> RelatedRows:
     """Each (root, row) once."""
     _, first = np.unique((rows.root << 40) | rows.position, return_index=True)
-    return RelatedRows(rows.root[first], rows.position[first], rows.version[first], rows.basis[first])
+    return rows.take(first)
 
 
 def _joined(parts: Sequence[RelatedRows]) -> RelatedRows:
     if len(parts) == 1:
         return parts[0]
     names = ("root", "position", "version", "basis")
-    return RelatedRows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    joined = RelatedRows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    if all(part.chars is None for part in parts):
+        return joined
+    return replace(joined, chars=np.concatenate([spans_of_chars(part) for part in parts]))
+
+
+def spans_of_chars(rows: RelatedRows) -> np.ndarray:
+    """Which characters of its parent each row came from: int64, shape (n, 2); -1 where no edge says."""
+    return np.full((len(rows.root), 2), -1, np.int64) if rows.chars is None else rows.chars
 
 
 def _best(rows: RelatedRows, before: Sequence[RelatedRows]) -> RelatedRows:
-    """Each (root, position) once and none of those `before`: the surest, and of those the one of the newest version."""
+    """Each (root, position) once and none of those `before`: the surest, and of those the one of the newest version.
+
+    With characters each once for every span of them.
+    """
     if not before and _increasing(rows.root):
         return rows
     bits = max(
@@ -332,15 +358,18 @@ def _best(rows: RelatedRows, before: Sequence[RelatedRows]) -> RelatedRows:
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     if len(ordered) > 1 and (ordered[1:] == ordered[:-1]).any():
-        order = np.lexsort((-rows.version, -rows.basis, keys))
+        chars = () if rows.chars is None else (rows.chars[:, 1], rows.chars[:, 0])
+        order = np.lexsort((-rows.version, -rows.basis, *chars, keys))
         ordered = keys[order]
         first = np.r_[True, ordered[1:] != ordered[:-1]]
+        for column in chars:
+            first[1:] |= column[order][1:] != column[order][:-1]
         order, ordered = order[first], ordered[first]
     for earlier in before:
         old_keys = (earlier.root << bits) | earlier.position
         fresh = ~np.isin(ordered, old_keys)
         order, ordered = order[fresh], ordered[fresh]
-    return RelatedRows(rows.root[order], rows.position[order], rows.version[order], rows.basis[order])
+    return rows.take(order)
 
 
 def _increasing(values: np.ndarray) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store, Version
     from tablevault_pd.store.pieces import Pieces
 
+FURTHEST = 2**62
 KEPT_LISTS = 16  # lists whose documents follow one another, of which the places are kept in memory
 ADDED = ("char_start", "char_stop", "char_text")
 
@@ -66,8 +67,8 @@ class CharSpan:
             raise InvalidInput(
                 f"chars= is (start, stop), counted in characters, or {{column: (start, stop)}}, not {short_repr(chars)}."
             )
-        first = 0 if chars[0] is None else validate.whole(chars[0], "chars", least=0)
-        stop = None if chars[1] is None else validate.whole(chars[1], "chars", least=0)
+        first = 0 if chars[0] is None else validate.whole(chars[0], "chars", least=0, most=FURTHEST)
+        stop = None if chars[1] is None else validate.whole(chars[1], "chars", least=0, most=FURTHEST)
         if stop is not None and stop <= first:
             raise InvalidInput(f"chars=({first}, {stop}) has no character: the stop is excluded.")
         return cls(first, stop, column)

@@ -24,7 +24,7 @@ from tablevault_pd.store.pieces import EMPTY, OWN, Pieces
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
-    from tablevault_pd.lineage.edges import ParentClaim
+    from tablevault_pd.lineage.claims import ParentClaim
     from tablevault_pd.lineage.record import LineageRecorder
     from tablevault_pd.saving.fit import Fitter
     from tablevault_pd.saving.ingest import IngestedChunk

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from tablevault_pd.lineage.edges import ParentClaim
+    from tablevault_pd.lineage.claims import ParentClaim
     from tablevault_pd.lineage.record import LineageRecorder
     from tablevault_pd.saving.ingest import IngestedChunk
     from tablevault_pd.store import Batch, FileKeeper, Staging, Store, Version

@@ -1,6 +1,6 @@
 """Edges as they cross the store's boundary: which rows of a batch came from which rows of another list.
 
-An edge maps a run of child rows to a run of parent rows, in one of five forms. Whatever the form, `child` and `rows`
+An edge maps a run of child rows to a run of parent rows, in one of six forms. Whatever the form, `child` and `rows`
 bound the children and `parent` and `span` the parents, so that a store can find edges without knowing what is in them.
 """
 
@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 
 class EdgeForm(IntEnum):
-    """How an edge maps child rows to parent rows; see :class:`Edge`. The numbers are those in the vault."""
+    """How an edge maps child rows to parent rows; see :class:`Edge`. The numbers are those in the vault (see :func:`stored_form`)."""
 
     WHOLE = 0
     SPAN = 1
     AFFINE = 2
     PAIRS = 3
     EACH = 4
+    CHARS = 5
+
+
+CHARS_STEP = 2  #: the `step` of CHARS: so many more numbers for each pair
 
 
 #: How sure an edge is, the weakest first: its session had read the parent before, pandas code kept the rows, the user said so.
@@ -43,7 +47,7 @@ Span = tuple[int, int]  #: (first, end)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edge:
-    """One mapping of a batch, in one of five forms.
+    """One mapping of a batch, in one of six forms.
 
     ======  ==================================================================
     form    what it says
@@ -53,9 +57,13 @@ class Edge:
     AFFINE  child i came from one parent; neighbours are `step` apart
     PAIRS   child ``children[i]`` came from ``parents[i]``
     EACH    each child came from each of ``parents``
+    CHARS   child ``children[i]`` came from some characters of a parent
     ======  ==================================================================
 
     Rows are named by generation and address, which no later version changes; `parent_version` is the version that was read.
+    `parents` of CHARS has three parts of one length: the parents, as of PAIRS, then the first character of each and the one after
+    the last, counted in the document that the parent is a part of.
+
     For a whole list `parent_generation` is :data:`WHOLE_LIST`, and `parent`, `span` and `step` are what that version shows:
     the first `span` rows of the generation `parent`, and the layout `step` (0: none).
     """
@@ -69,9 +77,11 @@ class Edge:
     rows: int  #: how many child rows the run is long
     parent: int  #: lowest address of a parent
     span: int  #: how many rows the run of parents is long
-    step: int = 0  #: of AFFINE; negative: the first child has the highest parent
-    children: np.ndarray | None = None  #: of PAIRS: offsets from `child`; None: child i has parent i
-    parents: np.ndarray | None = None  #: of PAIRS and EACH: offsets from `parent`
+    step: int = 0  #: of AFFINE; negative: the first child has the highest parent; of CHARS CHARS_STEP
+    children: np.ndarray | None = (
+        None  #: of PAIRS and CHARS: offsets from `child`; None: child i has parent i
+    )
+    parents: np.ndarray | None = None  #: of PAIRS, EACH and CHARS: offsets from `parent`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,6 +132,9 @@ def edge_table(
         COLUMNS
     )
     named = dict(zip(COLUMNS, arrays, strict=True))
+    named["form"] = np.where(
+        (named["form"] == EdgeForm.PAIRS) & (named["step"] == CHARS_STEP), EdgeForm.CHARS, named["form"]
+    )
     named["basis"] = named["basis"].astype(np.int8)  # carried along with millions of lines
     return EdgeTable(**named, children=children, parents=parents)
 
@@ -153,6 +166,23 @@ class Writers:
     version: np.ndarray
     session_id: np.ndarray  #: -1 for none
     cell: np.ndarray  #: -1 for none
+
+
+def lacks_positions(
+    form: int, step: int, rows: int, children: np.ndarray | None, parents: np.ndarray | None
+) -> str | None:
+    """What is wrong with the positions of an edge as it is stored, once they were decoded; None if nothing is."""
+    if (parents is not None) != (form in (EdgeForm.PAIRS, EdgeForm.EACH)):
+        return "its positions are missing"
+    if parents is None or form == EdgeForm.EACH:
+        return None
+    pairs = rows if children is None else len(children)
+    return "it has lost positions" if len(parents) != pairs * (1 + step) else None
+
+
+def stored_form(form: int) -> int:
+    """The form by which an edge is stored: CHARS are PAIRS with a `step` of their own, so that vaults of before take them, too."""
+    return EdgeForm.PAIRS if form == EdgeForm.CHARS else form
 
 
 def few_spans(spans: Sequence[Span], most: int) -> Sequence[Span]:

@@ -63,9 +63,10 @@ class Lineage(VaultPart):
         -------
         DataFrame
             One line for each row asked for and relative: list (str), position (Int64), depth (int64), parent_list (str),
-            parent_position (Int64; missing: the whole list), parent_version (Int64, that was read), basis (str, of the weakest
-            step), session (str) and cell (Int64) that wrote the parent; ref (vault_ref), gone (bool, its data was
-            vacuumed). Down, ``child_`` in place of ``parent_``.
+            parent_position (Int64; missing: the whole list), parent_version (Int64, that was read), parent_start and
+            parent_stop (Int64, the characters of the document that ``tv.chars`` stated, a line for each such span), basis (str, of
+            the weakest step), session (str) and cell (Int64) that wrote the parent; ref (vault_ref), gone (bool, its data was
+            vacuumed). Down, child_list, child_position and child_version in place of those of the parent.
 
         Raises
         ------

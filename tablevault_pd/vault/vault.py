@@ -153,7 +153,8 @@ class Vault(
         inputs : optional
             Which rows these were made from: a frame read from this vault (every row saved came from all of its rows),
             ``tv.rows(frame)`` (row by row), a list's name, ``{name: positions}`` (one cell for each row, in row order; a cell
-            may be a list), ``{name: slice(a, b)}``, ``{name: "column of obj"}``, a list of several of these, or ``False`` for
+            may be a list), ``{name: slice(a, b)}``, ``{name: "column of obj"}``, ``{name: tv.chars(…)}`` (characters of a
+            document: :func:`chars`), a list of several of these, or ``False`` for
             none. Left out, the parents are found by reference columns, or by the index of a frame that was read from this vault;
             where pandas dropped that, the lists that the session had read stand in (basis ``read``), with a warning.
         description : str, optional

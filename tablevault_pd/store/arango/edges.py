@@ -37,6 +37,8 @@ from tablevault_pd.store.edges import (
     bin_of,
     edge_table,
     few_spans,
+    lacks_positions,
+    stored_form,
 )
 from tablevault_pd.store.engine.int_codec import pack, unpack
 from tablevault_pd.store.pieces import Pieces
@@ -360,7 +362,7 @@ def plain(edge: Edge) -> list[int]:
     return [
         int(value)
         for value in (
-            edge.parent_list, edge.parent_version, edge.parent_generation, edge.basis, edge.form, edge.child, edge.rows,
+            edge.parent_list, edge.parent_version, edge.parent_generation, edge.basis, stored_form(edge.form), edge.child, edge.rows,
             edge.parent, edge.span, edge.step,
         )
     ]  # fmt: skip
@@ -440,11 +442,4 @@ def _wrong(edge: Sequence[Any], rows: int, total: int | None) -> str | None:
         children, parents = (None if text is None else _positions(text, "it") for text in edge[10:12])
     except VaultCorrupt as error:
         return str(error)
-    if (parents is not None) != (edge[4] in (EdgeForm.PAIRS, EdgeForm.EACH)):
-        return "its positions are missing"
-    pairs = edge[6] if children is None else len(children)
-    return (
-        "it has lost positions"
-        if edge[4] == EdgeForm.PAIRS and parents is not None and len(parents) != pairs
-        else None
-    )
+    return lacks_positions(edge[4], edge[9], edge[6], children, parents)

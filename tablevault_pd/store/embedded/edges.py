@@ -15,7 +15,6 @@ from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store import Problem, Version
 from tablevault_pd.store.edges import (
     Edge,
-    EdgeForm,
     EdgeQuery,
     EdgeSummary,
     EdgeTable,
@@ -26,6 +25,8 @@ from tablevault_pd.store.edges import (
     bins_over,
     edge_table,
     few_spans,
+    lacks_positions,
+    stored_form,
 )
 from tablevault_pd.store.embedded.versions import BY_NUMBER, NEWEST_OF_GENERATION, erased_rows, version_of
 from tablevault_pd.store.engine.int_codec import pack, unpack
@@ -85,7 +86,7 @@ GROUP BY e.parent_list, e.parent_version, e.list, e.version ORDER BY b.time, e.l
 """
 # Edges are read a page at a time; those that reach beyond the rows of either end come with the reason.
 CHECK_EDGES = """
-SELECT e.id, l.name, e.version, e.form, e.rows, e.children, e.parents,
+SELECT e.id, l.name, e.version, e.form, e.step, e.rows, e.children, e.parents,
        e.start < b.start OR e.start + e.rows > b.start + b.rows OR e.form > 0 AND e.parent + e.span > (
            SELECT coalesce(max(p.start + p.rows), 0) FROM batches p
            WHERE p.list = e.parent_list AND p.generation = e.parent_generation AND p.version <= e.parent_version)
@@ -220,30 +221,23 @@ def damaged_edges(catalog: SqliteCatalog) -> Iterator[Problem]:
         if not rows:
             return
         last = rows[-1][0]
-        for _, name, version, form, count, children, parents, beyond in rows:
+        for _, name, version, form, step, count, children, parents, beyond in rows:
             detail = (
                 "it names rows that were never there"
                 if beyond
-                else _unreadable(form, count, children, parents)
+                else _unreadable(form, step, count, children, parents)
             )
             if detail:
                 yield Problem("damage", "damaged edge", name, version, "catalog.db", detail)
 
 
-def _unreadable(form: int, rows: int, children: bytes | None, parents: bytes | None) -> str | None:
+def _unreadable(form: int, step: int, rows: int, children: bytes | None, parents: bytes | None) -> str | None:
     try:
         offsets = None if children is None else unpack(children, "The lineage of it")
         positions = None if parents is None else unpack(parents, "The lineage of it")
     except VaultCorrupt as error:
         return str(error)
-    if (positions is not None) != (form in (EdgeForm.PAIRS, EdgeForm.EACH)):
-        return "its positions are missing"
-    pairs = rows if offsets is None else len(offsets)
-    return (
-        "it has lost positions"
-        if form == EdgeForm.PAIRS and positions is not None and len(positions) != pairs
-        else None
-    )
+    return lacks_positions(form, step, rows, offsets, positions)
 
 
 def insert_edges(db: Connection, version: Version, edges: Sequence[Edge]) -> None:
@@ -262,7 +256,7 @@ def _row(version: Version, edge: Edge) -> tuple[Any, ...]:
     return (
         version.list_id, version.version, version.generation, start, edge.rows, *bin_of(start, start + edge.rows),
         edge.parent_list, edge.parent_version, edge.parent_generation, edge.parent, edge.span,
-        *bin_of(edge.parent, edge.parent + edge.span), int(edge.basis), edge.form, edge.step, *packed,
+        *bin_of(edge.parent, edge.parent + edge.span), int(edge.basis), stored_form(edge.form), edge.step, *packed,
     )  # fmt: skip
 
 
