@@ -364,3 +364,56 @@ def test_what_was_erased_is_in_no_copy(here):
             copy.read("x@1")
         assert copy.check().empty
     assert not any(b"secret" in path.read_bytes() for path in (here / "b.vault").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("kind", ["folder", pytest.param("server", marks=pytest.mark.arango)])
+def test_rows_that_are_done_are_done_in_a_copy_and_held_ones_are_open(here, kind):
+    def claims(place, state):
+        with tv.connect(place, mode="r") as vault:
+            report = vault.claims("jobs", state=state)
+            return dict(zip(report["position"], report["session"], strict=True))
+
+    with ExitStack() as stack:
+        target = stack.enter_context(new_database()) if kind == "server" else here / "b.vault"
+        if kind == "server":
+            tv.connect(target, create=True, session=False).close()
+        with tv.connect(here / "a.vault", session="boss", capture="none") as vault:
+            vault.save("jobs", pd.DataFrame({"n": range(6)}))
+            vault.append("jobs", {"n": 6})
+            with vault.session("worker"):
+                vault.finish(vault.claim("jobs", 2))
+            held = vault.claim("jobs", 2)
+            tv.copy(vault, target, lists="jobs")
+            assert claims(target, "done") == {0: "worker#1", 1: "worker#1"}
+            assert claims(target, "held") == {}
+            vault.finish(held)
+            vault.upsert(
+                "jobs", {"n": [99]}, key="n"
+            )  # a new generation, in which the old rows are the same ones
+            vault.finish(vault.claim("jobs", 1))
+        for _ in range(2):
+            tv.copy(here / "a.vault", target)
+            assert claims(target, "done") == claims(here / "a.vault", "done")
+        with tv.connect(target, session="worker", capture="none") as copy:
+            assert copy.claim("jobs", 2)["n"].tolist() == [5, 6]
+            tv.copy(here / "a.vault", copy)
+            assert sorted(claims(target, "held")) == [5, 6]
+            assert copy.check().empty
+        tv.copy(target, here / "back.vault")
+        assert claims(here / "back.vault", "done") == claims(here / "a.vault", "done")
+
+
+def test_what_is_done_in_a_copy_stays_done_and_what_is_held_there_stays_held(here):
+    with tv.connect(here / "a.vault", session="a", capture="none") as vault:
+        vault.save("jobs", pd.DataFrame({"n": range(4)}))
+        with tv.connect(here / "b.vault", session="b", capture="none") as copy:
+            tv.copy(vault, copy)
+            copy.finish(copy.claim("jobs", 1))
+            mine = copy.claim("jobs", 1)
+            vault.finish(vault.claim("jobs", 3))
+            tv.copy(vault, copy)
+            report = copy.claims("jobs")
+            assert report["state"].tolist() == ["done", "held", "done", "open"]
+            assert report["session"].tolist()[:3] == ["b#1", "b#1", "a#1"]
+            copy.finish(mine)
+            assert copy.claim("jobs")["n"].tolist() == [3]

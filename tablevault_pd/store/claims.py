@@ -67,6 +67,9 @@ class ClaimStore(Protocol):
         Raises ClaimLost, and then none is marked.
         """
 
+    def put_done(self, list_id: int, records: ClaimRecords) -> None:
+        """Mark rows of a copied list as done, as they are in the vault that it comes from. What is held here stays held."""
+
     def claim_records(self, list_id: int) -> ClaimRecords:
         """Return all rows of a list that were ever claimed."""
 

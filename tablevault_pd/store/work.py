@@ -165,3 +165,20 @@ class ClaimRecords:
     session_id: np.ndarray  #: int64; -1: none
     attempt: np.ndarray  #: int64
     since: np.ndarray  #: datetime64[us], UTC
+
+    def __getitem__(self, which: np.ndarray | slice) -> ClaimRecords:
+        columns = (self.state, self.session_id, self.attempt, self.since)
+        return ClaimRecords(self.rows[which], *(column[which] for column in columns))
+
+    def lines(self) -> list[tuple[int, int, int | None, int, int]]:
+        """(generation, row, session or None, attempt, microseconds since 1970) of each, as Python numbers."""
+        sessions = [None if session < 0 else session for session in self.session_id.tolist()]
+        since = self.since.astype("datetime64[us]").view(np.int64)
+        columns = (
+            self.rows.generation.tolist(),
+            self.rows.row.tolist(),
+            sessions,
+            self.attempt.tolist(),
+            since.tolist(),
+        )
+        return list(zip(*columns, strict=True))

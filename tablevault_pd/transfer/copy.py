@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tablevault_pd.errors import InvalidInput, ListNotFound, NameTaken, short_repr
 from tablevault_pd.names import check_name
 from tablevault_pd.progress import Bar
 from tablevault_pd.transfer.list_copy import ListCopier
 from tablevault_pd.transfer.session_copy import copy_code, copy_sessions
+from tablevault_pd.transfer.work_copy import copy_work, done_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from tablevault_pd.store import Store, Version
+    from tablevault_pd.store.work import ClaimRecords
 
 #: What :func:`copy_vault` tells of each list.
 COLUMNS = ("source", "list", "copied_to", "versions", "rows", "parents_left_out")
@@ -33,7 +38,8 @@ def copy_vault(
         raise InvalidInput(f"The vault {source.place} cannot be copied into itself.")
     versions = _versions(source, lists)
     names = _names(source, target, versions, prefix)
-    chosen = None if lists is None else _sessions_of(source, versions)
+    done = done_rows(source, names.keys())
+    chosen = None if lists is None else _sessions_of(source, versions, done)
     sessions = copy_sessions(source, target, chosen)
     with Bar("copying", total=sum(version.rows for version in versions), unit="rows") as bar:
         copier = ListCopier(source, target, names, sessions, bar)
@@ -50,6 +56,7 @@ def copy_vault(
     _copy_confirmations(source, target, ids)
     _copy_names(source, target, versions, ids)
     _copy_reads(source, target, ids)
+    copy_work(source, target, done, ids.lists, ids.sessions)
     called = {version.list_id: version.list for version in versions}
     return [
         (
@@ -87,12 +94,12 @@ def _versions(source: Store, lists: Sequence[str] | None) -> list[Version]:
     return versions if lists is None else [version for version in versions if version.list in lists]
 
 
-def _sessions_of(source: Store, versions: Iterable[Version]) -> set[int]:
-    """The sessions that wrote these versions, and those that these were begun in."""
+def _sessions_of(source: Store, versions: Iterable[Version], done: Mapping[int, ClaimRecords]) -> set[int]:
+    """The sessions that wrote these versions or finished rows of them, and those that these were begun in."""
     parents = {session.id: session.parent for session in source.sessions()}
     chosen: set[int] = set()
-    for version in versions:
-        session = version.session_id
+    finished = (session for records in done.values() for session in np.unique(records.session_id).tolist())
+    for session in chain((version.session_id for version in versions), finished):
         while session is not None and session not in chosen:
             chosen.add(session)
             session = parents.get(session)

@@ -202,6 +202,18 @@ FOR c IN tv_claims
   FILTER c.list == @list AND c.state IN [0, 2] AND c.generation < 0
   REMOVE c IN tv_claims
 """
+# `rows`: [key, generation, row, session, attempt, since].
+PUT_DONE = (
+    """
+LET open = (FOR r IN @rows LET c = DOCUMENT("tv_claims", r[0]) FILTER c == null OR c.state == 0 RETURN r)
+"""
+    + _TOUCH
+    + """
+FOR r IN open
+  INSERT {_key: r[0], list: @list, generation: r[1], row: r[2], state: 2, session: r[3], attempt: r[4], token: null, since: r[5]}
+    INTO tv_claims OPTIONS {overwriteMode: "replace", waitForSync: true}
+"""
+)
 RECORDS = """
 FOR c IN tv_claims
   FILTER c.list == @list
@@ -312,6 +324,13 @@ class ClaimBook:
         if finishes:
             [held] = self._client.query(FINISH, binds=finishing(finishes, again=True))
             raise_if_lost(finishes, held)
+
+    def put_done(self, list_id: int, records: ClaimRecords) -> None:
+        """Mark rows of a copied list as done."""
+        self._client.writable()
+        keys = _keys(list_id, records.rows.pairs())
+        rows = [[key, *line] for key, line in zip(keys, records.lines(), strict=True)]
+        self._client.query(PUT_DONE, key=str(list_id), list=list_id, rows=rows)
 
     def claim_records(self, list_id: int) -> ClaimRecords:
         """All rows that were ever claimed."""

@@ -86,6 +86,11 @@ WHERE c.state = 1 AND h.list IS NULL GROUP BY c.list ORDER BY l.name
 """
 _HAS_HOLDER = "SELECT 1 FROM work_holders h WHERE h.list = claims.list AND h.session = claims.session AND h.attempt = claims.attempt"
 OPEN_WITHOUT_HOLDER = f"UPDATE claims {_OPENED} AND NOT EXISTS ({_HAS_HOLDER})"  # a constant
+PUT_DONE = """
+INSERT INTO claims (list, generation, row, state, session, attempt, since) VALUES (?, ?, ?, 2, ?, ?, ?)
+ON CONFLICT (list, generation, row) DO UPDATE
+SET state = 2, session = excluded.session, attempt = excluded.attempt, since = excluded.since WHERE state = 0
+"""
 RECORDS = """
 SELECT generation, row, state, coalesce(session, -1), coalesce(attempt, 0), since FROM claims WHERE list = ?
 ORDER BY generation, row
@@ -132,6 +137,11 @@ class ClaimBook:
     def finish(self, finishes: Sequence[Finish]) -> None:
         """Mark rows as done."""
         self._catalog.write(finish_claims, finishes, again=True)
+
+    def put_done(self, list_id: int, records: ClaimRecords) -> None:
+        """Mark rows of a copied list as done."""
+        lines = [(list_id, *line) for line in records.lines()]
+        self._catalog.write(lambda db: db.executemany(PUT_DONE, lines))
 
     def claim_records(self, list_id: int) -> ClaimRecords:
         """All rows that were ever claimed."""

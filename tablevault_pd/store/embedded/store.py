@@ -212,6 +212,7 @@ class EmbeddedStore:
     undo_claim = Delegate("_claims", ClaimBook.undo_claim)
     release = Delegate("_claims", ClaimBook.release)
     finish = Delegate("_claims", ClaimBook.finish)
+    put_done = Delegate("_claims", ClaimBook.put_done)
     claim_records = Delegate("_claims", ClaimBook.claim_records)
     holders = Delegate("_claims", ClaimBook.holders)
     data_version = Delegate("_claims", ClaimBook.data_version)
