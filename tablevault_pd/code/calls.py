@@ -150,13 +150,15 @@ def changes_first(name: str | None, method: str | None) -> bool:
 
 def named_arguments(node: ast.Call) -> tuple[tuple[int | str, str], ...]:
     """The names that a call hands on, each with its position or keyword."""
-    given = [(place, root(value)) for place, value in enumerate(node.args) if value.__class__ in _NAMED]
-    given += [
-        (keyword.arg, root(keyword.value))
-        for keyword in node.keywords
-        if keyword.arg is not None and keyword.value.__class__ in _NAMED
-    ]
-    return tuple((place, name) for place, name in given if name is not None)
+    given: list[tuple[int | str | None, ast.expr]] = [*enumerate(node.args)]
+    given += [(keyword.arg, keyword.value) for keyword in node.keywords]
+    return tuple(
+        [
+            (place, name)
+            for place, value in given
+            if value.__class__ in _NAMED and place is not None and (name := root(value)) is not None
+        ]
+    )
 
 
 def names_of_caller(node: ast.Call) -> Iterator[str]:

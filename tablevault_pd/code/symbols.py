@@ -438,7 +438,7 @@ class _Children(dict[type, tuple[str, ...]]):
         return self[kind]
 
 
-class _Handlers(dict[type, Any]):
+class _Handlers(dict[Any, Any]):
     """What is done with each kind of node."""
 
     def __missing__(self, kind: type) -> Any:
