@@ -438,7 +438,7 @@ class _Children(dict[type, tuple[str, ...]]):
         return self[kind]
 
 
-class _Handlers(dict[Any, Any]):
+class _Handlers(dict[type, Any]):
     """What is done with each kind of node."""
 
     def __missing__(self, kind: type) -> Any:
@@ -454,36 +454,35 @@ _PLAIN_FIELDS = frozenset(
     ]
 )  # fmt: skip
 _CHILDREN = _Children()
-_HANDLERS = _Handlers(
-    {
-        ast.Name: Finder._name,
-        ast.Attribute: Finder._attribute,
-        ast.Subscript: Finder._subscript,
-        ast.AugAssign: Finder._augmented,
-        ast.Assign: Finder._assign,
-        ast.AnnAssign: Finder._assign,
-        ast.Call: Finder._call,
-        ast.Expr: Finder._expression,
-        ast.Delete: Finder._delete,
-        ast.Global: Finder._global,
-        ast.Nonlocal: Finder._nonlocal,
-        ast.Import: Finder._import,
-        ast.ImportFrom: Finder._import_from,
-        ast.Lambda: Finder._lambda,
-        ast.ClassDef: Finder._class,
-        ast.NamedExpr: Finder._walrus,
-        ast.ExceptHandler: Finder._handler,
-        ast.With: Finder._with,
-        ast.AsyncWith: Finder._with,
-        ast.For: Finder._for,
-        ast.AsyncFor: Finder._for,
-        ast.MatchAs: Finder._capture,
-        ast.MatchStar: Finder._capture,
-        ast.MatchMapping: Finder._capture,
-        ast.Constant: _leaf,
-        **dict.fromkeys(_FUNCTIONS, Finder._function),
-        **dict.fromkeys(_COMPREHENSIONS, Finder._comprehension),
-    }
-)
+_SPECIAL: dict[type, Any] = {
+    ast.Name: Finder._name,
+    ast.Attribute: Finder._attribute,
+    ast.Subscript: Finder._subscript,
+    ast.AugAssign: Finder._augmented,
+    ast.Assign: Finder._assign,
+    ast.AnnAssign: Finder._assign,
+    ast.Call: Finder._call,
+    ast.Expr: Finder._expression,
+    ast.Delete: Finder._delete,
+    ast.Global: Finder._global,
+    ast.Nonlocal: Finder._nonlocal,
+    ast.Import: Finder._import,
+    ast.ImportFrom: Finder._import_from,
+    ast.Lambda: Finder._lambda,
+    ast.ClassDef: Finder._class,
+    ast.NamedExpr: Finder._walrus,
+    ast.ExceptHandler: Finder._handler,
+    ast.With: Finder._with,
+    ast.AsyncWith: Finder._with,
+    ast.For: Finder._for,
+    ast.AsyncFor: Finder._for,
+    ast.MatchAs: Finder._capture,
+    ast.MatchStar: Finder._capture,
+    ast.MatchMapping: Finder._capture,
+    ast.Constant: _leaf,
+    **dict.fromkeys(_FUNCTIONS, Finder._function),
+    **dict.fromkeys(_COMPREHENSIONS, Finder._comprehension),
+}
+_HANDLERS = _Handlers(_SPECIAL)
 
 __all__ = ["Finder"]
