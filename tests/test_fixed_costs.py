@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import pytest
 
 import tablevault_pd as tv
 from tablevault_pd import frames
+from tablevault_pd.capture import environment
 from tablevault_pd.saving.commit import new_token
 from tablevault_pd.store import Batch
 from tablevault_pd.store.embedded import fsio
@@ -198,3 +201,53 @@ def test_the_repr_of_a_vault_is_as_many_statements_at_any_size(vault: tv.Vault) 
             repr(vault)
         counts.append(len(seen))
     assert set(counts) == {4}  # two queries, in a transaction
+
+
+# -- the git state of a session
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git with a user of its own."""
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_the_git_state_takes_two_processes_and_none_outside_of_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / "repository"
+    (repository / "src").mkdir(parents=True)
+    assert environment.git_state(repository) is None
+    git(repository, "init")
+    assert environment.git_state(repository) is None  # without a commit
+    file = repository / "src" / "train.py"
+    file.write_text("a = 1\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-m", "one")
+    clean = {"commit": git(repository, "rev-parse", "HEAD"), "branch": "main", "dirty": False}
+    started: list[object] = []
+    original = subprocess.Popen
+    monkeypatch.setattr(
+        environment.subprocess, "Popen", lambda *args, **more: started.append(args) or original(*args, **more)
+    )
+    assert environment.git_state(file.parent) == clean
+    assert len(started) == 2
+    (repository / "notes.txt").write_text("not tracked\n")
+    assert environment.git_state(file.parent) == clean
+    os.utime(file, ns=(1, 1))  # the same content
+    assert environment.git_state(file.parent) == clean
+    file.write_text("b = 1\nc = 2\n")
+    size = {"changed_files": 1, "lines_added": 2, "lines_removed": 1}
+    assert environment.git_state(file.parent) == clean | {"dirty": True} | size
+    git(repository, "add", "notes.txt", "src")
+    size = {"changed_files": 2, "lines_added": 3, "lines_removed": 1}
+    assert environment.git_state(file.parent) == clean | {"dirty": True} | size
+    git(repository, "reset", "--hard")
+    git(repository, "checkout", "--detach")
+    assert environment.git_state(file.parent) == clean | {"branch": "HEAD"}
+    started.clear()
+    assert environment.git_state(tmp_path) is None
+    assert started == []
