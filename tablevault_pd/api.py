@@ -52,6 +52,7 @@ def connect(
     place: str | os.PathLike[str] | None = None,
     *,
     session: str | Literal[False] | None = None,
+    user: str | None = None,
     mode: Literal["rw", "r"] = "rw",
     at: Any = None,
     node: str | None = None,
@@ -78,6 +79,9 @@ def connect(
     session : str or False, optional
         What to call the session that this process opens. Default: the name of its script. ``False`` opens none: what is
         written then names no session, as fits looking after a vault.
+    user : str, optional
+        Who the sessions of this process, and of the processes that it starts, are recorded for. Default: the environment variable
+        ``TABLEVAULT_USER``, else the user of the operating system.
     mode : {"rw", "r"}
         ``"r"`` reads only: nothing is made or changed, and no session is opened.
     at : str or time, optional
@@ -158,6 +162,7 @@ def connect(
         timeout_s = validate.seconds(timeout_s, "timeout_s")
     if mirror is not None:
         validate.choice(mirror, "mirror", ("all", "search"))
+    user = validate.optional_text(user, "user=")
     options = {"durability": durability, "timeout_s": timeout_s, "verify_tls": verify_tls, "mirror": mirror}
     if not isinstance(create, bool):
         validate.choice(create, "create", ("oneshard", "sharded"))
@@ -178,12 +183,12 @@ def connect(
     if node is None and not read_only:
         nodes.refuse_network_disk(address)
     shared = open_context(address, read_only, options, credentials)
-    settings = Settings.of(capture or "main", redact is not False)
+    settings = Settings.of(capture or "main", redact is not False, user)
     view = None if at is None else _view(shared, at)
     if read_only or session is False:
         run = None
     else:
-        run = shared.run(session, settings, {"capture": capture, "redact": redact})
+        run = shared.run(session, settings, {"capture": capture, "redact": redact, "user": user})
     vault = Vault(shared, run, settings, view)
     _current.append(weakref.ref(vault))
     _connected_before[:] = [vault.place]

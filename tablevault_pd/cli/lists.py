@@ -23,14 +23,30 @@ ROWS_PER_READ = 50_000  # a long list is printed in pieces of so many rows
 
 def add_lists_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``lists``."""
+    parser.add_argument("text", nargs="?", metavar="TEXT", help="only those with a description of such words")
+    parser.add_argument("--tag", action="append", help="only those with this tag; may be repeated")
+    parser.add_argument(
+        "--kind", action="append", help="only those with a column of this kind; may be repeated"
+    )
+    parser.add_argument("--where", metavar="QUERY", help="only those that fit: 'rows > 1000'")
     parser.add_argument("--deleted", action="store_true", help="the hidden ones too")
 
 
 def lists(vault: Vault, arguments: Namespace) -> Output:
     """Show all lists."""
-    frame = vault.lists(deleted=arguments.deleted)
+    frame = vault.lists(
+        arguments.text,
+        tags=arguments.tag,
+        kind=arguments.kind,
+        filters=arguments.where,
+        deleted=arguments.deleted,
+    )
     hidden = ("columns", "created") if arguments.deleted else ("columns", "created", "deleted")
-    return Output(frame, hidden=hidden, note="" if len(frame) else "No lists yet.")
+    return Output(
+        frame,
+        hidden=hidden,
+        note="" if len(frame) else "No lists yet." if not len(vault) else "No list fits.",
+    )
 
 
 def add_show_arguments(parser: ArgumentParser) -> None:
@@ -88,11 +104,12 @@ def columns_of(handle: List, words: Sequence[str] | None) -> list[Hashable] | No
 def add_versions_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``versions``."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="a list")
+    parser.add_argument("--session", metavar="NAME", help="only those that this session made")
 
 
 def versions(vault: Vault, arguments: Namespace) -> Output:
     """Show the versions of one list, or of all."""
-    return Output(vault.versions(arguments.name))
+    return Output(vault.versions(arguments.name, session=arguments.session))
 
 
 def add_delete_arguments(parser: ArgumentParser) -> None:

@@ -30,6 +30,8 @@ def sessions(vault: Vault, arguments: Namespace) -> pd.DataFrame:
         filters=arguments.filters,
         code=arguments.code,
         code_in=arguments.code_in,
+        parent_code=arguments.parent_code,
+        description=arguments.description,
         info=arguments.info,
         columns=arguments.columns,
         show=show_of(arguments.show),
@@ -58,7 +60,7 @@ def add_sessions_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--state", action="append", choices=STATES, help="only those in this state; may be repeated"
     )
-    parser.add_argument("--parent", help="only the children of this session")
+    parser.add_argument("--parent", help="only the children of this session, or of those that fit a pattern")
     parser.add_argument("--tag", action="append", help="only those with this tag; may be repeated")
     parser.add_argument("--since", metavar="TIME", help="only those that started at this time (UTC) or later")
     parser.add_argument("--until", metavar="TIME", help="only those that started before this time (UTC)")
@@ -66,6 +68,10 @@ def add_sessions_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--code", help="only those with code that mentions this")
     parser.add_argument(
         "--code-in", choices=("slice", "cell", "session"), default="slice", help="where the code mentions it"
+    )
+    parser.add_argument("--parent-code", metavar="CODE", help="only the children of sessions with such code")
+    parser.add_argument(
+        "--description", metavar="TEXT", help="only those so described, or that wrote a list so described"
     )
     parser.add_argument("--info", action="store_true", help="with command line, packages and git state")
     parser.add_argument(

@@ -32,7 +32,7 @@ from tablevault_pd.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 #: The dtypes of columns in every report; other columns are text or objects.
 DTYPES = {
@@ -237,9 +237,11 @@ def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
     return answer(LISTS, rows)
 
 
-def versions(store: Store, name: str | None) -> pd.DataFrame:
-    """Return the versions of one list, or of all."""
+def versions(store: Store, name: str | None, made_by: Collection[int] | None = None) -> pd.DataFrame:
+    """Return the versions of one list, or of all; those that sessions made, by their ids, if any are given."""
     versions = store.versions(name)
+    if made_by is not None:
+        versions = [version for version in versions if version.session_id in made_by]
     sessions = labels_of(store, [version.session_id for version in versions])
     lists = {version.list_id for version in versions} if name is not None else None
     confirmations = store.confirmations(None if lists is None else sorted(lists))

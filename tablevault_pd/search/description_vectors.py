@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from tablevault_pd.search.candidates import Candidate
 
 
+def described_near(store: Store, query: np.ndarray, metric: Metric) -> list[tuple[Description, float]]:
+    """The newest descriptions with a vector of that width, each with its score."""
+    described = _with_width(store, len(query))
+    vectors = np.array([description.vector for description in described], np.float64).reshape(-1, len(query))
+    scores = scores_or_nan(vectors, query, metric).tolist()
+    return [pair for pair in zip(described, scores, strict=True) if not np.isnan(pair[1])]
+
+
+def _with_width(store: Store, dim: int) -> list[Description]:
+    return [
+        description
+        for description in store.descriptions()
+        if description.vector is not None and len(description.vector) == dim
+    ]
+
+
 def near_descriptions(
     store: Store,
     candidates: Sequence[Candidate],
@@ -27,11 +43,7 @@ def near_descriptions(
     first_item: int,
 ) -> list[Hits]:
     """For each query every row that a description with a vector of that width is about, with the best of their scores."""
-    described = [
-        description
-        for description in store.descriptions()
-        if description.vector is not None and len(description.vector) == queries.shape[1]
-    ]
+    described = _with_width(store, queries.shape[1])
     vectors = np.array([description.vector for description in described], np.float64)
     if not described:
         vectors = vectors.reshape(0, queries.shape[1])

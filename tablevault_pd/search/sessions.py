@@ -16,12 +16,13 @@ from tablevault_pd.filters.tree import ColumnRef, Inside, Level, Node, walk
 from tablevault_pd.reading import liveness, reports
 from tablevault_pd.reading.nested import flat
 from tablevault_pd.search.code import CodeIn, sessions_with_code
+from tablevault_pd.search.description_vectors import described_near
 from tablevault_pd.search.query import parse_text
-from tablevault_pd.search.request import code_place
+from tablevault_pd.search.request import as_queries, code_place
 from tablevault_pd.session.lookup import SessionFilter, resolve_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
     from tablevault_pd.store import Store
 
@@ -37,6 +38,9 @@ def sessions(
     filters: Any = None,
     code: Any = None,
     code_in: CodeIn = "slice",
+    parent_code: Any = None,
+    description: Any = None,
+    near: Any = None,
     info: bool = False,
     columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
@@ -44,13 +48,25 @@ def sessions(
 
     The index is their ids.
     """
-    ids, filters = _narrowed(store, which, filters=filters, code=code, code_in=code_in)
+    scores = None if near is None else _scores_near(store, near)
+    within = code_place(code if parent_code is None else parent_code, code_in)
+    if parent_code is not None:
+        parents = frozenset(
+            sessions_with_code(store, parse_text(parent_code, "parent_code", code=True), within)
+        )
+        session_filter = session_filter.with_parents(parents)
+    ids, filters = _narrowed(store, which, filters=filters, code=code, code_in=within)
+    if description is not None:
+        ids = _both(ids, _described(store, description))
+    if scores is not None:
+        ids = _both(ids, scores)
+    frame = None
     if filters is None and columns is not None and session_filter.is_empty:
-        light = _light(store, ids, columns)
-        if light is not None:
-            return light
-    frame = _whole(store, ids, session_filter, filters, info, columns)
-    return frame if columns is None else _only(store, frame, columns)
+        frame = _light(store, ids, columns)
+    if frame is None:
+        frame = _whole(store, ids, session_filter, filters, info, columns)
+        frame = frame if columns is None else _only(store, frame, columns)
+    return frame if scores is None else _nearest_first(frame, scores)
 
 
 def choose(
@@ -80,9 +96,8 @@ def _narrowed(
 ) -> tuple[list[int] | None, Any]:
     """Return the ids (None: all) that are left by what needs no whole session, and the filter if that is still to be judged."""
     ids = None if which is None else [session.id for session in resolve_sessions(store, which)]
-    within = code_place(code, code_in)
     if code is not None:
-        ids = _both(ids, sessions_with_code(store, parse_text(code, "code", code=True), within))
+        ids = _both(ids, sessions_with_code(store, parse_text(code, "code", code=True), code_in))
     if description is not None:
         descriptions = store.search_descriptions(parse_text(description, "description"))
         owners = [match.session_of for match in descriptions if match.session_of is not None]
@@ -113,6 +128,43 @@ def _whole(
     if filters is not None:
         frame = _filtered(store, frame, filters)
     return frame if len(frame) else _with_columns_of(store, ids, frame, info=info)
+
+
+def _described(store: Store, description: Any) -> set[int]:
+    """Ids of sessions that such a description is about, or a list that they wrote."""
+    matches = store.search_descriptions(parse_text(description, "description"))
+    lists = {match.list_id for match in matches if match.list_id is not None}
+    about = {match.session_of for match in matches if match.session_of is not None}
+    return about.union(*_writers(store, lists).values())
+
+
+def _writers(store: Store, lists: Collection[int | None]) -> dict[int, set[int]]:
+    """The sessions that wrote versions of these lists, by list."""
+    writers: dict[int, set[int]] = {}
+    for version in store.versions() if lists else ():
+        if version.list_id in lists and version.session_id is not None:
+            writers.setdefault(version.list_id, set()).add(version.session_id)
+    return writers
+
+
+def _scores_near(store: Store, near: Any) -> dict[int, float]:
+    """How near each session is whose description, or that of a list that it wrote, has a vector of this length."""
+    query, several = as_queries(near, "cosine")
+    if several:
+        raise InvalidInput(f"near= is one vector here, and this one has the shape {query.shape}.")
+    scored = described_near(store, query[0], "cosine")
+    writers = _writers(store, {described.list_id for described, _ in scored} - {None})
+    scores: dict[int, float] = {}
+    for described, score in scored:
+        about = () if described.list_id is None else writers.get(described.list_id, ())
+        for session in about if described.session_of is None else (described.session_of,):
+            scores[session] = max(score, scores.get(session, -np.inf))
+    return scores
+
+
+def _nearest_first(frame: pd.DataFrame, scores: Mapping[int, float]) -> pd.DataFrame:
+    frame = frame.assign(score=np.array([scores[key] for key in frame.index], np.float64))
+    return frame.sort_values("score", ascending=False, kind="stable")
 
 
 def _both(ids: list[int] | None, others: Iterable[int]) -> list[int]:

@@ -52,6 +52,22 @@ def best_fields(query: Node, texts: Sequence[Sequence[str | None]]) -> list[int]
     return best
 
 
+def scores_of_texts(query: Node, texts: Sequence[str]) -> list[float]:
+    """The score of each text among these, as a store ranks: by BM25. 0 for one without the words."""
+    scores = [0.0] * len(texts)
+    whole = fts.match(query)
+    terms = (
+        (whole, None)
+        if whole is not None
+        else [fts.any_leaf(query, prefixes=prefixes) for prefixes in (False, True)]
+    )
+    with _indexed(iter(enumerate(texts))) as db:
+        for statement, term in zip(MATCHES, terms, strict=True):
+            for row, rank in db.execute(statement, (term,)) if term is not None else ():
+                scores[row] -= rank
+    return scores
+
+
 def snippets(query: Node, texts: Sequence[str | None]) -> list[str | None]:
     """For each text the part around what was found, which stands in brackets; the beginning if nothing was."""
     shown = [None if text is None else text[:80] for text in texts]

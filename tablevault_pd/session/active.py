@@ -307,7 +307,11 @@ def announce() -> None:
         _before[:] = [] if inherited is None else [inherited]
     _announced[:] = [session.row.id]
     row = session.row
-    inheritance.announce(inheritance.Parent(session.store.vault_id, session.store.place, row.id, row.name))
+    inheritance.announce(
+        inheritance.Parent(
+            session.store.vault_id, session.store.place, row.id, row.name, session.settings.user or ""
+        )
+    )
 
 
 WATCH = ExitWatcher(_end_all)

@@ -26,6 +26,7 @@ class Parent:
     place: str
     session: int
     name: str
+    user: str = ""  #: as it was named, if it was
 
 
 def announce(parent: Parent | None) -> None:
@@ -53,7 +54,13 @@ def inherited() -> Parent | None:
         return None
     try:
         values = json.loads(text)
-        return Parent(str(values["vault"]), str(values["place"]), int(values["session"]), str(values["name"]))
+        return Parent(
+            str(values["vault"]),
+            str(values["place"]),
+            int(values["session"]),
+            str(values["name"]),
+            str(values.get("user", "")),
+        )
     except (ValueError, TypeError, KeyError):  # the variable is not ours
         return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -222,6 +222,10 @@ class SessionFilter:
             validate.optional_time(since, "since"),
             validate.optional_time(until, "until"),
         )
+
+    def with_parents(self, ids: frozenset[int]) -> SessionFilter:
+        """The same, for the children of these sessions only."""
+        return replace(self, parents=ids if self.parents is None else self.parents & ids)
 
     @property
     def is_empty(self) -> bool:

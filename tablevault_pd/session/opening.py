@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Store
 
 BEAT_VARIABLE = "TABLEVAULT_BEAT_S"
+USER_VARIABLE = "TABLEVAULT_USER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +94,17 @@ def process_info(redactor: Redactor | NullRedactor, token: str) -> dict[str, Any
 
 
 def new_row(
-    name: str, parent: int | None, tags: tuple[str, ...], params: Mapping[str, Any], info: Mapping[str, Any]
+    name: str,
+    parent: int | None,
+    tags: tuple[str, ...],
+    params: Mapping[str, Any],
+    info: Mapping[str, Any],
+    user: str | None = None,
 ) -> Session:
     """Return the row of a session that begins in this process, without an id and a run."""
     return Session(
         name,
-        environment.user_name(),
+        encodable(user or _user_name()),
         environment.host_name(),
         os.getpid(),
         datetime.now(UTC),
@@ -108,6 +114,13 @@ def new_row(
         params=encodable(params),
         info=encodable(info),
     )
+
+
+def _user_name() -> str:
+    """Return the user of this process: as its parent was told, the environment variable says, or the system."""
+    parent = active.parent()
+    inherited = "" if parent is None else parent.user
+    return inherited or os.environ.get(USER_VARIABLE, "").strip() or environment.user_name()
 
 
 def continued(last: Session, new: Session, params: Params) -> Session:

@@ -306,7 +306,9 @@ class Recorder(SessionState):
         if parent is None and self.around is not None:
             parent = self.around.id
         self.outbox.info = opening.process_info(self.settings.redactor, self._token)
-        new = opening.new_row(self._name, parent, self._tags, self.params.take(), self.outbox.info)
+        new = opening.new_row(
+            self._name, parent, self._tags, self.params.take(), self.outbox.info, self.settings.user
+        )
         before = datetime.now(UTC)
         self.row = self.store.open_session(new) if last is None else self._reopen(last, new)
         self.reads.session_id = self.row.id

@@ -1,4 +1,4 @@
-"""Settings of a session: which code is captured, and whether secrets in it are masked."""
+"""Settings of a session: which code is captured, whether secrets in it are masked, and whose it is."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ CaptureMode = Literal["main", "all", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Which code is captured, and whether secrets in it are masked."""
+    """Which code is captured, whether secrets in it are masked, and whose session it is."""
 
     capture: CaptureMode = "main"
     redact: bool = True
     redactor: Redactor | NullRedactor = field(default_factory=NullRedactor)
+    user: str | None = None  #: None: the one of the process
 
     @classmethod
-    def of(cls, capture: CaptureMode, redact: bool) -> Settings:
+    def of(cls, capture: CaptureMode, redact: bool, user: str | None) -> Settings:
         """Return the settings that :func:`connect` was given."""
-        return cls(capture, redact, Redactor() if redact else NullRedactor())
+        return cls(capture, redact, Redactor() if redact else NullRedactor(), user)
 
     def text(self, text: str) -> str:
         """Mask secrets in a captured text, and make it UTF-8."""

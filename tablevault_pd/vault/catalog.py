@@ -10,14 +10,14 @@ from tablevault_pd import validate
 from tablevault_pd.errors import InvalidInput, ListNotFound, SessionNotFound, short_repr
 from tablevault_pd.names import parse_address
 from tablevault_pd.reading import read, reports
-from tablevault_pd.session.lookup import resolve_session
+from tablevault_pd.session.lookup import resolve_session, resolve_sessions
 from tablevault_pd.store import Description
 from tablevault_pd.transfer.files import new_folder
 from tablevault_pd.vault import kept_files, logged
 from tablevault_pd.vault.base import VaultPart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from os import PathLike
 
     import pandas as pd
@@ -35,11 +35,32 @@ class Catalog(VaultPart):
     def __bool__(self) -> bool:
         return True
 
-    def lists(self, *, deleted: bool = False) -> pd.DataFrame:
-        """Return every list with its newest version, one list a row.
+    def lists(
+        self,
+        text: str | None = None,
+        *,
+        near: Any = None,
+        tags: str | Sequence[str] | None = None,
+        kind: str | Sequence[str] | None = None,
+        filters: Any = None,
+        deleted: bool = False,
+    ) -> pd.DataFrame:
+        """Return the lists with their newest versions, one list a row: all of them, or those that fit.
 
         Parameters
         ----------
+        text : str, optional
+            Only those with a description of such words, the best first: ``"phrases"``, ``OR``, ``-not`` and ``pre*`` as for
+            :meth:`search`.
+        near : vector, optional
+            Only those with a description that has a vector of this length, the nearest first by cosine similarity. With a text,
+            what either finds is ranked by both.
+        tags : str or list of str, optional
+            Only those whose newest version has all of these, as labels or as names.
+        kind : {"record", "document", "embedding", "file"} or list of these, optional
+            Only those with a column of such a kind.
+        filters : optional
+            Only those that fit, by the columns of the answer, as for :meth:`read`: ``"rows > 1000 and session == 'train#2'"``.
         deleted : bool
             Also the lists that :meth:`delete` has hidden.
 
@@ -48,12 +69,14 @@ class Catalog(VaultPart):
         DataFrame
             name (str), version (Int64), kinds (list of str), rows (Int64), columns (list of labels), bytes (Int64), created and
             updated (datetime64[us, UTC]), session (str, that wrote the version), deleted (bool), description (str), tags
-            (list of str).
+            (list of str). With a text or `near`, ``score`` (float64) is the last column.
 
         Raises
         ------
+        InvalidFilter
+            If the filter cannot be parsed, or names a column that is not there.
         InvalidInput
-            If `deleted` is not True or False.
+            If another argument cannot be used as it is.
 
         Examples
         --------
@@ -61,16 +84,25 @@ class Catalog(VaultPart):
         >>> vault.lists()[["name", "version", "rows", "description"]]
              name  version  rows   description
         0  losses        1     1  loss by step
+        >>> vault.lists("losses OR step", kind="record")["name"].tolist()
+        ['losses']
         """
-        return reports.lists(self.store, deleted=validate.flag(deleted, "deleted"))
+        deleted = validate.flag(deleted, "deleted")
+        if all(condition is None for condition in (text, near, tags, kind, filters)):
+            return reports.lists(self.store, deleted=deleted)
+        from tablevault_pd.search.lists import lists
 
-    def versions(self, name: str | None = None) -> pd.DataFrame:
+        return lists(self.store, text, near=near, tags=tags, kind=kind, filters=filters, deleted=deleted)
+
+    def versions(self, name: str | None = None, *, session: Any = None) -> pd.DataFrame:
         """Return the versions of one list, deleted or not, or of all lists, oldest first.
 
         Parameters
         ----------
         name : str, optional
             A list. Default: every list.
+        session : name, pattern, id, session, frame or list of these, optional
+            Only versions that these sessions made, as for :meth:`sessions`: a bare name means all its runs.
 
         Returns
         -------
@@ -86,8 +118,12 @@ class Catalog(VaultPart):
         ------
         ListNotFound
             If there never was a list of that name.
+        SessionNotFound
+            If there is no session of that name, run or id.
         InvalidName, InvalidType
             If no list can have that name, or it is no text.
+        InvalidInput
+            If `session` cannot mean a session.
 
         Examples
         --------
@@ -105,7 +141,8 @@ class Catalog(VaultPart):
             name = parse_address(name).name
             if self.store.head(name) is None:
                 raise read.list_not_found(self.store, name)
-        return reports.versions(self.store, name)
+        sessions = None if session is None else {each.id for each in resolve_sessions(self.store, session)}
+        return reports.versions(self.store, name, sessions)
 
     def descriptions(self, *, history: bool = False) -> pd.DataFrame:
         """Return descriptions of lists and sessions: the newest text of each label.

@@ -50,7 +50,7 @@ class VaultContext:
             self.runs[run.row.name] = run
             return run
         run = self.runs[name]
-        there = {"capture": run.settings.capture, "redact": run.settings.redact}
+        there = {"capture": run.settings.capture, "redact": run.settings.redact, "user": run.settings.user}
         _refuse_other(f"The session {name!r} of this process is recorded", options, there)
         return run
 

@@ -374,9 +374,9 @@ class List(ListReference):
         """
         return self._vault._errors(self.name)
 
-    def versions(self) -> pd.DataFrame:
-        """Return all versions of this list. See :meth:`Vault.versions`."""
-        return self._vault.versions(self.name)
+    def versions(self, *, session: Any = None) -> pd.DataFrame:
+        """Return the versions of this list. See :meth:`Vault.versions`."""
+        return self._vault.versions(self.name, session=session)
 
     def describe(self, text: str, vector: Any = None, *, label: str = "BASE") -> None:
         """Describe this list. See :meth:`Vault.describe`."""

@@ -116,6 +116,9 @@ class Sessions(VaultPart):
         filters: Any = None,
         code: str | None = None,
         code_in: Literal["slice", "cell", "session"] = "slice",
+        parent_code: str | None = None,
+        description: str | None = None,
+        near: Any = None,
         info: bool = False,
         columns: Sequence[str] | None = None,
         show: Mapping[str, Any] | None = None,
@@ -135,7 +138,7 @@ class Sessions(VaultPart):
         tags : str or list of str, optional
             Only those with all of these.
         parent : name, pattern, id, session, frame or list of these, optional
-            Only the children of these.
+            Only the children of these: ``parent="sweep-*"``.
         since, until : time, optional
             Only those that started at or after `since`, and before `until` (UTC unless it says otherwise).
         filters : optional
@@ -146,6 +149,13 @@ class Sessions(VaultPart):
         code_in : {"slice", "cell", "session"}
             Where: in what they executed, with what that needs of the project's modules; in their cells alone; or also
             anywhere in the modules they imported.
+        parent_code : str, optional
+            Only the children of sessions with code that mentions it, in the place that `code_in` says.
+        description : str, optional
+            Only those with a description of such words, of the session or of a list that it wrote.
+        near : vector, optional
+            Only those with a description that has a vector of this length, of the session or of a list that it wrote: the
+            nearest first, by cosine similarity.
         info : bool
             Add what they ran in: argv, cwd, python, packages, git_commit, git_branch and git_dirty.
         columns : list of str, optional
@@ -165,7 +175,8 @@ class Sessions(VaultPart):
             one more for each time it was resumed), tags (list of str), reads (list of str: ``news@3``), then ``params.*`` (those
             inside of a nested parameter with their path: ``params.opt.lr``) and
             ``metrics.*`` (float64). Whole numbers of `params` are Int64, truth values boolean, whichever session lacks them;
-            values of several types are objects. An empty answer has the columns that the sessions looked at have.
+            values of several types are objects. An empty answer has the columns that the sessions looked at have. With `near`,
+            ``score`` (float64) is the last column.
 
         Raises
         ------
@@ -206,6 +217,9 @@ class Sessions(VaultPart):
             filters=filters,
             code=code,
             code_in=code_in,
+            parent_code=parent_code,
+            description=description,
+            near=near,
             info=info,
             columns=names,
         )
