@@ -132,56 +132,6 @@ def test_damage_after_the_first_read_is_found_by_check(folder):
         assert vault.check()["severity"].tolist() == ["damage"]
 
 
-MUTATE = """
-import random, sys
-import pandas as pd
-import tablevault_pd as tv
-folder, seeds = sys.argv[1], range(int(sys.argv[2]), int(sys.argv[3]))
-import pathlib, sqlite3
-path = next(pathlib.Path(folder, "segments").iterdir())
-original = path.read_bytes()
-blob = sqlite3.connect(pathlib.Path(folder, "catalog.db")).execute("SELECT data FROM segments WHERE data IS NOT NULL").fetchone()[0]
-def mutate(data, r):
-    data = bytearray(data); at = r.randrange(len(data)); kind = r.randrange(5)
-    if kind == 0: data[at] ^= 1 << r.randrange(8)
-    elif kind == 1: data[at:at + 8] = r.randbytes(8)[: len(data[at:at + 8])]
-    elif kind == 2: del data[at:]
-    elif kind == 3: data += b"x" * r.randrange(1, 64)
-    else: data[at:at + 64] = bytes(len(data[at:at + 64]))
-    return bytes(data)
-for seed in seeds:
-    r = random.Random(seed)
-    changed = mutate(original, r); path.write_bytes(changed)
-    small = mutate(blob, r)
-    db = sqlite3.connect(pathlib.Path(folder, "catalog.db"))
-    with db: db.execute("UPDATE segments SET data = ? WHERE data IS NOT NULL", (small,))
-    db.close()
-    from tablevault_pd.store.embedded import segments
-    segments._verified.clear()
-    with tv.connect(folder, mode="r") as vault:
-        for name, same in (("big", changed == original), ("small", small == blob)):
-            try:
-                vault.read(name)
-            except tv.VaultCorrupt:
-                assert not same
-            else:
-                assert same, (seed, name)
-print("done")
-"""
-
-
-def test_mutated_payloads_never_come_back_as_data(folder):
-    """In a process of their own: reading damaged Arrow data can crash an interpreter."""
-    run = subprocess.run(
-        [sys.executable, "-c", MUTATE, str(folder), "0", "120"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert (run.returncode, run.stdout) == (0, "done\n"), run.stderr
-
-
 def test_a_schema_that_is_damaged(folder):
     catalogue(folder, "UPDATE schemas SET data = ?", b"nonsense")
     with tv.connect(folder) as vault, pytest.raises(tv.VaultCorrupt, match="schema"):

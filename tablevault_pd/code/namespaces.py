@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tablevault_pd.capture.position import in_order, is_between
-from tablevault_pd.code.statements import Statement, cut, text_of
+from tablevault_pd.code.statements import Statement, cut, text_of, trees
 from tablevault_pd.store.session_types import Part
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Namespace:
     module: str | None = None
     statements: list[Statement] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)  #: the piece of each statement
+    trees: list[str] = field(default_factory=list)  #: its digest
     names: dict[str, list[int]] = field(
         default_factory=dict
     )  #: name -> the statements that bind or change it
@@ -45,10 +46,11 @@ class Namespace:
 
     def __post_init__(self) -> None:
         for number, piece in enumerate(self.pieces):
-            for statement in cut(piece.text):
+            for statement, tree in zip(cut(piece.text), trees(piece.text), strict=True):
                 if piece.until is None or in_order(statement.line) <= in_order(piece.until):
                     self.statements.append(statement)
                     self.owners.append(number)
+                    self.trees.append(tree)
 
     def __len__(self) -> int:
         return len(self.statements)
@@ -83,7 +85,7 @@ class Namespace:
         piece, statement = self.pieces[self.owners[number]], self.statements[number]
         return Part(
             piece.path, piece.session_id, piece.cell, statement.line, statement.end, statement.kind, statement.names,
-            text_of(piece.text, statement), statement.tree, piece.notebook,
+            text_of(piece.text, statement), self.trees[number], piece.notebook,
         )  # fmt: skip
 
 

@@ -15,8 +15,8 @@ import xxhash
 
 from tablevault_pd import frames
 from tablevault_pd.keys.digests import NO_DIGESTS, key_digests, matches
-from tablevault_pd.keys.stored_index import pack_index, unpack_index
 from tablevault_pd.reading.read import rows_at
+from tablevault_pd.store.engine.key_files import pack_index, unpack_index
 from tablevault_pd.store.pieces import EMPTY, Pieces
 
 if TYPE_CHECKING:

@@ -19,15 +19,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Session, Store, Version
 
 MANIFEST = "ro-crate-metadata.json"
-#: The words of RO-Crate 1.1, and one of schema.org that it lacks.
-_CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
+_CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 _PROFILE = "https://w3id.org/ro/crate/1.1"
-_LICENSE = {
-    "@id": "#license",
-    "@type": "CreativeWork",
-    "name": "Not stated",
-    "description": "A vault keeps no licence. Ask who exported it how its content may be used.",
-}
 _ABOUT = {
     "lists": "The lists of the vault",
     "versions": "All versions of the lists",
@@ -48,8 +41,7 @@ def write_manifest(store: Store, folder: Path, lists: Mapping[str, Version]) -> 
     sessions = store.sessions()
     entities = [
         _descriptor(),
-        _root(store, [path.name for path in files], sessions),
-        _LICENSE,
+        _root(store, [path.name for path in files]),
         *(_file(path, lists.get(path.name)) for path in files),
         *(_person(user) for user in sorted({session.user for session in sessions})),
         *_actions(store, sessions, lists),
@@ -67,7 +59,7 @@ def _descriptor() -> dict[str, Any]:
     }
 
 
-def _root(store: Store, names: list[str], sessions: list[Session]) -> dict[str, Any]:
+def _root(store: Store, names: list[str]) -> dict[str, Any]:
     return {
         "@id": "./",
         "@type": "Dataset",
@@ -75,16 +67,8 @@ def _root(store: Store, names: list[str], sessions: list[Session]) -> dict[str, 
         "description": "The lists of a vault of tablevault_pd at their newest versions, with code, lineage, metrics and sessions.",
         "identifier": store.vault_id,
         "datePublished": datetime.now(UTC).isoformat(),
-        "license": {"@id": _LICENSE["@id"]},
-        **_link("author", sorted({_user_id(session.user) for session in sessions})),
-        **_link("hasPart", names),
+        "hasPart": [{"@id": name} for name in names],
     }
-
-
-def _link(label: str, ids: list[str]) -> dict[str, Any]:
-    """Return a property that names other entities: none, one, or a list, as RO-Crate recommends."""
-    links = [{"@id": name} for name in ids]
-    return {label: links if len(links) > 1 else links[0]} if links else {}
 
 
 def _file(path: Path, version: Version | None) -> dict[str, Any]:
@@ -136,8 +120,8 @@ def _actions(store: Store, sessions: list[Session], lists: Mapping[str, Version]
             "agent": {"@id": _user_id(session.user)},
             "startTime": session.started.isoformat(),
             **({} if session.ended is None else {"endTime": session.ended.isoformat()}),
-            **_link("object", sorted(read.get(session.id, ()))),
-            **_link("result", sorted(made[session.id])),
+            "object": [{"@id": name} for name in sorted(read.get(session.id, ()))],
+            "result": [{"@id": name} for name in sorted(made[session.id])],
         }
         for session in sessions
         if session.id in made

@@ -30,7 +30,8 @@ class Maintenance(VaultPart):
         Parameters
         ----------
         fix : bool
-            Remove strays: files that no commit names. Lost commits are reported for the last time; what is left of them is kept.
+            Remove strays: files that no commit names. Make anew or remove what follows from the rows: the index of texts, digests of
+            keys, approximate indexes, zone maps. Lost commits are reported for the last time; what is left of them is kept.
             Damage is never repaired by guessing.
 
         Returns

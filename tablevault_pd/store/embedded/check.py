@@ -6,8 +6,10 @@ been replaced.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from tablevault_pd.errors import StorageError, VaultCorrupt, VaultError
 from tablevault_pd.store import Problem, Progress, Version
 from tablevault_pd.store.embedded import fsio as io
 from tablevault_pd.store.embedded.blobs import LOCK_NAME, kept_path
+from tablevault_pd.store.embedded.check_records import damaged_copies, missing_versions, unreadable_records
 from tablevault_pd.store.embedded.claims import check_claims
 from tablevault_pd.store.embedded.edges import damaged_edges
 from tablevault_pd.store.embedded.lockfile import LockFile
@@ -25,6 +28,7 @@ from tablevault_pd.store.embedded.segments import SUFFIX, Payload, unpack
 from tablevault_pd.store.embedded.strays import Stray, strays
 from tablevault_pd.store.embedded.versions import ALL_VERSIONS, version_of
 from tablevault_pd.store.engine.hashing import sha256_of_file
+from tablevault_pd.store.engine.zones import is_true_of
 from tablevault_pd.store.pieces import EMPTY, Pieces
 
 if TYPE_CHECKING:
@@ -34,10 +38,11 @@ if TYPE_CHECKING:
 
 SEGMENT_IDS = "SELECT id FROM segments ORDER BY list, generation, start, rows"
 ONE_SEGMENT = """
-SELECT l.name, s.generation, s.rows, s.schema, s.codec, s.file, s.size, s.checksum, s.data
+SELECT l.name, s.generation, s.rows, s.schema, s.codec, s.file, s.size, s.checksum, s.data, s.zones
 FROM segments s JOIN lists l ON l.id = s.list WHERE s.id = ?
 """
 SPANS = "SELECT list, generation, start, start + rows FROM segments WHERE rows > 0 ORDER BY list, generation, start"
+FORGET_ZONES = "UPDATE segments SET zones = NULL WHERE id = ?"
 # Each file with one list and version that use it, if any does.
 KEPT_FILES = """
 SELECT f.sha256, f.size, (SELECT l.name FROM lists l WHERE l.id = u.list), u.version
@@ -53,12 +58,15 @@ def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Pr
     """Everything that is damaged, stray or could not be examined, in that order."""
     problems = list(_catalogue(vault))
     problems += _lost(vault, fix=fix)
-    problems += _segments(vault, progress)
+    problems += _segments(vault, progress, fix=fix)
     problems += _coverage(vault)
+    problems += missing_versions(vault, fix=fix)
+    problems += unreadable_records(vault)
     problems += damaged_edges(vault.catalog)
     problems += _kept(vault)
     problems += check_claims(vault.catalog, fix=fix)
     problems += _text_index(vault, fix=fix)
+    problems += damaged_copies(vault, fix=fix)
     problems += map(_stray, strays(vault, remove=fix))
     return sorted(problems, key=lambda problem: problem.severity)
 
@@ -103,7 +111,7 @@ def _lost(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
                 )
 
 
-def _segments(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
+def _segments(vault: VaultParts, progress: Progress | None, *, fix: bool) -> Iterator[Problem]:
     """Read every payload against its checksum, and decode it. Those that compaction makes meanwhile come last."""
     checked: set[int] = set()
     while True:
@@ -116,9 +124,16 @@ def _segments(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]
             row = _segment(vault, key)
             problem = None if row is None else _damage(vault, *row)
             if problem is not None and _segment(vault, key) is not None:
+                if fix and problem.what == "zone map":  # rows are read without it as well
+                    vault.catalog.write(_forget_zones, key)
+                    problem = replace(problem, fixed=True)
                 yield problem
             if progress:
                 progress(1)
+
+
+def _forget_zones(db: sqlite3.Connection, key: int) -> None:
+    db.execute(FORGET_ZONES, (key,))
 
 
 def _segment(vault: VaultParts, key: int) -> tuple[Any, ...] | None:
@@ -138,6 +153,7 @@ def _damage(
     size: int,
     checksum: int,
     data: bytes | None,
+    zones: str | None,
 ) -> Problem | None:
     where = f"{name}@{generation}"
     path = f"segments/{file}{SUFFIX}" if file else "catalog.db"
@@ -154,7 +170,17 @@ def _damage(
         return Problem("unchecked", "segment not read", name, generation, path, str(error))
     except (VaultError, pa.ArrowException) as error:
         return Problem("damage", "damaged segment", name, generation, path, str(error))
-    return None
+    if zones is None or _is_zone_map(zones, table):
+        return None
+    detail = "filters would leave rows out by it; check(fix=True) removes it, and rows are read without"
+    return Problem("damage", "zone map", name, generation, "catalog.db", detail)
+
+
+def _is_zone_map(zones: str, table: pa.Table) -> bool:
+    try:
+        return is_true_of(json.loads(zones), table)
+    except ValueError:
+        return False
 
 
 def _segments_and_versions(db: sqlite3.Connection) -> tuple[list[Any], list[Version]]:
@@ -168,19 +194,23 @@ def _coverage(vault: VaultParts) -> Iterator[Problem]:
     stored = {
         list_id: Pieces.of(row[1:] for row in rows) for list_id, rows in groupby(segments, key=itemgetter(0))
     }
-    layouts: set[tuple[int, int | None]] = set()
+    totals: dict[tuple[int, int | None], int] = {}  # rows before the tail, by layout
     for version in versions:
         if version.gone:
             continue
-        shown = version.tail
+        shown, layout = version.tail, (version.list_id, version.layout)
         try:
-            if (version.list_id, version.layout) not in layouts:
+            if layout not in totals:
                 [shown] = vault.versions.pieces([version])
+                totals[layout] = shown.total - version.tail.total
         except VaultCorrupt as error:
             yield Problem(
                 "damage", "damaged content", version.list, version.version, "catalog.db", str(error)
             )
-        layouts.add((version.list_id, version.layout))
+        rows = totals.setdefault(layout, version.total - version.tail.total) + version.tail.total
+        if rows != version.total and not version.deleted:
+            detail = f"it is said to have {version.total} rows, and its content has {rows}"
+            yield Problem("damage", "damaged version", version.list, version.version, "catalog.db", detail)
         there = stored.get(version.list_id, EMPTY)
         lacking = shown.take(*shown.lacking(there))
         if len(lacking):
@@ -244,9 +274,13 @@ def _text_index(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
     """The index of texts, which can be made anew from the rows."""
     detail = vault.text.problem()
     if detail is not None:
-        if fix:
-            vault.text.rebuild()
-        yield Problem("damage", "text index", path="catalog.db", detail=detail, fixed=fix)
+        fixed = fix
+        try:
+            if fix:
+                vault.text.rebuild()
+        except VaultCorrupt as error:
+            fixed, detail = False, f"{detail} It cannot be made anew: {error}"
+        yield Problem("damage", "text index", path="catalog.db", detail=detail, fixed=fixed)
 
 
 def _stray(stray: Stray) -> Problem:

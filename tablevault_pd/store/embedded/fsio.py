@@ -220,14 +220,14 @@ def load_private(path: Path, size: int) -> tuple[pa.Buffer, Identity]:
     try:
         status = os.fstat(descriptor)
         identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        if status.st_size != size:  # touching pages past the end would kill the interpreter
+            raise EOFError(f"{path.name} has {status.st_size} bytes, and not the {size} that were written")
         if size < MAP_FROM_BYTES:
             content = bytearray(size)
             with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
                 if file.readinto(content) != size:
                     raise EOFError(f"{path.name} is shorter than {size} bytes")
             return pa.py_buffer(content), identity
-        if status.st_size != size:  # touching pages past the end would kill the interpreter
-            raise EOFError(f"{path.name} is not {size} bytes long")
         return pa.py_buffer(_map(descriptor, size)), identity
     finally:
         os.close(descriptor)

@@ -84,6 +84,29 @@ def _merged(one: Zone, other: Zone) -> Zone | None:
     return [one[0] or other[0], *bounds, one[3] + other[3], one[4] + other[4]]
 
 
+def is_true_of(ranges: Any, table: pa.Table) -> bool:
+    """Whether a zone map may be of a table: none of its zones leaves out a value of its rows."""
+    at = 0
+    try:
+        for rows, zones in ranges:
+            if not all(_covers(zone, table.column(field).slice(at, rows)) for field, *zone in zones):
+                return False
+            at += rows
+    except (ValueError, TypeError, LookupError):
+        return False
+    return bool(at == table.num_rows)
+
+
+def _covers(zone: Zone, column: pa.ChunkedArray) -> bool:
+    own = zone_of(column)
+    if own is None:
+        return True
+    (kind, low, high, missing, nan), (own_kind, own_low, own_high, own_missing, own_nan) = zone, own
+    bounded: bool = own_low is None or (low is not None and low <= own_low and own_high <= high)
+    counted: bool = missing >= min(own_missing, 1) and nan >= min(own_nan, 1)
+    return bounded and counted and own_kind in (None, kind)
+
+
 def ranges_to_read(
     where: Where, ranges: Iterable[Any], fields: Sequence[str], low: int, stop: int
 ) -> list[tuple[int, int]]:

@@ -1,0 +1,100 @@
+"""Check what a vault folder holds beside rows: numbers of versions, records that can be read, copies of what can be made anew."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from tablevault_pd.store import Problem
+from tablevault_pd.store.embedded import fsio as io
+from tablevault_pd.store.embedded import journal
+from tablevault_pd.store.embedded.control import POINT
+from tablevault_pd.store.embedded.copies import INDEXES, KEYS
+from tablevault_pd.store.embedded.strays import scan
+from tablevault_pd.store.engine import cell_files, key_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from sqlite3 import Connection
+
+    from tablevault_pd.store.embedded.parts import VaultParts
+
+LISTS = "SELECT id, name FROM lists"
+# The versions before a gap: the next one that is there is not the next number.
+GAPS = """
+SELECT name, before + 1, version - 1 FROM (
+    SELECT l.name, b.version, coalesce(lag(b.version) OVER (PARTITION BY b.list ORDER BY b.version), 0) AS before
+    FROM batches b JOIN lists l ON l.id = b.list
+) WHERE version > before + 1 ORDER BY name, version
+"""
+UNREADABLE = """
+SELECT 'session', name || '#' || run FROM sessions
+WHERE NOT (json_valid(tags) AND json_valid(params) AND json_valid(timeline) AND json_valid(info))
+UNION ALL SELECT 'logged values', s.name || '#' || s.run || ', ' || m.metric
+FROM measures m LEFT JOIN sessions s ON s.id = m.session WHERE length(m.points) % ? <> 0
+UNION ALL SELECT 'version', l.name || '@' || b.version
+FROM batches b JOIN lists l ON l.id = b.list WHERE NOT json_valid(b.tags)
+UNION ALL SELECT 'lost commit', list || '@' || version FROM lost WHERE NOT json_valid(files)
+"""
+
+
+def missing_versions(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
+    """Versions whose numbers were given, and that neither the catalogue nor its account of lost commits has.
+
+    With `fix` that account has them from then on: they are told for the last time, and no file is taken away that may be theirs.
+    """
+    with vault.catalog.reading() as db:
+        gaps = db.execute(GAPS).fetchall()
+    if not gaps:
+        return
+    lost = {(entry.list, entry.version) for entry in vault.journal.lost(vault.catalog).entries}
+    missing = [
+        (name, number)
+        for name, first, last in gaps
+        for number in range(first, last + 1)
+        if (name, number) not in lost
+    ]
+    if fix and missing:
+        vault.catalog.write(_settle, missing)
+    for name, numbers in groupby(missing, key=itemgetter(0)):
+        versions = [number for _, number in numbers]
+        detail = f"{len(versions)} versions, from {versions[0]} to {versions[-1]}, are not in the catalogue"
+        yield Problem("damage", "missing versions", name, versions[0], "catalog.db", detail, fix)
+
+
+def _settle(db: Connection, missing: list[tuple[str, int]]) -> None:
+    db.executemany(journal.INSERT_LOST, [(name, number, "", 0, "[]", True) for name, number in missing])
+
+
+def unreadable_records(vault: VaultParts) -> Iterator[Problem]:
+    """Sessions, logged values and versions with a field that cannot be decoded."""
+    with vault.catalog.reading() as db:
+        rows = db.execute(UNREADABLE, (POINT.itemsize,)).fetchall()
+    for what, name in rows:
+        yield Problem("damage", "unreadable record", path="catalog.db", detail=f"{what} {name}")
+
+
+def damaged_copies(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
+    """Digests of keys and approximate indexes that are not what was written. With `fix` they go, and are made anew when needed."""
+    with vault.catalog.reading() as db:
+        names = {str(list_id): name for list_id, name in db.execute(LISTS).fetchall()}
+    for folder, what in ((KEYS, "digests of keys"), (INDEXES, "approximate index")):
+        for path in scan(vault.folder / folder):
+            if path.suffix == ".new" or _is_whole(path, folder):
+                continue
+            fixed = fix and io.remove(path)
+            detail = "removed" if fixed else "it is a copy, and not used; check(fix=True) removes it"
+            shown = f"{folder}/{path.name}"
+            yield Problem("damage", what, names.get(path.name.partition("-")[0]), None, shown, detail, fixed)
+
+
+def _is_whole(path: Path, folder: str) -> bool:
+    try:
+        with io.open_to_read(path) as file:
+            data = file.read()
+    except OSError:
+        return True  # removed meanwhile, or not to be read: then nobody uses it
+    decode = key_files.unpack_index if folder == KEYS else cell_files.decode
+    return decode(data) is not None
