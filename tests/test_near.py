@@ -252,10 +252,10 @@ def nearest(
 def test_limits_change_no_answer(
     store: Store, limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tablevault_pd.store.arango import near
+    from tablevault_pd.store.arango import nearest as searching_vectors
 
     for name, value in limits.items():
-        monkeypatch.setattr(near, name, value)
+        monkeypatch.setattr(searching_vectors, name, value)
     rng = np.random.default_rng(1)
     rows = rng.standard_normal((200, 4)).astype(np.float32)
     rows[50:120] = rows[7]  # more of one score than are asked for at first
@@ -277,18 +277,18 @@ def test_limits_change_no_answer(
 def test_only_the_best_come_from_the_server(
     store: Store, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tablevault_pd.store.arango import near
+    from tablevault_pd.store.arango import nearest as searching_vectors
 
     rows = np.random.default_rng(2).standard_normal((500, 8))
     put(store, "v", many(rows))
     store.schema(store.head("v").schema_id)
     came: list[int] = []
-    real = near._hits
-    monkeypatch.setattr(near, "_hits", lambda *args: came.append(len(args[2])) or real(*args))
+    real = searching_vectors._hits
+    monkeypatch.setattr(searching_vectors, "_hits", lambda *args: came.append(len(args[2])) or real(*args))
     sent.clear()
     assert nearest(store, rows[3], 5) == brute(rows, rows[3])[:5]
     assert len(sent) <= 4
-    assert came == [5 + near.MARGIN]
+    assert came == [5 + searching_vectors.MARGIN]
     put(store, "v", many(np.tile(rows[:1], (900, 1))))
     store.schema(store.head("v").schema_id)
     sent.clear()
@@ -355,9 +355,10 @@ def test_rows_that_hardly_differ_are_ranked_as_without_k(kind: str, width: str, 
 @pytest.fixture
 def small_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows are worth an index, and what a search has not found the next one looks for again."""
-    from tablevault_pd.store.arango import near, vectorindex
+    from tablevault_pd.store.arango import nearest as searching_vectors
+    from tablevault_pd.store.arango import vectorindex
 
-    monkeypatch.setattr(near, "SMALLEST", 20)
+    monkeypatch.setattr(searching_vectors, "SMALLEST", 20)
     monkeypatch.setattr(vectorindex, "PER_CELL", 4)
     monkeypatch.setattr(vectorindex, "LOOK_AGAIN_S", 0.0)
 
@@ -382,7 +383,7 @@ def until_indexed(place: Place) -> None:
 def test_an_index_answers_with_enough_rows_however_filtered_and_new(
     place: Place, store: Store, small_index: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tablevault_pd.store.arango import near
+    from tablevault_pd.store.arango import nearest as searching_vectors
 
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((300, 4)).astype(np.float32)
@@ -391,8 +392,10 @@ def test_an_index_answers_with_enough_rows_however_filtered_and_new(
     query = rng.standard_normal(4)
     assert nearest(store, query, 5, approx=True) == brute(rows, query)[:5]
     until_indexed(place)
-    exact = near.Nearest._exactly
-    monkeypatch.setattr(near.Nearest, "_exactly", lambda *_: pytest.fail("the index was not used"))
+    exact = searching_vectors.Nearest._exactly
+    monkeypatch.setattr(
+        searching_vectors.Nearest, "_exactly", lambda *_: pytest.fail("the index was not used")
+    )
     assert len(nearest(store, query, 5, approx=True)) == 5
     new = np.concatenate([rows, query[None].astype(np.float32), np.full((1, 4), np.nan, np.float32)])
     put(store, "v", many(new[300:]), operation="append")
@@ -402,7 +405,7 @@ def test_an_index_answers_with_enough_rows_however_filtered_and_new(
     found = nearest(store, query, 10, approx=True, keep=half)
     assert len(found) == 10
     assert half[found].all()
-    monkeypatch.setattr(near.Nearest, "_exactly", exact)
+    monkeypatch.setattr(searching_vectors.Nearest, "_exactly", exact)
     for keep in (np.arange(302) == 17, np.arange(302) < 2, np.arange(302) % 10 == 0):
         assert (
             nearest(store, query, 10, approx=True, keep=keep)

@@ -479,14 +479,14 @@ def server_vault(here: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[t
 @pytest.fixture
 def came(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of the payloads that were fetched."""
-    from tablevault_pd.store.arango import client, reading
+    from tablevault_pd.store.arango import client, reader
 
     found: list[str] = []
     real = client.Client.query
 
     def query(self: Any, aql: str, /, **values: Any) -> list[Any]:
         answer = real(self, aql, **values)
-        found.extend(one["key"] for one in answer if aql == reading.PAYLOADS_BY_KEY)
+        found.extend(one["key"] for one in answer if aql == reader.PAYLOADS_BY_KEY)
         return answer
 
     monkeypatch.setattr(client.Client, "query", query)
@@ -576,10 +576,10 @@ def test_texts_beside_the_records_are_not_judged_on_the_server(server_vault):
 def test_a_payload_that_is_missing_is_noticed_though_no_row_of_it_would_fit(
     server_vault, small_groups, monkeypatch
 ):
-    from tablevault_pd.store.arango import reading
+    from tablevault_pd.store.arango import reader
 
     small_groups(2)
-    monkeypatch.setattr(reading, "INCOMPLETE_PAUSES_S", (0.01,))
+    monkeypatch.setattr(reader, "INCOMPLETE_PAUSES_S", (0.01,))
     vault, url = server_vault
     vault.save("a", pd.DataFrame({"x": range(10), "t": list("abcdefghij")}))
     database_of(url).aql.execute("FOR p IN tv_payloads FILTER p.row == 4 REMOVE p IN tv_payloads")
@@ -591,10 +591,10 @@ def test_a_payload_that_is_missing_is_noticed_though_no_row_of_it_would_fit(
 
 @pytest.mark.arango
 def test_a_scan_leaves_out_groups_in_windows_too(server_vault, small_groups, monkeypatch):
-    from tablevault_pd.store.arango import spans
+    from tablevault_pd.store.arango import windows
 
     small_groups(4)
-    monkeypatch.setattr(spans, "WINDOW_ROWS", 7)
+    monkeypatch.setattr(windows, "WINDOW_ROWS", 7)
     vault, _ = server_vault
     vault.save("a", pd.DataFrame({"x": range(30), "vec": list(np.arange(60.0).reshape(30, 2))}))
     vault.append("a", pd.DataFrame({"x": [100, 3], "vec": [[1.0, 2.0], [3.0, 4.0]]}))

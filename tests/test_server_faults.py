@@ -405,9 +405,9 @@ def test_every_statement_ends_before_its_answer_is_given_up(
 def test_a_large_file_is_read_in_pages_that_are_tried_again_by_themselves(
     monkeypatch: pytest.MonkeyPatch, faults: Faults, tmp_path: Path
 ) -> None:
-    from tablevault_pd.store.arango import kept
+    from tablevault_pd.store.arango import blobs
 
-    monkeypatch.setattr(kept, "CHUNK_BYTES", 10)
+    monkeypatch.setattr(blobs, "CHUNK_BYTES", 10)
     with new_database(faulty=True) as url:
         store = ArangoStore(url, create=True)
         world = World(store, tmp_path, 0)

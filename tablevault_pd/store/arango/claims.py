@@ -75,7 +75,7 @@ CLAIM = (
     + """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 LET newest = FIRST(
-  FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN KEEP(b, "version", "generation", "operation")
+  FOR b IN tv_batches FILTER b.list == @list SORT b.version DESC LIMIT 1 RETURN KEEP(b, "version", "generation", "operation")
 )
 LET current = @generation == null OR (list == @list AND newest.operation != "delete" AND newest.generation == @generation
   AND work.generation == @generation AND (@version == null OR newest.version == @version))

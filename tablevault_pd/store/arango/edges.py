@@ -61,8 +61,8 @@ FOR t IN (
   FOR w IN @ranges
     LET lowest = FIRST(
       FOR f IN tv_batches
-        FILTER f.list == w[0] AND f.generation == w[1] AND f.start <= w[2] AND f.rows > 0
-        SORT f.start DESC LIMIT 1 RETURN f.start)
+        FILTER f.list == w[0] AND f.generation == w[1] AND f.end > w[2]
+        SORT f.end LIMIT 1 RETURN f.start)
     FOR b IN tv_batches
       FILTER b.list == w[0] AND b.generation == w[1] AND b.start >= lowest AND b.start < w[3] AND b.rows > 0
       RETURN [b._key, w[2], w[3]])
@@ -117,8 +117,8 @@ WRITERS = """
 FOR w IN @places
   LET lowest = FIRST(
     FOR f IN tv_batches
-      FILTER f.list == w[1] AND f.generation == w[2] AND f.start <= w[3] AND f.rows > 0
-      SORT f.start DESC LIMIT 1 RETURN f.start)
+      FILTER f.list == w[1] AND f.generation == w[2] AND f.end > w[3]
+      SORT f.end LIMIT 1 RETURN f.start)
   FOR b IN tv_batches
     FILTER b.list == w[1] AND b.generation == w[2] AND b.start >= lowest AND b.start < w[4] AND b.rows > 0
     RETURN [w[0], b.start, b.rows, b.version, NOT_NULL(b.session, -1), NOT_NULL(b.cell, -1)]

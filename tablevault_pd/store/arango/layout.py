@@ -87,6 +87,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
         (("list", "version"), True),  # the commit: one version, one batch
         (("list", "token"), True),
         (("list", "generation", "start"), False),
+        (("list", "generation", "end"), False),
         (("session",), False),
         (("list", "layout"), False),
         (("list", "gone"), False),

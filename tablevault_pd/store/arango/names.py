@@ -17,7 +17,7 @@ from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, LISTS, RENAMES, VERSION_NAMES
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import digest_of
-from tablevault_pd.store.arango.versions import HEAD, version_of
+from tablevault_pd.store.arango.versions import version_of
 from tablevault_pd.store.engine.name_rules import check_rename, check_snapshot, check_tag, check_untag
 from tablevault_pd.store.times import from_time, to_time
 
@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 # All statements: 3.12; nothing in them is newer than 3.8.
 TOUCH_LISTS = "FOR l IN tv_lists FILTER l.id IN @lists UPDATE l WITH {touched: @token} IN tv_lists"
 TOUCH_ALL = "FOR l IN tv_lists UPDATE l WITH {touched: @token} IN tv_lists"
+LIST_NAMES = "FOR l IN tv_lists RETURN [l.id, l.name]"
 HEADS = """
-FOR l IN tv_lists
-  LET head = FIRST(FOR b IN tv_batches FILTER b.list == l.id SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))
+FOR list IN @lists
+  LET head = FIRST(
+    FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))
   FILTER head != null
-  RETURN MERGE(head, {name: l.name})
+  RETURN head
 """
+LIST_ID = "FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id"
 BY_NUMBER = """
 FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "edges", "reads")
 """
@@ -134,7 +137,9 @@ class NameCatalog:
 
         def work(handle: Any) -> list[VersionName]:
             all_of(handle, TOUCH_ALL, {"token": uuid.uuid4().hex})
-            heads = [version_of(row) for row in all_of(handle, HEADS, {})]
+            lists = dict(all_of(handle, LIST_NAMES, {}))
+            rows = all_of(handle, HEADS, {"lists": list(lists)})
+            heads = [version_of({**row, "name": lists[row["list"]]}) for row in rows]
             heads = [head for head in heads if not head.deleted]
             check_snapshot(name, heads, _names_of(handle, name), replace=replace)
             all_of(handle, DROP_NAME, {"digest": digest_of(name)})
@@ -277,5 +282,6 @@ def _version(handle: Any, key: tuple[int, int]) -> Version:
 
 
 def _head(handle: Any, name: str) -> Version | None:
-    rows = all_of(handle, HEAD, {"digest": digest_of(name)})
+    lists = all_of(handle, LIST_ID, {"digest": digest_of(name)})
+    rows = all_of(handle, HEADS, {"lists": lists})
     return version_of(rows[0]) if rows else None

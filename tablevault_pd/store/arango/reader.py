@@ -47,8 +47,8 @@ SPANS = """
 FOR run IN @runs
   LET lowest = FIRST(
     FOR f IN tv_batches
-      FILTER f.list == run[1] AND f.generation == run[2] AND f.start <= run[3] AND f.rows > 0
-      SORT f.start DESC LIMIT 1 RETURN f.start)
+      FILTER f.list == run[1] AND f.generation == run[2] AND f.end > run[3]
+      SORT f.end LIMIT 1 RETURN f.start)
   FOR b IN tv_batches
     FILTER b.list == run[1] AND b.generation == run[2] AND b.start >= lowest AND b.start < run[4] AND b.rows > 0
       AND b.emptied == false

@@ -142,7 +142,9 @@ class ArangoStore:
         self._slices = SliceStore(client, self._code)
         self._claims = ClaimBook(client)
         self.vectors = VectorSearch(client, reader, self._rows)
-        self._committer = Committer(client, clock, SharedDocuments(client), self._lineage, self._mirror)
+        self._committer = Committer(
+            client, clock, SharedDocuments(client), self._lineage, self._versions, self._mirror
+        )
         parts = VaultParts(client, self._versions, self._rows, self._blobs, self._lineage, stray_age_s)
         self._maintenance = MaintenanceTasks(parts)
         self._eraser = Eraser(parts, self._committer)

@@ -20,32 +20,60 @@ if TYPE_CHECKING:
     from tablevault_pd.store.pieces import Pieces
 
 # All statements: 3.12; nothing in them is newer than 3.8. Names are looked up by their hash, because the server compares
-# texts by the rules of a language.
+# texts by the rules of a language. The id of a list is bound, as it was told last: behind any other value the server would
+# read and sort all versions of a list to find the newest. Which id the list has now is told along.
 HEAD = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads")
+LET batch = FIRST(
+  FOR b IN tv_batches FILTER b.list == @list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))
+RETURN {list, batch}
 """
 ONE_VERSION = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list AND b.version == @version RETURN UNSET(b, "pieces", "edges", "reads")
+LET batch = FIRST(
+  FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "edges", "reads"))
+RETURN {list, batch}
 """
 VERSION_AT = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list AND b.time <= @time SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads")
+LET batch = FIRST(
+  FOR b IN tv_batches
+    FILTER b.list == @list AND b.time <= @time
+    SORT b.version DESC LIMIT 1
+    RETURN UNSET(b, "pieces", "edges", "reads"))
+RETURN {list, batch}
 """
+# Each of `newest`, `numbered` and `dated` is a list of ids, of [id, version] and of ids whose times are in `times`.
 FIND_VERSIONS = """
-FOR w IN @lookups
-  LET list = FIRST(FOR l IN tv_lists FILTER l.digest == w[0] RETURN l.id)
-  RETURN w[1] != null
-    ? FIRST(FOR b IN tv_batches FILTER b.list == list AND b.version == w[1] RETURN UNSET(b, "pieces", "edges", "reads"))
-    : w[2] != null
-    ? FIRST(FOR b IN tv_batches FILTER b.list == list AND b.time <= w[2] SORT b.version DESC LIMIT 1
-        RETURN UNSET(b, "pieces", "edges", "reads"))
-    : FIRST(FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))
+LET lists = (FOR l IN tv_lists FILTER l.digest IN @digests RETURN [l.digest, l.id])
+LET newest = (
+  FOR list IN @newest
+    RETURN [list, null, null, FIRST(
+      FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))]
+)
+LET numbered = (
+  FOR w IN @numbered
+    FOR b IN tv_batches
+      FILTER b.list == w[0] AND b.version == w[1]
+      RETURN [w[0], w[1], null, UNSET(b, "pieces", "edges", "reads")]
+)
+LET dated = (
+  FOR list IN @dated
+    FOR time IN @times[TO_STRING(list)]
+      RETURN [list, null, time, FIRST(
+        FOR b IN tv_batches
+          FILTER b.list == list AND b.time <= time
+          SORT b.version DESC LIMIT 1
+          RETURN UNSET(b, "pieces", "edges", "reads"))]
+)
+RETURN {lists, batches: APPEND(APPEND(newest, numbered), dated)}
 """
 VERSIONS_OF = """
-LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-FOR b IN tv_batches FILTER b.list == list SORT b.version RETURN UNSET(b, "parts", "pieces", "edges", "reads")
+FOR list IN (FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
+  FOR b IN tv_batches
+    FILTER b.list == list
+    SORT b.version
+    RETURN UNSET(b, "parts", "pieces", "edges", "reads")
 """
 # The copy of the name in a batch may be an old one: see names.py.
 ALL_VERSIONS = """
@@ -78,10 +106,24 @@ class Versions:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.ids: dict[str, int] = {}  #: of lists, by the digest of the name, as they were told last
 
     def _one(self, statement: str, name: str, **values: Any) -> Version | None:
-        rows = self._client.query(statement, digest=digest_of(name), **values)
-        return version_of({**rows[0], "name": name}) if rows else None
+        digest = digest_of(name)
+        while True:
+            list_id = self.ids.get(digest)
+            [answer] = self._client.query(statement, digest=digest, list=list_id, **values)
+            if answer["list"] == list_id:
+                batch = answer["batch"]
+                return None if batch is None else version_of({**batch, "name": name})
+            self.learn(digest, answer["list"])
+
+    def learn(self, digest: str, list_id: int | None) -> None:
+        """Remember which list has a name now; None if there is none."""
+        if list_id is None:
+            self.ids.pop(digest, None)
+        else:
+            self.ids[digest] = list_id
 
     def head(self, name: str) -> Version | None:
         """The newest version of a list."""
@@ -102,14 +144,24 @@ class Versions:
             if version is not None:
                 return [self.version(name, version)]
             return [self.head(name) if time is None else self.version_at(name, time)]
-        places = [
-            [digest_of(lookup.name), lookup.version, None if lookup.time is None else from_time(lookup.time)]
-            for lookup in lookups
-        ]
-        rows = self._client.query(FIND_VERSIONS, lookups=places) if places else []
+        if not lookups:
+            return []
+        digests = {lookup.name: digest_of(lookup.name) for lookup in lookups}
+        while True:
+            ids = {name: self.ids.get(digest) for name, digest in digests.items()}
+            [answer] = self._client.query(
+                FIND_VERSIONS, digests=list(digests.values()), binds=_lookups_by_kind(lookups, ids)
+            )
+            present = dict(answer["lists"])
+            if ids == {name: present.get(digest) for name, digest in digests.items()}:
+                break
+            for digest in digests.values():
+                self.learn(digest, present.get(digest))
+        batches = {tuple(place): batch for *place, batch in answer["batches"] if batch is not None}
+        places = [(ids[lookup.name], *_number_or_time(lookup)) for lookup in lookups]
         return [
-            None if row is None else version_of({**row, "name": lookup.name})
-            for row, lookup in zip(rows, lookups, strict=True)
+            None if place not in batches else version_of({**batches[place], "name": lookup.name})
+            for place, lookup in zip(places, lookups, strict=True)
         ]
 
     def versions(self, name: str | None = None) -> list[Version]:
@@ -126,6 +178,8 @@ class Versions:
             ListState(version_of(row["head"]), to_time(row["created"]), int(row["bytes"] or 0))
             for row in self._client.query(HEADS)
         ]
+        for state in states:
+            self.learn(digest_of(state.head.list), state.head.list_id)
         return sorted(states, key=lambda state: state.head.list)  # the server would sort as a language does
 
     def list_summary(self, shown: int) -> ListSummary:
@@ -135,6 +189,30 @@ class Versions:
     def names(self, prefix: str = "") -> list[str]:
         """Names of lists."""
         return sorted(name for name in self._client.query(NAMES) if name.startswith(prefix))
+
+
+def _number_or_time(lookup: VersionLookup) -> tuple[int | None, int | None]:
+    if lookup.version is not None or lookup.time is None:
+        return lookup.version, None
+    return None, from_time(lookup.time)
+
+
+def _lookups_by_kind(lookups: Sequence[VersionLookup], ids: Mapping[str, int | None]) -> dict[str, Any]:
+    """The values of :data:`FIND_VERSIONS`; lists whose ids are not known are left out."""
+    newest: dict[int, None] = {}
+    numbered: list[list[int]] = []
+    times: dict[str, list[int]] = {}
+    for lookup in lookups:
+        list_id, (version, time) = ids[lookup.name], _number_or_time(lookup)
+        if list_id is None:
+            continue
+        if version is not None:
+            numbered.append([list_id, version])
+        elif time is not None:
+            times.setdefault(str(list_id), []).append(time)
+        else:
+            newest[list_id] = None
+    return {"newest": list(newest), "numbered": numbered, "dated": list(map(int, times)), "times": times}
 
 
 def version_of(document: Document) -> Version:
@@ -162,6 +240,7 @@ def document_of(version: Version, token: str, layout: Pieces | None) -> dict[str
         "first": version.first,
         "start": version.start,
         "rows": version.rows,
+        "end": version.start + version.rows,
         "total": version.total,
         "changed": version.changed,
         "removed": version.removed,

@@ -1,0 +1,96 @@
+"""What calls make a server read: as much in a list of many versions as in one of few."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from stores import new_database, put
+
+pytest.importorskip("arango")
+
+from first_contact import Watched
+
+from tablevault_pd import frames
+from tablevault_pd.store import VersionLookup
+from tablevault_pd.store.arango import ArangoStore
+from tablevault_pd.store.edges import STATED, Edge, EdgeForm, EdgeQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tablevault_pd.store import Store
+
+pytestmark = pytest.mark.arango
+COUNTERS = ("scanned_index", "scanned_full", "filtered")
+#: Versions of the lists that are compared; in a long run as many as a list may well get.
+VERSIONS = (100, 2_000) if os.environ.get("TABLEVAULT_TORTURE") else (20, 90)
+
+
+def table(*values: int) -> Any:
+    return frames.encode(pd.DataFrame({"n": values}))
+
+
+@pytest.fixture(scope="module")
+def filled() -> Iterator[Store]:
+    """A list for each number of versions, whose rows come from a list of as many rows."""
+    with new_database() as url:
+        store = ArangoStore(url, create=True)
+        for versions in VERSIONS:
+            source = put(store, f"source of {versions}", table(*range(versions)))
+            first = put(store, f"of {versions}", table(0, 1))
+            list(store.scan(first))  # its schema is known
+            for row in range(versions - 1):
+                edge = Edge(source.list_id, 1, 1, STATED, EdgeForm.AFFINE, 0, 1, row, 1)
+                options = {"operation": "append", "base": first.schema_id, "edges": [edge]}
+                put(store, f"of {versions}", table(row), **options)
+        yield store
+        store.close()
+
+
+def append(store: Store, name: str, head: Any) -> None:
+    put(store, name, table(7), operation="append", base=head.schema_id)
+
+
+def parents(store: Store, name: str, head: Any) -> None:
+    last = EdgeQuery(head.list_id, head.generation, [(head.total - 1, head.total)])
+    assert len(store.edges([last], side="child")) == 1
+
+
+def children(store: Store, name: str, head: Any) -> None:
+    source = store.version(f"source {name}", 1)
+    assert source is not None
+    assert len(store.edges([EdgeQuery(source.list_id, 1, [(9, 10)])], side="parent")) == 1
+
+
+CALLS: dict[str, Callable[[Store, str, Any], Any]] = {
+    "head": lambda store, name, head: store.head(name),
+    "heads of two": lambda store, name, head: store.find_versions([VersionLookup(name), VersionLookup("no list")]),
+    "a version": lambda store, name, head: store.version(name, 3),
+    "the first row": lambda store, name, head: list(store.scan(head, start=0, stop=1)),
+    "the last row": lambda store, name, head: list(store.scan(head, start=head.total - 1)),
+    "a row in the middle": lambda store, name, head: list(store.scan(head, start=9, stop=10)),
+    "children": children,
+    "parents": parents,
+    "writers": lambda store, name, head: store.writers([(head.list_id, head.generation, head.total - 1, head.total)]),
+    "append": append,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_read_does_not_grow_with_versions(filled: Store, name: str) -> None:
+    reads = []
+    for versions in VERSIONS:
+        head = filled.head(f"of {versions}")
+        watched = Watched()
+        with watched.watching():
+            CALLS[name](filled, f"of {versions}", head)
+        statements = {
+            statement: {key: sum(one.get(key) or 0 for one in counters) for key in COUNTERS}
+            for statement, (_, counters) in watched.statements.items()
+        }
+        reads.append((watched.requests, statements))
+    assert reads[0] == reads[1]
+    assert sum(counters["scanned_index"] for counters in reads[1][1].values()) <= 10
