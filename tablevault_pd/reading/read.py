@@ -249,6 +249,17 @@ def take(
     Arrow types that pandas cannot take rows of (views, runs) are returned in their stored types. Of rows that were erased all
     cells are missing.
     """
+    tables = take_tables(store, selections)
+    return [
+        frames.decode([table], table.schema, positions=positions, private=True)
+        for table, (_, positions, _) in zip(tables, selections, strict=True)
+    ]
+
+
+def take_tables(
+    store: Store, selections: Sequence[tuple[Version, np.ndarray, Sequence[Hashable] | None]]
+) -> list[pa.Table]:
+    """Read what :func:`take` reads, encoded."""
     if not selections:
         return []
     schemas = [frames.as_stored(wanted_schema(store, version, columns)) for version, _, columns in selections]
@@ -265,13 +276,9 @@ def take(
     tables = [schema.empty_table() for schema in schemas]
     for number, chunks in groupby(store.scan_many(requests), key=itemgetter(0)):
         tables[number] = _gathered((chunk for _, chunk in chunks), schemas[number], unique[number][0])
-    rows = [
-        frames.decode([table], schema, positions=positions, private=True)
-        for table, schema, (positions, _) in zip(tables, schemas, unique, strict=True)
-    ]
     return [
-        frame if np.array_equal(back, np.arange(len(frame))) else frame.iloc[back]
-        for frame, (_, back) in zip(rows, unique, strict=True)
+        table if np.array_equal(back, np.arange(len(back))) else table.take(pa.array(back))
+        for table, (_, back) in zip(tables, unique, strict=True)
     ]
 
 

@@ -513,4 +513,4 @@ def vacuumed(freed: Sequence[Freed], *, removed: bool) -> pd.DataFrame:
 def labels_of(store: Store, ids: Iterable[int | None]) -> dict[int | None, str]:
     """``name#run`` of sessions, by id."""
     keys = sorted({key for key in ids if key is not None})
-    return {session.id: session.label for session in store.sessions(keys)} if keys else {}
+    return {session.id: session.label for session in store.session_labels(keys)} if keys else {}
