@@ -218,8 +218,10 @@ def import_trackio(folder: str | os.PathLike[str], target: Place) -> pd.DataFram
     """Import the projects of Trackio in a folder as sessions.
 
     A run becomes a session ``project/run``: its configuration as parameters, numbers that were logged as metrics with their steps and
-    times, what was logged about the system as metrics ``system/…``. Trackio does not keep how a run ended: sessions are
-    finished, at the time of the last value. Importing again adds what is new, and nothing twice.
+    times, what was logged about the system as metrics ``system/…``. Tables become lists ``project/run/name``; images, sound, video
+    and saved files rows of the list ``project/media`` with their content; texts, histograms and all else rows of the list
+    ``project/values``. Trackio does not keep how a run ended: sessions are finished, at the time of the last value. Importing
+    again adds what is new, and nothing twice.
 
     Parameters
     ----------
@@ -231,8 +233,8 @@ def import_trackio(folder: str | os.PathLike[str], target: Place) -> pd.DataFram
     Returns
     -------
     DataFrame
-        For each run: source (str: its id), session (str), params, values and rows (Int64: parameters, newly imported values, 0),
-        left_out (str: how many texts, tables, media, traces, alerts and links to artifacts there are).
+        For each run: source (str: its id), session (str), params, values and rows (Int64: parameters, newly imported values,
+        rows of tables), left_out (str: how many traces, alerts, links to artifacts, and files that are not there).
 
     Raises
     ------

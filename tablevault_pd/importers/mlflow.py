@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tablevault_pd.errors import InvalidInput, MissingDependency
-from tablevault_pd.importers.runs import ImportedRun, put_run, value_of
+from tablevault_pd.importers.runs import ImportedRun, list_name, put_run, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tablevault_pd.store import Session
     from tablevault_pd.vault.vault import Vault
 
 OUTCOMES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
@@ -45,7 +46,7 @@ def import_runs(uri: str, target: Vault) -> list[tuple[Any, ...]]:
         imported = _run(client, run, experiments[run.info.experiment_id], sessions)
         session, added = put_run(target.store, imported)
         sessions[run.info.run_id] = session.id
-        tables, rows = _tables(client, run, imported.name, target)
+        tables, rows = _tables(client, run, session, target)
         failed = _artifacts(client, run, imported.name, set(tables), target)
         left_out = failed or ""
         answers.append((run.info.run_id, session.label, len(imported.params), added, rows, left_out))
@@ -97,7 +98,7 @@ def _history(client: Any, run_id: str, name: str) -> list[tuple[int, int, float]
     ]
 
 
-def _tables(client: Any, run: Any, name: str, target: Vault) -> tuple[list[str], int]:
+def _tables(client: Any, run: Any, session: Session, target: Vault) -> tuple[list[str], int]:
     """Save what was logged as a table. Return the paths of these artifacts, and how many rows they have."""
     logged = json.loads(run.data.tags.get("mlflow.loggedArtifacts", "[]"))
     paths = [artifact["path"] for artifact in logged if artifact.get("type") == "table"]
@@ -110,7 +111,7 @@ def _tables(client: Any, run: Any, name: str, target: Vault) -> tuple[list[str],
                 frame = pd.DataFrame(table["data"], columns=table["columns"])
             else:
                 frame = pd.read_parquet(file)
-        target.save(f"{name}/{path}", frame, inputs=False, message=f"MLflow run {run.info.run_id}")
+        target.save(list_name(session, path), frame, inputs=False, message=f"MLflow run {run.info.run_id}")
         rows += len(frame)
     return paths, rows
 

@@ -65,6 +65,11 @@ def put_run(store: Store, run: ImportedRun) -> tuple[Session, int]:
     return session, added
 
 
+def list_name(session: Session, name: str) -> str:
+    """Return what a list of a run is called: below its name, and its number too where others have that name."""
+    return f"{session.name if session.run == 1 else session.label}/{name}"
+
+
 def value_of(text: str) -> Any:
     """A parameter that a tracker keeps as text: a number, a truth value, a list or a dict if it is written as one."""
     try:

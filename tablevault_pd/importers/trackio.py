@@ -6,11 +6,13 @@ import json
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import InvalidInput, short_repr
 from tablevault_pd.importers.runs import ImportedRun, put_run
+from tablevault_pd.importers.trackio_values import LoggedValue, keep_media, keep_tables, keep_values
 from tablevault_pd.store.times import from_time
 
 if TYPE_CHECKING:
@@ -32,13 +34,36 @@ NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float(
 
 def import_folder(folder: Path, target: Vault) -> list[tuple[Any, ...]]:
     """Import the runs of all projects in a folder. Return a row of :data:`~tablevault_pd.importers.runs.COLUMNS` for each."""
+    return [answer for file in _projects(folder) for answer in _import_project(file, target)]
+
+
+def _import_project(file: Path, target: Vault) -> list[tuple[Any, ...]]:
+    runs = sorted(_runs(file).items(), key=lambda item: item[1].run.started)
     answers = []
-    for file in _projects(folder):
-        for run_id, (run, left_out) in sorted(_runs(file).items(), key=lambda item: item[1][0].started):
-            session, added = put_run(target.store, run)
-            left = ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
-            answers.append((run_id, session.label, len(run.params), added, 0, left))
-    return answers
+    logged: dict[str, list[LoggedValue]] = {}
+    left_out: dict[str, Counter[str]] = {}
+    for run_id, read in runs:
+        session, added = put_run(target.store, read.run)
+        rows = keep_tables(target, session, read.values)
+        logged[session.label], left_out[session.label] = read.values, read.left_out
+        answers.append((run_id, session.label, len(read.run.params), added, rows))
+    keep_values(target, file.stem, logged)
+    for label, count in keep_media(target, file.parent / "media", file.stem, logged).items():
+        left_out[label]["files that are not there"] += count
+    return [(*answer, _told(left_out[answer[1]])) for answer in answers]
+
+
+def _told(left_out: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in sorted(left_out.items()))
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run as it was read."""
+
+    run: ImportedRun
+    values: list[LoggedValue] = field(default_factory=list)  #: that are no numbers
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def _projects(folder: Path) -> list[Path]:
@@ -55,8 +80,8 @@ def _projects(folder: Path) -> list[Path]:
     return files
 
 
-def _runs(file: Path) -> dict[str, tuple[ImportedRun, Counter[str]]]:
-    """Return each run of a project by its id, and how much of what is not imported."""
+def _runs(file: Path) -> dict[str, _Run]:
+    """Return each run of a project by its id."""
     uri = f"{file.resolve().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(uri, uri=True)) as db:
@@ -68,7 +93,7 @@ def _runs(file: Path) -> dict[str, tuple[ImportedRun, Counter[str]]]:
             f"{file} cannot be read as a project of Trackio: {error}. A release of Trackio before 0.43 may have written it; "
             "a newer one that shows the project brings it up to date."
         ) from error
-    runs: dict[str, tuple[ImportedRun, Counter[str]]] = {}
+    runs: dict[str, _Run] = {}
     points: dict[str, dict[str, list[tuple[int | None, int, float]]]] = defaultdict(lambda: defaultdict(list))
     for run_id, name, config, created in configs:
         runs[run_id] = _run(file, run_id, name, created, json.loads(config))
@@ -76,24 +101,22 @@ def _runs(file: Path) -> dict[str, tuple[ImportedRun, Counter[str]]]:
         for run_id, name, timestamp, step, metrics in lines:
             if run_id not in runs:
                 runs[run_id] = _run(file, run_id, name, timestamp, {})
-            run, left_out = runs[run_id]
+            run = runs[run_id].run
             run.metrics, moment = points[run_id], _time(timestamp)
             run.ended = max(run.ended or moment, moment)
             for label, value in _values(json.loads(metrics)):
                 if isinstance(value, (int, float)):
                     points[run_id][f"{prefix}{label}"].append((step, from_time(moment), value))
                 else:
-                    left_out[f"values of {label}"] += 1
+                    runs[run_id].values.append(LoggedValue(f"{prefix}{label}", step, moment, value))
     for what, lines in counts.items():
         for run_id, count in lines:
             if run_id in runs:
-                runs[run_id][1][what] += count
+                runs[run_id].left_out[what] += count
     return runs
 
 
-def _run(
-    file: Path, run_id: str, name: str, created: str, config: dict[str, Any]
-) -> tuple[ImportedRun, Counter[str]]:
+def _run(file: Path, run_id: str, name: str, created: str, config: dict[str, Any]) -> _Run:
     """Return a run without metrics. What Trackio itself writes into a configuration begins with a ``_``."""
     started, group = _time(config.get("_Created") or created), config.get("_Group")
     run = ImportedRun(
@@ -107,7 +130,7 @@ def _run(
         tags=[f"group={group}"] if group else [],
         info={"trackio_run_id": run_id, "imported_from": str(file)},
     )
-    return run, Counter()
+    return _Run(run)
 
 
 def _values(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
