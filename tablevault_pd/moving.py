@@ -29,8 +29,8 @@ def copy(source: Place, target: Place, lists: str | Sequence[str] | None = None)
 
     Everything goes: all versions with their numbers, times and messages, rows, kept files, lineage, names and tags, descriptions;
     sessions with parameters, cells, modules and metrics. What the target has already is passed over, so the same call goes on
-    after it was interrupted, and brings a copy up to date later. Rows that are
-    done stay done; claims that are held and requests to sessions stay behind.
+    after it was interrupted, and brings a copy up to date later. Rows that are done stay done; claims that are held, and
+    requests to sessions, stay behind.
 
     Parameters
     ----------

@@ -93,6 +93,14 @@ def test_a_statement_has_the_comments_above_it():
     assert [text_of(text, each) for each in cut(text)] == ["x = 1", "# why\n# and how\ny = 2  # here"]
 
 
+@pytest.mark.parametrize("deep", ["x = " + "+".join(["a"] * 3000), "x = a" + ".b()" * 800])
+def test_what_is_nested_too_deeply_counts_with_every_word_in_it(deep):
+    statement = cut(f"b = 1\n{deep}")[-1]
+    assert {"x", "a"} <= set(statement.names)
+    assert {"a"} <= set(statement.uses)
+    assert lines(Slicer(cells("a = 1\nunused = 2", deep, "save(x)")))[0] == "a = 1"
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

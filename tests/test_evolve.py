@@ -426,3 +426,50 @@ def test_cells_survive_any_growth(grown: tuple[list[pd.DataFrame], dict[str, lis
 
 def test_schema_of_positions_has_no_index_fields() -> None:
     assert index_fields(merge(encode(ROWS).schema, encode(ROWS).schema).schema) == []
+
+
+# ---------------------------------------------------------------- columns without a value
+
+
+@pytest.mark.parametrize(
+    ("values", "write"),
+    [
+        (pd.Series(["a", None], dtype="str"), "append"),
+        (pd.Series([True, False]), "upsert"),
+        (pd.Series(pd.to_datetime(["2024-01-02", None])), "append"),
+        (pd.Series(["a", "b"], dtype="category"), "upsert"),
+        (pd.Series([np.array([1.0, 2.0], "float32"), np.array([3.0, 4.0], "float32")]), "append"),
+    ],
+    ids=["str", "bool", "time", "category", "vectors"],
+)
+def test_floats_without_a_value_take_the_dtype_of_the_first_others(vault, values, write):
+    """pandas makes floats of a column in which all is missing."""
+    missing = pd.DataFrame({"id": [1, 2], "x": [np.nan, np.nan]})
+    filled = pd.DataFrame({"id": [3, 4], "x": values})
+    more = missing.assign(id=[5, 6])
+    vault.upsert("rows", missing, key="id")
+    for rows in (filled, more):
+        getattr(vault, write)("rows", rows)
+    read = vault.read("rows")
+    assert read["x"].isna().tolist()[:2] + read["x"].isna().tolist()[4:] == [True] * 4
+    assert [str(cell) for cell in read["x"].iloc[2:4]] == [str(cell) for cell in values]
+    assert vault.read("rows@1")["x"].dtype == "float64"  # as it was saved
+    assert len(vault.read("rows", versions="all")) == 2 + 4 + 6
+    assert vault.history("rows", key=1)["version"].tolist() == [1]
+    assert vault.history("rows", key=3)["x"].notna().tolist() == [True]
+
+
+def test_floats_with_a_value_do_not(vault):
+    vault.save("rows", pd.DataFrame({"x": [np.nan, 0.5]}))
+    with pytest.raises(SchemaMismatch, match=r"'x' would become str, .* the number 0.5"):
+        vault.append("rows", {"x": "a"})
+    vault.save("texts", pd.DataFrame({"x": ["a"], "y": [True]}))
+    with pytest.raises(SchemaMismatch, match=r"(?s)'x': the list has str.*'y'.*truth values"):
+        vault.append("texts", pd.DataFrame({"x": [np.nan, 1.5], "y": [0.5, 2.0]}))
+    assert (vault["rows"].version, vault["texts"].version) == (1, 1)
+    with pytest.raises(SchemaMismatch, match="exactly"):
+        vault.append("texts", pd.DataFrame({"x": [np.nan], "y": [True]}), schema="strict")
+    chunks = iter([pd.DataFrame({"x": ["a"]}), pd.DataFrame({"x": [np.nan]})])
+    assert vault.save("chunks", chunks).read()["x"].isna().tolist() == [False, True]
+    with pytest.raises(SchemaMismatch):  # what a chunk holds is not looked at twice
+        vault.save("chunks", iter([pd.DataFrame({"x": [1.5]}), pd.DataFrame({"x": ["a"]})]))

@@ -128,12 +128,23 @@ def test_nothing_is_overwritten_unless_asked_and_nothing_half_written_stays(fold
     odd.export(out / "x.parquet", columns=["n"])
 
 
+#: Words of RO-Crate 1.1, looked up in its context; others have to be defined.
+TERMS = {
+    "about", "agent", "author", "conformsTo", "contentSize", "dateModified", "datePublished", "description", "encodingFormat", "endTime",
+    "hasPart", "identifier", "license", "name", "object", "result", "startTime", "version",
+}  # fmt: skip
+
+
 def test_the_manifest_describes_every_file(folder_vault: tv.Vault, tmp_path: Path) -> None:
     folder_vault.save("words", ["a", "b"])
     with folder_vault.session("count"):
         folder_vault.read("words").assign(n=1).vault.save("counts")
     index = folder_vault.export(tmp_path / "out").set_index("list")["file"]
-    graph = json.loads((tmp_path / "out" / "ro-crate-metadata.json").read_text())["@graph"]
+    crate = json.loads((tmp_path / "out" / "ro-crate-metadata.json").read_text())
+    graph = crate["@graph"]
+    assert {name for entity in graph for name in entity if not name.startswith("@")} <= TERMS | crate[
+        "@context"
+    ][1].keys()
     entities = {entity["@id"]: entity for entity in graph}
     named = {part["@id"] for part in entities["./"]["hasPart"]}
     assert named == {path.name for path in (tmp_path / "out").iterdir()} - {"ro-crate-metadata.json"}
@@ -141,6 +152,8 @@ def test_the_manifest_describes_every_file(folder_vault: tv.Vault, tmp_path: Pat
         data = (tmp_path / "out" / name).read_bytes()
         assert entities[name]["sha256"] == hashlib.sha256(data).hexdigest()
     [action] = [entity for entity in graph if entity.get("name") == "count#1"]
-    assert action["object"] == [{"@id": index["words"]}]
-    assert action["result"] == [{"@id": index["counts"]}]
+    assert action["object"] == {"@id": index["words"]}  # one is no list of one, as RO-Crate recommends
+    assert action["result"] == {"@id": index["counts"]}
+    assert entities["./"]["author"] == action["agent"]
+    assert entities[entities["./"]["license"]["@id"]]["@type"] == "CreativeWork"
     assert entities[action["agent"]["@id"]]["@type"] == "Person"

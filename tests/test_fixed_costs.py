@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import tablevault_pd as tv
 from tablevault_pd import frames
+from tablevault_pd.capture import environment
 from tablevault_pd.saving.commit import new_token
 from tablevault_pd.store import Batch
 from tablevault_pd.store.embedded import fsio
 from tablevault_pd.store.embedded.lockfile import LockFile
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def vault(tmp_path: Path) -> Iterator[tv.Vault]:
     """A vault in a folder, without a session, so that nothing goes on in the background."""
-    with tv.connect(tmp_path / "vault", session=False) as vault:
+    with tv.connect(tmp_path / "vault", session=False, durability="fast") as vault:
         yield vault
 
 
@@ -198,3 +203,113 @@ def test_the_repr_of_a_vault_is_as_many_statements_at_any_size(vault: tv.Vault) 
             repr(vault)
         counts.append(len(seen))
     assert set(counts) == {4}  # two queries, in a transaction
+
+
+# -- the git state of a session
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git with a user of its own."""
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_the_git_state_takes_two_processes_and_none_outside_of_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / "repository"
+    (repository / "src").mkdir(parents=True)
+    assert environment.git_state(repository) is None
+    git(repository, "init")
+    assert environment.git_state(repository) is None  # without a commit
+    file = repository / "src" / "train.py"
+    file.write_text("a = 1\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-m", "one")
+    clean = {"commit": git(repository, "rev-parse", "HEAD"), "branch": "main", "dirty": False}
+    started: list[object] = []
+    original = subprocess.Popen
+    monkeypatch.setattr(
+        environment.subprocess, "Popen", lambda *args, **more: started.append(args) or original(*args, **more)
+    )
+    assert environment.git_state(file.parent) == clean
+    assert len(started) == 2
+    (repository / "notes.txt").write_text("not tracked\n")
+    assert environment.git_state(file.parent) == clean
+    os.utime(file, ns=(1, 1))  # the same content
+    assert environment.git_state(file.parent) == clean
+    file.write_text("b = 1\nc = 2\n")
+    size = {"changed_files": 1, "lines_added": 2, "lines_removed": 1}
+    assert environment.git_state(file.parent) == clean | {"dirty": True} | size
+    git(repository, "add", "notes.txt", "src")
+    size = {"changed_files": 2, "lines_added": 3, "lines_removed": 1}
+    assert environment.git_state(file.parent) == clean | {"dirty": True} | size
+    git(repository, "reset", "--hard")
+    git(repository, "checkout", "--detach")
+    assert environment.git_state(file.parent) == clean | {"branch": "HEAD"}
+    started.clear()
+    assert environment.git_state(tmp_path) is None
+    assert started == []
+
+
+# -- many small commits
+
+
+def append_many(vault: tv.Vault) -> pd.DataFrame:
+    """Append one to three rows at a time to the list ``long``, 300 times, and return what it holds; a column comes half-way."""
+    rows: list[dict[str, object]] = []
+    random = np.random.default_rng(3)
+    for number in range(300):
+        some: list[dict[str, object]] = [
+            {"step": len(rows) + n, "loss": number / 8, "note": None if number % 5 else f"at {number}"}
+            for n in range(int(random.integers(1, 4)))
+        ]
+        if number >= 280:
+            some = [{**row, "more": number} for row in some]
+        vault.append("long", pd.DataFrame(some).astype({"note": "str"}))
+        rows += some
+    return pd.DataFrame(rows).astype({"note": "str", "more": "Int64"})
+
+
+def test_many_small_commits_are_read_at_once_and_as_they_are(vault: tv.Vault) -> None:
+    appended = append_many(vault)
+    vault.read("long")
+    with statements(vault) as seen:
+        read = vault.read("long")
+    assert seen == ["SELECT b.list,", "SELECT start,", "SELECT start,"]  # 256 segments a page
+    assert list(read.columns) == list(appended.columns)
+    for column in appended:
+        assert read[column].isna().tolist() == appended[column].isna().tolist()
+        assert read[column].dropna().tolist() == appended[column].dropna().tolist()
+    random = np.random.default_rng(4)
+    for _ in range(20):
+        start, stop = sorted(random.integers(0, len(appended) + 1, 2).tolist())
+        part = vault.read("long", start=start, stop=stop, columns=["loss"])
+        assert part["loss"].tolist() == appended["loss"][start:stop].tolist()
+        assert part.index.tolist() == list(range(start, stop))
+    found = vault.read("long", filters="step % 10 == 3", columns=["step"])
+    assert found["step"].tolist() == list(range(3, len(appended), 10))
+    read.loc[0, "loss"] = 7.0  # the memory is the frame's own
+    assert vault.read("long")["loss"].tolist() == appended["loss"].tolist()
+    damage_one_of_many(vault, appended)
+
+
+def damage_one_of_many(vault: tv.Vault, appended: pd.DataFrame) -> None:
+    """Damage in one of many small commits is noticed, and what comes before it stays readable."""
+    catalog = vault.store.catalog  # type: ignore[attr-defined]  # of a folder
+    with catalog.reading() as db:
+        start, data = db.execute("SELECT start, data FROM segments ORDER BY id LIMIT 1 OFFSET 150").fetchone()
+
+    def replace(db: sqlite3.Connection, data: bytes) -> None:
+        db.execute("UPDATE segments SET data = ? WHERE start = ?", (data, start))
+
+    for damaged in (data[:-1] + bytes([data[-1] ^ 1]), data[:-8], data + bytes(8), b""):
+        catalog.write(replace, damaged)
+        with pytest.raises(tv.VaultCorrupt, match="long@300"):
+            vault.read("long")
+        assert vault.read("long", stop=start)["step"].tolist() == list(range(start))
+    catalog.write(replace, data)
+    assert len(vault.read("long")) == len(appended)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -49,6 +50,63 @@ def test_each_row_comes_once_whatever_is_done_to_the_list(vault):
     vault.restore("events", 1)
     vault.append("events", jobs(6))
     assert [frame["n"].tolist() for frame in follower] == [[6]]
+
+
+def test_what_each_operation_brings_to_a_follower(vault):
+    vault.save("events", pd.DataFrame({"id": [1, 2, 3], "n": [1, 2, 3]}), key="id")
+    vault.save("events", pd.DataFrame({"id": [1, 2], "n": [4, 2]}))
+
+    def brings(*changes: Any) -> list[list[int]]:
+        follower = vault.follow("events", timeout_s=0)
+        for change in changes:
+            change()
+        return [frame["n"].tolist() for frame in follower]
+
+    def upsert(*rows: tuple[int, int]) -> Any:
+        return lambda: vault.upsert("events", pd.DataFrame(rows, columns=["id", "n"]))
+
+    assert brings(upsert((2, 5), (3, 6))) == [[5, 6]]  # a changed row comes again
+    assert brings(upsert((2, 5))) == []
+    assert brings(lambda: vault.delete_rows("events", filters="n == 6")) == []
+    assert brings(lambda: vault.restore("events", 1)) == []  # its rows were stored before
+    assert brings(upsert((1, 9)), lambda: vault.restore("events", 2), upsert((1, 8))) == [[9], [8]]
+    gone = upsert((3, 7), (4, 8)), lambda: vault.erase("events", filters="n == 7"), upsert((5, 9))
+    assert brings(*gone) == [[8], [9]]
+    assert brings(lambda: vault.save("events", vault.read("events").iloc[::-1])) == []
+    assert brings(upsert((6, 1)), lambda: vault.delete("events")) == [[1]]
+    assert brings_of_deleted(vault) == [[7]]
+
+
+def brings_of_deleted(vault: tv.Vault) -> list[list[int]]:
+    vault.restore("events", 1)
+    follower = vault.follow("events", timeout_s=0)
+    vault.delete("events")
+    vault.save("events", jobs(7))
+    return [frame["n"].tolist() for frame in follower]
+
+
+def test_a_list_is_followed_under_its_new_name_and_not_one_that_took_the_old(vault):
+    vault.save("events", jobs(1))
+    follower = vault.follow("events", timeout_s=0)
+    vault.append("events", jobs(2))
+    vault.rename("events", "moved")
+    vault.save("events", jobs(100), expect=0)
+    vault.append("moved", jobs(3))
+    assert [frame["n"].tolist() for frame in follower] == [[2, 3]]
+    follower = vault.follow("moved", timeout_s=0)
+    vault.delete("moved")
+    vault.vacuum(deleted=True, dry_run=False)
+    vault.save("moved", jobs(4))
+    assert [frame["n"].tolist() for frame in follower] == [[4]]
+
+
+def test_rows_that_cannot_be_compared_any_more_are_an_error(vault):
+    vault.save("events", jobs(1, 2))
+    follower = vault.follow("events", timeout_s=0)
+    vault.save("events", jobs(2, 3))
+    vault.vacuum(keep=1, dry_run=False)
+    with pytest.raises(tv.VersionNotFound, match="events@1"):
+        list(follower)
 
 
 def test_frames_are_those_of_read_and_know_their_rows(vault):

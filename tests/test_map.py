@@ -384,11 +384,11 @@ def test_errors_of_any_text_are_kept_go_along_with_a_rename_and_are_named_by_era
 
 
 def test_a_commit_with_missing_texts_alone_fits_a_list_with_texts(folder_vault):
-    folder_vault.save("texts", pd.DataFrame({"text": ["a", None, "b"]}))
-    made = folder_vault.map(
-        "copies", lambda row: {"text": row.text}, "texts", version="1", commit_every=1
-    ).read()
-    assert made["text"].isna().tolist() == [False, True, False]
+    folder_vault.save("texts", pd.DataFrame({"text": [None, "a", None, "b"], "n": range(4)}))
+    options: Any = {"version": "1", "commit_every": 1}
+    made = folder_vault.map("copies", lambda row: {"text": row.text, "n": row.n}, "texts", **options).read()
+    assert made["text"].isna().tolist() == [True, False, True, False]
+    assert made["text"].iloc[1::2].tolist() == ["a", "b"]
 
 
 def test_an_error_is_raised_once_what_is_finished_is_committed(five):

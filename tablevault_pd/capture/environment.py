@@ -92,26 +92,36 @@ def _modules_of(distribution: metadata.Distribution) -> set[str]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit, branch and whether the work tree differs; None outside of a repository or without git."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
+    """Return commit, branch and by how much the work tree differs; None outside of a repository or without git."""
+    if not _may_be_in_repository(folder):
+        return None  # without a process that says so
+    head = _git(folder, "rev-parse", "HEAD", "--abbrev-ref", "HEAD")
+    # Beside it: a short session waits for both. Without external diff programs of the user.
+    diff = _git(folder, "diff", "--numstat", "--no-ext-diff", "--no-textconv", "HEAD")
+    told, counted = _answer(head), _answer(diff)
+    if told is None:
         return None
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    commit, _, branch = told.partition("\n")
     return {
         "commit": commit,
-        "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
-        "dirty": None if changed is None else bool(changed),
-        **(_diff_size(folder) if changed else {}),
+        "branch": branch,
+        "dirty": None if counted is None else bool(counted),
+        **(_diff_size(counted) if counted else {}),
     }
 
 
-def _diff_size(folder: Path) -> dict[str, int]:
+def _diff_size(counted: str) -> dict[str, int]:
     """Return the numbers of files and lines in which the work tree differs from the commit."""
-    # Without external diff programs of the user.
-    counted = _git(folder, "diff", "--numstat", "--no-ext-diff", "--no-textconv", "HEAD") or ""
     rows = [line.split("\t", 2) for line in counted.splitlines()]
     added, removed = (sum(int(row[side]) for row in rows if row[side].isdecimal()) for side in (0, 1))
     return {"changed_files": len(rows), "lines_added": added, "lines_removed": removed}
+
+
+def _may_be_in_repository(folder: Path) -> bool:
+    if "GIT_DIR" in os.environ:
+        return True
+    # A repository without a work tree has its HEAD in the folder itself.
+    return any((around / name).exists() for around in (folder, *folder.parents) for name in (".git", "HEAD"))
 
 
 def repository_folder(folder: Path) -> Path:
@@ -136,18 +146,30 @@ def _nearest(folder: Path, names: Sequence[str]) -> Path:
     return folder
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _git(folder: Path, *arguments: str) -> subprocess.Popen[str] | None:
+    """Start git; None where there is none."""
     try:
-        done = subprocess.run(
+        return subprocess.Popen(
             ["git", "-c", "core.fsmonitor=false", *arguments],
             cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=GIT_TIMEOUT_S,
-            check=False,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _answer(process: subprocess.Popen[str] | None) -> str | None:
+    """Return what a process printed; None if it failed, or takes too long."""
+    if process is None:
+        return None
+    with process:
+        try:
+            printed, _ = process.communicate(timeout=GIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None
+    return printed.strip() if process.returncode == 0 else None

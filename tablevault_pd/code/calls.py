@@ -110,24 +110,25 @@ DRAWING = frozenset(
         "uniform",
     ]
 )  # fmt: skip
-_OWN_STATE = frozenset(["random_state", "rng", "seed", "generator"])  #: arguments that say what to draw from
+OWN_STATE = frozenset(["random_state", "rng", "seed", "generator"])  #: arguments that say what to draw from
 
 #: Functions that return the module they name.
 IMPORTING = frozenset(["importlib.import_module", "import_module"])
 #: Arguments that hold a filter, which reads the caller's names after an @.
-_FILTERS = frozenset(["expr", "filters", "measure"])
-NAME_OF_CALLER = re.compile(r"(?<![\w`])@([^\W\d]\w*)")
+FILTERS = frozenset(["expr", "filters", "measure"])
+#: Methods whose first argument is one.
+FILTERING = frozenset(["query", "eval"])
+_NAMED = (ast.Name, ast.Attribute)
+_NAME_OF_CALLER = re.compile(r"(?<![\w`])@([^\W\d]\w*)")
 
 
 def dotted(node: Any) -> str | None:
     """``a.b.c`` of a chain of attributes that begins with a name."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
+    chain = ""
+    while node.__class__ is ast.Attribute:
+        chain = f".{node.attr}{chain}"
         node = node.value
-    if not isinstance(node, ast.Name):
-        return None
-    return ".".join([node.id, *reversed(parts)]) if parts else node.id
+    return node.id + chain if node.__class__ is ast.Name else None
 
 
 def root(node: Any) -> str | None:
@@ -137,44 +138,35 @@ def root(node: Any) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def changed_arguments(node: ast.Call, name: str | None) -> Iterator[ast.expr]:
-    """The arguments that a function is known to change: ``random.shuffle(rows)``, ``np.add(a, 1, out=a)``."""
-    if (
-        name is not None
-        and node.args
-        and (name in _CHANGING_FIRST_ALONE or name.rpartition(".")[2] in CHANGING_FIRST)
-    ):
-        yield node.args[0]
-    yield from (keyword.value for keyword in node.keywords if keyword.arg == "out")
+def is_of_accessor(function: Any) -> bool:
+    """Whether a function is a method of the accessor, as ``df.vault.append`` is."""
+    return function.__class__ is ast.Attribute and getattr(function.value, "attr", None) == "vault"
 
 
-def named_arguments(node: ast.Call) -> Iterator[tuple[int | str, str]]:
+def changes_first(name: str | None, method: str | None) -> bool:
+    """Whether a function is known to change its first argument: ``random.shuffle(rows)``, ``next(rows)``."""
+    return name is not None and (method in CHANGING_FIRST or name in _CHANGING_FIRST_ALONE)
+
+
+def named_arguments(node: ast.Call) -> tuple[tuple[int | str, str], ...]:
     """The names that a call hands on, each with its position or keyword."""
     given: list[tuple[int | str | None, ast.expr]] = [*enumerate(node.args)]
     given += [(keyword.arg, keyword.value) for keyword in node.keywords]
-    for place, value in given:
-        name = root(value) if isinstance(value, (ast.Name, ast.Attribute)) else None
-        if place is not None and name is not None:
-            yield place, name
+    return tuple(
+        [
+            (place, name)
+            for place, value in given
+            if value.__class__ in _NAMED and place is not None and (name := root(value)) is not None
+        ]
+    )
 
 
-def is_seeding(name: str | None) -> bool:
-    """Whether a function sets what random numbers are drawn from: ``np.random.seed(0)``."""
-    return name is not None and name.rpartition(".")[2] in SEEDING
-
-
-def draws(node: ast.Call) -> bool:
-    """Whether a call may draw random numbers that a seed of the process decides about."""
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
-    return name in DRAWING and not any(keyword.arg in _OWN_STATE for keyword in node.keywords)
-
-
-def filters(node: ast.Call) -> Iterator[str]:
-    """The texts of a call that are filters: ``df.query("score > @least")``, ``vault.read("runs", filters=…)``."""
-    given = [keyword.value for keyword in node.keywords if keyword.arg in _FILTERS]
-    if isinstance(node.func, ast.Attribute) and node.func.attr in ("query", "eval"):
+def names_of_caller(node: ast.Call) -> Iterator[str]:
+    """The caller's names in the filters of a call: ``df.query("score > @least")``, ``vault.read("runs", filters=…)``."""
+    given = [keyword.value for keyword in node.keywords if keyword.arg in FILTERS]
+    if isinstance(node.func, ast.Attribute) and node.func.attr in FILTERING:
         given += node.args[:1]
     for argument in given:
         for part in ast.walk(argument):
             if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                yield part.value
+                yield from _NAME_OF_CALLER.findall(part.value)

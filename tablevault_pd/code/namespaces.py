@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tablevault_pd.capture.position import in_order, is_between
-from tablevault_pd.code.statements import Statement, cut, text_of, trees
+from tablevault_pd.code.statements import Statement, cut, text_of
 from tablevault_pd.store.session_types import Part
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ class Namespace:
     module: str | None = None
     statements: list[Statement] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)  #: the piece of each statement
-    trees: list[str] = field(default_factory=list)  #: its digest
     names: dict[str, list[int]] = field(
         default_factory=dict
     )  #: name -> the statements that bind or change it
@@ -46,11 +45,10 @@ class Namespace:
 
     def __post_init__(self) -> None:
         for number, piece in enumerate(self.pieces):
-            for statement, tree in zip(cut(piece.text), trees(piece.text), strict=True):
+            for statement in cut(piece.text):
                 if piece.until is None or in_order(statement.line) <= in_order(piece.until):
                     self.statements.append(statement)
                     self.owners.append(number)
-                    self.trees.append(tree)
 
     def __len__(self) -> int:
         return len(self.statements)
@@ -85,7 +83,7 @@ class Namespace:
         piece, statement = self.pieces[self.owners[number]], self.statements[number]
         return Part(
             piece.path, piece.session_id, piece.cell, statement.line, statement.end, statement.kind, statement.names,
-            text_of(piece.text, statement), self.trees[number], piece.notebook,
+            text_of(piece.text, statement), statement.tree, piece.notebook,
         )  # fmt: skip
 
 

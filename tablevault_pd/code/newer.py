@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.capture.position import in_order
 from tablevault_pd.code.calls import RANDOM
-from tablevault_pd.code.statements import cut, trees
+from tablevault_pd.code.statements import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,9 +56,9 @@ def statements_of(
         for line, _, kind, defined, uses, later, tree in json.loads(names):
             yield line, kind, frozenset(defined), frozenset([*uses, *later]) - {RANDOM}, tree
         return
-    for statement, tree in zip(cut(text), trees(text), strict=True):
+    for statement in cut(text):
         uses = frozenset([*statement.uses, *statement.later]) - {RANDOM}
-        yield statement.line, statement.kind, frozenset(statement.names), uses, tree
+        yield statement.line, statement.kind, frozenset(statement.names), uses, statement.tree
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ class NameScope:
     """The names of one namespace: the module's, a class body's, a function's or a comprehension's."""
 
     __slots__ = (
-        "bound", "certain", "changed", "declared", "kind", "loads", "modules", "nonlocals", "outer", "parameters",
+        "bound", "certain", "changed", "declared", "kind", "later", "loads", "modules", "nonlocals", "outer", "parameters",
     )  # fmt: skip
 
     def __init__(self, kind: str, outer: NameScope | None) -> None:
@@ -17,9 +17,8 @@ class NameScope:
         self.declared: set[str] = set()  # global here
         self.nonlocals: set[str] = set()
         self.certain: set[str] = set()  # bound by the statement itself before they are looked up
-        self.loads: dict[
-            tuple[str, bool], None
-        ] = {}  # (dotted name, whether it is looked up when something is called)
+        self.loads: dict[str, None] = {}  # dotted names that are looked up here
+        self.later: dict[str, None] = {}  # those that are looked up when something of it is called
         self.modules: dict[str, tuple[str, str | None]] = {}  # names bound by an import inside of a function
         self.parameters: list[str] = []
         self.changed: dict[str, None] = {}  # whose values are changed
@@ -42,17 +41,30 @@ class NameScope:
         """Hand on to the scope around it what this one looks up and changes, and does not bind."""
         outer = self.outer
         assert outer is not None
-        for chain, already in self.loads:
-            base, _, rest = chain.partition(".")
-            if ":" in chain:
-                outer.loads[chain, already or later] = None
-            elif base in self.modules and self.modules[base][1] is None:
-                module = self.modules[base][0]
-                outer.loads[f"{module}:{rest}", already or later] = None
-            elif base not in self.bound or (self.kind == "class" and already):
+        loads = outer.later if later else outer.loads
+        for chain in self.loads:
+            base = chain.partition(".")[0]
+            if (imported := self._of_module(chain)) is not None:
+                loads[imported] = None
+            elif base not in self.bound:
                 # what is bound in the body of a class is out of sight of the comprehensions in it
                 hidden = self.kind == "comprehension" and outer.kind == "class" and base in outer.bound
-                outer.loads[chain, already or later or hidden] = None
+                (outer.later if hidden else loads)[chain] = None
+        for chain in self.later:
+            if (imported := self._of_module(chain)) is not None:
+                outer.later[imported] = None
+            elif self.kind == "class" or chain.partition(".")[0] not in self.bound:
+                outer.later[chain] = None
         for name in self.changed:
             if name not in self.bound and (not later or outer.kind == "function"):
                 outer.changed[name] = None
+
+    def _of_module(self, chain: str) -> str | None:
+        """A name of a module that was imported here, as ``module:name``; None of others."""
+        if ":" in chain:
+            return chain
+        if not self.modules:
+            return None
+        base, _, rest = chain.partition(".")
+        module, attribute = self.modules.get(base, (None, None))
+        return None if module is None or attribute is not None else f"{module}:{rest}"

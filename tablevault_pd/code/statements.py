@@ -9,11 +9,10 @@ from __future__ import annotations
 import ast
 import json
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.capture.position import COLUMN, is_between, line_of
 from tablevault_pd.code.symbols import Finder
@@ -26,19 +25,20 @@ if TYPE_CHECKING:
 _PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "python", "python3", "debug"}
 _INNER_FUNCTION = re.compile(r"(?m)^[ \t]+(?:async[ \t]+)?def[ \t]+(\w+)")
 _NEWLINE = re.compile(r"\r\n|\r|\n")  # other characters that str.splitlines() knows end no line of Python
+_WORD = re.compile(r"[^\W\d]\w*")
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*")
 _TIMED = re.compile(r"(?P<indent>\s*)%time\s+(?P<code>\S.*)")  # it runs a statement, which may bind names
 _RUN = re.compile(r"%run\s+(?:-\w+\s+)*([\"']?)(?P<file>.+?\.py)\1(?:\s.*)?$")
 _ASSIGNED = re.compile(r"(?P<left>\s*[\w.,\s\[\]\"']+=\s*)(?P<magic>[%!](?!=).*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One top-level statement."""
 
     first: int  #: the line where its text begins, the comments above included; from 1
     line: int  #: the place where it begins, decorators included: see :mod:`~tablevault_pd.capture.position`
     end: int  #: the place where it ends
+    tree: str  #: digest of what it means: equal where only comments, layout or docstrings differ
     kind: str  #: "def" (a lambda with a name, too), "class", "import", "assign", "run" (of a file), "magic" or "other"
     names: tuple[str, ...] = ()  #: it binds these, or changes what they stand for
     sure: bool = True  #: whether it binds them whenever it runs, so that nothing older is in force after it
@@ -65,14 +65,24 @@ class Statement:
     )
 
 
+@lru_cache(maxsize=1024)
 def cut(text: str) -> tuple[Statement, ...]:
     """The top-level statements of a piece of code; none if it is no Python."""
-    return _parsed(text)[0]
+    lines = _lines(text)
+    magic = _CELL_MAGIC.match(text)
+    if magic is not None and magic[1] not in _PYTHON_MAGICS:
+        return (Statement(1, 1, len(lines), _digest("\n".join(lines).strip()), "magic"),)
+    magics: dict[int, str] = {}
+    try:
+        tree = _tree(text) or _tree("\n".join(_without_magics(lines, magics)))
+    except (RecursionError, MemoryError):
+        return (_too_deep(1, 1, len(lines), "\n".join(lines)),)
+    return () if tree is None else tuple(_statements(tree, lines, magics))
 
 
 def trees(text: str) -> tuple[str, ...]:
-    """For each statement of :func:`cut` a digest of what it means: equal where only comments, layout or docstrings differ."""
-    return _trees(text)
+    """For each statement of :func:`cut` the digest of what it means."""
+    return tuple(statement.tree for statement in cut(text))
 
 
 @lru_cache(maxsize=4096)
@@ -116,32 +126,17 @@ def names_of(text: str) -> str:
                 statement.names,
                 statement.uses,
                 statement.later,
-                tree,
+                statement.tree,
             ]
-            for statement, tree in zip(cut(text), trees(text), strict=True)
+            for statement in cut(text)
         ]
     )
-
-
-@lru_cache(maxsize=1024)
-def _parsed(text: str) -> tuple[tuple[Statement, ...], tuple[ast.stmt | None, ...]]:
-    magic = _CELL_MAGIC.match(text)
-    if magic is not None and magic[1] not in _PYTHON_MAGICS:
-        return (Statement(1, 1, text.count("\n") + 1, "magic"),), (None,)
-    lines = _lines(text)
-    magics: dict[int, str] = {}
-    tree = _tree(text)
-    if tree is None:
-        tree = _tree("\n".join(_without_magics(lines, magics)))
-    if tree is None:
-        return (), ()
-    return _statements(tree, lines, magics)
 
 
 def _tree(text: str) -> ast.Module | None:
     try:
         return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError):
         return None
 
 
@@ -161,41 +156,53 @@ def _without_magics(lines: list[str], magics: dict[int, str]) -> Iterator[str]:
             yield line
 
 
-def _statements(
-    tree: ast.Module, lines: list[str], magics: dict[int, str]
-) -> tuple[tuple[Statement, ...], tuple[ast.stmt | None, ...]]:
-    statements, nodes = [], []
+def _statements(tree: ast.Module, lines: list[str], magics: dict[int, str]) -> Iterator[Statement]:
     above = 0  # the last line of the statement before
-    for node, following in zip_longest(tree.body, tree.body[1:]):
-        line, last = _first_line(node), node.end_lineno or node.lineno
+    starts = [_first_line(node) for node in tree.body]
+    for node, line, following in zip_longest(tree.body, starts, starts[1:]):
+        last = node.end_lineno or node.lineno
         begin, end = line, last
         if line == above:
             begin += COLUMN * node.col_offset
-        if following is not None and _first_line(following) == last:
+        if following == last:
             end += COLUMN * (node.end_col_offset or 0)
         first = _with_comments(lines, line, above)
         above = last
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue  # a docstring, or a value that nobody keeps
-        run = _RUN.match(magics.get(line, ""))
-        if run is not None:
-            statements.append(
-                Statement(first, begin, end, "run", imports=(("*", f"%run {run['file']}", "*"),))
-            )
-        elif line in magics:
-            statements.append(Statement(first, begin, end, "magic"))
+        if line in magics:
+            yield _magic(first, begin, end, "\n".join(lines[first - 1 : last]).strip(), magics[line])
         else:
-            fields, methods = Finder.describe(node)
-            made = tuple(Statement(first, begin, end, **method) for method in methods)
-            statements.append(Statement(first, begin, end, **fields, methods=made))
-        nodes.append(node if line not in magics else None)
-    return tuple(statements), tuple(nodes)
+            try:
+                yield _statement(first, begin, end, node)
+            except RecursionError:
+                yield _too_deep(first, begin, end, "\n".join(lines[first - 1 : last]))
 
 
-def _first_line(node: ast.stmt) -> int:
+def _statement(first: int, begin: int, end: int, node: ast.stmt) -> Statement:
+    fields, methods = Finder.describe(node)
+    fields["methods"] = tuple([Statement(first, begin, end, "", **method) for method in methods])
+    return Statement(first, begin, end, digest_of_tree(node), **fields)
+
+
+def _too_deep(first: int, begin: int, end: int, text: str) -> Statement:
+    """A statement that is nested too deeply to look into: it may bind and use every word in it."""
+    words = tuple(dict.fromkeys(_WORD.findall(text)))
+    return Statement(first, begin, end, _digest(text), "other", words, sure=False, uses=words)
+
+
+def _magic(first: int, begin: int, end: int, text: str, magic: str) -> Statement:
+    run = _RUN.match(magic)
+    if run is None:
+        return Statement(first, begin, end, _digest(text), "magic")
+    return Statement(first, begin, end, _digest(text), "run", imports=(("*", f"%run {run['file']}", "*"),))
+
+
+def _first_line(node: Any) -> int:
     """The first line of a statement, decorators included."""
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+    decorators = node.decorator_list if node.__class__ in _WITH_DOCSTRING else ()
+    line: int = decorators[0].lineno if decorators else node.lineno
+    return line
 
 
 def _with_comments(lines: list[str], line: int, end: int) -> int:
@@ -203,15 +210,6 @@ def _with_comments(lines: list[str], line: int, end: int) -> int:
     while line - 1 > end and lines[line - 2].lstrip().startswith("#"):
         line -= 1
     return line
-
-
-@lru_cache(maxsize=1024)
-def _trees(text: str) -> tuple[str, ...]:
-    statements, nodes = _parsed(text)
-    return tuple(
-        digest_of_tree(node) if node is not None else _digest(text_of(text, statement).strip())
-        for statement, node in zip(statements, nodes, strict=True)
-    )
 
 
 def digest_of_tree(node: ast.AST) -> str:
@@ -229,20 +227,28 @@ _IGNORED = {"ctx", "type_comment", "kind", "type_ignores"}
 _WITH_DOCSTRING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
+class _Fields(dict[type, tuple[str, ...]]):
+    """The fields of each kind of node that say what it means."""
+
+    def __missing__(self, kind: type[ast.AST]) -> tuple[str, ...]:
+        self[kind] = tuple(name for name in kind._fields if name not in _IGNORED)
+        return self[kind]
+
+
+_FIELDS = _Fields()
+
+
 def _flatten(node: Any, pieces: list[str]) -> None:
     """Write a tree down. Fields without a value are left out, as which of them there are differs between Pythons."""
-    pieces.append(type(node).__name__)
-    for name in node._fields:
-        if name in _IGNORED:
-            continue
+    kind = node.__class__
+    pieces.append(kind.__name__)
+    if kind is ast.Name:  # as a third of all nodes
+        pieces.append(f"id={node.id!r}")
+        return
+    for name in _FIELDS[kind]:
         value = getattr(node, name, None)
-        if value is None and not (name == "value" and isinstance(node, ast.Constant)):
-            continue
-        if isinstance(value, ast.AST):
-            pieces.append(name)
-            _flatten(value, pieces)
-        elif isinstance(value, list):
-            if name == "body" and isinstance(node, _WITH_DOCSTRING):
+        if value.__class__ is list:
+            if name == "body" and kind in _WITH_DOCSTRING:
                 value = _without_docstring(value)
             if value:
                 pieces.append(f"{name}[")
@@ -252,7 +258,10 @@ def _flatten(node: Any, pieces: list[str]) -> None:
                     else:
                         pieces.append(repr(element))
                 pieces.append("]")
-        else:
+        elif isinstance(value, ast.AST):
+            pieces.append(name)
+            _flatten(value, pieces)
+        elif value is not None or (name == "value" and kind is ast.Constant):
             pieces.append(f"{name}={value!r}")
 
 

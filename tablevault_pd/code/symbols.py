@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.code.calls import (
     CHANGING,
+    DRAWING,
+    FILTERING,
+    FILTERS,
     IMPORTING,
-    NAME_OF_CALLER,
+    OWN_STATE,
     RANDOM,
+    SEEDING,
     SHOWING,
     Call,
-    changed_arguments,
+    changes_first,
     dotted,
-    draws,
-    filters,
-    is_seeding,
+    is_of_accessor,
     named_arguments,
+    names_of_caller,
     root,
 )
 from tablevault_pd.code.scopes import NameScope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _MAKERS = frozenset(["partial", "partialmethod", "itemgetter", "attrgetter", "methodcaller"])  #: of functions
+_NO_OPTIONS: Mapping[str | None, ast.expr] = {}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _KINDS = {
@@ -38,7 +42,7 @@ _KINDS = {
     ast.AnnAssign: "assign",
     ast.AugAssign: "assign",
 }
-_UNSURE = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, getattr(ast, "TryStar", ast.Try))
+_UNSURE = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, ast.TryStar)
 
 
 class Finder:
@@ -65,31 +69,29 @@ class Finder:
         """The fields of a :class:`~tablevault_pd.code.statements.Statement` that tell of names, and those of its methods."""
         finder = cls()
         finder._walk(node, finder.module)
-        return finder._fields(node), list(finder.method_fields())
+        return finder._fields(node), list(finder.method_fields()) if finder.methods else []
 
     def _fields(self, node: ast.stmt) -> dict[str, Any]:
-        changed = dict.fromkeys(self.module.changed)
-        names = {**self.module.bound, **changed}
-        uses = {name: None for name, later in self.module.loads if not later} | changed
-        later = {name: None for name, later in self.module.loads if later and name not in uses}
-        function = self.function
-        parameters = () if function is None else tuple(function.parameters)
-        changes = tuple(name for name in parameters if function is not None and name in function.changed)
+        module, function = self.module, self.function
+        uses = module.loads | module.changed
+        parameters = [] if function is None else function.parameters
         return {
-            "kind": "def" if _binds_function(node) else _KINDS.get(type(node), "other"),
-            "names": tuple(names),
-            "sure": not isinstance(node, _UNSURE),
+            "kind": "def" if _binds_function(node) else _KINDS.get(node.__class__, "other"),
+            "names": tuple(module.bound | module.changed),
+            "sure": node.__class__ not in _UNSURE,
             "uses": tuple(uses),
-            "later": tuple(later),
+            "later": tuple([name for name in module.later if name not in uses]),
             "imports": tuple(self.imports),
             "touches": tuple(self.touches),
             "calls": tuple(self.calls),
             "passes": tuple(self.passes),
-            "parameters": parameters,
-            "changes": changes,
+            "parameters": tuple(parameters),
+            "changes": tuple(
+                [name for name in parameters if function is not None and name in function.changed]
+            ),
             "writes": tuple(self.writes),
             "results": tuple(self.results),
-            "alters": tuple(name for name in changed if name not in self.module.bound),
+            "alters": tuple([name for name in module.changed if name not in module.bound]),
             "aliases": tuple(self.aliases),
             "hands": tuple(self.hands),
             "keeps_state": self.keeps_state,
@@ -111,58 +113,49 @@ class Finder:
     # -- walking
 
     def _walk(self, node: Any, scope: NameScope) -> None:
-        handler = _HANDLERS.get(type(node))
-        if handler is not None:
-            handler(self, node, scope)
-            return
-        self._children(node, scope)
+        _HANDLERS[node.__class__](self, node, scope)
 
     def _children(self, node: Any, scope: NameScope) -> None:
-        for name in node._fields:
+        for name in _CHILDREN[node.__class__]:
             value = getattr(node, name, None)
             if value.__class__ is list:
-                for element in value:
-                    if isinstance(element, ast.AST):
-                        self._walk(element, scope)
-            elif isinstance(value, ast.AST):
-                self._walk(value, scope)
+                self._each(value, scope)
+            elif value is not None:
+                _HANDLERS[value.__class__](self, value, scope)
 
     def _each(self, nodes: Any, scope: NameScope) -> None:
         for node in nodes:
             if node is not None:
-                self._walk(node, scope)
+                _HANDLERS[node.__class__](self, node, scope)
 
     def _name(self, node: ast.Name, scope: NameScope) -> None:
-        if isinstance(node.ctx, ast.Load):
+        if node.ctx.__class__ is ast.Load:
             self._look_up(node.id, scope)
-            self._hand(node.id, scope)
-        elif isinstance(node.ctx, ast.Store):
+            if scope is self.module:
+                self.hands[node.id] = None
+        elif node.ctx.__class__ is ast.Store:
             self._bind(node.id, scope)
 
     def _attribute(self, node: ast.Attribute, scope: NameScope) -> None:
         chain = dotted(node)
-        if not isinstance(node.ctx, ast.Load):
+        if node.ctx.__class__ is not ast.Load:
             self._change(node.value, scope)
             self._walk(node.value, scope)
         elif chain is None:
             self._walk(node.value, scope)
         else:
             self._look_up(chain, scope)
-            self._hand(chain, scope)
-
-    def _hand(self, chain: str, scope: NameScope) -> None:
-        """Note what is not called at once."""
-        if scope.kind == "module":
-            self.hands[chain] = None
+            if scope is self.module:
+                self.hands[chain] = None
 
     def _look_up(self, chain: str, scope: NameScope) -> None:
-        if chain.partition(".")[0] not in scope.certain:
-            scope.loads[chain, False] = None
+        if not scope.certain or chain.partition(".")[0] not in scope.certain:
+            scope.loads[chain] = None
 
     def _assign(self, node: Any, scope: NameScope) -> None:
         for target in getattr(node, "targets", None) or [node.target]:
             self._note_result(target, node.value)
-            if scope.kind == "module" and isinstance(target, ast.Name):
+            if scope is self.module and isinstance(target, ast.Name):
                 self._note_alias(target.id, node.value)
         self._children(node, scope)
 
@@ -208,7 +201,7 @@ class Finder:
 
     def _augmented(self, node: ast.AugAssign, scope: NameScope) -> None:
         if isinstance(node.target, ast.Name):
-            scope.loads[node.target.id, False] = None
+            scope.loads[node.target.id] = None
             self._change(node.target, scope)
         self._walk(node.target, scope)
         self._walk(node.value, scope)
@@ -227,52 +220,62 @@ class Finder:
         if base is not None:
             scope.changed[base] = None
 
-    def _call(self, node: ast.Call, scope: NameScope) -> None:
-        self._note_call(node, scope, is_kept=True)
-        for text in filters(node):
-            for name in NAME_OF_CALLER.findall(text):
-                self._look_up(name, scope)
+    def _call(self, node: ast.Call, scope: NameScope, *, is_kept: bool = True) -> None:
         chain = dotted(node.func)
+        method = node.func.attr if isinstance(node.func, ast.Attribute) else chain
+        options = {keyword.arg: keyword.value for keyword in node.keywords} if node.keywords else _NO_OPTIONS
+        if not is_of_accessor(node.func):  # df.vault.append("runs") leaves df as it is
+            self._note_receiver(node.func, options, scope, is_kept=is_kept)
+            self._note_arguments(node, chain, method, options, scope)
+        if method in FILTERING or not FILTERS.isdisjoint(options):
+            for name in names_of_caller(node):
+                self._look_up(name, scope)
         if chain is None:
             self._walk(node.func, scope)
         else:
             self._look_up(chain, scope)
-        self._each([*node.args, *node.keywords], scope)
+        self._each(node.args, scope)
+        self._each(node.keywords, scope)
 
-    def _note_call(self, node: ast.Call, scope: NameScope, *, is_kept: bool) -> None:
-        name = dotted(node.func)
-        if isinstance(node.func, ast.Attribute):
-            base = root(node.func.value)
-            in_place = any(
-                keyword.arg == "inplace"
-                and isinstance(keyword.value, ast.Constant)
-                and keyword.value.value is True
-                for keyword in node.keywords
-            )
-            changing = node.func.attr in CHANGING or in_place
-            through_accessor = isinstance(node.func.value, ast.Attribute) and node.func.value.attr == "vault"
-            if through_accessor:
-                return  # df.vault.append("runs") leaves df as it is
-            if base is not None and (changing or (not is_kept and node.func.attr not in SHOWING)):
-                if scope.kind == "module":
-                    self.touches[base] = None
-                elif changing:
-                    scope.changed[base] = None
-        if is_seeding(name):
+    def _note_receiver(
+        self, function: ast.expr, options: Mapping[str | None, ast.expr], scope: NameScope, *, is_kept: bool
+    ) -> None:
+        """Note the object whose method is called, if that changes it."""
+        if not isinstance(function, ast.Attribute):
+            return
+        changing = function.attr in CHANGING or getattr(options.get("inplace"), "value", None) is True
+        if not changing and (is_kept or scope is not self.module or function.attr in SHOWING):
+            return
+        base = root(function.value)
+        if base is not None:
+            (self.touches if scope is self.module else scope.changed)[base] = None
+
+    def _note_arguments(
+        self,
+        node: ast.Call,
+        chain: str | None,
+        method: str | None,
+        options: Mapping[str | None, ast.expr],
+        scope: NameScope,
+    ) -> None:
+        """Note what a call does with its arguments, and with the random state."""
+        if chain is not None and method in SEEDING:
             (self.writes if scope.in_function else self.module.bound)[RANDOM] = None
-        elif draws(node):
-            scope.loads[RANDOM, False] = None
-        for argument in changed_arguments(node, name):
-            self._change(argument, scope)
-        arguments = tuple(named_arguments(node))
-        if name is not None and arguments:
-            (self.calls if scope.kind == "module" else self.passes)[name, arguments] = None
+        elif method in DRAWING and OWN_STATE.isdisjoint(options):
+            scope.loads[RANDOM] = None
+        if node.args and changes_first(chain, method):
+            self._change(node.args[0], scope)
+        if "out" in options:
+            self._change(options["out"], scope)
+        if chain is not None and (arguments := named_arguments(node)):
+            (self.calls if scope is self.module else self.passes)[chain, arguments] = None
 
     def _expression(self, node: ast.Expr, scope: NameScope) -> None:
         value = node.value.value if isinstance(node.value, ast.Await) else node.value
         if isinstance(value, ast.Call):
-            self._note_call(value, scope, is_kept=False)
-        self._walk(node.value, scope)
+            self._call(value, scope, is_kept=False)
+        else:
+            self._walk(node.value, scope)
 
     def _delete(self, node: ast.Delete, scope: NameScope) -> None:
         for target in node.targets:
@@ -292,7 +295,7 @@ class Finder:
             bound = alias.asname or alias.name.partition(".")[0]
             module = alias.name if alias.asname else bound
             self._imported(bound, module, None, scope)
-            if not alias.asname and "." in alias.name and scope.kind == "module":
+            if not alias.asname and "." in alias.name and scope is self.module:
                 self.imports.append(("", alias.name, None))  # it is executed, and found through the first
 
     def _import_from(self, node: ast.ImportFrom, scope: NameScope) -> None:
@@ -301,12 +304,12 @@ class Finder:
             self._imported(alias.asname or alias.name, module, alias.name, scope)
 
     def _imported(self, bound: str, module: str, attribute: str | None, scope: NameScope) -> None:
-        if scope.kind == "module":
+        if scope is self.module:
             self.imports.append((bound, module, attribute))
         else:
             scope.modules[bound] = (module, attribute)
             if attribute is not None:
-                scope.loads[f"{module}:{attribute}", False] = None
+                scope.loads[f"{module}:{attribute}"] = None
         if bound != "*":
             self._bind(bound, scope)
 
@@ -315,7 +318,7 @@ class Finder:
     def _function(self, node: Any, scope: NameScope) -> None:
         self._bind(node.name, scope)
         self._each(node.decorator_list, scope)
-        if scope.kind == "module":
+        if scope is self.module:
             self._register(node.decorator_list)
         inner = self._parameters(node.args, scope)
         self._each([node.returns], scope)
@@ -425,7 +428,33 @@ def _leaf(finder: Finder, node: Any, scope: NameScope) -> None:
     """Nothing in there is a name."""
 
 
-_HANDLERS: dict[type, Any] = {
+class _Children(dict[type, tuple[str, ...]]):
+    """The fields of each kind of node that hold other nodes, which may have names in them."""
+
+    def __missing__(self, kind: type) -> tuple[str, ...]:
+        fields: tuple[str, ...] = getattr(kind, "_fields", ())
+        plain = _PLAIN_FIELDS - {"name"} if kind.__name__ == "TypeAlias" else _PLAIN_FIELDS
+        self[kind] = tuple(name for name in fields if name not in plain)
+        return self[kind]
+
+
+class _Handlers(dict[type, Any]):
+    """What is done with each kind of node."""
+
+    def __missing__(self, kind: type) -> Any:
+        self[kind] = Finder._children if _CHILDREN[kind] else _leaf
+        return self[kind]
+
+
+#: What holds a text, a number or an operator.
+_PLAIN_FIELDS = frozenset(
+    [
+        "arg", "attr", "conversion", "ctx", "id", "is_async", "kind", "kwd_attrs", "level", "module", "name", "names", "op",
+        "ops", "rest", "simple", "str", "tag", "type_comment", "type_ignores",
+    ]
+)  # fmt: skip
+_CHILDREN = _Children()
+_SPECIAL: dict[type, Any] = {
     ast.Name: Finder._name,
     ast.Attribute: Finder._attribute,
     ast.Subscript: Finder._subscript,
@@ -451,10 +480,9 @@ _HANDLERS: dict[type, Any] = {
     ast.MatchStar: Finder._capture,
     ast.MatchMapping: Finder._capture,
     ast.Constant: _leaf,
-    ast.Load: _leaf,
-    ast.Store: _leaf,
     **dict.fromkeys(_FUNCTIONS, Finder._function),
     **dict.fromkeys(_COMPREHENSIONS, Finder._comprehension),
 }
+_HANDLERS = _Handlers(_SPECIAL)
 
 __all__ = ["Finder"]

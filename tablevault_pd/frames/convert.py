@@ -13,7 +13,7 @@ from tablevault_pd.frames import buffers, schemas, vectors
 from tablevault_pd.frames.categories import categories_of, codes_of, from_codes
 from tablevault_pd.frames.codecs import Spec, codec_of, decode_column
 from tablevault_pd.frames.objects import CellTypes, encode_json, objects
-from tablevault_pd.frames.promotion import storage_spec
+from tablevault_pd.frames.promotion import is_floats, is_number, storage_spec
 
 #: Takes the column, its spec, the target spec and the target field.
 Converter = Callable[[pa.ChunkedArray, Spec, Spec, pa.Field], Any]
@@ -45,9 +45,20 @@ def convert(column: pa.ChunkedArray, source: pa.Field, target: pa.Field) -> pa.C
         return column
     if old["codec"] == "null":
         return missing_column(target, len(column))
+    if is_floats(source) and not is_number(target):
+        return _only_missing(column, target)
     converter: Converter = _CONVERTERS.get(new["codec"], _refuse)
     converted = converter(column, old, new, target)
     return converted if isinstance(converted, pa.ChunkedArray) else pa.chunked_array([converted], target.type)
+
+
+def _only_missing(column: pa.ChunkedArray, target: pa.Field) -> pa.ChunkedArray:
+    """Missing values for floats that are all NaN."""
+    values = column.filter(pa.compute.invert(pa.compute.is_null(column, nan_is_null=True)))
+    if len(values):
+        dtype = schemas.dtype_text(target, schemas.spec_of(target))
+        raise LossyConversion(f"the number {values[0].as_py()} does not become {dtype}")
+    return missing_column(target, len(column))
 
 
 def _refuse(column: pa.ChunkedArray, old: Spec, new: Spec, target: pa.Field) -> Any:

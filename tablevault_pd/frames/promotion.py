@@ -71,6 +71,26 @@ def _loosened(spec: Spec) -> Spec:
     return spec
 
 
+def is_floats(field: pa.Field) -> bool:
+    """Whether this is a column of NumPy floats, which pandas makes of any column without a value: its NaN may stand for missing."""
+    spec = schemas.spec_of(field)
+    return bool(spec["codec"] == "numpy" and np.dtype(spec["dtype"]).kind == "f")
+
+
+def is_number(field: pa.Field) -> bool:
+    """Whether the dtype holds numbers, to which floats are converted as such."""
+    spec = schemas.spec_of(field)
+    return spec["codec"] in ("numpy", "masked", "json") and not pa.types.is_boolean(field.type)
+
+
+def without_values(field: pa.Field) -> pa.Field:
+    """The field of a column that has missing values alone, and takes the dtype of the first others."""
+    spec = schemas.spec_of(field)
+    return schemas.with_spec(
+        field.name, pa.null(), {key: spec[key] for key in _NO_CODEC if key in spec} | {"codec": "null"}
+    )
+
+
 def common(old: pa.Field, new: pa.Field) -> pa.Field:
     """Return `old`, widened so that it holds the values of `new` too. Raises NoCommonType, DimensionMismatch."""
     a, b = schemas.spec_of(old), schemas.spec_of(new)

@@ -14,9 +14,19 @@ from tablevault_pd.frames import buffers, cells, labels, schemas
 from tablevault_pd.frames.codecs import decode_column
 from tablevault_pd.frames.convert import LossyConversion, convert, missing_column
 from tablevault_pd.frames.encode import encode
-from tablevault_pd.frames.promotion import NoCommonType, common, storage_spec, with_missing
+from tablevault_pd.frames.promotion import (
+    NoCommonType,
+    common,
+    is_floats,
+    is_number,
+    storage_spec,
+    with_missing,
+    without_values,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tablevault_pd.frames.codecs import Spec
 
 _SEQUENCES = (list, tuple, np.ndarray)
@@ -40,8 +50,17 @@ class Merge:
     checks: tuple[ValueCheck, ...]
 
 
-def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Table | None = None) -> Merge:
+def merge(
+    old: pa.Schema,
+    new: pa.Schema,
+    *,
+    mode: str = "evolve",
+    rows: pa.Table | None = None,
+    fill: Collection[str] = ("old", "new"),
+) -> Merge:
     """Return the list's schema `old`, widened so that it holds rows of `new`.
+
+    Floats that are all NaN count as missing values, which any dtype takes: pandas makes them of a column without a value.
 
     Parameters
     ----------
@@ -49,6 +68,8 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Tabl
         Strict: the same columns, in any order, with the same dtypes.
     rows : Table, optional
         The rows of `new`, so that a message can name the first that does not fit; otherwise they are not read.
+    fill : collection of {"old", "new"}
+        On which sides floats may be taken for missing values. They are checked by whoever merges, as :attr:`Merge.checks` says.
 
     Raises
     ------
@@ -71,7 +92,7 @@ def merge(old: pa.Schema, new: pa.Schema, *, mode: str = "evolve", rows: pa.Tabl
     theirs = {schemas.key_of(f, s): f for f, s in schemas.data_fields(new)}
     if mode == "strict":
         _check_strict(ours, theirs)
-    problems = _Problems(rows)
+    problems = _Problems(rows, fill)
     fields = [_join(field, theirs.get(key), problems) for key, field in ours.items()]
     taken = {*old.names}
     for key, field in theirs.items():
@@ -125,8 +146,8 @@ def _message(problems: list[str]) -> str:
 class _Problems:
     """What stands in the way of a merge, line by line."""
 
-    def __init__(self, rows: pa.Table | None) -> None:
-        self.rows = rows
+    def __init__(self, rows: pa.Table | None, fill: Collection[str]) -> None:
+        self.rows, self.fill = rows, fill
         self.lines: list[str] = []
         self.widths: list[bool] = []  #: whether the line is about the width of vectors
 
@@ -153,8 +174,19 @@ def _join(old: pa.Field, new: pa.Field | None, problems: _Problems) -> pa.Field:
     try:
         return common(old, new)
     except (DimensionMismatch, NoCommonType) as error:
+        if isinstance(error, NoCommonType) and "new" in problems.fill and _may_be_missing(new, problems.rows):
+            return common(old, without_values(new))
+        if isinstance(error, NoCommonType) and "old" in problems.fill and is_floats(old):
+            return common(without_values(old), new)
         problems.note(old, new, error)
     return old
+
+
+def _may_be_missing(field: pa.Field, rows: pa.Table | None) -> bool:
+    """Whether a column is of floats that are all NaN, as far as is known."""
+    return is_floats(field) and (
+        rows is None or bool(pa.compute.all(pa.compute.is_nan(rows.column(field.name)), min_count=0).as_py())
+    )
 
 
 def _describe_type(field: pa.Field) -> str:
@@ -297,6 +329,8 @@ def _may_lose(source: pa.Field, target: pa.Field) -> bool:
     a, b = schemas.spec_of(source), schemas.spec_of(target)
     if "ends" in a and "ends" in b:
         return bool(a["ends"] != b["ends"])
+    if is_floats(source) and not is_number(target):
+        return True
     if pa.types.is_integer(source.type) and pa.types.is_floating(target.type):
         return bool(source.type.bit_width > 32)
     return bool("unit" in a and "unit" in b and a["unit"] != b["unit"])

@@ -59,7 +59,7 @@ def lightning_callback(session: Run) -> Any:
             """Set parameters."""
             session.params.update(dict(params))
 
-    class SessionCallback(package.Callback):  # type: ignore[misc,name-defined]
+    class LightningCallback(package.Callback):  # type: ignore[misc,name-defined]
         def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
             """Add the logger, once Lightning has made the folders of checkpoints after the others."""
             if trainer.is_global_zero:
@@ -78,7 +78,7 @@ def lightning_callback(session: Run) -> Any:
             trainer.loggers = [other for other in trainer.loggers if other is not logger]
 
     logger = SessionLogger()
-    return SessionCallback()
+    return LightningCallback()
 
 
 def transformers_callback(session: Run) -> Any:
@@ -106,7 +106,7 @@ def transformers_callback(session: Run) -> Any:
 
     stop = _Stop(session)
 
-    class SessionCallback(TrainerCallback):  # type: ignore[misc]  # without transformers, mypy takes it for Any
+    class TransformersCallback(TrainerCallback):  # type: ignore[misc]  # without transformers, mypy takes it for Any
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             """Set the arguments that have a value as parameters."""
             if state.is_world_process_zero:
@@ -131,7 +131,7 @@ def transformers_callback(session: Run) -> Any:
             """Stop the session if it was asked to."""
             stop.obey()
 
-    return SessionCallback()
+    return TransformersCallback()
 
 
 class _Stop:

@@ -53,21 +53,10 @@ class ResultWriter:
         """Commit the rows of some inputs, whose numbers these are, in place of those that they have."""
         order = np.argsort(number, kind="stable")
         frame, sizes = _one_frame([rows[place] for place in order.tolist()])
-        frame = self._without_nan_texts(frame)
         number = np.repeat(number[order], sizes)
         if inputs.labels is not None:
             frame = frame.set_axis(inputs.labels[number], axis=0)
         self._commit(inputs, number, _parts(sizes), frame, finishes)
-
-    def _without_nan_texts(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame with None in columns that have nothing but NaN, where the list has texts: pandas gives missing ones as NaN."""
-        head = self.store.head(self.name)
-        columns = [] if head is None else frames.columns(self.store.schema(head.schema_id))
-        texts = {column.label for column in columns if column.dtype in ("str", "string", "object")}
-        for label in texts.intersection(frame.columns):
-            if frame[label].dtype == "float64" and frame[label].isna().all():
-                frame[label] = pd.Series([None] * len(frame), index=frame.index, dtype=object)
-        return frame
 
     def copies(
         self, inputs: Inputs, number: np.ndarray, version: Version, positions: np.ndarray, part: np.ndarray

@@ -92,6 +92,12 @@ VERSIONS = (
     "list", "version", "operation", "rows", "added", "changed", "removed", "total", "session", "cell", "step", "time", "confirmed",
     "message", "gone", "tags", "snapshots",
 )  # fmt: skip
+#: Those that a version has under the same name, but for the number of its rows.
+OF_VERSION = {
+    name: {"total": "shown"}.get(name, name)
+    for name in VERSIONS
+    if name not in ("session", "confirmed", "tags", "snapshots")
+}
 SNAPSHOTS = ("name", "list", "version", "time", "session")
 SESSIONS = (
     "session", "name", "run", "state", "user", "host", "pid", "parent", "started", "ended", "heartbeat", "outcome", "error",
@@ -206,11 +212,12 @@ def lists(store: Store, *, deleted: bool) -> pd.DataFrame:
         (description.list_id, description.label): description.text for description in store.descriptions()
     }
     schemas = store.schemas({state.head.schema_id for state in states})
+    columns_of = {key: frames.columns(schema) for key, schema in schemas.items()}
     tags, _ = names_of_versions(store)
     rows = []
     for state in states:
         head = state.head
-        columns = frames.columns(schemas[head.schema_id])
+        columns = columns_of[head.schema_id]
         rows.append(
             (
                 head.list,
@@ -240,32 +247,15 @@ def versions(store: Store, name: str | None, made_by: Collection[int] | None = N
     confirmations = store.confirmations(None if lists is None else sorted(lists))
     confirmed = {(row.list_id, row.version): row.time for row in confirmations}
     tags, taken = names_of_versions(store)
-    return answer(
-        VERSIONS,
-        [
-            (
-                row.list,
-                row.version,
-                row.operation,
-                row.rows,
-                row.added,
-                row.changed,
-                row.removed,
-                row.shown,
-                sessions.get(row.session_id),
-                row.cell,
-                row.step,
-                row.time,
-                confirmed.get((row.list_id, row.version)),
-                row.message,
-                row.gone,
-                [*row.tags, *tags[row.list_id, row.version]],
-                taken[row.list_id, row.version],
-            )
-            for row in versions
-        ],
-        removed="Int64",
-    )
+    keys = [(row.list_id, row.version) for row in versions]
+    of_each: dict[str, list[Any]] = {
+        name: list(map(attrgetter(of), versions)) for name, of in OF_VERSION.items()
+    }
+    of_each["session"] = [sessions.get(row.session_id) for row in versions]
+    of_each["confirmed"] = list(map(confirmed.get, keys))
+    of_each["tags"] = [[*row.tags, *tags.get(key, ())] for row, key in zip(versions, keys, strict=True)]
+    of_each["snapshots"] = [list(taken.get(key, ())) for key in keys]
+    return of_columns(VERSIONS, [of_each[name] for name in VERSIONS], removed="Int64")
 
 
 def names_of_versions(

@@ -9,6 +9,8 @@ from tablevault_pd import frames
 from tablevault_pd.errors import SchemaMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import pyarrow as pa
 
     from tablevault_pd.saving.ingest import IngestedChunk
@@ -58,7 +60,7 @@ class Fitter:
         if self.schema is None:
             self.schema = table.schema
         else:
-            merged = self._merged(self.schema, table)
+            merged = self._merged(self.schema, table, fill=("new",))  # chunks before are not looked at again
             self._check(merged, table)
             self.schema = merged.schema
         self._rows += table.num_rows
@@ -73,8 +75,10 @@ class Fitter:
             return frames.fit_index(table, self._present, self._total)
         return table
 
-    def _merged(self, schema: pa.Schema, table: pa.Table) -> frames.Merge:
-        return frames.merge(schema, table.schema, mode=self._schema_mode, rows=table)
+    def _merged(
+        self, schema: pa.Schema, table: pa.Table, fill: Collection[str] = ("old", "new")
+    ) -> frames.Merge:
+        return frames.merge(schema, table.schema, mode=self._schema_mode, rows=table, fill=fill)
 
     def _check(self, merged: frames.Merge, table: pa.Table) -> None:
         for check in merged.checks:

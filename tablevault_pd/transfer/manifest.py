@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     from tablevault_pd.store import Session, Store, Version
 
 MANIFEST = "ro-crate-metadata.json"
-_CONTEXT = "https://w3id.org/ro/crate/1.1/context"
+#: The words of RO-Crate 1.1, and one of schema.org that it lacks.
+_CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
 _PROFILE = "https://w3id.org/ro/crate/1.1"
+_LICENSE = {
+    "@id": "#license",
+    "@type": "CreativeWork",
+    "name": "Not stated",
+    "description": "A vault keeps no licence. Ask who exported it how its content may be used.",
+}
 _ABOUT = {
     "lists": "The lists of the vault",
     "versions": "All versions of the lists",
@@ -41,7 +48,8 @@ def write_manifest(store: Store, folder: Path, lists: Mapping[str, Version]) -> 
     sessions = store.sessions()
     entities = [
         _descriptor(),
-        _root(store, [path.name for path in files]),
+        _root(store, [path.name for path in files], sessions),
+        _LICENSE,
         *(_file(path, lists.get(path.name)) for path in files),
         *(_person(user) for user in sorted({session.user for session in sessions})),
         *_actions(store, sessions, lists),
@@ -59,7 +67,7 @@ def _descriptor() -> dict[str, Any]:
     }
 
 
-def _root(store: Store, names: list[str]) -> dict[str, Any]:
+def _root(store: Store, names: list[str], sessions: list[Session]) -> dict[str, Any]:
     return {
         "@id": "./",
         "@type": "Dataset",
@@ -67,8 +75,16 @@ def _root(store: Store, names: list[str]) -> dict[str, Any]:
         "description": "The lists of a vault of tablevault_pd at their newest versions, with code, lineage, metrics and sessions.",
         "identifier": store.vault_id,
         "datePublished": datetime.now(UTC).isoformat(),
-        "hasPart": [{"@id": name} for name in names],
+        "license": {"@id": _LICENSE["@id"]},
+        **_link("author", sorted({_user_id(session.user) for session in sessions})),
+        **_link("hasPart", names),
     }
+
+
+def _link(label: str, ids: list[str]) -> dict[str, Any]:
+    """Return a property that names other entities: none, one, or a list, as RO-Crate recommends."""
+    links = [{"@id": name} for name in ids]
+    return {label: links if len(links) > 1 else links[0]} if links else {}
 
 
 def _file(path: Path, version: Version | None) -> dict[str, Any]:
@@ -120,8 +136,8 @@ def _actions(store: Store, sessions: list[Session], lists: Mapping[str, Version]
             "agent": {"@id": _user_id(session.user)},
             "startTime": session.started.isoformat(),
             **({} if session.ended is None else {"endTime": session.ended.isoformat()}),
-            "object": [{"@id": name} for name in sorted(read.get(session.id, ()))],
-            "result": [{"@id": name} for name in sorted(made[session.id])],
+            **_link("object", sorted(read.get(session.id, ()))),
+            **_link("result", sorted(made[session.id])),
         }
         for session in sessions
         if session.id in made

@@ -252,8 +252,9 @@ class Vault(
     def append(self, name: str, obj: Any, **options: Unpack[SaveOptions]) -> List:
         """Add rows at the end of a list, which is made if there is none.
 
-        New columns are added and types widened where no value is lost; ``schema="strict"`` refuses both. To a list with a key an
-        append can be repeated: rows that are there already are not added again.
+        New columns are added and types widened where no value is lost; ``schema="strict"`` refuses both. A column without a value,
+        which pandas makes floats of, takes the type of the first values. To a list with a key an append can be repeated: rows that
+        are there already are not added again.
 
         Parameters
         ----------

@@ -271,8 +271,10 @@ class Claiming(VaultPart):
     ) -> Followed:
         """Yield the new rows of a list as they are committed, by whatever process, as frames.
 
-        A row comes once, and once more where its content is another one. After a save, only those rows come that the version before
-        does not have as they are. What was removed does not come. The loop is a checkpoint: a stop or pause takes effect in it.
+        What comes is what a commit stores: rows that are appended, rows that an upsert adds or changes, and of a save those that the
+        version before does not have as they are. So a row comes once, and again with its new content when it has changed. To
+        remove, erase, restore or rename brings no row. The list is followed under its new name; one that is deleted brings
+        nothing until it is saved anew. The loop is a checkpoint: a stop or pause takes effect in it.
 
         Parameters
         ----------
@@ -297,7 +299,8 @@ class Claiming(VaultPart):
         ListNotFound, ListDeleted
             If there is no such list, or it is hidden by a delete.
         VersionNotFound
-            If there is no such version; while it runs, if rows were vacuumed that had not come yet.
+            If there is no such version; while it runs, if rows were vacuumed that had not come yet, or that those of a save are
+            compared with.
         InvalidFilter
             If the filter cannot be parsed, or names a column that is not there.
         InvalidName, InvalidType
@@ -323,7 +326,7 @@ class Claiming(VaultPart):
         store = self.store
         head = reading.resolve(store, name)
         reading.read(store, head, columns=labels, filters=filters, stop=0, refs=refs)
-        new = NewRows(store, name, self._after(name, head, since))
+        new = NewRows(store, head, self._after(name, head, since))
         return Followed(self._followed(new, filters, labels, refs, wait_s, stopped))
 
     def _after(self, name: str, head: Version, since: Any) -> Version | None:

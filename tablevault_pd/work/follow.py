@@ -10,6 +10,7 @@ import numpy as np
 
 from tablevault_pd.errors import VersionNotFound
 from tablevault_pd.lineage.same import unchanged_rows
+from tablevault_pd.reading.read import list_not_found
 from tablevault_pd.store import VersionLookup
 from tablevault_pd.work.order import pieces_of
 
@@ -30,15 +31,16 @@ Pieces = list[tuple[int, int, int]]
 
 
 class NewRows:
-    """The rows of a list that were committed after one of its versions, each once.
+    """The rows of a list that were stored after one of its versions, each once.
 
     The versions are gone through one by one, so no row is missed that was there for a moment only. New in a version are the
-    rows that are not the same as rows of the version before, and whose stored form was not met before.
+    rows that are not the same as rows of the version before, and that no earlier version stored.
     """
 
-    def __init__(self, store: Store, name: str, after: Version | None) -> None:
-        self._store, self._name = store, name
+    def __init__(self, store: Store, head: Version, after: Version | None) -> None:
+        self._store, self._name, self._list_id = store, head.list, head.list_id
         self._last = after
+        self._first = 0 if after is None else after.generation  # all rows of earlier generations are old
         self._next = 1 if after is None else after.version + 1
         self._met: dict[int, int] = {}  # generation -> how many rows of it were met
         if after is not None:
@@ -50,8 +52,8 @@ class NewRows:
         Raises VersionNotFound for rows that were vacuumed before they were met.
         """
         while True:
-            head = self._store.head(self._name)
-            if head is None or head.version < self._next:
+            head = self._head()
+            if head.version < self._next:
                 return
             for version in self._versions(head):
                 pieces = pieces_of(self._store, version)
@@ -59,6 +61,17 @@ class NewRows:
                 self._meet(version, pieces)
                 for start in range(0, len(positions), MOST_ROWS):
                     yield version, positions[start : start + MOST_ROWS]
+
+    def _head(self) -> Version:
+        """The newest version of the list, whatever it is called by now."""
+        head = self._store.head(self._name)
+        if head is None or head.list_id != self._list_id:
+            history = self._store.describe_lists([self._list_id]).lists.get(self._list_id)
+            head = None if history is None else self._store.head(history.name)
+            if head is None:
+                raise list_not_found(self._store, self._name)
+            self._name = head.list
+        return head
 
     def _versions(self, head: Version) -> Iterator[Version]:
         """The versions from the next one up to `head`; of some that only append the last, which shows all of their rows."""
@@ -73,24 +86,31 @@ class NewRows:
         )
         self._next = stop
         for _, several in groupby(filter(None, versions), key=lambda version: version.generation):
-            shown = [version for version in several if not version.deleted]
+            group = list(several)
+            shown = [version for version in group if not version.deleted]
             there = [version for version in shown if not version.gone]
             if there:
                 yield there[-1]
-            elif shown and last is not None:
+            elif shown and (self._first or self._met):
                 raise VersionNotFound.vacuumed(self._name, shown[-1].version)
+            if group[-1].deleted:
+                self._last = None  # what is saved after that is new
 
     def _new(self, version: Version, pieces: Pieces) -> np.ndarray:
         position = 0
         parts = [_NONE]
         for generation, first, stop in pieces:
-            met = min(max(self._met.get(generation, 0), first), stop)
+            before = stop if generation < self._first else self._met.get(generation, 0)
+            met = min(max(before, first), stop)
             parts.append(np.arange(position + met - first, position + stop - first))
             position += stop - first
         positions = np.concatenate(parts)
         if self._last is None or self._last.generation == version.generation or not len(positions):
             return positions
-        return positions[unchanged_rows(self._store, version, self._last, positions) < 0]
+        last = self._store.version(self._name, self._last.version)
+        if last is None or last.gone:
+            raise VersionNotFound.vacuumed(self._name, self._last.version)
+        return positions[unchanged_rows(self._store, version, last, positions) < 0]
 
     def _meet(self, version: Version, pieces: Pieces) -> None:
         self._last = version

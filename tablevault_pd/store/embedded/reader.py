@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from tablevault_pd.errors import VaultCorrupt, VaultError, VersionNotFound
 from tablevault_pd.store import Chunk
-from tablevault_pd.store.embedded.segments import Payload, unpack
+from tablevault_pd.store.embedded.segments import Payload, unpack, unpack_batches
 from tablevault_pd.store.engine.int_codec import unpack as unpack_numbers
 from tablevault_pd.store.engine.payloads import has_dictionary
 from tablevault_pd.store.engine.zones import ranges_to_read
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.pieces import Pieces
 
 SMALL_ROWS = 4096  # chunks of fewer rows are joined with their neighbours, up to as many of them
+AT_ONCE_BYTES = 4 << 20  # of small segments that are read at once
 OPEN_SEGMENTS = 4  # of those that a scan has read from, in case the next piece is of one of them
 
 # From the segment that holds the row :low on, or the one after; many small ones are fetched a page at a time.
@@ -161,15 +163,27 @@ class Reader:
         self, row: tuple[Any, ...], columns: Sequence[str] | None, where: str
     ) -> tuple[pa.Table, bool]:
         """Return the rows of a segment, and whether their memory may be written to."""
+        table, private = unpack(self._payload(row), self._segments, columns, where)
+        _check_count(table, row[1], columns, where)
+        return table, private
+
+    def unpack_batches(
+        self, rows: Sequence[tuple[Any, ...]], columns: Sequence[str] | None, where: str
+    ) -> pa.Table:
+        """Return the rows of several small segments of one schema."""
+        table = unpack_batches([self._payload(row) for row in rows], columns, where)
+        _check_count(table, sum(row[1] for row in rows), columns, where)
+        return table
+
+    def _payload(self, row: tuple[Any, ...]) -> Payload:
         _, rows, schema_id, codec, file, size, checksum, data = row[:8]
         schema, seed = self._schemas.schema(schema_id), self._schemas.seed(schema_id)
-        part = Payload(rows, schema, seed, codec, size, checksum, data, file)
-        table, private = unpack(part, self._segments, columns, where)
-        if table.num_rows != rows and (columns is None or table.num_columns):
-            raise VaultCorrupt(
-                f"A segment of {where} holds {table.num_rows} rows, where {rows} were committed."
-            )
-        return table, private
+        return Payload(rows, schema, seed, codec, size, checksum, data, file)
+
+
+def _check_count(table: pa.Table, rows: int, columns: Sequence[str] | None, where: str) -> None:
+    if table.num_rows != rows and (columns is None or table.num_columns):
+        raise VaultCorrupt(f"A segment of {where} holds {table.num_rows} rows, where {rows} were committed.")
 
 
 class _Read:
@@ -197,6 +211,13 @@ class _Read:
     def rows(self, generation: int, low: int, high: int) -> Iterator[tuple[int, Chunk]]:
         """Yield a chunk for each range of a segment to be read, with its schema id. Its positions are addresses."""
         while low < high:
+            small = self._small_ones(generation, low, high)
+            if len(small) > 1:
+                stop = small[-1][0] + small[-1][1]
+                table = self._reader.unpack_batches(small, self._columns, self._where)
+                yield small[0][2], Chunk(range(low, stop), table, private=True)
+                low = stop
+                continue
             opened = self._open(generation, low, high)
             if opened is None:
                 return
@@ -208,6 +229,21 @@ class _Read:
                 part = table if whole else table.slice(first - row[0], end - first)
                 yield row[2], Chunk(range(first, end), part, private, _erased_between(row, first, end))
             low = stop
+
+    def _small_ones(self, generation: int, low: int, high: int) -> list[tuple[Any, ...]]:
+        """Segments in the catalogue, one after the other from the row `low` on, that are read as a whole and at once."""
+        first = self._segment(generation, low)
+        page, found, left = self._pages[generation], [], AT_ONCE_BYTES
+        for row in islice(page, max(bisect_right(page, low, key=_start) - 1, 0), None):
+            start, rows, schema_id, codec, file, size, *_, erased, zones = row
+            left -= size
+            if start != low or start + rows > high or schema_id != first[2] or rows >= SMALL_ROWS or left < 0:
+                break
+            if codec != "batch" or file is not None or erased is not None or zones is not None:
+                break
+            found.append(row)
+            low = start + rows
+        return found
 
     def _ranges(self, row: tuple[Any, ...], low: int, stop: int) -> list[tuple[int, int]]:
         """Which of these rows of a segment are to be read; of one with categories at least none of them."""

@@ -23,6 +23,7 @@ from tablevault_pd.store.engine import fork_guard as forks
 from tablevault_pd.store.engine.payloads import (
     checksum_of,
     decode,
+    decode_batches,
     encode,
     has_dictionary,
     one_batch,
@@ -267,6 +268,15 @@ def unpack(
                 columns,
             ), False
         return _unpack_file(part, folder / (part.file + SUFFIX), columns, where, again)
+    except (pa.ArrowException, ValueError, OverflowError, SystemError, IndexError) as error:
+        raise VaultCorrupt(f"The rows of {where} cannot be decoded: {error}") from error
+
+
+def unpack_batches(parts: Sequence[Payload], columns: Sequence[str] | None, where: str) -> pa.Table:
+    """The rows of several committed payloads in the catalogue, of the codec ``batch`` and one schema. Raises VaultCorrupt."""
+    try:
+        messages = [_checked(part, part.data or b"", where) for part in parts]
+        return _project(decode_batches(messages, parts[0].schema), columns)
     except (pa.ArrowException, ValueError, OverflowError, SystemError, IndexError) as error:
         raise VaultCorrupt(f"The rows of {where} cannot be decoded: {error}") from error
 

@@ -44,13 +44,13 @@ SELECT generation, start, rows, coalesce(session, -1), coalesce(cell, -1), time,
 WHERE list = ? AND rows > 0 ORDER BY generation, start
 """
 ERASED = "SELECT pieces FROM erased WHERE list = ?"
-# Times grow with the versions of a list.
+# Times grow with the versions of a list. CROSS: the planner would go through all batches, and look their lists up.
 CREATED = """
-SELECT b.list, b.time FROM lists l JOIN batches b ON b.list = l.id
+SELECT b.list, b.time FROM lists l CROSS JOIN batches b ON b.list = l.id
 WHERE b.version = (SELECT min(version) FROM batches WHERE list = l.id)
 """
 _SHOWN = "WHERE b.version = (SELECT max(version) FROM batches WHERE list = l.id) AND b.operation <> 'delete'"
-SUMMARY = f"SELECT count(*), coalesce(sum(b.total - b.erased), 0) FROM lists l JOIN batches b ON b.list = l.id {_SHOWN}"  # noqa: S608  # a constant
+SUMMARY = f"SELECT count(*), coalesce(sum(b.total - b.erased), 0) FROM lists l CROSS JOIN batches b ON b.list = l.id {_SHOWN}"  # noqa: S608  # a constant
 FIRST_HEADS = f"{_VERSION} {_SHOWN} ORDER BY l.name LIMIT ?"
 SIZES = "SELECT list, sum(size) FROM segments GROUP BY list"
 NAMES = "SELECT name FROM lists ORDER BY name"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import xxhash
 
 from tablevault_pd.errors import VaultFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def seed_of(schema: bytes) -> int:
@@ -71,3 +74,12 @@ def decode(codec: str, data: pa.Buffer, schema: pa.Schema) -> pa.Table:
     if codec == "batch":
         return pa.Table.from_batches([pa.ipc.read_record_batch(data, schema)], schema)
     return pa.ipc.open_stream(data).read_all()
+
+
+def decode_batches(messages: Sequence[bytes], schema: pa.Schema) -> pa.Table:
+    """The rows of several payloads of the codec ``batch`` under one schema, one after the other, in memory of their own.
+
+    They are read as one stream: by themselves, each would cost as much as thousands of rows.
+    """
+    stream = pa.py_buffer(b"".join([schema.serialize(), *messages]))
+    return pa.ipc.open_stream(stream).read_all().combine_chunks()
