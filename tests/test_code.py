@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import shutil
@@ -47,7 +48,7 @@ def cells(*texts: str) -> list[Piece]:
             {"k"},
         ),
         ("df['a'] = f(df)", {"df"}, {"df", "f"}, set()),
-        ("x.y.z = 1", {"x"}, {"x", "x.y"}, set()),
+        ("x.y.z = 1", {"x"}, {"x.y"}, set()),
         ("n += 1", {"n"}, {"n"}, set()),
         ("for i in xs:\n    total = total + i", {"i", "total"}, {"xs", "total"}, set()),
         ("with open(p) as f:\n    t = f.read()", {"f", "t"}, {"open", "p"}, set()),
@@ -357,6 +358,16 @@ def test_a_module_that_is_handed_around_counts_whole():
         ["from functools import singledispatch as by", "@by\ndef f(x): return 0", "@f.register\ndef _(x: int): return 1", "out(f(1))"],
         ["def f(): return 1", "g = f", "def f(): return g() + 1", "out(f())"],
         ["x = 1", "class A:\n  x = 2\n  def m(self): return x", "out(A().m())"],
+        ["rows = []", "add = rows.append", "add(1)", "x = list(map(add, [2]))", "out(rows)"],
+        ["class A:\n  def fix(self, d): d['a'] = K", "K = 2", "a = A()", "f = a.fix", "g = f", "d = {}", "g(d)", "out(d)"],
+        ["class A:\n  n = 0\n  def up(self): self.n += 1", "a = A()", "up = a.up", "x = a.up()", "y = up()", "out(a.n)"],
+        ["class A:\n  n = 0\n  def up(self): self.n += 1", "class B(A): pass", "b = B()", "x = [b.up() for _ in range(2)]", "out(b.n)"],
+        ["class A: pass", "a = A()", "a.rows = []", "rows = a.rows", "rows.append(1)", "out(a.rows)"],
+        ["def f(x, seen=[]):\n  seen.append(x)\n  return list(seen)", "a = f(1)", "out(f(2))"],
+        ["K = 1", "def f(): return K", "out(eval('K + f()'))"],
+        ["def eval(x): return x + K", "K = 1", "out(eval(1 + 1))"],
+        ["def make():\n  n = []\n  def up():\n    n.append(1)\n    return [*n]\n  return up", "u = make()", "a = u()", "out(u())"],
+        ["def gen(k=3):\n  k += 1\n  yield from range(k)", "it = gen()", "next(it)", "out(next(it))"],
     ],
     ids=lambda program: program[-2][:30],
 )  # fmt: skip
@@ -372,6 +383,80 @@ def test_a_slice_that_runs_alone_makes_what_the_program_made(program):
     slice_ = lines(Slicer(cells(*aside, *program)))
     assert made(slice_) == made(program)
     assert not set(aside) & set(slice_)
+
+
+CONF = """
+RATE, LIMITS, CONFIG = 1, [1], {'lr': 1}
+UNUSED = 0
+class Settings: rate = 1
+def configure(value):
+    global RATE
+    RATE = value
+def register(f):
+    LIMITS.append(f)
+    return f
+def rate(): return RATE
+def limits(): return len(LIMITS)
+def run(): return CONFIG['lr'] + Settings.rate
+"""
+NAMES = ["CONFIG as C", "LIMITS", "Settings", "configure", "limits", "run"]
+MIDDLE = (
+    "".join(f"from sliced_conf import {name}\n" for name in NAMES)
+    + "import sliced_conf as conf\nUNUSED = 0\n"
+)
+FURTHER = "import sliced_middle\ndef start(n):\n    sliced_middle.configure(n)\n    return n and start(n - 1)\nUNUSED = 0\n"
+COUNTED = (
+    "class Counter:\n    n = 0\n    def up(self):\n        self.n += 1\n        return self.n\nUNUSED = 0\n"
+)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["import sliced_conf as conf", "conf.configure(5)", "conf.EXTRA = 2", "out(conf.rate() + conf.EXTRA)"],
+        ["import sliced_conf", "def setup(): sliced_conf.configure(5)", "setup()", "out(sliced_conf.rate())"],
+        ["from sliced_middle import C, run", "C['lr'] = 3", "out(run())"],
+        ["from sliced_conf import *", "CONFIG.update(lr=3)", "out(run())"],
+        ["import sliced_middle as m", "m.conf.LIMITS.append(4)", "m.LIMITS[0] = 2", "out(m.limits())"],
+        ["from sliced_middle import Settings, run", "Settings.rate = 6", "out(run())"],
+        ["import sliced_middle", "@sliced_middle.conf.register\ndef one(): return 1", "out(sliced_middle.limits())"],
+        ["from sliced_further import start", "from sliced_conf import rate", "x = start(3)", "out(rate())"],
+        ["import sliced_counted", "c = sliced_counted.Counter()", "a = c.up()", "out(c.up())"],
+    ],
+    ids=lambda program: program[-2][:30],
+)  # fmt: skip
+def test_what_a_program_changes_of_its_modules_is_in_the_slice(program, tmp_path, monkeypatch):
+    """Run alone, a slice with its parts of modules makes what the program made; of the modules nothing else is in it."""
+    texts = {"conf": CONF, "middle": MIDDLE, "further": FURTHER, "counted": COUNTED}
+    texts = {f"sliced_{name}": text for name, text in texts.items()}
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def made(statements: list[str], modules: dict[str, str]) -> list[object]:
+        for name, text in modules.items():
+            (tmp_path / f"{name}.py").write_text(text)
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        found: list[object] = []
+        namespace: dict[str, object] = {"out": found.append}
+        for text in statements:
+            exec(text, namespace)  # the oracle is Python itself
+        return found
+
+    pieces = [Piece(text, name, module=name) for name, text in texts.items()]
+    parts = Slicer(cells("unused = 1", *program), pieces).of_place(None).parts
+    needed = {name: "\n".join(part.text for part in parts if part.path == name) for name in texts}
+    assert made([part.text for part in parts if part.path is None], needed) == made(program, texts)
+    assert not any("UNUSED" in text for text in needed.values())
+
+
+def test_a_text_that_nobody_knows_is_out_of_reach():
+    for call in ("eval(text)", "exec(text)", "eval(f'{text}')"):
+        slice_ = Slicer(cells("text = 'K'", f"save({call})")).of_place(None)
+        assert slice_.unresolved == (f"{call[:4]}(…)", "save")
+    assert Slicer(cells("save = model.eval(text)", "save(df.eval('a + b'))")).of_place(None).unresolved == (
+        "df", "model", "text",
+    )  # fmt: skip
 
 
 def test_a_second_name_of_a_vault_or_module_leaves_both_as_they_are():

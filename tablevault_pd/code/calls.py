@@ -112,6 +112,9 @@ DRAWING = frozenset(
 )  # fmt: skip
 OWN_STATE = frozenset(["random_state", "rng", "seed", "generator"])  #: arguments that say what to draw from
 
+#: Functions that run a text, and the names that stand for what an unknown one uses.
+RUNNING_TEXT = {"eval": "eval(…)", "exec": "exec(…)"}
+
 #: Functions that return the module they name.
 IMPORTING = frozenset(["importlib.import_module", "import_module"])
 #: Arguments that hold a filter, which reads the caller's names after an @.

@@ -41,7 +41,8 @@ class Namespace:
     names: dict[str, list[int]] = field(
         default_factory=dict
     )  #: name -> the statements that bind or change it
-    stars: list[int] = field(default_factory=list)  #: imports of everything
+    bindings: dict[str, int] = field(default_factory=dict)  #: name -> the last statement that binds it
+    imports: dict[str, list[int]] = field(default_factory=dict)  #: name -> the statements that import it
 
     def __post_init__(self) -> None:
         for number, piece in enumerate(self.pieces):
@@ -58,8 +59,14 @@ class Namespace:
         for number, (statement, names) in enumerate(zip(self.statements, effects, strict=True)):
             for name in names:
                 self.names.setdefault(name, []).append(number)
-            if any(bound == "*" for bound, _, _ in statement.imports):
-                self.stars.append(number)
+            self.bindings.update(dict.fromkeys(statement.bound, number))
+            for bound, _, _ in statement.imports:
+                self.imports.setdefault(bound, []).append(number)
+
+    @property
+    def stars(self) -> list[int]:
+        """The imports of everything."""
+        return self.imports.get("*", [])
 
     def definitions(self, name: str, before: int) -> Iterator[int]:
         """The statements that may have bound `name` when statement `before` began, the latest first."""
@@ -69,6 +76,14 @@ class Namespace:
             statement = self.statements[numbers[at]]
             if statement.sure and name in statement.names:
                 return
+
+    def import_behind(self, name: str, numbers: Sequence[int]) -> list[int]:
+        """The import of a name that statements `numbers`, the latest first, only change: ``conf.RATE = 1``."""
+        if not numbers or name in self.statements[numbers[-1]].bound:
+            return []
+        earlier = self.imports.get(name, [])
+        at = bisect_left(earlier, numbers[-1])
+        return earlier[at - 1 : at]
 
     def statements_at(self, piece: int, place: int | None) -> list[int]:
         """The numbers of the statements of a piece that `place` may be in: one, unless it has no column."""

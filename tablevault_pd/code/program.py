@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tablevault_pd.code.calls import RANDOM
+from tablevault_pd.code.calls import CHANGING, RANDOM
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute
 from tablevault_pd.code.statements import Statement, inner_functions
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PACKAGE = "tablevault_pd"
 #: Calls that return a vault, a list or a session; :meth:`read` and others return what is the user's own.
 _HANDING = frozenset(["connect", "current_vault", "session", "save", "append", "restore"])
+_LONGEST_CHAIN = 16  # of names that stand for each other, which may go in a circle
 
 
 class Program:
@@ -62,6 +63,7 @@ class Program:
         return self._methods[name]
 
     def _effects(self, namespace: Namespace) -> Iterator[tuple[str, ...]]:
+        """For each statement the names that it binds or changes; ``module:name`` where that is one of a captured module."""
         current: dict[str, int] = {}
         handles: set[str] = (
             set()
@@ -73,16 +75,76 @@ class Program:
             for name in statement.touches:
                 if name in current and name not in handles and name not in imported:
                     names[name] = None
+            for name in [*statement.touches, *statement.alters]:
+                owner = _base(self._other_name(namespace, name, current))
+                if owner != name and owner in current and owner not in imported:
+                    names[owner] = None  # of ``rows = box.rows``
             names |= dict.fromkeys(self._changed_by(namespace, statement.calls, current, {}))
             for name in self._writes(namespace, statement.uses, current, set()):
                 names[name] = None
             names |= dict.fromkeys(self._with_state(namespace, statement.uses, current))
             names |= dict.fromkeys(aliases.of([*statement.alters, *(set(names) - set(statement.names))]))
+            names |= dict.fromkeys(self._of_modules(namespace, statement.paths, current))
             yield tuple(names)
             imported = imported.difference(statement.names).union(bound for bound, _, _ in statement.imports)
             handles = handles.difference(statement.names) | _handles(statement, handles)
-            current.update(dict.fromkeys(names, number))
-            current.update(dict.fromkeys(statement.names, number))
+            current.update(dict.fromkeys(statement.bound, number))
+            for name in names:
+                current.setdefault(name, number)
+
+    def _of_modules(
+        self, namespace: Namespace, paths: Iterable[str], current: Mapping[str, int]
+    ) -> Iterator[str]:
+        """The names of captured modules that stand for what a statement changes: ``conf.RATE = 1`` is ``conf:RATE``."""
+        for path in paths:
+            origin = self.origin(namespace, path, current)
+            if origin is not None:
+                yield f"{origin[0].module}:{origin[1]}"
+
+    def origin(
+        self, namespace: Namespace, path: str, current: Mapping[str, int]
+    ) -> tuple[Namespace, str, str] | None:
+        """(module, name in it, rest) of a dotted name that leads into a captured module, through whatever imports it again."""
+        visited: set[tuple[str | None, str]] = set()
+        found: tuple[Namespace, str, str] | None = None
+        while (namespace.module, path) not in visited:
+            visited.add((namespace.module, path))
+            inner = self._imported_path(namespace, path, current)
+            if inner is None:
+                break
+            namespace, path = inner
+            current = namespace.bindings
+            name, _, rest = path.partition(".")
+            found = namespace, name, rest
+        return found
+
+    def _imported_path(
+        self, namespace: Namespace, path: str, current: Mapping[str, int]
+    ) -> tuple[Namespace, str] | None:
+        """The captured module that a dotted name is imported from, and what is left of the name there."""
+        base, _, rest = path.partition(".")
+        if base not in current:
+            return self._starred(namespace, path)
+        for bound, module, brought in namespace.statements[current[base]].imports:
+            if bound != base:
+                continue
+            name = absolute(namespace, module)
+            rest = ".".join(part for part in (brought, rest) if part)
+            while rest and f"{name}.{_base(rest)}" in self.modules:
+                inner, _, rest = rest.partition(".")
+                name = f"{name}.{inner}"
+            target = self.module(name)
+            return (target, rest) if target is not None and rest else None
+        return None
+
+    def _starred(self, namespace: Namespace, path: str) -> tuple[Namespace, str] | None:
+        """The captured module that brings a name by an import of everything."""
+        for number in reversed(namespace.stars):
+            for _, module, _ in namespace.statements[number].imports:
+                target = self.module(absolute(namespace, module))
+                if target is not None and _base(path) in target.names:
+                    return target, path
+        return None
 
     def _changed_by(
         self,
@@ -94,11 +156,7 @@ class Program:
         """The names that calls change, because their functions do, or functions that these hand them on to."""
         for function, arguments in calls:
             for where, defined in self._called(namespace, function, current):
-                now = (
-                    current
-                    if where is namespace
-                    else {name: numbers[-1] for name, numbers in where.names.items()}
-                )
+                now = current if where is namespace else where.bindings
                 changes = self._changes(where, defined, now, by_function)
                 yield from (name for place, name in arguments if _parameter(defined, place) in changes)
 
@@ -122,67 +180,115 @@ class Program:
 
         Of a method all that are called so: which class an object is of is not known.
         """
+        function = self._other_name(namespace, function, current)
         base, _, rest = function.partition(".")
         at = current.get(base)
         statement = None if at is None else namespace.statements[at]
         if statement is not None and statement.kind == "def" and not rest:
             yield namespace, statement
-        elif statement is not None and any(bound == base for bound, _, _ in statement.imports):
-            yield from self._imported(namespace, statement, base, rest)
+        elif (origin := self.origin(namespace, function, current)) is not None:
+            yield from self._functions(*origin)
         elif rest:
             yield from self._methods_called(rest.rpartition(".")[2])
 
-    def _imported(
-        self, namespace: Namespace, statement: Statement, base: str, rest: str
-    ) -> Iterator[tuple[Namespace, Statement]]:
-        for bound, module, brought in statement.imports:
-            if bound != base or (brought is not None and rest):
-                continue
-            name = rest if brought is None else brought
-            target = self.module(absolute(namespace, module))
-            for other in () if target is None else target.statements:
-                if other.kind == "def" and other.names == (name,):
-                    yield target, other  # type: ignore[misc]  # there is no other without a target
+    def _functions(self, target: Namespace, name: str, rest: str) -> Iterator[tuple[Namespace, Statement]]:
+        """The functions of that name of a module; of what stands in it the methods."""
+        if rest:
+            yield from self._methods_called(rest.rpartition(".")[2])
+            return
+        for statement in target.statements:
+            if statement.kind == "def" and statement.names == (name,):
+                yield target, statement
+
+    def _other_name(self, namespace: Namespace, name: str, current: Mapping[str, int]) -> str:
+        """What a name is another one of: ``obj.fix`` after ``f = obj.fix``, ``g`` after ``f = g``."""
+        for _ in range(_LONGEST_CHAIN):
+            at = current.get(name)
+            statement = None if at is None else namespace.statements[at]
+            others = [] if statement is None else [*statement.attributes, *statement.aliases]
+            other = next((source for bound, source in others if bound == name), None)
+            if other is None:
+                break
+            name = other
+        return name
 
     def _with_state(
         self, namespace: Namespace, uses: Sequence[str], current: Mapping[str, int]
     ) -> Iterator[str]:
-        """The functions with variables of their own that a statement may call, as ``count = make_counter()``."""
-        for name in uses:
-            made = namespace.statements[current[name]].results if name in current else ()
-            for bound, maker in made:
-                if bound == name and any(
-                    maker_statement.keeps_state
-                    for _, maker_statement in self._called(namespace, maker, current)
-                ):
-                    yield name
+        """What is changed by the functions and methods that a statement may call, because they keep something.
+
+        Such are ``count()`` after ``count = make_counter()``, ``obj.fix(x)`` of a class of one's own, ``add(x)`` after
+        ``add = rows.append``.
+        """
+        for use in uses:
+            chain = self._other_name(namespace, use, current)
+            base, _, method = chain.partition(".")
+            method = method.rpartition(".")[2]
+            if base not in current:
+                continue
+            if chain != use and method in CHANGING:
+                yield base
+            makers = [maker for bound, maker in namespace.statements[current[base]].results if bound == base]
+            if method:
+                makers = [maker for maker in makers if self._is_class(namespace, maker, current)]
+                functions = self._methods_called(method) if makers else []
+            else:
+                functions = [made for maker in makers for made in self._called(namespace, maker, current)]
+            if any(function.keeps_state for _, function in functions):
+                yield base
+
+    def _is_class(self, namespace: Namespace, name: str, current: Mapping[str, int]) -> bool:
+        """Whether a dotted name stands for a class of this namespace or of a captured module."""
+        if name in current and namespace.statements[current[name]].kind == "class":
+            return True
+        origin = self.origin(namespace, name, current)
+        if origin is None or origin[2] or origin[1] not in origin[0].bindings:
+            return False
+        return origin[0].statements[origin[0].bindings[origin[1]]].kind == "class"
 
     def _writes(
-        self, namespace: Namespace, uses: Sequence[str], current: Mapping[str, int], visited: set[int]
+        self,
+        namespace: Namespace,
+        uses: Sequence[str],
+        current: Mapping[str, int],
+        visited: set[tuple[str | None, int]],
     ) -> Iterator[str]:
+        """The global names that functions change which statements may call."""
         for use in uses:
-            base = use.partition(".")[0]
+            base = _base(use)
             at = current.get(base)
-            if at is None or at in visited:
+            if at is None or (namespace.module, at) in visited:
                 continue
             statement = namespace.statements[at]
             if statement.imports:
-                yield from self._seeds(namespace, statement, use)
+                yield from self._writes_of_module(namespace, use, current, visited)
             elif statement.kind in ("def", "class"):
-                visited.add(at)
+                visited.add((namespace.module, at))
                 yield from statement.writes
                 yield from self._writes(namespace, statement.later, current, visited)
             elif base != use:  # a method of what a class has made
                 made = [source for name, source in statement.results if name == base and "." not in source]
                 yield from self._writes(namespace, made, current, visited)
 
-    def _seeds(self, namespace: Namespace, statement: Statement, use: str) -> Iterator[str]:
-        """The random state, if a function of another module sets it: its global names are its own."""
-        base, _, rest = use.partition(".")
-        for target, defined in self._imported(namespace, statement, base, rest):
-            names = {name: numbers[-1] for name, numbers in target.names.items()}
-            if RANDOM in defined.writes or RANDOM in self._writes(target, defined.later, names, set()):
-                yield RANDOM
+    def _writes_of_module(
+        self,
+        namespace: Namespace,
+        use: str,
+        current: Mapping[str, int],
+        visited: set[tuple[str | None, int]],
+    ) -> Iterator[str]:
+        """What a function or class of a captured module changes: its global names are those of the module."""
+        origin = self.origin(namespace, use, current)
+        if origin is None:
+            return
+        target, name, _ = origin
+        for written in self._writes(target, [name], target.bindings, visited):
+            yield written if written == RANDOM or ":" in written else f"{target.module}:{written}"
+
+
+def _base(name: str) -> str:
+    """The first part of a dotted name."""
+    return name.partition(".")[0]
 
 
 def _parameter(function: Statement, place: int | str) -> str | None:

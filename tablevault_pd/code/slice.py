@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from tablevault_pd.code.calls import RANDOM
+from tablevault_pd.code.calls import RANDOM, RUNNING_TEXT
 from tablevault_pd.code.namespaces import Namespace, Piece, absolute
 from tablevault_pd.code.program import Program
 
@@ -44,6 +44,8 @@ GIVEN = frozenset(dir(builtins)) | frozenset(
         RANDOM,
     ]
 )
+
+_TEXTS = {shown: function for function, shown in RUNNING_TEXT.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +208,16 @@ class _Walk:
             self._module(absolute(namespace, module), attribute, source)
             return
         base, _, rest = use.partition(".")
+        if base in _TEXTS and _TEXTS[base] in namespace.names:
+            return  # a function of one's own that is called ``eval``
+        changed_from_outside = namespace is not self._main and self._changes_from_main(namespace, base)
         numbers = list(namespace.definitions(base, before))
         if not numbers:  # of a function that is called later than this statement runs
             end = self._end if namespace is self._main else len(namespace)
             numbers = list(namespace.definitions(base, end))
         for number in numbers:
             self._add(namespace, number, before if called is None else called, source)
+        for number in [*numbers, *namespace.import_behind(base, numbers)]:
             for bound, module, brought in namespace.statements[number].imports:
                 if bound == base:
                     self._follow(
@@ -221,8 +227,15 @@ class _Walk:
                         rest,
                         min(source, number) if namespace is self._main else source,
                     )
-        if not numbers and not self._from_star(namespace, use, before, source) and base not in GIVEN:
-            self._unresolved[base] = None
+        if not (numbers or changed_from_outside or self._from_star(namespace, use, before, source)):
+            self._unresolved.update({} if base in GIVEN else {base: None})
+
+    def _changes_from_main(self, namespace: Namespace, name: str) -> bool:
+        """Want the statements of the main namespace that change a name of a module, as ``conf.RATE = 1`` does."""
+        numbers = list(self._main.definitions(f"{namespace.module}:{name}", self._end))
+        for number in numbers:
+            self._add(self._main, number, number, number)
+        return bool(numbers)
 
     def _follow(
         self, namespace: Namespace, module: str, attribute: str | None, rest: str, source: int

@@ -46,6 +46,7 @@ class Statement(NamedTuple):
     later: tuple[str, ...] = ()  #: those that its functions look up when they are called
     imports: tuple[tuple[str, str, str | None], ...] = ()  #: (bound name, module, attribute)
     touches: tuple[str, ...] = ()  #: methods of these are called for their effect, unless they are modules
+    paths: tuple[str, ...] = ()  #: dotted names of what it changes or calls methods of: ``conf.RATE``
     calls: tuple[Call, ...] = ()  #: functions called with names as arguments
     passes: tuple[Call, ...] = ()  #: those that the functions it defines call
     parameters: tuple[str, ...] = ()  #: of the function that it defines
@@ -56,13 +57,20 @@ class Statement(NamedTuple):
     ] = ()  #: (name, dotted name of what was called, or taken an item of, for its value)
     alters: tuple[str, ...] = ()  #: those of its names whose values it changes, and does not bind
     aliases: tuple[tuple[str, str], ...] = ()  #: (name, the name that it is another one of)
+    attributes: tuple[
+        tuple[str, str], ...
+    ] = ()  #: (name, the attribute that it stands for): ``add = rows.append``
     hands: tuple[
         str, ...
     ] = ()  #: those of `uses` that it does not call: functions among them may be called later
     methods: tuple[Statement, ...] = ()  #: of the class that it defines, as functions without ``self``
-    keeps_state: bool = (
-        False  #: whether functions made by the one that it defines change variables of that one
-    )
+    #: whether functions made by the one that it defines change variables of that one; whether a method changes its object
+    keeps_state: bool = False
+
+    @property
+    def bound(self) -> list[str]:
+        """Those of its names that it binds."""
+        return [name for name in self.names if name not in self.alters]
 
 
 @lru_cache(maxsize=1024)

@@ -13,6 +13,7 @@ from tablevault_pd.code.calls import (
     IMPORTING,
     OWN_STATE,
     RANDOM,
+    RUNNING_TEXT,
     SEEDING,
     SHOWING,
     Call,
@@ -57,6 +58,8 @@ class Finder:
         self.writes: dict[str, None] = {}
         self.results: list[tuple[str, str]] = []
         self.aliases: list[tuple[str, str]] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.paths: dict[str, None] = {}
         self.function: NameScope | None = None  # that of the statement, if it is a function
         self.hands: dict[str, None] = {}
         self.methods: list[
@@ -73,7 +76,8 @@ class Finder:
 
     def _fields(self, node: ast.stmt) -> dict[str, Any]:
         module, function = self.module, self.function
-        uses = module.loads | module.changed
+        named_whole = {name: None for name in module.changed if not self._is_changed_by_path(name)}
+        uses = module.loads | named_whole
         parameters = [] if function is None else function.parameters
         return {
             "kind": "def" if _binds_function(node) else _KINDS.get(node.__class__, "other"),
@@ -93,6 +97,8 @@ class Finder:
             "results": tuple(self.results),
             "alters": tuple([name for name in module.changed if name not in module.bound]),
             "aliases": tuple(self.aliases),
+            "attributes": tuple(self.attributes),
+            "paths": tuple(self.paths),
             "hands": tuple(self.hands),
             "keeps_state": self.keeps_state,
         }
@@ -108,6 +114,7 @@ class Finder:
                 "parameters": parameters,
                 "changes": changes,
                 "passes": passes,
+                "keeps_state": bound and any(own in scope.changed for own in scope.parameters[:1]),
             }
 
     # -- walking
@@ -139,8 +146,11 @@ class Finder:
     def _attribute(self, node: ast.Attribute, scope: NameScope) -> None:
         chain = dotted(node)
         if node.ctx.__class__ is not ast.Load:
-            self._change(node.value, scope)
-            self._walk(node.value, scope)
+            self._change(node, scope)
+            if scope is self.module and isinstance(node.value, ast.Name):
+                self._look_up(f"{node.value.id}.{node.attr}", scope)
+            else:
+                self._walk(node.value, scope)
         elif chain is None:
             self._walk(node.value, scope)
         else:
@@ -163,6 +173,9 @@ class Finder:
         """Note a second name of the same object, and one of a module: ``m = importlib.import_module("m")``."""
         if isinstance(value, ast.Name):
             self.aliases.append((name, value.id))
+        elif isinstance(value, ast.Attribute):
+            if (chain := dotted(value)) is not None:
+                self.attributes.append((name, chain))
         elif isinstance(value, ast.Call) and dotted(value.func) in IMPORTING and value.args:
             module = getattr(value.args[0], "value", None)
             if isinstance(module, str):
@@ -219,6 +232,15 @@ class Finder:
         base = root(node)
         if base is not None:
             scope.changed[base] = None
+            self._note_path(node, base, scope)
+
+    def _note_path(self, node: Any, base: str, scope: NameScope) -> None:
+        if scope is self.module:
+            self.paths[dotted(node) or base] = None
+
+    def _is_changed_by_path(self, name: str) -> bool:
+        """Whether attributes of what a name stands for are changed, and not it as a whole: ``conf.RATE = 1``."""
+        return name not in self.paths and any(path.startswith(f"{name}.") for path in self.paths)
 
     def _call(self, node: ast.Call, scope: NameScope, *, is_kept: bool = True) -> None:
         chain = dotted(node.func)
@@ -249,6 +271,7 @@ class Finder:
         base = root(function.value)
         if base is not None:
             (self.touches if scope is self.module else scope.changed)[base] = None
+            self._note_path(function.value, base, scope)
 
     def _note_arguments(
         self,
@@ -267,8 +290,20 @@ class Finder:
             self._change(node.args[0], scope)
         if "out" in options:
             self._change(options["out"], scope)
+        if chain in RUNNING_TEXT and node.args:
+            self._run_text(chain, node.args[0], scope)
         if chain is not None and (arguments := named_arguments(node)):
             (self.calls if scope is self.module else self.passes)[chain, arguments] = None
+
+    def _run_text(self, function: str, text: ast.expr, scope: NameScope) -> None:
+        """Look up the names in a text that ``eval`` runs, or say that nobody knows which ones are in it."""
+        if not isinstance(text, ast.Constant):
+            self._look_up(RUNNING_TEXT[function], scope)
+        elif function == "eval" and isinstance(text.value, str):
+            try:
+                self._walk(ast.parse(text.value.strip(), mode="eval").body, scope)
+            except (SyntaxError, ValueError):
+                return  # it fails when it runs
 
     def _expression(self, node: ast.Expr, scope: NameScope) -> None:
         value = node.value.value if isinstance(node.value, ast.Await) else node.value
@@ -328,6 +363,8 @@ class Finder:
             self.function = inner
         others, self.passes = self.passes, {}
         self._each(node.body, inner)
+        if scope is self.module and any(name in inner.changed for name in _kept_defaults(node.args)):
+            self.writes[node.name] = None  # each call finds what the one before has left
         if scope.kind == "class" and scope.outer is self.module:
             bound = not any(dotted(decorator) == "staticmethod" for decorator in node.decorator_list)
             self.methods.append((node.name, inner, bound, tuple(self.passes)))
@@ -338,9 +375,9 @@ class Finder:
         """Note the objects that a decorator such as ``@app.cell`` or ``@app.route("/")`` adds the function to."""
         for decorator in decorators:
             target = decorator.func if isinstance(decorator, ast.Call) else decorator
-            base = root(target) if isinstance(target, ast.Attribute) else None
-            if base is not None:
+            if isinstance(target, ast.Attribute) and (base := root(target)) is not None:
                 self.touches[base] = None
+                self._note_path(target.value, base, self.module)
 
     def _lambda(self, node: ast.Lambda, scope: NameScope) -> None:
         inner = self._parameters(node.args, scope)
@@ -406,6 +443,18 @@ class Finder:
                 self.keeps_state = True
             else:
                 self.writes[name] = None
+
+
+def _kept_defaults(arguments: ast.arguments) -> Iterator[str]:
+    """The parameters whose default is one object for all calls: ``def f(seen=[])``."""
+    several = [*arguments.posonlyargs, *arguments.args]
+    with_default = [
+        *zip(reversed(several), reversed(arguments.defaults), strict=False),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    for argument, default in with_default:
+        if isinstance(default, (ast.List, ast.Dict, ast.Set, ast.Call, *_COMPREHENSIONS)):
+            yield argument.arg
 
 
 def _binds_function(node: ast.stmt) -> bool:
