@@ -136,6 +136,11 @@ class NullRedactor:
         return list(arguments)
 
 
+def masked_url(address: str) -> str:
+    """Mask the password and what signs or opens an address, such as ``?sig=…``."""
+    return _QUERY.sub(rf"\g<start>{MASK}", _URL.sub(rf"\g<start>{MASK}@", address))
+
+
 def is_secret_name(name: str) -> bool:
     """Return whether a name is that of a secret, as ``DB_PASSWORD`` is and ``pad_token`` is not."""
     return bool(_SECRET_NAME.search(name)) and not _NO_SECRET.search(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import pathlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -255,9 +256,15 @@ FILE_TYPE = pa.struct(
         ("modified", pa.timestamp("us", "UTC")),
         ("sha256", pa.string()),
         ("stored", pa.bool_()),
-        ("folder", pa.string()),  # the folder of a relative path
+        ("folder", pa.string()),  # the folder of a relative path; of a file by address its tag
     ]
 )
+_ADDRESS = re.compile(r"(?:[a-z0-9]+::)*[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_address(cell: object) -> bool:
+    """Return whether a cell names a file by an address such as ``s3://bucket/key``, and not by a path of this machine."""
+    return isinstance(cell, str) and _ADDRESS.match(cell) is not None
 
 
 def encode_files(array: pa.Array, values: Any) -> Encoded:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from tablevault_pd import frames
 from tablevault_pd.frames.buffers import single
+from tablevault_pd.frames.objects import is_address
 from tablevault_pd.reading import liveness
 from tablevault_pd.reading import read as reading
 from tablevault_pd.reading.chunks import aligned, living
@@ -398,12 +399,13 @@ def files(store: Store, versions: Sequence[Version], *, positions: np.ndarray | 
         for column in frames.columns(schema)
         if column.kind == "file"
     ]
-    lines: list[tuple[Any, ...]] = []
+    lines: list[tuple[Any, ...]] = []  # of a file by address `folder` is its tag
     for number, position, state in file_cells(store, columns, positions):
         version, column = columns[number]
         values = (state[name] for name in FILES[2:])
-        lines.append((version.list, position, *values, column.label, state["folder"]))
-    return answer((*FILES, "column", "folder"), lines)
+        beside = (None, state["folder"]) if is_address(state["path"]) else (state["folder"], None)
+        lines.append((version.list, position, *values, column.label, *beside))
+    return answer((*FILES, "column", "folder", "tag"), lines)
 
 
 def _schemas(store: Store, versions: Sequence[Version]) -> list[pa.Schema]:

@@ -6,7 +6,6 @@ import os
 import random
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tablevault_pd import frames
@@ -71,7 +70,8 @@ def keep_files(keeping: FileKeeper | None, chunk: IngestedChunk) -> None:
     """Keep the contents of the files that a chunk names."""
     if keeping is not None:
         for file in chunk.files:
-            keeping(Path(file.path), file.sha256)
+            assert file.sha256 is not None  # the content was read
+            keeping(file.local, file.sha256)
 
 
 def confirm(store: Store, what: Write, head: Version) -> Version:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tablevault_pd.errors import FileMissing, UnsupportedColumn, short_repr
-from tablevault_pd.frames.objects import FILE_TYPE
+from tablevault_pd.errors import FileMissing, UnsupportedColumn, VaultError, short_repr
+from tablevault_pd.frames.objects import FILE_TYPE, is_address
 from tablevault_pd.progress import Bar
+from tablevault_pd.saving import remote_files
+from tablevault_pd.saving.remote_files import RemoteFile
 from tablevault_pd.store.engine.hashing import sha256_of_file
 from tablevault_pd.store.times import to_time
 from tablevault_pd.validate import is_missing
@@ -19,6 +21,7 @@ from tablevault_pd.validate import is_missing
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
     from datetime import datetime
+    from typing import BinaryIO
 
     import pandas as pd
 
@@ -28,11 +31,17 @@ class FileState:
     """The state of a file."""
 
     path: str
-    size_bytes: int
-    modified: datetime
-    sha256: str
+    size_bytes: int | None
+    modified: datetime | None
+    sha256: str | None  #: None: of a file by address whose content was not read
     stored: bool = False
-    folder: str | None = None  #: the folder of a relative path
+    folder: str | None = None  #: the folder of a relative path; of a file by address its tag
+    content: BinaryIO | None = None  #: of a file by address that is to be kept: a copy, until it is closed
+
+    @property
+    def local(self) -> Path:
+        """Where its content can be read."""
+        return Path(self.path if self.content is None else self.content.name)
 
 
 def file_column(cells: pd.Series, label: Hashable, *, stored: bool) -> tuple[pa.StructArray, list[FileState]]:
@@ -49,7 +58,11 @@ def file_column(cells: pd.Series, label: Hashable, *, stored: bool) -> tuple[pa.
             raise UnsupportedColumn(
                 f"Column {label!r} is to hold files, but row {row} holds {short_repr(cell)}, {problem}."
             )
-    gone = [(row, path) for row, path in enumerate(paths) if path is not None and not Path(path).is_file()]
+    gone = [
+        (row, path)
+        for row, path in enumerate(paths)
+        if path is not None and not is_address(path) and not Path(path).is_file()
+    ]
     if gone:
         names = ", ".join(f"row {row}: {short_repr(os.fspath(path))}" for row, path in gone[:5])
         raise FileMissing(
@@ -61,7 +74,7 @@ def file_column(cells: pd.Series, label: Hashable, *, stored: bool) -> tuple[pa.
             states.append(None if path is None else look(path, stored=stored))
             bar()
     rows = [
-        None if state is None else {name: getattr(state, name) for name in FileState.__slots__}
+        None if state is None else {field.name: getattr(state, field.name) for field in FILE_TYPE}
         for state in states
     ]
     return pa.array(rows, FILE_TYPE), [state for state in states if state is not None]
@@ -81,6 +94,8 @@ def _problem(cell: object) -> str | None:
 
 def look(path: str | os.PathLike[str], *, stored: bool = False) -> FileState:
     """Return the present state of a file. Raises FileMissing."""
+    if isinstance(path, str) and is_address(path):
+        return _look_remotely(path, stored=stored)
     try:
         status = os.stat(path)
         digest = sha256_of_file(Path(path))
@@ -92,6 +107,12 @@ def look(path: str | os.PathLike[str], *, stored: bool = False) -> FileState:
     return FileState(os.fspath(path), status.st_size, _modified(status), digest, stored, folder)
 
 
+def _look_remotely(address: str, *, stored: bool) -> FileState:
+    file = RemoteFile(address)
+    content, sha256 = file.fetched() if stored else (None, None)
+    return FileState(file.shown, file.size_bytes, file.modified, sha256, stored, file.tag, content)
+
+
 def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, str, str, bool]]:
     """Return which files, not kept in the vault, have changed since: (position, path, what is different, whether that is certain).
 
@@ -100,6 +121,9 @@ def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, 
     """
     for position, saved in cells:
         if saved["stored"]:
+            continue
+        if is_address(saved["path"]):
+            yield from _remote_change(position, saved)
             continue
         folder = saved["folder"] or ""
         try:
@@ -115,6 +139,18 @@ def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, 
         else:
             if difference is not None:
                 yield position, saved["path"], difference, True
+
+
+def _remote_change(position: int, saved: dict[str, Any]) -> Iterator[tuple[int, str, str, bool]]:
+    try:
+        told, certain = remote_files.difference(saved), True
+    except FileMissing as error:
+        certain = isinstance(error.__cause__, FileNotFoundError)
+        told = "is not there" if certain else f"cannot be checked from here: {error.__cause__}"
+    except VaultError as error:
+        told, certain = f"cannot be checked from here: {error}", False
+    if told is not None:
+        yield position, saved["path"], told, certain
 
 
 def _difference(path: str, saved: dict[str, Any]) -> str | None:

@@ -184,7 +184,8 @@ class Catalog(VaultPart):
         -------
         DataFrame
             list (str), position (Int64), path (str), size_bytes (Int64), modified (datetime64[us, UTC]), sha256 (str), stored
-            (bool, whether its content is kept), column (str), folder (str, that a relative path starts from).
+            (bool, whether its content is kept), column (str), folder (str, that a relative path starts from), tag (str, of a file by
+            address: what its storage says that another content would not have).
 
         Raises
         ------

@@ -169,7 +169,9 @@ class Vault(
             vectors only so), ``False`` that there are none, ``{"vec": False}`` that one is not, ``{"vec": "float32"}``
             which width to store.
         files : name or list of names
-            Columns of paths: size, modified time and SHA-256 of each file are kept.
+            Columns of paths: size, modified time and SHA-256 of each file are kept. Addresses such as ``s3://bucket/key`` are asked of
+            their storage by fsspec (extra ``fsspec``): size, time and tag are kept, and the content is not read, unless with `copy`.
+            Passwords in an address are masked.
         copy : bool
             Keep the content of those files in the vault too.
         tags : str or list of str, optional
@@ -206,8 +208,8 @@ class Vault(
             With ``schema="strict"``, if columns or dtypes differ from those of the list; if vectors differ in length.
         DuplicateKey
             If two rows have the same key.
-        FileMissing
-            If a file of a ``files=`` column cannot be read.
+        FileMissing, MissingDependency
+            If a file of a ``files=`` column cannot be read; if a storage needs a package that is not installed.
         Conflict
             If the newest version is not the one in `expect`.
         ClaimLost
