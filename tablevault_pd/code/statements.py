@@ -115,6 +115,7 @@ def _lines(text: str) -> list[str]:
     return _NEWLINE.split(text)  # a script is split once, not again for each of its statements
 
 
+@lru_cache(maxsize=1024)  # a statement in a loop commits again and again
 def statement_place(text: str, place: int | None) -> int | None:
     """Where the top-level statement begins that `place` is in; `place` itself if it may be in several."""
     if place is None:

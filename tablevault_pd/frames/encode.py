@@ -17,7 +17,7 @@ from tablevault_pd.frames import labels, objects, schemas, vectors
 from tablevault_pd.frames.codecs import CannotEncode, Encoded, Spec, encode_array, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from tablevault_pd.frames.vectors import EmbeddingOption
 
@@ -305,8 +305,8 @@ def encode_row(row: Mapping[Hashable, Any]) -> pa.Table | None:
     ):
         return None
     try:
-        schema = _schema(labels, kinds, _dtype_of_texts())
-        arrays = [pa.array([value], kind) for value, kind in zip(row.values(), schema.types, strict=True)]
+        schema, types = _schema(labels, kinds, _dtype_of_texts())
+        arrays = [pa.array([value], kind) for value, kind in zip(row.values(), types, strict=True)]
     except (OverflowError, UnicodeEncodeError, pa.ArrowException):  # encode() says what is wrong, and where
         return None
     return pa.Table.from_arrays(arrays, schema=schema)
@@ -319,8 +319,13 @@ def _dtype_of_texts() -> tuple[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _schema(labels: tuple[str, ...], kinds: tuple[type, ...], text_dtype: tuple[str, Any]) -> pa.Schema:
-    """Return the schema of such rows. What pandas makes of texts, labels too, depends on its options: on `text_dtype`."""
-    return encode(
-        pd.DataFrame([{label: _PLAIN[kind] for label, kind in zip(labels, kinds, strict=True)}])
-    ).schema
+def _schema(
+    labels: tuple[str, ...], kinds: tuple[type, ...], text_dtype: tuple[str, Any]
+) -> tuple[pa.Schema, Sequence[pa.DataType]]:
+    """Return the schema of such rows, and its types, which are made anew each time that Arrow is asked for them.
+
+    What pandas makes of texts, labels too, depends on its options: on `text_dtype`.
+    """
+    row = {label: _PLAIN[kind] for label, kind in zip(labels, kinds, strict=True)}
+    schema = encode(pd.DataFrame([row])).schema
+    return schema, schema.types

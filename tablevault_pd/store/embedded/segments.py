@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 INLINE_BYTES = (
     1 << 18
 )  # a commit of up to 256 kB is faster inside the catalogue than as a file with its two fsyncs
+SMALL_BYTES = 1 << 12  # a table of so few is not measured exactly
 FILE_BYTES = 1 << 30  # a stream starts a new file here
 SUFFIX = ".arrow"
 
@@ -197,7 +198,8 @@ class Stage:
         if table.num_rows == 0 and (self._pending or self._writer):
             return  # an empty table only matters alone, for its types
         self._pending.append(table)
-        self._pending_bytes += table.nbytes
+        most = table.get_total_buffer_size()  # what a slice shares with others included, and quickly told
+        self._pending_bytes += most if most < SMALL_BYTES else table.nbytes
         if self._writer is not None or self._pending_bytes > INLINE_BYTES:
             with io.naming("writing rows"):
                 self._flush()
