@@ -98,7 +98,10 @@ def _looks_like_group_numbers(
     if labels is None:
         labels = frozenset(column.label for column in columns_of(store.schema(version.schema_id)))
     shared = [number for number, label in enumerate(frame.columns) if label in labels]
-    return bool(shared) and not _content_matches(store, version, positions, frame.iloc[:, shared])
+    if not shared:
+        return False
+    frame = frame if len(shared) == frame.shape[1] else frame.iloc[:, shared]
+    return not _content_matches(store, version, positions, frame)
 
 
 def _content_matches(store: Store, version: Version, positions: np.ndarray, frame: pd.DataFrame) -> bool:

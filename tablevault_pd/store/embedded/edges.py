@@ -167,6 +167,9 @@ class LineageEdges:
 
     def describe_lists(self, lists: Sequence[int] = (), versions: Sequence[tuple[int, int]] = ()) -> ListInfo:
         """Facts about lists, and versions by list id and number."""
+        if not lists and len(versions) == 1:  # one statement sees one moment
+            with self._catalog.reading() as db:
+                return _facts(db, lists, versions)
         return self._catalog.snapshot(_facts, lists, versions)
 
     def parent_generations(self, lists: Sequence[int]) -> tuple[Mapping[int, Sequence[int]], bool]:
