@@ -313,3 +313,63 @@ def damage_one_of_many(vault: tv.Vault, appended: pd.DataFrame) -> None:
         assert vault.read("long", stop=start)["step"].tolist() == list(range(start))
     catalog.write(replace, data)
     assert len(vault.read("long")) == len(appended)
+
+
+# -- many small lists
+
+
+def test_a_search_by_value_over_many_lists_finds_what_reads_of_each_find(vault: tv.Vault) -> None:
+    random = np.random.default_rng(5)
+    names = [f"list {number:03}" for number in range(150)]
+    for number, name in enumerate(names):
+        count = int(random.integers(0, 6))
+        frame = pd.DataFrame({"a": random.integers(0, 4, count), "b": range(count)})
+        match number % 10:
+            case 0:
+                frame["kind"] = pd.Categorical(["x", "y", "x", "y", "x"][:count])
+            case 1:
+                frame = pd.concat([frame] * 2000, ignore_index=True)
+            case 2:
+                frame["more"] = "text"
+        vault.save(name, frame, inputs=False)
+        for _ in range(number % 3):
+            vault.append(name, frame.head(1), inputs=False)
+        if number % 10 == 3 and count:
+            vault.delete_rows(name, filters="b == 0")
+        if number % 10 == 4 and count:
+            vault.erase(name, filters="b == 1")
+        if number % 10 == 5:
+            vault.restore(name, 1)
+    vault.delete("list 007")
+    kept = [name for name in names if name != "list 007"]
+    frames_read = {name: vault.read(name) for name in kept}
+    expected = {
+        (name, int(row)) for name, frame in frames_read.items() for row in frame.index[frame["a"] == 2]
+    }
+    found = vault.search(filters="a == 2", k=100_000)
+    assert set(zip(found["list"], found["position"], strict=True)) == expected
+    assert len(found) == len(expected) > 1000
+
+
+def test_a_search_by_value_is_one_statement_for_many_lists(vault: tv.Vault) -> None:
+    counts = []
+    for number in range(60):
+        vault.save(f"list {number}", {"a": number}, inputs=False)
+        if number in (29, 59):
+            vault.search(filters="a == 3")
+            with statements(vault) as seen:
+                found = vault.search(filters="a == 3")
+            assert found["list"].tolist() == ["list 3"]
+            counts.append(len(seen))
+    assert counts[0] == counts[1] < 15
+
+
+def test_damage_in_one_of_many_small_lists_is_told_by_its_name(vault: tv.Vault) -> None:
+    for number in range(5):
+        vault.save(f"list {number}", {"a": number}, inputs=False)
+    catalog = vault.store.catalog  # type: ignore[attr-defined]  # of a folder
+    catalog.write(lambda db: db.execute("UPDATE segments SET data = x'00' WHERE id = 4"))
+    with pytest.warns(UserWarning, match="rows of list 3@1 are damaged"):
+        found = vault.search(filters="a >= 2")
+    assert found["list"].tolist() == ["list 2", "list 4"]
+    assert vault.read("list 2")["a"].tolist() == [2]

@@ -13,6 +13,7 @@ import pyarrow as pa
 from tablevault_pd.errors import VaultCorrupt, VaultError, VersionNotFound
 from tablevault_pd.store import Chunk
 from tablevault_pd.store.embedded.segments import Payload, unpack, unpack_batches
+from tablevault_pd.store.embedded.small_lists import LISTS_AT_ONCE, read_small_lists
 from tablevault_pd.store.engine.int_codec import unpack as unpack_numbers
 from tablevault_pd.store.engine.payloads import has_dictionary
 from tablevault_pd.store.engine.zones import ranges_to_read
@@ -101,15 +102,20 @@ class Reader:
             position += stop - first
 
     def scan_many(self, requests: Sequence[ScanRequest]) -> Iterator[tuple[int, Chunk]]:
-        """Yield rows of several versions, one after the other: a look-up more costs next to nothing here."""
-        for number, rows in enumerate(requests):
-            chunks = (
-                self.scan(rows.version, columns=rows.columns, where=rows.where)
-                if rows.positions is None
-                else self._scan_at(rows, rows.positions)
-            )
-            for chunk in chunks:
-                yield number, chunk
+        """Yield rows of several versions, one after the other."""
+        for first in range(0, len(requests), LISTS_AT_ONCE):
+            some = requests[first : first + LISTS_AT_ONCE]
+            small = read_small_lists(self, self._catalog, some)
+            for number, rows in enumerate(some):
+                chunks: Iterable[Chunk] = (
+                    [small.pop(number)]
+                    if number in small
+                    else self.scan(rows.version, columns=rows.columns, where=rows.where)
+                    if rows.positions is None
+                    else self._scan_at(rows, rows.positions)
+                )
+                for chunk in chunks:
+                    yield first + number, chunk
 
     def _scan_at(self, rows: ScanRequest, positions: np.ndarray) -> Iterator[Chunk]:
         """Yield the rows at these positions and no others, in the order in which they are stored."""
@@ -168,11 +174,11 @@ class Reader:
         return table, private
 
     def unpack_batches(
-        self, rows: Sequence[tuple[Any, ...]], columns: Sequence[str] | None, where: str
+        self, rows: Sequence[tuple[Any, ...]], columns: Sequence[str] | None, names: Sequence[str]
     ) -> pa.Table:
-        """Return the rows of several small segments of one schema."""
-        table = unpack_batches([self._payload(row) for row in rows], columns, where)
-        _check_count(table, sum(row[1] for row in rows), columns, where)
+        """Return the rows of several small segments of one schema; errors name the version that a segment is of."""
+        table = unpack_batches([self._payload(row) for row in rows], columns, names)
+        _check_count(table, sum(row[1] for row in rows), columns, names[0])
         return table
 
     def _payload(self, row: tuple[Any, ...]) -> Payload:
@@ -214,7 +220,7 @@ class _Read:
             small = self._small_ones(generation, low, high)
             if len(small) > 1:
                 stop = small[-1][0] + small[-1][1]
-                table = self._reader.unpack_batches(small, self._columns, self._where)
+                table = self._reader.unpack_batches(small, self._columns, [self._where] * len(small))
                 yield small[0][2], Chunk(range(low, stop), table, private=True)
                 low = stop
                 continue

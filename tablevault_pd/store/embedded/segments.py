@@ -274,13 +274,16 @@ def unpack(
         raise VaultCorrupt(f"The rows of {where} cannot be decoded: {error}") from error
 
 
-def unpack_batches(parts: Sequence[Payload], columns: Sequence[str] | None, where: str) -> pa.Table:
-    """The rows of several committed payloads in the catalogue, of the codec ``batch`` and one schema. Raises VaultCorrupt."""
+def unpack_batches(parts: Sequence[Payload], columns: Sequence[str] | None, where: Sequence[str]) -> pa.Table:
+    """The rows of several committed payloads in the catalogue, of the codec ``batch`` and one schema; each has its `where`.
+
+    Raises VaultCorrupt.
+    """
+    messages = [_checked(part, part.data or b"", name) for part, name in zip(parts, where, strict=True)]
     try:
-        messages = [_checked(part, part.data or b"", where) for part in parts]
         return _project(decode_batches(messages, parts[0].schema), columns)
     except (pa.ArrowException, ValueError, OverflowError, SystemError, IndexError) as error:
-        raise VaultCorrupt(f"The rows of {where} cannot be decoded: {error}") from error
+        raise VaultCorrupt(f"The rows of {where[0]} cannot be decoded: {error}") from error
 
 
 def _unpack_file(
