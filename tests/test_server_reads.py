@@ -94,3 +94,56 @@ def test_what_is_read_does_not_grow_with_versions(filled: Store, name: str) -> N
         reads.append((watched.requests, statements))
     assert reads[0] == reads[1]
     assert sum(counters["scanned_index"] for counters in reads[1][1].values()) <= 10
+
+
+def test_a_check_in_small_pages_tells_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches, their items and what was never committed, of which no page holds all."""
+    from stores import database_of
+
+    from tablevault_pd.store.arango import check, strays
+
+    with new_database() as url:
+        store = ArangoStore(url, create=True, stray_age_s=0)
+        for name in ("a", "b", "c"):
+            first = put(store, name, words("apple", "pear"))
+            for _ in range(3):
+                put(store, name, words("plum"), operation="append", base=first.schema_id)
+        for _ in range(5):
+            stage = store.stage()
+            stage.write(words("fig"))
+            stage.finish()  # a save that never comes
+            stage.settled = True
+        database = database_of(url)
+        for statement, place in (
+            (REMOVED, {"list": "a", "version": 3}),
+            (WORDLESS, {"list": "b", "version": 2}),
+        ):
+            assert len(list(database.aql.execute(statement, bind_vars=place))) == 1
+        told = []
+        for page, items in ((1000, 500_000), (1, 1), (2, 3), (3, 1)):
+            monkeypatch.setattr(check, "PAGE", page)
+            monkeypatch.setattr(strays, "PAGE", page)
+            monkeypatch.setattr(check, "MOST_ITEMS", items)
+            told.append(sorted(map(repr, store.check())))
+        assert told[0] == told[1] == told[2] == told[3]
+        assert sum("items of no commit" in one for one in told[0]) == 5
+        assert sum("missing rows" in one for one in told[0]) == 1
+        assert sum("missing words" in one for one in told[0]) == 1
+        monkeypatch.setattr("tablevault_pd.store.arango.stage.MOST_REMOVED", 1)
+        assert sum(freed.what == "stray" for freed in store.vacuum(dry_run=False)) == 5
+        assert not [one for one in store.check() if one.severity == "stray"]
+        store.close()
+
+
+REMOVED = """
+FOR b IN tv_batches FILTER b.name == @list AND b.version == @version
+  FOR p IN tv_payloads FILTER p.batch == b._key REMOVE p IN tv_payloads RETURN OLD._key
+"""
+WORDLESS = """
+FOR b IN tv_batches FILTER b.name == @list AND b.version == @version
+  FOR r IN tv_records FILTER r.batch == b._key UPDATE r WITH {stems: null} IN tv_records RETURN NEW._key
+"""
+
+
+def words(*values: str) -> Any:
+    return frames.encode(pd.DataFrame({"text": pd.array(values, dtype="string")}))

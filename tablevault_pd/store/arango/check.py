@@ -1,29 +1,67 @@
-"""What is damaged or stray in a vault on a server."""
+"""What is damaged or stray in a vault on a server. It is looked at a page of batches at a time, so that memory is bounded."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from tablevault_pd.errors import FileMissing, VaultCorrupt, VaultError
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.claims import check_claims
-from tablevault_pd.store.arango.layout import MIRROR
-from tablevault_pd.store.arango.strays import KEPT, counts_by_batch, strays
+from tablevault_pd.store.arango.strays import KEPT_AFTER, PAGE, pages, strays
 from tablevault_pd.store.arango.versions import version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from tablevault_pd.store import Progress
+    from tablevault_pd.store import Progress, Version
+    from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.parts import VaultParts
 
-# All statements: 3.12; nothing in them is newer than 3.8.
-BATCHES_ALL = """
-FOR b IN tv_batches FILTER b.list > 0 SORT b.list, b.version RETURN UNSET(b, "pieces", "edges", "reads")
+MOST_ITEMS = 500_000  # items that one statement counts, but for a batch of more
+
+# All statements: 3.12; nothing in them is newer than 3.8. The number of items is told by an index alone: payloads are large.
+BATCHES_AFTER = """
+LET same = (
+  FOR b IN tv_batches
+    FILTER @list > 0 AND b.list == @list AND b.version > @version
+    SORT b.version LIMIT @page
+    RETURN UNSET(b, "pieces", "edges", "reads")
+)
+LET others = (
+  FOR b IN tv_batches
+    FILTER b.list > @list
+    SORT b.list, b.version LIMIT @page
+    RETURN UNSET(b, "pieces", "edges", "reads")
+)
+FOR b IN SLICE(APPEND(same, others), 0, @page) RETURN b
 """
-TEXTS = "FOR b IN tv_batches FILTER b.text_items > 0 RETURN [b._key, b.name, b.version, b.text_items]"
-WORDED = "FOR i IN @@items FILTER i.stems != null COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]"
+BATCHES_BY_KEY = 'FOR b IN tv_batches FILTER b._key IN @keys RETURN UNSET(b, "pieces", "edges", "reads")'
+ITEMS_OF = """
+RETURN {
+  tv_payloads: (FOR i IN tv_payloads FILTER i.batch IN @keys COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]),
+  tv_records: (FOR i IN tv_records FILTER i.batch IN @keys COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]),
+  tv_documents: (FOR i IN tv_documents FILTER i.batch IN @keys COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]),
+  tv_embeddings: (FOR i IN tv_embeddings FILTER i.batch IN @keys COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]),
+  tv_files: (FOR i IN tv_files FILTER i.batch IN @keys COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n])
+}
+"""
+WORDED_OF = """
+LET records = (
+  FOR i IN tv_records FILTER i.batch IN @keys AND i.stems != null COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]
+)
+LET documents = (
+  FOR i IN tv_documents FILTER i.batch IN @keys AND i.stems != null COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]
+)
+LET files = (
+  FOR i IN tv_files FILTER i.batch IN @keys AND i.stems != null COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]
+)
+FOR one IN UNION(records, documents, files)
+  COLLECT batch = one[0] AGGREGATE items = SUM(one[1])
+  RETURN [batch, items]
+"""
 MISSING = """
 LET used = (FOR p IN tv_payloads FILTER p.named == true FOR f IN p.files RETURN DISTINCT f)
 LET kept = (FOR b IN tv_blobs FILTER b.n == -1 RETURN b._key)
@@ -31,18 +69,12 @@ FOR sha256 IN MINUS(used, kept) SORT sha256 RETURN sha256
 """
 SCHEMA_KEYS = "FOR s IN tv_schemas RETURN s._key"
 DICTIONARY_DIGESTS = "FOR d IN tv_dictionaries RETURN DISTINCT d.digest"
+Document = dict[str, Any]
 
 
 def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Problem]:
     """Everything that is damaged or stray, in that order."""
-    batches = vault.client.query(BATCHES_ALL, batch_rows=1000)
-    problems = list(_shared(vault, batches))
-    problems += _histories(batches)
-    short = _short(vault)
-    problems += [_missing(batch, detail) for batch, detail in short.values()]
-    damaged = {(batch["list"], batch["generation"]) for batch, _ in short.values()}
-    problems += _decoded(vault, batches, damaged, progress)
-    problems += _unworded(vault, set(short))
+    problems = list(_batches(vault, progress))
     problems += vault.lineage.damaged_edges(fix=fix)
     problems += _kept_files(vault, progress)
     problems += check_claims(vault.client, fix=fix)
@@ -50,16 +82,148 @@ def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Pr
     return sorted(problems, key=lambda problem: problem.severity)
 
 
-def _shared(vault: VaultParts, batches: list[dict[str, Any]]) -> Iterator[Problem]:
-    """Schemas and categories that batches refer to must be there."""
-    schemas = set(vault.client.query(SCHEMA_KEYS))
-    digests = set(vault.client.query(DICTIONARY_DIGESTS))
-    for batch in batches:
-        for key in {batch["schema"], *(part["schema"] for part in batch["parts"])} - schemas:
+def _batches(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
+    """What is wrong with commits and their rows, one list after the other."""
+    shared = _Shared(set(vault.client.query(SCHEMA_KEYS)), set(vault.client.query(DICTIONARY_DIGESTS)))
+    history = _History()
+    for page in _batch_pages(vault.client):
+        short, unworded = _lacking(vault, page, _items), _lacking(vault, page, _words)
+        for batch in page:
+            if batch["list"] != history.list_id:
+                yield from history.decoded(vault, progress)
+                history = _History(batch["list"])
+            yield from shared.lacking(batch)
+            yield from history.follow(batch)
+            key = batch["_key"]
+            if key in short:
+                history.damaged.add(batch["generation"])
+                yield _missing(batch, short[key])
+            elif key in unworded:
+                yield Problem(
+                    "damage", "missing words", batch["name"], batch["version"], f"tv_batches/{key}", unworded[key]
+                )  # fmt: skip
+        if progress:
+            progress(len(page))
+    yield from history.decoded(vault, progress)
+
+
+def _batch_pages(client: Client) -> Iterator[list[Document]]:
+    """All batches by list and version."""
+    place = {"list": 0, "version": 0}
+    while page := client.query(BATCHES_AFTER, binds=place, page=PAGE):
+        yield page
+        if len(page) < PAGE:
+            return
+        place = {"list": page[-1]["list"], "version": page[-1]["version"]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What batches refer to and share."""
+
+    schemas: set[str]
+    digests: set[str]
+
+    def lacking(self, batch: Document) -> Iterator[Problem]:
+        """Schemas and categories that a batch refers to must be there."""
+        for key in {batch["schema"], *(part["schema"] for part in batch["parts"])} - self.schemas:
             yield _of(batch, "missing schema", f"tv_schemas/{key}")
         named = {one["digest"] for part in batch["parts"] for one in part["dictionaries"].values()}
-        for digest in named - digests:
+        for digest in named - self.digests:
             yield _of(batch, "missing categories", f"tv_dictionaries/{digest}-0")
+
+
+@dataclass(slots=True)
+class _History:
+    """The versions of one list, as they follow each other."""
+
+    list_id: int | None = None
+    version: int = 0
+    ends: dict[int, int] = field(default_factory=dict)  #: of the rows of each generation
+    newest: dict[int, Version] = field(default_factory=dict)  #: of each generation
+    damaged: set[int] = field(default_factory=set)  #: generations that lack rows
+
+    def follow(self, batch: Document) -> Iterator[Problem]:
+        """Versions count up from 1, and the rows of a generation follow each other."""
+        if batch["version"] != self.version + 1:
+            yield Problem(
+                "damage", "missing version", batch["name"], self.version + 1, f"tv_batches/{batch['_key']}",
+                f"version {batch['version']} follows {self.version}",
+            )  # fmt: skip
+        self.version, generation = batch["version"], batch["generation"]
+        if self.ends.get(generation, 0) != batch["start"]:
+            yield _missing(batch, f"rows from {batch['start']} on do not follow what is before them")
+        self.ends[generation] = batch["start"] + batch["rows"]
+        if not batch["gone"] and batch["operation"] != "delete":
+            self.newest[generation] = version_of(batch)
+
+    def decoded(self, vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
+        """Read every generation to its end, and decode it."""
+        for generation, version in self.newest.items():
+            if generation in self.damaged:
+                continue
+            stop = version.start + version.rows
+            try:
+                for chunk in vault.rows.rows_of_generation(version, generation, 0, stop, None):
+                    chunk.table.validate(full=True)
+                    if progress:
+                        progress(1)
+            except (VaultError, ValueError) as error:
+                yield Problem("damage", "damaged rows", version.list, version.version, detail=str(error))
+
+
+def _lacking(
+    vault: VaultParts,
+    batches: Sequence[Document],
+    count: Callable[[VaultParts, Sequence[Document]], dict[str, str]],
+) -> dict[str, str]:
+    """What batches lack by their keys. Looked at twice: a vacuum or an erase may be at work."""
+    first = count(vault, batches)
+    if not first:
+        return {}
+    again: list[Document] = vault.client.query(BATCHES_BY_KEY, keys=list(first))
+    return count(vault, again)
+
+
+def _items(vault: VaultParts, batches: Sequence[Document]) -> dict[str, str]:
+    """Batches without all of their items: all of them were there before the batch."""
+    lacking = {}
+    for some in _portions(batches):
+        [answer] = vault.client.query(ITEMS_OF, keys=[batch["_key"] for batch in some])
+        counts = {collection: dict(rows) for collection, rows in answer.items()}
+        for batch in some:
+            for collection, declared in batch["items"].items():
+                there = counts[collection].get(batch["_key"], 0)
+                if there != declared and not batch["emptied"]:
+                    lacking[batch["_key"]] = f"{there} of {declared} items in {collection}"
+    return lacking
+
+
+def _words(vault: VaultParts, batches: Sequence[Document]) -> dict[str, str]:
+    """Batches with texts that lack their words, so that no search finds them."""
+    lacking = {}
+    for some in _portions([batch for batch in batches if batch.get("text_items")]):
+        worded = defaultdict(int, vault.client.query(WORDED_OF, keys=[batch["_key"] for batch in some]))
+        for batch in some:
+            key, texts = batch["_key"], batch["text_items"]
+            if worded[key] != texts:
+                lacking[key] = f"{worded[key]} of {texts} texts can be found by their words"
+    return lacking
+
+
+def _portions(batches: Sequence[Document]) -> Iterator[list[Document]]:
+    """Batches in groups whose items can be counted at once."""
+    some: list[Document] = []
+    size = 0
+    for batch in batches:
+        items = sum(batch["items"].values())
+        if some and size + items > MOST_ITEMS:
+            yield some
+            some, size = [], 0
+        some.append(batch)
+        size += items
+    if some:
+        yield some
 
 
 def _of(batch: dict[str, Any], what: str, path: str) -> Problem:
@@ -68,105 +232,21 @@ def _of(batch: dict[str, Any], what: str, path: str) -> Problem:
     )
 
 
-def _histories(batches: list[dict[str, Any]]) -> Iterator[Problem]:
-    """Versions count up from 1, and the rows of a generation follow each other."""
-    last: dict[int, int] = {}
-    ends: dict[tuple[int, int], int] = {}
-    for batch in batches:
-        expected = last.get(batch["list"], 0) + 1
-        if batch["version"] != expected:
-            yield Problem(
-                "damage", "missing version", batch["name"], expected, f"tv_batches/{batch['_key']}",
-                f"version {batch['version']} follows {expected - 1}",
-            )  # fmt: skip
-        last[batch["list"]] = batch["version"]
-        run = (batch["list"], batch["generation"])
-        if ends.get(run, 0) != batch["start"]:
-            yield _missing(batch, f"rows from {batch['start']} on do not follow what is before them")
-        ends[run] = batch["start"] + batch["rows"]
-
-
-def _short(vault: VaultParts) -> dict[str, tuple[dict[str, Any], str]]:
-    """Batches without all of their items, with what they lack. Looked at twice: a vacuum may be at work."""
-    short = _short_now(vault)
-    again = _short_now(vault) if short else {}
-    return {key: value for key, value in again.items() if key in short}
-
-
-def _short_now(vault: VaultParts) -> dict[str, tuple[dict[str, Any], str]]:
-    batches = vault.client.query(BATCHES_ALL, batch_rows=1000)
-    counts = counts_by_batch(vault)  # after the batches: all items of a batch were there before it
-    short = {}
-    for batch in batches:
-        for collection, declared in batch["items"].items():
-            there = counts[collection].get(batch["_key"], 0)
-            if there != declared and not batch["emptied"]:
-                short[batch["_key"]] = (batch, f"{there} of {declared} items in {collection}")
-    return short
-
-
 def _missing(batch: dict[str, Any], detail: str) -> Problem:
     return Problem(
         "damage", "missing rows", batch["name"], batch["version"], f"tv_batches/{batch['_key']}", detail
     )
 
 
-def _unworded(vault: VaultParts, skip: set[str]) -> list[Problem]:
-    """Batches with texts that lack their words, so that no search finds them. Looked at twice, as above."""
-    unworded = _unworded_now(vault)
-    again = dict(_unworded_now(vault)) if unworded else {}
-    return [problem for key, problem in unworded if key in again and key not in skip]
-
-
-def _unworded_now(vault: VaultParts) -> list[tuple[str, Problem]]:
-    batches = vault.client.query(TEXTS, batch_rows=1000)
-    worded: dict[str, int] = defaultdict(int)
-    for collection in MIRROR:
-        for key, count in vault.client.query(WORDED, binds={"@items": collection}):
-            worded[key] += count
-    return [
-        (
-            key,
-            Problem(
-                "damage", "missing words", name, version, f"tv_batches/{key}",
-                f"{worded[key]} of {texts} texts can be found by their words",
-            ),
-        )
-        for key, name, version, texts in batches
-        if worded[key] != texts
-    ]  # fmt: skip
-
-
-def _decoded(
-    vault: VaultParts, batches: list[dict[str, Any]], skip: set[tuple[int, int]], progress: Progress | None
-) -> Iterator[Problem]:
-    """Read every generation to its end, and decode it."""
-    ends = {
-        (batch["list"], batch["generation"]): version_of(batch)
-        for batch in batches
-        if not batch["gone"] and batch["operation"] != "delete"
-    }
-    for run, version in ends.items():
-        if run in skip:
-            continue
-        try:
-            for chunk in vault.rows.rows_of_generation(
-                version, run[1], 0, version.start + version.rows, None
-            ):
-                chunk.table.validate(full=True)
-                if progress:
-                    progress(1)
-        except (VaultError, ValueError) as error:
-            yield Problem("damage", "damaged rows", version.list, version.version, detail=str(error))
-
-
 def _kept_files(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
-    for whole in vault.client.query(KEPT):
-        try:
-            vault.blobs.open_file(whole["_key"]).close()
-        except (VaultCorrupt, FileMissing) as error:
-            yield Problem("damage", "damaged kept file", path=f"tv_blobs/{whole['_key']}", detail=str(error))
-        if progress:
-            progress(1)
+    for page in pages(vault.client, KEPT_AFTER, itemgetter("upload")):
+        for whole in page:
+            path = f"tv_blobs/{whole['_key']}"
+            try:
+                vault.blobs.open_file(whole["_key"]).close()
+            except (VaultCorrupt, FileMissing) as error:
+                yield Problem("damage", "damaged kept file", path=path, detail=str(error))
+            if progress:
+                progress(1)
     for sha256 in vault.client.query(MISSING):
         yield Problem("damage", "missing kept file", path=f"tv_blobs/{sha256}")

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 import orjson
@@ -269,7 +269,7 @@ class Client:
 
         def once(database: StandardDatabase) -> list[Any]:
             runtime_s = SERVER_SHARE * self._transport().wait_s
-            return all_of(database, aql, bound, batch_rows, stream, without, runtime_s)
+            return execute(database, aql, bound, batch_rows, stream, without, runtime_s=runtime_s)
 
         return self.run(once, expect=expect, within_s=within_s, unreachable_s=unreachable_s, wait_s=wait_s)
 
@@ -295,7 +295,7 @@ class Client:
         self.run(lambda database: _insert_all(database, collection, documents, self.sync))
 
     def transact(
-        self, write: Sequence[str], work: Callable[[TransactionDatabase], T], *, expect: Sequence[int] = ()
+        self, write: Sequence[str], work: Callable[[Transaction], T], *, expect: Sequence[int] = ()
     ) -> T:
         """Do `work` in a stream transaction over the `write` collections; all of it, or nothing (3.8 or later).
 
@@ -305,7 +305,7 @@ class Client:
         def once(database: StandardDatabase) -> T:
             handle = database.begin_transaction(write=list(write), sync=self.sync, allow_implicit=False)
             try:
-                result = work(handle)
+                result = work(Transaction(handle, SERVER_SHARE * self._transport().wait_s))
                 _commit(handle)
             except BaseException:
                 _abort(handle)
@@ -315,14 +315,29 @@ class Client:
         return self.run(once, expect=expect)
 
 
+class Transaction(NamedTuple):
+    """A stream transaction, and how long a statement in it may run."""
+
+    database: TransactionDatabase
+    runtime_s: float
+
+
 def all_of(
+    transaction: Transaction, aql: str, values: Mapping[str, Any], batch_rows: int = 10_000
+) -> list[Any]:
+    """All results of a statement inside of a transaction."""
+    return execute(transaction.database, aql, values, batch_rows, runtime_s=transaction.runtime_s)
+
+
+def execute(
     database: StandardDatabase | TransactionDatabase,
     aql: str,
     values: Mapping[str, Any],
     batch_rows: int = 10_000,
     stream: bool | None = None,
     without: Sequence[str] = (),
-    runtime_s: float | None = None,
+    *,
+    runtime_s: float,
 ) -> list[Any]:
     """Execute once, and fetch to the end: no cursor outlives the call."""
     rules = [f"-{rule}" for rule in without] or None

@@ -27,7 +27,7 @@ from tablevault_pd.store.arango.layout import (
     RECORDS,
 )
 from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS
-from tablevault_pd.store.arango.vacuum import BATCHES_OF, REMOVE_WHOLE, UNUSED
+from tablevault_pd.store.arango.vacuum import REMOVE_WHOLE, UNUSED
 from tablevault_pd.store.arango.versions import layout_of, version_of
 from tablevault_pd.store.engine import erasing, int_codec
 from tablevault_pd.store.engine.commit_rules import check_commit
@@ -47,6 +47,9 @@ FOR m IN @marks
   UPDATE {_key: m[0]} WITH {erased: m[1], erased_rows: m[2]} IN tv_batches
 """
 MARK_LIST = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {erased: @erased} IN tv_lists"
+BATCHES_OF = """
+FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, "pieces", "edges", "reads")
+"""
 ADD_PENDING = """
 FOR m IN tv_meta FILTER m._key == "vault"
   UPDATE m WITH {erasing: UNION_DISTINCT(NOT_NULL(m.erasing, []), @keys)} IN tv_meta

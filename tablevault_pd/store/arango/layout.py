@@ -18,7 +18,7 @@ from tablevault_pd.errors import (
     VaultReadOnly,
 )
 from tablevault_pd.progress import warn
-from tablevault_pd.store.arango.client import all_of
+from tablevault_pd.store.arango.client import execute
 from tablevault_pd.store.arango.server_errors import (
     DUPLICATE_NAME,
     GRAPH_EXISTS,
@@ -110,7 +110,7 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     SOURCES: ((("saved",), False),),
     DESCRIPTIONS: ((("seq",), False), (("batch",), False)),
     DICTIONARIES: ((("digest", "n"), False),),
-    BLOBS: ((("upload", "n"), False),),
+    BLOBS: ((("upload", "n"), False), (("n", "upload"), False)),
     REQUESTS: ((("session", "acknowledged", "id"), False),),
     LATEST: ((("session",), False), (("digest",), False)),
     MEASURES: ((("digest", "session"), False), (("session",), False)),
@@ -337,7 +337,7 @@ def create_database(
     name = client.address.database
 
     def make(system: StandardDatabase) -> None:
-        check_release(client, all_of(system, SERVER_VERSION, {})[0])
+        check_release(client, execute(system, SERVER_VERSION, {}, runtime_s=IMPATIENT_S)[0])
         if not system.has_database(name):
             system.create_database(
                 name,

@@ -47,9 +47,20 @@ LET files = (FOR d IN @tv_files INSERT d INTO tv_files OPTIONS {overwriteMode: "
 RETURN 1
 """
 INSERT_SYNCED = INSERT.replace('"ignore"', '"ignore", waitForSync: true')
-REMOVE_ITEMS = (
-    "FOR i IN @@items FILTER i.batch IN @batches REMOVE i IN @@items"  # 3.12; works on every version
-)
+REMOVE_ITEMS = """
+LET removed = (FOR i IN @@items FILTER i.batch IN @batches LIMIT @most REMOVE i IN @@items RETURN 1)
+RETURN LENGTH(removed)
+"""  # 3.12; works on every version
+MOST_REMOVED = 20_000  # documents by one statement
+
+
+def remove_items(
+    client: Client, collection: str, batches: Sequence[str], *, within_s: float | None = None
+) -> None:
+    """Remove the documents of these batches from a collection, some at a time."""
+    binds = {"@items": collection, "batches": list(batches), "most": MOST_REMOVED}
+    while client.query(REMOVE_ITEMS, binds=binds, within_s=within_s) == [MOST_REMOVED]:
+        pass
 
 
 def new_batch_key(clock: Clock) -> str:
@@ -247,12 +258,7 @@ class Stage:
             return
         for collection in self._sent:
             try:
-                self._client.query(
-                    REMOVE_ITEMS,
-                    binds={"@items": collection},
-                    batches=[self.batch],
-                    within_s=IMPATIENT_S,
-                )
+                remove_items(self._client, collection, [self.batch], within_s=IMPATIENT_S)
             except VaultError:
                 return  # the server is away; invisible as they are, vacuum sweeps them when they are old
 

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.store import Problem
 from tablevault_pd.store.arango.layout import BLOBS, DESCRIPTIONS, EDGES, ITEMS
-from tablevault_pd.store.arango.stage import REMOVE_ITEMS, staged_ms
+from tablevault_pd.store.arango.stage import remove_items, staged_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from tablevault_pd.store.arango.client import Client
     from tablevault_pd.store.arango.parts import VaultParts
 
-# All statements: 3.12; nothing in them is newer than 3.8.
-# The index tells it alone: payloads are large.
-COUNTS = "FOR i IN @@items FILTER i.batch >= '' COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]"
-DESCRIBED = "FOR d IN tv_descriptions FILTER d.batch != null RETURN DISTINCT d.batch"
-MIRRORED = "FOR e IN tv_edges FILTER e.batch != null RETURN DISTINCT e.batch"
-UPLOADS = "FOR b IN tv_blobs COLLECT upload = b.upload WITH COUNT INTO n RETURN [upload, n]"
-KEPT = "FOR b IN tv_blobs FILTER b.n == -1 RETURN b"
-COMMITTED = "FOR b IN tv_batches FILTER b._key IN @keys AND b.list > 0 AND b.emptied == false RETURN b._key"
-EMPTIED = "FOR b IN tv_batches FILTER b.emptied == true RETURN b._key"
+PAGE = 1000  # batches or files that are looked at together
+
+# All statements: 3.12; nothing in them is newer than 3.8. They go by pages of keys: each is a range of an index, which tells
+# it alone, since payloads are large.
+COUNTS_AFTER = """
+FOR i IN @@items
+  FILTER i.batch > @after
+  COLLECT batch = i.batch WITH COUNT INTO n
+  SORT batch
+  LIMIT @page
+  RETURN [batch, n]
+"""
+UPLOADS_AFTER = """
+FOR b IN tv_blobs
+  FILTER b.upload > @after
+  COLLECT upload = b.upload WITH COUNT INTO n
+  SORT upload
+  LIMIT @page
+  RETURN [upload, n]
+"""
+KEPT_AFTER = "FOR b IN tv_blobs FILTER b.n == -1 AND b.upload > @after SORT b.upload LIMIT @page RETURN b"
+KEPT_UPLOADS = "FOR b IN tv_blobs FILTER b.n == -1 AND b.upload IN @uploads RETURN b.upload"
+NOW = "RETURN DATE_NOW()"
+COMMITTED = "FOR b IN tv_batches FILTER b._key IN @keys AND b.list > 0 RETURN [b._key, b.emptied]"
 # A tombstone has the key of the batch that never came, and a place in no list.
 BURY = """
 FOR key IN @keys
@@ -30,57 +47,73 @@ FOR key IN @keys
     OPTIONS {overwriteMode: "ignore"}
 """
 REMOVE_UPLOADS = "FOR b IN tv_blobs FILTER b.upload IN @uploads REMOVE b IN tv_blobs"
-REMOVE_DESCRIPTIONS = "FOR d IN tv_descriptions FILTER d.batch IN @batches REMOVE d IN tv_descriptions"
-NOW = "RETURN DATE_NOW()"
-_LASTING = {DESCRIPTIONS, EDGES}
+#: Of these a vacuumed batch keeps its own, as it keeps its place in the history.
+_LASTING = (DESCRIPTIONS, EDGES)
 
 
-def counts_by_batch(vault: VaultParts) -> dict[str, dict[str, int]]:
-    """How many items of each batch each collection holds."""
-    return {name: dict(vault.client.query(COUNTS, binds={"@items": name})) for name in ITEMS}
+def pages(client: Client, statement: str, key: Callable[[Any], str], **values: Any) -> Iterator[list[Any]]:
+    """The results of a statement that goes by pages, each after the `key` of the last result."""
+    after = ""
+    while rows := client.query(statement, after=after, page=PAGE, binds=values):
+        yield rows
+        if len(rows) < PAGE:
+            return
+        after = key(rows[-1])
 
 
 def strays(vault: VaultParts, *, fix: bool) -> Iterator[Problem]:
     """Yield what is in no commit; with `fix`, what is old enough is removed."""
-    [now] = vault.client.query(NOW)
-    for key, places, _, old in stray_items(vault, now):
-        if fix and old:
-            sweep(vault, key, places)
+    for stray in stray_items(vault):
+        if fix and stray.old:
+            sweep(vault, stray)
         waits = (
             f"may belong to a save that is still running; removed once it is {vault.stray_age_s:.0f} s old"
         )
         yield Problem(
             "stray",
             "items of no commit",
-            path=f"{places[0]}/{key}",
-            detail="check(fix=True) removes it" if old else waits,
-            fixed=fix and old,
+            path=stray.path,
+            detail="check(fix=True) removes it" if stray.old else waits,
+            fixed=fix and stray.old,
         )
 
 
-def stray_items(vault: VaultParts, now_ms: int) -> Iterator[tuple[str, list[str], int, bool]]:
-    """Batches and uploads that are in no commit: key, collections, items, and whether they are old enough to go."""
-    holders: dict[str, list[str]] = defaultdict(list)
+class Stray(NamedTuple):
+    """What a commit or an upload that never came left behind."""
+
+    key: str
+    collections: list[str]
+    items: int
+    old: bool  #: old enough to go
+
+    @property
+    def path(self) -> str:
+        """Where some of it is."""
+        return f"{self.collections[0]}/{self.key}"
+
+
+def stray_items(vault: VaultParts) -> Iterator[Stray]:
+    """Batches and uploads that are in no commit."""
+    [now] = vault.client.query(NOW)
+    holders: dict[str, list[str]] = {}
     items: dict[str, int] = defaultdict(int)
-    for collection, counts in counts_by_batch(vault).items():
-        for batch, count in counts.items():
-            holders[batch].append(collection)
-            items[batch] += count
-    for collection, statement in ((DESCRIPTIONS, DESCRIBED), (EDGES, MIRRORED)):
-        for batch in vault.client.query(statement):
-            holders[batch].append(collection)
-    lasting = {batch for batch, places in holders.items() if _LASTING.issuperset(places)}
-    committed = set(vault.client.query(COMMITTED, keys=sorted(holders)))
-    # A vacuumed batch keeps its descriptions and edges, as it keeps its place in the history.
-    buried = set(vault.client.query(EMPTIED))
-    for batch in sorted(holders):
-        if batch not in committed and not (batch in lasting and batch in buried):
-            places = [place for place in holders[batch] if place not in _LASTING or batch not in buried]
-            yield batch, places, items[batch], is_old(vault, batch, now_ms) or batch in buried
-    named_uploads = {whole["upload"] for whole in vault.client.query(KEPT)}
-    for upload, count in vault.client.query(UPLOADS):
-        if upload not in named_uploads:
-            yield upload, [BLOBS], count, is_old(vault, upload, now_ms)
+    emptied: set[str] = set()
+    for collection in (*ITEMS, *_LASTING):
+        for rows in pages(vault.client, COUNTS_AFTER, itemgetter(0), **{"@items": collection}):
+            committed = dict(vault.client.query(COMMITTED, keys=[key for key, _ in rows]))
+            for key, count in rows:
+                gone = committed.get(key, True)
+                if gone and not (key in committed and collection in _LASTING):
+                    holders.setdefault(key, []).append(collection)
+                    items[key] += count if collection in ITEMS else 0
+                    emptied |= {key} & committed.keys()
+    for key in sorted(holders):
+        yield Stray(key, holders[key], items[key], key in emptied or is_old(vault, key, now))
+    for rows in pages(vault.client, UPLOADS_AFTER, itemgetter(0)):
+        named = set(vault.client.query(KEPT_UPLOADS, uploads=[upload for upload, _ in rows]))
+        for upload, count in rows:
+            if upload not in named:
+                yield Stray(upload, [BLOBS], count, is_old(vault, upload, now))
 
 
 def is_old(vault: VaultParts, key: str, now_ms: int) -> bool:
@@ -91,16 +124,13 @@ def is_old(vault: VaultParts, key: str, now_ms: int) -> bool:
         return True  # not a key of ours
 
 
-def sweep(vault: VaultParts, key: str, places: list[str]) -> None:
+def sweep(vault: VaultParts, stray: Stray) -> None:
     """Remove what is stray. A writer that is alive after all finds a tombstone, and fails instead of losing rows."""
-    if places == [BLOBS]:
-        vault.client.query(REMOVE_UPLOADS, uploads=[key])
+    if stray.collections == [BLOBS]:
+        vault.client.query(REMOVE_UPLOADS, uploads=[stray.key])
         return
-    vault.client.query(BURY, keys=[key])
-    if vault.client.query(COMMITTED, keys=[key]):
+    vault.client.query(BURY, keys=[stray.key])
+    if vault.client.query(COMMITTED, keys=[stray.key]) == [[stray.key, False]]:
         return  # it was committed in this very moment
-    for place in places:
-        if place == DESCRIPTIONS:
-            vault.client.query(REMOVE_DESCRIPTIONS, batches=[key])
-        else:
-            vault.client.query(REMOVE_ITEMS, binds={"@items": place}, batches=[key])
+    for collection in stray.collections:
+        remove_items(vault.client, collection, [stray.key])

@@ -10,7 +10,7 @@ from tablevault_pd.store import Freed
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import BATCHES, BLOBS, ITEMS, LISTS, VERSION_NAMES
 from tablevault_pd.store.arango.names import NAMED_OF
-from tablevault_pd.store.arango.stage import REMOVE_ITEMS
+from tablevault_pd.store.arango.stage import remove_items
 from tablevault_pd.store.arango.strays import NOW, REMOVE_UPLOADS, is_old, stray_items, sweep
 from tablevault_pd.store.arango.versions import version_of
 from tablevault_pd.store.engine.name_rules import kept_by_name
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.parts import VaultParts
 
 # All statements: 3.12; nothing in them is newer than 3.8.
-BATCHES_OF = """
-FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, "pieces", "edges", "reads")
+SHAPES_OF = """
+FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, "parts", "pieces", "edges", "reads")
 """
 # Content that no cell of a file column names, and that nobody has kept or found to be kept since @before.
 UNUSED = """
@@ -53,18 +53,18 @@ def vacuum(vault: VaultParts, *, keep: int, deleted: bool, dry_run: bool) -> lis
     for state in vault.versions.lists():
         head = state.head
         if dry_run:
-            batches = vault.client.query(BATCHES_OF, list=head.list_id, batch_rows=1000)
+            batches = vault.client.query(SHAPES_OF, list=head.list_id, batch_rows=1000)
             named = vault.client.query(NAMED_OF, list=head.list_id)
             freed += _plan(vault, head, batches, named, keep, deleted)[0]
         else:
             freed += _vacuum_list(vault, head, keep, deleted)
     [now] = vault.client.query(NOW)
     freed += _unused_files(vault, now, dry_run=dry_run)
-    for key, places, count, old in stray_items(vault, now):
-        if old and not dry_run:
-            sweep(vault, key, places)
-        if old:
-            freed.append(Freed("stray", None, (), count, 0, f"{places[0]}/{key}"))
+    for stray in stray_items(vault):
+        if stray.old and not dry_run:
+            sweep(vault, stray)
+        if stray.old:
+            freed.append(Freed("stray", None, (), stray.items, 0, stray.path))
     return freed
 
 
@@ -86,7 +86,7 @@ def _vacuum_list(vault: VaultParts, head: Version, keep: int, deleted: bool) -> 
 
     def work(handle: Any) -> tuple[list[Freed], list[str]]:
         all_of(handle, TOUCH, {"list": head.list_id, "token": "vacuum"})
-        batches = all_of(handle, BATCHES_OF, {"list": head.list_id}, 1000)
+        batches = all_of(handle, SHAPES_OF, {"list": head.list_id}, 1000)
         named = all_of(handle, NAMED_OF, {"list": head.list_id})
         freed, gone, emptied = _plan(vault, head, batches, named, keep, deleted)
         if emptied:
@@ -96,7 +96,7 @@ def _vacuum_list(vault: VaultParts, head: Version, keep: int, deleted: bool) -> 
     freed, emptied = vault.client.transact((LISTS, BATCHES, VERSION_NAMES), work)
     for at in range(0, len(emptied), 100):
         for collection in ITEMS:
-            vault.client.query(REMOVE_ITEMS, binds={"@items": collection}, batches=emptied[at : at + 100])
+            remove_items(vault.client, collection, emptied[at : at + 100])
     return freed
 
 
