@@ -118,6 +118,117 @@ def test_a_function_of_a_module_that_a_later_run_imports_otherwise_makes_stale(m
     assert stale(made) == []
 
 
+PROJECT = {
+    "model.py": """
+from dataclasses import dataclass, field
+SCALE, UNUSED = 2, 0
+def default(): return [1]
+@dataclass
+class Point:
+    x: int
+    ys: list = field(default_factory=default)
+    def total(self): return self.x * SCALE + sum(self.ys)
+""",
+    "fn.py": """
+import functools
+@functools.singledispatch
+def show(x): return 0
+@show.register
+def _(x: int): return 1
+@functools.lru_cache(maxsize=None)
+def cached(x): return base(x)
+def base(x): return x
+def unused(): return 0
+""",
+    "pkg/__init__.py": "from .sub import api\nUNUSED = 0\n",
+    "pkg/sub/__init__.py": "",
+    "pkg/sub/api.py": """
+from ..core import Base
+from .. import consts as c
+class Leaf(Base): k = c.LIMIT
+def make(): return Leaf().go()
+""",
+    "pkg/core.py": "from .mixin import Mixin\nclass Base(Mixin):\n    def go(self): return self.mixed() + self.k\n",
+    "pkg/mixin.py": "class Mixin:\n    def mixed(self): return 1\n",
+    "pkg/consts.py": "LIMIT, UNUSED = 3, 0\n",
+    "deco.py": "DEPTH = 1\ndef add(n):\n    def wrap(f): return lambda *a: f(*a) + n + DEPTH\n    return wrap\n",
+    "conf.py": "RATE = 1\ndef configure(value):\n    global RATE\n    RATE = value\ndef rate(): return RATE\nUNUSED = 0\n",
+    "fast.py": "def go(): return 1\n",
+    "slow.py": "def go(): return 1\n",
+}
+USING = """
+import asyncio, functools, importlib, sys
+import conf, fn, pkg
+import tablevault_pd as tv
+from deco import add
+from model import Point
+try:
+    import missing_one as either
+except ImportError:
+    import fast as either
+vault = tv.connect("v", session="train")
+N, TIMES, SLEEP = 1, 2, 0
+def f(x, g=lambda v: v + N): return g(x)
+async def inner(x):
+    await asyncio.sleep(SLEEP)
+    return x
+async def outer(): return [await inner(x) for x in range(2)]
+part = functools.partial(fn.cached, 3)
+@add(TIMES)
+def more(x): return x
+importlib.reload(conf)
+conf.configure(5)
+if "early" in sys.argv:
+    sys.exit(3)
+vault.save("async", {"a": asyncio.run(outer())})
+vault.save("default", {"a": f(1)})
+vault.save("data", {"a": Point(1).total()})
+vault.save("funcs", {"a": part() + fn.show(1)})
+vault.save("tree", {"a": pkg.api.make()})
+vault.save("deco", {"a": more(1)})
+vault.save("conf", {"a": conf.rate()})
+vault.save("either", {"a": either.go()})
+"""
+EDITS = [
+    ("train.py", "return x\nasync def outer", "return x + 0\nasync def outer", {"async"}),
+    (
+        "train.py",
+        "SLEEP = 1, 2, 0",
+        "SLEEP = 1, 2, 0.0",
+        {"async", "default", "deco"},
+    ),  # one statement binds them
+    ("train.py", "v + N", "v + N + 0", {"default"}),
+    ("model.py", "return [1]", "return [2]", {"data"}),
+    ("model.py", "sum(self.ys)", "max(self.ys)", {"data"}),
+    ("fn.py", "def base(x): return x", "def base(x): return x + 0", {"funcs"}),
+    ("fn.py", "(x: int): return 1", "(x: int): return 2", {"funcs"}),
+    ("fn.py", "unused(): return 0", "unused(): return 1", set()),
+    ("pkg/mixin.py", "return 1", "return 2", {"tree"}),
+    ("pkg/consts.py", "3, 0", "4, 0", {"tree"}),
+    ("pkg/__init__.py", "UNUSED = 0", "UNUSED = 1", set()),
+    ("deco.py", "DEPTH = 1", "DEPTH = 2", {"deco"}),
+    ("train.py", "configure(5)", "configure(6)", {"conf"}),
+    ("conf.py", "UNUSED = 0", "UNUSED = 1", set()),
+    ("fast.py", "return 1", "return 2", {"either"}),
+    ("slow.py", "return 1", "return 2", set()),
+]
+
+
+def test_each_kind_of_code_makes_what_it_is_used_for_stale_and_nothing_else(tmp_path):
+    texts = PROJECT | {"train.py": USING}
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    script(tmp_path, USING)
+    for name, old, new, lists in EDITS:
+        assert texts[name].count(old) == 1
+        edited = texts | {name: texts[name].replace(old, new)}
+        (tmp_path / name).write_text(edited[name])
+        script(tmp_path, edited["train.py"], "early", fails=True)
+        assert {line[0] for line in stale(tmp_path, "list")} == lists, (name, new)
+        (tmp_path / name).write_text(texts[name])
+
+
 def test_a_statement_that_only_changes_an_object_counts(tmp_path):
     (tmp_path / "table.py").write_text("T = {}\nT.update(k=1)\ndef get(): return T['k']\n")
     make = """
@@ -262,6 +373,12 @@ def test_cells_of_a_notebook(tmp_path):
         assert ": table.update(k=1)" in check(running)
         running.run("%time rate = 2", "I")
         assert ": rate" in check(running)
+        # a conditional definition leaves the older one in force, too, but is its newer form
+        for value in (1, 2):
+            running.run(f"if __name__ == '__main__':\n    top = {value}\nelse:\n    top = 0", "K")
+            assert ("'top'" in check(running)) == (value == 2)
+            running.run("vault.save('top', {'a': top});", "L")
+            assert "'top'" not in check(running)
         # what a cell has executed is seen by the next call in the same cell
         seen = running.run("def f(x):\n    return 0\nprint('f' in ' '.join(vault.stale()['of']))", "B")
         assert seen.strip() == "True"

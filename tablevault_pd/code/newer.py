@@ -316,6 +316,8 @@ class Newer:
         if not same or part.tree in same[-1].trees:
             return False
         newest = same[-1]
+        if part.kind == "other" and part.names and newest.order in _cells_of(code):
+            return False  # it may bind its names, as an ``if`` does; so does the newer form, which the rows are made of
         if any(statement.names.intersection(part.names) for statement in newest.statements):
             return True
         if part.names:
@@ -330,8 +332,7 @@ class Newer:
         """Whether a later cell without an id is the same one, by what it does: it defines the same names or writes the same list."""
         if later.cell.notebook is not None:
             return False
-        places = {(other_part.session_id, other_part.cell) for other_part in code.parts}
-        if later.order in places or any(
+        if later.order in _cells_of(code) or any(
             later.trees == trees_of for trees_of in _trees_by_cell(code.parts, (part.session_id, part.cell))
         ):
             return False  # another place of the same slice
@@ -348,6 +349,11 @@ class Newer:
         lists = {list_id for list_id, _ in self._wrote.get(mine.order, ())}
         same_lists = lists & {list_id for list_id, _ in self._wrote.get(later.order, ())}
         return bool(same_lists) and later.cell.session_id != mine.cell.session_id
+
+
+def _cells_of(code: WrittenCode) -> set[tuple[int | None, int | None]]:
+    """The cells, as (session, cell), that have a part of a slice."""
+    return {(part.session_id, part.cell) for part in code.parts}
 
 
 def _is_replaced(part: Part, code: WrittenCode, newest: Sequence[Executed], old: Iterable[str] = ()) -> bool:
