@@ -239,24 +239,37 @@ class Job:
             ready = first if self._options.batch else payloads(frame, as_dict=self._options.as_dict)
             self._queue.extend(zip(mine, ready, strict=True))
 
+    @property
+    def _may_start(self) -> bool:
+        """Whether a call may begin, as soon as `rate_per_s` lets it."""
+        return bool(self._queue) and len(self._running) < self._options.workers
+
+    @property
+    def _patience_s(self) -> float:
+        """How long to wait for calls that run: until the next one may begin, or a look at requests is due."""
+        return (
+            max(min(LOOK_EVERY_S, self._next_call - time.monotonic()), 0) if self._may_start else LOOK_EVERY_S
+        )
+
     def _start(self) -> None:
         """Begin as many calls as may run."""
-        while self._queue and len(self._running) < self._options.workers:
-            if time.monotonic() < self._next_call:
+        while self._may_start:
+            wait_s = self._next_call - time.monotonic()
+            if wait_s > 0:
                 if not self._running:
-                    time.sleep(min(LOOK_EVERY_S, max(self._next_call - time.monotonic(), 0)))
+                    time.sleep(min(LOOK_EVERY_S, wait_s))
                 return
             unit = [self._queue.popleft() for _ in range(min(self._unit, len(self._queue)))]
             payload = self._inputs.frame.iloc[[row for _, row in unit]] if self._options.batch else unit[0][1]
             if self._options.rate_per_s is not None:
-                self._next_call = max(self._next_call, time.monotonic() - 0.5) + 1 / self._options.rate_per_s
+                self._next_call = max(self._next_call, time.monotonic()) + 1 / self._options.rate_per_s
             self._running[self._runner.submit(payload)] = [content for content, _ in unit]
 
     def _collect(self, *, everything: bool = False) -> None:
         """Take the answers of calls that have ended, or wait for all that run."""
         if self._running:
             ended = ALL_COMPLETED if everything else FIRST_COMPLETED
-            for future in wait(self._running, None if everything else LOOK_EVERY_S, ended).done:
+            for future in wait(self._running, None if everything else self._patience_s, ended).done:
                 self._take(self._running.pop(future), future)
 
     def _take(self, contents: list[int], future: Future[Any]) -> None:
