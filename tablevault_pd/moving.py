@@ -38,7 +38,8 @@ def copy(source: Place, target: Place, lists: str | Sequence[str] | None = None)
         A folder, the address of a database, or an open vault. A folder that is not there is made; a database that is not there is
         made by ``tv.connect(url, create=True)``.
     lists : str or list of str, optional
-        Only these lists, and the sessions that wrote them. Default: all, and all sessions.
+        Only these lists, with what :meth:`Vault.map` notes on them, and the sessions that wrote them. Default: all, and all
+        sessions.
 
     Returns
     -------

@@ -205,6 +205,27 @@ def test_a_copy_is_brought_up_to_date(here):
         copy.read("x")
 
 
+def test_a_mapped_list_takes_along_what_map_notes_on_it(here):
+    calls: list[int] = []
+
+    def half(row):
+        calls.append(row.n)
+        if row.n == 3:
+            raise ValueError("odd")
+        return {"half": row.n // 2} if row.n else None
+
+    options = {"version": "1", "on_error": "keep"}
+    with tv.connect(here / "a.vault") as vault:
+        vault.save("numbers", pd.DataFrame({"n": [0, 2, 3, 4]}))
+        vault.map("halves", half, "numbers", **options)
+        copied = tv.copy(vault, here / "b.vault", lists=["numbers", "halves"])
+        assert set(copied["list"]) == {"numbers", "halves", "halves/map"}
+    with tv.connect(here / "b.vault") as copy:
+        assert len(copy["halves"].errors()) == 1
+        copy.map("halves", half, "numbers", **options)
+    assert sorted(calls) == [0, 2, 3, 4]
+
+
 def test_some_lists_are_copied_with_the_sessions_that_wrote_them(here):
     with tv.connect(here / "a.vault", session=False) as vault:
         with vault.session("one"):

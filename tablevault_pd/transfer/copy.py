@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tablevault_pd.errors import InvalidInput, ListNotFound, NameTaken, short_repr
+from tablevault_pd.mapping.kept import is_notes, notes_name
 from tablevault_pd.names import check_name
 from tablevault_pd.progress import Bar
 from tablevault_pd.transfer.list_copy import ListCopier
@@ -84,14 +85,20 @@ class _Ids:
 
 
 def _versions(source: Store, lists: Sequence[str] | None) -> list[Version]:
-    """All versions of some lists, or of all, in order of time. Raises ListNotFound."""
-    if lists is not None:
-        names = source.names()
-        for name in lists:
-            if name not in names:
-                raise ListNotFound.named(name, names)
+    """All versions of some lists, or of all, in order of time; of lists made by map with the notes on them. Raises ListNotFound."""
     versions = source.versions()
-    return versions if lists is None else [version for version in versions if version.list in lists]
+    if lists is None:
+        return versions
+    names = source.names()
+    for name in lists:
+        if name not in names:
+            raise ListNotFound.named(name, names)
+    notes = {
+        version.list
+        for version in versions
+        if version.list in map(notes_name, lists) and is_notes(source, version)
+    }
+    return [version for version in versions if version.list in notes.union(lists)]
 
 
 def _sessions_of(source: Store, versions: Iterable[Version], done: Mapping[int, ClaimRecords]) -> set[int]:
