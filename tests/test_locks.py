@@ -941,3 +941,17 @@ class EmbeddedReader(EmbeddedStore):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def test_a_reader_that_stays_in_the_middle_of_a_list_lets_the_log_stay_small(folder_vault):
+    """No statement is open between its chunks, which would keep the log from being begun anew."""
+    vault, log = folder_vault, Path(folder_vault.place) / "catalog.db-wal"
+    vault.save("read", pd.DataFrame({"n": range(1000)}))
+    chunks = vault["read"].batches(10)
+    next(chunks)
+    sizes = []
+    for number in range(300):
+        vault.append("log", {"n": number})
+        sizes.append(log.stat().st_size)
+    assert max(sizes) < 8 << 20, "1,000 pages, after which it is begun anew, are 4 MB"
+    assert sum(len(chunk) for chunk in chunks) == 990

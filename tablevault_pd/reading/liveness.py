@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store import Overview, Session, Store
 
+START = "process_start"  #: of a session's info: when its process began
 SLACK_S = 60.0  # how far the clocks of a machine and a server may differ
 
 
@@ -81,17 +82,31 @@ def looks_dead(session: Session) -> bool:
     except (OSError, OverflowError):
         return False
     try:
-        # After the name in parentheses, which may hold anything: the state, and as 20th field the time of its start.
-        fields = (
-            Path(f"/proc/{session.pid}/stat")
-            .read_text(encoding="ascii", errors="replace")
-            .rpartition(")")[2]
-            .split()
-        )
-        born = _booted() + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        state, ticks = _process(session.pid)
+        if state in "ZX":
+            return True
+        if START in session.info:  # which no clock that is set can change
+            return bool(ticks != session.info[START])
+        born = _booted() + ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return False
-    return fields[0] in "ZX" or born > session.started.timestamp() + SLACK_S
+    return born > session.started.timestamp() + SLACK_S
+
+
+def start_of_process() -> dict[str, int]:
+    """Return when this process began, as an entry of a session's info; none where the system does not tell."""
+    try:
+        return {START: _process(os.getpid())[1]}
+    except (OSError, ValueError, IndexError):
+        return {}
+
+
+def _process(pid: int) -> tuple[str, int]:
+    """The state of a process, and when it began, in ticks since the machine was started."""
+    # Behind the name in parentheses, which may hold anything: the state, and as 20th field the start.
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    fields = text.rpartition(")")[2].split()
+    return fields[0], int(fields[19])
 
 
 def _booted() -> float:

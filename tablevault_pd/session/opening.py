@@ -89,6 +89,7 @@ def run_to_resume(store: Store, name: str | None, resume: Any) -> Session | None
 def process_info(redactor: Redactor | NullRedactor, token: str) -> dict[str, Any]:
     """Return the info of a new session: argv, machine and more. `token` identifies this attempt to begin."""
     info = environment.process_info() | {"machine": liveness.machine(), "opening": token}
+    info |= liveness.start_of_process()
     info["argv"] = redactor.arguments(info["argv"])
     return info
 

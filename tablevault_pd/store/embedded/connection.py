@@ -100,7 +100,8 @@ class Proof:
 
     def is_young(self) -> bool:
         """Whether another change could leave it as it is, because it comes within the same tick of the clock."""
-        return time.time() - max(self.database[-1], self.folder[-1]) / 1e9 < YOUNG_S
+        # Also of a moment that is yet to come, by a clock that was set back: files of then are told apart by that.
+        return abs(time.time() - max(self.database[-1], self.folder[-1]) / 1e9) < YOUNG_S
 
 
 def _state(path: str) -> tuple[int, ...]:
