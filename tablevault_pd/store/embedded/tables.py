@@ -11,7 +11,7 @@ from typing import Any
 from tablevault_pd.store.embedded.claim_tables import CLAIM_TABLES
 from tablevault_pd.store.embedded.code_tables import SLICE_TABLES
 from tablevault_pd.store.embedded.name_tables import NAME_TABLES
-from tablevault_pd.store.engine.fts_index import CODE_TABLES, ITEM_TABLES
+from tablevault_pd.store.engine.fts_index import CODE_TABLES, ITEM_SETTINGS, ITEM_TABLES
 
 FORMAT = 1
 APPLICATION_ID = 0x74766C74  # "tvlt"
@@ -125,6 +125,7 @@ CREATE TABLE file_uses (sha256 TEXT NOT NULL REFERENCES files(sha256), list INTE
 """
 TEXT_TABLES = (
     ITEM_TABLES
+    + ITEM_SETTINGS
     + CODE_TABLES
     + """
 CREATE TABLE cell_sources (session INTEGER NOT NULL, cell INTEGER NOT NULL, source INTEGER NOT NULL REFERENCES code_texts(id),

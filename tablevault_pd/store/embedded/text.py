@@ -36,6 +36,7 @@ from tablevault_pd.store.engine.fts_index import (
     insert_texts,
     items_of,
     matching_sources,
+    merge_step,
     places_of,
     portions,
     private_index,
@@ -45,7 +46,7 @@ from tablevault_pd.store.engine.ranking import merge_hits
 from tablevault_pd.store.engine.threads import Background
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from sqlite3 import Connection
 
     import pyarrow as pa
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from tablevault_pd.store.text_query import Node
 
 SMALL_BYTES = 32 << 10  # a commit of up to so many bytes is indexed inside its transaction
+ROWS_A_STEP = 16  # after so many rows in the background, a writer that waits gets its turn
 PAUSE_S = 0.005  # between two portions another process gets its turn
 QUIET_S = 0.1  # this process has not written for so long …
 PATIENCE_S = 1.0  # … or a portion is added all the same
@@ -124,14 +126,37 @@ def add_small(db: Connection, version: Version, parts: Sequence[Payload]) -> boo
 
 def _add_portion(db: Connection, key: tuple[int, int], start: int, tables: Sequence[pa.Table]) -> int:
     """Index the rows from `start` on, unless they are indexed already. Up to where they are now."""
+    return _add_until(db, _never, key, start, tables)
+
+
+def _never() -> bool:
+    return False
+
+
+def _add_until(
+    db: Connection,
+    is_waited_for: Callable[[], bool],
+    key: tuple[int, int],
+    start: int,
+    tables: Sequence[pa.Table],
+) -> int:
+    """As :func:`_add_portion`, but only as many rows as there are when another writer begins to wait."""
     row = db.execute(UPTO_ONE, key).fetchone()
     if row and row[0] > start:
         return int(row[0])
-    for table in tables:
-        add_rows(db, *key, start, table)
-        start += table.num_rows
+    some = ROWS_AT_ONCE if is_waited_for is _never else ROWS_A_STEP
+    for step in (table.slice(at, some) for table in tables for at in range(0, table.num_rows, some)):
+        add_rows(db, *key, start, step)
+        start += step.num_rows
+        if is_waited_for():
+            break
     db.execute(SET_UPTO, (*key, start))
     return start
+
+
+def _merge_until(db: Connection, is_waited_for: Callable[[], bool]) -> bool:
+    """Merge a step. Whether to go on."""
+    return merge_step(db) and not is_waited_for()
 
 
 def _not_indexed(db: Connection, contents: Sequence[tuple[Version, Pieces]]) -> list[Gap]:
@@ -262,9 +287,15 @@ class TextSearch:
                 elif self._yields(stop):
                     return
                 else:
-                    low = self._catalog.write_unsynced(_add_portion, key, start, tables)
+                    low = self._catalog.write_beside(_add_until, key, start, tables)
+                    self._merge(stop)
                 if low != start + sum(table.num_rows for table in tables):
-                    break  # another process does the same work: continue where it is
+                    break  # another writer waits, or does the same work: continue where it is
+
+    def _merge(self, stop: Flag) -> None:
+        """Merge what portions have left, until another writer comes."""
+        while self._catalog.write_beside(_merge_until) and not self._yields(stop):
+            pass
 
     def _yields(self, stop: Flag) -> bool:
         """Wait while this process writes, for as long as it is patient. Whether the thread is to end."""

@@ -49,6 +49,12 @@ CREATE TABLE text_upto (list INTEGER NOT NULL, generation INTEGER NOT NULL, upto
     PRIMARY KEY (list, generation)) WITHOUT ROWID;
 """
 
+# Parts of the index are merged by the thread that fills it, in steps, rather than within a commit; by that where there are many.
+ITEM_SETTINGS = """
+INSERT INTO prose (prose, rank) VALUES ('automerge', 0);
+INSERT INTO plain (plain, rank) VALUES ('automerge', 0);
+"""
+
 # The same code is indexed once, however many cells run it.
 CODE_TABLES = f"""
 CREATE TABLE code_texts (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
@@ -56,9 +62,14 @@ CREATE VIRTUAL TABLE code_words USING fts5(parts, wholes, content='', tokenize='
 CREATE VIRTUAL TABLE code_triples USING fts5(text, content='', tokenize='trigram');
 """
 
-ROWS_BESIDE = 500  # so many in the background, where others are to wait for a few milliseconds at most
+ROWS_BESIDE = 128  # so many in the background, where others are to wait for a few milliseconds at most
 ROWS_AT_ONCE = 5000  # … a larger one so many rows a transaction, so that no other writer waits for long
 BYTES_AT_ONCE = 4 << 20  # … or so many bytes of text
+MERGE = (
+    "INSERT INTO prose (prose, rank) VALUES ('merge', ?)",
+    "INSERT INTO plain (plain, rank) VALUES ('merge', ?)",
+)
+MERGED_PAGES = 16  # … of one step: a few milliseconds
 FIRST_LOOK = 64  # how many of the best matches are fetched first, times k
 UPTO = "SELECT list, generation, upto FROM text_upto"
 UPTO_ONE = "SELECT upto FROM text_upto WHERE list = ? AND generation = ?"
@@ -99,6 +110,16 @@ def insert_texts(db: Connection, items: Sequence[tuple[int, str]]) -> None:
     """Index items given as (row id, text)."""
     for statement in INSERT_TEXT:
         db.executemany(statement, items)
+
+
+def merge_step(db: Connection) -> bool:
+    """Merge a little of the parts that the index is in. Return whether there may be more to merge."""
+    more = False
+    for statement in MERGE:
+        before = db.total_changes
+        db.execute(statement, (MERGED_PAGES,))
+        more |= db.total_changes - before > 1
+    return more
 
 
 def items_of(schema: pa.Schema) -> tuple[list[str], list[str | None]]:
@@ -385,7 +406,7 @@ def places_of(numbers: Sequence[int], contents: Sequence[tuple[Version, Pieces]]
 def private_index() -> Connection:
     """An empty index in memory."""
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    db.executescript(ITEM_TABLES + CODE_TABLES)
+    db.executescript(ITEM_TABLES + ITEM_SETTINGS + CODE_TABLES)
     return db
 
 
