@@ -165,7 +165,13 @@ def test_vectors_are_arrays(vault):
         "SELECT * FROM read_csv('/etc/passwd')", "SELECT * FROM read_text('/etc/passwd')", "SELECT * FROM glob('/*')",
         "SELECT * FROM read_parquet('https://example.org/x.parquet')", "SELECT * FROM sniff_csv('/etc/passwd')",
         "SELECT * FROM query('COPY (SELECT 1) TO ''x.csv''')", "SELEC 1", "SELECT", ";", "--",
-        "WITH x AS (INSERT INTO preds VALUES (1) RETURNING *) SELECT * FROM x",
+        "WITH x AS (INSERT INTO preds VALUES (1) RETURNING *) SELECT * FROM x", "SELECT getenv('HOME')", "FROM read_text('/etc/passwd')",
+        "WITH a AS (WITH b AS (SELECT * FROM read_text('/etc/passwd')) SELECT * FROM b) SELECT * FROM a",
+        "SELECT * FROM preds WHERE 'x' IN (SELECT content FROM read_text('/etc/passwd'))", "COPY preds FROM '/etc/passwd'",
+        "SELECT list_transform(['/etc/passwd'], lambda x: (SELECT content FROM read_text(x)))", "IMPORT DATABASE 'x'", "USE memory",
+        "SELECT * FROM parquet_metadata('x.parquet')", "SELECT * FROM sqlite_scan('catalog.db', 'lists')", "SET VARIABLE x = 1",
+        "CREATE SECRET (TYPE s3)", "SELECT * FROM duckdb_secrets()", "CREATE MACRO m(x) AS x", "DETACH memory", "VACUUM",
+        "SELECT * FROM preds /* x */ -- y\n; COPY (SELECT 1) TO 'x.csv'", "SELECT * FROM query('SELECT * FROM read_text(''/etc/passwd'')')",
     ],
 )  # fmt: skip
 def test_only_one_select_over_the_vault(folder_vault, query, tmp_path, monkeypatch):
@@ -264,6 +270,11 @@ ENDLESS = "SELECT count(*) FROM range(1000000000) a, range(1000000) b"
 def test_a_query_ends_at_its_timeout(folder_vault):
     with pytest.raises(tv.QueryTimeout, match=r"0\.2 s"):
         folder_vault.sql(ENDLESS, timeout_s=0.2)
+    folder_vault.save("many", pd.DataFrame({"n": range(1000)}))
+    with pytest.raises(tv.QueryTimeout):
+        folder_vault.sql(
+            "SELECT sum(a.n * b.n * c.n * d.n) FROM many a, many b, many c, many d", timeout_s=0.2
+        )
     assert folder_vault.sql("SELECT 1 AS one").one.tolist() == [1]
 
 
