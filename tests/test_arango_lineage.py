@@ -149,17 +149,15 @@ def test_a_reader_notes_nothing(url: str, store: ArangoStore) -> None:
 # ---------------------------------------------------------------- damage
 
 
-def test_a_mirror_that_lost_edges_is_written_again(url: str, store: ArangoStore) -> None:
+def test_check_tells_of_edges_that_are_not_there(url: str, store: ArangoStore) -> None:
     source = put(store, "source", numbers(5))
     made = put(store, "made", numbers(5), edges=(one_to_one(source, 5), permuted(source, 5)))
-    before = children_of(store, source)
-    mirror = database_of(url).collection("tv_edges")
-    mirror.delete(next(iter(mirror.keys())))
-    assert len(edges_at(store, made.list_id, 1, [(0, 1)], side="child")) == 2  # those need no mirror
-    assert [(p.what, p.list, p.fixed) for p in store.check()] == [("missing in tv_edges", "made", False)]
-    assert [p.fixed for p in store.check(fix=True)] == [True]
-    assert store.check() == []
-    assert children_of(store, source) == before
+    edges = database_of(url).collection("tv_edges")
+    edges.delete(next(iter(edges.keys())))
+    [problem] = store.check(fix=True)
+    assert (problem.what, problem.list, problem.fixed) == ("missing edges", "made", False)
+    assert problem.detail == "1 of 2 edges are in tv_edges"
+    assert len(store.edges_of_batch(made)) == 1
 
 
 def cut(edge: list[Any]) -> None:
@@ -182,10 +180,10 @@ def too_far(edge: list[Any]) -> None:
 def test_check_names_damaged_edges(url: str, store: ArangoStore, harm: Callable[[list[Any]], None]) -> None:
     source = put(store, "source", numbers(40))
     made = put(store, "made", numbers(40), edges=(permuted(source, 40),))
-    batches = database_of(url).collection("tv_batches")
-    (document,) = batches.find({"list": made.list_id})
-    harm(document["edges"][0])
-    batches.update({"_key": document["_key"], "edges": document["edges"]})
+    edges = database_of(url).collection("tv_edges")
+    [document] = list(edges)
+    harm(document["edge"])
+    edges.update({"_key": document["_key"], "edge": document["edge"]})
     assert [(p.severity, p.what, p.list, p.version) for p in store.check()] == [
         ("damage", "damaged edge", "made", 1)
     ]

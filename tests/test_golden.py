@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 import zipfile
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +23,12 @@ import pytest
 from stores import database_of, new_database
 
 import tablevault_pd as tv
+from tablevault_pd.store import Cell
+from tablevault_pd.store.session_types import Part, WrittenCode
+
+pytest.importorskip("arango")
+
+from tablevault_pd.store.arango.layout import COLLECTIONS
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDER, SERVER = GOLDEN / "folder-1.zip", GOLDEN / "server-2.zip"
@@ -94,6 +102,57 @@ def test_a_kept_vault_is_read_as_it_was_saved(golden: tv.Vault) -> None:
     nearest = golden.search(near=[2951.0, 2.0, -2951.0], lists="papers@2", k=1, metric="l2")
     assert nearest["position"].tolist() == [2951]
     assert golden.check().empty
+
+
+@pytest.mark.arango
+def test_the_page_names_all_that_lies_on_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "format.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `tv_")]
+    named = {row[1].strip(" `"): set(re.findall(r"`(\w+)`", row[2])) for row in rows if len(row) == 4}
+    assert named.keys() == set(COLLECTIONS)
+    with new_database() as url:
+        monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+        with tv.connect(url, create=True, session="writer") as vault:
+            fill(vault)
+            use(vault, tmp_path)
+        database = database_of(url)
+        stored = {name: set().union(*database.collection(name)) - SERVERS_OWN for name in COLLECTIONS}
+    stored["tv_embeddings"] = {re.sub(r"\d+", "384", name) for name in stored["tv_embeddings"]}
+    assert {name: some - named[name] for name, some in stored.items() if some - named[name]} == {}
+    assert {name for name, some in stored.items() if not some} <= RARE
+
+
+SERVERS_OWN = {"_id", "_key", "_rev", "_from", "_to"}
+#: What the calls of :func:`use` leave nothing in.
+RARE = {
+    "tv_details",
+    "tv_requests",
+    "tv_confirmations",
+    "tv_work_same_rows",
+    "tv_session_sources",
+    "tv_sources",
+}
+
+
+def use(vault: tv.Vault, folder: Path) -> None:
+    """Leave something of most kinds in a vault."""
+    (folder / "note").write_text("kept")
+    vault.save("files", pd.DataFrame({"path": [str(folder / "note")]}), files="path", copy=True, inputs=False)
+    vault.save("keyed", pd.DataFrame({"id": range(4), "text": ["lamp"] * 4}), key="id", inputs=False)
+    vault.upsert("keyed", pd.DataFrame({"id": [3, 9], "text": ["fox", "tide"]}))
+    vault.map("sizes", lambda row: {"size": len(row["text"])}, "keyed", as_dict=True, version="1")
+    vault.claim("keyed", 1)
+    vault.erase("keyed", filters="id == 9")
+    vault.describe("keyed", "lamps")
+    vault.tag("keyed@1", "gold")
+    vault.rename("files", "notes")
+    tv.log({"loss": 0.5})
+    read = vault.read("keyed")
+    vault.save("made", read[read["id"] > 1])
+    vault.store.put_cell(Cell(1, 0, "lamp = 1", datetime.now(UTC)))
+    vault.store.put_code(
+        [WrittenCode(1, 0, 1, (Part("a.py", None, None, 1, 1, "assign", (), "lamp = 1", "0"),), ())]
+    )
 
 
 def _write_golden() -> None:

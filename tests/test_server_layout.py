@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from stores import database_of, new_database, put, rows, system
@@ -146,3 +149,53 @@ def test_the_compose_file_refuses_a_stale_search_index() -> None:
     assert re.search(r":3\.12\.", server["image"])
     assert "--arangosearch.fail-queries-on-out-of-sync=true" in server["command"]
     assert "--vector-index=true" in server["command"]
+
+
+def test_a_batch_document_stays_small_whatever_it_stands_for(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a stream, of many edges and of many reads."""
+    monkeypatch.setattr("tablevault_pd.store.arango.stage.PENDING_BYTES", 1)
+    monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+    with tv.connect(url, create=True, capture="none") as vault:
+        frame = pd.DataFrame({"n": range(120), "kind": pd.Categorical(["x"] * 120)})
+        chunks = [frame[at : at + 2].reset_index(drop=True) for at in range(0, 120, 2)]
+        vault.save("stream", iter(chunks), inputs=False)
+        read = vault.read("stream")
+        pd.testing.assert_frame_equal(read.reset_index(drop=True), frame)
+        for number in range(20):
+            vault.save(f"read {number}", pd.DataFrame({"n": [number]}), inputs=False)
+            vault.read(f"read {number}")
+        vault.save("made", read.sample(frac=0.5, random_state=0))
+        assert len(vault.read("made", start=7, stop=8).vault.parents()) == 1
+        assert vault.check().empty
+    sizes = [len(json.dumps(batch)) for batch in database_of(url).collection("tv_batches")]
+    assert max(sizes) < 2_400  # with blanks that JSON need not have
+    [details] = list(database_of(url).collection("tv_details"))
+    assert len(details["parts"]) == 60
+
+
+def test_what_grows_may_lie_beside_the_batch(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tablevault_pd.store.arango.commit.LARGE_BYTES", 0)
+    monkeypatch.setenv("TABLEVAULT_PASSWORD", urlsplit(url).password or "")
+    with tv.connect(url, create=True, capture="none") as vault:
+        frame = pd.DataFrame({"id": range(9), "text": ["lamp"] * 9, "kind": pd.Categorical(["x"] * 9)})
+        vault.save("a", frame, key="id", inputs=False)
+        vault.delete_rows("a", filters="id % 2 == 0")
+        vault.append("a", frame.tail(1).assign(id=99))
+        left = vault.read("a")
+        assert left["id"].tolist() == [1, 3, 5, 7, 99]
+        assert len(vault.search("lamp", lists="a")) == 5
+        vault.restore("a", 1)
+        vault.erase("a", filters="id < 3")
+        assert vault.read("a")["id"].tolist() == [3, 4, 5, 6, 7, 8]
+        assert vault.read("a", version=3)["id"].dropna().tolist() == [3, 5, 7, 99]
+        vault.save("empty", frame[:0], inputs=False)
+        assert vault.read("empty")["kind"].cat.categories.tolist() == ["x"]
+        vault.delete("empty")
+        vault.vacuum(deleted=True, dry_run=False)
+        assert vault.check().empty
+    with tv.connect(url, capture="none", mode="r") as vault:
+        assert vault.read("a")["id"].tolist() == [3, 4, 5, 6, 7, 8]
+    details = list(database_of(url).collection("tv_details"))
+    assert {name for one in details for name in ("parts", "pieces") if one[name]} == {"parts", "pieces"}

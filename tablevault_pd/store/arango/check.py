@@ -28,17 +28,18 @@ LET same = (
   FOR b IN tv_batches
     FILTER @list > 0 AND b.list == @list AND b.version > @version
     SORT b.version LIMIT @page
-    RETURN UNSET(b, "pieces", "edges", "reads")
+    RETURN b
 )
 LET others = (
   FOR b IN tv_batches
     FILTER b.list > @list
     SORT b.list, b.version LIMIT @page
-    RETURN UNSET(b, "pieces", "edges", "reads")
+    RETURN b
 )
-FOR b IN SLICE(APPEND(same, others), 0, @page) RETURN b
+FOR b IN SLICE(APPEND(same, others), 0, @page)
+  RETURN MERGE(UNSET(b, "pieces", "reads"), b.parts == null ? KEEP(DOCUMENT("tv_details", b._key), "parts") : {})
 """
-BATCHES_BY_KEY = 'FOR b IN tv_batches FILTER b._key IN @keys RETURN UNSET(b, "pieces", "edges", "reads")'
+BATCHES_BY_KEY = 'FOR b IN tv_batches FILTER b._key IN @keys RETURN UNSET(b, "pieces", "reads")'
 ITEMS_OF = """
 RETURN {
   tv_payloads: (FOR i IN tv_payloads FILTER i.batch IN @keys COLLECT batch = i.batch WITH COUNT INTO n RETURN [batch, n]),
@@ -75,7 +76,7 @@ Document = dict[str, Any]
 def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Problem]:
     """Everything that is damaged or stray, in that order."""
     problems = list(_batches(vault, progress))
-    problems += vault.lineage.damaged_edges(fix=fix)
+    problems += vault.lineage.damaged_edges()
     problems += _kept_files(vault, progress)
     problems += check_claims(vault.client, fix=fix)
     problems += strays(vault, fix=fix)

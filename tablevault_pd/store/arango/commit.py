@@ -18,11 +18,12 @@ from tablevault_pd.errors import ClaimLost, Conflict
 from tablevault_pd.store.arango.claims import FINISHED, HELD, finishing, raise_if_lost
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.edges import carried
-from tablevault_pd.store.arango.layout import BATCHES, EDGES, LISTS, META, RENAMES
+from tablevault_pd.store.arango.layout import BATCHES, DETAILS, EDGES, LISTS, META, RENAMES
 from tablevault_pd.store.arango.names import RENAME_BATCHES
 from tablevault_pd.store.arango.server_errors import UNIQUE, ExpectedError
 from tablevault_pd.store.arango.sessions import ADD_DESCRIPTIONS, description_document, digest_of
 from tablevault_pd.store.arango.stage import Stage, new_batch_key
+from tablevault_pd.store.arango.transport import to_json
 from tablevault_pd.store.arango.versions import document_of, layout_of, version_of
 from tablevault_pd.store.engine.commit_rules import (
     check_commit,
@@ -46,22 +47,26 @@ if TYPE_CHECKING:
     from tablevault_pd.store.arango.versions import Versions
     from tablevault_pd.store.pieces import Pieces
 
+LARGE_BYTES = 1_900  # of a batch document: what grows with it is then in a document of its own
+MOST_READS = 16  # versions that a session read, told by the commit after it; more are told before
+
 # All statements: 3.12 now; nothing in them is newer than 3.8, and nothing is removed in 4.0. Names are looked up by
 # their hash, because the server compares texts by the rules of a language.
 LOOK = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
-LET head = FIRST(FOR b IN tv_batches FILTER b.list == @list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))
+LET head = FIRST(FOR b IN tv_batches FILTER b.list == @list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
 LET was = FIRST(
   FOR r IN tv_renames FILTER head == null AND r.digest == @digest SORT r.time DESC LIMIT 1
     FOR l IN tv_lists FILTER l.id == r.list RETURN l
 )
 LET renamed = was.name
 LET own = head == null ? was.id : @list
-LET committed = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "pieces", "edges", "reads"))
-LET target = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.version == @target RETURN UNSET(b, "pieces", "edges", "reads"))
+LET committed = FIRST(FOR b IN tv_batches FILTER b.list == own AND b.token == @token RETURN UNSET(b, "pieces", "reads"))
+LET target = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.version == @target RETURN UNSET(b, "pieces", "reads"))
 LET shown = @target == null ? head : target
 LET erased = FIRST(FOR l IN tv_lists FILTER @target != null AND l.digest == @digest RETURN l.erased)
-LET layout = FIRST(FOR b IN tv_batches FILTER @content AND b.list == @list AND b.version == shown.layout RETURN b.pieces)
+LET layout = FIRST(FOR b IN tv_batches FILTER @content AND b.list == @list AND b.version == shown.layout
+  RETURN b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces)
 RETURN {now: DATE_NOW(), list, head, renamed, committed, target, layout, erased}
 """
 NEW_LIST = """
@@ -73,7 +78,10 @@ FOR m IN tv_meta
   RETURN id
 """
 TOUCH = "FOR l IN tv_lists FILTER l.digest == @digest UPDATE l WITH {touched: @token} IN tv_lists"
-INSERT_BATCH = "INSERT @batch INTO tv_batches"
+INSERT_BATCH = """
+LET details = (FOR d IN @details INSERT d INTO tv_details)
+INSERT @batch INTO tv_batches
+"""
 # Nothing where one of the claims is lost.
 INSERT_FINISHING = (
     HELD
@@ -85,8 +93,8 @@ RETURN held[*]._key
 """
 )
 IN_ITS_PLACE = """
-LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "pieces", "edges", "reads"))
-LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "pieces", "edges", "reads"))
+LET by_key = FIRST(FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "pieces", "reads"))
+LET by_token = FIRST(FOR b IN tv_batches FILTER b.list == @list AND b.token == @token RETURN UNSET(b, "pieces", "reads"))
 RETURN {by_key, by_token}
 """
 
@@ -117,6 +125,9 @@ class Committer:
         self._client.writable()
         if rows is not None:
             rows.finish()
+        if len(batch.reads) > MOST_READS and batch.session_id is not None:
+            self._lineage.note_reads(batch.session_id, batch.reads)
+            batch = replace(batch, reads=())
         schema = None if batch.schema is None else self._shared.put_schema(batch.schema)
         key = rows.batch if rows is not None else new_batch_key(self._clock)
         lineage = carried(batch, self._clock)
@@ -171,11 +182,16 @@ class Committer:
         document = {"_key": key, **place, **held, **lineage}
         if "text_items" in held:
             document["text_changed"] = state["now"]
+        document, details = _split(document)
+        if details is not None:
+            self._client.insert(DETAILS, details, mode="replace")
+            if rows is not None:
+                rows.also_in(DETAILS)
         self._describe_with(batch, document)
         if batch.edges:
             if rows is not None:
                 rows.also_in(EDGES)
-            self._lineage.put_mirror(key, batch.edges)
+            self._lineage.put_edges(key, batch.edges)
         if rows is not None:
             rows.settled = True  # from here on the items may be committed, whatever we come to hear
         try:
@@ -255,14 +271,15 @@ class Committer:
             check_commit(batch, _version(state["head"]))
             place = _placed(batch, state, state["list"], 0, schema)
             document = {"_key": key, **place, **_NO_ITEMS, **lineage}
+            document, details = _split(document)
             self._describe_with(batch, document)
-            all_of(handle, INSERT_BATCH, {"batch": document})
+            all_of(handle, INSERT_BATCH, {"batch": document, "details": [] if details is None else [details]})
             if also is not None:
                 also(handle)
             return document
 
         try:
-            return self._client.transact((LISTS, BATCHES, RENAMES, META), work, expect=(UNIQUE,))
+            return self._client.transact((LISTS, BATCHES, DETAILS, RENAMES, META), work, expect=(UNIQUE,))
         except ExpectedError:
             return None
 
@@ -282,6 +299,15 @@ class Committer:
                 for number, one in enumerate(batch.descriptions)
             ]
             self._client.query(ADD_DESCRIPTIONS, documents=made, count=len(made))
+
+
+def _split(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The batch document, and the document of what makes it large, if it is."""
+    if len(to_json(document)) <= LARGE_BYTES:
+        return document, None
+    large = {name: document[name] for name in ("parts", "pieces")}
+    details = {"_key": document["_key"], "batch": document["_key"], **large}
+    return {**document, **dict.fromkeys(large)}, details
 
 
 _NO_ITEMS: dict[str, Any] = {"parts": [], "items": {}, "item_bytes": {}, "bytes": 0}

@@ -1,13 +1,10 @@
-"""Edges in the documents of their batches, and mirrored to the edge collection of the named graph.
+"""Edges as documents of the edge collection of the named graph.
 
-The batch document is the truth: its edges are committed with it, by the one insert that commits everything. Children
-are found through it, too: the batches that hold some positions are a range of an index, and their edges lie in them.
-
-Parents are found through the mirror, one document per edge in ``tv_edges``, filed under the smallest bin of positions
-that holds all its parents (see :func:`tablevault_pd.store.edges.bin_of`). Nothing in it depends on the place that the
-batch will get, so it is written *before* the batch document, as items are: a crash in between leaves documents that
-count for nothing and are swept with the strays, and never a batch without its mirror. It is also what the server's web
-interface draws and what ``FOR v, e, p IN 1..5 OUTBOUND … GRAPH "tv_lineage"`` walks, from a batch to those it came from.
+Each is filed under its batch, and under the smallest bin of positions that holds all its parents (see
+:func:`tablevault_pd.store.edges.bin_of`). Nothing in it depends on the place that the batch will get, so it is written
+*before* the batch document, which says how many there are, as items are: a crash in between leaves documents that count for
+nothing and are swept with the strays, and never a batch without its edges. They are also what the server's web interface draws
+and what ``FOR v, e, p IN 1..5 OUTBOUND … GRAPH "tv_lineage"`` walks, from a batch to those it came from.
 """
 
 from __future__ import annotations
@@ -21,6 +18,7 @@ import numpy as np
 from tablevault_pd.errors import SessionNotFound, VaultCorrupt
 from tablevault_pd.store import Batch, Problem, Version
 from tablevault_pd.store.arango.layout import BATCHES, Clock
+from tablevault_pd.store.arango.stage import REQUEST_BYTES
 from tablevault_pd.store.arango.versions import layout_of, version_of
 from tablevault_pd.store.arango.windows import ANSWER_BYTES
 from tablevault_pd.store.edges import (
@@ -50,7 +48,7 @@ if TYPE_CHECKING:
 
     from tablevault_pd.store.arango.client import Client
 
-# An edge in a batch document is an array, which is a third of an object's size, in the order of _plain():
+# The attribute `edge` is an array, which is a third of an object's size, in the order of _numbers():
 #   0 parent list, 1 parent version, 2 parent generation, 3 basis, 4 form, 5 first child (offset in the batch),
 #   6 rows, 7 lowest parent, 8 span, 9 step, 10 children and 11 parents (packed, base64; null where the form has none)
 
@@ -70,11 +68,13 @@ FOR t IN (
   FOR b IN tv_batches
     FILTER b._key == key
     LET touching = (
-      FOR e IN NOT_NULL(b.edges, []) FILTER b.start + e[5] < end AND b.start + e[5] + e[6] > first RETURN e)
+      FOR m IN tv_edges
+        FILTER m.batch == b._key AND b.start + m.child < end AND b.start + m.child + m.rows > first
+        SORT m.number
+        RETURN m.edge)
     FILTER LENGTH(touching) > 0
     RETURN [b.list, b.version, b.generation, b.start, touching]
 """
-# An edge that has lost its place in the batch is null here; who reads it says so.
 EDGES_BY_PARENT = """
 FOR t IN (
   FOR w IN @ranges
@@ -82,34 +82,38 @@ FOR t IN (
       FOR m IN tv_edges
         FILTER m.parent_list == w[0] AND m.parent_generation == w[1] AND m.parent_level == z[0]
           AND m.parent_bin >= FLOOR(w[2] / z[1]) AND m.parent_bin <= FLOOR((w[3] - 1) / z[1])
-        RETURN DISTINCT [m.batch, m.number])
-  COLLECT key = t[0] INTO numbers = t[1]
+        RETURN DISTINCT [m.batch, m.number, m.edge])
+  COLLECT key = t[0] INTO group = [t[1], t[2]]
   FOR b IN tv_batches
     FILTER b._key == key AND b.list > 0
-    RETURN [b.list, b.version, b.generation, b.start, (FOR n IN numbers SORT n RETURN b.edges[n])]
+    RETURN [b.list, b.version, b.generation, b.start, (FOR one IN group SORT one[0] RETURN one[1])]
 """
 ALL_BY_CHILD = """
 FOR b IN tv_batches
-  FILTER b.list IN @lists AND LENGTH(NOT_NULL(b.edges, [])) > 0
-  RETURN [b.list, b.version, b.generation, b.start, b.edges]
+  FILTER b.list IN @lists AND b.edges > 0
+  RETURN [b.list, b.version, b.generation, b.start, (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)]
 """
 ALL_BY_PARENT = """
 FOR m IN tv_edges
   FILTER m.parent_list IN @lists
-  COLLECT key = m.batch INTO numbers = m.number
+  COLLECT key = m.batch INTO group = [m.number, m.edge]
   FOR b IN tv_batches
     FILTER b._key == key AND b.list > 0
-    RETURN [b.list, b.version, b.generation, b.start, (FOR n IN numbers SORT n RETURN b.edges[n])]
+    RETURN [b.list, b.version, b.generation, b.start, (FOR one IN group SORT one[0] RETURN one[1])]
 """
 EDGES_OF_BATCH = """
 FOR b IN tv_batches
   FILTER b.list == @list AND b.version == @version
-  RETURN [b.list, b.version, b.generation, b.start, NOT_NULL(b.edges, [])]
+  RETURN [b.list, b.version, b.generation, b.start, (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)]
 """
 SUMMARIES = """
 FOR b IN tv_batches
-  FILTER b.list > 0 AND LENGTH(NOT_NULL(b.edges, [])) > 0
-  LET parents = (FOR e IN b.edges COLLECT list = e[0], version = e[1] AGGREGATE basis = MIN(e[3] > 0 ? e[3] : null)
+  FILTER b.list > 0 AND b.edges > 0
+  LET parents = (
+    FOR m IN tv_edges
+    FILTER m.batch == b._key
+    LET e = m.edge
+    COLLECT list = e[0], version = e[1] AGGREGATE basis = MIN(e[3] > 0 ? e[3] : null)
     RETURN [list, version, NOT_NULL(basis, 0)])
   RETURN [b.list, b.version, b.rows, b.session, b.cell, b.time, parents]
 """
@@ -141,7 +145,7 @@ LET versions = (
   FOR v IN @versions
     FOR b IN tv_batches
       FILTER b.list == v[0] AND b.version == v[1]
-      RETURN UNSET(b, "parts", "pieces", "edges", "reads"))
+      RETURN UNSET(b, "parts", "pieces", "reads"))
 RETURN {lists, versions}
 """
 # Told by the index alone.
@@ -157,10 +161,10 @@ FOR p IN @places
     FOR b IN tv_batches
       FILTER b.list == p[0] AND b.generation == p[1]
       SORT b.start DESC, b.version DESC LIMIT 1 RETURN b)
-    RETURN UNSET(b, "parts", "pieces", "edges", "reads")
+    RETURN UNSET(b, "parts", "pieces", "reads")
 """
 # Keys are made by the client and "ignore" lets it be repeated.
-MIRROR = """
+PUT_EDGES = """
 FOR e IN @edges
   LET parent = FIRST(FOR p IN tv_batches FILTER p.list == e.parent_list AND p.version == e.parent_version RETURN p._id)
   INSERT MERGE(e, {_from: @child, _to: NOT_NULL(parent, CONCAT("tv_lists/", e.parent_list))}) INTO tv_edges
@@ -191,18 +195,17 @@ FOR s IN tv_sessions
 # A page at a time, of as many batches as fit one answer: there may be megabytes of positions in each.
 CHECK_EDGES = """
 FOR b IN tv_batches
-  FILTER b.list > 0 AND b._key > @after AND LENGTH(NOT_NULL(b.edges, [])) > 0
+  FILTER b.list > 0 AND b._key > @after AND b.edges > 0
   SORT b._key LIMIT @page
+  LET edges = (FOR m IN tv_edges FILTER m.batch == b._key SORT m.number RETURN m.edge)
   LET totals = (
-    FOR e IN b.edges
+    FOR e IN edges
       RETURN e[4] == 0 ? null : FIRST(
         FOR p IN tv_batches
           FILTER p.list == e[0] AND p.generation == e[2] AND p.version <= e[1]
           SORT p.start DESC, p.version DESC LIMIT 1 RETURN p.start + p.rows))
-  LET mirrored = LENGTH(FOR m IN tv_edges FILTER m.batch == b._key RETURN 1)
-  RETURN {_key: b._key, name: b.name, version: b.version, rows: b.rows, edges: b.edges, totals, mirrored}
+  RETURN {_key: b._key, name: b.name, version: b.version, rows: b.rows, declared: b.edges, edges, totals}
 """
-_PER_REQUEST = 10_000
 _PER_ANSWER = 50_000  # batches, most of them of a few rows
 _FIRST_PAGE = 20
 _MAX_SPANS = 512
@@ -307,22 +310,25 @@ class LineageEdges:
         rows.sort(key=lambda row: row[:2])
         return list(dict.fromkeys((session, name, version) for session, _, name, version in rows))
 
-    def put_mirror(self, key: str, edges: Sequence[Edge]) -> None:
-        """Write the mirror of a batch's edges, before the batch itself."""
-        self._put_mirror(key, [plain(edge) for edge in edges])
+    def put_edges(self, key: str, edges: Sequence[Edge]) -> None:
+        """Write the edges of a batch, before the batch itself."""
+        some: list[dict[str, Any]] = []
+        size = 0
+        for number, edge in enumerate(edges):
+            some.append(_document(key, number, edge))
+            size += 200 + sum(len(text or "") for text in some[-1]["edge"][10:12])
+            if size > REQUEST_BYTES or number == len(edges) - 1:
+                self._client.query(PUT_EDGES, edges=some, child=f"{BATCHES}/{key}")
+                some, size = [], 0
 
-    def _put_mirror(self, key: str, edges: Sequence[Sequence[Any]]) -> None:
-        for at in range(0, len(edges), _PER_REQUEST):
-            some = enumerate(edges[at : at + _PER_REQUEST], at)
-            documents = [_mirrored(key, number, edge) for number, edge in some]
-            self._client.query(MIRROR, edges=documents, child=f"{BATCHES}/{key}")
-
-    def damaged_edges(self, *, fix: bool) -> Iterator[Problem]:
-        """Edges that cannot be read or that name rows which never were, and mirrors that lack some, written again."""
+    def damaged_edges(self) -> Iterator[Problem]:
+        """Edges that cannot be read, that name rows which never were, or that are not there."""
         after, page = "", _FIRST_PAGE
         while rows := self._client.query(CHECK_EDGES, after=after, page=page):
             after = rows[-1]["_key"]
-            size = sum(100 + len(text or "") for row in rows for edge in row["edges"] for text in edge[10:12])
+            size = 1 + sum(
+                100 + len(text or "") for row in rows for edge in row["edges"] for text in edge[10:12]
+            )
             page = min(1000, max(1, ANSWER_BYTES * len(rows) // size))
             for row in rows:
                 path = f"{BATCHES}/{row['_key']}"
@@ -330,16 +336,9 @@ class LineageEdges:
                     detail = _wrong(edge, row["rows"], total)
                     if detail:
                         yield Problem("damage", "damaged edge", row["name"], row["version"], path, detail)
-                lacking = len(row["edges"]) - row["mirrored"]
-                if lacking > 0:
-                    if fix:
-                        self._put_mirror(row["_key"], row["edges"])
-                    detail = f"{lacking} of {len(row['edges'])} edges" + (
-                        "" if fix else "; check(fix=True) writes them"
-                    )
-                    yield Problem(
-                        "damage", "missing in tv_edges", row["name"], row["version"], path, detail, fix
-                    )
+                if len(row["edges"]) != row["declared"]:
+                    detail = f"{len(row['edges'])} of {row['declared']} edges are in tv_edges"
+                    yield Problem("damage", "missing edges", row["name"], row["version"], path, detail)
 
 
 # -- documents
@@ -349,7 +348,7 @@ def carried(batch: Batch, clock: Clock) -> dict[str, Any]:
     """What a batch document says of its lineage: where its rows came from, and what its session read before."""
     reads = timed(batch.reads, clock) if batch.session_id is not None else []
     return {
-        "edges": [[*plain(edge), _packed(edge.children), _packed(edge.parents)] for edge in batch.edges],
+        "edges": len(batch.edges),
         "reader": batch.session_id
         if reads
         else None,  # only those are looked up, not every batch of a session
@@ -357,7 +356,7 @@ def carried(batch: Batch, clock: Clock) -> dict[str, Any]:
     }
 
 
-def plain(edge: Edge) -> list[int]:
+def _numbers(edge: Edge) -> list[int]:
     """The whole numbers of an edge, in the order they are stored in."""
     return [
         int(value)
@@ -378,19 +377,21 @@ def _packed(values: np.ndarray | None) -> str | None:
     return None if values is None else base64.b64encode(pack(values)).decode("ascii")
 
 
-def _mirrored(key: str, number: int, edge: Sequence[Any]) -> dict[str, Any]:
-    level, bin_ = bin_of(edge[7], edge[7] + edge[8])
+def _document(key: str, number: int, edge: Edge) -> dict[str, Any]:
+    level, bin_ = bin_of(edge.parent, edge.parent + edge.span)
     return {
         "_key": f"{key}-{number}",
         "batch": key,
         "number": number,  # which of its edges
-        "parent_list": edge[0],
-        "parent_version": edge[1],
-        "parent_generation": edge[2],
-        "basis": BASES[edge[3]],
-        "rows": edge[6],
+        "parent_list": int(edge.parent_list),
+        "parent_version": int(edge.parent_version),
+        "parent_generation": int(edge.parent_generation),
+        "basis": BASES[edge.basis],
+        "child": int(edge.child),
+        "rows": int(edge.rows),
         "parent_level": level,
         "parent_bin": bin_,
+        "edge": [*_numbers(edge), _packed(edge.children), _packed(edge.parents)],
     }
 
 
@@ -400,12 +401,6 @@ def _mirrored(key: str, number: int, edge: Sequence[Any]) -> dict[str, Any]:
 def _table(batches: Sequence[Sequence[Any]]) -> EdgeTable:
     """Edges as columns, from (list, version, generation, start of the batch, its edges)."""
     rows = [(batch, edge) for batch in batches for edge in batch[4]]
-    for batch, edge in rows:
-        if edge is None:
-            raise VaultCorrupt(
-                f"The lineage of {_where(batch)} is damaged: tv_edges names an edge that it does not have. "
-                "Restore the vault from a backup."
-            )
     # Columns of EdgeTable: the child, where it is in its generation, then the parent and how they map.
     columns = [
         [list_id, version, generation, start + e[5], e[6], e[0], e[1], e[2], e[7], e[8], e[3], e[4], e[9]]

@@ -20,6 +20,7 @@ from tablevault_pd.store.arango import payloads
 from tablevault_pd.store.arango.client import all_of
 from tablevault_pd.store.arango.layout import (
     BATCHES,
+    DETAILS,
     DOCUMENTS,
     EMBEDDINGS,
     FILES,
@@ -48,7 +49,10 @@ FOR m IN @marks
 """
 MARK_LIST = "FOR l IN tv_lists FILTER l.id == @list UPDATE l WITH {erased: @erased} IN tv_lists"
 BATCHES_OF = """
-FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, "pieces", "edges", "reads")
+FOR b IN tv_batches
+  FILTER b.list == @list
+  SORT b.version
+  RETURN MERGE(UNSET(b, "pieces", "reads"), b.parts == null ? KEEP(DOCUMENT("tv_details", b._key), "parts") : {})
 """
 ADD_PENDING = """
 FOR m IN tv_meta FILTER m._key == "vault"
@@ -59,7 +63,10 @@ REMOVE_PENDING = """
 FOR m IN tv_meta FILTER m._key == "vault"
   UPDATE m WITH {erasing: MINUS(NOT_NULL(m.erasing, []), [@key])} IN tv_meta
 """
-BATCH = 'FOR b IN tv_batches FILTER b._key == @key RETURN UNSET(b, "pieces", "edges", "reads")'
+BATCH = """
+FOR b IN tv_batches FILTER b._key == @key
+  RETURN MERGE(UNSET(b, "pieces", "reads"), b.parts == null ? KEEP(DOCUMENT("tv_details", b._key), "parts") : {})
+"""
 FILES_NAMED = (
     "FOR p IN tv_payloads FILTER p.batch == @batch AND p.named == true FOR f IN p.files RETURN DISTINCT f"
 )
@@ -183,7 +190,7 @@ class Eraser:
             )
             return True
 
-        return self._client.transact((BATCHES, PAYLOADS, *MIRROR), work)
+        return self._client.transact((BATCHES, DETAILS, PAYLOADS, *MIRROR), work)
 
     def _payloads(self, document: dict[str, Any], numbers: np.ndarray) -> list[dict[str, Any]]:
         """The payloads of a batch that hold erased rows, without their cells."""

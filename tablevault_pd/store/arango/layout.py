@@ -63,6 +63,7 @@ STATEMENTS, SLICES, WRITTEN_CODE, CONFIRMATIONS = (
 )
 VERSION_NAMES, RENAMES = "tv_version_names", "tv_renames"
 WORK, WORK_SAME_ROWS, CLAIMS = "tv_work", "tv_work_same_rows", "tv_claims"
+DETAILS = "tv_details"
 GRAPH, VIEW = "tv_lineage", "tv_search"
 
 #: The mirror: one plain JSON document per row or cell. The rows themselves are in the payloads.
@@ -72,7 +73,7 @@ ITEMS = (PAYLOADS, *MIRROR)
 
 # One shard: a unique index over several shards must contain the shard key, and these decide what is committed.
 _CATALOGUE = (
-    META, LISTS, BATCHES, SCHEMAS, SESSIONS, INFOS, CELLS, DESCRIPTIONS, REQUESTS, LATEST, SESSION_SOURCES,
+    META, LISTS, BATCHES, DETAILS, SCHEMAS, SESSIONS, INFOS, CELLS, DESCRIPTIONS, REQUESTS, LATEST, SESSION_SOURCES,
     WRITTEN_CODE, CONFIRMATIONS, VERSION_NAMES, RENAMES, WORK, WORK_SAME_ROWS, CLAIMS,
 )  # fmt: skip
 _SPREAD = (*ITEMS, DICTIONARIES, BLOBS, MEASURES, SOURCES, STATEMENTS, SLICES)
@@ -97,8 +98,9 @@ _INDEXES: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = {
     ),
     EDGES: (
         (("parent_list", "parent_generation", "parent_level", "parent_bin"), False),
-        (("batch",), False),
+        (("batch", "number"), False),
     ),
+    DETAILS: ((("batch",), False),),
     PAYLOADS: ((("named",), False),),
     RECORDS: ((("batch", "row"), False),),
     DOCUMENTS: ((("batch", "field", "row"), False),),
@@ -297,7 +299,7 @@ def _lay_out(client: Client) -> None:
 
 
 def _make_collection(db: StandardDatabase, name: str) -> None:
-    db.create_collection(name, edge=name == EDGES, shard_count=1 if name in _CATALOGUE else None)
+    db.create_collection(name, edge=name == EDGES, shard_count=None if name in _SPREAD else 1)
 
 
 def _make_index(

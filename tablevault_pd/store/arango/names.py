@@ -34,13 +34,13 @@ LIST_NAMES = "FOR l IN tv_lists RETURN [l.id, l.name]"
 HEADS = """
 FOR list IN @lists
   LET head = FIRST(
-    FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))
+    FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
   FILTER head != null
   RETURN head
 """
 LIST_ID = "FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id"
 BY_NUMBER = """
-FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "edges", "reads")
+FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "reads")
 """
 NAMES = """
 FOR n IN tv_version_names

@@ -53,13 +53,15 @@ FOR run IN @runs
     FILTER b.list == run[1] AND b.generation == run[2] AND b.start >= lowest AND b.start < run[4] AND b.rows > 0
       AND b.emptied == false
     SORT run[0], b.start
-    RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows, parts: b.parts,
-            erased: b.erased_rows}
+    RETURN {number: run[0], key: b._key, low: run[3], high: run[4], start: b.start, rows: b.rows, erased: b.erased_rows,
+            parts: b.parts == null ? DOCUMENT("tv_details", b._key).parts : b.parts}
 """
 EMPTY_PART = """
 FOR b IN tv_batches
-  FILTER b.list == @list AND b.generation == @generation AND b.rows == 0 AND LENGTH(b.parts) > 0
-  SORT b.version LIMIT 1 RETURN b.parts[0]
+  FILTER b.list == @list AND b.generation == @generation AND b.rows == 0
+  LET parts = b.parts == null ? DOCUMENT("tv_details", b._key).parts : b.parts
+  FILTER LENGTH(parts) > 0
+  SORT b.version LIMIT 1 RETURN parts[0]
 """
 PAYLOADS_BY_KEY = """
 FOR key IN @keys

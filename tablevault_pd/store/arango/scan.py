@@ -31,7 +31,8 @@ KEPT_LAYOUTS = 64
 
 # All statements: 3.12; nothing in them is newer than 3.8. @layouts: [list, version] each.
 LAYOUTS = """
-FOR w IN @layouts FOR b IN tv_batches FILTER b.list == w[0] AND b.version == w[1] RETURN [w[0], w[1], b.pieces]
+FOR w IN @layouts FOR b IN tv_batches FILTER b.list == w[0] AND b.version == w[1]
+  RETURN [w[0], w[1], b.pieces == null ? DOCUMENT("tv_details", b._key).pieces : b.pieces]
 """
 # @ends: [number, list, generation, end] each.
 WRITTEN = """

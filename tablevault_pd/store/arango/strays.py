@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.store import Problem
-from tablevault_pd.store.arango.layout import BLOBS, DESCRIPTIONS, EDGES, ITEMS
+from tablevault_pd.store.arango.layout import BLOBS, DESCRIPTIONS, DETAILS, EDGES, ITEMS
 from tablevault_pd.store.arango.stage import remove_items, staged_ms
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ FOR key IN @keys
 """
 REMOVE_UPLOADS = "FOR b IN tv_blobs FILTER b.upload IN @uploads REMOVE b IN tv_blobs"
 #: Of these a vacuumed batch keeps its own, as it keeps its place in the history.
-_LASTING = (DESCRIPTIONS, EDGES)
+_LASTING = (DESCRIPTIONS, EDGES, DETAILS)
 
 
 def pages(client: Client, statement: str, key: Callable[[Any], str], **values: Any) -> Iterator[list[Any]]:

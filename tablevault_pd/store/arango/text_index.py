@@ -38,12 +38,18 @@ LET totals = FIRST(
 LET changed = (
   FOR b IN tv_batches
     FILTER b.text_changed >= @since
-    LET document = b.text_changed > DATE_NOW() - @lag ? UNSET(b, "pieces", "edges", "reads") : null
+    LET document = b.text_changed > DATE_NOW() - @lag
+      ? MERGE(UNSET(b, "pieces", "reads"), b.parts == null ? KEEP(DOCUMENT("tv_details", b._key), "parts") : {})
+      : null
     RETURN [b._key, b.list, b.generation, b.start, b.text_items, b.text_words, b.text_changed, document]
 )
 RETURN {totals, changed}
 """
-BATCHES_BY_KEY = 'FOR b IN tv_batches FILTER b._key IN @keys RETURN UNSET(b, "pieces", "edges", "reads")'
+BATCHES_BY_KEY = """
+FOR b IN tv_batches
+  FILTER b._key IN @keys
+  RETURN MERGE(UNSET(b, "pieces", "reads"), b.parts == null ? KEEP(DOCUMENT("tv_details", b._key), "parts") : {})
+"""
 
 
 class TextItem(NamedTuple):

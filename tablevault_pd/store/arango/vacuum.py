@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # All statements: 3.12; nothing in them is newer than 3.8.
 SHAPES_OF = """
-FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, "parts", "pieces", "edges", "reads")
+FOR b IN tv_batches FILTER b.list == @list SORT b.version RETURN UNSET(b, "parts", "pieces", "reads")
 """
 # Content that no cell of a file column names, and that nobody has kept or found to be kept since @before.
 UNUSED = """

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 HEAD = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 LET batch = FIRST(
-  FOR b IN tv_batches FILTER b.list == @list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))
+  FOR b IN tv_batches FILTER b.list == @list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))
 RETURN {list, batch}
 """
 ONE_VERSION = """
 LET list = FIRST(FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
 LET batch = FIRST(
-  FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "edges", "reads"))
+  FOR b IN tv_batches FILTER b.list == @list AND b.version == @version RETURN UNSET(b, "pieces", "reads"))
 RETURN {list, batch}
 """
 VERSION_AT = """
@@ -40,7 +40,7 @@ LET batch = FIRST(
   FOR b IN tv_batches
     FILTER b.list == @list AND b.time <= @time
     SORT b.version DESC LIMIT 1
-    RETURN UNSET(b, "pieces", "edges", "reads"))
+    RETURN UNSET(b, "pieces", "reads"))
 RETURN {list, batch}
 """
 # Each of `newest`, `numbered` and `dated` is a list of ids, of [id, version] and of ids whose times are in `times`.
@@ -49,13 +49,13 @@ LET lists = (FOR l IN tv_lists FILTER l.digest IN @digests RETURN [l.digest, l.i
 LET newest = (
   FOR list IN @newest
     RETURN [list, null, null, FIRST(
-      FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "edges", "reads"))]
+      FOR b IN tv_batches FILTER b.list == list SORT b.version DESC LIMIT 1 RETURN UNSET(b, "pieces", "reads"))]
 )
 LET numbered = (
   FOR w IN @numbered
     FOR b IN tv_batches
       FILTER b.list == w[0] AND b.version == w[1]
-      RETURN [w[0], w[1], null, UNSET(b, "pieces", "edges", "reads")]
+      RETURN [w[0], w[1], null, UNSET(b, "pieces", "reads")]
 )
 LET dated = (
   FOR list IN @dated
@@ -64,7 +64,7 @@ LET dated = (
         FOR b IN tv_batches
           FILTER b.list == list AND b.time <= time
           SORT b.version DESC LIMIT 1
-          RETURN UNSET(b, "pieces", "edges", "reads"))]
+          RETURN UNSET(b, "pieces", "reads"))]
 )
 RETURN {lists, batches: APPEND(APPEND(newest, numbered), dated)}
 """
@@ -73,7 +73,7 @@ FOR list IN (FOR l IN tv_lists FILTER l.digest == @digest RETURN l.id)
   FOR b IN tv_batches
     FILTER b.list == list
     SORT b.version
-    RETURN UNSET(b, "parts", "pieces", "edges", "reads")
+    RETURN UNSET(b, "parts", "pieces", "reads")
 """
 # The copy of the name in a batch may be an old one: see names.py.
 ALL_VERSIONS = """
@@ -81,7 +81,7 @@ FOR b IN tv_batches
   FILTER b.list > 0
   SORT b.list, b.version
   LET name = FIRST(FOR l IN tv_lists FILTER l.id == b.list RETURN l.name)
-  RETURN MERGE(UNSET(b, "parts", "pieces", "edges", "reads"), {name})
+  RETURN MERGE(UNSET(b, "parts", "pieces", "reads"), {name})
 """
 HEADS = """
 FOR b IN tv_batches
@@ -90,7 +90,7 @@ FOR b IN tv_batches
     AGGREGATE version = MAX(b.version), created = MIN(b.time), bytes = SUM(b.emptied ? 0 : b.bytes)
   LET head = FIRST(FOR h IN tv_batches FILTER h.list == list AND h.version == version RETURN h)
   LET name = FIRST(FOR l IN tv_lists FILTER l.id == list RETURN l.name)
-  RETURN {head: MERGE(UNSET(head, "parts", "pieces", "edges", "reads"), {name}), created, bytes}
+  RETURN {head: MERGE(UNSET(head, "parts", "pieces", "reads"), {name}), created, bytes}
 """
 NAMES = """
 FOR l IN tv_lists
