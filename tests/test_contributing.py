@@ -30,9 +30,25 @@ def test_the_page_for_contributors_names_every_step_of_the_check():
 def test_the_files_they_name_are_there(page):
     places = (ROOT, ROOT / "tablevault_pd")
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|\w+\.(?:py|toml))`", page)
-    inside = {"commits.log", "files/", "write.lock", "files.lock", "catalog.db"}  # of a vault's folder
+    inside = {
+        "commits.log",
+        "files/",
+        "write.lock",
+        "files.lock",
+        "catalog.db",
+        "indexes/",
+        "keys/",
+    }  # of a vault's folder
     inside |= {"site/"}  # made by mkdocs
     missing = [
         name for name in named if name not in inside and not any((place / name).exists() for place in places)
     ]
     assert [name for name in missing if not any((ROOT / "tablevault_pd").rglob(name.rstrip("/")))] == []
+
+
+def test_the_page_of_promises_names_tests_that_there_are():
+    page = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:torture/)?test_\w+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 30
+    for file, test in named:
+        assert not test or f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), (file, test)

@@ -216,6 +216,14 @@ class Writer:
             self.one()
         self.vault.close()
 
+    def stay(self) -> None:
+        """Call after call until the storm ends, and note what this process holds of memory and of open files."""
+        stays = Notes(self.storm.folder / f"stays{self.place}")
+        while True:
+            for _ in range(50):
+                self.one()
+            stays.write(*held())
+
     def one(self) -> None:
         """One call, noted before and after."""
         number = self.expected.number + 1
@@ -338,6 +346,9 @@ class Storm:
     def write(self, place: int, seed: int) -> None:
         Writer(self, place, seed).live()
 
+    def stay(self, place: int, seed: int) -> None:
+        Writer(self, place, seed).stay()
+
     def read(self) -> None:
         """Read again and again: batches are whole, each read is a prefix of the next, what was noted before is there."""
         before = np.empty((0, 2), np.int64)
@@ -424,6 +435,52 @@ class Storm:
         counts = Counter({"kills": killed + len(places) + 2})
         counts.update(self.judge())
         return dict(counts)
+
+    def soak(self, minutes: float) -> dict[str, int]:
+        """Run for so long: half of the writers stay, and each few seconds another one is killed. What was counted.
+
+        Those that stay hold as much memory and as many files at the end as they did after the first third.
+        """
+        import_rooms()
+        gc.freeze()
+        self.wait_for(self.start("prepare"))
+        draw = random.Random(self.seed)
+        staying = [self.start("stay", place, draw.getrandbits(32)) for place in range(0, self.writers, 2)]
+        places = {
+            self.start("write", place, draw.getrandbits(32)): place for place in range(1, self.writers, 2)
+        }
+        reader, cleaner = self.start("read"), self.start("clean", draw.getrandbits(32))
+        end, killed = time.monotonic() + 60 * minutes, 0
+        try:
+            while time.monotonic() < end:
+                self.wait_for_calls(draw.randrange(2 * self.calls))
+                place = places.pop(victim := draw.choice(sorted(places)))
+                self.kill(victim)
+                places[self.start("write", place, draw.getrandbits(32))] = place
+                killed += 1
+                for pid in (*places, *staying, reader, cleaner):
+                    self.look_at(pid, places, draw)
+        finally:
+            for pid in (*places, *staying, reader, cleaner):
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                    self.kill(pid)
+        counts = Counter({"kills": killed, "minutes of soak": round(minutes)})
+        counts.update(self.judge())
+        self.compare_held()
+        return dict(counts)
+
+    def compare_held(self) -> None:
+        """What those that stayed held, after the first third and at the end."""
+        for path in sorted(self.folder.glob("stays*")):
+            held_then = np.array([json.loads(line) for line in path.read_text().splitlines()])
+            if len(held_then) < 9:
+                continue
+            early, late = (np.median(part, axis=0) for part in np.array_split(held_then, 3)[::2])
+            print(
+                f"{path.name}: {early[0]:.0f} MB and {early[1]:.0f} files, then {late[0]:.0f} MB and {late[1]:.0f} files"
+            )
+            assert late[0] < 1.3 * early[0] + 20, f"memory grew from {early[0]} to {late[0]} MB"
+            assert late[1] <= early[1] + 4, f"open files grew from {early[1]} to {late[1]}"
 
     def wait_for_calls(self, more: int) -> None:
         """Wait until so many more calls were noted, or for some seconds."""
@@ -564,6 +621,12 @@ def import_rooms() -> None:
             importlib.import_module(module.name)
 
 
+def held() -> tuple[float, int]:
+    """Memory of this process, in MB, and how many files it has open."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir("/proc/self/fd"))
+
+
 def assert_sound(problems: pd.DataFrame) -> None:
     assert set(problems["severity"]) <= {"stray"}, problems.to_string()
 
@@ -598,9 +661,9 @@ def check_catalogue(place: Path) -> None:
         assert db.execute(gaps).fetchall() == []
 
 
-def run_storm(storm: Storm, answer: Any) -> None:
-    """In a process of its own: run a storm, and send what it counted, or what went wrong."""
+def run_storm(storm: Storm, answer: Any, minutes: float = 0.0) -> None:
+    """In a process of its own: run a storm, or soak for some minutes, and send what it counted, or what went wrong."""
     try:
-        answer.send((storm.run(), ""))
+        answer.send((storm.soak(minutes) if minutes else storm.run(), ""))
     except BaseException as error:  # noqa: BLE001  # the other process tells it
         answer.send(({}, f"{error}\n{traceback.format_exc()}"))

@@ -36,3 +36,21 @@ def test_no_kill_loses_or_doubles_anything(tmp_path: Path, kind: str, number: in
         process.join()
     assert not failure, f"repeat it with TABLEVAULT_SEED={seed}\n{failure}"
     COUNTS.update(counted)
+
+
+@pytest.mark.skipif(not LONG, reason="takes minutes: TABLEVAULT_TORTURE, or TABLEVAULT_SOAK_MINUTES")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/statm"), reason="the system does not tell what a process holds"
+)
+def test_a_soak(tmp_path: Path) -> None:
+    """Eight processes for some minutes: memory and open files of those that stay are steady."""
+    minutes = float(os.environ.get("TABLEVAULT_SOAK_MINUTES", times(1) / 4))
+    storm = Storm(tmp_path, str(tmp_path / "v"), SEED, kills=0, writers=6, calls=400)
+    here, there = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=run_storm, args=(storm, there, minutes))
+    process.start()
+    there.close()
+    counted, failure = here.recv()
+    process.join()
+    assert not failure, f"repeat it with TABLEVAULT_SEED={SEED}\n{failure}"
+    COUNTS.update(counted)
