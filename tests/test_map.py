@@ -281,6 +281,17 @@ def in_process(row: Any, plus: int) -> dict[str, int]:
     return {"line": row.n + plus, "pid": os.getpid()}
 
 
+def test_what_cannot_be_a_list_of_results_is_told(folder_vault):
+    folder_vault.save("none", pd.DataFrame({"n": pd.Series([], dtype="int64")}))
+    with pytest.raises(tv.InvalidInput, match="no row to map over"):
+        folder_vault.map("results", Counting().lines, "none", version="1")
+    folder_vault.append("none", {"n": 1})
+    with pytest.raises(tv.InvalidInput, match="'map_input', which map keeps"):
+        folder_vault.map("results", lambda row: {"map_input": row.n}, "none", version="1")
+    assert "results" not in folder_vault
+    assert folder_vault.map("results", lambda row: {}, "none", version="1").read().shape == (1, 0)
+
+
 def test_the_code_of_a_function_and_its_arguments_decide_whether_it_is_called_again(five):
     calls: list[int] = []
 

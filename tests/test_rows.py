@@ -142,6 +142,12 @@ def test_a_key_that_is_doubled_or_missing_is_refused_before_anything_is_written(
     assert vault["runs"].version == 1
 
 
+def test_a_time_that_is_a_key_twice_is_named_as_a_time(folder_vault):
+    times = pd.DataFrame({"t": pd.to_datetime(["2024-01-02 03:04:05"] * 2).as_unit("ns")})
+    with pytest.raises(tv.DuplicateKey, match=r"t=2024-01-02T03:04:05"):
+        folder_vault.upsert("times", times, key="t")
+
+
 def test_a_stream_is_checked_as_a_whole(vault):
     parts = [pd.DataFrame({"id": range(start, start + 3)}) for start in (0, 3, 2)]
     with pytest.raises(tv.DuplicateKey, match=r"id=2 \(rows 2, 6\)"):

@@ -90,6 +90,11 @@ def expected_cells(rows: list[Row]) -> list[list[Any]]:
     return [[repr(cell) if isinstance(cell, float) else cell for cell in row.shown()] for row in rows]
 
 
+def expected_cells_of(cells: tuple[Any, ...]) -> list[Any]:
+    doc, n, value, text = cells
+    return [doc, n, None if value == "None" else value, text]
+
+
 @dataclass(frozen=True)
 class Made:
     """A version: what it was made by, and what it shows: None for a row that was erased. No rows: the list is deleted."""
@@ -348,6 +353,23 @@ class Keyed(RuleBasedStateMachine):
             [None] * 4 if row is None else expected_cells([row])[0] for _, row in states
         ]
         assert vault.history("rows", key={"n": key[1], "doc": key[0]}).equals(found)
+
+    @precondition(lambda self: self.rows is not None)
+    @rule(handle=HANDLES, data=st.data())
+    def follow(self, handle: int, data: st.DataObject) -> None:
+        """What was stored since a version: of a save the rows that the version before does not have as they are."""
+        shown = [number for number, made in enumerate(self.versions, 1) if made.rows is not None]
+        since = data.draw(st.sampled_from([0, *shown]))
+        expected: list[tuple[Any, ...]] = []
+        for number in range(since, len(self.versions)):
+            before = self.versions[number - 1].rows if number else None
+            present = {row.cells for row in living(before or [])}
+            if self.versions[number].operation in ("save", "append", "upsert"):
+                rows = living(self.versions[number].rows or [])
+                expected += [row.cells for row in rows if row.cells not in present]
+        frames = self.vaults[handle].follow("rows", since=since or "start", timeout_s=0)
+        found = [row for frame in frames for row in cells_of(frame)]
+        assert sorted(map(repr, found)) == sorted(repr(expected_cells_of(cells)) for cells in expected)
 
     @invariant()
     def both_see_it(self) -> None:

@@ -125,6 +125,8 @@ def shown_key(table: pa.Table, fields: Sequence[str], row: int) -> str:
 
 
 def _text(cell: Any) -> str:
+    if isinstance(cell, (np.datetime64, np.timedelta64)):  # whose items are numbers
+        return str(cell)
     return short_repr(cell.item() if isinstance(cell, np.generic) else cell)
 
 

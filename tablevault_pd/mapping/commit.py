@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tablevault_pd import frames
-from tablevault_pd.errors import Conflict
+from tablevault_pd.errors import Conflict, InvalidInput
 from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.mapping.calls import FrameRows
 from tablevault_pd.mapping.kept import (
@@ -53,6 +53,10 @@ class ResultWriter:
         """Commit the rows of some inputs, whose numbers these are, in place of those that they have."""
         order = np.argsort(number, kind="stable")
         frame, sizes = _one_frame([rows[place] for place in order.tolist()])
+        for label in frame.columns.intersection([*KEY, CONTENT, FUNCTION]):
+            raise InvalidInput(
+                f"The function returned a column {label!r}, which map keeps for itself. Give it another name."
+            )
         number = np.repeat(number[order], sizes)
         if inputs.labels is not None:
             frame = frame.set_axis(inputs.labels[number], axis=0)

@@ -259,6 +259,10 @@ class MappedLists(VaultPart):
         if inputs.whole:
             note_call(self.store, call)
         head = self.store.head(name)
+        if head is None and not len(inputs.content):
+            raise InvalidInput(
+                f"There is no row to map over, so there is no list {name!r}: its columns are known once the function has returned a row."
+            )
         if head is None:
             raise InvalidInput(
                 f"No input has a result, so there is no list {name!r}: its columns are not known. The function returned None for all, or "

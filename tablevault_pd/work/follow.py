@@ -105,6 +105,8 @@ class NewRows:
             parts.append(np.arange(position + met - first, position + stop - first))
             position += stop - first
         positions = np.concatenate(parts)
+        if version.erased:
+            positions = np.setdiff1d(positions, self._store.erased([version])[0])
         if self._last is None or self._last.generation == version.generation or not len(positions):
             return positions
         last = self._store.version(self._name, self._last.version)
