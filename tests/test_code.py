@@ -633,6 +633,8 @@ def test_statements_that_share_a_line_are_places_of_their_own(tmp_path):
         assert by_reads(vault, "d") == {"b"}
         assert vault.read("b").vault.code(whole=True)["line"].tolist()[2:] == [4, 4]
         assert '+vault.save("b"' in vault.code_diff("ä", "b")
+        hits = {text: set(vault.search(code=text)["list"]) for text in ("ä", "b")}
+        assert hits == {"ä": {"ä", "c"}, "b": {"b", "d"}}
     script(tmp_path, body.replace("b = 2", "b = 3"))
     with tv.connect(tmp_path / "v", mode="r") as vault:
         assert vault.stale().empty

@@ -10,12 +10,12 @@ import ast
 import json
 import re
 from functools import lru_cache
-from hashlib import blake2b
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.capture.position import COLUMN, is_between, line_of
 from tablevault_pd.code.symbols import Finder
+from tablevault_pd.code.syntax import WITH_DOCSTRING, digest, digest_of_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ def cut(text: str) -> tuple[Statement, ...]:
     lines = _lines(text)
     magic = _CELL_MAGIC.match(text)
     if magic is not None and magic[1] not in _PYTHON_MAGICS:
-        return (Statement(1, 1, len(lines), _digest("\n".join(lines).strip()), "magic"),)
+        return (Statement(1, 1, len(lines), digest("\n".join(lines).strip()), "magic"),)
     magics: dict[int, str] = {}
     try:
         tree = _tree(text) or _tree("\n".join(_without_magics(lines, magics)))
@@ -197,19 +197,19 @@ def _statement(first: int, begin: int, end: int, node: ast.stmt) -> Statement:
 def _too_deep(first: int, begin: int, end: int, text: str) -> Statement:
     """A statement that is nested too deeply to look into: it may bind and use every word in it."""
     words = tuple(dict.fromkeys(_WORD.findall(text)))
-    return Statement(first, begin, end, _digest(text), "other", words, sure=False, uses=words)
+    return Statement(first, begin, end, digest(text), "other", words, sure=False, uses=words)
 
 
 def _magic(first: int, begin: int, end: int, text: str, magic: str) -> Statement:
     run = _RUN.match(magic)
     if run is None:
-        return Statement(first, begin, end, _digest(text), "magic")
-    return Statement(first, begin, end, _digest(text), "run", imports=(("*", f"%run {run['file']}", "*"),))
+        return Statement(first, begin, end, digest(text), "magic")
+    return Statement(first, begin, end, digest(text), "run", imports=(("*", f"%run {run['file']}", "*"),))
 
 
 def _first_line(node: Any) -> int:
     """The first line of a statement, decorators included."""
-    decorators = node.decorator_list if node.__class__ in _WITH_DOCSTRING else ()
+    decorators = node.decorator_list if node.__class__ in WITH_DOCSTRING else ()
     line: int = decorators[0].lineno if decorators else node.lineno
     return line
 
@@ -219,62 +219,3 @@ def _with_comments(lines: list[str], line: int, end: int) -> int:
     while line - 1 > end and lines[line - 2].lstrip().startswith("#"):
         line -= 1
     return line
-
-
-def digest_of_tree(node: ast.AST) -> str:
-    """What a node means, as a digest: without places, comments and docstrings."""
-    pieces: list[str] = []
-    _flatten(node, pieces)
-    return _digest("\0".join(pieces))
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
-
-
-_IGNORED = {"ctx", "type_comment", "kind", "type_ignores"}
-_WITH_DOCSTRING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-
-
-class _Fields(dict[type, tuple[str, ...]]):
-    """The fields of each kind of node that say what it means."""
-
-    def __missing__(self, kind: type[ast.AST]) -> tuple[str, ...]:
-        self[kind] = tuple(name for name in kind._fields if name not in _IGNORED)
-        return self[kind]
-
-
-_FIELDS = _Fields()
-
-
-def _flatten(node: Any, pieces: list[str]) -> None:
-    """Write a tree down. Fields without a value are left out, as which of them there are differs between Pythons."""
-    kind = node.__class__
-    pieces.append(kind.__name__)
-    if kind is ast.Name:  # as a third of all nodes
-        pieces.append(f"id={node.id!r}")
-        return
-    for name in _FIELDS[kind]:
-        value = getattr(node, name, None)
-        if value.__class__ is list:
-            if name == "body" and kind in _WITH_DOCSTRING:
-                value = _without_docstring(value)
-            if value:
-                pieces.append(f"{name}[")
-                for element in value:
-                    if isinstance(element, ast.AST):
-                        _flatten(element, pieces)
-                    else:
-                        pieces.append(repr(element))
-                pieces.append("]")
-        elif isinstance(value, ast.AST):
-            pieces.append(name)
-            _flatten(value, pieces)
-        elif value is not None or (name == "value" and kind is ast.Constant):
-            pieces.append(f"{name}={value!r}")
-
-
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    first = body[0] if body else None
-    is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-    return body[1:] if is_text and isinstance(first.value.value, str) else body  # type: ignore[union-attr]

@@ -25,25 +25,20 @@ from tablevault_pd.code.calls import (
     root,
 )
 from tablevault_pd.code.scopes import NameScope
+from tablevault_pd.code.syntax import (
+    CHILDREN,
+    COMPREHENSIONS,
+    FUNCTIONS,
+    KINDS,
+    UNSURE,
+    binds_function,
+    kept_defaults,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_MAKERS = frozenset(["partial", "partialmethod", "itemgetter", "attrgetter", "methodcaller"])  #: of functions
 _NO_OPTIONS: Mapping[str | None, ast.expr] = {}
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_KINDS = {
-    ast.FunctionDef: "def",
-    ast.AsyncFunctionDef: "def",
-    ast.ClassDef: "class",
-    ast.Import: "import",
-    ast.ImportFrom: "import",
-    ast.Assign: "assign",
-    ast.AnnAssign: "assign",
-    ast.AugAssign: "assign",
-}
-_UNSURE = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.Match, ast.TryStar)
 
 
 class Finder:
@@ -80,9 +75,9 @@ class Finder:
         uses = module.loads | named_whole
         parameters = [] if function is None else function.parameters
         return {
-            "kind": "def" if _binds_function(node) else _KINDS.get(node.__class__, "other"),
+            "kind": "def" if binds_function(node) else KINDS.get(node.__class__, "other"),
             "names": tuple(module.bound | module.changed),
-            "sure": node.__class__ not in _UNSURE,
+            "sure": node.__class__ not in UNSURE,
             "uses": tuple(uses),
             "later": tuple([name for name in module.later if name not in uses]),
             "imports": tuple(self.imports),
@@ -123,7 +118,7 @@ class Finder:
         _HANDLERS[node.__class__](self, node, scope)
 
     def _children(self, node: Any, scope: NameScope) -> None:
-        for name in _CHILDREN[node.__class__]:
+        for name in CHILDREN[node.__class__]:
             value = getattr(node, name, None)
             if value.__class__ is list:
                 self._each(value, scope)
@@ -363,7 +358,7 @@ class Finder:
             self.function = inner
         others, self.passes = self.passes, {}
         self._each(node.body, inner)
-        if scope is self.module and any(name in inner.changed for name in _kept_defaults(node.args)):
+        if scope is self.module and any(name in inner.changed for name in kept_defaults(node.args)):
             self.writes[node.name] = None  # each call finds what the one before has left
         if scope.kind == "class" and scope.outer is self.module:
             bound = not any(dotted(decorator) == "staticmethod" for decorator in node.decorator_list)
@@ -445,64 +440,18 @@ class Finder:
                 self.writes[name] = None
 
 
-def _kept_defaults(arguments: ast.arguments) -> Iterator[str]:
-    """The parameters whose default is one object for all calls: ``def f(seen=[])``."""
-    several = [*arguments.posonlyargs, *arguments.args]
-    with_default = [
-        *zip(reversed(several), reversed(arguments.defaults), strict=False),
-        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
-    ]
-    for argument, default in with_default:
-        if isinstance(default, (ast.List, ast.Dict, ast.Set, ast.Call, *_COMPREHENSIONS)):
-            yield argument.arg
-
-
-def _binds_function(node: ast.stmt) -> bool:
-    """Whether an assignment does what ``def`` does: ``f = lambda x: …``, ``g = partial(f, 1)``."""
-    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
-        return False
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    return all(isinstance(target, ast.Name) for target in targets) and _is_function(node.value)
-
-
-def _is_function(value: ast.expr | None) -> bool:
-    if isinstance(value, ast.IfExp):
-        return _is_function(value.body) and _is_function(value.orelse)
-    if isinstance(value, ast.Call):
-        return (dotted(value.func) or "").rpartition(".")[2] in _MAKERS
-    return isinstance(value, ast.Lambda)
-
-
 def _leaf(finder: Finder, node: Any, scope: NameScope) -> None:
     """Nothing in there is a name."""
-
-
-class _Children(dict[type, tuple[str, ...]]):
-    """The fields of each kind of node that hold other nodes, which may have names in them."""
-
-    def __missing__(self, kind: type) -> tuple[str, ...]:
-        fields: tuple[str, ...] = getattr(kind, "_fields", ())
-        plain = _PLAIN_FIELDS - {"name"} if kind.__name__ == "TypeAlias" else _PLAIN_FIELDS
-        self[kind] = tuple(name for name in fields if name not in plain)
-        return self[kind]
 
 
 class _Handlers(dict[type, Any]):
     """What is done with each kind of node."""
 
     def __missing__(self, kind: type) -> Any:
-        self[kind] = Finder._children if _CHILDREN[kind] else _leaf
+        self[kind] = Finder._children if CHILDREN[kind] else _leaf
         return self[kind]
 
 
-#: What holds a text, a number or an operator.
-_PLAIN_FIELDS = frozenset(
-    [
-        "arg", "attr", "conversion", "ctx", "id", "is_async", "kind", "kwd_attrs", "level", "module", "name", "names", "op",
-        "ops", "rest", "simple", "str", "tag", "type_comment", "type_ignores",
-    ]
-)  # fmt: skip
-_CHILDREN = _Children()
 _SPECIAL: dict[type, Any] = {
     ast.Name: Finder._name,
     ast.Attribute: Finder._attribute,
@@ -529,8 +478,8 @@ _SPECIAL: dict[type, Any] = {
     ast.MatchStar: Finder._capture,
     ast.MatchMapping: Finder._capture,
     ast.Constant: _leaf,
-    **dict.fromkeys(_FUNCTIONS, Finder._function),
-    **dict.fromkeys(_COMPREHENSIONS, Finder._comprehension),
+    **dict.fromkeys(FUNCTIONS, Finder._function),
+    **dict.fromkeys(COMPREHENSIONS, Finder._comprehension),
 }
 _HANDLERS = _Handlers(_SPECIAL)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CodeIn = Literal["slice", "cell", "session"]
 CODE_IN: tuple[CodeIn, ...] = ("slice", "cell", "session")
-_BITS = 20  # of a cell's number and of a line; a session's has the rest
+_BITS = 20  # of a cell's number and of the number of a place; a session's has the rest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,9 +31,11 @@ class CodeWriters:
 
     def wrote(self, spans: Spans) -> np.ndarray:
         """Which spans one of them wrote."""
-        columns = (spans.session_id, spans.cell, spans.line)[: self.writers.shape[1]]
-        placed = self.writers[(self.writers >= 0).all(axis=1)]
-        written: np.ndarray = np.isin(_keys(columns), _keys(placed.T))
+        placed = self.writers[(self.writers >= 0).all(axis=1)].T
+        columns = [spans.session_id, spans.cell, spans.line][: len(placed)]
+        if len(placed) > 2:
+            columns[2], placed[2] = _numbered(spans.line, placed[2])
+        written: np.ndarray = np.isin(_keys(columns), _keys(placed))
         return written & (spans.cell >= 0)
 
 
@@ -45,7 +47,13 @@ def sessions_with_code(store: Store, query: Node, within: CodeIn) -> list[int]:
     return sorted(ids)
 
 
-def _keys(columns: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
+def _numbered(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values of both as numbers from 0 on, equal where these are: a place has more bits than a key has room for."""
+    _, numbers = np.unique(np.concatenate([one, two]), return_inverse=True)
+    return numbers[: len(one)], numbers[len(one) :]
+
+
+def _keys(columns: np.ndarray | list[np.ndarray]) -> np.ndarray:
     keys = np.zeros(len(columns[0]) if len(columns) else 0, np.int64)
     for column in columns:
         keys = (keys << _BITS) | column
