@@ -654,6 +654,17 @@ def test_a_program_on_one_line_has_the_slices_of_its_statements(tmp_path):
         shutil.rmtree(tmp_path / "v")
 
 
+def test_what_python_warns_of_in_a_script_is_said_once(tmp_path):
+    text = "import tablevault_pd as tv\nvault = tv.connect('v')\nvault.save('a', {'n': 1 if 1 is 1 else 2})\n"
+    (tmp_path / "train.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "train.py"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stderr.count("SyntaxWarning") == 1, done.stderr
+    with tv.connect(tmp_path / "v", mode="r") as vault:
+        assert len(vault.read("a").vault.code(whole=True)) == 3
+
+
 def test_of_a_line_that_failed_only_what_it_had_begun_is_in_force(tmp_path):
     body = """
         import tablevault_pd as tv

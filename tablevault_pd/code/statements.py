@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tablevault_pd.capture.position import COLUMN, is_between, line_of
 from tablevault_pd.code.symbols import Finder
-from tablevault_pd.code.syntax import WITH_DOCSTRING, digest, digest_of_tree
+from tablevault_pd.code.syntax import WITH_DOCSTRING, digest, digest_of_tree, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,9 +144,10 @@ def names_of(text: str) -> str:
 
 def _tree(text: str) -> ast.Module | None:
     try:
-        return ast.parse(text)
+        tree: ast.Module = parsed(text)
     except (SyntaxError, ValueError):
         return None
+    return tree
 
 
 def _without_magics(lines: list[str], magics: dict[int, str]) -> Iterator[str]:

@@ -33,6 +33,7 @@ from tablevault_pd.code.syntax import (
     UNSURE,
     binds_function,
     kept_defaults,
+    parsed,
 )
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ class Finder:
             self._look_up(RUNNING_TEXT[function], scope)
         elif function == "eval" and isinstance(text.value, str):
             try:
-                self._walk(ast.parse(text.value.strip(), mode="eval").body, scope)
+                self._walk(parsed(text.value.strip(), "eval").body, scope)
             except (SyntaxError, ValueError):
                 return  # it fails when it runs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,15 @@ class _Children(dict[type, tuple[str, ...]]):
 
 
 CHILDREN = _Children()
+
+#: Python has told the user already what it warns of in a piece of code. One filter, since filters belong to all threads.
+FILE = "<captured code>"
+warnings.filterwarnings("ignore", module=FILE)
+
+
+def parsed(text: str, mode: str = "exec") -> Any:
+    """The tree of a piece of code. Raises SyntaxError, ValueError, RecursionError, MemoryError."""
+    return ast.parse(text, FILE, mode)
 
 
 def kept_defaults(arguments: ast.arguments) -> Iterator[str]:

@@ -254,19 +254,21 @@ def _light(store: Store, ids: list[int] | None, columns: Sequence[str]) -> pd.Da
     if not all(name in LABELS or name.startswith(KINDS) for name in columns):
         return None
     candidates = store.session_ids() if ids is None else ids
+    labels = {}
+    if not set(LABELS).isdisjoint(columns):
+        labels = {session.id: session for session in store.session_labels(ids)}
     series: dict[str, Any] = {}
     for name in columns:
-        column = _labels(store, candidates, name) if name in LABELS else _values(store, candidates, name)
+        column: pd.Series | None
+        if name in LABELS:
+            attribute = "label" if name == "session" else name
+            column = reports.typed(name, [getattr(labels[key], attribute) for key in candidates])
+        else:
+            column = _values(store, candidates, name)
         if column is None:
             return None
         series[name] = column
     return pd.DataFrame(series, index=range(len(candidates))).set_axis(candidates)
-
-
-def _labels(store: Store, ids: Sequence[int], column: str) -> pd.Series:
-    labels = {session.id: session for session in store.session_labels()}
-    attribute = "label" if column == "session" else column
-    return reports.typed(column, [getattr(labels[key], attribute) for key in ids])
 
 
 def _values(store: Store, ids: Sequence[int], name: str) -> pd.Series | None:
