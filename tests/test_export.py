@@ -49,7 +49,7 @@ def test_csv_and_json_lines_have_every_digit_and_say_what_they_cannot_hold(folde
     saved = folder_vault.save("a", FRAME.set_index("word"))
     report = saved.export(tmp_path / "x.csv")
     assert report.set_index("column")["exact"].to_dict() == {
-        "n": True, "x": True, "when": False, "grade": False, "vec": False,
+        "word": False, "n": True, "x": True, "when": False, "grade": False, "vec": False,
     }  # fmt: skip
     read = pd.read_csv(tmp_path / "x.csv")
     assert list(read) == ["word", "n", "x", "when", "grade", "vec"]
@@ -60,6 +60,18 @@ def test_csv_and_json_lines_have_every_digit_and_say_what_they_cannot_hold(folde
     lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert lines[0] == {"word": "a", "n": 2**53 + 1, "vec": [1.0, 2.0]}
     assert lines[1]["word"] is None
+
+
+def test_index_levels_are_columns_and_told_as_such(folder_vault, tmp_path):
+    index = pd.MultiIndex.from_product([["a", "b"], pd.to_datetime(["2020-01-01"])], names=["k", "when"])
+    saved = folder_vault.save("a", pd.DataFrame({("x", "y"): [1, 2]}, index=index))
+    told = {name: saved.export(tmp_path / name) for name in ("x.parquet", "x.csv")}
+    assert told["x.parquet"]["column"].tolist() == ["k", "when", ("x", "y")]
+    assert told["x.parquet"]["exact"].all()
+    assert told["x.parquet"]["dtype"].tolist() == ["str", "datetime64[us]", "int64"]
+    assert told["x.csv"]["exact"].tolist() == [False, False, True]
+    assert pd.read_parquet(tmp_path / "x.parquet")["when"].equals(index.to_frame(index=False)["when"])
+    assert (tmp_path / "x.csv").read_text().splitlines()[0] == "k,when,x.y"
 
 
 def test_some_rows_columns_and_versions_are_exported(vault, tmp_path):

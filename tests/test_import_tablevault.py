@@ -117,7 +117,10 @@ def lists_are_as_they_were(vault):
     assert parents(vault, "vectors") == [
         (0, "novel", 0), (1, "novel", 0), (1, "novel", 1), (2, "novel", 1), (2, "novel", 2), (3, "novel", 2), (3, "novel", 3),
     ]  # fmt: skip
+    places = vault.lineage("vectors", depth=1)[["parent_start", "parent_stop"]].drop_duplicates()
+    assert places.to_numpy().tolist() == [[2, 10], [12, 20], [22, 30], [32, 40]]
     assert parents(vault, "sources") == [(1, "novel", n) for n in range(4)]
+    assert set(vault.lineage("sources", depth=1)["parent_stop"]) == {45}  # not 1000: the text is no longer
     assert vault.read("sources")["location"].tolist() == ["notes.txt", "/nowhere/gone.txt"]
     assert vault.files("sources")["path"].tolist() == ["notes.txt"]
     assert parents(vault, "a_b") == [(0, "papers", n) for n in (1, 2, 3)]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tablevault_pd.errors import SchemaMismatch
+from tablevault_pd.errors import InvalidInput, SchemaMismatch
+from tablevault_pd.lineage.cited import chars
 from tablevault_pd.lineage.record import LineageRecorder
 from tablevault_pd.reading import read as reading
 from tablevault_pd.saving.commit import Write
@@ -20,7 +21,7 @@ from tablevault_pd.saving.write import write
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from tablevault_pd.importers.tablevault_source import Item, ItemList, TableVaultDatabase
+    from tablevault_pd.importers.tablevault_source import Dependency, Item, ItemList, TableVaultDatabase
     from tablevault_pd.store import Store, Version
 
 ROWS_AT_ONCE = 10_000  # of a list that one commit adds
@@ -70,7 +71,7 @@ class ListImporter:
         waiting = self._waiting.get(item.name, [])
         if waiting and (_maker(waiting[0]) != _maker(item) or len(waiting) >= ROWS_AT_ONCE):
             self._flush(item.name)
-        parents = {name for name, _ in self._parents(item)}
+        parents = {name for name, *_ in self._parents(item)}
         for name in parents:
             if self._leads_to(name, item.name):
                 self._flush(name)
@@ -109,9 +110,17 @@ class ListImporter:
             cell=items[0].cell if items[0].process else None,
             expect=0 if head is None else head.version,
         )
-        lineage = LineageRecorder(self._target, self._inputs(items))
         first = 0 if head is None or anew else head.total
-        write(self._target, what, lineage, ingest(frame, OPTIONS[item_list.kind], lineage))
+        options = OPTIONS[item_list.kind]
+        try:
+            lineage = LineageRecorder(self._target, self._inputs(items, cited=True))
+            write(self._target, what, lineage, ingest(frame, options, lineage))
+        except InvalidInput:  # chunks of one place that differ: the characters are of none of them for sure
+            lineage = LineageRecorder(self._target, self._inputs(items, cited=False))
+            write(self._target, what, lineage, ingest(frame, options, lineage))
+            self.left_out[name]["places in documents whose chunks differ, of which the rows are kept"] += len(
+                items
+            )
         self._rows[name].update((item.index, first + row) for row, item in enumerate(items))
         self._note_left_out(item_list, items, frame)
 
@@ -132,7 +141,7 @@ class ListImporter:
         run: list[Item] = []
         for item in items:
             if run and (
-                _maker(run[0]) != _maker(item) or any(parent == name for parent, _ in self._parents(item))
+                _maker(run[0]) != _maker(item) or any(parent == name for parent, *_ in self._parents(item))
             ):
                 yield run
                 run = []
@@ -161,25 +170,31 @@ class ListImporter:
 
     # -- where rows came from
 
-    def _parents(self, item: Item) -> Iterator[tuple[str, list[Item]]]:
-        """Yield the lists that an item came from, with the items."""
+    def _parents(self, item: Item) -> Iterator[tuple[str, Dependency, list[Item]]]:
+        """Yield the lists that an item came from, with the positions and the items."""
         kind = self._lists[item.name].kind
         for dependency in self._source.dependencies.get(f"{kind}/{item.key}", ()):
             parent = self._lists.get(dependency.name)
             if parent is not None:
-                yield parent.name, parent.between(dependency.start, dependency.stop, item.timestamp)
+                items = parent.between(dependency.start, dependency.stop, item.timestamp)
+                yield parent.name, dependency, items
 
-    def _inputs(self, items: Sequence[Item]) -> Any:
-        inputs: dict[str, list[list[int]]] = {}
+    def _inputs(self, items: Sequence[Item], *, cited: bool) -> Any:
+        """Return what ``inputs=`` takes: positions of rows, and where `cited` spans of characters for documents."""
+        rows: dict[str, list[list[int]]] = {}
+        spans: dict[str, list[list[tuple[int, int]]]] = {}
         for row, item in enumerate(items):
-            for name, parents in self._parents(item):
-                rows = [
-                    self._rows[name][parent.index] for parent in parents if parent.index in self._rows[name]
-                ]
-                if rows:
-                    cells = inputs.setdefault(self._names[name], [[] for _ in items])
-                    cells[row] += rows
-        return inputs or False
+            for name, dependency, parents in self._parents(item):
+                parents = [parent for parent in parents if parent.index in self._rows[name]]
+                if not parents:
+                    continue
+                if cited and dependency.kind == "document":
+                    cells = spans.setdefault(self._names[name], [[] for _ in items])
+                    cells[row].append(_clipped(dependency, parents))
+                else:
+                    positions = rows.setdefault(self._names[name], [[] for _ in items])
+                    positions[row] += [self._rows[name][parent.index] for parent in parents]
+        return [rows, {name: chars(cells) for name, cells in spans.items()}] if rows or spans else False
 
     def _note_left_out(self, item_list: ItemList, items: Sequence[Item], frame: pd.DataFrame) -> None:
         left_out = self.left_out[item_list.name]
@@ -192,6 +207,12 @@ class ListImporter:
                     left_out["parents in deleted lists"] += 1
         if item_list.kind == "file" and (missing := int(frame["file"].isna().sum())):
             left_out["files that are not here, of which the location is kept"] += missing
+
+
+def _clipped(dependency: Dependency, parents: Sequence[Item]) -> tuple[int, int]:
+    """Return the characters of a dependency that there are."""
+    start = max(dependency.start, min(parent.start for parent in parents))
+    return start, min(dependency.stop, max(parent.stop for parent in parents))
 
 
 def _maker(item: Item) -> tuple[str, int]:

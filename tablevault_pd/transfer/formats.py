@@ -125,16 +125,20 @@ def _text_writer(file: TextIO, kind: str, schema: pa.Schema) -> RowWriter:
 
 
 def written(schema: pa.Schema, kind: str) -> list[tuple[Any, str, str, bool]]:
-    """Return of each column its label, its dtype, what stands for it in a file of that format, and whether that says it all."""
+    """Return of each index level and column its label, dtype, what stands for it in the file, and whether that says it all."""
     plain = _file_schema(schema, kind)
-    names = plain.names[len(frames.index_fields(schema)) :]
+    levels = [
+        (field.name, name, frames.dtype_text(field, spec))
+        for (field, spec), name in zip(frames.level_fields(schema), frames.index_names(schema), strict=False)
+    ]
+    columns = [(column.field, column.label, column.dtype) for column in frames.columns(schema)]
     rows = []
-    for column, name in zip(frames.columns(schema), names, strict=True):
-        codec = frames.spec_of(schema.field(column.field))["codec"]
+    for (field, label, dtype), name in zip([*levels, *columns], plain.names, strict=True):
+        codec = frames.spec_of(schema.field(field))["codec"]
         if kind in ("parquet", "arrow"):
-            rows.append((column.label, column.dtype, str(plain.field(name).type), codec not in _NOT_IN_ARROW))
+            rows.append((label, dtype, str(plain.field(name).type), codec not in _NOT_IN_ARROW))
         elif kind == "jsonl":
-            rows.append((column.label, column.dtype, "json", codec in _IN_JSON))
+            rows.append((label, dtype, "json", codec in _IN_JSON))
         else:
-            rows.append((column.label, column.dtype, "text", codec == "numpy"))
+            rows.append((label, dtype, "text", codec == "numpy"))
     return rows

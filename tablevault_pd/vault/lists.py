@@ -280,8 +280,9 @@ class List(ListReference):
         Returns
         -------
         DataFrame
-            What was made of each column: column (label), dtype (str), written (str: the type in the file; ``text`` in CSV,
-            ``json`` in JSON Lines), exact (bool: whether a reader can tell the dtype and every value from what is written).
+            What was made of each index level and each column: column (label), dtype (str), written (str: the type in
+            the file; ``text`` in CSV, ``json`` in JSON Lines), exact (bool: whether a reader can tell the dtype and every value
+            from what is written).
 
         Raises
         ------
