@@ -11,6 +11,7 @@ import pandas as pd
 
 import tablevault_pd as tv
 from tablevault_pd.accessor import FrameAccessor, SeriesAccessor
+from tablevault_pd.analysis.plots import FramePlots
 from tablevault_pd.lineage.graph import LineageGraph
 from tablevault_pd.refs import Ref
 
@@ -25,6 +26,8 @@ OWNERS: dict[str, type] = {
     "RunInfo": tv.RunInfo,
     "df.vault": FrameAccessor,
     "series.vault": SeriesAccessor,
+    "Comparison": tv.Comparison,
+    "FramePlots": FramePlots,
     "LineageGraph": LineageGraph,
     "Ref": Ref,
 }

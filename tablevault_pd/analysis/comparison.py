@@ -173,6 +173,11 @@ class Comparison(pd.DataFrame):
             column, list, definition, parameter), a, b, depth (steps up), list, row_a and row_b (``articles@1[3]``).
             ``why().value_counts(["what", "name"])`` says which difference stands behind how many flips.
 
+        Raises
+        ------
+        InvalidInput
+            If there is no side of that letter, or one of both is a frame that was not read from the vault.
+
         Examples
         --------
         >>> texts = vault.save("texts", pd.DataFrame({"text": ["good", "bad"]}, index=pd.Index([1, 2], name="id")))

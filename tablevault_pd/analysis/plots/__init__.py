@@ -79,17 +79,58 @@ class FramePlots:
         metric : str, optional
             Draw this one. Default: all that the frame has, one below the other.
         ax : matplotlib Axes, optional
+            Where to draw. Default: a new figure.
 
         Returns
         -------
         Axes, or an array of Axes where several metrics are drawn
+
+        Raises
+        ------
+        InvalidInput
+            If the frame is no answer that this picture draws or lacks the metric.
+        MissingDependency
+            If Matplotlib is not there.
+
+        Examples
+        --------
+        >>> for seed in range(2):
+        ...     with vault.session(f"run-{seed}", params={"seed": seed, "lr": 0.1 + seed}) as s:
+        ...         s.log(step=1, loss=1 / (seed + 1))
+        >>> vault.metrics("loss").vault.plot.curves("loss").get_ylabel()
+        'loss'
         """
         from tablevault_pd.analysis.plots.curves import draw_curves
 
         return draw_curves(self._frame, self._about("curves"), metric, ax)
 
     def bands(self, *, ax: Axes | None = None) -> Axes:
-        """Draw each group of ``vault.bands(…)``: its middle as a line, its interval as an area, held values dashed."""
+        """Draw each group of ``vault.bands(…)``: its middle as a line, its interval as an area, held values dashed.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw. Default: a new figure.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        InvalidInput
+            If the frame is no answer that this picture draws.
+        MissingDependency
+            If Matplotlib is not there.
+
+        Examples
+        --------
+        >>> for seed in range(2):
+        ...     with vault.session(f"run-{seed}", params={"seed": seed, "lr": 0.1 + seed}) as s:
+        ...         s.log(step=1, loss=1 / (seed + 1))
+        >>> vault.bands("loss", over="params.seed").vault.plot.bands().get_ylabel()
+        'loss'
+        """
         from tablevault_pd.analysis.plots.bands import draw_bands
 
         return draw_bands(self._frame, self._about("bands"), ax)
@@ -104,6 +145,26 @@ class FramePlots:
         y : str, optional
             A column. Default: ``best_value``, or the only metric of the frame.
         ax : matplotlib Axes, optional
+            Where to draw. Default: a new figure.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        InvalidInput
+            If the frame is no answer that this picture draws, or lacks a column.
+        MissingDependency
+            If Matplotlib is not there.
+
+        Examples
+        --------
+        >>> for seed in range(2):
+        ...     with vault.session(f"run-{seed}", params={"seed": seed, "lr": 0.1 + seed}) as s:
+        ...         s.log(step=1, loss=1 / (seed + 1))
+        >>> vault.best("loss", mode="min").vault.plot.scatter("params.lr").get_xlabel()
+        'lr'
         """
         from tablevault_pd.analysis.plots.scatter import draw_scatter
 
@@ -117,13 +178,60 @@ class FramePlots:
         y : str, optional
             A column. Default: ``best_value``, or the only metric of the frame.
         ax : matplotlib Axes, optional
+            Where to draw. Default: a new figure.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        InvalidInput
+            If the frame is no answer that this picture draws, or lacks a column.
+        MissingDependency
+            If Matplotlib is not there.
+
+        Examples
+        --------
+        >>> for seed in range(2):
+        ...     with vault.session(f"run-{seed}", params={"seed": seed, "lr": 0.1 + seed}) as s:
+        ...         s.log(step=1, loss=1 / (seed + 1))
+        >>> ax = vault.best("loss", mode="min").vault.plot.parallel()
+        >>> [label.get_text() for label in ax.get_xticklabels()]
+        ['seed', 'lr', 'lowest loss']
         """
         from tablevault_pd.analysis.plots.parallel import draw_parallel
 
         return draw_parallel(self._frame, self._about("parallel"), y, ax)
 
     def timeline(self, *, ax: Axes | None = None) -> Axes:
-        """Draw when each session of ``vault.sessions(…)`` ran, was paused and was resumed, and how it ended."""
+        """Draw when each session of ``vault.sessions(…)`` ran, was paused and was resumed, and how it ended.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw. Default: a new figure.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        InvalidInput
+            If the frame is no answer that this picture draws.
+        MissingDependency
+            If Matplotlib is not there.
+
+        Examples
+        --------
+        >>> for seed in range(2):
+        ...     with vault.session(f"run-{seed}", params={"seed": seed, "lr": 0.1 + seed}) as s:
+        ...         s.log(step=1, loss=1 / (seed + 1))
+        >>> ax = vault.sessions("run-*").vault.plot.timeline()
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['run-0#1', 'run-1#1']
+        """
         from tablevault_pd.analysis.plots.timeline import draw_timeline
 
         self._about("timeline")
@@ -133,6 +241,29 @@ class FramePlots:
         """Draw a measure over the versions of ``vault.trend(…)``, its interval as an area, and ring those that left the noise.
 
         A version where the measure failed is a cross at the bottom.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw. Default: a new figure.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        InvalidInput
+            If the frame is no answer that this picture draws.
+        MissingDependency
+            If Matplotlib is not there.
+
+        Examples
+        --------
+        >>> for hits in ([1, 0], [1, 1]):
+        ...     marks = vault.save("marks", pd.DataFrame({"right": hits}))
+        >>> vault.trend("marks", "right.mean()").vault.plot.trend().get_xlabel()
+        'version'
         """
         from tablevault_pd.analysis.plots.trend import draw_trend
 
@@ -144,10 +275,25 @@ class FramePlots:
         Parameters
         ----------
         ax : matplotlib Axes, optional
+            Where to draw. Default: a new figure.
 
         Returns
         -------
         Axes, or an array of Axes where several measures or versions are drawn
+
+        Raises
+        ------
+        InvalidInput
+            If the frame is no answer that this picture draws.
+        MissingDependency
+            If Matplotlib is not there.
+
+        Examples
+        --------
+        >>> for hits in ([True, False], [True, True]):
+        ...     marks = vault.save("marks", pd.DataFrame({"id": [1, 2], "right": hits}))
+        >>> vault.compare("marks@1", "marks@2", on="id", measure="right").vault.plot.flips().get_xlabel()
+        'marks@2'
         """
         from tablevault_pd.analysis.plots.flips import draw_flips
 
