@@ -256,3 +256,8 @@ def test_indexes_are_listed(tmp_path, monkeypatch):
         ]
         vault.backup(tmp_path / "copy")
         assert not (tmp_path / "copy" / "indexes").exists()
+
+
+def test_every_store_lists_its_indexes(vault):
+    vault.save("x", {"title": "Storm at sea"})
+    assert vault.indexes()["kind"].to_list() == ["text"]

@@ -449,3 +449,19 @@ def test_without_vector_indexes_approximate_search_is_exact(
     assert len(asked) == (why == "refused")
     assert not any(one.startswith("post") and "/_api/index" in one for one in map(str.lower, sent))
     assert vector_indexes(place) == []
+
+
+def test_streamed_vectors_stay_in_their_file(folder_vault):
+    """A file of several batches is searched where it is mapped: together they would be a copy in memory."""
+    rng = np.random.default_rng(0)
+    parts = [rng.standard_normal((22_000, 128)).astype(np.float32) for _ in range(3)]
+    cells = (pa.FixedSizeListArray.from_arrays(pa.array(part.reshape(-1)), 128) for part in parts)
+    folder_vault.save("x", (pa.table({"vec": each, "n": range(len(each))}) for each in cells))
+    allocated = pa.total_allocated_bytes()
+    found = folder_vault.search(near=np.stack([part[7] for part in parts]), k=1, columns=["n"])
+    assert found["position"].tolist() == [7, 22_007, 44_007]
+    assert found["n"].tolist() == [7, 7, 7]
+    assert pa.total_allocated_bytes() - allocated < parts[0].nbytes
+    [column] = folder_vault.store.vectors.columns.values()
+    assert [len(block) for block in column.blocks] == [22_000] * 3
+    assert (column.size_bytes, column.maps) == (0, 1)

@@ -279,7 +279,7 @@ class _Read:
             if rows[-1] - rows[0] + 1 == len(rows):  # all that lie between: a view
                 table = table.slice(int(rows[0]), len(rows))
             else:
-                table, private = table.take(pa.array(rows)), True
+                table, private = _taken(table, rows), True
             erased = None if row[8] is None else np.flatnonzero(np.isin(rows, _erased(row)))
             yield row[2], Chunk(positions[order[done : done + len(rows)]], table, private, erased)
             done += len(rows)
@@ -338,6 +338,23 @@ class _Read:
         if len(self._opened) > OPEN_SEGMENTS:
             del self._opened[next(iter(self._opened))]
         return table
+
+
+def _taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Rows of a table, ascending. Arrow would join all batches of it first, in memory."""
+    batches = table.to_batches()
+    if len(batches) < 2:
+        return table.take(pa.array(rows))
+    starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+    bounds = np.searchsorted(rows, starts)
+    return pa.Table.from_batches(
+        [
+            batch.take(pa.array(rows[low:high] - start))
+            for batch, start, low, high in zip(batches, starts, bounds, bounds[1:], strict=False)
+            if high > low
+        ],
+        table.schema,
+    )
 
 
 def _start(row: tuple[Any, ...]) -> int:

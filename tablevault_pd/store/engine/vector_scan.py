@@ -44,6 +44,7 @@ class VectorColumn:
         self.lock = threading.RLock()
         self._generation = generation
         self._file_of = file_of  #: where indexes are kept
+        self._files = 0  # of which blocks are maps
         self._read: tuple[list[Block], int] = (
             [],
             0,
@@ -63,7 +64,7 @@ class VectorColumn:
     @property
     def maps(self) -> int:
         """How many memory maps this holds open."""
-        return sum(block.mapped for block in self.blocks)
+        return self._files
 
     @property
     def size_bytes(self) -> int:
@@ -93,18 +94,21 @@ class VectorColumn:
             if field not in chunk.table.schema.names or not chunk.table.num_rows:
                 continue
             column = frames.align(chunk.table.select([field]), schema).column(0)
-            rows, valid = frames.vectors_of(column, frames.columns(schema)[0].dim or 0)
-            start = int(chunk.positions[0])
-            places = Pieces.of([(self._generation, start, start + len(rows))])
-            if rows.nbytes >= MAPPED_BYTES:
-                _merge_pending(waiting, blocks)
-                blocks.append(Block(places, rows, valid))
-                continue
-            if waiting and waiting[-1][0].stop[-1] != start:
-                _merge_pending(waiting, blocks)
-            waiting.append((places, rows, valid))
-            if start + len(rows) - waiting[0][0].first[0] >= GATHERED_ROWS:
-                _merge_pending(waiting, blocks)
+            start, large = int(chunk.positions[0]), len(blocks)
+            for batch in column.chunks:  # together they would be a copy in memory
+                rows, valid = frames.vectors_of(pa.chunked_array([batch]), frames.columns(schema)[0].dim or 0)
+                places = Pieces.of([(self._generation, start, start + len(rows))])
+                start += len(rows)
+                if rows.nbytes >= MAPPED_BYTES:
+                    _merge_pending(waiting, blocks)
+                    blocks.append(Block(places, rows, valid))
+                    continue
+                if waiting and waiting[-1][0].stop[-1] != places.first[0]:
+                    _merge_pending(waiting, blocks)
+                waiting.append((places, rows, valid))
+                if start - waiting[0][0].first[0] >= GATHERED_ROWS:
+                    _merge_pending(waiting, blocks)
+            self._files += len(blocks) > large and blocks[-1].mapped
         _merge_pending(waiting, blocks)
         self._read = (blocks, max(self.upto, upto))
 
