@@ -224,7 +224,7 @@ def test_no_text_is_read_of_rows_that_begin_elsewhere(folder_vault, monkeypatch)
     ("chars", "told"),
     [
         ((5, 5), "has no character"),
-        ((-1, 5), "at least 0"),
+        ((-1, 5), "is a whole number"),
         (5, "chars= is"),
         ("ab", "chars= is"),
         ({"start": (0, 1)}, "holds no documents"),

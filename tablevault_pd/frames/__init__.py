@@ -53,12 +53,14 @@ from tablevault_pd.frames.schemas import (
     index_fields,
     index_names,
     key_fields,
+    language_of,
     level_fields,
     nested_columns,
     part_of,
     select,
     spec_of,
     with_key,
+    with_language,
 )
 from tablevault_pd.frames.vectors import vectors_of
 
@@ -88,6 +90,7 @@ __all__ = [
     "index_fields",
     "index_names",
     "key_fields",
+    "language_of",
     "lengths_of",
     "level_fields",
     "loosened",
@@ -111,6 +114,7 @@ __all__ = [
     "vectors_of",
     "with_documents",
     "with_key",
+    "with_language",
     "with_offsets",
     "without_numbers",
 ]

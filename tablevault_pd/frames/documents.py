@@ -27,7 +27,7 @@ def with_offsets(table: pa.Table, documents: Documents) -> pa.Table:
     """Return the table whose documents begin where the columns named for them say. Raises InvalidInput."""
     for label, start in documents.items():
         if start is not None:
-            fields = [schemas.field_for(table.schema, each) for each in (label, start)]
+            fields = [schemas.field_for(table.schema, column) for column in (label, start)]
             table = _located(table, *fields)
     return table
 
@@ -64,7 +64,7 @@ def with_documents(table: pa.Table, present: pa.Schema) -> pa.Table:
 def start_field(schema: pa.Schema, field: str) -> str | None:
     """The field of the offsets of a column of documents; None where its texts follow one another."""
     start = schemas.spec_of(schema.field(field)).get("start")
-    by_key = {schemas.key_of(each, spec): each.name for each, spec in schemas.data_fields(schema)}
+    by_key = {schemas.key_of(column, spec): column.name for column, spec in schemas.data_fields(schema)}
     return None if start is None else by_key[start]
 
 
@@ -83,7 +83,7 @@ def same_but_reach(a: pa.Schema, b: pa.Schema) -> bool:
 
 def _same_field(a: pa.Field, b: pa.Field) -> bool:
     specs = [
-        {key: value for key, value in schemas.spec_of(each).items() if key != "reach"} for each in (a, b)
+        {key: value for key, value in schemas.spec_of(field).items() if key != "reach"} for field in (a, b)
     ]
     return bool(a.name == b.name and a.type == b.type and specs[0] == specs[1])
 

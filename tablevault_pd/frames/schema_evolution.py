@@ -106,7 +106,9 @@ def merge(
         _merge_columns(old, new, len(fields) > len(ours)),
         index,
     )
-    merged = schemas.with_key(merged, schemas.key_fields(old))
+    merged = schemas.with_language(
+        schemas.with_key(merged, schemas.key_fields(old)), schemas.language_of(old)
+    )
     if merged.equals(old, check_metadata=True):
         merged = old
     return Merge(merged, (*_checks("old", old, merged), *_checks("new", new, merged)))

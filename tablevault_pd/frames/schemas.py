@@ -235,6 +235,22 @@ def with_key(schema: pa.Schema, fields: Sequence[str]) -> pa.Schema:
     return schema.with_metadata({KEY: _dump(meta | ({"key": [names[f] for f in fields]} if fields else {}))})
 
 
+def language_of(schema: pa.Schema) -> str | None:
+    """The language of the texts; None for English, and for a schema without our metadata."""
+    if KEY not in (schema.metadata or {}):
+        return None
+    language: str | None = meta_of(schema).get("language")
+    return language
+
+
+def with_language(schema: pa.Schema, language: str | None) -> pa.Schema:
+    """The schema with this language of its texts."""
+    if language_of(schema) == language:
+        return schema
+    meta = {name: value for name, value in meta_of(schema).items() if name != "language"}
+    return schema.with_metadata({KEY: _dump(meta | ({} if language is None else {"language": language}))})
+
+
 def _by_name(schema: pa.Schema) -> dict[str, str]:
     """The contents, and the fields beside them."""
     return contents(schema) | {f"beside {field.name}": field.name for field in fields_beside(schema)}

@@ -122,9 +122,9 @@ def _spans(cell: Any, row: int) -> list[Any]:
     if validate.is_missing(cell):
         return []
     cells = list(cell) if _is_list(cell) else []
-    if len(cells) == 2 and all(isinstance(each, _NUMBERS) for each in cells):
+    if len(cells) == 2 and all(isinstance(bound, _NUMBERS) for bound in cells):
         return [cells]
-    if _is_list(cell) and all(_is_list(each) and len(each) == 2 for each in cells):
+    if _is_list(cell) and all(_is_list(span) and len(span) == 2 for span in cells):
         return cells
     raise InvalidInput(
         f"tv.chars(…), row {row}: {short_repr(cell)} is no span. A span is (start, stop), two whole numbers."
@@ -134,7 +134,7 @@ def _spans(cell: Any, row: int) -> list[Any]:
 def _checked(rows: np.ndarray, spans: Sequence[Any]) -> np.ndarray:
     """The spans as an array. Raises InvalidInput where one has no character."""
     for row, (start, stop) in zip(rows.tolist(), spans, strict=True):
-        whole = all(isinstance(each, _NUMBERS) and not isinstance(each, bool) for each in (start, stop))
+        whole = all(isinstance(bound, _NUMBERS) and not isinstance(bound, bool) for bound in (start, stop))
         if not whole or not 0 <= start < stop <= documents.FURTHEST:
             raise InvalidInput(
                 f"tv.chars(…), row {row}: ({start}, {stop}) is no span of characters. They count from 0, and the stop is excluded."

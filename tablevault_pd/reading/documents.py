@@ -96,7 +96,7 @@ def read_chars(
 ) -> pd.DataFrame:
     """Read the rows that have some of these characters, with what they have of them, as :func:`reading.read` does."""
     schema = reading.wanted_schema(store, version, columns)
-    there = [name for name in ADDED if name in {each.label for each in frames.columns(schema)}]
+    there = [name for name in ADDED if name in {column.label for column in frames.columns(schema)}]
     if there:
         raise InvalidInput(
             f"{version.list!r} has the columns {there}, which chars= adds. Leave them out: columns=[…]."
@@ -127,14 +127,14 @@ def read_chars(
 def texts(store: Store, version: Version, field: str, positions: np.ndarray) -> list[str]:
     """The texts in these rows, none of which is missing."""
     part = frames.part_of(store.schema(version.schema_id), [field])
-    found: list[str] = reading.rows_at(store, version, part, positions).column(field).to_pylist()
-    return found
+    cells: list[str] = reading.rows_at(store, version, part, positions).column(field).to_pylist()
+    return cells
 
 
 def document_field(store: Store, version: Version, column: Hashable | None) -> str:
     """Return the field of the column of documents; if none is named, of the only one. Raises InvalidInput."""
     schema = store.schema(version.schema_id)
-    by_label = {each.label: each.field for each in frames.columns(schema) if each.kind == "document"}
+    by_label = {text.label: text.field for text in frames.columns(schema) if text.kind == "document"}
     if column is None and len(by_label) != 1:
         raise InvalidInput(
             f"The list {version.list!r} has {len(by_label)} columns of documents: {list(by_label)}. Name one of them."
@@ -243,8 +243,8 @@ def extents(store: Store, version: Version, field: str) -> Extents:
 def _following(store: Store, version: Version, field: str) -> Extents:
     """The places of texts that follow one another: measured once, and after an append only the rows that were added."""
     [pieces] = store.pieces([version])
-    known = _measured.get(store, {})
-    before = known.get((version.list_id, field))
+    measured = _measured.get(store, {})
+    before = measured.get((version.list_id, field))
     if (
         before is None
         or before.erased
@@ -254,20 +254,20 @@ def _following(store: Store, version: Version, field: str) -> Extents:
         before = None
     if before is not None and before.pieces.total == pieces.total:
         return before.places
-    known_rows = 0 if before is None else before.pieces.total
-    positions, table = _columns(store, version, [field], known_rows)
+    measured_rows = 0 if before is None else before.pieces.total
+    positions, table = _columns(store, version, [field], measured_rows)
     lengths = frames.lengths_of(table.column(field))
     stop = np.cumsum(lengths) + (0 if before is None else before.places.length)
     places = Extents(positions, stop - lengths, stop)
     if before is not None:
         parts = zip(
-            *((each.positions, each.start, each.stop) for each in (before.places, places)), strict=True
+            *((part.positions, part.start, part.stop) for part in (before.places, places)), strict=True
         )
         places = Extents(*map(np.concatenate, parts))
-    kept = {**known, (version.list_id, field): _Measured(pieces, version.erased, places)}
-    while len(kept) > KEPT_LISTS:
-        del kept[next(iter(kept))]
-    _measured[store] = kept
+    to_keep = {**measured, (version.list_id, field): _Measured(pieces, version.erased, places)}
+    while len(to_keep) > KEPT_LISTS:
+        del to_keep[next(iter(to_keep))]
+    _measured[store] = to_keep
     return places
 
 

@@ -48,6 +48,7 @@ class Write:
         None  #: the columns that name a row; None: those that the list has already
     )
     drop_missing: bool | tuple[Hashable, ...] = False  #: of an upsert: which rows go that are not given
+    language: str | None = None  #: of the texts; None: that of the list
 
     @property
     def is_append(self) -> bool:

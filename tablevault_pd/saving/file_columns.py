@@ -143,14 +143,14 @@ def changes(cells: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, 
 
 def _remote_change(position: int, saved: dict[str, Any]) -> Iterator[tuple[int, str, str, bool]]:
     try:
-        told, certain = remote_files.difference(saved), True
+        detail, certain = remote_files.difference(saved), True
     except FileMissing as error:
         certain = isinstance(error.__cause__, FileNotFoundError)
-        told = "is not there" if certain else f"cannot be checked from here: {error.__cause__}"
+        detail = "is not there" if certain else f"cannot be checked from here: {error.__cause__}"
     except VaultError as error:
-        told, certain = f"cannot be checked from here: {error}", False
-    if told is not None:
-        yield position, saved["path"], told, certain
+        detail, certain = f"cannot be checked from here: {error}", False
+    if detail is not None:
+        yield position, saved["path"], detail, certain
 
 
 def _difference(path: str, saved: dict[str, Any]) -> str | None:

@@ -51,9 +51,9 @@ class RemoteFile:
                 f"The file {short_repr(self.shown)} is not there. Nothing was saved."
             ) from error
         except Exception as error:  # of the library of that storage
-            told = masked_url(f"{type(error).__name__}: {error}")
+            reason = masked_url(f"{type(error).__name__}: {error}")
             raise FileMissing(
-                f"The file {short_repr(self.shown)} cannot be read: {told}. Nothing was saved."
+                f"The file {short_repr(self.shown)} cannot be read: {reason}. Nothing was saved."
             ) from error
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from tablevault_pd.saving.addresses import check_addresses
 from tablevault_pd.saving.commit import Write, batch_of, confirm, fitted, head_of, keep_files
 from tablevault_pd.saving.fit import Fitter
 from tablevault_pd.saving.keyed import KeyOfSave, key_of, write_keyed
+from tablevault_pd.store.engine.languages import ENGLISH
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -48,13 +50,35 @@ def write(store: Store, what: Write, lineage: LineageRecorder, chunks: Iterable[
     key = key_of(what, None if head is None or head.deleted else present)
     by_key = what.is_append and key is not None
     fitter = _fitter(what, head, present, by_key=by_key)
-    fitting = map(fitter.fit, chain([first], stream))
+    language = _language(what, None if head is None or head.deleted else present)
+    fitting = map(fitter.fit, (_in_language(chunk, language) for chunk in chain([first], stream)))
     first = next(fitting)
     check_addresses(store, what.list, first.table.schema, present)
     rows = chain([first], fitting)
     if by_key:
         return write_keyed(store, what, lineage, rows, fitter, head)
     return _write(store, what, lineage, rows, fitter, head, key)
+
+
+def _language(what: Write, present: pa.Schema | None) -> str | None:
+    """Return the language of the rows: as it is said, else that of the list. Raises SchemaMismatch for an append in another one."""
+    there = None if present is None else frames.language_of(present)
+    if what.language is None:
+        return there
+    said = None if what.language == ENGLISH else what.language
+    if what.is_append and present is not None and said != there:
+        raise SchemaMismatch(
+            f"The texts of the list {what.list!r} are in {there or ENGLISH}, and language={what.language!r} is another one. "
+            f"To index all of them anew: vault.save({what.list!r}, …, language={what.language!r})."
+        )
+    return said
+
+
+def _in_language(chunk: IngestedChunk, language: str | None) -> IngestedChunk:
+    if language is None:
+        return chunk
+    schema = frames.with_language(chunk.table.schema, language)
+    return replace(chunk, table=chunk.table.replace_schema_metadata(schema.metadata))
 
 
 def _fitter(what: Write, head: Version | None, present: pa.Schema | None, *, by_key: bool) -> Fitter:

@@ -6,6 +6,7 @@ store for text and vectors in them; :mod:`fusion` makes one ranking of two; :mod
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tablevault_pd.errors import VaultCorrupt
@@ -16,6 +17,7 @@ from tablevault_pd.search.hits import find_rows
 from tablevault_pd.search.request import Request, request
 from tablevault_pd.search.result import result_frame
 from tablevault_pd.search.writers import WriterSpans
+from tablevault_pd.store.text_query import in_languages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +44,9 @@ def search(store: Store, request: Request) -> pd.DataFrame:
 def _search(store: Store, candidates: Sequence[Candidate], request: Request) -> pd.DataFrame:
     spans = WriterSpans(store)
     candidates = filter_by_origin(store, candidates, request, spans)
+    if request.text is not None:
+        languages = {candidate.language for candidate in candidates if candidate.language is not None}
+        request = replace(request, text=in_languages(request.text, languages))
     ranked = find_rows(store, candidates, request, spans)
     return result_frame(store, request, ranked, spans)
 

@@ -35,6 +35,7 @@ class Candidate:
     columns: tuple[frames.Column, ...]
     documents: tuple[str, ...] = ()  #: fields whose every cell is an item of its own
     mask: np.ndarray | None = None  #: bool: the rows that pass the filters so far; None: all
+    language: str | None = None  #: of its texts; None: English
 
     def restrict(self, mask: np.ndarray | None) -> Candidate:
         """The same version, with only those of its rows where `mask` is true too."""
@@ -78,7 +79,8 @@ def find_candidates(store: Store, request: Request) -> list[Candidate]:
             if column.kind in ("document", "file") and column.kind in request.kinds
         )
         mask = None if request.rows is None else np.isin(np.arange(version.total), request.rows)
-        candidate = Candidate(version, columns, documents, mask)
+        language = frames.language_of(schemas[version.schema_id])
+        candidate = Candidate(version, columns, documents, mask, language)
         if len(erased[version]):
             candidate = candidate.restrict(~np.isin(np.arange(version.total), erased[version]))
         candidates.append(candidate)

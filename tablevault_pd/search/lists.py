@@ -31,15 +31,15 @@ def lists(
 ) -> pd.DataFrame:
     """Return the lists that fit, ranked where there is a text or a vector. See :meth:`Vault.lists`."""
     kinds = None if kind is None else set(validate.choices(kind, "kind", KINDS))
-    wanted = set(validate.tags(tags) or ())
+    all_tags = set(validate.tags(tags) or ())
     query = None if text is None else parse_text(text, match="all" if near is None else "any")
     vector = None if near is None else _vector(near)
     frame = reports.lists(store, deleted=deleted)
     passed = np.ones(len(frame), bool)
     if kinds is not None:
-        passed &= np.fromiter((not kinds.isdisjoint(each) for each in frame["kinds"]), bool, len(frame))
-    if wanted:
-        passed &= np.fromiter((wanted <= set(each) for each in frame["tags"]), bool, len(frame))
+        passed &= np.fromiter((not kinds.isdisjoint(of_list) for of_list in frame["kinds"]), bool, len(frame))
+    if all_tags:
+        passed &= np.fromiter((all_tags <= set(of_list) for of_list in frame["tags"]), bool, len(frame))
     if not is_no_filter(filters):
         passed &= _mask(frame, filters)
     frame = frame[passed].reset_index(drop=True)
@@ -80,14 +80,14 @@ def _text_scores(store: Store, query: Node) -> Iterator[tuple[Description, float
 
 def _hits(number_of: Mapping[int, int], scored: Iterable[tuple[Description, float]]) -> Hits:
     """The lists, by their numbers, each with the score of its best description."""
-    found = [
+    scores = [
         (number_of[description.list_id], score)
         for description, score in scored
         if description.list_id is not None and description.list_id in number_of
     ]
-    numbers = np.array([number for number, _ in found], np.int64)
-    nothing = np.zeros(len(found), np.int64)
-    return ranked(numbers, nothing, nothing, np.array([score for _, score in found], np.float64))
+    numbers = np.array([number for number, _ in scores], np.int64)
+    nothing = np.zeros(len(scores), np.int64)
+    return ranked(numbers, nothing, nothing, np.array([score for _, score in scores], np.float64))
 
 
 def _ranking(text: Hits | None, near: Hits | None) -> Ranking:

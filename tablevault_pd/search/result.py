@@ -93,7 +93,7 @@ def result_frame(store: Store, request: Request, ranked: RankedRows, spans: Writ
     if request.batch:
         columns["query"] = lines.query
     if request.snippet:
-        columns["snippet"] = _texts(_snippets(request, items.value))
+        columns["snippet"] = _texts(_snippets(request, ranked, ranking, items.value))
     for label, cells in items.added.items():
         name = f"row.{label}" if label in (*COLUMNS, *EXTRA_COLUMNS) else label
         columns[name] = (
@@ -216,7 +216,9 @@ def _choose_record_fields(request: Request, part: _VersionLines, table: pa.Table
         [cell if isinstance(cell, str) else None for cell in _cells(part, table, label)[numbers]]
         for label in part.record
     ]
-    for number, field in zip(numbers.tolist(), best_fields(request.text, texts), strict=True):
+    for number, field in zip(
+        numbers.tolist(), best_fields(request.text, texts, part.candidate.language), strict=True
+    ):
         part.labels[number] = part.record[field]
 
 
@@ -282,6 +284,9 @@ def _cells(part: _VersionLines, table: pa.Table | None, label: Hashable) -> np.n
     return np.asarray(cells if cells.dtype == object else pd.Series(cells, copy=False).to_numpy(dtype=object))
 
 
-def _snippets(request: Request, values: np.ndarray) -> list[str | None]:
+def _snippets(request: Request, ranked: RankedRows, ranking: Ranking, values: np.ndarray) -> list[str | None]:
     texts = [value if isinstance(value, str) else None for value in values]
-    return [None] * len(texts) if request.text is None else snippets(request.text, texts)
+    if request.text is None:
+        return [None] * len(texts)
+    languages = [ranked.candidates[scope].language for scope in ranking.scope.tolist()]
+    return snippets(request.text, texts, languages)

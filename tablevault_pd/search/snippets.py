@@ -31,7 +31,7 @@ MARKS = {"\1": "[", "\2": "]", "\3": "…"}  # around what was found, and for wh
 _NO_MARKS = dict.fromkeys((1, 2, 3), " ")
 
 
-def best_fields(query: Node, texts: Sequence[Sequence[str | None]]) -> list[int]:
+def best_fields(query: Node, texts: Sequence[Sequence[str | None]], language: str | None = None) -> list[int]:
     """For each row the number of the field, of `texts` by field and row, that has most of the words, and has them best."""
     rows = len(texts[0]) if texts else 0
     fields = len(texts)
@@ -41,7 +41,7 @@ def best_fields(query: Node, texts: Sequence[Sequence[str | None]]) -> list[int]
     if not ambiguous:
         return best
     score = dict.fromkeys(((row, field) for row in ambiguous for field in present[row]), 0.0)
-    with _indexed((row * fields + field, texts[field][row] or "") for row, field in score) as db:
+    with _indexed((row * fields + field, texts[field][row] or "", language) for row, field in score) as db:
         for leaf in dict.fromkeys(ranking_leaves(query)):
             for key, rank in db.execute(MATCHES[isinstance(leaf, Prefix)], (fts.prose_term(leaf),)):
                 score[divmod(key, fields)] += 1 + min(
@@ -61,28 +61,35 @@ def scores_of_texts(query: Node, texts: Sequence[str]) -> list[float]:
         if whole is not None
         else [fts.any_leaf(query, prefixes=prefixes) for prefixes in (False, True)]
     )
-    with _indexed(iter(enumerate(texts))) as db:
+    with _indexed((row, text, None) for row, text in enumerate(texts)) as db:
         for statement, term in zip(MATCHES, terms, strict=True):
             for row, rank in db.execute(statement, (term,)) if term is not None else ():
                 scores[row] -= rank
     return scores
 
 
-def snippets(query: Node, texts: Sequence[str | None]) -> list[str | None]:
+def snippets(
+    query: Node, texts: Sequence[str | None], languages: Sequence[str | None] = ()
+) -> list[str | None]:
     """For each text the part around what was found, which stands in brackets; the beginning if nothing was."""
+    languages = languages or [None] * len(texts)
     shown = [None if text is None else text[:80] for text in texts]
-    with _indexed((row, text) for row, text in enumerate(texts) if text) as db:
+    items = ((row, text, languages[row]) for row, text in enumerate(texts) if text)
+    with _indexed(items) as db:
         for prefixes in (True, False):
             term = fts.any_leaf(query, prefixes=prefixes)
             if term is not None:
                 for row, snippet in db.execute(SNIPPETS[prefixes], (term,)):
-                    shown[row] = _as_written(snippet, texts[row] or "")
+                    shown[row] = _as_written(snippet, texts[row] or "", None if prefixes else languages[row])
     return shown
 
 
-def _as_written(snippet: str, text: str) -> str:
+def _as_written(snippet: str, text: str, language: str | None) -> str:
     """A snippet of the indexed form of `text`, in the characters of `text` itself."""
-    indexed, sources = ("", []) if text.isascii() else fts.prose_sources(text.translate(_NO_MARKS))
+    if text.isascii() and language is None:
+        indexed, sources = "", list[int]()
+    else:
+        indexed, sources = fts.prose_sources(text.translate(_NO_MARKS), language)
     at = (
         indexed.find("".join(character for character in snippet if character not in MARKS)) if indexed else -1
     )
@@ -103,10 +110,17 @@ def _as_written(snippet: str, text: str) -> str:
 
 
 @contextmanager
-def _indexed(texts: Iterator[tuple[int, str]]) -> Iterator[sqlite3.Connection]:
-    items = [(key, fts.prose(text.translate(_NO_MARKS))) for key, text in texts]
+def _indexed(texts: Iterator[tuple[int, str, str | None]]) -> Iterator[sqlite3.Connection]:
+    """The texts, each with its key and its language, in an index in memory."""
+    items = [(key, _as_indexed(text.translate(_NO_MARKS), language)) for key, text, language in texts]
     with closing(sqlite3.connect(":memory:")) as db:
-        for table, insert in zip(TABLES, INSERT, strict=True):
+        for number, (table, insert) in enumerate(zip(TABLES, INSERT, strict=True)):
             db.execute(table)
-            db.executemany(insert, items)
+            db.executemany(insert, [(key, text[number]) for key, text in items])
         yield db
+
+
+def _as_indexed(text: str, language: str | None) -> fts.IndexedText:
+    if language is None:
+        return fts.indexed(fts.prose(text), None)
+    return fts.IndexedText(fts.prose_sources(text, language)[0], fts.prose(text))

@@ -5,13 +5,13 @@ A query matches an item or it does not. How well it matches is the BM25 score ov
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Word:
     """A word, or what its characters stand for: ``few_shot`` is the two words in that order."""
 
     text: str
+    language: str | None = field(default=None, repr=False)  #: None: English
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Phrase:
     """Words in this order, next to each other."""
 
     text: str
+    language: str | None = field(default=None, repr=False)  #: None: English
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,17 @@ def all_leaves(node: Node) -> Iterator[Leaf]:
         yield from all_leaves(node.part)
     else:
         yield node
+
+
+def in_languages(node: Node, languages: Collection[str]) -> Node:
+    """The query with each word in English or in one of these languages, in the order of their names."""
+    if not languages or isinstance(node, Prefix):
+        return node
+    if isinstance(node, AllOf | AnyOf):
+        return type(node)(tuple(in_languages(part, languages) for part in node.parts))
+    if isinstance(node, Negated):
+        return Negated(in_languages(node.part, languages))
+    return AnyOf((node, *(replace(node, language=language) for language in sorted(languages))))
 
 
 def needs_everything(node: Node) -> bool:

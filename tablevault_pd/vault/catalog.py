@@ -141,7 +141,7 @@ class Catalog(VaultPart):
             name = parse_address(name).name
             if self.store.head(name) is None:
                 raise read.list_not_found(self.store, name)
-        sessions = None if session is None else {each.id for each in resolve_sessions(self.store, session)}
+        sessions = None if session is None else {run.id for run in resolve_sessions(self.store, session)}
         return reports.versions(self.store, name, sessions)
 
     def descriptions(self, *, history: bool = False) -> pd.DataFrame:

@@ -26,6 +26,7 @@ class SaveOptions(TypedDict, total=False):
     schema: Literal["evolve", "strict"]
     kind: str | None
     key: Hashable | Sequence[Hashable] | None
+    language: str | None
     expect: int | None
     finish: bool
 

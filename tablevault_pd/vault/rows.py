@@ -56,7 +56,7 @@ class KeyedRows(VaultPart):
             The list's name.
         obj : object
             The rows, as for :meth:`save`. A row is replaced whole: a column of the list that `obj` lacks is missing in it.
-        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind : optional
+        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind, language : optional
             As for :meth:`append`. `inputs` says where the rows come from that change or are new.
         key : name or list of names, optional
             Columns, or levels of the index, that name a row. It is kept with the list, and needed once: without it the key of

@@ -26,6 +26,7 @@ from tablevault_pd.saving.ingest import (
     ingest,
 )
 from tablevault_pd.saving.write import write
+from tablevault_pd.store.engine.languages import ENGLISH, check_language
 from tablevault_pd.vault.analysis import Analysis
 from tablevault_pd.vault.catalog import Catalog
 from tablevault_pd.vault.comparing import Comparing
@@ -137,6 +138,7 @@ class Vault(
         schema: Literal["evolve", "strict"] = "evolve",
         kind: str | None = None,
         key: Hashable | Sequence[Hashable] | None = None,
+        language: str | None = None,
         expect: int | None = None,
         finish: bool = False,
     ) -> List:
@@ -185,6 +187,9 @@ class Vault(
         key : name or list of names, optional
             Columns, or levels of the index, that name a row: never missing, and no two rows with the same. It is kept with the
             list, so that it need not be said again.
+        language : str, optional
+            The language of its texts, by whose rules a search stems words: ``"german"``, ``"french"`` … (extra ``languages``). It is
+            kept with the list. Default: that of the list, else ``"english"``.
         expect : int, optional
             Write only if the newest version of the list is this one; 0: only if there never was a list of that name.
         finish : bool
@@ -246,6 +251,7 @@ class Vault(
             schema=schema,
             kind=kind,
             key=key,
+            language=language,
             expect=expect,
             finish=finish,
         )
@@ -264,7 +270,7 @@ class Vault(
             The list's name.
         obj : object
             The rows, as for :meth:`save`.
-        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind, key, expect, finish : optional
+        inputs, description, message, documents, embeddings, files, copy, tags, schema, kind, key, language, expect, finish : optional
             As for :meth:`save`.
 
         Returns
@@ -275,7 +281,8 @@ class Vault(
         Raises
         ------
         SchemaMismatch
-            If a column cannot hold its old and its new values, or ``schema="strict"`` and columns or dtypes differ.
+            If a column cannot hold its old and its new values, or ``schema="strict"`` and columns or dtypes differ; if `language` is
+            not that of the list.
         DuplicateKey
             If the list has another row under the key of one of these, or two of these have the same key.
         InvalidName, InvalidInput, UnsupportedColumn, DimensionMismatch, FileMissing, Conflict, ClaimLost, VaultReadOnly, StorageFull
@@ -347,6 +354,7 @@ class Vault(
             finishes,
             _key(options.get("key")),
             _drop_missing(options.get("drop_missing", False)),
+            _language(options.get("language")),
         )
         if isinstance(obj, List):
             obj = obj.batches(ROWS_PER_CHUNK)
@@ -407,6 +415,11 @@ def _key(value: Any) -> tuple[Hashable, ...] | None:
     if not labels or len(set(labels)) < len(labels):
         raise InvalidInput(f"key= names one or more columns, each once, not {short_repr(value)}.")
     return labels
+
+
+def _language(value: Any) -> str | None:
+    """Return the language that was named; None where none was."""
+    return None if value is None else check_language(value) or ENGLISH
 
 
 def _drop_missing(value: Any) -> bool | tuple[Hashable, ...]:

@@ -13,7 +13,7 @@ from tablevault_pd.store.arango.columns import columns_of
 from tablevault_pd.store.arango.layout import RECORDS
 from tablevault_pd.store.engine import fts
 from tablevault_pd.store.engine.fts_index import item_texts
-from tablevault_pd.store.engine.tokenizer import PROSE, SOURCE
+from tablevault_pd.store.engine.tokenizer import PROSE, SOURCE, terms_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,7 @@ def add_words(table: pa.Table, batch: str, made: dict[str, list[Any]]) -> tuple[
 
 def _add(documents: list[Any], batch: str, texts: Any, items: int, words: int) -> tuple[int, int]:
     having = [(document, text) for document, text in zip(documents, texts, strict=True) if text]
-    stems, plain = PROSE.tokenize(text for _, text in having)
+    stems, plain = terms_of(text for _, text in having)
     for (document, _), stem, word in zip(having, stems, plain, strict=True):
         document.update(_prose(stem, word), text_of=batch)
         words += document["length"]

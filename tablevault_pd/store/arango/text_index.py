@@ -14,7 +14,7 @@ from tablevault_pd import frames
 from tablevault_pd.errors import VaultCorrupt
 from tablevault_pd.store.arango.text_hits import TextBatch
 from tablevault_pd.store.engine.fts_index import item_texts
-from tablevault_pd.store.engine.tokenizer import PROSE
+from tablevault_pd.store.engine.tokenizer import terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -176,7 +176,7 @@ def _items_of(table: pa.Table, first: int) -> list[TextItem]:
     items = []
     for column, texts in item_texts(table):
         having = [(row, text) for row, text in enumerate(texts, first) if text]
-        stems, words = PROSE.tokenize(text for _, text in having)
+        stems, words = terms_of(text for _, text in having)
         rows = (row for row, _ in having)
         items += [TextItem(row, column, *item) for row, *item in zip(rows, stems, words, strict=True)]
     return items

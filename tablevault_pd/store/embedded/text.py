@@ -97,7 +97,7 @@ SELECT session, cell FROM cell_sources WHERE source IN (SELECT value FROM json_e
 
 def add_description(db: Connection, key: int, text: str) -> None:
     """Index a description just inserted."""
-    insert_texts(db, [(DESCRIPTIONS_FROM + key, fts.prose(text))])
+    insert_texts(db, [(DESCRIPTIONS_FROM + key, fts.indexed(fts.prose(text), None))])
 
 
 def add_code(db: Connection, session_id: int, cell: int, text: str) -> None:

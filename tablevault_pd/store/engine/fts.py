@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from tablevault_pd.store.engine.languages import stems, stems_with_sources
 from tablevault_pd.store.text_query import (
     AllOf,
     AnyOf,
@@ -25,6 +26,14 @@ from tablevault_pd.store.text_query import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+
+class IndexedText(NamedTuple):
+    """A text as it goes into the index: one whose words are stemmed, and one whose words stay as they are."""
+
+    stems: str
+    words: str
+
 
 # Marks belong to their word: without M*, a word of Hindi or Thai would end at each of its vowels.
 _WORDS = "unicode61 remove_diacritics 2 categories ''L* N* Co M*''"
@@ -76,8 +85,18 @@ def _folded(text: str) -> str:
     return _IGNORED.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
-def prose_sources(text: str) -> tuple[str, list[int]]:
-    """What :func:`prose` makes of `text`, which is not ASCII, and for each of its characters the one of `text` that it comes from."""
+def indexed(text: str, language: str | None) -> IndexedText:
+    """A text that :func:`prose` or :func:`record` made, as it goes into the index."""
+    return IndexedText(text if language is None else stems(text, language), text)
+
+
+def prose_sources(text: str, language: str | None = None) -> tuple[str, list[int]]:
+    """What :func:`prose` makes of `text`, which is not ASCII, and for each of its characters the one of `text` that it comes from.
+
+    In a language it is what goes into the index of stems.
+    """
+    if language is not None:
+        return stems_with_sources(*prose_sources(text), language)
     starts = [at for at, character in enumerate(text) if not _continues(character)]
     pieces = [_spelt_out(text[at:end]) for at, end in pairwise([*starts, len(text)])]
     return "".join(pieces), [at for at, piece in zip(starts, pieces, strict=True) for _ in piece]
@@ -129,7 +148,9 @@ def has_words(text: str) -> bool:
 
 def sought(leaf: Leaf) -> str:
     """The text of one leaf, as it goes into a query."""
-    return prose(leaf.text).replace('"', " ").encode(errors="replace").decode()
+    text = prose(leaf.text).replace('"', " ").encode(errors="replace").decode()
+    language = None if isinstance(leaf, Prefix) else leaf.language
+    return text if language is None else stems(text, language)
 
 
 def prose_term(leaf: Leaf) -> str:

@@ -106,10 +106,10 @@ ALL_SOURCES = "SELECT id FROM code_texts"
 # -- what is inserted
 
 
-def insert_texts(db: Connection, items: Sequence[tuple[int, str]]) -> None:
+def insert_texts(db: Connection, items: Sequence[tuple[int, fts.IndexedText]]) -> None:
     """Index items given as (row id, text)."""
-    for statement in INSERT_TEXT:
-        db.executemany(statement, items)
+    for number, statement in enumerate(INSERT_TEXT):
+        db.executemany(statement, [(key, text[number]) for key, text in items])
 
 
 def merge_step(db: Connection) -> bool:
@@ -130,14 +130,17 @@ def items_of(schema: pa.Schema) -> tuple[list[str], list[str | None]]:
     return fields, [*([None] if fields else []), *alone]
 
 
-def item_texts(table: pa.Table) -> Iterator[tuple[str | None, Iterable[str | None]]]:
+def item_texts(table: pa.Table) -> Iterator[tuple[str | None, Iterable[fts.IndexedText | None]]]:
     """Each item of :func:`items_of` with its text in every row, as it is indexed; nothing where it has none."""
     fields, items = items_of(table.schema)
+    language = frames.language_of(table.schema)
     for field in items:
         if field is None:
-            yield field, map(fts.record, zip(*(frames.texts(table, name) for name in fields), strict=True))
+            records = map(fts.record, zip(*(frames.texts(table, name) for name in fields), strict=True))
+            yield field, (fts.indexed(text, language) if text else None for text in records)
         else:
-            yield field, (text and fts.prose(text) for text in frames.texts(table, field))
+            texts = frames.texts(table, field)
+            yield field, (fts.indexed(fts.prose(text), language) if text else None for text in texts)
 
 
 def add_rows(db: Connection, list_id: int, generation: int, start: int, table: pa.Table) -> None:

@@ -20,6 +20,8 @@ from tablevault_pd.store.engine.fts import CODE, PLAIN, STEMMED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from tablevault_pd.store.engine.fts import IndexedText
+
 REMEMBERED = 200_000  # pieces: some tens of MB
 LONGEST = (
     1000  # characters: longer terms are cut, and told apart by a hash; search indexes on servers have limits
@@ -104,5 +106,21 @@ def beginning(term: str) -> str:
 
 #: stems, and plain words
 PROSE = Tokenizer(STEMMED, PLAIN)
+
+
+def terms_of(texts: Iterable[IndexedText]) -> tuple[list[str], list[str]]:
+    """The stems and the plain words of each text, with a blank between them."""
+    every = list(texts)
+    stems, words = PROSE.tokenize(text.words for text in every)
+    own = [
+        number for number, text in enumerate(every) if text.stems is not text.words
+    ]  # those in a language of their own
+    if own:
+        stemmed, _ = PROSE.tokenize(every[number].stems for number in own)
+        for number, terms in zip(own, stemmed, strict=True):
+            stems[number] = terms
+    return stems, words
+
+
 #: words of code that was split already
 SOURCE = Tokenizer(CODE)
