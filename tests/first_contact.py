@@ -24,7 +24,7 @@ from arango.aql import AQL
 from arango.exceptions import ArangoError
 
 import tablevault_pd as tv
-from tablevault_pd.store.arango import layout, transport
+from tablevault_pd.store.arango import layout, text_index, transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,10 +41,11 @@ COUNTERS = (
 ASSUMED = """
 Look for
   * FULL SCAN of tv_batches, tv_payloads, tv_records, tv_embeddings, tv_documents or tv_files: none in save, append, head, read and lineage
-  * scanned_index of "head": the same after 20 and after 200 versions
+  * the table at the end: of head, one version, one row, append and the step of a walk as many entries with 200 versions as with 20
+  * how long the search index takes to show a document: less than the library allows for, or every search reads payloads
   * "(sorts)" in "head" and "one version": none, the index gives the order
   * the first text search after a save: the rows that were just saved are found
-  * requests of each call: those of a list with 200 versions as of one with 20
+  * requests of each call: those of a list with 200 versions as of one with 20, but for "read", which has more to fetch
 """
 
 
@@ -97,8 +98,8 @@ def plan_of(database: Any, statement: str, values: dict[str, Any]) -> str:
     return ", ".join(found) or "reads nothing"
 
 
-def report(database: Any, what: str, call: Callable[[], Any]) -> None:
-    """Print what a call costs, and how each of its statements runs."""
+def report(database: Any, what: str, call: Callable[[], Any]) -> tuple[int, int]:
+    """Print what a call costs, and how each of its statements runs; its requests, and the index entries that were read."""
     watched = Watched()
     began = time.perf_counter()
     try:
@@ -106,18 +107,21 @@ def report(database: Any, what: str, call: Callable[[], Any]) -> None:
             call()
     except tv.VaultError as error:
         print(f"\n{what}: FAILED with {type(error).__name__}: {error}")
-        return
+        return watched.requests, -1
     took_ms = 1000 * (time.perf_counter() - began)
     print(f"\n{what}: {watched.requests} requests, {took_ms:.1f} ms")
+    entries = 0
     for statement, (values, counters) in watched.statements.items():
         sums: dict[str, float] = defaultdict(float)
         for each in counters:
             for name in COUNTERS:
                 sums[name] += float(each.get(name) or 0)
+        entries += int(sums["scanned_index"] + sums["scanned_full"])
         told = ", ".join(f"{name} {value:.6g}" for name, value in sums.items() if value)
         print(f"  {len(counters)} x {' '.join(statement.split())[:88]}")
         print(f"      {plan_of(database, statement, values)}")
         print(f"      {told}")
+    return watched.requests, entries
 
 
 def filled(vault: tv.Vault, versions: int) -> pd.DataFrame:
@@ -155,9 +159,17 @@ def first_contact(url: str) -> None:
                 client.query("RETURN 1")
                 pings.append(1000 * (time.perf_counter() - began))
             print(f"a request takes {np.median(pings):.2f} ms (median of 20), at most {max(pings):.2f} ms")
+            print(
+                f"the search index shows a document after {index_lag_ms(vault, database):.0f} ms; {text_index.LAG_MS} are allowed for"
+            )
+            costs = []
             for versions in (20, 200):
                 frame = filled(vault, versions)
-                measure(database, vault, f"versions {versions}", frame)
+                costs.append(measure(database, vault, f"versions {versions}", frame))
+            print("\ncall: requests and entries read, of 20 versions -> of 200 versions")
+            for what, (requests, entries) in costs[0].items():
+                more_requests, more_entries = costs[1][what]
+                print(f"  {what}: {requests} and {entries} -> {more_requests} and {more_entries}")
             for collection in layout.COLLECTIONS:
                 figures = database.collection(collection).statistics()
                 print(f"{collection}: {database.collection(collection).count()} documents, {figures}")
@@ -166,13 +178,26 @@ def first_contact(url: str) -> None:
     print(ASSUMED)
 
 
-def measure(database: Any, vault: tv.Vault, name: str, frame: pd.DataFrame) -> None:
-    """Print what the public calls cost on one list."""
+SHOWN = "FOR d IN tv_search SEARCH d.text_of > '' COLLECT WITH COUNT INTO n RETURN n"
+
+
+def index_lag_ms(vault: tv.Vault, database: Any) -> float:
+    """How long it takes until a row that is saved is in the search index."""
+    vault.save("lag", {"text": "a word"})
+    began = time.perf_counter()
+    while not next(database.aql.execute(SHOWN)) and time.perf_counter() - began < 60:
+        time.sleep(0.01)
+    return 1000 * (time.perf_counter() - began)
+
+
+def measure(database: Any, vault: tv.Vault, name: str, frame: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Print what the public calls cost on one list: requests and index entries of each."""
     print(f"\n======== {name}")
     calls: dict[str, Callable[[], Any]] = {
         "head": lambda: vault[name].version,
         "one version": lambda: vault.read(name, version=2, start=0, stop=1),
         "read one row": lambda: vault.read(name, start=110, stop=111),
+        "read the last row": lambda: vault.read(name, start=-1),
         "read": lambda: vault.read(name),
         "append": lambda: vault.append(name, frame.head(1)),
         "text, at once": lambda: vault.search("solar", lists=name, k=10),
@@ -185,11 +210,12 @@ def measure(database: Any, vault: tv.Vault, name: str, frame: pd.DataFrame) -> N
         "files": lambda: vault.files(),
         "check": lambda: vault.check(),
     }
-    for what, call in calls.items():
-        report(database, what, call)
+    vault.read(name, start=0, stop=1)  # the id and the schema of the list are known
+    costs = {what: report(database, what, call) for what, call in calls.items()}
     watched = vault.search("solar", lists=name, k=1000)
     expected = int(vault.read(name)["text"].str.contains("solar").sum())
     print(f"\ntext search finds {len(watched)} rows, reading the list finds {expected}")
+    return costs
 
 
 if __name__ == "__main__":
