@@ -86,13 +86,13 @@ def check(vault: VaultParts, *, fix: bool, progress: Progress | None) -> list[Pr
 def _batches(vault: VaultParts, progress: Progress | None) -> Iterator[Problem]:
     """What is wrong with commits and their rows, one list after the other."""
     shared = _Shared(set(vault.client.query(SCHEMA_KEYS)), set(vault.client.query(DICTIONARY_DIGESTS)))
-    history = _History()
+    history = _ListChecks()
     for page in _batch_pages(vault.client):
         short, unworded = _lacking(vault, page, _items), _lacking(vault, page, _words)
         for batch in page:
             if batch["list"] != history.list_id:
                 yield from history.decoded(vault, progress)
-                history = _History(batch["list"])
+                history = _ListChecks(batch["list"])
             yield from shared.lacking(batch)
             yield from history.follow(batch)
             key = batch["_key"]
@@ -135,7 +135,7 @@ class _Shared:
 
 
 @dataclass(slots=True)
-class _History:
+class _ListChecks:
     """The versions of one list, as they follow each other."""
 
     list_id: int | None = None
