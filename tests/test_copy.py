@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import new_database, put
-from torture.harness import times
+from torture.harness import PROCESSES, times
 
 import tablevault_pd as tv
 from tablevault_pd import frames
@@ -503,3 +503,36 @@ def test_what_is_done_in_a_copy_stays_done_and_what_is_held_there_stays_held(her
             assert report["session"].tolist()[:3] == ["b#1", "b#1", "a#1"]
             copy.finish(mine)
             assert copy.claim("jobs")["n"].tolist() == [3]
+
+
+def write_on_a_node(place: Path, node: str) -> None:
+    with tv.connect(place, session="train", capture="none") as vault:
+        for number in range(12):
+            tv.log(step=number, loss=float(number))
+            vault.append("losses", {"node": node, "n": number}, inputs=False)
+
+
+def test_nodes_are_folded_into_one_while_they_write(here):
+    nodes = [here / "node1.vault", here / "node2.vault"]
+    for place in nodes:
+        tv.connect(place, session=False).close()
+    writers = [PROCESSES.Process(target=write_on_a_node, args=(place, place.stem)) for place in nodes]
+    for writer in writers:
+        writer.start()
+    merges = 0
+    while any(writer.is_alive() for writer in writers):
+        tv.merge(nodes, here / "all.vault")
+        merges += 1
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    tv.merge(nodes, here / "all.vault")
+    assert tv.merge(nodes, here / "all.vault")["versions"].sum() == 0
+    with tv.connect(here / "all.vault", mode="r") as merged:
+        assert merged.check().empty
+        lists = {name: merged.read(name) for name in merged}
+        assert {rows["node"].unique().item() for rows in lists.values()} == {"node1", "node2"}
+        for rows in lists.values():
+            assert rows["n"].tolist() == list(range(12))
+        assert merged.sessions()["session"].tolist() == ["train#1", "train#2"]
+        for label in ("train#1", "train#2"):
+            assert merged.run(label).curve("loss")["step"].tolist() == list(range(12))
+    assert merges
